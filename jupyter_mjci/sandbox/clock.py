@@ -27,9 +27,9 @@ class Clock(Protocol):
 class ScaledClock:
     """Real time, `speed` times as fast from the moment of creation on."""
 
-    def __init__(self, speed: float = 1.0) -> None:
+    def __init__(self, speed: float = 1.0, start: float | None = None) -> None:
         self.speed = speed
-        self._start = time.time()
+        self._start = time.time() if start is None else start
         self._origin = time.monotonic()
 
     def now(self) -> float:
@@ -52,6 +52,7 @@ class VirtualClock:
     def __init__(self, speed: float = math.inf, start: float = EPOCH) -> None:
         self.speed = speed
         self.busy: Callable[[], bool] = lambda: False
+        self.moved: Callable[[], None] = lambda: None  # called after every sleep and advance
         self._now = start
         self._sleepers = 0
         self._touched = time.monotonic()
@@ -66,6 +67,7 @@ class VirtualClock:
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
+        self.moved()
 
     async def sleep(self, seconds: float) -> None:
         seconds = max(0.0, seconds)
@@ -77,3 +79,4 @@ class VirtualClock:
             self._sleepers -= 1
             self._touched = time.monotonic()
         self._now = max(self._now, wake)
+        self.moved()
