@@ -1,0 +1,249 @@
+"""Blocking code meets the event loop: one engine thread, one private loop, and never the kernel's own.
+
+Nesting on a kernel's loop loses the cells queued behind a blocking one (ipykernel >= 7.1), so all I/O happens on a
+daemon thread's loop. `run` waits for it in short slices, so that an interrupt arrives; `relay` is the same for
+`await`, on whatever loop the caller has. Both end by cancelling an anyio scope from outside: native cancellation
+around httpx leaks pool slots for ever, anyio scopes leak none.
+
+The home of nest-asyncio: it makes only the engine's own loop re-entrant, and only for a listener that calls
+`run` from inside it, which would otherwise deadlock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import math
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from typing import Any, Generic, TypeVar
+
+import anyio
+
+from jupyter_mjci.errors import SettingsError
+
+T = TypeVar("T")
+SLICE = 0.2  # seconds: how late an interrupt may arrive
+
+
+class EngineLoop(asyncio.SelectorEventLoop):
+    """Our loop's own class, so that making it re-entrant changes no other loop."""
+
+
+class Engine:
+    """A daemon thread with a running loop."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.loop = EngineLoop()
+        self.thread = threading.Thread(target=self._turn, name="mjci-engine", daemon=True)
+        self.thread.start()
+
+    def _turn(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_engine: Engine | None = None
+_lock = threading.Lock()
+
+
+def engine() -> Engine:
+    """The engine, started on first use and started anew after a fork (threads do not survive one)."""
+    global _engine
+    with _lock:
+        if _engine is None or _engine.pid != os.getpid():
+            _engine = Engine()
+        return _engine
+
+
+class Handle(Generic[T]):
+    """Work under way on the engine. `cancel` ends it from any thread; `result` waits for it in slices."""
+
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+        self._scope: anyio.CancelScope | None = None
+        self._stop = False
+        self._engine = engine()
+        context = contextvars.copy_context()
+        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._engine.loop.call_soon_threadsafe(self._begin, work, context=context)
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> None:
+        # The loop keeps only weak references to its tasks.
+        self._task = asyncio.ensure_future(self._work(work))
+
+    async def _work(self, work: Coroutine[Any, Any, T]) -> None:
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._stop:
+                    self._scope.cancel()
+                value = await work
+        except BaseException as error:
+            self.future.set_exception(error)
+        else:
+            if self._scope.cancelled_caught:
+                self.future.cancel()
+                self.future.set_running_or_notify_cancel()
+            else:
+                self.future.set_result(value)
+
+    def _end(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def done(self) -> bool:
+        return self.future.done()
+
+    def cancel(self) -> None:
+        self._stop = True
+        self._engine.loop.call_soon_threadsafe(self._end)
+
+    def result(self) -> T:
+        try:
+            while True:
+                try:
+                    return self.future.result(SLICE)
+                except concurrent.futures.TimeoutError:
+                    if self.future.done():
+                        return self.future.result()
+        except BaseException:  # KeyboardInterrupt lands here, never inside the HTTP library
+            if not self.future.done():
+                self.cancel()
+            raise
+
+    async def _outcome(self) -> T:
+        wrapped = asyncio.wrap_future(self.future)
+        try:
+            while not wrapped.done():
+                # The heartbeat: a kernel notices ■ in an await cell only when its loop wakes.
+                await asyncio.wait({wrapped}, timeout=SLICE)
+            return wrapped.result()
+        finally:
+            if not self.future.done():
+                self.cancel()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._outcome().__await__()
+
+
+def spawn(work: Coroutine[Any, Any, T]) -> Handle[T]:
+    """Starts the work on the engine and returns at once."""
+    return Handle(work)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Carries out the work on the engine and blocks until it is done. An interrupt cancels it and is raised."""
+    if threading.current_thread() is engine().thread:
+        return _run_inside(work)
+    return Handle(work).result()
+
+
+async def relay(work: Coroutine[Any, Any, T]) -> T:
+    """The same for `await`, from any loop: the work itself always happens on the engine."""
+    if asyncio.get_running_loop() is engine().loop:
+        return await work
+    return await Handle(work)
+
+
+def iterate(source: AsyncIterator[T]) -> Iterator[T]:
+    """An asynchronous iterator, walked by blocking code; closed when the walk ends early."""
+    try:
+        while (item := run(_next(source))) is not _END:
+            yield item
+    finally:
+        run(_close(source))
+
+
+async def relay_each(source: AsyncIterator[T]) -> AsyncIterator[T]:
+    """An asynchronous iterator of the engine, walked from any loop."""
+    try:
+        while (item := await relay(_next(source))) is not _END:
+            yield item
+    finally:
+        await relay(_close(source))
+
+
+async def produced(work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[T]:
+    """What `work` hands to its argument, one after another. It runs in a task of its own, because a task group or a
+    cancel scope must not be left open across a `yield`; ending the walk cancels it."""
+    send, receive = anyio.create_memory_object_stream[T](math.inf)
+
+    async def turn() -> None:
+        async with send:
+            await work(send.send_nowait)
+
+    handle = spawn(turn())
+    try:
+        async with receive:
+            async for item in receive:
+                yield item
+        await handle
+    finally:
+        if not handle.done():
+            handle.cancel()
+
+
+_END: Any = object()
+
+
+async def _next(source: AsyncIterator[T]) -> T:
+    return await anext(source, _END)
+
+
+async def _close(source: AsyncIterator[Any]) -> None:
+    close = getattr(source, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _run_inside(work: Coroutine[Any, Any, T]) -> T:
+    """`run` called on the engine's own thread, by a listener: the loop has to be entered a second time."""
+    loop = engine().loop
+    if not hasattr(EngineLoop, "_nest_patched"):
+        _make_reentrant(loop)
+    return loop.run_until_complete(work)
+
+
+def _make_reentrant(loop: EngineLoop) -> None:
+    """Changes our loop's class and nothing else, where that can be had: `apply` would replace asyncio's Task and
+    `asyncio.run` in the whole process. From Python 3.14 on only nest-asyncio2 works, and only whole."""
+    if sys.version_info >= (3, 14):
+        import nest_asyncio2
+
+        nest_asyncio2.apply(loop)
+    else:
+        import nest_asyncio
+
+        nest_asyncio._patch_loop(loop)
+
+
+def nest(version: tuple[Any, ...] = sys.version_info, ipykernel: tuple[int, ...] = (0,)) -> str:
+    """Makes the caller's own running loop re-entrant (`asyncio.run` in a cell). Returns the implementation's name.
+
+    Raises SettingsError where no installed implementation is safe.
+    """
+    name = _implementation(version, ipykernel)
+    module = __import__(name)
+    module.apply()
+    return name
+
+
+def _implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str:
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    with contextlib.suppress(PackageNotFoundError):
+        release = tuple(int(part) for part in installed("nest-asyncio2").split(".")[:3] if part.isdigit())
+        if release >= (1, 7, 3):
+            return "nest_asyncio2"
+    if version < (3, 14) and ipykernel < (7, 1):
+        return "nest_asyncio"
+    raise SettingsError(
+        "Nested event loops are not safe here.",
+        why="nest-asyncio breaks httpx on Python 3.14 and loses queued cells under ipykernel 7.1 and later.",
+        hint="pip install 'nest-asyncio2>=1.7.3', or use `await` in cells, which needs no nesting.",
+    )

@@ -1,0 +1,155 @@
+"""A request as a value, and a sequence with two doors.
+
+A `Call` says what will be sent and how its answer is read; building one sends nothing. `.run()` sends it and blocks,
+`await` sends it without blocking. A `Stream` is the same for what comes one after another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from jupyter_mjci.client import bridge
+from jupyter_mjci.errors import AnswerError, SettingsError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came. Header names are lower case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = ""
+
+    def json(self) -> Any:
+        """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises AnswerError."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            raise AnswerError(
+                f"The answer of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
+                why=self.body[:120].decode("utf-8", "replace"),
+                body=self.body,
+            ) from None
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is an HTML page, which no API call answers with."""
+        return self.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+
+
+class Sender(Protocol):
+    """What a call needs to be sent: the session."""
+
+    async def fetch(self, call: Call[T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request, not yet sent. `plane` names the host it goes to, `creates` marks a submission (sent once, never
+    blindly repeated), `read` is the pure function from the answer to the value."""
+
+    service: str
+    name: str
+    method: str
+    path: str
+    read: Callable[[Reply], T] = field(repr=False, compare=False)
+    params: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    plane: str = "mj"
+    creates: bool = False
+    sender: Sender | None = field(default=None, repr=False, compare=False)
+
+    def run(self) -> T:
+        """Sends it and waits for the answer."""
+        return bridge.run(self._send())
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return bridge.relay(self._send()).__await__()
+
+    def through(self, sender: Sender) -> Call[T]:
+        return replace(self, sender=sender)
+
+    async def _send(self) -> T:
+        if self.sender is None:
+            raise SettingsError(
+                f"{self.name} has nobody to send it.", hint="Build it from a session: session.mj or session.ci."
+            )
+        return await self.sender.fetch(self)
+
+
+class Stream(Generic[T]):
+    """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the outcome.
+
+    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts anew.
+    """
+
+    def __init__(
+        self, source: Callable[[], AsyncIterator[T]], outcome: Callable[[list[T]], Any] = list
+    ) -> None:
+        self._source, self._outcome = source, outcome
+
+    def __iter__(self) -> Iterator[T]:
+        return bridge.iterate(self._source())
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return bridge.relay_each(self._source())
+
+    def run(self) -> Any:
+        return bridge.run(self.gathered())
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return bridge.relay(self.gathered()).__await__()
+
+    async def gathered(self) -> Any:
+        """The outcome, for code that is already on the engine."""
+        return self._outcome([item async for item in self._source()])
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing, and the token of the next ("" on the last)."""
+
+    items: tuple[T, ...]
+    next_token: str = ""
+
+
+class Pages(Stream[T]):
+    """A listing, fetched page by page as it is walked. `first` is the call of its first page."""
+
+    def __init__(self, turn: Callable[[str], Call[Page[T]]], limit: int | None = None) -> None:
+        super().__init__(self._walk)
+        self.first, self._turn, self.limit = turn(""), turn, limit
+
+    async def _walk(self) -> AsyncIterator[T]:
+        token, left, seen = "", self.limit, set[str]()
+        while True:
+            page = await self._turn(token)._send()
+            for item in page.items:
+                if left == 0:
+                    return
+                left = None if left is None else left - 1
+                yield item
+            token = page.next_token
+            if not token or token in seen:  # a service that hands out a token twice would never end
+                return
+            seen.add(token)
+
+
+class Work(Generic[T]):
+    """An outcome that may take several requests. `.run()` blocks for it, `await` does not; each time it starts anew."""
+
+    def __init__(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._begin = begin
+
+    def run(self) -> T:
+        return bridge.run(self._begin())
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return bridge.relay(self._begin()).__await__()

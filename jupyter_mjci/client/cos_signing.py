@@ -1,0 +1,91 @@
+"""COS and CI request signatures ("q-sign", HMAC-SHA1) as pure functions.
+
+Source: Tencent Cloud, "Request signature" of COS; checked against vectors made with the official SDK.
+
+    SignKey      = hex(HMAC-SHA1(SecretKey, KeyTime))
+    HttpString   = method \\n decoded path \\n parameters \\n headers \\n
+    StringToSign = sha1 \\n KeyTime \\n hex(SHA1(HttpString)) \\n
+    Signature    = hex(HMAC-SHA1(SignKey, StringToSign))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import quote, unquote, urlsplit
+
+
+def sign(
+    method: str, path: str, *, params: Mapping[str, str] = {}, headers: Mapping[str, str] = {},
+    secret_id: str, secret_key: str, key_time: str,
+) -> str:  # fmt: skip
+    """The value of the Authorization header.
+
+    `path` is the decoded path, with its leading slash. Every header and parameter given is signed.
+    `key_time` is "start;end" in Unix seconds.
+    """
+    fields = _fields(method, path, params, headers, secret_id, secret_key, key_time)
+    return "&".join(f"{name}={value}" for name, value in fields.items())
+
+
+def presign(
+    method: str, url: str, *, params: Mapping[str, str] = {}, headers: Mapping[str, str] = {},
+    secret_id: str, secret_key: str, key_time: str, token: str | None = None,
+) -> str:  # fmt: skip
+    """The URL with its signature in the query: whoever has it may send this one request until the end of `key_time`.
+
+    `params` (a processing rule is a parameter with an empty value) and a temporary key's `token` are signed and
+    become part of the URL. The host is not signed unless `headers` has it.
+    """
+    signed = {**params, "x-cos-security-token": token} if token else dict(params)
+    path = unquote(urlsplit(url).path) or "/"
+    fields = _fields(method, path, signed, headers, secret_id, secret_key, key_time)
+    pairs = [*fields.items(), *signed.items()]
+    query = "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
+    return f"{url}{'&' if urlsplit(url).query else '?'}{query}"
+
+
+def key_time(now: float, seconds: int = 600) -> str:
+    """A validity period around `now`: from a minute ago (clocks differ) until `seconds` later."""
+    return f"{int(now) - 60};{int(now) + seconds}"
+
+
+def _fields(
+    method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str],
+    secret_id: str, secret_key: str, key_time: str,
+) -> dict[str, str]:  # fmt: skip
+    names, pairs = _canonical(params)
+    header_names, header_pairs = _canonical(headers)
+    http_string = f"{method.lower()}\n{path}\n{pairs}\n{header_pairs}\n"
+    digest = hashlib.sha1(http_string.encode()).hexdigest()
+    signature = _hmac(_sign_key(secret_key, key_time), f"sha1\n{key_time}\n{digest}\n")
+    return {
+        "q-sign-algorithm": "sha1",
+        "q-ak": secret_id,
+        "q-sign-time": key_time,
+        "q-key-time": key_time,
+        "q-header-list": header_names,
+        "q-url-param-list": names,
+        "q-signature": signature,
+    }
+
+
+def _canonical(values: Mapping[str, str]) -> tuple[str, str]:
+    """The sorted names joined by ";" and the pairs joined by "&". Names are lower-cased after encoding."""
+    encoded = sorted((_encode(name).lower(), _encode(value)) for name, value in values.items())
+    return ";".join(name for name, _ in encoded), "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def _encode(text: str) -> str:
+    return quote(str(text), safe="-_.~")
+
+
+@lru_cache(maxsize=8)
+def _sign_key(secret_key: str, key_time: str) -> str:
+    return _hmac(secret_key, key_time)
+
+
+def _hmac(key: str, text: str) -> str:
+    return hmac.new(key.encode(), text.encode(), hashlib.sha1).hexdigest()

@@ -1,0 +1,96 @@
+"""The record that flows: one picture job of either service, as it was seen at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from jupyter_mjci.errors import CallError
+
+
+class Status(StrEnum):
+    """Where a job is. `ASKING` waits for a person (Midjourney's modal dialogs); it never ends by itself."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    ASKING = "ASKING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        return self in _FINAL
+
+    @property
+    def moving(self) -> bool:
+        """Whether waiting makes sense: the job will change without anybody's doing."""
+        return self in _MOVING
+
+
+_FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+_MOVING = frozenset({Status.WAITING, Status.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A next move that a finished Midjourney task offers. `custom_id` is what the service wants to hear."""
+
+    custom_id: str
+    label: str = ""
+    emoji: str = ""
+    pressed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: the label, else the emoji, else the customId."""
+        return self.label or self.emoji or self.custom_id
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job. Times are aware and in UTC; "not yet" and "not told" are None or empty.
+
+    `action` is the service's own word (IMAGINE, PicProcess, …). `outputs` are URLs. `raw` is the complete answer of
+    the service and does not count in comparisons.
+    """
+
+    service: str
+    id: str
+    action: str = ""
+    status: Status = Status.WAITING
+    progress: int | None = None
+    subject: str = ""
+    outputs: tuple[str, ...] = ()
+    buttons: tuple[Button, ...] = ()
+    submitted: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    reason: str = ""
+    state: str = ""
+    notify_hook: str = ""
+    parent: str = ""
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def __hash__(self) -> int:
+        return hash((self.service, self.id, self.status, self.progress))
+
+    def button(self, wanted: str) -> Button:
+        """The button with this label, emoji or customId (upper and lower case are one, for labels).
+
+        Raises CallError, naming the buttons that exist.
+        """
+        for button in self.buttons:
+            if wanted == button.custom_id or wanted.casefold() in (button.label.casefold(), button.emoji):
+                return button
+        names = ", ".join(button.name for button in self.buttons)
+        raise CallError(
+            f"Task {self.id} has no button {wanted!r}.",
+            why=f"It has: {names}." if names else f"It has no buttons ({self.action} is {self.status}).",
+            hint="Give one of these labels, or a customId."
+            if names
+            else "Buttons come when a task has succeeded.",
+        )

@@ -1,0 +1,502 @@
+"""Every call of the Midjourney proxies (`/mj/...`), and how their answers are read.
+
+Three server families speak this protocol, and relays in front of them; no two answer quite alike. So the readers
+here take nulls, "", 0, texts for numbers and numbers for texts, missing and extra keys; the status decides, never the
+progress, and a message text decides nothing.
+Sources: the documents of POST /mj/submit/action and of the task queries; the public code of the server families.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from jupyter_mjci.client.calls import Call, Reply, Sender
+from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.errors import (
+    AnswerError,
+    BannedPrompt,
+    CallError,
+    MidjourneyError,
+    NoSuchEndpoint,
+    QueueFull,
+)
+
+T = TypeVar("T")
+Picture = str | bytes | Path
+Bot = Literal["MID_JOURNEY", "NIJI_JOURNEY"]
+
+
+class Midjourney:
+    """Builds the calls of a Midjourney proxy. Building sends nothing: `.run()` or `await` the call."""
+
+    def __init__(self, sender: Sender | None = None) -> None:
+        self._sender = sender
+
+    # POST /mj/submit/imagine
+    def imagine(
+        self, prompt: str, *, images: Sequence[Picture] = (), bot: Bot | None = None,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Draw four pictures of a prompt.
+
+        Args:
+            prompt: what to draw, with Midjourney's own flags (--ar 3:2, --no wolves, …); sent byte for byte
+            images: reference pictures: paths, bytes or data URLs
+            bot: which bot draws
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        if not prompt.strip():
+            raise CallError("The prompt is empty.", hint="Say what to draw.")
+        body = {"prompt": prompt, "base64Array": [data_url(one) for one in images], "botType": bot}
+        return self._submit("imagine", body, "IMAGINE", prompt, state, notify_hook)
+
+    # POST /mj/submit/action
+    def action(
+        self, task: str | Job, button: str, *, same_channel: bool = False, remix: bool | None = None,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Press a button of a finished task: upscale, vary, zoom, pan, …
+
+        Args:
+            task: the task's id; or the task itself, whose buttons then are known by their labels
+            button: a customId; with the task itself also a label or emoji
+            same_channel: let another account of the same channel do it
+            remix: ask for the remix dialog where the account can
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        custom_id = task.button(button).custom_id if isinstance(task, Job) else button
+        if "::" not in custom_id:
+            raise CallError(
+                f"{button!r} is no customId.",
+                why="A task's id alone does not tell its buttons.",
+                hint="Give the task itself (session.mj.task(id).run()), or a customId of its buttons.",
+            )
+        parent = task.id if isinstance(task, Job) else _id(task)
+        body = {
+            "chooseSameChannel": same_channel,
+            "customId": custom_id,
+            "taskId": parent,
+            "enableRemix": remix,
+        }
+        subject = task.subject if isinstance(task, Job) else ""
+        return self._submit(
+            "action", body, action_of(custom_id), subject, state, notify_hook, parent=parent
+        )
+
+    # GET /mj/task/{id}/fetch
+    def task(self, task_id: str) -> Call[Job]:
+        """One task as it is now.
+
+        Args:
+            task_id: the task's id
+        """
+        path = f"/mj/task/{_id(task_id)}/fetch"
+        return self._call("task", "GET", path, partial(read_task, task_id=task_id))
+
+    # GET /mj/task/list, POST /mj/task/list-by-condition
+    def tasks(self, ids: Iterable[str] | None = None) -> Call[list[Job]]:
+        """The tasks that the proxy knows, newest first; or those with the given ids, in the order given.
+
+        Args:
+            ids: only these tasks; ids that the proxy does not know are left out
+        """
+        if ids is None:
+            return self._call("tasks", "GET", "/mj/task/list", read_tasks)
+        wanted = [_id(one) for one in ids]
+        read = partial(read_tasks, order=tuple(wanted))
+        return self._call("tasks", "POST", "/mj/task/list-by-condition", read, {"ids": wanted})
+
+    # GET /mj/task/queue
+    def queue(self) -> Call[list[Job]]:
+        """The tasks that wait or run now, oldest first."""
+        return self._call("queue", "GET", "/mj/task/queue", read_tasks)
+
+    def _submit(
+        self, name: str, body: Mapping[str, Any], action: str, subject: str, state: str | None,
+        notify_hook: str | None, parent: str = "",
+    ) -> Call[Job]:  # fmt: skip
+        marks = {"state": state, "notifyHook": notify_hook}
+        read = partial(
+            read_submission,
+            asked=Job("mj", "", action, subject=subject, state=state or "", parent=parent),
+        )
+        return self._call(name, "POST", f"/mj/submit/{name}", read, {**body, **marks}, creates=True)
+
+    def _call(
+        self, name: str, method: str, path: str, read: Callable[[Reply], T],
+        body: Mapping[str, Any] | None = None, creates: bool = False,
+    ) -> Call[T]:  # fmt: skip
+        sent, headers = b"", {"Accept": "application/json"}
+        if body is not None:
+            told = {field: value for field, value in body.items() if value is not None}
+            sent = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+            headers["Content-Type"] = "application/json"
+        return Call("mj", name, method, path, read, {}, headers, sent, "mj", creates, self._sender)
+
+
+# --- what we say ------------------------------------------------------------------------------------------------
+
+
+def _id(task_id: object) -> str:
+    text = str(task_id).strip()
+    if not text or not re.fullmatch(r"[\w.:-]+", text):
+        raise CallError(f"{text!r} is no task id.", hint="A task id is a row of digits: see %mj_tasks.")
+    return text
+
+
+_MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
+
+
+def data_url(picture: Picture) -> str:
+    """A picture as the data URL that every proxy family takes. Raises CallError for what is no picture."""
+    if isinstance(picture, str) and picture.startswith(("data:image/", "http://", "https://")):
+        return picture
+    try:
+        content = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
+    except OSError as error:
+        raise CallError(f"Cannot read the picture {picture!s}.", why=error.strerror or str(error)) from None
+    for start, kind in _MAGIC_BYTES:
+        if content.startswith(start):
+            return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    raise CallError("This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}.")
+
+
+_ACTIONS = (
+    ("upsample_v", "UPSCALE_HD"),
+    ("upsample", "UPSCALE"),
+    ("variation", "VARIATION"),
+    ("Inpaint", "VARIATION"),
+    ("reroll", "REROLL"),
+    ("Outpaint", "ZOOM"),
+    ("CustomZoom", "ZOOM"),
+    ("pan_", "PAN"),
+    ("animate_", "VIDEO"),
+    ("video", "VIDEO"),
+    ("PicReader", "IMAGINE"),
+    ("PromptAnalyzer", "IMAGINE"),
+)
+
+
+def action_of(custom_id: str) -> str:
+    """What pressing a button makes, as the proxies call it; they tell it themselves once the task is fetched."""
+    return next((action for part, action in _ACTIONS if part in custom_id), "ACTION")
+
+
+# --- what they say: pieces --------------------------------------------------------------------------------------
+
+STATUSES = {
+    "NOT_START": Status.WAITING, "SUBMITTED": Status.WAITING, "": Status.WAITING, "PENDING": Status.WAITING,
+    "QUEUED": Status.WAITING, "IN_PROGRESS": Status.RUNNING, "PROCESSING": Status.RUNNING,
+    "MODAL": Status.ASKING, "SUCCESS": Status.SUCCEEDED, "FAILURE": Status.FAILED, "FAILED": Status.FAILED,
+    "CANCEL": Status.CANCELLED, "CANCELLED": Status.CANCELLED,
+    # the .NET family's numbers, should they ever be sent
+    "0": Status.WAITING, "1": Status.WAITING, "3": Status.RUNNING, "4": Status.FAILED,
+    "5": Status.SUCCEEDED, "6": Status.ASKING, "7": Status.CANCELLED,
+}  # fmt: skip
+
+
+def text(value: Any) -> str:
+    """Any scalar as text; "nothing" of every kind is ""."""
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def status(value: Any) -> Status:
+    """Unknown words count as running: the job may still end."""
+    return STATUSES.get(text(value).strip().upper(), Status.RUNNING)
+
+
+def progress(value: Any) -> int | None:
+    """The leading digits of "37%", or None: some servers send words, or nothing."""
+    found = re.match(r"\s*(\d+)", text(value))
+    return min(int(found[1]), 100) if found else None
+
+
+def moment(value: Any) -> datetime | None:
+    """Epoch milliseconds as an aware datetime; null, "" and 0 mean "not yet". Small values are seconds."""
+    try:
+        number = float(text(value) or 0)
+    except ValueError:
+        return None
+    if not 0 < number < 1e16:
+        return None
+    return datetime.fromtimestamp(number / 1000 if number >= 1e11 else number, UTC)
+
+
+def buttons(value: Any) -> tuple[Button, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(
+        Button(text(one["customId"]), text(one.get("label")), text(one.get("emoji")), text(one.get("style")) == "3")
+        for one in value
+        if isinstance(one, dict) and one.get("customId")
+    )
+
+
+def _outputs(task: Mapping[str, Any]) -> tuple[str, ...]:
+    """Videos before single pictures before the grid. Previews of a running task are no outputs."""
+    if status(task.get("status")) is not Status.SUCCEEDED:
+        return ()
+    for key in ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls"):
+        value = task.get(key)
+        found = tuple(url for one in (value if isinstance(value, list) else [value]) if (url := _url(one)))
+        if found:
+            return found
+    return ()
+
+
+def _url(value: Any) -> str:
+    return text(value.get("url")) if isinstance(value, dict) else text(value)
+
+
+_PARENT = re.compile(r"^/(?:up|change)\s+(\d{10,})")
+
+
+def _parent(task: Mapping[str, Any]) -> str:
+    """The .NET family tells it; the Java one only in the description "/up {id} U2"."""
+    found = _PARENT.match(text(task.get("description")))
+    return text(task.get("parentId")) or (found[1] if found else "")
+
+
+def _properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = task.get("properties")
+    return value if isinstance(value, dict) else {}
+
+
+# The wire's fields and ours: one line each way.
+TASK: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
+    ("id", lambda task: text(task.get("id", task.get("mj_id")))),
+    ("action", lambda task: text(task.get("action"))),
+    ("status", lambda task: status(task.get("status"))),
+    ("progress", lambda task: progress(task.get("progress"))),
+    ("subject", lambda task: text(task.get("prompt")) or text(task.get("promptEn"))),
+    ("outputs", _outputs),
+    ("buttons", lambda task: buttons(task.get("buttons"))),
+    ("submitted", lambda task: moment(task.get("submitTime"))),
+    ("started", lambda task: moment(task.get("startTime"))),
+    ("finished", lambda task: moment(task.get("finishTime"))),
+    ("reason", lambda task: text(task.get("failReason"))),
+    ("state", lambda task: text(task.get("state"))),
+    ("notify_hook", lambda task: text(_properties(task).get("notifyHook"))),
+    ("parent", _parent),
+)
+
+
+def job_of(task: Mapping[str, Any]) -> Job:
+    """One task object as a Job. Takes anything that is a mapping; never raises for odd values."""
+    return Job("mj", raw=task, **{name: take(task) for name, take in TASK})
+
+
+def preview_of(job: Job) -> str:
+    """The URL of a running task's blurry preview, or ""."""
+    return text(job.raw.get("imageUrl")) if job.status is Status.RUNNING else ""
+
+
+# --- what they say: answers -------------------------------------------------------------------------------------
+
+
+def read_task(reply: Reply, task_id: str = "") -> Job:
+    """GET /mj/task/{id}/fetch. An empty answer, or one that says so, means that the proxy does not know the id."""
+    if reply.status in (200, 204) and reply.body.strip() in (b"", b"null"):
+        raise _unknown(task_id, reply)
+    task = _unwrap(_checked(reply, task_id))
+    if not isinstance(task, dict):
+        raise AnswerError("The answer is no task.", why=reply.body[:120].decode(errors="replace"), body=reply.body)
+    return job_of(task)
+
+
+def read_tasks(reply: Reply, order: tuple[str, ...] | None = None) -> list[Job]:
+    """A listing. Proxies do not keep the order of the ids that were asked for; we do."""
+    if reply.status in (200, 204) and not reply.body.strip():
+        return []
+    tasks = _unwrap(_checked(reply))
+    if tasks is None:
+        return []
+    if not isinstance(tasks, list):
+        raise AnswerError("The answer is no list of tasks.", body=reply.body)
+    jobs = [job_of(task) for task in tasks if isinstance(task, dict)]
+    if order is None:
+        return jobs
+    by_id = {job.id: job for job in jobs}
+    return [by_id[one] for one in dict.fromkeys(order) if one in by_id]
+
+
+def read_submission(reply: Reply, asked: Job) -> Job:
+    """The answer of every submit call: `{code, description, result, properties}`, of which only the code decides.
+
+    1 and 22 accept; 21 is either a task that exists already or a dialog that waits for `modal`. 23 raises QueueFull,
+    24 BannedPrompt, everything else MidjourneyError.
+    """
+    answer = _checked(reply)
+    if isinstance(answer, dict) and "code" not in answer and isinstance(answer.get("data"), list):
+        return _finished_pictures(answer, asked)
+    if not isinstance(answer, dict):
+        raise AnswerError("The answer is no submit result.", body=reply.body)
+    code, result = text(answer.get("code")), answer.get("result")
+    made = _ACCEPTED.get(code)
+    if made is None or not _result_id(result):
+        raise _refusal(answer, reply)
+    return _made(asked, _result_id(result), made(_properties(answer)), answer)
+
+
+def _existing_or_dialog(properties: Mapping[str, Any]) -> Status:
+    """Code 21 has two meanings: with a status or picture the task exists already, else a dialog waits."""
+    if properties.get("status") or properties.get("imageUrl"):
+        return status(properties.get("status"))
+    return Status.ASKING
+
+
+_ACCEPTED: dict[str, Callable[[Mapping[str, Any]], Status]] = {
+    "1": lambda _: Status.WAITING,
+    "22": lambda _: Status.WAITING,
+    "0": lambda _: Status.WAITING,
+    "21": _existing_or_dialog,
+}
+
+
+def _made(asked: Job, job_id: str, now: Status, answer: Mapping[str, Any]) -> Job:
+    return Job(
+        "mj", job_id, asked.action, now, None, asked.subject, state=asked.state, parent=asked.parent, raw=answer
+    )  # fmt: skip
+
+
+def _result_id(result: Any) -> str:
+    if isinstance(result, list):
+        return ",".join(text(one) for one in result)
+    return text(result)
+
+
+def _finished_pictures(answer: Mapping[str, Any], asked: Job) -> Job:
+    """The shape that one vendor documents for submit/action: pictures at once, and no task."""
+    urls = tuple(_url(one) for one in answer["data"] if _url(one))
+    made = moment(answer.get("created"))
+    return Job(
+        "mj", "", asked.action, Status.SUCCEEDED, 100, asked.subject, urls,
+        submitted=made, finished=made, state=asked.state, parent=asked.parent, raw=answer,
+    )  # fmt: skip
+
+
+# --- what they say when they say no ------------------------------------------------------------------------------
+
+
+def _checked(reply: Reply, task_id: str = "") -> Any:
+    """The JSON of an answer that is one. Raises for pages, refusals and errors of every family's shape."""
+    if reply.is_page:
+        raise NoSuchEndpoint(
+            f"This server has no such endpoint: {reply.url}",
+            why=f"It answered with a web page (HTTP {reply.status}).",
+            hint="Check the base URL (MJCI_MJ_URL); relays leave some calls out, listings among them.",
+            status=reply.status,
+        )
+    if reply.status in _STATUS_SAYS and not _is_result(reply):
+        what, hint = _STATUS_SAYS[reply.status]
+        raise MidjourneyError(what, status=reply.status, code=str(reply.status), message=_message(reply), hint=hint)
+    if reply.status == 404 and not reply.body.strip():
+        raise NoSuchEndpoint(f"This server has no such endpoint: {reply.url}", status=404)
+    answer = reply.json()
+    if isinstance(answer, dict) and _is_error(answer, reply):
+        if "task_no_found" in text(answer.get("description")):
+            raise _unknown(task_id, reply)
+        raise _refusal(answer, reply)
+    return answer
+
+
+_STATUS_SAYS = {
+    401: ("The proxy refuses the secret.", "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw."),
+    403: ("The proxy forbids it.", "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw."),
+    429: ("The proxy asks to slow down.", "Wait a little, then try again."),
+    500: ("The proxy is in trouble.", "Try again; its own log says more."),
+    502: ("The proxy's own service does not answer.", "Try again later."),
+    503: ("The proxy is not available.", "Try again later."),
+    504: ("The proxy's own service does not answer.", "Try again later."),
+}
+
+
+def _is_result(reply: Reply) -> bool:
+    """Whether a refused answer is still a normal submit result (some send those with 4xx)."""
+    try:
+        answer = json.loads(reply.body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and "code" in answer and "result" in answer
+
+
+def _is_error(answer: Mapping[str, Any], reply: Reply) -> bool:
+    return "error" in answer or answer.get("success") is False or (
+        reply.status >= 400 and "result" not in answer
+    )
+
+
+_REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
+    "3": (MidjourneyError, "The proxy does not find what this needs.", "Check the task id; or no account is free now."),
+    "4": (MidjourneyError, "The proxy refuses the request.", ""),
+    "5": (MidjourneyError, "The relay did not reach its proxy.", "Look at the listing before sending it again."),
+    "9": (MidjourneyError, "The proxy failed to submit it.", ""),
+    "23": (QueueFull, "The proxy's queue is full; nothing was accepted.", "Try again when a task has ended: %mj_queue."),
+    "24": (BannedPrompt, "The prompt may hold a banned word; nothing was accepted.", "Rephrase it."),
+    "30": (MidjourneyError, "The relay is saturated; nothing was accepted.", "Try again later."),
+}  # fmt: skip
+
+
+def _refusal(answer: Mapping[str, Any], reply: Reply) -> MidjourneyError:
+    code, message = text(answer.get("code")), _words(answer)
+    kind, what, hint = _REFUSALS.get(code, (MidjourneyError, "The proxy says no.", ""))
+    if code == "9" and ("队列已满" in message or "queue" in message.lower()):
+        kind, what, hint = _REFUSALS["23"]
+    word = text(_properties(answer).get("bannedWord"))
+    error = kind(
+        what, status=reply.status, code=code, message=message, hint=hint,
+        why=f"{message} ({word})" if word else f"{message} (code {code})" if code else message,
+    )  # fmt: skip
+    if isinstance(error, BannedPrompt):
+        error.word = word
+    return error
+
+
+def _unknown(task_id: str, reply: Reply) -> MidjourneyError:
+    return MidjourneyError(
+        f"The proxy knows no task {task_id}.",
+        why="Tasks are forgotten after a time, and by some proxies at a restart.",
+        hint="See %mj_tasks for those that it knows.",
+        status=reply.status, code="not_found",
+    )  # fmt: skip
+
+
+def _words(answer: Mapping[str, Any]) -> str:
+    """The message, wherever this family puts it."""
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return text(error.get("message")).strip()
+    candidates = (answer.get("description"), answer.get("message"), error)
+    return next((text(one).strip() for one in candidates if text(one)), "")
+
+
+def _message(reply: Reply) -> str:
+    try:
+        answer = json.loads(reply.body)
+    except ValueError:
+        return reply.body[:120].decode("utf-8", "replace").strip()
+    return _words(answer) if isinstance(answer, dict) else ""
+
+
+def _unwrap(answer: Any) -> Any:
+    """Some put the task or the list into `data`."""
+    if isinstance(answer, dict) and "data" in answer and "id" not in answer and "status" not in answer:
+        inner = answer["data"]
+        if inner is None or isinstance(inner, list) or (isinstance(inner, dict) and {"id", "status"} & set(inner)):
+            return inner
+    return answer
+
+

@@ -1,0 +1,172 @@
+"""Where the services are and who you are there. The home of the environment and of profile files.
+
+Keyword arguments win over the environment, the environment over the profile file, the profile over the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from jupyter_mjci.errors import SettingsError
+
+
+class Secret:
+    """A text that shows itself to nobody: `repr`, `str`, formats and pickles are masked. `reveal()` gives it."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._text else "Secret()"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
+        return Secret, ("",)
+
+
+def _setting(default: Any, help: str, *env: str) -> Any:
+    return field(default=default, metadata={"help": help, "env": env})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One connection. Texts given for secrets are wrapped; nothing here is ever sent by itself."""
+
+    mj_url: str = _setting("", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL")
+    mj_secret: Secret = _setting(Secret(""), "The proxy's secret or key", "MJCI_MJ_SECRET")
+    mj_auth: str = _setting(
+        "secret",
+        "How it is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), raw (Authorization: …)",
+        "MJCI_MJ_AUTH",
+    )
+    ci_secret_id: str = _setting(
+        "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
+    )
+    ci_secret_key: Secret = _setting(
+        Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
+    )
+    ci_token: Secret = _setting(
+        Secret(""), "Session token of a temporary key (STS)", "MJCI_CI_TOKEN", "TENCENTCLOUD_TOKEN"
+    )
+    ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
+    ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
+    ci_endpoint: str = _setting(
+        "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
+    )
+    cos_endpoint: str = _setting(
+        "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
+    )
+    home: Path = _setting(
+        Path(platformdirs.user_data_dir("jupyter_mjci")), "Where journal and pictures are kept", "MJCI_HOME"
+    )
+    wait: float = _setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
+    timeout: float = _setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
+    at_once: int = _setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
+    speed: float = _setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            object.__setattr__(self, one.name, _convert(one.name, getattr(self, one.name), one.default))
+        if self.mj_auth not in AUTH_STYLES:
+            raise SettingsError(
+                f"mj_auth is {self.mj_auth!r}.", hint=f"Use one of: {', '.join(AUTH_STYLES)}."
+            )
+
+    @property
+    def has_mj(self) -> bool:
+        return bool(self.mj_url)
+
+    @property
+    def has_ci(self) -> bool:
+        return bool(self.ci_secret_id and self.ci_secret_key and self.ci_bucket and self.ci_region)
+
+
+AUTH_STYLES = ("secret", "bearer", "raw")
+
+
+def load(
+    given: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None,
+    profile: str | None = None, file: Path | None = None,
+) -> Settings:  # fmt: skip
+    """The settings in force. Raises SettingsError for an unknown name, a bad value or a missing profile."""
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in (given or {}).items() if value is not None}
+    if unknown := sorted(set(given) - set(NAMES)):
+        raise SettingsError(f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(NAMES)}.")
+    merged = {**_profile(profile or environ.get("MJCI_PROFILE"), file), **_from_environ(environ), **given}
+    return replace(Settings(), **merged)
+
+
+def headless(environ: Mapping[str, str] | None = None) -> bool | None:
+    """What MJCI_HEADLESS says, or None where it says nothing."""
+    text = (os.environ if environ is None else environ).get("MJCI_HEADLESS", "").strip().lower()
+    return None if not text else text not in ("0", "false", "no", "off")
+
+
+def profile_file() -> Path:
+    return Path(platformdirs.user_config_dir("jupyter_mjci")) / "profiles.toml"
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    for one in fields(Settings):
+        values = [environ[name] for name in one.metadata["env"] if environ.get(name)]
+        if values:
+            found[one.name] = values[0]
+    return found
+
+
+def _profile(name: str | None, file: Path | None) -> dict[str, Any]:
+    path = file or profile_file()
+    if not path.is_file():
+        if name:
+            raise SettingsError(f"There is no profile {name!r}.", why=f"{path} does not exist.")
+        return {}
+    try:
+        profiles = tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML.", why=str(error)) from None
+    chosen = profiles.get(name or "default", None)
+    if chosen is None and name:
+        raise SettingsError(f"There is no profile {name!r} in {path}.", hint=f"It has: {', '.join(profiles)}.")
+    if unknown := sorted(set(chosen or {}) - set(NAMES)):
+        raise SettingsError(f"Unknown setting in {path}: {', '.join(unknown)}.")
+    return dict(chosen or {})
+
+
+def _convert(name: str, value: Any, default: Any) -> Any:
+    """The value in the type of the setting's default."""
+    kind = type(default) if default is not MISSING else str
+    if isinstance(value, kind):
+        return value
+    if isinstance(default, Path):
+        return Path(value)
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} must be {kind.__name__}, not {value!r}.") from None
+
+
+NAMES = tuple(one.name for one in fields(Settings))

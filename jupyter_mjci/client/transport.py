@@ -1,0 +1,230 @@
+"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote, urljoin
+
+import anyio
+import httpx
+
+from jupyter_mjci.client import bridge, cos_signing
+from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.settings import Secret
+from jupyter_mjci.errors import CallError, SettingsError, TransportError
+
+T = TypeVar("T")
+REDIRECTS = 5
+
+
+class Clock(Protocol):
+    """Whose time it is: the system's, or a sandbox's."""
+
+    def now(self) -> float: ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+Authorize = Callable[[httpx.Request, str], None]  # changes the request's headers; gets the decoded path
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a plane's calls go. `host` is the service's own name where `url` is a door in front of it."""
+
+    url: str
+    host: str = ""
+    authorize: Authorize | None = None
+
+    @property
+    def name(self) -> str:
+        return self.host or httpx.URL(self.url).netloc.decode()
+
+
+def mj_auth(style: str, secret: Secret) -> Authorize | None:
+    """The proxy families' three ways to hear a secret. Never two at once: the .NET family takes the first it sees."""
+    header, form = {
+        "secret": ("mj-api-secret", "{}"),
+        "bearer": ("Authorization", "Bearer {}"),
+        "raw": ("Authorization", "{}"),
+    }[style]
+
+    def authorize(request: httpx.Request, _: str) -> None:
+        request.headers[header] = form.format(secret.reveal())
+
+    return authorize if secret else None
+
+
+def cos_auth(secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str) -> Authorize:
+    """COS and CI signatures over Host, the content headers and every parameter."""
+
+    def authorize(request: httpx.Request, path: str) -> None:
+        if token:
+            request.headers[token_header] = token.reveal()
+        headers = {
+            name: value for name, value in request.headers.items() if name.startswith(_SIGNED) or name == "host"
+        }
+        request.headers["Authorization"] = cos_signing.sign(
+            request.method, path, params=dict(request.url.params), headers=headers,
+            secret_id=secret_id, secret_key=secret_key.reveal(), key_time=cos_signing.key_time(clock.now()),
+        )  # fmt: skip
+
+    return authorize
+
+
+_SIGNED = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
+
+
+class Transport:
+    """Sends calls over HTTP. `origins` tells each plane's host, `door` replaces the network (the sandbox in process).
+
+    All sending happens on the engine's loop. Never more than `at_once` requests are in flight: waiting inside the
+    HTTP library's pool would break it when a wait is interrupted.
+    """
+
+    def __init__(
+        self, origins: Mapping[str, Origin], *, clock: Clock, timeout: float = 60.0, at_once: int = 16,
+        door: httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        self.origins, self.clock, self.timeout, self.at_once, self.door = origins, clock, timeout, at_once, door
+        self._engine: bridge.Engine | None = None
+
+    async def send(self, call: Call[Any]) -> Reply:
+        """The answer, whatever its status. Raises TransportError where none came."""
+        return await self._exchange(self.prepare(call))
+
+    async def get(self, url: str) -> Reply:
+        """A picture or file by its URL. Only the services' own hosts see a credential, on every hop of a redirect."""
+        for _ in range(REDIRECTS):
+            reply = await self._exchange(self._plain("GET", self.resolve(url)))
+            if reply.status not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
+                return reply
+            url = urljoin(reply.url, reply.headers["location"])
+        raise TransportError(f"{httpx.URL(url).host} redirects in circles.")
+
+    def prepare(self, call: Call[Any]) -> httpx.Request:
+        """The request that `send` would send, signed now."""
+        origin = self.origins.get(call.plane)
+        if origin is None:
+            raise _not_configured(call.service)
+        query = "&".join(f"{_quote(name)}={_quote(value)}" for name, value in call.params.items())
+        url = f"{origin.url}{quote(call.path, safe='/-_.~')}{'?' if query else ''}{query}"
+        return self._request(call.method, url, origin, call.path, dict(call.headers), call.body)
+
+    def resolve(self, url: str) -> str:
+        """A picture's URL made absolute: some proxies tell only its path, or their own idea of localhost."""
+        origin = self.origins.get("mj")
+        if origin is None:
+            return url
+        absolute = httpx.URL(urljoin(f"{origin.url}/", url))
+        home = httpx.URL(origin.url)
+        if absolute.host in _LOCAL and home.host not in _LOCAL and not home.host.endswith(".localhost"):
+            absolute = absolute.copy_with(scheme=home.scheme, host=home.host, port=home.port)
+        return str(absolute)
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._client.aclose()
+            self._engine = None
+
+    def _plain(self, method: str, url: str) -> httpx.Request:
+        parsed = httpx.URL(url)
+        for plane, origin in self.origins.items():
+            if parsed.host == origin.name.partition(":")[0] and plane != "mj":
+                door = httpx.URL(origin.url)
+                at_door = parsed.copy_with(scheme=door.scheme, host=door.host, port=door.port)
+                return self._request(method, str(at_door), origin, parsed.path, {}, b"")
+        own = self.origins.get("mj")
+        if own is not None and parsed.netloc == httpx.URL(own.url).netloc:
+            return self._request(method, url, own, parsed.path, {}, b"")
+        return httpx.Request(method, url)
+
+    def _request(
+        self, method: str, url: str, origin: Origin, path: str, headers: dict[str, str], body: bytes
+    ) -> httpx.Request:
+        if origin.host:
+            headers["Host"] = origin.host
+        try:
+            request = httpx.Request(method, url, headers=headers, content=body or None)
+        except httpx.InvalidURL as error:
+            raise CallError(f"This cannot be a URL: {url[:200]}", why=str(error)) from None
+        if origin.authorize is not None:
+            origin.authorize(request, path)
+        return request
+
+    async def _exchange(self, request: httpx.Request) -> Reply:
+        self._wake()
+        request.extensions = {**request.extensions, "timeout": httpx.Timeout(self.timeout).as_dict()}
+        async with self._slots:
+            try:
+                response = await self._client.send(request)
+            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                raise _no_answer(request, error, self.timeout) from error
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(response.status_code, response.content, headers, str(request.url))
+
+    def _wake(self) -> None:
+        """The pool belongs to one loop; after a fork there is a new one."""
+        engine = bridge.engine()
+        if self._engine is engine:
+            return
+        limits = httpx.Limits(max_connections=self.at_once, max_keepalive_connections=self.at_once)
+        self._client = httpx.AsyncClient(transport=self.door, limits=limits, timeout=self.timeout)
+        self._slots = anyio.Semaphore(self.at_once)
+        self._engine = engine
+
+
+_LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
+
+_NEEDED = {
+    "mj": ("No Midjourney proxy is configured.", "MJCI_MJ_URL (and MJCI_MJ_SECRET)"),
+    "ci": (
+        "No Tencent CI account is configured.",
+        "MJCI_CI_SECRET_ID, MJCI_CI_SECRET_KEY, MJCI_CI_BUCKET and MJCI_CI_REGION",
+    ),
+}
+
+
+def _not_configured(service: str) -> SettingsError:
+    what, names = _NEEDED[service]
+    return SettingsError(what, hint=f"Set {names}, or use mjci.sandbox(), which needs no account.")
+
+
+# What went wrong, in a person's words, and whether the service may have acted on the request all the same.
+_REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
+    (httpx.ConnectTimeout, "nothing accepted the connection in {timeout:g} s",
+     "Check the address and your network, or raise `timeout`.", False),
+    (httpx.PoolTimeout, "all connections are busy", "Raise `at_once`, or wait.", False),
+    (httpx.ConnectError, "{error}", "Is the service running, and is this its address?", False),
+    (httpx.UnsupportedProtocol, "{error}", "A base URL begins with http:// or https://.", False),
+    (httpx.ReadTimeout, "the answer did not come in {timeout:g} s",
+     "It may have been carried out: look at the listing before sending it again.", True),
+    (httpx.HTTPError, "the connection broke: {error}",
+     "It may have been carried out: look at the listing before sending it again.", True),
+)  # fmt: skip
+
+
+def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> TransportError:
+    reason = next((reason for reason in _REASONS if isinstance(error, reason[0])), _REASONS[-1])
+    _, why, hint, maybe = reason
+    if request.method in ("GET", "HEAD"):  # reading twice costs nothing
+        maybe, hint = False, "Try again." if maybe else hint
+    where = f"{request.url.scheme}://{request.headers.get('host', request.url.host)}"
+    said = why.format(error=error or type(error).__name__, timeout=timeout)
+    what = f"No answer from {where}."
+    return TransportError(what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe)
+
+
+def _quote(text: str) -> str:
+    return quote(str(text), safe="-_.~")

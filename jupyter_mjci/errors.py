@@ -1,0 +1,132 @@
+"""Everything that can go wrong, by whose turn it is to act.
+
+MjciError
+├─ SettingsError       you: something about the connection is missing or contradictory; nothing was sent
+├─ CallError           you: what you asked for cannot be said; nothing was sent
+├─ TransportError      the way: no answer came
+├─ ServiceError        the service: it answered, and said no
+│   ├─ MidjourneyError
+│   │   ├─ NoSuchEndpoint   this proxy family does not have the call
+│   │   ├─ QueueFull        code 23: try again later
+│   │   └─ BannedPrompt     code 24: `.word` says which
+│   └─ CIError              `.code` is COS's own
+├─ AnswerError         us or the service: an answer that nobody can read; `.body` keeps it
+├─ JobFailed           the job ended without a result; `.job`
+└─ WaitTooLong         the job goes on; `.job` as last seen
+
+In a cell an error is two or three lines: what, why, what to do next. A second look with `%tb` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jupyter_mjci.client.job import Job
+
+
+class MjciError(Exception):
+    """The root of the tree above. `what` happened, `why`, and a `hint`: what to do next."""
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.hint = what, why, hint
+        self._shown = False
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        return [line for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line]
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's door: short the first time, whole when asked again (`%tb`)."""
+        if self._shown:
+            return "".join(traceback.format_exception(self)).splitlines()
+        self._shown = True
+        first, *rest = self.lines()
+        return [f"{type(self).__name__}: {first}", *(f"  {line}" for line in rest)]
+
+
+class SettingsError(MjciError):
+    """Something about the connection is missing or contradictory. Nothing was sent."""
+
+
+class CallError(MjciError):
+    """What was asked for cannot be said to the service. Nothing was sent."""
+
+
+class TransportError(MjciError):
+    """No answer came. `maybe_arrived` is true where the request may have been carried out all the same."""
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.maybe_arrived = maybe_arrived
+
+
+class ServiceError(MjciError):
+    """The service answered, and said no."""
+
+    service = ""
+
+    def __init__(
+        self, what: str, *, status: int = 0, code: str = "", message: str = "", request_id: str = "",
+        why: str = "", hint: str = "",
+    ) -> None:  # fmt: skip
+        super().__init__(what, why=why or message, hint=hint)
+        self.status, self.code, self.message, self.request_id = status, code, message, request_id
+
+
+class MidjourneyError(ServiceError):
+    service = "mj"
+
+
+class NoSuchEndpoint(MidjourneyError):
+    """This proxy does not offer the call (it answered with a page, or 404)."""
+
+
+class QueueFull(MidjourneyError):
+    """The proxy's queue is full (code 23, or 9 that says so). The submission was not accepted."""
+
+
+class BannedPrompt(MidjourneyError):
+    """The prompt holds a banned word (code 24)."""
+
+    word = ""
+
+
+class CIError(ServiceError):
+    """Tencent's answer, with its own `.code` ("NoSuchKey", "SignatureDoesNotMatch", …)."""
+
+    service = "ci"
+
+
+class AnswerError(MjciError):
+    """An answer that cannot be read. `.body` keeps its bytes."""
+
+    def __init__(self, what: str, *, body: bytes = b"", why: str = "", hint: str = "") -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.body = body
+
+
+class JobFailed(MjciError):
+    """The job ended without a result."""
+
+    def __init__(self, job: Job, *, hint: str = "") -> None:
+        super().__init__(
+            f"{job.action or 'Job'} {job.id} {'was cancelled' if job.status == 'CANCELLED' else 'failed'}.",
+            why=job.reason, hint=hint,
+        )  # fmt: skip
+        self.job = job
+
+
+class WaitTooLong(MjciError):
+    """Nobody waits any longer, but the job goes on. `.job` is how it was last seen."""
+
+    def __init__(self, job: Job, seconds: float) -> None:
+        super().__init__(
+            f"{job.action or 'Job'} {job.id} is not done after {seconds:g} s ({job.status}).",
+            hint="It goes on at the service: follow it again with its id.",
+        )
+        self.job = job
