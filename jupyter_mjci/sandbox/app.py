@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
-import hashlib
 import ipaddress
 import json
 import math
-import os
 import re
 import signal
 import socket
@@ -44,6 +41,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .clock import Clock, ScaledClock, VirtualClock
 from .faults import KINDS, Fault, FaultError, Faults, read_faults
+from .shelf import Shelf
 from .wire import Answer, Delivery, Request
 
 DIALECTS = ("java", "plus", "trueai", "new-api")
@@ -459,58 +457,6 @@ def _numeric(url: str) -> str:
     return parts._replace(netloc=f"127.0.0.1{port}").geturl()
 
 
-# ---------------------------------------------------------------- on disk
-
-
-class Shelf:
-    """Keeps a sandbox in a folder: one JSON file, and each larger run of bytes in a file named by its content."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.blobs = folder / "blobs"
-        self.blobs.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "sandbox.json"
-
-    def load(self) -> dict[str, Any]:
-        """What was kept; empty when there is nothing yet."""
-        if not self._file.exists():
-            return {}
-        kept: dict[str, Any] = json.loads(self._file.read_text("utf-8"), object_hook=self._thaw)
-        return kept
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Replace what is kept; whoever is killed half-way leaves the old state whole."""
-        names: set[str] = set()
-        text = json.dumps(state, default=functools.partial(self._freeze, names), separators=(",", ":"))
-        _replace(self._file, text.encode())
-        for blob in self.blobs.iterdir():
-            if blob.name not in names:
-                blob.unlink(missing_ok=True)
-
-    def _freeze(self, names: set[str], value: object) -> dict[str, str]:
-        if not isinstance(value, bytes | bytearray | memoryview):
-            raise TypeError(f"cannot keep {type(value).__name__}")
-        name = hashlib.sha256(value).hexdigest()
-        names.add(name)
-        if not (self.blobs / name).exists():
-            _replace(self.blobs / name, bytes(value))
-        return {"$blob": name}
-
-    def _thaw(self, value: dict[str, Any]) -> Any:
-        if len(value) == 1 and "$blob" in value:
-            return (self.blobs / str(value["$blob"])).read_bytes()
-        return value
-
-
-def _replace(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-
-
 # ---------------------------------------------------------------- the sandbox
 
 
@@ -783,6 +729,7 @@ class Sandbox:
                 "callbacks": {**callbacks, "dropped_urls": list(post.dropped)},
                 "faults": {"armed": len(self.faults), "struck": self.faults.count},
                 "restarts": self._restarts,
+                "unsaved": self._shelf is not None and self._unsaved,
             }
         )
 
