@@ -1,0 +1,1630 @@
+"""Picture rules ("imageMogr2/thumbnail/200x|watermark/2/text/…") really applied.
+
+How it works. A rule is read once into plain values (`parse`); everything wrong with it is found there, before any
+picture is looked at. Each operation is one function marked `@operation` beside the table of its parameters; reading,
+writing (`text`), defaults, error messages, and the panels and docs made from `OPERATIONS` all use that one table.
+A picture is its frames plus how it is to be written. Operations turn one `Picture` into the next, in written order
+(auto-orient always first); writing happens once, at the end, however many operations there were.
+
+Sizes are checked in the header before a pixel is decoded, with our own limits: Pillow's are global, and not ours to
+change. So pictures are opened by their plugin and not by `Image.open`, which would warn about what the service allows.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import io
+import json
+import math
+import re
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageChops,
+    ImageDraw,
+    ImageEnhance,
+    ImageFile,
+    ImageFilter,
+    ImageFont,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
+
+try:
+    from PIL import AvifImagePlugin
+except ImportError:  # Pillow before 11.3
+    AvifImagePlugin = None  # type: ignore[assignment]
+
+Objects = Callable[[str], "bytes | None"]
+Size = tuple[int, int]
+Frame = Image.Image
+
+# ---------------------------------------------------------------------------------------------- limits and errors
+
+MAX_BYTES = 32 * 1024 * 1024
+MAX_SIDE = 30_000
+MAX_PIXELS = 250_000_000  # width x height x frames
+MAX_FRAMES = 300
+MAX_OUTPUT_SIDE = 9_999
+MAX_MARKS = 10
+MAX_TEXT = 256
+
+BAD_PARAMETER = -60998
+TOO_LARGE = -60996
+UNREADABLE_SOURCE = -60987
+NOT_A_PICTURE = -62999
+TOO_WIDE = -441
+TOO_HIGH = -442
+
+CODES = {
+    BAD_PARAMETER: "InvalidArgument",
+    NOT_A_PICTURE: "InvalidArgument",
+    UNREADABLE_SOURCE: "InvalidArgument",
+    TOO_LARGE: "EntityTooLarge",
+    TOO_WIDE: "InvalidArgument",
+    TOO_HIGH: "InvalidArgument",
+}
+
+
+class RuleError(Exception):
+    """The rule can't be applied. `code` is the service's name, `number` its internal number, `message` tells which
+    key is wrong and what it accepts."""
+
+    def __init__(self, message: str, number: int = BAD_PARAMETER) -> None:
+        super().__init__(message)
+        self.message = message
+        self.number = number
+        self.code = CODES[number]
+
+    def __str__(self) -> str:
+        return f"{self.code} ({self.number}): {self.message}"
+
+
+# ---------------------------------------------------------------------------------------------- values
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of a rule: its name ("imageMogr2", "imageView2/1", "watermark/2", "imageInfo", …) and its
+    parameters as written, with what the wire has in base64 in plain text. A flag has the value ""."""
+
+    name: str
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a rule made. For imageInfo, imageAve and exif, `info` is the answer and `body` its JSON."""
+
+    body: bytes
+    content_type: str
+    format: str
+    width: int
+    height: int
+    size: int
+    quality: int | None
+    frames: int
+    info: dict[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What the service tells about a picture as it was stored. `quality` is estimated for JPEG, 100 otherwise."""
+
+    format: str
+    width: int
+    height: int
+    quality: int
+    ave: str
+    orientation: int
+    size: int
+    md5: str
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One key of an operation: what it means and what it accepts, for reading, for panels and for docs."""
+
+    name: str
+    help: str
+    form: str
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    default: str | None = None
+    encoded: bool = False
+    flag: bool = False
+    required: bool = False
+
+    def read(self, text: str) -> Any:
+        """The value as the operation's function wants it. Raises ValueError on what is not accepted."""
+        if self.flag:
+            return True
+        if self.minimum is not None and self.maximum is not None:
+            return _integer(text, self.minimum, self.maximum)
+        if self.choices:
+            return _choice(text, self.choices)
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            raise ValueError(text)
+        return text
+
+
+@dataclass(frozen=True, slots=True)
+class OperationKind:
+    """One known operation: its help, its parameters, and the function that does it."""
+
+    name: str
+    help: str
+    parameters: tuple[Parameter, ...]
+    run: Callable[..., Picture]
+
+    @property
+    def key(self) -> str:
+        """What starts it inside imageMogr2 ("thumbnail"); elsewhere the last part of its name."""
+        return self.name.rpartition("/")[2]
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((each for each in self.parameters if each.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Frames being worked on, all RGB or RGBA, and how they are to be written."""
+
+    original: bytes
+    source: str
+    frames: tuple[Frame, ...]
+    durations: tuple[int, ...]
+    loop: int | None
+    source_quality: int
+    exif: bytes
+    icc: bytes
+    objects: Objects
+    format: str
+    quality: int | None = None
+    progressive: bool = False
+    strip: bool = False
+    colours: int = 256
+    size_limit: int | None = None
+    never_larger: bool = False
+    touched: bool = False
+    info: dict[str, object] | None = None
+
+    @property
+    def size(self) -> Size:
+        return self.frames[0].size
+
+
+def _integer(text: str, low: int, high: int) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise ValueError(text)
+    return int(text)
+
+
+def _choice(text: str, choices: Sequence[str]) -> str:
+    if text.lower() not in choices:
+        raise ValueError(text)
+    return text.lower()
+
+
+# ---------------------------------------------------------------------------------------------- declaring
+
+OPERATIONS: dict[str, OperationKind] = {}
+
+
+def operation(
+    name: str, help: str, *parameters: Parameter
+) -> Callable[[Callable[..., Picture]], Callable[..., Picture]]:
+    """Enter a function into OPERATIONS. It is called with the picture and with every parameter by name."""
+
+    def enter(function: Callable[..., Picture]) -> Callable[..., Picture]:
+        OPERATIONS[name] = OperationKind(name, help, parameters, function)
+        return function
+
+    return enter
+
+
+def _number(name: str, low: int, high: int, help: str, **more: Any) -> Parameter:
+    return Parameter(name, help, f"an integer from {low} to {high}", minimum=low, maximum=high, **more)
+
+
+def _one_of(name: str, choices: Sequence[str], help: str, **more: Any) -> Parameter:
+    return Parameter(name, help, "one of " + ", ".join(choices), choices=tuple(choices), **more)
+
+
+def _shaped(name: str, form: str, pattern: str, help: str, **more: Any) -> Parameter:
+    return Parameter(name, help, form, pattern=pattern, **more)
+
+
+def _encoded(name: str, help: str, form: str = "text", **more: Any) -> Parameter:
+    return Parameter(name, help, f"{form}, in URL-safe base64", encoded=True, **more)
+
+
+def _colour(name: str, help: str, default: str) -> Parameter:
+    return _encoded(name, help, "#RRGGBB", pattern="#[0-9A-Fa-f]{6}", default=default)
+
+
+def _flag(name: str, help: str) -> Parameter:
+    return Parameter(name, help, "no value", flag=True)
+
+
+GRAVITIES = {
+    "northwest": (0, 0),
+    "north": (1, 0),
+    "northeast": (2, 0),
+    "west": (0, 1),
+    "center": (1, 1),
+    "east": (2, 1),
+    "southwest": (0, 2),
+    "south": (1, 2),
+    "southeast": (2, 2),
+}
+FORMATS = ("jpg", "jpeg", "yjpeg", "png", "gif", "bmp", "webp", "avif", "heif", "tpg")
+INTEGER = "([0-9]{1,6})"
+
+
+def _gravity(default: str | None) -> Parameter:
+    return _one_of(
+        "gravity", tuple(GRAVITIES), "where in the picture; offsets point inward from there", default=default
+    )
+
+
+def _offsets() -> tuple[Parameter, Parameter]:
+    return (
+        _number("dx", 0, 99_999, "pixels from the left or right edge; ignored in the middle column", default="0"),
+        _number("dy", 0, 99_999, "pixels from the top or bottom edge; ignored in the middle row", default="0"),
+    )
+
+
+FORGIVE = _one_of("ignore-error", ("0", "1"), "1: answer with the original picture instead of an error", default="0")
+QUALITY_FORM = "1 to 100, with ! to force it"
+QUALITY_PATTERN = "(100|[1-9][0-9]?)!?"
+
+# ---------------------------------------------------------------------------------------------- rules as values
+
+FAMILIES = ("imageView2", "watermark")  # their name has two parts
+BLIND = ("watermark/3", "watermark/4")
+ANSWERS = ("imageInfo", "imageAve", "exif")
+
+
+def parse(rule: str) -> tuple[Operation, ...]:
+    """The operations of a rule, checked. Raises RuleError, which names the key and the accepted form."""
+    if not rule:
+        raise RuleError("the rule is empty")
+    operations = tuple(_read_operation(part) for part in rule.split("|"))
+    for each in operations[:-1]:
+        if each.name in ANSWERS:
+            raise RuleError(f"{each.name} answers with JSON and must stand alone or last")
+    if sum(each.name == "watermark/1" for each in operations) > MAX_MARKS:
+        raise RuleError(f"watermark/1: at most {MAX_MARKS} picture watermarks in one rule")
+    return operations
+
+
+def text(operations: Sequence[Operation]) -> str:
+    """The rule as it goes over the wire; the inverse of `parse`."""
+    return "|".join("/".join([each.name, *_tokens(each)]) for each in operations)
+
+
+def _tokens(operation: Operation) -> Iterator[str]:
+    for name, value in operation.parameters:
+        parameter = _parameter(operation.name, name)
+        yield name
+        if not parameter.flag:
+            yield encode(value) if parameter.encoded else value
+
+
+def encode(plain: str) -> str:
+    """URL-safe base64 without padding, as the rules want it."""
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def decode(wire: str) -> str:
+    """The text behind URL-safe base64, with or without padding; the standard alphabet is understood too.
+    Raises ValueError."""
+    bare = wire.rstrip("=").replace("-", "+").replace("_", "/")
+    return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True).decode()
+
+
+def _read_operation(part: str) -> Operation:
+    name, *tokens = part.split("/")
+    if name in FAMILIES and tokens:
+        name = f"{name}/{tokens.pop(0)}"
+    if name in BLIND:
+        raise RuleError(f"{name}: blind watermarks are not offered here; accepted are watermark/1 and watermark/2")
+    if name != "imageMogr2" and name not in OPERATIONS:
+        raise RuleError(_unknown(name, [*OPERATIONS, "imageMogr2"], "operation"))
+    if tokens and not tokens[-1]:
+        tokens.pop()  # a slash at the end says nothing
+    operation = Operation(name, tuple(_read_parameters(name, tokens)))
+    _steps(operation)
+    return operation
+
+
+def _read_parameters(name: str, tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    rest = iter(tokens)
+    for key in rest:
+        parameter = _parameter(name, key)
+        if parameter.flag:
+            yield key, ""
+            continue
+        wire = next(rest, "")
+        try:
+            plain = decode(wire) if parameter.encoded else wire
+            if not plain:
+                raise ValueError(wire)
+            parameter.read(plain)
+        except ValueError:
+            raise RuleError(f"{name}/{key} must be {parameter.form}; got {wire[:80]!r}") from None
+        yield key, plain
+
+
+def _parameter(name: str, key: str) -> Parameter:
+    known = _parameters_of(name)
+    if key not in known:
+        raise RuleError(_unknown(f"{name}/{key}", [f"{name}/{each}" for each in known], "key"))
+    return known[key]
+
+
+def _parameters_of(name: str) -> dict[str, Parameter]:
+    kinds = _kinds_of(name)
+    return {parameter.name: parameter for kind in kinds for parameter in kind.parameters}
+
+
+def _kinds_of(name: str) -> list[OperationKind]:
+    if name in OPERATIONS:
+        return [OPERATIONS[name]]
+    return [kind for known, kind in OPERATIONS.items() if known.startswith(name + "/")]
+
+
+def _unknown(name: str, known: Sequence[str], what: str) -> str:
+    close = difflib.get_close_matches(name[:80], known, 1)
+    hint = f"did you mean {close[0]}?" if close else "accepted are " + ", ".join(known)
+    return f"{name[:80]} is no known {what}; {hint}"
+
+
+# ---------------------------------------------------------------------------------------------- running
+
+Step = tuple[OperationKind, dict[str, str]]
+
+
+def apply(rule: str, picture: bytes, *, objects: Objects = lambda _: None) -> Result:
+    """Apply a rule to a picture. `objects` gives the bytes of a watermark picture by its URL.
+    Raises RuleError and nothing else; the same arguments always give the same bytes."""
+    operations = parse(rule)
+    try:
+        return _finish(_run(operations, _load(picture, objects)))
+    except RuleError:
+        if not any(("ignore-error", "1") in each.parameters for each in operations):
+            raise
+        return _unchanged(picture)
+
+
+def _run(operations: Sequence[Operation], picture: Picture) -> Picture:
+    for each in operations:
+        for kind, values in _steps(each):
+            picture = replace(kind.run(picture, **_typed(kind, values)), touched=True)
+    return picture
+
+
+def _typed(kind: OperationKind, values: Mapping[str, str]) -> dict[str, Any]:
+    """Every parameter of the operation under its Python name, read, or its default."""
+    texts = {each.name: values.get(each.name, each.default) for each in kind.parameters}
+    return {
+        each.name.replace("-", "_"): None if (value := texts[each.name]) is None else each.read(value)
+        for each in kind.parameters
+    }
+
+
+def _steps(operation: Operation) -> list[Step]:
+    """What to run, in order. An imageMogr2 is several steps; gravity, pad and their like belong to the step before
+    them that knows them, or else to the next one."""
+    kinds = _kinds_of(operation.name)
+    if operation.name in OPERATIONS:
+        return [_complete(kinds[0], dict(operation.parameters))]
+    starts = {kind.key: kind for kind in kinds}
+    steps: list[Step] = []
+    waiting: dict[str, str] = {}
+    for name, value in operation.parameters:
+        if name in starts:
+            kind = starts[name]
+            early = {key: waiting.pop(key) for key in tuple(waiting) if kind.parameter(key)}
+            steps.append((kind, {name: value, **early}))
+            continue
+        owner = next((step for step in reversed(steps) if step[0].parameter(name)), None)
+        (owner[1] if owner else waiting)[name] = value
+    if waiting:
+        raise RuleError(f"imageMogr2/{next(iter(waiting))} says nothing without {_owners(kinds, next(iter(waiting)))}")
+    return sorted(steps, key=lambda step: step[0].key != "auto-orient")
+
+
+def _owners(kinds: Sequence[OperationKind], name: str) -> str:
+    return " or ".join(kind.key for kind in kinds if kind.parameter(name))
+
+
+def _complete(kind: OperationKind, values: dict[str, str]) -> Step:
+    for parameter in kind.parameters:
+        if parameter.required and parameter.name not in values:
+            raise RuleError(f"{kind.name}/{parameter.name} is missing; it must be {parameter.form}")
+    return kind, values
+
+
+# ---------------------------------------------------------------------------------------------- opening pictures
+
+SIGNATURES = (
+    (re.compile(rb"\xff\xd8\xff"), "jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
+    (re.compile(rb"GIF8[79]a"), "gif"),
+    (re.compile(rb"BM"), "bmp"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "avif"),
+)
+OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+if AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED:
+    OPENERS["avif"] = AvifImagePlugin.AvifImageFile
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Pillow's decoders raise whatever comes to hand on damaged input; for us it is all the same."""
+    try:
+        yield
+    except RuleError:
+        raise
+    except Exception as problem:
+        raise RuleError(f"the picture can't be read: {problem}", NOT_A_PICTURE) from problem
+
+
+def _sniff(picture: bytes) -> str:
+    if len(picture) > MAX_BYTES:
+        raise RuleError(f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE)
+    found = next((name for signature, name in SIGNATURES if signature.match(picture)), "")
+    if found not in OPENERS:
+        raise RuleError("not a picture; accepted are " + ", ".join(OPENERS), NOT_A_PICTURE)
+    return found
+
+
+def _open(picture: bytes) -> tuple[str, ImageFile.ImageFile, int]:
+    """The format, the opened but not yet decoded picture, and its number of frames. Refuses what is too large."""
+    name = _sniff(picture)
+    with _reading():
+        if name == "webp":
+            _check_input(_webp_size(picture), 1)  # the decoder takes memory for the canvas at once
+        if name == "gif":
+            size, frames = _gif_extent(picture)
+            _check_input(size, frames)
+        image = OPENERS[name](io.BytesIO(picture))
+        if name != "gif":
+            frames = int(getattr(image, "n_frames", 1)) if name == "webp" else 1
+        _check_input(image.size, frames)
+    return name, image, frames
+
+
+def _check_input(size: Size, frames: int) -> None:
+    width, height = size
+    if max(size) > MAX_SIDE:
+        raise RuleError(f"the picture is {width}x{height}; a side may have {MAX_SIDE} pixels", TOO_LARGE)
+    if width * height * frames > MAX_PIXELS:
+        raise RuleError(f"{width}x{height} in {frames} frames is more than {MAX_PIXELS} pixels", TOO_LARGE)
+    if frames > MAX_FRAMES:
+        raise RuleError(f"the picture has more than {MAX_FRAMES} frames", TOO_LARGE)
+
+
+def _webp_size(picture: bytes) -> Size:
+    """From the header of any of WebP's three kinds: lossy, lossless, extended."""
+    kind, first = picture[12:16], picture[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(first[4:7], "little"), 1 + int.from_bytes(first[7:10], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(first[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack("<HH", first[6:10])
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _gif_extent(picture: bytes) -> tuple[Size, int]:
+    """The canvas that all frames of a GIF need, and their number, without decoding any (one past the limit is
+    enough to know)."""
+    width, height = struct.unpack("<HH", picture[6:10])
+    place = 13 + _gif_table(picture[10])
+    frames = 0
+    while place + 10 < len(picture) and frames <= MAX_FRAMES and picture[place] != 0x3B:
+        if picture[place] == 0x2C:
+            left, top, across, down = struct.unpack("<HHHH", picture[place + 1 : place + 9])
+            width, height = max(width, left + across), max(height, top + down)
+            frames += 1
+            place = _gif_blocks(picture, place + 11 + _gif_table(picture[place + 9]))
+        elif picture[place] == 0x21:
+            place = _gif_blocks(picture, place + 2)
+        else:
+            place += 1
+    return (width, height), frames
+
+
+def _gif_table(flags: int) -> int:
+    """How many bytes the colour table takes that these flags announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_blocks(picture: bytes, place: int) -> int:
+    """Where the chain of data blocks that starts here ends."""
+    while place < len(picture) and picture[place]:
+        place += 1 + picture[place]
+    return place + 1
+
+
+def _load(picture: bytes, objects: Objects) -> Picture:
+    """A picture decoded, with all its frames if it moves."""
+    name, image, count = _open(picture)
+    with _reading():
+        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
+        shown = list(_decoded(image, count))
+        frames, durations = zip(*shown, strict=True)
+        exif, icc = image.info.get("exif", b""), image.info.get("icc_profile") or b""
+        loop = image.info.get("loop")
+        usable = icc if image.mode in ("RGB", "RGBA", "P", "PA") else b""  # we work in RGB: no other profile fits
+    return Picture(picture, name, frames, durations, loop, quality, _exif_block(exif), usable, objects, name)
+
+
+def _decoded(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, int]]:
+    size = image.size
+    for index in range(max(1, count)):
+        try:
+            image.seek(index)
+        except EOFError:
+            return
+        image.load()
+        frame = _normal(image)
+        yield frame if frame.size == size else frame.crop((0, 0, *size)), round(image.info.get("duration", 0))
+
+
+def _normal(image: Frame) -> Frame:
+    """The same picture as RGB, or as RGBA if anything in it can be seen through."""
+    if image.mode.startswith("I") or image.mode == "F":
+        return _eight_bit(image)
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _eight_bit(image: Frame) -> Frame:
+    """16-bit greys keep their upper byte (a plain conversion would clip them to white)."""
+    return image.convert("I").point(lambda value: value * (1 / 256), "I").convert("L").convert("RGB")
+
+
+def _exif_block(raw: bytes) -> bytes:
+    bare = raw.removeprefix(b"Exif\x00\x00")
+    return b"Exif\x00\x00" + bare if bare else b""
+
+
+def _read_exif(block: bytes) -> Image.Exif:
+    """Tags, or none if the block is damaged: cameras write all sorts of things, and the picture is still good."""
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        dict(exif)
+    except Exception:
+        return Image.Exif()
+    return exif
+
+
+def _orientation(block: bytes) -> int:
+    value = _read_exif(block).get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+# The luminance table of the JPEG standard (annex K), which nearly every encoder scales by its quality.
+LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
+
+
+def _scaled_table(quality: int) -> list[int]:
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return [min(255, max(1, (value * scale + 50) // 100)) for value in LUMINANCE]
+
+
+SCALED_TABLES = {quality: sorted(_scaled_table(quality)) for quality in range(1, 101)}
+
+
+def estimated_quality(image: JpegImagePlugin.JpegImageFile) -> int:
+    """The quality from 1 to 100 whose quantisation table is nearest to this JPEG's (sorted, because Pillow's
+    versions order the table differently)."""
+    table = sorted(image.quantization.get(0, ()))
+    return max(
+        SCALED_TABLES, key=lambda q: (-sum(abs(a - b) for a, b in zip(SCALED_TABLES[q], table, strict=False)), q)
+    )
+
+
+# ---------------------------------------------------------------------------------------------- telling about pictures
+
+
+def describe(picture: bytes) -> Original:
+    """What the service tells about a picture (IsPicInfo, imageInfo). Raises RuleError if it isn't one."""
+    name, image, frames = _open(picture)
+    with _reading():
+        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
+        image.load()
+        ave = _average(_normal(image))
+        orientation = _orientation(_exif_block(image.info.get("exif", b"")))
+    width, height = image.size
+    md5 = hashlib.md5(picture, usedforsecurity=False).hexdigest()
+    return Original(name, width, height, quality, ave, orientation, len(picture), md5, max(1, frames))
+
+
+def _average(frame: Frame) -> str:
+    pixel = _flat(frame).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return "0x{:02X}{:02X}{:02X}".format(*pixel)
+
+
+def _current(picture: Picture) -> bytes:
+    """The picture's bytes at this point of a rule."""
+    return _write(picture)[0] if picture.touched else picture.original
+
+
+@operation("imageInfo", "format, size, md5 and mean colour of the picture, as JSON")
+def image_info(picture: Picture) -> Picture:
+    told = describe(_current(picture))
+    facts = {
+        "format": told.format,
+        "width": told.width,
+        "height": told.height,
+        "size": told.size,
+        "md5": told.md5,
+        "frame_count": told.frames,
+        "photo_rgb": told.ave.lower(),
+    }
+    return replace(picture, info={key: str(value) for key, value in facts.items()})
+
+
+@operation("imageAve", "the mean colour of the picture, as JSON")
+def image_ave(picture: Picture) -> Picture:
+    return replace(picture, info={"RGB": _average(picture.frames[0]).lower()})
+
+
+@operation("exif", "the EXIF tags of the picture, as JSON")
+def exif(picture: Picture) -> Picture:
+    with _reading():
+        tags = {} if picture.strip else _tags(_read_exif(picture.exif))
+    return replace(picture, info=tags or {"error": "no exif data"})
+
+
+def _tags(found: Image.Exif) -> dict[str, object]:
+    groups = (
+        (found, ExifTags.TAGS),
+        (found.get_ifd(ExifTags.IFD.Exif), ExifTags.TAGS),
+        (found.get_ifd(ExifTags.IFD.GPSInfo), ExifTags.GPSTAGS),
+    )
+    pointers = {int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)}
+    return {
+        names.get(tag, f"0x{tag:04X}"): {"val": _plain(value)}
+        for group, names in groups
+        for tag, value in group.items()
+        if tag not in pointers
+    }
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(_plain(each) for each in value)
+    return value.decode("latin-1").rstrip("\0") if isinstance(value, bytes) else str(value).rstrip("\0")
+
+
+# ---------------------------------------------------------------------------------------------- geometry
+
+
+def _each(picture: Picture, change: Callable[[Frame], Frame]) -> Picture:
+    return replace(picture, frames=tuple(change(frame) for frame in picture.frames))
+
+
+def _check_output(size: Size, frames: int) -> None:
+    width, height = size
+    if max(size) > MAX_OUTPUT_SIDE:
+        number = TOO_WIDE if width > MAX_OUTPUT_SIDE else TOO_HIGH
+        raise RuleError(f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels", number)
+    if width * height * frames > MAX_PIXELS:
+        raise RuleError(f"the result would have more than {MAX_PIXELS} pixels", TOO_LARGE)
+
+
+def _rounded(width: float, height: float) -> Size:
+    return max(1, round(width)), max(1, round(height))
+
+
+def _scaled(picture: Picture, size: Size) -> Picture:
+    if size == picture.size:
+        return picture
+    _check_output(size, len(picture.frames))
+    return _each(picture, lambda frame: frame.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+
+
+def _cropped(picture: Picture, left: int, top: int, size: Size) -> Picture:
+    """Cut a box that lies inside the picture. By `resize` and not by `crop`, which warns about large boxes."""
+    box = (left, top, left + size[0], top + size[1])
+    return _each(picture, lambda frame: frame.resize(size, Image.Resampling.NEAREST, box))
+
+
+def _place(outer: Size, inner: Size, gravity: str, dx: int, dy: int) -> tuple[int, int]:
+    """Where the inner rectangle's corner goes in the outer one."""
+    column, row = GRAVITIES[gravity]
+    return _along(outer[0] - inner[0], column, dx), _along(outer[1] - inner[1], row, dy)
+
+
+def _along(room: int, third: int, offset: int) -> int:
+    return (offset, room // 2, room - offset)[third]
+
+
+def _fit(size: Size, width: float, height: float) -> Size:
+    """The largest size of the same shape inside width x height."""
+    w, h = size
+    if width * h <= height * w:
+        return _rounded(width, h * width / w)
+    return _rounded(w * height / h, height)
+
+
+def _cover(size: Size, width: int, height: int) -> Size:
+    """The smallest size of the same shape around width x height."""
+    w, h = size
+    if width * h >= height * w:
+        return _rounded(width, max(height, h * width / w))
+    return _rounded(max(width, w * height / h), height)
+
+
+def _filled(picture: Picture, size: Size, gravity: str = "center", dx: int = 0, dy: int = 0) -> Picture:
+    """Scaled to cover the size, then cut to it."""
+    covering = _scaled(picture, _cover(picture.size, *size))
+    left, top = _place(covering.size, size, gravity, dx, dy)
+    room = (covering.size[0] - size[0], covering.size[1] - size[1])
+    return _cropped(covering, min(max(0, left), room[0]), min(max(0, top), room[1]), size)
+
+
+def _limit_by(size: Size, width: int, height: int, when: str) -> Size:
+    fitting = _fit(size, width, height)
+    wanted = {"": True, ">": fitting < size, "<": fitting > size}
+    return fitting if wanted[when] else size
+
+
+def _within_area(size: Size, area: int) -> Size:
+    w, h = size
+    if w * h <= area:
+        return size
+    return max(1, math.isqrt(area * w // h)), max(1, math.isqrt(area * h // w))
+
+
+THUMBNAILS: tuple[tuple[str, Callable[..., Size]], ...] = (
+    (f"!{INTEGER}p", lambda size, s: _rounded(size[0] * s / 100, size[1] * s / 100)),
+    (f"!{INTEGER}px", lambda size, s: _rounded(size[0] * s / 100, size[1])),
+    (f"!x{INTEGER}p", lambda size, s: _rounded(size[0], size[1] * s / 100)),
+    (f"{INTEGER}x", lambda size, w: _rounded(w, size[1] * w / size[0])),
+    (f"x{INTEGER}", lambda size, h: _rounded(size[0] * h / size[1], h)),
+    (f"{INTEGER}x{INTEGER}", lambda size, w, h: _limit_by(size, w, h, "")),
+    (f"{INTEGER}x{INTEGER}>", lambda size, w, h: _limit_by(size, w, h, ">")),
+    (f"{INTEGER}x{INTEGER}<", lambda size, w, h: _limit_by(size, w, h, "<")),
+    (f"!{INTEGER}x{INTEGER}r", lambda size, w, h: _cover(size, w, h)),
+    (f"{INTEGER}x{INTEGER}!", lambda _, w, h: (w, h)),
+    ("([0-9]{1,9})@", _within_area),
+)
+PADDABLE = f"{INTEGER}x{INTEGER}[<>]?"
+
+
+def _numbers(pattern: str, text: str) -> tuple[int, ...] | None:
+    found = re.fullmatch(pattern, text)
+    return found and tuple(int(number) for number in found.groups())
+
+
+@operation(
+    "imageMogr2/thumbnail",
+    "scale the picture",
+    _shaped(
+        "thumbnail",
+        "!<S>p, !<S>px, !x<S>p, <W>x, x<H>, <W>x<H>, <W>x<H>>, <W>x<H><, !<W>x<H>r, <W>x<H>! or <area>@",
+        "|".join(pattern.replace("(", "(?:") for pattern, _ in THUMBNAILS),
+        "the new size: percent, one side, a box to fit in or to cover, exactly, or an area",
+        required=True,
+    ),
+    _one_of("pad", ("0", "1"), "1: fill up to exactly WxH, the picture in the middle", default="0"),
+    _colour("color", "what to fill up with", "#FFFFFF"),
+)
+def thumbnail(picture: Picture, *, thumbnail: str, pad: str, color: str) -> Picture:
+    size = next(
+        size_of(picture.size, *numbers)
+        for pattern, size_of in THUMBNAILS
+        if (numbers := _numbers(pattern, thumbnail)) is not None
+    )
+    if min(size) < 1:
+        raise RuleError("imageMogr2/thumbnail: a size of 0 is no size; sides and percents start at 1")
+    if picture.source == "gif":  # the service never enlarges these
+        size = min(size[0], picture.size[0]), min(size[1], picture.size[1])
+    scaled = _scaled(picture, size)
+    return _padded(scaled, thumbnail, color) if pad == "1" else scaled
+
+
+def _padded(picture: Picture, form: str, colour: str) -> Picture:
+    if not re.fullmatch(PADDABLE, form):
+        raise RuleError(f"imageMogr2/pad goes with thumbnail/<W>x<H>; got thumbnail/{form}")
+    sides = re.findall("[0-9]+", form)
+    canvas = (max(int(sides[0]), picture.size[0]), max(int(sides[1]), picture.size[1]))
+    _check_output(canvas, len(picture.frames))
+    place = _place(canvas, picture.size, "center", 0, 0)
+
+    def pad(frame: Frame) -> Frame:
+        padded = Image.new(frame.mode, canvas, colour)
+        padded.paste(frame, place)
+        return padded
+
+    return _each(picture, pad)
+
+
+@operation(
+    "imageMogr2/cut",
+    "cut a rectangle, as much of it as lies in the picture",
+    _shaped("cut", "<W>x<H>x<dx>x<dy>", "x".join([INTEGER] * 4), "its size and its offset from the top left corner"),
+)
+def cut(picture: Picture, *, cut: str) -> Picture:
+    return _cut_box(picture, "cut", *map(int, cut.split("x")))
+
+
+def _cut_box(picture: Picture, key: str, width: int, height: int, left: int, top: int) -> Picture:
+    size = min(width, picture.size[0] - left), min(height, picture.size[1] - top)
+    if min(size) < 1:
+        shown = "{}x{}".format(*picture.size)
+        raise RuleError(f"imageMogr2/{key}: {width}x{height} at {left},{top} has nothing of a picture of {shown}")
+    return _cropped(picture, left, top, size)
+
+
+CROP_BY_OFFSET = re.compile("!([0-9]{0,6})x([0-9]{0,6})a([0-9]{1,6})a([0-9]{1,6})")
+
+
+@operation(
+    "imageMogr2/crop",
+    "scale to cover WxH and cut to it; with one side given, cut that side only",
+    _shaped(
+        "crop",
+        "<W>x, x<H>, <W>x<H> or !<W>x<H>a<dx>a<dy>",
+        f"{INTEGER}x|x{INTEGER}|{INTEGER}x{INTEGER}|{CROP_BY_OFFSET.pattern}",
+        "the size of what stays",
+        required=True,
+    ),
+    _gravity(None),
+    *_offsets(),
+)
+def crop(picture: Picture, *, crop: str, gravity: str | None, dx: int, dy: int) -> Picture:
+    offset = CROP_BY_OFFSET.fullmatch(crop)
+    if offset:
+        width, height, left, top = (int(number or 0) for number in offset.groups())
+        size = _whole_where_open(picture, width, height)
+        return _cut_box(picture, "crop", *size, *_place(picture.size, size, gravity or "northwest", left, top))
+    width, height = (int(side or 0) for side in crop.split("x"))
+    if width and height:
+        return _filled(picture, (width, height), gravity or "center", dx, dy)
+    size = _whole_where_open(picture, width, height)
+    left, top = _place(picture.size, size, gravity or "center", dx, dy)
+    room = (picture.size[0] - size[0], picture.size[1] - size[1])
+    return _cropped(picture, min(max(0, left), room[0]), min(max(0, top), room[1]), size)
+
+
+def _whole_where_open(picture: Picture, width: int, height: int) -> Size:
+    """A side that is 0 (not given), or longer than the picture's, is the picture's own."""
+    if not width and not height:
+        raise RuleError("imageMogr2/crop: at least one side must be 1 or more")
+    whole = picture.size
+    return min(width or whole[0], whole[0]), min(height or whole[1], whole[1])
+
+
+@operation(
+    "imageMogr2/scrop",
+    "scale and cut around faces (here: around the middle)",
+    _shaped("scrop", "<W>x<H>", f"{INTEGER}x{INTEGER}", "the size of what stays"),
+)
+def scrop(picture: Picture, *, scrop: str) -> Picture:
+    width, height = map(int, scrop.split("x"))
+    if not width or not height:
+        raise RuleError(f"imageMogr2/scrop must be <W>x<H> with sides of 1 or more; got {scrop!r}")
+    return _filled(picture, (width, height))
+
+
+@operation(
+    "imageMogr2/iradius",
+    "cut out the circle around the middle",
+    _number("iradius", 1, 9_999, "its radius, at most half the short side"),
+)
+def iradius(picture: Picture, *, iradius: int) -> Picture:
+    _check_radius(picture, "iradius", iradius)
+    side = 2 * iradius
+    left, top = _place(picture.size, (side, side), "center", 0, 0)
+    square = _cropped(picture, left, top, (side, side))
+    return _masked(square, lambda draw, box, _: draw.ellipse(box, fill=255))
+
+
+@operation(
+    "imageMogr2/rradius",
+    "round the corners",
+    _number("rradius", 1, 9_999, "their radius, at most half the short side"),
+)
+def rradius(picture: Picture, *, rradius: int) -> Picture:
+    _check_radius(picture, "rradius", rradius)
+    return _masked(picture, lambda draw, box, scale: draw.rounded_rectangle(box, rradius * scale, fill=255))
+
+
+def _check_radius(picture: Picture, key: str, radius: int) -> None:
+    if picture.source == "gif":
+        raise RuleError(f"imageMogr2/{key} is not offered for gif")
+    if 2 * radius > min(picture.size):
+        raise RuleError(
+            f"imageMogr2/{key} must be at most half the short side ({min(picture.size) // 2}); got {radius}"
+        )
+
+
+Shape = Callable[[ImageDraw.ImageDraw, tuple[int, int, int, int], int], None]
+
+
+def _masked(picture: Picture, shape: Shape) -> Picture:
+    """Transparent outside the shape, with a smooth edge (drawn large and reduced, unless that would be huge)."""
+    width, height = picture.size
+    scale = 4 if max(picture.size) <= 2_500 else 1
+    large = Image.new("L", (width * scale, height * scale), 0)
+    shape(ImageDraw.Draw(large), (0, 0, width * scale - 1, height * scale - 1), scale)
+    mask = large.reduce(scale) if scale > 1 else large
+
+    def cover(frame: Frame) -> Frame:
+        seen = frame.convert("RGBA")
+        seen.putalpha(ImageChops.multiply(seen.getchannel("A"), mask))
+        return seen
+
+    return _each(picture, cover)
+
+
+QUARTERS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+
+
+@operation(
+    "imageMogr2/rotate",
+    "turn clockwise; the canvas grows, its corners stay transparent (white where the format can't)",
+    _number("rotate", 0, 360, "degrees"),
+)
+def rotate(picture: Picture, *, rotate: int) -> Picture:
+    if rotate % 360 == 0:
+        return picture
+    if rotate in QUARTERS:
+        return _each(picture, lambda frame: frame.transpose(QUARTERS[rotate]))
+    around = Image.Resampling.BICUBIC
+    return _each(picture, lambda frame: frame.convert("RGBA").rotate(-rotate, around, expand=True))
+
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@operation("imageMogr2/auto-orient", "turn the picture upright as its EXIF says", _flag("auto-orient", "first of all"))
+def auto_orient(picture: Picture, *, auto_orient: bool) -> Picture:
+    turn = UPRIGHT.get(_orientation(picture.exif))
+    if not auto_orient or turn is None:
+        return picture
+    upright = _each(picture, lambda frame: frame.transpose(turn))
+    return replace(upright, exif=_upright_exif(picture.exif))
+
+
+def _upright_exif(block: bytes) -> bytes:
+    found = _read_exif(block)
+    found[ExifTags.Base.Orientation] = 1
+    try:
+        return _exif_block(found.tobytes())
+    except Exception:  # tags that can be read but not written again: a wrong orientation would be worse than none
+        return b""
+
+
+FLIPS = {"vertical": Image.Transpose.FLIP_TOP_BOTTOM, "horizontal": Image.Transpose.FLIP_LEFT_RIGHT}
+
+
+@operation("imageMogr2/flip", "mirror the picture", _one_of("flip", tuple(FLIPS), "top to bottom or left to right"))
+def flip(picture: Picture, *, flip: str) -> Picture:
+    return _each(picture, lambda frame: frame.transpose(FLIPS[flip]))
+
+
+# ---------------------------------------------------------------------------------------------- colours
+
+
+def _recoloured(picture: Picture, change: Callable[[Frame], Frame]) -> Picture:
+    """Change the colours and leave the transparency as it is."""
+
+    def recolour(frame: Frame) -> Frame:
+        changed = change(frame.convert("RGB"))
+        if frame.mode == "RGBA":
+            changed.putalpha(frame.getchannel("A"))
+        return changed
+
+    return _each(picture, recolour)
+
+
+@operation(
+    "imageMogr2/blur",
+    "blur",
+    _shaped(
+        "blur",
+        "<radius 1 to 50>x<sigma above 0>",
+        "([1-9]|[1-4][0-9]|50)x(?=[0-9.]*[1-9])[0-9]{1,4}([.][0-9]{1,3})?",
+        "radius in pixels and standard deviation",
+    ),
+)
+def blur(picture: Picture, *, blur: str) -> Picture:
+    radius, sigma = map(float, blur.split("x"))
+    soft = ImageFilter.GaussianBlur(min(radius, sigma))  # nothing beyond the radius weighs in
+
+    def smooth(frame: Frame) -> Frame:
+        if frame.mode == "RGB":
+            return frame.filter(soft)
+        return frame.convert("RGBa").filter(soft).convert("RGBA")
+
+    return _each(picture, smooth)
+
+
+@operation("imageMogr2/sharpen", "sharpen", _number("sharpen", 10, 300, "how much; 70 is a good start"))
+def sharpen(picture: Picture, *, sharpen: int) -> Picture:
+    edges = ImageFilter.UnsharpMask(radius=2, percent=sharpen, threshold=0)
+    return _recoloured(picture, lambda frame: frame.filter(edges))
+
+
+@operation(
+    "imageMogr2/bright", "change the brightness", _number("bright", -100, 100, "-100 black, 100 twice as bright")
+)
+def bright(picture: Picture, *, bright: int) -> Picture:
+    return _recoloured(picture, lambda frame: ImageEnhance.Brightness(frame).enhance(1 + bright / 100))
+
+
+@operation("imageMogr2/contrast", "change the contrast", _number("contrast", -100, 100, "-100 plain grey, 100 twice"))
+def contrast(picture: Picture, *, contrast: int) -> Picture:
+    return _recoloured(picture, lambda frame: ImageEnhance.Contrast(frame).enhance(1 + contrast / 100))
+
+
+@operation("imageMogr2/grayscale", "to greys", _one_of("grayscale", ("0", "1"), "1: take the colours out"))
+def grayscale(picture: Picture, *, grayscale: str) -> Picture:
+    if grayscale == "0":
+        return picture
+    return _recoloured(picture, lambda frame: frame.convert("L").convert("RGB"))
+
+
+# ---------------------------------------------------------------------------------------------- how to write
+
+WRITTEN_AS = {"jpg": "jpeg", "yjpeg": "jpeg"}
+
+
+@operation(
+    "imageMogr2/format",
+    "write in another format",
+    _one_of("format", FORMATS, "heif and tpg are known but not written here"),
+)
+def format_(picture: Picture, *, format: str) -> Picture:
+    target = WRITTEN_AS.get(format, format)
+    if target not in WRITERS or target not in OPENERS:
+        raise RuleError(f"format/{format} can't be written here; accepted are " + ", ".join(OPENERS))
+    return replace(picture, format=target)
+
+
+@operation(
+    "imageMogr2/quality",
+    "the quality of jpg and webp; never above the original's, unless forced with !",
+    _shaped("quality", QUALITY_FORM, QUALITY_PATTERN, "1 to 100"),
+)
+def quality(picture: Picture, *, quality: str) -> Picture:
+    wanted = int(quality.rstrip("!"))
+    return replace(picture, quality=wanted if quality.endswith("!") else min(wanted, picture.source_quality))
+
+
+@operation(
+    "imageMogr2/rquality",
+    "the quality of jpg and webp, in percent of the original's",
+    _shaped("rquality", QUALITY_FORM, QUALITY_PATTERN, "percent"),
+)
+def rquality(picture: Picture, *, rquality: str) -> Picture:
+    return replace(picture, quality=max(1, round(picture.source_quality * int(rquality.rstrip("!")) / 100)))
+
+
+@operation(
+    "imageMogr2/lquality",
+    "the lowest quality of jpg and webp",
+    _shaped("lquality", QUALITY_FORM, QUALITY_PATTERN, "1 to 100"),
+)
+def lquality(picture: Picture, *, lquality: str) -> Picture:
+    return replace(picture, quality=max(picture.source_quality, int(lquality.rstrip("!"))))
+
+
+@operation("imageMogr2/interlace", "progressive jpg", _one_of("interlace", ("0", "1"), "1: progressive"))
+def interlace(picture: Picture, *, interlace: str) -> Picture:
+    return replace(picture, progressive=interlace == "1")
+
+
+@operation("imageMogr2/strip", "leave EXIF and colour profile out", _flag("strip", "write the pixels only"))
+def strip(picture: Picture, *, strip: bool) -> Picture:
+    return replace(picture, strip=strip)
+
+
+@operation(
+    "imageMogr2/cgif",
+    "fewer frames",
+    _number("cgif", 1, 100, "how many to keep, evenly chosen; 1 keeps the first 30"),
+)
+def cgif(picture: Picture, *, cgif: int) -> Picture:
+    count = len(picture.frames)
+    if cgif == 1:
+        return replace(picture, frames=picture.frames[:30], durations=picture.durations[:30])
+    if count <= cgif:
+        return picture
+    kept = [index * count // cgif for index in range(cgif)]
+    spans = zip(kept, [*kept[1:], count], strict=True)
+    return replace(
+        picture,
+        frames=tuple(picture.frames[index] for index in kept),
+        durations=tuple(sum(picture.durations[start:end]) for start, end in spans),  # it lasts as long as before
+    )
+
+
+@operation(
+    "imageMogr2/size-limit",
+    "make the file no larger than this, if the format allows",
+    _shaped(
+        "size-limit",
+        "<n>k or <n>m, with ! to answer with the original if that is smaller",
+        "[1-9][0-9]{0,5}[kKmM]!?",
+        "kilobytes or megabytes",
+    ),
+)
+def size_limit(picture: Picture, *, size_limit: str) -> Picture:
+    bare = size_limit.rstrip("!").lower()
+    limit = int(bare[:-1]) * {"k": 1024, "m": 1024 * 1024}[bare[-1]]
+    return replace(picture, size_limit=limit, never_larger=size_limit.endswith("!"))
+
+
+@operation("imageMogr2/ignore-error", "answer with the original instead of an error", FORGIVE)
+def ignore_error(picture: Picture, **_: Any) -> Picture:
+    return picture  # `apply` looks for it, because most errors happen elsewhere
+
+
+@operation("imageSlim", "compress as far as nobody sees it; never larger than the original")
+def image_slim(picture: Picture) -> Picture:
+    """Half-way settings: JPEG and WebP at 75 or their own lower quality, PNG with a palette."""
+    capped = min(75, picture.quality or picture.source_quality)
+    return replace(picture, quality=capped, strip=True, colours=-256, never_larger=not picture.touched)
+
+
+# ---------------------------------------------------------------------------------------------- imageView2
+
+VIEW = (
+    _number("w", 1, MAX_OUTPUT_SIDE, "width (modes 0, 4, 5: the long edge)"),
+    _number("h", 1, MAX_OUTPUT_SIDE, "height (modes 0, 4, 5: the short edge)"),
+    _one_of("format", FORMATS, "write in another format"),
+    _shaped("q", QUALITY_FORM, QUALITY_PATTERN, "as imageMogr2/quality"),
+    _shaped("rq", QUALITY_FORM, QUALITY_PATTERN, "as imageMogr2/rquality"),
+    _shaped("lq", QUALITY_FORM, QUALITY_PATTERN, "as imageMogr2/lquality"),
+    _one_of("interlace", ("0", "1"), "1: progressive jpg", default="0"),
+    FORGIVE,
+)
+
+
+def _written(
+    picture: Picture,
+    *,
+    format: str | None,
+    q: str | None,
+    rq: str | None,
+    lq: str | None,
+    interlace: str,
+    **_: Any,
+) -> Picture:
+    """The part that all modes of imageView2 share: how the result is written."""
+    picture = format_(picture, format=format) if format else picture
+    picture = quality(picture, quality=q) if q else picture
+    picture = rquality(picture, rquality=rq) if rq else picture
+    picture = lquality(picture, lquality=lq) if lq else picture
+    return replace(picture, progressive=interlace == "1")
+
+
+def _square_if_alone(mode: int, w: int | None, h: int | None) -> Size:
+    if not w and not h:
+        raise RuleError(f"imageView2/{mode} needs w or h")
+    return w or h or 0, h or w or 0
+
+
+def _by_edge(picture: Picture, mode: int, w: int | None, h: int | None) -> Size:
+    """Width and height for a long edge w and a short edge h."""
+    if not w or not h:
+        raise RuleError(f"imageView2/{mode} needs both w (the long edge) and h (the short edge)")
+    return (w, h) if picture.size[0] >= picture.size[1] else (h, w)
+
+
+@operation("imageView2/0", "fit inside a long edge of w and a short edge of h", *VIEW)
+def view_0(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    box = _by_edge(picture, 0, w, h)
+    return _written(_scaled(picture, _fit(picture.size, *box)), **written)
+
+
+@operation("imageView2/1", "cover w x h and cut the middle to it; one side alone means a square", *VIEW)
+def view_1(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    return _written(_filled(picture, _square_if_alone(1, w, h)), **written)
+
+
+@operation("imageView2/2", "fit inside w x h; one side alone leaves the other free", *VIEW)
+def view_2(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    if not w and not h:
+        raise RuleError("imageView2/2 needs w or h")
+    size = _fit(picture.size, w or math.inf, h or math.inf)
+    return _written(_scaled(picture, size), **written)
+
+
+@operation("imageView2/3", "cover w x h without cutting; one side alone means a square", *VIEW)
+def view_3(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    return _written(_scaled(picture, _cover(picture.size, *_square_if_alone(3, w, h))), **written)
+
+
+@operation("imageView2/4", "cover a long edge of w and a short edge of h without cutting", *VIEW)
+def view_4(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    box = _by_edge(picture, 4, w, h)
+    return _written(_scaled(picture, _cover(picture.size, *box)), **written)
+
+
+@operation("imageView2/5", "cover a long edge of w and a short edge of h and cut the middle to it", *VIEW)
+def view_5(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
+    return _written(_filled(picture, _by_edge(picture, 5, w, h)), **written)
+
+
+# ---------------------------------------------------------------------------------------------- watermarks
+
+MARK = (
+    _gravity("southeast"),
+    *_offsets(),
+    _number("dissolve", 1, 100, "opacity in percent", default="90"),
+    _one_of("batch", ("0", "1"), "1: all over the picture", default="0"),
+    _number("degree", 0, 360, "turn the mark clockwise, with batch", default="0"),
+)
+
+
+@operation(
+    "watermark/1",
+    "a picture on the picture",
+    _encoded("image", "the mark: URL of an object in the same bucket", "a http URL", pattern="https?://.+"),
+    _encoded("image_key", "the mark: key of an object in the same bucket", "an object's key"),
+    *MARK,
+    _number("spacing", 0, 1_000, "pixels between marks, with batch", default="0"),
+    _one_of("blogo", ("1", "2"), "a mark larger than the picture is 1: scaled down, 2: cut", default="1"),
+    _one_of("scatype", ("1", "2", "3"), "size the mark by the picture's 1: width, 2: height, 3: area"),
+    _number("spcent", 1, 1_000, "how much of it, in thousandths (area: at most 250)"),
+)
+def picture_mark(
+    picture: Picture,
+    *,
+    image: str | None,
+    image_key: str | None,
+    gravity: str,
+    dx: int,
+    dy: int,
+    dissolve: int,
+    batch: str,
+    degree: int,
+    spacing: int,
+    blogo: str,
+    scatype: str | None,
+    spcent: int | None,
+) -> Picture:
+    mark = _faded(_mark_picture(picture, image or image_key), dissolve)
+    if scatype or spcent:
+        mark = mark.resize(_mark_size(picture.size, mark.size, scatype, spcent), Image.Resampling.LANCZOS)
+    mark = _bounded(mark, picture.size, blogo)
+    if batch == "1":
+        return _tiled(picture, mark, degree, spacing)
+    return _stamped(picture, mark, _place(picture.size, mark.size, gravity, dx, dy))
+
+
+def _mark_picture(picture: Picture, url: str | None) -> Frame:
+    if not url:
+        raise RuleError("watermark/1/image is missing; it must be a http URL, in URL-safe base64")
+    found = picture.objects(url)
+    if found is None:
+        raise RuleError(f"watermark/1/image: there is no picture at {url[:200]}", UNREADABLE_SOURCE)
+    return _load(found, picture.objects).frames[0].convert("RGBA")
+
+
+def _mark_size(base: Size, mark: Size, scatype: str | None, spcent: int | None) -> Size:
+    if not scatype or not spcent:
+        raise RuleError("watermark/1/scatype and watermark/1/spcent go together")
+    if scatype == "3" and spcent > 250:
+        raise RuleError("watermark/1/spcent must be an integer from 1 to 250 with scatype/3")
+    scale = {
+        "1": base[0] * spcent / 1000 / mark[0],
+        "2": base[1] * spcent / 1000 / mark[1],
+        "3": math.sqrt(base[0] * base[1] * spcent / 1000 / (mark[0] * mark[1])),
+    }[scatype]
+    size = _rounded(mark[0] * scale, mark[1] * scale)
+    _check_output(size, 1)
+    return size
+
+
+def _bounded(mark: Frame, base: Size, blogo: str) -> Frame:
+    if mark.size[0] <= base[0] and mark.size[1] <= base[1]:
+        return mark
+    if blogo == "1":
+        return mark.resize(_fit(mark.size, *base), Image.Resampling.LANCZOS)
+    return mark.crop((0, 0, min(mark.size[0], base[0]), min(mark.size[1], base[1])))
+
+
+@operation(
+    "watermark/2",
+    "text on the picture",
+    _encoded("text", f"what to write, at most {MAX_TEXT} characters", required=True),
+    _encoded("font", "accepted and ignored: there is one font here", "a font's name", default="tahoma.ttf"),
+    _number("fontsize", 1, 500, "in points", default="13"),
+    _colour("fill", "its colour", "#3D3D3D"),
+    *MARK,
+    _number("spacing", 0, 1_000, "pixels between marks, with batch", default="10"),
+    _number("shadow", 0, 100, "opacity of the text's shadow in percent", default="0"),
+)
+def text_mark(
+    picture: Picture,
+    *,
+    text: str,
+    fontsize: int,
+    fill: str,
+    gravity: str,
+    dx: int,
+    dy: int,
+    dissolve: int,
+    batch: str,
+    degree: int,
+    spacing: int,
+    shadow: int,
+    **_: Any,
+) -> Picture:
+    if len(text) > MAX_TEXT:
+        raise RuleError(f"watermark/2/text must be at most {MAX_TEXT} characters; got {len(text)}")
+    mark = _faded(_drawn_text(text, fontsize, fill, shadow), dissolve)
+    if batch == "1":
+        return _tiled(picture, mark, degree, spacing)
+    left, top = _place(picture.size, mark.size, gravity, dx, dy)
+    wide, high = (mark.size[0] > picture.size[0], mark.size[1] > picture.size[1])
+    return _stamped(picture, mark, (0 if wide else left, 0 if high else top))  # too long: its start stays visible
+
+
+def _drawn_text(text: str, size: int, colour: str, shadow: int) -> Frame:
+    font = ImageFont.load_default(size)
+    lines = text.replace("\0", " ")
+    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), lines, font)
+    throw = max(1, size // 12) if shadow else 0
+    box = (max(1, math.ceil(right - left) + throw), max(1, math.ceil(bottom - top) + throw))
+    _check_output((1, 1) if max(box) <= MAX_SIDE else box, 1)
+    ink = Image.new("L", box, 0)
+    ImageDraw.Draw(ink).multiline_text((-left, -top), lines, fill=255, font=font)
+    letters = Image.new("RGBA", box, colour)
+    letters.putalpha(ink)
+    if not shadow:
+        return letters
+    behind = Image.new("RGBA", box, "#000000")
+    behind.putalpha(ImageChops.offset(ink, throw, throw).point(lambda value: value * shadow / 100))
+    return Image.alpha_composite(behind, letters)
+
+
+def _faded(mark: Frame, dissolve: int) -> Frame:
+    faded = mark.copy()
+    faded.putalpha(mark.getchannel("A").point(lambda value: value * dissolve / 100))
+    return faded
+
+
+def _tiled(picture: Picture, mark: Frame, degree: int, spacing: int) -> Picture:
+    """The mark all over, from the top left corner on. A row first, then rows: a tiny mark on a large picture would
+    otherwise be pasted millions of times."""
+    tile = mark.rotate(-degree, Image.Resampling.BICUBIC, expand=True) if degree % 360 else mark
+    width, height = picture.size
+    row = Image.new("RGBA", (width, tile.size[1]))
+    for left in range(0, width, tile.size[0] + spacing):
+        row.paste(tile, (left, 0))
+    layer = Image.new("RGBA", picture.size)
+    for top in range(0, height, tile.size[1] + spacing):
+        layer.paste(row, (0, top))
+    return _stamped(picture, layer, (0, 0))
+
+
+def _stamped(picture: Picture, mark: Frame, place: tuple[int, int]) -> Picture:
+    def stamp(frame: Frame) -> Frame:
+        if frame.mode == "RGB":
+            stamped = frame.copy()
+            stamped.paste(mark, place, mark)
+            return stamped
+        layer = Image.new("RGBA", frame.size)
+        layer.paste(mark, place)
+        return Image.alpha_composite(frame, layer)
+
+    return _each(picture, stamp)
+
+
+# ---------------------------------------------------------------------------------------------- writing pictures
+
+CONTENT_TYPES = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
+    "webp": "image/webp",
+    "avif": "image/avif",
+}
+LOSSY = ("jpeg", "webp", "avif")
+MOVING = ("gif", "webp")
+DEFAULT_QUALITY = 85
+
+
+def _finish(picture: Picture) -> Result:
+    if picture.info is not None:
+        body = json.dumps(picture.info, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        width, height = picture.size
+        frames = len(picture.frames)
+        return Result(body, "application/json", picture.format, width, height, len(body), None, frames, picture.info)
+    body, quality = _write(picture)
+    if picture.never_larger and len(body) >= len(picture.original):
+        return _unchanged(picture.original)
+    frames = 1 if len(picture.frames) == 1 else max(1, _open(body)[2])
+    return _told(body, picture.format, picture.size, quality, frames)
+
+
+def _told(body: bytes, name: str, size: Size, quality: int | None, frames: int) -> Result:
+    return Result(body, CONTENT_TYPES[name], name, *size, len(body), quality, frames)
+
+
+def _unchanged(picture: bytes) -> Result:
+    """The picture as it came in, described by its header alone: it may be too large to decode."""
+    name = _sniff(picture)
+    with _reading():
+        image = OPENERS[name](io.BytesIO(picture))
+        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
+        frames = _gif_extent(picture)[1] if name == "gif" else getattr(image, "n_frames", 1)
+    return _told(picture, name, image.size, quality, max(1, frames) if name in MOVING else 1)
+
+
+def _write(picture: Picture) -> tuple[bytes, int]:
+    """The bytes and the quality they were written with (100 where the format has none)."""
+    _check_output(picture.size, len(picture.frames) if picture.format in MOVING else 1)
+    if picture.format not in WRITERS:
+        raise RuleError(f"format/{picture.format} can't be written here", BAD_PARAMETER)
+    writer = WRITERS[picture.format]
+    quality = _written_quality(picture)
+    body = writer(picture, quality)
+    if picture.size_limit is None or len(body) <= picture.size_limit:
+        return body, quality
+    return _squeezed(picture, writer, quality, picture.size_limit)
+
+
+def _written_quality(picture: Picture) -> int:
+    if picture.format not in LOSSY:
+        return 100
+    if picture.quality is not None:
+        return picture.quality
+    return picture.source_quality if picture.source == "jpeg" else DEFAULT_QUALITY
+
+
+Writer = Callable[[Picture, int], bytes]
+
+
+def _squeezed(picture: Picture, writer: Writer, quality: int, limit: int) -> tuple[bytes, int]:
+    """As good as the limit allows; if nothing is small enough, as small as can be."""
+    if picture.format not in LOSSY:
+        attempts = (writer(replace(picture, colours=-count), 100) for count in (256, 64, 16, 4, 2))
+        return next((body for body in attempts if len(body) <= limit), writer(replace(picture, colours=-2), 100)), 100
+    low, high = 1, quality  # high is known to be too large
+    best = writer(picture, low)
+    while high - low > 1:
+        middle = (low + high) // 2
+        body = writer(picture, middle)
+        if len(body) <= limit:
+            low, best = middle, body
+        else:
+            high = middle
+    return best, low
+
+
+def _flat(frame: Frame) -> Frame:
+    """Without transparency, on white."""
+    if frame.mode == "RGB":
+        return frame
+    ground = Image.new("RGB", frame.size, "#FFFFFF")
+    ground.paste(frame, (0, 0), frame)
+    return ground
+
+
+def _saved(frame: Frame, name: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    frame.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def _attached(picture: Picture) -> dict[str, Any]:
+    """EXIF and colour profile, if they are wanted and there are any."""
+    if picture.strip:
+        return {}
+    found = {"exif": picture.exif, "icc_profile": picture.icc}
+    return {key: value for key, value in found.items() if value}
+
+
+def _write_jpeg(picture: Picture, quality: int) -> bytes:
+    attached = _attached(picture)
+    if len(attached.get("exif", b"")) > 65_533:  # more than a JPEG's segment holds
+        del attached["exif"]
+    frame = _flat(picture.frames[0])
+    small = picture.size_limit is not None or picture.never_larger  # else not worth the second pass
+    return _saved(frame, "JPEG", quality=quality, progressive=picture.progressive, optimize=small, **attached)
+
+
+def _write_png(picture: Picture, _quality: int) -> bytes:
+    frame = picture.frames[0]
+    if picture.colours < 0:
+        frame = frame.quantize(-picture.colours, dither=Image.Dither.NONE)
+    return _saved(frame, "PNG", **_attached(picture))
+
+
+def _write_bmp(picture: Picture, _quality: int) -> bytes:
+    return _saved(_flat(picture.frames[0]), "BMP")
+
+
+def _write_gif(picture: Picture, _quality: int) -> bytes:
+    first, *rest = (_paletted(frame, abs(picture.colours)) for frame in picture.frames)
+    if not rest:
+        return _saved(first, "GIF")
+    return _saved(first, "GIF", save_all=True, append_images=rest, disposal=2, **_timing(picture, first_loop=None))
+
+
+def _paletted(frame: Frame, colours: int) -> Frame:
+    """A GIF's pixel is there or not there; the last colour of the palette stands for "not there"."""
+    flat = _flat(frame).quantize(min(colours, 255), dither=Image.Dither.NONE)
+    if frame.mode == "RGBA":
+        hidden = frame.getchannel("A").point(lambda value: 255 * (value < 128))
+        flat.paste(255, (0, 0), hidden)
+        flat.info["transparency"] = 255
+    return flat
+
+
+def _timing(picture: Picture, first_loop: int | None) -> dict[str, Any]:
+    loop = picture.loop if picture.loop is not None else first_loop
+    timing: dict[str, Any] = {"duration": list(picture.durations)}
+    return timing if loop is None else {**timing, "loop": loop}
+
+
+def _write_webp(picture: Picture, quality: int) -> bytes:
+    options: dict[str, Any] = {"quality": quality, "method": 4, **_attached(picture)}
+    first, *rest = picture.frames
+    if rest:
+        options |= {"save_all": True, "append_images": rest, **_timing(picture, first_loop=1)}
+    return _saved(first, "WEBP", **options)
+
+
+def _write_avif(picture: Picture, quality: int) -> bytes:
+    return _saved(picture.frames[0], "AVIF", quality=quality, max_threads=1, **_attached(picture))
+
+
+WRITERS: dict[str, Writer] = {
+    "jpeg": _write_jpeg,
+    "png": _write_png,
+    "bmp": _write_bmp,
+    "gif": _write_gif,
+    "webp": _write_webp,
+    "avif": _write_avif,
+}
