@@ -1,0 +1,378 @@
+"""A real JupyterLab and a real Chromium, shared by the tests of a session.
+
+The server listens on loopback with its own configuration, data and home directories; each pytest-xdist worker has its
+own. Playwright's blocking API keeps an event loop running in the thread that uses it, which would break everything
+else that runs a loop there (nbclient, anyio's tests), so one thread owns the browser and the tests talk to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import nbformat
+import pytest
+
+T = TypeVar("T")
+PATIENCE = 60_000  # milliseconds: a busy machine is slow, a hung page is for ever
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on this machine: apt-get install chromium"
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+SETTINGS = {
+    "apputils-extension/notification": {
+        "checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True,
+    },
+    "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
+    # Every cell is in the page, also those out of sight.
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path. Without one the tests are skipped, or fail where MJCI_NO_SKIP=1 says that it belongs here."""
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if found is None:
+        (pytest.fail if os.environ.get("MJCI_NO_SKIP") == "1" else pytest.skip)(MISSING)
+    return found
+
+
+# --- the server ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab. `root` is the folder it shows."""
+
+    url: str
+    root: Path
+
+    def write(self, name: str, sources: tuple[str, ...]) -> str:
+        """A notebook with these code cells; its path below the root."""
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source, id=f"cell-{n}") for n, source in enumerate(sources)],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, self.root / f"{name}.ipynb")
+        return f"{name}.ipynb"
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """One request to the server's own API."""
+        request = urllib.request.Request(f"{self.url}/api/{path}", method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            body = response.read()
+        return json.loads(body) if body else None
+
+    def end_kernels(self) -> None:
+        for session in self.ask("sessions"):
+            self.ask(f"sessions/{session['id']}", "DELETE")
+
+
+@pytest.fixture(scope="session")
+def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab, started once; every cell it runs has an empty home and no account."""
+    place = tmp_path_factory.mktemp("lab")
+    root = place / "notebooks"
+    root.mkdir()
+    with (place / "server.log").open("wb") as log:
+        server, url = _serve(place, root, log)
+        try:
+            yield Lab(url, root)
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _serve(place: Path, root: Path, log: Any) -> tuple[subprocess.Popen[bytes], str]:
+    """The server's process and address. A port can be taken between choosing and using it, so there is another try."""
+    environ = _environment(place)
+    for _ in range(3):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        server = subprocess.Popen(_command(port, root), env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root)
+        if _answers(server, url := f"http://127.0.0.1:{port}"):
+            return server, url
+    pytest.fail(f"JupyterLab did not start:\n{(place / 'server.log').read_text()[-2000:]}")
+
+
+def _command(port: int, root: Path) -> list[str]:
+    # No token and no XSRF check: this server answers on loopback, to its test only, for a minute.
+    return [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
+        "--ServerApp.port_retries=0", "--allow-root", f"--ServerApp.root_dir={root}", "--IdentityProvider.token=",
+        "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", "--ServerApp.terminals_enabled=False",
+        "--LabApp.expose_app_in_browser=True",
+    ]  # fmt: skip
+
+
+def _environment(place: Path) -> dict[str, str]:
+    """The surroundings of the server and its kernels: nothing of the person who runs the tests."""
+    kept = {
+        name: value for name, value in os.environ.items()
+        if not name.startswith(("JUPYTER", "IPYTHON", "MJCI_", "TENCENTCLOUD", "PYTEST", "COV_"))
+    }  # fmt: skip
+    own = {
+        "HOME": "home", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "MJCI_HOME": "mjci", "XDG_CONFIG_HOME": "xdg",
+    }  # fmt: skip
+    for name, folder in own.items():
+        (place / folder).mkdir(exist_ok=True)
+        kept[name] = str(place / folder)
+    _write_settings(place)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
+    package = Path(__file__).parents[2]
+    return {**kept, "PATH": path, "PYTHONPATH": str(package), "NO_PROXY": "*"}
+
+
+def _write_settings(place: Path) -> None:
+    page = place / "config" / "labconfig" / "page_config.json"
+    page.parent.mkdir(exist_ok=True)
+    page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
+    for name, value in SETTINGS.items():
+        file = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(value))
+
+
+def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
+    while True:
+        with suppress(OSError), urllib.request.urlopen(f"{url}/api", timeout=5):
+            return True
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(0.1)
+            return False
+
+
+# --- the browser --------------------------------------------------------------------------------------------------
+
+
+class Chromium:
+    """A browser and the one thread that may touch it."""
+
+    def __init__(self, path: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+        self.do(lambda: self._start(path))
+
+    def do(self, work: Callable[[], T]) -> T:
+        """Carries out the work in the browser's thread."""
+        return self._thread.submit(work).result()
+
+    def _start(self, path: str) -> None:
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        self.context = self._browser.new_context(viewport={"width": 1280, "height": 1000})
+        self.context.set_default_timeout(PATIENCE)
+
+    def close(self) -> None:
+        self.do(self._browser.close)
+        self.do(self._playwright.stop)
+        self._thread.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Chromium]:
+    shown = Chromium(chromium)
+    yield shown
+    shown.close()
+
+
+_IDLE = """() => {
+  const panel = jupyterapp.shell.currentWidget;
+  const session = panel && panel.sessionContext && panel.sessionContext.session;
+  return !!session && !!session.kernel && session.kernel.status === 'idle';
+}"""
+_DONE = """n => {
+  const cell = jupyterapp.shell.currentWidget.content.widgets[n].model;
+  return cell.executionCount !== null && cell.executionState !== 'running';
+}"""
+_PICTURES = """selector => {
+  const found = [...document.querySelectorAll(selector)];
+  return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);
+}"""
+
+
+@dataclass
+class Page:
+    """A notebook open in the browser. Cells are counted from 0."""
+
+    shown: Chromium
+    lab: Lab
+    path: str
+    page: Any = None
+    console: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)
+
+    def open(self) -> Page:
+        self.shown.do(self._open)
+        return self
+
+    def _open(self) -> None:
+        self.page = self.shown.context.new_page()
+        self.page.on("request", self._note_request)
+        self.page.on("console", lambda said: self.console.append(f"{said.type}: {said.text}"))
+        self.page.goto(f"{self.lab.url}/lab/workspaces/auto-{self.path.partition('.')[0]}/tree/{self.path}")
+        self.page.wait_for_function("() => window.jupyterapp")
+        self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        self.page.wait_for_function(_IDLE)
+
+    def _note_request(self, request: Any) -> None:
+        if not request.url.startswith((self.lab.url, "data:", "blob:")):
+            self.foreign.append(request.url)
+
+    def close(self) -> None:
+        self.shown.do(self.page.close)
+
+    # What a person does.
+
+    def command(self, name: str, **given: Any) -> None:
+        """A JupyterLab command, begun but not waited for (running all cells ends when they have)."""
+        self.js("([name, given]) => { jupyterapp.commands.execute(name, given); }", [name, given])
+
+    def run_all(self, wait: bool = True) -> None:
+        self.command("notebook:run-all-cells")
+        if wait:
+            self.wait_cell(self.js("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1)
+
+    def run(self, cell: int, wait: bool = True) -> None:
+        self.js("n => { jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
+        self.command("notebook:run-cell")
+        if wait:
+            self.wait_cell(cell)
+
+    def click(self, selector: str) -> None:
+        self.shown.do(self.page.locator(selector).first.click)
+
+    def double_click(self, selector: str) -> None:
+        self.shown.do(self.page.locator(selector).first.dblclick)
+
+    def fill(self, selector: str, text: str) -> None:
+        self.shown.do(lambda: self.page.locator(selector).first.fill(text))
+
+    def press(self, key: str) -> None:
+        self.shown.do(lambda: self.page.keyboard.press(key))
+
+    def save(self) -> nbformat.NotebookNode:
+        """Saves, and gives the file's content."""
+        self.shown.do(lambda: self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')"))
+        return nbformat.read(self.lab.root / self.path, as_version=4)
+
+    def theme(self, name: str) -> None:
+        self.shown.do(
+            lambda: self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
+                                       f"JupyterLab {name}")
+        )  # fmt: skip
+        light = "true" if name == "Light" else "false"
+        self.wait_js(f"() => document.body.dataset.jpThemeLight === '{light}'")
+
+    # What a person sees.
+
+    def js(self, code: str, given: Any = None) -> Any:
+        return self.shown.do(lambda: self.page.evaluate(code, given))
+
+    def wait_js(self, code: str, given: Any = None) -> Any:
+        return self.shown.do(lambda: self.page.wait_for_function(code, arg=given).json_value())
+
+    def wait_for(self, selector: str, **given: Any) -> None:
+        self.shown.do(lambda: self.page.locator(selector).first.wait_for(**given))
+
+    def wait_cell(self, cell: int) -> None:
+        self.wait_js(_DONE, cell)
+        self.wait_js(_IDLE)
+
+    def wait_pictures(self, selector: str) -> None:
+        """Until every picture there is has come."""
+        self.wait_js(_PICTURES, selector)
+
+    def text(self, selector: str) -> str:
+        return self.shown.do(self.page.locator(selector).first.inner_text)
+
+    def texts(self, selector: str) -> list[str]:
+        return self.shown.do(self.page.locator(selector).all_inner_texts)
+
+    def count(self, selector: str) -> int:
+        return self.shown.do(self.page.locator(selector).count)
+
+    def prompts(self) -> list[str]:
+        """The `[ ]:` of each cell: `[*]:` while it is queued or runs."""
+        return [text.strip() for text in self.texts(".jp-Cell .jp-InputArea-prompt")]
+
+    def outputs(self, cell: int) -> str:
+        return self.text(f".jp-Cell >> nth={cell} >> .jp-Cell-outputArea")
+
+    def watch_text(self, selector: str, name: str = "seen") -> None:
+        """From now on keeps every text that the selector ever shows, in the page: `seen(name)` reads them."""
+        self.js(_WATCH, [selector, name])
+
+    def seen(self, name: str = "seen") -> list[str]:
+        return list(self.js("name => window[name]", name))
+
+    def screenshot(self, selector: str | None = None) -> bytes:
+        if selector is None:
+            return bytes(self.shown.do(self.page.screenshot))
+        return bytes(self.shown.do(self.page.locator(selector).first.screenshot))
+
+
+_WATCH = """([selector, name]) => {
+  const kept = window[name] = [];
+  const look = () => {
+    for (const one of document.querySelectorAll(selector)) {
+      const text = one.getAttribute('aria-valuenow') || one.textContent.trim();
+      if (text && kept[kept.length - 1] !== text) kept.push(text);
+    }
+  };
+  new MutationObserver(look).observe(document.body,
+    {subtree: true, childList: true, characterData: true, attributes: true});
+  look();
+}"""
+
+
+@pytest.fixture
+def notebook(request: pytest.FixtureRequest, lab: Lab, browser: Chromium) -> Iterator[Callable[..., Page]]:
+    """`notebook(source, …)`: opens a notebook with these cells, its kernel started and idle. Afterwards nothing may
+    have left the machine."""
+    opened: list[Page] = []
+
+    def open_one(*sources: str) -> Page:
+        name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+        path = lab.write(f"{name}-{len(opened)}", sources)
+        opened.append(Page(browser, lab, path).open())
+        return opened[-1]
+
+    yield open_one
+    for page in opened:
+        page.close()
+    lab.end_kernels()
+    assert [url for page in opened for url in page.foreign] == []
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: MJCI_SHOTS, or a temporary folder."""
+    place = Path(os.environ.get("MJCI_SHOTS") or tmp_path_factory.mktemp("shots"))
+    place.mkdir(parents=True, exist_ok=True)
+    return place
