@@ -1,0 +1,185 @@
+"""The XML that Tencent CI and COS speak, read and written; and the refusals they answer with.
+
+A document becomes nested dicts of text: an element that repeats becomes a list, an empty one "". Reading is strict
+(an ill-formed body is refused with tag, line and column) and bounded: no document types, no bottomless nesting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from xml.parsers import expat
+
+Tree = dict[str, Any]
+
+DEPTH = 40
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
+
+
+class Refused(Exception):
+    """The request is answered with an error: HTTP status, the service's code, a message, further XML elements."""
+
+    def __init__(self, status: int, code: str, message: str, **more: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.more = more
+
+
+def invalid(message: str) -> Refused:
+    return Refused(400, "InvalidArgument", message)
+
+
+def malformed(message: str) -> Refused:
+    return Refused(400, "MalformedXML", f"The XML you provided was not well-formed: {message}")
+
+
+# -- writing
+
+
+def write(root: str, content: Mapping[str, Any]) -> bytes:
+    """`{"A": "x", "B": [1, 2], "C": None}` becomes `<root><A>x</A><B>1</B><B>2</B><C/></root>`."""
+    parts: list[str] = []
+    _write(root, content, parts)
+    return "".join(parts).encode()
+
+
+def _write(tag: str, value: Any, parts: list[str]) -> None:
+    if isinstance(value, Mapping):
+        parts.append(f"<{tag}>")
+        for name, inner in value.items():
+            _write(name, inner, parts)
+        parts.append(f"</{tag}>")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _write(tag, inner, parts)
+    else:
+        text = plain(value)
+        parts.append(f"<{tag}>{escape(text)}</{tag}>" if text else f"<{tag}/>")
+
+
+def plain(value: Any) -> str:
+    """How a value is spelled: XML knows no booleans, numbers or nulls."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def escape(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text).translate(_ESCAPES)
+
+
+# -- reading
+
+
+class _Reader:
+    """Builds the tree while expat reads; keeps the open elements, to name the one that is not closed."""
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.open: list[tuple[str, Tree, list[str]]] = []
+        self.tree: Any = ""
+        self.parser = expat.ParserCreate()
+        self.parser.buffer_text = True
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+        self.parser.StartDoctypeDeclHandler = self._doctype
+
+    def _where(self) -> str:
+        return f"line {self.parser.CurrentLineNumber}, column {self.parser.CurrentColumnNumber + 1}"
+
+    def _doctype(self, *_: object) -> None:
+        raise malformed(f"a document type is not allowed, {self._where()}")
+
+    def _start(self, tag: str, _attributes: object) -> None:
+        if len(self.open) >= DEPTH:
+            raise malformed(f"<{tag}> is nested too deep, {self._where()}")
+        self.root = self.root or tag
+        self.open.append((tag, {}, []))
+
+    def _text(self, text: str) -> None:
+        self.open[-1][2].append(text)
+
+    def _end(self, _tag: str) -> None:
+        tag, children, texts = self.open.pop()
+        value: Any = children or "".join(texts).strip()
+        if not self.open:
+            self.tree = value
+            return
+        siblings = self.open[-1][1]
+        if tag not in siblings:
+            siblings[tag] = value
+        elif isinstance(siblings[tag], list):
+            siblings[tag].append(value)
+        else:
+            siblings[tag] = [siblings[tag], value]
+
+    def complaint(self, error: expat.ExpatError, body: bytes) -> str:
+        inside = f"<{self.open[-1][0]}>" if self.open else "the document"
+        found = re.match(rb"</?([^\s<>/]{1,80})", body[max(0, self.parser.ErrorByteIndex - 2) :])
+        at = f"line {error.lineno}, column {error.offset + 1}"
+        if found and error.code == expat.errors.codes[expat.errors.XML_ERROR_TAG_MISMATCH]:
+            return f"</{found[1].decode(errors='replace')}> does not close {inside}, {at}"
+        return f"{expat.ErrorString(error.code)} in {inside}, {at}"
+
+
+def read(body: bytes, root: str) -> Tree:
+    """The children of the root element, which must have this name. Raises Refused, never anything else."""
+    if not body.strip():
+        raise Refused(400, "MissingRequestBodyError", f"A request body with a <{root}> element is needed.")
+    reader = _Reader()
+    try:
+        reader.parser.Parse(body, True)
+    except expat.ExpatError as error:
+        raise malformed(reader.complaint(error, body)) from None
+    except (ValueError, LookupError) as error:  # an encoding that nobody speaks
+        raise malformed(f"{error}, line 1, column 1") from None
+    if reader.root != root:
+        raise malformed(f"the root element is <{reader.root}>, not <{root}>, line 1, column 1")
+    return reader.tree if isinstance(reader.tree, dict) else {}
+
+
+def find(tree: Any, path: str) -> Any:
+    """What stands at `A/B/C`; the first one where an element repeats; "" where there is none."""
+    for name in path.split("/"):
+        if isinstance(tree, list):
+            tree = tree[0]
+        if not isinstance(tree, dict) or name not in tree:
+            return ""
+        tree = tree[name]
+    return tree
+
+
+def text(tree: Any, path: str) -> str:
+    """The text at `A/B/C`, "" where there is none or where elements stand instead of text."""
+    value = find(tree, path)
+    if isinstance(value, list):
+        value = value[0]
+    return value if isinstance(value, str) else ""
+
+
+def needed(tree: Tree, path: str) -> str:
+    found = text(tree, path)
+    if not found:
+        raise invalid(f"{path.replace('/', '.')} is needed.")
+    return found
+
+
+def branch(tree: Any, path: str) -> Tree:
+    """The elements at `A/B/C`, {} where there are none."""
+    value = find(tree, path)
+    if isinstance(value, list):
+        value = value[0]
+    return value if isinstance(value, dict) else {}
+
+
+def every(tree: Any, path: str) -> list[Any]:
+    """All that stand at `A/B/C`, as a list."""
+    value = find(tree, path)
+    if isinstance(value, list):
+        return value
+    return [value] if value != "" else []
