@@ -1,0 +1,220 @@
+"""The engine: blocking code, awaiting code and re-entrant listeners meet one loop."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import pytest
+
+from jupyter_mjci.client import bridge
+from jupyter_mjci.errors import SettingsError
+
+
+async def answer() -> int:
+    await anyio.sleep(0)
+    return 42
+
+
+async def here() -> str:
+    return threading.current_thread().name
+
+
+async def numbers() -> AsyncIterator[int]:
+    for number in range(3):
+        yield number
+
+
+def test_run_happens_on_the_engine() -> None:
+    """Blocking code gets the value; the work ran on the engine's thread."""
+    assert bridge.run(answer()) == 42
+    assert bridge.run(here()) == "mjci-engine"
+
+
+def test_await_happens_on_the_engine_too() -> None:
+    async def cell() -> tuple[int, str]:
+        return await bridge.relay(answer()), await bridge.relay(here())
+
+    assert asyncio.run(cell()) == (42, "mjci-engine")
+
+
+def test_errors_come_through() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        bridge.run(fail())
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(bridge.relay(fail()))
+
+
+def test_both_iterations_give_every_item() -> None:
+    async def collect() -> list[int]:
+        return [item async for item in bridge.relay_each(numbers())]
+
+    assert list(bridge.iterate(numbers())) == [0, 1, 2] == asyncio.run(collect())
+
+
+def test_leaving_an_iteration_early_closes_its_source() -> None:
+    closed = threading.Event()
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    for _ in bridge.iterate(endless()):
+        break
+    assert closed.wait(5)
+
+
+def test_cancel_ends_the_work() -> None:
+    """A cancelled handle's work sees a cancellation and its `finally` runs."""
+    begun, ended = threading.Event(), threading.Event()
+
+    async def forever() -> None:
+        begun.set()
+        try:
+            await anyio.sleep(3600)
+        finally:
+            ended.set()
+
+    handle = bridge.spawn(forever())
+    assert begun.wait(5)
+    handle.cancel()
+    assert ended.wait(5)
+    with pytest.raises(BaseException):  # noqa: B017, PT011 - concurrent.futures' CancelledError
+        handle.result()
+
+
+def test_cancelling_an_awaiting_task_ends_the_work() -> None:
+    ended = threading.Event()
+
+    async def forever() -> None:
+        try:
+            await anyio.sleep(3600)
+        finally:
+            ended.set()
+
+    async def cell() -> None:
+        task = asyncio.ensure_future(bridge.relay(forever()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cell())
+    assert ended.wait(5)
+
+
+def test_a_listener_on_the_engine_may_block_for_it() -> None:
+    """`run` from inside the engine's loop would deadlock; nest-asyncio makes our loop, and only ours, re-entrant."""
+    before = asyncio.run, asyncio.Task, asyncio.Future
+
+    async def outer() -> int:
+        return bridge.run(answer()) + bridge.run(answer())
+
+    assert bridge.run(outer()) == 84
+    assert bridge.run(answer()) == 42
+    if sys.version_info < (3, 14):
+        assert (asyncio.run, asyncio.Task, asyncio.Future) == before
+        assert not hasattr(asyncio, "_nest_patched")
+    assert not hasattr(asyncio.SelectorEventLoop, "_nest_patched")
+
+
+def test_nested_work_may_really_wait() -> None:
+    """The inner work waits for timers and for other tasks of the same loop."""
+
+    async def inner() -> int:
+        async with anyio.create_task_group() as group:
+            group.start_soon(anyio.sleep, 0.01)
+        return 1
+
+    async def outer() -> int:
+        return bridge.run(inner())
+
+    assert bridge.run(outer()) == 1
+
+
+def test_produced_hands_out_and_raises() -> None:
+    async def work(hand_out: Callable[[int], None]) -> None:
+        hand_out(1)
+        await anyio.sleep(0)
+        hand_out(2)
+        raise ZeroDivisionError
+
+    seen: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        seen.extend(bridge.iterate(bridge.produced(work)))
+    walked = bridge.iterate(bridge.produced(work))
+    assert (next(walked), next(walked)) == (1, 2)
+    walked.close()
+
+
+def test_leaving_produced_early_cancels_its_work() -> None:
+    ended = threading.Event()
+
+    async def work(hand_out: Callable[[int], None]) -> None:
+        hand_out(1)
+        try:
+            await anyio.sleep(3600)
+        finally:
+            ended.set()
+
+    for _ in bridge.iterate(bridge.produced(work)):
+        break
+    assert ended.wait(5)
+
+
+def _child(queue: multiprocessing.Queue[int]) -> None:
+    queue.put(bridge.run(answer()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_gets_an_engine_of_its_own() -> None:
+    """Threads do not survive a fork: the child starts the engine anew instead of hanging."""
+    bridge.run(answer())
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=20) == 42
+    child.join(20)
+
+
+def test_the_interpreter_ends_silently_with_work_under_way() -> None:
+    program = (
+        "import anyio\nfrom jupyter_mjci.client import bridge\n"
+        "bridge.spawn(anyio.sleep(3600))\nprint('done')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout.strip()) == (0, "done")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "ipykernel", "two", "expected"),
+    [((3, 11), (7, 4), "1.7.4", "nest_asyncio2"), ((3, 14), (7, 4), "1.7.4", "nest_asyncio2"),
+     ((3, 11), (6, 31), "1.7.2", "nest_asyncio"), ((3, 11), (7, 4), "1.7.2", None), ((3, 14), (6, 31), "1.7.0", None)],
+)  # fmt: skip
+def test_which_nesting_is_safe(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], ipykernel: tuple[int, ...], two: str, expected: str | None
+) -> None:
+    """The table of what was seen to work: refuse rather than lose cells."""
+    monkeypatch.setattr("importlib.metadata.version", lambda name: two)
+    if expected:
+        assert bridge._implementation(version, ipykernel) == expected
+    else:
+        with pytest.raises(SettingsError):
+            bridge._implementation(version, ipykernel)
