@@ -1,0 +1,169 @@
+"""Bytes <-> pictures: what a notebook can show, small enough to be saved in it. The notebook's home of Pillow.
+
+A thumbnail is PNG or JPEG, whatever the service sent: front ends and converters agree on no other format. It stays
+within a budget, so that a notebook with a hundred pictures can still be opened.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_mjci.client.job import Job
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIZE = 512  # pixels, the longer side of a thumbnail
+BUDGET = 60_000  # bytes
+NAMES = {"mj": "MJ", "ci": "CI"}
+Bundle = tuple[dict[str, Any], dict[str, Any]]  # data and metadata by mime type, as IPython displays them
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What some bytes are, as a picture."""
+
+    format: str
+    width: int
+    height: int
+    frames: int = 1
+
+
+def look(content: bytes) -> Look | None:
+    """What the bytes are, or None where they are no picture that can be opened."""
+    try:
+        picture = _opened(content)
+    except _UNREADABLE:
+        return None
+    return Look((picture.format or "").lower(), *picture.size, frames=getattr(picture, "n_frames", 1))
+
+
+def digest(content: bytes) -> str:
+    """The SHA-256 of the bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def thumbnail(content: bytes, size: int = SIZE, budget: int = BUDGET) -> tuple[bytes, str, int, int]:
+    """The picture (of an animation the first frame) as PNG or JPEG: bytes, media type, width, height.
+
+    Neither side is longer than `size`, and the bytes keep to the budget. Raises ValueError for what is no picture.
+    """
+    try:
+        picture = _opened(content)
+        if _may_stay(picture, content, size, budget):
+            return content, f"image/{(picture.format or '').lower()}", *picture.size
+        return _small(_upright(picture), size, budget)
+    except _UNREADABLE as error:
+        raise ValueError(f"This is no picture: {error}") from None
+
+
+def cells(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
+    """The pictures of a grid, left to right and top to bottom, as PNG bytes: of an imagined grid U1 to U4."""
+    grid = _opened(content)
+    width, height = grid.width // columns, grid.height // rows
+    corners = [(column * width, row * height) for row in range(rows) for column in range(columns)]
+    return tuple(_saved(grid.crop((x, y, x + width, y + height)), "PNG") for x, y in corners)
+
+
+def picture_bundle(job: Job, content: bytes, size: int = SIZE) -> Bundle:
+    """A result picture as an output of its own: the thumbnail, and a text that tells which picture it is.
+
+    Never together with HTML, which front ends would prefer. Raises ValueError for what is no picture.
+    """
+    small, mime, width, height = thumbnail(content, size)
+    data = {mime: base64.b64encode(small).decode("ascii"), "text/plain": caption(job, content)}
+    return data, {mime: {"width": width, "height": height, "alt": alt(job)}}
+
+
+def caption(job: Job, content: bytes) -> str:
+    """Which picture it is, in a line that is the same for the same bytes: id, size, format, short hash."""
+    seen = look(content) or Look("unknown", 0, 0)
+    frames = f" {seen.frames} frames" if seen.frames > 1 else ""
+    name = NAMES.get(job.service, job.service)
+    return f"{name} {job.id} {seen.width}×{seen.height} {seen.format}{frames} sha {digest(content)[:12]}"
+
+
+def alt(job: Job) -> str:
+    """What the picture shows, for those who cannot see it."""
+    subject = " ".join(job.subject.split())
+    return f"{job.action or 'Result'}: {subject[:250]}" if subject else f"{job.action or 'Result'} of {job.id}"
+
+
+def data_url(content: bytes, size: int = SIZE, budget: int = BUDGET) -> str:
+    """A thumbnail as a data URL, for a card that holds its picture. Raises ValueError for what is no picture."""
+    small, mime, _, _ = thumbnail(content, size, budget)
+    return f"data:{mime};base64,{base64.b64encode(small).decode('ascii')}"
+
+
+# --- Pillow -----------------------------------------------------------------------------------------------------
+
+# Whatever a damaged file makes Pillow raise. A decompression bomb is a warning that we take for an error.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
+
+
+def _opened(content: bytes) -> Image.Image:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(content))
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from None
+
+
+def _may_stay(picture: Image.Image, content: bytes, size: int, budget: int) -> bool:
+    """Whether the service's own bytes can be shown as they are."""
+    still = getattr(picture, "n_frames", 1) == 1
+    picture.load()  # a truncated file opens, but does not load
+    return still and picture.format in ("PNG", "JPEG") and max(picture.size) <= size and len(content) <= budget
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """The first frame, turned as its EXIF says, in a mode that PNG and JPEG both know."""
+    from PIL import ImageOps
+
+    picture.seek(0)
+    turned = ImageOps.exif_transpose(picture)
+    return turned.convert("RGBA" if turned.has_transparency_data else "RGB")
+
+
+def _small(picture: Image.Image, size: int, budget: int) -> tuple[bytes, str, int, int]:
+    picture.thumbnail((size, size))
+    transparent = picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255)
+    kind, attempts = ("png", _as_png(picture)) if transparent else ("jpeg", _as_jpeg(picture))
+    last = next(attempts)
+    while len(last[0]) > budget and (smaller := next(attempts, None)):
+        last = smaller
+    return last[0], f"image/{kind}", *last[1].size
+
+
+def _as_jpeg(picture: Image.Image) -> Iterator[tuple[bytes, Image.Image]]:
+    """Ever smaller files: first by quality, then by size."""
+    plain = picture.convert("RGB")
+    for quality in (85, 75, 60, 45):
+        yield _saved(plain, "JPEG", quality=quality, optimize=True), plain
+    while min(plain.size) > 32:
+        plain = plain.resize((plain.width * 3 // 4, plain.height * 3 // 4))
+        yield _saved(plain, "JPEG", quality=60, optimize=True), plain
+
+
+def _as_png(picture: Image.Image) -> Iterator[tuple[bytes, Image.Image]]:
+    """Ever smaller files: first by colours, then by size."""
+    yield _saved(picture, "PNG", optimize=True), picture
+    while min(picture.size) > 32:
+        yield _saved(picture.quantize(128), "PNG", optimize=True), picture
+        picture = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4))
+    yield _saved(picture.quantize(32), "PNG", optimize=True), picture
+
+
+def _saved(picture: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
