@@ -31,6 +31,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import anyio
+import anyio.lowlevel
 import httpx
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -774,6 +775,8 @@ class InProcess(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         patience = request.extensions.get("timeout", {}).get("read")
+        # A real connection always gives the others a turn; without one, a polling loop would starve its loop.
+        await anyio.lowlevel.checkpoint()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await self._app({**scope, "state": {"line": Line(patience)}}, receive, send)
