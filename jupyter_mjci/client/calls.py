@@ -90,9 +90,7 @@ class Stream(Generic[T]):
     `outcome` makes the outcome of all that came; by default it is their list. Every walk starts anew.
     """
 
-    def __init__(
-        self, source: Callable[[], AsyncIterator[T]], outcome: Callable[[list[T]], Any] = list
-    ) -> None:
+    def __init__(self, source: Callable[[], AsyncIterator[T]], outcome: Callable[[list[T]], Any] = list) -> None:
         self._source, self._outcome = source, outcome
 
     def __iter__(self) -> Iterator[T]:

@@ -90,7 +90,5 @@ class Job:
         raise CallError(
             f"Task {self.id} has no button {wanted!r}.",
             why=f"It has: {names}." if names else f"It has no buttons ({self.action} is {self.status}).",
-            hint="Give one of these labels, or a customId."
-            if names
-            else "Buttons come when a task has succeeded.",
+            hint="Give one of these labels, or a customId." if names else "Buttons come when a task has succeeded.",
         )

@@ -88,9 +88,7 @@ class Midjourney:
             "enableRemix": remix,
         }
         subject = task.subject if isinstance(task, Job) else ""
-        return self._submit(
-            "action", body, action_of(custom_id), subject, state, notify_hook, parent=parent
-        )
+        return self._submit("action", body, action_of(custom_id), subject, state, notify_hook, parent=parent)
 
     # GET /mj/task/{id}/fetch
     def task(self, task_id: str) -> Call[Job]:
@@ -434,9 +432,7 @@ def _is_result(reply: Reply) -> bool:
 
 
 def _is_error(answer: Mapping[str, Any], reply: Reply) -> bool:
-    return "error" in answer or answer.get("success") is False or (
-        reply.status >= 400 and "result" not in answer
-    )
+    return "error" in answer or answer.get("success") is False or (reply.status >= 400 and "result" not in answer)
 
 
 _REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
@@ -444,7 +440,7 @@ _REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
     "4": (MidjourneyError, "The proxy refuses the request.", ""),
     "5": (MidjourneyError, "The relay did not reach its proxy.", "Look at the listing before sending it again."),
     "9": (MidjourneyError, "The proxy failed to submit it.", ""),
-    "23": (QueueFull, "The proxy's queue is full; nothing was accepted.", "Try again when a task has ended: %mj_queue."),
+    "23": (QueueFull, "The proxy's queue is full; nothing was accepted.", "Wait for a task to end: %mj_queue."),
     "24": (BannedPrompt, "The prompt may hold a banned word; nothing was accepted.", "Rephrase it."),
     "30": (MidjourneyError, "The relay is saturated; nothing was accepted.", "Try again later."),
 }  # fmt: skip
@@ -498,5 +494,3 @@ def _unwrap(answer: Any) -> Any:
         if inner is None or isinstance(inner, list) or (isinstance(inner, dict) and {"id", "status"} & set(inner)):
             return inner
     return answer
-
-

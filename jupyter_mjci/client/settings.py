@@ -61,9 +61,7 @@ class Settings:
         "How it is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), raw (Authorization: …)",
         "MJCI_MJ_AUTH",
     )
-    ci_secret_id: str = _setting(
-        "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
-    )
+    ci_secret_id: str = _setting("", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID")
     ci_secret_key: Secret = _setting(
         Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
     )
@@ -72,9 +70,7 @@ class Settings:
     )
     ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
     ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
-    ci_endpoint: str = _setting(
-        "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
-    )
+    ci_endpoint: str = _setting("", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT")
     cos_endpoint: str = _setting(
         "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
     )
@@ -90,9 +86,7 @@ class Settings:
         for one in fields(self):
             object.__setattr__(self, one.name, _convert(one.name, getattr(self, one.name), one.default))
         if self.mj_auth not in AUTH_STYLES:
-            raise SettingsError(
-                f"mj_auth is {self.mj_auth!r}.", hint=f"Use one of: {', '.join(AUTH_STYLES)}."
-            )
+            raise SettingsError(f"mj_auth is {self.mj_auth!r}.", hint=f"Use one of: {', '.join(AUTH_STYLES)}.")
 
     @property
     def has_mj(self) -> bool:

@@ -317,9 +317,7 @@ def _processing(rule: str | None, template_id: str | None, picture_info: bool | 
     return {"PicProcess": {"IsPicInfo": picture_info, "ProcessRule": rule}}
 
 
-def _callbacks(
-    url: str | None, form: str | None, kind: str | None, queue: Mapping[str, str] | None
-) -> dict[str, Any]:
+def _callbacks(url: str | None, form: str | None, kind: str | None, queue: Mapping[str, str] | None) -> dict[str, Any]:
     if kind == "TDMQ" and not queue:
         raise CallError("callback_type TDMQ needs callback_mq.", hint="Give MqRegion, MqMode and MqName.")
     return {"CallBack": url, "CallBackFormat": form, "CallBackType": kind, "CallBackMqConfig": queue}

@@ -72,9 +72,7 @@ def cos_auth(secret_id: str, secret_key: Secret, token: Secret, clock: Clock, to
     def authorize(request: httpx.Request, path: str) -> None:
         if token:
             request.headers[token_header] = token.reveal()
-        headers = {
-            name: value for name, value in request.headers.items() if name.startswith(_SIGNED) or name == "host"
-        }
+        headers = {name: value for name, value in request.headers.items() if name.startswith(_SIGNED) or name == "host"}
         request.headers["Authorization"] = cos_signing.sign(
             request.method, path, params=dict(request.url.params), headers=headers,
             secret_id=secret_id, secret_key=secret_key.reveal(), key_time=cos_signing.key_time(clock.now()),

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from jupyter_mjci.client import bridge
@@ -18,7 +19,7 @@ from jupyter_mjci.errors import SettingsError
 
 
 async def answer() -> int:
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
     return 42
 
 
@@ -147,7 +148,7 @@ def test_nested_work_may_really_wait() -> None:
 def test_produced_hands_out_and_raises() -> None:
     async def work(hand_out: Callable[[int], None]) -> None:
         hand_out(1)
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         hand_out(2)
         raise ZeroDivisionError
 
@@ -192,10 +193,7 @@ def test_a_fork_gets_an_engine_of_its_own() -> None:
 
 
 def test_the_interpreter_ends_silently_with_work_under_way() -> None:
-    program = (
-        "import anyio\nfrom jupyter_mjci.client import bridge\n"
-        "bridge.spawn(anyio.sleep(3600))\nprint('done')"
-    )
+    program = "import anyio\nfrom jupyter_mjci.client import bridge\nbridge.spawn(anyio.sleep(3600))\nprint('done')"
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
@@ -209,10 +207,14 @@ def test_the_interpreter_ends_silently_with_work_under_way() -> None:
      ((3, 11), (6, 31), "1.7.2", "nest_asyncio"), ((3, 11), (7, 4), "1.7.2", None), ((3, 14), (6, 31), "1.7.0", None)],
 )  # fmt: skip
 def test_which_nesting_is_safe(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], ipykernel: tuple[int, ...], two: str, expected: str | None
+    monkeypatch: pytest.MonkeyPatch,
+    version: tuple[int, ...],
+    ipykernel: tuple[int, ...],
+    two: str,
+    expected: str | None,
 ) -> None:
     """The table of what was seen to work: refuse rather than lose cells."""
-    monkeypatch.setattr("importlib.metadata.version", lambda name: two)
+    monkeypatch.setattr("importlib.metadata.version", lambda _: two)
     if expected:
         assert bridge._implementation(version, ipykernel) == expected
     else:

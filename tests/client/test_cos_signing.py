@@ -72,7 +72,9 @@ def test_a_presigned_url_carries_the_signature_of_the_same_request() -> None:
     url = "https://demo-1.cos.ap-x.myqcloud.com/in/a%20b.jpg"
     params, headers = {"imageMogr2/rotate/90": ""}, {"host": "demo-1.cos.ap-x.myqcloud.com"}
     query = dict(parse_qsl(urlsplit(presign("GET", url, params=params, headers=headers, **KEYS)).query, True))
-    header = dict(part.split("=", 1) for part in sign("GET", "/in/a b.jpg", params=params, headers=headers, **KEYS).split("&"))
+    header = dict(
+        part.split("=", 1) for part in sign("GET", "/in/a b.jpg", params=params, headers=headers, **KEYS).split("&")
+    )
     assert {name: query[name] for name in header} == header
     assert query["imageMogr2/rotate/90"] == ""
 

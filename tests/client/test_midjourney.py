@@ -69,7 +69,7 @@ def test_what_is_sent(call: Any, method: str, path: str, body: Any) -> None:
 
 def test_a_prompt_is_sent_byte_for_byte() -> None:
     """Letters of every script, quotes and braces arrive as they were written."""
-    prompt = "it's \"a\" {fox, 狐} $5 ::2 \\n – –no x"
+    prompt = 'it\'s "a" {fox, 狐} $5 ::2 \\n – –no x'
     assert json.loads(mj.imagine(prompt).body)["prompt"] == prompt
 
 
@@ -157,7 +157,7 @@ REFUSALS = [
     ("not found, 404", {"code": 3, "description": "x", "result": None}, 404, MidjourneyError, "3"),
     ("validation", {"code": 4, "description": "bad"}, 200, MidjourneyError, "4"),
     ("relay", {"description": "do_request_failed", "type": "upstream_error", "code": 5}, 400, MidjourneyError, "5"),
-    ("saturated", {"description": "当前分组负载已饱和", "type": "new_api_error", "code": 30}, 429, MidjourneyError, "429"),
+    ("saturated", {"description": "负载已饱和", "type": "new_api_error", "code": 30}, 429, MidjourneyError, "429"),
     ("wrapper", {"success": False, "code": -1, "message": "bad model"}, 200, MidjourneyError, "-1"),
     ("unauthorised, empty", b"", 401, MidjourneyError, "401"),
     ("unauthorised, text", b"Authorization header missing.", 401, MidjourneyError, "401"),

@@ -85,7 +85,9 @@ def test_the_documented_batch(source: str, element: str) -> None:
 
 def test_a_batch_of_one_rule() -> None:
     """Callbacks stand inside Operation here, unlike in a single job."""
-    call = ci.batch(name="n", prefix="in/", rule="imageMogr2/thumbnail/200x", output="o/${InputName}.jpg", callback="no")
+    call = ci.batch(
+        name="n", prefix="in/", rule="imageMogr2/thumbnail/200x", output="o/${InputName}.jpg", callback="no"
+    )
     request = sent(call)
     assert request["Type"] == "Job"
     assert request["Operation"]["Tag"] == "PicProcess"
@@ -199,7 +201,9 @@ def test_the_live_callback_shape(as_list: bool) -> None:
     assert job_of(detail).outputs == ("https://demo-1.cos.ap-x.myqcloud.com/out/a.jpg",)
 
 
-@pytest.mark.parametrize("body", ["<Response/>", "<Response><JobsDetail/><NonExistJobIds>c1</NonExistJobIds></Response>"])
+@pytest.mark.parametrize(
+    "body", ["<Response/>", "<Response><JobsDetail/><NonExistJobIds>c1</NonExistJobIds></Response>"]
+)
 def test_an_unknown_job_is_told(body: str) -> None:
     with pytest.raises(CIError, match="knows no job c1"):
         read_job(Reply(200, body.encode()), "c1")

@@ -1,0 +1,116 @@
+"""`jupyter mjci …`: the sandbox as a server, the demo, and jobs followed or cancelled while a kernel is busy."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jupyter_mjci.errors import JobFailed, MjciError
+
+QUICKSTART = "01-quickstart.ipynb"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 when done, 1 when it failed (with the reason on stderr), 2 for a bad command line."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if given[:1] == ["sandbox"]:  # its flags, and their help, are its own
+        from jupyter_mjci.sandbox.app import main as serve
+
+        return serve(given[1:])
+    told = _parser().parse_args(given)
+    try:
+        return int(told.run(told) or 0)
+    except MjciError as error:
+        print("\n".join(error.lines()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("jupyter mjci", description=__doc__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands.add_parser("sandbox", help="serve both services on a loopback port, without account", add_help=False)
+    demo = commands.add_parser("demo", help="the quickstart notebook on the sandbox, in JupyterLab or as a page")
+    demo.add_argument("--execute", metavar="OUT.html", type=Path, help="run it headlessly and write this page")
+    demo.set_defaults(run=_demo)
+    watch = commands.add_parser("watch", help="follow a job to its end")
+    watch.add_argument("job_id", metavar="JOB_ID")
+    watch.set_defaults(run=_watch)
+    cancel = commands.add_parser("cancel", help="cancel a Tencent CI job or batch that has not begun")
+    cancel.add_argument("job_id", metavar="JOB_ID")
+    cancel.set_defaults(run=_cancel)
+    for command in (watch, cancel):
+        command.add_argument("--profile", help="which profile of profiles.toml to use")
+    return parser
+
+
+def _demo(told: argparse.Namespace) -> int:
+    source = notebooks() / QUICKSTART
+    if told.execute:
+        return execute(source, told.execute)
+    folder = Path("mjci-demo")
+    folder.mkdir(exist_ok=True)
+    notebook = folder / QUICKSTART
+    if not notebook.exists():  # a second demo goes on with the first one's notebook
+        shutil.copyfile(source, notebook)
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
+
+
+def notebooks() -> Path:
+    """The demo notebooks: inside an installed package, beside it in a checkout. Raises MjciError."""
+    here = Path(__file__).parent
+    for folder in (here / "notebooks", here.parent / "notebooks"):
+        if (folder / QUICKSTART).is_file():
+            return folder
+    raise MjciError("The demo notebooks are not installed.", hint="Reinstall jupyter_mjci, or run from a checkout.")
+
+
+def execute(notebook: Path, page: Path) -> int:
+    """Runs a notebook headlessly and writes it as an HTML page. 0 when every cell succeeded, else 1."""
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
+        from nbconvert import HTMLExporter
+    except ModuleNotFoundError as error:
+        raise MjciError(f"{error.name} is not installed.", hint="pip install 'jupyter_mjci[lab]'") from None
+    document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    client = NotebookClient(document, timeout=120, resources={"metadata": {"path": str(notebook.parent)}})
+    failure = ""
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        failure = f"{error.ename}: {error.evalue}"
+    html, _ = HTMLExporter().from_notebook_node(document)  # type: ignore[no-untyped-call]
+    page.write_text(html, "utf-8")
+    print(f"{failure or 'Every cell succeeded'}: {page}", file=sys.stderr if failure else sys.stdout)
+    return 1 if failure else 0
+
+
+def _watch(told: argparse.Namespace) -> int:
+    from jupyter_mjci.session import connect
+
+    with connect(profile=told.profile) as session:
+        for job in session.follow(told.job_id):
+            print(job.status, "" if job.progress is None else f"{job.progress} %", *job.outputs, flush=True)
+        if job.status.final and job.status != "SUCCEEDED":
+            raise JobFailed(job)
+    return 0
+
+
+def _cancel(told: argparse.Namespace) -> int:
+    from jupyter_mjci.session import connect
+
+    with connect(profile=told.profile) as session:
+        session.ci.cancel(told.job_id).run()
+    print(f"Cancelled: {told.job_id}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

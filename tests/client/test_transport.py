@@ -1,0 +1,175 @@
+"""How calls leave: origins, credentials, and what is said when no answer comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from jupyter_mjci.client import bridge
+from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.midjourney import Midjourney
+from jupyter_mjci.client.settings import load
+from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.errors import CallError, SettingsError, TransportError
+from jupyter_mjci.session import Session
+
+Handler = Callable[[httpx.Request], httpx.Response]
+SECRETS = {"mj_secret": "mj-s3cr3t", "ci_secret_id": "AKID1", "ci_secret_key": "k3y", "ci_token": "t0ken"}
+GIVEN = {"mj_url": "http://proxy:8080/mj/", "ci_bucket": "demo-1", "ci_region": "ap-x", **SECRETS}
+
+
+def session(handler: Handler, **given: Any) -> Session:
+    return Session(load({**GIVEN, **given}, environ={}), door=httpx.MockTransport(handler))
+
+
+@pytest.fixture
+def seen() -> list[httpx.Request]:
+    return []
+
+
+def prepared(call: Call[Any], **given: Any) -> httpx.Request:
+    return session(lambda _: httpx.Response(200), **given).transport.prepare(call)
+
+
+@pytest.mark.parametrize(
+    ("base", "url"),
+    [("http://h:8080", "http://h:8080/mj/task/17/fetch"), ("http://h:8080/", "http://h:8080/mj/task/17/fetch"),
+     ("http://h:8080/mj", "http://h:8080/mj/task/17/fetch"), ("http://h/mj-fast", "http://h/mj-fast/mj/task/17/fetch"),
+     ("http://h/mj-fast/mj/", "http://h/mj-fast/mj/task/17/fetch")],
+)  # fmt: skip
+def test_base_urls_of_every_habit(base: str, url: str) -> None:
+    assert str(prepared(Midjourney().task("17"), mj_url=base).url) == url
+
+
+@pytest.mark.parametrize(
+    ("style", "header", "value"),
+    [("secret", "mj-api-secret", "mj-s3cr3t"), ("bearer", "authorization", "Bearer mj-s3cr3t"),
+     ("raw", "authorization", "mj-s3cr3t")],
+)  # fmt: skip
+def test_auth_styles(style: str, header: str, value: str) -> None:
+    """One header only: some servers take the first that they know, and it would be the wrong one."""
+    request = prepared(Midjourney().task("17"), mj_auth=style)
+    sent = {name: text for name, text in request.headers.items() if name in ("mj-api-secret", "authorization")}
+    assert sent == {header: value}
+
+
+def test_ci_requests_are_signed_for_the_services_own_host() -> None:
+    """Through another endpoint the Host, and so the signature, stays the service's."""
+    call = TencentCI(bucket="demo-1", region="ap-x").jobs(start="2022-07-18T00:00:00+0800").first
+    request = prepared(call, ci_endpoint="http://127.0.0.1:9/")
+    assert request.url.host == "127.0.0.1"
+    assert request.headers["host"] == "demo-1.ci.ap-x.myqcloud.com"
+    assert b"startCreationTime=2022-07-18T00%3A00%3A00%2B0800" in request.url.query
+    assert "q-header-list=host;x-ci-security-token&" in request.headers["authorization"]
+    assert "q-url-param-list=size;startcreationtime;tag&" in request.headers["authorization"]
+
+
+def test_ci_without_an_endpoint_goes_to_tencent_over_https() -> None:
+    request = prepared(TencentCI().put_object("in/a b.jpg", b"x"))
+    assert str(request.url) == "https://demo-1.cos.ap-x.myqcloud.com/in/a%20b.jpg"
+    assert request.headers["x-cos-security-token"] == "t0ken"
+
+
+def test_a_service_that_is_not_configured_is_told_before_anything_is_sent() -> None:
+    with pytest.raises(SettingsError, match="No Tencent CI account"):
+        prepared(TencentCI().job("c1"), ci_bucket="")
+    with pytest.raises(SettingsError, match="No Midjourney proxy"):
+        prepared(Midjourney().task("1"), mj_url="")
+
+
+FAILURES = [
+    (httpx.ConnectError("Connection refused"), "GET", False, "refused"),
+    (httpx.ConnectError("Connection refused"), "POST", False, "refused"),
+    (httpx.ConnectTimeout("t"), "POST", False, "accepted the connection"),
+    (httpx.ReadTimeout("t"), "POST", True, "did not come"),
+    (httpx.ReadTimeout("t"), "GET", False, "did not come"),
+    (httpx.RemoteProtocolError("Server disconnected"), "POST", True, "disconnected"),
+    (httpx.ReadError(""), "POST", True, "broke"),
+    (httpx.UnsupportedProtocol("missing http://"), "GET", False, "http://"),
+]
+
+
+@pytest.mark.parametrize(("failure", "method", "maybe", "words"), FAILURES, ids=lambda value: str(value)[:20])
+def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> None:
+    """Each says what happened, whether the request may have been carried out, and no secret."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    mj = session(handler).mj
+    call = mj.imagine("x") if method == "POST" else mj.task("17")
+    with pytest.raises(TransportError) as caught:
+        call.run()
+    assert caught.value.maybe_arrived is maybe
+    assert words in str(caught.value)
+    assert len(caught.value.lines()) == 3
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]) -> None:
+    """A picture host, and one that it redirects to, see none; the bucket's own host sees a signature."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        if request.url.path == "/a":
+            return httpx.Response(302, headers={"location": "https://other.example/b"})
+        return httpx.Response(200, content=b"x")
+
+    desk = session(handler)
+    for url in ("http://proxy:8080/a", "https://cdn.example/p.png", "https://demo-1.cos.ap-x.myqcloud.com/k.jpg"):
+        assert desk.picture(url).run() == b"x"
+    credentials = [
+        sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers)) for request in seen
+    ]
+    assert credentials == [["mj-api-secret"], [], [], ["authorization", "x-cos-security-token"]]
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "expected"),
+    [("http://proxy:8080", "/attachments/1.png", "http://proxy:8080/attachments/1.png"),
+     ("http://proxy:8080", "http://localhost:3000/mj/image/1", "http://proxy:8080/mj/image/1"),
+     ("http://127.0.0.1:8080", "http://localhost:3000/x", "http://localhost:3000/x"),
+     ("https://proxy", "//cdn.example/1.png", "https://cdn.example/1.png"),
+     ("http://proxy", "https://cdn.example/1.png?ex=1&hm=2", "https://cdn.example/1.png?ex=1&hm=2")],
+)  # fmt: skip
+def test_picture_links_are_repaired(base: str, url: str, expected: str) -> None:
+    """Relative links, and a proxy's own idea of localhost."""
+    assert session(lambda _: httpx.Response(200), mj_url=base).transport.resolve(url) == expected
+
+
+def test_redirects_in_circles_end() -> None:
+    desk = session(lambda request: httpx.Response(302, headers={"location": str(request.url)}))
+    with pytest.raises(TransportError, match="circles"):
+        desk.picture("http://proxy:8080/a").run()
+
+
+def test_what_cannot_be_a_url_is_refused() -> None:
+    with pytest.raises(CallError):
+        prepared(Call("mj", "x", "GET", "/x", read=Reply.json), mj_url="http://[::1")
+
+
+def test_never_more_in_flight_than_allowed() -> None:
+    """Waiting happens outside the HTTP library's pool, which breaks when a waiter is cancelled."""
+    now, most = 0, 0
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await anyio.sleep(0.001)
+        now -= 1
+        return httpx.Response(200, json={"id": "1"})
+
+    desk = Session(load({**GIVEN, "at_once": 3}, environ={}), door=httpx.MockTransport(handler))
+
+    async def many() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(desk.fetch, desk.mj.task("1"))
+
+    bridge.run(many())
+    assert most == 3

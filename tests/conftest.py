@@ -1,0 +1,28 @@
+"""What all tests share: a place of their own for journals and pictures, and no skip where none is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the person's own settings, journal or pictures."""
+    for name in [name for name in os.environ if name.startswith(("MJCI_", "TENCENTCLOUD_")) and name != "MJCI_NO_SKIP"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MJCI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With MJCI_NO_SKIP=1 a skipped test is a failed one: nothing missing hides behind it."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("MJCI_NO_SKIP") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but MJCI_NO_SKIP=1: {report.longrepr}"
+    return report

@@ -1,0 +1,131 @@
+"""The house's own rules (CONTRIBUTING, "Rooms and floors"), read from the code itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jupyter_mjci"
+ROOMS = sorted(PACKAGE.rglob("*.py"))
+
+# What each wing may import; the floors from the top down.
+BELOW = {
+    "cli": {"session", "history", "client", "errors", "sandbox"},
+    "notebook": {"session", "history", "client", "errors"},
+    "session": {"history", "client", "errors", "sandbox"},
+    "history": {"client", "errors"},
+    "client": {"errors"},
+    "errors": set(),
+    "sandbox": set(),
+    "__init__": {"notebook", "session"},
+}
+
+# Where a third-party library may be imported; everything else asks that room.
+HOMES = {
+    "httpx": {"client/transport.py", "sandbox/app.py"},
+    "xmltodict": {"client/xml.py"},
+    "nest_asyncio": {"client/bridge.py"},
+    "nest_asyncio2": {"client/bridge.py"},
+    "sqlite3": {"history/journal.py"},
+    "pandas": {"history/frames.py", "history/analysis.py", "history/lake.py"},
+    "matplotlib": {"history/analysis.py"},
+    "PIL": {"notebook/images.py", "sandbox/rules.py", "sandbox/pictures.py"},
+    "starlette": {"sandbox/app.py"},
+    "uvicorn": {"sandbox/app.py"},
+    "IPython": {"notebook/"},
+    "ipywidgets": {"notebook/"},
+}
+TOP = {
+    "pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".ci", "jupyter_mjci", "notebooks",
+    "tests", "binder", ".gitignore",
+}  # fmt: skip
+
+
+def name_of(room: Path) -> str:
+    return room.relative_to(PACKAGE).as_posix()
+
+
+def wing_of(name: str) -> str:
+    return name.partition("/")[0].removesuffix(".py")
+
+
+def imports(room: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a room imports at run time, and whether it is imported inside a function."""
+    yield from _imports(ast.parse(room.read_text("utf-8")).body, False)
+
+
+def _imports(nodes: Iterable[ast.AST], lazy: bool) -> Iterator[tuple[str, bool]]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module, lazy
+            yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            yield from _imports(ast.iter_child_nodes(node), inside)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_of)
+def test_imports_go_downward(room: Path) -> None:
+    """A room imports from its own wing or the floors below. Only session and cli know the sandbox, in functions."""
+    name, wing = name_of(room), wing_of(name_of(room))
+    for module, lazy in imports(room):
+        other = module.split(".")[1] if module.startswith("jupyter_mjci.") else wing
+        assert other == wing or other in BELOW[wing], f"{name} imports {module}"
+        assert other != "sandbox" or wing == "sandbox" or lazy, f"{name} imports {module} outside a function"
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_of)
+def test_libraries_stay_in_their_homes(room: Path) -> None:
+    """A third-party library is imported in its home only, so that changing it changes one room."""
+    name = name_of(room)
+    for module, _ in imports(room):
+        homes = HOMES.get(module.partition(".")[0], {name})
+        assert any(name == home or (home.endswith("/") and name.startswith(home)) for home in homes), module
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_of)
+def test_rooms_have_telling_names(room: Path) -> None:
+    assert not re.search(r"util|helper|manager|handler|base|common|misc", name_of(room))
+    assert room.name == "__init__.py" or ast.get_docstring(ast.parse(room.read_text("utf-8")))
+
+
+def test_no_circles_inside_a_wing() -> None:
+    """Following the imports of a room never leads back to it."""
+    graph = {name_of(room): _siblings(room) for room in ROOMS}
+
+    def reach(start: str, seen: frozenset[str]) -> None:
+        for other in graph.get(start, ()):
+            assert other not in seen, f"{' -> '.join([*sorted(seen), other])}"
+            reach(other, seen | {other})
+
+    for name in graph:
+        reach(name, frozenset({name}))
+
+
+def _siblings(room: Path) -> set[str]:
+    """The rooms that a room imports when it is imported itself."""
+    modules = {module for module, lazy in imports(room) if module.startswith("jupyter_mjci.") and not lazy}
+    paths = {f"{module.removeprefix('jupyter_mjci.').replace('.', '/')}.py" for module in modules}
+    return {path for path in paths if (PACKAGE / path).exists()}
+
+
+def test_the_top_level_holds_what_the_house_lists() -> None:
+    """Nothing but the listed files and folders is under version control at the top."""
+    listing = ROOT / ".git"
+    if not listing.exists():
+        pytest.skip("not a checkout")
+    import subprocess
+
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {line.partition("/")[0] for line in files.splitlines()} <= TOP
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 120
