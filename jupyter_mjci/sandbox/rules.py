@@ -197,7 +197,7 @@ class Picture:
     quality: int | None = None
     progressive: bool = False
     strip: bool = False
-    colours: int = 256
+    palette: int | None = None
     size_limit: int | None = None
     never_larger: bool = False
     touched: bool = False
@@ -494,28 +494,30 @@ def _reading() -> Iterator[None]:
 
 
 def _sniff(picture: bytes) -> str:
-    if len(picture) > MAX_BYTES:
-        raise RuleError(f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE)
     found = next((name for signature, name in SIGNATURES if signature.match(picture)), "")
     if found not in OPENERS:
         raise RuleError("not a picture; accepted are " + ", ".join(OPENERS), NOT_A_PICTURE)
     return found
 
 
-def _open(picture: bytes) -> tuple[str, ImageFile.ImageFile, int]:
+def _open(picture: bytes, limited: bool = True) -> tuple[str, ImageFile.ImageFile, int]:
     """The format, the opened but not yet decoded picture, and its number of frames. Refuses what is too large."""
     name = _sniff(picture)
+    check = _check_input if limited else lambda *_: None
+    if limited and len(picture) > MAX_BYTES:
+        raise RuleError(f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE)
     with _reading():
+        frames = 1
         if name == "webp":
-            _check_input(_webp_size(picture), 1)  # the decoder takes memory for the canvas at once
+            check(_webp_size(picture), 1)  # the decoder takes memory for the canvas at once
         if name == "gif":
             size, frames = _gif_extent(picture)
-            _check_input(size, frames)
+            check(size, frames)
         image = OPENERS[name](io.BytesIO(picture))
-        if name != "gif":
-            frames = int(getattr(image, "n_frames", 1)) if name == "webp" else 1
-        _check_input(image.size, frames)
-    return name, image, frames
+        if name == "webp":
+            frames = int(getattr(image, "n_frames", 1))
+        check(image.size, frames)
+    return name, image, max(1, frames)
 
 
 def _check_input(size: Size, frames: int) -> None:
@@ -575,7 +577,7 @@ def _load(picture: bytes, objects: Objects) -> Picture:
     """A picture decoded, with all its frames if it moves."""
     name, image, count = _open(picture)
     with _reading():
-        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
+        quality = _quality_of(image)
         shown = list(_decoded(image, count))
         frames, durations = zip(*shown, strict=True)
         exif, icc = image.info.get("exif", b""), image.info.get("icc_profile") or b""
@@ -586,7 +588,7 @@ def _load(picture: bytes, objects: Objects) -> Picture:
 
 def _decoded(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, int]]:
     size = image.size
-    for index in range(max(1, count)):
+    for index in range(count):
         try:
             image.seek(index)
         except EOFError:
@@ -646,13 +648,17 @@ def _scaled_table(quality: int) -> list[int]:
 SCALED_TABLES = {quality: sorted(_scaled_table(quality)) for quality in range(1, 101)}
 
 
-def estimated_quality(image: JpegImagePlugin.JpegImageFile) -> int:
+def _quality_of(image: ImageFile.ImageFile) -> int:
     """The quality from 1 to 100 whose quantisation table is nearest to this JPEG's (sorted, because Pillow's
-    versions order the table differently)."""
+    versions order the table differently); 100 for other formats."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return 100
     table = sorted(image.quantization.get(0, ()))
-    return max(
-        SCALED_TABLES, key=lambda q: (-sum(abs(a - b) for a, b in zip(SCALED_TABLES[q], table, strict=False)), q)
-    )
+    return min(SCALED_TABLES, key=lambda q: (_distance(SCALED_TABLES[q], table), -q))
+
+
+def _distance(one: Sequence[int], other: Sequence[int]) -> int:
+    return sum(abs(a - b) for a, b in zip(one, other, strict=False))
 
 
 # ---------------------------------------------------------------------------------------------- telling about pictures
@@ -662,19 +668,19 @@ def describe(picture: bytes) -> Original:
     """What the service tells about a picture (IsPicInfo, imageInfo). Raises RuleError if it isn't one."""
     name, image, frames = _open(picture)
     with _reading():
-        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
+        quality = _quality_of(image)
         image.load()
         ave = _average(_normal(image))
         orientation = _orientation(_exif_block(image.info.get("exif", b"")))
     width, height = image.size
     md5 = hashlib.md5(picture, usedforsecurity=False).hexdigest()
-    return Original(name, width, height, quality, ave, orientation, len(picture), md5, max(1, frames))
+    return Original(name, width, height, quality, ave, orientation, len(picture), md5, frames)
 
 
 def _average(frame: Frame) -> str:
     pixel = _flat(frame).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
     assert isinstance(pixel, tuple)
-    return "0x{:02X}{:02X}{:02X}".format(*pixel)
+    return "0x{:02x}{:02x}{:02x}".format(*pixel)
 
 
 def _current(picture: Picture) -> bytes:
@@ -692,14 +698,14 @@ def image_info(picture: Picture) -> Picture:
         "size": told.size,
         "md5": told.md5,
         "frame_count": told.frames,
-        "photo_rgb": told.ave.lower(),
+        "photo_rgb": told.ave,
     }
     return replace(picture, info={key: str(value) for key, value in facts.items()})
 
 
 @operation("imageAve", "the mean colour of the picture, as JSON")
 def image_ave(picture: Picture) -> Picture:
-    return replace(picture, info={"RGB": _average(picture.frames[0]).lower()})
+    return replace(picture, info={"RGB": _average(picture.frames[0])})
 
 
 @operation("exif", "the EXIF tags of the picture, as JSON")
@@ -742,7 +748,11 @@ def _check_output(size: Size, frames: int) -> None:
     if max(size) > MAX_OUTPUT_SIDE:
         number = TOO_WIDE if width > MAX_OUTPUT_SIDE else TOO_HIGH
         raise RuleError(f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels", number)
-    if width * height * frames > MAX_PIXELS:
+    _check_work(size, frames)
+
+
+def _check_work(size: Size, frames: int) -> None:
+    if size[0] * size[1] * frames > MAX_PIXELS:
         raise RuleError(f"the result would have more than {MAX_PIXELS} pixels", TOO_LARGE)
 
 
@@ -826,9 +836,9 @@ THUMBNAILS: tuple[tuple[str, Callable[..., Size]], ...] = (
 PADDABLE = f"{INTEGER}x{INTEGER}[<>]?"
 
 
-def _numbers(pattern: str, text: str) -> tuple[int, ...] | None:
-    found = re.fullmatch(pattern, text)
-    return found and tuple(int(number) for number in found.groups())
+def _numbers(form: str, text: str) -> tuple[int, ...]:
+    found = re.fullmatch(form, text)
+    return tuple(int(number) for number in found.groups()) if found else ()
 
 
 @operation(
@@ -845,13 +855,11 @@ def _numbers(pattern: str, text: str) -> tuple[int, ...] | None:
     _colour("color", "what to fill up with", "#FFFFFF"),
 )
 def thumbnail(picture: Picture, *, thumbnail: str, pad: str, color: str) -> Picture:
-    size = next(
-        size_of(picture.size, *numbers)
-        for pattern, size_of in THUMBNAILS
-        if (numbers := _numbers(pattern, thumbnail)) is not None
-    )
-    if min(size) < 1:
-        raise RuleError("imageMogr2/thumbnail: a size of 0 is no size; sides and percents start at 1")
+    form, size_of = next(each for each in THUMBNAILS if re.fullmatch(each[0], thumbnail))
+    numbers = _numbers(form, thumbnail)
+    if 0 in numbers:
+        raise RuleError("imageMogr2/thumbnail: a size of 0 is no size; sides, percents and areas start at 1")
+    size = size_of(picture.size, *numbers)
     if picture.source == "gif":  # the service never enlarges these
         size = min(size[0], picture.size[0]), min(size[1], picture.size[1])
     scaled = _scaled(picture, size)
@@ -1006,8 +1014,15 @@ def rotate(picture: Picture, *, rotate: int) -> Picture:
         return picture
     if rotate in QUARTERS:
         return _each(picture, lambda frame: frame.transpose(QUARTERS[rotate]))
+    _check_work(_turned_size(picture.size, rotate), len(picture.frames))
     around = Image.Resampling.BICUBIC
     return _each(picture, lambda frame: frame.convert("RGBA").rotate(-rotate, around, expand=True))
+
+
+def _turned_size(size: Size, degrees: int) -> Size:
+    """About how large the canvas gets."""
+    sine, cosine = abs(math.sin(math.radians(degrees))), abs(math.cos(math.radians(degrees)))
+    return _rounded(size[0] * cosine + size[1] * sine, size[0] * sine + size[1] * cosine)
 
 
 UPRIGHT = {
@@ -1209,7 +1224,7 @@ def ignore_error(picture: Picture, **_: Any) -> Picture:
 def image_slim(picture: Picture) -> Picture:
     """Half-way settings: JPEG and WebP at 75 or their own lower quality, PNG with a palette."""
     capped = min(75, picture.quality or picture.source_quality)
-    return replace(picture, quality=capped, strip=True, colours=-256, never_larger=not picture.touched)
+    return replace(picture, quality=capped, strip=True, palette=256, never_larger=not picture.touched)
 
 
 # ---------------------------------------------------------------------------------------------- imageView2
@@ -1400,29 +1415,29 @@ def text_mark(
 ) -> Picture:
     if len(text) > MAX_TEXT:
         raise RuleError(f"watermark/2/text must be at most {MAX_TEXT} characters; got {len(text)}")
-    mark = _faded(_drawn_text(text, fontsize, fill, shadow), dissolve)
+    mark = _faded(_drawn_text(text, fontsize, fill, shadow, picture.size), dissolve)
     if batch == "1":
         return _tiled(picture, mark, degree, spacing)
-    left, top = _place(picture.size, mark.size, gravity, dx, dy)
-    wide, high = (mark.size[0] > picture.size[0], mark.size[1] > picture.size[1])
-    return _stamped(picture, mark, (0 if wide else left, 0 if high else top))  # too long: its start stays visible
+    return _stamped(picture, mark, _place(picture.size, mark.size, gravity, dx, dy))
 
 
-def _drawn_text(text: str, size: int, colour: str, shadow: int) -> Frame:
+def _drawn_text(text: str, size: int, colour: str, shadow: int, room: Size) -> Frame:
+    """The text on transparent ground, no larger than the room there is (its start stays)."""
     font = ImageFont.load_default(size)
-    lines = text.replace("\0", " ")
-    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), lines, font)
+    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
     throw = max(1, size // 12) if shadow else 0
-    box = (max(1, math.ceil(right - left) + throw), max(1, math.ceil(bottom - top) + throw))
-    _check_output((1, 1) if max(box) <= MAX_SIDE else box, 1)
+    whole = max(1, math.ceil(right - left) + throw), max(1, math.ceil(bottom - top) + throw)
+    box = min(whole[0], room[0]), min(whole[1], room[1])
     ink = Image.new("L", box, 0)
-    ImageDraw.Draw(ink).multiline_text((-left, -top), lines, fill=255, font=font)
+    ImageDraw.Draw(ink).multiline_text((-left, -top), text, fill=255, font=font)
     letters = Image.new("RGBA", box, colour)
     letters.putalpha(ink)
     if not shadow:
         return letters
     behind = Image.new("RGBA", box, "#000000")
-    behind.putalpha(ImageChops.offset(ink, throw, throw).point(lambda value: value * shadow / 100))
+    thrown = Image.new("L", box, 0)
+    thrown.paste(ink, (throw, throw))
+    behind.putalpha(thrown.point(lambda value: value * shadow / 100))
     return Image.alpha_composite(behind, letters)
 
 
@@ -1476,15 +1491,14 @@ DEFAULT_QUALITY = 85
 
 def _finish(picture: Picture) -> Result:
     if picture.info is not None:
-        body = json.dumps(picture.info, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        body = json.dumps(picture.info, ensure_ascii=False, separators=(",", ":")).encode()
         width, height = picture.size
         frames = len(picture.frames)
         return Result(body, "application/json", picture.format, width, height, len(body), None, frames, picture.info)
     body, quality = _write(picture)
     if picture.never_larger and len(body) >= len(picture.original):
         return _unchanged(picture.original)
-    frames = 1 if len(picture.frames) == 1 else max(1, _open(body)[2])
-    return _told(body, picture.format, picture.size, quality, frames)
+    return _told(body, picture.format, picture.size, quality, len(picture.frames) if picture.format in MOVING else 1)
 
 
 def _told(body: bytes, name: str, size: Size, quality: int | None, frames: int) -> Result:
@@ -1493,12 +1507,8 @@ def _told(body: bytes, name: str, size: Size, quality: int | None, frames: int) 
 
 def _unchanged(picture: bytes) -> Result:
     """The picture as it came in, described by its header alone: it may be too large to decode."""
-    name = _sniff(picture)
-    with _reading():
-        image = OPENERS[name](io.BytesIO(picture))
-        quality = estimated_quality(image) if isinstance(image, JpegImagePlugin.JpegImageFile) else 100
-        frames = _gif_extent(picture)[1] if name == "gif" else getattr(image, "n_frames", 1)
-    return _told(picture, name, image.size, quality, max(1, frames) if name in MOVING else 1)
+    name, image, frames = _open(picture, limited=False)
+    return _told(picture, name, image.size, _quality_of(image), frames)
 
 
 def _write(picture: Picture) -> tuple[bytes, int]:
@@ -1528,8 +1538,7 @@ Writer = Callable[[Picture, int], bytes]
 def _squeezed(picture: Picture, writer: Writer, quality: int, limit: int) -> tuple[bytes, int]:
     """As good as the limit allows; if nothing is small enough, as small as can be."""
     if picture.format not in LOSSY:
-        attempts = (writer(replace(picture, colours=-count), 100) for count in (256, 64, 16, 4, 2))
-        return next((body for body in attempts if len(body) <= limit), writer(replace(picture, colours=-2), 100)), 100
+        return _squeezed_palette(picture, writer, limit), 100
     low, high = 1, quality  # high is known to be too large
     best = writer(picture, low)
     while high - low > 1:
@@ -1540,6 +1549,15 @@ def _squeezed(picture: Picture, writer: Writer, quality: int, limit: int) -> tup
         else:
             high = middle
     return best, low
+
+
+def _squeezed_palette(picture: Picture, writer: Writer, limit: int) -> bytes:
+    body = b""
+    for colours in (256, 64, 16, 4, 2):
+        body = writer(replace(picture, palette=colours), 100)
+        if len(body) <= limit:
+            break
+    return body
 
 
 def _flat(frame: Frame) -> Frame:
@@ -1576,8 +1594,8 @@ def _write_jpeg(picture: Picture, quality: int) -> bytes:
 
 def _write_png(picture: Picture, _quality: int) -> bytes:
     frame = picture.frames[0]
-    if picture.colours < 0:
-        frame = frame.quantize(-picture.colours, dither=Image.Dither.NONE)
+    if picture.palette:
+        frame = frame.quantize(picture.palette, dither=Image.Dither.NONE)
     return _saved(frame, "PNG", **_attached(picture))
 
 
@@ -1585,35 +1603,93 @@ def _write_bmp(picture: Picture, _quality: int) -> bytes:
     return _saved(_flat(picture.frames[0]), "BMP")
 
 
+# Moving pictures are put together here, from frames that Pillow wrote one by one: its own writers leave out a frame
+# that equals the one before, and then a rule would change the number of frames.
+
+
 def _write_gif(picture: Picture, _quality: int) -> bytes:
-    first, *rest = (_paletted(frame, abs(picture.colours)) for frame in picture.frames)
-    if not rest:
-        return _saved(first, "GIF")
-    return _saved(first, "GIF", save_all=True, append_images=rest, disposal=2, **_timing(picture, first_loop=None))
+    frames = [_paletted(frame, picture.palette or 256) for frame in picture.frames]
+    if len(frames) == 1:
+        return _saved(frames[0], "GIF")
+    header = b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0x70, 0, 0)
+    loop = (
+        b"" if picture.loop is None else b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", picture.loop & 0xFFFF, 0)
+    )
+    moves = [_gif_frame(frame, span) for frame, span in zip(frames, picture.durations, strict=True)]
+    return b"".join([header, loop, *moves, b";"])
+
+
+def _gif_frame(frame: Frame, milliseconds: int) -> bytes:
+    """One frame with its own colour table, replaced as a whole by the next."""
+    alone = _saved(frame, "GIF", optimize=False)  # optimizing would renumber the colours
+    place = 13 + _gif_table(alone[10])
+    table = alone[13:place]
+    while alone[place] == 0x21:
+        place = _gif_blocks(alone, place + 2)
+    absent = frame.info.get("transparency")
+    shown = 0x04 if absent is None else 0x09  # keep this frame; or clear it away, and one colour is "not there"
+    delay = min(0xFFFF, round(milliseconds / 10))
+    control = b"!\xf9\x04" + struct.pack("<BHBB", shown, delay, absent or 0, 0)
+    descriptor = alone[place : place + 9] + bytes([alone[place + 9] | 0x80 | alone[10] & 7])
+    return control + descriptor + table + alone[place + 10 : _gif_blocks(alone, place + 11)]
 
 
 def _paletted(frame: Frame, colours: int) -> Frame:
-    """A GIF's pixel is there or not there; the last colour of the palette stands for "not there"."""
-    flat = _flat(frame).quantize(min(colours, 255), dither=Image.Dither.NONE)
-    if frame.mode == "RGBA":
-        hidden = frame.getchannel("A").point(lambda value: 255 * (value < 128))
-        flat.paste(255, (0, 0), hidden)
-        flat.info["transparency"] = 255
-    return flat
-
-
-def _timing(picture: Picture, first_loop: int | None) -> dict[str, Any]:
-    loop = picture.loop if picture.loop is not None else first_loop
-    timing: dict[str, Any] = {"duration": list(picture.durations)}
-    return timing if loop is None else {**timing, "loop": loop}
+    """A GIF's pixel is there or not there; the colour after the last of the palette stands for "not there"."""
+    if frame.mode == "RGB":
+        return frame.quantize(colours, dither=Image.Dither.NONE)
+    absent = min(colours, 255)
+    shown = frame.convert("RGB").quantize(absent, dither=Image.Dither.NONE)
+    shown.putpalette([*(shown.getpalette() or [])[: 3 * absent], *[255] * 3 * 256][: 3 * (absent + 1)])
+    shown.paste(absent, (0, 0), frame.getchannel("A").point(lambda value: 255 if value < 128 else 0))
+    shown.info["transparency"] = absent
+    return shown
 
 
 def _write_webp(picture: Picture, quality: int) -> bytes:
-    options: dict[str, Any] = {"quality": quality, "method": 4, **_attached(picture)}
-    first, *rest = picture.frames
-    if rest:
-        options |= {"save_all": True, "append_images": rest, **_timing(picture, first_loop=1)}
-    return _saved(first, "WEBP", **options)
+    options: dict[str, Any] = {"quality": quality, "method": 4}
+    attached = _attached(picture)
+    if len(picture.frames) == 1:
+        return _saved(picture.frames[0], "WEBP", **options, **attached)
+    loop = 1 if picture.loop is None else picture.loop
+    chunks = [_webp_chunk(b"ANIM", struct.pack("<IH", 0, loop & 0xFFFF))]
+    for frame, span in zip(picture.frames, picture.durations, strict=True):
+        chunks.append(_webp_frame(_saved(frame, "WEBP", **options), frame.size, span))
+    flags = 0x02 | 0x10 * any(frame.mode == "RGBA" for frame in picture.frames)
+    if "icc_profile" in attached:
+        flags |= 0x20
+        chunks.insert(0, _webp_chunk(b"ICCP", attached["icc_profile"]))
+    if "exif" in attached:
+        flags |= 0x08
+        chunks.append(_webp_chunk(b"EXIF", attached["exif"]))
+    canvas = _webp_chunk(b"VP8X", struct.pack("<I", flags) + _webp_sides(picture.size))
+    return _webp_chunk(b"RIFF", b"".join([b"WEBP", canvas, *chunks]))
+
+
+def _webp_chunk(name: bytes, content: bytes) -> bytes:
+    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) & 1)
+
+
+def _webp_sides(size: Size) -> bytes:
+    return b"".join((side - 1).to_bytes(3, "little") for side in size)
+
+
+def _webp_frame(alone: bytes, size: Size, milliseconds: int) -> bytes:
+    """A picture's pixels as one frame of an animation, which replaces the frame before."""
+    pixels = [_webp_chunk(name, content) for name, content in _webp_chunks(alone) if name in WEBP_PIXELS]
+    place = bytes(6) + _webp_sides(size) + min(0xFFFFFF, milliseconds).to_bytes(3, "little") + b"\x02"
+    return _webp_chunk(b"ANMF", place + b"".join(pixels))
+
+
+WEBP_PIXELS = (b"ALPH", b"VP8 ", b"VP8L")
+
+
+def _webp_chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
+    place = 12
+    while place + 8 <= len(picture):
+        (length,) = struct.unpack("<I", picture[place + 4 : place + 8])
+        yield picture[place : place + 4], picture[place + 8 : place + 8 + length]
+        place += 8 + length + (length & 1)
 
 
 def _write_avif(picture: Picture, quality: int) -> bytes:
