@@ -15,6 +15,7 @@ import asyncio
 import ipaddress
 import json
 import math
+import os
 import re
 import signal
 import socket
@@ -838,7 +839,7 @@ class LoopbackDoor:
     def __init__(self, sandbox: Sandbox, port: int = 0, host: str = "127.0.0.1") -> None:
         if host not in ("127.0.0.1", "localhost"):
             raise ValueError(f"The sandbox listens on 127.0.0.1 only, never on {host!r}: anybody could use it there.")
-        self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = sandbox.settings_at(self.url, self.url, self.url)
@@ -879,6 +880,23 @@ class LoopbackDoor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off only where it is:
+
+    otherwise every answer waits for the client's delayed acknowledgement, 40 ms each.
+    """
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(1024)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
 
 
 def _server(app: ASGIApp, ready: threading.Event) -> Any:

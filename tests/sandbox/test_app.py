@@ -330,6 +330,14 @@ def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) 
     assert httpx.get(served.url + "/mj", trust_env=False).status_code == 200
 
 
+def test_no_nagle(served: Any) -> None:
+    """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed acknowledgement."""
+    with httpx.Client(base_url=served.url, trust_env=False) as client:
+        client.get("/mj/x")
+        (connection,) = served._server.server_state.connections
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 # ---------------------------------------------------------------- faults at both doors
 
 NO_ANSWER = [
