@@ -65,7 +65,7 @@ def frame(ratio: float) -> Box:
 
 def unit(*parts: object) -> float:
     """A number from 0 to 1 that depends on nothing but the parts."""
-    text = ":".join(map(str, parts)).encode()
+    text = ":".join(map(str, parts)).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 0xFFFFFFFF
 
 
@@ -1037,6 +1037,15 @@ def edited(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid
     if isinstance(picture, Photo):
         tinted = [Photo(picture.body, prompt, ((_mixed(seed, cell), 0.8),), picture.view) for cell in range(4)]
     return tuple(Patched(picture, take, mask) if mask else take for take in tinted)
+
+
+def reworded(picture: Picture, prompt: str) -> Picture:
+    """The same picture for another prompt, where it was drawn from one."""
+    if isinstance(picture, Scene):
+        return replace(picture, prompt=prompt)
+    if isinstance(picture, Wider):
+        return replace(picture, outer=reworded(picture.outer, prompt), inner=reworded(picture.inner, prompt))
+    return picture
 
 
 def blended(parts: Sequence[Picture], seed: int, ratio: float) -> Grid:
