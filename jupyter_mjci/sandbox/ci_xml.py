@@ -120,11 +120,12 @@ class _Reader:
 
     def complaint(self, error: expat.ExpatError, body: bytes) -> str:
         inside = f"<{self.open[-1][0]}>" if self.open else "the document"
-        found = re.match(rb"</?([^\s<>/]{1,80})", body[max(0, self.parser.ErrorByteIndex - 2) :])
-        at = f"line {error.lineno}, column {error.offset + 1}"
-        if found and error.code == expat.errors.codes[expat.errors.XML_ERROR_TAG_MISMATCH]:
-            return f"</{found[1].decode(errors='replace')}> does not close {inside}, {at}"
-        return f"{expat.ErrorString(error.code)} in {inside}, {at}"
+        if error.code != expat.errors.codes[expat.errors.XML_ERROR_TAG_MISMATCH]:
+            return f"{expat.ErrorString(error.code)} in {inside}, line {error.lineno}, column {error.offset + 1}"
+        name = re.match(rb"[^\s<>/]{0,80}", body[self.parser.ErrorByteIndex :])
+        wrong = name[0].decode(errors="replace") if name else ""
+        # expat points behind the "</"; people look for the whole tag
+        return f"</{wrong}> does not close {inside}, line {error.lineno}, column {error.offset - 1}"
 
 
 def read(body: bytes, root: str) -> Tree:

@@ -13,6 +13,7 @@ from .ci_xml import Refused
 
 _HOST = re.compile(r"(?:(?P<bucket>[a-z0-9][a-z0-9-]*)\.)?(?P<plane>ci|cos|pic)\.(?P<region>[a-z0-9-]+)\.[a-z]")
 _SERVICE = re.compile(r"service\.cos\.[a-z]")
+_HERE = re.compile(r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+")  # a bare address means the sandbox itself
 HIGHEST = "\U0010ffff"
 
 
@@ -123,6 +124,8 @@ class Store:
             parts = urlsplit(address)
             place = Place.read(parts.hostname or "")
         except ValueError:
+            return None
+        if not place.plane and not _HERE.fullmatch(parts.hostname or ""):
             return None
         bucket = self.buckets.get(place.bucket) if place.plane else home
         return (bucket, unquote(parts.path).lstrip("/")) if bucket else None

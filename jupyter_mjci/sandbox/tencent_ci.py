@@ -63,8 +63,12 @@ QUEUES = {"picqueue": "pic-process", "queue": "media", "ai_queue": "ai", "docque
 
 
 class TencentCI:
-    """`objects` are there from the start (else the sample pictures); `sts_token` says which session tokens are
-    good (None: any); `wall` is the clock that signatures are also measured by, beside the sandbox's own; `wait` and `work` are the seconds a job waits and runs; `callback_shape` is "documented" or "live"."""
+    """Tencent CI and COS for one account with one bucket, more when they are created.
+
+    `objects` are there from the start (else the sample pictures). `sts_token` says which session tokens are good
+    (None: any). `wait` and `work` are the seconds that a job waits and runs, `concurrency` how many run at once.
+    `callback_shape` is "documented" or "live". A signature is in time by the sandbox's clock or by `wall`.
+    """
 
     def __init__(
         self,
