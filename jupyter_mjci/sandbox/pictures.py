@@ -189,9 +189,8 @@ def mood_of(words: Sequence[str], dice: Dice) -> str:
     return dice.pick("mood", found or [*PALETTES])
 
 
-def palette_for(words: Sequence[str], dice: Dice) -> Palette:
-    """The palette of the words' mood, leaning towards a related one; a colour word tints the accent."""
-    mood = mood_of(words, dice)
+def palette_for(mood: str, words: Sequence[str], dice: Dice) -> Palette:
+    """The palette of a mood, leaning towards a related one; a colour word tints the accent."""
     own, other, share = PALETTES[mood], PALETTES[SIBLINGS[mood]], dice("lean", 0.0, 0.5)
     accent = next((NAMED[word] for word in words if word in NAMED), own.accent)
     return Palette(
@@ -271,6 +270,7 @@ class Scene:
     prompt: str
     lineage: Lineage
     view: Box
+    hues: str = ""  # another prompt that sets the colours
 
     def vary(self, seed: int, strength: float) -> Scene:
         return replace(self, lineage=(*self.lineage, (seed, strength)))
@@ -282,7 +282,7 @@ class Scene:
         """Drawn at twice the size and reduced, so that edges are smooth; very large ones as they are."""
         twice = 2 if size[0] * size[1] <= 2_000_000 else 1
         canvas = Canvas(self.view, (size[0] * twice, size[1] * twice))
-        _paint(canvas, words_of(self.prompt), Dice(self.lineage), min(1.1, ratio_in(self.prompt) ** -0.5))
+        _paint(canvas, self.prompt, self.hues or self.prompt, Dice(self.lineage))
         return canvas.image.reduce(2) if twice == 2 else canvas.image
 
 
@@ -292,21 +292,25 @@ class Land:
 
     words: tuple[str, ...]
     dice: Dice
+    mood: str
     colors: Palette
     horizon: float
     water: bool
     low: float  # how deep the scene reaches: less for wide pictures
 
 
-def _paint(canvas: Canvas, words: tuple[str, ...], dice: Dice, low: float) -> None:
-    water = not WATER.isdisjoint(words)
-    land = Land(words, dice, palette_for(words, dice), dice("horizon", 0.04, 0.2) * low, water, low)
+def _paint(canvas: Canvas, prompt: str, hues: str, dice: Dice) -> None:
+    words, mood = words_of(prompt), mood_of(words_of(hues), dice)
+    low = min(1.1, ratio_in(hues) ** -0.5)
+    water = not WATER.isdisjoint(words_of(hues))
+    colors = palette_for(mood, words, dice)
+    land = Land(words, dice, mood, colors, dice("horizon", 0.04, 0.2) * low, water, low)
     _sky(canvas, land)
-    if mood_of(words, dice) in STARRY:
+    if mood in STARRY:
         _stars(canvas, land)
     _sun(canvas, land)
     _clouds(canvas, land)
-    (_sea if land.water else _hills)(canvas, land)
+    (_sea if water else _hills)(canvas, land)
     _motif(canvas, land)
     _birds(canvas, land)
 
@@ -356,7 +360,7 @@ def _sun(canvas: Canvas, land: Land) -> None:
     canvas.glow(x, y, radius * 7, mix(light, land.colors.horizon, 0.4), 0.55)
     canvas.glow(x, y, radius * 2.6, light, 0.6)
     canvas.disc(x, y, radius, light)
-    if mood_of(land.words, land.dice) == "night":
+    if land.mood == "night":
         for name in range(4):
             spot = radius * land.dice(("crater", name), 0.1, 0.24)
             angle, far = land.dice(("angle", name), 0, 6.28), radius * land.dice(("far", name), 0.15, 0.65)
@@ -505,7 +509,7 @@ def _waves(canvas: Canvas, land: Land) -> None:
 
 def _birds(canvas: Canvas, land: Land) -> None:
     """A few wings in the distance."""
-    if land.dice.fixed("birds") < 0.35 or mood_of(land.words, land.dice) in STARRY:
+    if land.dice.fixed("birds") < 0.35 or land.mood in STARRY:
         return
     x, y = land.dice("flock.x", -0.35, 0.35), land.dice("flock.y", -0.36, -0.12)
     color = mix(land.colors.near, land.colors.middle, 0.25)
@@ -848,7 +852,8 @@ class Photo:
         if not self.lineage:
             return image
         dice = Dice(((self.lineage[0][0], 1.0), *self.lineage[1:]))
-        colors = palette_for(words_of(self.prompt), dice)
+        words = words_of(self.prompt)
+        colors = palette_for(mood_of(words, dice), words, dice)
         tinted = ImageOps.colorize(
             ImageOps.autocontrast(image.convert("L")),
             colors.near,
@@ -945,7 +950,7 @@ class Blended:
         dice = Dice(self.lineage)
         image = self.parts[0].draw(size)
         for number, part in enumerate(self.parts[1:], 2):
-            wave = Image.linear_gradient("L").rotate(360 * dice(("turn", number))).resize(size)
+            wave = Image.linear_gradient("L").rotate(360 * dice(("turn", number))).crop((40, 40, 216, 216)).resize(size)
             share = dice(("share", number), 1.1, 1.7) / number
             mask = wave.point([round(min(235, max(30, level * share))) for level in range(256)])
             image = Image.composite(part.draw(size), image, mask)
@@ -1027,8 +1032,20 @@ def _around(picture: Picture, seed: int, view: Box) -> Grid:
 
 def repainted(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
     """Four takes on what could be in the white part of the mask (everywhere without one)."""
-    fresh = [Scene(prompt, ((_mixed(seed, cell), 1.0),), picture.view) for cell in range(4)]
+    fresh = [_retold(picture, _mixed(seed, cell), prompt) for cell in range(4)]
     return tuple(Patched(picture, scene, mask) if mask else scene for scene in fresh)
+
+
+def _retold(picture: Picture, seed: int, prompt: str) -> Scene:
+    """Another story in the same land, so that the seam of a patch hardly shows."""
+    if isinstance(picture, Scene):
+        lineage = (*picture.lineage, (seed, 0.12))
+        return Scene(prompt, lineage, picture.view, picture.hues or picture.prompt)
+    if isinstance(picture, Wider | Patched):
+        return replace(
+            _retold(picture.outer if isinstance(picture, Wider) else picture.under, seed, prompt), view=picture.view
+        )
+    return Scene(prompt, ((seed, 1.0),), picture.view)
 
 
 def edited(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
@@ -1042,7 +1059,7 @@ def edited(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid
 def reworded(picture: Picture, prompt: str) -> Picture:
     """The same picture for another prompt, where it was drawn from one."""
     if isinstance(picture, Scene):
-        return replace(picture, prompt=prompt)
+        return replace(picture, prompt=prompt, hues="")
     if isinstance(picture, Wider):
         return replace(picture, outer=reworded(picture.outer, prompt), inner=reworded(picture.inner, prompt))
     return picture
@@ -1124,7 +1141,8 @@ def colors_of(image: Image.Image) -> list[str]:
     small = image.convert("RGB").resize((48, 48), Image.Resampling.BOX).quantize(6, Image.Quantize.MEDIANCUT)
     palette = small.getpalette() or []
     names: dict[str, None] = {}
-    for _, index in sorted(small.getcolors() or [], reverse=True):
+    counts = small.histogram()
+    for index in sorted((index for index in range(6) if counts[index]), key=lambda index: -counts[index]):
         r, g, b = palette[index * 3 : index * 3 + 3]
         names[min(NAMED, key=lambda name: sum((x - y) ** 2 for x, y in zip(NAMED[name], (r, g, b), strict=True)))] = (
             None
@@ -1181,3 +1199,89 @@ def shortened(prompt: str) -> tuple[str, list[str]]:
         chosen = sorted(order[: max(1, len(keep) - drop)])
         shorter.append((", " if drop % 2 == 0 else " ").join(keep[i] for i in chosen))
     return " ".join([*strong, *weak]), shorter
+
+
+# ── sample pictures for an empty bucket ──────────────────────────────────────────────────────────────────────────────
+
+
+def _scene(prompt: str, seed: int, size: Size) -> Image.Image:
+    return Scene(prompt, ((seed, 1.0),), frame(size[0] / size[1])).draw(size)
+
+
+def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def _deer() -> bytes:
+    return _saved(_scene("a deer in a misty forest --ar 3:2", 11, (1000, 667)), "JPEG", quality=88)
+
+
+def _lighthouse() -> bytes:
+    return png(_scene("a lighthouse at dusk --ar 2:3", 5, (640, 960)))
+
+
+def _banner() -> bytes:
+    return webp(_scene("snow pines in winter --ar 3:1", 3, (1200, 400)), 85)
+
+
+def _portrait() -> bytes:
+    """As a camera held upright writes it: the pixels lie on their side, and orientation 6 says so."""
+    exif = Image.Exif()
+    tags = {0x0112: 6, 0x010F: "Sandbox", 0x0110: "Drawn Camera", 0x0131: "jupyter_mjci", 0x0132: "2026:01:01 08:00:00"}
+    exif.update(tags)
+    upright = _scene("portrait of a woman at sunrise --ar 3:4", 8, (600, 800))
+    return _saved(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=88, exif=exif.tobytes())
+
+
+def _spinner() -> bytes:
+    """Twelve frames of a dot that runs round."""
+    frames = []
+    for number in range(12):
+        image = Image.new("RGB", (240, 240), NAMED["cream"])
+        pen = ImageDraw.Draw(image)
+        for dot in range(12):
+            angle = math.tau * dot / 12
+            x, y = 120 + 76 * math.cos(angle), 120 + 76 * math.sin(angle)
+            radius = 8 + 12 * ((dot - number) % 12) / 12
+            color = mix(NAMED["cream"], NAMED["crimson"], ((dot - number) % 12) / 11)
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        frames.append(image.quantize(64))
+    return _saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
+
+
+def _logo() -> bytes:
+    """A badge on nothing: transparent corners, a half transparent shadow."""
+    image = Image.new("RGBA", (1024, 1024))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((72, 92, 992, 1012), fill=(0, 0, 0, 60))
+    pen.ellipse((52, 52, 972, 972), fill=(*NAMED["navy"], 255))
+    pen.ellipse((112, 112, 912, 912), fill=(*NAMED["cream"], 255))
+    for color, points in (
+        ("teal", ((200, 700), (440, 330), (620, 610), (720, 480), (830, 700))),
+        ("orange", ((330, 700), (440, 530), (560, 700))),
+    ):
+        pen.polygon(points, fill=(*NAMED[color], 255))
+    pen.ellipse((610, 250, 750, 390), fill=(*NAMED["gold"], 255))
+    return _saved(image.resize((512, 512), Image.Resampling.LANCZOS), "PNG", compress_level=6)
+
+
+SAMPLES: dict[str, Callable[[], bytes]] = {
+    "input/deer.jpg": _deer,
+    "input/lighthouse.png": _lighthouse,
+    "input/banner.webp": _banner,
+    "input/portrait.jpg": _portrait,
+    "input/spinner.gif": _spinner,
+    "input/logo.png": _logo,
+}
+
+
+@cache
+def _sample(name: str) -> bytes:
+    return SAMPLES[name]()
+
+
+def samples() -> dict[str, bytes]:
+    """A few drawn pictures of several formats, by object key: the same bytes in every run."""
+    return {name: _sample(name) for name in SAMPLES}
