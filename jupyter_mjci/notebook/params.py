@@ -58,10 +58,17 @@ def summary(builder: Callable[..., Any]) -> str:
     return " ".join(inspect.cleandoc(builder.__doc__ or "").partition("\n\n")[0].split())
 
 
-def arguments(builder: Callable[..., Any], tokens: Iterable[str]) -> dict[str, Any]:
+def arguments(builder: Callable[..., Any], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
     """The keyword arguments that the words of a line say: `--flag value`, `--flag=value`, `--switch`, and bare words
-    for the positional parameters. Raises CallError, naming the flag and what exists."""
-    known = params(builder)
+    for the positional parameters. `rest` names the one that takes all bare words that remain, as one text.
+
+    Raises CallError, naming the flag and what exists.
+    """
+    return parsed(params(builder), tokens, rest)
+
+
+def parsed(known: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
+    """The same for parameters that no builder's signature tells."""
     written: dict[str, list[str | bool]] = {}
     bare: list[str] = []
     words = list(tokens)
@@ -72,7 +79,7 @@ def arguments(builder: Callable[..., Any], tokens: Iterable[str]) -> dict[str, A
             written.setdefault(param.name, []).append(value)
         else:
             bare.append(word)
-    for name, word in _placed(known, bare, written):
+    for name, word in _placed(known, bare, written, rest):
         written.setdefault(name, []).append(word)
     _complain_of_missing(known, written)
     return {param.name: _joined(param, written[param.name]) for param in known if param.name in written}
@@ -97,7 +104,10 @@ def convert(param: Param, text: str) -> Any:
 def _params(function: Callable[..., Any]) -> tuple[Param, ...]:
     hints = typing.get_type_hints(function)
     helps = _helps(function.__doc__ or "")
-    found = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    found = [
+        one for one in inspect.signature(function).parameters.values() if one.name != "self" and one.kind not in variable
+    ]
     return tuple(_param(one, hints.get(one.name, str), helps.get(one.name, "")) for one in found)
 
 
@@ -212,13 +222,15 @@ def _instead(word: str, known: Sequence[str]) -> str:
 
 
 def _placed(
-    known: Sequence[Param], bare: Sequence[str], written: Mapping[str, Any]
+    known: Sequence[Param], bare: Sequence[str], written: Mapping[str, Any], rest: str
 ) -> Iterable[tuple[str, str]]:
     """Which parameter each bare word is for. A parameter for several takes all that remain."""
     left = list(bare)
     for param in known:
-        if not param.positional or param.name in written:
+        if not param.positional or param.name in written or not left:
             continue
+        if param.name == rest:
+            left = [" ".join(left)]
         take = len(left) if param.kind in ("texts", "pictures") else 1
         yield from ((param.name, word) for word in left[:take])
         left = left[take:]

@@ -1,0 +1,342 @@
+"""A followed job in a cell: the cell saves the same outputs live, headless and in a test run.
+
+Live, one display shows the progress and is finally updated to the final card; headless, that card is displayed once.
+Then every result picture is an output of its own. Nothing goes to stdout or stderr, nothing comes after the cell has
+ended. Only the thread that runs the cell makes outputs; a job that nobody waits for updates its one card.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+
+from jupyter_mjci.client import bridge
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.midjourney import preview_of
+from jupyter_mjci.client.settings import headless
+from jupyter_mjci.client.tencent_ci import text
+from jupyter_mjci.errors import JobFailed, MjciError, WaitTooLong
+from jupyter_mjci.notebook import images, render
+from jupyter_mjci.notebook.images import Bundle
+from jupyter_mjci.notebook.render import Extras
+from jupyter_mjci.session import Session
+
+LOG = logging.getLogger(__name__)
+SHORTEST = 0.25  # seconds between two updates of a card
+PREVIEW = 256  # pixels
+PATIENCE = 3.0  # seconds for a preview
+
+
+class Interrupted(KeyboardInterrupt):
+    """Nobody waits any longer. Where a job was submitted, it goes on at the service; `.job` is how it was last seen."""
+
+    def __init__(self, job: Job | None = None, what: str = "") -> None:
+        super().__init__(what)
+        self.job, self.what = job, what
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython's door: two lines in a cell instead of the way through the engine."""
+        if self.job is None:
+            return [f"Interrupted: {self.what}"]
+        return [
+            f"Interrupted: {render.headline(self.job)}. It goes on at the service; nobody waits for it here.",
+            f"  → Wait for it again with {_again(self.job)}",
+        ]
+
+
+def _again(job: Job) -> str:
+    return f"{render.MAGICS.get(job.service, '%mj_task')} {job.id}"
+
+
+# --- where outputs go -------------------------------------------------------------------------------------------
+
+
+class Screen(Protocol):
+    """One job's place in a cell: `progress` whenever it is due, `final` once, `add` for what comes after."""
+
+    live: bool
+
+    def due(self) -> bool: ...
+    def progress(self, job: Job, preview: str, /) -> None: ...
+    def final(self, bundle: Bundle) -> None: ...
+    def add(self, bundle: Bundle) -> None: ...
+
+
+def screen(ip: Any) -> Screen:
+    """The screen of this shell: `MJCI_HEADLESS` decides, else whether a person can answer the running cell."""
+    told = headless()
+    kernel = hasattr(ip, "get_parent")
+    if told is None:
+        told = kernel and not ip.get_parent().get("content", {}).get("allow_stdin", False)
+        if not kernel:
+            return Terminal(ip.display_pub)
+    return Paper(ip.display_pub) if told else Live(ip.display_pub)
+
+
+@dataclass
+class Paper:
+    """Headless: only what stays."""
+
+    publisher: Any
+    live: bool = False
+
+    def due(self) -> bool:
+        return False
+
+    def progress(self, job: Job, preview: str, /) -> None:
+        pass
+
+    def final(self, bundle: Bundle) -> None:
+        self.add(bundle)
+
+    def add(self, bundle: Bundle) -> None:
+        self.publisher.publish(*bundle)
+
+
+@dataclass
+class Terminal(Paper):
+    """IPython without a notebook: one line on stderr that is overwritten, where stderr is a terminal."""
+
+    width: int = 0
+
+    def due(self) -> bool:
+        return sys.stderr.isatty()
+
+    def progress(self, job: Job, _: str, /) -> None:
+        line = render.progress_line(job)
+        sys.stderr.write(f"\r{line:<{self.width}}")
+        sys.stderr.flush()
+        self.width = len(line)
+
+    def final(self, bundle: Bundle) -> None:
+        if self.width:
+            sys.stderr.write(f"\r{'':<{self.width}}\r")
+            sys.stderr.flush()
+        self.add(bundle)
+
+
+@dataclass
+class Live(Paper):
+    """A person looks on: one display, updated while the job goes on, not too often and only when something changed."""
+
+    live: bool = True
+    display_id: str = ""
+    shown: Bundle | None = None
+    moment: float = float("-inf")
+
+    def due(self) -> bool:
+        return time.monotonic() - self.moment >= SHORTEST
+
+    def progress(self, job: Job, preview: str, /) -> None:
+        html = render.progress_html(job, preview)
+        self.final(({"text/html": html, "text/plain": render.card_text(job)}, {}))
+
+    def final(self, bundle: Bundle) -> None:
+        if bundle == self.shown:
+            return
+        update, self.shown, self.moment = bool(self.display_id), bundle, time.monotonic()
+        self.display_id = self.display_id or secrets.token_hex(8)
+        self.publisher.publish(*bundle, transient={"display_id": self.display_id}, update=update)
+
+
+def card(job: Job, extras: Extras = render.NOTHING) -> Bundle:
+    """A job's card as an output."""
+    return {"text/html": render.card_html(job, extras), "text/plain": render.card_text(job, extras)}, {}
+
+
+# --- a job that the cell waits for ------------------------------------------------------------------------------
+
+
+def show(session: Session, job: Job, place: Screen, *, raises: bool = True) -> Job:
+    """Follows the job in the cell to its end, and shows its card and its pictures. Returns the job as it ended.
+
+    Raises JobFailed where it failed (with `raises` false only if it did so while we waited), WaitTooLong, Interrupted,
+    and whatever went wrong on the way: after the card, so that nothing is lost.
+    """
+    moving, previews = job.status.moving, Previews(session)
+    try:
+        if moving:
+            for seen in session.follow(job):
+                job = seen
+                if place.due():
+                    place.progress(job, bridge.run(previews.of(job)) if place.live else "")
+        bundles, extras = results(session, job)
+    except WaitTooLong:
+        place.final(card(job, Extras(notes=[f"Nobody waits any longer. Wait again with {_again(job)}"])))
+        raise
+    except KeyboardInterrupt:
+        place.final(card(job, Extras(notes=[_stopped(job)])))
+        raise Interrupted(job) from None
+    except MjciError:
+        place.final(card(job, Extras(notes=[f"It was lost from sight. Look again with {_again(job)}"])))
+        raise
+    place.final(card(job, extras))
+    for bundle in bundles:
+        place.add(bundle)
+    if job.status in (Status.FAILED, Status.CANCELLED) and (moving or raises):
+        raise JobFailed(job)
+    return job
+
+
+def _stopped(job: Job) -> str:
+    if job.status.final:
+        return f"Interrupted before its pictures were fetched. Show them with {_again(job)}"
+    return f"Interrupted: it goes on at the service. Wait for it again with {_again(job)}"
+
+
+@dataclass
+class Previews:
+    """The blurry previews of a running task, each fetched once. One that is not to be had is no matter."""
+
+    session: Session
+    url: str = ""
+    shown: str = ""
+
+    async def of(self, job: Job) -> str:
+        """The preview as a data URL, or the one before, or "". On the engine."""
+        url = preview_of(job)
+        if url and url != self.url:
+            self.url = url
+            with suppress(MjciError, ValueError), anyio.move_on_after(PATIENCE):
+                content = await self.session.picture(url)
+                self.shown = images.data_url(content, PREVIEW, images.BUDGET // 3)
+        return self.shown
+
+
+# --- what came out ----------------------------------------------------------------------------------------------
+
+
+def results(session: Session, job: Job) -> tuple[list[Bundle], Extras]:
+    """The pictures of a finished job as outputs, and what its card has to say of them."""
+    return bridge.run(gathered(session, job))
+
+
+async def gathered(session: Session, job: Job) -> tuple[list[Bundle], Extras]:
+    """The same for code on the engine."""
+    bundles: list[Bundle] = []
+    notes: list[str] = []
+    links: list[tuple[str, str]] = []
+    for index, url in enumerate(job.outputs):
+        try:
+            content = await session.picture(job, index)
+        except MjciError as error:
+            notes.append(f"The picture could not be fetched: {error.what}")
+            continue
+        seen = images.look(content)
+        try:
+            bundles.append(images.picture_bundle(job, content))
+        except ValueError:
+            links.append((_name(url), url))
+            continue
+        if seen is not None and seen.frames > 1:
+            links.append((f"{_name(url)} ({seen.frames} frames; the first is shown)", url))
+    return bundles, Extras(notes, await _children(session, job), links=links)
+
+
+def _name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2] or "result"
+
+
+async def _children(session: Session, job: Job) -> dict[str, int] | None:
+    """How many jobs a batch made, by status: one page of the listing."""
+    if job.service != "ci" or not job.raw.get("Name") or not job.id:
+        return None
+    tag = text(job.raw.get("Operation", {}).get("Tag")) or "PicProcess"
+    try:
+        page = await session.ci.jobs(tag=tag, batch_id=job.id).first
+    except MjciError:
+        return None
+    return dict(sorted(Counter(child.status.value for child in page.items).items()))
+
+
+# --- a job that nobody waits for --------------------------------------------------------------------------------
+
+
+class Following:
+    """A job that is followed in the background. `await` it, or `.result()` waits for the finished job; `.job` is how
+    it was last seen, `.cancel()` stops following (the job itself goes on)."""
+
+    def __init__(self, session: Session, job: Job, place: Screen) -> None:
+        self.job = job
+        self._session, self._place, self._previews = session, place, Previews(session)
+        if place.live:
+            place.progress(job, "")
+        else:  # nothing may come after the cell has ended, so what stays is what is known now
+            place.final(card(job))
+        self._handle = bridge.spawn(self._follow())  # in a copy of this context: updates find their cell
+
+    def __repr__(self) -> str:
+        return f"<following {render.headline(self.job)}>"
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._handle.done()
+
+    def cancel(self) -> None:
+        """Stops following. The job itself goes on at the service."""
+        self._handle.cancel()
+
+    def result(self) -> Job:
+        """Waits for the finished job. Raises JobFailed if it failed. An interrupt ends only the waiting."""
+        while not self._handle.done():
+            wait([self._handle.future], bridge.SLICE)
+        return self._handle.future.result()
+
+    def __await__(self) -> Generator[Any, None, Job]:
+        return self._outcome().__await__()
+
+    async def _outcome(self) -> Job:
+        wrapped = asyncio.wrap_future(self._handle.future)
+        while not wrapped.done():  # the heartbeat of every wait; one that is cancelled ends, the following goes on
+            await asyncio.wait({wrapped}, timeout=bridge.SLICE)
+        return wrapped.result()
+
+    async def _follow(self) -> Job:
+        extras = Extras(notes=[f"Nobody follows it any longer. Wait for it with {_again(self.job)}"])
+        try:
+            async for job in self._session.follow(self.job):
+                self.job = job
+                if self._place.live and self._place.due():
+                    preview = await self._previews.of(job)
+                    self._update(partial(self._place.progress, job, preview))
+            extras = await self._with_picture()
+        except MjciError as error:
+            extras = Extras(notes=error.lines()[:1])
+            raise
+        finally:
+            if self._place.live:
+                self._update(partial(self._place.final, card(self.job, extras)))
+        if self.job.status in (Status.FAILED, Status.CANCELLED):
+            raise JobFailed(self.job)
+        return self.job
+
+    async def _with_picture(self) -> Extras:
+        """A background job may not make outputs, so its picture is inside its card."""
+        bundles, extras = await gathered(self._session, self.job)
+        return replace(extras, picture=next(_data_urls(bundles), ""))
+
+    def _update(self, change: Callable[[], None]) -> None:
+        """A front end that is gone must not cost the job."""
+        try:
+            change()
+        except Exception:
+            LOG.exception("the card of %s could not be updated", self.job.id)
+
+
+def _data_urls(bundles: Iterable[Bundle]) -> Generator[str, None, None]:
+    for data, _ in bundles:
+        for mime, content in data.items():
+            if mime.startswith("image/"):
+                yield f"data:{mime};base64,{content}"
