@@ -5,7 +5,9 @@ Importing this costs nothing and changes nothing: every name below is looked up 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +36,28 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Callable(ModuleType):
+    """The folder `jupyter_mjci.sandbox` when it is called: a session on a fresh sandbox."""
+
+    def __call__(self, **given: Any) -> Session:
+        from jupyter_mjci.session import sandbox
+
+        return sandbox(**given)
+
+
+class _Package(ModuleType):
+    """`sandbox` names a folder and a function. Python binds the folder when somebody imports from it, and then it
+    has to be callable; before that, `__getattr__` gives the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "sandbox" and isinstance(value, ModuleType):
+            value.__class__ = _Callable
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

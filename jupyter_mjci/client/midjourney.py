@@ -53,9 +53,7 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        if not prompt.strip():
-            raise CallError("The prompt is empty.", hint="Say what to draw.")
-        body = {"prompt": prompt, "base64Array": [data_url(one) for one in images], "botType": bot}
+        body = {"prompt": _told(prompt), "base64Array": [data_url(one) for one in images], "botType": bot}
         return self._submit("imagine", body, "IMAGINE", prompt, state, notify_hook)
 
     # POST /mj/submit/action
@@ -90,6 +88,222 @@ class Midjourney:
         subject = task.subject if isinstance(task, Job) else ""
         return self._submit("action", body, action_of(custom_id), subject, state, notify_hook, parent=parent)
 
+    # POST /mj/submit/change
+    def change(
+        self, task_id: str, action: Literal["UPSCALE", "VARIATION", "REROLL"], index: int = 1, *,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Upscale, vary or draw again where a proxy offers no buttons.
+
+        Args:
+            task_id: a finished task with four pictures
+            action: UPSCALE, VARIATION or REROLL
+            index: which of the four, 1 to 4
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        if not 1 <= index <= 4:
+            raise CallError(f"index is 1 to 4, not {index}.")
+        # Some servers want an index even to draw again, and none minds one.
+        body = {"taskId": _id(task_id), "action": action, "index": index}
+        return self._submit("change", body, action, "", state, notify_hook, parent=_id(task_id))
+
+    # POST /mj/submit/simple-change
+    def simple_change(self, content: str, *, state: str | None = None, notify_hook: str | None = None) -> Call[Job]:
+        """The same in one text: "14001934816969359 U2".
+
+        Args:
+            content: a task id, one blank, then U1 to U4, V1 to V4 or R
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        found = re.fullmatch(r"(\S+) (?:([UV])[1-4]|R)", content.strip(), re.IGNORECASE)
+        if not found:
+            raise CallError(f"{content!r} is no change.", hint='Write "TASK_ID U2", "TASK_ID V1" or "TASK_ID R".')
+        action = {"U": "UPSCALE", "V": "VARIATION"}.get((found[2] or "").upper(), "REROLL")
+        body = {"content": content.strip()}
+        return self._submit("simple-change", body, action, "", state, notify_hook, parent=_id(found[1]))
+
+    # POST /mj/submit/describe
+    def describe(
+        self, picture: Picture, *, bot: Bot | None = None, language: str | None = None,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Four prompts that could have made a picture.
+
+        Args:
+            picture: path, bytes or data URL; a link where the proxy takes links
+            bot: which bot describes
+            language: zh asks for Chinese where the proxy can
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        sent = data_url(picture)
+        key = "link" if sent.startswith("http") else "base64"
+        body = {key: sent, "botType": bot, "language": language}
+        return self._submit("describe", body, "DESCRIBE", "", state, notify_hook)
+
+    # POST /mj/submit/blend
+    def blend(
+        self, pictures: Sequence[Picture], *, dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
+        bot: Bot | None = None, state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Mix two to five pictures.
+
+        Args:
+            pictures: paths, bytes or data URLs
+            dimensions: PORTRAIT (2:3), SQUARE (1:1, the default) or LANDSCAPE (3:2)
+            bot: which bot blends
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        if not 2 <= len(pictures) <= 5:
+            raise CallError(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
+        body = {"base64Array": [data_url(one) for one in pictures], "dimensions": dimensions, "botType": bot}
+        return self._submit("blend", body, "BLEND", "", state, notify_hook)
+
+    # POST /mj/submit/shorten
+    def shorten(
+        self, prompt: str, *, bot: Bot | None = None, state: str | None = None, notify_hook: str | None = None
+    ) -> Call[Job]:
+        """Which words of a prompt matter, and shorter prompts.
+
+        Args:
+            prompt: the prompt, sent byte for byte
+            bot: which bot analyses
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        return self._submit("shorten", {"prompt": _told(prompt), "botType": bot}, "SHORTEN", prompt, state, notify_hook)
+
+    # POST /mj/submit/modal
+    def modal(
+        self, task_id: str, prompt: str = "", *, mask: Picture | None = None,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Answer the dialog that a button opened: a remixed prompt, a custom zoom, a region to draw anew.
+
+        Send it once: some servers start the task again each time.
+
+        Args:
+            task_id: the task that is ASKING (not its parent)
+            prompt: the new prompt; empty keeps the parent's; a custom zoom needs --zoom between 1 and 2
+            mask: picture of the parent's size: white is drawn anew, black stays
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        body = {"taskId": _id(task_id), "prompt": prompt, "maskBase64": None if mask is None else data_url(mask)}
+        return self._submit("modal", body, "", prompt, state, notify_hook)
+
+    # POST /mj/submit/upload-discord-images
+    def upload(self, pictures: Sequence[Picture]) -> Call[list[str]]:
+        """Put pictures where prompts can refer to them; gives their URLs in the same order.
+
+        Args:
+            pictures: paths, bytes or data URLs
+        """
+        body = {"base64Array": [data_url(one) for one in pictures]}
+        path = "/mj/submit/upload-discord-images"
+        return self._call("upload", "POST", path, read_upload, body, creates=True)
+
+    # POST /mj/submit/edits
+    def edits(
+        self, prompt: str, picture: Picture, *, mask: Picture | None = None,
+        state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """Change a picture as the prompt says.
+
+        Args:
+            prompt: what to change
+            picture: path, bytes, data URL or link
+            mask: where to change it: white is drawn anew
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        body = {
+            "prompt": _told(prompt), "image": data_url(picture), "maskBase64": None if mask is None else data_url(mask)
+        }  # fmt: skip
+        return self._submit("edits", body, "EDIT", prompt, state, notify_hook)
+
+    # POST /mj/submit/retexture
+    def retexture(
+        self, prompt: str, picture: Picture, *, state: str | None = None, notify_hook: str | None = None
+    ) -> Call[Job]:
+        """Give a picture's shapes other surfaces.
+
+        Args:
+            prompt: the new surfaces
+            picture: path, bytes, data URL or link
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        body = {"prompt": _told(prompt), "image": data_url(picture)}
+        return self._submit("retexture", body, "RETEXTURE", prompt, state, notify_hook)
+
+    # POST /mj/submit/video
+    def video(
+        self, prompt: str, *, picture: Picture | None = None, end_picture: Picture | None = None,
+        motion: Literal["low", "high"] | None = None, loop: bool | None = None, extend: str | None = None,
+        index: int | None = None, video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
+        batch_size: int | None = None, state: str | None = None, notify_hook: str | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """A short film from a prompt and a first picture, or a longer one from an earlier film.
+
+        Args:
+            prompt: what happens
+            picture: the first frame: path, bytes, data URL or link
+            end_picture: the last frame
+            motion: low or high
+            loop: let the end meet the beginning
+            extend: id of the video task to go on from, instead of a picture
+            index: which of its films, 0 to 3
+            video_type: vid_1.1_i2v_480 or vid_1.1_i2v_720
+            batch_size: how many films: 1, 2 or 4
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        body = {
+            "prompt": prompt, "motion": motion, "image": None if picture is None else data_url(picture),
+            "endImage": None if end_picture is None else data_url(end_picture), "loop": loop,
+            "action": "extend" if extend else None, "taskId": _id(extend) if extend else None, "index": index,
+            "videoType": video_type, "batchSize": batch_size,
+        }  # fmt: skip
+        return self._submit("video", body, "VIDEO", prompt, state, notify_hook, parent=extend or "")
+
+    # POST /mj/insight-face/swap
+    def swap(
+        self, source: Picture, target: Picture, *, state: str | None = None, notify_hook: str | None = None
+    ) -> Call[Job]:
+        """Put the face of one picture into another.
+
+        Args:
+            source: the face: path, bytes or data URL
+            target: the picture to put it into
+            state: your own mark; comes back on the task
+            notify_hook: URL that the proxy posts the task's changes to
+        """
+        body = {"sourceBase64": data_url(source), "targetBase64": data_url(target)}
+        path = "/mj/insight-face/swap"
+        return self._submit("swap", body, "SWAP_FACE", "", state, notify_hook, path=path)
+
+    # GET /mj/task/{id}/image-seed
+    def image_seed(self, task_id: str) -> Call[str]:
+        """The seed that a picture was drawn with; it may take a minute, and not every proxy can.
+
+        Args:
+            task_id: the task's id
+        """
+        return self._call("image_seed", "GET", f"/mj/task/{_id(task_id)}/image-seed", read_result)
+
+    # POST /mj/task/{id}/cancel
+    def cancel(self, task_id: str) -> Call[None]:
+        """Ask to cancel a task. Fetch it again to see whether it was.
+
+        Args:
+            task_id: the task's id
+        """
+        return self._call("cancel", "POST", f"/mj/task/{_id(task_id)}/cancel", read_cancel)
+
     # GET /mj/task/{id}/fetch
     def task(self, task_id: str) -> Call[Job]:
         """One task as it is now.
@@ -120,14 +334,15 @@ class Midjourney:
 
     def _submit(
         self, name: str, body: Mapping[str, Any], action: str, subject: str, state: str | None,
-        notify_hook: str | None, parent: str = "",
+        notify_hook: str | None, parent: str = "", path: str = "",
     ) -> Call[Job]:  # fmt: skip
         marks = {"state": state, "notifyHook": notify_hook}
         read = partial(
             read_submission,
             asked=Job("mj", "", action, subject=subject, state=state or "", parent=parent),
         )
-        return self._call(name, "POST", f"/mj/submit/{name}", read, {**body, **marks}, creates=True)
+        path = path or f"/mj/submit/{name}"
+        return self._call(name.replace("-", "_"), "POST", path, read, {**body, **marks}, creates=True)
 
     def _call(
         self, name: str, method: str, path: str, read: Callable[[Reply], T],
@@ -149,6 +364,12 @@ def _id(task_id: object) -> str:
     if not text or not re.fullmatch(r"[\w.:-]+", text):
         raise CallError(f"{text!r} is no task id.", hint="A task id is a row of digits: see %mj_tasks.")
     return text
+
+
+def _told(prompt: str) -> str:
+    if not prompt.strip():
+        raise CallError("The prompt is empty.", hint="Say what to draw.")
+    return prompt
 
 
 _MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
@@ -347,6 +568,32 @@ def read_submission(reply: Reply, asked: Job) -> Job:
     if made is None or not _result_id(result):
         raise _refusal(answer, reply)
     return _made(asked, _result_id(result), made(_properties(answer)), answer)
+
+
+def read_upload(reply: Reply) -> list[str]:
+    """The URLs of uploaded pictures, in the order in which they were sent."""
+    result = _accepted(reply)
+    return [text(one) for one in result] if isinstance(result, list) else [text(result)]
+
+
+def read_result(reply: Reply) -> str:
+    """The text of a submit-like answer that names no task: a seed."""
+    return text(_accepted(reply))
+
+
+def read_cancel(reply: Reply) -> None:
+    """Some answer with nothing at all, whatever happened."""
+    if reply.body.strip() or reply.status >= 300:
+        answer = _checked(reply)
+        if isinstance(answer, dict) and text(answer.get("code")) not in _ACCEPTED:
+            raise _refusal(answer, reply)
+
+
+def _accepted(reply: Reply) -> Any:
+    answer = _checked(reply)
+    if not isinstance(answer, dict) or text(answer.get("code")) != "1" or not answer.get("result"):
+        raise _refusal(answer if isinstance(answer, dict) else {}, reply)
+    return answer["result"]
 
 
 def _existing_or_dialog(properties: Mapping[str, Any]) -> Status:

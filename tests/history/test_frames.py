@@ -13,7 +13,8 @@ from jupyter_mjci.history.frames import COLUMNS, SPANS, frame
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 DONE = Job(
-    "mj", "17", "IMAGINE", Status.SUCCEEDED, 100, "a fox", ("http://a", "http://b"), (Button("c", "U1"), Button("d", "V1")),
+    "mj", "17", "IMAGINE", Status.SUCCEEDED, 100, "a fox", ("http://a", "http://b"),
+    (Button("c", "U1"), Button("d", "V1")),
     THEN, THEN + timedelta(seconds=2), THEN + timedelta(seconds=40), state="s",
 )  # fmt: skip
 
