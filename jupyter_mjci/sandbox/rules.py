@@ -601,8 +601,11 @@ def _decoded(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, in
 def _normal(image: Frame) -> Frame:
     """The same picture as RGB, or as RGBA if anything in it can be seen through."""
     if image.mode.startswith("I") or image.mode == "F":
-        return _eight_bit(image)
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        frame = _eight_bit(image)
+    else:
+        frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    frame.info.clear()  # writers would take profile, comment and more from there unasked
+    return frame
 
 
 def _eight_bit(image: Frame) -> Frame:
@@ -892,11 +895,12 @@ def cut(picture: Picture, *, cut: str) -> Picture:
 
 
 def _cut_box(picture: Picture, key: str, width: int, height: int, left: int, top: int) -> Picture:
-    size = min(width, picture.size[0] - left), min(height, picture.size[1] - top)
-    if min(size) < 1:
+    right, bottom = min(left + width, picture.size[0]), min(top + height, picture.size[1])
+    left, top = max(0, left), max(0, top)
+    if left >= right or top >= bottom:
         shown = "{}x{}".format(*picture.size)
         raise RuleError(f"imageMogr2/{key}: {width}x{height} at {left},{top} has nothing of a picture of {shown}")
-    return _cropped(picture, left, top, size)
+    return _cropped(picture, left, top, (right - left, bottom - top))
 
 
 CROP_BY_OFFSET = re.compile("!([0-9]{0,6})x([0-9]{0,6})a([0-9]{1,6})a([0-9]{1,6})")
