@@ -928,6 +928,7 @@ def _server(app: ASGIApp, ready: threading.Event) -> Any:
         loop="asyncio",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=75,

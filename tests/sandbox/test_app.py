@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import math
 import queue
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +23,7 @@ import anyio
 import httpx
 import pytest
 
+from jupyter_mjci.client.cos_signing import sign
 from jupyter_mjci.sandbox import app as app_module
 from jupyter_mjci.sandbox.app import Sandbox, is_loopback, main, named_jobs, service_for
 from jupyter_mjci.sandbox.clock import EPOCH, ScaledClock, VirtualClock
@@ -683,6 +689,215 @@ def test_saved_while_serving(tmp_path: Path) -> None:
             while client.get("/_sandbox/books").json()["unsaved"]:
                 pass
             assert Shelf(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
+
+
+# ---------------------------------------------------------------- the real services behind both doors
+
+
+def ci_headers(settings: Mapping[str, str], method: str, path: str, plane: str, now: float) -> dict[str, str]:
+    """Host and signature of a request to the cloud."""
+    host = f"{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
+    keys = {"secret_id": settings["secret_id"], "secret_key": settings["secret_key"]}
+    authorization = sign(method, path, headers={"host": host}, key_time=f"{int(now)};{int(now) + 600}", **keys)
+    return {"host": host, "authorization": authorization}
+
+
+def job_xml(settings: Mapping[str, str], source: str, output: str) -> bytes:
+    place = f"<Region>{settings['region']}</Region><Bucket>{settings['bucket']}</Bucket><Object>{output}</Object>"
+    operation = f"<PicProcess><ProcessRule>imageMogr2/rotate/90</ProcessRule></PicProcess><Output>{place}</Output>"
+    source = f"<Input><Object>{source}</Object></Input>"
+    return f"<Request><Tag>PicProcess</Tag>{source}<Operation>{operation}</Operation></Request>".encode()
+
+
+class Caller:
+    """Speaks to both services through one door's settings, as any client would."""
+
+    def __init__(self, client: httpx.Client, settings: Mapping[str, str], now: Callable[[], float]) -> None:
+        self.client, self.settings, self.now = client, settings, now
+        self.secret = {"mj-api-secret": settings["mj_secret"]}
+
+    def imagine(self, prompt: str, **more: str) -> str:
+        url = self.settings["mj_url"] + "/mj/submit/imagine"
+        answer = self.client.post(url, json={"prompt": prompt, **more}, headers=self.secret).json()
+        assert answer["code"] == 1, answer
+        return str(answer["result"])
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        answer = self.client.get(f"{self.settings['mj_url']}/mj/task/{task_id}/fetch", headers=self.secret)
+        return answer.json() if answer.content else None
+
+    def cloud(self, method: str, path: str, plane: str, content: bytes = b"") -> httpx.Response:
+        headers = ci_headers(self.settings, method, path, plane, self.now())
+        endpoint = self.settings[f"{plane}_endpoint"]
+        return self.client.request(method, endpoint + path, headers=headers, content=content)
+
+
+@pytest.fixture(params=["own address", "as http proxy"])
+def caller(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The real services on loopback, addressed directly or with the sandbox as the client's http proxy."""
+    sandbox = Sandbox()
+    with sandbox.serve() as served:
+        settings, proxy = served.settings, None
+        if request.param == "as http proxy":
+            cloud = {f"{plane}_endpoint": f"http://{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
+                     for plane in ("ci", "cos")}  # fmt: skip
+            settings, proxy = {**settings, **cloud, "mj_url": "http://proxy.example"}, served.url
+        with httpx.Client(proxy=proxy, trust_env=False) as client:
+            found = Caller(client, settings, sandbox.clock.now)
+            found.sandbox = sandbox
+            yield found
+
+
+def test_picture_job(caller: Any) -> None:
+    """An object is put, a job works on it, the output is there, by each way in."""
+    (source,) = list(caller.sandbox.ci.store.buckets[caller.sandbox.bucket].objects)[:1]
+    made = caller.cloud("POST", "/jobs", "ci", job_xml(caller.settings, source, "out/turned.jpg"))
+    job = re.search("<JobId>([^<]+)<", made.text)
+    assert job, made.text
+    caller.sandbox.clock.advance(60)
+    assert "<State>Success</State>" in caller.cloud("GET", f"/jobs/{job[1]}", "ci").text
+    assert caller.cloud("HEAD", "/out/turned.jpg", "cos").status_code == 200
+    assert caller.cloud("HEAD", "/out/other.jpg", "cos").status_code == 404
+
+
+def test_task(caller: Any, receiver: Receiver) -> None:
+    """A task is imagined, ages with the clock, calls back at its end, and its picture can be fetched."""
+    task = caller.imagine("a red fox", notifyHook=f"{receiver.url}/hook")
+    for _ in range(100):
+        caller.sandbox.clock.advance(10)
+    done = caller.task(task)
+    assert (done["status"], done["progress"]) == ("SUCCESS", "100%")
+    statuses = set()
+    while "SUCCESS" not in statuses:
+        path, kind, body = receiver.got.get(timeout=10)
+        statuses.add(json.loads(body)["status"])
+        assert (path, kind.partition(";")[0], json.loads(body)["id"]) == ("/hook", "application/json", task)
+    assert caller.client.get(done["imageUrl"]).headers["content-type"].startswith("image/")
+
+
+SERVICE_FAULTS = [
+    ("mj", "stuck", {}, lambda task: task["status"] != "SUCCESS"),
+    ("mj", "lost", {}, lambda task: task is None),
+    ("mj", "restart", {"route": "GET /mj/*"}, lambda task: task is None),
+    ("mj", "restart", {"route": "GET /mj/*", "remember": True}, lambda task: task["status"] == "SUCCESS"),
+]
+
+
+@pytest.mark.parametrize(("service", "kind", "settings", "holds"), SERVICE_FAULTS)
+def test_task_in_trouble(service: str, kind: str, settings: dict[str, Any], holds: Callable[[Any], bool]) -> None:
+    """A task sticks, vanishes, or is forgotten by a restart; a restart with memory is hardly noticed."""
+    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
+        caller = Caller(client, served.settings, sandbox.clock.now)
+        sandbox.faults.add(kind, service=service, times=1, **settings)
+        task = caller.imagine("a red fox")
+        sandbox.clock.advance(3600)
+        caller.task(task)
+        assert holds(caller.task(task))
+        sandbox.clock.advance(1)
+        other = caller.imagine("a blue fox")
+        assert other != task
+        sandbox.clock.advance(3600)
+        assert caller.task(other)["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")])
+def test_job_in_trouble(kind: str, held: str) -> None:
+    """A cloud job sticks, or nobody knows it any more; the next one is well."""
+    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
+        caller = Caller(client, served.settings, sandbox.clock.now)
+        sandbox.faults.add(kind, route="POST /jobs", times=1)
+        (source,) = list(sandbox.ci.store.buckets[sandbox.bucket].objects)[:1]
+        made = [caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, f"out/{n}")).text for n in (1, 2)]
+        first, second = (re.findall("<JobId>([^<]+)<", text)[0] for text in made)
+        sandbox.clock.advance(3600)
+        assert held in caller.cloud("GET", f"/jobs/{first}", "ci").text
+        assert "<State>Success<" in caller.cloud("GET", f"/jobs/{second}", "ci").text
+        third = caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, "out/3")).text
+        assert re.findall("<JobId>([^<]+)<", third)[0] not in (first, second)
+
+
+def test_same_in_every_run() -> None:
+    """The same requests at the same virtual times give the same ids, times and pictures, byte for byte."""
+
+    async def run() -> list[bytes]:
+        sandbox, answers = Sandbox(seed=4), []
+        async with httpx.AsyncClient(transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]) as client:
+            client.headers["mj-api-secret"] = sandbox.mj_secret
+            made = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
+            for _ in range(30):
+                await sandbox.clock.sleep(5)
+                answers.append((await client.get(f"/mj/task/{made['result']}/fetch")).content)
+            answers.append((await client.get(json.loads(answers[-1])["imageUrl"])).content)
+        return answers
+
+    assert anyio.run(run) == anyio.run(run)
+
+
+# ---------------------------------------------------------------- the command
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
+    """The command running, and a caller of it."""
+    words = [sys.executable, "-W", "error", "-m", "jupyter_mjci.sandbox.app", "--speed", "100", *arguments]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        with httpx.Client(trust_env=False) as client:
+            try:
+                yield process, Caller(client, json.loads(line), time.time)
+            finally:
+                process.kill()
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command(number: signal.Signals) -> None:
+    """The command prints one line of JSON, serves both services, and ends well when told to."""
+    with command() as (process, caller):
+        assert list(caller.settings) == [
+            "url", "mj_url", "mj_secret", "ci_endpoint", "cos_endpoint", "secret_id", "secret_key", "bucket", "region",
+        ]  # fmt: skip
+        task = caller.imagine("a red fox")
+        while (caller.task(task) or {}).get("status") != "SUCCESS":
+            pass
+        assert caller.cloud("GET", "/", "cos").status_code == 200
+        assert end(process, number) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
+    """Objects and jobs are there again after an orderly end; a kill loses at most what the last second brought."""
+    with command("--data", str(tmp_path)) as (process, caller):
+        task = caller.imagine("a red fox")
+        assert caller.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
+        while (
+            number is signal.SIGKILL and caller.client.get(caller.settings["url"] + "/_sandbox/books").json()["unsaved"]
+        ):
+            pass
+        end(process, number)
+    with command("--data", str(tmp_path)) as (process, caller):
+        assert caller.cloud("GET", "/kept.bin", "cos").content == b"\x00\xffkept"
+        while (caller.task(task) or {})["status"] != "SUCCESS":
+            pass
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_command_with_faults(tmp_path: Path) -> None:
+    """The command takes a file of faults and a dialect."""
+    (tmp_path / "faults.toml").write_text('[[fault]]\nkind = "status"\nstatus = 418\nroute = "GET /mj/task/*"\n')
+    with command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (process, caller):
+        answer = caller.client.get(caller.settings["mj_url"] + "/mj/task/1/fetch")
+        assert answer.status_code == 418
+        assert "text/html" in caller.client.get(caller.settings["mj_url"] + "/nowhere").headers["content-type"]
+        assert end(process, signal.SIGTERM)[0] == 0
 
 
 # ---------------------------------------------------------------- the command's mistakes
