@@ -1,0 +1,38 @@
+"""Panels: forms from call builders, cards from followed jobs, in ipywidgets. `panel("mj")` is the door."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jupyter_mjci.errors import CallError
+
+if TYPE_CHECKING:
+    from jupyter_mjci.notebook.panels.board import Panel
+    from jupyter_mjci.session import Session
+
+KINDS = {
+    "mj": ("imagine", "MidjourneyPanel"),
+    "ci": ("workbench", "CIPanel"),
+    "history": ("tables", "HistoryPanel"),
+    "status": ("tables", "StatusPanel"),
+}
+
+
+def panel(kind: str, session: Session | None = None) -> Panel:
+    """A panel: "mj" (Midjourney), "ci" (Tencent CI), "history" or "status" (what is in flight).
+
+    Without a session it uses the notebook's own, the one that the magics use.
+    """
+    if kind not in KINDS:
+        raise CallError(f"There is no panel {kind!r}.", hint=f"There are: {', '.join(KINDS)}.")
+    room, name = KINDS[kind]
+    made: Any = getattr(import_module(f"{__name__}.{room}"), name)
+    shown: Panel = made(session or _current())
+    return shown
+
+
+def _current() -> Session:
+    from jupyter_mjci.session import connect
+
+    return connect()

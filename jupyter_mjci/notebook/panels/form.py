@@ -1,0 +1,123 @@
+"""A call builder's parameters as fields that a person fills in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets as W
+
+from jupyter_mjci.notebook.params import Param, convert, params
+
+FULL = {"width": "100%"}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One parameter and the widget it is filled in with. `read` gives the value, None while it is left alone."""
+
+    param: Param
+    widget: Any
+    read: Callable[[], Any]
+
+
+def label(param: Param) -> str:
+    return param.name.replace("_", " ").capitalize()
+
+
+def field(param: Param) -> Field | None:
+    """The field of a parameter, None for one that cannot be written by hand."""
+    make = _MAKERS.get(param.kind)
+    return make(param) if make else None
+
+
+def _text(param: Param) -> Field:
+    widget = W.Text(description=label(param), placeholder=param.help, tooltip=param.help, layout=FULL)
+    return Field(param, widget, lambda: convert(param, text) if (text := widget.value.strip()) else None)
+
+
+def area(param: Param, *, rows: int = 2, placeholder: str = "") -> Field:
+    """A field of several lines. Its text is taken as it stands: a prompt is sent byte for byte."""
+    widget = W.Textarea(
+        description=label(param), placeholder=placeholder or param.help, tooltip=param.help, rows=rows, layout=FULL
+    )
+    return Field(param, widget, lambda: widget.value or None)
+
+
+def combo(param: Param, options: Iterable[str]) -> Field:
+    """A text field that offers what is known."""
+    widget = W.Combobox(
+        description=label(param), placeholder=param.help, tooltip=param.help, options=tuple(options), layout=FULL
+    )
+    return Field(param, widget, lambda: widget.value.strip() or None)
+
+
+def _choice(param: Param) -> Field:
+    options = [("as the service likes", None), *((choice, choice) for choice in param.choices)]
+    widget = W.Dropdown(description=label(param), options=options, tooltip=param.help)
+    return Field(param, widget, lambda: widget.value)
+
+
+def _switch(param: Param) -> Field:
+    widget = W.Checkbox(description=label(param), tooltip=param.help, indent=True)
+    return Field(param, widget, lambda: True if widget.value else None)
+
+
+def _upload(param: Param) -> Field:
+    widget = W.FileUpload(
+        description=label(param), accept="image/*", multiple=param.kind == "pictures", tooltip=param.help
+    )
+
+    def read() -> Any:
+        sent = [bytes(one["content"]) for one in widget.value]
+        if param.kind == "pictures":
+            return sent or None
+        return sent[0] if sent else None
+
+    return Field(param, widget, read)
+
+
+_MAKERS: dict[str, Callable[[Param], Field]] = {
+    "text": _text, "integer": _text, "number": _text, "texts": _text, "pairs": _text,
+    "choice": _choice, "switch": _switch, "picture": _upload, "pictures": _upload, "file": _upload,
+}  # fmt: skip
+
+
+class Form:
+    """The fields of a builder: those named first in sight, the rest under "More options".
+
+    `own` makes the field of a parameter where the usual one does not do. `arguments` gives what was filled in.
+    """
+
+    def __init__(
+        self, builder: Callable[..., Any], first: Sequence[str],
+        own: Mapping[str, Callable[[Param], Field]] | None = None,
+    ) -> None:  # fmt: skip
+        makers = own or {}
+        made = [makers.get(param.name, field)(param) for param in params(builder)]
+        self.fields = {one.param.name: one for one in made if one is not None}
+        self.first = [self.fields[name].widget for name in first]
+        rest = [one.widget for name, one in self.fields.items() if name not in first]
+        self.more = W.ToggleButton(description="More options", icon="chevron-down", tooltip="Show or hide them")
+        self.rest = W.VBox(rest, layout={"display": "none"})
+        self.more.observe(self._toggle, "value")
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name].widget
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments for the builder. Raises CallError for a field that cannot be read.
+
+        A required field that was left empty is given as "", so that the builder says what it needs.
+        """
+        read = {name: one.read() for name, one in self.fields.items()}
+        return {
+            name: "" if value is None else value
+            for name, value in read.items()
+            if value is not None or self.fields[name].param.required
+        }
+
+    def _toggle(self, change: Mapping[str, Any]) -> None:
+        self.rest.layout.display = "" if change["new"] else "none"
+        self.more.icon = "chevron-up" if change["new"] else "chevron-down"

@@ -1,0 +1,87 @@
+"""The Midjourney panel: a prompt with its flags as controls, and the cards of what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from typing import Any
+
+import ipywidgets as W
+
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.notebook.panels.board import Panel
+from jupyter_mjci.notebook.panels.cards import Card
+from jupyter_mjci.notebook.panels.form import Form, area
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One of Midjourney's own flags: how it is written, and the values to choose from (none: any text)."""
+
+    written: str
+    label: str
+    values: tuple[str, ...] = ()
+    hint: str = ""
+
+    def widget(self) -> Any:
+        if self.values:
+            options = [("–", ""), *((value, value) for value in self.values)]
+            return W.Dropdown(description=self.label, options=options, tooltip=self.hint)
+        return W.Text(description=self.label, placeholder=self.hint, tooltip=self.hint)
+
+
+FLAGS = (
+    Flag("--ar", "Aspect ratio", ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9"), "width to height"),
+    Flag("--v", "Version", ("7", "6.1", "6", "5.2"), "of the model"),
+    Flag("--stylize", "Stylize", hint="0–1000"),
+    Flag("--chaos", "Chaos", hint="0–100"),
+    Flag("--seed", "Seed", hint="any number"),
+    Flag("--no", "Without", hint="wolves, snow"),
+)
+
+
+class MidjourneyPanel(Panel):
+    """Draw pictures: a prompt, then each picture's own next moves, in place."""
+
+    name, title = "mj", "Midjourney"
+
+    def form(self) -> Sequence[Any]:
+        own = {"prompt": partial(area, placeholder="What to draw, for example: a red fox in the snow")}
+        self.fields = Form(self.session.mj.imagine, ("prompt", "images"), own)
+        self.prompt = self.fields["prompt"]
+        self.flags = {flag.written: flag.widget() for flag in FLAGS}
+        self.sent = W.HTML()
+        self.submit = W.Button(description="Imagine", button_style="primary", tooltip="Submit the prompt")
+        self.on_press(self.submit, self._submit)
+        for widget in (self.prompt, *self.flags.values()):
+            widget.observe(self._tell_prompt, "value")
+        prompt, *others = self.fields.first
+        flags = W.HBox(list(self.flags.values())).add_class("mjci-flags")
+        row = W.HBox([self.submit, *others, self.fields.more]).add_class("mjci-row")
+        return [W.VBox([prompt, flags, self.sent, row, self.fields.rest]).add_class("mjci-form")]
+
+    def whole_prompt(self) -> str:
+        """The prompt as it will be sent: what was typed, byte for byte, then the flags that were chosen."""
+        chosen = [(written, str(widget.value).strip()) for written, widget in self.flags.items()]
+        return " ".join([self.prompt.value, *(f"{written} {value}" for written, value in chosen if value)])
+
+    def call(self) -> Call[Job]:
+        """What a click on Imagine would submit now."""
+        return self.session.mj.imagine(**{**self.fields.arguments(), "prompt": self._checked()})
+
+    def _checked(self) -> str:
+        return self.whole_prompt() if self.prompt.value.strip() else ""
+
+    async def _submit(self) -> None:
+        self.say()
+        job = await self.call()
+        self.add(Card(self, job, label=job.action.capitalize() or "Imagine", leave=self.remove))
+
+    def _tell_prompt(self, _: Mapping[str, Any]) -> None:
+        whole = self.whole_prompt()
+        shown = whole != self.prompt.value
+        self.sent.value = f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if shown else ""
+
