@@ -262,6 +262,9 @@ def _origins(settings: Settings, clock: Clock) -> dict[str, Origin]:
                 settings.ci_secret_id, settings.ci_secret_key, settings.ci_token, clock, f"x-{plane}-security-token"
             )
             origins[plane] = Origin(door.rstrip("/") or f"https://{host}", host, auth)
+        account = f"ci.{settings.ci_region}.myqcloud.com"
+        door = settings.ci_endpoint.rstrip("/") or f"https://{account}"
+        origins["account"] = Origin(door, account, origins["ci"].authorize)
     return origins
 
 

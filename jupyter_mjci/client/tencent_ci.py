@@ -7,8 +7,10 @@ POST /inventorytriggerjob, and the public API pages of the other calls.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -21,7 +23,18 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import AnswerError, CallError, CIError
 
 T = TypeVar("T")
+Tree = Mapping[str, Any]  # an element's children by name; all leaves are texts
 CHINA = timezone(timedelta(hours=8))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a listing tells of it. `size` in bytes, `changed` aware and in UTC."""
+
+    key: str
+    size: int
+    changed: datetime | None
+    etag: str = ""
 
 
 class TencentCI:
@@ -183,11 +196,11 @@ class TencentCI:
             raise CallError(f"A page has 1 to 100 jobs, not {size}.")
         query = {
             "tag": tag, "queueId": queue_id, "queueType": queue_type, "orderByTime": order,
-            "states": states if isinstance(states, str) or states is None else ",".join(states),
+            "states": _joined(states),
             "startCreationTime": _time(start), "endCreationTime": _time(end), "workflowId": workflow_id,
             "inventoryTriggerJobId": batch_id, "inputObject": input, "size": str(size),
         }  # fmt: skip
-        return self._pages("jobs", "/jobs", query, limit)
+        return self._pages("jobs", "/jobs", query, limit, read_page)
 
     # GET /inventorytriggerjob
     def batches(
@@ -211,11 +224,11 @@ class TencentCI:
         """
         query = {
             "type": type, "name": name, "orderByTime": order,
-            "states": states if isinstance(states, str) or states is None else ",".join(states),
+            "states": _joined(states),
             "startCreationTime": _time(start), "endCreationTime": _time(end), "workflowId": workflow_id,
             "size": str(size),
         }  # fmt: skip
-        return self._pages("batches", "/inventorytriggerjob", query, limit)
+        return self._pages("batches", "/inventorytriggerjob", query, limit, read_page)
 
     # PUT /jobs/{id}?cancel, PUT /inventorytriggerjob/{id}?cancel
     def cancel(self, job_id: str) -> Call[None]:
@@ -226,6 +239,305 @@ class TencentCI:
         """
         path = f"{_path_of(job_id)}/{_job_id(job_id)}"
         return self._call("cancel", "PUT", path, read_nothing, {"cancel": ""})
+
+    # POST /jobs with any Tag
+    def tagged_job(
+        self, tag: str, *, operation: Mapping[str, Any], input: str | None = None, queue_id: str | None = None,
+        callback: str | None = None, callback_format: Literal["JSON", "XML"] | None = None,
+    ) -> Call[Job]:  # fmt: skip
+        """A job of any other kind: the elements of its `<Operation>` are passed on as they are given.
+
+        Args:
+            tag: what to do: ImageInspect, Snapshot, …
+            operation: the elements of Operation, nested as in the service's documents
+            input: key of the object in the bucket
+            queue_id: the queue to use
+            callback: URL that is told of the end
+            callback_format: XML (the default) or JSON
+        """
+        request = {
+            "Tag": tag, "QueueId": queue_id, "Input": None if input is None else {"Object": _key(input, "input")},
+            "Operation": operation, **_callbacks(callback, callback_format, None, None),
+        }  # fmt: skip
+        return self.request("/jobs", request)
+
+    # POST /template
+    def create_template(self, name: str, *, rule: str, picture_info: bool | None = None) -> Call[Tree]:
+        """Store a rule under a name; the answer tells its TemplateId.
+
+        Args:
+            name: at most 64 letters, digits, _, - and *
+            rule: what to do: imageMogr2/thumbnail/200x
+            picture_info: also tell about the original picture
+        """
+        return self._write("create_template", "POST", "/template", _template(name, rule, picture_info), "Template")
+
+    # PUT /template/{id}
+    def update_template(
+        self, template_id: str, name: str, *, rule: str, picture_info: bool | None = None
+    ) -> Call[Tree]:
+        """Change a stored rule.
+
+        Args:
+            template_id: the template's id: t…
+            name: its name from now on
+            rule: what to do from now on
+            picture_info: also tell about the original picture
+        """
+        path = f"/template/{_job_id(template_id)}"
+        return self._write("update_template", "PUT", path, _template(name, rule, picture_info), "Template")
+
+    # DELETE /template/{id}
+    def delete_template(self, template_id: str) -> Call[None]:
+        """Forget a stored rule.
+
+        Args:
+            template_id: the template's id: t…
+        """
+        return self._call("delete_template", "DELETE", f"/template/{_job_id(template_id)}", read_nothing)
+
+    # GET /template
+    def templates(
+        self, *, ids: Sequence[str] | None = None, name: str | None = None,
+        category: Literal["Custom", "Official"] | None = None, page: int = 1, size: int = 100,
+    ) -> Call[list[Tree]]:  # fmt: skip
+        """The stored rules of the bucket.
+
+        Args:
+            ids: only these
+            name: only those whose name begins so
+            category: Custom (the default) or Official
+            page: which page, from 1
+            size: templates a page, 1 to 100
+        """
+        query = {"tag": "PicProcess", "ids": _joined(ids), "name": name, "category": category}
+        return self._list("templates", "/template", query, page, size, "TemplateList")
+
+    # GET /picqueue
+    def queues(
+        self, *, ids: Sequence[str] | None = None, state: Literal["Active", "Paused"] | None = None, page: int = 1,
+        size: int = 100,
+    ) -> Call[list[Tree]]:  # fmt: skip
+        """The queues that picture jobs wait in.
+
+        Args:
+            ids: only these, at most ten
+            state: only Active or only Paused ones
+            page: which page, from 1
+            size: queues a page, 1 to 100
+        """
+        query = {"queueIds": _joined(ids), "state": state}
+        return self._list("queues", "/picqueue", query, page, size, "QueueList")
+
+    # PUT /picqueue/{id}
+    def update_queue(
+        self, queue_id: str, *, name: str, state: Literal["Active", "Paused"], notify: Mapping[str, str] | None = None
+    ) -> Call[Tree]:
+        """Rename, pause or resume a queue, and say whom it tells of ended jobs. Running jobs go on when it pauses.
+
+        Args:
+            queue_id: the queue's id: p…
+            name: its name, at most 128 characters
+            state: Active or Paused
+            notify: the elements of NotifyConfig: State, Url, Event, Type, ResultFormat, …
+        """
+        request = {"Name": name, "QueueID": queue_id, "State": state, "NotifyConfig": notify or {"State": "Off"}}
+        return self._write("update_queue", "PUT", f"/picqueue/{_job_id(queue_id)}", request, "Queue")
+
+    # POST /picbucket
+    def bind(self) -> Call[Tree]:
+        """Bind the bucket to picture processing, which makes its first queue. Binding twice does no harm."""
+        return self._call("bind", "POST", "/picbucket", partial(read_tree, root="PicBucket"))
+
+    # DELETE /picbucket
+    def unbind(self) -> Call[None]:
+        """End the bucket's picture processing."""
+        return self._call("unbind", "DELETE", "/picbucket", read_nothing)
+
+    # GET /picbucket, at the account's host
+    def buckets(
+        self, *, regions: Sequence[str] | None = None, names: Sequence[str] | None = None, prefix: str | None = None,
+        page: int = 1, size: int = 100,
+    ) -> Call[list[Tree]]:  # fmt: skip
+        """The account's buckets that are bound to picture processing.
+
+        Args:
+            regions: only of these regions
+            names: only these buckets
+            prefix: only buckets whose name begins so
+            page: which page, from 1
+            size: buckets a page, 1 to 100
+        """
+        query = {"regions": _joined(regions), "bucketNames": _joined(names), "bucketName": prefix}
+        return self._list("buckets", "/picbucket", query, page, size, "PicBucketList", plane="account")
+
+    # POST /workflow
+    def create_workflow(self, name: str, *, topology: Mapping[str, Any], active: bool = False) -> Call[Tree]:
+        """Store a workflow; the answer tells its WorkflowId.
+
+        Args:
+            name: the workflow's name
+            topology: its Dependencies and Nodes, nested as in the service's documents
+            active: let uploads trigger it
+        """
+        return self._write("create_workflow", "POST", "/workflow", _workflow(name, topology, active), "MediaWorkflow")
+
+    # PUT /workflow/{id}
+    def update_workflow(
+        self, workflow_id: str, name: str, *, topology: Mapping[str, Any], active: bool = False
+    ) -> Call[Tree]:
+        """Change a workflow that is not active.
+
+        Args:
+            workflow_id: the workflow's id: w…
+            name: its name from now on
+            topology: its Dependencies and Nodes
+            active: let uploads trigger it
+        """
+        path = f"/workflow/{_job_id(workflow_id)}"
+        return self._write("update_workflow", "PUT", path, _workflow(name, topology, active), "MediaWorkflow")
+
+    # PUT /workflow/{id}?active, PUT /workflow/{id}?paused
+    def switch_workflow(self, workflow_id: str, *, active: bool) -> Call[None]:
+        """Let uploads trigger a workflow, or no longer.
+
+        Args:
+            workflow_id: the workflow's id: w…
+            active: whether they do
+        """
+        params = {"active" if active else "paused": ""}
+        return self._call("switch_workflow", "PUT", f"/workflow/{_job_id(workflow_id)}", read_nothing, params)
+
+    # DELETE /workflow/{id}
+    def delete_workflow(self, workflow_id: str) -> Call[None]:
+        """Forget a workflow that is not active.
+
+        Args:
+            workflow_id: the workflow's id: w…
+        """
+        return self._call("delete_workflow", "DELETE", f"/workflow/{_job_id(workflow_id)}", read_nothing)
+
+    # GET /workflow
+    def workflows(
+        self, *, ids: Sequence[str] | None = None, name: str | None = None, page: int = 1, size: int = 100
+    ) -> Call[list[Tree]]:
+        """The workflows of the bucket.
+
+        Args:
+            ids: only these
+            name: only those whose name begins so
+            page: which page, from 1
+            size: workflows a page, 1 to 100
+        """
+        return self._list(
+            "workflows", "/workflow", {"ids": _joined(ids), "name": name}, page, size, "MediaWorkflowList"
+        )
+
+    # POST /triggerworkflow
+    def trigger_workflow(self, workflow_id: str, object: str, *, name: str | None = None) -> Call[str]:
+        """Run a workflow over one object; gives the id of the run.
+
+        Args:
+            workflow_id: the workflow's id: w…
+            object: the object's key
+            name: a name for the run
+        """
+        params = {"workflowId": _job_id(workflow_id), "object": _key(object, "object")}
+        if name:
+            params["name"] = name
+        return self._call("trigger_workflow", "POST", "/triggerworkflow", read_instance, params, creates=True)
+
+    # GET /workflowexecution/{id}
+    def execution(self, run_id: str) -> Call[Tree]:
+        """One run of a workflow and its tasks.
+
+        Args:
+            run_id: the run's id: i…
+        """
+        read = partial(read_tree, root="WorkflowExecution")
+        return self._call("execution", "GET", f"/workflowexecution/{_job_id(run_id)}", read)
+
+    # GET /workflowexecution
+    def executions(
+        self, *, workflow_id: str | None = None, name: str | None = None, batch_id: str | None = None,
+        states: str | Sequence[str] | None = None, order: Literal["Desc", "Asc"] | None = None,
+        start: str | datetime | None = None, end: str | datetime | None = None, size: int = 100,
+        limit: int | None = None,
+    ) -> Pages[Tree]:  # fmt: skip
+        """The runs of workflows, newest first.
+
+        Args:
+            workflow_id: only of this workflow
+            name: only of this object
+            batch_id: only of this batch
+            states: only in these states
+            order: by time: Desc (newest first, the default) or Asc
+            start: only runs created since then
+            end: only runs created until then
+            size: runs a page, 1 to 100
+            limit: stop after so many runs
+        """
+        query = {
+            "workflowId": workflow_id, "name": name, "jobId": batch_id, "states": _joined(states),
+            "orderByTime": order, "startCreationTime": _time(start), "endCreationTime": _time(end), "size": str(size),
+        }  # fmt: skip
+        return self._pages("executions", "/workflowexecution", query, limit, read_executions)
+
+    # GET /
+    def objects(
+        self, *, prefix: str = "", delimiter: str | None = None, limit: int | None = None
+    ) -> Pages[StoredObject]:
+        """The objects of the bucket in the order of their keys, page by page as they are walked.
+
+        Args:
+            prefix: only keys that begin so
+            delimiter: "/" leaves out what lies in folders below
+            limit: stop after so many objects
+        """
+
+        def turn(marker: str) -> Call[Page[StoredObject]]:
+            query = {"prefix": prefix or None, "delimiter": delimiter, "marker": marker or None}
+            params = {name: value for name, value in query.items() if value is not None}
+            return self._call("objects", "GET", "/", read_objects, params, plane="cos")
+
+        return Pages(turn, limit)
+
+    # DELETE /{key}
+    def delete_object(self, key: str) -> Call[None]:
+        """Remove an object from the bucket.
+
+        Args:
+            key: the object's key
+        """
+        return self._call("delete_object", "DELETE", f"/{_key(key, 'key')}", read_nothing, plane="cos")
+
+    # GET /{key}?{rule}
+    def processed(self, key: str, *, rule: str) -> Call[bytes]:
+        """A picture of the bucket as a rule makes it, at once and without a job; nothing is stored.
+
+        Args:
+            key: the picture's key
+            rule: what to do: imageMogr2/thumbnail/400x
+        """
+        return self._call("processed", "GET", f"/{_key(key, 'key')}", read_bytes, {rule: ""}, plane="cos")
+
+    # POST /{key}?image_process
+    def process(self, key: str, *, rules: Mapping[str, str], picture_info: bool = True) -> Call[Tree]:
+        """Process a picture of the bucket at once and store the results; the answer tells about all pictures.
+
+        Args:
+            key: the picture's key
+            rules: key of each result → what to do, at most five
+            picture_info: also tell about the original picture
+        """
+        if not 1 <= len(rules) <= 5:
+            raise CallError(f"One request takes 1 to 5 rules, not {len(rules)}.")
+        wanted = [{"fileid": f"/{_key(name, 'rules')}", "rule": rule} for name, rule in rules.items()]
+        operations = json.dumps({"is_pic_info": int(picture_info), "rules": wanted}, separators=(",", ":"))
+        headers = {"Pic-Operations": operations}
+        read = partial(read_tree, root="UploadResult", whole=True)
+        path = f"/{_key(key, 'key')}"
+        return self._call("process", "POST", path, read, {"image_process": ""}, headers=headers, plane="cos")
 
     # PUT /{key}
     def put_object(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> Call[None]:
@@ -252,12 +564,27 @@ class TencentCI:
     def _output(self, key: str, bucket: str | None, region: str | None) -> dict[str, str]:
         return {"Region": region or self.region, "Bucket": bucket or self.bucket, "Object": _key(key, "output")}
 
-    def _pages(self, name: str, path: str, query: Mapping[str, str | None], limit: int | None) -> Pages[Job]:
-        def turn(token: str) -> Call[Page[Job]]:
+    def _pages(
+        self, name: str, path: str, query: Mapping[str, str | None], limit: int | None,
+        read: Callable[[Reply], Page[T]],
+    ) -> Pages[T]:  # fmt: skip
+        def turn(token: str) -> Call[Page[T]]:
             params = {key: value for key, value in {**query, "nextToken": token or None}.items() if value is not None}
-            return self._call(name, "GET", path, read_page, params)
+            return self._call(name, "GET", path, read, params)
 
         return Pages(turn, limit)
+
+    def _list(
+        self, name: str, path: str, query: Mapping[str, str | None], page: int, size: int, element: str,
+        plane: str = "ci",
+    ) -> Call[list[Tree]]:  # fmt: skip
+        told = {**query, "pageNumber": str(page), "pageSize": str(size)}
+        params = {key: value for key, value in told.items() if value is not None}
+        return self._call(name, "GET", path, partial(read_list, element=element), params, plane=plane)
+
+    def _write(self, name: str, method: str, path: str, request: Mapping[str, Any], root: str) -> Call[Tree]:
+        body = xml.write("Request", request)
+        return self._call(name, method, path, partial(read_tree, root=root), body=body)
 
     def _call(
         self, name: str, method: str, path: str, read: Callable[[Reply], T], params: Mapping[str, str] | None = None,
@@ -340,6 +667,18 @@ def _one_of(choices: Mapping[str, str | None]) -> dict[str, str]:
     if len(chosen) != 1:
         raise CallError("A batch needs exactly one of prefix, object, url_file and manifest.")
     return chosen
+
+
+def _joined(values: str | Sequence[str] | None) -> str | None:
+    return values if isinstance(values, str) or values is None else ",".join(values)
+
+
+def _template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]:
+    return {"Tag": "PicProcess", "Name": name, **_processing(rule, None, picture_info)}
+
+
+def _workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
+    return {"MediaWorkflow": {"Name": name, "State": "Active" if active else "Paused", "Topology": topology}}
 
 
 def _time(value: str | datetime | None) -> str | None:
@@ -470,6 +809,42 @@ def read_page(reply: Reply) -> Page[Job]:
     return Page(jobs, text(answer.get("NextToken")))
 
 
+def read_tree(reply: Reply, root: str, whole: bool = False) -> Tree:
+    """One element of the answer, or the whole answer under its root name."""
+    answer = _document(reply) if whole else _response(reply)
+    found = answer.get(root)
+    return part({root: found}, root)
+
+
+def read_list(reply: Reply, element: str) -> list[Tree]:
+    return [one for one in _response(reply).get(element) or () if isinstance(one, dict)]
+
+
+def read_executions(reply: Reply) -> Page[Tree]:
+    return Page(tuple(read_list(reply, "WorkflowExecutionList")), text(_response(reply).get("NextToken")))
+
+
+def read_instance(reply: Reply) -> str:
+    return text(_response(reply).get("InstanceId"))
+
+
+def read_objects(reply: Reply) -> Page[StoredObject]:
+    listing = part(_document(reply), "ListBucketResult")
+    found = tuple(
+        StoredObject(text(one.get("Key")), int(text(one.get("Size")) or 0), _stamp(one.get("LastModified")),
+                     text(one.get("ETag")).strip('"'))
+        for one in listing.get("Contents") or () if isinstance(one, dict)
+    )  # fmt: skip
+    more = text(listing.get("IsTruncated")) == "true"
+    last = found[-1].key if found else ""
+    return Page(found, (text(listing.get("NextMarker")) or last) if more else "")
+
+
+def _stamp(value: Any) -> datetime | None:
+    """2022-07-18T07:16:43.000Z, as object listings write it."""
+    return moment(text(value).replace("Z", "+00:00"))
+
+
 def read_nothing(reply: Reply) -> None:
     if reply.status >= 300:
         raise refusal(reply)
@@ -480,18 +855,20 @@ def read_bytes(reply: Reply) -> bytes:
     return reply.body
 
 
-def _response(reply: Reply) -> dict[str, Any]:
+def _response(reply: Reply) -> Tree:
+    return part(_document(reply), "Response")
+
+
+def _document(reply: Reply) -> dict[str, Any]:
     if reply.status >= 300:
         raise refusal(reply)
     try:
-        document = xml.read(reply.body)
+        return xml.read(reply.body)
     except ExpatError as error:
         raise AnswerError(
             f"The answer of {reply.url.partition('?')[0]} is not XML (HTTP {reply.status}).",
             why=str(error), hint="Check MJCI_CI_ENDPOINT, bucket and region.", body=reply.body,
         ) from None  # fmt: skip
-    response = document.get("Response")
-    return response if isinstance(response, dict) else {}
 
 
 _HINTS = {
