@@ -120,7 +120,7 @@ class Batches:
         if batch.state != "Running":
             return
         batch.started = now
-        batch.open = 1  # itself, so that a child that ends at once does not end the batch
+        batch.open += 1  # itself, so that a child that ends at once does not end the batch
         try:
             for key in self._objects(batch):
                 self._child(batch, key, now)
@@ -174,6 +174,11 @@ class Batches:
         for job in children:
             if job.state == "Submitted":
                 self.jobs.cancel(job, now)
+
+    def freeze(self, batch: Batch) -> None:
+        """It neither begins nor ends by itself."""
+        batch.due = NEVER
+        batch.open += 1
 
     # -- executions
 

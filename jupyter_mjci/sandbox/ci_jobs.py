@@ -159,6 +159,7 @@ class Job:
     run: str = ""
     workflow: str = ""
     node: str = ""
+    stuck: bool = False  # changes no more by itself: a fault asked for
 
     @property
     def shown(self) -> str:
@@ -193,6 +194,7 @@ class Jobs:
         self.wait = wait
         self.work = work
         self.queues: dict[str, Queue] = {}
+        self.count = 0
         self.by_id: dict[str, Job] = {}
         self.of_bucket: dict[str, list[Job]] = {}
         self.of_batch: dict[str, list[Job]] = {}
@@ -202,7 +204,8 @@ class Jobs:
 
     def submit(self, bucket: str, source: str, output: str, task: Task, queue: Queue, now: float, **of: str) -> Job:
         """A new job; `of` says of which batch, run, workflow and node it is."""
-        job = Job(len(self.by_id) + 1, self.names.new("c"), bucket, source, "", task, queue, now, **of)  # type: ignore[arg-type]
+        self.count += 1
+        job = Job(self.count, self.names.new("c"), bucket, source, "", task, queue, now, **of)  # type: ignore[arg-type]
         facts = {"InventoryTriggerJobId": job.batch, "RunId": job.run}
         job.output = output_name(output, source, {name: value for name, value in facts.items() if value})
         self.enter(job)
@@ -232,7 +235,7 @@ class Jobs:
         """Gives the queue's free places to those who wait, the highest level first."""
         while queue.state == "Active" and queue.running < queue.most and queue.waiting:
             job = heapq.heappop(queue.waiting)[2]
-            if job.state == "Submitted":
+            if job.state == "Submitted" and not job.stuck:
                 job.state, job.started = "Running", now
                 queue.running += 1
                 self.agenda.put(job, now + self.work)
@@ -267,6 +270,23 @@ class Jobs:
             raise invalid(f"The job is {job.state}: only jobs not yet executed can be cancelled.")
         job.state, job.ended, job.due = "Cancel", now, NEVER
         self.ended(job, now)
+
+    def freeze(self, job: Job) -> None:
+        """The job changes no more by itself; if it runs, it keeps its place."""
+        job.stuck, job.due = True, NEVER
+
+    def forget(self, job: Job, now: float) -> None:
+        """Nobody knows the job any more; what it belongs to goes on without it."""
+        del self.by_id[job.id]
+        for rows in (self.of_bucket[job.bucket], self.of_batch.get(job.batch, [])):
+            if job in rows:
+                rows.remove(job)
+        if job.state == "Running":
+            job.queue.running -= 1
+        if job.state not in ENDED:
+            job.state, job.ended, job.due = "Cancel", now, NEVER
+            self.ended(job, now)
+            self.dispatch(job.queue, now)
 
     # -- queues
 

@@ -32,6 +32,7 @@ def keep(store: Store, jobs: Jobs, batches: Batches, templates: Mapping[str, Tem
         "queues": [_row(queue, "waiting", "running") for queue in jobs.queues.values()],
         "tasks": [_row(task) for _, task in tasks.values()],
         "jobs": kept_jobs,
+        "count": jobs.count,
         "batches": [{**_row(one, "task"), "task": one.task and _row(one.task)} for one in batches.batches.values()],
         "workflows": [_row(one) for one in batches.workflows.values()],
         "executions": [_execution_row(one) for one in batches.executions.values()],
@@ -83,6 +84,7 @@ def _recall_jobs(kept: Mapping[str, Any], jobs: Jobs) -> None:
     for row in kept["jobs"]:
         own = {"queue": jobs.queues[row["queue"]], "task": tasks[row["task"]], "due": float(row["due"])}
         jobs.enter(Job(**{**row, **own}))
+    jobs.count = kept["count"]
 
 
 def _batch(row: Row) -> Batch:
@@ -93,7 +95,8 @@ def _batch(row: Row) -> Batch:
 
 def _execution(row: Row, batches: Batches, jobs: Jobs) -> Execution:
     workflow = batches.workflows.get(row["workflow"]["id"]) or Workflow(**row["workflow"])
-    return Execution(**{**row, "workflow": workflow, "jobs": [jobs.by_id[name] for name in row["jobs"]]})
+    known = [jobs.by_id[name] for name in row["jobs"] if name in jobs.by_id]  # one may have been lost
+    return Execution(**{**row, "workflow": workflow, "jobs": known})
 
 
 def _resume(jobs: Jobs, batches: Iterable[Batch]) -> None:
@@ -102,7 +105,7 @@ def _resume(jobs: Jobs, batches: Iterable[Batch]) -> None:
             job.queue.running += 1
         if job.due < NEVER:
             jobs.agenda.put(job, job.due)
-        elif job.state == "Submitted":
+        elif job.state == "Submitted" and not job.stuck:
             heapq.heappush(job.queue.waiting, (-job.task.level, job.number, job))
     for batch in batches:
         if batch.due < NEVER:

@@ -294,7 +294,7 @@ class ObjectPlane:
         return Answer(200, b"", {"x-cos-bucket-region": visit.bucket.region})
 
     def location(self, visit: Visit) -> Answer:
-        return Answer(200, write("LocationConstraint", {"LocationConstraint": visit.bucket.region}), XML)
+        return Answer(200, f"<LocationConstraint>{visit.bucket.region}</LocationConstraint>".encode(), XML)
 
     def versioning(self, _visit: Visit) -> Answer:
         return xml("VersioningConfiguration", {})

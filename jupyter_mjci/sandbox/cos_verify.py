@@ -186,14 +186,19 @@ def _utf8(value: str) -> str:
 
 
 def _orders(spelled_list: str, sets: Collection[Pairs] | Iterator[Pairs]) -> Iterator[str]:
-    """`k=v&k=v` of the listed names: sorted by key, in the list's order, sorted by the decoded key."""
+    """`k=v&k=v` of the listed names: sorted by key, in the list's order, sorted by the decoded key.
+
+    A set that lacks a listed name gives none: what was signed must have come, even if its value was empty.
+    """
     names = [name.strip().lower() for name in spelled_list.split(";") if name.strip()]
     orders = (sorted(names), names, sorted(names, key=unquote))
     for pairs in sets:
         values = _values(pairs)
+        if not values.keys() >= set(names):
+            continue
         for order in orders:
             turns: dict[str, int] = {}
-            yield "&".join(f"{name}={_value(values, name, turns)}" for name in order)
+            yield "&".join(f"{name}={_value(values[name], name, turns)}" for name in order)
 
 
 def _values(pairs: Pairs) -> dict[str, list[str]]:
@@ -205,12 +210,11 @@ def _values(pairs: Pairs) -> dict[str, list[str]]:
     return values
 
 
-def _value(values: Mapping[str, list[str]], name: str, turns: dict[str, int]) -> str:
+def _value(found: Sequence[str], name: str, turns: dict[str, int]) -> str:
     """A name listed twice stands for the first and the second value."""
     turn = turns.get(name, 0)
     turns[name] = turn + 1
-    found = values.get(name, [])
-    return found[min(turn, len(found) - 1)] if found else ""
+    return found[min(turn, len(found) - 1)]
 
 
 def _encode(text: str) -> str:

@@ -595,6 +595,22 @@ class TencentCI:
     def _execution_ended(self, execution: Execution) -> None:
         self.outbox += execution_callbacks(execution)
 
+    # -- trouble on demand
+
+    def freeze(self, job_id: str) -> None:
+        """The job or batch changes no more by itself."""
+        if job_id in self.jobs.by_id:
+            self.jobs.freeze(self.jobs.by_id[job_id])
+        elif job_id in self.batches.batches:
+            self.batches.freeze(self.batches.batches[job_id])
+
+    def forget(self, job_id: str) -> None:
+        """The job or batch was never there."""
+        if job_id in self.jobs.by_id:
+            self.jobs.forget(self.jobs.by_id[job_id], self.clock.now())
+        elif job_id in self.batches.batches:
+            self.batches.freeze(self.batches.batches.pop(job_id))
+
     # -- kept across restarts
 
     def snapshot(self) -> dict[str, Any]:

@@ -106,6 +106,8 @@ REFUSALS = {
         signed(headers={"host": COS_HOST, "x-cos-meta-a": "1"}), 403, "SignatureDoesNotMatch",
     ),
     "a listed parameter that did not come": (signed({"versions": "1"}), 403, "SignatureDoesNotMatch"),
+    "a listed parameter without a value": (signed({"imageMogr2/rotate/90": ""}), 403, "SignatureDoesNotMatch"),
+    "a listed header without a value": (signed(headers={"x-cos-meta-a": ""}), 403, "SignatureDoesNotMatch"),
 }  # fmt: skip
 
 
@@ -180,8 +182,10 @@ def test_a_presigned_address_needs_no_authorization() -> None:
 
 
 def test_a_presigned_address_cannot_be_bent() -> None:
-    """Another object's name under the same signature is refused."""
+    """Another object or another rule under the same signature is refused."""
     assert sent(None, in_query(signed()), path="/in/b.png").status == 403
+    other = sent(None, in_query(signed({"imageMogr2/rotate/90": ""}), "imageMogr2%2Frotate%2F80="))
+    assert read(other)["Code"] == "SignatureDoesNotMatch"
 
 
 TOKENS = ["x-cos-security-token", "x-ci-security-token"]

@@ -965,6 +965,56 @@ def thawed(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["hex"]) if value.keys() == {"hex"} else value
 
 
+# -- trouble on demand
+
+
+def test_a_stuck_job_keeps_its_place_and_state() -> None:
+    """Waiting or running, it changes no more, and its place in the queue stays taken."""
+    here = visitor(concurrency=2)
+    ids = [created(here.picture_job())["JobId"] for _ in range(3)]
+    here.ci.freeze(ids[0])
+    here.clock.advance(1)
+    here.ci.advance()
+    here.ci.freeze(ids[1])
+    here.clock.advance(60)
+    assert [here.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
+    assert here.ci.next_event() is None
+    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall=None))
+    again.ci.restore(here.ci.snapshot())
+    here.clock.advance(60)
+    assert [again.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
+
+
+def test_a_lost_job_leaves_no_trace_and_its_batch_goes_on() -> None:
+    """Described as unknown, absent from lists, its place free for the next; a lost batch is unknown too."""
+    here = visitor({"in/a.png": drawn(4, 2), "in/b.png": drawn(4, 2)}, concurrency=1)
+    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())))
+    here.clock.advance(2)
+    lost, other = [job["JobId"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")]
+    here.ci.forget(lost)
+    assert read(here.ask("GET", f"/jobs/{lost}"))["NonExistJobIds"] == lost
+    assert [job["JobId"] for job in here.jobs()] == [other]
+    here.clock.advance(5)
+    path = f"/inventorytriggerjob/{batch['JobId']}"
+    assert created(here.ask("GET", path))["State"] == "Success"
+    assert created(here.picture_job())["JobId"] not in (lost, other)
+    here.ci.forget(batch["JobId"])
+    assert read(here.ask("GET", path))["NonExistJobIds"] == batch["JobId"]
+
+
+def test_a_stuck_batch_never_ends(here: Visitor) -> None:
+    """Frozen before it looked, it finds nothing; frozen later, it waits for ever."""
+    body = batch_xml("<Prefix>in/</Prefix>", job_operation())
+    early, late = (created(here.ask("POST", "/inventorytriggerjob", body=body))["JobId"] for _ in range(2))
+    here.ci.freeze(early)
+    here.clock.advance(1.5)
+    here.ci.advance()
+    here.ci.freeze(late)
+    here.clock.advance(60)
+    states = [created(here.ask("GET", f"/inventorytriggerjob/{one}"))["State"] for one in (early, late)]
+    assert (states, here.jobs(inventoryTriggerJobId=early)) == (["Running", "Running"], [])
+
+
 # -- size
 
 
