@@ -77,7 +77,7 @@ def picture_bundle(job: Job, content: bytes, size: int = SIZE) -> Bundle:
     Never together with HTML, which front ends would prefer. Raises ValueError for what is no picture.
     """
     small, mime, width, height = thumbnail(content, size)
-    data = {mime: base64.b64encode(small).decode("ascii"), "text/plain": caption(job, content)}
+    data = {mime: encoded(small), "text/plain": caption(job, content)}
     return data, {mime: {"width": width, "height": height, "alt": alt(job)}}
 
 
@@ -95,10 +95,15 @@ def alt(job: Job) -> str:
     return f"{job.action or 'Result'}: {subject[:250]}" if subject else f"{job.action or 'Result'} of {job.id}"
 
 
+def encoded(content: bytes) -> str:
+    """Bytes as notebooks keep them."""
+    return base64.b64encode(content).decode("ascii")
+
+
 def data_url(content: bytes, size: int = SIZE, budget: int = BUDGET) -> str:
     """A thumbnail as a data URL, for a card that holds its picture. Raises ValueError for what is no picture."""
     small, mime, _, _ = thumbnail(content, size, budget)
-    return f"data:{mime};base64,{base64.b64encode(small).decode('ascii')}"
+    return f"data:{mime};base64,{encoded(small)}"
 
 
 # --- Pillow -----------------------------------------------------------------------------------------------------
@@ -120,9 +125,11 @@ def _opened(content: bytes) -> Image.Image:
 
 def _may_stay(picture: Image.Image, content: bytes, size: int, budget: int) -> bool:
     """Whether the service's own bytes can be shown as they are."""
-    still = getattr(picture, "n_frames", 1) == 1
+    small = max(picture.size) <= size and len(content) <= budget
+    if not small or picture.format not in ("PNG", "JPEG") or getattr(picture, "n_frames", 1) > 1:
+        return False
     picture.load()  # a truncated file opens, but does not load
-    return still and picture.format in ("PNG", "JPEG") and max(picture.size) <= size and len(content) <= budget
+    return True
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -340,3 +340,19 @@ def _data_urls(bundles: Iterable[Bundle]) -> Generator[str, None, None]:
         for mime, content in data.items():
             if mime.startswith("image/"):
                 yield f"data:{mime};base64,{content}"
+
+
+class Content(bytes):
+    """An object's bytes as a cell's result: a picture is shown, anything else is told."""
+
+    def __repr__(self) -> str:
+        seen = images.look(self)
+        what = f"{seen.format} {seen.width}×{seen.height}" if seen else "bytes"
+        return f"<{what}, {len(self)} bytes, sha {images.digest(self)[:12]}>"
+
+    def _repr_mimebundle_(self, **_: Any) -> Any:
+        try:
+            small, mime, width, height = images.thumbnail(self)
+        except ValueError:
+            return {"text/plain": repr(self)}
+        return {mime: images.encoded(small), "text/plain": repr(self)}, {mime: {"width": width, "height": height}}

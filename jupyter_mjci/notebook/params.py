@@ -105,10 +105,9 @@ def _params(function: Callable[..., Any]) -> tuple[Param, ...]:
     hints = typing.get_type_hints(function)
     helps = _helps(function.__doc__ or "")
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = [
-        one for one in inspect.signature(function).parameters.values() if one.name != "self" and one.kind not in variable
-    ]
-    return tuple(_param(one, hints.get(one.name, str), helps.get(one.name, "")) for one in found)
+    found = inspect.signature(function).parameters.values()
+    named = [one for one in found if one.name != "self" and one.kind not in variable]
+    return tuple(_param(one, hints.get(one.name, str), helps.get(one.name, "")) for one in named)
 
 
 def _param(one: inspect.Parameter, hint: Any, help: str) -> Param:
@@ -211,10 +210,11 @@ def _named(known: Sequence[Param], flag: str) -> tuple[Param, bool]:
             return param, True
         if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
             return param, False
-    raise CallError(f"There is no {flag} here.", hint=_instead(flag, [param.flag for param in known]))
+    raise CallError(f"There is no {flag} here.", hint=instead(flag, [param.flag for param in known]))
 
 
-def _instead(word: str, known: Sequence[str]) -> str:
+def instead(word: str, known: Sequence[str]) -> str:
+    """What a person may have meant by a word that is not among the known ones; else all of them."""
     close = get_close_matches(word, known, 1, 0.6)
     if close:
         return f"Did you mean {close[0]}?"

@@ -76,6 +76,46 @@ def clean(words: str) -> str:
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+def table_html(rows: Sequence[tuple[str, str]]) -> str:
+    """Named findings as a card."""
+    body = _table([(clean(name), clean(value)) for name, value in rows])
+    return f'<div class="mjci-job tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">{body}</div></div>'
+
+
+def table_text(rows: Sequence[tuple[str, str]]) -> str:
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(clean(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
+
+
+def request_html(text: str) -> str:
+    """A request's text, as it would be sent."""
+    return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{_escaped(text)}</pre>'
+
+
+def request_text(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
+    """The request that would be sent: every header, the body as text. Secrets are hidden, data URLs shortened."""
+    told = [f"{name}: {'***' if name.lower() in _SECRET_HEADERS else value}" for name, value in headers]
+    return "\n".join([f"{method} {_SECRET_PARAMS.sub('***', url)}", *told, "", _body_text(body)]).rstrip()
+
+
+_SECRET_HEADERS = {
+    "authorization", "mj-api-secret", "cookie", "proxy-authorization", "x-cos-security-token", "x-ci-security-token",
+}  # fmt: skip
+_SECRET_PARAMS = re.compile(
+    r"(?i)(?<=[?&]q-signature=)[^&#]*|(?<=[?&]x-cos-security-token=)[^&#]*|(?<=[?&]x-ci-security-token=)[^&#]*"
+    r"|(?<=://)[^/@?#]*(?=@)"
+)
+_DATA_URL = re.compile(r"(data:[\w/+.-]+;base64,)([A-Za-z0-9+/=]{64,})")
+
+
+def _body_text(body: bytes) -> str:
+    try:
+        words = body.decode()
+    except UnicodeDecodeError:
+        return f"({len(body)} bytes)"
+    return _DATA_URL.sub(lambda found: f"{found[1]}…({len(found[2]) * 3 // 4} bytes)", words)
+
+
 # --- what there is to say ---------------------------------------------------------------------------------------
 
 

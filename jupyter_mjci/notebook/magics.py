@@ -1,0 +1,413 @@
+"""The magics: `%mj_*` and `%ci_*` from the call builders' own signatures, `%%ci_job`, and `%mjci`.
+
+Every public method of `Midjourney` and `TencentCI` is a magic by itself; `Magics.table` names the few with manners of
+their own. Loading registers names and nothing more: no session, no network, none of the big libraries until a magic
+runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.midjourney import Midjourney
+from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.errors import CallError, JobFailed, WaitTooLong
+from jupyter_mjci.notebook import mjci, render
+from jupyter_mjci.notebook.lines import OPTIONS, Options, filled, lex, read_body, split_options, split_prompt
+from jupyter_mjci.notebook.params import Param, arguments, params, summary
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
+
+SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
+HIDDEN = {"ci_request"}  # takes nested dicts; %%ci_job is its magic
+IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
+FOLLOWING = "jupyter_mjci.notebook.live.Following"
+Build = Callable[["Session"], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Magic:
+    """One magic: what it does with a line (and a body), and its help."""
+
+    name: str
+    run: Callable[..., Any]
+    kind: str  # as IPython says it: line or line_cell
+    help: str
+
+
+class Magics:
+    """The magics of one shell."""
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+        self.chosen = mjci.Chosen(ip)
+        self.commands = mjci.Commands(ip, self.chosen)
+        self._shown: Any = None
+
+    def table(self) -> Iterator[Magic]:
+        """Every magic there is."""
+        manners: dict[str, tuple[Callable[..., Any], str]] = {
+            "mj_action": (self.action, "line"),
+            "ci_cancel": (self.cancel, "line"),
+            "ci_job": (self.ci_job, "line_cell"),
+        }
+        for service, kind in SERVICES.items():
+            for name, builder in vars(kind).items():
+                magic = f"{service}_{name}"
+                if name.startswith("_") or not callable(builder) or magic in HIDDEN:
+                    continue
+                ordinary = (self.verbatim, "line_cell") if _has_prompt(builder) else (self.plain, "line")
+                run, takes = manners.get(magic, ordinary)
+                yield Magic(magic, partial(run, builder), takes, help_of(magic, builder))
+        yield Magic("mjci", self.mjci, "line", help_of_mjci())
+
+    # --- what they do -----------------------------------------------------------------------------------------
+
+    def plain(self, builder: Callable[..., Any], line: str) -> Any:
+        """Words and flags are the builder's arguments."""
+        words = self._words(line)
+        with _a_wrong_line_is_a_usage_error():
+            options, words = split_options(words)
+            if options.help:
+                return self._say(builder)
+            given = self._with_ids(arguments(builder, words))
+        return self._perform(_build(builder, given), options)
+
+    def verbatim(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
+        """A prompt: everything between our options, or the cell's body, byte for byte."""
+        with _a_wrong_line_is_a_usage_error():
+            flags = [one for one in params(builder) if one.name != "prompt"]
+            words, prompt = split_prompt(line, flags)
+            options, words = split_options(words)
+            if options.help:
+                return self._say(builder)
+            if cell is not None and prompt:
+                raise CallError(f"What is {prompt!r} for?", hint="The prompt is the cell's body.")
+            given = arguments(builder, [*words, "--prompt="])
+        given["prompt"] = filled(prompt if cell is None else cell.strip("\r\n"), self.ip.user_ns)
+        return self._perform(_build(builder, given), options)
+
+    def action(self, builder: Callable[..., Any], line: str) -> Any:
+        """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
+        words = self._words(line)
+        with _a_wrong_line_is_a_usage_error():
+            options, words = split_options(words)
+            if options.help:
+                return self._say(builder)
+            given = arguments(builder, words, rest="button")
+
+        def build(session: Session) -> Any:
+            return builder(session.mj, **{**given, "task": self._task(session, given, options)})
+
+        return self._perform(build, options)
+
+    def cancel(self, builder: Callable[..., Any], line: str) -> Any:
+        """Cancels, then shows the job as it is now."""
+        words = self._words(line)
+        with _a_wrong_line_is_a_usage_error():
+            options, words = split_options(words)
+            if options.help:
+                return self._say(builder)
+            given = self._with_ids(arguments(builder, words))
+        build = _build(builder, given)
+        if options.dry_run:
+            return self._perform(build, options)
+        self._sent(build(self.chosen.session()))
+        return self._perform(lambda session: session.ci.job(given["job_id"]), options, raises=False)
+
+    def ci_job(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
+        """On a line: a job by its id. On a cell: the job or batch that its body asks for."""
+        if cell is None:
+            return self.plain(builder, line)
+        words = self._words(line)
+        with _a_wrong_line_is_a_usage_error():
+            options, words = split_options(words)
+            if options.help:
+                return self._say(builder)
+            if words:
+                raise CallError(f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body.")
+        asked = read_body(cell, self.ip.user_ns)
+        return self._perform(lambda session: asked.call(session.ci), options)
+
+    def mjci(self, line: str) -> Any:
+        """A command and its arguments."""
+        words = lex(line)
+        if not words or words[0] in ("-h", "--help", "help"):
+            return self._publish(help_of_mjci())
+        command = mjci.wanted(words[0]) if words[0] in mjci.LATER else self._known(words[0])
+        with _a_wrong_line_is_a_usage_error():
+            options, rest = split_options(words[1:])
+            if options.help:
+                return self._publish(help_of_command(command))
+            given = mjci.read(command, rest)
+        return self._keep(options, getattr(self.commands, command)(**given))
+
+    # --- how they do it ---------------------------------------------------------------------------------------
+
+    def _known(self, word: str) -> str:
+        with _a_wrong_line_is_a_usage_error():
+            return mjci.wanted(word)
+
+    def _words(self, line: str) -> list[str]:
+        return [filled(word, self.ip.user_ns) for word in lex(line)]
+
+    def _with_ids(self, given: dict[str, Any]) -> dict[str, Any]:
+        return {name: self._id(value) if name in IDS else value for name, value in given.items()}
+
+    def _id(self, word: str) -> str:
+        held = self._held(word)
+        return word if held is None else held.id
+
+    def _held(self, word: str) -> Job | None:
+        """The job in a variable, whether it is one or follows one."""
+        value = self.ip.user_ns.get(word)
+        job = value if isinstance(value, Job) else getattr(value, "job", None)
+        return job if isinstance(job, Job) else None
+
+    def _task(self, session: Session, given: Mapping[str, Any], options: Options) -> str | Job:
+        """The task whose button is pressed: by a customId its id is enough, a label needs the task itself."""
+        held, task_id = self._held(given["task"]), self._id(given["task"])
+        if held is not None and held.buttons:
+            return held
+        if "::" in given["button"]:
+            return task_id
+        if not options.dry_run:
+            found: Job = self._sent(session.mj.task(task_id))
+            return found
+        for job in session.seen("mj"):
+            if job.id == task_id and job.buttons:
+                return job
+        raise CallError(
+            f"The buttons of {task_id} are not known yet, and a dry run does not ask for them.",
+            hint=f"Run %mj_task {task_id} first, or give a customId.",
+        )
+
+    def _perform(self, build: Build, options: Options, *, raises: bool | None = None) -> Any:
+        """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
+        from jupyter_mjci.notebook.live import Interrupted
+
+        session = self.chosen.session()
+        call = build(session)
+        call = getattr(call, "first", call) if options.dry_run else call
+        if options.dry_run:
+            return self._show_request(session, call)
+        try:
+            value = self._outcome(session, call, options, raises)
+        except (JobFailed, WaitTooLong, Interrupted) as error:
+            if error.job is not None:
+                self._keep(options, error.job)
+            raise
+        return self._keep(options, value)
+
+    def _outcome(self, session: Session, call: Any, options: Options, raises: bool | None) -> Any:
+        value = self._sent(call)
+        creates = getattr(call, "creates", False)
+        if isinstance(value, Job):
+            if creates and value.status.final and value.id and not value.outputs:
+                value = self._sent(session.describe(value))  # accepted as one that exists already
+            return self._show_job(session, value, options, creates if raises is None else raises)
+        if isinstance(value, list) and all(isinstance(one, Job) for one in value):
+            from jupyter_mjci.history.frames import frame
+
+            return frame(value)
+        if isinstance(value, bytes):
+            from jupyter_mjci.notebook.live import Content
+
+            return Content(value)
+        return value
+
+    def _sent(self, call: Any) -> Any:
+        try:
+            return call.run()
+        except KeyboardInterrupt:
+            from jupyter_mjci.notebook.live import Interrupted
+
+            lost = "the submission may have arrived: look at the listing before sending it again."
+            what = lost if getattr(call, "creates", False) else "nobody waits for the answer any longer."
+            raise Interrupted(None, what) from None
+
+    def _show_job(self, session: Session, job: Job, options: Options, raises: bool) -> Any:
+        from jupyter_mjci.notebook import live
+
+        place = live.screen(self.ip)
+        if options.no_wait and job.status.moving:
+            self._shown = live.Following(session, job, place)
+        else:
+            self._shown = live.show(session, job, place, raises=raises)
+        return self._shown
+
+    def _keep(self, options: Options, value: Any) -> Any:
+        if options.out:
+            self.ip.push({options.out: value})
+        return value
+
+    def _show_request(self, session: Session, call: Any) -> None:
+        request = session.transport.prepare(call)
+        text = render.request_text(request.method, str(request.url), request.headers.multi_items(), call.body)
+        self.ip.display_pub.publish({"text/plain": text, "text/html": render.request_html(text)}, {})
+
+    def _say(self, builder: Callable[..., Any]) -> None:
+        service = "mj" if getattr(Midjourney, builder.__name__, None) is builder else "ci"
+        self._publish(help_of(f"{service}_{builder.__name__}", builder))
+
+    def _publish(self, text: str) -> None:
+        self.ip.display_pub.publish({"text/plain": text}, {})
+
+    # --- what the shell asks us -------------------------------------------------------------------------------
+
+    def forget(self, *_: Any) -> None:
+        """A new cell begins."""
+        self._shown = None
+
+    def is_shown(self, value: Any) -> None:
+        """IPython's door to show a value: what the magic has shown is not shown a second time as its result."""
+        if value is not self._shown:
+            raise NotImplementedError  # then IPython goes on to the other formatters
+        self._shown = None
+
+
+def _has_prompt(builder: Callable[..., Any]) -> bool:
+    return any(one.name == "prompt" and one.positional and one.required for one in params(builder))
+
+
+def _build(builder: Callable[..., Any], given: Mapping[str, Any]) -> Build:
+    service = "mj" if getattr(Midjourney, builder.__name__, None) is builder else "ci"
+    return lambda session: builder(getattr(session, service), **given)
+
+
+@contextmanager
+def _a_wrong_line_is_a_usage_error() -> Iterator[None]:
+    from IPython.core.error import UsageError
+
+    try:
+        yield
+    except CallError as error:
+        raise UsageError(str(error)) from None
+
+
+# --- help -------------------------------------------------------------------------------------------------------
+
+
+def help_of(magic: str, builder: Callable[..., Any]) -> str:
+    """A magic's help, from its builder."""
+    known = params(builder)
+    positional = " ".join(one.name.upper() for one in known if one.positional and one.required)
+    usage = f"%{magic} {positional}".strip() + " [options]"
+    if magic == "ci_job":
+        usage += "\n%%ci_job [options]          with TOML or <Request> XML as the body: a new job or batch"
+    if _has_prompt(builder):
+        usage += f"\n%%{magic} [options]     with the prompt as the body"
+    return "\n\n".join([usage, summary(builder), _rows(known), _rows(OPTIONS)]).replace("\n\n\n\n", "\n\n")
+
+
+def help_of_mjci() -> str:
+    width = max(len(name) for name in mjci.names())
+    rows = [f"  {name:<{width}}  {summary(getattr(mjci.Commands, name))}" for name in mjci.names()]
+    return "\n".join(["%mjci COMMAND [options]", "", *rows, "", "%mjci COMMAND --help tells a command's options."])
+
+
+def help_of_command(command: str) -> str:
+    known = mjci.flags(command)
+    positional = " ".join(one.metavar for one in known if one.positional)
+    usage = f"%mjci {command} {positional}".strip()
+    return "\n\n".join(part for part in (usage, summary(getattr(mjci.Commands, command)), _rows(known)) if part)
+
+
+def _rows(known: Sequence[Param]) -> str:
+    told = [(_written(one), one.help) for one in known]
+    width = max((len(written) for written, _ in told), default=0)
+    return "\n".join(f"  {written:<{width}}  {help}" for written, help in told)
+
+
+def _written(one: Param) -> str:
+    if one.positional and one.required:
+        return one.name.upper()
+    return one.flag if one.kind == "switch" else f"{one.flag} {'NAME' if one.flag == '-o' else one.metavar}"
+
+
+# --- coming and going -------------------------------------------------------------------------------------------
+
+_LOADED: WeakKeyDictionary[Any, tuple[Magics, Callable[..., Any]]] = WeakKeyDictionary()
+
+
+def load(ip: Any) -> None:
+    """Registers the magics, the cards of jobs and the completion. A second time changes nothing."""
+    if ip in _LOADED:
+        return
+    from IPython.core.magic import no_var_expand
+
+    from jupyter_mjci.notebook.completion import matcher
+
+    magics = Magics(ip)
+    for magic in magics.table():
+        ip.register_magic_function(no_var_expand(_entry(magic)), magic.kind, magic.name)
+    complete = matcher(magics)
+    _LOADED[ip] = magics, complete
+    ip.Completer.custom_matchers.append(complete)
+    ip.events.register("pre_run_cell", magics.forget)
+    ip.input_transformers_cleanup.append(keep_question_marks)
+    formatters = ip.display_formatter.formatters
+    formatters["text/html"].for_type(Job, render.card_html)
+    formatters["text/plain"].for_type(Job, _pretty)
+    formatters["text/html"].for_type_by_name(*FOLLOWING.rsplit(".", 1), lambda one: render.card_html(one.job))
+    ip.display_formatter.ipython_display_formatter.for_type(Job, magics.is_shown)
+    ip.display_formatter.ipython_display_formatter.for_type_by_name(*FOLLOWING.rsplit(".", 1), magics.is_shown)
+
+
+def unload(ip: Any) -> None:
+    """Takes everything away again that `load` has put there."""
+    if ip not in _LOADED:
+        return
+    magics, complete = _LOADED.pop(ip)
+    for magic in magics.table():
+        for kind in ("line", "cell"):
+            ip.magics_manager.magics[kind].pop(magic.name, None)
+        vars(ip.magics_manager.user_magics).pop(magic.name, None)
+    ip.Completer.custom_matchers.remove(complete)
+    ip.events.unregister("pre_run_cell", magics.forget)
+    ip.input_transformers_cleanup.remove(keep_question_marks)
+    formatters = ip.display_formatter
+    for formatter in (
+        formatters.formatters["text/html"], formatters.formatters["text/plain"], formatters.ipython_display_formatter
+    ):  # fmt: skip
+        formatter.pop(Job, None)
+        formatter.pop(FOLLOWING, None)
+
+
+def _entry(magic: Magic) -> Callable[..., Any]:
+    """The function that IPython calls; its docstring is what `%name?` shows."""
+
+    def line(line: str = "") -> Any:
+        return magic.run(line)
+
+    def line_cell(line: str = "", cell: str | None = None) -> Any:
+        return magic.run(line, cell)
+
+    entry: Callable[..., Any] = line if magic.kind == "line" else line_cell
+    entry.__name__ = entry.__qualname__ = magic.name
+    entry.__doc__ = magic.help
+    return entry
+
+
+def _pretty(job: Job, printer: Any, cycle: bool) -> None:
+    """A card where the job stands alone, one line where it is part of a list."""
+    printer.text(render.card_text(job) if len(printer.stack) == 1 and not cycle else f"<{render.headline(job)}>")
+
+
+_ASKED = re.compile(r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$")
+
+
+def keep_question_marks(lines: list[str]) -> list[str]:
+    """IPython takes a magic's line that ends in a question mark for a call for help on its last word; a blank after
+    it keeps the prompt a prompt. `%mj_imagine?` is left alone."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    return [_ASKED.sub(r"\1 \2", line) for line in lines]

@@ -1,0 +1,235 @@
+"""`%mjci`: which session the magics of a shell use, and the commands that are no endpoints.
+
+A command is a public method of `Commands`; its flags and its help come from its signature, as everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
+from jupyter_mjci.errors import CallError, SettingsError
+from jupyter_mjci.notebook import render
+from jupyter_mjci.notebook.params import Kind, Param, arguments, instead, params, parsed
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
+
+LATER = ("resume", "sync", "gallery", "replay")  # promised, and not there
+
+
+class Chosen:
+    """The session that the magics of one shell use: the chosen one, else the one in the user's namespace, else a
+    first connection of our own."""
+
+    def __init__(self, ip: Any) -> None:
+        self._ip = ip
+        self._session: Session | None = None
+        self._source = ""
+        self._own: Session | None = None
+
+    def session(self) -> Session:
+        """The session to use; connects when there is none. Raises SettingsError."""
+        found, _ = self.present()
+        if found is None:
+            from jupyter_mjci.session import connect
+
+            found = self._own = connect(notice=self._say)
+        return found
+
+    def present(self) -> tuple[Session | None, str]:
+        """The session that is there, and why it is the one. Never connects."""
+        if self._session is not None:
+            return self._session, self._source
+        mine = self._in_namespace()
+        if len(mine) > 1:
+            raise SettingsError(
+                f"There are several sessions: {', '.join(mine)}.", hint=f"Choose one: %mjci use {next(iter(mine))}"
+            )
+        for name, session in mine.items():
+            return session, f"your variable {name}"
+        return self._own, "connected by the first magic" if self._own else ""
+
+    def choose(self, session: Session, source: str) -> Session:
+        self._session, self._source = session, source
+        return session
+
+    def named(self, name: str) -> Session:
+        """The session in a variable. Raises SettingsError."""
+        kind, value = _session_type(), self._ip.user_ns.get(name)
+        if kind is not None and isinstance(value, kind):
+            found: Session = value
+            return found
+        known = ", ".join(self._in_namespace()) or "none"
+        raise SettingsError(f"{name} is no session.", why=f"Variables that hold one: {known}.")
+
+    def _in_namespace(self) -> dict[str, Session]:
+        """Variables that hold a session, each session once; none before the session's module was ever imported."""
+        kind = _session_type()
+        if kind is None:
+            return {}
+        found: dict[int, tuple[str, Session]] = {}
+        for name, value in list(self._ip.user_ns.items()):
+            if not name.startswith("_") and isinstance(value, kind):
+                found.setdefault(id(value), (name, value))
+        return dict(found.values())
+
+    def _say(self, line: str) -> None:
+        """A line that must be seen, as an output: the same live and headless, and not on stdout."""
+        data = {"text/plain": line, "text/html": render.notice_html(line)}
+        self._ip.display_pub.publish(data, {})
+
+
+def _session_type() -> Any:
+    module = sys.modules.get("jupyter_mjci.session")
+    return getattr(module, "Session", None)
+
+
+class Commands:
+    """The commands of `%mjci`. Return types are left open: naming them would load what a session needs."""
+
+    def __init__(self, ip: Any, chosen: Chosen) -> None:
+        self._ip, self._chosen = ip, chosen
+
+    def status(self) -> None:
+        """Show which session the magics use and what it has seen."""
+        from jupyter_mjci.notebook.doctor import status
+
+        self._table(status(*self._chosen.present()))
+
+    def connect(self, profile: str | None = None, **given: Any) -> Any:
+        """Use your services: settings given here, then the environment, then the profile.
+
+        Args:
+            profile: a table of the profile file
+        """
+        from jupyter_mjci.session import connect
+
+        return self._chosen.choose(connect(profile=profile, notice=self._chosen._say, **given), "%mjci connect")
+
+    def sandbox(
+        self, *, speed: float = 20.0, dialect: Literal["plus", "java", "trueai", "new-api"] = "plus", seed: int = 0
+    ) -> Any:
+        """Use a fresh sandbox in this process: both services, without account or network.
+
+        Args:
+            speed: how fast its time runs
+            dialect: which proxy family it speaks like
+            seed: another seed, other pictures
+        """
+        from jupyter_mjci.session import sandbox
+
+        return self._chosen.choose(sandbox(speed=speed, dialect=dialect, seed=seed), "%mjci sandbox")
+
+    def use(self, name: str) -> Any:
+        """Use the session in one of your variables.
+
+        Args:
+            name: the variable
+        """
+        return self._chosen.choose(self._chosen.named(name), f"your variable {name}")
+
+    def panel(self, kind: Literal["mj", "ci", "history", "status"]) -> Any:
+        """Show a panel.
+
+        Args:
+            kind: which one
+        """
+        from jupyter_mjci.notebook.panels import panel
+
+        return panel(kind, session=self._chosen.session())
+
+    def history(self) -> Any:
+        """Every job that the session has seen, as a DataFrame."""
+        return self._chosen.session().history()
+
+    def doctor(self) -> None:
+        """Examine versions, session, credentials, services and event loop."""
+        from jupyter_mjci.notebook.doctor import examined
+        from jupyter_mjci.notebook.live import screen
+
+        session = self._chosen.session()
+        place = type(screen(self._ip)).__name__
+        self._table(examined(session, self._chosen.present()[1], _PLACES[place]))
+
+    def nest(self, switch: Literal["on"]) -> str:
+        """Let `asyncio.run` work inside cells, where that is safe; our own magics never need it.
+
+        Args:
+            switch: on; there is no way back but a restart
+        """
+        from jupyter_mjci.client.bridge import nest
+
+        return f"nesting of event loops is {switch} ({nest(ipykernel=_ipykernel())})"
+
+    def _table(self, rows: Sequence[tuple[str, str]]) -> None:
+        data = {"text/plain": render.table_text(rows), "text/html": render.table_html(rows)}
+        self._ip.display_pub.publish(data, {})
+
+
+_PLACES = {
+    "Live": "live: progress is shown", "Paper": "headless: only final outputs",
+    "Terminal": "terminal: progress on stderr",
+}  # fmt: skip
+
+
+def names() -> list[str]:
+    return [name for name in vars(Commands) if not name.startswith("_")]
+
+
+def flags(command: str) -> tuple[Param, ...]:
+    """The parameters of a command."""
+    known = params(getattr(Commands, command))
+    return known + tuple(_setting(one) for one in fields(Settings)) if command == "connect" else known
+
+
+def read(command: str, words: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a command. Raises CallError for a wrong line, SettingsError for a secret written on it."""
+    if command != "connect":
+        return arguments(getattr(Commands, command), words)
+    for one in fields(Settings):
+        if isinstance(one.default, Secret) and any(word.partition("=")[0] == _flag(one.name) for word in words):
+            raise SettingsError(
+                f"{one.name} is not taken on a magic's line, where the notebook and its history would keep it.",
+                why="Take it out of this cell now.",
+                hint=f"Set {one.metadata['env'][0]} in the environment, or write it into a profile.",
+            )
+    return parsed(flags("connect"), words)
+
+
+def wanted(word: str) -> str:
+    """The command that a word names. Raises CallError."""
+    known = names()
+    if word in LATER:
+        raise CallError(f"%mjci {word} is not yet in this version.", hint=f"There are: {', '.join(known)}.")
+    if word not in known:
+        raise CallError(f"There is no %mjci {word}.", hint=instead(word, known))
+    return word
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _setting(one: Any) -> Param:
+    kind = _KINDS.get(type(one.default), "text")
+    choices = AUTH_STYLES if one.name == "mj_auth" else ()
+    return Param(
+        one.name, _flag(one.name), "choice" if choices else kind, one.default, False, choices,
+        one.metadata["help"], False,
+    )  # fmt: skip
+
+
+_KINDS: Mapping[type, Kind] = {float: "number", int: "integer"}
+
+
+def _ipykernel() -> tuple[int, ...]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return tuple(int(part) for part in version("ipykernel").split(".")[:2])
+    except (PackageNotFoundError, ValueError):
+        return (0,)
