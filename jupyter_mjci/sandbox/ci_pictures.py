@@ -13,8 +13,8 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
+from . import rules
 from .ci_xml import Refused, Tree, invalid
 from .cos_store import Bucket, Store, Stored
 
@@ -49,12 +49,10 @@ class Pictures:
         else:
             made = self._work(rule, source.body, home, key)
         if isinstance(made, Refused):
-            raise made
+            raise Refused(made.status, made.code, made.message)  # a fresh one: a raised one remembers every raise
         return made
 
     def _work(self, rule: str, body: bytes, home: Bucket, key: tuple[str, str]) -> Made | Refused:
-        from . import rules
-
         borrowed: list[str] = []
 
         def objects(address: str) -> bytes | None:
@@ -80,27 +78,21 @@ class Pictures:
 
     def told(self, source: Stored) -> Tree:
         """The ImageInfo of an original picture: Format, Width, Height, Quality, Ave, Orientation."""
-        from . import rules
-
         if source.etag not in self._told:
             try:
-                seen: Any = rules.describe(source.body)
+                seen = rules.describe(source.body)
             except rules.RuleError as error:
                 raise Refused(400, error.code, error.message) from None
             names = ("format", "width", "height", "quality", "ave", "orientation")
-            self._told[source.etag] = {name.capitalize(): _field(seen, name) for name in names}
+            self._told[source.etag] = {name.capitalize(): getattr(seen, name) for name in names}
         return self._told[source.etag]
-
-
-def _field(seen: Any, name: str) -> Any:
-    return seen.get(name) if isinstance(seen, dict) else getattr(seen, name, None)
 
 
 def _weight(made: Made | Refused) -> int:
     return 1000 + (len(made.body) if isinstance(made, Made) else 0)
 
 
-def _made(result: Any) -> Made:
+def _made(result: rules.Result) -> Made:
     facts: Tree = {
         "Format": result.format,
         "Width": result.width,

@@ -381,7 +381,12 @@ def checked_md5(visit: Visit) -> None:
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name in KEPT_HEADERS or name.startswith("x-cos-meta-")}
+    """What comes back with an object; some clients send headers without a value, which say nothing."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if value and (name in KEPT_HEADERS or name.startswith("x-cos-meta-"))
+    }
 
 
 def arrived(visit: Visit) -> Stored:

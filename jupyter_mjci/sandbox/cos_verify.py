@@ -137,10 +137,12 @@ def _denied(message: str) -> Refused:
 
 
 def _claim(request: Request, pairs: Pairs) -> Claim:
-    authorization = request.headers.get("authorization", "").strip()
+    """From the header; from a presigned address; from the `sign` parameter that older clients put all of it into."""
+    whole = dict(pairs).get("sign", "")
+    spelled = request.headers.get("authorization", "").strip() or (whole if "q-signature=" in whole else "")
     in_query = {name: value for name, value in pairs if name in Q_KEYS}
-    if authorization:
-        parts = (part.partition("=") for part in authorization.split("&"))
+    if spelled:
+        parts = (part.partition("=") for part in spelled.split("&"))
         return Claim.read({name.strip(): value.strip() for name, _, value in parts})
     if not in_query:
         raise _denied("Access Denied.")

@@ -46,6 +46,7 @@ from .clock import Clock
 from .cos_objects import XML, ObjectPlane, Visit, whole
 from .cos_store import Bucket, Place, Store, stored
 from .cos_verify import Verifier, parameters
+from .pictures import samples
 from .wire import Answer, Delivery, Request
 
 SECRET_ID = "AKIDsandbox0000000000000000000000000"
@@ -107,7 +108,7 @@ class TencentCI:
         self.jobs.ended = self._job_ended
         self.batches.node_task = self._node_task
         self.batches.finished = self._execution_ended
-        self._furnish(objects() if callable(objects) else objects if objects is not None else sample_pictures())
+        self._furnish(objects() if callable(objects) else objects if objects is not None else samples())
 
     def _furnish(self, objects: Mapping[str, bytes]) -> None:
         """The bucket, bound to the services, with the sample pictures and what the documents' examples name."""
@@ -772,13 +773,6 @@ def preflight(request: Request) -> Answer:
             "Access-Control-Max-Age": "600",
         },
     )
-
-
-def sample_pictures() -> Mapping[str, bytes]:
-    from . import pictures
-
-    samples: Callable[[], Mapping[str, bytes]] = getattr(pictures, "samples", dict)
-    return samples()
 
 
 def content_type_of(key: str) -> str:

@@ -181,6 +181,12 @@ def test_a_presigned_address_needs_no_authorization() -> None:
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/png")
 
 
+def test_an_older_address_carries_all_in_one_parameter() -> None:
+    """`?sign=<the Authorization value, encoded>`."""
+    assert sent(None, "sign=" + quote(signed(), safe="")).status == 200
+    assert sent(None, "sign=" + quote(signed(key="another"), safe="")).status == 403
+
+
 def test_a_presigned_address_cannot_be_bent() -> None:
     """Another object or another rule under the same signature is refused."""
     assert sent(None, in_query(signed()), path="/in/b.png").status == 403
