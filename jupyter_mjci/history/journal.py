@@ -1,0 +1,335 @@
+"""The durable journal: what was submitted, what was seen, and how it moved. The home of sqlite3.
+
+One SQLite file in WAL mode, written by several kernels at once. A submission's row is committed before its request
+leaves; a job's row is made or changed by every sighting, and only changes of its status or progress are kept as
+sightings of their own. Times are integers: microseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.errors import SettingsError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+BUSY = 30.0  # seconds that a writer waits for another kernel's turn
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request that was to be sent once. `state`: leaving, accepted (`job_id`), refused (`reason`) or unknown."""
+
+    mark: str
+    service: str
+    name: str
+    method: str
+    path: str
+    plane: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    at: float
+    state: str
+    job_id: str
+    reason: str
+    owner: str
+    marked: bool
+
+
+class Journal:
+    """The journal in a file, or in memory (`path` None) where nothing is to outlive the session."""
+
+    def __init__(self, path: Path | None, *, origin: Mapping[str, str] | None = None) -> None:
+        self.path, self.origin = path, dict(origin or {})
+        self._lock = threading.RLock()
+        self._pid = 0
+        self._connection: sqlite3.Connection | None = None
+
+    # --- submissions -----------------------------------------------------------------------------------------
+
+    def leaving(self, call: Call[Any], mark: str, at: float, *, marked: bool) -> None:
+        """Commits the row of a submission that is about to leave. `marked` tells whether the body carries `mark`."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO submissions VALUES (?,?,?,?,?,?,?,?,?,?,?,'leaving','','',?,?)",
+                (mark, call.service, self._at(call.service), call.name, call.method, call.path, call.plane,
+                 _dumped(call.params), _dumped(call.headers), call.body, at, _owner(), marked),
+            )  # fmt: skip
+
+    def settle(self, mark: str, state: str, *, job_id: str = "", reason: str = "") -> None:
+        """What became of a submission: accepted, refused or unknown."""
+        with self._writing() as db:
+            db.execute(
+                "UPDATE submissions SET state=?, job_id=?, reason=?, owner=? WHERE mark=?",
+                (state, job_id, reason, _owner(), mark),
+            )
+
+    def unsettled(self) -> list[Submission]:
+        """Submissions whose fate nobody knows and that no living process is working on."""
+        rows = self._rows("SELECT * FROM submissions WHERE state IN ('leaving','unknown') ORDER BY at")
+        found = [_submission(row) for row in rows]
+        return [one for one in found if one.state == "unknown" or not _alive(one.owner)]
+
+    def submissions(self) -> list[Submission]:
+        return [_submission(row) for row in self._rows("SELECT * FROM submissions ORDER BY at")]
+
+    def claimed(self, service: str) -> set[str]:
+        """Ids of the jobs that submissions have been matched with already."""
+        rows = self._rows("SELECT job_id FROM submissions WHERE service=? AND state='accepted'", (service,))
+        return {row["job_id"] for row in rows}
+
+    # --- jobs ------------------------------------------------------------------------------------------------
+
+    def saw(self, jobs: Iterable[Job], at: float) -> None:
+        """Records sightings. What an answer leaves out stays known, and an ended job never moves again."""
+        seen = [job for job in jobs if job.id]
+        if not seen:
+            return
+        moment = int(at * 1_000_000)
+        with self._writing() as db:
+            sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
+            for number, job in enumerate(seen, sequence + 1):
+                row = _row(job, self._at(job.service), moment, number)
+                if db.execute(_UPSERT, row).rowcount:
+                    db.execute(_SIGHTING, row)
+
+    def jobs(self, where: str = "1", parameters: Sequence[Any] = (), *, raw: bool = True) -> list[Job]:
+        """Jobs as last seen, oldest first. `where` is SQL over the columns of `jobs`."""
+        columns = "*" if raw else ", ".join(_COLUMNS)
+        rows = self._rows(f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters)
+        return [_job(row) for row in rows]
+
+    def unfinished(self) -> list[Job]:
+        """Jobs that had not ended when they were last seen, of this session's own services."""
+        own = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"
+        return self.jobs(f"NOT final AND status <> 'ASKING' AND {own}", (self._at("mj"), self._at("ci")))
+
+    def sightings(self, service: str, job_id: str) -> list[tuple[datetime, Status, int | None]]:
+        """How a job moved: when it was first seen with each status and progress."""
+        rows = self._rows(
+            "SELECT at, status, progress FROM sightings WHERE service=? AND origin=? AND id=? ORDER BY at, rowid",
+            (service, self._at(service), job_id),
+        )
+        return [(_time(row["at"]), Status(row["status"]), row["progress"]) for row in rows]  # type: ignore[misc]
+
+    def durations(self, service: str, action: str, limit: int = 200) -> list[float]:
+        """Seconds from submission to end of the latest successes of an action, in ascending order."""
+        rows = self._rows(
+            "SELECT (finished - submitted) / 1e6 AS took FROM jobs WHERE service=? AND action=? AND status='SUCCEEDED'"
+            " AND finished > submitted ORDER BY sequence DESC LIMIT ?",
+            (service, action, limit),
+        )
+        return sorted(row["took"] for row in rows)
+
+    # --- notes (where a sync left off) -------------------------------------------------------------------------
+
+    def note(self, name: str, value: str | None = None) -> str:
+        """Reads a note, or writes it. "" where there is none."""
+        if value is not None:
+            with self._writing() as db:
+                db.execute(
+                    "INSERT INTO notes VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value", (name, value)
+                )
+            return value
+        rows = self._rows("SELECT value FROM notes WHERE name=?", (name,))
+        return str(rows[0]["value"]) if rows else ""
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid() and self.path is not None:
+                self._connection.close()
+                self._connection = None
+
+    # --- the file ----------------------------------------------------------------------------------------------
+
+    def _at(self, service: str) -> str:
+        return self.origin.get(service, "")
+
+    def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._open().execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. IMMEDIATE: a reader that turns writer would not wait for its turn, but fail."""
+        with self._lock:
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection of this process: one must not be carried across a fork."""
+        if self._connection is None or self._pid != os.getpid():
+            self._connection, self._pid = self._connect(), os.getpid()
+        return self._connection
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if self.path is not None:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.path or ":memory:", BUSY, isolation_level=None, check_same_thread=False)
+            db.row_factory = sqlite3.Row
+            _prepare(db)
+        except (OSError, sqlite3.Error) as error:
+            raise SettingsError(
+                f"The journal {self.path} cannot be opened.",
+                why=str(error),
+                hint="Set MJCI_HOME to a folder that you can write to.",
+            ) from error
+        return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    """WAL, and the migrations that this file has not seen; kernels that come at once wait for each other."""
+    db.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    if _version(db) == len(MIGRATIONS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    seen = _version(db)
+    if seen > len(MIGRATIONS):
+        db.rollback()
+        raise sqlite3.DatabaseError(f"it was written by a newer version (schema {seen})")
+    for migrate in MIGRATIONS[seen:]:
+        migrate(db)
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.commit()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _first(db: sqlite3.Connection) -> None:
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+
+
+_SCHEMA = """
+CREATE TABLE submissions (
+    mark TEXT PRIMARY KEY, service TEXT, origin TEXT, name TEXT, method TEXT, path TEXT, plane TEXT, params TEXT,
+    headers TEXT, body BLOB, at REAL, state TEXT, job_id TEXT, reason TEXT, owner TEXT, marked INTEGER
+);
+CREATE INDEX submissions_by_state ON submissions (state);
+CREATE TABLE jobs (
+    service TEXT, origin TEXT, id TEXT, action TEXT, status TEXT, final INTEGER, progress INTEGER, subject TEXT,
+    outputs TEXT, buttons TEXT, submitted INTEGER, started INTEGER, finished INTEGER, reason TEXT, state TEXT,
+    notify_hook TEXT, parent TEXT, raw TEXT, first_seen INTEGER, last_seen INTEGER, sequence INTEGER,
+    PRIMARY KEY (service, origin, id)
+);
+CREATE INDEX jobs_unfinished ON jobs (service) WHERE NOT final;
+CREATE UNIQUE INDEX jobs_by_sequence ON jobs (sequence);
+CREATE INDEX jobs_by_time ON jobs (submitted);
+CREATE INDEX jobs_by_action ON jobs (service, action, sequence);
+CREATE TABLE sightings (service TEXT, origin TEXT, id TEXT, at INTEGER, status TEXT, progress INTEGER);
+CREATE INDEX sightings_by_job ON sightings (service, origin, id);
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
+"""
+
+# Appended to, never changed: a file of any age is brought up step by step.
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+
+_COLUMNS = (
+    "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs", "buttons", "submitted",
+    "started", "finished", "reason", "state", "notify_hook", "parent",
+)  # fmt: skip
+_ALL = (*_COLUMNS, "raw", "first_seen", "last_seen", "sequence")
+_KEPT = ("action", "subject", "outputs", "buttons", "submitted", "started", "finished", "reason", "state",
+         "notify_hook", "parent")  # fmt: skip
+_UPSERT = (
+    f"INSERT INTO jobs ({', '.join(_ALL)}) VALUES ({', '.join(f':{name}' for name in _ALL)})"
+    " ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _KEPT)
+    + ", status=excluded.status, final=excluded.final, progress=coalesce(excluded.progress, progress),"
+    " raw=excluded.raw, last_seen=excluded.last_seen, sequence=excluded.sequence"
+    " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
+)
+_SIGHTING = (
+    "INSERT INTO sightings SELECT :service, :origin, :id, :last_seen, :status, :progress WHERE NOT EXISTS"
+    " (SELECT 1 FROM sightings WHERE service=:service AND origin=:origin AND id=:id AND status=:status"
+    " AND progress IS :progress)"
+)
+
+
+def _row(job: Job, origin: str, moment: int, sequence: int) -> dict[str, Any]:
+    return {
+        "service": job.service, "origin": origin, "id": job.id, "action": job.action, "status": job.status.value,
+        "final": job.status.final, "progress": job.progress, "subject": job.subject,
+        "outputs": "\n".join(job.outputs),
+        "buttons": _dumped([[b.custom_id, b.label, b.emoji, b.pressed] for b in job.buttons]) if job.buttons else "",
+        "submitted": _micro(job.submitted), "started": _micro(job.started), "finished": _micro(job.finished),
+        "reason": job.reason, "state": job.state, "notify_hook": job.notify_hook, "parent": job.parent,
+        "raw": _dumped(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
+    }  # fmt: skip
+
+
+def _job(row: sqlite3.Row) -> Job:
+    told = {name: row[name] or "" for name in ("service", "id", "action", "subject", "reason", "state", "notify_hook",
+                                                "parent")}  # fmt: skip
+    return Job(
+        **told,
+        status=Status(row["status"]),
+        progress=row["progress"],
+        outputs=tuple((row["outputs"] or "").split()),
+        buttons=tuple(Button(*parts) for parts in json.loads(row["buttons"] or "[]")),
+        submitted=_time(row["submitted"]),
+        started=_time(row["started"]),
+        finished=_time(row["finished"]),
+        raw=json.loads(row["raw"]) if "raw" in row.keys() else {},  # noqa: SIM118 - a Row's `in` looks at values
+    )
+
+
+def _submission(row: sqlite3.Row) -> Submission:
+    told = dict(row) | {"params": json.loads(row["params"]), "headers": json.loads(row["headers"])}
+    del told["origin"]
+    return Submission(**told | {"marked": bool(row["marked"])})
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _micro(moment: datetime | None) -> int | None:
+    return None if moment is None else (moment - EPOCH) // MICROSECOND
+
+
+def _time(micro: int | None) -> datetime | None:
+    return None if micro is None else EPOCH + micro * MICROSECOND
+
+
+def _owner() -> str:
+    return f"{os.uname().nodename}:{os.getpid()}"
+
+
+def _alive(owner: str) -> bool:
+    """Whether the process that began a submission may still be at it. Other machines' processes count as alive."""
+    host, _, pid = owner.rpartition(":")
+    if host != os.uname().nodename:
+        return True
+    if int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,184 @@
+"""The durable journal: nothing seen is lost, by any number of writers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.midjourney import Midjourney
+from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.history import journal as room
+from jupyter_mjci.history.journal import Journal
+
+THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
+DONE = Job(
+    "mj", "17", "IMAGINE", Status.SUCCEEDED, 100, "a {red} fox", ("http://a", "http://b"),
+    (Button("c::1", "U1"), Button("d", "", "🔄", True)), THEN, THEN + timedelta(seconds=2),
+    THEN + timedelta(seconds=40), "", "mine", "http://hook", "16", {"id": "17", "odd": [None, {"ä": 1}]},
+)  # fmt: skip
+CALL: Call[Job] = Midjourney().imagine("a fox", state="s")
+
+
+@pytest.fixture(params=["file", "memory"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "new" / "journal.db" if request.param == "file" else None, origin={"mj": "http://p"})
+    yield made
+    made.close()
+
+
+def test_a_job_comes_back_whole(journal: Journal) -> None:
+    """Every field of the record, its times to the microsecond, and the service's complete answer."""
+    journal.saw([DONE], 1.0)
+    (back,) = journal.jobs()
+    assert back == DONE
+    assert back.raw == DONE.raw
+
+
+def test_what_an_answer_leaves_out_stays_known(journal: Journal) -> None:
+    """A poll that tells less than the submission does not wipe it out."""
+    first = Job("mj", "1", "IMAGINE", subject="a fox", state="mine", raw={"a": 1})
+    journal.saw([first], 1.0)
+    journal.saw([Job("mj", "1", status=Status.RUNNING, progress=31, raw={"a": 2})], 2.0)
+    (back,) = journal.jobs()
+    assert back == replace(first, status=Status.RUNNING, progress=31)
+
+
+def test_an_ended_job_never_moves_again(journal: Journal) -> None:
+    """Callbacks come late and in disorder."""
+    journal.saw([DONE], 1.0)
+    journal.saw([replace(DONE, status=Status.RUNNING, progress=62, raw={})], 2.0)
+    assert journal.jobs() == [DONE]
+
+
+def test_sightings_are_kept_once_each(journal: Journal) -> None:
+    """Progress curves need when each step was first seen, not every poll."""
+    for at, (status, progress) in enumerate(
+        [
+            (Status.WAITING, None),
+            (Status.RUNNING, 15),
+            (Status.RUNNING, 15),
+            (Status.RUNNING, 31),
+            (Status.SUCCEEDED, 100),
+        ]
+    ):
+        journal.saw([Job("mj", "1", status=status, progress=progress, raw={"at": at})], float(at))
+    told = [(moment.timestamp(), status, progress) for moment, status, progress in journal.sightings("mj", "1")]
+    assert told == [(0, "WAITING", None), (1, "RUNNING", 15), (3, "RUNNING", 31), (4, "SUCCEEDED", 100)]
+
+
+def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
+    """Not the ended ones, nor those that wait for a person, nor another proxy's."""
+    journal.saw([DONE, Job("mj", "1"), Job("mj", "2", status=Status.ASKING), Job("ci", "c1")], 1.0)
+    assert {job.id for job in journal.unfinished()} == {"1", "c1"}
+    journal.origin["mj"] = "http://another"
+    assert {job.id for job in journal.unfinished()} == {"c1"}
+
+
+def test_a_submission_is_written_before_and_settled_after(journal: Journal) -> None:
+    journal.leaving(CALL, "m1", 5.0, marked=False)
+    (left,) = journal.submissions()
+    assert (left.state, left.body, left.path, left.at, left.marked) == ("leaving", CALL.body, CALL.path, 5.0, False)
+    journal.settle("m1", "accepted", job_id="17")
+    assert journal.claimed("mj") == {"17"}
+    assert journal.unsettled() == []
+
+
+def test_submissions_of_the_living_are_left_to_them(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of another process that still runs is not taken over; a dead one's, and an unknown one, are."""
+    for mark, owner in (("mine", ""), ("alive", "1"), ("dead", "999999999")):
+        pid = room.os.getpid() if not owner else int(owner)
+        monkeypatch.setattr(room, "_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
+        journal.leaving(CALL, mark, 1.0, marked=True)
+    assert {one.mark for one in journal.unsettled()} == {"mine", "dead"}
+    journal.settle("alive", "unknown", reason="no answer")
+    assert {one.mark for one in journal.unsettled()} == {"mine", "dead", "alive"}
+
+
+def test_durations_are_learned_from_successes(journal: Journal) -> None:
+    for number, seconds in enumerate((40, 30, 50)):
+        journal.saw([replace(DONE, id=str(number), finished=THEN + timedelta(seconds=seconds))], 1.0)
+    journal.saw([replace(DONE, id="9", status=Status.FAILED)], 1.0)
+    assert journal.durations("mj", "IMAGINE") == [30, 40, 50]
+    assert journal.durations("ci", "IMAGINE") == []
+
+
+def test_notes(journal: Journal) -> None:
+    assert journal.note("sync") == ""
+    journal.note("sync", "12")
+    journal.note("sync", "13")
+    assert journal.note("sync") == "13"
+
+
+def _write(path: Path, writer: int, rows: int) -> None:
+    journal = Journal(path)
+    for number in range(rows):
+        mark = f"{writer}-{number}"
+        journal.leaving(CALL, mark, float(number), marked=True)
+        journal.saw([Job("mj", mark), Job("mj", f"shared-{number}", raw={"by": writer})], float(number))
+        journal.settle(mark, "accepted", job_id=mark)
+
+
+@pytest.mark.parametrize("writers", [4])
+def test_several_kernels_at_once_lose_nothing(tmp_path: Path, writers: int) -> None:
+    """Four processes, own and shared rows, from the creation of the file on: no "database is locked"."""
+    context = multiprocessing.get_context("spawn")
+    path = tmp_path / "journal.db"
+    processes = [context.Process(target=_write, args=(path, writer, 40)) for writer in range(writers)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * writers
+    journal = Journal(path)
+    assert len(journal.submissions()) == writers * 40
+    assert all(one.state == "accepted" for one in journal.submissions())
+    assert len(journal.jobs()) == writers * 40 + 40
+    journal.close()
+
+
+def test_an_unwritable_place_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(SettingsError, match="cannot be opened"):
+        Journal(tmp_path / "file" / "journal.db").jobs()
+
+
+def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 999")
+    db.close()
+    with pytest.raises(SettingsError, match="newer version"):
+        Journal(path).jobs()
+
+
+def test_rows_outlive_a_kill(tmp_path: Path) -> None:
+    """What was committed is there after SIGKILL, half a transaction is not."""
+    path = tmp_path / "journal.db"
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=_write_and_die, args=(path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -9
+    journal = Journal(path)
+    assert [one.mark for one in journal.unsettled()] == ["left"]
+    assert journal.jobs() == []
+    journal.close()
+
+
+def _write_and_die(path: Path) -> None:
+    import os
+    import signal
+
+    journal = Journal(path)
+    journal.leaving(CALL, "left", 1.0, marked=True)
+    with journal._writing() as db:
+        db.execute("INSERT INTO jobs (service, origin, id, sequence) VALUES ('mj', '', '1', 1)")
+        os.kill(os.getpid(), signal.SIGKILL)
