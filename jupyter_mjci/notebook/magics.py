@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
-HIDDEN = {"ci_request"}  # takes nested dicts; %%ci_job is its magic
 IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
 FOLLOWING = "jupyter_mjci.notebook.live.Following"
 Build = Callable[["Session"], Any]
@@ -56,13 +55,14 @@ class Magics:
         """Every magic there is."""
         manners: dict[str, tuple[Callable[..., Any], str]] = {
             "mj_action": (self.action, "line"),
+            "mj_cancel": (self.cancel, "line"),
             "ci_cancel": (self.cancel, "line"),
             "ci_job": (self.ci_job, "line_cell"),
         }
         for service, kind in SERVICES.items():
             for name, builder in vars(kind).items():
                 magic = f"{service}_{name}"
-                if name.startswith("_") or not callable(builder) or magic in HIDDEN:
+                if name.startswith("_") or not callable(builder) or _needs_python(builder):
                     continue
                 ordinary = (self.verbatim, "line_cell") if _has_prompt(builder) else (self.plain, "line")
                 run, takes = manners.get(magic, ordinary)
@@ -73,36 +73,34 @@ class Magics:
 
     def plain(self, builder: Callable[..., Any], line: str) -> Any:
         """Words and flags are the builder's arguments."""
-        words = self._words(line)
-        with _a_wrong_line_is_a_usage_error():
-            options, words = split_options(words)
-            if options.help:
-                return self._say(builder)
-            given = self._with_ids(arguments(builder, words))
-        return self._perform(_build(builder, given), options)
+        read = self._read(builder, line)
+        return None if read is None else self._perform(_build(builder, read[1]), read[0], _lists_jobs(builder))
 
     def verbatim(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """A prompt: everything between our options, or the cell's body, byte for byte."""
+        known = params(builder)
+        before = known[: [one.name for one in known].index("prompt")]
         with _a_wrong_line_is_a_usage_error():
-            flags = [one for one in params(builder) if one.name != "prompt"]
-            words, prompt = split_prompt(line, flags)
+            words, prompt = split_prompt(line, [one for one in known if one.name != "prompt"])
             options, words = split_options(words)
             if options.help:
                 return self._say(builder)
+            for one in before:
+                word, prompt = _first_word(prompt)
+                words += [f"{one.flag}={word}"] if word else []
             if cell is not None and prompt:
                 raise CallError(f"What is {prompt!r} for?", hint="The prompt is the cell's body.")
             given = arguments(builder, [*words, "--prompt="])
-        given["prompt"] = filled(prompt if cell is None else cell.strip("\r\n"), self.ip.user_ns)
-        return self._perform(_build(builder, given), options)
+        given["prompt"] = prompt if cell is None else cell.strip("\r\n")
+        given = {name: self._filled(value) for name, value in given.items()}
+        return self._perform(_build(builder, self._with_ids(given)), options)
 
     def action(self, builder: Callable[..., Any], line: str) -> Any:
         """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
-        words = self._words(line)
-        with _a_wrong_line_is_a_usage_error():
-            options, words = split_options(words)
-            if options.help:
-                return self._say(builder)
-            given = arguments(builder, words, rest="button")
+        read = self._read(builder, line, rest="button")
+        if read is None:
+            return None
+        options, given = read
 
         def build(session: Session) -> Any:
             return builder(session.mj, **{**given, "task": self._task(session, given, options)})
@@ -111,17 +109,16 @@ class Magics:
 
     def cancel(self, builder: Callable[..., Any], line: str) -> Any:
         """Cancels, then shows the job as it is now."""
-        words = self._words(line)
-        with _a_wrong_line_is_a_usage_error():
-            options, words = split_options(words)
-            if options.help:
-                return self._say(builder)
-            given = self._with_ids(arguments(builder, words))
-        build = _build(builder, given)
+        read = self._read(builder, line)
+        if read is None:
+            return None
+        options, given = read
+        build, (job_id,) = _build(builder, given), given.values()
         if options.dry_run:
             return self._perform(build, options)
         self._sent(build(self.chosen.session()))
-        return self._perform(lambda session: session.ci.job(given["job_id"]), options, raises=False)
+        describe = Midjourney.task if _service(builder) == "mj" else TencentCI.job
+        return self._perform(_build(describe, {params(describe)[0].name: job_id}), options, raises=False)
 
     def ci_job(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """On a line: a job by its id. On a cell: the job or batch that its body asks for."""
@@ -156,8 +153,24 @@ class Magics:
         with _a_wrong_line_is_a_usage_error():
             return mjci.wanted(word)
 
+    def _read(
+        self, builder: Callable[..., Any], line: str, rest: str = ""
+    ) -> tuple[Options, dict[str, Any]] | None:
+        """A line's options and arguments; or None, where it asked for help and has got it."""
+        words = self._words(line)
+        with _a_wrong_line_is_a_usage_error():
+            options, words = split_options(words)
+            if not options.help:
+                given = arguments(builder, words, rest)
+                return options, given if "task" in given else self._with_ids(given)
+        self._say(builder)
+        return None
+
     def _words(self, line: str) -> list[str]:
-        return [filled(word, self.ip.user_ns) for word in lex(line)]
+        return [self._filled(word) for word in lex(line)]
+
+    def _filled(self, value: Any) -> Any:
+        return filled(value, self.ip.user_ns) if isinstance(value, str) else value
 
     def _with_ids(self, given: dict[str, Any]) -> dict[str, Any]:
         return {name: self._id(value) if name in IDS else value for name, value in given.items()}
@@ -190,7 +203,9 @@ class Magics:
             hint=f"Run %mj_task {task_id} first, or give a customId.",
         )
 
-    def _perform(self, build: Build, options: Options, *, raises: bool | None = None) -> Any:
+    def _perform(
+        self, build: Build, options: Options, lists_jobs: bool = False, *, raises: bool | None = None
+    ) -> Any:
         """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
         from jupyter_mjci.notebook.live import Interrupted
 
@@ -201,6 +216,10 @@ class Magics:
             return self._show_request(session, call)
         try:
             value = self._outcome(session, call, options, raises)
+            if lists_jobs:
+                from jupyter_mjci.history.frames import frame
+
+                value = frame(value)
         except (JobFailed, WaitTooLong, Interrupted) as error:
             if error.job is not None:
                 self._keep(options, error.job)
@@ -214,10 +233,8 @@ class Magics:
             if creates and value.status.final and value.id and not value.outputs:
                 value = self._sent(session.describe(value))  # accepted as one that exists already
             return self._show_job(session, value, options, creates if raises is None else raises)
-        if isinstance(value, list) and all(isinstance(one, Job) for one in value):
-            from jupyter_mjci.history.frames import frame
-
-            return frame(value)
+        if value is None:
+            self._publish(f"{call.name}: done")
         if isinstance(value, bytes):
             from jupyter_mjci.notebook.live import Content
 
@@ -255,8 +272,7 @@ class Magics:
         self.ip.display_pub.publish({"text/plain": text, "text/html": render.request_html(text)}, {})
 
     def _say(self, builder: Callable[..., Any]) -> None:
-        service = "mj" if getattr(Midjourney, builder.__name__, None) is builder else "ci"
-        self._publish(help_of(f"{service}_{builder.__name__}", builder))
+        self._publish(help_of(f"{_service(builder)}_{builder.__name__}", builder))
 
     def _publish(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
@@ -275,12 +291,29 @@ class Magics:
 
 
 def _has_prompt(builder: Callable[..., Any]) -> bool:
-    return any(one.name == "prompt" and one.positional and one.required for one in params(builder))
+    return any(one.name == "prompt" and one.positional for one in params(builder))
+
+
+def _needs_python(builder: Callable[..., Any]) -> bool:
+    """Whether it takes what cannot be written on a line; the body of %%ci_job says such requests."""
+    return any(one.kind == "object" and one.required for one in params(builder))
+
+
+def _lists_jobs(builder: Callable[..., Any]) -> bool:
+    return builder.__annotations__.get("return") in ("Call[list[Job]]", "Pages[Job]")
+
+
+def _service(builder: Callable[..., Any]) -> str:
+    return "mj" if vars(Midjourney).get(builder.__name__) is builder else "ci"
 
 
 def _build(builder: Callable[..., Any], given: Mapping[str, Any]) -> Build:
-    service = "mj" if getattr(Midjourney, builder.__name__, None) is builder else "ci"
-    return lambda session: builder(getattr(session, service), **given)
+    return lambda session: builder(getattr(session, _service(builder)), **given)
+
+
+def _first_word(text: str) -> tuple[str, str]:
+    word, *rest = text.split(None, 1)[:2] or [""]
+    return word, rest[0] if rest else ""
 
 
 @contextmanager

@@ -47,8 +47,8 @@ def progress_html(job: Job, preview: str = "") -> str:
 
 def card_text(job: Job, extras: Extras = NOTHING) -> str:
     """The same as plain text, for terminals, diffs and readers of saved notebooks."""
-    facts = [f"{name}: {value}" for name, value in _facts(job) if name] + [v for n, v in _facts(job) if not n]
-    return _lines(headline(job), clean(job.subject), *facts, _reason(job), *_next_text(job), *_extra_text(extras))
+    facts = [f"{name}: {value}" for name, value in _facts(job)]
+    return _lines(headline(job), about(job), *facts, _reason(job), *_next_text(job), *_extra_text(extras))
 
 
 def headline(job: Job) -> str:
@@ -65,7 +65,10 @@ def progress_line(job: Job, width: int = 24) -> str:
 
 def notice_html(line: str) -> str:
     """A line that the toolkit itself says, in a cell's outputs."""
-    return f'<div class="mjci-job-notice" style="opacity:.75;font-size:90%">{escape(clean(line))}</div>'
+    return (
+        f'<div class="mjci-job-notice" style="opacity:.75;'
+        f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape(clean(line))}</div>'
+    )
 
 
 def clean(words: str) -> str:
@@ -119,6 +122,12 @@ def _body_text(body: bytes) -> str:
 # --- what there is to say ---------------------------------------------------------------------------------------
 
 
+def about(job: Job) -> str:
+    """What the job is about: the prompt; or the input, and the output that is made of it."""
+    output = text(part(job.raw, "Operation", "Output").get("Object")) if job.service == "ci" else ""
+    return clean(f"{job.subject} → {output}" if output else job.subject)
+
+
 def _action(job: Job) -> str:
     return job.action or "Job"
 
@@ -136,7 +145,6 @@ def _ci_facts(job: Job) -> Iterable[tuple[str, str]]:
     yield "rule", text(process.get("ProcessRule"))
     yield "template", template
     yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else text(workflows)
-    yield "output", text(part(operation, "Output").get("Object"))
     yield "size", _sizes(part(operation, "PicProcessResult") or part(operation, "JobParam", "PicProcessResult"))
     yield "user data", job.state
 
@@ -167,14 +175,14 @@ def _command(job: Job, button: Button) -> str:
     return clean(f"%mj_action {job.id} {button.name}")
 
 
-def _asks() -> str:
-    answer = "%mj_modal" if hasattr(Midjourney, "modal") else "the proxy's own page (submit/modal)"
-    return f"It waits for your answer to a dialog: give it with {answer}. Waiting longer changes nothing."
+def _asks(job: Job) -> str:
+    answer = f"with %mj_modal {job.id}" if hasattr(Midjourney, "modal") else "on the proxy's own page (submit/modal)"
+    return clean(f"It waits for your answer to a dialog: give it {answer}. Waiting longer changes nothing.")
 
 
 def _next_text(job: Job) -> Sequence[str]:
     if job.status is Status.ASKING:
-        return (_asks(),)
+        return (_asks(job),)
     if not job.buttons:
         return ()
     names = "  ".join(f"[{clean(button.name)}]" for button in job.buttons)
@@ -215,7 +223,7 @@ def _card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], last: str)
 def _head(job: Job) -> str:
     return (
         f'<div class="mjci-job-head"><b>{_escaped(_action(job))}</b> '
-        f'<span class="mjci-job-badge">{_BADGES[job.status]}</span> '
+        f'<span class="mjci-job-badge">{_badge(job)}</span> '
         f'<span class="mjci-job-dim">{escape(SERVICES.get(job.service, job.service))}</span> '
         f"<code>{_escaped(job.id)}</code></div>"
     )
@@ -227,9 +235,14 @@ _BADGES = {
 }  # fmt: skip
 
 
+def _badge(job: Job) -> str:
+    percent = f" {job.progress}%" if job.status is Status.RUNNING and job.progress is not None else ""
+    return _BADGES[job.status] + percent
+
+
 def _subject(job: Job) -> str:
     kind = "mjci-job-subject" + (" mjci-job-key" if job.service == "ci" else "")
-    return f'<div class="{kind}">{_escaped(job.subject)}</div>' if job.subject else ""
+    return f'<div class="{kind}">{escape(about(job))}</div>' if about(job) else ""
 
 
 def _table(facts: Sequence[tuple[str, str]]) -> str:
@@ -252,7 +265,7 @@ def _bar(job: Job) -> str:
 
 def _next_html(job: Job) -> str:
     if job.status is Status.ASKING:
-        return f'<div class="mjci-job-ask">{escape(_asks())}</div>'
+        return f'<div class="mjci-job-ask">{escape(_asks(job))}</div>'
     if not job.buttons:
         return ""
     chips = "".join(_chip(job, button) for button in job.buttons)
@@ -296,6 +309,7 @@ STYLE = (
     "letter-spacing:.02em}"
     ".mjci-job code{font:12px var(--jp-code-font-family,ui-monospace,monospace);background:none;padding:0;"
     "color:inherit;overflow-wrap:anywhere}"
+    ".mjci-job a{color:var(--jp-content-link-color,inherit)}"
     ".mjci-job-head code{opacity:.7;margin-left:auto}"
     ".mjci-job-dim{opacity:.7;font-size:12px}"
     ".mjci-job-subject{margin-top:4px;white-space:pre-wrap;overflow-wrap:anywhere}"
