@@ -158,16 +158,15 @@ async def _body(scope_headers: Mapping[str, str], receive: Receive) -> bytes:
     if announced.isdigit() and int(announced) > LIMIT:
         raise TooLarge
     message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        return bytes(message.get("body", b""))
-    chunks, size = [], 0
+    chunks: list[bytes] = []
+    size = 0
     while message["type"] == "http.request":
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > LIMIT:
             raise TooLarge
         if not message.get("more_body"):
-            return b"".join(chunks)
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
         message = await receive()
     raise Gone
 
