@@ -12,6 +12,7 @@ from pathlib import Path
 from jupyter_mjci.errors import JobFailed, MjciError
 
 QUICKSTART = "01-quickstart.ipynb"
+QUIET = ["--IPKernelApp.log_level=ERROR"]  # no word about transport encryption: the kernel is on this machine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +81,8 @@ def execute(notebook: Path, page: Path) -> int:
     except ModuleNotFoundError as error:
         raise MjciError(f"{error.name} is not installed.", hint="pip install 'jupyter_mjci[lab]'") from None
     document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    client = NotebookClient(document, timeout=120, resources={"metadata": {"path": str(notebook.parent)}})
+    resources = {"metadata": {"path": str(notebook.parent)}}
+    client = NotebookClient(document, timeout=120, extra_arguments=QUIET, resources=resources)
     failure = ""
     try:
         client.execute()

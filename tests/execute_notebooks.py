@@ -12,6 +12,8 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from jupyter_mjci.cli import QUIET
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 KEPT = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"}}  # fmt: skip
@@ -20,8 +22,9 @@ KEPT = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "pyth
 def execute(path: Path) -> str:
     """The notebook's text after its execution."""
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    resources = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=120, record_timing=False, resources=resources).execute()
+    NotebookClient(
+        notebook, timeout=120, record_timing=False, extra_arguments=QUIET, resources={"metadata": {"path": path.parent}}
+    ).execute()
     notebook.metadata = nbformat.from_dict(KEPT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
