@@ -1,0 +1,117 @@
+"""`jupyter mjci …`, as processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from jupyter_mjci import cli
+
+COMMAND = [sys.executable, "-m", "jupyter_mjci.cli"]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A sandbox served by the command, and the environment that points at it."""
+    process = subprocess.Popen([*COMMAND, "sandbox", "--port", "0", "--speed", "50"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    for name, key in (("MJ_URL", "mj_url"), ("MJ_SECRET", "mj_secret"), ("CI_SECRET_ID", "secret_id"),
+                      ("CI_SECRET_KEY", "secret_key"), ("CI_BUCKET", "bucket"), ("CI_REGION", "region"),
+                      ("CI_ENDPOINT", "ci_endpoint"), ("COS_ENDPOINT", "cos_endpoint")):  # fmt: skip
+        monkeypatch.setenv(f"MJCI_{name}", told[key])
+    yield told
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    process.stdout.close()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_sandbox_tells_where_it_is(served: dict[str, Any]) -> None:
+    """One JSON line with everything that a client has to know."""
+    assert set(served) == {
+        "url", "mj_url", "mj_secret", "ci_endpoint", "cos_endpoint", "secret_id", "secret_key", "bucket", "region",
+    }  # fmt: skip
+    assert served["url"].startswith("http://127.0.0.1:")
+
+
+def test_watch_and_cancel(served: dict[str, Any]) -> None:
+    """A job is followed and cancelled from a terminal, with the environment's settings."""
+    import jupyter_mjci as mjci
+
+    with mjci.connect() as session:
+        job = session.mj.imagine("a red fox").run()
+    watched = run("watch", job.id)
+    assert watched.returncode == 0
+    assert watched.stdout.splitlines()[-1].startswith("SUCCEEDED 100 % http://127.0.0.1:")
+    refused = run("cancel", "c0000000000")
+    assert refused.returncode == 1
+    assert 1 <= len(refused.stderr.splitlines()) <= 3
+
+
+def test_a_failing_job_is_a_failing_command(served: dict[str, Any]) -> None:
+    import jupyter_mjci as mjci
+
+    with mjci.connect() as session:
+        job = session.ci.picture_job(input="input/none.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
+    watched = run("watch", job.id)
+    assert watched.returncode == 1
+    assert "failed" in watched.stderr
+
+
+@pytest.mark.kernel
+def test_the_demo_writes_a_page(tmp_path: Path) -> None:
+    """Pictures, cards and the plot are in it, and the exit status is 0."""
+    done = run("demo", "--execute", str(tmp_path / "out.html"))
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "out.html").read_text("utf-8")
+    assert page.count("data:image/") >= 6
+    assert "IMAGINE" in page
+
+
+@pytest.mark.kernel
+def test_a_failing_notebook_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The page is still written; the exit status is not 0."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])  # type: ignore[no-untyped-call]
+    nbformat.write(notebook, tmp_path / "broken.ipynb")  # type: ignore[no-untyped-call]
+    assert cli.execute(tmp_path / "broken.ipynb", tmp_path / "out.html") == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert "ZeroDivisionError" in (tmp_path / "out.html").read_text("utf-8")
+
+
+def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JupyterLab gets a copy in the current folder, so that the original stays as it is; a second demo keeps it."""
+    opened: list[list[str]] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.subprocess, "call", lambda command: opened.append(command) or 0)
+    assert cli.main(["demo"]) == 0
+    copy = tmp_path / "mjci-demo" / cli.QUICKSTART
+    assert copy.read_bytes() == (cli.notebooks() / cli.QUICKSTART).read_bytes()
+    copy.write_text("mine")
+    assert cli.main(["demo"]) == 0
+    assert copy.read_text() == "mine"
+    assert opened[0] == [sys.executable, "-m", "jupyterlab", str(Path("mjci-demo") / cli.QUICKSTART)]
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["watch"]])
+def test_bad_command_lines(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+
+
+def test_the_command_is_installed() -> None:
+    """`jupyter mjci` finds it beside jupyter itself."""
+    assert shutil.which("jupyter-mjci", path=str(Path(sys.executable).parent))
