@@ -825,14 +825,22 @@ class MidjourneyProxy:
         self.public_url, self.pace, self.failing, self.remix = public_url, pace, failing, remix
         self.notify_hook, self.duplicates, self.disorder = notify_hook, duplicates, disorder
         self.outbox: list[Delivery] = []
-        self.channel = str(1_100_000_000_000_000_000 + self._number("channel", 10**17))
-        self.guild = str(1_100_000_000_000_000_000 + self._number("guild", 10**17))
-        self.instance = self.channel
         self._banned = re.compile(rf"\b({'|'.join(map(re.escape, banned)) or '(?!)'})\b", re.I)
         self._limits = (running, waiting)
         self._born = clock.now()
         self._here = HOME
         self._forget_all()
+
+    @property
+    def channel(self) -> str:
+        """The Discord channel, which is also the account's id."""
+        return str(1_100_000_000_000_000_000 + self._number("channel", 10**17))
+
+    @property
+    def guild(self) -> str:
+        return str(1_100_000_000_000_000_000 + self._number("guild", 10**17))
+
+    instance = channel
 
     def _forget_all(self) -> None:
         self._tasks: list[Task] = []
@@ -1002,11 +1010,10 @@ class MidjourneyProxy:
         return task
 
     def _fresh_id(self, now: float, number: int) -> str:
-        """Milliseconds and three more digits."""
-        found = math.floor(now * 1000) * 1000 + self._number(("id", number), 1000)
-        while str(found) in self._ids:
-            found += 1
-        return str(found)
+        """Milliseconds and three more digits; in a burst just the next number."""
+        first = math.floor(now * 1000) * 1000 + self._number(("id", number), 500)
+        last = int(self._tasks[-1].id) if self._tasks else 0
+        return str(last + 1 if last // 1000 >= first // 1000 else first)
 
     def _keep(self, task: Task) -> None:
         self._tasks.append(task)
