@@ -289,7 +289,7 @@ def _link(name: str, url: str) -> str:
     """A link, where it is one that may be followed: never `javascript:`."""
     if not url.lower().startswith(("http://", "https://")):
         return f"<div>{_escaped(name)}</div>"
-    return f'<div><a href="{escape(url)}" target="_blank" rel="noopener noreferrer">{_escaped(name)}</a></div>'
+    return f'<div><a href="{_escaped(url)}" target="_blank" rel="noopener noreferrer">{_escaped(name)}</a></div>'
 
 
 def _escaped(words: str) -> str:

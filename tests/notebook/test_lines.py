@@ -66,7 +66,7 @@ def test_a_prompt_is_everything_between_our_options(line: str, words: list[str],
 @pytest.mark.parametrize("line", ["a fox -o", "--state"])
 def test_an_option_without_its_value_never_becomes_a_prompt(line: str) -> None:
     """A submission costs money: a forgotten name is asked for."""
-    with pytest.raises(CallError, match="wants|needs"):
+    with pytest.raises(CallError, match=r"wants|needs"):
         split_prompt(line, FLAGS)
 
 
