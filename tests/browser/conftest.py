@@ -25,7 +25,7 @@ import nbformat
 import pytest
 
 T = TypeVar("T")
-PATIENCE = 60_000  # milliseconds: a busy machine is slow, a hung page is for ever
+PATIENCE = 30_000  # milliseconds: a busy machine is slow, a hung page is for ever
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium on this machine: apt-get install chromium"
 FLAGS = (
@@ -247,6 +247,11 @@ class Page:
     def close(self) -> None:
         self.shown.do(self.page.close)
 
+    def reload(self) -> None:
+        """As a person reloads the page: what was not saved is gone, the kernel lives on."""
+        self.shown.do(self.page.close)
+        self.open()
+
     # What a person does.
 
     def command(self, name: str, **given: Any) -> None:
@@ -287,7 +292,8 @@ class Page:
                                        f"JupyterLab {name}")
         )  # fmt: skip
         light = "true" if name == "Light" else "false"
-        self.wait_js(f"() => document.body.dataset.jpThemeLight === '{light}'")
+        self.wait_js(f"""() => document.body.dataset.jpThemeLight === '{light}'
+          && !document.getElementById('jupyterlab-splash')""")
 
     # What a person sees.
 
@@ -322,7 +328,8 @@ class Page:
         return [text.strip() for text in self.texts(".jp-Cell .jp-InputArea-prompt")]
 
     def outputs(self, cell: int) -> str:
-        return self.text(f".jp-Cell >> nth={cell} >> .jp-Cell-outputArea")
+        """What a cell shows below its source, without the prompts."""
+        return "\n".join(text.strip() for text in self.texts(f".jp-Cell >> nth={cell} >> .jp-OutputArea-output"))
 
     def watch_text(self, selector: str, name: str = "seen") -> None:
         """From now on keeps every text that the selector ever shows, in the page: `seen(name)` reads them."""
@@ -330,6 +337,13 @@ class Page:
 
     def seen(self, name: str = "seen") -> list[str]:
         return list(self.js("name => window[name]", name))
+
+    def fetch(self, source: str) -> bytes:
+        """The bytes behind a picture's data URL."""
+        return urllib.request.urlopen(source).read()
+
+    def scroll_to(self, selector: str) -> None:
+        self.shown.do(self.page.locator(selector).first.scroll_into_view_if_needed)
 
     def screenshot(self, selector: str | None = None) -> bytes:
         if selector is None:

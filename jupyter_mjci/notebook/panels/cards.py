@@ -188,8 +188,9 @@ class Card:
     def draw(self) -> None:
         step, job = self.step, self.step.job
         self.head.value = markup.head(job) + markup.subject(job) + markup.bar(job)
-        shown = [step.preview] if step.preview and not step.shown else [*step.given, *step.shown]
-        self.pictures.value = markup.pictures(shown, preview=step.preview is not None)
+        final = [*step.given, *step.shown]
+        preview = [] if final or step.preview is None else [step.preview]
+        self.pictures.value = markup.pictures(final or preview, preview=bool(preview))
         self._draw_message(step)
         self._draw_if_new(self.crumbs, self._crumbs(step), self._crumb_buttons)
         self._draw_if_new(self.moves, (step, job.buttons), self._move_buttons)
@@ -233,8 +234,7 @@ class Card:
     def _move_buttons(self, step: Step) -> list[Any]:
         made = []
         for button in step.job.buttons:
-            name = " ".join(part for part in (button.emoji, button.label) if part) or button.custom_id
-            one = self._button(name, partial(self._press, step, button), tooltip=_hint(button))
+            one = self._button(_face(button), partial(self._press, step, button), tooltip=_hint(button))
             if button.pressed or any(child.label == button.name for child in step.children):
                 one.add_class("mjci-done")
             made.append(one)
@@ -283,15 +283,23 @@ def _of_itself(job: Job) -> tuple[str, ...]:
     return ()
 
 
+def _face(button: Button) -> str:
+    """What stands on a button: its emoji, where it is one (Discord's own have but a name), and a word."""
+    emoji = "" if button.emoji.isascii() else button.emoji
+    return f"{emoji} {button.label or _EMOJI.get(emoji, '')}".strip() or button.custom_id
+
+
 def _hint(button: Button) -> str:
     number = button.label[1:]
     if number.isdigit() and button.label[0] in _WORDS:
         return f"{_WORDS[button.label[0]]} picture {number}"
-    return _EMOJI.get(button.emoji, button.label or button.custom_id)
+    return button.label or _EMOJI.get(button.emoji, button.custom_id)
 
 
 _WORDS = {"U": "Upscale", "V": "Vary"}
-_EMOJI = {"🔄": "Draw four new ones"}
+_EMOJI = {
+    "🔄": "Draw anew", "⬅️": "Pan left", "➡️": "Pan right", "⬆️": "Pan up", "⬇️": "Pan down", "❤️": "Favourite",
+}  # fmt: skip
 
 
 def _key(url: str) -> str:

@@ -42,7 +42,7 @@ def area(param: Param, *, rows: int = 2, placeholder: str = "") -> Field:
     widget = W.Textarea(
         description=label(param), placeholder=placeholder or param.help, tooltip=param.help, rows=rows, layout=FULL
     )
-    return Field(param, widget, lambda: widget.value or None)
+    return Field(param, widget.add_class("mjci-tall"), lambda: widget.value or None)
 
 
 def combo(param: Param, options: Iterable[str]) -> Field:

@@ -17,6 +17,8 @@ CSS = """
 .mjci-form textarea { min-height: 3.6em; resize: vertical; line-height: 1.4; padding: 6px 8px; border-radius: 4px; }
 .mjci-form .widget-text, .mjci-form .widget-textarea, .mjci-form .widget-dropdown, .mjci-form .widget-combobox {
   width: auto; max-width: 52rem; }
+.mjci-tall { flex-flow: column; align-items: stretch; height: auto; }
+.mjci-tall .widget-label { height: 24px; line-height: 24px; font-weight: 600; }
 .mjci-form input, .mjci-form select { border-radius: 4px; }
 .mjci-row { flex-flow: row wrap; align-items: center; gap: 6px; overflow: visible; }
 .mjci-row > .jupyter-button { width: auto; margin: 0; }

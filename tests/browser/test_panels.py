@@ -1,0 +1,209 @@
+"""Panels in a real JupyterLab: a person's clicks, and what they then see."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+from PIL import Image
+
+SESSION = "import jupyter_mjci as mjci\ns = mjci.sandbox(speed={speed})"
+PROMPT = ".mjci-live textarea"
+IMAGINE = ".mjci-live button:has-text('Imagine')"
+PICTURE = ".mjci-live .mjci-pictures:not(.mjci-preview) img"
+BAR = ".mjci-live [role=progressbar]"
+MOVE = ".mjci-live .mjci-moves button:has-text('{}')"
+CARD = ".mjci-live .mjci-card"
+
+
+@pytest.fixture
+def imagine(notebook: Callable[..., Any]) -> Callable[..., Any]:
+    """`imagine(…)`: a notebook whose second cell shows a Midjourney panel, with a prompt typed in."""
+
+    def open_one(*more: str, speed: float = 30) -> Any:
+        page = notebook(SESSION.format(speed=speed), "panel = mjci.panel('mj', session=s)\npanel", *more)
+        page.run(0)
+        page.run(1)
+        page.fill(PROMPT, "a red fox")
+        return page
+
+    return open_one
+
+
+def source(page: Any) -> str:
+    return str(page.js("selector => document.querySelector(selector).src", PICTURE))
+
+
+def shoot(page: Any, shots: Path, name: str) -> None:
+    for theme in ("Dark", "Light"):
+        page.theme(theme)
+        (shots / f"{name}-{theme.lower()}.png").write_bytes(page.screenshot())
+
+
+def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path) -> None:
+    """The bar moves, the picture comes, U2 makes a second one in the same card; meanwhile the kernel runs cells."""
+    page = imagine("6 * 7", speed=15)
+    page.watch_text(BAR, "bars")
+    page.click(IMAGINE)
+    page.wait_for(BAR)
+    page.run(2)
+    assert page.outputs(2) == "42"
+    assert page.count(PICTURE) == 0
+    page.wait_pictures(PICTURE)
+    assert len(set(page.seen("bars"))) >= 3
+    shoot(page, shots, "panel-imagined")
+    first = source(page)
+    page.click(MOVE.format("U2"))
+    page.wait_for(".mjci-crumbs button:has-text('› U2')")
+    page.wait_for(MOVE.format("Zoom Out 2x"))
+    page.wait_pictures(PICTURE)
+    assert source(page) != first
+    assert page.count(CARD) == 1
+    page.scroll_to(".mjci-live .mjci-moves")
+    shoot(page, shots, "panel-upscaled")
+    assert [line for line in page.console if line.startswith("error")] == []
+
+
+def test_a_double_click_submits_once(imagine: Callable[..., Any]) -> None:
+    """The second click of a double click is not heard; a later click is."""
+    page = imagine("[task.subject for task in s.mj.tasks().run()]")
+    page.double_click(IMAGINE)
+    page.wait_pictures(PICTURE)
+    page.run(2)
+    assert page.outputs(2) == "['a red fox']"
+    page.fill(PROMPT, "a blue whale")
+    page.click(IMAGINE)
+    page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
+    page.run(2)
+    assert page.outputs(2) == "['a blue whale', 'a red fox']"
+
+
+BLOCK = """
+import time
+started = time.monotonic()
+while not panel.cards.children and time.monotonic() - started < 10:
+    time.sleep(0.05)
+print("heard" if panel.cards.children else "not yet")
+"""
+
+
+def test_a_click_while_a_cell_blocks_is_not_lost(imagine: Callable[..., Any]) -> None:
+    """While a cell keeps the kernel busy, what is typed and clicked in a panel is heard all the same."""
+    page = imagine(BLOCK)
+    page.run(2, wait=False)
+    page.wait_js("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    page.fill(PROMPT, "a fox in a hurry")
+    page.click(IMAGINE)
+    page.wait_cell(2)
+    page.wait_pictures(PICTURE)
+    assert page.text(".mjci-live .mjci-subject") == "a fox in a hurry"
+    assert page.outputs(2) == "heard"
+
+
+def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
+    """From the prompt, Tab leads to Imagine and on to the card's buttons; Space presses them."""
+    page = imagine()
+    page.js("selector => document.querySelector(selector).focus()", PROMPT)
+    tab_to(page, "Imagine")
+    page.press("Space")
+    page.wait_for(MOVE.format("U1"))
+    page.wait_pictures(PICTURE)
+    tab_to(page, "U1")
+    page.press("Space")
+    page.wait_for(".mjci-crumbs button:has-text('› U1')")
+
+
+def tab_to(page: Any, name: str) -> None:
+    for _ in range(40):
+        page.press("Tab")
+        if page.js("() => document.activeElement.textContent.trim()") == name:
+            return
+    raise AssertionError(f"Tab does not lead to {name}")
+
+
+def test_every_field_and_picture_has_a_name(imagine: Callable[..., Any]) -> None:
+    """Whatever a person can use or see has a label, a text or a description."""
+    page = imagine()
+    page.click(IMAGINE)
+    page.wait_pictures(PICTURE)
+    page.click(".mjci-live button:has-text('More options')")
+    page.wait_for(".mjci-live label:has-text('Notify hook')")
+    assert page.js(_NAMELESS) == []
+
+
+_NAMELESS = """() => [...document.querySelectorAll(
+    '.mjci-live button, .mjci-live select, .mjci-live textarea, .mjci-live img, .mjci-live input:not([type=file])')]
+  .filter(one => !(one.labels && [...one.labels].some(label => label.textContent.trim()))
+    && !one.textContent.trim() && !one.getAttribute('alt') && !one.getAttribute('aria-label'))
+  .map(one => one.outerHTML.slice(0, 200))"""
+
+
+def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], shots: Path) -> None:
+    """The saved file, converted to HTML without a kernel, shows prompt, state and picture; the live page hides that
+    record. After a reload the panel lives on, with the picture it had."""
+    page = imagine()
+    page.click(IMAGINE)
+    page.wait_pictures(PICTURE)
+    task = page.text(".mjci-live .mjci-head code")
+    assert page.js("() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
+                   ".display") == "none"  # fmt: skip
+    saved = page.save()
+    converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
+    (shots / "panel-saved.html").write_text(converted)
+    record = converted[converted.index("mjci-record") :]
+    for word in ("a red fox", task, "done", 'src="data:image/jpeg;base64,'):
+        assert word in record
+    page.reload()
+    page.wait_pictures(PICTURE)
+    assert page.text(".mjci-live .mjci-subject") == "a red fox"
+    page.click(MOVE.format("V3"))
+    page.wait_for(".mjci-crumbs button:has-text('› V3')")
+
+
+def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -> None:
+    """The panel of the cell's last run is closed, also when its job is still under way; the job goes on."""
+    again = "old = panel"
+    page = imagine(again, "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))", speed=0.1)
+    page.click(IMAGINE)
+    page.wait_for(CARD)
+    page.run(2)
+    page.run(1)
+    page.run(3)
+    assert page.outputs(3) == "0 None 0 1"
+
+
+def test_a_panel_can_be_shown_twice(imagine: Callable[..., Any]) -> None:
+    """Two views of one panel show the same, and a click in the second is seen in the first."""
+    page = imagine("panel")
+    page.run(2)
+    page.wait_js("() => document.querySelectorAll('.mjci-live textarea').length === 2")
+    assert page.js("() => document.querySelectorAll('.mjci-live textarea')[1].value") == "a red fox"
+    page.click(".jp-Cell >> nth=2 >> button:has-text('Imagine')")
+    page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
+
+
+def test_a_rule_gives_its_picture(notebook: Callable[..., Any], shots: Path) -> None:
+    """The CI panel: a key and a rule, and the card shows before and after; the result has the rule's size."""
+    photo = "imagined = s.picture(s.follow(s.mj.imagine('a whale --ar 3:2')).run()).run()\n"
+    put = "s.ci.put_object('input/whale.png', imagined, content_type='image/png').run()"
+    page = notebook(SESSION.format(speed=200), photo + put, "panel = mjci.panel('ci', session=s)\npanel")
+    page.run_all()
+    page.fill(".mjci-live input[placeholder*='input/deer']", "input/whale.png")
+    page.click(".mjci-live button:has-text('Rotate 90')")
+    page.wait_js("() => document.querySelector('.mjci-live textarea').value === 'imageMogr2/rotate/90'")
+    page.click(".mjci-live button:has-text('Process')")
+    page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
+    page.wait_pictures(PICTURE)
+    before, after = (bytes(page.fetch(src)) for src in page.js(_SOURCES, PICTURE))
+    (width, height), turned = Image.open(io.BytesIO(before)).size, Image.open(io.BytesIO(after)).size
+    assert turned == (height, width)
+    page.scroll_to(CARD)
+    shoot(page, shots, "panel-ci")
+
+
+_SOURCES = "selector => [...document.querySelectorAll(selector)].map(one => one.src)"
