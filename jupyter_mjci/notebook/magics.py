@@ -395,6 +395,12 @@ def load(ip: Any) -> None:
     ip.display_formatter.ipython_display_formatter.for_type_by_name(*FOLLOWING.rsplit(".", 1), magics.is_shown)
 
 
+def current(ip: Any) -> Session:
+    """The session that the magics of a shell use, also before they are loaded. Raises SettingsError."""
+    loaded = _LOADED.get(ip)
+    return (loaded[0].chosen if loaded else mjci.Chosen(ip)).session()
+
+
 def unload(ip: Any) -> None:
     """Takes everything away again that `load` has put there."""
     if ip not in _LOADED:

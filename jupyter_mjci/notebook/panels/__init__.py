@@ -33,6 +33,13 @@ def panel(kind: str, session: Session | None = None) -> Panel:
 
 
 def _current() -> Session:
-    from jupyter_mjci.session import connect
+    from IPython.core.getipython import get_ipython
 
-    return connect()
+    shell = get_ipython()
+    if shell is None:
+        from jupyter_mjci.session import connect
+
+        return connect()
+    from jupyter_mjci.notebook.magics import current
+
+    return current(shell)

@@ -37,12 +37,15 @@ def _text(param: Param) -> Field:
     return Field(param, widget, lambda: convert(param, text) if (text := widget.value.strip()) else None)
 
 
-def area(param: Param, *, rows: int = 2, placeholder: str = "") -> Field:
-    """A field of several lines. Its text is taken as it stands: a prompt is sent byte for byte."""
+def area(param: Param, *, placeholder: str = "", tall: bool = False) -> Field:
+    """A field of several lines, `tall` with its label above. Its text is taken as it stands: a prompt is sent byte
+    for byte."""
     widget = W.Textarea(
-        description=label(param), placeholder=placeholder or param.help, tooltip=param.help, rows=rows, layout=FULL
+        description=label(param), placeholder=placeholder or param.help, tooltip=param.help, rows=2, layout=FULL
     )
-    return Field(param, widget.add_class("mjci-tall"), lambda: widget.value or None)
+    if tall:
+        widget.add_class("mjci-tall")
+    return Field(param, widget, lambda: widget.value or None)
 
 
 def combo(param: Param, options: Iterable[str]) -> Field:

@@ -49,7 +49,7 @@ class MidjourneyPanel(Panel):
     name, title = "mj", "Midjourney"
 
     def form(self) -> Sequence[Any]:
-        own = {"prompt": partial(area, placeholder="What to draw, for example: a red fox in the snow")}
+        own = {"prompt": partial(area, placeholder="What to draw: a red fox in the snow", tall=True)}
         self.fields = Form(self.session.mj.imagine, ("prompt", "images"), own)
         self.prompt = self.fields["prompt"]
         self.flags = {flag.written: flag.widget() for flag in FLAGS}

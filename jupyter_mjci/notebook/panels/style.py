@@ -13,6 +13,7 @@ CSS = """
 .mjci-panel .mjci-faint { color: var(--jp-ui-font-color2, #666); }
 .mjci-form, .mjci-card { border: 1px solid var(--jp-border-color2, #ddd); border-radius: 8px;
   background: var(--jp-layout-color1, #fff); padding: 10px 14px; margin: 4px 0; overflow: visible; }
+.mjci-form { gap: 6px; }
 .mjci-form .widget-label { min-width: 9.5em; width: 9.5em; text-align: left; }
 .mjci-form textarea { min-height: 3.6em; resize: vertical; line-height: 1.4; padding: 6px 8px; border-radius: 4px; }
 .mjci-form .widget-text, .mjci-form .widget-textarea, .mjci-form .widget-dropdown, .mjci-form .widget-combobox {
@@ -24,7 +25,9 @@ CSS = """
 .mjci-row > .jupyter-button { width: auto; margin: 0; }
 .mjci-flags { flex-flow: row wrap; gap: 6px 14px; overflow: visible; }
 .mjci-flags .widget-label { min-width: auto; width: auto; padding-right: .5em; }
-.mjci-flags .widget-text input { width: 7em; }
+.mjci-flags .widget-text { width: 10.5em; }
+.mjci-flags .widget-inline-hbox { margin: 0; }
+.mjci-flags .widget-text:last-child { flex: 1 1 12em; max-width: 24em; }
 .mjci-flags .widget-dropdown select { width: auto; min-width: 5.5em; }
 .mjci-panel .jupyter-button { border-radius: 5px; height: 30px; line-height: 28px; padding: 0 12px; }
 .mjci-panel .jupyter-button:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: 1px; }
@@ -32,6 +35,7 @@ CSS = """
 .mjci-moves > .jupyter-button:hover:enabled { background: var(--jp-layout-color3, #ddd); }
 .mjci-moves > .jupyter-button.mjci-done { box-shadow: inset 0 0 0 1.5px var(--jp-brand-color1, #1976d2); }
 .mjci-crumbs { gap: 2px; }
+.mjci-card > .mjci-crumbs, .mjci-card > .mjci-quiet { margin-left: -6px; }
 .mjci-crumbs > .jupyter-button, .mjci-quiet > .jupyter-button { background: transparent; box-shadow: none;
   color: var(--jp-content-link-color, #0b66c3); padding: 0 6px; height: 26px; line-height: 26px; }
 .mjci-crumbs > .jupyter-button:hover:enabled, .mjci-quiet > .jupyter-button:hover:enabled {

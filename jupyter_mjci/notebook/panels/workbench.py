@@ -33,7 +33,7 @@ class CIPanel(Panel):
     name, title = "ci", "Tencent CI"
 
     def form(self) -> Sequence[Any]:
-        own: dict[str, Callable[[Param], Field]] = {"input": self._input_field, "rule": partial(area, rows=2)}
+        own: dict[str, Callable[[Param], Field]] = {"input": self._input_field, "rule": area}
         self.fields = Form(self.session.ci.picture_job, ("input", "rule", "output"), own)
         self.input, self.rule, self.output = (self.fields[name] for name in ("input", "rule", "output"))
         self.output.value = OUTPUT
