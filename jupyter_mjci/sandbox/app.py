@@ -43,15 +43,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .clock import Clock, ScaledClock, VirtualClock
 from .faults import KINDS, Fault, FaultError, Faults, read_faults
+from .midjourney import DIALECTS, MidjourneyProxy
 from .shelf import Shelf
+from .tencent_ci import SECRET_ID, SECRET_KEY, TencentCI
 from .wire import Answer, Delivery, Request
 
-DIALECTS = ("java", "plus", "trueai", "new-api")
 LIMIT = 128 * 1024 * 1024  # bytes of one request's body
 
 MJ_SECRET = "sandbox-secret"
-SECRET_ID = "AKIDsandboxsandboxsandboxsandboxsand"
-SECRET_KEY = "sandboxsecretkeysandboxsecretkey"
 BUCKET = "demo-1250000000"
 REGION = "ap-chongqing"
 
@@ -503,6 +502,7 @@ class Sandbox:
         self._unsaved = False
         self._next_save = 0.0
         self._ticker: Ticker | None = None
+        self._doors: list[LoopbackDoor] = []
         self._date = (0, b"")
         self._services: dict[str, Service] = {name: self._fresh(name) for name in ("mj", "ci")}
         for name, service in self._services.items():
@@ -524,15 +524,11 @@ class Sandbox:
         return build()
 
     def _fresh_mj(self) -> Service:
-        from .midjourney import MidjourneyProxy
-
         return MidjourneyProxy(
             self.clock, dialect=self.dialect, secret=self.mj_secret, seed=self._seed(), **self._options["mj"]
         )
 
     def _fresh_ci(self) -> Service:
-        from .tencent_ci import TencentCI
-
         return TencentCI(
             self.clock,
             bucket=self.bucket,
@@ -647,7 +643,9 @@ class Sandbox:
             self.save()
 
     def close(self) -> None:
-        """Save what `data` keeps."""
+        """Close the loopback doors, and save what `data` keeps."""
+        for door in self._doors:
+            door.close()
         self.save()
 
     def __enter__(self) -> Sandbox:
@@ -686,7 +684,9 @@ class Sandbox:
 
         A `ScaledClock` runs by itself there. With a `VirtualClock` the jobs stand still until somebody moves it.
         """
-        return LoopbackDoor(self, port, host)
+        door = LoopbackDoor(self, port, host)
+        self._doors.append(door)
+        return door
 
     def date(self) -> bytes:
         """The Date header: the sandbox's time, not ours."""
@@ -844,14 +844,19 @@ class LoopbackDoor:
         self.settings = sandbox.settings_at(self.url, self.url, self.url)
         self._ready = threading.Event()
         self._server: Any = None
+        self._failure: Exception | None = None
         self._sandbox = sandbox
         self._thread = threading.Thread(target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True)
         self._thread.start()
         self._ready.wait()
+        if self._failure:
+            raise self._failure
 
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
+        except Exception as error:  # whoever opens the door hears of it
+            self._failure = error
         finally:
             self._ready.set()
 

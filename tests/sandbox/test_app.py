@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import anyio
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import settings as with_settings
+from hypothesis import strategies as st
 
 from jupyter_mjci.client.cos_signing import sign
 from jupyter_mjci.sandbox import app as app_module
@@ -336,6 +340,15 @@ def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) 
     assert httpx.get(served.url + "/mj", trust_env=False).status_code == 200
 
 
+def test_hung_up(served: Any) -> None:
+    """A client that hangs up in the middle of its body leaves no work behind, and others are served."""
+    parts = httpx.URL(served.url)
+    with socket.create_connection((parts.host, parts.port), timeout=10) as line:
+        line.sendall(b"POST /mj/submit/boil HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
+    assert httpx.get(served.url + "/mj/x", trust_env=False).status_code == 200
+    assert served.sandbox.mj.jobs == {}
+
+
 def test_no_nagle(served: Any) -> None:
     """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed acknowledgement."""
     with httpx.Client(base_url=served.url, trust_env=False) as client:
@@ -639,9 +652,24 @@ def test_closed_door(served: Any) -> None:
     served.close()
 
 
+def test_closing_the_sandbox() -> None:
+    """A sandbox that is closed closes its doors."""
+    with Kitchen() as sandbox:
+        opened = sandbox.serve()
+        assert httpx.get(opened.url + "/mj", trust_env=False).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(opened.url, trust_env=False)
+
+
+def test_port_taken(served: Any) -> None:
+    """A port that somebody has is said to be taken, at once."""
+    with pytest.raises(OSError, match="in use"):
+        Kitchen().serve(port=served.port)
+
+
 def test_dialect_is_known() -> None:
     """An unknown dialect is told the known ones."""
-    with pytest.raises(ValueError, match="java, plus, trueai, new-api"):
+    with pytest.raises(ValueError, match="java, plus, trueai"):
         Kitchen(dialect="perl")
 
 
@@ -831,6 +859,71 @@ def test_same_in_every_run() -> None:
         return answers
 
     assert anyio.run(run) == anyio.run(run)
+
+
+WORDS = (
+    "mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff %F0%9F a.jpg c1 * ?"
+)
+ENDPOINTS = (
+    "mj/submit/imagine mj/submit/change mj/submit/simple-change mj/submit/describe mj/submit/blend mj/submit/action "
+    "mj/submit/modal mj/submit/shorten mj/submit/upload-discord-images mj/submit/edits mj/submit/video "
+    "mj/insight-face/swap mj/task/list-by-condition mj/task/list-by-ids mj/task/list mj/task/queue mj/task/query "
+    "mj/account/list mj/image/1 jobs pic_jobs inventorytriggerjob picqueue picbucket template workflow triggerworkflow "
+    "workflowexecution jobs/c1,c2 picqueue/p1 template/t1 workflow/w1 inventorytriggerjob/b1 a.jpg"
+)
+PIECES = st.sampled_from(WORDS.split())
+VALUES = st.one_of(PIECES, st.text(max_size=12).map(quote), st.integers().map(str))
+QUERIES = st.lists(
+    st.tuples(st.one_of(st.sampled_from(["tag", "size", "nextToken", "ids", "prefix", "acl"]), VALUES), VALUES)
+)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9)),
+        lambda inner: (
+            st.dictionaries(
+                st.sampled_from(["prompt", "taskId", "ids", "base64Array", "action", "index", "state", "customId"]),
+                inner,
+            )
+            | st.lists(inner, max_size=3)
+        ),
+        max_leaves=6,
+    ).map(lambda value: json.dumps(value).encode()),
+    st.lists(
+        st.tuples(st.sampled_from(["Tag", "Input", "Operation", "Object"]), st.text("a<&/>", max_size=5)), max_size=4
+    )
+    .map(lambda rows: "<Request>" + "".join(f"<{tag}>{text}</{tag}>" for tag, text in rows) + "</Request>")
+    .map(str.encode),
+)
+HOSTS = st.sampled_from(
+    ["mj.sandbox.localhost", "demo-1250000000.ci.ap-chongqing.myqcloud.com", "ci.x", "cos.x", "", "b.cos."]
+)
+PATHS = st.one_of(st.sampled_from(ENDPOINTS.split()), st.lists(VALUES, max_size=5).map("/".join))
+METHODS = st.sampled_from(["GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
+
+
+@with_settings(max_examples=300, deadline=None)
+@given(METHODS, HOSTS, PATHS, QUERIES, BODIES, st.sampled_from(["java", "trueai", "new-api"]))
+def test_nothing_breaks_it(
+    method: str, host: str, path: str, query: list[tuple[str, str]], body: bytes, dialect: str
+) -> None:
+    """Whatever is asked, signed or not, a service answers, and never with 500."""
+    sandbox = FUZZED.setdefault(dialect, Sandbox(dialect=dialect))
+    target, params = "/" + path, "&".join(f"{name}={value}" for name, value in query)
+    keys = {"secret_id": sandbox.secret_id, "secret_key": sandbox.secret_key}
+    now = int(sandbox.clock.now())
+    names = {"host": host, "mj-api-secret": sandbox.mj_secret}
+    if host.startswith(("demo", "ci", "cos", "b")):
+        names["authorization"] = sign(
+            method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys
+        )
+    request = Request(method, host, target, params, names, body)
+    answer = sandbox.work(service_for(request), request)
+    assert answer.status != 500, (request, answer)
+    sandbox.clock.advance(1)
+
+
+FUZZED: dict[str, Sandbox] = {}
 
 
 # ---------------------------------------------------------------- the command
