@@ -191,7 +191,7 @@ def _next_text(job: Job) -> Sequence[str]:
 
 def _extra_text(extras: Extras) -> Iterable[str]:
     if extras.children is not None:
-        yield f"jobs: {_counts(extras.children)}"
+        yield f"jobs: {clean(_counts(extras.children))}"
     yield from (clean(note) for note in extras.notes)
     yield from (f"{clean(name)}: a file to open, not shown here" for name, _ in extras.links)
 
@@ -280,7 +280,7 @@ def _chip(job: Job, button: Button) -> str:
 
 
 def _extra_html(extras: Extras) -> str:
-    children = "" if extras.children is None else f"<div>jobs: {escape(_counts(extras.children))}</div>"
+    children = "" if extras.children is None else f"<div>jobs: {_escaped(_counts(extras.children))}</div>"
     notes = "".join(f'<div class="mjci-job-note">{_escaped(note)}</div>' for note in extras.notes)
     return children + notes + "".join(_link(name, url) for name, url in extras.links)
 

@@ -1,0 +1,82 @@
+"""A real IPython shell with our magics, on a sandbox whose time runs as fast as it is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+import jupyter_mjci
+from jupyter_mjci.session import Session
+
+
+class Shell:
+    """A shell that remembers what a cell put out."""
+
+    def __init__(self) -> None:
+        config = Config()
+        config.HistoryManager.enabled = False
+        config.InteractiveShell.colors = "nocolor"
+        self.ip = InteractiveShell(config=config)
+        self.publisher = self.ip.display_pub = CapturingDisplayPublisher()
+        self.error: BaseException | None = None
+
+    def run(self, code: str) -> Any:
+        """Runs a cell that must succeed; gives its value."""
+        value = self.fails(code, expected=False)
+        assert self.error is None, self.error
+        return value
+
+    def fails(self, code: str, expected: bool = True) -> Any:
+        """Runs a cell that must fail; gives what its error shows."""
+        self.publisher.outputs.clear()
+        done = self.ip.run_cell(code, store_history=True)
+        self.error = done.error_before_exec or done.error_in_exec
+        if not expected:
+            return done.result
+        assert self.error is not None
+        return str(self.error)
+
+    @property
+    def outputs(self) -> list[dict[str, Any]]:
+        """The outputs as a notebook would save them: an update replaces what it updates."""
+        kept: dict[str, dict[str, Any]] = {}
+        for number, output in enumerate(self.publisher.outputs):
+            name = (output.get("transient") or {}).get("display_id", str(number))
+            kept[name] = {"data": output["data"], "metadata": output["metadata"]}
+        return list(kept.values())
+
+    @property
+    def texts(self) -> list[str]:
+        return [output["data"]["text/plain"] for output in self.outputs]
+
+    @property
+    def kinds(self) -> list[list[str]]:
+        return [sorted(output["data"]) for output in self.outputs]
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with jupyter_mjci.sandbox(speed=math.inf) as session:
+        yield session
+
+
+@pytest.fixture
+def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """With the magics, without a session."""
+    monkeypatch.setenv("MJCI_HEADLESS", "1")
+    shell = Shell()
+    shell.ip.extension_manager.load_extension("jupyter_mjci")
+    return shell
+
+
+@pytest.fixture
+def shell(empty_shell: Shell, session: Session) -> Shell:
+    """With the magics and a sandbox in the variable `s`."""
+    empty_shell.ip.push({"s": session})
+    return empty_shell
