@@ -845,7 +845,7 @@ class LoopbackDoor:
         self._ready = threading.Event()
         self._server: Any = None
         self._failure: Exception | None = None
-        self._sandbox = sandbox
+        self.sandbox = sandbox
         self._thread = threading.Thread(target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -861,20 +861,20 @@ class LoopbackDoor:
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._server = _server(self._sandbox.app, self._ready)
-        self._sandbox._ticker = ticker = Ticker(self._sandbox)
+        self._server = _server(self.sandbox.app, self._ready)
+        self.sandbox._ticker = ticker = Ticker(self.sandbox)
         try:
             await self._server.serve(sockets=[self._socket])
         finally:
             ticker.stop()
-            self._sandbox._ticker = None
+            self.sandbox._ticker = None
 
     def close(self) -> None:
         """Stop listening, end every connection, save what `data` keeps."""
         if self._thread.is_alive():
             self._server.should_exit = True
             self._thread.join()
-            self._sandbox.save()
+            self.sandbox.save()
         self._socket.close()
 
     def __enter__(self) -> LoopbackDoor:

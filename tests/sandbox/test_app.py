@@ -275,7 +275,6 @@ def served() -> Iterator[Any]:
     """A loopback door whose time stands still until a test moves it."""
     sandbox = Kitchen()
     with sandbox.serve() as opened:
-        opened.sandbox = sandbox
         yield opened
 
 
