@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from jupyter_mjci.sandbox.clock import VirtualClock
-from jupyter_mjci.sandbox.midjourney import DIALECTS, GRID, MidjourneyProxy
+from jupyter_mjci.sandbox.midjourney import MidjourneyProxy
+from jupyter_mjci.sandbox.mj_dialects import DIALECTS
+from jupyter_mjci.sandbox.mj_tasks import GRID
 from jupyter_mjci.sandbox.wire import Answer, Request
 
 SECRET = {"mj-api-secret": "sandbox-secret"}
@@ -1137,7 +1139,7 @@ def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -
         reply = client.proxy.handle(Request(method, "h", path, "ex=1&is=\xff", SECRET, sent))
         assert 200 <= reply.status < 500
         client.clock.advance(7)
-    if task_id in client.proxy._ids:
+    if task_id in client.proxy.known:
         assert client.task(task_id)["id"] == task_id
 
 
