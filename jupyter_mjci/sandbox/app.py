@@ -43,7 +43,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .clock import Clock, ScaledClock, VirtualClock
 from .faults import KINDS, Fault, FaultError, Faults, read_faults
-from .midjourney import DIALECTS, MidjourneyProxy
+from .midjourney import MidjourneyProxy
+from .mj_dialects import DIALECTS
 from .shelf import Shelf
 from .tencent_ci import SECRET_ID, SECRET_KEY, TencentCI
 from .wire import Answer, Delivery, Request
