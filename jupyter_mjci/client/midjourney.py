@@ -439,7 +439,7 @@ def status(value: Any) -> Status:
 
 def progress(value: Any) -> int | None:
     """The leading digits of "37%", or None: some servers send words, or nothing."""
-    found = re.match(r"\s*(\d+)", text(value))
+    found = re.match(r"\s*0*(\d{1,4})", text(value))
     return min(int(found[1]), 100) if found else None
 
 
@@ -449,9 +449,13 @@ def moment(value: Any) -> datetime | None:
         number = float(text(value) or 0)
     except ValueError:
         return None
-    if not 0 < number < 1e16:
+    if not 0 < number < BEYOND:
         return None
-    return datetime.fromtimestamp(number / 1000 if number >= 1e11 else number, UTC)
+    return datetime.fromtimestamp(number / 1000 if number >= SECONDS else number, UTC)
+
+
+SECONDS = 1e11  # what is smaller counts seconds, not milliseconds
+BEYOND = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
 
 
 def buttons(value: Any) -> tuple[Button, ...]:
@@ -464,12 +468,19 @@ def buttons(value: Any) -> tuple[Button, ...]:
     )
 
 
-def _outputs(task: Mapping[str, Any]) -> tuple[str, ...]:
+def first(*values: Any) -> str:
+    """The first that tells something."""
+    return next((told for value in values if (told := text(value))), "")
+
+
+RESULTS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
+
+
+def outputs(told_status: Any, *results: Any) -> tuple[str, ...]:
     """Videos before single pictures before the grid. Previews of a running task are no outputs."""
-    if status(task.get("status")) is not Status.SUCCEEDED:
+    if status(told_status) is not Status.SUCCEEDED:
         return ()
-    for key in ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls"):
-        value = task.get(key)
+    for value in results:
         found = tuple(url for one in (value if isinstance(value, list) else [value]) if (url := _url(one)))
         if found:
             return found
@@ -483,10 +494,10 @@ def _url(value: Any) -> str:
 _PARENT = re.compile(r"^/(?:up|change)\s+(\d{10,})")
 
 
-def _parent(task: Mapping[str, Any]) -> str:
+def parent(told: Any, description: Any) -> str:
     """The .NET family tells it; the Java one only in the description "/up {id} U2"."""
-    found = _PARENT.match(text(task.get("description")))
-    return text(task.get("parentId")) or (found[1] if found else "")
+    found = _PARENT.match(text(description))
+    return text(told) or (found[1] if found else "")
 
 
 def _properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -494,28 +505,32 @@ def _properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-# The wire's fields and ours: one line each way.
-TASK: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
-    ("id", lambda task: text(task.get("id", task.get("mj_id")))),
-    ("action", lambda task: text(task.get("action"))),
-    ("status", lambda task: status(task.get("status"))),
-    ("progress", lambda task: progress(task.get("progress"))),
-    ("subject", lambda task: text(task.get("prompt")) or text(task.get("promptEn"))),
-    ("outputs", _outputs),
-    ("buttons", lambda task: buttons(task.get("buttons"))),
-    ("submitted", lambda task: moment(task.get("submitTime"))),
-    ("started", lambda task: moment(task.get("startTime"))),
-    ("finished", lambda task: moment(task.get("finishTime"))),
-    ("reason", lambda task: text(task.get("failReason"))),
-    ("state", lambda task: text(task.get("state"))),
-    ("notify_hook", lambda task: text(_properties(task).get("notifyHook"))),
-    ("parent", _parent),
+def _hook(properties: Any) -> str:
+    return text(properties.get("notifyHook")) if isinstance(properties, dict) else ""
+
+
+# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same lines.
+TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("id", "mj_id"), first),
+    ("action", ("action",), text),
+    ("status", ("status",), status),
+    ("progress", ("progress",), progress),
+    ("subject", ("prompt", "promptEn"), first),
+    ("outputs", ("status", *RESULTS), outputs),
+    ("buttons", ("buttons",), buttons),
+    ("submitted", ("submitTime",), moment),
+    ("started", ("startTime",), moment),
+    ("finished", ("finishTime",), moment),
+    ("reason", ("failReason",), text),
+    ("state", ("state",), text),
+    ("notify_hook", ("properties",), _hook),
+    ("parent", ("parentId", "description"), parent),
 )
 
 
 def job_of(task: Mapping[str, Any]) -> Job:
     """One task object as a Job. Takes anything that is a mapping; never raises for odd values."""
-    return Job("mj", raw=task, **{name: take(task) for name, take in TASK})
+    return Job("mj", raw=task, **{name: read(*map(task.get, wires)) for name, wires, read in TASK})
 
 
 def preview_of(job: Job) -> str:
