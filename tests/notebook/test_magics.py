@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pytest
 from IPython.core.completer import provisionalcompleter
@@ -16,7 +17,7 @@ from IPython.core.error import UsageError
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import Secret
+from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
 from jupyter_mjci.notebook.completion import completions
 from jupyter_mjci.notebook.live import Content, Following
@@ -331,6 +332,35 @@ def test_the_services_refusals_are_short_and_keep_secrets(
         assert 2 <= len(shown.strip().splitlines()) <= 4
         assert "hush" not in shown
     wrong.close()
+
+
+PAGE = httpx.Response(200, html="<!DOCTYPE html><html><body>hush-hush</body></html>")
+DOORS: tuple[tuple[str, httpx.Response, str], ...] = (
+    ("%mj_tasks", PAGE, "NoSuchEndpoint"),
+    ("%mj_imagine a fox", PAGE, "NoSuchEndpoint"),
+    ("%mj_task 1", httpx.Response(200, content=b"{cut"), "AnswerError"),
+    ("%mj_task 1", httpx.Response(502, content=b""), "MidjourneyError"),
+    ("%ci_jobs", httpx.Response(200, html="<html><body>x</body>"), "AnswerError"),
+    ("%ci_jobs", httpx.Response(403, content=b"denied"), "CIError"),
+)
+
+
+@pytest.mark.parametrize(("cell", "answer", "name"), DOORS)
+def test_answers_of_somebody_else_are_said_shortly(
+    empty_shell: Shell, cell: str, answer: httpx.Response, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A web page, half an answer, a gateway's refusal."""
+    settings = Settings(
+        mj_url="http://proxy.example", mj_secret=Secret("hush-hush"), ci_secret_id="id",
+        ci_secret_key=Secret("hush-hush"), ci_bucket="b-1", ci_region="r",
+    )  # fmt: skip
+    with Session(settings, door=httpx.MockTransport(lambda _: answer)) as session:
+        empty_shell.ip.push({"s": session})
+        empty_shell.fails(cell)
+    assert type(empty_shell.error).__name__ == name
+    shown = "".join(capfd.readouterr())
+    assert 2 <= len(shown.strip().splitlines()) <= 4
+    assert "hush" not in shown
 
 
 # --- which session ----------------------------------------------------------------------------------------------
