@@ -701,7 +701,8 @@ def text(value: Any) -> str:
     """Any leaf as text: empty elements are "", "-" is "not yet"."""
     if value is None or isinstance(value, (dict, list)):
         return ""
-    return "" if value == "-" else str(value).strip()
+    told = str(value).strip()
+    return "" if told == "-" else told
 
 
 def moment(value: Any) -> datetime | None:
@@ -723,67 +724,84 @@ def part(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return detail
 
 
-def _outputs(detail: Mapping[str, Any]) -> tuple[str, ...]:
+def outputs(state: Any, kind: Any, name: Any, told: Any, asked: Any, bucket: Any, region: Any) -> tuple[str, ...]:
     """The result's URL, once there is one. A batch's output is a pattern, not an object."""
-    output = part(detail, "Operation", "Output")
-    key = text(part(detail, "Operation", "PicProcessResult").get("ObjectName")) or text(output.get("Object"))
-    if STATES.get(text(detail.get("State")).lower()) is not Status.SUCCEEDED or not key or _is_batch(detail):
+    key = first(told, asked).removeprefix("/")
+    is_batch = text(kind) and text(name)
+    if status(state) is not Status.SUCCEEDED or not key or is_batch:
         return ()
-    return (object_url(text(output.get("Bucket")), text(output.get("Region")), key.removeprefix("/")),)
+    return (object_url(text(bucket), text(region), key),)
 
 
 def object_url(bucket: str, region: str, key: str) -> str:
     return f"https://{bucket}.cos.{region}.myqcloud.com/{quote(key, safe='/-_.~')}"
 
 
-def _is_batch(detail: Mapping[str, Any]) -> bool:
-    return "Type" in detail and "Name" in detail
+def first(*values: Any) -> str:
+    """The first that tells something."""
+    return next((told for value in values if (told := text(value))), "")
 
 
-def _action(detail: Mapping[str, Any]) -> str:
-    return text(detail.get("Tag")) or text(part(detail, "Operation").get("Tag")) or text(detail.get("Type"))
+MARK = "mjci-"  # our own mark in UserData, where the user gave none
+
+
+def own(state: Any) -> str:
+    """The user's own mark: ours is nobody's business."""
+    told = text(state)
+    return "" if told.startswith(MARK) else told
 
 
 def _subject(detail: Mapping[str, Any]) -> str:
-    chosen = part(detail, "Input")
-    return next((text(chosen[name]) for name in ("Object", "Prefix", "UrlFile", "Manifest") if chosen.get(name)), "")
+    return first(*(xml.leaf(detail, path) for path in INPUT))
 
 
-def _status(detail: Mapping[str, Any]) -> Status:
-    return STATES.get(text(detail.get("State")).lower(), Status.RUNNING)
+def status(state: Any) -> Status:
+    """Unknown words count as running: the job may still end."""
+    return STATES.get(text(state).lower(), Status.RUNNING)
 
 
-def _reason(detail: Mapping[str, Any]) -> str:
-    if _status(detail) is not Status.FAILED:
+def progress(state: Any, value: Any) -> int | None:
+    told = text(value)
+    if status(state) is Status.SUCCEEDED:
+        return 100
+    return int(told) if told.isdecimal() and len(told) <= 3 else None
+
+
+def reason(state: Any, code: Any, message: Any) -> str:
+    if status(state) is not Status.FAILED:
         return ""
-    return ": ".join(filter(None, (text(detail.get("Code")), text(detail.get("Message")))))
+    return ": ".join(filter(None, (text(code), text(message))))
 
 
-# The wire's fields and ours: one line each way.
-DETAIL: tuple[tuple[str, Callable[[Mapping[str, Any]], Any]], ...] = (
-    ("id", lambda detail: text(detail.get("JobId"))),
-    ("action", _action),
-    ("status", _status),
-    ("progress", lambda detail: 100 if _status(detail) is Status.SUCCEEDED else _percent(detail.get("Progress"))),
-    ("subject", _subject),
-    ("outputs", _outputs),
-    ("submitted", lambda detail: moment(detail.get("CreationTime"))),
-    ("started", lambda detail: moment(detail.get("StartTime"))),
-    ("finished", lambda detail: moment(detail.get("EndTime"))),
-    ("reason", _reason),
-    ("state", lambda detail: text(part(detail, "Operation").get("UserData"))),
-    ("notify_hook", lambda detail: text(detail.get("CallBack"))),
-    ("parent", lambda detail: text(part(detail, "Workflow").get("RunId"))),
+INPUT = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
+OUTPUT = (
+    "Operation.PicProcessResult.ObjectName", "Operation.Output.Object", "Operation.Output.Bucket",
+    "Operation.Output.Region",
+)  # fmt: skip
+
+# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same lines.
+DETAIL: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("JobId",), text),
+    ("action", ("Tag", "Operation.Tag", "Type"), first),
+    ("status", ("State",), status),
+    ("progress", ("State", "Progress"), progress),
+    ("subject", INPUT, first),
+    ("outputs", ("State", "Type", "Name", *OUTPUT), outputs),
+    ("submitted", ("CreationTime",), moment),
+    ("started", ("StartTime",), moment),
+    ("finished", ("EndTime",), moment),
+    ("reason", ("State", "Code", "Message"), reason),
+    ("state", ("Operation.UserData",), own),
+    ("notify_hook", ("CallBack",), text),
+    ("parent", ("Workflow.RunId",), text),
 )
-
-
-def _percent(value: Any) -> int | None:
-    return int(text(value)) if text(value).isdigit() else None
+WIRES = tuple(dict.fromkeys(wire for _, wires, _ in DETAIL for wire in wires))
 
 
 def job_of(detail: Mapping[str, Any]) -> Job:
     """One JobsDetail as a Job. Takes anything that is a mapping; never raises for odd values."""
-    return Job("ci", raw=detail, **{name: take(detail) for name, take in DETAIL})
+    told = {name: read(*(xml.leaf(detail, wire) for wire in wires)) for name, wires, read in DETAIL}
+    return Job("ci", raw=detail, **told)
 
 
 # --- what it says: answers --------------------------------------------------------------------------------------
@@ -807,6 +825,17 @@ def read_page(reply: Reply) -> Page[Job]:
     details = answer.get("JobsDetail") or ()
     jobs = tuple(job_of(one) for one in details if isinstance(one, dict) and one)
     return Page(jobs, text(answer.get("NextToken")))
+
+
+def read_rows(reply: Reply) -> Page[xml.Row]:
+    """The same page without a Job per row: the texts of each job's WIRES."""
+    if reply.status >= 300:
+        raise refusal(reply)
+    try:
+        rows, told = xml.rows(reply.body, "Response", "JobsDetail", WIRES, "NextToken")
+    except ExpatError as error:
+        raise _not_xml(reply, error) from None
+    return Page(tuple(rows), text(told))
 
 
 def read_tree(reply: Reply, root: str, whole: bool = False) -> Tree:
@@ -865,10 +894,14 @@ def _document(reply: Reply) -> dict[str, Any]:
     try:
         return xml.read(reply.body)
     except ExpatError as error:
-        raise AnswerError(
-            f"The answer of {reply.url.partition('?')[0]} is not XML (HTTP {reply.status}).",
-            why=str(error), hint="Check MJCI_CI_ENDPOINT, bucket and region.", body=reply.body,
-        ) from None  # fmt: skip
+        raise _not_xml(reply, error) from None
+
+
+def _not_xml(reply: Reply, error: ExpatError) -> AnswerError:
+    return AnswerError(
+        f"The answer of {reply.url.partition('?')[0]} is not XML (HTTP {reply.status}).",
+        why=str(error), hint="Check MJCI_CI_ENDPOINT, bucket and region.", body=reply.body,
+    )  # fmt: skip
 
 
 _HINTS = {
