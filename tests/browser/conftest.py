@@ -49,6 +49,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if call.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The browser's path. Without one the tests are skipped, or fail where MJCI_NO_SKIP=1 says that it belongs here."""
@@ -210,6 +221,10 @@ _DONE = """n => {
   const cell = jupyterapp.shell.currentWidget.content.widgets[n].model;
   return cell.executionCount !== null && cell.executionState !== 'running';
 }"""
+_COMMAND = """([name, given]) => {
+  window.commanded = 'begun';
+  jupyterapp.commands.execute(name, given).finally(() => { window.commanded = 'ended'; });
+}"""
 _PICTURES = """selector => {
   const found = [...document.querySelectorAll(selector)];
   return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);
@@ -255,13 +270,18 @@ class Page:
     # What a person does.
 
     def command(self, name: str, **given: Any) -> None:
-        """A JupyterLab command, begun but not waited for (running all cells ends when they have)."""
-        self.js("([name, given]) => { jupyterapp.commands.execute(name, given); }", [name, given])
+        """A JupyterLab command, begun but not waited for."""
+        self.js(_COMMAND, [name, given])
 
     def run_all(self, wait: bool = True) -> None:
         self.command("notebook:run-all-cells")
         if wait:
-            self.wait_cell(self.js("() => jupyterapp.shell.currentWidget.content.widgets.length") - 1)
+            self.wait_commands()
+
+    def wait_commands(self) -> None:
+        """Until the last command has ended, well or not: a run of many cells ends at the first error."""
+        self.wait_js("() => window.commanded === 'ended'")
+        self.wait_js(_IDLE)
 
     def run(self, cell: int, wait: bool = True) -> None:
         self.js("n => { jupyterapp.shell.currentWidget.content.activeCellIndex = n; }", cell)
@@ -366,9 +386,11 @@ _WATCH = """([selector, name]) => {
 
 
 @pytest.fixture
-def notebook(request: pytest.FixtureRequest, lab: Lab, browser: Chromium) -> Iterator[Callable[..., Page]]:
+def notebook(
+    request: pytest.FixtureRequest, lab: Lab, browser: Chromium, shots: Path
+) -> Iterator[Callable[..., Page]]:
     """`notebook(source, …)`: opens a notebook with these cells, its kernel started and idle. Afterwards nothing may
-    have left the machine."""
+    have left the machine. A test that fails prints what its pages showed, and leaves a screenshot."""
     opened: list[Page] = []
 
     def open_one(*sources: str) -> Page:
@@ -379,6 +401,9 @@ def notebook(request: pytest.FixtureRequest, lab: Lab, browser: Chromium) -> Ite
 
     yield open_one
     for page in opened:
+        if request.node.stash.get(FAILED, False):
+            print(page.path, *page.console, *page.texts(".jp-OutputArea-output"), sep="\n")
+            (shots / f"failed-{page.path}.png").write_bytes(page.screenshot())
         page.close()
     lab.end_kernels()
     assert [url for page in opened for url in page.foreign] == []
