@@ -24,6 +24,10 @@ from jupyter_mjci.errors import SettingsError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+DAY = 86_400_000_000  # microseconds
+CHUNK = 100_000  # rows that leave packed at once
+SEPARATOR = "\x1f"  # between packed values: the control character made for it
+NOTHING = -(2**63)  # a packed number that is not there; as a time it reads NaT
 BUSY = 30.0  # seconds that a writer waits for another kernel's turn
 
 
@@ -46,6 +50,26 @@ class Submission:
     reason: str
     owner: str
     marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How a column leaves packed: an expression over the columns of `jobs` without nulls, text or whole number."""
+
+    sql: str
+    number: bool = False
+
+    @property
+    def between(self) -> str:
+        return "','" if self.number else f"'{SEPARATOR}'"  # a literal: char(31) would be worked out for every row
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A chunk of rows: every column one text, values between separators; or a list where a value holds one."""
+
+    rows: int
+    columns: Mapping[str, str | list[str]]
 
 
 class Journal:
@@ -110,6 +134,31 @@ class Journal:
         columns = "*" if raw else ", ".join(_COLUMNS)
         rows = self._rows(f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters)
         return [_job(row) for row in rows]
+
+    def packed(
+        self, table: Mapping[str, Packing], where: str = "1", parameters: Sequence[Any] = ()
+    ) -> Iterator[Packed]:
+        """Columns of `jobs`, each chunk of rows as one text per column: no object per cell on the way out.
+
+        Rows come in the order in which they were first seen, all chunks from one snapshot.
+        """
+        if self.path is None:  # the only connection there is: not to be held while the chunks are used
+            with self._lock:
+                yield from list(_chunks(self._open(), table, where, parameters))
+            return
+        self._rows("SELECT 1")  # makes and migrates the file, and tells if that cannot be
+        db = sqlite3.connect(self.path, BUSY, isolation_level=None)
+        try:
+            db.execute("BEGIN")
+            yield from _chunks(db, table, where, parameters)
+        finally:
+            db.close()
+
+    def news(self, since: int) -> tuple[int, int]:
+        """How many jobs are new or changed after this sequence number, and the highest number there is."""
+        row = self._rows("SELECT count(*) AS many, coalesce(max(sequence), 0) AS last FROM jobs WHERE sequence > ?",
+                         (since,))[0]  # fmt: skip
+        return row["many"], max(row["last"], since)
 
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
@@ -196,6 +245,26 @@ class Journal:
         return db
 
 
+def _chunks(
+    db: sqlite3.Connection, table: Mapping[str, Packing], where: str, parameters: Sequence[Any]
+) -> Iterator[Packed]:
+    wanted = ", ".join(f"group_concat({packing.sql}, {packing.between})" for packing in table.values())
+    # NOT INDEXED: by rowid, so that every statement gives the rows in the same order.
+    rows = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
+    (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
+    for begin in range(0, end, CHUNK):
+        bounds = (*parameters, begin, begin + CHUNK)
+        many, *texts = db.execute(f"SELECT count(*), {wanted} {rows}", bounds).fetchone()
+        if not many:
+            continue
+        columns: dict[str, str | list[str]] = dict(zip(table, texts, strict=True))
+        for (name, packing), text in zip(table.items(), texts, strict=True):
+            if not packing.number and text.count(SEPARATOR) != many - 1:
+                # A separator inside a value: this chunk of this column comes value by value.
+                columns[name] = [row[0] for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)]
+        yield Packed(many, columns)
+
+
 def _prepare(db: sqlite3.Connection) -> None:
     """WAL, and the migrations that this file has not seen; kernels that come at once wait for each other."""
     db.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
@@ -244,16 +313,26 @@ CREATE INDEX sightings_by_job ON sightings (service, origin, id);
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
 """
 
+
+
+def _second(db: sqlite3.Connection) -> None:
+    """What frames and lakes need: buttons by name, and a day that never changes once a job was seen."""
+    db.create_function("names_of", 1, lambda told: _names(Button(*parts) for parts in json.loads(told or "[]")))
+    db.execute("ALTER TABLE jobs ADD COLUMN button_names TEXT")
+    db.execute("ALTER TABLE jobs ADD COLUMN day INTEGER")
+    db.execute(f"UPDATE jobs SET button_names = names_of(buttons), day = coalesce(submitted, first_seen) / {DAY}")
+
+
 # Appended to, never changed: a file of any age is brought up step by step.
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
 
 _COLUMNS = (
     "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs", "buttons", "submitted",
     "started", "finished", "reason", "state", "notify_hook", "parent",
 )  # fmt: skip
-_ALL = (*_COLUMNS, "raw", "first_seen", "last_seen", "sequence")
-_KEPT = ("action", "subject", "outputs", "buttons", "submitted", "started", "finished", "reason", "state",
-         "notify_hook", "parent")  # fmt: skip
+_ALL = (*_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
+_KEPT = ("action", "subject", "outputs", "buttons", "button_names", "submitted", "started", "finished", "reason",
+         "state", "notify_hook", "parent")  # fmt: skip
 _UPSERT = (
     f"INSERT INTO jobs ({', '.join(_ALL)}) VALUES ({', '.join(f':{name}' for name in _ALL)})"
     " ON CONFLICT DO UPDATE SET "
@@ -270,15 +349,21 @@ _SIGHTING = (
 
 
 def _row(job: Job, origin: str, moment: int, sequence: int) -> dict[str, Any]:
+    submitted = _micro(job.submitted)
     return {
         "service": job.service, "origin": origin, "id": job.id, "action": job.action, "status": job.status.value,
         "final": job.status.final, "progress": job.progress, "subject": job.subject,
         "outputs": "\n".join(job.outputs),
         "buttons": _dumped([[b.custom_id, b.label, b.emoji, b.pressed] for b in job.buttons]) if job.buttons else "",
-        "submitted": _micro(job.submitted), "started": _micro(job.started), "finished": _micro(job.finished),
+        "submitted": submitted, "started": _micro(job.started), "finished": _micro(job.finished),
         "reason": job.reason, "state": job.state, "notify_hook": job.notify_hook, "parent": job.parent,
         "raw": _dumped(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
+        "button_names": _names(job.buttons), "day": (moment if submitted is None else submitted) // DAY,
     }  # fmt: skip
+
+
+def _names(buttons: Iterable[Button]) -> str:
+    return ", ".join(button.name for button in buttons)
 
 
 def _job(row: sqlite3.Row) -> Job:

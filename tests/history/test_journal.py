@@ -16,7 +16,7 @@ from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.history import journal as room
-from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal import Journal, Packing
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 DONE = Job(
@@ -182,3 +182,67 @@ def _write_and_die(path: Path) -> None:
     with journal._writing() as db:
         db.execute("INSERT INTO jobs (service, origin, id, sequence) VALUES ('mj', '', '1', 1)")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+# --- leaving packed, and growing older ----------------------------------------------------------------------------
+
+
+def test_columns_leave_packed_in_every_chunk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows, in the order first seen, whatever the chunk; a separator inside a value splits nothing."""
+    monkeypatch.setattr(room, "CHUNK", 3)
+    subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
+    journal.saw([Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0)
+    table = {"subject": Packing("subject"), "progress": Packing("coalesce(progress, -1)", number=True)}
+    chunks = list(journal.packed(table))
+    assert [chunk.rows for chunk in chunks] == [3, 3, 1]
+    told = [chunk.columns["subject"] for chunk in chunks]
+    assert [value for one in told for value in (one if isinstance(one, list) else one.split("\x1f"))] == subjects
+    assert [chunk.columns["progress"] for chunk in chunks] == ["-1,-1,-1", "-1,-1,-1", "-1"]
+
+
+def test_news_are_counted_from_a_number_on(journal: Journal) -> None:
+    assert journal.news(0) == (0, 0)
+    journal.saw([Job("mj", "1"), Job("mj", "2")], 1.0)
+    many, last = journal.news(0)
+    assert many == 2
+    journal.saw([Job("mj", "1", status=Status.RUNNING), Job("mj", "2")], 2.0)
+    assert journal.news(last)[0] == 1
+
+
+def test_a_journal_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -> None:
+    """Old rows get what new columns hold; new ones are written beside them."""
+    path = tmp_path / "journal.db"
+    _old_journal(path, 3)
+    journal = Journal(path)
+    journal.saw([replace(DONE, id="new")], 9.0)
+    rows = journal._rows("SELECT id, button_names, day FROM jobs ORDER BY rowid")
+    day = (THEN - room.EPOCH).days
+    assert [tuple(row) for row in rows] == [(one, "U1, 🔄", day) for one in ("0", "1", "2", "new")]
+    assert {job.id for job in journal.jobs()} == {"0", "1", "2", "new"}
+    assert journal.jobs()[0] == replace(DONE, id="0")
+    journal.close()
+
+
+def _old_journal(path: Path, rows: int) -> None:
+    """A journal as the first version wrote it."""
+    db = sqlite3.connect(path, isolation_level=None)
+    room._first(db)
+    db.execute("PRAGMA user_version = 1")
+    db.execute("BEGIN")
+    for number in range(rows):
+        row = room._row(replace(DONE, id=str(number)), "", 1_000_000, number + 1)
+        del row["button_names"], row["day"]
+        db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", row)
+    db.execute("COMMIT")
+    db.close()
+
+
+def test_a_corrupt_journal_is_told_and_left_alone(tmp_path: Path) -> None:
+    """The error names the file and what to do; not a byte of it is changed."""
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"no database, but somebody's bytes" * 100)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"journal\.db cannot be opened") as caught:
+        Journal(path).jobs()
+    assert caught.value.hint
+    assert path.read_bytes() == before
