@@ -153,9 +153,7 @@ class Magics:
         with _a_wrong_line_is_a_usage_error():
             return mjci.wanted(word)
 
-    def _read(
-        self, builder: Callable[..., Any], line: str, rest: str = ""
-    ) -> tuple[Options, dict[str, Any]] | None:
+    def _read(self, builder: Callable[..., Any], line: str, rest: str = "") -> tuple[Options, dict[str, Any]] | None:
         """A line's options and arguments; or None, where it asked for help and has got it."""
         words = self._words(line)
         with _a_wrong_line_is_a_usage_error():
@@ -203,9 +201,7 @@ class Magics:
             hint=f"Run %mj_task {task_id} first, or give a customId.",
         )
 
-    def _perform(
-        self, build: Build, options: Options, lists_jobs: bool = False, *, raises: bool | None = None
-    ) -> Any:
+    def _perform(self, build: Build, options: Options, lists_jobs: bool = False, *, raises: bool | None = None) -> Any:
         """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
         from jupyter_mjci.notebook.live import Interrupted
 

@@ -150,7 +150,7 @@ def _ci_facts(job: Job) -> Iterable[tuple[str, str]]:
 
 
 def _sizes(result: Mapping[str, Any]) -> str:
-    """"1000×667 jpeg → 667×1000 jpeg, 24.9 kB": as far as the answer tells."""
+    """ "1000×667 jpeg → 667×1000 jpeg, 24.9 kB": as far as the answer tells."""
     result = part(result, "UploadResult") or result
     made = part(result, "ProcessResult") or part(result, "ProcessResults", "Object")
     before, after = _size(part(result, "OriginalInfo", "ImageInfo")), _size(made)

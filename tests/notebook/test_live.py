@@ -33,9 +33,7 @@ class Book:
     def __init__(self) -> None:
         self.pages: list[tuple[dict[str, Any], str, bool]] = []
 
-    def publish(
-        self, data: dict[str, Any], _: dict[str, Any], *, transient: Any = None, update: bool = False
-    ) -> None:
+    def publish(self, data: dict[str, Any], _: dict[str, Any], *, transient: Any = None, update: bool = False) -> None:
         self.pages.append((data, (transient or {}).get("display_id", ""), update))
 
 
@@ -358,9 +356,7 @@ class Gone(Live):
         super().final(bundle)
 
 
-def test_a_front_end_that_is_gone_costs_no_job(
-    session: Session, book: Book, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_front_end_that_is_gone_costs_no_job(session: Session, book: Book, caplog: pytest.LogCaptureFixture) -> None:
     """The card cannot be updated; the job is followed to its end all the same."""
     handle = Following(session, session.mj.imagine("a red fox").run(), Gone(book))
     assert handle.result().status is Status.SUCCEEDED
