@@ -559,7 +559,8 @@ class MidjourneyProxy:
 
     def _pressed(self, ask: Ask, parent: Task, move: Move, fate: str = "") -> Answer:
         """What a button does: give the task it made before, ask for more, or make one."""
-        modal = move.modal == "always" or (move.modal == "remix" and (self.remix or ask.body.flag("enableRemix")))
+        remix = self.remix or ask.body.flag("enableRemix") or ask.body.object("accountFilter").get("remix") is True
+        modal = move.modal == "always" or (move.modal == "remix" and remix)
         if self.dialect.adopts and move.once and not modal and (before := self._made_before(parent, move)):
             about = {"status": before.phase.status, "imageUrl": self.gallery.image_url(before)}
             return submitted(21, "任务已存在", before.id, about)
@@ -710,7 +711,10 @@ class MidjourneyProxy:
         self._check_account(ask.body)
         task = self._new(ask, action, kind, op, "", "/swap")
         task.sent = names
-        return self._submit(task if kind == "film" else self._doubting(task))
+        if kind == "film":
+            task.details = {"batch": 1}
+            return self._submit(task)
+        return self._submit(self._doubting(task))
 
     def show(self, ask: Ask) -> Answer:
         """Bring back a picture by the uuid in its name."""

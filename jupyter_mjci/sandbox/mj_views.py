@@ -135,7 +135,7 @@ def relay_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """What the relay last heard; before its first refresh it knows only what was submitted."""
     phase, word = proxy.relayed(task), MOVES[task.move].word if task.move else ""
     failed, english = phase.status == FAILURE, prompts(proxy, task)[1] if phase.status else ""
-    final = {"finalPrompt": english, "finalZhPrompt": ""} if phase.status == SUCCESS else None
+    final = {"finalPrompt": final_prompt(proxy, task), "finalZhPrompt": ""} if phase.status == SUCCESS else None
     return {
         "id": task.id,
         "action": RELAY_ACTIONS.get(word, task.action),

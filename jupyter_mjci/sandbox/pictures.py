@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeGuard, TypeVar
 
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
@@ -44,7 +44,7 @@ class Picture(Protocol):
 def ratio_of(picture: Picture) -> float:
     """Width by height."""
     left, top, right, bottom = picture.view
-    return min(5.0, max(0.2, (right - left) / (bottom - top)))
+    return (right - left) / (bottom - top)
 
 
 def size_of(picture: Picture, area: int = CELL) -> Size:
@@ -67,6 +67,11 @@ def unit(*parts: object) -> float:
     """A number from 0 to 1 that depends on nothing but the parts."""
     text = ":".join(map(str, parts)).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 0xFFFFFFFF
+
+
+def further(lineage: Lineage, seed: int, strength: float) -> Lineage:
+    """One roller more; of very many the root and the latest count."""
+    return (lineage[0], *lineage[1:][-15:], (seed, strength)) if lineage else ((seed, strength),)
 
 
 class Dice:
@@ -273,10 +278,10 @@ class Scene:
     hues: str = ""  # another prompt that sets the colours
 
     def vary(self, seed: int, strength: float) -> Scene:
-        return replace(self, lineage=(*self.lineage, (seed, strength)))
+        return replace(self, lineage=further(self.lineage, seed, strength))
 
     def outward(self, seed: int, view: Box) -> Scene:
-        return replace(self, lineage=(*self.lineage, (seed, 0.05)), view=view)
+        return replace(self, lineage=further(self.lineage, seed, 0.05), view=view)
 
     def draw(self, size: Size) -> Image.Image:
         """Drawn at twice the size and reduced, so that edges are smooth; very large ones as they are."""
@@ -333,6 +338,9 @@ def _sky(canvas: Canvas, land: Land) -> None:
 
 
 def _cells(low: float, high: float, step: float) -> range:
+    """The squares of the world between two edges; none where they would be too many to tell apart."""
+    if high - low > 250 * step:
+        return range(0)
     return range(math.floor(low / step), math.ceil(high / step) + 1)
 
 
@@ -842,7 +850,7 @@ class Photo:
     view: Box
 
     def vary(self, seed: int, strength: float) -> Photo:
-        return replace(self, lineage=(*self.lineage, (seed, strength)))
+        return replace(self, lineage=further(self.lineage, seed, strength))
 
     def outward(self, seed: int, view: Box) -> Scene:
         return Scene(self.prompt, ((seed, 1.0),), view)
@@ -941,7 +949,7 @@ class Blended:
     view: Box
 
     def vary(self, seed: int, strength: float) -> Blended:
-        return replace(self, lineage=(*self.lineage, (seed, strength)))
+        return replace(self, lineage=further(self.lineage, seed, strength))
 
     def outward(self, seed: int, view: Box) -> Picture:
         return self.parts[0].outward(seed, view)
@@ -1026,12 +1034,37 @@ def panned(picture: Picture, seed: int, direction: str) -> Grid:
     return _around(picture, seed, (left + a * wide, top + b * high, right + c * wide, bottom + d * high))
 
 
+LONGEST = 6.0  # sides of a panned picture
+WIDEST = 40.0  # how much of the world one can see
+DEEPEST = 6  # pictures in pictures
+
+
+def _depth(picture: Picture) -> int:
+    return 1 + _depth(picture.inner if isinstance(picture, Wider) else picture.under) if _nested(picture) else 0
+
+
+def _nested(picture: Picture) -> TypeGuard[Wider | Patched]:
+    return isinstance(picture, Wider | Patched)
+
+
+def _shallow(picture: Picture) -> Picture:
+    """Of a picture in a picture in a picture … only the outermost world."""
+    while _nested(picture) and _depth(picture) > DEEPEST:
+        picture = picture.outer if isinstance(picture, Wider) else picture.under
+    return picture
+
+
 def _around(picture: Picture, seed: int, view: Box) -> Grid:
+    left, top, right, bottom = view
+    if max(right - left, bottom - top) > WIDEST or not 1 / LONGEST <= (right - left) / (bottom - top) <= LONGEST:
+        view = picture.view
+    picture = _shallow(picture)
     return tuple(Wider(picture.outward(_mixed(seed, cell), view), picture, view) for cell in range(4))
 
 
 def repainted(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
     """Four takes on what could be in the white part of the mask (everywhere without one)."""
+    picture = _shallow(picture)
     fresh = [_retold(picture, _mixed(seed, cell), prompt) for cell in range(4)]
     return tuple(Patched(picture, scene, mask) if mask else scene for scene in fresh)
 
@@ -1039,7 +1072,7 @@ def repainted(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> G
 def _retold(picture: Picture, seed: int, prompt: str) -> Scene:
     """Another story in the same land, so that the seam of a patch hardly shows."""
     if isinstance(picture, Scene):
-        lineage = (*picture.lineage, (seed, 0.12))
+        lineage = further(picture.lineage, seed, 0.12)
         return Scene(prompt, lineage, picture.view, picture.hues or picture.prompt)
     if isinstance(picture, Wider | Patched):
         return replace(

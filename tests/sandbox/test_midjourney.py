@@ -578,6 +578,29 @@ def test_trueai_edits_retextures_and_animates() -> None:
     assert client.post("/mj/submit/video", taskId=film["id"])["code"] == 4
 
 
+def test_a_video_swap_comes_as_a_form() -> None:
+    client = Client("trueai")
+    face = base64.b64decode(data_url("red").partition(",")[2])
+    parts = [
+        b'--x\r\nContent-Disposition: form-data; name="source"; filename="face.png"\r\n\r\n' + face,
+        b'--x\r\nContent-Disposition: form-data; name="target"; filename="film.mp4"\r\n\r\nfilm',
+        b'--x\r\nContent-Disposition: form-data; name="state"\r\n\r\nmine',
+        b"--x--\r\n",
+    ]
+    client.headers = SECRET | {"content-type": "multipart/form-data; boundary=x"}
+    said = json.loads(client.raw("POST", "/mj/insight-face/video-swap", b"\r\n".join(parts)).body)
+    task = client.done(said)
+    assert (task["action"], task["state"], task["status"]) == ("SWAP_VIDEO_FACE", "mine", "SUCCESS")
+    assert client.raw("GET", task["videoUrl"]).headers["content-type"] == "image/webp"
+
+
+def test_a_relays_shortened_prompts_are_told() -> None:
+    client = Client("new-api")
+    task = client.done(client.post("/mj/submit/shorten", prompt="a very big red fox"))
+    assert "## Shortened prompts" in task["properties"]["finalPrompt"]
+    assert task["imageUrl"] == ""
+
+
 def test_trueai_takes_bare_base64_and_its_own_links() -> None:
     client = Client("trueai")
     bare = data_url("navy").partition(",")[2]
@@ -623,6 +646,23 @@ def test_an_upscale_is_that_one_of_the_four_larger() -> None:
         gaps = [sum(ImageChops.difference(small, cell).convert("L").histogram()[40:]) for cell in cells]
         assert min(range(4), key=gaps.__getitem__) == number - 1
         assert gaps[number - 1] < 0.02 * width * height < min(gap for i, gap in enumerate(gaps) if i != number - 1)
+
+
+@pytest.mark.parametrize("label", ["V1", "Zoom Out 2x", "⬅️", "Vary (Region)"])
+def test_a_long_chain_of_buttons_is_still_drawn(label: str) -> None:
+    """Forty steps deep, in no more time than a few take; panning ends at six to one."""
+    client = Client()
+    task = client.done(client.imagine("a whale"))
+    for _ in range(40):
+        if label != "V1":
+            task = client.done(client.press(task, "U2"))
+        said = client.press(task, label)
+        if said["code"] == 21:
+            said = client.post("/mj/submit/modal", taskId=said["result"], prompt="a boat", maskBase64=data_url("white"))
+        task = client.done(said)
+    picture = client.picture(task["imageUrl"])
+    assert picture.width <= 6.1 * picture.height
+    assert len(picture.getcolors(2_000_000) or []) > 100
 
 
 def test_the_preview_is_a_small_blurred_webp() -> None:
