@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import uuid4
 
 import anyio
 
+from jupyter_mjci import submitting
 from jupyter_mjci.client import bridge, midjourney, tencent_ci
-from jupyter_mjci.client.calls import Call, Stream, Work
+from jupyter_mjci.client.calls import Call, Reply, Stream, Work
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings, load
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
-from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, QueueFull, WaitTooLong
+from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, WaitTooLong
+from jupyter_mjci.following import Poller
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.pictures import Archive, is_grid, quarters
+from jupyter_mjci.submitting import Submitter
 
 if TYPE_CHECKING:
     import httpx
@@ -26,17 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How a job is asked after: first after `first` seconds, then ever later by `growth`, up to `most`."""
-
-    first: float
-    growth: float
-    most: float
-
-
-PACES = {"mj": Pace(1.0, 1.25, 5.0), "ci": Pace(0.5, 1.5, 5.0)}
-BACK_OFF = Pace(2.0, 2.0, 30.0)  # while a queue is full
+SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
 
 
 class Watch(Stream[Job]):
@@ -55,16 +54,20 @@ class Session:
 
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, door: httpx.AsyncBaseTransport | None = None,
-        sandbox: Sandbox | None = None,
+        sandbox: Sandbox | None = None, home: Path | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.sandbox = settings, sandbox
+        self.journal = Journal(home and home / "journal.db", origin=_places(settings))
+        self.archive = Archive(home / "pictures") if home else None
         self.clock: Clock = clock or SystemClock()
         self.transport = Transport(
             _origins(settings, self.clock), clock=self.clock, timeout=settings.timeout, at_once=settings.at_once,
             door=door,
         )  # fmt: skip
-        self.listeners: list[Callable[[str, Any], None]] = [self._remember]
+        self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
+        self._submitter = Submitter(self, self.journal, _marks(sandbox), settings.timeout)
+        self._poller = Poller(self)
         self.mj = midjourney.Midjourney(self)
         self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
 
@@ -74,32 +77,49 @@ class Session:
         return f"<jupyter_mjci session: {where}>"
 
     async def fetch(self, call: Call[T]) -> T:
-        """Sends a call and reads its answer; what every `Call.run()` comes to."""
+        """Sends a call and reads its answer; what every `Call.run()` comes to.
+
+        Reading is tried again after what may pass. A submission happens once: see `submitting`.
+        """
+        if submitting.SERVICES[call.service].traceable(call):
+            return await self._submitter.submit(call)
+        if not call.repeatable:
+            return await self.send_once(call)
+        return await submitting.patiently(self.clock)(self.send_once, call)
+
+    async def send_once(self, call: Call[T]) -> T:
+        """One request and its answer, heard by the listeners and written into the journal."""
         if call.creates:
             self._tell("leaving", call)
         reply = await self.transport.send(call)
         value = call.read(reply)
-        for job in _jobs_in(value):
-            self._tell("seen", job)
+        self._see(_jobs_in(value))
         return value
 
-    def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None) -> Watch:
+    def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None, every: float | None = None) -> Watch:
         """Submits (a call), then watches until the job has ended, or asks for a person (ASKING).
 
-        `what` is a call, a Job or an id. `timeout` in seconds, by default the setting `wait`: then WaitTooLong is
-        raised and the job goes on. `.run()` gives the finished Job, and raises JobFailed if it failed.
+        `what` is a call, a Job or an id. While a queue is full, a submission waits for its turn. `timeout` in
+        seconds, by default the setting `wait`: then WaitTooLong is raised and the job goes on. `every` asks at a
+        fixed interval instead of pacing by progress. `.run()` gives the finished Job; a failed one raises JobFailed.
         """
         patience = self.settings.wait if timeout is None else timeout
-        return Watch(partial(self._sightings, what, patience))
+        return Watch(partial(self._sightings, what, patience, every))
 
-    def batch(self, calls: Iterable[Call[Job]], *, at_once: int = 8) -> Stream[Job]:
-        """Submits and follows many calls, `at_once` at a time, and gives each finished job as it comes.
+    def batch(
+        self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, every: float | None = None
+    ) -> Stream[Job]:
+        """Submits and follows many calls (or follows jobs and ids), `at_once` at a time, and gives each as it ends.
 
-        A call that fails does not stop the others: it comes as a FAILED job that tells the reason. While a queue is
-        full, its calls wait.
+        One that fails does not stop the others: it comes as a FAILED job that tells the reason.
         """
-        wanted = list(calls)
-        return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once)))
+        wanted = list(jobs)
+        return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, every)))
+
+    def resume(self, *, at_once: int = 8) -> Stream[Job]:
+        """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
+        again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends."""
+        return Stream(lambda: bridge.produced(partial(self._resume, at_once)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
@@ -114,8 +134,8 @@ class Session:
         return self._frame(self.ci.jobs(**filters).run())
 
     def history(self) -> pd.DataFrame:
-        """Every job that this session has seen, as last seen, as a DataFrame."""
-        return self._frame(self._seen.values())
+        """Every job that the journal knows, as last seen, as a DataFrame, oldest first."""
+        return self._frame(self.journal.jobs(raw=False))
 
     def picture(self, what: Job | str, index: int = 0) -> Work[bytes]:
         """The bytes of a job's result (or of a URL). Credentials go to the services' own hosts only.
@@ -124,6 +144,10 @@ class Session:
         that is no picture.
         """
         return Work(partial(self._picture, what, index))
+
+    def pictures(self, job: Job) -> Work[list[bytes]]:
+        """All pictures of a job, one by one: a 2×2 grid comes as its four pictures."""
+        return Work(partial(self._pictures, job))
 
     def describe(self, job: Job | str) -> Call[Job]:
         """The call that asks for a job's present state. An id of digits is Midjourney's, any other CI's."""
@@ -137,6 +161,7 @@ class Session:
     def close(self) -> None:
         """Ends the connections. The session can be used again; it opens new ones."""
         bridge.run(self.transport.close())
+        self.journal.close()
 
     def __enter__(self) -> Self:
         return self
@@ -148,51 +173,81 @@ class Session:
 
     # --- on the engine ---------------------------------------------------------------------------------------
 
-    async def _sightings(self, what: Call[Job] | Job | str, patience: float) -> AsyncIterator[Job]:
-        job = await self._begin(what)
+    async def _sightings(
+        self, what: Call[Job] | Job | str, patience: float, every: float | None = None
+    ) -> AsyncIterator[Job]:
+        job = await self._begin(what, patience)
+        if job.status.moving:
+            yield job
+            async for now in self._poller.sightings(job, patience, every):
+                if now.status.moving:
+                    yield now
+                job = now
+        await self._keep(job)
         yield job
-        pace, deadline = PACES[job.service], self.clock.now() + patience
-        wait = pace.first
-        while job.status.moving:
-            if self.clock.now() + wait > deadline:
-                raise WaitTooLong(job, patience)
-            await self.clock.sleep(wait)
-            last, job = job, _kept(job, await self.fetch(self.describe(job)))
-            if job != last:
-                yield job
-            wait = min(wait * pace.growth, pace.most)
 
-    async def _begin(self, what: Call[Job] | Job | str) -> Job:
+    async def _begin(self, what: Call[Job] | Job | str, patience: float) -> Job:
         if isinstance(what, Job):
             return what
-        return await self.fetch(what if isinstance(what, Call) else self.describe(what))
+        call = what if isinstance(what, Call) else self.describe(what)
+        if submitting.SERVICES[call.service].traceable(call):
+            return await self._submitter.submit(call, queueing=patience)
+        return await self.fetch(call)
 
-    async def _work_off(self, calls: Sequence[Call[Job]], at_once: int, hand_out: Callable[[Job], None]) -> None:
+    async def _work_off(
+        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, every: float | None,
+        hand_out: Callable[[Job], None],
+    ) -> None:  # fmt: skip
         slots = anyio.Semaphore(at_once)
 
-        async def one(call: Call[Job]) -> None:
+        async def one(job: Call[Job] | Job | str) -> None:
             async with slots:
-                hand_out(await self._to_its_end(call))
+                hand_out(await self._to_its_end(job, every))
 
         async with anyio.create_task_group() as group:
-            for call in calls:
-                group.start_soon(one, call)
+            for job in jobs:
+                group.start_soon(one, job)
 
-    async def _to_its_end(self, call: Call[Job]) -> Job:
-        wait = BACK_OFF.first
-        while True:
+    async def _to_its_end(self, what: Call[Job] | Job | str, every: float | None) -> Job:
+        try:
+            return [job async for job in self._sightings(what, self.settings.wait, every)][-1]
+        except WaitTooLong as error:
+            return error.job
+        except MjciError as error:
+            return _failed(what, error)
+
+    async def _resume(self, at_once: int, hand_out: Callable[[Job], None]) -> None:
+        for row in self.journal.unsettled():
             try:
-                return [job async for job in self._sightings(call, self.settings.wait)][-1]
-            except QueueFull:
-                await self.clock.sleep(wait)
-                wait = min(wait * BACK_OFF.growth, BACK_OFF.most)
-            except WaitTooLong as error:
-                return error.job
+                await self._submitter.resume(row, self)
             except MjciError as error:
-                return Job(call.service, "", call.name, Status.FAILED, reason=error.what, raw={"error": str(error)})
+                hand_out(Job(row.service, "", row.name, Status.FAILED, reason=error.what, raw={"error": str(error)}))
+        await self._work_off(self.journal.unfinished(), at_once, None, hand_out)
+
+    async def _keep(self, job: Job) -> None:
+        """Fetches the originals of a finished Midjourney job while their links live. A bucket's objects stay."""
+        if self.archive is None or job.service != "mj" or job.status is not Status.SUCCEEDED:
+            return
+        for index, url in enumerate(job.outputs):
+            if self.archive.find(job, index) is None:
+                with contextlib.suppress(MjciError, ValueError):  # a link that fails now may work when it is asked for
+                    content = await self._got(url)
+                    self.archive.keep(job, url, content, index, self.clock.now())
 
     async def _picture(self, what: Job | str, index: int) -> bytes:
-        reply = await self.transport.get(what if isinstance(what, str) else _output(what, index))
+        if isinstance(what, str):
+            return await self._got(what)
+        kept = self.archive.find(what, index) if self.archive else None
+        return kept.content() if kept else await self._got(_output(what, index))
+
+    async def _pictures(self, job: Job) -> list[bytes]:
+        whole = [await self._picture(job, index) for index in range(len(job.outputs))]
+        if not is_grid(job):
+            return whole
+        return await anyio.to_thread.run_sync(quarters, whole[0])
+
+    async def _got(self, url: str) -> bytes:
+        reply: Reply = await submitting.patiently(self.clock)(self.transport.get, url)
         if reply.status >= 400:
             raise AnswerError(
                 f"The picture is not there (HTTP {reply.status}).",
@@ -210,9 +265,23 @@ class Session:
         for listener in self.listeners:
             listener(event, value)
 
-    def _remember(self, event: str, value: Any) -> None:
-        if event == "seen" and value.id:
-            self._seen[value.service, value.id] = value
+    def _see(self, jobs: Iterable[Job]) -> None:
+        """Remembers and journals what is new, and tells the listeners of everything."""
+        seen = list(jobs)
+        news = [job for job in seen if job.id and self._seen.get((job.service, job.id)) != job]
+        for job in news:
+            self._seen.pop((job.service, job.id), None)
+            self._seen[job.service, job.id] = job
+        while len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
+        if news:
+            self.journal.saw(news, self.clock.now())
+        for job in seen if self.listeners else ():
+            self._tell("seen", job)
+
+    def durations(self, service: str, action: str) -> list[float]:
+        """How long jobs of an action took, from the journal: seconds, ascending."""
+        return self.journal.durations(service, action)
 
 
 def connect(*, profile: str | None = None, notice: Callable[[str], None] = print, **given: Any) -> Session:
@@ -222,9 +291,9 @@ def connect(*, profile: str | None = None, notice: Callable[[str], None] = print
     """
     settings = load(given, profile=profile)
     if settings.has_mj or settings.has_ci:
-        return Session(settings)
+        return Session(settings, home=settings.home)
     notice("jupyter_mjci: no account is configured, so this is the embedded sandbox (nothing leaves this process).")
-    return sandbox(speed=settings.speed, home=settings.home)
+    return sandbox(speed=settings.speed)
 
 
 def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults: Any = None, **given: Any) -> Session:
@@ -244,7 +313,8 @@ def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults
             "ci_region": told["region"], "ci_token": "", **given,
         }, environ={},
     )  # fmt: skip
-    return Session(settings, clock=stand_in.clock, door=stand_in.transport(), sandbox=stand_in)
+    home = settings.home if "home" in given else None  # what happens in a sandbox stays there, unless told
+    return Session(settings, clock=stand_in.clock, door=stand_in.transport(), sandbox=stand_in, home=home)
 
 
 AUTH = {"trueai": "raw", "new-api": "bearer"}  # what each proxy family of the sandbox listens to
@@ -280,10 +350,26 @@ def _jobs_in(value: Any) -> Iterable[Job]:
     return [one for one in items if isinstance(one, Job)] if isinstance(items, (list, tuple)) else ()
 
 
-def _kept(before: Job, now: Job) -> Job:
-    """What an answer does not tell again (some leave the parent or the prompt out) stays known."""
-    told = {name: getattr(before, name) for name in ("subject", "state", "parent") if not getattr(now, name)}
-    return replace(now, **told)
+def _places(settings: Settings) -> dict[str, str]:
+    """Which proxy and which bucket a job belongs to: ids are unique only there."""
+    return {"mj": settings.mj_url.rstrip("/").removesuffix("/mj"), "ci": settings.ci_bucket}
+
+
+def _marks(sandbox: Sandbox | None) -> Callable[[], str]:
+    """Marks that nobody else makes; in a sandbox of one's own the same in every run."""
+    if sandbox is None:
+        return lambda: f"mjci-{uuid4().hex}"
+    count = itertools.count(1)
+    return lambda: f"mjci-{next(count)}"
+
+
+def _failed(what: Call[Job] | Job | str, error: MjciError) -> Job:
+    """A job that stands for what became of a call, or of a wait."""
+    if isinstance(what, Call):
+        what = Job(what.service, "", what.name)
+    elif isinstance(what, str):
+        what = Job(_service_of(what), what)
+    return replace(what, status=Status.FAILED, reason=error.what, raw={"error": str(error)})
 
 
 def _finished(jobs: list[Job]) -> Job:

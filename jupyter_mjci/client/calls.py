@@ -52,7 +52,7 @@ class Sender(Protocol):
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
     """One request, not yet sent. `plane` names the host it goes to, `creates` marks a submission (sent once, never
-    blindly repeated), `read` is the pure function from the answer to the value."""
+    blindly repeated), `reads` a POST that only reads; `read` is the pure function from the answer to the value."""
 
     service: str
     name: str
@@ -64,7 +64,13 @@ class Call(Generic[T]):
     body: bytes = b""
     plane: str = "mj"
     creates: bool = False
+    reads: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does no harm."""
+        return self.reads or (self.method != "POST" and not self.creates)
 
     def run(self) -> T:
         """Sends it and waits for the answer."""

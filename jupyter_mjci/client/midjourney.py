@@ -12,6 +12,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -325,7 +326,8 @@ class Midjourney:
             return self._call("tasks", "GET", "/mj/task/list", read_tasks)
         wanted = [_id(one) for one in ids]
         read = partial(read_tasks, order=tuple(wanted))
-        return self._call("tasks", "POST", "/mj/task/list-by-condition", read, {"ids": wanted})
+        call = self._call("tasks", "POST", "/mj/task/list-by-condition", read, {"ids": wanted})
+        return replace(call, reads=True)
 
     # GET /mj/task/queue
     def queue(self) -> Call[list[Job]]:
@@ -350,10 +352,9 @@ class Midjourney:
     ) -> Call[T]:  # fmt: skip
         sent, headers = b"", {"Accept": "application/json"}
         if body is not None:
-            told = {field: value for field, value in body.items() if value is not None}
-            sent = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+            sent = _compact({field: value for field, value in body.items() if value is not None})
             headers["Content-Type"] = "application/json"
-        return Call("mj", name, method, path, read, {}, headers, sent, "mj", creates, self._sender)
+        return Call("mj", name, method, path, read, {}, headers, sent, "mj", creates, sender=self._sender)
 
 
 # --- what we say ------------------------------------------------------------------------------------------------
@@ -372,6 +373,11 @@ def _told(prompt: str) -> str:
     return prompt
 
 
+def kind_of(content: bytes) -> str:
+    """png, jpeg, gif or webp by the first bytes; "" for what is no picture. Content types cannot be trusted."""
+    return next((kind for start, kind in _MAGIC_BYTES if content.startswith(start)), "")
+
+
 _MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
@@ -383,9 +389,8 @@ def data_url(picture: Picture) -> str:
         content = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
     except OSError as error:
         raise CallError(f"Cannot read the picture {picture!s}.", why=error.strerror or str(error)) from None
-    for start, kind in _MAGIC_BYTES:
-        if content.startswith(start):
-            return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    if kind := kind_of(content):
+        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     raise CallError("This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}.")
 
 
@@ -756,3 +761,76 @@ def _unwrap(answer: Any) -> Any:
         if inner is None or isinstance(inner, list) or (isinstance(inner, dict) and {"id", "status"} & set(inner)):
             return inner
     return answer
+
+
+# --- how a submission is found again when its answer was lost ------------------------------------------------------
+
+MARK = "mjci-"  # our own mark in `state`, where the user gave none
+
+
+def traceable(call: Call[Any]) -> bool:
+    """Whether the call makes a task, which a listing then tells of."""
+    return call.creates and call.name != "upload"
+
+
+def marked(call: Call[T], mark: str) -> Call[T] | None:
+    """The call with our mark in `state`; None where that place is taken, or where the task exists already."""
+    body = json.loads(call.body)
+    if body.get("state") or call.name == "modal":
+        return None
+    return replace(call, body=_compact({**body, "state": mark}))
+
+
+def listing(call: Call[Any], _: float) -> Call[list[Job]]:
+    """What to ask to find the task that the call has made. A dialog's answer concerns a task that is known."""
+    builder = Midjourney(call.sender)
+    return builder.tasks(ids=[json.loads(call.body)["taskId"]]) if call.name == "modal" else builder.tasks()
+
+
+def made_by(call: Call[Any], job: Job, mark: str, since: float) -> bool:
+    """Whether the call has made the task: by its mark; else by everything that the user's call says about it."""
+    body = json.loads(call.body)
+    if call.name == "modal":
+        return job.id == body["taskId"] and job.status is not Status.ASKING
+    if body.get("state") == mark:
+        return text(job.raw.get("state")).startswith(mark)
+    wanted, told = body.get("customId"), text(job.raw.get("customId")) or text(_properties(job.raw).get("custom_id"))
+    return (
+        text(job.raw.get("state")) == text(body.get("state"))
+        and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
+        and (not wanted or not told or wanted == told)
+        and (not body.get("taskId") or not job.parent or job.parent == body["taskId"])
+        and (not body.get("prompt") or job.subject.strip() == body["prompt"].strip())
+    )
+
+
+SKEW = 60.0  # seconds that two clocks may differ
+
+
+def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+    """The call of a journal's row, to be sent again or looked for."""
+    told = json.loads(body)
+    action = action_of(told["customId"]) if "customId" in told else name.upper()
+    parent, state = told.get("taskId", ""), own(told.get("state"))
+    read = partial(
+        read_submission, asked=Job("mj", "", action, subject=told.get("prompt", ""), state=state, parent=parent)
+    )
+    return Call("mj", name, "POST", path, read, {}, JSON, body, "mj", True, sender=sender)
+
+
+JSON = {"Accept": "application/json", "Content-Type": "application/json"}
+
+
+def surely(call: Call[Any], mark: str) -> bool:
+    """Whether `made_by` is certain; else two alike could be taken for each other."""
+    return call.name == "modal" or json.loads(call.body).get("state") == mark
+
+
+def own(state: Any) -> str:
+    """The user's own mark: ours is nobody's business."""
+    told = text(state)
+    return "" if told.startswith(MARK) else told
+
+
+def _compact(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -592,7 +592,7 @@ class TencentCI:
     ) -> Call[T]:  # fmt: skip
         if body and headers is None:
             headers = {"Content-Type": "application/xml"}
-        return Call("ci", name, method, path, read, params or {}, headers or {}, body, plane, creates, self._sender)
+        return Call("ci", name, method, path, read, params or {}, headers or {}, body, plane, creates, sender=self._sender)
 
 
 def submission(body: str) -> tuple[str, dict[str, Any]]:
@@ -934,3 +934,64 @@ def refusal(reply: Reply) -> CIError:
 
 def _request_id(reply: Reply) -> str:
     return reply.headers.get("x-ci-request-id") or reply.headers.get("x-cos-request-id") or ""
+
+
+# --- how a submission is found again when its answer was lost ------------------------------------------------------
+
+SKEW = 60.0  # seconds that two clocks may differ
+
+
+def traceable(call: Call[Any]) -> bool:
+    """Whether the call makes a job or batch, which a listing then tells of."""
+    return call.creates and call.path in ("/jobs", "/inventorytriggerjob")
+
+
+def marked(call: Call[T], mark: str) -> Call[T] | None:
+    """The call with our mark in UserData; None where that place is taken."""
+    request = dict(xml.read(call.body)["Request"])
+    operation = request.get("Operation")
+    operation = dict(operation) if isinstance(operation, dict) else {}
+    if operation.get("UserData"):
+        return None
+    request["Operation"] = {**operation, "UserData": mark}
+    return replace(call, body=xml.write("Request", request))
+
+
+def listing(call: Call[Any], since: float) -> Pages[Job]:
+    """What to ask to find the job that the call has made."""
+    builder, request = TencentCI(call.sender), part(xml.read(call.body), "Request")
+    start = datetime.fromtimestamp(since - SKEW, UTC)
+    if call.path == "/jobs":
+        return builder.jobs(
+            tag=text(request.get("Tag")), start=start, input=text(part(request, "Input").get("Object")) or None
+        )
+    return builder.batches(type=_kind(request), name=text(request.get("Name")), start=start)
+
+
+def _kind(request: Tree) -> Literal["Workflow", "Job"]:
+    return "Job" if text(request.get("Type")) == "Job" else "Workflow"
+
+
+def made_by(call: Call[Any], job: Job, mark: str, since: float) -> bool:
+    """Whether the call has made the job: by its mark; else by input, output and time."""
+    request = part(xml.read(call.body), "Request")
+    told = text(part(request, "Operation").get("UserData"))
+    if told == mark:
+        return text(part(job.raw, "Operation").get("UserData")) == mark
+    return (
+        job.state == told
+        and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
+        and _subject(job.raw) == _subject(request)
+        and text(part(job.raw, "Operation", "Output").get("Object"))
+        == text(part(request, "Operation", "Output").get("Object"))
+    )
+
+
+def surely(call: Call[Any], mark: str) -> bool:
+    """Whether `made_by` is certain; else two alike could be taken for each other."""
+    return text(part(xml.read(call.body), "Request", "Operation").get("UserData")) == mark
+
+
+def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+    """The call of a journal's row, to be sent again or looked for."""
+    return replace(TencentCI(sender).request(path, body.decode()), name=name)

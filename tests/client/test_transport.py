@@ -100,10 +100,10 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
     def handler(request: httpx.Request) -> httpx.Response:
         raise failure
 
-    mj = session(handler).mj
-    call = mj.imagine("x") if method == "POST" else mj.task("17")
+    desk = session(handler)
+    call: Call[Any] = desk.mj.imagine("x") if method == "POST" else desk.mj.task("17")
     with pytest.raises(TransportError) as caught:
-        call.run()
+        bridge.run(desk.send_once(call))
     assert caught.value.maybe_arrived is maybe
     assert words in str(caught.value)
     assert len(caught.value.lines()) == 3

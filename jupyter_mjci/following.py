@@ -1,0 +1,252 @@
+"""One poller for everything that is followed: many jobs in one request, each asked after when it is worth asking.
+
+A job that tells its progress is asked again after half of the time that it still seems to need; one that tells none,
+after half of what jobs of its action usually take. Batching saves far more requests than any pacing, so jobs that are
+due within a tick are asked after together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Protocol, TypeVar
+
+import anyio
+
+from jupyter_mjci.client import bridge, midjourney, tencent_ci
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.transport import Clock
+from jupyter_mjci.errors import MidjourneyError, MjciError, NoSuchEndpoint, WaitTooLong
+from jupyter_mjci.submitting import passing
+
+T = TypeVar("T")
+
+CHUNK = {"mj": 500, "ci": 50}  # jobs in one request
+TICK = 1.0  # seconds: jobs that are due within one are asked after together
+SOONEST = {"mj": 1.0, "ci": 0.5}
+LATEST = 15.0
+USUAL = {"mj": 45.0, "ci": 2.0}  # seconds that a job takes, until the history knows better
+FAILURES = 4  # polls in a row that may go wrong, each of which was tried several times
+MISSES = 3  # listings in a row that may leave out a job which the service knows
+
+
+class Desk(Protocol):
+    """What a poller works at."""
+
+    clock: Clock
+    mj: midjourney.Midjourney
+    ci: tencent_ci.TencentCI
+
+    async def fetch(self, call: Call[T]) -> T: ...
+
+    def durations(self, service: str, action: str) -> list[float]: ...
+
+
+@dataclass(eq=False, slots=True)
+class Followed:
+    """One job under somebody's eyes. `every` asks at a fixed interval instead of pacing."""
+
+    job: Job
+    since: float
+    due: float = 0.0
+    every: float | None = None
+    deadline: float = math.inf
+    misses: int = 0
+    failures: int = 0
+    overdue: int = 0
+    changed: anyio.Event = field(default_factory=anyio.Event)
+    error: Exception | None = None
+
+
+class Poller:
+    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any more."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self._followed: set[Followed] = set()
+        self._turning: bridge.Handle[None] | None = None
+        self._woken = anyio.Event()
+        self._listless: set[str] = set()  # services that cannot tell of several jobs at once
+        self._usual: dict[tuple[str, str], float] = {}
+
+    async def sightings(self, job: Job, patience: float, every: float | None = None) -> AsyncIterator[Job]:
+        """Every change of the job from now on, until it moves no more.
+
+        Raises WaitTooLong after `patience` seconds, and what asking for the job raises, again and again.
+        """
+        now = self.desk.clock.now()
+        one = Followed(job, now, every=every, deadline=now + patience)
+        one.due = now + self._wait(one, now)
+        self._followed.add(one)
+        self._start()
+        try:
+            while job.status.moving:
+                await one.changed.wait()
+                one.changed = anyio.Event()
+                if one.error is not None:
+                    raise one.error
+                job = one.job  # the latest: whoever is slow misses steps, never the end
+                yield job
+        finally:
+            self._followed.discard(one)
+
+    def _start(self) -> None:
+        self._woken.set()
+        if self._turning is None or self._turning.done():
+            self._turning = bridge.spawn(self._turn())
+
+    async def _turn(self) -> None:
+        try:
+            await self._ask_until_all_rest()
+        except Exception as error:  # a bug of ours must not leave anybody waiting for ever
+            self._fail(self._followed, error)
+
+    async def _ask_until_all_rest(self) -> None:
+        while True:
+            moving = [one for one in self._followed if one.job.status.moving and one.error is None]
+            if not moving:
+                return
+            now = self.desk.clock.now()
+            soonest = min(min(one.due, one.deadline) for one in moving)
+            if soonest > now:
+                await self._rest(soonest - now)
+                continue
+            for one in moving:
+                if one.deadline <= now:
+                    self._fail([one], WaitTooLong(one.job, one.deadline - one.since))
+            due = [one for one in moving if one.due <= now + TICK / 4 and one.error is None]
+            await self._ask(sorted(due, key=lambda one: (one.due, one.job.id)))
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the next job is due, or somebody follows another one."""
+        self._woken = anyio.Event()
+        async with anyio.create_task_group() as group:
+
+            async def wake() -> None:
+                await self._woken.wait()
+                group.cancel_scope.cancel()
+
+            group.start_soon(wake)
+            await self.desk.clock.sleep(seconds)
+            group.cancel_scope.cancel()
+
+    async def _ask(self, due: Sequence[Followed]) -> None:
+        for service in ("mj", "ci"):
+            here = [one for one in due if one.job.service == service]
+            alone = [one for one in here if service in self._listless or _is_batch(one.job)]
+            together = [one for one in here if one not in set(alone)]
+            if len(together) == 1:
+                alone, together = here, []
+            async with anyio.create_task_group() as group:
+                for start in range(0, len(together), CHUNK[service]):
+                    group.start_soon(self._ask_together, together[start : start + CHUNK[service]])
+                for one in alone:
+                    group.start_soon(self._ask_alone, one)
+
+    async def _ask_together(self, some: Sequence[Followed]) -> None:
+        ids = [one.job.id for one in some]
+        service = some[0].job.service
+        try:
+            jobs = await (self.desk.fetch(self.desk.mj.tasks(ids)) if service == "mj" else self._ci_jobs(ids))
+        except NoSuchEndpoint:
+            self._listless.add(service)
+            return
+        except MjciError as error:
+            self._stumble(some, error)
+            return
+        told = {job.id: job for job in jobs}
+        for one in some:
+            job = told.get(one.job.id)
+            one.misses = 0 if job else one.misses + 1
+            if job is not None:
+                self._saw(one, job)
+            elif one.misses >= MISSES:
+                await self._ask_alone(one)
+            else:
+                one.due = self.desk.clock.now() + TICK
+
+    async def _ci_jobs(self, ids: Iterable[str]) -> list[Job]:
+        found: list[Job] = await self.desk.ci.jobs(ids=ids).gathered()
+        return found
+
+    async def _ask_alone(self, one: Followed) -> None:
+        job = one.job
+        call = self.desk.mj.task(job.id) if job.service == "mj" else self.desk.ci.job(job.id)
+        try:
+            self._saw(one, await self.desk.fetch(call))
+        except MjciError as error:
+            self._stumble([one], _lost(job, error))
+
+    def _saw(self, one: Followed, job: Job) -> None:
+        now = self.desk.clock.now()
+        seen = kept(one.job, job)
+        moved = seen != one.job
+        one.job, one.failures = seen, 0
+        one.due = now + self._wait(one, now)
+        if moved:
+            one.changed.set()
+
+    def _stumble(self, some: Iterable[Followed], error: MjciError) -> None:
+        """A service that is away for a while ends no wait at once: the job goes on over there."""
+        for one in some:
+            one.failures += 1
+            one.due = self.desk.clock.now() + TICK * 2**one.failures
+            if one.failures > FAILURES or not passing(error):
+                self._fail([one], error)
+
+    def _fail(self, some: Iterable[Followed], error: Exception) -> None:
+        for one in some:
+            one.error = error
+            one.changed.set()
+
+    def _wait(self, one: Followed, now: float) -> float:
+        """Seconds until the job is worth asking after again."""
+        if one.every is not None:
+            return one.every
+        service = one.job.service
+        needed = self._needed(one, now)
+        if needed is not None and needed > 0:
+            return min(max(needed / 2, SOONEST[service]), LATEST)
+        one.overdue += 1
+        return min(SOONEST[service] * 1.25**one.overdue, LATEST / 2)
+
+    def _needed(self, one: Followed, now: float) -> float | None:
+        """Seconds that the job still seems to need: by its own progress, else by the history of its action."""
+        job = one.job
+        began = job.started or job.submitted or job.finished
+        since = one.since if began is None else min(began.timestamp(), now)
+        if job.progress and 0 < job.progress < 100 and now > since:
+            return (now - since) * (100 - job.progress) / job.progress
+        return since + self._usually(job) - now
+
+    def _usually(self, job: Job) -> float:
+        key = (job.service, job.action)
+        if key not in self._usual:
+            durations = self.desk.durations(*key)
+            self._usual[key] = median(durations) if len(durations) >= 5 else USUAL[job.service]
+        return self._usual[key]
+
+
+def kept(before: Job, now: Job) -> Job:
+    """What an answer does not tell again (some leave the parent or the prompt out) stays known."""
+    told = {name: getattr(before, name) for name in ("subject", "state", "parent") if not getattr(now, name)}
+    return replace(now, **told)
+
+
+def _is_batch(job: Job) -> bool:
+    return job.service == "ci" and job.id.startswith("b")
+
+
+def _lost(job: Job, error: MjciError) -> MjciError:
+    """A service that has told of a job once, and then knows it no more, has lost it."""
+    if getattr(error, "code", "") not in ("not_found", "NonExistJobIds") or job.status is Status.WAITING:
+        return error
+    return MidjourneyError(
+        f"The service has lost {job.action or 'job'} {job.id}.",
+        why=f"It was {job.status}{'' if job.progress is None else f' at {job.progress} %'} when it was last seen.",
+        hint="Services forget their jobs when they restart: submit it again.",
+        code="lost",
+    )

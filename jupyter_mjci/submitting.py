@@ -1,0 +1,203 @@
+"""A submission happens once: a row before it leaves, a mark to find it by, and looking before repeating.
+
+Neither service has an idempotency key, and a lost answer does not tell whether the work was begun. So nothing is ever
+sent blindly a second time. The listing is searched for our own mark (or, where the user's own stands in its place, for
+everything that the call says): a job that is there is adopted, one that is surely not there is submitted again, and
+where nobody can know, the row stays "unknown" and the error says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, Protocol, TypeVar, cast
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_random
+
+from jupyter_mjci.client import midjourney, tencent_ci
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.transport import Clock
+from jupyter_mjci.errors import AnswerError, MjciError, NoSuchEndpoint, QueueFull, ServiceError, TransportError
+from jupyter_mjci.history.journal import Journal, Submission
+
+T = TypeVar("T")
+
+SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
+ATTEMPTS = 6
+LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look: a listing may lag behind
+FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
+
+BUSY_CODES = frozenset({"30", "429", "SlowDown"})  # nothing was accepted
+LOST_CODES = frozenset({"5"})  # a relay that does not know itself
+PASSING = frozenset({500, 502, 503, 504})  # HTTP statuses that may pass; the work may have been begun
+
+
+def passing(error: BaseException) -> bool:
+    """Whether reading again may help."""
+    if isinstance(error, ServiceError):
+        return error.code in BUSY_CODES | LOST_CODES or error.status in PASSING
+    return isinstance(error, (TransportError, AnswerError))
+
+
+def patiently(clock: Clock, *, attempts: int = ATTEMPTS) -> AsyncRetrying:
+    """Tries again after what may pass, later and later, with jitter, on the given clock."""
+    return AsyncRetrying(
+        sleep=clock.sleep, retry=retry_if_exception(passing), stop=stop_after_attempt(attempts),
+        wait=wait_exponential(0.5, max=10) + wait_random(0, 0.5), reraise=True,
+    )  # fmt: skip
+
+
+class Desk(Protocol):
+    """What a submitter works at: `send_once` sends and reads, `fetch` also reads patiently."""
+
+    clock: Clock
+
+    async def send_once(self, call: Call[T]) -> T: ...
+
+    async def fetch(self, call: Call[T]) -> T: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A submission under way: the call as it leaves, its mark, and when it first left."""
+
+    call: Call[Any]
+    mark: str
+    since: float
+
+
+class Unknowable(Exception):
+    """Nobody can tell whether the submission arrived. Never leaves this room."""
+
+
+class Submitter:
+    """Sends submissions once. `marks` makes their marks, `patience` is how long an answer may be looked for."""
+
+    def __init__(self, desk: Desk, journal: Journal, marks: Callable[[], str], patience: float = 60.0) -> None:
+        self.desk, self.journal, self.marks, self.patience = desk, journal, marks, patience
+
+    async def submit(self, call: Call[T], queueing: float = 0.0) -> T:
+        """The accepted job. Waits up to `queueing` seconds for room in a full queue; then QueueFull is raised."""
+        mark, since = self.marks(), self.desk.clock.now()
+        carrying = SERVICES[call.service].marked(call, mark)
+        sent = Sent(carrying or call, mark, since)
+        self.journal.leaving(sent.call, mark, since, marked=carrying is not None)
+        return cast(T, await self._settled(sent, queueing))
+
+    async def resume(self, row: Submission, sender: Any) -> Job | None:
+        """What became of a submission that nobody saw settled: adopted, or submitted again, or None: still unknown."""
+        call = SERVICES[row.service].recalled(sender, row.name, row.path, row.body)
+        sent = Sent(call, row.mark, row.at)
+        try:
+            found = await self._look(sent, 0.0)
+        except Unknowable as why:
+            self.journal.settle(row.mark, "unknown", reason=str(why))
+            return None
+        if found is not None:
+            return self._adopt(sent, found)
+        return await self._settled(sent, self.patience)
+
+    async def _settled(self, sent: Sent, queueing: float) -> Job:
+        """Submits, and writes down what came of it, whatever that is: an interrupt, too."""
+        try:
+            job = await self._accepted(sent, queueing)
+        except Unknowable as why:
+            self.journal.settle(sent.mark, "unknown", reason=str(why))
+            raise TransportError(
+                "Nobody knows whether this submission arrived.",
+                why=f"Its answer was lost, and looking for it did not help: {why}",
+                hint="Nothing was sent twice. Look again later: %mjci resume.",
+                maybe_arrived=True,
+            ) from why.__cause__
+        except MjciError as error:
+            self.journal.settle(sent.mark, "refused", reason=error.what)
+            raise
+        except BaseException as error:
+            self.journal.settle(sent.mark, "unknown", reason=f"interrupted ({type(error).__name__})")
+            raise
+        return self._adopt(sent, job)
+
+    def _adopt(self, sent: Sent, job: Job) -> Job:
+        self.journal.settle(sent.mark, "accepted", job_id=job.id)
+        self.journal.saw([job], self.desk.clock.now())
+        return job
+
+    async def _accepted(self, sent: Sent, queueing: float) -> Job:
+        clock, deadline = self.desk.clock, self.desk.clock.now() + queueing
+        pauses = _pauses()
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return await self._in_its_turn(sent.call, deadline)
+            except MjciError as error:
+                if left == 0 or not (_lost(error) or passing(error)):
+                    raise
+                found = await self._look(sent, _lingering(error, self.patience), error) if _lost(error) else None
+                if found is not None:
+                    return found
+                await clock.sleep(next(pauses))
+        raise AssertionError("unreachable")
+
+    async def _in_its_turn(self, call: Call[Job], deadline: float) -> Job:
+        wait, longest = FULL
+        while True:
+            try:
+                return await self.desk.send_once(call)
+            except QueueFull:
+                if self.desk.clock.now() + wait > deadline:
+                    raise
+            await self.desk.clock.sleep(wait)
+            wait = min(wait * 1.5, longest)
+
+    async def _look(self, sent: Sent, lingering: float, lost: MjciError | None = None) -> Job | None:
+        """The job that the submission has made; None when it surely made none. Raises Unknowable."""
+        service, clock = SERVICES[sent.call.service], self.desk.clock
+        deadline = clock.now() + lingering
+        pauses = iter(LOOKS)
+        while True:
+            await clock.sleep(next(pauses, LOOKS[-1]))
+            try:
+                jobs = await self._listed(service.listing(sent.call, sent.since))
+            except NoSuchEndpoint as error:
+                if isinstance(lost, NoSuchEndpoint):
+                    raise lost from None  # a wrong address, not a lost answer
+                raise Unknowable("this server has no listing.") from error
+            except MjciError as error:
+                raise Unknowable(error.what) from error
+            found = [job for job in jobs if service.made_by(sent.call, job, sent.mark, sent.since)]
+            if found and not service.surely(sent.call, sent.mark):
+                taken = self.journal.claimed(sent.call.service)
+                found = [job for job in found if job.id not in taken]
+            if len(found) > 1:
+                raise Unknowable(f"{len(found)} jobs look like it: {', '.join(job.id for job in found[:4])}.")
+            if found:
+                return found[0]
+            if clock.now() >= deadline:
+                return None
+
+    async def _listed(self, listing: Any) -> list[Job]:
+        if isinstance(listing, Call):
+            return cast(list[Job], await self.desk.fetch(listing))
+        return cast(list[Job], await listing.gathered())
+
+
+def _lost(error: MjciError) -> bool:
+    """Whether the work may have been begun although no good answer came."""
+    if isinstance(error, TransportError):
+        return error.maybe_arrived
+    if isinstance(error, ServiceError):
+        return error.code in LOST_CODES or error.status in PASSING or isinstance(error, NoSuchEndpoint)
+    return isinstance(error, AnswerError)
+
+
+def _lingering(error: MjciError, patience: float) -> float:
+    """How long a job may still turn up: a server that did not answer in time may be at it yet."""
+    return patience if "did not come" in error.why else sum(LOOKS) if isinstance(error, TransportError) else 0.0
+
+
+def _pauses() -> Any:
+    pause = 0.5
+    while True:
+        yield pause
+        pause = min(pause * 2, 10.0)
