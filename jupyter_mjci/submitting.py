@@ -29,7 +29,8 @@ ATTEMPTS = 6
 LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look: a listing may lag behind
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
 
-BUSY_CODES = frozenset({"30", "429", "SlowDown"})  # nothing was accepted
+BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
+BUSY_STATUS = 429
 LOST_CODES = frozenset({"5"})  # a relay that does not know itself
 PASSING = frozenset({500, 502, 503, 504})  # HTTP statuses that may pass; the work may have been begun
 
@@ -37,7 +38,7 @@ PASSING = frozenset({500, 502, 503, 504})  # HTTP statuses that may pass; the wo
 def passing(error: BaseException) -> bool:
     """Whether reading again may help."""
     if isinstance(error, ServiceError):
-        return error.code in BUSY_CODES | LOST_CODES or error.status in PASSING
+        return error.code in BUSY_CODES | LOST_CODES or error.status in PASSING | {BUSY_STATUS}
     return isinstance(error, (TransportError, AnswerError))
 
 
@@ -187,7 +188,8 @@ def _lost(error: MjciError) -> bool:
     if isinstance(error, TransportError):
         return error.maybe_arrived
     if isinstance(error, ServiceError):
-        return error.code in LOST_CODES or error.status in PASSING or isinstance(error, NoSuchEndpoint)
+        lost = error.status in PASSING and error.code not in BUSY_CODES
+        return lost or error.code in LOST_CODES or isinstance(error, NoSuchEndpoint)
     return isinstance(error, AnswerError)
 
 

@@ -10,6 +10,13 @@ from typing import Any
 
 from jupyter_mjci.errors import CallError
 
+MARK = "mjci-"  # our own mark in `state` or UserData, where the user gave none
+
+
+def users_own(mark: str) -> str:
+    """The user's own mark: ours is nobody's business."""
+    return "" if mark.startswith(MARK) else mark
+
 
 class Status(StrEnum):
     """Where a job is. `ASKING` waits for a person (Midjourney's modal dialogs); it never ends by itself."""

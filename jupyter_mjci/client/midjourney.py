@@ -13,13 +13,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Reply, Sender
-from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.job import Button, Job, Status, users_own
 from jupyter_mjci.errors import (
     AnswerError,
     BannedPrompt,
@@ -456,9 +456,10 @@ def moment(value: Any) -> datetime | None:
         return None
     if not 0 < number < BEYOND:
         return None
-    return datetime.fromtimestamp(number / 1000 if number >= SECONDS else number, UTC)
+    return EPOCH + timedelta(milliseconds=number if number >= SECONDS else number * 1000)
 
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECONDS = 1e11  # what is smaller counts seconds, not milliseconds
 BEYOND = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
 
@@ -527,7 +528,7 @@ TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("started", ("startTime",), moment),
     ("finished", ("finishTime",), moment),
     ("reason", ("failReason",), text),
-    ("state", ("state",), text),
+    ("state", ("state",), lambda value: users_own(text(value))),
     ("notify_hook", ("properties",), _hook),
     ("parent", ("parentId", "description"), parent),
 )
@@ -765,9 +766,6 @@ def _unwrap(answer: Any) -> Any:
 
 # --- how a submission is found again when its answer was lost ------------------------------------------------------
 
-MARK = "mjci-"  # our own mark in `state`, where the user gave none
-
-
 def traceable(call: Call[Any]) -> bool:
     """Whether the call makes a task, which a listing then tells of."""
     return call.creates and call.name != "upload"
@@ -811,7 +809,7 @@ def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[J
     """The call of a journal's row, to be sent again or looked for."""
     told = json.loads(body)
     action = action_of(told["customId"]) if "customId" in told else name.upper()
-    parent, state = told.get("taskId", ""), own(told.get("state"))
+    parent, state = told.get("taskId", ""), users_own(text(told.get("state")))
     read = partial(
         read_submission, asked=Job("mj", "", action, subject=told.get("prompt", ""), state=state, parent=parent)
     )
@@ -824,12 +822,6 @@ JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 def surely(call: Call[Any], mark: str) -> bool:
     """Whether `made_by` is certain; else two alike could be taken for each other."""
     return call.name == "modal" or json.loads(call.body).get("state") == mark
-
-
-def own(state: Any) -> str:
-    """The user's own mark: ours is nobody's business."""
-    told = text(state)
-    return "" if told.startswith(MARK) else told
 
 
 def _compact(body: Mapping[str, Any]) -> bytes:

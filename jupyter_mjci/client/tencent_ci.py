@@ -19,7 +19,7 @@ from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client import xml
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Sender
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, Status, users_own
 from jupyter_mjci.errors import AnswerError, CallError, CIError
 
 T = TypeVar("T")
@@ -592,7 +592,9 @@ class TencentCI:
     ) -> Call[T]:  # fmt: skip
         if body and headers is None:
             headers = {"Content-Type": "application/xml"}
-        return Call("ci", name, method, path, read, params or {}, headers or {}, body, plane, creates, sender=self._sender)
+        return Call(
+            "ci", name, method, path, read, params or {}, headers or {}, body, plane, creates, sender=self._sender
+        )  # fmt: skip
 
 
 def submission(body: str) -> tuple[str, dict[str, Any]]:
@@ -742,13 +744,7 @@ def first(*values: Any) -> str:
     return next((told for value in values if (told := text(value))), "")
 
 
-MARK = "mjci-"  # our own mark in UserData, where the user gave none
 
-
-def own(state: Any) -> str:
-    """The user's own mark: ours is nobody's business."""
-    told = text(state)
-    return "" if told.startswith(MARK) else told
 
 
 def _subject(detail: Mapping[str, Any]) -> str:
@@ -791,7 +787,7 @@ DETAIL: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("started", ("StartTime",), moment),
     ("finished", ("EndTime",), moment),
     ("reason", ("State", "Code", "Message"), reason),
-    ("state", ("Operation.UserData",), own),
+    ("state", ("Operation.UserData",), lambda value: users_own(text(value))),
     ("notify_hook", ("CallBack",), text),
     ("parent", ("Workflow.RunId",), text),
 )
@@ -885,7 +881,14 @@ def read_bytes(reply: Reply) -> bytes:
 
 
 def _response(reply: Reply) -> Tree:
-    return part(_document(reply), "Response")
+    document = _document(reply)
+    if "Response" not in document:
+        raise AnswerError(
+            f"The answer of {reply.url.partition('?')[0]} is none of Tencent CI's (HTTP {reply.status}).",
+            why=reply.body[:120].decode("utf-8", "replace"), body=reply.body,
+            hint="Check MJCI_CI_ENDPOINT, bucket and region.",
+        )  # fmt: skip
+    return part(document, "Response")
 
 
 def _document(reply: Reply) -> dict[str, Any]:
