@@ -1,0 +1,363 @@
+"""Listings as frames without a Job per row: cell by cell what `frame` makes of the Jobs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jupyter_mjci.client import midjourney, tencent_ci
+from jupyter_mjci.client.calls import Reply
+from jupyter_mjci.errors import AnswerError, MidjourneyError
+from jupyter_mjci.history.frames import frame, frame_of_reply, frame_of_rows, frame_of_tasks
+
+MARK = "0f2c9a7e-1111-4222-8333-444455556666"
+
+
+def task(**told: Any) -> dict[str, Any]:
+    return {
+        "id": "1735689600000001",
+        "action": "IMAGINE",
+        "status": "SUCCESS",
+        "progress": "100%",
+        "prompt": "a fox",
+        "promptEn": "a fox",
+        "description": "/imagine a fox",
+        "imageUrl": "https://cdn/1.png",
+        "failReason": "",
+        "state": "mine",
+        "submitTime": 1735689600001,
+        "startTime": 1735689601000,
+        "finishTime": 1735689650000,
+        "properties": {"notifyHook": ""},
+        "buttons": buttons(),
+        **told,
+    }
+
+
+def buttons(mark: str = MARK, *labels: str) -> list[dict[str, Any]]:
+    return [
+        {"customId": f"MJ::JOB::upsample::{n}::{mark}", "label": label, "emoji": "", "style": 2}
+        for n, label in enumerate(labels or ("U1", "U2", "V1"), 1)
+    ]
+
+
+def both_ways(body: bytes, **given: Any) -> pd.DataFrame:
+    """The frame, once both ways agree on it."""
+    expected = frame(midjourney.read_tasks(Reply(200, body)))
+    pd.testing.assert_frame_equal(frame_of_tasks(body, **given), expected)
+    return expected
+
+
+def listed(*tasks: Any) -> bytes:
+    return json.dumps(tasks).encode()
+
+
+DAMAGED: dict[str, Any] = {
+    "a null": {"progress": None, "prompt": None, "buttons": None, "imageUrl": None, "submitTime": None},
+    "nothing at all": dict.fromkeys(task()),
+    "numbers for texts": {"id": 17, "action": 3, "prompt": 1.0, "failReason": 2.5, "state": 10**30, "status": 5},
+    "truth for texts": {"prompt": True, "state": False, "status": True, "submitTime": True},
+    "texts for numbers": {"submitTime": "1735689600001", "startTime": "-", "finishTime": ""},
+    "floats for times": {"submitTime": 1735689600001.7, "startTime": 1.5, "finishTime": -3.0},
+    "seconds": {"submitTime": 1735689600, "startTime": 99_999_999_999, "finishTime": 100_000_000_000},
+    "times beyond": {"submitTime": 253_402_300_799_000, "startTime": 253_402_300_798_999, "finishTime": 2**70},
+    "times before": {"submitTime": -1, "startTime": -(2**70), "finishTime": 0},
+    "containers for scalars": {"id": {"a": 1}, "prompt": ["x"], "status": [], "submitTime": {}, "progress": [1]},
+    "odd progress": {"progress": "0%"},
+    "words for progress": {"progress": "waiting"},
+    "much progress": {"progress": "000000000000000000000120%"},
+    "progress as number": {"progress": 37},
+    "an unknown status": {"status": "DREAMING"},
+    "an untidy status": {"status": " success "},
+    "blanks": {"id": " ", "prompt": " ", "imageUrl": ""},
+    "videos": {"videoUrls": [{"url": "https://v/1"}, "https://v/2", None, 3]},
+    "a film": {"videoUrl": "https://v/1"},
+    "no film": {"videoUrl": "", "video_urls": [], "imageUrls": [{"url": "https://i/1"}]},
+    "only the list": {"imageUrl": None, "imageUrls": ["https://i/1", "https://i/2"]},
+    "a failed one": {"status": "FAILURE", "failReason": "timeout"},
+    "a parent told": {"parentId": "17"},
+    "a parent described": {"description": "/up 1712345678901234 U2"},
+    "a parent changed": {"description": "/change 1712345678901234 U2", "parentId": ""},
+    "a parent of another kind": {"description": 17, "parentId": 18},
+    "another id": {"id": None, "mj_id": "m1"},
+    "only the English prompt": {"prompt": "", "promptEn": "fox"},
+    "no buttons": {"buttons": []},
+    "buttons as text": {"buttons": "U1"},
+    "buttons as object": {"buttons": {"customId": "x"}},
+    "odd buttons": {
+        "buttons": [None, 1, "U1", [], {}, {"customId": ""}, {"customId": 7}, {"customId": "x", "label": 3}]
+    },
+    "emojis": {"buttons": [{"customId": f"MJ::JOB::reroll::0::{MARK}::SOLO", "emoji": "🔄", "label": ""}]},
+    "customIds only": {"buttons": [{"customId": f"MJ::JOB::upsample::1::{MARK}"}]},
+    "a mark in a label": {"buttons": [{"customId": f"a::{MARK}", "label": f"b::{MARK}"}]},
+    "escapes in buttons": {"buttons": [{"customId": f"a::{MARK}", "label": 'say "\\u0041"'}]},
+    "fields that nobody knows": {"x": {"deep": [1, 2, {"y": None}]}},
+    "half a surrogate pair": {"state": "\ud800"},
+    "half a pair in a button": {"buttons": [{"customId": "x", "label": "\udfff"}]},
+    "not a number": {"submitTime": float("nan"), "progress": float("inf")},
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
+@pytest.mark.parametrize("at_a_time", [0, 2])
+def test_damaged_tasks_make_the_same_rows(damage: dict[str, Any], at_a_time: int) -> None:
+    """Among sound ones, and alone: each makes a row."""
+    assert len(both_ways(listed(task(), task(**damage), task()), at_a_time=at_a_time)) == 3
+    assert len(both_ways(listed(task(**damage)), at_a_time=at_a_time)) == 1
+
+
+def test_missing_fields_make_a_row() -> None:
+    for name in task():
+        both_ways(listed({key: value for key, value in task().items() if key != name}, task()))
+    both_ways(listed({}))
+
+
+def test_all_damages_at_once() -> None:
+    assert len(both_ways(listed(*(task(**damage) for damage in DAMAGED.values())))) == len(DAMAGED)
+
+
+def test_what_is_no_object_makes_no_row() -> None:
+    assert len(both_ways(listed(None, 1, "x", [task()], 2.5, task(), True))) == 1
+
+
+@pytest.mark.parametrize("body", [b"[]", b" [ ] ", listed(task()).replace(b"{", b" {\n"), b'[{"id":1e400}]'])
+def test_arrays_of_every_look(body: bytes) -> None:
+    both_ways(body)
+    both_ways(body, at_a_time=1)
+
+
+@pytest.mark.parametrize("body", [b"[", b"[{]", b"[1,]", b"\xff[]", b'[{"id":"\xff"}]', b"[" + b"1" * 5000 + b"]"])
+@pytest.mark.parametrize("at_a_time", [0, 1])
+def test_what_is_no_json_is_told(body: bytes, at_a_time: int) -> None:
+    """With the bytes, as when Jobs are read."""
+    with pytest.raises(AnswerError):
+        frame_of_tasks(body, at_a_time=at_a_time)
+
+
+LOOKALIKES = [
+    buttons("a" * 36),
+    buttons("b" * 36),
+    buttons("c" * 36, "W1", "W2", "W3"),
+    buttons("d" * 36),
+    buttons('x","label":"y' + "z" * 24),
+    buttons("e" * 35 + "\\"),
+    buttons("f" * 36, "f" * 36, "g", "h"),
+    buttons("1" * 36, "1", "2", "3"),
+    [],
+    None,
+]
+
+
+@pytest.mark.parametrize("first", range(len(LOOKALIKES)))
+def test_buttons_are_alike_only_where_they_are(first: int) -> None:
+    """Names are taken over from tasks whose buttons differ in the picture's mark alone, whatever comes first."""
+    order = [*LOOKALIKES[first:], *LOOKALIKES[:first], *LOOKALIKES]
+    both_ways(listed(*(task(buttons=value) for value in order)))
+
+
+def test_a_mark_that_ends_its_text_is_seen_through() -> None:
+    """Bytes that are like the first task's around the mark, where the mark holds a label of its own."""
+    plain = [{"customId": "a::" + "m" * 40, "label": "U1"}]
+    crafted = [{"customId": "a::" + "n", "label": "hello", "k": "n" * 8}]
+    written = json.dumps([task(buttons=plain), task(buttons=crafted)], separators=(",", ":")).encode()
+    assert list(both_ways(written)["buttons"]) == ["U1", "hello"]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["", "-", "0", "17%"]),
+    st.integers(0, 300_000_000_000_000),
+)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+)
+button = st.fixed_dictionaries(
+    {}, optional={"customId": anything | st.just(f"a::{MARK}"), "label": anything, "emoji": anything}
+)
+odd_task = st.fixed_dictionaries(
+    {},
+    optional={name: anything for name in (*task(), *midjourney.RESULTS, "mj_id", "parentId") if name != "buttons"}
+    | {
+        "buttons": st.lists(button | anything, max_size=3) | anything,
+        "status": anything | st.sampled_from(list(midjourney.STATUSES)),
+    },
+)
+
+
+@given(st.lists(odd_task | anything, max_size=4), st.sampled_from([0, 1, 3]))
+@settings(deadline=None, max_examples=300)
+def test_both_ways_agree_on_anything(tasks: list[Any], at_a_time: int) -> None:
+    """Whatever JSON a proxy sends."""
+    both_ways(json.dumps(tasks).encode(), at_a_time=at_a_time)
+
+
+def test_a_listing_in_the_order_of_its_ids() -> None:
+    """As `read_tasks` orders it: unknown ids are left out, the last of two alike counts."""
+    body = listed(task(id="1"), task(id="2"), task(id="1", prompt="later"))
+    for order in (("2", "1"), ("1", "404", "1"), ()):
+        expected = frame(midjourney.read_tasks(Reply(200, body), order))
+        pd.testing.assert_frame_equal(frame_of_tasks(body, order), expected)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(200, b""),
+        Reply(204, b" "),
+        Reply(200, b"null"),
+        Reply(200, b'{"code":1,"data":[{"id":"7"}]}'),
+        Reply(200, b"\n[]"),
+        Reply(200, b'[{"id":"7"}]'),
+    ],
+)
+def test_answers_of_every_shape(reply: Reply) -> None:
+    pd.testing.assert_frame_equal(frame_of_reply(reply), frame(midjourney.read_tasks(reply)))
+
+
+@pytest.mark.parametrize("reply", [Reply(401, b"{}"), Reply(200, b"<html></html>"), Reply(500, b"[]")])
+def test_a_refusal_is_raised(reply: Reply) -> None:
+    with pytest.raises(MidjourneyError):
+        frame_of_reply(reply)
+
+
+# --- pages of CI jobs --------------------------------------------------------------------------------------------
+
+DETAIL = (
+    "<JobsDetail><Code>Success</Code><Message/><JobId>c1</JobId><Tag>PicProcess</Tag><State>Success</State>"
+    "<CreationTime>2024-05-01T10:00:00+0800</CreationTime><StartTime>2024-05-01T10:00:00+0800</StartTime>"
+    "<EndTime>2024-05-01T10:00:01+0800</EndTime><Input><Object>in/a &amp; b.jpg</Object></Input>"
+    "<Operation><Output><Region>ap-x</Region><Bucket>demo-1</Bucket><Object>out/a.jpg</Object></Output>"
+    "<PicProcessResult><ObjectName>out/a.jpg</ObjectName></PicProcessResult><UserData>mine</UserData></Operation>"
+    "</JobsDetail>"
+)
+
+
+def paged(*details: str, token: str = "<NextToken>7</NextToken>") -> bytes:
+    return f"<Response>{''.join(details)}{token}</Response>".encode()
+
+
+def pages_agree(body: bytes) -> pd.DataFrame:
+    expected = tencent_ci.read_page(Reply(200, body))
+    page = tencent_ci.read_rows(Reply(200, body))
+    assert page.next_token == expected.next_token
+    pd.testing.assert_frame_equal(made := frame_of_rows(page.items), frame(expected.items))
+    return made
+
+
+CHANGES: dict[str, Callable[[str], str]] = {
+    "as it is": lambda text: text,
+    "not yet": lambda text: text.replace("2024-05-01T10:00:01+0800", " - "),
+    "a time with a blank": lambda text: text.replace("01T10", "01 10"),
+    "no time": lambda text: text.replace("2024-05-01T10:00:01+0800", "soon"),
+    "a failure": lambda text: text.replace("<State>Success", "<State>Failed").replace(
+        "Code>Success", "Code>InvalidUrl"
+    ),
+    "a batch": lambda text: text.replace("<Tag>PicProcess</Tag>", "<Type>Job</Type><Name>n</Name>"),
+    "blanks around": lambda text: text.replace(">mine<", ">\n mine \n<"),
+    "a text twice": lambda text: text.replace("<JobId>", "<JobId>c0</JobId><JobId>"),
+    "a container twice": lambda text: text.replace("<Input>", "<Input><Object>first</Object></Input><Input>"),
+    "an empty container first": lambda text: text.replace("<Input>", "<Input/><Input>"),
+    "a text that is a container": lambda text: text.replace(">mine<", "><X>mine</X><"),
+    "a container that is a text": lambda text: text.replace("<Input><Object>", "<Input>").replace(
+        "</Object></Input>", "</Input>"
+    ),
+    "text beside elements": lambda text: text.replace("<Input>", "<Input>words"),
+    "an attribute": lambda text: text.replace("<State>", '<State kind = "x">'),
+    "an attribute of the job": lambda text: text.replace("<JobsDetail>", "<JobsDetail a='1'>"),
+    "CDATA": lambda text: text.replace(">mine<", "><![CDATA[<mine>]]><"),
+    "a comment": lambda text: text.replace(">mine<", ">mi<!-- x -->ne<"),
+    "an instruction": lambda text: text.replace(">mine<", ">mi<?x y?>ne<"),
+    "a prefix that nobody declared": lambda text: text.replace("UserData", "x:UserData"),
+    "a namespace": lambda text: text.replace("<Operation>", '<Operation xmlns="http://x">'),
+    "an element that is always a list": lambda text: text.replace("Input>", "Contents>"),
+    "percent": lambda text: text.replace("<State>Success", "<Progress>37</Progress><State>Running"),
+    "an equals sign and quotes in a text": lambda text: text.replace(">mine<", '>a="b"<'),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_pages_read_by_columns_are_the_same(change: Callable[[str], str]) -> None:
+    assert len(pages_agree(paged(DETAIL, change(DETAIL), DETAIL))) == 3
+    pages_agree(paged(change(DETAIL)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        paged(),
+        paged(token=""),
+        paged(token="<NextToken/>"),
+        paged(token="<NextToken>1</NextToken><NextToken>2</NextToken>"),
+        paged("<JobsDetail/>", DETAIL, "<JobsDetail>words</JobsDetail>"),
+        b"<Response/>",
+        b"<?xml version='1.0' encoding='utf-8'?>\n" + paged(DETAIL),
+        "<Response>é</Response>".encode("utf-16"),
+    ],
+)
+def test_pages_of_every_look(body: bytes) -> None:
+    pages_agree(body)
+
+
+@pytest.mark.parametrize("body", [b"<Other><JobsDetail/></Other>", b"", b"<Response>", b"[]"])
+def test_what_is_no_page_is_told(body: bytes) -> None:
+    with pytest.raises(AnswerError):
+        tencent_ci.read_rows(Reply(200, body))
+
+
+names = st.sampled_from(
+    [
+        "JobId",
+        "State",
+        "Object",
+        "Input",
+        "Operation",
+        "Output",
+        "Bucket",
+        "Region",
+        "Tag",
+        "Type",
+        "Name",
+        "UserData",
+        "PicProcessResult",
+        "ObjectName",
+        "CreationTime",
+        "Workflow",
+        "RunId",
+        "Contents",
+        "JobsDetail",
+        "Code",
+        "Progress",
+    ]
+)
+texts = st.sampled_from(
+    ["", " ", "-", "Success", "Failed", "17", "2024-05-01T10:00:00+0800", 'a="b"', "é", "x&y"]
+) | st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=5)
+elements = st.recursive(
+    st.builds(lambda name, text: f"<{name}>{escape(text)}</{name}>", names, texts),
+    lambda inner: st.builds(
+        lambda name, before, parts: f"<{name}>{escape(before)}{''.join(parts)}</{name}>",
+        names,
+        texts,
+        st.lists(inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+details = st.lists(elements, max_size=5).map(lambda parts: f"<JobsDetail>{''.join(parts)}</JobsDetail>")
+
+
+@given(st.lists(details | elements, max_size=4))
+@settings(deadline=None, max_examples=300)
+def test_pages_agree_on_any_document(parts: list[str]) -> None:
+    """Whatever nesting: the walk gives what xmltodict's dicts tell."""
+    pages_agree(paged(*parts))
