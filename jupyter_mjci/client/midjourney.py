@@ -515,6 +515,10 @@ def _hook(properties: Any) -> str:
     return text(properties.get("notifyHook")) if isinstance(properties, dict) else ""
 
 
+def own_mark(value: Any) -> str:
+    return users_own(text(value))
+
+
 # Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same lines.
 TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("id", "mj_id"), first),
@@ -528,7 +532,7 @@ TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("started", ("startTime",), moment),
     ("finished", ("finishTime",), moment),
     ("reason", ("failReason",), text),
-    ("state", ("state",), lambda value: users_own(text(value))),
+    ("state", ("state",), own_mark),
     ("notify_hook", ("properties",), _hook),
     ("parent", ("parentId", "description"), parent),
 )

@@ -769,6 +769,10 @@ def reason(state: Any, code: Any, message: Any) -> str:
     return ": ".join(filter(None, (text(code), text(message))))
 
 
+def own_mark(value: Any) -> str:
+    return users_own(text(value))
+
+
 INPUT = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
 OUTPUT = (
     "Operation.PicProcessResult.ObjectName", "Operation.Output.Object", "Operation.Output.Bucket",
@@ -787,7 +791,7 @@ DETAIL: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("started", ("StartTime",), moment),
     ("finished", ("EndTime",), moment),
     ("reason", ("State", "Code", "Message"), reason),
-    ("state", ("Operation.UserData",), lambda value: users_own(text(value))),
+    ("state", ("Operation.UserData",), own_mark),
     ("notify_hook", ("CallBack",), text),
     ("parent", ("Workflow.RunId",), text),
 )
@@ -831,6 +835,8 @@ def read_rows(reply: Reply) -> Page[xml.Row]:
         rows, told = xml.rows(reply.body, "Response", "JobsDetail", WIRES, "NextToken")
     except ExpatError as error:
         raise _not_xml(reply, error) from None
+    if not rows:
+        _response(reply)  # raises where it is no page at all
     return Page(tuple(rows), text(told))
 
 
