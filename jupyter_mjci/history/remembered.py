@@ -110,7 +110,7 @@ def _typed(values: Any, dtype: str) -> Any:
         kind: Any = pd.StringDtype()
         return pd.array(values, dtype=kind) if isinstance(values, np.ndarray) else kind.__from_arrow__(values)
     if dtype == "status":
-        return pd.Categorical.from_codes(values.astype("int8"), dtype=_dtype("status"))  # type: ignore[call-overload]
+        return pd.Categorical.from_codes(values.astype("int8"), dtype=_dtype("status"))
     if dtype == TIME:
         return pd.array(values.view("datetime64[us]")).tz_localize("UTC")
     missing = values == NOTHING
