@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     watch = commands.add_parser("watch", help="follow a job to its end")
     watch.add_argument("job_id", metavar="JOB_ID")
+    watch.add_argument("--longest", type=float, default=3.0, help="look at least every so many seconds (3)")
     watch.set_defaults(run=_watch)
     cancel = commands.add_parser("cancel", help="cancel a Tencent CI job or batch that has not begun")
     cancel.add_argument("job_id", metavar="JOB_ID")
@@ -98,7 +99,7 @@ def _watch(told: argparse.Namespace) -> int:
     from jupyter_mjci.session import connect
 
     with connect(profile=told.profile) as session:
-        for job in session.follow(told.job_id):
+        for job in session.follow(told.job_id, longest=told.longest):
             print(job.status, "" if job.progress is None else f"{job.progress} %", *job.outputs, flush=True)
         if job.status.final and job.status != "SUCCEEDED":
             raise JobFailed(job)

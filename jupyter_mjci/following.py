@@ -47,12 +47,12 @@ class Desk(Protocol):
 
 @dataclass(eq=False, slots=True)
 class Followed:
-    """One job under somebody's eyes. `every` asks at a fixed interval instead of pacing."""
+    """One job under somebody's eyes, who wants to know of it at least every `longest` seconds."""
 
     job: Job
     since: float
+    longest: float
     due: float = 0.0
-    every: float | None = None
     deadline: float = math.inf
     misses: int = 0
     failures: int = 0
@@ -72,13 +72,13 @@ class Poller:
         self._listless: set[str] = set()  # services that cannot tell of several jobs at once
         self._usual: dict[tuple[str, str], float] = {}
 
-    async def sightings(self, job: Job, patience: float, every: float | None = None) -> AsyncIterator[Job]:
+    async def sightings(self, job: Job, patience: float, longest: float = LATEST) -> AsyncIterator[Job]:
         """Every change of the job from now on, until it moves no more.
 
         Raises WaitTooLong after `patience` seconds, and what asking for the job raises, again and again.
         """
         now = self.desk.clock.now()
-        one = Followed(job, now, every=every, deadline=now + patience)
+        one = Followed(job, now, longest, deadline=now + patience)
         one.due = now + self._wait(one, now)
         self._followed.add(one)
         self._start()
@@ -204,16 +204,12 @@ class Poller:
 
     def _wait(self, one: Followed, now: float) -> float:
         """Seconds until the job is worth asking after again."""
-        if one.every is not None:
-            return one.every
-        service = one.job.service
-        needed = self._needed(one, now)
-        if needed is not None and needed > 0:
-            return min(max(needed / 2, SOONEST[service]), LATEST)
-        one.overdue += 1
-        return min(SOONEST[service] * 1.25**one.overdue, LATEST / 2)
+        soonest, needed = SOONEST[one.job.service], self._needed(one, now)
+        one.overdue += needed <= 0
+        wait = max(needed / 2, soonest) if needed > 0 else min(soonest * 1.25**one.overdue, LATEST / 2)
+        return min(wait, LATEST, one.longest)
 
-    def _needed(self, one: Followed, now: float) -> float | None:
+    def _needed(self, one: Followed, now: float) -> float:
         """Seconds that the job still seems to need: by its own progress, else by the history of its action."""
         job = one.job
         began = job.started or job.submitted or job.finished

@@ -21,7 +21,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings, load
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, WaitTooLong
-from jupyter_mjci.following import Poller
+from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.pictures import Archive, is_grid, quarters
 from jupyter_mjci.submitting import Submitter
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+GLANCE = 3.0  # seconds: how often somebody who watches one job wants to see it move
 SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
 
 
@@ -96,30 +97,29 @@ class Session:
         self._see(_jobs_in(value))
         return value
 
-    def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None, every: float | None = None) -> Watch:
+    def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None, longest: float = GLANCE) -> Watch:
         """Submits (a call), then watches until the job has ended, or asks for a person (ASKING).
 
         `what` is a call, a Job or an id. While a queue is full, a submission waits for its turn. `timeout` in
-        seconds, by default the setting `wait`: then WaitTooLong is raised and the job goes on. `every` asks at a
-        fixed interval instead of pacing by progress. `.run()` gives the finished Job; a failed one raises JobFailed.
+        seconds, by default the setting `wait`: then WaitTooLong is raised and the job goes on. It is asked after by
+        its own progress, at least every `longest` seconds. `.run()` gives the finished Job; a failed one raises
+        JobFailed.
         """
         patience = self.settings.wait if timeout is None else timeout
-        return Watch(partial(self._sightings, what, patience, every))
+        return Watch(partial(self._sightings, what, patience, longest))
 
-    def batch(
-        self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, every: float | None = None
-    ) -> Stream[Job]:
+    def batch(self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
         """Submits and follows many calls (or follows jobs and ids), `at_once` at a time, and gives each as it ends.
 
         One that fails does not stop the others: it comes as a FAILED job that tells the reason.
         """
         wanted = list(jobs)
-        return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, every)))
+        return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, longest)))
 
-    def resume(self, *, at_once: int = 8) -> Stream[Job]:
+    def resume(self, *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
         """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
         again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends."""
-        return Stream(lambda: bridge.produced(partial(self._resume, at_once)))
+        return Stream(lambda: bridge.produced(partial(self._resume, at_once, longest)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
@@ -174,12 +174,12 @@ class Session:
     # --- on the engine ---------------------------------------------------------------------------------------
 
     async def _sightings(
-        self, what: Call[Job] | Job | str, patience: float, every: float | None = None
+        self, what: Call[Job] | Job | str, patience: float, longest: float = GLANCE
     ) -> AsyncIterator[Job]:
         job = await self._begin(what, patience)
         if job.status.moving:
             yield job
-            async for now in self._poller.sightings(job, patience, every):
+            async for now in self._poller.sightings(job, patience, longest):
                 if now.status.moving:
                     yield now
                 job = now
@@ -195,34 +195,34 @@ class Session:
         return await self.fetch(call)
 
     async def _work_off(
-        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, every: float | None,
+        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, longest: float,
         hand_out: Callable[[Job], None],
     ) -> None:  # fmt: skip
         slots = anyio.Semaphore(at_once)
 
         async def one(job: Call[Job] | Job | str) -> None:
             async with slots:
-                hand_out(await self._to_its_end(job, every))
+                hand_out(await self._to_its_end(job, longest))
 
         async with anyio.create_task_group() as group:
             for job in jobs:
                 group.start_soon(one, job)
 
-    async def _to_its_end(self, what: Call[Job] | Job | str, every: float | None) -> Job:
+    async def _to_its_end(self, what: Call[Job] | Job | str, longest: float) -> Job:
         try:
-            return [job async for job in self._sightings(what, self.settings.wait, every)][-1]
+            return [job async for job in self._sightings(what, self.settings.wait, longest)][-1]
         except WaitTooLong as error:
             return error.job
         except MjciError as error:
             return _failed(what, error)
 
-    async def _resume(self, at_once: int, hand_out: Callable[[Job], None]) -> None:
+    async def _resume(self, at_once: int, longest: float, hand_out: Callable[[Job], None]) -> None:
         for row in self.journal.unsettled():
             try:
                 await self._submitter.resume(row, self)
             except MjciError as error:
                 hand_out(Job(row.service, "", row.name, Status.FAILED, reason=error.what, raw={"error": str(error)}))
-        await self._work_off(self.journal.unfinished(), at_once, None, hand_out)
+        await self._work_off(self.journal.unfinished(), at_once, longest, hand_out)
 
     async def _keep(self, job: Job) -> None:
         """Fetches the originals of a finished Midjourney job while their links live. A bucket's objects stay."""

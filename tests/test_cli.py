@@ -53,7 +53,7 @@ def test_watch_and_cancel(served: dict[str, Any]) -> None:
 
     with mjci.connect() as session:
         job = session.mj.imagine("a red fox").run()
-    watched = run("watch", job.id)
+    watched = run("watch", job.id, "--longest", "0.2")
     assert watched.returncode == 0
     assert watched.stdout.splitlines()[-1].startswith("SUCCEEDED 100 % http://127.0.0.1:")
     refused = run("cancel", "c0000000000")
@@ -66,7 +66,7 @@ def test_a_failing_job_is_a_failing_command(served: dict[str, Any]) -> None:
 
     with mjci.connect() as session:
         job = session.ci.picture_job(input="input/none.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
-    watched = run("watch", job.id)
+    watched = run("watch", job.id, "--longest", "0.2")
     assert watched.returncode == 1
     assert "failed" in watched.stderr
 

@@ -184,7 +184,7 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
         died = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=60, check=False)
         assert died.returncode == -9
         with mjci.connect(mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path) as session:
-            (job,) = session.resume().run()
+            (job,) = session.resume(longest=0.2).run()
             assert (job.status, job.subject) == (Status.SUCCEEDED, "a red fox")
             assert len(session.mj.tasks().run()) == 1
             assert [row.state for row in session.journal.submissions()] == ["accepted"]
