@@ -191,13 +191,14 @@ def _plain(text: str) -> bytes:
 
 
 def _head(answer: Answer, method: str) -> list[tuple[bytes, bytes]]:
-    headers = [(name.lower().encode("latin-1", "replace"), _plain(text)) for name, text in answer.headers.items()]
-    names = {name for name, _ in headers}
+    """The headers as the service spells them: some of its clients look them up by their exact letters."""
+    headers = [(name.encode("latin-1", "replace"), _plain(text)) for name, text in answer.headers.items()]
+    names = {name.lower() for name, _ in headers}
     if answer.status in (204, 304):
         return headers
     if method != "HEAD" or b"content-length" not in names:
-        headers = [(name, value) for name, value in headers if name != b"content-length"]
-        headers.append((b"content-length", str(len(answer.body)).encode()))
+        headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
+        headers.append((b"Content-Length", str(len(answer.body)).encode()))
     return headers
 
 
