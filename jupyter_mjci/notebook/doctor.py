@@ -6,11 +6,14 @@ import asyncio
 import os
 import platform
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from urllib.parse import urlsplit
 
+from jupyter_mjci.client import bridge
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.settings import Secret, Settings, profile_file
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.session import Session
@@ -100,16 +103,17 @@ def _origin(names: tuple[str, ...], there: bool, session: Session) -> str:
 
 
 def _reached(session: Session) -> Rows:
-    probes: list[tuple[str, bool, Any]] = [
+    probes: list[tuple[str, bool, Callable[[], Call[Any]]]] = [
         ("Midjourney answers", session.settings.has_mj, lambda: session.mj.queue()),
         ("Tencent CI answers", session.settings.has_ci, lambda: session.ci.jobs(size=1).first),
     ]
-    return [(name, _answer(build)) for name, configured, build in probes if configured]
+    return [(name, _answer(session, build())) for name, configured, build in probes if configured]
 
 
-def _answer(build: Any) -> str:
+def _answer(session: Session, call: Call[Any]) -> str:
+    """One try only: who asks the doctor does not want to wait for patience."""
     try:
-        build().run()
+        bridge.run(session.send_once(call))
     except MjciError as error:
         return "no: " + " ".join(error.lines())
     return "yes"

@@ -18,11 +18,12 @@ from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 
 from jupyter_mjci.client import bridge
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.midjourney import preview_of
 from jupyter_mjci.client.settings import headless
@@ -159,28 +160,27 @@ def card(job: Job, extras: Extras = render.NOTHING) -> Bundle:
 # --- a job that the cell waits for ------------------------------------------------------------------------------
 
 
-def show(session: Session, job: Job, place: Screen, *, raises: bool = True) -> Job:
-    """Follows the job in the cell to its end, and shows its card and its pictures. Returns the job as it ended.
+def show(session: Session, what: Job | Call[Job], place: Screen, *, raises: bool = True) -> Job:
+    """Submits (a call), follows the job in the cell to its end, and shows its card and its pictures. Returns the job
+    as it ended.
 
     Raises JobFailed where it failed (with `raises` false only if it did so while we waited), WaitTooLong, Interrupted,
     and whatever went wrong on the way: after the card, so that nothing is lost.
     """
-    moving, previews = job.status.moving, Previews(session)
+    job = what if isinstance(what, Job) else None
+    moving, previews = job is None or job.status.moving, Previews(session)
     try:
         if moving:
-            for seen in session.follow(job):
-                job = seen
+            for job in session.follow(what):
                 if place.due():
                     place.progress(job, bridge.run(previews.of(job)) if place.live else "")
+        job = _whole(session, cast(Job, job))
         bundles, extras = results(session, job)
-    except WaitTooLong:
-        place.final(card(job, Extras(notes=[f"Nobody waits any longer. Wait again with {_again(job)}"])))
-        raise
-    except KeyboardInterrupt:
-        place.final(card(job, Extras(notes=[_stopped(job)])))
-        raise Interrupted(job) from None
-    except MjciError:
-        place.final(card(job, Extras(notes=[f"It was lost from sight. Look again with {_again(job)}"])))
+    except (KeyboardInterrupt, MjciError) as error:
+        if job is not None:
+            place.final(card(job, Extras(notes=[_note(job, error)])))
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted(job, LOST) from None
         raise
     place.final(card(job, extras))
     for bundle in bundles:
@@ -188,6 +188,21 @@ def show(session: Session, job: Job, place: Screen, *, raises: bool = True) -> J
     if job.status in (Status.FAILED, Status.CANCELLED) and (moving or raises):
         raise JobFailed(job)
     return job
+
+
+LOST = "the submission may have arrived: look at the listing before sending it again."
+
+
+def _whole(session: Session, job: Job) -> Job:
+    """A submission may be answered with a task that has long succeeded, and no word of its pictures."""
+    incomplete = job.status is Status.SUCCEEDED and job.id and not job.outputs and "Name" not in job.raw
+    return session.describe(job).run() if incomplete else job
+
+
+def _note(job: Job, error: BaseException) -> str:
+    if isinstance(error, WaitTooLong):
+        return f"Nobody waits any longer. Wait again with {_again(job)}"
+    return _stopped(job) if isinstance(error, KeyboardInterrupt) else f"Lost from sight. Look again with {_again(job)}"
 
 
 def _stopped(job: Job) -> str:

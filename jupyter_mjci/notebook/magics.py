@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
 IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
 FOLLOWING = "jupyter_mjci.notebook.live.Following"
+JOB, LISTINGS = "Call[Job]", ("Call[list[Job]]", "Pages[Job]")  # what calls give, as their signatures say it
 Build = Callable[["Session"], Any]
 
 
@@ -74,7 +75,7 @@ class Magics:
     def plain(self, builder: Callable[..., Any], line: str) -> Any:
         """Words and flags are the builder's arguments."""
         read = self._read(builder, line)
-        return None if read is None else self._perform(_build(builder, read[1]), read[0], _lists_jobs(builder))
+        return None if read is None else self._perform(_build(builder, read[1]), read[0], _gives(builder))
 
     def verbatim(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """A prompt: everything between our options, or the cell's body, byte for byte."""
@@ -93,7 +94,7 @@ class Magics:
             given = arguments(builder, [*words, "--prompt="])
         given["prompt"] = prompt if cell is None else cell.strip("\r\n")
         given = {name: self._filled(value) for name, value in given.items()}
-        return self._perform(_build(builder, self._with_ids(given)), options)
+        return self._perform(_build(builder, self._with_ids(given)), options, _gives(builder))
 
     def action(self, builder: Callable[..., Any], line: str) -> Any:
         """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
@@ -105,7 +106,7 @@ class Magics:
         def build(session: Session) -> Any:
             return builder(session.mj, **{**given, "task": self._task(session, given, options)})
 
-        return self._perform(build, options)
+        return self._perform(build, options, JOB)
 
     def cancel(self, builder: Callable[..., Any], line: str) -> Any:
         """Cancels, then shows the job as it is now."""
@@ -115,10 +116,10 @@ class Magics:
         options, given = read
         build, (job_id,) = _build(builder, given), given.values()
         if options.dry_run:
-            return self._perform(build, options)
+            return self._perform(build, options, "")
         self._sent(build(self.chosen.session()))
         describe = Midjourney.task if _service(builder) == "mj" else TencentCI.job
-        return self._perform(_build(describe, {params(describe)[0].name: job_id}), options, raises=False)
+        return self._perform(_build(describe, {params(describe)[0].name: job_id}), options, JOB)
 
     def ci_job(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """On a line: a job by its id. On a cell: the job or batch that its body asks for."""
@@ -132,7 +133,7 @@ class Magics:
             if words:
                 raise CallError(f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body.")
         asked = read_body(cell, self.ip.user_ns)
-        return self._perform(lambda session: asked.call(session.ci), options)
+        return self._perform(lambda session: asked.call(session.ci), options, JOB)
 
     def mjci(self, line: str) -> Any:
         """A command and its arguments."""
@@ -201,60 +202,55 @@ class Magics:
             hint=f"Run %mj_task {task_id} first, or give a customId.",
         )
 
-    def _perform(self, build: Build, options: Options, lists_jobs: bool = False, *, raises: bool | None = None) -> Any:
+    def _perform(self, build: Build, options: Options, gives: str) -> Any:
         """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
         from jupyter_mjci.notebook.live import Interrupted
 
         session = self.chosen.session()
         call = build(session)
-        call = getattr(call, "first", call) if options.dry_run else call
         if options.dry_run:
-            return self._show_request(session, call)
+            return self._show_request(session, getattr(call, "first", call))
         try:
-            value = self._outcome(session, call, options, raises)
-            if lists_jobs:
-                from jupyter_mjci.history.frames import frame
-
-                value = frame(value)
+            value = self._outcome(session, call, options, gives)
         except (JobFailed, WaitTooLong, Interrupted) as error:
             if error.job is not None:
                 self._keep(options, error.job)
             raise
         return self._keep(options, value)
 
-    def _outcome(self, session: Session, call: Any, options: Options, raises: bool | None) -> Any:
-        value = self._sent(call)
-        creates = getattr(call, "creates", False)
-        if isinstance(value, Job):
-            if creates and value.status.final and value.id and not value.outputs:
-                value = self._sent(session.describe(value))  # accepted as one that exists already
-            return self._show_job(session, value, options, creates if raises is None else raises)
+    def _outcome(self, session: Session, call: Any, options: Options, gives: str) -> Any:
+        """A submission is followed in the cell from its sending on, so that it may wait for a full queue."""
+        from jupyter_mjci.notebook import live
+
+        creates = gives == JOB and call.creates
+        value = call if creates and not options.no_wait else self._sent(call)
+        if gives == JOB:
+            return self._show_job(session, value, options, raises=creates)
+        if gives in LISTINGS:
+            from jupyter_mjci.history.frames import frame
+
+            return frame(value)
         if value is None:
             self._publish(f"{call.name}: done")
-        if isinstance(value, bytes):
-            from jupyter_mjci.notebook.live import Content
-
-            return Content(value)
-        return value
+        return live.Content(value) if isinstance(value, bytes) else value
 
     def _sent(self, call: Any) -> Any:
         try:
             return call.run()
         except KeyboardInterrupt:
-            from jupyter_mjci.notebook.live import Interrupted
+            from jupyter_mjci.notebook.live import LOST, Interrupted
 
-            lost = "the submission may have arrived: look at the listing before sending it again."
-            what = lost if getattr(call, "creates", False) else "nobody waits for the answer any longer."
+            what = LOST if getattr(call, "creates", False) else "nobody waits for the answer any longer."
             raise Interrupted(None, what) from None
 
-    def _show_job(self, session: Session, job: Job, options: Options, raises: bool) -> Any:
+    def _show_job(self, session: Session, what: Any, options: Options, raises: bool) -> Any:
         from jupyter_mjci.notebook import live
 
         place = live.screen(self.ip)
-        if options.no_wait and job.status.moving:
-            self._shown = live.Following(session, job, place)
+        if options.no_wait and what.status.moving:
+            self._shown = live.Following(session, what, place)
         else:
-            self._shown = live.show(session, job, place, raises=raises)
+            self._shown = live.show(session, what, place, raises=raises)
         return self._shown
 
     def _keep(self, options: Options, value: Any) -> Any:
@@ -295,8 +291,9 @@ def _needs_python(builder: Callable[..., Any]) -> bool:
     return any(one.kind == "object" and one.required for one in params(builder))
 
 
-def _lists_jobs(builder: Callable[..., Any]) -> bool:
-    return builder.__annotations__.get("return") in ("Call[list[Job]]", "Pages[Job]")
+def _gives(builder: Callable[..., Any]) -> str:
+    """What a builder's call gives, as its signature says it."""
+    return str(builder.__annotations__.get("return"))
 
 
 def _service(builder: Callable[..., Any]) -> str:

@@ -18,7 +18,7 @@ from jupyter_mjci.notebook.params import Kind, Param, arguments, instead, params
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
-LATER = ("resume", "sync", "gallery", "replay")  # promised, and not there
+LATER = ("sync", "gallery", "replay")  # promised, and not there
 
 
 class Chosen:
@@ -145,6 +145,14 @@ class Commands:
     def history(self) -> Any:
         """Every job that the session has seen, as a DataFrame."""
         return self._chosen.session().history()
+
+    def resume(self) -> Any:
+        """Pick up what a dead kernel left: follow unfinished jobs to their end, with their pictures."""
+        from jupyter_mjci.history.frames import frame
+        from jupyter_mjci.notebook.live import screen, show
+
+        session = self._chosen.session()
+        return frame([show(session, job, screen(self._ip), raises=False) for job in session.resume()])
 
     def doctor(self) -> None:
         """Examine versions, session, credentials, services and event loop."""

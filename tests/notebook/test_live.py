@@ -191,7 +191,7 @@ def broken(session: Session, error: BaseException, after: int) -> None:
 
 
 BREAKS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
-    (TransportError("No answer from x."), TransportError, "lost from sight"),
+    (TransportError("No answer from x."), TransportError, "Lost from sight"),
     (KeyboardInterrupt(), Interrupted, "Interrupted: it goes on at the service."),
 )
 
@@ -217,6 +217,16 @@ def test_the_job_is_named_whatever_happens(
         assert len(lines) == 2
         assert f"%mj_task {job.id}" in lines[1]
         assert isinstance(caught.value, KeyboardInterrupt)
+
+
+def test_an_interrupted_submission_may_have_arrived(session: Session, book: Book) -> None:
+    """Nothing is known yet, so nothing is shown but what to do."""
+    stop_in_the_wait(session, after=0)
+    with pytest.raises(Interrupted) as caught:
+        live.show(session, session.mj.imagine("a red fox"), Paper(book))
+    assert caught.value.job is None
+    assert "may have arrived" in "".join(caught.value._render_traceback_())
+    assert book.pages == []
 
 
 def stop_in_the_wait(session: Session, after: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, 
 from jupyter_mjci.notebook.completion import completions
 from jupyter_mjci.notebook.live import Content, Following
 from jupyter_mjci.notebook.magics import _LOADED, keep_question_marks, load, unload
+from jupyter_mjci.sandbox.clock import VirtualClock
 from jupyter_mjci.session import Session
 
 from .conftest import Shell
@@ -258,6 +260,14 @@ def test_a_dry_run_sends_nothing(shell: Shell, session: Session) -> None:
     assert requests == []
 
 
+def test_a_full_queue_is_waited_for(shell: Shell, session: Session) -> None:
+    """Three run and ten wait; the fourteenth takes its turn."""
+    for number in range(13):
+        session.mj.imagine(f"fox {number}").run()
+    assert shell.run("%mj_imagine the last fox").subject == "the last fox"
+    assert shell.kinds == [CARD, PICTURE]
+
+
 # --- what goes wrong --------------------------------------------------------------------------------------------
 
 
@@ -354,7 +364,8 @@ def test_answers_of_somebody_else_are_said_shortly(
         mj_url="http://proxy.example", mj_secret=Secret("hush-hush"), ci_secret_id="id",
         ci_secret_key=Secret("hush-hush"), ci_bucket="b-1", ci_region="r",
     )  # fmt: skip
-    with Session(settings, door=httpx.MockTransport(lambda _: answer)) as session:
+    door = httpx.MockTransport(lambda _: answer)
+    with Session(settings, door=door, clock=VirtualClock(math.inf)) as session:
         empty_shell.ip.push({"s": session})
         empty_shell.fails(cell)
     assert type(empty_shell.error).__name__ == name
@@ -397,6 +408,7 @@ def test_connect_takes_settings_and_the_environment(empty_shell: Shell, monkeypa
     assert session.settings.mj_url == "http://127.0.0.1:9"
     assert session.settings.mj_secret == Secret("hush")
     assert session.settings.timeout == 1.5
+    session.clock = VirtualClock(math.inf)  # trying again takes no time
     said = empty_shell.fails("%mj_queue")
     assert "No answer from http://127.0.0.1:9." in said
     empty_shell.run("%mjci doctor")
@@ -421,6 +433,14 @@ def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
         assert secret.reveal() not in str(shell.outputs)
 
 
+def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
+    """Unfinished jobs are followed to their end, each with its card and picture."""
+    left = session.mj.imagine("a red fox").run()
+    assert list(shell.run("%mjci resume").id) == [left.id]
+    assert shell.kinds == [CARD, PICTURE]
+    assert len(shell.run("%mjci resume")) == 0
+
+
 def test_config_shows_no_secret(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
     """There is nothing of ours in `%config` to leak."""
     shell.run("%config")
@@ -431,7 +451,7 @@ def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
     """And not what does not yet."""
     shell.run("%mjci")
     assert "status" in shell.texts[0]
-    assert not re.search(r"\b(resume|sync|gallery|replay)\b", shell.texts[0])
+    assert not re.search(r"\b(sync|gallery|replay)\b", shell.texts[0])
     shell.run("%mjci connect --help")
     assert "--mj-url" in shell.texts[0]
 
