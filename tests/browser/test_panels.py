@@ -86,23 +86,36 @@ def test_a_double_click_submits_once(imagine: Callable[..., Any]) -> None:
 BLOCK = """
 import time
 started = time.monotonic()
-while not panel.cards.children and time.monotonic() - started < 10:
+while {waiting} and time.monotonic() - started < {patience}:
     time.sleep(0.05)
-print("heard" if panel.cards.children else "not yet")
+print("not yet" if {waiting} else "heard")
 """
+BUSY = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
 
 
-def test_a_click_while_a_cell_blocks_is_not_lost(imagine: Callable[..., Any]) -> None:
-    """While a cell keeps the kernel busy, what is typed and clicked in a panel is heard all the same."""
-    page = imagine(BLOCK)
+def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(imagine: Callable[..., Any]) -> None:
+    """It happens when the cell has ended, and the click does not overtake what was typed."""
+    page = imagine(BLOCK.format(waiting="not panel.cards.children", patience=2))
     page.run(2, wait=False)
-    page.wait_js("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'")
+    page.wait_js(BUSY)
     page.fill(PROMPT, "a fox in a hurry")
     page.click(IMAGINE)
     page.wait_cell(2)
     page.wait_pictures(PICTURE)
-    assert page.text(".mjci-live .mjci-subject") == "a fox in a hurry"
+    assert page.texts(".mjci-live .mjci-subject") == ["a fox in a hurry"]
+
+
+def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., Any]) -> None:
+    """A card's buttons do not wait for the cell to end."""
+    page = imagine(BLOCK.format(waiting="len(s.mj.tasks().run()) < 2", patience=20))
+    page.click(IMAGINE)
+    page.wait_pictures(PICTURE)
+    page.run(2, wait=False)
+    page.wait_js(BUSY)
+    page.click(MOVE.format("U2"))
+    page.wait_cell(2)
     assert page.outputs(2) == "heard"
+    page.wait_for(".mjci-crumbs button:has-text('› U2')")
 
 
 def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:

@@ -199,6 +199,23 @@ def test_a_button_does_the_next_action_in_place(opened: Callable[[str], Any], se
     assert card.step.job.id == second.id
 
 
+def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session: Session) -> None:
+    """Custom Zoom asks for a prompt; the card asks the person, and goes on with the same task and that answer."""
+    one = imagined(opened)
+    click(one, named(one, "U2"))
+    card = one._cards[0]
+    click(one, next(button for button in card.moves.children if "Custom Zoom" in button.description))
+    asking = card.step.job
+    assert asking.status is Status.ASKING
+    assert card.dialog.layout.display == ""
+    card.answer.value = "a red fox --zoom 1.7"
+    click(one, card.reply_button)
+    assert (card.step.job.id, card.step.job.status) == (asking.id, Status.SUCCEEDED)
+    assert card.dialog.layout.display == "none"
+    assert "1.7" in card.step.job.subject
+    assert card.step.shown
+
+
 def test_a_double_click_submits_once(opened: Callable[[str], Any], session: Session) -> None:
     """A second click before the first is answered is not heard."""
     one = opened("mj")

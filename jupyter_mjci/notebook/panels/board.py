@@ -1,7 +1,8 @@
 """What every panel is: a form, a place for messages, a column of cards, and work on the engine.
 
-A click only starts work on the engine and returns, so the kernel stays free and every click is heard, also while a
-cell blocks. All that a panel shows of its work is changed by that work, in the engine's thread, one thing at a time.
+A click only starts work on the engine and returns, so the kernel stays free and every click is heard: while a cell
+blocks, a card's buttons at once (where the kernel can), a form's when the cell has ended. All that a panel shows of
+its work is changed by that work, in the engine's thread, one thing at a time.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         head = W.HTML(f"<style>{CSS}</style>{_title(self.title, session)}")
         super().__init__([head, *self.form(), self.message, self.cards])
         self.add_class("mjci-panel").add_class("mjci-live")
-        reach_subshells(self)
+        in_order(self)
         _one_per_cell(self)
 
     def form(self) -> Sequence[Any]:
@@ -114,6 +115,7 @@ class Panel(W.VBox):  # type: ignore[misc]
 
     def complain(self, error: BaseException) -> None:
         self.say(*markup.lines(error))
+        self.keep_record()
 
     def say(self, *told: str) -> None:
         """Shows a message under the form; without words, takes it away."""
@@ -181,7 +183,7 @@ class Press:
         self._panel, self._button, self._work = panel, button, work
         self._busy = threading.Lock()
         button.on_click(self._clicked)
-        reach_subshells(button)
+        at_once(button)
 
     def _clicked(self, _: Any) -> None:
         if self._busy.acquire(blocking=False) and self._panel.start(self._turn()) is None:
@@ -212,15 +214,24 @@ def within(widget: Any) -> list[Any]:
     return [widget, *(one for child in getattr(widget, "children", ()) for one in within(child))]
 
 
-def reach_subshells(widget: Any) -> None:
-    """Lets the front end's choice of a subshell stand for every field and button inside.
+def at_once(widget: Any) -> None:
+    """Lets a button be heard while a cell blocks: in the subshell that the front end chose, where there are any.
 
-    ipykernel 7.4 answers a widget's messages where the widget was made: in the main shell, which a running cell
-    blocks. All that our handlers do is safe in any thread. Other versions do not have the attribute.
+    Only for buttons that need no field: a click must never overtake what was typed before it. (ipykernel 7.4 answers a
+    widget where it last published, mostly in the shell that a cell blocks; other versions do not have the attribute.)
     """
+    _route(widget, lambda _, chosen: chosen)
+
+
+def in_order(widget: Any) -> None:
+    """Keeps a form's fields and buttons in one queue, the main shell's: while a cell blocks they wait, but together."""
+    _route(widget, lambda *_: None)
+
+
+def _route(widget: Any, hook: Callable[[Any, Any], Any]) -> None:
     for one in within(widget):
         if hasattr(one.comm, "_reply_subshell_for"):
-            one.comm._reply_subshell_for = lambda _, default: default
+            one.comm._reply_subshell_for = hook
 
 
 _in_cells: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary()

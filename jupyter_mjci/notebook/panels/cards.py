@@ -21,7 +21,7 @@ from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import AnswerError, MjciError
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import markup
-from jupyter_mjci.notebook.panels.board import Panel
+from jupyter_mjci.notebook.panels.board import Panel, in_order
 from jupyter_mjci.notebook.panels.markup import Shown
 
 LARGE = (720, 160_000)  # pixels of the longer side and bytes: a picture on a card
@@ -64,7 +64,8 @@ class Card:
         self.crumbs = _row("mjci-crumbs")
         self.head, self.pictures, self.message = W.HTML(), W.HTML(), W.HTML()
         self.moves, self.controls = _row("mjci-moves"), _row("mjci-quiet")
-        self.box = W.VBox([self.crumbs, self.head, self.pictures, self.moves, self.message, self.controls])
+        parts = [self.crumbs, self.head, self.pictures, self.moves, self.message, self._dialog(), self.controls]
+        self.box = W.VBox(parts)
         self.box.add_class("mjci-card")
         self._drawn: dict[str, Any] = {}
         self.first = self.step = Step(label, job)
@@ -135,6 +136,19 @@ class Card:
         self.step = child
         self.watch(child)
 
+    async def _reply(self) -> None:
+        """Answers the dialog that the task asks for. Only once: some servers start the task again each time."""
+        step, asked = self.step, self.step.job
+        mask = next((bytes(one["content"]) for one in self.mask.value), None)
+        try:
+            job = await self.panel.session.mj.modal(asked.id, self.answer.value, mask=mask)
+        except MjciError as error:
+            step.told = markup.lines(error)
+            self.draw()
+            return
+        step.job = replace(job, action=asked.action, subject=job.subject or asked.subject, parent=asked.parent)
+        self.watch(step)
+
     async def _go(self, step: Step) -> None:
         self.step = step
         self.draw()
@@ -194,6 +208,7 @@ class Card:
         self._draw_message(step)
         self._draw_if_new(self.crumbs, self._crumbs(step), self._crumb_buttons)
         self._draw_if_new(self.moves, (step, job.buttons), self._move_buttons)
+        self._draw_dialog(step)
         waiting = step.watched
         self.stop_button.layout.display = "" if waiting else "none"
         self.cancel_button.layout.display = "" if self._canceller(job) and job.status.moving else "none"
@@ -202,6 +217,13 @@ class Card:
     def _draw_message(self, step: Step) -> None:
         told, note = step.told or _of_itself(step.job), step.told == LEFT or step.job.status is Status.ASKING
         self.message.value = markup.said(told, note=note)
+
+    def _draw_dialog(self, step: Step) -> None:
+        asks = step.job.status is Status.ASKING
+        self.dialog.layout.display = "" if asks else "none"
+        if asks and self._drawn.get("dialog") is not step:
+            self._drawn["dialog"] = step
+            self.answer.value = step.job.subject
 
     def _draw_if_new(self, box: Any, key: Any, make: Callable[[Step], list[Any]]) -> None:
         """Buttons are made anew only when they differ, so that the keyboard's place on them is kept."""
@@ -239,6 +261,20 @@ class Card:
                 one.add_class("mjci-done")
             made.append(one)
         return made
+
+    def _dialog(self) -> Any:
+        """What a task that asks wants to hear: a prompt, and for Vary (Region) a mask."""
+        self.answer = W.Textarea(description="Prompt", rows=2, layout={"width": "100%"}).add_class("mjci-tall")
+        self.mask = W.FileUpload(
+            description="Mask", accept="image/*", tooltip="For Vary (Region): white is drawn anew, black stays"
+        )
+        self.reply_button = self._button("Answer", self._reply, tooltip="Go on with this prompt")
+        self.reply_button.button_style = "primary"
+        row = _row("mjci-reply")
+        row.children = [self.reply_button, self.mask]
+        self.dialog = W.VBox([self.answer, row], layout={"display": "none", "overflow": "visible"})
+        in_order(self.dialog)
+        return self.dialog
 
     def _build_controls(self) -> None:
         self.stop_button = self._button("Stop waiting", self._stop, tooltip="The job goes on at the service")
@@ -279,7 +315,7 @@ def _of_itself(job: Job) -> tuple[str, ...]:
         told = (f"{job.action or 'The job'} {markup.WORDS[job.status]}.", job.reason)
         return tuple(line for line in told if line)
     if job.status is Status.ASKING:
-        return ("The service asks something before it goes on.", "Answer its dialog on the proxy's own page.")
+        return ("The service asks before it goes on.", "Change the prompt or leave it. Custom Zoom: --zoom 1 to 2.")
     return ()
 
 
