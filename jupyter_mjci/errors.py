@@ -3,6 +3,7 @@
 MjciError
 ├─ SettingsError       you: something about the connection is missing or contradictory; nothing was sent
 ├─ CallError           you: what you asked for cannot be said; nothing was sent
+├─ HistoryError        you: a journal or a lake cannot be read or written (a full disk, another schema); nothing is lost
 ├─ TransportError      the way: no answer came
 ├─ ServiceError        the service: it answered, and said no
 │   ├─ MidjourneyError
@@ -55,6 +56,10 @@ class SettingsError(MjciError):
 
 class CallError(MjciError):
     """What was asked for cannot be said to the service. Nothing was sent."""
+
+
+class HistoryError(MjciError):
+    """A journal or a lake cannot be read or written. What was recorded before is all there."""
 
 
 class TransportError(MjciError):

@@ -34,21 +34,35 @@ SPANS = {
 }  # fmt: skip
 
 
-def _period(every: str, moment: nw.Expr) -> nw.Expr:
-    """The beginning of the hour, day, week (Monday) or month that a time lies in; all in UTC."""
+def _with_period(frame: Any, every: str, moment: nw.Expr) -> Any:
+    """Adds `period`: the beginning of the hour, day, week (Monday) or month that a time lies in; all in UTC.
+
+    Whole-number arithmetic, because engines disagree about what else they offer. Months (Hinnant's algorithm) go step
+    by step: put into one expression they would repeat each other until no engine can hold it.
+    """
     if every == "month":
-        day = moment // DAY
-        return (day - _day_of_month(day)) * DAY
+        for name, step in _MONTH:
+            frame = frame.with_columns(**{name: moment // DAY if step is None else step})
+        return frame
     length, offset = {"hour": (HOUR, 0), "day": (DAY, 0), "week": (7 * DAY, 4 * DAY)}[every]
-    return (moment - offset) // length * length + offset
+    return frame.with_columns(period=(moment - offset) // length * length + offset)
 
 
-def _day_of_month(day: nw.Expr) -> nw.Expr:
-    """0 for the first. Whole-number arithmetic (Hinnant's), because engines disagree about what else they offer."""
-    since = day + 719_468 - (day + 719_468) // 146_097 * 146_097
-    year = (since - since // 1460 + since // 36_524 - since // 146_096) // 365
-    of_year = since - (365 * year + year // 4 - year // 100)
-    return of_year - (153 * ((5 * of_year + 2) // 153) + 2) // 5
+def _steps() -> tuple[tuple[str, nw.Expr | None], ...]:
+    """From the number of a day to the first of its month: the day of the 400 years, the year of them that begins in
+    March, the day of that year, and the month of it."""
+    day, of_400, year, of_year, month = (nw.col(f"_{name}") for name in ("day", "of_400", "year", "of_year", "month"))
+    return (
+        ("_day", None),
+        ("_of_400", (day + 719_468) % 146_097),
+        ("_year", (of_400 - of_400 // 1460 + of_400 // 36_524 - of_400 // 146_096) // 365),
+        ("_of_year", of_400 - (365 * year + year // 4 - year // 100)),
+        ("_month", (5 * of_year + 2) // 153),
+        ("period", (day - of_year + (153 * month + 2) // 5) * DAY),
+    )
+
+
+_MONTH = _steps()
 
 
 def _made() -> dict[str, nw.Expr]:
@@ -116,9 +130,8 @@ class Question:
         for span, (later, earlier) in SPANS.items():
             if any(figure.startswith(f"{span}_") for figure in self.figures):
                 made[span] = (nw.col(later) - nw.col(earlier)) / 1_000_000
-        if self.every:
-            made["period"] = _period(self.every, nw.col(self.moment))
-        return frame.with_columns(**made)
+        frame = frame.with_columns(**made) if made else frame
+        return _with_period(frame, self.every, nw.col(self.moment)) if self.every else frame
 
     def answer(self, figures: pd.DataFrame) -> pd.DataFrame:
         """The groups' figures as the answer: typed, in order, finished."""

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.errors import HistoryError, SettingsError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -154,11 +155,11 @@ class Journal:
         finally:
             db.close()
 
-    def news(self, since: int) -> tuple[int, int]:
-        """How many jobs are new or changed after this sequence number, and the highest number there is."""
-        row = self._rows("SELECT count(*) AS many, coalesce(max(sequence), 0) AS last FROM jobs WHERE sequence > ?",
-                         (since,))[0]  # fmt: skip
-        return row["many"], max(row["last"], since)
+    def news(self, since: int, most: int = -1) -> tuple[int, int]:
+        """How many jobs (at `most`) are new or changed after this sequence number, and the highest of theirs."""
+        newer = "SELECT sequence FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        row = self._rows(f"SELECT count(*) AS many, max(sequence) AS last FROM ({newer})", (since, most))[0]
+        return row["many"], row["last"] or since
 
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
@@ -195,6 +196,13 @@ class Journal:
         rows = self._rows("SELECT value FROM notes WHERE name=?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
+    @property
+    def identity(self) -> str:
+        """What this journal is called in the lakes that it is folded into; made once, whoever asks first."""
+        with self._writing() as db:
+            db.execute("INSERT INTO notes VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,))
+        return self.note("identity")
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None and self._pid == os.getpid() and self.path is not None:
@@ -215,13 +223,19 @@ class Journal:
         """One transaction. IMMEDIATE: a reader that turns writer would not wait for its turn, but fail."""
         with self._lock:
             db = self._open()
-            db.execute("BEGIN IMMEDIATE")
             try:
+                db.execute("BEGIN IMMEDIATE")
                 yield db
-            except BaseException:
-                db.rollback()
+                db.commit()
+            except BaseException as error:
+                if db.in_transaction:
+                    db.rollback()
+                if isinstance(error, sqlite3.OperationalError):
+                    raise HistoryError(
+                        f"The journal {self.path} cannot be written.", why=str(error),
+                        hint="Make room on its disk, or set MJCI_HOME to another folder. What it holds is all there.",
+                    ) from error  # fmt: skip
                 raise
-            db.commit()
 
     def _open(self) -> sqlite3.Connection:
         """The connection of this process: one must not be carried across a fork."""
