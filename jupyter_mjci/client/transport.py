@@ -1,11 +1,26 @@
-"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer came."""
+"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer came.
+
+One `httpx.AsyncClient` gets slower the more requests are in flight: its pool looks at every connection at the begin and
+end of each. So there is none. Requests go through a transport of ours: `Shards` (httpx transports of one connection
+each), or `OverAiohttp` where aiohttp is installed (the extra `fast`). Nothing then writes URLs, which may be signed,
+into the log either.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
+import contextlib
+import os
+import ssl
 import time
+import urllib.request
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
 import anyio
@@ -15,6 +30,9 @@ from jupyter_mjci.client import bridge, cos_signing
 from jupyter_mjci.client.calls import Call, Reply
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import CallError, SettingsError, TransportError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 T = TypeVar("T")
 REDIRECTS = 5
@@ -93,10 +111,16 @@ class Transport:
 
     def __init__(
         self, origins: Mapping[str, Origin], *, clock: Clock, timeout: float = 60.0, at_once: int = 16,
-        door: httpx.AsyncBaseTransport | None = None,
+        door: httpx.AsyncBaseTransport | None = None, fast: bool | None = None,
     ) -> None:  # fmt: skip
         self.origins, self.clock, self.timeout, self.at_once, self.door = origins, clock, timeout, at_once, door
+        self.fast = find_spec("aiohttp") is not None if fast is None else fast
         self._engine: bridge.Engine | None = None
+
+    @property
+    def busy(self) -> int:
+        """How many requests are in flight, and connections in use: 0 when nobody waits for anything."""
+        return 0 if self._engine is None else self.at_once - self._slots.value + getattr(self._way, "busy", 0)
 
     async def send(self, call: Call[Any]) -> Reply:
         """The answer, whatever its status. Raises TransportError where none came."""
@@ -133,7 +157,7 @@ class Transport:
 
     async def close(self) -> None:
         if self._engine is not None:
-            await self._client.aclose()
+            await self._way.aclose()
             self._engine = None
 
     def _plain(self, method: str, url: str) -> httpx.Request:
@@ -166,21 +190,171 @@ class Transport:
         request.extensions = {**request.extensions, "timeout": httpx.Timeout(self.timeout).as_dict()}
         async with self._slots:
             try:
-                response = await self._client.send(request)
+                response = await self._way.handle_async_request(request)
+                content = await response.aread()
+                await response.aclose()
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 raise _no_answer(request, error, self.timeout) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, response.content, headers, str(request.url))
+        return Reply(response.status_code, content, headers, str(request.url))
 
     def _wake(self) -> None:
         """The pool belongs to one loop; after a fork there is a new one."""
         engine = bridge.engine()
         if self._engine is engine:
             return
-        limits = httpx.Limits(max_connections=self.at_once, max_keepalive_connections=self.at_once)
-        self._client = httpx.AsyncClient(transport=self.door, limits=limits, timeout=self.timeout)
+        self._way = self.door or (OverAiohttp() if self.fast else Shards(self.at_once))
         self._slots = anyio.Semaphore(self.at_once)
         self._engine = engine
+
+
+@lru_cache(maxsize=1)
+def tls() -> ssl.SSLContext:
+    """One for all connections: to make one takes as long as many requests."""
+    return httpx.create_ssl_context()
+
+
+class Shards(httpx.AsyncBaseTransport):
+    """httpx transports of one connection each, at most `keep` of them idle.
+
+    A connection whose request did not come to its end is thrown away with its transport, so nothing can stay behind
+    in a pool. How many are in flight is the caller's business. Proxies of the environment are used.
+    """
+
+    def __init__(self, keep: int = 16) -> None:
+        self.keep, self.busy = keep, 0
+        self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        place = (request.url.scheme, request.url.host, request.url.port)
+        idle = self._idle.get(place)
+        shard = idle.pop() if idle else _one_connection(request.url)
+        self.busy += 1
+        try:
+            response = await shard.handle_async_request(request)
+            await response.aread()
+            await response.aclose()
+        except BaseException:
+            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
+                await shard.aclose()
+            raise
+        finally:
+            self.busy -= 1
+        self._idle.setdefault(place, []).append(shard)
+        await self._forget()
+        return response
+
+    async def _forget(self) -> None:
+        """Of too many, the one that has been idle longest at its place."""
+        if sum(map(len, self._idle.values())) > self.keep:
+            place = next(place for place, idle in self._idle.items() if idle)
+            spare = self._idle[place].pop(0)
+            if not self._idle[place]:
+                del self._idle[place]
+            with anyio.CancelScope(shield=True):
+                await spare.aclose()
+
+    async def aclose(self) -> None:
+        idle = [shard for shards in self._idle.values() for shard in shards]
+        self._idle.clear()
+        for shard in idle:
+            await shard.aclose()
+
+
+def _one_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
+    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
+    return httpx.AsyncHTTPTransport(verify=tls(), trust_env=False, limits=limits, proxy=_proxy_for(url))
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    proxies = urllib.request.getproxies()
+    if not proxies or urllib.request.proxy_bypass(url.host):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+class OverAiohttp(httpx.AsyncBaseTransport):
+    """httpx requests, carried by aiohttp: several times as many in a second.
+
+    What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is certain.
+    """
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def busy(self) -> int:
+        connector: Any = None if self._session is None else self._session.connector
+        return len(connector._acquired) if connector else 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        import aiohttp
+        from yarl import URL
+
+        if request.url.scheme not in ("http", "https"):
+            raise httpx.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol.")
+        session = self._session or self._open()
+        limits = request.extensions.get("timeout", {})
+        timeout = aiohttp.ClientTimeout(sock_connect=limits.get("connect"), sock_read=limits.get("read"))
+        body = await request.aread()
+        try:
+            async with session.request(
+                request.method, URL(str(request.url), encoded=True), headers=request.headers.multi_items(),
+                data=body or None, allow_redirects=False, timeout=timeout,
+            ) as answer:  # fmt: skip
+                content = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _in_httpx(error) from error
+        return httpx.Response(answer.status, headers=list(answer.raw_headers), content=content)
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls()), cookie_jar=aiohttp.DummyCookieJar(), trust_env=True,
+            auto_decompress=False, skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )  # fmt: skip
+        self._close = partial(_close, self._session, asyncio.get_running_loop(), os.getpid())
+        weakref.finalize(self, self._close).atexit = False
+        _OPEN.add(self)
+        return self._session
+
+    async def aclose(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def _in_httpx(error: Exception) -> httpx.HTTPError:
+    import aiohttp
+
+    never_sent = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return httpx.ConnectTimeout(str(error))
+    if isinstance(error, never_sent):
+        return httpx.ConnectError(str(error))
+    if isinstance(error, aiohttp.InvalidURL):
+        return httpx.UnsupportedProtocol(str(error))
+    return httpx.ReadTimeout(str(error)) if isinstance(error, TimeoutError) else httpx.ReadError(str(error))
+
+
+# aiohttp complains aloud about a session that nobody closed; a notebook's user cannot be asked to.
+_OPEN: weakref.WeakSet[OverAiohttp] = weakref.WeakSet()
+
+
+def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int, wait: float = 0) -> None:
+    if session.closed or pid != os.getpid() or not loop.is_running():
+        return
+    closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
+    if wait:
+        with contextlib.suppress(Exception):
+            closing.result(wait)
+
+
+@atexit.register
+def _close_all() -> None:
+    for way in list(_OPEN):
+        way._close(wait=1)
 
 
 _LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")

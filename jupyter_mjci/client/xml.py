@@ -15,8 +15,6 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 from xml.parsers.expat import ExpatError
 
-import xmltodict
-
 from jupyter_mjci.errors import CallError
 
 LISTS = (
@@ -39,6 +37,8 @@ def read(body: bytes | str) -> dict[str, Any]:
 
     Raises ExpatError (with line and column) when it is not well-formed.
     """
+    import xmltodict
+
     document = xmltodict.parse(body, force_list=LISTS, strip_whitespace=True)
     return dict(document)
 
@@ -151,6 +151,8 @@ def _stripped(found: Element | None) -> str | None:
 
 def write(root: str, content: Mapping[str, Any]) -> bytes:
     """One document without a declaration. None leaves an element out, True and False are "true" and "false"."""
+    import xmltodict
+
     text = xmltodict.unparse({root: _prune(content)}, full_document=False)
     return text.encode()
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -14,6 +20,7 @@ from jupyter_mjci.client.calls import Call, Reply
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.client.transport import OverAiohttp, Shards, SystemClock, Transport
 from jupyter_mjci.errors import CallError, SettingsError, TransportError
 from jupyter_mjci.session import Session
 
@@ -173,3 +180,174 @@ def test_never_more_in_flight_than_allowed() -> None:
 
     bridge.run(many())
     assert most == 3
+
+
+# --- over a real network, both ways ------------------------------------------------------------------------------
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers by the task's id: "slow" when it is let go, "broken" with half an answer, "rude" with none."""
+
+    protocol_version = "HTTP/1.1"
+    let_go = threading.Event()
+    lines: set[Any] = set()
+
+    def do_GET(self) -> None:
+        self.lines.add(self.client_address)
+        if "/slow" in self.path:
+            self.let_go.wait(30)
+        if "/rude" in self.path:
+            self.close_connection = True
+            return
+        body = b'{"id":"1","status":"SUCCESS"}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) + 10 * ("/broken" in self.path)))
+        self.send_header("Set-Cookie", "who=you")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = "/broken" in self.path
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was interrupted has hung up: that is what is tested."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    server = Quiet(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    Answers.let_go.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(params=[False, True], ids=["shards", "aiohttp"])
+def way(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Session]:
+    """A session whose requests go over the network, without and with the extra `fast`."""
+    desk = Session(load({**GIVEN, "mj_url": server, "ci_endpoint": server, "at_once": 5, "timeout": 20}, environ={}))
+    desk.transport.fast = request.param
+    yield desk
+    desk.close()
+
+
+def test_both_ways_answer(way: Session) -> None:
+    """And keep what they are told to themselves: no cookies, one connection for one request after another."""
+    Answers.lines.clear()
+    for _ in range(3):
+        assert way.mj.task("1").run().id == "1"
+    assert type(way.transport._way) is (OverAiohttp if way.transport.fast else Shards)
+    assert len(Answers.lines) == 1
+    assert way.transport.busy == 0
+
+
+def test_the_fast_way_is_found_by_itself() -> None:
+    assert Transport({}, clock=SystemClock()).fast
+
+
+def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
+    """Two hundred, twenty at a time over five connections, ended by anyio scopes; then the next request works."""
+
+    async def cancelled(scope: anyio.CancelScope) -> None:
+        with scope:
+            await way.transport.send(way.mj.task("slow"))
+
+    async def rounds() -> None:
+        for _ in range(10):
+            scopes = [anyio.CancelScope() for _ in range(20)]
+            async with anyio.create_task_group() as group:
+                for scope in scopes:
+                    group.start_soon(cancelled, scope)
+                with anyio.fail_after(10):
+                    while way.transport.busy < 10:  # five slots, five connections
+                        await anyio.lowlevel.checkpoint()
+                for scope in scopes:
+                    scope.cancel()
+            assert all(scope.cancelled_caught for scope in scopes)
+            assert way.transport.busy == 0
+
+    bridge.run(rounds())
+    Answers.lines.clear()
+    assert way.mj.task("1").run().id == "1"
+
+
+@pytest.mark.parametrize(
+    ("task", "maybe", "words"), [("rude", True, "broke"), ("broken", True, "broke"), ("slow", True, "did not come")]
+)
+def test_a_lost_answer_may_have_arrived(way: Session, task: str, maybe: bool, words: str) -> None:
+    """A POST whose answer is lost is never told as "never arrived", whichever way it went; and no slot is lost."""
+    way.transport.timeout = 0.2 if task == "slow" else 20
+    for _ in range(7):
+        with pytest.raises(TransportError) as caught:
+            bridge.run(way.transport.send(way.mj.cancel(task)))
+        assert caught.value.maybe_arrived is maybe
+        assert words in str(caught.value)
+    assert way.transport.busy == 0
+
+
+def test_a_refused_connection_never_arrived(way: Session) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
+    desk.transport.fast = way.transport.fast
+    with pytest.raises(TransportError) as caught:
+        bridge.run(desk.transport.send(desk.mj.cancel("1")))
+    assert not caught.value.maybe_arrived
+    desk.close()
+
+
+def test_no_secret_and_no_signature_is_logged(way: Session, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever the libraries below write into the log, at any level."""
+    with caplog.at_level(logging.DEBUG):
+        way.mj.task("1").run()
+        bridge.run(way.transport.send(way.ci.job("c1")))
+        bridge.run(way.transport.get(f"{way.settings.mj_url}/p.png?q-signature=abcdef0123"))
+    for secret in (*SECRETS.values(), "q-sign", "q-ak", "abcdef0123"):
+        assert secret not in caplog.text
+
+
+def test_idle_connections_are_bounded(server: str) -> None:
+    """Shards keep no more than they are told, however many were in use at once."""
+
+    async def many() -> int:
+        shards = Shards(keep=2)
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(shards.handle_async_request, httpx.Request("GET", f"{server}/x"))
+        kept = sum(map(len, shards._idle.values()))
+        await shards.aclose()
+        return kept
+
+    assert bridge.run(many()) == 2
+
+
+@pytest.mark.parametrize(
+    ("environ", "url", "proxy"),
+    [({}, "https://a/", None), ({"https_proxy": "http://p:1"}, "https://a/", "http://p:1"),
+     ({"http_proxy": "http://p:1"}, "https://a/", None), ({"all_proxy": "http://p:2"}, "http://a/", "http://p:2"),
+     ({"http_proxy": "http://p:1", "no_proxy": "a,127.0.0.1"}, "http://a/", None)],
+)  # fmt: skip
+def test_proxies_of_the_environment(
+    environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jupyter_mjci.client.transport import _proxy_for
+
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        for spelled in (name, name.upper()):
+            monkeypatch.delenv(spelled, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert _proxy_for(httpx.URL(url)) == proxy
