@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote, unquote, urlsplit
@@ -27,7 +28,7 @@ def sign(
     `key_time` is "start;end" in Unix seconds.
     """
     fields = _fields(method, path, params, headers, secret_id, secret_key, key_time)
-    return "&".join(f"{name}={value}" for name, value in fields.items())
+    return "&".join([f"{name}={value}" for name, value in fields.items()])
 
 
 def presign(
@@ -74,12 +75,21 @@ def _fields(
 
 def _canonical(values: Mapping[str, str]) -> tuple[str, str]:
     """The sorted names joined by ";" and the pairs joined by "&". Names are lower-cased after encoding."""
-    encoded = sorted((_encode(name).lower(), _encode(value)) for name, value in values.items())
-    return ";".join(name for name, _ in encoded), "&".join(f"{name}={value}" for name, value in encoded)
+    encoded = sorted([(_name(name), _encode(value)) for name, value in values.items()])
+    return ";".join([name for name, _ in encoded]), "&".join([f"{name}={value}" for name, value in encoded])
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> str:
+    return _encode(name).lower()
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
 def _encode(text: str) -> str:
-    return quote(str(text), safe="-_.~")
+    text = str(text)
+    return text if _PLAIN(text) else quote(text, safe="-_.~")
 
 
 @lru_cache(maxsize=8)
@@ -88,4 +98,4 @@ def _sign_key(secret_key: str, key_time: str) -> str:
 
 
 def _hmac(key: str, text: str) -> str:
-    return hmac.new(key.encode(), text.encode(), hashlib.sha1).hexdigest()
+    return hmac.digest(key.encode(), text.encode(), "sha1").hex()
