@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +24,9 @@ from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport,
 from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, WaitTooLong
 from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.past import History
 from jupyter_mjci.history.pictures import Archive, is_grid, quarters
+from jupyter_mjci.history.sync import Synced, sync, when
 from jupyter_mjci.submitting import Submitter
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Session:
             _origins(settings, self.clock), clock=self.clock, timeout=settings.timeout, at_once=settings.at_once,
             door=door,
         )  # fmt: skip
+        self.history = History(self.journal, self.clock.now)
         self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
         self._submitter = Submitter(self, self.journal, _marks(sandbox), settings.timeout)
@@ -133,9 +137,27 @@ class Session:
         """The CI jobs that the service knows, as a DataFrame. Filters are those of `ci.jobs`."""
         return self._frame(self.ci.jobs(**filters).run())
 
-    def history(self) -> pd.DataFrame:
-        """Every job that the journal knows, as last seen, as a DataFrame, oldest first."""
-        return self._frame(self.journal.jobs(raw=False))
+    def sync(
+        self, *, since: str | datetime | None = None, until: str | datetime | None = None, tags: Sequence[str] = (),
+        say: Callable[[Synced], None] | None = None,
+    ) -> Synced:  # fmt: skip
+        """Pulls what the services know and the journal does not, page by page; goes on where the last sync was.
+
+        Args:
+            since: jobs created from then on, instead of what is new
+            until: jobs created until then
+            tags: CI's kinds of jobs; by default PicProcess and those that were seen before
+            say: is called with the counts after every page
+        """
+
+        async def walk() -> Synced:
+            counts = Synced()
+            async for counts in sync(self, since=when(since), until=when(until), tags=tags):
+                if say:
+                    say(counts)
+            return counts
+
+        return bridge.run(walk())
 
     def picture(self, what: Job | str, index: int = 0) -> Work[bytes]:
         """The bytes of a job's result (or of a URL). Credentials go to the services' own hosts only.

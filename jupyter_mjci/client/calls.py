@@ -131,6 +131,10 @@ class Pages(Stream[T]):
         super().__init__(self._walk)
         self.first, self._turn, self.limit = turn(""), turn, limit
 
+    def turn(self, token: str) -> Call[Page[T]]:
+        """The call of one page, for who walks by pages."""
+        return self._turn(token)
+
     async def _walk(self) -> AsyncIterator[T]:
         token, left, seen = "", self.limit, set[str]()
         while True:

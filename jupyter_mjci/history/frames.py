@@ -111,6 +111,8 @@ def frame_of_rows(rows: Sequence[Row]) -> pd.DataFrame:
 def _assembled(cells: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
+    from jupyter_mjci.history import analysis  # noqa: F401 - gives frames their accessor, df.mjci
+
     columns: dict[str, pd.Series[Any]] = {}
     for column in COLUMNS:
         columns[column.name] = _series(cells[column.name], column.dtype)

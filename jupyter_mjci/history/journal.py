@@ -126,7 +126,7 @@ class Journal:
         with self._writing() as db:
             sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
             for number, job in enumerate(seen, sequence + 1):
-                row = _row(job, self._at(job.service), moment, number)
+                row = _storable(_row(job, self._at(job.service), moment, number))
                 if db.execute(_UPSERT, row).rowcount:
                     db.execute(_SIGHTING, row)
 
@@ -160,6 +160,25 @@ class Journal:
         newer = "SELECT sequence FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?"
         row = self._rows(f"SELECT count(*) AS many, max(sequence) AS last FROM ({newer})", (since, most))[0]
         return row["many"], row["last"] or since
+
+    def tally(self) -> tuple[int, int]:
+        """Where the journal stands, for `grown`."""
+        (row,) = self._rows("SELECT coalesce(max(rowid), 0) AS row, coalesce(max(sequence), 0) AS number FROM jobs")
+        return row["row"], row["number"]
+
+    def grown(self, since: tuple[int, int]) -> tuple[int, int]:
+        """How many jobs are new, and how many others have changed, since a tally."""
+        statement = "SELECT count(*) AS many, coalesce(sum(rowid > ?), 0) AS new FROM jobs WHERE sequence > ?"
+        (row,) = self._rows(statement, since)
+        return row["new"], row["many"] - row["new"]
+
+    def count(self, where: str = "1", parameters: Sequence[Any] = ()) -> int:
+        return int(self._rows(f"SELECT count(*) AS many FROM jobs WHERE {where}", parameters)[0]["many"])
+
+    def actions(self, service: str) -> list[str]:
+        """The kinds of jobs of a service that the journal knows."""
+        rows = self._rows("SELECT DISTINCT action FROM jobs WHERE service = ? AND action <> '' ORDER BY 1", (service,))
+        return [row["action"] for row in rows]
 
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
@@ -374,6 +393,14 @@ def _row(job: Job, origin: str, moment: int, sequence: int) -> dict[str, Any]:
         "raw": _dumped(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
         "button_names": _names(job.buttons), "day": (moment if submitted is None else submitted) // DAY,
     }  # fmt: skip
+
+
+def _storable(row: dict[str, Any]) -> dict[str, Any]:
+    """Half a surrogate pair, which some server's JSON may hold, is no text that a file can keep."""
+    for name, value in row.items():
+        if isinstance(value, str) and not value.isascii():
+            row[name] = value.encode("utf-8", "replace").decode()
+    return row
 
 
 def _names(buttons: Iterable[Button]) -> str:

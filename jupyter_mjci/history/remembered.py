@@ -40,6 +40,8 @@ def remembered(journal: Journal, where: str = "1", parameters: Sequence[Any] = (
     import numpy as np
     import pandas as pd
 
+    from jupyter_mjci.history import analysis  # noqa: F401 - gives frames their accessor, df.mjci
+
     packed = columns_of(journal, TABLE, where, parameters)
     times = packed["submitted"]
     order = None if np.all(times[1:] >= times[:-1]) else np.argsort(times, kind="stable")
