@@ -8,8 +8,9 @@ its cells are read one by one by the very function that makes Jobs.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -145,6 +146,65 @@ def _dtype(name: str) -> Any:
 def _in_order(made: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     rows = {job_id: row for row, job_id in enumerate(made["id"])}
     return made.take([rows[one] for one in dict.fromkeys(order) if one in rows]).reset_index(drop=True)
+
+
+# --- listings ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A listing as it came, and its frame. Jobs are made of it only where somebody wants them."""
+
+    service: str
+    frame: pd.DataFrame
+    replies: tuple[Reply, ...]
+
+    def jobs(self, wanted: frozenset[str] | None = None) -> Iterator[Job]:
+        """Its jobs, whole; or those with these ids, which costs little more than they are."""
+        reader = _tasks_in if self.service == "mj" else _details_in
+        for reply in self.replies:
+            for job in reader(reply, wanted):
+                if wanted is None or job.id in wanted:
+                    yield job
+
+    def news(self, known: pd.DataFrame) -> frozenset[str]:
+        """The ids of what moved against `known`, a frame of the same jobs as they were seen before."""
+        was = _moves(known).drop_duplicates("id", keep="last").set_index("id")
+        now = _moves(self.frame).set_index("id")
+        same = (was.reindex(now.index, fill_value=-2).to_numpy() == now.to_numpy()).all(axis=1)
+        return frozenset(now.index[~same].dropna())
+
+
+def _moves(jobs: pd.DataFrame) -> pd.DataFrame:
+    """What changes when a job moves, in numbers: they compare at once."""
+    progress = jobs["progress"].fillna(-1).astype("int64")
+    return jobs[["id"]].assign(status=jobs["status"].cat.codes.astype("int64"), progress=progress)
+
+
+class _Ids(msgspec.Struct, gc=False):
+    id: Any = None
+    mj_id: Any = None
+
+
+def _tasks_in(reply: Reply, wanted: frozenset[str] | None) -> Iterable[Job]:
+    if wanted is None or reply.body[:1] != b"[":
+        return midjourney.read_tasks(reply)
+    try:
+        ids = msgspec.json.decode(reply.body, type=list[_Ids])
+        tasks = msgspec.json.decode(reply.body, type=list[msgspec.Raw])
+    except msgspec.DecodeError:  # something else among the tasks, or more than the standard's JSON
+        return midjourney.read_tasks(reply)
+    pairs = zip(tasks, ids, strict=True)
+    chosen = (bytes(task) for task, one in pairs if midjourney.first(one.id, one.mj_id) in wanted)
+    return (midjourney.job_of(json.loads(task)) for task in chosen)
+
+
+def _details_in(reply: Reply, wanted: frozenset[str] | None) -> Iterable[Job]:
+    if wanted is not None:
+        place = tencent_ci.WIRES.index("JobId")
+        if wanted.isdisjoint(row[place] or "" for row in tencent_ci.read_rows(reply).items):
+            return ()
+    return tencent_ci.read_page(reply).items
 
 
 # --- tasks from JSON ---------------------------------------------------------------------------------------------
