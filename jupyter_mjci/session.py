@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from uuid import uuid4
 
 import anyio
+import anyio.lowlevel
 
 from jupyter_mjci import submitting
 from jupyter_mjci.client import bridge, midjourney, tencent_ci
-from jupyter_mjci.client.calls import Call, Reply, Stream, Work
+from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings, load
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.sandbox.app import Sandbox
+    from jupyter_mjci.history.frames import Listing
 
 T = TypeVar("T")
 
 
 GLANCE = 3.0  # seconds: how often somebody who watches one job wants to see it move
 SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
+AT_ONCE = 2_000  # jobs of a listing that are remembered without looking whether they moved
 
 
 class Watch(Stream[Job]):
@@ -53,7 +56,7 @@ class Session:
     """Both services, ready to use. `mj` and `ci` build calls; the rest of the methods follow, collect and show.
 
     Listeners are called as `listener(event, value)`: "leaving" with the Call before a submission leaves, "seen" with
-    each Job that an answer tells of.
+    each Job that an answer tells of. Of a large listing only what moved is "seen"; "listed" comes with all of it.
     """
 
     def __init__(
@@ -127,15 +130,16 @@ class Session:
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
-        return self._frame(self.mj.tasks(ids).run())
+        wanted = None if ids is None else tuple(str(one).strip() for one in ids)
+        return bridge.run(self._tasks(self.mj.tasks(wanted), wanted))
 
     def queue(self) -> pd.DataFrame:
         """The Midjourney tasks that wait or run now, as a DataFrame."""
-        return self._frame(self.mj.queue().run())
+        return bridge.run(self._tasks(self.mj.queue(), None))
 
     def jobs(self, **filters: Any) -> pd.DataFrame:
         """The CI jobs that the service knows, as a DataFrame. Filters are those of `ci.jobs`."""
-        return self._frame(self.ci.jobs(**filters).run())
+        return bridge.run(self._jobs(self.ci.jobs(**filters)))
 
     def sync(
         self, *, since: str | datetime | None = None, until: str | datetime | None = None, tags: Sequence[str] = (),
@@ -299,6 +303,45 @@ class Session:
         if news:
             self.journal.saw(news, self.clock.now())
         for job in seen if self.listeners else ():
+    async def _tasks(self, call: Call[list[Job]], order: Sequence[str] | None) -> pd.DataFrame:
+        from jupyter_mjci.history.frames import Listing, frame_of_reply
+
+        def read(reply: Reply) -> Listing:
+            return Listing("mj", frame_of_reply(reply, order), (reply,))
+
+        return await self._list(await self.fetch(replace(call, read=read)))  # type: ignore[arg-type]
+
+    async def _jobs(self, pages: Pages[Job]) -> pd.DataFrame:
+        from jupyter_mjci.history.frames import Listing, frame_of_rows
+
+        replies: list[Reply] = []
+
+        def read(reply: Reply) -> Page[Any]:
+            page = tencent_ci.read_rows(reply)
+            replies.append(reply)
+            return page
+
+        def turn(token: str) -> Call[Page[Any]]:
+            return replace(pages.turn(token), read=read)
+
+        rows = await Pages(turn, pages.limit).gathered()
+        return await self._list(Listing("ci", frame_of_rows(rows), tuple(replies)))
+
+    async def _list(self, listing: Listing) -> pd.DataFrame:
+        """What a listing tells is remembered: all of a small one, of a large one what moved. Journals in turns, so
+        that others are heard meanwhile."""
+        from jupyter_mjci.history.remembered import remembered
+
+        wanted = None
+        if len(listing.frame) > AT_ONCE:
+            wanted = listing.news(remembered(self.journal, "service = ?", (listing.service,)))
+            self._tell("listed", listing)
+        jobs = listing.jobs(wanted)
+        while some := list(itertools.islice(jobs, AT_ONCE)):
+            self._see(some)
+            await anyio.lowlevel.checkpoint()
+        return listing.frame
+
             self._tell("seen", job)
 
     def durations(self, service: str, action: str) -> list[float]:
