@@ -5,6 +5,7 @@ MjciError
 ├─ CallError           you: what you asked for cannot be said; nothing was sent
 ├─ HistoryError        you: a journal or a lake cannot be read or written (a full disk, another schema); nothing is lost
 ├─ TransportError      the way: no answer came
+├─ NotRecorded         the recording: it has no answer to this request
 ├─ ServiceError        the service: it answered, and said no
 │   ├─ MidjourneyError
 │   │   ├─ NoSuchEndpoint   this proxy family does not have the call
@@ -68,6 +69,10 @@ class TransportError(MjciError):
     def __init__(self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False) -> None:
         super().__init__(what, why=why, hint=hint)
         self.maybe_arrived = maybe_arrived
+
+
+class NotRecorded(MjciError):
+    """A recording that is played back has no answer to the request. `.why` names the nearest one that it has."""
 
 
 class ServiceError(MjciError):

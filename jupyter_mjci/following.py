@@ -62,14 +62,18 @@ class Followed:
 
 
 class Poller:
-    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any more."""
+    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any more.
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    `steady` is for what is recorded and played back: each job is asked after by itself, and only when its last step
+    has been taken, so that nothing depends on which jobs happen to be due together, or on how slow a reader is.
+    """
+
+    def __init__(self, desk: Desk, *, steady: bool = False) -> None:
+        self.desk, self.steady = desk, steady
         self._followed: set[Followed] = set()
         self._turning: bridge.Handle[None] | None = None
         self._woken = anyio.Event()
-        self._listless: set[str] = set()  # services that cannot tell of several jobs at once
+        self._listless = {"mj", "ci"} if steady else set[str]()  # services that cannot tell of several jobs at once
         self._usual: dict[tuple[str, str], float] = {}
 
     async def sightings(self, job: Job, patience: float, longest: float = LATEST) -> AsyncIterator[Job]:
@@ -86,12 +90,18 @@ class Poller:
             while job.status.moving:
                 await one.changed.wait()
                 one.changed = anyio.Event()
+                self._took()
                 if one.error is not None:
                     raise one.error
                 job = one.job  # the latest: whoever is slow misses steps, never the end
                 yield job
         finally:
             self._followed.discard(one)
+            self._took()
+
+    def _took(self) -> None:
+        if self.steady:
+            self._woken.set()
 
     def _start(self) -> None:
         self._woken.set()
@@ -109,6 +119,10 @@ class Poller:
             moving = [one for one in self._followed if one.job.status.moving and one.error is None]
             if not moving:
                 return
+            if self.steady and not (moving := [one for one in moving if not one.changed.is_set()]):
+                self._woken = anyio.Event()
+                await self._woken.wait()
+                continue
             now = self.desk.clock.now()
             soonest = min(min(one.due, one.deadline) for one in moving)
             if soonest > now:

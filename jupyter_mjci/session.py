@@ -20,13 +20,14 @@ from jupyter_mjci import submitting
 from jupyter_mjci.client import bridge, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import Secret, Settings, load
+from jupyter_mjci.client.recording import TOLD, Player, Recorder, TapeClock, wanted
+from jupyter_mjci.client.settings import Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, WaitTooLong
 from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.past import History
-from jupyter_mjci.history.pictures import Archive, is_grid, quarters
+from jupyter_mjci.history.pictures import Archive, is_grid, quarters, shrunk
 from jupyter_mjci.history.sync import Synced, sync, when
 from jupyter_mjci.submitting import Submitter
 
@@ -61,9 +62,9 @@ class Session:
 
     def __init__(
         self, settings: Settings, *, clock: Clock | None = None, door: httpx.AsyncBaseTransport | None = None,
-        sandbox: Sandbox | None = None, home: Path | None = None,
+        sandbox: Sandbox | None = None, home: Path | None = None, recording: str = "",
     ) -> None:  # fmt: skip
-        self.settings, self.sandbox = settings, sandbox
+        self.settings, self.sandbox, self.recording = settings, sandbox, recording
         self.journal = Journal(home and home / "journal.db", origin=_places(settings))
         self.archive = Archive(home / "pictures") if home else None
         self.clock: Clock = clock or SystemClock()
@@ -74,14 +75,15 @@ class Session:
         self.history = History(self.journal, self.clock.now)
         self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
-        self._submitter = Submitter(self, self.journal, _marks(sandbox), settings.timeout)
-        self._poller = Poller(self)
+        counted = sandbox is not None or isinstance(self.clock, TapeClock)
+        self._submitter = Submitter(self, self.journal, _marks(counted), settings.timeout)
+        self._poller = Poller(self, steady=bool(recording))
         self.mj = midjourney.Midjourney(self)
         self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
 
     def __repr__(self) -> str:
         places = (self.settings.mj_url, self.settings.ci_bucket)
-        where = "sandbox" if self.sandbox else ", ".join(place for place in places if place)
+        where = self.recording or ("sandbox" if self.sandbox else ", ".join(place for place in places if place))
         return f"<jupyter_mjci session: {where}>"
 
     async def fetch(self, call: Call[T]) -> T:
@@ -183,6 +185,20 @@ class Session:
     def seen(self, service: str) -> Sequence[Job]:
         """The jobs of a service that this session has seen, newest last: what completion and panels offer."""
         return [job for (one, _), job in self._seen.items() if one == service]
+
+    def recorded(self, folder: Path | str, *, pixels: int | None = None) -> Session:
+        """A session like this one that writes its exchanges into a folder `NAME.mjci`, without secrets; a recording
+        that is there is replaced. Pictures that are larger than `pixels` are made smaller. It keeps nothing at home,
+        so that its history is the recording's own."""
+        settings = self.settings
+        secrets = [settings.ci_secret_id]
+        secrets += [one.reveal() for one in (settings.mj_secret, settings.ci_secret_key, settings.ci_token)]
+        tape = Recorder(
+            Path(folder), self.transport.way, self.clock, settings=_told(settings), secrets=secrets,
+            shrink=partial(shrunk, pixels=pixels) if pixels else None,
+        )  # fmt: skip
+        name = Path(folder).name
+        return Session(settings, clock=self.clock, door=tape, sandbox=self.sandbox, recording=name)
 
     def close(self) -> None:
         """Ends the connections. The session can be used again; it opens new ones."""
@@ -355,6 +371,14 @@ def connect(*, profile: str | None = None, notice: Callable[[str], None] = print
     With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError.
     """
     settings = load(given, profile=profile)
+    mode, folder = wanted(settings.replay, notebook())
+    if mode == "play":
+        return replayed(folder)
+    session = _connected(settings, notice)
+    return session.recorded(folder) if mode == "record" else session
+
+
+def _connected(settings: Settings, notice: Callable[[str], None]) -> Session:
     if settings.has_mj or settings.has_ci:
         return Session(settings, home=settings.home)
     notice("jupyter_mjci: no account is configured, so this is the embedded sandbox (nothing leaves this process).")
@@ -380,6 +404,23 @@ def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults
     )  # fmt: skip
     home = settings.home if "home" in given else None  # what happens in a sandbox stays there, unless told
     return Session(settings, clock=stand_in.clock, door=stand_in.transport(), sandbox=stand_in, home=home)
+
+
+def replayed(folder: Path | str) -> Session:
+    """A session that a recording answers: the same jobs, pictures and times, without keys, network or waiting.
+
+    A request that was not recorded raises NotRecorded. Raises SettingsError where the recording is not whole.
+    """
+    tape = Player(Path(folder))
+    told: dict[str, Any] = {name: value for name, value in tape.settings.items() if value}
+    if "ci_bucket" in told:
+        told |= {"ci_secret_id": "recorded", "ci_secret_key": "recorded"}
+    return Session(replace(Settings(), **told), clock=tape.clock, door=tape, recording=Path(folder).name)
+
+
+def _told(settings: Settings) -> dict[str, str]:
+    """What a recording tells of the connection: where the services are, not who one is there."""
+    return {name: str(getattr(settings, name)) for name in TOLD}
 
 
 AUTH = {"trueai": "raw", "new-api": "bearer"}  # what each proxy family of the sandbox listens to
@@ -420,9 +461,9 @@ def _places(settings: Settings) -> dict[str, str]:
     return {"mj": settings.mj_url.rstrip("/").removesuffix("/mj"), "ci": settings.ci_bucket}
 
 
-def _marks(sandbox: Sandbox | None) -> Callable[[], str]:
-    """Marks that nobody else makes; in a sandbox of one's own the same in every run."""
-    if sandbox is None:
+def _marks(counted: bool) -> Callable[[], str]:
+    """Marks that nobody else makes; in a sandbox of one's own, and from a recording, the same in every run."""
+    if not counted:
         return lambda: f"mjci-{uuid4().hex}"
     count = itertools.count(1)
     return lambda: f"mjci-{next(count)}"
@@ -453,4 +494,4 @@ def _output(job: Job, index: int) -> str:
     return job.outputs[index]
 
 
-__all__ = ["Secret", "Session", "Watch", "connect", "sandbox"]
+__all__ = ["Secret", "Session", "Watch", "connect", "replayed", "sandbox"]

@@ -29,7 +29,7 @@ BELOW = {
 
 # Where a third-party library may be imported; everything else asks that room.
 HOMES = {
-    "httpx": {"client/transport.py", "sandbox/app.py"},
+    "httpx": {"client/transport.py", "client/recording.py", "sandbox/app.py"},
     "xmltodict": {"client/xml.py"},
     "nest_asyncio": {"client/bridge.py"},
     "nest_asyncio2": {"client/bridge.py"},

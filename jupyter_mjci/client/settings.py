@@ -80,6 +80,9 @@ class Settings:
     wait: float = _setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
     timeout: float = _setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
     at_once: int = _setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
+    replay: str = _setting(
+        "", "record, play or off: the session's exchanges; with :FOLDER where they are (NAME.mjci)", "MJCI_REPLAY"
+    )
     speed: float = _setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
 
     def __post_init__(self) -> None:
@@ -117,6 +120,12 @@ def headless(environ: Mapping[str, str] | None = None) -> bool | None:
     """What MJCI_HEADLESS says, or None where it says nothing."""
     text = (os.environ if environ is None else environ).get("MJCI_HEADLESS", "").strip().lower()
     return None if not text else text not in ("0", "false", "no", "off")
+
+
+def notebook(environ: Mapping[str, str] | None = None) -> str:
+    """The name of the notebook that this kernel runs, without its ending; "" where its server does not tell it."""
+    told = Path((os.environ if environ is None else environ).get("JPY_SESSION_NAME", ""))
+    return told.stem if told.suffix == ".ipynb" else ""
 
 
 def profile_file() -> Path:

@@ -198,12 +198,16 @@ class Transport:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Reply(response.status_code, content, headers, str(request.url))
 
+    def way(self) -> httpx.AsyncBaseTransport:
+        """What carries requests: the door, or a way of our own to the network."""
+        return self.door or (OverAiohttp() if self.fast else Shards(self.at_once))
+
     def _wake(self) -> None:
         """The pool belongs to one loop; after a fork there is a new one."""
         engine = bridge.engine()
         if self._engine is engine:
             return
-        self._way = self.door or (OverAiohttp() if self.fast else Shards(self.at_once))
+        self._way = self.way()
         self._slots = anyio.Semaphore(self.at_once)
         self._engine = engine
 

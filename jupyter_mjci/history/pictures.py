@@ -137,3 +137,15 @@ def _write(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def shrunk(content: bytes, pixels: int) -> bytes:
+    """The picture with at most so many pixels on its longer side, in its own format; else as it is."""
+    with Image.open(io.BytesIO(content)) as picture:
+        kind = picture.format or "PNG"
+        if max(picture.size) <= pixels or getattr(picture, "n_frames", 1) > 1:
+            return content
+        picture.thumbnail((pixels, pixels))
+        out = io.BytesIO()
+        picture.save(out, kind)
+    return out.getvalue()

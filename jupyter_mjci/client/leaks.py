@@ -1,0 +1,133 @@
+"""What must not stand in a file that is given away, and texts without it. Pure functions over texts.
+
+Sources: COS request signatures and presigned URLs (`q-…`, `x-cos-security-token`), AWS and Google presigned URLs
+(proxies keep pictures there), Discord's attachment links (`ex`, `is`, `hm`) and tokens, the proxies' `mj-api-secret`.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+HIDDEN = "***"
+
+# Query parameters that sign a request or stand for a person, by their lower-case names.
+SIGNING = re.compile(
+    r"q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
+    r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*|awsaccesskeyid|googleaccessid|ossaccesskeyid"
+    r"|signature|sig|sign|hmac|expires|access_token|token|api_?key|secret|ex|is|hm"
+)
+# Fields of a body whose value is a secret, without case and punctuation. Paging tokens (NextToken) are none.
+SECRET_FIELDS = frozenset({
+    "token", "usertoken", "bottoken", "discordtoken", "accesstoken", "sessiontoken", "securitytoken", "tmptoken",
+    "secret", "apisecret", "mjapisecret", "secretid", "secretkey", "tmpsecretid", "tmpsecretkey", "apikey", "accesskey",
+    "password", "authorization", "cookie",
+})  # fmt: skip
+
+_URL = re.compile(r"https?://[^\s\"'<>\\]+")
+_SIGNATURE = re.compile(r"q-sign-algorithm=[^\s\"'<>\\]*?q-signature=[0-9a-fA-F]+")
+_DISCORD = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
+_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
+
+
+def is_signing(name: str) -> bool:
+    """Whether a query parameter only signs a request, so that the request is the same without it."""
+    return SIGNING.fullmatch(unquote(name).lower()) is not None
+
+
+def unsigned(url: str) -> str:
+    """A URL without its signature, its tokens, and a user's name and password."""
+    address, mark, query = url.partition("?")
+    address = re.sub(r"^(\w+://)[^/@]*@", r"\1", address)
+    if not mark:
+        return address
+    query, hash_mark, fragment = query.partition("#")
+    joint = "&amp;" if "&amp;" in query else "&"
+    kept = joint.join(pair for pair in query.split(joint) if not is_signing(pair.partition("=")[0]))
+    return f"{address}{'?' if kept else ''}{kept}{hash_mark}{fragment}"
+
+
+def stripped(text: str, secrets: Iterable[str] = ()) -> str:
+    """A text without signatures, tokens and these secrets. Links stay links: only what signs them goes."""
+    text = _URL.sub(lambda found: unsigned(found[0]), text)
+    text = _DISCORD.sub(HIDDEN, _SIGNATURE.sub(HIDDEN, text))
+    text = _ELEMENT.sub(lambda found: f"{found[1]}{HIDDEN}{found[4]}" if is_secret(found[2]) else found[0], text)
+    for written in _spellings(secrets):
+        text = text.replace(written, HIDDEN)
+    return text
+
+
+def links(text: str) -> list[str]:
+    return _URL.findall(text)
+
+
+def is_secret(field: str) -> bool:
+    return re.sub(r"[^a-z]", "", field.lower()) in SECRET_FIELDS
+
+
+def stripped_value(value: Any, strip: Callable[[str], str] = stripped) -> Any:
+    """The same for parsed JSON: every text in it, and whole the values of fields that hold secrets."""
+    if isinstance(value, str):
+        return strip(value)
+    if isinstance(value, list):
+        return [stripped_value(one, strip) for one in value]
+    if isinstance(value, dict):
+        return {
+            strip(key): HIDDEN if is_secret(key) and isinstance(one, str) and one else stripped_value(one, strip)
+            for key, one in value.items()
+        }
+    return value
+
+
+def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+    """The ways in which a secret may be written: as it is, in a URL, and alone in base64."""
+    for secret in sorted({one for one in secrets if len(one) >= SHORTEST}, key=lambda one: (-len(one), one)):
+        alone = base64.b64encode(secret.encode()).decode().rstrip("=")
+        yield from dict.fromkeys([secret, quote(secret, safe=""), alone])
+
+
+SHORTEST = 4  # shorter ones would be found in every other word
+
+_VALUE = r"[\"']?\s*[:=]\s*\\?[\"']?"  # between a name and what is assigned to it
+_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret was
+
+# What a scan looks for: the kind as it is told, and how it looks.
+KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("Tencent Cloud SecretId", re.compile(r"(?<![A-Za-z0-9])AKID[A-Za-z0-9_-]{13,80}")),
+    ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
+    ("security token", re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}")),
+    ("presigned query", re.compile(r"(?i)[?&;](x-amz-signature|x-goog-signature|signature|sig|hmac)=[\w%+/=-]{16,}")),
+    ("presigned query", re.compile(r"[?&;]hm=[0-9a-f]{32,64}\b")),
+    (
+        "Authorization header",
+        re.compile(rf"(?i)\bauthorization{_VALUE}((bearer|basic)\s+)?{_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"),
+    ),
+    ("proxy secret", re.compile(rf"(?i)\bmj-api-secret{_VALUE}{_MASKED}[^\s\"'<>\\]{{4,}}")),
+    (
+        "secret in an assignment",
+        re.compile(
+            r"(?i)\b(secret_?key|mj_secret|ci_token|api_?key|password)\\?[\"']?\s*[:=]\s*\\?[\"']"
+            rf"{_MASKED}[^\s\"'<>\\]{{6,}}\\?[\"']"
+        ),
+    ),
+    (
+        "secret in an assignment",
+        re.compile(
+            r"\b(MJCI_MJ_SECRET|MJCI_CI_SECRET_KEY|MJCI_CI_TOKEN|TENCENTCLOUD_SECRET_KEY|TENCENTCLOUD_TOKEN)"
+            rf"{_VALUE}{_MASKED}[\w%+/=.:~-]{{6,}}"
+        ),
+    ),
+    ("relay key", re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")),
+    ("JSON Web Token", re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")),
+    ("Discord token", _DISCORD),
+)
+
+
+def found(text: str, known: Mapping[str, str] | None = None) -> list[str]:
+    """The kinds of secrets that stand in a text; `known` are secrets to look for by their value, by a name to tell."""
+    kinds = [kind for kind, pattern in KINDS if pattern.search(text)]
+    named = [name for name, secret in (known or {}).items() if any(one in text for one in _spellings([secret]))]
+    return list(dict.fromkeys([*kinds, *named]))
