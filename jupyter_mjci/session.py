@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
-    from jupyter_mjci.sandbox.app import Sandbox
     from jupyter_mjci.history.frames import Listing
+    from jupyter_mjci.sandbox.app import Sandbox
 
 T = TypeVar("T")
 
 
 GLANCE = 3.0  # seconds: how often somebody who watches one job wants to see it move
-SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
 AT_ONCE = 2_000  # jobs of a listing that are remembered without looking whether they moved
+SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
 
 
 class Watch(Stream[Job]):
@@ -303,22 +303,6 @@ class Session:
 
         return frame(jobs)
 
-    def _tell(self, event: str, value: Any) -> None:
-        for listener in self.listeners:
-            listener(event, value)
-
-    def _see(self, jobs: Iterable[Job]) -> None:
-        """Remembers and journals what is new, and tells the listeners of everything."""
-        seen = list(jobs)
-        news = [job for job in seen if job.id and self._seen.get((job.service, job.id)) != job]
-        for job in news:
-            self._seen.pop((job.service, job.id), None)
-            self._seen[job.service, job.id] = job
-        while len(self._seen) > SEEN:
-            del self._seen[next(iter(self._seen))]
-        if news:
-            self.journal.saw(news, self.clock.now())
-        for job in seen if self.listeners else ():
     async def _tasks(self, call: Call[list[Job]], order: Sequence[str] | None) -> pd.DataFrame:
         from jupyter_mjci.history.frames import Listing, frame_of_reply
 
@@ -358,6 +342,22 @@ class Session:
             await anyio.lowlevel.checkpoint()
         return listing.frame
 
+    def _tell(self, event: str, value: Any) -> None:
+        for listener in self.listeners:
+            listener(event, value)
+
+    def _see(self, jobs: Iterable[Job]) -> None:
+        """Remembers and journals what is new, and tells the listeners of everything."""
+        seen = list(jobs)
+        news = [job for job in seen if job.id and self._seen.get((job.service, job.id)) != job]
+        for job in news:
+            self._seen.pop((job.service, job.id), None)
+            self._seen[job.service, job.id] = job
+        while len(self._seen) > SEEN:
+            del self._seen[next(iter(self._seen))]
+        if news:
+            self.journal.saw(news, self.clock.now())
+        for job in seen if self.listeners else ():
             self._tell("seen", job)
 
     def durations(self, service: str, action: str) -> list[float]:
