@@ -25,7 +25,8 @@ from jupyter_mjci.history.journal import Journal, Submission
 T = TypeVar("T")
 
 SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
-ATTEMPTS = 6
+ATTEMPTS = 6  # of a submission that surely did not arrive
+READINGS = 4
 LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look: a listing may lag behind
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
 
@@ -42,11 +43,11 @@ def passing(error: BaseException) -> bool:
     return isinstance(error, (TransportError, AnswerError))
 
 
-def patiently(clock: Clock, *, attempts: int = ATTEMPTS) -> AsyncRetrying:
-    """Tries again after what may pass, later and later, with jitter, on the given clock."""
+def patiently(clock: Clock) -> AsyncRetrying:
+    """Reads again after what may pass, later and later, with jitter, on the given clock: three seconds in all."""
     return AsyncRetrying(
-        sleep=clock.sleep, retry=retry_if_exception(passing), stop=stop_after_attempt(attempts),
-        wait=wait_exponential(0.5, max=10) + wait_random(0, 0.5), reraise=True,
+        sleep=clock.sleep, retry=retry_if_exception(passing), stop=stop_after_attempt(READINGS),
+        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.3), reraise=True,
     )  # fmt: skip
 
 

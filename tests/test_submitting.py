@@ -190,3 +190,13 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
             assert [row.state for row in session.journal.submissions()] == ["accepted"]
             assert session.archive is not None
             assert session.archive.find(job) is not None
+
+
+def test_a_small_drill() -> None:
+    """Sixty submissions to both services, a fifth of the requests faulty, the process killed twice. `python -m
+    tests.drill` is the whole one."""
+    from tests.drill import drill
+
+    outcome = drill(60, 2, seed=3)
+    assert outcome.right(60), outcome
+    assert outcome.struck > 5
