@@ -29,7 +29,7 @@ TICK = 1.0  # seconds: jobs that are due within one are asked after together
 SOONEST = {"mj": 1.0, "ci": 0.5}
 LATEST = 15.0
 USUAL = {"mj": 45.0, "ci": 2.0}  # seconds that a job takes, until the history knows better
-FAILURES = 4  # polls in a row that may go wrong, each of which was tried several times
+FAILURES = 8  # polls in a row that may go wrong: about a minute
 MISSES = 3  # listings in a row that may leave out a job which the service knows
 
 
@@ -40,7 +40,7 @@ class Desk(Protocol):
     mj: midjourney.Midjourney
     ci: tencent_ci.TencentCI
 
-    async def fetch(self, call: Call[T]) -> T: ...
+    async def send_once(self, call: Call[T]) -> T: ...
 
     def durations(self, service: str, action: str) -> list[float]: ...
 
@@ -164,7 +164,7 @@ class Poller:
         ids = [one.job.id for one in some]
         service = some[0].job.service
         try:
-            jobs = await (self.desk.fetch(self.desk.mj.tasks(ids)) if service == "mj" else self._ci_jobs(ids))
+            jobs = await (self.desk.send_once(self.desk.mj.tasks(ids)) if service == "mj" else self._ci_jobs(ids))
         except NoSuchEndpoint:
             self._listless.add(service)
             return
@@ -183,14 +183,14 @@ class Poller:
                 one.due = self.desk.clock.now() + TICK
 
     async def _ci_jobs(self, ids: Iterable[str]) -> list[Job]:
-        found: list[Job] = await self.desk.ci.jobs(ids=ids).gathered()
-        return found
+        page = await self.desk.send_once(self.desk.ci.jobs(ids=ids).first)
+        return list(page.items)
 
     async def _ask_alone(self, one: Followed) -> None:
         job = one.job
         call = self.desk.mj.task(job.id) if job.service == "mj" else self.desk.ci.job(job.id)
         try:
-            self._saw(one, await self.desk.fetch(call))
+            self._saw(one, await self.desk.send_once(call))
         except MjciError as error:
             self._stumble([one], _lost(job, error))
 
@@ -207,7 +207,7 @@ class Poller:
         """A service that is away for a while ends no wait at once: the job goes on over there."""
         for one in some:
             one.failures += 1
-            one.due = self.desk.clock.now() + TICK * 2**one.failures
+            one.due = self.desk.clock.now() + min(TICK * 1.5**one.failures, LATEST)
             if one.failures > FAILURES or not passing(error):
                 self._fail([one], error)
 
