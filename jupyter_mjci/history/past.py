@@ -69,16 +69,19 @@ class History:
         return frame
 
     def load(
-        self, path: str | Path, *, since: str | datetime | None = None, until: str | datetime | None = None
-    ) -> Synced:
+        self, path: str | Path, *, since: str | datetime | None = None, until: str | datetime | None = None,
+        say: Callable[[Synced], None] | None = None,
+    ) -> Synced:  # fmt: skip
         """Records the jobs of exported listings (JSON, XML) and callback logs: a file, or a folder of them.
 
         Args:
             path: the file or folder
             since: only jobs submitted from then on
             until: only jobs submitted until then
+            say: is called with the counts so far
         """
-        return load(self._journal, Path(path).expanduser(), self._now(), since=when(since), until=when(until))
+        file = Path(path).expanduser()
+        return load(self._journal, file, self._now(), since=when(since), until=when(until), say=say)
 
     def lake(self, url: str | Path, options: Mapping[str, str] | None = None) -> Lake:
         """The lake at a path or URL, with what is still only in the journal laid over it. Needs the extra `lake`."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
 from jupyter_mjci.errors import CallError, SettingsError
@@ -18,7 +19,8 @@ from jupyter_mjci.notebook.params import Kind, Param, arguments, instead, params
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
-LATER = ("sync", "gallery", "replay")  # promised, and not there
+SessionT = TypeVar("SessionT", bound="Session | None")
+LATER = ("gallery",)  # promised, and not there
 
 
 class Chosen:
@@ -53,7 +55,7 @@ class Chosen:
             return session, f"your variable {name}"
         return self._own, "connected by the first magic" if self._own else ""
 
-    def choose(self, session: Session, source: str) -> Session:
+    def choose(self, session: SessionT, source: str) -> SessionT:
         self._session, self._source = session, source
         return session
 
@@ -93,6 +95,7 @@ class Commands:
 
     def __init__(self, ip: Any, chosen: Chosen) -> None:
         self._ip, self._chosen = ip, chosen
+        self._under: tuple[Session | None, str] = (None, "")
 
     def status(self) -> None:
         """Show which session the magics use and what it has seen."""
@@ -146,6 +149,28 @@ class Commands:
         """Every job that the session has seen, as a DataFrame."""
         return self._chosen.session().history()
 
+    def sync(self, since: str | None = None, until: str | None = None, load: str | None = None) -> None:
+        """Bring the journal up to what the services know, or record the jobs of exported files.
+
+        Args:
+            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of what is new
+            until: jobs created until then
+            load: an exported listing or a log of callbacks (JSON, XML), or a folder of them, instead of the services
+        """
+        from jupyter_mjci.notebook.live import screen
+
+        session, place = self._chosen.session(), screen(self._ip)
+
+        def say(counts: Any) -> None:
+            if place.live and place.due():
+                place.final(_line(f"{counts} …"))
+
+        if load is None:
+            counts = session.sync(since=since, until=until, say=say)
+        else:
+            counts = session.history.load(load, since=since, until=until, say=say)
+        place.final(_line(str(counts)))
+
     def resume(self) -> Any:
         """Pick up what a dead kernel left: follow unfinished jobs to their end, with their pictures."""
         from jupyter_mjci.history.frames import frame
@@ -153,6 +178,44 @@ class Commands:
 
         session = self._chosen.session()
         return frame([show(session, job, screen(self._ip), raises=False) for job in session.resume()])
+
+    def replay(
+        self, mode: Literal["record", "play", "off"] | None = None, folder: str | None = None, *,
+        pixels: int | None = None,
+    ) -> Any:  # fmt: skip
+        """Record what the session exchanges into a folder, without secrets; or play a recording back, without network.
+
+        Args:
+            mode: by default what MJCI_REPLAY says, else play where there is a recording, else record
+            folder: NAME.mjci; by default beside the notebook, by its name
+            pixels: while recording, make pictures that are larger this small
+        """
+        from jupyter_mjci.client.recording import asked_for
+        from jupyter_mjci.client.settings import load, notebook
+        from jupyter_mjci.session import replayed
+
+        name = notebook() or Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
+        chosen, place = asked_for(mode or "", folder or "", load().replay, name)
+        beneath = self._beneath()
+        if chosen == "off":
+            self._chosen.choose(*beneath)
+        elif chosen == "play":
+            self._chosen.choose(replayed(place), "%mjci replay play")
+        else:
+            session = beneath[0] or self._connected()
+            self._chosen.choose(session.recorded(place, pixels=pixels), "%mjci replay record")
+        self._under = beneath
+        return self._chosen.present()[0]
+
+    def _beneath(self) -> tuple[Session | None, str]:
+        """The session that is there apart from recordings."""
+        session, source = self._chosen.present()
+        return (session, source) if session is None or not session.recording else self._under
+
+    def _connected(self) -> Session:
+        from jupyter_mjci.session import connect
+
+        return connect(notice=self._chosen._say, replay="off")
 
     def doctor(self) -> None:
         """Examine versions, session, credentials, services and event loop."""
@@ -182,6 +245,10 @@ _PLACES = {
     "Live": "live: progress is shown", "Paper": "headless: only final outputs",
     "Terminal": "terminal: progress on stderr",
 }  # fmt: skip
+
+
+def _line(text: str) -> Any:
+    return {"text/plain": text, "text/html": render.notice_html(text)}, {}
 
 
 def names() -> list[str]:
