@@ -69,6 +69,14 @@ def wanted(told: str, notebook: str = "") -> tuple[str, Path]:
     return mode, Path(folder.strip() or f"{notebook}.mjci")
 
 
+def asked_for(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
+    """The mode and the folder for what was said; a mode that was not said is the environment's, else to play a
+    recording that is there, and to record where there is none."""
+    told, _, place = environment.partition(":")
+    said, where = wanted(f"{mode or told or 'play'}:{folder or place}", notebook)
+    return (said if mode or told or (where / HEAD).is_file() else "record"), where
+
+
 # --- time ---------------------------------------------------------------------------------------------------------
 
 
