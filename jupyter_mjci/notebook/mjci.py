@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SessionT = TypeVar("SessionT", bound="Session | None")
-LATER = ("sync", "gallery")  # promised, and not there
+LATER = ("gallery",)  # promised, and not there
 
 
 class Chosen:
@@ -149,6 +149,28 @@ class Commands:
         """Every job that the session has seen, as a DataFrame."""
         return self._chosen.session().history()
 
+    def sync(self, since: str | None = None, until: str | None = None, load: str | None = None) -> None:
+        """Bring the journal up to what the services know, or record the jobs of exported files.
+
+        Args:
+            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of what is new
+            until: jobs created until then
+            load: an exported listing or a log of callbacks (JSON, XML), or a folder of them, instead of the services
+        """
+        from jupyter_mjci.notebook.live import screen
+
+        session, place = self._chosen.session(), screen(self._ip)
+
+        def say(counts: Any) -> None:
+            if place.live and place.due():
+                place.final(_line(f"{counts} …"))
+
+        if load is None:
+            counts = session.sync(since=since, until=until, say=say)
+        else:
+            counts = session.history.load(load, since=since, until=until, say=say)
+        place.final(_line(str(counts)))
+
     def resume(self) -> Any:
         """Pick up what a dead kernel left: follow unfinished jobs to their end, with their pictures."""
         from jupyter_mjci.history.frames import frame
@@ -223,6 +245,10 @@ _PLACES = {
     "Live": "live: progress is shown", "Paper": "headless: only final outputs",
     "Terminal": "terminal: progress on stderr",
 }  # fmt: skip
+
+
+def _line(text: str) -> Any:
+    return {"text/plain": text, "text/html": render.notice_html(text)}, {}
 
 
 def names() -> list[str]:
