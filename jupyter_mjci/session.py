@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,15 @@ class Watch(Stream[Job]):
 
     def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
         super().__init__(source, _finished)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One of many jobs as it was seen: its place among them, and whether it is followed no further."""
+
+    place: int
+    job: Job
+    ended: bool
 
 
 class Session:
@@ -122,6 +131,13 @@ class Session:
 
         One that fails does not stop the others: it comes as a FAILED job that tells the reason.
         """
+        wanted = list(jobs)
+        return Stream(lambda: bridge.produced(partial(self._ends, wanted, at_once, longest)))
+
+    def steps(
+        self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
+    ) -> Stream[Step]:
+        """A batch step by step: every change of every job as it is seen, for those who show its progress."""
         wanted = list(jobs)
         return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, longest)))
 
@@ -236,27 +252,35 @@ class Session:
             return await self._submitter.submit(call, queueing=patience)
         return await self.fetch(call)
 
-    async def _work_off(
+    async def _ends(
         self, jobs: Sequence[Call[Job] | Job | str], at_once: int, longest: float,
         hand_out: Callable[[Job], None],
     ) -> None:  # fmt: skip
+        await self._work_off(jobs, at_once, longest, lambda step: hand_out(step.job) if step.ended else None)
+
+    async def _work_off(
+        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, longest: float,
+        hand_out: Callable[[Step], None],
+    ) -> None:  # fmt: skip
         slots = anyio.Semaphore(at_once)
 
-        async def one(job: Call[Job] | Job | str) -> None:
+        async def one(place: int, what: Call[Job] | Job | str) -> None:
             async with slots:
-                hand_out(await self._to_its_end(job, longest))
+                async for job, ended in self._to_its_end(what, longest):
+                    hand_out(Step(place, job, ended))
 
         async with anyio.create_task_group() as group:
-            for job in jobs:
-                group.start_soon(one, job)
+            for place, what in enumerate(jobs):
+                group.start_soon(one, place, what)
 
-    async def _to_its_end(self, what: Call[Job] | Job | str, longest: float) -> Job:
+    async def _to_its_end(self, what: Call[Job] | Job | str, longest: float) -> AsyncIterator[tuple[Job, bool]]:
         try:
-            return [job async for job in self._sightings(what, self.settings.wait, longest)][-1]
+            async for job in self._sightings(what, self.settings.wait, longest):
+                yield job, not job.status.moving
         except WaitTooLong as error:
-            return error.job
+            yield error.job, True
         except MjciError as error:
-            return _failed(what, error)
+            yield _failed(what, error), True
 
     async def _resume(self, at_once: int, longest: float, hand_out: Callable[[Job], None]) -> None:
         for row in self.journal.unsettled():
@@ -264,7 +288,7 @@ class Session:
                 await self._submitter.resume(row, self)
             except MjciError as error:
                 hand_out(Job(row.service, "", row.name, Status.FAILED, reason=error.what, raw={"error": str(error)}))
-        await self._work_off(self.journal.unfinished(), at_once, longest, hand_out)
+        await self._ends(self.journal.unfinished(), at_once, longest, hand_out)
 
     async def _keep(self, job: Job) -> None:
         """Fetches the originals of a finished Midjourney job while their links live. A bucket's objects stay."""
@@ -494,4 +518,4 @@ def _output(job: Job, index: int) -> str:
     return job.outputs[index]
 
 
-__all__ = ["Secret", "Session", "Watch", "connect", "replayed", "sandbox"]
+__all__ = ["Secret", "Session", "Step", "Watch", "connect", "replayed", "sandbox"]
