@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 
 from jupyter_mjci import submitting
@@ -23,7 +25,8 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.recording import TOLD, Player, Recorder, TapeClock, wanted
 from jupyter_mjci.client.settings import Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
-from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, WaitTooLong
+from jupyter_mjci.detours import DETOURS
+from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint, WaitTooLong
 from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.past import History
@@ -87,6 +90,7 @@ class Session:
         counted = sandbox is not None or isinstance(self.clock, TapeClock)
         self._submitter = Submitter(self, self.journal, _marks(counted), settings.timeout)
         self._poller = Poller(self, steady=bool(recording))
+        self._lacking: set[tuple[str, str]] = set()  # calls that the proxy does not have, but that a detour replaces
         self.mj = midjourney.Midjourney(self)
         self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
 
@@ -100,11 +104,32 @@ class Session:
 
         Reading is tried again after what may pass. A submission happens once: see `submitting`.
         """
+        lacked = (call.name, call.method)
+        if lacked in self._lacking:
+            return cast(T, await self._around(call))
+        try:
+            return await self.directly(call)
+        except NoSuchEndpoint as error:
+            if call.name not in DETOURS:
+                raise
+            missing = error
+        value = await self._around(call, missing)
+        self._lacking.add(lacked)  # a detour that led somewhere: this proxy is one, and lacks the call
+        return cast(T, value)
+
+    async def directly(self, call: Call[T], queueing: float = 0.0) -> T:
+        """The same without detours, where another way's answer would not do."""
         if submitting.SERVICES[call.service].traceable(call):
-            return await self._submitter.submit(call)
+            return await self._submitter.submit(call, queueing=queueing)
         if not call.repeatable:
             return await self.send_once(call)
         return await submitting.patiently(self.clock)(self.send_once, call)
+
+    async def _around(self, call: Call[Any], missing: NoSuchEndpoint | None = None) -> Any:
+        try:
+            return await DETOURS[call.name](self, call)
+        except NoSuchEndpoint as error:
+            raise missing or error from None
 
     async def send_once(self, call: Call[T]) -> T:
         """One request and its answer, heard by the listeners and written into the journal."""
@@ -193,6 +218,21 @@ class Session:
         """All pictures of a job, one by one: a 2×2 grid comes as its four pictures."""
         return Work(partial(self._pictures, job))
 
+    @property
+    def rules(self) -> ModuleType:
+        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this computer."""
+        from jupyter_mjci.sandbox import rules
+
+        return rules
+
+    def preview(self, rule: str, content: bytes) -> Work[Any]:
+        """A picture as a rule makes it, worked out on this computer: what the job would give, without a job.
+
+        The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that cannot be carried out.
+        Marks (watermark/1) are fetched from the bucket.
+        """
+        return Work(partial(self._preview, rule, content))
+
     def describe(self, job: Job | str) -> Call[Job]:
         """The call that asks for a job's present state. An id of digits is Midjourney's, any other CI's."""
         job_id, service = (job.id, job.service) if isinstance(job, Job) else (job, _service_of(job))
@@ -248,8 +288,8 @@ class Session:
         if isinstance(what, Job):
             return what
         call = what if isinstance(what, Call) else self.describe(what)
-        if submitting.SERVICES[call.service].traceable(call):
-            return await self._submitter.submit(call, queueing=patience)
+        if submitting.SERVICES[call.service].traceable(call) and call.name not in DETOURS:
+            return await self.directly(call, patience)
         return await self.fetch(call)
 
     async def _ends(
@@ -306,6 +346,28 @@ class Session:
         kept = self.archive.find(what, index) if self.archive else None
         return kept.content() if kept else await self._got(_output(what, index))
 
+    async def _preview(self, rule: str, content: bytes) -> Any:
+        def mark(url: str) -> bytes | None:
+            return anyio.from_thread.run(self._object_at, url)
+
+        try:
+            # Whoever does not want it any more does not wait for it: the engine cannot be stopped half-way.
+            return await anyio.to_thread.run_sync(
+                partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
+            )
+        except self.rules.RuleError as error:
+            raise CallError("The rule cannot be carried out.", why=str(error.message)) from None
+
+    async def _object_at(self, url: str) -> bytes | None:
+        """The object of our bucket that a URL points to, or None."""
+        place = urlsplit(url)
+        if not (place.hostname or "").startswith(f"{self.ci.bucket}."):
+            return None
+        try:
+            return await self.ci.get_object(unquote(place.path).removeprefix("/"))
+        except MjciError:
+            return None
+
     async def _pictures(self, job: Job) -> list[bytes]:
         whole = [await self._picture(job, index) for index in range(len(job.outputs))]
         if not is_grid(job):
@@ -333,7 +395,12 @@ class Session:
         def read(reply: Reply) -> Listing:
             return Listing("mj", frame_of_reply(reply, order), (reply,))
 
-        return await self._list(await self.fetch(replace(call, read=read)))  # type: ignore[arg-type]
+        try:
+            listing = await self.directly(cast(Call[Listing], replace(call, read=read)))  # type: ignore[arg-type]
+        except NoSuchEndpoint:
+            jobs: list[Job] = await self.fetch(call)
+            return self._frame(jobs)
+        return await self._list(listing)
 
     async def _jobs(self, pages: Pages[Job]) -> pd.DataFrame:
         from jupyter_mjci.history.frames import Listing, frame_of_rows

@@ -52,13 +52,14 @@ def patiently(clock: Clock) -> AsyncRetrying:
 
 
 class Desk(Protocol):
-    """What a submitter works at: `send_once` sends and reads, `fetch` also reads patiently."""
+    """What a submitter works at: `send_once` sends and reads, `directly` also reads patiently. It never takes
+    another way to a listing: what only looks like one would tell that a job is not there."""
 
     clock: Clock
 
     async def send_once(self, call: Call[T]) -> T: ...
 
-    async def fetch(self, call: Call[T]) -> T: ...
+    async def directly(self, call: Call[T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ class Submitter:
 
     async def _listed(self, listing: Any) -> list[Job]:
         if isinstance(listing, Call):
-            return cast(list[Job], await self.desk.fetch(listing))
+            return cast(list[Job], await self.desk.directly(listing))
         return cast(list[Job], await listing.gathered())
 
 

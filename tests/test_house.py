@@ -17,7 +17,8 @@ ROOMS = sorted(PACKAGE.rglob("*.py"))
 BELOW = {
     "cli": {"session", "history", "client", "errors", "sandbox"},
     "notebook": {"session", "history", "client", "errors"},
-    "session": {"following", "submitting", "history", "client", "errors", "sandbox"},
+    "detours": {"history", "client", "errors"},
+    "session": {"detours", "following", "submitting", "history", "client", "errors", "sandbox"},
     "following": {"submitting", "history", "client", "errors"},
     "submitting": {"history", "client", "errors"},
     "history": {"client", "errors"},

@@ -72,6 +72,8 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
+        if isinstance(task, Job) and "buttons" not in task.raw and (changed := change_of(button)):
+            return self.change(task.id, *changed, state=state, notify_hook=notify_hook)  # a family without buttons
         custom_id = task.button(button).custom_id if isinstance(task, Job) else button
         if "::" not in custom_id:
             raise CallError(
@@ -118,12 +120,12 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        found = re.fullmatch(r"(\S+) (?:([UV])[1-4]|R)", content.strip(), re.IGNORECASE)
-        if not found:
+        task_id, _, label = content.strip().partition(" ")
+        changed = change_of(label)
+        if changed is None:
             raise CallError(f"{content!r} is no change.", hint='Write "TASK_ID U2", "TASK_ID V1" or "TASK_ID R".')
-        action = {"U": "UPSCALE", "V": "VARIATION"}.get((found[2] or "").upper(), "REROLL")
         body = {"content": content.strip()}
-        return self._submit("simple-change", body, action, "", state, notify_hook, parent=_id(found[1]))
+        return self._submit("simple-change", body, changed[0], "", state, notify_hook, parent=_id(task_id))
 
     # POST /mj/submit/describe
     def describe(
@@ -392,6 +394,27 @@ def data_url(picture: Picture) -> str:
     if kind := kind_of(content):
         return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     raise CallError("This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}.")
+
+
+_CHANGES: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VARIATION"}
+
+
+def change_of(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], int] | None:
+    """What `change` calls the button with this label: U1 to U4, V1 to V4, R or 🔄. None for any other."""
+    if label.casefold() in ("r", "🔄"):
+        return "REROLL", 1
+    found = re.fullmatch(r"([UV])([1-4])", label.upper())
+    return (_CHANGES[found[1]], int(found[2])) if found else None
+
+
+def label_of(change: Mapping[str, Any]) -> tuple[str, str]:
+    """The task and the label of the button that does what the body of a (simple) change asks for."""
+    if "content" in change:
+        task_id, _, label = str(change["content"]).partition(" ")
+        return task_id, "🔄" if label.upper() == "R" else label
+    letters = {action: letter for letter, action in _CHANGES.items()}
+    letter = letters.get(change["action"])
+    return str(change["taskId"]), f"{letter}{change['index']}" if letter else "🔄"
 
 
 _ACTIONS = (

@@ -180,6 +180,10 @@ class Journal:
         rows = self._rows("SELECT DISTINCT action FROM jobs WHERE service = ? AND action <> '' ORDER BY 1", (service,))
         return [row["action"] for row in rows]
 
+    def here(self, service: str) -> list[Job]:
+        """The jobs of this session's own proxy or bucket, oldest first."""
+        return self.jobs("service=? AND origin=?", (service, self._at(service)))
+
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
         own = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"
