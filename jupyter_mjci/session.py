@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import anyio
@@ -233,6 +234,21 @@ class Session:
         """
         return Work(partial(self._preview, rule, content))
 
+    @property
+    def rules(self) -> ModuleType:
+        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this computer."""
+        from jupyter_mjci.sandbox import rules
+
+        return rules
+
+    def preview(self, rule: str, content: bytes) -> Work[Any]:
+        """A picture as a rule makes it, worked out on this computer: what the job would give, without a job.
+
+        The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that cannot be carried out.
+        Marks (watermark/1) are fetched from the bucket.
+        """
+        return Work(partial(self._preview, rule, content))
+
     def describe(self, job: Job | str) -> Call[Job]:
         """The call that asks for a job's present state. An id of digits is Midjourney's, any other CI's."""
         job_id, service = (job.id, job.service) if isinstance(job, Job) else (job, _service_of(job))
@@ -365,6 +381,28 @@ class Session:
             return None
         try:
             return await self.ci.get_object(unquote(place.path).removeprefix("/"))
+        except MjciError:
+            return None
+
+    async def _preview(self, rule: str, content: bytes) -> Any:
+        def mark(url: str) -> bytes | None:
+            return anyio.from_thread.run(self._object_at, url)
+
+        try:
+            # Whoever does not want it any more does not wait for it: the engine cannot be stopped half-way.
+            return await anyio.to_thread.run_sync(
+                partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
+            )
+        except self.rules.RuleError as error:
+            raise CallError("The rule cannot be carried out.", why=str(error.message)) from None
+
+    async def _object_at(self, place: str) -> bytes | None:
+        """The object of our bucket at a URL or key, or None."""
+        url = urlsplit(place)
+        if "://" in place and not (url.hostname or "").startswith(f"{self.ci.bucket}."):
+            return None
+        try:
+            return await self.ci.get_object(unquote(url.path).removeprefix("/") if "://" in place else place)
         except MjciError:
             return None
 

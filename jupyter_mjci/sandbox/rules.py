@@ -318,6 +318,26 @@ def text(operations: Sequence[Operation]) -> str:
     return "|".join("/".join([each.name, *_tokens(each)]) for each in operations)
 
 
+def steps(rule: str) -> tuple[tuple[Operation, ...], ...]:
+    """The steps that each operation of a rule comes to, in the order in which they are done; each with its own
+    parameters, the one that starts it first: what a form shows as blocks. Raises RuleError."""
+    return tuple(
+        tuple(Operation(kind.name, tuple(values.items())) for kind, values in _steps(each)) for each in parse(rule)
+    )
+
+
+def joined(steps: Sequence[Sequence[Operation]]) -> str:
+    """The rule that comes to these steps; the inverse of `steps`."""
+    return text([_one_operation(group) for group in steps if group])
+
+
+def _one_operation(steps: Sequence[Operation]) -> Operation:
+    first = steps[0]
+    if not first.name.startswith("imageMogr2/"):
+        return first
+    return Operation("imageMogr2", tuple(pair for step in steps for pair in step.parameters))
+
+
 def _tokens(operation: Operation) -> Iterator[str]:
     for name, value in operation.parameters:
         parameter = _parameter(operation.name, name)

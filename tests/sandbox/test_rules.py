@@ -25,7 +25,9 @@ from jupyter_mjci.sandbox.rules import (
     RuleError,
     apply,
     describe,
+    joined,
     parse,
+    steps,
     text,
 )
 
@@ -1152,3 +1154,24 @@ def test_any_bytes_give_a_result_or_a_rule_error(
 def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -> None:
     """Noise behind a picture's first bytes never ends in another exception."""
     attempt("imageMogr2/thumbnail/20x", head + picture)
+
+
+# ------------------------------------------------------------------------------------------------ steps, and back
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        ("imageMogr2/rotate/90", ["rotate"]),
+        ("imageMogr2/gravity/center/crop/20x20/format/webp", ["crop", "format"]),
+        ("imageMogr2/thumbnail/!50p|watermark/2/text/aGk/dx/9|imageMogr2/quality/80", ["thumbnail", "2", "quality"]),
+        ("imageView2/1/w/30/q/85", ["1"]),
+    ],
+)
+def test_a_rule_is_its_steps(rule: str, names: list[str]) -> None:
+    """Each step comes with its own parameters, and together they make a rule that does the same."""
+    found = steps(rule)
+    assert [step.name.rpartition("/")[2] for group in found for step in group] == names
+    assert steps(joined(found)) == found
+    picture = saved(quarters(40, 60), "PNG")
+    assert apply(joined(found), picture) == apply(rule, picture)
