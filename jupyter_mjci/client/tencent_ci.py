@@ -712,9 +712,9 @@ def moment(value: Any) -> datetime | None:
     written = text(value).replace(" ", "T", 1)
     try:
         found = datetime.fromisoformat(written)
-    except ValueError:
+        return (found if found.tzinfo else found.replace(tzinfo=CHINA)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return (found if found.tzinfo else found.replace(tzinfo=CHINA)).astimezone(UTC)
 
 
 def part(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
@@ -736,7 +736,11 @@ def outputs(state: Any, kind: Any, name: Any, told: Any, asked: Any, bucket: Any
 
 
 def object_url(bucket: str, region: str, key: str) -> str:
-    return f"https://{bucket}.cos.{region}.myqcloud.com/{quote(key, safe='/-_.~')}"
+    path = key if _PLAIN(key) else quote(key, safe="/-_.~")
+    return f"https://{bucket}.cos.{region}.myqcloud.com/{path}"
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
 
 
 def first(*values: Any) -> str:

@@ -21,7 +21,7 @@ from msgspec.structs import astuple
 from jupyter_mjci.client import midjourney, tencent_ci
 from jupyter_mjci.client.calls import Reply
 from jupyter_mjci.client.job import MARK, Button, Job, Status
-from jupyter_mjci.client.xml import Row
+from jupyter_mjci.client.xml import Row, collecting_later
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +80,47 @@ def frame(jobs: Iterable[Job]) -> pd.DataFrame:
     """One row per job, in the order given, with the columns and dtypes of COLUMNS and SPANS."""
     rows = list(jobs)
     return _assembled({column.name: [column.cell(getattr(job, column.name)) for job in rows] for column in COLUMNS})
+
+
+def columns_of(given: Any) -> list[str]:
+    """The columns that a user's table has, also where it has no rows."""
+    return [str(column) for column in getattr(given, "columns", ())]
+
+
+def records(given: Any, name: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """The rows of a user's DataFrame or list of dicts, each without what is missing in it, and how to call each.
+
+    Raises CallError for anything else; `name` is what the user calls it.
+    """
+    import pandas as pd
+
+    if isinstance(given, pd.DataFrame):
+        if not given.columns.is_unique:
+            raise CallError(f"{name} has two columns of one name.", why=", ".join(columns_of(given)))
+        rows, labels = given.to_dict("records"), [str(label) for label in given.index]
+    elif isinstance(given, (list, tuple)) and all(isinstance(row, Mapping) for row in given):
+        rows, labels = list(given), [str(number) for number in range(len(given))]
+    else:
+        raise CallError(f"{name} is neither a DataFrame nor a list of dicts.", why=f"It is a {type(given).__name__}.")
+    return labels, [{str(key): cell for key, cell in row.items() if not _is_missing(cell)} for row in rows]
+
+
+def _is_missing(cell: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+
+
+def beside(jobs: Iterable[Job], given: Any) -> pd.DataFrame:
+    """The jobs that were made of the rows of a table, in its order and under its index, and the table's own columns
+    beside them; one that is called as ours are comes as `…_given`."""
+    import pandas as pd
+
+    made = frame(jobs)
+    theirs = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
+    ours = set(made.columns)
+    added = {f"{name}_given" if name in ours else name: theirs[name].array for name in theirs.columns}
+    return made.assign(**{str(name): cells for name, cells in added.items()}).set_axis(theirs.index, axis=0)
 
 
 def frame_of_reply(reply: Reply, order: Sequence[str] | None = None) -> pd.DataFrame:
@@ -212,8 +253,9 @@ def _details_in(reply: Reply, wanted: frozenset[str] | None) -> Iterable[Job]:
 
 def _frame_of_array(body: bytes) -> pd.DataFrame:
     try:
-        wires, height = _wires(body)
-        return _frame_of_wires("mj", midjourney.TASK, wires, height)
+        with collecting_later():
+            wires, height = _wires(body)
+            return _frame_of_wires("mj", midjourney.TASK, wires, height)
     except (msgspec.DecodeError, ValueError):  # NaN, half a surrogate pair, …: json knows more than the standard
         return frame(midjourney.read_tasks(Reply(200, body)))
 
@@ -369,6 +411,40 @@ def _parents(told: Wire, description: Wire) -> Any:
     ]
 
 
+# The same for CI. Its rows hold nothing but texts, without blanks around them.
+
+
+def _leaves(told: Wire) -> Any:
+    return [None if text == "-" else text for text in told.values]
+
+
+def _own_leaves(told: Wire) -> Any:
+    return [None if not text or text == "-" or text.startswith(MARK) else text for text in told.values]
+
+
+def _first_leaves(*told: Wire) -> Any:
+    *others, found = map(_leaves, told)
+    for other in reversed(others):
+        found = [one or last for one, last in zip(other, found, strict=True)]
+    return found
+
+
+_STAMP = re.compile(r"(?:(?:[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\+0800|-)\n)*", re.ASCII).fullmatch
+
+
+def _stamps(told: Wire) -> Any:
+    if not _STAMP("".join([f"{text or '-'}\n" for text in told.values])):
+        return None
+    import numpy as np
+    import pandas as pd
+
+    try:
+        local = np.array(["NaT" if not text or text == "-" else text[:19] for text in told.values], "datetime64[s]")
+    except ValueError:  # the thirtieth of February
+        return None
+    return pd.Series((local - np.timedelta64(8, "h")).astype("datetime64[us]")).dt.tz_localize("UTC")
+
+
 # --- buttons -----------------------------------------------------------------------------------------------------
 
 # Every task tells its buttons in full, and nearly always the same ones but for the picture's own mark in every
@@ -438,6 +514,10 @@ QUICK: dict[Callable[..., Any], Callable[..., Any]] = {
     midjourney.outputs: _results,
     midjourney.buttons: _button_names,
     midjourney.parent: _parents,
+    tencent_ci.text: _leaves,
+    tencent_ci.own_mark: _own_leaves,
+    tencent_ci.first: _first_leaves,
+    tencent_ci.moment: _stamps,
 }
 
 

@@ -281,6 +281,14 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "a prefix that nobody declared": lambda text: text.replace("UserData", "x:UserData"),
     "a namespace": lambda text: text.replace("<Operation>", '<Operation xmlns="http://x">'),
     "an element that is always a list": lambda text: text.replace("Input>", "Contents>"),
+    "no day of the year": lambda text: text.replace("2024-05-01", "2023-02-29"),
+    "the first year": lambda text: text.replace("2024-05-01T10", "0001-01-01T00"),
+    "no year": lambda text: text.replace("2024-05", "0000-05"),
+    "the last year": lambda text: text.replace("2024-05-01T10", "9999-12-31T23"),
+    "midnight twice": lambda text: text.replace("T10:00:00", "T24:00:00"),
+    "another zone": lambda text: text.replace("+0800", "Z"),
+    "digits of another script": lambda text: text.replace("2024", "２０２４"),
+    "our own mark": lambda text: text.replace(">mine<", ">mjci-17<"),
     "percent": lambda text: text.replace("<State>Success", "<Progress>37</Progress><State>Running"),
     "an equals sign and quotes in a text": lambda text: text.replace(">mine<", '>a="b"<'),
 }
@@ -341,7 +349,7 @@ names = st.sampled_from(
     ]
 )
 texts = st.sampled_from(
-    ["", " ", "-", "Success", "Failed", "17", "2024-05-01T10:00:00+0800", 'a="b"', "é", "x&y"]
+    ["", " ", "-", "Success", "Failed", "17", "2024-05-01T10:00:00+0800", "1999-12-31T23:59:59+0800", 'a="b"', "é"]
 ) | st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=5)
 elements = st.recursive(
     st.builds(lambda name, text: f"<{name}>{escape(text)}</{name}>", names, texts),
