@@ -46,6 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     cancel = commands.add_parser("cancel", help="cancel a Tencent CI job or batch that has not begun")
     cancel.add_argument("job_id", metavar="JOB_ID")
     cancel.set_defaults(run=_cancel)
+    scan = commands.add_parser("scan", help="look for secrets in notebooks, recordings, journals and other files")
+    scan.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="files, or folders with all that is in them")
+    scan.set_defaults(run=_scan)
     for command in (watch, cancel):
         command.add_argument("--profile", help="which profile of profiles.toml to use")
     return parser
@@ -113,6 +116,15 @@ def _cancel(told: argparse.Namespace) -> int:
         session.ci.cancel(told.job_id).run()
     print(f"Cancelled: {told.job_id}")
     return 0
+
+
+def _scan(told: argparse.Namespace) -> int:
+    from jupyter_mjci.scanning import scan
+
+    count = 0
+    for count, leak in enumerate(scan(told.paths), 1):  # noqa: B007 - it is the count that stays
+        print(leak)
+    return 1 if count else 0
 
 
 if __name__ == "__main__":

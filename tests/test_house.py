@@ -15,13 +15,14 @@ ROOMS = sorted(PACKAGE.rglob("*.py"))
 
 # What each wing may import; the floors from the top down.
 BELOW = {
-    "cli": {"session", "history", "client", "errors", "sandbox"},
+    "cli": {"scanning", "session", "history", "client", "errors", "sandbox"},
     "notebook": {"session", "history", "client", "errors"},
     "detours": {"history", "client", "errors"},
     "session": {"detours", "following", "submitting", "history", "client", "errors", "sandbox"},
     "following": {"submitting", "history", "client", "errors"},
     "submitting": {"history", "client", "errors"},
     "history": {"client", "errors"},
+    "scanning": {"client", "errors"},
     "client": {"errors"},
     "errors": set(),
     "sandbox": set(),
@@ -34,7 +35,7 @@ HOMES = {
     "xmltodict": {"client/xml.py"},
     "nest_asyncio": {"client/bridge.py"},
     "nest_asyncio2": {"client/bridge.py"},
-    "sqlite3": {"history/journal.py"},
+    "sqlite3": {"scanning.py", "history/journal.py"},
     "pandas": {"history/frames.py", "history/remembered.py", "history/analysis.py", "history/lake.py"},
     "narwhals": {"history/analysis.py"},
     "duckdb": {"history/lake.py"},

@@ -96,7 +96,7 @@ _MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret wa
 
 # What a scan looks for: the kind as it is told, and how it looks.
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("Tencent Cloud SecretId", re.compile(r"(?<![A-Za-z0-9])AKID[A-Za-z0-9_-]{13,80}")),
+    ("Tencent Cloud SecretId", re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,80}")),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
     ("security token", re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}")),
     ("presigned query", re.compile(r"(?i)[?&;](x-amz-signature|x-goog-signature|signature|sig|hmac)=[\w%+/=-]{16,}")),

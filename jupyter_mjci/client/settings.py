@@ -5,7 +5,9 @@ Keyword arguments win over the environment, the environment over the profile fil
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -120,6 +122,22 @@ def headless(environ: Mapping[str, str] | None = None) -> bool | None:
     """What MJCI_HEADLESS says, or None where it says nothing."""
     text = (os.environ if environ is None else environ).get("MJCI_HEADLESS", "").strip().lower()
     return None if not text else text not in ("0", "false", "no", "off")
+
+
+def secrets_known(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, str]:
+    """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where they stand."""
+    environ = os.environ if environ is None else environ
+    found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name) and value}
+    path = file or profile_file()
+    with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
+        for profile, values in tomllib.loads(path.read_text("utf-8")).items():
+            for name in values if isinstance(values, dict) else ():
+                if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
+                    found[f"{name} of the profile {profile}"] = str(values[name])
+    return found
+
+
+_SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w*")
 
 
 def notebook(environ: Mapping[str, str] | None = None) -> str:
