@@ -22,6 +22,7 @@ from jupyter_mjci.client import midjourney, tencent_ci
 from jupyter_mjci.client.calls import Reply
 from jupyter_mjci.client.job import MARK, Button, Job, Status
 from jupyter_mjci.client.xml import Row, collecting_later
+from jupyter_mjci.errors import CallError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -32,6 +32,8 @@ class Options:
     no_wait: bool = False
     dry_run: bool = False
     help: bool = False
+    each: str = ""
+    at_once: int = 8
 
 
 def _switch(flag: str, help: str) -> Param:
@@ -43,6 +45,10 @@ NO_WAIT = _switch("--no-wait", "return at once, with a card that goes on and a h
 DRY_RUN = _switch("--dry-run", "send nothing, show the request")
 HELP = _switch("--help", "show this help; also -h")
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, HELP)
+EACH = Param("each", "--each", "text", "", False, (), "a job for each row of this DataFrame (or list of dicts): "
+             "{{column}} is filled in", False)  # fmt: skip
+AT_ONCE = Param("at_once", "--at-once", "integer", 8, False, (), "how many of them at a time (8)", False)
+MANY = (*OPTIONS, EACH, AT_ONCE)  # what a magic understands that can make many jobs
 
 
 def lex(line: str) -> list[str]:
@@ -57,33 +63,45 @@ def lex(line: str) -> list[str]:
     return line.split()
 
 
-def split_options(words: Sequence[str]) -> tuple[Options, list[str]]:
+def split_options(words: Sequence[str], known: Sequence[Param] = OPTIONS) -> tuple[Options, list[str]]:
     """Our own options, wherever they stand, and the other words. Raises CallError."""
+    own = {one.flag: one for one in known}
     ours, others, left = [], [], list(words)
     while left:
         word = left.pop(0)
         flag = _SHORT.get(word.partition("=")[0], word.partition("=")[0])
-        if flag not in _OWN:
+        if flag not in own:
             others.append(word)
             continue
         ours.append(flag + word[len(word.partition("=")[0]) :])
-        if flag == OUT.flag and "=" not in word and left:
+        if own[flag].kind != "switch" and "=" not in word and left:
             ours.append(left.pop(0))
-    given = Options(**parsed(OPTIONS, ours))
-    if "out" in parsed(OPTIONS, ours) and (not given.out.isidentifier() or keyword.iskeyword(given.out)):
-        raise CallError(f"-o wants the name of a variable, not {given.out!r}.")
-    return given, others
+    told = parsed(known, ours)
+    for name, flag in _VARIABLES.items():
+        if name in told and (not told[name].isidentifier() or keyword.iskeyword(told[name])):
+            raise CallError(f"{flag} wants the name of a variable, not {told[name]!r}.")
+    return _consistent(Options(**told), "at_once" in told), others
 
 
 _SHORT = {"-h": "--help"}
-_OWN = {one.flag for one in OPTIONS}
+_VARIABLES = {"out": "-o", "each": "--each"}
+
+
+def _consistent(given: Options, at_once: bool) -> Options:
+    if at_once and not given.each:
+        raise CallError("--at-once is for --each.", hint=EACH.help)
+    if given.each and given.no_wait:
+        raise CallError("--each waits for its jobs: leave --no-wait out.")
+    if given.at_once < 1:
+        raise CallError(f"--at-once is at least 1, not {given.at_once}.")
+    return given
 
 
 def split_prompt(line: str, flags: Sequence[Param]) -> tuple[list[str], str]:
     """The words of our options at the front and at the very end of the line, and the prompt between them."""
     if line.strip() in ("--help", "-h"):
         return [line.strip()], ""
-    known = {one.flag: one for one in (*flags, OUT, NO_WAIT, DRY_RUN)}
+    known = {one.flag: one for one in (*flags, OUT, NO_WAIT, DRY_RUN, EACH, AT_ONCE)}
     known |= {f"--no-{one.flag[2:]}": one for one in flags if one.kind == "switch"}
     front, line = _from_front(line, known)
     back, line = _from_end(line, known)
@@ -136,11 +154,13 @@ def _bare(value: str) -> str:
 def filled(text: str, names: Mapping[str, Any], escape: Callable[[str], str] = str) -> str:
     """The text with every `{{name}}` replaced by that variable's value, a job's by its id.
 
-    Raises CallError for an unknown name.
+    Raises CallError for an unknown name. What is neither known nor a name is left as it is.
     """
 
     def value(found: re.Match[str]) -> str:
         if found[1] not in names:
+            if not found[1].isidentifier():
+                return found[0]
             raise CallError(
                 f"There is no variable {found[1]!r} for {found[0]}.",
                 hint="Define it first. Other braces, as in {a, b}, are left as they are.",
@@ -149,7 +169,10 @@ def filled(text: str, names: Mapping[str, Any], escape: Callable[[str], str] = s
         job = named if isinstance(named, Job) else getattr(named, "job", None)
         return escape(job.id if isinstance(job, Job) else str(named))
 
-    return re.sub(r"\{\{\s*([^\W\d]\w*)\s*\}\}", value, text)
+    return PLACE.sub(value, text)
+
+
+PLACE = re.compile(r"\{\{\s*([^{}\s](?:[^{}]*[^{}\s])?)\s*\}\}")
 
 
 def in_xml(text: str) -> str:

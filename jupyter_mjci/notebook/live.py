@@ -65,12 +65,14 @@ def _again(job: Job) -> str:
 
 
 class Screen(Protocol):
-    """One job's place in a cell: `progress` whenever it is due, `final` once, `add` for what comes after."""
+    """One job's place in a cell: `progress` (or `step`, for what is no job) whenever it is due, `final` once, `add`
+    for what comes after."""
 
     live: bool
 
     def due(self) -> bool: ...
     def progress(self, job: Job, preview: str, /) -> None: ...
+    def step(self, line: str, bundle: Bundle, /) -> None: ...
     def final(self, bundle: Bundle) -> None: ...
     def add(self, bundle: Bundle) -> None: ...
 
@@ -97,6 +99,10 @@ class Paper:
         return False
 
     def progress(self, job: Job, preview: str, /) -> None:
+        html = render.progress_html(job, preview)
+        self.step(render.progress_line(job), ({"text/html": html, "text/plain": render.card_text(job)}, {}))
+
+    def step(self, line: str, bundle: Bundle, /) -> None:
         pass
 
     def final(self, bundle: Bundle) -> None:
@@ -115,8 +121,7 @@ class Terminal(Paper):
     def due(self) -> bool:
         return sys.stderr.isatty()
 
-    def progress(self, job: Job, _: str, /) -> None:
-        line = render.progress_line(job)
+    def step(self, line: str, _: Bundle, /) -> None:
         sys.stderr.write(f"\r{line:<{self.width}}")
         sys.stderr.flush()
         self.width = len(line)
@@ -140,9 +145,8 @@ class Live(Paper):
     def due(self) -> bool:
         return time.monotonic() - self.moment >= SHORTEST
 
-    def progress(self, job: Job, preview: str, /) -> None:
-        html = render.progress_html(job, preview)
-        self.final(({"text/html": html, "text/plain": render.card_text(job)}, {}))
+    def step(self, _: str, bundle: Bundle, /) -> None:
+        self.final(bundle)
 
     def final(self, bundle: Bundle) -> None:
         if bundle == self.shown:

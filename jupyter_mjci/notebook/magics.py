@@ -7,6 +7,7 @@ runs.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.errors import CallError, JobFailed, WaitTooLong
 from jupyter_mjci.notebook import mjci, render
-from jupyter_mjci.notebook.lines import OPTIONS, Options, filled, lex, read_body, split_options, split_prompt
+from jupyter_mjci.notebook.lines import MANY, OPTIONS, Options, filled, lex, read_body, split_options, split_prompt
 from jupyter_mjci.notebook.params import Param, arguments, params, summary
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Magics:
         before = known[: [one.name for one in known].index("prompt")]
         with _a_wrong_line_is_a_usage_error():
             words, prompt = split_prompt(line, [one for one in known if one.name != "prompt"])
-            options, words = split_options(words)
+            options, words = split_options(words, MANY)
             if options.help:
                 return self._say(builder)
             for one in before:
@@ -93,8 +94,13 @@ class Magics:
                 raise CallError(f"What is {prompt!r} for?", hint="The prompt is the cell's body.")
             given = arguments(builder, [*words, "--prompt="])
         given["prompt"] = prompt if cell is None else cell.strip("\r\n")
-        given = {name: self._filled(value) for name, value in given.items()}
-        return self._perform(_build(builder, self._with_ids(given)), options, _gives(builder))
+
+        def build(names: Mapping[str, Any]) -> Build:
+            return _build(builder, self._with_ids({name: _filled(value, names) for name, value in given.items()}))
+
+        if options.each:
+            return self._perform_each(build, json.dumps(given, ensure_ascii=False, default=str), options, builder)
+        return self._perform(build(self.ip.user_ns), options, _gives(builder))
 
     def action(self, builder: Callable[..., Any], line: str) -> Any:
         """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
@@ -127,13 +133,19 @@ class Magics:
             return self.plain(builder, line)
         words = self._words(line)
         with _a_wrong_line_is_a_usage_error():
-            options, words = split_options(words)
+            options, words = split_options(words, MANY)
             if options.help:
                 return self._say(builder)
             if words:
                 raise CallError(f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body.")
-        asked = read_body(cell, self.ip.user_ns)
-        return self._perform(lambda session: asked.call(session.ci), options, JOB)
+
+        def build(names: Mapping[str, Any]) -> Build:
+            asked = read_body(cell, names)
+            return lambda session: asked.call(session.ci)
+
+        if options.each:
+            return self._perform_each(build, cell, options, builder)
+        return self._perform(build(self.ip.user_ns), options, JOB)
 
     def mjci(self, line: str) -> Any:
         """A command and its arguments."""
@@ -166,10 +178,7 @@ class Magics:
         return None
 
     def _words(self, line: str) -> list[str]:
-        return [self._filled(word) for word in lex(line)]
-
-    def _filled(self, value: Any) -> Any:
-        return filled(value, self.ip.user_ns) if isinstance(value, str) else value
+        return [filled(word, self.ip.user_ns) for word in lex(line)]
 
     def _with_ids(self, given: dict[str, Any]) -> dict[str, Any]:
         return {name: self._id(value) if name in IDS else value for name, value in given.items()}
@@ -217,6 +226,28 @@ class Magics:
                 self._keep(options, error.job)
             raise
         return self._keep(options, value)
+
+    def _perform_each(
+        self, build: Callable[[Mapping[str, Any]], Build], template: str, options: Options,
+        builder: Callable[..., Any],
+    ) -> Any:  # fmt: skip
+        """A job for each row of a table, in one card. Gives the table with its jobs as a frame."""
+        from jupyter_mjci.notebook import each, live
+
+        session, names = self.chosen.session(), self.ip.user_ns
+        rows = each.table(options.each, names)
+        calls = rows.calls(template, names, lambda row: build(row)(session))
+        title = f"{_service(builder)}_{builder.__name__} --each {options.each}"
+        if options.dry_run:
+            if calls:
+                self._show_request(session, calls[0])
+            return self._publish(f"{title}: {len(calls)} requests{', of which this is the first' * bool(calls)}")
+        many = each.Many(title, rows, calls)
+        try:
+            many.show(session, options.at_once, live.screen(self.ip))
+        finally:
+            made = self._keep(options, many.frame())
+        return made
 
     def _outcome(self, session: Session, call: Any, options: Options, gives: str) -> Any:
         """A submission is followed in the cell from its sending on, so that it may wait for a full queue."""
@@ -286,6 +317,13 @@ def _has_prompt(builder: Callable[..., Any]) -> bool:
     return any(one.name == "prompt" and one.positional for one in params(builder))
 
 
+def _filled(value: Any, names: Mapping[str, Any]) -> Any:
+    """What was written for one parameter, with its `{{name}}`s replaced."""
+    if isinstance(value, list):
+        return [_filled(one, names) for one in value]
+    return filled(value, names) if isinstance(value, str) else value
+
+
 def _needs_python(builder: Callable[..., Any]) -> bool:
     """Whether it takes what cannot be written on a line; the body of %%ci_job says such requests."""
     return any(one.kind == "object" and one.required for one in params(builder))
@@ -331,7 +369,8 @@ def help_of(magic: str, builder: Callable[..., Any]) -> str:
         usage += "\n%%ci_job [options]          with TOML or <Request> XML as the body: a new job or batch"
     if _has_prompt(builder):
         usage += f"\n%%{magic} [options]     with the prompt as the body"
-    return "\n\n".join([usage, summary(builder), _rows(known), _rows(OPTIONS)]).replace("\n\n\n\n", "\n\n")
+    ours = MANY if magic == "ci_job" or _has_prompt(builder) else OPTIONS
+    return "\n\n".join([usage, summary(builder), _rows(known), _rows(ours)]).replace("\n\n\n\n", "\n\n")
 
 
 def help_of_mjci() -> str:

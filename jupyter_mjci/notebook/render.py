@@ -42,7 +42,8 @@ def card_html(job: Job, extras: Extras = NOTHING) -> str:
 
 def progress_html(job: Job, preview: str = "") -> str:
     """A job under way: the card with its bar, and the blurry preview where there is one (a data URL)."""
-    return _card(job, replace(NOTHING, picture=preview), _facts(job), _bar(job))
+    bar = _bar(job.progress, f"{_action(job)} {_BADGES[job.status]}")
+    return _card(job, replace(NOTHING, picture=preview), _facts(job), bar)
 
 
 def card_text(job: Job, extras: Extras = NOTHING) -> str:
@@ -59,8 +60,12 @@ def headline(job: Job) -> str:
 
 def progress_line(job: Job, width: int = 24) -> str:
     """A terminal's progress: one line, made to be overwritten."""
-    full = round((job.progress or 0) / 100 * width)
-    return f"{headline(job)} [{'#' * full}{'.' * (width - full)}]"
+    return f"{headline(job)} {_strip(job.progress or 0, width)}"
+
+
+def _strip(percent: int, width: int) -> str:
+    full = round(percent / 100 * width)
+    return f"[{'#' * full}{'.' * (width - full)}]"
 
 
 def notice_html(line: str) -> str:
@@ -117,6 +122,68 @@ def _body_text(body: bytes) -> str:
     except UnicodeDecodeError:
         return f"({len(body)} bytes)"
     return _DATA_URL.sub(lambda found: f"{found[1]}…({len(found[2]) * 3 // 4} bytes)", words)
+
+
+# --- many jobs in one card --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many jobs are where. `failures` are reasons, each with the rows it befell; `percent` is None once nobody
+    follows any more."""
+
+    title: str
+    counts: Mapping[Status, int]
+    percent: int | None = None
+    failures: Sequence[tuple[str, Sequence[str]]] = ()
+    notes: Sequence[str] = ()
+
+
+SHOWN = 10  # reasons, and rows of each, that a card names
+
+
+def tally_html(tally: Tally) -> str:
+    """Many jobs as one card: how many are where, the bar, and who failed and why."""
+    going = tally.percent is not None
+    bar = _bar(tally.percent, f"{tally.title}: {tally_counts(tally)}") if going else ""
+    why = "".join(f'<div class="mjci-job-why">{_escaped(line)}</div>' for line in _failures(tally))
+    notes = "".join(f'<div class="mjci-job-note">{_escaped(note)}</div>' for note in tally.notes)
+    return (
+        f'<div class="mjci-job mjci-{_mood(tally)} tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">'
+        f'<div class="mjci-job-head"><b>{_escaped(tally.title)}</b> '
+        f'<span class="mjci-job-badge">{_escaped(tally_counts(tally))}</span></div>{bar}{why}{notes}</div></div>'
+    )
+
+
+def tally_text(tally: Tally) -> str:
+    return _lines(f"{clean(tally.title)}: {tally_counts(tally)}", *_failures(tally), *map(clean, tally.notes))
+
+
+def tally_line(tally: Tally, width: int = 24) -> str:
+    """A terminal's progress: one line, made to be overwritten."""
+    return f"{clean(tally.title)}: {tally_counts(tally)} {_strip(tally.percent or 0, width)}"
+
+
+def tally_counts(tally: Tally) -> str:
+    total = sum(tally.counts.values())
+    parts = [f"{tally.counts[status]:,} {_BADGES[status]}" for status in Status if tally.counts.get(status)]
+    return f"{total:,} job{'s' * (total != 1)}{', ' * bool(parts)}{', '.join(parts)}"
+
+
+def _mood(tally: Tally) -> str:
+    """What colours the card: that something goes on, else the worst of what came out."""
+    if tally.percent is not None:
+        return "running"
+    ranked = (Status.FAILED, Status.ASKING, Status.RUNNING, Status.WAITING, Status.CANCELLED)
+    return next((status.value.lower() for status in ranked if tally.counts.get(status)), "succeeded")
+
+
+def _failures(tally: Tally) -> Iterable[str]:
+    for reason, rows in tally.failures[:SHOWN]:
+        more = f", … ({len(rows)} rows)" if len(rows) > SHOWN else ""
+        yield clean(f"{reason or _SILENT} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:SHOWN])}{more}")
+    if len(tally.failures) > SHOWN:
+        yield f"… and {len(tally.failures) - SHOWN} other reasons"
 
 
 # --- what there is to say ---------------------------------------------------------------------------------------
@@ -255,12 +322,17 @@ def _why(job: Job) -> str:
     return f'<div class="mjci-job-why">{escape(reason)}</div>' if reason else ""
 
 
-def _bar(job: Job) -> str:
-    known = job.progress is not None
-    width = f"width:{min(max(job.progress or 0, 0), 100)}%"
-    said = f"{job.progress}%" if known else _BADGES[job.status]
-    bar = f'<i style="{width}"></i>' if known else '<i class="mjci-job-unknown"></i>'
-    return f'<div class="mjci-job-bar" role="progressbar" aria-label="{escape(said)}">{bar}</div>'
+def _bar(percent: int | None, said: str) -> str:
+    """A bar; one that does not know how far it is says so to those who cannot see it, too: it has no value."""
+    if percent is None:
+        now, bar = "", '<i class="mjci-job-unknown"></i>'
+    else:
+        percent = min(max(percent, 0), 100)
+        now, bar = f' aria-valuenow="{percent}"', f'<i style="width:{percent}%"></i>'
+    return (
+        f'<div class="mjci-job-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"{now} '
+        f'aria-label="{_escaped(said)}">{bar}</div>'
+    )
 
 
 def _next_html(job: Job) -> str:
