@@ -16,6 +16,7 @@ ROOMS = sorted(PACKAGE.rglob("*.py"))
 # What each wing may import; the floors from the top down.
 BELOW = {
     "cli": {"scanning", "session", "history", "client", "errors", "sandbox"},
+    "pytest_plugin": {"notebook"},
     "notebook": {"session", "history", "client", "errors"},
     "detours": {"history", "client", "errors"},
     "session": {"detours", "following", "submitting", "history", "client", "errors", "sandbox"},
