@@ -376,6 +376,8 @@ class Plots:
         bars = ax.barh([_cut(word) for word in made[by].fillna("not told")], made["jobs"], color=BAD)
         ax.bar_label(bars, [f"{share:.0%}" for share in made["share"]], padding=4, color=INK)
         ax.set_xlabel("jobs")
+        for label in ax.get_yticklabels():
+            label.set_fontfamily(_fonts())
         return ax
 
     def success_rate(self, every: Every = "day", by: str | None = None, *, ax: Axes | None = None) -> Axes:
@@ -458,6 +460,18 @@ def _lines(made: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame]]
 
 def _most(made: pd.DataFrame, figure: str) -> pd.DataFrame:
     return made.sort_values(figure, ascending=False, kind="stable").head(MOST)
+
+
+def _fonts() -> list[str]:
+    """The usual font, and behind it those of this machine that can write Chinese: services give reasons in it."""
+    from matplotlib import font_manager, rcParams
+
+    there = set(font_manager.get_font_names())
+    return [*rcParams["font.family"], *(font for font in HAN if font in there)]
+
+
+HAN = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei",
+       "Microsoft YaHei", "PingFang SC", "Droid Sans Fallback")  # fmt: skip
 
 
 def _cut(text: str) -> str:
