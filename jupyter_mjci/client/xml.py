@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -34,15 +34,54 @@ LISTS = (
 )
 
 
+_LISTS = frozenset(LISTS)
+
+
 def read(body: bytes | str) -> dict[str, Any]:
     """The document as nested dicts under its root name; texts stay texts, empty elements are None.
 
     Raises ExpatError (with line and column) when it is not well-formed.
     """
+    declared = isinstance(body, str) and body.startswith("<?xml")  # an encoding that a text does not have
+    with collecting_later():
+        tree = None if declared else _tree(body.encode() if isinstance(body, str) else body)
+        if tree is not None:
+            with suppress(RecursionError):
+                return _joined({}, tree)
+    return read_any(body)
+
+
+def read_any(body: bytes | str) -> dict[str, Any]:
+    """The same through xmltodict: for documents that are not as plain as the service's own."""
     import xmltodict
 
-    document = xmltodict.parse(body, force_list=LISTS, strip_whitespace=True)
-    return dict(document)
+    return dict(xmltodict.parse(body, force_list=LISTS, strip_whitespace=True))
+
+
+def _joined(into: dict[str, Any], one: Element) -> dict[str, Any]:
+    """Puts an element among its siblings, as xmltodict does: what comes again, or may, makes a list."""
+    name, value = one.tag, _value(one)
+    if name not in into:
+        into[name] = [value] if name in _LISTS else value
+    elif isinstance(into[name], list):
+        into[name].append(value)
+    else:
+        into[name] = [into[name], value]
+    return into
+
+
+def _value(one: Element) -> Any:
+    text = one.text
+    if not len(one):
+        return (text.strip() or None) if text else None
+    made: dict[str, Any] = {}
+    for part in one:
+        _joined(made, part)
+        if part.tail:
+            text = (text or "") + part.tail
+    if text and (words := text.strip()):
+        made["#text"] = words
+    return made
 
 
 Row = tuple[str | None, ...]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jupyter_mjci.client import xml
 from jupyter_mjci.errors import CallError
@@ -44,3 +47,57 @@ def test_another_root_is_refused() -> None:
 def test_an_answer_that_is_no_xml_raises() -> None:
     with pytest.raises(ExpatError):
         xml.read(b"<html><br></html>")
+
+
+DOCUMENTS = [
+    b"<A/>", b"<A>x</A>", b"<A> x </A>", b"<A>\n</A>", b"<A><B/><B>1</B></A>", b"<A><B>1</B><C/><B>2</B><B/></A>",
+    b"<A><Contents/></A>", b"<A><Contents>1</Contents><Contents><B/></Contents></A>", b"<Contents>1</Contents>",
+    b"<A>x<B/>y</A>", b"<A> <B>1</B>\n</A>", b"<A>x<!-- y -->z</A>", b"<A><![CDATA[ <x> ]]></A>", b'<A b="1"/>',
+    b"<A b = '1'>x</A>", b"<?xml version='1.0' encoding='utf-8'?>\n<A>\xc3\xa9</A>", b"<A>&lt;&#233;&amp;</A>",
+    b"<?xml version='1.0'?><?x y?><A/>", b"<!DOCTYPE A><A/>", b"<a:A><a:B/></a:A>", b"<A><B xmlns='u'>1</B></A>",
+    "<A>é</A>".encode("utf-16"), b"<A>a=b</A>", b"<A>a='b'</A>", b"<A>x\xc2\xa0</A>", b"\xef\xbb\xbf<A>1</A>",
+    b"<A>a</A>\n", b"<A>what?! =</A>",
+    "<?xml version='1.0' encoding='gbk'?><A>é</A>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_the_quick_way_reads_what_xmltodict_reads(document: bytes | str) -> None:
+    assert xml.read(document) == xml.read_any(document)
+
+
+def test_a_document_of_any_depth_is_read() -> None:
+    found, depth = xml.read(b"<A>" * 3000 + b"x" + b"</A>" * 3000), 0
+    while isinstance(found, dict):
+        found, depth = found["A"], depth + 1
+    assert (found, depth) == ("x", 3000)
+
+
+@pytest.mark.parametrize("document", [b"", b"<A>", b"<A></B>", b"x", b"<A/><B/>", b"<A>\xff</A>", b"<A>&x;</A>"])
+def test_both_ways_refuse_the_same(document: bytes) -> None:
+    """With the same words, line and column."""
+    with pytest.raises(ExpatError) as quick:
+        xml.read(document)
+    with pytest.raises(ExpatError) as other:
+        xml.read_any(document)
+    assert str(quick.value) == str(other.value)
+
+
+names = st.sampled_from(["A", "B", "Contents", "JobsDetail", "é"])
+letters = st.text(st.characters(categories=["L", "N", "P", "Z"]), max_size=4)
+texts = st.sampled_from(["", " ", "x", "a='b'", "?", "!"]) | letters
+elements = st.recursive(
+    st.builds(lambda name, text: f"<{name}>{escape(text)}</{name}>", names, texts),
+    lambda inner: st.builds(
+        lambda name, parts: f"<{name}>{''.join(text + part for text, part in parts)}</{name}>",
+        names, st.lists(st.tuples(texts.map(escape), inner), max_size=4),
+    ),
+    max_leaves=10,
+)  # fmt: skip
+
+
+@given(elements)
+@settings(deadline=None, max_examples=300)
+def test_the_quick_way_reads_any_document(document: str) -> None:
+    assert xml.read(document) == xml.read_any(document)
+    assert xml.read(document.encode()) == xml.read_any(document)
