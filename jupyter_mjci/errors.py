@@ -64,11 +64,14 @@ class HistoryError(MjciError):
 
 
 class TransportError(MjciError):
-    """No answer came. `maybe_arrived` is true where the request may have been carried out all the same."""
+    """No answer came. `maybe_arrived` is true where the request may have been carried out all the same, `slow` where
+    the service may be at it yet."""
 
-    def __init__(self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False) -> None:
+    def __init__(
+        self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False, slow: bool = False
+    ) -> None:
         super().__init__(what, why=why, hint=hint)
-        self.maybe_arrived = maybe_arrived
+        self.maybe_arrived, self.slow = maybe_arrived, slow
 
 
 class NotRecorded(MjciError):

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import anyio
 
 from jupyter_mjci.client import bridge, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.midjourney import News, read_news
 from jupyter_mjci.client.transport import Clock
-from jupyter_mjci.errors import MidjourneyError, MjciError, NoSuchEndpoint, WaitTooLong
+from jupyter_mjci.errors import MjciError, NoSuchEndpoint, WaitTooLong
 from jupyter_mjci.submitting import passing
 
 T = TypeVar("T")
@@ -30,7 +32,8 @@ SOONEST = {"mj": 1.0, "ci": 0.5}
 LATEST = 15.0
 USUAL = {"mj": 45.0, "ci": 2.0}  # seconds that a job takes, until the history knows better
 FAILURES = 8  # polls in a row that may go wrong: about a minute
-MISSES = 3  # listings in a row that may leave out a job which the service knows
+MISSES = 3  # looks in a row that do not find a job: then it is lost
+FORGOTTEN = ("not_found", "NonExistJobIds")
 
 
 class Desk(Protocol):
@@ -41,6 +44,8 @@ class Desk(Protocol):
     ci: tencent_ci.TencentCI
 
     async def send_once(self, call: Call[T]) -> T: ...
+
+    def note(self, jobs: Iterable[Job]) -> None: ...
 
     def durations(self, service: str, action: str) -> list[float]: ...
 
@@ -150,58 +155,71 @@ class Poller:
     async def _ask(self, due: Sequence[Followed]) -> None:
         for service in ("mj", "ci"):
             here = [one for one in due if one.job.service == service]
-            alone = [one for one in here if service in self._listless or _is_batch(one.job)]
-            together = [one for one in here if one not in set(alone)]
-            if len(together) == 1:
-                alone, together = here, []
+            singly = service in self._listless or len(here) == 1
+            together = [] if singly else [one for one in here if not _is_batch(one.job)]
             async with anyio.create_task_group() as group:
                 for start in range(0, len(together), CHUNK[service]):
                     group.start_soon(self._ask_together, together[start : start + CHUNK[service]])
-                for one in alone:
-                    group.start_soon(self._ask_alone, one)
+                for one in here:
+                    if singly or _is_batch(one.job):
+                        group.start_soon(self._ask_alone, one)
 
     async def _ask_together(self, some: Sequence[Followed]) -> None:
-        ids = [one.job.id for one in some]
         service = some[0].job.service
         try:
-            jobs = await (self.desk.send_once(self.desk.mj.tasks(ids)) if service == "mj" else self._ci_jobs(ids))
+            news = await (self._mj_news(some) if service == "mj" else self._ci_news(some))
         except NoSuchEndpoint:
             self._listless.add(service)
             return
         except MjciError as error:
             self._stumble(some, error)
             return
-        told = {job.id: job for job in jobs}
+        moved = {job.id: job for job in news.items}
         for one in some:
-            job = told.get(one.job.id)
-            one.misses = 0 if job else one.misses + 1
-            if job is not None:
-                self._saw(one, job)
-            elif one.misses >= MISSES:
-                await self._ask_alone(one)
+            if one.job.id in news.ids:
+                self._saw(one, moved.get(one.job.id))
             else:
-                one.due = self.desk.clock.now() + TICK
+                self._missed(one)
 
-    async def _ci_jobs(self, ids: Iterable[str]) -> list[Job]:
-        page = await self.desk.send_once(self.desk.ci.jobs(ids=ids).first)
-        return list(page.items)
+    async def _mj_news(self, some: Iterable[Followed]) -> News:
+        known = {one.job.id: one.job for one in some}
+        call = cast(Call[News], self.desk.mj.tasks(list(known)))
+        return await self.desk.send_once(replace(call, read=partial(read_news, known=known)))
+
+    async def _ci_news(self, some: Iterable[Followed]) -> News:
+        page = await self.desk.send_once(self.desk.ci.jobs(ids=[one.job.id for one in some]).first)
+        return News(page.items, frozenset(job.id for job in page.items))
 
     async def _ask_alone(self, one: Followed) -> None:
         job = one.job
         call = self.desk.mj.task(job.id) if job.service == "mj" else self.desk.ci.job(job.id)
         try:
-            self._saw(one, await self.desk.send_once(call))
+            seen: Job = await self.desk.send_once(call)
+            self._saw(one, seen)
         except MjciError as error:
-            self._stumble([one], _lost(job, error))
+            if getattr(error, "code", "") in FORGOTTEN:
+                self._missed(one)
+            else:
+                self._stumble([one], error)
 
-    def _saw(self, one: Followed, job: Job) -> None:
-        now = self.desk.clock.now()
-        seen = kept(one.job, job)
-        moved = seen != one.job
-        one.job, one.failures = seen, 0
-        one.due = now + self._wait(one, now)
-        if moved:
+    def _missed(self, one: Followed) -> None:
+        """A listing may lag behind; a job that is left out again and again has been lost over there."""
+        one.misses += 1
+        one.due = self.desk.clock.now() + TICK
+        if one.misses >= MISSES:
+            lost = replace(one.job, status=Status.FAILED, reason="The service has lost it: submit it again.")
+            self.desk.note([lost])
+            self._saw(one, lost)
+
+    def _saw(self, one: Followed, job: Job | None) -> None:
+        """How a job was seen now; None where it has not moved."""
+        seen = one.job if job is None else kept(one.job, job)
+        if seen != one.job:
+            one.job = seen
             one.changed.set()
+        now = self.desk.clock.now()
+        one.failures = one.misses = 0
+        one.due = now + self._wait(one, now)
 
     def _stumble(self, some: Iterable[Followed], error: MjciError) -> None:
         """A service that is away for a while ends no wait at once: the job goes on over there."""
@@ -248,15 +266,3 @@ def kept(before: Job, now: Job) -> Job:
 
 def _is_batch(job: Job) -> bool:
     return job.service == "ci" and job.id.startswith("b")
-
-
-def _lost(job: Job, error: MjciError) -> MjciError:
-    """A service that has told of a job once, and then knows it no more, has lost it."""
-    if getattr(error, "code", "") not in ("not_found", "NonExistJobIds") or job.status is Status.WAITING:
-        return error
-    return MidjourneyError(
-        f"The service has lost {job.action or 'job'} {job.id}.",
-        why=f"It was {job.status}{'' if job.progress is None else f' at {job.progress} %'} when it was last seen.",
-        hint="Services forget their jobs when they restart: submit it again.",
-        code="lost",
-    )

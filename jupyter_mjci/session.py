@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import unquote, urlsplit
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from jupyter_mjci import submitting
-from jupyter_mjci.client import bridge, midjourney, tencent_ci
+from jupyter_mjci.client import bridge, cos_signing, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.recording import TOLD, Player, Recorder, TapeClock, wanted
@@ -138,7 +138,7 @@ class Session:
             self._tell("leaving", call)
         reply = await self.transport.send(call)
         value = call.read(reply)
-        self._see(_jobs_in(value))
+        self.note(_jobs_in(value))
         return value
 
     def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None, longest: float = GLANCE) -> Watch:
@@ -215,24 +215,30 @@ class Session:
         """
         return Work(partial(self._picture, what, index))
 
+    def upload(self, source: Path | str | bytes, key: str = "") -> Work[str]:
+        """Puts a file (or bytes) into the bucket; gives its key: input/ and the file's name, unless told."""
+        return Work(partial(self._upload, source, key))
+
+    def download(self, job: Job, folder: Path | str = ".") -> Work[list[Path]]:
+        """Writes a job's results into a folder, under their own names; gives the files."""
+        return Work(partial(self._download, job, Path(folder)))
+
+    def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
+        """A URL of an object of the bucket that needs no key for so many seconds, also as a rule makes it. A
+        temporary key's token is part of it. Whoever has the URL has the object: it is a secret."""
+        settings = self.settings
+        if not settings.has_ci:
+            raise CallError("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
+        url = tencent_ci.object_url(settings.ci_bucket, settings.ci_region, key)
+        return cos_signing.presign(
+            method, url, params={rule: ""} if rule else {}, headers={"host": url.split("/")[2]},
+            secret_id=settings.ci_secret_id, secret_key=settings.ci_secret_key.reveal(),
+            key_time=cos_signing.key_time(self.clock.now(), seconds), token=settings.ci_token.reveal() or None,
+        )  # fmt: skip
+
     def pictures(self, job: Job) -> Work[list[bytes]]:
         """All pictures of a job, one by one: a 2×2 grid comes as its four pictures."""
         return Work(partial(self._pictures, job))
-
-    @property
-    def rules(self) -> ModuleType:
-        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this computer."""
-        from jupyter_mjci.sandbox import rules
-
-        return rules
-
-    def preview(self, rule: str, content: bytes) -> Work[Any]:
-        """A picture as a rule makes it, worked out on this computer: what the job would give, without a job.
-
-        The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that cannot be carried out.
-        Marks (watermark/1) are fetched from the bucket.
-        """
-        return Work(partial(self._preview, rule, content))
 
     @property
     def rules(self) -> ModuleType:
@@ -374,28 +380,6 @@ class Session:
         except self.rules.RuleError as error:
             raise CallError("The rule cannot be carried out.", why=str(error.message)) from None
 
-    async def _object_at(self, url: str) -> bytes | None:
-        """The object of our bucket that a URL points to, or None."""
-        place = urlsplit(url)
-        if not (place.hostname or "").startswith(f"{self.ci.bucket}."):
-            return None
-        try:
-            return await self.ci.get_object(unquote(place.path).removeprefix("/"))
-        except MjciError:
-            return None
-
-    async def _preview(self, rule: str, content: bytes) -> Any:
-        def mark(url: str) -> bytes | None:
-            return anyio.from_thread.run(self._object_at, url)
-
-        try:
-            # Whoever does not want it any more does not wait for it: the engine cannot be stopped half-way.
-            return await anyio.to_thread.run_sync(
-                partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
-            )
-        except self.rules.RuleError as error:
-            raise CallError("The rule cannot be carried out.", why=str(error.message)) from None
-
     async def _object_at(self, place: str) -> bytes | None:
         """The object of our bucket at a URL or key, or None."""
         url = urlsplit(place)
@@ -411,6 +395,25 @@ class Session:
         if not is_grid(job):
             return whole
         return await anyio.to_thread.run_sync(quarters, whole[0])
+
+    async def _upload(self, source: Path | str | bytes, key: str) -> str:
+        content, name = await anyio.to_thread.run_sync(_content, source)
+        key = key or f"input/{name}"
+        kind = midjourney.kind_of(content)
+        await self.fetch(
+            self.ci.put_object(key, content, content_type=f"image/{kind}" if kind else "application/octet-stream")
+        )
+        return key
+
+    async def _download(self, job: Job, folder: Path) -> list[Path]:
+        files = []
+        for index, url in enumerate(job.outputs):
+            content = await self._picture(job, index)
+            file = folder / (PurePosixPath(unquote(urlsplit(url).path)).name or f"{job.id}-{index}")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            files.append(file)
+        return files
 
     async def _got(self, url: str) -> bytes:
         reply: Reply = await submitting.patiently(self.clock)(self.transport.get, url)
@@ -467,7 +470,7 @@ class Session:
             self._tell("listed", listing)
         jobs = listing.jobs(wanted)
         while some := list(itertools.islice(jobs, AT_ONCE)):
-            self._see(some)
+            self.note(some)
             await anyio.lowlevel.checkpoint()
         return listing.frame
 
@@ -475,7 +478,7 @@ class Session:
         for listener in self.listeners:
             listener(event, value)
 
-    def _see(self, jobs: Iterable[Job]) -> None:
+    def note(self, jobs: Iterable[Job]) -> None:
         """Remembers and journals what is new, and tells the listeners of everything."""
         seen = list(jobs)
         news = [job for job in seen if job.id and self._seen.get((job.service, job.id)) != job]
@@ -612,6 +615,17 @@ def _finished(jobs: list[Job]) -> Job:
     if job.status in (Status.FAILED, Status.CANCELLED):
         raise JobFailed(job)
     return job
+
+
+def _content(source: Path | str | bytes) -> tuple[bytes, str]:
+    """The bytes of a file, and its name; bytes are named by their content."""
+    if isinstance(source, bytes):
+        return source, hashlib.sha256(source).hexdigest()[:16]
+    path = Path(source).expanduser()
+    try:
+        return path.read_bytes(), path.name
+    except OSError as error:
+        raise CallError(f"Cannot read {path}.", why=error.strerror or str(error)) from None
 
 
 def _output(job: Job, index: int) -> str:

@@ -27,7 +27,8 @@ T = TypeVar("T")
 SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
 ATTEMPTS = 6  # of a submission that surely did not arrive
 READINGS = 4
-LOOKS = (0.0, 1.0, 2.0, 4.0)  # seconds before each look: a listing may lag behind
+LOOKS = (0.0, 0.5, 1.0, 2.0)  # seconds before each look: a listing may lag behind
+SETTLING = 5  # times the patience: so long after it left, a request that is in no listing has surely not arrived
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
 
 BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
@@ -92,9 +93,9 @@ class Submitter:
     async def resume(self, row: Submission, sender: Any) -> Job | None:
         """What became of a submission that nobody saw settled: adopted, or submitted again, or None: still unknown."""
         call = SERVICES[row.service].recalled(sender, row.name, row.path, row.body)
-        sent = Sent(call, row.mark, row.at)
+        sent, clock = Sent(call, row.mark, row.at), self.desk.clock
         try:
-            found = await self._look(sent, 0.0)
+            found = await self._look(sent, max(0.0, row.at + SETTLING * self.patience - clock.now()))
         except Unknowable as why:
             self.journal.settle(row.mark, "unknown", reason=str(why))
             return None
@@ -132,21 +133,32 @@ class Submitter:
         pauses = _pauses()
         for left in reversed(range(ATTEMPTS)):
             try:
-                return await self._in_its_turn(sent.call, deadline)
+                return await self._in_its_turn(sent, deadline)
             except MjciError as error:
-                if left == 0 or not (_lost(error) or passing(error)):
+                if not (_lost(error) or passing(error)):
                     raise
-                found = await self._look(sent, _lingering(error, self.patience), error) if _lost(error) else None
-                if found is not None:
+                if _lost(error) and (found := await self._look_for(sent, error)) is not None:
                     return found
+                if left == 0:
+                    raise
                 await clock.sleep(next(pauses))
         raise AssertionError("unreachable")
 
-    async def _in_its_turn(self, call: Call[Job], deadline: float) -> Job:
+    async def _look_for(self, sent: Sent, error: MjciError) -> Job | None:
+        """The job of a submission whose answer was lost. A server that was too slow may be at it yet: then only a
+        found job is an answer."""
+        slow = isinstance(error, TransportError) and error.slow
+        found = await self._look(sent, self.patience if slow else sum(LOOKS), error)
+        if found is None and slow:
+            raise Unknowable("the service may still be at it.") from error
+        return found
+
+    async def _in_its_turn(self, sent: Sent, deadline: float) -> Job:
         wait, longest = FULL
         while True:
+            self.journal.leaves_now(sent.mark, self.desk.clock.now())
             try:
-                return await self.desk.send_once(call)
+                return await self.desk.send_once(sent.call)
             except QueueFull:
                 if self.desk.clock.now() + wait > deadline:
                     raise
@@ -193,11 +205,6 @@ def _lost(error: MjciError) -> bool:
         lost = error.status in PASSING and error.code not in BUSY_CODES
         return lost or error.code in LOST_CODES or isinstance(error, NoSuchEndpoint)
     return isinstance(error, AnswerError)
-
-
-def _lingering(error: MjciError, patience: float) -> float:
-    """How long a job may still turn up: a server that did not answer in time may be at it yet."""
-    return patience if "did not come" in error.why else sum(LOOKS) if isinstance(error, TransportError) else 0.0
 
 
 def _pauses() -> Any:

@@ -72,8 +72,8 @@ def call_of(session: Session, number: int) -> Call[Job]:
 
 
 def begun(session: Session) -> set[int]:
-    """The numbers whose submission was accepted."""
-    rows = [row for row in session.journal.submissions() if row.state == "accepted"]
+    """The numbers that were accepted, or of which nobody knows yet: those are for `resume` to find out."""
+    rows = [row for row in session.journal.submissions() if row.state != "refused"]
     return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
 
 

@@ -262,3 +262,51 @@ def test_the_loopback_door(tmp_path: Path) -> None:
             assert size_of(session.picture(done).run()) == (667, 1000)
     finally:
         server.close()
+
+
+def test_files_go_up_and_results_come_down(s: Session, tmp_path: Path) -> None:
+    """A picture from disk, processed in the bucket, back on disk under its own name."""
+    file = tmp_path / "my picture.jpg"
+    file.write_bytes(s.ci.get_object("input/deer.jpg").run())
+    key = s.upload(file).run()
+    assert key == "input/my picture.jpg"
+    job = s.follow(s.ci.picture_job(input=key, rule="imageMogr2/rotate/90", output="out/turned one.jpg")).run()
+    (written,) = s.download(job, tmp_path / "new").run()
+    assert written == tmp_path / "new" / "turned one.jpg"
+    assert size_of(written.read_bytes()) == (667, 1000)
+    with pytest.raises(CallError, match="nowhere"):
+        s.upload(tmp_path / "nowhere.png").run()
+
+
+@pytest.mark.parametrize("token", ["", "t/ok+en=="])
+def test_a_presigned_link_needs_no_key(token: str) -> None:
+    """It gives the object, also as a rule makes it, to a request without credentials; and ends."""
+    import httpx
+
+    with mjci.sandbox(speed=float("inf"), ci_token=token) as session:
+        plain, ruled = session.presign("input/deer.jpg"), session.presign("input/deer.jpg", rule="imageMogr2/rotate/90")
+        assert ("security-token" in plain) is bool(token)
+        assert session.sandbox is not None
+
+        async def get(url: str) -> httpx.Response:
+            async with httpx.AsyncClient(transport=session.sandbox.transport()) as client:  # type: ignore[union-attr]
+                return await client.get(url)
+
+        assert size_of(asyncio.run(get(plain)).content) == (1000, 667)
+        assert size_of(asyncio.run(get(ruled)).content) == (667, 1000)
+        assert asyncio.run(get(ruled.replace("rotate%2F90", "rotate%2F80"))).status_code == 403
+
+
+def test_a_lost_job_is_told_and_recorded(s: Session) -> None:
+    """A service that forgets a job that it has told of: the wait ends, and the journal says so."""
+    assert s.sandbox is not None
+    s.sandbox.faults.add("lost", route="GET /mj/task/*", after=2)
+    with pytest.raises(JobFailed, match="lost"):
+        s.follow(s.mj.imagine("a red fox")).run()
+    assert list(s.history()["status"]) == ["FAILED"]
+
+
+def test_a_service_that_is_away_for_a_while_ends_no_wait(s: Session) -> None:
+    assert s.sandbox is not None
+    s.sandbox.faults.add("refuse", route="GET /mj/task/*", times=6, after=1)
+    assert s.follow(s.mj.imagine("a red fox")).run().status is Status.SUCCEEDED

@@ -163,7 +163,7 @@ def test_a_dialog_is_answered_once(s: Session) -> None:
 KILLED = """
 import os, signal, sys, jupyter_mjci as mjci
 from pathlib import Path
-s = mjci.connect(mj_url=sys.argv[1], mj_secret=sys.argv[2], home=Path(sys.argv[3]))
+s = mjci.connect(mj_url=sys.argv[1], mj_secret=sys.argv[2], home=Path(sys.argv[3]), timeout=1)
 def die(event, value):
     if event == sys.argv[4]:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -183,7 +183,7 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
         arguments = [told["mj_url"], told["mj_secret"], str(tmp_path), moment]
         died = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=60, check=False)
         assert died.returncode == -9
-        with mjci.connect(mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path) as session:
+        with mjci.connect(mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path, timeout=1) as session:
             (job,) = session.resume(longest=0.2).run()
             assert (job.status, job.subject) == (Status.SUCCEEDED, "a red fox")
             assert len(session.mj.tasks().run()) == 1

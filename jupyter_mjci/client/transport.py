@@ -272,9 +272,8 @@ def _one_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
 
 def _proxy_for(url: httpx.URL) -> str | None:
     proxies = urllib.request.getproxies()
-    if not proxies or urllib.request.proxy_bypass(url.host):
-        return None
-    return proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return None if proxy is None or urllib.request.proxy_bypass(url.host) else proxy
 
 
 class OverAiohttp(httpx.AsyncBaseTransport):
@@ -304,7 +303,7 @@ class OverAiohttp(httpx.AsyncBaseTransport):
         try:
             async with session.request(
                 request.method, URL(str(request.url), encoded=True), headers=request.headers.multi_items(),
-                data=body or None, allow_redirects=False, timeout=timeout,
+                data=body or None, allow_redirects=False, timeout=timeout, proxy=_proxy_for(request.url),
             ) as answer:  # fmt: skip
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -315,7 +314,8 @@ class OverAiohttp(httpx.AsyncBaseTransport):
         import aiohttp
 
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls()), cookie_jar=aiohttp.DummyCookieJar(), trust_env=True,
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls()), cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # it would send what ~/.netrc holds; proxies are told with each request
             auto_decompress=False, skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )  # fmt: skip
         self._close = partial(_close, self._session, asyncio.get_running_loop(), os.getpid())
@@ -399,7 +399,8 @@ def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> Tran
     where = f"{request.url.scheme}://{request.headers.get('host', request.url.host)}"
     said = why.format(error=error or type(error).__name__, timeout=timeout)
     what = f"No answer from {where}."
-    return TransportError(what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe)
+    slow = isinstance(error, httpx.ReadTimeout)
+    return TransportError(what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe, slow=slow)
 
 
 def _quote(text: str) -> str:

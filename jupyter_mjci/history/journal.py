@@ -93,6 +93,11 @@ class Journal:
                  _dumped(call.params), _dumped(call.headers), call.body, at, _owner(), marked),
             )  # fmt: skip
 
+    def leaves_now(self, mark: str, at: float) -> None:
+        """A submission is sent, or sent again: nobody may think yet that it never arrived."""
+        with self._writing() as db:
+            db.execute("UPDATE submissions SET at=? WHERE mark=? AND at<>?", (at, mark, at))
+
     def settle(self, mark: str, state: str, *, job_id: str = "", reason: str = "") -> None:
         """What became of a submission: accepted, refused or unknown."""
         with self._writing() as db:
