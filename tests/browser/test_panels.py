@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from PIL import Image
 
 SESSION = "import jupyter_mjci as mjci\ns = mjci.sandbox(speed={speed})"
 PROMPT = ".mjci-live textarea"
@@ -198,25 +196,3 @@ def test_a_panel_can_be_shown_twice(imagine: Callable[..., Any]) -> None:
     assert page.js("() => document.querySelectorAll('.mjci-live textarea')[1].value") == "a red fox"
     page.click(".jp-Cell >> nth=2 >> button:has-text('Imagine')")
     page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
-
-
-def test_a_rule_gives_its_picture(notebook: Callable[..., Any], shots: Path) -> None:
-    """The CI panel: a key and a rule, and the card shows before and after; the result has the rule's size."""
-    photo = "imagined = s.picture(s.follow(s.mj.imagine('a whale --ar 3:2')).run()).run()\n"
-    put = "s.ci.put_object('input/whale.png', imagined, content_type='image/png').run()"
-    page = notebook(SESSION.format(speed=200), photo + put, "panel = mjci.panel('ci', session=s)\npanel")
-    page.run_all()
-    page.fill(".mjci-live input[placeholder*='input/deer']", "input/whale.png")
-    page.click(".mjci-live button:has-text('Rotate 90')")
-    page.wait_js("() => document.querySelector('.mjci-live textarea').value === 'imageMogr2/rotate/90'")
-    page.click(".mjci-live button:has-text('Process')")
-    page.wait_js("selector => document.querySelectorAll(selector).length === 2", PICTURE)
-    page.wait_pictures(PICTURE)
-    before, after = (bytes(page.fetch(src)) for src in page.js(_SOURCES, PICTURE))
-    (width, height), turned = Image.open(io.BytesIO(before)).size, Image.open(io.BytesIO(after)).size
-    assert turned == (height, width)
-    page.scroll_to(CARD)
-    shoot(page, shots, "panel-ci")
-
-
-_SOURCES = "selector => [...document.querySelectorAll(selector)].map(one => one.src)"

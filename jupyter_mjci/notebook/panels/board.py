@@ -55,13 +55,17 @@ class Panel(W.VBox):  # type: ignore[misc]
         self.message = W.HTML()
         self.cards = W.VBox(layout={"overflow": "visible"})
         head = W.HTML(f"<style>{CSS}</style>{_title(self.title, session)}")
-        super().__init__([head, *self.form(), self.message, self.cards])
+        super().__init__([head, *self.form(), self.message, self.cards, *self.foot()])
         self.add_class("mjci-panel").add_class("mjci-live")
         in_order(self)
         _one_per_cell(self)
 
     def form(self) -> Sequence[Any]:
         """The widgets above the cards."""
+        return ()
+
+    def foot(self) -> Sequence[Any]:
+        """The widgets below them."""
         return ()
 
     # --- work ---------------------------------------------------------------------------------------------------
@@ -117,10 +121,10 @@ class Panel(W.VBox):  # type: ignore[misc]
         self.say(*markup.lines(error))
         self.keep_record()
 
-    def say(self, *told: str) -> None:
-        """Shows a message under the form; without words, takes it away."""
+    def say(self, *told: str, note: bool = False) -> None:
+        """Shows a message under the form, an error or just a note; without words, takes it away."""
         self._said = told
-        self.message.value = markup.said(told)
+        self.message.value = markup.said(told, note=note)
 
     def static_html(self) -> str:
         """The last state, for those who read the notebook without a kernel."""

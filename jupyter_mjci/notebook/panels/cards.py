@@ -342,21 +342,17 @@ def _key(url: str) -> str:
     return unquote(urlsplit(url).path).removeprefix("/")
 
 
-def show(content: bytes, room: tuple[int, int], alt: str, note: str) -> Shown:
+def show(content: bytes, room: tuple[int, int], alt: str, note: str, *, told: str = "") -> Shown:
     """The picture small enough to show, with its true size in its caption. Raises AnswerError for what is none."""
     seen = images.look(content)
     if seen is None:
         raise AnswerError("The result is no picture that can be shown here.", body=content,
                           hint="session.picture(job).run() gives its bytes.")  # fmt: skip
     small, mime, *_ = images.thumbnail(content, *room)
-    size = f"{seen.width}×{seen.height} {seen.format} · {_weight(len(content))}"
+    size = told or f"{seen.width}×{seen.height} {seen.format} · {markup.weight(len(content))}"
     return Shown(small, mime, alt, f"{note} · {size}" if note else size)
 
 
 def _both(content: bytes, alt: str, note: str) -> Awaitable[tuple[Shown, Shown]]:
     """Both sizes; made in a worker thread, because the engine has other jobs."""
     return anyio.to_thread.run_sync(lambda: (show(content, LARGE, alt, note), show(content, SMALL, alt, note)))
-
-
-def _weight(size: int) -> str:
-    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"

@@ -103,7 +103,7 @@ class Form:
         self.first = [self.fields[name].widget for name in first]
         rest = [one.widget for name, one in self.fields.items() if name not in first]
         self.more = W.ToggleButton(description="More options", icon="chevron-down", tooltip="Show or hide them")
-        self.rest = W.VBox(rest, layout={"display": "none"})
+        self.rest = W.VBox(rest, layout={"display": "none"}).add_class("mjci-fold")
         self.more.observe(self._toggle, "value")
 
     def __getitem__(self, name: str) -> Any:

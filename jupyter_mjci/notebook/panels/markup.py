@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError
@@ -36,9 +36,13 @@ class Shown:
 
 def head(job: Job) -> str:
     """What it is, how it stands, and its id."""
-    pill = f'<span class="mjci-pill mjci-{job.status.value}">{WORDS[job.status]}{_percent(job)}</span>'
     known = f"<code>{escape(job.id)}</code>" if job.id else ""
-    return f'<div class="mjci-head"><b>{escape(job.action or "Job")}</b>{pill}{known}</div>'
+    return f'<div class="mjci-head"><b>{escape(job.action or "Job")}</b>{pill(job)}{known}</div>'
+
+
+def pill(job: Job) -> str:
+    """How a job stands, as a coloured word."""
+    return f'<span class="mjci-pill mjci-{job.status.value}">{WORDS[job.status]}{_percent(job)}</span>'
 
 
 def subject(job: Job) -> str:
@@ -89,3 +93,8 @@ def line(job: Job) -> str:
 
 def _percent(job: Job) -> str:
     return f" {job.progress}%" if job.status.moving and job.progress else ""
+
+
+def weight(size: int) -> str:
+    """A number of bytes as a person says it."""
+    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"

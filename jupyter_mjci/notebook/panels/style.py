@@ -16,8 +16,10 @@ CSS = """
 .mjci-form { gap: 6px; }
 .mjci-form .widget-label { min-width: 9.5em; width: 9.5em; text-align: left; }
 .mjci-form textarea { min-height: 3.6em; resize: vertical; line-height: 1.4; padding: 6px 8px; border-radius: 4px; }
-.mjci-form .widget-text, .mjci-form .widget-textarea, .mjci-form .widget-dropdown, .mjci-form .widget-combobox {
-  width: auto; max-width: 52rem; }
+.mjci-form > .widget-text, .mjci-form > .widget-textarea, .mjci-form > .widget-dropdown,
+.mjci-form > .widget-combobox, .mjci-inset > .widget-text, .mjci-fold > * { width: auto; max-width: 52rem; }
+.mjci-row > .widget-inline-hbox .widget-label { width: auto; min-width: auto; padding-right: .5em; }
+.mjci-row > .widget-inline-hbox { margin: 0; }
 .mjci-tall { flex-flow: column; align-items: stretch; height: auto; }
 .mjci-tall .widget-label { height: 24px; line-height: 24px; font-weight: 600; }
 .mjci-form input, .mjci-form select { border-radius: 4px; }
@@ -72,6 +74,38 @@ CSS = """
   background: var(--jp-layout-color2, #f3f3f3); border-radius: 0 4px 4px 0; overflow-wrap: anywhere; }
 .mjci-said.mjci-note { border-left-color: var(--jp-warn-color1, #e69100); }
 .mjci-said b { font-weight: 600; }
+.mjci-grow { flex: 1 1 12em; min-width: 0; }
+.mjci-tiles { flex-flow: row wrap; gap: 10px; overflow: visible; }
+.mjci-tile { width: 136px; overflow: visible; }
+.mjci-tile .jupyter-button { width: 100%; margin: 2px 0 0; padding: 0 6px; height: 26px; line-height: 26px;
+  background: transparent; box-shadow: none; color: var(--jp-content-link-color, #0b66c3); }
+.mjci-thumb { height: 90px; border-radius: 6px; overflow: hidden; display: grid; place-items: center;
+  background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color2, #666); }
+.mjci-thumb img { max-width: 100%; max-height: 90px; object-fit: contain; }
+.mjci-editor { overflow: visible; gap: 6px; }
+.mjci-editor .widget-dropdown { width: 30em; max-width: 100%; }
+.mjci-stack { overflow: visible; gap: 6px; }
+.mjci-block { border: 1px solid var(--jp-border-color2, #ddd); border-radius: 6px; padding: 4px 10px;
+  border-left: 3px solid var(--jp-brand-color1, #1976d2); overflow: visible; }
+.mjci-controls { flex-flow: row wrap; gap: 2px 14px; overflow: visible; align-items: center; }
+.mjci-control, .mjci-slots { flex-flow: row wrap; gap: 2px 12px; overflow: visible; align-items: center; }
+.mjci-controls .widget-label { min-width: auto; width: auto; padding-right: .5em; }
+.mjci-controls .widget-inline-hbox { width: auto; }
+.mjci-controls .widget-slider { width: 22em; max-width: 100%; }
+.mjci-controls .widget-text { width: 16em; }
+.mjci-controls .widget-dropdown { width: auto; min-width: 12em; }
+.mjci-controls .widget-toggle-button { width: auto; background: transparent; box-shadow: none; height: 26px;
+  line-height: 26px; color: var(--jp-content-link-color, #0b66c3); }
+.mjci-inset { border-left: 3px solid var(--jp-border-color2, #ddd); padding-left: 10px; overflow: visible; gap: 4px; }
+.mjci-trial { transition: opacity .15s; overflow: visible; }
+.mjci-trial.mjci-stale .mjci-after { opacity: .5; }
+.mjci-trial .mjci-pair > figure, .mjci-trial .mjci-after { flex: 1 1 14rem; max-width: calc(50% - 6px); min-width: 0; }
+.mjci-trial img { max-height: 20rem; }
+.mjci-answer { max-height: 20rem; overflow: auto; background: var(--jp-layout-color2, #f3f3f3); padding: 8px 10px;
+  border-radius: 6px; }
+.mjci-rows { overflow: visible; }
+.mjci-job-row { flex-wrap: nowrap; border-bottom: 1px solid var(--jp-border-color2, #ddd); }
+.mjci-job-row .widget-html-content { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .mjci-table { overflow-x: auto; }
 .mjci-table table { border-collapse: collapse; font-size: .92em; }
 .mjci-table th, .mjci-table td { text-align: left; padding: 3px 9px; max-width: 22rem; overflow: hidden;
