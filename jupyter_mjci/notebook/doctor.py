@@ -6,16 +6,11 @@ import asyncio
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-from urllib.parse import urlsplit
 
-from jupyter_mjci.client import bridge
-from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.settings import Secret, Settings, profile_file
-from jupyter_mjci.errors import MjciError
+from jupyter_mjci.probing import probed, shown
 from jupyter_mjci.session import Session
 
 Rows = list[tuple[str, str]]
@@ -41,7 +36,7 @@ def examined(session: Session, source: str, place: str) -> Rows:
         ("session", f"{session!r} ({source})"),
         *_services(session),
         *_credentials(session),
-        *_reached(session),
+        *((finding.what, str(finding)) for finding in probed(session)),
     ]
 
 
@@ -67,14 +62,9 @@ def _versions() -> list[str]:
 
 def _services(session: Session) -> Rows:
     told = session.settings
-    mj = _without_user(told.mj_url) if told.has_mj else "not configured"
+    mj = shown(told.mj_url) if told.has_mj else "not configured"
     ci = f"{told.ci_bucket} in {told.ci_region}" if told.has_ci else "not configured"
     return [("Midjourney", mj), ("Tencent CI", ci)]
-
-
-def _without_user(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def _seen(session: Session) -> str:
@@ -100,20 +90,3 @@ def _origin(names: tuple[str, ...], there: bool, session: Session) -> str:
     if named := next((name for name in names if os.environ.get(name)), ""):
         return f"set (environment: {named})"
     return f"set ({'profile or argument' if profile_file().is_file() else 'argument'})"
-
-
-def _reached(session: Session) -> Rows:
-    probes: list[tuple[str, bool, Callable[[], Call[Any]]]] = [
-        ("Midjourney answers", session.settings.has_mj, lambda: session.mj.queue()),
-        ("Tencent CI answers", session.settings.has_ci, lambda: session.ci.jobs(size=1).first),
-    ]
-    return [(name, _answer(session, build())) for name, configured, build in probes if configured]
-
-
-def _answer(session: Session, call: Call[Any]) -> str:
-    """One try only: who asks the doctor does not want to wait for patience."""
-    try:
-        bridge.run(session.send_once(call))
-    except MjciError as error:
-        return "no: " + " ".join(error.lines())
-    return "yes"
