@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     scan = commands.add_parser("scan", help="look for secrets in notebooks, recordings, journals and other files")
     scan.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="files, or folders with all that is in them")
     scan.set_defaults(run=_scan)
-    for command in (watch, cancel):
+    doctor = commands.add_parser("doctor", help="ask both services whether addresses, secrets and clocks are right")
+    doctor.set_defaults(run=_doctor)
+    for command in (watch, cancel, doctor):
         command.add_argument("--profile", help="which profile of profiles.toml to use")
     return parser
 
@@ -125,6 +127,18 @@ def _scan(told: argparse.Namespace) -> int:
     for count, leak in enumerate(scan(told.paths), 1):  # noqa: B007 - it is the count that stays
         print(leak)
     return 1 if count else 0
+
+
+def _doctor(told: argparse.Namespace) -> int:
+    from jupyter_mjci.probing import probed
+    from jupyter_mjci.session import connect
+
+    with connect(profile=told.profile, replay="off") as session:
+        findings = probed(session)
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{finding.what:<{width}}  {finding}")
+    return int(any(finding.ok is False for finding in findings))
 
 
 if __name__ == "__main__":

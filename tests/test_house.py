@@ -15,9 +15,10 @@ ROOMS = sorted(PACKAGE.rglob("*.py"))
 
 # What each wing may import; the floors from the top down.
 BELOW = {
-    "cli": {"scanning", "session", "history", "client", "errors", "sandbox"},
+    "cli": {"probing", "scanning", "session", "history", "client", "errors", "sandbox"},
     "pytest_plugin": {"notebook"},
-    "notebook": {"session", "history", "client", "errors"},
+    "notebook": {"probing", "session", "history", "client", "errors"},
+    "probing": {"detours", "session", "client", "errors"},
     "detours": {"history", "client", "errors"},
     "session": {"detours", "following", "submitting", "history", "client", "errors", "sandbox"},
     "following": {"submitting", "history", "client", "errors"},

@@ -218,7 +218,7 @@ class Commands:
         return connect(notice=self._chosen._say, replay="off")
 
     def doctor(self) -> None:
-        """Examine versions, session, credentials, services and event loop."""
+        """Find out what is wrong: versions, credentials, addresses, what the services accept and offer, clocks."""
         from jupyter_mjci.notebook.doctor import examined
         from jupyter_mjci.notebook.live import screen
 

@@ -425,7 +425,8 @@ def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
     assert "1 succeeded" in shell.texts[0]
     shell.run("%mjci doctor")
     rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in shell.texts[0].splitlines())
-    assert rows["Midjourney answers"] == rows["Tencent CI answers"] == "yes"
+    assert rows["Midjourney secret"] == "ok: accepted as secret (mj-api-secret)"
+    assert rows["Tencent CI signature"] == "ok: accepted"
     assert rows["event loop"] == "asyncio is as Python made it"
     assert rows["cells"].startswith("headless")
     told = shell.run("s.settings")
