@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 CHUNK = {"mj": 500, "ci": 50}  # jobs in one request
 TICK = 1.0  # seconds: jobs that are due within one are asked after together
-SOONEST = {"mj": 1.0, "ci": 0.5}
+SOONEST = {"mj": 3.5, "ci": 0.5}
 LATEST = 15.0
 USUAL = {"mj": 45.0, "ci": 2.0}  # seconds that a job takes, until the history knows better
 FAILURES = 8  # polls in a row that may go wrong: about a minute
@@ -165,7 +165,7 @@ class Poller:
                         group.start_soon(self._ask_alone, one)
 
     async def _ask_together(self, some: Sequence[Followed]) -> None:
-        service = some[0].job.service
+        service, asked = some[0].job.service, self.desk.clock.now()
         try:
             news = await (self._mj_news(some) if service == "mj" else self._ci_news(some))
         except NoSuchEndpoint:
@@ -177,7 +177,7 @@ class Poller:
         moved = {job.id: job for job in news.items}
         for one in some:
             if one.job.id in news.ids:
-                self._saw(one, moved.get(one.job.id))
+                self._saw(one, moved.get(one.job.id), asked)
             else:
                 self._missed(one)
 
@@ -193,9 +193,10 @@ class Poller:
     async def _ask_alone(self, one: Followed) -> None:
         job = one.job
         call = self.desk.mj.task(job.id) if job.service == "mj" else self.desk.ci.job(job.id)
+        asked = self.desk.clock.now()
         try:
             seen: Job = await self.desk.send_once(call)
-            self._saw(one, seen)
+            self._saw(one, seen, asked)
         except MjciError as error:
             if getattr(error, "code", "") in FORGOTTEN:
                 self._missed(one)
@@ -209,17 +210,16 @@ class Poller:
         if one.misses >= MISSES:
             lost = replace(one.job, status=Status.FAILED, reason="The service has lost it: submit it again.")
             self.desk.note([lost])
-            self._saw(one, lost)
+            self._saw(one, lost, self.desk.clock.now())
 
-    def _saw(self, one: Followed, job: Job | None) -> None:
-        """How a job was seen now; None where it has not moved."""
+    def _saw(self, one: Followed, job: Job | None, asked: float) -> None:
+        """How a job was when it was asked after; None where it has not moved."""
         seen = one.job if job is None else kept(one.job, job)
         if seen != one.job:
             one.job = seen
             one.changed.set()
-        now = self.desk.clock.now()
         one.failures = one.misses = 0
-        one.due = now + self._wait(one, now)
+        one.due = asked + self._wait(one, asked)
 
     def _stumble(self, some: Iterable[Followed], error: MjciError) -> None:
         """A service that is away for a while ends no wait at once: the job goes on over there."""

@@ -64,6 +64,12 @@ MJ: dict[str, tuple[str, Callable[[Session], Any], Callable[[Any], bool]]] = {
     "cancel": ("plus", lambda s: s.mj.cancel(s.mj.imagine("a fox").run().id), lambda nothing: nothing is None),
     "task": ("plus", lambda s: s.mj.task(grid(s).id), lambda job: job.status is Status.SUCCEEDED),
     "tasks": ("plus", lambda s: s.mj.tasks(ids=[grid(s).id]), lambda jobs: len(jobs) == 1),
+    "query": (
+        "plus",
+        lambda s: grid(s) and s.mj.query(action="IMAGINE"),
+        lambda jobs: [j.action for j in jobs] == ["IMAGINE"],
+    ),
+    "accounts": ("java", lambda s: s.mj.accounts(), lambda found: bool(found) and "userToken" not in found[0]),
     "queue": ("plus", lambda s: s.mj.queue(), lambda jobs: jobs == []),
 }
 

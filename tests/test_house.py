@@ -140,3 +140,10 @@ def test_the_top_level_holds_what_the_house_lists() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 120
+
+
+def test_the_reference_page_is_the_codes_own() -> None:
+    """Every call, setting, column and error has its row, made from signature and docstring."""
+    from tests.reference import PAGE, page
+
+    assert PAGE.read_text("utf-8") == page(), "run: python -m tests.reference"

@@ -8,19 +8,18 @@ Sources: the documents of POST /mj/submit/action and of the task queries; the pu
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from jupyter_mjci.client.calls import Call, Reply, Sender
+from jupyter_mjci.client.inputs import Picture, data_url
 from jupyter_mjci.client.job import Button, Job, Status, users_own
 from jupyter_mjci.errors import (
     AnswerError,
@@ -32,7 +31,6 @@ from jupyter_mjci.errors import (
 )
 
 T = TypeVar("T")
-Picture = str | bytes | Path
 Bot = Literal["MID_JOURNEY", "NIJI_JOURNEY"]
 
 
@@ -51,7 +49,7 @@ class Midjourney:
 
         Args:
             prompt: what to draw, with Midjourney's own flags (--ar 3:2, --no wolves, …); sent byte for byte
-            images: reference pictures: paths, bytes or data URLs
+            images: reference pictures: paths, bytes, data URLs, Pillow images or arrays
             bot: which bot draws
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
@@ -137,7 +135,7 @@ class Midjourney:
         """Four prompts that could have made a picture.
 
         Args:
-            picture: path, bytes or data URL; a link where the proxy takes links
+            picture: path, bytes, data URL, Pillow image or array; a link where the proxy takes links
             bot: which bot describes
             language: zh asks for Chinese where the proxy can
             state: your own mark; comes back on the task
@@ -193,7 +191,7 @@ class Midjourney:
         Args:
             task_id: the task that is ASKING (not its parent)
             prompt: the new prompt; empty keeps the parent's; a custom zoom needs --zoom between 1 and 2
-            mask: picture of the parent's size: white is drawn anew, black stays
+            mask: picture of the parent's size: white is drawn anew, black stays (see mjci.mask)
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
@@ -338,6 +336,30 @@ class Midjourney:
         """The tasks that wait or run now, oldest first."""
         return self._call("queue", "GET", "/mj/task/queue", read_tasks)
 
+    # POST /mj/task/query
+    def query(
+        self, *, status: str | None = None, action: str | None = None, prompt: str | None = None,
+        state: str | None = None, page: int = 1, size: int = 100,
+    ) -> Call[list[Job]]:  # fmt: skip
+        """The tasks that fit, newest first, page by page; where the proxy can be asked so.
+
+        Args:
+            status: only in this state, in the proxy's words: SUCCESS, FAILURE, IN_PROGRESS, …
+            action: only of this action
+            prompt: only with this prompt
+            state: only with this mark
+            page: which page, from 1
+            size: tasks a page
+        """
+        filters = {"status": status, "action": action, "prompt": prompt, "state": state}
+        body = {**filters, "pageNumber": page - 1, "pageSize": size, "sort": "id,desc"}
+        return replace(self._call("query", "POST", "/mj/task/query", read_query, body), reads=True)
+
+    # GET /mj/account/list
+    def accounts(self) -> Call[list[dict[str, Any]]]:
+        """The accounts that the proxy draws with. Their Discord tokens, which some proxies tell, are left out."""
+        return self._call("accounts", "GET", "/mj/account/list", read_accounts)
+
     def _submit(
         self, name: str, body: Mapping[str, Any], action: str, subject: str, state: str | None,
         notify_hook: str | None, parent: str = "", path: str = "",
@@ -375,27 +397,6 @@ def _told(prompt: str) -> str:
     if not prompt.strip():
         raise CallError("The prompt is empty.", hint="Say what to draw.")
     return prompt
-
-
-def kind_of(content: bytes) -> str:
-    """png, jpeg, gif or webp by the first bytes; "" for what is no picture. Content types cannot be trusted."""
-    return next((kind for start, kind in _MAGIC_BYTES if content.startswith(start)), "")
-
-
-_MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
-
-
-def data_url(picture: Picture) -> str:
-    """A picture as the data URL that every proxy family takes. Raises CallError for what is no picture."""
-    if isinstance(picture, str) and picture.startswith(("data:image/", "http://", "https://")):
-        return picture
-    try:
-        content = picture if isinstance(picture, bytes) else Path(picture).expanduser().read_bytes()
-    except OSError as error:
-        raise CallError(f"Cannot read the picture {picture!s}.", why=error.strerror or str(error)) from None
-    if kind := kind_of(content):
-        return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
-    raise CallError("This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}.")
 
 
 _CHANGES: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VARIATION"}
@@ -655,6 +656,20 @@ def read_submission(reply: Reply, asked: Job) -> Job:
     if made is None or not _result_id(result):
         raise _refusal(answer, reply)
     return _made(asked, _result_id(result), made(_properties(answer)), answer)
+
+
+def read_query(reply: Reply) -> list[Job]:
+    """A page of tasks: under `content`, or a bare list."""
+    answer = _unwrap(_checked(reply))
+    found = answer.get("content", answer.get("list")) if isinstance(answer, dict) else answer
+    return [job_of(task) for task in found or () if isinstance(task, dict)]
+
+
+def read_accounts(reply: Reply) -> list[dict[str, Any]]:
+    """Account records without anything that is a token."""
+    found = _unwrap(_checked(reply))
+    records = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [{name: value for name, value in one.items() if "token" not in name.lower()} for one in records]
 
 
 def read_upload(reply: Reply) -> list[str]:
