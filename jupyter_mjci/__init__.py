@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jupyter_mjci.client.job import Button, Job, Status
     from jupyter_mjci.errors import MjciError
+    from jupyter_mjci.history.pictures import mask
     from jupyter_mjci.notebook.panels import panel
     from jupyter_mjci.session import Session, connect, sandbox
 
@@ -25,11 +26,12 @@ _HOMES = {
     "MjciError": "jupyter_mjci.errors",
     "Session": "jupyter_mjci.session",
     "connect": "jupyter_mjci.session",
+    "mask": "jupyter_mjci.history.pictures",
     "sandbox": "jupyter_mjci.session",
     "panel": "jupyter_mjci.notebook.panels",
 }
 
-__all__ = ["Button", "Job", "MjciError", "Session", "Status", "connect", "panel", "sandbox"]
+__all__ = ["Button", "Job", "MjciError", "Session", "Status", "connect", "mask", "panel", "sandbox"]
 
 
 def __getattr__(name: str) -> Any:

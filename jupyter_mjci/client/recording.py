@@ -30,7 +30,7 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import bridge, leaks
-from jupyter_mjci.client.midjourney import kind_of
+from jupyter_mjci.client.inputs import kind_of
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import NotRecorded, SettingsError
 

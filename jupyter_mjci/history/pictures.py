@@ -12,17 +12,18 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from PIL import Image
+from PIL import Image, ImageDraw, UnidentifiedImageError
 
+from jupyter_mjci.client.inputs import Picture, content_of, kind_of
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.midjourney import kind_of
+from jupyter_mjci.errors import CallError
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,57 @@ def quarters(content: bytes) -> list[bytes]:
 def is_grid(job: Job) -> bool:
     """Whether the job's single picture is four in one: those offer U1 to U4."""
     return len(job.outputs) == 1 and any("::upsample::" in button.custom_id for button in job.buttons)
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; right and bottom are outside
+Point = tuple[float, float]
+
+
+def mask(
+    picture: Picture | tuple[int, int], boxes: Sequence[Box] = (), *, polygons: Sequence[Sequence[Point]] = (),
+    ellipses: Sequence[Box] = (),
+) -> bytes:  # fmt: skip
+    """A mask for Vary (Region) and edits, as PNG: white where the picture is to be drawn anew, black where it stays.
+
+    It gets the size of the picture (a path, bytes, a data URL, a Pillow image, an array), or the size that is given.
+    Boxes are (left, top, right, bottom), polygons lists of (x, y), ellipses the boxes that they fill. Raises CallError.
+    """
+    size = picture if _is_size(picture) else _size_of(picture)  # type: ignore[arg-type]
+    drawn = Image.new("L", size)  # type: ignore[arg-type]
+    pen = ImageDraw.Draw(drawn)
+    for left, top, right, bottom in map(_box, boxes):
+        pen.rectangle((left, top, right - 1, bottom - 1), fill=255)
+    for left, top, right, bottom in map(_box, ellipses):
+        pen.ellipse((left, top, right - 1, bottom - 1), fill=255)
+    for polygon in polygons:
+        if len(polygon) < 3:
+            raise CallError(f"A polygon has at least three points, not {len(polygon)}.")
+        pen.polygon([tuple(point) for point in polygon], fill=255)
+    if drawn.getbbox() is None:
+        raise CallError(
+            "Nothing of this mask is white, so nothing would be drawn anew.",
+            hint=f"Give boxes, polygons or ellipses, in pixels, within {drawn.width}×{drawn.height}.",
+        )
+    return _png(drawn)
+
+
+def _is_size(picture: object) -> bool:
+    return isinstance(picture, tuple) and len(picture) == 2 and all(isinstance(side, int) for side in picture)
+
+
+def _size_of(picture: Picture) -> tuple[int, int]:
+    try:
+        with Image.open(io.BytesIO(content_of(picture))) as opened:
+            return opened.size
+    except (UnidentifiedImageError, OSError) as error:
+        raise CallError("This picture cannot be opened.", why=str(error)) from None
+
+
+def _box(box: Box) -> Box:
+    left, top, right, bottom = box
+    if right <= left or bottom <= top:
+        raise CallError(f"{tuple(box)} is no box.", hint="A box is (left, top, right, bottom), in pixels.")
+    return left, top, right, bottom
 
 
 def _png(picture: Image.Image) -> bytes:
