@@ -22,6 +22,7 @@ import anyio.lowlevel
 from jupyter_mjci import submitting
 from jupyter_mjci.client import bridge, cos_signing, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
+from jupyter_mjci.client.inputs import kind_of
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.recording import TOLD, Player, Recorder, TapeClock, wanted
 from jupyter_mjci.client.settings import Secret, Settings, load, notebook
@@ -399,7 +400,7 @@ class Session:
     async def _upload(self, source: Path | str | bytes, key: str) -> str:
         content, name = await anyio.to_thread.run_sync(_content, source)
         key = key or f"input/{name}"
-        kind = midjourney.kind_of(content)
+        kind = kind_of(content)
         await self.fetch(
             self.ci.put_object(key, content, content_type=f"image/{kind}" if kind else "application/octet-stream")
         )
