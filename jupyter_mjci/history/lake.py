@@ -141,7 +141,7 @@ class Lake:
                 fields = [delta.Field(name, kind) for name, kind in SCHEMA.items()]
                 delta.DeltaTable.create(
                     self.url, delta.Schema(fields), mode="error", partition_by=["month"], storage_options=self.options,
-                    name="jupyter_mjci history", configuration={"delta.targetFileSize": str(TARGET)},
+                    name="jupyter_mjci history", configuration={"delta.targetFileSize": str(TARGET), "delta.checkpointInterval": "20"},
                 )  # fmt: skip
         return self._table()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Columns that do not lie in the journal under their own name and as they are.
-_SQL = {"outputs": "replace(outputs, char(10), ' ')", "buttons": "button_names"}
+_SQL = {"outputs": "replace(outputs, '\n', ' ')", "buttons": "button_names"}
 _CODES = " ".join(f"WHEN '{status.value}' THEN {code}" for code, status in enumerate(Status))
 
 
@@ -100,7 +100,7 @@ def _joined(parts: list[Any]) -> Any:
         return np.concatenate(parts or [np.empty(0, object)])
     import pyarrow as pa
 
-    return pa.chunked_array(parts, pa.large_string()).combine_chunks()
+    return parts[0] if len(parts) == 1 else pa.chunked_array(parts, pa.large_string()).combine_chunks()
 
 
 def _typed(values: Any, dtype: str) -> Any:
