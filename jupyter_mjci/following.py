@@ -108,6 +108,12 @@ class Poller:
         if self.steady:
             self._woken.set()
 
+    def told(self, job: Job) -> None:
+        """A job that tells of itself, by a callback; whoever follows it need not ask first."""
+        for one in self._followed:
+            if (one.job.service, one.job.id) == (job.service, job.id) and one.job.status.moving:
+                self._saw(one, job, self.desk.clock.now())
+
     def _start(self) -> None:
         self._woken.set()
         if self._turning is None or self._turning.done():

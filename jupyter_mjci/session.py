@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.history.frames import Listing
+    from jupyter_mjci.receiving import Receiver
     from jupyter_mjci.sandbox.app import Sandbox
 
 T = TypeVar("T")
@@ -236,6 +237,17 @@ class Session:
             secret_id=settings.ci_secret_id, secret_key=settings.ci_secret_key.reveal(),
             key_time=cos_signing.key_time(self.clock.now(), seconds), token=settings.ci_token.reveal() or None,
         )  # fmt: skip
+
+    def receive(self) -> Receiver:
+        """Listens on loopback for callbacks until it is closed (or use `with`). Give its `url` to calls as
+        `notify_hook` or `callback`: followed jobs are then heard of at once. The polling goes on beside it."""
+        from jupyter_mjci.receiving import Receiver
+
+        return Receiver(self._heard)
+
+    def _heard(self, job: Job) -> None:
+        self.note([job])
+        self._poller.told(job)
 
     def pictures(self, job: Job) -> Work[list[bytes]]:
         """All pictures of a job, one by one: a 2×2 grid comes as its four pictures."""
