@@ -24,7 +24,8 @@ from jupyter_mjci.client import bridge, cos_signing, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.inputs import kind_of
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.recording import TOLD, Player, Recorder, TapeClock, wanted
+from jupyter_mjci.client.leaks import HIDDEN
+from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, TapeClock, wanted
 from jupyter_mjci.client.settings import Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.detours import DETOURS
@@ -558,14 +559,13 @@ def replayed(folder: Path | str) -> Session:
     """
     tape = Player(Path(folder))
     told: dict[str, Any] = {name: value for name, value in tape.settings.items() if value}
-    if "ci_bucket" in told:
-        told |= {"ci_secret_id": "recorded", "ci_secret_key": "recorded"}
     return Session(replace(Settings(), **told), clock=tape.clock, door=tape, recording=Path(folder).name)
 
 
 def _told(settings: Settings) -> dict[str, str]:
     """What a recording tells of the connection: where the services are, not who one is there."""
-    return {name: str(getattr(settings, name)) for name in TOLD}
+    told = {name: str(getattr(settings, name)) for name in TOLD}
+    return told | {name: HIDDEN for name in SECRETS if getattr(settings, name)}
 
 
 AUTH = {"trueai": "raw", "new-api": "bearer"}  # what each proxy family of the sandbox listens to

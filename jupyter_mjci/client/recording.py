@@ -38,6 +38,7 @@ FORMAT = 1
 HEAD = "recording.json"
 PICTURES = "pictures"
 TOLD = ("mj_url", "mj_auth", "ci_bucket", "ci_region", "ci_endpoint", "cos_endpoint", "wait", "at_once")  # settings
+SECRETS = ("mj_secret", "ci_secret_id", "ci_secret_key", "ci_token")  # of which is told only that they were there
 MODES = ("record", "play", "off")
 
 HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source")  # of requests, that are kept
@@ -413,7 +414,7 @@ class Player(httpx.AsyncBaseTransport):
         self.folder = folder
         self.head, exchanges = _read(folder)
         self.clock = TapeClock(float(self.head["started"]))
-        self.settings: dict[str, str] = {name: str(self.head["settings"].get(name, "")) for name in TOLD}
+        self.settings: dict[str, str] = {name: str(self.head["settings"].get(name, "")) for name in TOLD + SECRETS}
         self._rows: dict[Asked, Row] = defaultdict(Row)
         self._timeless: dict[Asked, Row] = defaultdict(Row)
         for exchange in exchanges:

@@ -7,9 +7,14 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient.exceptions import CellExecutionError
 
+from jupyter_mjci.client.leaks import found
 from jupyter_mjci.pytest_plugin import differences
+from jupyter_mjci.sandbox.app import Sandbox
+from jupyter_mjci.sandbox.clock import ScaledClock
 from tests.execute_notebooks import NOTEBOOKS, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -46,13 +51,49 @@ def test_executed_again_it_is_the_same_file(path: Path, no_network: None) -> Non
 @pytest.mark.kernel
 def test_the_guard_guards(tmp_path: Path, no_network: None) -> None:
     """A notebook that connects to anything does fail."""
-    import nbformat
-    from nbclient.exceptions import CellExecutionError
-
     cell = nbformat.v4.new_code_cell("import urllib.request as r; r.urlopen('http://127.0.0.1:9')")  # type: ignore[no-untyped-call]
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")  # type: ignore[no-untyped-call]
     with pytest.raises(CellExecutionError, match="a notebook used the network"):
         execute(tmp_path / "a.ipynb")
+
+
+PRIVATE = {
+    "MJCI_MJ_SECRET": "Very/Secret+Proxy=Key", "MJCI_CI_SECRET_ID": "AKIDveryprivate0000000000000000000",
+    "MJCI_CI_SECRET_KEY": "aVeryPrivateKey00000000000000000",
+}  # fmt: skip
+CELLS = (
+    "%load_ext jupyter_mjci\n%mjci replay --folder mine.mjci",
+    "%mj_imagine a red fox -o fox",
+    "%mj_imagine --dry-run a red fox",
+    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/thumbnail/90x"\noutput = "out/deer.jpg"',
+    "%mj_tasks",
+    "fox.raw",
+)
+
+
+@pytest.mark.kernel
+def test_a_notebook_with_keys_is_published_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recorded over a real socket with keys in its environment, then run without keys and without network: the same
+    file, and neither it nor its recording holds a key or a signature."""
+    path = tmp_path / "mine.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]), path)  # type: ignore[no-untyped-call]
+    keys = dict(zip(("mj_secret", "secret_id", "secret_key"), PRIVATE.values(), strict=True))
+    with Sandbox(clock=ScaledClock(100), **keys) as sandbox, monkeypatch.context() as environment:
+        told = sandbox.serve().settings
+        for name, key in (("MJ_URL", "mj_url"), ("CI_BUCKET", "bucket"), ("CI_REGION", "region"),
+                          ("CI_ENDPOINT", "ci_endpoint"), ("COS_ENDPOINT", "cos_endpoint")):  # fmt: skip
+            environment.setenv(f"MJCI_{name}", told[key])
+        for name, value in PRIVATE.items():
+            environment.setenv(name, value)
+        recorded = execute(path)
+    for text in (recorded, *(file.read_text("latin-1") for file in tmp_path.rglob("*.mjci/**/*") if file.is_file())):
+        assert [value for value in PRIVATE.values() if value in text] == []
+        assert "q-sign" not in text
+        assert found(text) == []
+    path.write_text(recorded, "utf-8")
+    (tmp_path / "sitecustomize.py").write_text(GUARD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert execute(path) == path.read_text("utf-8")
 
 
 @pytest.mark.kernel
