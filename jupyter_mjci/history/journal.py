@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -67,10 +68,10 @@ class Packing:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A chunk of rows: every column one text, values between separators; or a list where a value holds one."""
+    """A chunk of rows: every column one text in UTF-8, values between separators; or a list where a value holds one."""
 
     rows: int
-    columns: Mapping[str, str | list[str]]
+    columns: Mapping[str, bytes | list[str]]
 
 
 class Journal:
@@ -224,9 +225,12 @@ class Journal:
         rows = self._rows("SELECT value FROM notes WHERE name=?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """What this journal is called in the lakes that it is folded into; made once, whoever asks first."""
+        known = self.note("identity")
+        if known:
+            return known
         with self._writing() as db:
             db.execute("INSERT INTO notes VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,))
         return self.note("identity")
@@ -290,7 +294,8 @@ class Journal:
 def _chunks(
     db: sqlite3.Connection, table: Mapping[str, Packing], where: str, parameters: Sequence[Any]
 ) -> Iterator[Packed]:
-    wanted = ", ".join(f"group_concat({packing.sql}, {packing.between})" for packing in table.values())
+    texts_of = (f"group_concat({packing.sql}, {packing.between})" for packing in table.values())
+    wanted = ", ".join(f"CAST({text} AS BLOB)" for text in texts_of)  # as it lies there: nobody needs it decoded
     # NOT INDEXED: by rowid, so that every statement gives the rows in the same order.
     rows = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
     (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
@@ -299,9 +304,9 @@ def _chunks(
         many, *texts = db.execute(f"SELECT count(*), {wanted} {rows}", bounds).fetchone()
         if not many:
             continue
-        columns: dict[str, str | list[str]] = dict(zip(table, texts, strict=True))
+        columns: dict[str, bytes | list[str]] = dict(zip(table, texts, strict=True))
         for (name, packing), text in zip(table.items(), texts, strict=True):
-            if not packing.number and text.count(SEPARATOR) != many - 1:
+            if not packing.number and text.count(SEPARATOR.encode()) != many - 1:
                 # A separator inside a value: this chunk of this column comes value by value.
                 columns[name] = [row[0] for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)]
         yield Packed(many, columns)

@@ -37,6 +37,7 @@ TARGET = 16 * 2**20  # bytes of a file after compaction, some 100,000 jobs
 SMALL = 24  # files below half the target that may gather in a month before they are put together
 GROUP = 65_536  # rows of a row group
 TRIES = 60  # how often a fold begins again because another writer was faster
+CONFIGURATION = {"delta.targetFileSize": str(TARGET), "delta.checkpointInterval": "20"}
 ENDED = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 # A frame's columns, with those that are made from two others.
@@ -60,6 +61,10 @@ class Folded:
     jobs: int
     merges: int
     version: int
+
+
+class _NoLake(HistoryError):
+    """Nothing is there yet."""
 
 
 class Lake:
@@ -100,12 +105,14 @@ class Lake:
                 table = self._merged(table, _news(journal, done, last), journal.identity, done, last)
             jobs, merges = jobs + many, merges + 1
         if merges:
-            self.compact()
+            self._compacted(table)
         return Folded(jobs, merges, table.version())
 
     def compact(self) -> None:
         """Puts small files together where many have gathered, and deletes what no reader of a week ago needs."""
-        table = self._table()
+        self._compacted(self._table())
+
+    def _compacted(self, table: Any) -> None:
         crowded = _crowded(table)
         for month in crowded:
             with contextlib.suppress(_delta().exceptions.CommitFailedError):  # another writer was faster: next time
@@ -134,6 +141,8 @@ class Lake:
     def _made(self) -> Any:
         """The table, made where there is none."""
         delta = _delta()
+        with contextlib.suppress(_NoLake):
+            return self._table()
         if not delta.DeltaTable.is_deltatable(self.url, self.options):
             with _told(self.url, "made"), contextlib.suppress(delta.exceptions.DeltaError):
                 if self.local:
@@ -141,7 +150,7 @@ class Lake:
                 fields = [delta.Field(name, kind) for name, kind in SCHEMA.items()]
                 delta.DeltaTable.create(
                     self.url, delta.Schema(fields), mode="error", partition_by=["month"], storage_options=self.options,
-                    name="jupyter_mjci history", configuration={"delta.targetFileSize": str(TARGET), "delta.checkpointInterval": "20"},
+                    name="jupyter_mjci history", configuration=CONFIGURATION,
                 )  # fmt: skip
         return self._table()
 
@@ -151,7 +160,7 @@ class Lake:
         try:
             table = delta.DeltaTable(self.url, storage_options=self.options)
         except delta.exceptions.TableNotFoundError as error:
-            raise HistoryError(
+            raise _NoLake(
                 f"There is no lake at {self.url}.", hint=f'Make it: session.history.archive("{self.url}")'
             ) from error
         there = {one.name: getattr(one.type, "type", str(one.type)) for one in table.schema().fields}
@@ -203,6 +212,7 @@ class Lake:
         with contextlib.closing(duckdb.connect()) as db, _told(self.url, "read"):
             db.execute("SET TimeZone = 'UTC'")
             db.execute("SET preserve_insertion_order = false")
+            db.execute("SET enable_progress_bar = false")  # it would print into the cell
             for name, table in view.tables.items():
                 db.register(name, table)
             db.execute(f"CREATE VIEW jobs AS {view.statement(columns or [column.name for column in COLUMNS])}")

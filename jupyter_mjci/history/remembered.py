@@ -77,19 +77,20 @@ def _numbers(packed: Any) -> Any:
     return np.fromstring(packed, "int64", sep=",")
 
 
-def _texts(packed: str | list[str]) -> Any:
+def _texts(packed: bytes | list[str]) -> Any:
     """An array of texts; "" is nothing."""
     if find_spec("pyarrow") is None:
         import numpy as np
 
-        values = packed.split(SEPARATOR) if isinstance(packed, str) else packed
+        values = packed.decode().split(SEPARATOR) if isinstance(packed, bytes) else packed
         return np.array([value or None for value in values], dtype=object)
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if isinstance(packed, list):
         return pa.array([value or None for value in packed], pa.large_string())
-    values = pc.split_pattern(pa.array([packed], pa.large_string()), SEPARATOR).flatten()
+    whole = pa.array([packed], pa.large_binary()).view(pa.large_string())  # SQLite holds no text but UTF-8
+    values = pc.split_pattern(whole, SEPARATOR).flatten()
     return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.large_string()), values)
 
 

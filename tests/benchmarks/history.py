@@ -258,7 +258,7 @@ def alone(way: str, url: str) -> dict[str, float]:
     code = f"from tests.benchmarks import history; history.tell({way!r}, {url!r})"
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return dict(json.loads(done.stdout))
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def tell(way: str, url: str) -> None:
@@ -303,7 +303,7 @@ def cluster(lake: Lake) -> Figure:
     code = f"from tests.benchmarks import history; history.scan({lake.url!r})"
     command = [sys.executable, "-W", "ignore", "-c", f"if __name__ == '__main__': {code}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=600)
-    told = json.loads(done.stdout) if done.returncode == 0 else {"rows": 0, "seconds": float("nan")}
+    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"rows": 0, "seconds": float("nan")}
     said = f"whole rows of {ROWS:,} on 2 workers of 1 GB"
     return Figure(said, f"{told['seconds']:.1f} s", f"{told['rows']:,} rows", 1.0, "finishes", told["rows"] >= ROWS)
 
