@@ -10,7 +10,7 @@ import base64
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,24 @@ def alt(job: Job) -> str:
     """What the picture shows, for those who cannot see it."""
     subject = " ".join(job.subject.split())
     return f"{job.action or 'Result'}: {subject[:250]}" if subject else f"{job.action or 'Result'} of {job.id}"
+
+
+def painted(strokes: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> bytes | None:
+    """Strokes as a mask of a size: white where they are, black elsewhere; as PNG, None where nothing is white.
+
+    A stroke has `points`, `size` and `erase`; its numbers are parts of the picture's width (and height, for y).
+    """
+    from PIL import Image, ImageDraw
+
+    mask = Image.new("L", size)
+    pen = ImageDraw.Draw(mask)
+    for one in strokes:
+        points = [(x * size[0], y * size[1]) for x, y in one["points"]]
+        radius, colour = one["size"] * size[0] / 2, 0 if one["erase"] else 255
+        pen.line(points, fill=colour, width=max(1, round(radius * 2)), joint="curve")
+        for x, y in points:
+            pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    return _saved(mask, "PNG") if mask.getextrema()[1] else None
 
 
 def encoded(content: bytes) -> str:

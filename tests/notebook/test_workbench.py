@@ -250,7 +250,7 @@ def test_a_key_is_escaped_and_a_full_folder_is_paged(ci: Any, session: Session) 
 def test_a_rule_is_saved_as_a_template(ci: Any, session: Session) -> None:
     """The service stores it under the name; the panel tells its id."""
     ci.rule.value, ci.template_name.value = "imageMogr2/rotate/90", "quarter"
-    click(ci, ci.save)
+    click(ci, ci.save_button)
     (kept,) = [one for one in session.ci.templates().run() if one["Name"] == "quarter"]
     assert kept["PicProcess"]["ProcessRule"] == "imageMogr2/rotate/90"
     assert kept["TemplateId"] in ci.message.value
@@ -261,7 +261,7 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
     """Every picture under the prefix gets its job; the batch has a card."""
     ci.rule.value = "imageMogr2/rotate/90"
     ci.batch_prefix.value, ci.batch_output.value = "input/", "turned/${InputName}"
-    click(ci, ci.run)
+    click(ci, ci.run_batch)
     assert ci._cards[0].step.job.status is Status.SUCCEEDED
     assert len(session.ci.objects(prefix="turned/").run()) == len(session.ci.objects(prefix="input/").run()) == 6
 
@@ -269,7 +269,7 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
 def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
     """Neither as a job nor as a batch nor as a template."""
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/rotate/400"
-    for button in (ci.submit, ci.save, ci.run):
+    for button in (ci.submit, ci.save_button, ci.run_batch):
         click(ci, button)
         assert "This is no rule yet." in ci.message.value
     assert session.ci.jobs().run() == []

@@ -10,17 +10,19 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
 import anyio
+import anyio.to_thread
 import ipywidgets as W
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from jupyter_mjci.client import bridge
-from jupyter_mjci.notebook.panels import markup
+from jupyter_mjci.errors import CallError
+from jupyter_mjci.notebook.panels import markup, saved
 from jupyter_mjci.notebook.panels.style import CSS
 from jupyter_mjci.session import Session
 
@@ -54,8 +56,10 @@ class Panel(W.VBox):  # type: ignore[misc]
         self._said: tuple[str, ...] = ()
         self.message = W.HTML()
         self.cards = W.VBox(layout={"overflow": "visible"})
+        self.saver = saved.saver()
         head = W.HTML(f"<style>{CSS}</style>{_title(self.title, session)}")
-        super().__init__([head, *self.form(), self.message, self.cards, *self.foot()])
+        hidden = [self.saver] if self.saver else []
+        super().__init__([head, *self.form(), self.message, self.cards, *self.foot(), *hidden])
         self.add_class("mjci-panel").add_class("mjci-live")
         in_order(self)
         _one_per_cell(self)
@@ -95,6 +99,12 @@ class Panel(W.VBox):  # type: ignore[misc]
     def on_press(self, button: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """A click on the button carries out the work, once at a time: until it is done the button is shut."""
         Press(self, button, work)
+
+    async def save(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Puts pictures (name without ending -> bytes) where the browser keeps its downloads; several in a zip."""
+        if self.saver is None:
+            raise CallError("Files cannot be saved from here.", why="anywidget is not there.", hint=saved.LACKING)
+        self.saver.save(*await anyio.to_thread.run_sync(saved.file_of, name, files))
 
     def under_way(self) -> int:
         """How many pieces of work this panel has on the engine: submissions, and jobs that it watches."""

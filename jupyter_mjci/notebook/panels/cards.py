@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from functools import partial
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio.to_thread
@@ -19,10 +19,14 @@ import ipywidgets as W
 from jupyter_mjci.client import bridge, midjourney
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import AnswerError, MjciError
+from jupyter_mjci.history.pictures import is_grid
 from jupyter_mjci.notebook import images
-from jupyter_mjci.notebook.panels import markup
+from jupyter_mjci.notebook.panels import markup, saved
 from jupyter_mjci.notebook.panels.board import Panel, in_order
 from jupyter_mjci.notebook.panels.markup import Shown
+
+if TYPE_CHECKING:
+    from jupyter_mjci.notebook.panels.painter import Painter
 
 LARGE = (720, 160_000)  # pixels of the longer side and bytes: a picture on a card
 SMALL = (256, 24_000)  # and in the static record
@@ -32,7 +36,8 @@ LEFT = ("Not waiting any more.", "The job goes on at the service; Wait again pic
 
 @dataclass(eq=False)
 class Step:
-    """One job of a card. `label` is its crumb, `given` what it was made from, if that is to be seen beside it."""
+    """One job of a card. `label` is its crumb, `button` what it was begun with, `given` what it was made from, if that
+    is to be seen beside it; `quarters` are a grid's four pictures, `picked` those of them that were chosen."""
 
     label: str
     job: Job
@@ -44,6 +49,16 @@ class Step:
     preview: Shown | None = None
     told: tuple[str, ...] = ()
     watch: bridge.Handle[None] | None = None
+    button: Button | None = None
+    size: tuple[int, int] = (0, 0)
+    quarters: list[Shown] = field(default_factory=list)
+    picked: list[int] = field(default_factory=list)
+
+    @property
+    def region(self) -> bool:
+        """Whether it asks for a region of its parent's picture."""
+        asked = f"{self.button.custom_id} {self.button.label}".lower() if self.button else ""
+        return self.parent is not None and ("inpaint" in asked or "region" in asked)
 
     def trail(self) -> list[Step]:
         return [*(self.parent.trail() if self.parent else ()), self]
@@ -63,9 +78,11 @@ class Card:
         self.panel, self._given, self._leave = panel, given, leave
         self.crumbs = _row("mjci-crumbs")
         self.head, self.pictures, self.message = W.HTML(), W.HTML(), W.HTML()
-        self.moves, self.controls = _row("mjci-moves"), _row("mjci-quiet")
-        parts = [self.crumbs, self.head, self.pictures, self.moves, self.message, self._dialog(), self.controls]
-        self.box = W.VBox(parts)
+        self.moves, self.controls, self.picks = _row("mjci-moves"), _row("mjci-quiet"), _row("mjci-quiet")
+        self.painter: Painter | None = None
+        self.canvas_place = W.VBox(layout={"overflow": "visible"})
+        parts = [self.crumbs, self.head, self.pictures, self.picks, self.moves, self.message, self._dialog()]
+        self.box = W.VBox([*parts, self.controls])
         self.box.add_class("mjci-card")
         self._drawn: dict[str, Any] = {}
         self.first = self.step = Step(label, job)
@@ -119,6 +136,9 @@ class Card:
             large, small = await _both(content, images.alt(job), note)
             step.shown.append(large)
             step.small.append(small)
+            if not index:
+                seen = images.look(content)
+                step.size = (seen.width, seen.height) if seen else (0, 0)
 
     # --- what a person does -------------------------------------------------------------------------------------
 
@@ -131,7 +151,7 @@ class Card:
             step.told = markup.lines(error)
             self.draw()
             return
-        child = Step(button.name, job, step)
+        child = Step(button.name, job, step, button=button)
         step.children.append(child)
         self.step = child
         self.watch(child)
@@ -139,15 +159,44 @@ class Card:
     async def _reply(self) -> None:
         """Answers the dialog that the task asks for. Only once: some servers start the task again each time."""
         step, asked = self.step, self.step.job
-        mask = next((bytes(one["content"]) for one in self.mask.value), None)
         try:
-            job = await self.panel.session.mj.modal(asked.id, self.answer.value, mask=mask)
+            job = await self.panel.session.mj.modal(asked.id, self.answer.value, mask=self._mask(step))
         except MjciError as error:
             step.told = markup.lines(error)
             self.draw()
             return
         step.job = replace(job, action=asked.action, subject=job.subject or asked.subject, parent=asked.parent)
+        self.mask.value = ()
         self.watch(step)
+
+    def _mask(self, step: Step) -> bytes | None:
+        """The mask that was uploaded, else the one that was painted."""
+        uploaded = next((bytes(one["content"]) for one in self.mask.value), None)
+        if uploaded is None and self.painter is not None and step.region:
+            return self.painter.mask()
+        return uploaded
+
+    async def _pick(self, step: Step, number: int) -> None:
+        """Chooses a picture of a grid, or no longer."""
+        if not step.quarters:
+            found = await self.panel.session.pictures(step.job)
+            for index, content in enumerate(found, 1):
+                large, _ = await _both(content, f"{images.alt(step.job)}, picture {index}", f"Picture {index}")
+                step.quarters.append(large)
+        step.picked = sorted(set(step.picked) ^ {number})
+        self.draw()
+
+    async def _download(self) -> None:
+        """Saves the chosen pictures of a grid, else all that came out, in the browser."""
+        step, session = self.step, self.panel.session
+        if step.picked:
+            whole = await session.pictures(step.job)
+            contents = {f"-{number}": whole[number - 1] for number in step.picked}
+        else:
+            several = len(step.job.outputs) > 1
+            contents = {f"-{n}" * several: await session.picture(step.job, n - 1)
+                        for n in range(1, len(step.job.outputs) + 1)}  # fmt: skip
+        await self.panel.save(saved.name(step.job), {saved.name(step.job) + end: one for end, one in contents.items()})
 
     async def _go(self, step: Step) -> None:
         self.step = step
@@ -202,13 +251,17 @@ class Card:
     def draw(self) -> None:
         step, job = self.step, self.step.job
         self.head.value = markup.head(job) + markup.subject(job) + markup.bar(job)
-        final = [*step.given, *step.shown]
+        chosen = [step.quarters[number - 1] for number in step.picked]
+        final = chosen or [*step.given, *step.shown]
         preview = [] if final or step.preview is None else [step.preview]
         self.pictures.value = markup.pictures(final or preview, preview=bool(preview))
         self._draw_message(step)
         self._draw_if_new(self.crumbs, self._crumbs(step), self._crumb_buttons)
         self._draw_if_new(self.moves, (step, job.buttons), self._move_buttons)
+        grid = bool(step.shown) and is_grid(job)
+        self._draw_if_new(self.picks, (step, grid, tuple(step.picked)), partial(self._pick_buttons, grid))
         self._draw_dialog(step)
+        self.download_button.layout.display = "" if step.shown else "none"
         waiting = step.watched
         self.stop_button.layout.display = "" if waiting else "none"
         self.cancel_button.layout.display = "" if self._canceller(job) and job.status.moving else "none"
@@ -224,6 +277,19 @@ class Card:
         if asks and self._drawn.get("dialog") is not step:
             self._drawn["dialog"] = step
             self.answer.value = step.job.subject
+            self._draw_painter(step)
+
+    def _draw_painter(self, step: Step) -> None:
+        """For a region: the parent's picture, to paint on."""
+        wanted = step.region and step.parent is not None and bool(step.parent.shown)
+        if wanted and self.painter is None:
+            self.painter = saved.painter()
+            self.canvas_place.children = [self.painter.box] if self.painter else ()
+        if self.painter is not None:
+            self.painter.box.layout.display = "" if wanted else "none"
+        if wanted and self.painter is not None and step.parent is not None:
+            picture = step.parent.shown[0]
+            self.painter.show(picture.url, f"To paint on: {picture.alt}", step.parent.size)
 
     def _draw_if_new(self, box: Any, key: Any, make: Callable[[Step], list[Any]]) -> None:
         """Buttons are made anew only when they differ, so that the keyboard's place on them is kept."""
@@ -262,17 +328,28 @@ class Card:
             made.append(one)
         return made
 
+    def _pick_buttons(self, grid: bool, step: Step) -> list[Any]:
+        if not grid:
+            return []
+        made = []
+        for number in range(1, 5):
+            one = self._button(f"Picture {number}", partial(self._pick, step, number), tooltip=_PICK.format(number))
+            if number in step.picked:
+                one.add_class("mjci-picked")
+            made.append(one)
+        return made
+
     def _dialog(self) -> Any:
         """What a task that asks wants to hear: a prompt, and for Vary (Region) a mask."""
         self.answer = W.Textarea(description="Prompt", rows=2, layout={"width": "100%"}).add_class("mjci-tall")
         self.mask = W.FileUpload(
-            description="Mask", accept="image/*", tooltip="For Vary (Region): white is drawn anew, black stays"
+            description="Mask file", accept="image/*", tooltip="For Vary (Region): white is drawn anew, black stays"
         )
         self.reply_button = self._button("Answer", self._reply, tooltip="Go on with this prompt")
         self.reply_button.button_style = "primary"
         row = _row("mjci-reply")
         row.children = [self.reply_button, self.mask]
-        self.dialog = W.VBox([self.answer, row], layout={"display": "none", "overflow": "visible"})
+        self.dialog = W.VBox([self.canvas_place, self.answer, row], layout={"display": "none", "overflow": "visible"})
         in_order(self.dialog)
         return self.dialog
 
@@ -281,7 +358,10 @@ class Card:
         self.cancel_button = self._button("Cancel job", self._cancel, tooltip="Ask the service to cancel it")
         self.again_button = self._button("Wait again", self._again, tooltip="Pick the job up again")
         self.remove_button = self._button("Remove", self._remove, tooltip="Take this card away; the job goes on")
-        self.controls.children = [self.stop_button, self.cancel_button, self.again_button, self.remove_button]
+        self.download_button = self._button("Download", self._download, tooltip="Save what came out, or was chosen")
+        self.controls.children = [
+            self.stop_button, self.cancel_button, self.again_button, self.download_button, self.remove_button
+        ]  # fmt: skip
 
     def _button(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, tooltip: str = "") -> Any:
         button = W.Button(description=name, tooltip=tooltip)
@@ -332,6 +412,7 @@ def _hint(button: Button) -> str:
     return button.label or _EMOJI.get(button.emoji, button.custom_id)
 
 
+_PICK = "Choose picture {} of the grid: it is shown alone, and Download saves it"
 _WORDS = {"U": "Upscale", "V": "Vary"}
 _EMOJI = {
     "🔄": "Draw anew", "⬅️": "Pan left", "➡️": "Pan right", "⬆️": "Pan up", "⬇️": "Pan down", "❤️": "Favourite",

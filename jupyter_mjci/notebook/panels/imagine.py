@@ -15,18 +15,26 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook.panels.board import Panel
 from jupyter_mjci.notebook.panels.cards import Card
 from jupyter_mjci.notebook.panels.form import Form, area
+from jupyter_mjci.notebook.panels.gallery import Gallery
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One of Midjourney's own flags: how it is written, and the values to choose from (none: any text)."""
+    """One of Midjourney's own flags: how it is written, and what it takes.
+
+    That is one of `values`, a number from 0 to `most` (the `usual` one is not written), or any text.
+    """
 
     written: str
     label: str
     values: tuple[str, ...] = ()
     hint: str = ""
+    usual: int | None = None
+    most: int = 0
 
     def widget(self) -> Any:
+        if self.usual is not None:
+            return W.IntSlider(self.usual, min=0, max=self.most, description=self.label, tooltip=self.hint)
         if self.values:
             options = [("–", ""), *((value, value) for value in self.values)]
             return W.Dropdown(description=self.label, options=options, tooltip=self.hint)
@@ -36,8 +44,9 @@ class Flag:
 FLAGS = (
     Flag("--ar", "Aspect ratio", ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9"), "width to height"),
     Flag("--v", "Version", ("7", "6.1", "6", "5.2"), "of the model"),
-    Flag("--stylize", "Stylize", hint="0–1000"),
-    Flag("--chaos", "Chaos", hint="0–100"),
+    Flag("--stylize", "Stylize", hint="how much of the model's own taste", usual=100, most=1000),
+    Flag("--chaos", "Chaos", hint="how different the four pictures are", usual=0, most=100),
+    Flag("--weird", "Weird", hint="how unusual they are", usual=0, most=3000),
     Flag("--seed", "Seed", hint="any number"),
     Flag("--no", "Without", hint="wolves, snow"),
 )
@@ -65,8 +74,9 @@ class MidjourneyPanel(Panel):
 
     def whole_prompt(self) -> str:
         """The prompt as it will be sent: what was typed, byte for byte, then the flags that were chosen."""
-        chosen = [(written, str(widget.value).strip()) for written, widget in self.flags.items()]
-        return " ".join([self.prompt.value, *(f"{written} {value}" for written, value in chosen if value)])
+        chosen = [(flag, str(self.flags[flag.written].value).strip()) for flag in FLAGS]
+        told = [f"{flag.written} {value}" for flag, value in chosen if value and value != str(flag.usual)]
+        return " ".join([self.prompt.value, *told])
 
     def call(self) -> Call[Job]:
         """What a click on Imagine would submit now."""
@@ -75,6 +85,13 @@ class MidjourneyPanel(Panel):
     def _checked(self) -> str:
         return self.whole_prompt() if self.prompt.value.strip() else ""
 
+    def foot(self) -> Sequence[Any]:
+        self.gallery = Gallery(self, self._opened)
+        return [self.gallery.box]
+
+    def _opened(self, job: Job) -> None:
+        self.add(Card(self, job, label=job.action.capitalize() or "Task", leave=self.remove))
+
     async def _submit(self) -> None:
         self.say()
         job = await self.call()
@@ -82,6 +99,5 @@ class MidjourneyPanel(Panel):
 
     def _tell_prompt(self, _: Mapping[str, Any]) -> None:
         whole = self.whole_prompt()
-        shown = whole != self.prompt.value
-        self.sent.value = f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if shown else ""
+        self.sent.value = f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if whole else ""
 

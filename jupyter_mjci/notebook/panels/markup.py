@@ -28,10 +28,13 @@ class Shown:
     alt: str = ""
     note: str = ""
 
+    @property
+    def url(self) -> str:
+        return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()}"
+
     def html(self) -> str:
-        coded = base64.b64encode(self.content).decode()
         caption = f"<figcaption>{escape(self.note)}</figcaption>" if self.note else ""
-        return f'<figure><img src="data:{self.mime};base64,{coded}" alt="{escape(self.alt)}">{caption}</figure>'
+        return f'<figure><img src="{self.url}" alt="{escape(self.alt)}">{caption}</figure>'
 
 
 def head(job: Job) -> str:

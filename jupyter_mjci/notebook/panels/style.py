@@ -28,6 +28,7 @@ CSS = """
 .mjci-flags { flex-flow: row wrap; gap: 6px 14px; overflow: visible; }
 .mjci-flags .widget-label { min-width: auto; width: auto; padding-right: .5em; }
 .mjci-flags .widget-text { width: 10.5em; }
+.mjci-flags .widget-slider { width: 18em; }
 .mjci-flags .widget-inline-hbox { margin: 0; }
 .mjci-flags .widget-text:last-child { flex: 1 1 12em; max-width: 24em; }
 .mjci-flags .widget-dropdown select { width: auto; min-width: 5.5em; }
@@ -69,6 +70,15 @@ CSS = """
 .mjci-pictures img { display: block; max-width: 100%; max-height: 30rem; border-radius: 6px; height: auto; }
 .mjci-pictures figcaption { color: var(--jp-ui-font-color2, #666); font-size: .9em; margin-top: 4px;
   overflow-wrap: anywhere; }
+.mjci-quiet > .jupyter-button.mjci-picked { background: var(--jp-brand-color1, #1976d2); color: #fff;
+  padding: 0 10px; }
+.mjci-painter { position: relative; display: inline-block; max-width: 100%; line-height: 0; }
+.mjci-painter img { max-width: 100%; max-height: 30rem; border-radius: 6px; display: block; user-select: none; }
+.mjci-painter canvas { position: absolute; inset: 0; width: 100%; height: 100%; opacity: .55; cursor: crosshair;
+  touch-action: none; border-radius: 6px; }
+.mjci-painter canvas:focus-visible { outline: 3px solid var(--jp-brand-color1, #1976d2); opacity: .75; }
+.mjci-tools .widget-slider { width: 18em; }
+.mjci-tools .widget-toggle-button { width: auto; }
 .mjci-preview img { filter: blur(1.5px); opacity: .85; }
 .mjci-said { border-left: 3px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 6px 0;
   background: var(--jp-layout-color2, #f3f3f3); border-radius: 0 4px 4px 0; overflow-wrap: anywhere; }

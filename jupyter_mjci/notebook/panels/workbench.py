@@ -95,17 +95,17 @@ class CIPanel(Panel):
 
     def _template_fields(self) -> Sequence[Any]:
         self.template_name = W.Text(description="Name", placeholder="letters, digits, _, - and *", layout=FULL)
-        self.save = W.Button(description="Save template", tooltip="Store the rule at the service under this name")
-        self.on_press(self.save, self._save_template)
-        return [self.template_name, W.HBox([self.save]).add_class("mjci-row")]
+        self.save_button = W.Button(description="Save template", tooltip="Store the rule at the service")
+        self.on_press(self.save_button, self._save_template)
+        return [self.template_name, W.HBox([self.save_button]).add_class("mjci-row")]
 
     def _batch_fields(self) -> Sequence[Any]:
         self.batch_name = W.Text(description="Name", value="batch", layout=FULL)
         self.batch_prefix = W.Text(description="Prefix", placeholder="every picture whose key begins so", layout=FULL)
         self.batch_output = W.Text(description="Output", value=OUTPUT, layout=FULL)
-        self.run = W.Button(description="Run over the prefix", tooltip="Submit the batch: a job for each picture")
-        self.on_press(self.run, self._run_batch)
-        row = W.HBox([self.run]).add_class("mjci-row")
+        self.run_batch = W.Button(description="Run over the prefix", tooltip="Submit the batch: a job for each picture")
+        self.on_press(self.run_batch, self._run_batch)
+        row = W.HBox([self.run_batch]).add_class("mjci-row")
         return [self.batch_name, self.batch_prefix, self.batch_output, row]
 
     # --- what a person does -------------------------------------------------------------------------------------

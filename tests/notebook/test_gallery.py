@@ -1,0 +1,133 @@
+"""`%mjci gallery`: one sheet, whatever made the pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import jupyter_mjci
+from jupyter_mjci.notebook import gallery, images
+from jupyter_mjci.session import Session
+
+from .conftest import Shell
+from .test_live import MODES, kept
+
+SHEET = ["image/jpeg", "text/plain"]
+ROTATE = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "output/out.jpg"\n'
+
+
+@pytest.fixture
+def full(shell: Shell) -> Shell:
+    """After an imagined fox, its upscale, a rotated deer and a job that failed."""
+    shell.run("%mj_imagine a red fox -o fox\n")
+    shell.run("%mj_action fox U1")
+    shell.run(f"%%ci_job\n{ROTATE}")
+    shell.fails(f"%%ci_job\n{ROTATE.replace('deer', 'none')}")
+    return shell
+
+
+def test_all_pictures_are_on_one_sheet(full: Shell) -> None:
+    """The latest first, told which is which in the text; nothing else comes out of the cell."""
+    assert full.run("%mjci gallery") is None
+    assert full.kinds == [SHEET]
+    lines = full.texts[0].splitlines()
+    assert [line.rpartition("  ")[2] for line in lines] == ["input/deer.jpg", "a red fox", "a red fox"]
+    assert all(re.match(rf"  {number} (MJ|CI) \w+ \d+×\d+ \w+ sha \w{{12}}", lines[number - 1]) for number in (1, 2, 3))
+    sheet = Image.open(io.BytesIO(base64.b64decode(full.outputs[0]["data"]["image/jpeg"])))
+    assert sheet.size == tuple(full.outputs[0]["metadata"]["image/jpeg"][side] for side in ("width", "height"))
+    assert full.outputs[0]["metadata"]["image/jpeg"]["alt"] == "3 pictures: input/deer.jpg; a red fox"
+
+
+CHOSEN = {"RED": 2, "deer": 1, "--action upscale": 1, "fox --action IMAGINE": 1, "--limit 2": 2, "--text fox": 2}
+
+
+@pytest.mark.parametrize("line", CHOSEN)
+def test_pictures_are_chosen(full: Shell, line: str) -> None:
+    """By words, by action, by number."""
+    full.run(f"%mjci gallery {line}")
+    assert len(full.texts[0].splitlines()) == CHOSEN[line]
+
+
+def test_nothing_is_said_to_be_nothing(shell: Shell) -> None:
+    shell.run("%mjci gallery")
+    assert shell.texts == [gallery.NOTHING]
+    assert "--limit is at least 1" in shell.fails("%mjci gallery --limit 0")
+
+
+def test_a_cell_saves_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for mode in MODES:
+        with jupyter_mjci.sandbox(speed=math.inf) as session:
+            session.batch([session.mj.imagine(f"fox {number}") for number in range(3)], at_once=1).run()
+            found.append(kept(monkeypatch, mode, "%mjci gallery", session))
+    assert found[0] == found[1]
+    assert len(found[0]) == 1
+
+
+def test_the_archive_is_shown_without_its_session(tmp_path: Path, shell: Shell) -> None:
+    """Pictures of an earlier session, though their links are dead; none comes twice."""
+    with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
+        done = earlier.follow(earlier.mj.imagine("an old fox")).run()
+        assert len(gallery.collected(earlier)) == 1
+    with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as later:
+        shell.ip.push({"s": later})
+        shell.run("%mjci gallery")
+        assert f"MJ {done.id} 1024×1024" in shell.texts[0]
+        assert len(shell.texts[0].splitlines()) == 1
+
+
+def test_what_cannot_be_fetched_is_left_out(full: Shell, session: Session) -> None:
+    """The others are shown."""
+    session.ci.delete_object("output/out.jpg").run()
+    full.run("%mjci gallery")
+    assert [line.rpartition("  ")[2] for line in full.texts[0].splitlines()] == ["a red fox", "a red fox"]
+
+
+def test_a_page_is_written(full: Shell, tmp_path: Path) -> None:
+    """It needs nothing but itself, and what others wrote is text in it."""
+    full.run('%mj_imagine <script>alert("x")</script>')
+    full.run(f"%mjci gallery --save {tmp_path / 'g.html'}")
+    page = (tmp_path / "g.html").read_text("utf-8")
+    assert full.texts == [f"4 pictures: {tmp_path / 'g.html'}"]
+    assert page.count('<img src="data:image/') == page.count("<figcaption>") == 4
+    assert "<script" not in page
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
+    assert "Cannot write" in full.fails(f"%mjci gallery --save {tmp_path / 'no' / 'g.html'}")
+
+
+def noise(seed: int) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((400, 300), 120 + seed).convert("RGB").save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("count", [1, 2, 24, 60])
+def test_a_sheet_stays_small(count: int) -> None:
+    """At most 200 kB, even of noise, and six in a row."""
+    content, width, height = images.contact_sheet([noise(1)] * count, ["狐 a label that is far too long"] * count)
+    assert len(content) <= 200_000
+    assert Image.open(io.BytesIO(content)).size == (width, height)
+    assert width <= 6 * 200 + 8
+
+
+def test_any_kind_of_picture_has_its_place() -> None:
+    """Transparent, animated, narrow, of one colour."""
+    contents = []
+    for mode, format, size in (
+        ("RGBA", "PNG", (40, 400)),
+        ("P", "GIF", (9, 9)),
+        ("L", "WEBP", (500, 20)),
+        ("1", "PNG", (1, 1)),
+    ):
+        file = io.BytesIO()
+        Image.new(mode, size).save(file, format)
+        contents.append(file.getvalue())
+    content, width, height = images.contact_sheet(contents, ["a"] * 4)
+    assert (width, height) == (2 * 200 + 8, 2 * 216 + 8)
+    assert content.startswith(b"\xff\xd8")
