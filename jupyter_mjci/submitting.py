@@ -28,6 +28,7 @@ SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
 ATTEMPTS = 6  # of a submission that surely did not arrive
 READINGS = 4
 LOOKS = (0.0, 0.5, 1.0, 2.0)  # seconds before each look: a listing may lag behind
+PAGES = 3  # web pages in a row instead of a listing: one may be a proxy's bad moment
 SETTLING = 5  # times the patience: so long after it left, a request that is in no listing has surely not arrived
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
 
@@ -168,13 +169,16 @@ class Submitter:
     async def _look(self, sent: Sent, lingering: float, lost: MjciError | None = None) -> Job | None:
         """The job that the submission has made; None when it surely made none. Raises Unknowable."""
         service, clock = SERVICES[sent.call.service], self.desk.clock
-        deadline = clock.now() + lingering
+        deadline, missing = clock.now() + lingering, 0
         pauses = iter(LOOKS)
         while True:
             await clock.sleep(next(pauses, LOOKS[-1]))
             try:
                 jobs = await self._listed(service.listing(sent.call, sent.since))
             except NoSuchEndpoint as error:
+                missing += 1
+                if missing < PAGES:
+                    continue
                 if isinstance(lost, NoSuchEndpoint):
                     raise lost from None  # a wrong address, not a lost answer
                 raise Unknowable("this server has no listing.") from error

@@ -200,3 +200,19 @@ def test_a_small_drill() -> None:
     outcome = drill(60, 2, seed=3)
     assert outcome.right(60), outcome
     assert outcome.struck > 5
+
+
+@pytest.mark.parametrize("fault", ["html", "malformed", "drop_after", "status 503 not done", "truncate"])
+@pytest.mark.parametrize(
+    ("build", "route", "listing"),
+    [(imagine, "POST /mj/submit/*", "GET /mj/task/list"), (picture_job, "POST /jobs", "GET /jobs")],
+    ids=["mj", "ci"],
+)
+def test_looking_may_meet_faults_too(
+    s: Session, build: Callable[..., Call[Job]], route: str, listing: str, fault: str
+) -> None:
+    """The answer was a web page although the work was done, and so is the first look: still one job."""
+    faulty(s, "html done", route, 1)
+    faulty(s, fault, listing, 2)
+    job = build(s).run()
+    assert [one.id for one in on_the_books(s)] == [job.id]
