@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
 SIZE = 512  # pixels, the longer side of a thumbnail
 BUDGET = 60_000  # bytes
@@ -122,6 +123,41 @@ def data_url(content: bytes, size: int = SIZE, budget: int = BUDGET) -> str:
     """A thumbnail as a data URL, for a card that holds its picture. Raises ValueError for what is no picture."""
     small, mime, _, _ = thumbnail(content, size, budget)
     return f"data:{mime};base64,{encoded(small)}"
+
+
+SHEET = 200_000  # bytes of a contact sheet
+CELL, LABEL, GAP = 192, 16, 8  # pixels
+
+
+def contact_sheet(contents: Sequence[bytes], labels: Sequence[str], budget: int = SHEET) -> tuple[bytes, int, int]:
+    """Pictures as one JPEG, in rows, each with its label beneath: bytes, width, height."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = max(1, min(6, math.ceil(math.sqrt(len(contents)))))
+    rows = math.ceil(len(contents) / columns)
+    size = (columns * (CELL + GAP) + GAP, rows * (CELL + LABEL + GAP) + GAP)
+    drawn = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(11)
+    for number, (content, label) in enumerate(zip(contents, labels, strict=True)):
+        x, y = GAP + number % columns * (CELL + GAP), GAP + number // columns * (CELL + LABEL + GAP)
+        picture = _upright(_opened(content))
+        picture.thumbnail((CELL, CELL))
+        over = picture if picture.mode == "RGBA" else None
+        drawn.paste(picture, (x + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2), over)
+        pen.text((x, y + CELL + 2), _fitting(label, pen, font), fill="#444", font=font)
+    attempts = _as_jpeg(drawn)
+    last = next(attempts)
+    while len(last[0]) > budget and (smaller := next(attempts, None)):
+        last = smaller
+    return last[0], *last[1].size
+
+
+def _fitting(label: str, pen: ImageDraw.ImageDraw, font: Any) -> str:
+    """As much of a label as has room; what the font has no letters for is left out."""
+    label = label.encode("latin-1", "ignore").decode("latin-1")
+    while label and pen.textlength(label, font) > CELL:
+        label = label[:-1]
+    return label
 
 
 # --- Pillow -----------------------------------------------------------------------------------------------------

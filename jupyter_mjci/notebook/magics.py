@@ -152,7 +152,7 @@ class Magics:
         words = lex(line)
         if not words or words[0] in ("-h", "--help", "help"):
             return self._publish(help_of_mjci())
-        command = mjci.wanted(words[0]) if words[0] in mjci.LATER else self._known(words[0])
+        command = self._known(words[0])
         with _a_wrong_line_is_a_usage_error():
             options, rest = split_options(words[1:])
             if options.help:

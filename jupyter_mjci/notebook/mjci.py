@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SessionT = TypeVar("SessionT", bound="Session | None")
-LATER = ("gallery",)  # promised, and not there
 
 
 class Chosen:
@@ -217,6 +216,20 @@ class Commands:
 
         return connect(notice=self._chosen._say, replay="off")
 
+    def gallery(self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None) -> None:
+        """Show the pictures of this session and of the archive on one sheet, the latest first.
+
+        Args:
+            text: only those that are about this: words of the prompt, part of the key
+            action: only of this kind: IMAGINE, UPSCALE, PicProcess, …
+            limit: at most so many
+            save: write a page with them instead: FILE.html
+        """
+        from jupyter_mjci.notebook.gallery import collected, sheet, written
+
+        shown = collected(self._chosen.session(), text, action, limit)
+        self._ip.display_pub.publish(*(sheet(shown) if save is None else _line(written(shown, save))))
+
     def doctor(self) -> None:
         """Find out what is wrong: versions, credentials, addresses, what the services accept and offer, clocks."""
         from jupyter_mjci.notebook.doctor import examined
@@ -278,8 +291,6 @@ def read(command: str, words: Sequence[str]) -> dict[str, Any]:
 def wanted(word: str) -> str:
     """The command that a word names. Raises CallError."""
     known = names()
-    if word in LATER:
-        raise CallError(f"%mjci {word} is not yet in this version.", hint=f"There are: {', '.join(known)}.")
     if word not in known:
         raise CallError(f"There is no %mjci {word}.", hint=instead(word, known))
     return word
