@@ -900,7 +900,7 @@ PATHS = st.one_of(st.sampled_from(ENDPOINTS.split()), st.lists(VALUES, max_size=
 METHODS = st.sampled_from(["GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
 
 
-@with_settings(max_examples=300, deadline=None)
+@with_settings(max_examples=1500, deadline=None)
 @given(METHODS, HOSTS, PATHS, QUERIES, BODIES, st.sampled_from(["java", "trueai", "new-api"]))
 def test_nothing_breaks_it(
     method: str, host: str, path: str, query: list[tuple[str, str]], body: bytes, dialect: str
