@@ -72,16 +72,6 @@ def test_a_failing_job_is_a_failing_command(served: dict[str, Any]) -> None:
 
 
 @pytest.mark.kernel
-def test_the_demo_writes_a_page(tmp_path: Path) -> None:
-    """Pictures, cards and the plot are in it, and the exit status is 0."""
-    done = run("demo", "--execute", str(tmp_path / "out.html"))
-    assert (done.returncode, done.stderr) == (0, "")
-    page = (tmp_path / "out.html").read_text("utf-8")
-    assert page.count("data:image/") >= 6
-    assert "IMAGINE" in page
-
-
-@pytest.mark.kernel
 def test_a_failing_notebook_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The page is still written; the exit status is not 0."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])  # type: ignore[no-untyped-call]

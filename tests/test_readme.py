@@ -1,0 +1,223 @@
+"""The README cannot lie: every command, cell and name in it is tried."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_mjci.client.settings import Settings
+from jupyter_mjci.notebook import magics
+from tests.notebook.conftest import Shell
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "README.md").read_text("utf-8")
+FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
+OUTSIDE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S)
+BIN = Path(sys.executable).parent
+SEPARATE = " && "
+
+
+def commands() -> list[str]:
+    """Every command that a shell is to run: indented lines, and code spans that begin like one."""
+    lines = [line.strip() for line in re.findall(r"^ {4}(\S.*)$", OUTSIDE, re.M)]
+    spans = re.findall(r"`((?:jupyter mjci|pytest|python|pip)\b[^`]*)`", OUTSIDE)
+    return [re.sub(r"\s+#.*", "", one) for one in [*lines, *spans]]
+
+
+def with_our_programs() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+
+
+def run(command: str, folder: Path, timeout: float = 120, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command as it stands, by a shell, with this environment's programs."""
+    return subprocess.run(
+        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False,
+        env={**with_our_programs(), **environ},
+    )  # fmt: skip
+
+
+def installs(command: str, _: Path) -> None:
+    """A newcomer's line: .ci/run runs the one with the tests, whole, in a fresh clone. Here: its parts exist."""
+    make, install, _last = command.split(SEPARATE)
+    assert make == "python3 -m venv .venv"
+    (extra,) = re.fullmatch(r"\.venv/bin/pip install -e '\.\[(\w+)\]'", install).groups()  # type: ignore[union-attr]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert extra in project["optional-dependencies"]
+    if extra == "test":
+        pattern = re.search(r"sed -n \"(.*)\" README\.md", (ROOT / ".ci/run").read_text("utf-8"))
+        assert pattern is not None
+        found = subprocess.run(
+            ["sed", "-n", pattern[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        assert found.stdout.strip() == command
+
+
+def opens_the_demo(command: str, folder: Path) -> None:
+    """JupyterLab comes up with the notebook, and is taken down again."""
+    installs(command, folder)
+    runtime, config = folder / "runtime", folder / "config"
+    config.mkdir()
+    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"allow_root": True}}))
+    environ = {**with_our_programs(), "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(config),
+               "BROWSER": "true", "HOME": str(folder)}  # fmt: skip
+    last = shlex.split(command.split(SEPARATE)[-1].replace(".venv/bin/", f"{BIN}/"))
+    process = subprocess.Popen(
+        last, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        server = served(runtime, process)
+        url = f"{server['url']}api/contents/01-quickstart.ipynb?content=0&token={server['token']}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert json.load(answer)["type"] == "notebook"
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+
+
+def served(runtime: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the server tells of itself, once it is up."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        for told in runtime.glob("jpserver-*.json"):
+            try:
+                server: dict[str, Any] = json.loads(told.read_text("utf-8"))
+                urllib.request.urlopen(f"{server['url']}api?token={server['token']}", timeout=5).close()
+            except (OSError, ValueError):
+                continue
+            return server
+        time.sleep(0.2)
+    raise AssertionError(f"no server: {process.communicate()[0]}" if process.poll() is not None else "no server")
+
+
+def runs_the_demo(command: str, folder: Path) -> None:
+    """Pictures, cards and the plot are in the page, and the exit status is 0."""
+    done = run(command, folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (folder / "out.html").read_text("utf-8")
+    assert page.count("data:image/") >= 6
+    assert "IMAGINE" in page
+
+
+def serves(command: str, folder: Path) -> None:
+    """Prints its one line, and ends when it is told to."""
+    process = subprocess.Popen(
+        shlex.split(command), cwd=folder, env=with_our_programs(), stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+    process.stdout.close()
+    assert told["mj_url"].startswith("http://127.0.0.1:")
+
+
+def a_notebook_and_its_recording(folder: Path) -> None:
+    shutil.copy(ROOT / "notebooks" / "06-record-and-replay.ipynb", folder)
+    shutil.copytree(ROOT / "notebooks" / "06-record-and-replay.mjci", folder / "06-record-and-replay.mjci")
+
+
+def scans(command: str, folder: Path) -> None:
+    """Silent where nothing is; where something is, its place."""
+    a_notebook_and_its_recording(folder)
+    done = run(command, folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (folder / "key.txt").write_text("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
+    done = run(command, folder)
+    assert (done.returncode, done.stdout) == (1, "key.txt: Tencent Cloud SecretId\n")
+
+
+def compares(command: str, folder: Path) -> None:
+    a_notebook_and_its_recording(folder)
+    done = run(f"{command} -p no:cacheprovider", folder)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+
+
+TRIED: dict[str, Callable[[str, Path], None]] = {
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[lab]' && .venv/bin/jupyter mjci demo": opens_the_demo,
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": installs,
+    "jupyter mjci demo --execute out.html": runs_the_demo,
+    "jupyter mjci sandbox": serves,
+    "jupyter mjci scan .": scans,
+    "pytest --mjci-notebooks": compares,
+}
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_commands_work(command: str, tmp_path: Path) -> None:
+    """As they stand in the README. A new one needs a row above."""
+    TRIED[command](command, tmp_path)
+
+
+def test_nothing_is_tried_that_is_not_there() -> None:
+    assert set(TRIED) == set(commands())
+
+
+def cells(text: str) -> list[str]:
+    """A block of the README as cells: a cell magic takes the block, of line magics each is one."""
+    return [text] if text.startswith("%%") else text.strip().splitlines()
+
+
+def test_cells_work(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another in one shell, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = [text for language, text in FENCES if not language]
+    assert len(blocks) >= 3
+    for cell in (cell for block in blocks for cell in cells(block)):
+        shell.run(cell)
+    assert (tmp_path / "foxes.mjci").is_dir()
+
+
+def test_python_works() -> None:
+    """The block with all its lines; what it leaves is what it says."""
+    (text,) = (text for language, text in FENCES if language == "python")
+    names: dict[str, Any] = {}
+    exec(compile(text, "README.md", "exec"), names)
+    assert names["large"].parent == names["job"].id
+    assert names["png"][:4] == b"\x89PNG"
+    assert [job.status for job in names["done"]] == ["SUCCEEDED"] * 2
+    assert len(names["df"]) == 4
+    names["s"].close()
+
+
+@pytest.fixture
+def shell(empty_shell: Shell) -> Shell:
+    empty_shell.run("%mjci sandbox --speed inf")
+    return empty_shell
+
+
+@pytest.fixture
+def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("MJCI_HEADLESS", "1")
+    shell = Shell()
+    shell.ip.extension_manager.load_extension("jupyter_mjci")
+    return shell
+
+
+def test_names_exist(empty_shell: Shell) -> None:
+    """Magics and settings that the README tells of; and every setting is told of, or can be looked up."""
+    known = {one.name for one in magics.Magics(empty_shell.ip).table()} | {"load_ext"}
+    told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", TEXT)))
+    assert told - known == set()
+    variables = {name for one in Settings.__dataclass_fields__.values() for name in one.metadata["env"]}
+    assert set(re.findall(r"\bMJCI_[A-Z_]+", TEXT)) - variables <= {"MJCI_PROFILE", "MJCI_HEADLESS"}
+
+
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) < 120
