@@ -12,6 +12,7 @@ from jupyter_mjci import errors
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.history.analysis import Analyses
 from jupyter_mjci.history.frames import COLUMNS, SPANS
 from jupyter_mjci.notebook.magics import Magics
 
@@ -44,6 +45,14 @@ def calls(service: type, prefix: str) -> Iterator[str]:
             yield row(f"`{prefix}.{name}({parameters})`", magic, f"`{sent[name]}`" if name in sent else "", told)
 
 
+def questions() -> Iterator[str]:
+    """Every analysis: what it can be asked, and what its frame holds."""
+    for name, method in vars(Analyses).items():
+        if not name.startswith("_") and inspect.isfunction(method):
+            parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
+            yield row(f"`.mjci.{name}({parameters})`", inspect.getdoc(method) or "")
+
+
 def page() -> str:
     lines = [HEAD, "## Calls: Midjourney proxies", "", *table("call", "magic", "sends", "what it is for")]
     lines += [*calls(Midjourney, "mj"), "", "## Calls: Tencent CI", ""]
@@ -56,6 +65,9 @@ def page() -> str:
     lines += ["", "## Columns of every listing", "", *table("column", "dtype", "meaning")]
     lines += [row(f"`{one.name}`", one.dtype, one.help) for one in COLUMNS]
     lines += [row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in SPANS]
+    lines += ["", "## Questions to a history", ""]
+    lines += ["`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.", ""]
+    lines += [*table("question", "answer"), *questions()]
     lines += ["", "## Errors", "", "```", (inspect.getdoc(errors) or "").split("\n\n")[1], "```", ""]
     return "\n".join(lines)
 
