@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 REDIRECTS = 5
+WHOLE, WHOLE_PICTURE = 3, 10  # times the timeout of one step: how long a whole answer, or a picture, may take
 
 
 class Clock(Protocol):
@@ -124,12 +125,12 @@ class Transport:
 
     async def send(self, call: Call[Any]) -> Reply:
         """The answer, whatever its status. Raises TransportError where none came."""
-        return await self._exchange(self.prepare(call))
+        return await self._exchange(self.prepare(call), self.timeout * WHOLE)
 
     async def get(self, url: str) -> Reply:
         """A picture or file by its URL. Only the services' own hosts see a credential, on every hop of a redirect."""
         for _ in range(REDIRECTS):
-            reply = await self._exchange(self._plain("GET", self.resolve(url)))
+            reply = await self._exchange(self._plain("GET", self.resolve(url)), self.timeout * WHOLE_PICTURE)
             if reply.status not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
                 return reply
             url = urljoin(reply.url, reply.headers["location"])
@@ -185,18 +186,22 @@ class Transport:
             origin.authorize(request, path)
         return request
 
-    async def _exchange(self, request: httpx.Request) -> Reply:
+    async def _exchange(self, request: httpx.Request, within: float) -> Reply:
+        """One request and its whole answer. An answer that trickles for ever is none: each piece of it comes in
+        time, so only the whole has a bound that it can break."""
         self._wake()
         request.extensions = {**request.extensions, "timeout": httpx.Timeout(self.timeout).as_dict()}
         async with self._slots:
             try:
-                response = await self._way.handle_async_request(request)
-                content = await response.aread()
-                await response.aclose()
+                with anyio.move_on_after(within):
+                    response = await self._way.handle_async_request(request)
+                    content = await response.aread()
+                    await response.aclose()
+                    headers = {name.lower(): value for name, value in response.headers.items()}
+                    return Reply(response.status_code, content, headers, str(request.url))
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 raise _no_answer(request, error, self.timeout) from error
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, content, headers, str(request.url))
+        raise _no_answer(request, httpx.ReadTimeout("the answer did not end"), within)
 
     def way(self) -> httpx.AsyncBaseTransport:
         """What carries requests: the door, or a way of our own to the network."""

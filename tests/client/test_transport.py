@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -351,3 +352,31 @@ def test_proxies_of_the_environment(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert _proxy_for(httpx.URL(url)) == proxy
+
+
+def test_an_answer_that_trickles_for_ever_is_none() -> None:
+    """Each byte comes in time, the whole never: the wait ends all the same, and the connection is given up."""
+    held: list[socket.socket] = []
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def trickle() -> None:
+        connection, _ = server.accept()
+        held.append(connection)
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while True:
+                connection.sendall(b" ")
+                ended.wait(0.05)
+
+    ended = threading.Event()
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2}, environ={}))
+    with pytest.raises(TransportError, match="did not come"):
+        bridge.run(desk.send_once(desk.mj.task("1")))
+    thread.join(10)
+    assert not thread.is_alive()
+    desk.close()
+    for one in (server, *held):
+        one.close()
