@@ -56,6 +56,25 @@ class Button:
         """What a person calls it: the label, else the emoji, else the customId."""
         return self.label or self.emoji or self.custom_id
 
+    @property
+    def word(self) -> str:
+        """What a button that shows only an emoji does, for those who cannot see or type it; "" for any other."""
+        if self.label or not self.emoji:
+            return ""
+        return next((word for part, word in _WORDS if part in self.custom_id), "")
+
+    @property
+    def title(self) -> str:
+        """The name, and the word where the name is an emoji: 🔄 reroll."""
+        return f"{self.name} {self.word}".rstrip()
+
+
+_WORDS = (
+    ("reroll", "reroll"), ("Retry", "describe again"), ("pan_left", "pan left"), ("pan_right", "pan right"),
+    ("pan_up", "pan up"), ("pan_down", "pan down"), ("BOOKMARK", "favourite"),
+    *((f"{kind}::{number}", f"imagine {number}") for kind in ("PicReader", "PromptAnalyzer") for number in range(1, 6)),
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -86,12 +105,13 @@ class Job:
         return hash((self.service, self.id, self.status, self.progress))
 
     def button(self, wanted: str) -> Button:
-        """The button with this label, emoji or customId (upper and lower case are one, for labels).
+        """The button with this label, emoji (or what it means: reroll) or customId. Upper and lower case are one.
 
         Raises CallError, naming the buttons that exist.
         """
         for button in self.buttons:
-            if wanted == button.custom_id or wanted.casefold() in (button.label.casefold(), button.emoji):
+            known = (button.label.casefold(), button.emoji, button.word)
+            if wanted == button.custom_id or (wanted and wanted.casefold() in known):
                 return button
         names = ", ".join(button.name for button in self.buttons)
         raise CallError(

@@ -252,7 +252,7 @@ def _next_text(job: Job) -> Sequence[str]:
         return (_asks(job),)
     if not job.buttons:
         return ()
-    names = "  ".join(f"[{clean(button.name)}]" for button in job.buttons)
+    names = "  ".join(f"[{clean(button.title)}]" for button in job.buttons)
     return (f"buttons: {names}", f"press one: {_command(job, job.buttons[0])}")
 
 
@@ -348,7 +348,7 @@ def _next_html(job: Job) -> str:
 def _chip(job: Job, button: Button) -> str:
     pressed = " mjci-job-pressed" if button.pressed else ""
     title = escape(_command(job, button))
-    return f'<span class="mjci-job-chip{pressed}" title="{title}">{_escaped(button.name)}</span> '
+    return f'<span class="mjci-job-chip{pressed}" title="{title}">{_escaped(button.title)}</span> '
 
 
 def _extra_html(extras: Extras) -> str:

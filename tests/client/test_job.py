@@ -1,0 +1,44 @@
+"""Buttons have a name for everybody."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import jupyter_mjci as mjci
+from jupyter_mjci.client.job import Button, Job
+from jupyter_mjci.errors import CallError
+
+BUTTONS: tuple[tuple[Button, str], ...] = (
+    (Button("MJ::JOB::upsample::1::a", "U1"), "U1"),
+    (Button("MJ::JOB::reroll::0::a::SOLO", "", "🔄"), "🔄 reroll"),
+    (Button("MJ::JOB::pan_left::1::a::SOLO", "", "⬅️"), "⬅️ pan left"),
+    (Button("MJ::Job::PicReader::3", "", "3️⃣"), "3️⃣ imagine 3"),
+    (Button("MJ::Outpaint::50::1::a", "Zoom Out 2x", "🔍"), "Zoom Out 2x"),
+    (Button("MJ::unheard_of", "", "🫥"), "🫥"),
+    (Button("MJ::JOB::reroll::0"), "MJ::JOB::reroll::0"),
+)
+
+
+@pytest.mark.parametrize(("button", "title"), BUTTONS, ids=[title for _, title in BUTTONS])
+def test_an_emoji_alone_gets_a_word(button: Button, title: str) -> None:
+    """And is found by it, by the emoji, and by its customId."""
+    assert button.title == title
+    job = Job("mj", "1", buttons=(Button("MJ::first", "first"), button))
+    for name in filter(None, (button.word.upper(), button.emoji, button.label, button.custom_id)):
+        assert job.button(name) is button
+
+
+def test_no_name_is_no_button() -> None:
+    with pytest.raises(CallError):
+        Job("mj", "1", buttons=(BUTTONS[0][0],)).button("")
+
+
+def test_every_button_of_a_finished_task_says_what_it_does() -> None:
+    """In letters."""
+    with mjci.sandbox(speed=math.inf) as s:
+        grid = s.follow(s.mj.imagine("a fox")).run()
+        large = s.follow(s.mj.action(grid, "U1")).run()
+    for button in (*grid.buttons, *large.buttons):
+        assert any(letter.isalnum() for letter in button.title.replace(button.emoji, ""))
