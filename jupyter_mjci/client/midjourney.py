@@ -404,7 +404,7 @@ _CHANGES: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VA
 
 def change_of(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], int] | None:
     """What `change` calls the button with this label: U1 to U4, V1 to V4, R or 🔄. None for any other."""
-    if label.casefold() in ("r", "🔄"):
+    if label.casefold() in ("r", "🔄", "reroll"):
         return "REROLL", 1
     found = re.fullmatch(r"([UV])([1-4])", label.upper())
     return (_CHANGES[found[1]], int(found[2])) if found else None

@@ -177,6 +177,7 @@ def test_a_button_is_pressed_by_its_name(shell: Shell, session: Session) -> None
     assert shell.run(f"%mj_action {job.id} u2").action == "UPSCALE"
     assert shell.run("%mj_action _ Upscale (Subtle)").action.startswith("UPSCALE")
     assert shell.run("%mj_action job 🔄").action == "REROLL"
+    assert shell.run("%mj_action job Reroll").action == "REROLL"
     assert shell.run(f"%mj_action {{{{job}}}} {job.button('V1').custom_id}").parent == job.id
 
 
