@@ -268,7 +268,7 @@ class Card:
         self.again_button.layout.display = "" if not waiting and job.status.moving else "none"
 
     def _draw_message(self, step: Step) -> None:
-        told, note = step.told or _of_itself(step.job), step.told == LEFT or step.job.status is Status.ASKING
+        told, note = step.told or _of_itself(step), step.told == LEFT or step.job.status is Status.ASKING
         self.message.value = markup.said(told, note=note)
 
     def _draw_dialog(self, step: Step) -> None:
@@ -277,11 +277,15 @@ class Card:
         if asks and self._drawn.get("dialog") is not step:
             self._drawn["dialog"] = step
             self.answer.value = step.job.subject
+        if asks:
             self._draw_painter(step)
 
     def _draw_painter(self, step: Step) -> None:
         """For a region: the parent's picture, to paint on."""
         wanted = step.region and step.parent is not None and bool(step.parent.shown)
+        if self._drawn.get("painter") == (step, wanted):
+            return
+        self._drawn["painter"] = step, wanted
         if wanted and self.painter is None:
             self.painter = saved.painter()
             self.canvas_place.children = [self.painter.box] if self.painter else ()
@@ -389,13 +393,14 @@ def _row(kind: str) -> Any:
     return W.HBox().add_class("mjci-row").add_class(kind)
 
 
-def _of_itself(job: Job) -> tuple[str, ...]:
+def _of_itself(step: Step) -> tuple[str, ...]:
     """What there is to say about a job that nobody told anything of yet."""
+    job = step.job
     if job.status in (Status.FAILED, Status.CANCELLED):
         told = (f"{job.action or 'The job'} {markup.WORDS[job.status]}.", job.reason)
         return tuple(line for line in told if line)
     if job.status is Status.ASKING:
-        return ("The service asks before it goes on.", "Change the prompt or leave it. Custom Zoom: --zoom 1 to 2.")
+        return "The service asks before it goes on.", _TO_PAINT if step.region else _TO_WRITE
     return ()
 
 
@@ -412,6 +417,8 @@ def _hint(button: Button) -> str:
     return button.label or _EMOJI.get(button.emoji, button.custom_id)
 
 
+_TO_PAINT = "Paint over what is to be drawn anew; the rest stays. Change the prompt or leave it."
+_TO_WRITE = "Change the prompt or leave it. Custom Zoom: --zoom 1 to 2."
 _PICK = "Choose picture {} of the grid: it is shown alone, and Download saves it"
 _WORDS = {"U": "Upscale", "V": "Vary"}
 _EMOJI = {

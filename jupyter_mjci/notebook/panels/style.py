@@ -20,8 +20,9 @@ CSS = """
 .mjci-form > .widget-combobox, .mjci-inset > .widget-text, .mjci-fold > * { width: auto; max-width: 52rem; }
 .mjci-row > .widget-inline-hbox .widget-label { width: auto; min-width: auto; padding-right: .5em; }
 .mjci-row > .widget-inline-hbox { margin: 0; }
+.mjci-row > .widget-dropdown { width: auto; }
 .mjci-tall { flex-flow: column; align-items: stretch; height: auto; }
-.mjci-tall .widget-label { height: 24px; line-height: 24px; font-weight: 600; }
+.mjci-tall .widget-label { text-align: left; height: 24px; line-height: 24px; font-weight: 600; }
 .mjci-form input, .mjci-form select { border-radius: 4px; }
 .mjci-row { flex-flow: row wrap; align-items: center; gap: 6px; overflow: visible; }
 .mjci-row > .jupyter-button { width: auto; margin: 0; }
