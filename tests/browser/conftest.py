@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -212,6 +213,8 @@ def browser(chromium: str) -> Iterator[Chromium]:
     shown.close()
 
 
+# What JupyterLab's own pages complain of, with no cell run at all.
+_ITS_OWN = re.compile("Disabling terminals plugin").search
 _IDLE = """() => {
   const panel = jupyterapp.shell.currentWidget;
   const session = panel && panel.sessionContext && panel.sessionContext.session;
@@ -361,6 +364,20 @@ class Page:
     def fetch(self, source: str) -> bytes:
         """The bytes behind a picture's data URL."""
         return urllib.request.urlopen(source).read()
+
+    def download(self, selector: str) -> bytes:
+        """The file that a click gives to the browser's downloads."""
+
+        def work() -> bytes:
+            with self.page.expect_download() as told:
+                self.page.locator(selector).first.click()
+            return Path(told.value.path()).read_bytes()
+
+        return self.shown.do(work)
+
+    def complaints(self) -> list[str]:
+        """What the console said above "info", but for what JupyterLab says of itself."""
+        return [line for line in self.console if line.startswith(("error", "warning")) and not _ITS_OWN(line)]
 
     def scroll_to(self, selector: str) -> None:
         self.shown.do(self.page.locator(selector).first.scroll_into_view_if_needed)

@@ -1,0 +1,83 @@
+"""Vary (Region) in a real JupyterLab: a mask is painted on the picture, with the mouse and with the keyboard."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION, shoot
+
+CANVAS = ".mjci-live .mjci-painter canvas"
+SHOW = "panel = mjci.panel('mj', session=s)\npanel"
+
+
+def drag(page: Any, *points: tuple[float, float]) -> None:
+    """Draws with the mouse from point to point; each a part of the canvas's width and height."""
+
+    def work() -> None:
+        box = page.page.locator(CANVAS).bounding_box()
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+        page.page.mouse.move(*places[0])
+        page.page.mouse.down()
+        for place in places[1:]:
+            page.page.mouse.move(*place, steps=4)
+        page.page.mouse.up()
+
+    page.shown.do(work)
+
+
+def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], shots: Path) -> None:
+    """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom, Vary (Region) with a
+    painted mask, and the picture that comes differs from its parent where it was painted and only there."""
+    look = "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+    strokes = "strokes = card.painter.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    differ = (
+        "import io; from PIL import Image, ImageChops, ImageStat\n"
+        "old, new = (Image.open(io.BytesIO(s.pictures(step.job).run()[0])).convert('RGB').resize((400, 400))\n"
+        "            for step in (card.step.parent, card.step))\n"
+        "mean = lambda box: max(ImageStat.Stat(ImageChops.difference(old.crop(box), new.crop(box))).mean)\n"
+        "print(mean((0, 320, 400, 400)) < 3 < mean((170, 190, 240, 280)), '|', mean((0, 320, 400, 400)),"
+        " mean((170, 190, 240, 280)))"
+    )
+    page = notebook(SESSION.format(speed=200), SHOW, look, strokes, differ)
+    page.run(0)
+    page.run(1)
+    page.fill(PROMPT, "a red fox")
+    page.click(IMAGINE)
+    page.wait_pictures(PICTURE)
+    page.click(".mjci-live button:has-text('Picture 2')")
+    page.wait_for(".mjci-pictures figcaption:has-text('Picture 2')")
+    assert Image.open(io.BytesIO(page.download(".mjci-live button:has-text('Download')"))).format == "PNG"
+    page.click(".mjci-live button:has-text('Picture 3')")
+    page.wait_for(".mjci-pictures figcaption:has-text('Picture 3')")
+    shoot(page, shots, "panel-picked")
+    both = page.download(".mjci-live .mjci-card button:has-text('Download')")
+    assert len(zipfile.ZipFile(io.BytesIO(both)).namelist()) == 2
+    page.click(MOVE.format("U2"))
+    page.click(MOVE.format("Zoom Out 2x"))
+    page.wait_for(".mjci-crumbs button:has-text('› Zoom Out 2x')")
+    page.wait_for(MOVE.format("U1"))
+    page.click(MOVE.format("U1"))
+    page.click(MOVE.format("Vary (Region)"))
+    page.wait_pictures(".mjci-painter img")
+    page.scroll_to(CANVAS)
+    drag(page, (0.4, 0.45), (0.6, 0.45), (0.6, 0.7), (0.4, 0.7), (0.45, 0.55), (0.55, 0.6))
+    page.js("selector => document.querySelector(selector).focus()", CANVAS)
+    page.press("ArrowLeft")
+    page.press("Shift+ArrowUp")
+    shoot(page, shots, "panel-region")
+    page.run(2)
+    assert "['Vary (Region)', 'ASKING']" in page.outputs(2)
+    page.run(3)
+    assert page.outputs(3) == "(2, 0.12, False)"
+    page.click(".mjci-live button:has-text('Answer')")
+    page.wait_for(MOVE.format("U1"))
+    page.wait_pictures(PICTURE)
+    page.run(4)
+    assert page.outputs(4).startswith("True")
+    assert page.complaints() == []
