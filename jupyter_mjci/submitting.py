@@ -28,6 +28,7 @@ SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
 ATTEMPTS = 6  # of a submission that surely did not arrive
 READINGS = 4
 LOOKS = (0.0, 0.5, 1.0, 2.0)  # seconds before each look: a listing may lag behind
+SOON = 0.3  # seconds after its row was written: sent for the first time
 PAGES = 3  # web pages in a row instead of a listing: one may be a proxy's bad moment
 SETTLING = 5  # times the patience: so long after it left, a request that is in no listing has surely not arrived
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
@@ -126,7 +127,6 @@ class Submitter:
 
     def _adopt(self, sent: Sent, job: Job) -> Job:
         self.journal.settle(sent.mark, "accepted", job_id=job.id)
-        self.journal.saw([job], self.desk.clock.now())
         return job
 
     async def _accepted(self, sent: Sent, queueing: float) -> Job:
@@ -157,7 +157,8 @@ class Submitter:
     async def _in_its_turn(self, sent: Sent, deadline: float) -> Job:
         wait, longest = FULL
         while True:
-            self.journal.leaves_now(sent.mark, self.desk.clock.now())
+            if self.desk.clock.now() > sent.since + SOON:
+                self.journal.leaves_now(sent.mark, self.desk.clock.now())
             try:
                 return await self.desk.send_once(sent.call)
             except QueueFull:
