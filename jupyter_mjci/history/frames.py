@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from dataclasses import fields as fields_of
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,20 @@ def beside(jobs: Iterable[Job], given: Any) -> pd.DataFrame:
     ours = set(made.columns)
     added = {f"{name}_given" if name in ours else name: theirs[name].array for name in theirs.columns}
     return made.assign(**{str(name): cells for name, cells in added.items()}).set_axis(theirs.index, axis=0)
+
+
+def table_of(listed: Sequence[Any], kind: type | None = None) -> pd.DataFrame:
+    """What a service lists besides jobs (queues, templates, objects) as a frame: a column for each element, of nested
+    ones `Outer.Inner`; what is nested deeper stays as it is. `kind` is the dataclass that is listed, which tells the
+    columns also where nothing is."""
+    import pandas as pd
+
+    if kind is not None:
+        made = pd.DataFrame([asdict(one) for one in listed], columns=[one.name for one in fields_of(kind)])
+    else:
+        made = pd.json_normalize([dict(one) for one in listed], max_level=1)
+    texts = [name for name in made if made[name].map(lambda cell: isinstance(cell, str) or _is_missing(cell)).all()]
+    return made.astype(dict.fromkeys(texts, "string")) if len(made) else made
 
 
 def frame_of_reply(reply: Reply, order: Sequence[str] | None = None) -> pd.DataFrame:

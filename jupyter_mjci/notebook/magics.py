@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.midjourney import Midjourney
-from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.client.tencent_ci import StoredObject, TencentCI
 from jupyter_mjci.errors import CallError, JobFailed, WaitTooLong
 from jupyter_mjci.notebook import mjci, render
 from jupyter_mjci.notebook.lines import MANY, OPTIONS, Options, filled, lex, read_body, split_options, split_prompt
@@ -31,6 +31,7 @@ SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
 IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
 FOLLOWING = "jupyter_mjci.notebook.live.Following"
 JOB, LISTINGS = "Call[Job]", ("Call[list[Job]]", "Pages[Job]")  # what calls give, as their signatures say it
+TABLES = {"Call[list[Tree]]": None, "Pages[Tree]": None, "Pages[StoredObject]": StoredObject}
 Build = Callable[["Session"], Any]
 
 
@@ -261,6 +262,10 @@ class Magics:
             from jupyter_mjci.history.frames import frame
 
             return frame(value)
+        if gives in TABLES:
+            from jupyter_mjci.history.frames import table_of
+
+            return table_of(value, TABLES[gives])
         if value is None:
             self._publish(f"{call.name}: done")
         return live.Content(value) if isinstance(value, bytes) else value

@@ -194,6 +194,24 @@ def test_jobs_become_frames(shell: Shell) -> None:
     assert list(shell.run("%mjci history").service) == ["mj", "mj", "ci"]
 
 
+def test_other_listings_become_frames_too(shell: Shell) -> None:
+    """Queues, templates, workflows, buckets, objects: a column for each element, texts as texts."""
+    assert list(shell.run("%ci_queues").State.unique()) == ["Active"]
+    shell.run("%ci_create_template small --rule imageMogr2/thumbnail/9x")
+    shown = shell.run("%ci_templates --name small -o shown")
+    assert shell.ip.user_ns["shown"] is shown
+    assert list(shown.Name) == ["small"]
+    assert list(shown["PicProcess.ProcessRule"]) == ["imageMogr2/thumbnail/9x"]
+    assert list(shell.run("%ci_buckets").BucketId) == ["demo-1250000000"]
+    assert list(shell.run("%ci_workflows").columns[-2:]) == ["Topology.Dependencies", "Topology.Nodes"]
+    assert isinstance(shell.run("%ci_executions"), pd.DataFrame)
+    assert len(shell.run("%ci_executions")) == 0
+    objects = shell.run("%ci_objects --prefix input/d")
+    assert list(objects.key) == ["input/deer.jpg"]
+    assert [str(kind) for kind in objects.dtypes] == ["string", "int64", "datetime64[us, UTC]", "string"]
+    assert list(shell.run("%ci_objects --prefix none/").columns) == ["key", "size", "changed", "etag"]
+
+
 def test_a_ci_job_from_the_short_form_and_from_xml(shell: Shell) -> None:
     """Both give a card with rule and size, and the picture that was made."""
     job = shell.run("%%ci_job -o job\n" + ROTATE)
