@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jupyter_mjci.errors import JobFailed, MjciError
+from jupyter_mjci.errors import CallError, JobFailed, MjciError
 
 QUICKSTART = "01-quickstart.ipynb"
 QUIET = ["--IPKernelApp.log_level=ERROR"]  # no word about transport encryption: the kernel is on this machine
@@ -43,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("job_id", metavar="JOB_ID")
     watch.add_argument("--longest", type=float, default=3.0, help="look at least every so many seconds (3)")
     watch.set_defaults(run=_watch)
+    history = commands.add_parser("history", help="what the journal knows, as a table or a file")
+    history.add_argument("--out", metavar="FILE", type=Path, help="write it: .csv, .json or .parquet by the name")
+    history.add_argument("--since", metavar="TIME", help="only jobs submitted from then on: 2026-01-31")
+    history.add_argument("--limit", type=int, help="only the latest so many (20 on the terminal)")
+    history.set_defaults(run=_history)
     cancel = commands.add_parser("cancel", help="cancel a Tencent CI job or batch that has not begun")
     cancel.add_argument("job_id", metavar="JOB_ID")
     cancel.set_defaults(run=_cancel)
@@ -51,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     scan.set_defaults(run=_scan)
     doctor = commands.add_parser("doctor", help="ask both services whether addresses, secrets and clocks are right")
     doctor.set_defaults(run=_doctor)
-    for command in (watch, cancel, doctor):
+    for command in (history, watch, cancel, doctor):
         command.add_argument("--profile", help="which profile of profiles.toml to use")
     return parser
 
@@ -108,6 +113,23 @@ def _watch(told: argparse.Namespace) -> int:
             print(job.status, "" if job.progress is None else f"{job.progress} %", *job.outputs, flush=True)
         if job.status.final and job.status != "SUCCEEDED":
             raise JobFailed(job)
+    return 0
+
+
+def _history(told: argparse.Namespace) -> int:
+    from jupyter_mjci.session import connect
+
+    writers = {".csv": "to_csv", ".json": "to_json", ".parquet": "to_parquet"}
+    if told.out and told.out.suffix not in writers:
+        raise CallError(f"{told.out} has no known ending.", hint=f"Use one of {', '.join(writers)}.")
+    with connect(profile=told.profile) as session:
+        frame = session.history(since=told.since, limit=told.limit or (None if told.out else 20))
+    if told.out is None:
+        print(frame[["service", "id", "action", "status", "submitted", "subject"]].to_string(index=False))
+        return 0
+    options = {".json": {"orient": "records", "lines": True, "date_format": "iso"}}
+    getattr(frame, writers[told.out.suffix])(told.out, **options.get(told.out.suffix, {"index": False}))
+    print(f"{len(frame):,} jobs: {told.out}")
     return 0
 
 

@@ -105,3 +105,19 @@ def test_bad_command_lines(arguments: list[str]) -> None:
 def test_the_command_is_installed() -> None:
     """`jupyter mjci` finds it beside jupyter itself."""
     assert shutil.which("jupyter-mjci", path=str(Path(sys.executable).parent))
+
+
+def test_the_journal_becomes_a_file(served: dict[str, Any], tmp_path: Path) -> None:
+    """As CSV, JSON lines or Parquet, by the name's ending; anything else is refused."""
+    import pandas as pd
+
+    import jupyter_mjci as mjci
+
+    with mjci.connect() as session:
+        job = session.mj.imagine("a red fox").run()
+    assert job.id in run("history").stdout
+    for name, read in (("a.csv", pd.read_csv), ("a.json", pd.read_json), ("a.parquet", pd.read_parquet)):
+        options: dict[str, Any] = {"lines": True, "dtype": {"id": str}} if name == "a.json" else {}
+        assert run("history", "--out", str(tmp_path / name)).returncode == 0
+        assert [str(one) for one in read(tmp_path / name, **options)["id"]] == [job.id]
+    assert run("history", "--out", str(tmp_path / "a.xyz")).returncode == 1
