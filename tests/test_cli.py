@@ -61,6 +61,21 @@ def test_watch_and_cancel(served: dict[str, Any]) -> None:
     assert 1 <= len(refused.stderr.splitlines()) <= 3
 
 
+def test_the_doctor_asks_and_tells(served: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over the network; 0 where nothing is wrong, 1 where something is, with what to set and without any secret."""
+    well = run("doctor")
+    assert (well.returncode, well.stderr) == (0, "")
+    assert "NOT OK" not in well.stdout
+    assert f"a proxy answers at {served['mj_url']}" in well.stdout
+    monkeypatch.setenv("MJCI_MJ_AUTH", "raw")
+    monkeypatch.setenv("MJCI_CI_SECRET_KEY", "hush-hush")
+    ill = run("doctor")
+    assert ill.returncode == 1
+    assert "Set MJCI_MJ_AUTH=secret" in ill.stdout
+    assert "Check MJCI_CI_SECRET_KEY" in ill.stdout
+    assert not any(secret in ill.stdout for secret in ("hush", served["mj_secret"], served["secret_key"]))
+
+
 def test_a_failing_job_is_a_failing_command(served: dict[str, Any]) -> None:
     import jupyter_mjci as mjci
 
