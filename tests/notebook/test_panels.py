@@ -454,46 +454,6 @@ def test_an_uploaded_picture_becomes_the_input(opened: Callable[[str], Any], ses
     assert session.ci.get_object("input/mine.png").run() == photo("blue")
 
 
-# --- tables -----------------------------------------------------------------------------------------------------
-
-
-def test_the_history_panel_shows_and_filters(opened: Callable[[str], Any], session: Session) -> None:
-    """Every job seen is a row, newest first; the filter leaves those that hold its text."""
-    for prompt in ("a red fox", "a <i>blue</i> whale"):
-        session.follow(session.mj.imagine(prompt)).run()
-    one = opened("history")
-    settle(one)
-    assert one.table.value.index("whale") < one.table.value.index("fox")
-    assert "<i>blue" not in one.table.value
-    one.filter.value = "WHALE"
-    assert "fox" not in one.table.value
-    assert list(one.selected["subject"]) == ["a <i>blue</i> whale"]
-
-
-def test_a_long_history_is_paged(opened: Callable[[str], Any], session: Session, monkeypatch: Any) -> None:
-    """A page holds 25 rows, whatever the frame holds."""
-    session.follow(session.mj.imagine("a red fox")).run()
-    row = session.history()
-    long = row.loc[row.index.repeat(10_000)].reset_index(drop=True)
-    monkeypatch.setattr(session, "history", lambda: long)
-    one = opened("history")
-    settle(one)
-    assert "1–25 of 10000" in one.table.value
-    assert one.table.value.count("<tr>") == 25
-    one.on.click()
-    assert "26–50 of 10000" in one.table.value
-    assert not one.back.disabled
-
-
-def test_the_status_panel_shows_what_is_in_flight(slow: Session) -> None:
-    """A job that moves is in flight; one that has ended is not."""
-    slow.mj.imagine("a red fox").run()
-    one = panel("status", slow)
-    settle(one)
-    assert "a red fox" in one.table.value
-    one.close()
-
-
 # --- what a saved notebook keeps ---------------------------------------------------------------------------------
 
 

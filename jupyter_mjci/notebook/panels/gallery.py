@@ -97,7 +97,7 @@ class Gallery:
         self.download.layout.display = "" if many else "none"
         told = f"{first + 1}–{first + len(rows)} of {many:,}" if many else "Nothing was found."
         self.note.value = f'<span class="mjci-faint" role="status">{told}</span>'
-        tiles = [Piece(self.panel, _job(row), self._opened) for _, row in rows.iterrows()]
+        tiles = [Piece(self.panel, job_of(row), self._opened) for _, row in rows.iterrows()]
         old, self.tiles.children = self.tiles.children, [tile.box for tile in tiles]
         for one in old:
             one.close()
@@ -111,7 +111,7 @@ class Gallery:
 
     async def _download(self) -> None:
         """The pictures of all that was found, in one zip."""
-        jobs = [_job(row) for _, row in self.found.iterrows()]
+        jobs = [job_of(row) for _, row in self.found.iterrows()]
         wanted = [job for job in jobs if job.outputs and job.status is Status.SUCCEEDED]
         if len(wanted) > MOST:
             raise CallError(f"{len(wanted)} pictures are too many for one download.",
@@ -166,7 +166,7 @@ def _found(rows: pd.DataFrame, text: str, action: str, status: str) -> pd.DataFr
     return rows
 
 
-def _job(row: Any) -> Job:
+def job_of(row: Any) -> Job:
     """A row of a history as far as a tile shows it."""
     outputs = row["outputs"] if isinstance(row["outputs"], str) else ""
     subject, action = (value if isinstance(value := row[name], str) else "" for name in ("subject", "action"))

@@ -1,0 +1,51 @@
+"""The history and status panels in a real JupyterLab."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.browser.test_panels import SESSION, shoot
+
+WORK = """
+for call in (s.mj.imagine("a red fox"), s.mj.imagine("a <b>blue</b> whale"),
+             s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="turned.jpg")):
+    s.follow(call).run()
+"""
+ROW = ".mjci-live table.dataTable tbody tr"
+
+
+def test_rows_selected_arrive_in_python(notebook: Callable[..., Any], shots: Path) -> None:
+    """A click on rows selects them: their pictures come, and `panel.selected` is their frame."""
+    page = notebook(SESSION.format(speed=1000), WORK, "panel = mjci.panel('history', session=s)\npanel",
+                    "list(panel.selected['subject'])")  # fmt: skip
+    for cell in range(3):
+        page.run(cell)
+    page.wait_for(f"{ROW}:has-text('a <b>blue</b> whale')")
+    page.wait_pictures(".mjci-live .mjci-pictures img")
+    page.click(f"{ROW}:has-text('whale')")
+    page.wait_js("() => document.querySelectorAll('.mjci-live .mjci-pictures img').length === 2")
+    shoot(page, shots, "panel-history")
+    page.run(3)
+    assert page.outputs(3) == "['a <b>blue</b> whale']"
+    page.fill(".mjci-live input[placeholder*='any text']", "fox")
+    page.wait_js("selector => document.querySelectorAll(selector).length === 1", ROW)
+    page.run(3)
+    assert page.outputs(3) == "['a red fox']"
+    assert page.complaints() == []
+
+
+def test_what_another_cell_started_is_in_flight(notebook: Callable[..., Any], shots: Path) -> None:
+    """The status panel shows a job of a later cell while it moves, and that it has ended, by itself."""
+    page = notebook(SESSION.format(speed=10), "panel = mjci.panel('status', session=s)\npanel",
+                    "job = s.mj.imagine('a red fox').run()", "done = s.follow(job).run()")  # fmt: skip
+    page.run(0)
+    page.run(1)
+    page.wait_for(".mjci-live :text('Nothing is in flight.')")
+    page.run(2)
+    page.wait_for(f"{ROW}:has-text('a red fox')")
+    shoot(page, shots, "panel-status")
+    page.run(3)
+    page.wait_for(".mjci-live :text('Nothing is in flight.')")
+    assert page.complaints() == []
