@@ -16,11 +16,13 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from jupyter_mjci.errors import HistoryError, SettingsError
 from jupyter_mjci.history.analysis import TIMES, Analyses, Question, _from_parts
@@ -35,6 +37,7 @@ KEYS = ("service", "origin", "id")  # a job's identity: ids are unique at one pl
 SLICE = 200_000  # rows of one merge: what a first fold of a long journal holds in memory at once
 TARGET = 16 * 2**20  # bytes of a file after compaction, some 100,000 jobs
 SMALL = 24  # files below half the target that may gather in a month before they are put together
+AT_ONCE = 2_500_000  # jobs that a question takes in at once, where it asks by periods
 GROUP = 65_536  # rows of a row group
 TRIES = 60  # how often a fold begins again because another writer was faster
 CONFIGURATION = {"delta.targetFileSize": str(TARGET), "delta.checkpointInterval": "20"}
@@ -190,13 +193,18 @@ class Lake:
         return _typed(table, wanted)
 
     def figures(self, question: Question) -> pd.DataFrame:
-        """The figures of an analysis, from DuckDB."""
+        """The figures of an analysis, from DuckDB: span after span of time, so that memory stays bounded."""
         import pandas as pd
 
         columns = [f"epoch_us({name}) AS {name}" if name in TIMES else name for name in question.columns]
-        with self._open(question.columns) as db:
-            made = question.grouped(db.sql(f"SELECT {', '.join(columns)} FROM jobs"))
-            return pd.DataFrame(made.fetchall(), columns=made.columns)
+        parts = []
+        with self._open() as db:
+            view = _View(self)
+            for span in _spans(view.table, question):
+                jobs = f"({view.statement(question.columns, span)})"
+                made = question.grouped(db.sql(f"SELECT {', '.join(columns)} FROM {jobs} WHERE {span.condition}"))
+                parts.append(pd.DataFrame(made.fetchall(), columns=made.columns, dtype=object))
+        return pd.concat(parts, ignore_index=True)
 
     def sql(self, statement: str) -> pd.DataFrame:
         """Any SQL (DuckDB's) over `jobs`, the lake with the journal's news: what the analyses do not ask."""
@@ -212,6 +220,7 @@ class Lake:
         with contextlib.closing(duckdb.connect()) as db, _told(self.url, "read"):
             db.execute("SET TimeZone = 'UTC'")
             db.execute("SET preserve_insertion_order = false")
+            db.execute("SET parquet_metadata_cache = true")
             db.execute("SET enable_progress_bar = false")  # it would print into the cell
             for name, table in view.tables.items():
                 db.register(name, table)
@@ -237,9 +246,9 @@ class _View:
     def news(self) -> Any:
         return self.tables.get("news")
 
-    def statement(self, columns: Sequence[str]) -> str:
+    def statement(self, columns: Sequence[str], span: Span | None = None) -> str:
         """The view `jobs`. Days without news are read as they are; only the others are compared."""
-        wanted, lake = ", ".join(columns), self._files()
+        wanted, lake = ", ".join(columns), self._files(span)
         if self.news is None:
             return f"SELECT {wanted} FROM {lake}"
         first, last = self.days
@@ -250,11 +259,18 @@ class _View:
             f" UNION ALL SELECT {wanted} FROM news"
         )
 
+    def files(self, span: Span | None) -> list[tuple[str, Any, Any]]:
+        """Every local file, and between which times the span's moment lies in it (None: not known)."""
+        if span is None:
+            return [(path, None, None) for path in self.table.file_uris()]
+        bounds = (f"min.{span.moment}", f"max.{span.moment}")
+        return [(f"{self.lake.url}/{unquote(path)}", *told) for path, *told in _actions(self.table, "path", *bounds)]
+
     @cached_property
     def days(self) -> tuple[Any, Any]:
         return _days(self.news)
 
-    def _files(self) -> str:
+    def _files(self, span: Span | None) -> str:
         """DuckDB reads local files by itself; it does not know of rows that were deleted beside them."""
         if not self.lake.local:
             return "files"
@@ -263,11 +279,35 @@ class _View:
                 f"Another program has deleted rows of {self.lake.url} without rewriting its files.",
                 hint="Let that program purge its deletion vectors (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
-        uris = self.table.file_uris()
+        uris = [uri for uri, first, last in self.files(span) if span is None or span.meets(first, last)]
         if not uris:
             return f"(SELECT {', '.join(f'NULL::{_SQL[kind]} AS {name}' for name, kind in SCHEMA.items())} LIMIT 0)"
         listed = ", ".join("'" + uri.removeprefix("file://").replace("'", "''") + "'" for uri in uris)
         return f"read_parquet([{listed}], hive_partitioning = false)"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time: from `begin` on, before `end`; None is without end."""
+
+    moment: str
+    begin: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def condition(self) -> str:
+        bounds = ((">=", self.begin), ("<", self.end))
+        told = [f"{self.moment} {sign} TIMESTAMPTZ '{bound}'" for sign, bound in bounds if bound is not None]
+        return " AND ".join([f"{self.moment} IS NOT NULL", *told])
+
+    def meets(self, first: datetime | None, last: datetime | None) -> bool:
+        """Whether anything between these times may lie in it."""
+        too_early = self.begin is not None and last is not None and _aware(last) < self.begin
+        return not too_early and not (self.end is not None and first is not None and _aware(first) >= self.end)
+
+
+def _aware(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _SQL = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
@@ -391,8 +431,6 @@ def _read(
 
 @contextlib.contextmanager
 def _opened(url: str, options: Mapping[str, str], path: str) -> Iterator[Any]:
-    from urllib.parse import unquote
-
     if "://" not in url:
         with open(Path(url) / unquote(path), "rb") as file:
             yield file
@@ -493,6 +531,28 @@ def _crowded(table: Any) -> list[str]:
         if size < TARGET // 2:
             small[month] = small.get(month, 0) + 1
     return [month for month, many in small.items() if many > SMALL]
+
+
+def _spans(table: Any, question: Question) -> list[Span]:
+    """Spans of some AT_ONCE jobs each. They are cut where one period ends and another begins, so that each group lies
+    in one of them; a question without periods is asked of all at once."""
+    rows: dict[str, int] = {}
+    for month, many in _actions(table, "partition.month", "num_records") if question.every else ():
+        rows[month] = rows.get(month, 0) + (many or 0)
+    edges: list[datetime | None] = [None]
+    held = 0
+    for month in sorted(rows):
+        if held and held + rows[month] > AT_ONCE:
+            edges.append(_edge(month, question.every == "week"))
+            held = 0
+        held += rows[month]
+    return [Span(question.moment, begin, end) for begin, end in pairwise([*edges, None])]
+
+
+def _edge(month: str, weekly: bool) -> datetime:
+    """The beginning of a month, or of the week that it begins in."""
+    first = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
+    return first - timedelta(days=first.weekday() if weekly else 0)
 
 
 def _typed(table: Any, wanted: Sequence[str] | None = None) -> pd.DataFrame:
