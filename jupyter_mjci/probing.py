@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -278,6 +278,8 @@ async def _asked(session: Session, way: Transport) -> list[Finding]:
         return [Finding("Tencent CI address", False, said.what, said.hint)]
     if said is not None and said.code not in NOT_OURS:
         return [clock, _unsigned(said, clock)]
+    if clock.ok is False:  # a sandbox whose time runs faster, say: it takes ours as well
+        clock = replace(clock, ok=None, change="It takes our signatures all the same.")
     findings = [clock, Finding("Tencent CI signature", True, "accepted")]
     objects = session.ci.objects(limit=1).first
     no = _refusal(objects, await way.send(objects))
@@ -296,12 +298,13 @@ def _refusal(call: Call[Any], reply: Reply) -> Any:
 
 
 def _unsigned(error: CIError, clock: Finding) -> Finding:
-    if clock.ok is False:
+    if clock.ok is False and error.code in _LATE:
         return Finding("Tencent CI signature", False, error.what, "Set the clock first: signatures hold for a time.")
     change = error.hint if error.code in _KEYS else "May this key use CI? Its user needs rights on the bucket and CI."
     return Finding("Tencent CI signature", False, error.what, change)
 
 
+_LATE = frozenset({"AccessDenied", "RequestTimeTooSkewed", "ExpiredToken"})  # what a wrong clock may be told
 _KEYS = frozenset({"SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed"})
 
 
