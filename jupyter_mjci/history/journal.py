@@ -156,7 +156,6 @@ class Journal:
         self._rows("SELECT 1")  # makes and migrates the file, and tells if that cannot be
         db = sqlite3.connect(self.path, BUSY, isolation_level=None)
         try:
-            db.execute("PRAGMA mmap_size = 1000000000")  # pages need not be copied to be read once
             db.execute("BEGIN")
             yield from _chunks(db, table, where, parameters)
         finally:

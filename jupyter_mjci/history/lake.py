@@ -494,11 +494,18 @@ def _days(news: Any) -> tuple[Any, Any]:
     return bounds["min"] - timedelta(days=1), bounds["max"] + timedelta(days=1)
 
 
+QUOTE, BOUNDS = "'", ((">=", "min"), ("<=", "max"))
+
+
 def _merge(table: Any, news: Any, commit: Any) -> None:
     """What ended stays as it ended; what a later sighting does not tell stays known; the day stays."""
+    import pyarrow.compute as pc
+
     first, last = _days(news)
     same = " AND ".join(f"old.{name} = new.{name}" for name in KEYS)
     bound = f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
+    ids = pc.min_max(news["id"]).as_py()  # ids grow with time: their bounds, too, keep old row groups unread
+    bound += "".join(f" AND old.id {sign} '{ids[end].replace(QUOTE, QUOTE * 2)}'" for sign, end in BOUNDS)
     kept = {name: f"coalesce(new.{name}, old.{name})" for name in SCHEMA if name not in ("day", "month", *KEYS)}
     newer = f"new.last_seen >= old.last_seen AND (new.status IN {ENDED} OR old.status NOT IN {ENDED})"
     (

@@ -205,11 +205,10 @@ def lakes(place: Path) -> Iterator[Figure]:
 def news(journal: Journal, turn: int) -> None:
     """A thousand changed jobs and a thousand new ones of the last day."""
     at = [END - timedelta(seconds=43 * one) for one in range(2000)]
-    journal.saw(
-        [Job("mj", f"new{turn}-{one}" if one % 2 else f"changed{one}", "IMAGINE", Status.RUNNING, turn,
-             "a new fox", submitted=at[one], raw={"turn": turn}) for one in range(2000)],
-        END.timestamp() + turn,
-    )  # fmt: skip
+    ids = [f"2{turn + 1 if one % 2 else 0:06d}{one:09d}" for one in range(2000)]
+    told: dict[str, Any] = {"subject": "a new fox", "raw": {"turn": turn}}
+    jobs = [Job("mj", ids[one], "IMAGINE", Status.RUNNING, turn, submitted=at[one], **told) for one in range(2000)]
+    journal.saw(jobs, END.timestamp() + turn)
 
 
 def folds(place: Path, small: Lake, large: Lake) -> Iterator[Figure]:

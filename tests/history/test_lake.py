@@ -148,6 +148,17 @@ def test_two_journals_fold_into_one_lake(journal: Journal, lake: Lake, tmp_path:
     other.close()
 
 
+def test_odd_ids_are_ids(journal: Journal, lake: Lake) -> None:
+    """Quotes, other letters, long ones: merged as any other."""
+    names = ("o'neill", "狐", "x" * 80, "x" * 79 + "y")
+    odd = [replace(one, id=name) for one, name in zip(jobs(0, 4), names, strict=True)]
+    for turn in range(3):
+        journal.saw([replace(one, status=Status.RUNNING, raw={"turn": turn}) for one in odd], float(turn))
+        lake.fold()
+    assert_same(Lake(lake.url).frame(), remembered(journal))
+    assert len(remembered(journal)) == 4
+
+
 def test_small_files_are_put_together(journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many folds: the number of files stays small, and so do their row groups."""
     monkeypatch.setattr(room, "SMALL", 5)
