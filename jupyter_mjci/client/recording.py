@@ -17,6 +17,7 @@ import hashlib
 import heapq
 import itertools
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -89,7 +90,7 @@ class TapeClock:
 
     def __init__(self, start: float) -> None:
         self._now = start
-        self._row: list[tuple[float, int, anyio.Event]] = []
+        self._row: list[tuple[float, float, int, anyio.Event]] = []
         self._count = itertools.count()
         self._turning = False
 
@@ -99,14 +100,15 @@ class TapeClock:
     async def sleep(self, seconds: float) -> None:
         await self.until(self._now + max(0.0, seconds))
 
-    async def until(self, moment: float) -> None:
-        place = (moment, next(self._count), anyio.Event())
+    async def until(self, moment: float, rank: float = math.inf) -> None:
+        """Waits for a moment; of those who wait for the same one, the lower rank is woken first."""
+        place = (moment, rank, next(self._count), anyio.Event())
         heapq.heappush(self._row, place)
         if not self._turning:
             self._turning = True
             self._turn(self.PATIENCE)
         try:
-            await place[2].wait()
+            await place[-1].wait()
         finally:
             if place in self._row:
                 self._row.remove(place)
@@ -114,7 +116,7 @@ class TapeClock:
 
     def _turn(self, rounds: int) -> None:
         if rounds == 0 and self._row:
-            moment, _, gate = heapq.heappop(self._row)
+            moment, *_, gate = heapq.heappop(self._row)
             self._now = max(self._now, moment)
             gate.set()
             rounds = self.PATIENCE
@@ -193,6 +195,7 @@ class Exchange:
     """A recorded request and what came of it."""
 
     name: str
+    number: int
     asked: Asked
     answered: float  # seconds after the recording's beginning
     answer: Mapping[str, Any]
@@ -433,7 +436,7 @@ class Player(httpx.AsyncBaseTransport):
         if exchange is None:
             raise self._not_recorded(wanted, row)
         self._marks.update(zip(exchange.marks, MARK.findall(content.decode("utf-8", "replace")), strict=False))
-        await self.clock.until(float(self.head["started"]) + exchange.answered)
+        await self.clock.until(float(self.head["started"]) + exchange.answered, exchange.number)
         if "error" in exchange.answer:
             raise _error(exchange.answer)
         return _response(exchange.answer, self.folder, self._marks)
@@ -526,7 +529,7 @@ def _exchange(path: Path) -> Exchange:
         _file(path.parent, answer["file"])
     key = asked(request["method"], request["url"], request["headers"], request["body"])
     marks = MARK.findall(json.dumps(request["body"]))
-    return Exchange(path.name, key, float(told["answered"]), answer, tuple(marks))
+    return Exchange(path.name, int(path.name.partition("-")[0]), key, float(told["answered"]), answer, tuple(marks))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -318,6 +318,25 @@ def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
     assert len(small) < len(whole)
 
 
+def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
+    """Jobs of both services at once, some at the very same moment: what a cell shows of them is the same."""
+
+    def batch(session: Session) -> list[tuple[str, Status]]:
+        calls: list[Any] = [session.mj.imagine(f"a cat, {number}") for number in range(6)]
+        calls += [
+            session.ci.picture_job(input=KEYS[0], rule=f"imageMogr2/rotate/{number}", output=f"{number}.jpg")
+            for number in range(6)
+        ]
+        return [(job.id, job.status) for job in session.batch(calls, at_once=5).run()]
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = batch(plain.recorded(tmp_path / "a.mjci"))
+    assert len(set(told)) == 12
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert batch(played) == told
+
+
 class Scripted(httpx.AsyncBaseTransport):
     """A network of which each answer is known; it remembers what it was asked."""
 
