@@ -180,15 +180,15 @@ def test_who_looks_on_is_known(ip: Any, told: str, kind: type, monkeypatch: pyte
 
 def broken(session: Session, error: BaseException, after: int) -> None:
     """Makes the session's further asking fail."""
-    ask, count = session.fetch, [0]
+    ask, count = session.send_once, [0]
 
-    async def fetch(call: Any) -> Any:
+    async def send_once(call: Any) -> Any:
         count[0] += 1
         if count[0] > after:
             raise error
         return await ask(call)
 
-    session.fetch = fetch  # type: ignore[method-assign]
+    session.send_once = send_once  # type: ignore[method-assign]
 
 
 BREAKS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
