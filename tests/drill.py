@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import signal
@@ -31,6 +32,8 @@ from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import ScaledClock
 from jupyter_mjci.sandbox.faults import Fault
 from jupyter_mjci.session import Session
+
+logging.getLogger("uvicorn.error").disabled = True  # connections that are cut on purpose are no news
 
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
