@@ -279,7 +279,7 @@ class Journal:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path or ":memory:", BUSY, isolation_level=None, check_same_thread=False)
+            db = sqlite3.connect(self.path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
             db.row_factory = sqlite3.Row
             _prepare(db)
         except (OSError, sqlite3.Error) as error:
