@@ -154,7 +154,7 @@ class Journal:
                 yield from list(_chunks(self._open(), table, where, parameters))
             return
         self._rows("SELECT 1")  # makes and migrates the file, and tells if that cannot be
-        db = sqlite3.connect(self.path, BUSY, isolation_level=None)
+        db = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
         try:
             db.execute("BEGIN")
             yield from _chunks(db, table, where, parameters)
