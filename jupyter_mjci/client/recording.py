@@ -408,6 +408,7 @@ def _moves(exchange: Exchange) -> bool:
 class Player(httpx.AsyncBaseTransport):
     """A door behind which a recording answers, at the recorded times of its own virtual clock.
 
+    Jobs of a batch that were seen to end at one moment may change places, but once and for all.
     Raises NotRecorded for any other request, and SettingsError for a recording that is not whole.
     """
 
