@@ -17,6 +17,7 @@ from jupyter_mjci.cli import QUIET
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 KEPT = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"}}  # fmt: skip
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def execute(path: Path) -> str:
@@ -28,6 +29,8 @@ def execute(path: Path) -> str:
     notebook.metadata = nbformat.from_dict(KEPT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(VIEW, None)  # the id of a widget that lived as long as its kernel
     return str(nbformat.writes(notebook)) + "\n"  # type: ignore[no-untyped-call]
 
 

@@ -7,6 +7,7 @@ its work is changed by that work, in the engine's thread, one thing at a time.
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
 import time
 import weakref
@@ -110,6 +111,15 @@ class Panel(W.VBox):  # type: ignore[misc]
         """How many pieces of work this panel has on the engine: submissions, and jobs that it watches."""
         with self._lock:
             return len(self._under_way)
+
+    def wait(self, timeout: float = 300.0) -> None:
+        """Blocks until all that was begun here has ended, as a cell does that fills a panel in from Python. An
+        interrupt ends the wait, not the work. Raises TimeoutError."""
+        ends = time.monotonic() + timeout
+        while rest := list(self._under_way):
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{len(rest)} pieces of work go on.")
+            concurrent.futures.wait([one.future for one in rest], bridge.SLICE)
 
     def close(self) -> None:
         with self._lock:
