@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import mjci
-from jupyter_mjci.notebook.lines import OPTIONS
+from jupyter_mjci.notebook.lines import MANY, OPTIONS
 from jupyter_mjci.notebook.params import Param, params
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def _of_builder(magics: Magics, service: str, builder: Any, rest: str) -> tuple[
     if values := _values(known, before):
         return fragment, _starting(fragment, values)
     if fragment.startswith("-"):
-        return fragment, _starting(fragment, _flags((*known, *OPTIONS)))
+        many = builder is TencentCI.job or "prompt" in [one.name for one in known]
+        return fragment, _starting(fragment, _flags((*known, *(MANY if many else OPTIONS))))
     names = [one.name for one in known if one.positional]
     if names[:1] in (["task"], ["task_id"], ["job_id"]) and not before.strip():
         return fragment, _starting(fragment, _ids(magics, service))
