@@ -196,7 +196,8 @@ def test_columns_leave_packed_in_every_chunk(journal: Journal, monkeypatch: pyte
     chunks = list(journal.packed(table))
     assert [chunk.rows for chunk in chunks] == [3, 3, 1]
     told = [chunk.columns["subject"] for chunk in chunks]
-    assert [value for one in told for value in (one if isinstance(one, list) else one.decode().split("\x1f"))] == subjects
+    values = [one if isinstance(one, list) else one.decode().split("\x1f") for one in told]
+    assert [value for one in values for value in one] == subjects
     assert [chunk.columns["progress"] for chunk in chunks] == [b"-1,-1,-1", b"-1,-1,-1", b"-1"]
 
 
