@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 CHUNK = {"mj": 500, "ci": 50}  # jobs in one request
 TICK = 1.0  # seconds: jobs that are due within one are asked after together
-SOONEST = {"mj": 3.5, "ci": 0.5}
+SOONEST = {"mj": 4.0, "ci": 0.5}
 LATEST = 15.0
 USUAL = {"mj": 45.0, "ci": 2.0}  # seconds that a job takes, until the history knows better
 FAILURES = 8  # polls in a row that may go wrong: about a minute

@@ -456,6 +456,8 @@ STATUSES = {
 
 def text(value: Any) -> str:
     """Any scalar as text; "nothing" of every kind is ""."""
+    if type(value) is str:  # nearly always
+        return value
     if value is None or isinstance(value, (dict, list)):
         return ""
     if isinstance(value, float) and value.is_integer():
