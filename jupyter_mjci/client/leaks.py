@@ -28,7 +28,10 @@ SECRET_FIELDS = frozenset({
 })  # fmt: skip
 
 _URL = re.compile(r"https?://[^\s\"'<>\\]+")
-_SIGNATURE = re.compile(r"q-sign-algorithm=[^\s\"'<>\\]*?q-signature=[0-9a-fA-F]+")
+_SIGNATURE = re.compile(r"q-sign-algorithm(?:=|%3D)[^\s\"'<>\\]*?q-signature(?:=|%3D)[0-9a-fA-F]+")
+_KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,80}")
+_RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
+_WEB_TOKEN = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
 _DISCORD = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
 _ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
@@ -53,7 +56,8 @@ def unsigned(url: str) -> str:
 def stripped(text: str, secrets: Iterable[str] = ()) -> str:
     """A text without signatures, tokens and these secrets. Links stay links: only what signs them goes."""
     text = _URL.sub(lambda found: unsigned(found[0]), text)
-    text = _DISCORD.sub(HIDDEN, _SIGNATURE.sub(HIDDEN, text))
+    for pattern in (_SIGNATURE, _DISCORD, _KEY_ID, _RELAY_KEY, _WEB_TOKEN):
+        text = pattern.sub(HIDDEN, text)
     text = _ELEMENT.sub(lambda found: f"{found[1]}{HIDDEN}{found[4]}" if is_secret(found[2]) else found[0], text)
     for written in _spellings(secrets):
         text = text.replace(written, HIDDEN)
@@ -96,7 +100,7 @@ _MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret wa
 
 # What a scan looks for: the kind as it is told, and how it looks.
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("Tencent Cloud SecretId", re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,80}")),
+    ("Tencent Cloud SecretId", _KEY_ID),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
     ("security token", re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}")),
     ("presigned query", re.compile(r"(?i)[?&;](x-amz-signature|x-goog-signature|signature|sig|hmac)=[\w%+/=-]{16,}")),
@@ -120,8 +124,8 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
             rf"{_VALUE}{_MASKED}[\w%+/=.:~-]{{6,}}"
         ),
     ),
-    ("relay key", re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")),
-    ("JSON Web Token", re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")),
+    ("relay key", _RELAY_KEY),
+    ("JSON Web Token", _WEB_TOKEN),
     ("Discord token", _DISCORD),
 )
 
