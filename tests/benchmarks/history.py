@@ -324,7 +324,7 @@ def scan(url: str) -> None:
 
     begin = time.perf_counter()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address=None) as workers,
+        LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address="127.0.0.1:0") as workers,
         Client(workers) as client,
     ):
         frame = Lake(url).on(client).frame()

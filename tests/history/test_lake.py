@@ -191,7 +191,7 @@ def test_files_have_small_row_groups(lake: Lake, journal: Journal, monkeypatch: 
 def client() -> Iterator[Client]:
     with (
         dask.config.set({"distributed.worker.memory.terminate": False}),
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as made,
     ):
         yield made
