@@ -14,10 +14,11 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,7 +109,7 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
     root = place / "notebooks"
     root.mkdir()
     with (place / "server.log").open("wb") as log:
-        server, url = _serve(place, root, log)
+        server, url = _serve(place, root, log, _command(root))
         try:
             yield Lab(url, root)
         finally:
@@ -116,25 +117,40 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
             server.wait(30)
 
 
-def _serve(place: Path, root: Path, log: Any) -> tuple[subprocess.Popen[bytes], str]:
+@contextmanager
+def serving(place: Path, command: Sequence[str], probe: str = "/api") -> Iterator[str]:
+    """A server of its own: `python …command --port=…` in a folder, with an empty home there; gives its address."""
+    with (place / "server.log").open("wb") as log:
+        server, url = _serve(place, place, log, command, probe)
+        try:
+            yield url
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def _serve(
+    place: Path, root: Path, log: Any, command: Sequence[str], probe: str = "/api"
+) -> tuple[subprocess.Popen[bytes], str]:
     """The server's process and address. A port can be taken between choosing and using it, so there is another try."""
     environ = _environment(place)
     for _ in range(3):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = subprocess.Popen(_command(port, root), env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root)
-        if _answers(server, url := f"http://127.0.0.1:{port}"):
+        with socket.socket() as probing:
+            probing.bind(("127.0.0.1", 0))
+            port = probing.getsockname()[1]
+        whole = [sys.executable, *command, f"--port={port}"]
+        server = subprocess.Popen(whole, env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root)
+        if _answers(server, url := f"http://127.0.0.1:{port}", probe):
             return server, url
-    pytest.fail(f"JupyterLab did not start:\n{(place / 'server.log').read_text()[-2000:]}")
+    pytest.fail(f"The server did not start:\n{(place / 'server.log').read_text()[-2000:]}")
 
 
-def _command(port: int, root: Path) -> list[str]:
+def _command(root: Path) -> list[str]:
     # No token and no XSRF check: this server answers on loopback, to its test only, for a minute.
     return [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", "--allow-root", f"--ServerApp.root_dir={root}", "--IdentityProvider.token=",
-        "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True", "--ServerApp.terminals_enabled=False",
+        "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root",
+        f"--ServerApp.root_dir={root}", "--IdentityProvider.token=", "--ServerApp.password=",
+        "--ServerApp.disable_check_xsrf=True", "--ServerApp.terminals_enabled=False",
         "--LabApp.expose_app_in_browser=True",
     ]  # fmt: skip
 
@@ -169,9 +185,16 @@ def _write_settings(place: Path) -> None:
         file.write_text(json.dumps(value))
 
 
-def _answers(server: subprocess.Popen[bytes], url: str) -> bool:
+def _answers(server: subprocess.Popen[bytes], url: str, probe: str) -> bool:
     while True:
-        with suppress(OSError), urllib.request.urlopen(f"{url}/api", timeout=5):
+        try:
+            urllib.request.urlopen(f"{url}{probe}", timeout=5).close()
+        except urllib.error.HTTPError as answer:  # no such page, says a server that is there
+            answer.close()
+            return True
+        except OSError:
+            pass
+        else:
             return True
         with suppress(subprocess.TimeoutExpired):
             server.wait(0.1)

@@ -1,0 +1,79 @@
+"""The same panels outside JupyterLab: as an app of Voila, and in Notebook 7."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import _IDLE, Chromium, serving
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+IMAGINE = ".mjci-live button:has-text('Imagine')"
+
+
+@pytest.fixture
+def page(browser: Chromium) -> Iterator[Any]:
+    """A bare page; `page.asked` has the address of every request that it makes."""
+    shown = browser.do(browser.context.new_page)
+    shown.asked = []
+    browser.do(lambda: shown.on("request", lambda asked: shown.asked.append(asked.url)))
+    yield shown
+    browser.do(shown.close)
+
+
+def test_voila_serves_the_notebook_as_an_app(browser: Chromium, page: Any, tmp_path: Path, shots: Path) -> None:
+    """All panels are there without the code; a click on Imagine draws a second fox."""
+    shutil.copy(NOTEBOOKS / "02-panels.ipynb", tmp_path)
+    command = ["-m", "voila", str(tmp_path / "02-panels.ipynb"), "--no-browser", "--Voila.ip=127.0.0.1"]
+    with serving(tmp_path, command, "/voila/static/none") as url:
+
+        def visit() -> None:
+            page.goto(url)
+            page.locator(".mjci-live").nth(3).wait_for()
+            page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
+            page.locator(IMAGINE).first.click()
+            page.wait_for_function(_TWICE)
+            page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
+
+        browser.do(visit)
+        (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))
+        assert "draw.submit" not in browser.do(page.content)
+    assert [asked for asked in page.asked if not asked.startswith((url, "data:", "blob:"))] == []
+
+
+def test_notebook_7_shows_and_runs_a_panel(browser: Chromium, page: Any, tmp_path: Path, shots: Path) -> None:
+    """Run All, a click, a picture."""
+    command = ["-m", "notebook", "--no-browser", "--ip=127.0.0.1", f"--ServerApp.root_dir={tmp_path}", *OPEN]
+    place = tmp_path
+    shutil.copy(NOTEBOOKS / "02-panels.ipynb", place)
+    with serving(tmp_path, command) as url:
+
+        def visit() -> None:
+            page.goto(f"{url}/notebooks/02-panels.ipynb")
+            page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+            page.wait_for_function(_IDLE)
+            page.evaluate("() => { jupyterapp.commands.execute('notebook:run-all-cells'); }")
+            page.locator(".mjci-live").first.wait_for()
+            page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
+            page.locator(IMAGINE).first.click()
+            page.wait_for_function(_TWICE)
+            page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
+
+        browser.do(visit)
+        (shots / "notebook-7.png").write_bytes(browser.do(page.screenshot))
+    assert [asked for asked in page.asked if not asked.startswith((url, "data:", "blob:"))] == []
+
+
+OPEN = (
+    "--allow-root", "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
+    "--ServerApp.terminals_enabled=False", "--JupyterNotebookApp.expose_app_in_browser=True",
+)  # fmt: skip
+_TWICE = """() => document.querySelector('.mjci-live').querySelectorAll('.mjci-card .mjci-SUCCEEDED').length === 2"""
+_LOADED = """selector => {
+  const found = [...document.querySelectorAll(selector)];
+  return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);
+}"""
