@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -273,6 +274,7 @@ class Journal:
         """The connection of this process: one must not be carried across a fork."""
         if self._connection is None or self._pid != os.getpid():
             self._connection, self._pid = self._connect(), os.getpid()
+            weakref.finalize(self, _closed, self._connection, self._pid)  # SQLite complains of what nobody closed
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -310,6 +312,12 @@ def _chunks(
                 # A separator inside a value: this chunk of this column comes value by value.
                 columns[name] = [row[0] for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)]
         yield Packed(many, columns)
+
+
+def _closed(db: sqlite3.Connection, pid: int) -> None:
+    """Closes what this process has opened: a connection must not be touched across a fork."""
+    if pid == os.getpid():
+        db.close()
 
 
 def _prepare(db: sqlite3.Connection) -> None:
