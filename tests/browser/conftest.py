@@ -243,6 +243,7 @@ _IDLE = """() => {
   const session = panel && panel.sessionContext && panel.sessionContext.session;
   return !!session && !!session.kernel && session.kernel.status === 'idle';
 }"""
+_RESTART = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
 _DONE = """n => {
   const cell = jupyterapp.shell.currentWidget.content.widgets[n].model;
   return cell.executionCount !== null && cell.executionState !== 'running';
@@ -294,6 +295,11 @@ class Page:
         self.open()
 
     # What a person does.
+
+    def restart(self) -> None:
+        """Restarts the kernel, and waits until the new one is idle."""
+        self.shown.do(lambda: self.page.evaluate(_RESTART))
+        self.wait_js(_IDLE)
 
     def command(self, name: str, **given: Any) -> None:
         """A JupyterLab command, begun but not waited for."""
