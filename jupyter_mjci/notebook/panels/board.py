@@ -11,9 +11,9 @@ import concurrent.futures
 import threading
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from html import escape
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -28,6 +28,9 @@ from jupyter_mjci.notebook.panels.style import CSS
 from jupyter_mjci.session import Session
 
 HOLD = 0.5  # seconds that a button stays shut after a click: the second click of a double click is not meant
+SLOW = 1.5  # seconds without an answer after which a panel says that it is still asking
+LATE = ("No answer yet.", "It is asked again until it answers or must be given up.")
+T = TypeVar("T")
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -111,6 +114,21 @@ class Panel(W.VBox):  # type: ignore[misc]
         """How many pieces of work this panel has on the engine: submissions, and jobs that it watches."""
         with self._lock:
             return len(self._under_way)
+
+    async def asked(self, call: Awaitable[T]) -> T:
+        """The answer to a call. Where it takes its time, the panel says so: a service that is away is asked again."""
+        late = self.start(self._tell_late())
+        try:
+            return await call
+        finally:
+            if late is not None:
+                late.cancel()
+            if self._said == LATE:
+                self.say()
+
+    async def _tell_late(self) -> None:
+        await anyio.sleep(SLOW)
+        self.say(*LATE, note=True)
 
     def wait(self, timeout: float = 300.0) -> None:
         """Blocks until all that was begun here has ended, as a cell does that fills a panel in from Python. An

@@ -94,7 +94,7 @@ class MidjourneyPanel(Panel):
 
     async def _submit(self) -> None:
         self.say()
-        job = await self.call()
+        job = await self.asked(self.call())
         self.add(Card(self, job, label=job.action.capitalize() or "Imagine", leave=self.remove))
 
     def _tell_prompt(self, _: Mapping[str, Any]) -> None:

@@ -131,7 +131,7 @@ class CIPanel(Panel):
     async def _submit(self) -> None:
         self.say()
         given = self.input.value.strip()
-        job = await self.call()
+        job = await self.asked(self.call())
         self.add(Card(self, job, label="Job", given=partial(self._original, given), leave=self.remove))
 
     async def _original(self, key: str) -> bytes:
