@@ -213,7 +213,7 @@ def _lost(error: MjciError) -> bool:
 
 
 def _pauses() -> Any:
-    pause = 0.5
+    pause = 0.2
     while True:
         yield pause
-        pause = min(pause * 2, 10.0)
+        pause *= 2
