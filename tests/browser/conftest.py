@@ -151,7 +151,7 @@ def _command(root: Path) -> list[str]:
         "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root",
         f"--ServerApp.root_dir={root}", "--IdentityProvider.token=", "--ServerApp.password=",
         "--ServerApp.disable_check_xsrf=True", "--ServerApp.terminals_enabled=False",
-        "--LabApp.expose_app_in_browser=True",
+        "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
 
 
@@ -258,6 +258,10 @@ _PICTURES = """selector => {
 }"""
 
 
+# JupyterLab's server serves Notebook 7 as well.
+FRONTS = {"lab": "/lab/workspaces/auto-{name}/tree/{path}", "notebook 7": "/notebooks/{path}"}
+
+
 @dataclass
 class Page:
     """A notebook open in the browser. Cells are counted from 0."""
@@ -265,6 +269,7 @@ class Page:
     shown: Chromium
     lab: Lab
     path: str
+    front: str = "lab"
     page: Any = None
     console: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
@@ -277,7 +282,7 @@ class Page:
         self.page = self.shown.context.new_page()
         self.page.on("request", self._note_request)
         self.page.on("console", lambda said: self.console.append(f"{said.type}: {said.text}"))
-        self.page.goto(f"{self.lab.url}/lab/workspaces/auto-{self.path.partition('.')[0]}/tree/{self.path}")
+        self.page.goto(f"{self.lab.url}{FRONTS[self.front].format(name=self.path.partition('.')[0], path=self.path)}")
         self.page.wait_for_function("() => window.jupyterapp")
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         self.page.wait_for_function(_IDLE)
@@ -436,13 +441,15 @@ def notebook(
     request: pytest.FixtureRequest, lab: Lab, browser: Chromium, shots: Path
 ) -> Iterator[Callable[..., Page]]:
     """`notebook(source, …)`: opens a notebook with these cells, its kernel started and idle. Afterwards nothing may
-    have left the machine. A test that fails prints what its pages showed, and leaves a screenshot."""
+    have left the machine. A test that fails prints what its pages showed, and leaves a screenshot. A parameter chooses
+    the front end, of FRONTS."""
     opened: list[Page] = []
+    front = getattr(request, "param", "lab")
 
     def open_one(*sources: str) -> Page:
         name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
         path = lab.write(f"{name}-{len(opened)}", sources)
-        opened.append(Page(browser, lab, path).open())
+        opened.append(Page(browser, lab, path, front).open())
         return opened[-1]
 
     yield open_one

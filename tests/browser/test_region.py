@@ -1,4 +1,4 @@
-"""Vary (Region) in a real JupyterLab: a mask is painted on the picture, with the mouse and with the keyboard."""
+"""Vary (Region) in a real JupyterLab and Notebook 7: a mask is painted on the picture, by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION, shoot
@@ -31,6 +32,7 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
     page.shown.do(work)
 
 
+@pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
 def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], shots: Path) -> None:
     """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom, Vary (Region) with a
     painted mask, and the picture that comes differs from its parent where it was painted and only there."""
@@ -80,4 +82,5 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     page.wait_pictures(PICTURE)
     page.run(4)
     assert page.outputs(4).startswith("True")
-    assert page.complaints() == []
+    # Notebook 7 complains of its own menus and documents; of us it must say nothing either.
+    assert [line for line in page.complaints() if page.front == "lab" or "mjci" in line] == []
