@@ -170,6 +170,7 @@ class Submitter:
     async def _look(self, sent: Sent, lingering: float, lost: MjciError | None = None) -> Job | None:
         """The job that the submission has made; None when it surely made none. Raises Unknowable."""
         service, clock = SERVICES[sent.call.service], self.desk.clock
+        made_by_it = service.made_by(sent.call, sent.mark, sent.since)
         deadline, missing = clock.now() + lingering, 0
         pauses = iter(LOOKS)
         while True:
@@ -185,7 +186,7 @@ class Submitter:
                 raise Unknowable("this server has no listing.") from error
             except MjciError as error:
                 raise Unknowable(error.what) from error
-            found = [job for job in jobs if service.made_by(sent.call, job, sent.mark, sent.since)]
+            found = [job for job in jobs if made_by_it(job)]
             if found and not service.surely(sent.call, sent.mark):
                 taken = self.journal.claimed(sent.call.service)
                 found = [job for job in found if job.id not in taken]

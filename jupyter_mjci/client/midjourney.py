@@ -869,21 +869,27 @@ def listing(call: Call[Any], _: float) -> Call[list[Job]]:
     return builder.tasks(ids=[json.loads(call.body)["taskId"]]) if call.name == "modal" else builder.tasks()
 
 
-def made_by(call: Call[Any], job: Job, mark: str, since: float) -> bool:
-    """Whether the call has made the task: by its mark; else by everything that the user's call says about it."""
+def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
+    """Tells of a task whether the call has made it: by its mark; else by everything that the user's call says. The
+    body, which may hold pictures, is read once for the whole listing."""
     body = json.loads(call.body)
     if call.name == "modal":
-        return job.id == body["taskId"] and job.status is not Status.ASKING
+        return lambda job: job.id == body["taskId"] and job.status is not Status.ASKING
     if body.get("state") == mark:
-        return text(job.raw.get("state")).startswith(mark)
-    wanted, told = body.get("customId"), text(job.raw.get("customId")) or text(_properties(job.raw).get("custom_id"))
-    return (
-        text(job.raw.get("state")) == text(body.get("state"))
-        and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
-        and (not wanted or not told or wanted == told)
-        and (not body.get("taskId") or not job.parent or job.parent == body["taskId"])
-        and (not body.get("prompt") or job.subject.strip() == body["prompt"].strip())
-    )
+        return lambda job: text(job.raw.get("state")).startswith(mark)
+
+    def says_the_same(job: Job) -> bool:
+        wanted = body.get("customId")
+        told = text(job.raw.get("customId")) or text(_properties(job.raw).get("custom_id"))
+        return (
+            text(job.raw.get("state")) == text(body.get("state"))
+            and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
+            and (not wanted or not told or wanted == told)
+            and (not body.get("taskId") or not job.parent or job.parent == body["taskId"])
+            and (not body.get("prompt") or job.subject.strip() == body["prompt"].strip())
+        )
+
+    return says_the_same
 
 
 SKEW = 60.0  # seconds that two clocks may differ

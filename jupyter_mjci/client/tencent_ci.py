@@ -985,19 +985,23 @@ def _kind(request: Tree) -> Literal["Workflow", "Job"]:
     return "Job" if text(request.get("Type")) == "Job" else "Workflow"
 
 
-def made_by(call: Call[Any], job: Job, mark: str, since: float) -> bool:
-    """Whether the call has made the job: by its mark; else by input, output and time."""
+def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
+    """Tells of a job whether the call has made it: by its mark; else by input, output and time."""
     request = part(xml.read(call.body), "Request")
     told = text(part(request, "Operation").get("UserData"))
     if told == mark:
-        return text(part(job.raw, "Operation").get("UserData")) == mark
-    return (
-        job.state == told
-        and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
-        and _subject(job.raw) == _subject(request)
-        and text(part(job.raw, "Operation", "Output").get("Object"))
-        == text(part(request, "Operation", "Output").get("Object"))
-    )
+        return lambda job: text(part(job.raw, "Operation").get("UserData")) == mark
+
+    def says_the_same(job: Job) -> bool:
+        return (
+            job.state == told
+            and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
+            and _subject(job.raw) == _subject(request)
+            and text(part(job.raw, "Operation", "Output").get("Object"))
+            == text(part(request, "Operation", "Output").get("Object"))
+        )
+
+    return says_the_same
 
 
 def surely(call: Call[Any], mark: str) -> bool:
