@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from jupyter_mjci.client import bridge
@@ -78,9 +78,6 @@ class Call(Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         return bridge.relay(self._send()).__await__()
-
-    def through(self, sender: Sender) -> Call[T]:
-        return replace(self, sender=sender)
 
     async def _send(self) -> T:
         if self.sender is None:
