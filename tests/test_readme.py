@@ -21,7 +21,7 @@ import pytest
 
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.notebook import magics
-from tests.notebook.conftest import Shell
+from tests.notebook.conftest import Shell, with_magics
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text("utf-8")
@@ -213,10 +213,7 @@ def shell(empty_shell: Shell) -> Shell:
 
 @pytest.fixture
 def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("MJCI_HEADLESS", "1")
-    shell = Shell()
-    shell.ip.extension_manager.load_extension("jupyter_mjci")
-    return shell
+    return with_magics(monkeypatch)
 
 
 def test_names_exist(empty_shell: Shell) -> None:

@@ -69,6 +69,10 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     """With the magics, without a session."""
+    return with_magics(monkeypatch)
+
+
+def with_magics(monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.setenv("MJCI_HEADLESS", "1")
     shell = Shell()
     shell.ip.extension_manager.load_extension("jupyter_mjci")
