@@ -40,6 +40,7 @@ class MjciError(Exception):
         return "\n".join(self.lines())
 
     def lines(self) -> list[str]:
+        """What, why and the hint, as far as they are told: what a cell shows."""
         return [line for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line]
 
     def _render_traceback_(self) -> list[str]:
@@ -92,6 +93,8 @@ class ServiceError(MjciError):
 
 
 class MidjourneyError(ServiceError):
+    """A proxy's answer, with its own `.code` ("21", "22", …; "" where there is only an HTTP `.status`)."""
+
     service = "mj"
 
 
@@ -104,7 +107,7 @@ class QueueFull(MidjourneyError):
 
 
 class BannedPrompt(MidjourneyError):
-    """The prompt holds a banned word (code 24)."""
+    """The prompt holds a banned word (code 24). `.word` is that word, where the proxy tells it."""
 
     word = ""
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came. Header names are lower case."""
+    """An answer as it came: HTTP `status`, `body`, `headers` (names in lower case), and the `url` that was asked."""
 
     status: int
     body: bytes
@@ -51,8 +51,23 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, not yet sent. `plane` names the host it goes to, `creates` marks a submission (sent once, never
-    blindly repeated), `reads` a POST that only reads; `read` is the pure function from the answer to the value."""
+    """One request, not yet sent, to be run or awaited; whoever sends it may raise TransportError, ServiceError or
+    AnswerError, and SettingsError where nobody is there to send it.
+
+    Args:
+        service: mj or ci
+        name: the builder's name: imagine, picture_job, …
+        method: GET, POST, PUT or DELETE
+        path: the path, decoded, with its leading slash
+        read: the pure function from the answer to the value
+        params: the query, decoded
+        headers: those of this request; credentials are added when it is sent
+        body: the bytes of the body
+        plane: which host it goes to: mj, ci, cos or account
+        creates: it is a submission: sent once, never blindly repeated
+        reads: it only reads, although it is a POST
+        sender: who sends it: the session
+    """
 
     service: str
     name: str
@@ -103,6 +118,7 @@ class Stream(Generic[T]):
         return bridge.relay_each(self._source())
 
     def run(self) -> Any:
+        """Walks to the end and gives the outcome."""
         return bridge.run(self.gathered())
 
     def __await__(self) -> Generator[Any, None, Any]:
@@ -115,7 +131,7 @@ class Stream(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing, and the token of the next ("" on the last)."""
+    """One page of a listing: its `items`, and the `next_token` that asks for the next ("" on the last)."""
 
     items: tuple[T, ...]
     next_token: str = ""
@@ -129,7 +145,7 @@ class Pages(Stream[T]):
         self.first, self._turn, self.limit = turn(""), turn, limit
 
     def turn(self, token: str) -> Call[Page[T]]:
-        """The call of one page, for who walks by pages."""
+        """The call of the page that a `token` names ("" is the first), for who walks by pages."""
         return self._turn(token)
 
     async def _walk(self) -> AsyncIterator[T]:
@@ -154,6 +170,7 @@ class Work(Generic[T]):
         self._begin = begin
 
     def run(self) -> T:
+        """Does it and gives the outcome."""
         return bridge.run(self._begin())
 
     def __await__(self) -> Generator[Any, None, T]:

@@ -30,6 +30,7 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
+        """Whether the job has ended, well or not, and changes no more."""
         return self in _FINAL
 
     @property
@@ -44,7 +45,14 @@ _MOVING = frozenset({Status.WAITING, Status.RUNNING})
 
 @dataclass(frozen=True, slots=True)
 class Button:
-    """A next move that a finished Midjourney task offers. `custom_id` is what the service wants to hear."""
+    """A next move that a finished Midjourney task offers.
+
+    Args:
+        custom_id: what the service wants to hear
+        label: what is written on it: U1, Vary (Region); "" where it shows only an emoji
+        emoji: what is drawn on it: 🔄
+        pressed: whether somebody has pressed it, where the proxy tells
+    """
 
     custom_id: str
     label: str = ""
@@ -80,8 +88,23 @@ _WORDS = (
 class Job:
     """One job. Times are aware and in UTC; "not yet" and "not told" are None or empty.
 
-    `action` is the service's own word (IMAGINE, PicProcess, …). `outputs` are URLs. `raw` is the complete answer of
-    the service and does not count in comparisons.
+    Args:
+        service: mj (Midjourney proxy) or ci (Tencent CI)
+        id: the service's id, unique at one proxy or bucket; "" for a submission that was not accepted
+        action: the service's own word: IMAGINE, PicProcess, …
+        status: where it is, the same words for both services
+        progress: percent, where told; CI never tells
+        subject: the prompt, or the input object
+        outputs: URLs of the results, in the service's order
+        buttons: next moves
+        submitted: accepted by the service
+        started: begun
+        finished: ended, well or not
+        reason: why it failed, in the service's words
+        state: your own mark: state, or CI's UserData
+        notify_hook: URL that is told of its changes
+        parent: the task whose button was pressed
+        raw: the complete answer of the service; does not count in comparisons
     """
 
     service: str
@@ -105,7 +128,8 @@ class Job:
         return hash((self.service, self.id, self.status, self.progress))
 
     def button(self, wanted: str) -> Button:
-        """The button with this label, emoji (or what it means: reroll) or customId. Upper and lower case are one.
+        """The button that is `wanted`: by label, emoji (or what it means: reroll) or customId. Upper and lower case
+        are one.
 
         Raises CallError, naming the buttons that exist.
         """
