@@ -57,7 +57,7 @@ class Watch(Stream[Job]):
     """A followed job: each change as it is seen. The outcome is the finished job; a failed one raises JobFailed."""
 
     def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
-        super().__init__(source, _finished)
+        super().__init__(lambda: bridge.singly(source()), _finished)
 
 
 @dataclass(frozen=True, slots=True)

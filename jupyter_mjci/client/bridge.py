@@ -19,10 +19,11 @@ import math
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
 
 from jupyter_mjci.errors import SettingsError
 
@@ -149,27 +150,37 @@ async def relay(work: Coroutine[Any, Any, T]) -> T:
     return await Handle(work)
 
 
-def iterate(source: AsyncIterator[T]) -> Iterator[T]:
-    """An asynchronous iterator, walked by blocking code; closed when the walk ends early."""
+def iterate(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
+    """What comes in bunches, walked one by one by blocking code; closed when the walk ends early. Each bunch crosses
+    from the engine's thread once, however many are in it."""
     try:
-        while (item := run(_next(source))) is not _END:
-            yield item
+        while bunch := run(_next(source)):
+            yield from bunch
     finally:
         run(_close(source))
 
 
-async def relay_each(source: AsyncIterator[T]) -> AsyncIterator[T]:
-    """An asynchronous iterator of the engine, walked from any loop."""
+async def relay_each(source: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
+    """The same, walked from any loop."""
     try:
-        while (item := await relay(_next(source))) is not _END:
-            yield item
+        while bunch := await relay(_next(source)):
+            for item in bunch:
+                yield item
     finally:
         await relay(_close(source))
 
 
-async def produced(work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[T]:
-    """What `work` hands to its argument, one after another. It runs in a task of its own, because a task group or a
-    cancel scope must not be left open across a `yield`; ending the walk cancels it."""
+async def singly(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
+    """For what is worth crossing for by itself."""
+    async with contextlib.aclosing(source) as items:  # type: ignore[type-var]
+        async for item in items:
+            yield (item,)
+
+
+async def produced(work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[Sequence[T]]:
+    """What `work` hands to its argument: the next, and with it whatever else has come meanwhile. It runs in a task of
+    its own, because a task group or a cancel scope must not be left open across a `yield`; ending the walk cancels
+    it."""
     send, receive = anyio.create_memory_object_stream[T](math.inf)
 
     async def turn() -> None:
@@ -180,18 +191,25 @@ async def produced(work: Callable[[Callable[[T], None]], Coroutine[Any, Any, Non
     try:
         async with receive:
             async for item in receive:
-                yield item
+                yield [item, *_waiting(receive)]
         await handle
     finally:
         if not handle.done():
             handle.cancel()
 
 
-_END: Any = object()
+def _waiting(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
+    with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
+        while True:
+            yield stream.receive_nowait()
 
 
-async def _next(source: AsyncIterator[T]) -> T:
-    return await anext(source, _END)
+async def _next(source: AsyncIterator[Sequence[T]]) -> Sequence[T]:
+    """The next bunch that holds anything; an empty one is the end."""
+    async for bunch in source:
+        if bunch:
+            return bunch
+    return ()
 
 
 async def _close(source: AsyncIterator[Any]) -> None:

@@ -7,7 +7,7 @@ A `Call` says what will be sent and how its answer is read; building one sends n
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -105,10 +105,13 @@ class Call(Generic[T]):
 class Stream(Generic[T]):
     """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the outcome.
 
-    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts anew.
+    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts anew. A `source` gives
+    them in bunches: a page, or what has come meanwhile.
     """
 
-    def __init__(self, source: Callable[[], AsyncIterator[T]], outcome: Callable[[list[T]], Any] = list) -> None:
+    def __init__(
+        self, source: Callable[[], AsyncIterator[Sequence[T]]], outcome: Callable[[list[T]], Any] = list
+    ) -> None:
         self._source, self._outcome = source, outcome
 
     def __iter__(self) -> Iterator[T]:
@@ -126,7 +129,7 @@ class Stream(Generic[T]):
 
     async def gathered(self) -> Any:
         """The outcome, for code that is already on the engine."""
-        return self._outcome([item async for item in self._source()])
+        return self._outcome([item async for bunch in self._source() for item in bunch])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +151,12 @@ class Pages(Stream[T]):
         """The call of the page that a `token` names ("" is the first), for who walks by pages."""
         return self._turn(token)
 
-    async def _walk(self) -> AsyncIterator[T]:
+    async def _walk(self) -> AsyncIterator[Sequence[T]]:
         token, left, seen = "", self.limit, set[str]()
-        while True:
+        while left != 0:
             page = await self._turn(token)._send()
-            for item in page.items:
-                if left == 0:
-                    return
-                left = None if left is None else left - 1
-                yield item
+            yield page.items[:left]
+            left = None if left is None else max(left - len(page.items), 0)
             token = page.next_token
             if not token or token in seen:  # a service that hands out a token twice would never end
                 return

@@ -57,9 +57,35 @@ def test_errors_come_through() -> None:
 
 def test_both_iterations_give_every_item() -> None:
     async def collect() -> list[int]:
-        return [item async for item in bridge.relay_each(numbers())]
+        return [item async for item in bridge.relay_each(bridge.singly(numbers()))]
 
-    assert list(bridge.iterate(numbers())) == [0, 1, 2] == asyncio.run(collect())
+    assert list(bridge.iterate(bridge.singly(numbers()))) == [0, 1, 2] == asyncio.run(collect())
+
+
+def test_an_empty_bunch_is_not_the_end() -> None:
+    """A page may hold nothing, and the next one something."""
+
+    async def bunches() -> AsyncIterator[list[int]]:
+        for bunch in ([], [1, 2], [], [3]):
+            yield bunch
+
+    async def collect() -> list[int]:
+        return [item async for item in bridge.relay_each(bunches())]
+
+    assert list(bridge.iterate(bunches())) == [1, 2, 3] == asyncio.run(collect())
+
+
+def test_what_has_come_meanwhile_crosses_together() -> None:
+    """A crossing from the engine's thread costs more than most items."""
+
+    async def work(hand_out: Callable[[int], None]) -> None:
+        for number in range(1000):
+            hand_out(number)
+
+    async def bunches() -> list[int]:
+        return [len(bunch) async for bunch in bridge.produced(work)]
+
+    assert bridge.run(bunches()) == [1000]
 
 
 def test_leaving_an_iteration_early_closes_its_source() -> None:
@@ -72,7 +98,7 @@ def test_leaving_an_iteration_early_closes_its_source() -> None:
         finally:
             closed.set()
 
-    for _ in bridge.iterate(endless()):
+    for _ in bridge.iterate(bridge.singly(endless())):
         break
     assert closed.wait(5)
 
