@@ -62,7 +62,8 @@ class Watch(Stream[Job]):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of many jobs as it was seen: its place among them, and whether it is followed no further."""
+    """One of many jobs as it was seen: its `place` among them, from 0, and whether it is `ended`: followed no
+    further."""
 
     place: int
     job: Job
@@ -74,6 +75,17 @@ class Session:
 
     Listeners are called as `listener(event, value)`: "leaving" with the Call before a submission leaves, "seen" with
     each Job that an answer tells of. Of a large listing only what moved is "seen"; "listed" comes with all of it.
+
+    Whatever is sent may raise TransportError (no answer), ServiceError (an answer that says no) or AnswerError (one
+    that nobody can read); what cannot be said raises CallError before anything is sent.
+
+    Args:
+        settings: where the services are and who you are there
+        clock: whose time it is; by default this machine's
+        door: what carries the requests instead of the network: into a sandbox, or a recording
+        sandbox: the sandbox behind the door
+        home: where journal and pictures are kept; None keeps nothing on disk
+        recording: the name of the recording that is written or played
     """
 
     def __init__(
@@ -122,7 +134,8 @@ class Session:
         return cast(T, value)
 
     async def directly(self, call: Call[T], queueing: float = 0.0) -> T:
-        """The same without detours, where another way's answer would not do."""
+        """The same without detours, where another way's answer would not do. A call that submits waits `queueing`
+        seconds at most for room in a full queue, then QueueFull is raised."""
         if submitting.SERVICES[call.service].traceable(call):
             return await self._submitter.submit(call, queueing=queueing)
         if not call.repeatable:
@@ -136,7 +149,7 @@ class Session:
             raise missing or error from None
 
     async def send_once(self, call: Call[T]) -> T:
-        """One request and its answer, heard by the listeners and written into the journal."""
+        """A call's one request and its answer, heard by the listeners and written into the journal."""
         if call.creates:
             self._tell("leaving", call)
         reply = await self.transport.send(call)
@@ -158,7 +171,8 @@ class Session:
     def batch(self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
         """Submits and follows many calls (or follows jobs and ids), `at_once` at a time, and gives each as it ends.
 
-        One that fails does not stop the others: it comes as a FAILED job that tells the reason.
+        Each is asked after at least every `longest` seconds. One that fails does not stop the others: it comes as a
+        FAILED job that tells the reason.
         """
         wanted = list(jobs)
         return Stream(lambda: bridge.produced(partial(self._ends, wanted, at_once, longest)))
@@ -166,13 +180,15 @@ class Session:
     def steps(
         self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
     ) -> Stream[Step]:
-        """A batch step by step: every change of every job as it is seen, for those who show its progress."""
+        """A batch step by step: every change of every job as it is seen, for those who show its progress. `jobs`,
+        `at_once` and `longest` are those of `batch`."""
         wanted = list(jobs)
         return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, longest)))
 
     def resume(self, *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
         """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
-        again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends."""
+        again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends;
+        `at_once` and `longest` are those of `batch`."""
         return Stream(lambda: bridge.produced(partial(self._resume, at_once, longest)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
@@ -211,15 +227,18 @@ class Session:
         return bridge.run(walk())
 
     def picture(self, what: Job | str, index: int = 0) -> Work[bytes]:
-        """The bytes of a job's result (or of a URL). Credentials go to the services' own hosts only.
+        """The bytes of a job's result; `what` is the Job, or a URL. Credentials go to the services' own hosts only.
 
-        `index` chooses among several results. Raises CallError for a job without a result, AnswerError for an answer
-        that is no picture.
+        `index` chooses among several results, from 0. Raises CallError for a job without a result, AnswerError where
+        the picture is not there (any more).
         """
         return Work(partial(self._picture, what, index))
 
     def upload(self, source: Path | str | bytes, key: str = "") -> Work[str]:
-        """Puts a file (or bytes) into the bucket; gives its key: input/ and the file's name, unless told."""
+        """Puts a file into the bucket; gives its key: input/ and the file's name, unless told.
+
+        `source` is its path, or bytes, which are named by their hash. Raises CallError for a file that cannot be read.
+        """
         return Work(partial(self._upload, source, key))
 
     def download(self, job: Job, folder: Path | str = ".") -> Work[list[Path]]:
@@ -227,8 +246,9 @@ class Session:
         return Work(partial(self._download, job, Path(folder)))
 
     def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
-        """A URL of an object of the bucket that needs no key for so many seconds, also as a rule makes it. A
-        temporary key's token is part of it. Whoever has the URL has the object: it is a secret."""
+        """A URL of an object of the bucket that needs no credentials for so many seconds, also as a rule makes it; for
+        GET, or the `method` that is told. A temporary key's token is part of it. Whoever has the URL has the object: it
+        is a secret. Raises CallError where no bucket is configured."""
         settings = self.settings
         if not settings.has_ci:
             raise CallError("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
@@ -262,7 +282,8 @@ class Session:
         return rules
 
     def preview(self, rule: str, content: bytes) -> Work[Any]:
-        """A picture as a rule makes it, worked out on this computer: what the job would give, without a job.
+        """A picture (the bytes in `content`) as a rule makes it, worked out on this computer: what the job would give,
+        without a job.
 
         The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that cannot be carried out.
         Marks (watermark/1) are fetched from the bucket.
@@ -493,7 +514,7 @@ class Session:
             listener(event, value)
 
     def note(self, jobs: Iterable[Job]) -> None:
-        """Remembers and journals what is new, and tells the listeners of everything."""
+        """Remembers and journals what is new of these jobs, and tells the listeners of them all."""
         seen = list(jobs)
         news = [job for job in seen if job.id and self._seen.get((job.service, job.id)) != job]
         for job in news:
@@ -507,14 +528,20 @@ class Session:
             self._tell("seen", job)
 
     def durations(self, service: str, action: str) -> list[float]:
-        """How long jobs of an action took, from the journal: seconds, ascending."""
+        """How long jobs of a service's action took, from the journal: seconds, ascending."""
         return self.journal.durations(service, action)
 
 
 def connect(*, profile: str | None = None, notice: Callable[[str], None] = print, **given: Any) -> Session:
     """A session on your services: keyword arguments, then the environment, then the profile file.
 
-    With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError.
+    With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError for an unknown
+    name, a bad value, or a profile or recording that is not there.
+
+    Args:
+        profile: which table of the profile file; by default MJCI_PROFILE, else "default" where there is one
+        notice: is called with that one line
+        given: settings by their names: mj_url, ci_bucket, …
     """
     settings = load(given, profile=profile)
     mode, folder = wanted(settings.replay, notebook())
@@ -534,8 +561,12 @@ def _connected(settings: Settings, notice: Callable[[str], None]) -> Session:
 def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults: Any = None, **given: Any) -> Session:
     """A session on a fresh sandbox in this process: both services, without account or network.
 
-    `speed` is how fast its time runs; the times that jobs show are the same at every speed. `dialect` is the proxy
-    family: plus, java, trueai or new-api. Other keyword arguments are settings.
+    Args:
+        speed: how fast its time runs; the times that jobs show are the same at every speed, also at float("inf")
+        dialect: the proxy family that it speaks like: plus, java, trueai or new-api
+        seed: another seed, other pictures and ids
+        faults: what is to break: the path of a TOML file, or Faults
+        given: settings by their names; with `home` it keeps a journal and pictures there
     """
     from jupyter_mjci.sandbox.app import Sandbox
 
@@ -553,7 +584,8 @@ def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults
 
 
 def replayed(folder: Path | str) -> Session:
-    """A session that a recording answers: the same jobs, pictures and times, without keys, network or waiting.
+    """A session that a recording (its `folder`) answers: the same jobs, pictures and times, without keys, network or
+    waiting.
 
     A request that was not recorded raises NotRecorded. Raises SettingsError where the recording is not whole.
     """
