@@ -24,8 +24,14 @@ def sign(
 ) -> str:  # fmt: skip
     """The value of the Authorization header.
 
-    `path` is the decoded path, with its leading slash. Every header and parameter given is signed.
-    `key_time` is "start;end" in Unix seconds.
+    Args:
+        method: GET, POST, …, in any case
+        path: the decoded path, with its leading slash
+        params: the query, decoded; all of it is signed
+        headers: headers as they are sent; all that are given are signed
+        secret_id: the SecretId, which becomes part of the value
+        secret_key: the SecretKey, which does not
+        key_time: "start;end" in Unix seconds; see `key_time`
     """
     fields = _fields(method, path, params, headers, secret_id, secret_key, key_time)
     return "&".join([f"{name}={value}" for name, value in fields.items()])
@@ -37,8 +43,15 @@ def presign(
 ) -> str:  # fmt: skip
     """The URL with its signature in the query: whoever has it may send this one request until the end of `key_time`.
 
-    `params` (a processing rule is a parameter with an empty value) and a temporary key's `token` are signed and
-    become part of the URL. The host is not signed unless `headers` has it.
+    Args:
+        method: GET, PUT, …, in any case
+        url: the object's URL, its path percent-encoded
+        params: parameters that are signed and become part of the URL; a processing rule is one with an empty value
+        headers: what is signed besides; the host is not, unless it is here
+        secret_id: the SecretId, which becomes part of the URL
+        secret_key: the SecretKey, which does not
+        key_time: "start;end" in Unix seconds; see `key_time`
+        token: a temporary key's, which becomes part of the URL
     """
     signed = {**params, "x-cos-security-token": token} if token else dict(params)
     path = unquote(urlsplit(url).path) or "/"

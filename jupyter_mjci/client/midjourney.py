@@ -35,7 +35,12 @@ Bot = Literal["MID_JOURNEY", "NIJI_JOURNEY"]
 
 
 class Midjourney:
-    """Builds the calls of a Midjourney proxy. Building sends nothing: `.run()` or `await` the call."""
+    """Builds the calls of a Midjourney proxy. Building sends nothing: `.run()` or `await` the call.
+
+    Building raises CallError for what cannot be said. Running raises TransportError where no answer comes,
+    NoSuchEndpoint where the proxy's family lacks the call, QueueFull, BannedPrompt or another MidjourneyError where
+    it says no, and AnswerError for an answer that nobody can read.
+    """
 
     def __init__(self, sender: Sender | None = None) -> None:
         self._sender = sender

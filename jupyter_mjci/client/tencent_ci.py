@@ -29,7 +29,7 @@ CHINA = timezone(timedelta(hours=8))
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing tells of it. `size` in bytes, `changed` aware and in UTC."""
+    """An object as a listing tells of it: its `key`, `size` in bytes, `changed` aware and in UTC, `etag` unquoted."""
 
     key: str
     size: int
@@ -38,7 +38,11 @@ class StoredObject:
 
 
 class TencentCI:
-    """Builds the calls of Tencent CI for one bucket. Building sends nothing: `.run()` or `await` the call."""
+    """Builds the calls of Tencent CI for one bucket. Building sends nothing: `.run()` or `await` the call.
+
+    Building raises CallError for what cannot be said. Running raises TransportError where no answer comes, CIError
+    with COS's own code where the service says no, and AnswerError for an answer that nobody can read.
+    """
 
     def __init__(self, sender: Sender | None = None, *, bucket: str = "", region: str = "") -> None:
         self._sender, self.bucket, self.region = sender, bucket, region
@@ -149,7 +153,12 @@ class TencentCI:
         )
 
     def request(self, path: str, request: Mapping[str, Any] | str) -> Call[Job]:
-        """A submission from a whole `<Request>`: its XML text, or its elements as nested dicts."""
+        """A submission from a whole `<Request>`: its XML text, or its elements as nested dicts.
+
+        Args:
+            path: where it belongs: /jobs or /inventorytriggerjob
+            request: the XML as it is sent, or the elements below `<Request>` by name
+        """
         body = request.encode() if isinstance(request, str) else xml.write("Request", request)
         name = "picture_job" if path == "/jobs" else "batch"
         return self._call(name, "POST", path, read_job, body=body, creates=True)

@@ -231,7 +231,11 @@ def _nothing_of(wanted: Any, question: Question) -> pd.DataFrame:
 class Analyses:
     """Questions to a history: `df.mjci.timeline()`, and on Axes `df.mjci.plot.timeline()`.
 
-    Periods are in UTC. `by` names words that jobs are told apart by: service, action, status, reason, state, ….
+    `every` is hour, day, week (from Monday) or month, in UTC, and makes the column `period`; None asks of all times at
+    once. `by` names one or several words that jobs are told apart by, each a column of the answer: service, action,
+    status, reason, state, parent, subject. `limit` keeps the first so many rows.
+
+    Raises CallError for another period or word, and for a frame without the columns that it takes.
     """
 
     def __init__(self, source: Any) -> None:
@@ -335,7 +339,7 @@ MOST = 8  # lines or bars of one picture; what is rarer is left to the frame
 class Plots:
     """The answers on matplotlib Axes, drawn to be read: titles, units, colours for every eye, light or dark around.
 
-    Every method takes its twin's arguments, and `ax` to draw on.
+    Every method takes its twin's arguments (`every`, `by`, `prices`), and `ax` to draw on; it gives the Axes.
     """
 
     def __init__(self, analyses: Analyses) -> None:

@@ -71,8 +71,12 @@ class _NoLake(HistoryError):
 
 
 class Lake:
-    """A lake at a path or an object store's URL, and a journal over it. `options` are the store's, as deltalake
-    takes them (`storage_options`)."""
+    """A lake at a path or an object store's URL, and a journal over it.
+
+    `options` are the store's, as deltalake takes them (`storage_options`). Whatever needs a library of the extra
+    `lake` that is not installed raises SettingsError; a table that cannot be read or written, or that is not there,
+    raises HistoryError.
+    """
 
     def __init__(
         self, url: str | Path, *, journal: Journal | None = None, options: Mapping[str, str] | None = None
@@ -184,7 +188,10 @@ class Lake:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def frame(self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None) -> pd.DataFrame:
-        """Jobs as a typed DataFrame, oldest first, the same columns as everywhere; `where` is SQL over them."""
+        """Jobs as a typed DataFrame, oldest first, the same columns as everywhere (or those that are named).
+
+        `where` is SQL (DuckDB's) over them: "status = 'FAILED'". `limit` takes the oldest so many.
+        """
         wanted = NAMES if columns is None else tuple(columns)
         statement = f"SELECT {', '.join(_stored(wanted))} FROM jobs {f'WHERE {where}' if where else ''}"
         with self._open() as db:
@@ -193,7 +200,7 @@ class Lake:
         return _typed(table, wanted)
 
     def figures(self, question: Question) -> pd.DataFrame:
-        """The figures of an analysis, from DuckDB: span after span of time, so that memory stays bounded."""
+        """The figures that a question asks for, from DuckDB: span after span of time, so that memory stays bounded."""
         import pandas as pd
 
         columns = [f"epoch_us({name}) AS {name}" if name in TIMES else name for name in question.columns]
@@ -207,7 +214,8 @@ class Lake:
         return pd.concat(parts, ignore_index=True)
 
     def sql(self, statement: str) -> pd.DataFrame:
-        """Any SQL (DuckDB's) over `jobs`, the lake with the journal's news: what the analyses do not ask."""
+        """The answer to a statement in SQL (DuckDB's) over `jobs`, the lake with the journal's news: what the analyses
+        do not ask. Times are aware and in UTC."""
         with self._open() as db:
             made: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
             return made
@@ -317,7 +325,8 @@ _SQL = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date
 
 
 class Spread:
-    """A lake on a Dask cluster. `.mjci` asks by month, `.frame()` is for everything else."""
+    """A lake on a Dask cluster. `.mjci` asks by month, `.frame()` is for everything else. Without the extra `lake`
+    SettingsError is raised."""
 
     def __init__(self, lake: Lake, client: Any) -> None:
         self.lake, self._client = lake, client
@@ -328,6 +337,7 @@ class Spread:
         return Analyses(self)
 
     def figures(self, question: Question) -> pd.DataFrame:
+        """The figures that a question asks for, from the workers: one task per month."""
         view = _View(self.lake)
         with self._connected():
             return _from_parts(question, _spread(view, _months(view)))

@@ -84,7 +84,10 @@ class History:
         return load(self._journal, file, self._now(), since=when(since), until=when(until), say=say)
 
     def lake(self, url: str | Path, options: Mapping[str, str] | None = None) -> Lake:
-        """The lake at a path or URL, with what is still only in the journal laid over it. Needs the extra `lake`."""
+        """The lake at a path or URL, with what is still only in the journal laid over it. Needs the extra `lake`.
+
+        `options` are the object store's, as deltalake takes them (`storage_options`).
+        """
         from jupyter_mjci.history.lake import Lake
 
         return Lake(url, journal=self._journal, options=options)
@@ -92,7 +95,8 @@ class History:
     def archive(self, url: str | Path, options: Mapping[str, str] | None = None) -> Folded:
         """Folds what is new in the journal into the lake at a path or URL; makes it where there is none.
 
-        Any number of processes may do so at once. `options` are the object store's, as deltalake takes them.
+        Any number of processes may do so at once. `options` are the object store's, as deltalake takes them. Raises
+        SettingsError without the extra `lake`, HistoryError where the lake cannot be written; nothing is lost then.
         """
         return self.lake(url, options).fold()
 

@@ -28,7 +28,20 @@ from jupyter_mjci.errors import CallError
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A picture of the archive and where it came from. `expires` is when its link ends, where that is known."""
+    """A picture of the archive and where it came from.
+
+    Args:
+        path: its file
+        sha256: the hash of its content, in hexadecimal
+        service: mj or ci
+        job_id: the job whose result it is
+        action: what that job did: IMAGINE, …
+        subject: the job's prompt
+        url: where it was fetched from
+        index: which of the job's results, from 0
+        fetched: when it was fetched; aware, in UTC
+        expires: when its link ends, where that is known
+    """
 
     path: Path
     sha256: str
@@ -42,6 +55,7 @@ class Kept:
     expires: datetime | None
 
     def content(self) -> bytes:
+        """The picture's bytes, as they were fetched."""
         return self.path.read_bytes()
 
 
@@ -52,7 +66,8 @@ class Archive:
         self.folder = folder
 
     def keep(self, job: Job, url: str, content: bytes, index: int, at: float) -> Kept:
-        """Writes a picture and its provenance. Raises ValueError for what is no picture."""
+        """Writes a picture (its bytes as `content`) and its provenance: the job and which of its results it is, from 0
+        (`index`), its URL, and when it came, in Unix seconds (`at`). Raises ValueError for what is no picture."""
         kind = kind_of(content)
         if not kind:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
@@ -70,7 +85,7 @@ class Archive:
         return self._kept(note)
 
     def find(self, job: Job, index: int = 0) -> Kept | None:
-        """The kept picture of a job, or None."""
+        """The kept picture of a job's result (the one at `index`, from 0), or None."""
         note = self._note(job, index)
         try:
             return self._kept(json.loads(note.read_text("utf-8")))
