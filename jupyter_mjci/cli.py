@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0 when done, 1 when it failed (with the reason on stderr), 2 for a bad command line."""
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] == ["sandbox"]:  # its flags, and their help, are its own
-        from jupyter_mjci.sandbox.app import main as serve
+        from jupyter_mjci.sandbox.__main__ import main as serve
 
         return serve(given[1:])
     told = _parser().parse_args(given)

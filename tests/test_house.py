@@ -34,7 +34,13 @@ BELOW = {
 
 # Where a third-party library may be imported; everything else asks that room.
 HOMES = {
-    "httpx": {"client/transport.py", "client/recording.py", "sandbox/app.py"},
+    "httpx": {
+        "client/transport.py",
+        "client/recording.py",
+        "sandbox/app.py",
+        "sandbox/conversation.py",
+        "sandbox/postman.py",
+    },
     "xmltodict": {"client/xml.py"},
     "nest_asyncio": {"client/bridge.py"},
     "nest_asyncio2": {"client/bridge.py"},
@@ -57,8 +63,8 @@ HOMES = {
     "distributed": {"history/lake.py"},
     "matplotlib": {"history/analysis.py"},
     "PIL": {"history/pictures.py", "notebook/images.py", "sandbox/rules.py", "sandbox/pictures.py"},
-    "starlette": {"sandbox/app.py"},
-    "uvicorn": {"receiving.py", "sandbox/app.py"},
+    "starlette": {"sandbox/app.py", "sandbox/conversation.py", "sandbox/server.py"},
+    "uvicorn": {"receiving.py", "sandbox/server.py"},
     "IPython": {"notebook/"},
     "ipywidgets": {"notebook/"},
 }
@@ -78,19 +84,21 @@ def wing_of(name: str) -> str:
 
 def imports(room: Path) -> Iterator[tuple[str, bool]]:
     """Every module that a room imports at run time, and whether it is imported inside a function."""
-    yield from _imports(ast.parse(room.read_text("utf-8")).body, False)
+    package = ".".join(room.relative_to(ROOT).parent.parts)
+    yield from _imports(ast.parse(room.read_text("utf-8")).body, package, False)
 
 
-def _imports(nodes: Iterable[ast.AST], lazy: bool) -> Iterator[tuple[str, bool]]:
+def _imports(nodes: Iterable[ast.AST], package: str, lazy: bool) -> Iterator[tuple[str, bool]]:
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, lazy) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, lazy
-            yield from ((f"{node.module}.{alias.name}", lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = ".".join(part for part in (package if node.level else "", node.module) if part)
+            yield module, lazy
+            yield from ((f"{module}.{alias.name}", lazy) for alias in node.names)
         elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
             inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-            yield from _imports(ast.iter_child_nodes(node), inside)
+            yield from _imports(ast.iter_child_nodes(node), package, inside)
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_of)

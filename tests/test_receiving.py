@@ -17,8 +17,9 @@ from jupyter_mjci.client.calls import Call, Reply
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.midjourney import job_of
 from jupyter_mjci.receiving import Receiver, jobs_in, rank_of
-from jupyter_mjci.sandbox.app import LoopbackDoor, Sandbox
+from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import ScaledClock
+from jupyter_mjci.sandbox.server import LoopbackDoor
 from jupyter_mjci.session import Session
 
 

@@ -87,8 +87,8 @@ async def canned(scope: Any, receive: Any, send: Any) -> None:
 
 def serve_tasks() -> None:
     """Serve ten thousand tasks that age under way, and next to them the same bytes canned."""
-    from jupyter_mjci.sandbox.app import LoopbackDoor
     from jupyter_mjci.sandbox.clock import ScaledClock
+    from jupyter_mjci.sandbox.server import LoopbackDoor
 
     pin(0)
     sandbox, ids = filled(ALIVE, ScaledClock(0.5))

@@ -28,10 +28,13 @@ from hypothesis import settings as with_settings
 from hypothesis import strategies as st
 
 from jupyter_mjci.client.cos_signing import sign
-from jupyter_mjci.sandbox import app as app_module
-from jupyter_mjci.sandbox.app import Sandbox, is_loopback, main, named_jobs, service_for
+from jupyter_mjci.sandbox import conversation
+from jupyter_mjci.sandbox.__main__ import main
+from jupyter_mjci.sandbox.app import Sandbox, service_for
 from jupyter_mjci.sandbox.clock import EPOCH, ScaledClock, VirtualClock
+from jupyter_mjci.sandbox.conversation import named_jobs
 from jupyter_mjci.sandbox.faults import FaultError
+from jupyter_mjci.sandbox.postman import is_loopback
 from jupyter_mjci.sandbox.shelf import Shelf
 from jupyter_mjci.sandbox.wire import Answer, Delivery, Request
 
@@ -245,7 +248,7 @@ async def test_date_is_the_sandboxes() -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body over the limit is turned down in the service's own way, and no work is done."""
-    monkeypatch.setattr(app_module, "LIMIT", 1000)
+    monkeypatch.setattr(conversation, "LIMIT", 1000)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(11):
@@ -930,7 +933,7 @@ FUZZED: dict[str, Sandbox] = {}
 @contextmanager
 def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
     """The command running, and a caller of it."""
-    words = [sys.executable, "-W", "error", "-m", "jupyter_mjci.sandbox.app", "--speed", "100", *arguments]
+    words = [sys.executable, "-W", "error", "-m", "jupyter_mjci.sandbox", "--speed", "100", *arguments]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stderr

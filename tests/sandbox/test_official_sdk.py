@@ -19,8 +19,9 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from jupyter_mjci.sandbox.app import LoopbackDoor, Sandbox
+from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import VirtualClock
+from jupyter_mjci.sandbox.server import LoopbackDoor
 from jupyter_mjci.sandbox.tencent_ci import TencentCI
 from jupyter_mjci.sandbox.wire import Request
 
