@@ -21,7 +21,10 @@ In a cell an error is two or three lines: what, why, what to do next. A second l
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ class MjciError(Exception):
 
     def lines(self) -> list[str]:
         """What, why and the hint, as far as they are told: what a cell shows."""
-        return [line for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line]
+        return [clean(line) for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line]
 
     def _render_traceback_(self) -> list[str]:
         """IPython's door: short the first time, whole when asked again (`%tb`)."""
@@ -146,3 +149,23 @@ class WaitTooLong(MjciError):
             hint="It goes on at the service: follow it again with its id.",
         )
         self.job = job
+
+
+# --- their words ------------------------------------------------------------------------------------------------
+
+
+def clean(words: str) -> str:
+    """What a service or a person wrote, without the control characters that would command a terminal, and without
+    halves of characters, which nothing can print."""
+    return _CONTROLS.sub("�", words)
+
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def instead(word: str, known: Sequence[str]) -> str:
+    """What a person may have meant by a word that is not among the known ones; else all of them."""
+    close = get_close_matches(word, known, 1, 0.6)
+    if close:
+        return f"Did you mean {close[0]}?"
+    return f"There are: {', '.join(known)}." if known else "It takes none."

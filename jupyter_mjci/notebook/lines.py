@@ -20,8 +20,8 @@ from xml.sax.saxutils import escape as xml_escape
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.tencent_ci import TencentCI, submission
-from jupyter_mjci.errors import CallError
-from jupyter_mjci.notebook.params import Param, instead, params, parsed
+from jupyter_mjci.errors import CallError, instead
+from jupyter_mjci.notebook.params import Param, params, parsed
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
-from jupyter_mjci.errors import CallError, SettingsError
+from jupyter_mjci.errors import CallError, SettingsError, instead
 from jupyter_mjci.notebook import render
-from jupyter_mjci.notebook.params import Kind, Param, arguments, instead, params, parsed
+from jupyter_mjci.notebook.params import Kind, Param, arguments, params, parsed
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session

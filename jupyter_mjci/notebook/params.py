@@ -11,12 +11,11 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import CallError, instead
 
 Kind = Literal[
     "text", "integer", "number", "switch", "choice", "texts", "picture", "pictures", "file", "pairs", "object"
@@ -211,14 +210,6 @@ def _named(known: Sequence[Param], flag: str) -> tuple[Param, bool]:
         if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
             return param, False
     raise CallError(f"There is no {flag} here.", hint=instead(flag, [param.flag for param in known]))
-
-
-def instead(word: str, known: Sequence[str]) -> str:
-    """What a person may have meant by a word that is not among the known ones; else all of them."""
-    close = get_close_matches(word, known, 1, 0.6)
-    if close:
-        return f"Did you mean {close[0]}?"
-    return f"There are: {', '.join(known)}." if known else "It takes none."
 
 
 def _placed(

@@ -16,6 +16,7 @@ from typing import Any
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.tencent_ci import part, text
+from jupyter_mjci.errors import clean as clean
 
 SERVICES = {"mj": "Midjourney", "ci": "Tencent CI"}
 MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
@@ -74,14 +75,6 @@ def notice_html(line: str) -> str:
         f'<div class="mjci-job-notice" style="opacity:.75;'
         f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape(clean(line))}</div>'
     )
-
-
-def clean(words: str) -> str:
-    """A text without the control characters that would command a terminal."""
-    return _CONTROLS.sub("�", words)
-
-
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def table_html(rows: Sequence[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import CallError, JobFailed, MidjourneyError, clean
 
 BUTTONS: tuple[tuple[Button, str], ...] = (
     (Button("MJ::JOB::upsample::1::a", "U1"), "U1"),
@@ -42,3 +42,15 @@ def test_every_button_of_a_finished_task_says_what_it_does() -> None:
         large = s.follow(s.mj.action(grid, "U1")).run()
     for button in (*grid.buttons, *large.buttons):
         assert any(letter.isalnum() for letter in button.title.replace(button.emoji, ""))
+
+
+HOSTILE = "a \x1b]0;title\x07 red\x9b31m \u202e fox\ud83d\r"
+
+
+def test_words_of_others_command_no_terminal() -> None:
+    """Neither a job's reason nor a service's message; lines and tabs stay, halves of characters go."""
+    assert clean(HOSTILE) == "a �]0;title� red�31m � fox��"
+    assert clean("a\n\tred fox 🦊") == "a\n\tred fox 🦊"
+    for error in (JobFailed(Job("mj", "1", reason=HOSTILE)), MidjourneyError("No.", message=HOSTILE)):
+        assert clean(HOSTILE) in error.lines()
+        str(error).encode()
