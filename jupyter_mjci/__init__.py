@@ -67,13 +67,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ip: Any) -> None:
-    """`%load_ext jupyter_mjci`: the magics. Loads nothing heavy and patches nothing."""
+    """`%load_ext jupyter_mjci`: the magics, for the shell `ip`. Loads nothing heavy and patches nothing."""
     from jupyter_mjci.notebook.magics import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: Any) -> None:
+    """`%unload_ext jupyter_mjci`: takes the magics out of the shell `ip` again. Sessions and jobs go on."""
     from jupyter_mjci.notebook.magics import unload
 
     unload(ip)

@@ -62,8 +62,8 @@ class Watch(Stream[Job]):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of many jobs as it was seen: its `place` among them, from 0, and whether it is `ended`: followed no
-    further."""
+    """One of many jobs: its `place` among them, from 0, the `job` as it was seen, and whether it is `ended`: followed
+    no further."""
 
     place: int
     job: Job

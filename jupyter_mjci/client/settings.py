@@ -28,6 +28,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
+        """The text itself, for the request that needs it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -95,10 +96,12 @@ class Settings:
 
     @property
     def has_mj(self) -> bool:
+        """Whether a Midjourney proxy is set; it may need no secret."""
         return bool(self.mj_url)
 
     @property
     def has_ci(self) -> bool:
+        """Whether Tencent CI is set whole: key id, key, bucket and region."""
         return bool(self.ci_secret_id and self.ci_secret_key and self.ci_bucket and self.ci_region)
 
 

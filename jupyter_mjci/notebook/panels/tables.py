@@ -88,6 +88,7 @@ class TablePanel(Panel):
 
     @property
     def selected(self) -> Any:
+        """The rows that are selected, as a DataFrame; as long as none is, all that were found."""
         if self.grid is None or not self.grid.selected_rows or self._shown is None:
             return self.found
         return self._shown.iloc[list(self.grid.selected_rows)]
