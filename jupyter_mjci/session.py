@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -291,9 +292,28 @@ class Session:
         return Work(partial(self._preview, rule, content))
 
     def describe(self, job: Job | str) -> Call[Job]:
-        """The call that asks for a job's present state. An id of digits is Midjourney's, any other CI's."""
-        job_id, service = (job.id, job.service) if isinstance(job, Job) else (job, _service_of(job))
+        """The call that asks for a job's present state. Whose an id is tells the journal, else its shape: Midjourney's
+        are digits, CI's a letter and then letters and digits. Raises CallError for any other."""
+        job_id, service = self._named(job)
         return self.mj.task(job_id) if service == "mj" else self.ci.job(job_id)
+
+    def cancel(self, job: Job | str) -> Call[None]:
+        """The call that asks to cancel a job: a Midjourney task, or a CI job that has not begun, or a batch. Describe
+        it afterwards: a service may say yes and go on. Ids are told apart as by `describe`."""
+        job_id, service = self._named(job)
+        return self.mj.cancel(job_id) if service == "mj" else self.ci.cancel(job_id)
+
+    def _named(self, job: Job | str) -> tuple[str, str]:
+        if isinstance(job, Job):
+            return job.id, job.service
+        job_id = job.strip()
+        service = self.journal.service_of(job_id) or _service_of(job_id)
+        if not service:
+            raise CallError(
+                f"{job_id!r} is no job's id that is known here.",
+                hint="Midjourney's are digits, Tencent CI's a letter and then letters and digits: j8d74… or b8d74…",
+            )
+        return job_id, service
 
     def seen(self, service: str) -> Sequence[Job]:
         """The jobs of a service that this session has seen, newest last: what completion and panels offer."""
@@ -622,7 +642,11 @@ def _origins(settings: Settings, clock: Clock) -> dict[str, Origin]:
 
 
 def _service_of(job_id: str) -> str:
-    return "mj" if job_id.strip().isdigit() else "ci"
+    """Whose an id looks like; "" where it looks like nobody's."""
+    return next((service for service, shape in _SHAPES.items() if shape.fullmatch(job_id.strip())), "")
+
+
+_SHAPES = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
 
 
 def _jobs_in(value: Any) -> Iterable[Job]:

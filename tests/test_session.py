@@ -310,3 +310,23 @@ def test_a_service_that_is_away_for_a_while_ends_no_wait(s: Session) -> None:
     assert s.sandbox is not None
     s.sandbox.faults.add("refuse", route="GET /mj/task/*", times=6, after=1)
     assert s.follow(s.mj.imagine("a red fox")).run().status is Status.SUCCEEDED
+
+
+def test_jobs_of_both_services_are_cancelled_by_their_ids(s: Session) -> None:
+    """A task that runs, a job that waits in a paused queue; whose an id is, is told by its shape."""
+    task = s.mj.imagine("a red fox").run()
+    (queue,) = (one["QueueId"] for one in s.ci.queues().run())
+    s.ci.update_queue(queue, name="q", state="Paused").run()
+    job = s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", queue_id=queue).run()
+    for one in (task, job):
+        s.cancel(one.id).run()
+        assert s.describe(one.id).run().status is Status.CANCELLED
+
+
+def test_the_journal_knows_whose_an_unusual_id_is(s: Session) -> None:
+    """Some relays call their tasks otherwise; what nobody knows is told before anything is sent."""
+    s.note([Job("mj", "task_a-1"), Job("ci", "4711")])
+    assert [s.describe(one).service for one in ("task_a-1", "4711", "4712", "j8d742190fce")] == ["mj", "ci", "mj", "ci"]
+    for build in (s.describe, s.cancel):
+        with pytest.raises(CallError, match="no job's id that is known here"):
+            build("task_a-2")

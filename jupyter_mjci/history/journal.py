@@ -191,6 +191,13 @@ class Journal:
         """The jobs of this session's own proxy or bucket, oldest first."""
         return self.jobs("service=? AND origin=?", (service, self._at(service)))
 
+    def service_of(self, job_id: str) -> str:
+        """Whose job it is, of this session's own proxy and bucket; "" where the journal does not know it."""
+        own = "SELECT service FROM jobs WHERE service=? AND origin=? AND id=?"
+        asked = ("mj", self._at("mj"), job_id, "ci", self._at("ci"), job_id)
+        rows = self._rows(f"{own} UNION ALL {own}", asked)
+        return str(rows[0]["service"]) if rows else ""
+
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
         own = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"
