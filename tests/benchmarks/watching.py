@@ -1,4 +1,4 @@
-"""Following: ten thousand tasks at a tick of one second, and how often one task of 45 s is asked after.
+"""Following: ten thousand tasks at a tick of one second, how often one task of 45 s is asked after, and callbacks.
 
 python -m tests.benchmarks.watching
 """
@@ -12,10 +12,13 @@ import math
 import multiprocessing
 import random
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
+
+import httpx
 
 from jupyter_mjci.client import bridge
 from jupyter_mjci.client.job import Job, Status
@@ -108,6 +111,35 @@ def stop(session: Session) -> None:
         bridge.run(session.transport.get(f"{session.settings.mj_url}/stop"))
 
 
+PUSHED, APART = 1000, 0.004
+
+
+def push() -> Iterator[Figure]:
+    """How long after a proxy has begun to tell of an ended task its follower has it. Nobody answers a poll here."""
+    settings = load({"mj_url": "http://127.0.0.1:9", "wait": 60}, environ={})
+    jobs = [job_of(json.loads(_task(number, False, 0))) for number in range(PUSHED)]
+    told: dict[str, float] = {}
+    with Session(settings) as session, session.receive() as receiver:
+        posting = threading.Thread(target=_post, args=(receiver.url, told))
+        posting.start()
+        late = sorted(time.perf_counter() - told[job.id] for job in session.batch(jobs, at_once=PUSHED))
+        posting.join()
+    p50, p95 = late[len(late) // 2], late[int(len(late) * 0.95)]
+    what = f"asked each tick of {TICK:g} s, p50 {TICK / 2:g} s"
+    yield Figure("push: notice, p50", f"{p50 * 1e3:.1f} ms", what, TICK / 2 / p50, "no bar", None)
+    yield Figure("push: notice, p95", f"{p95 * 1e3:.1f} ms", what, TICK * 0.95 / p95, "<= 20 ms", p95 <= 0.02)
+
+
+def _post(url: str, told: dict[str, float]) -> None:
+    time.sleep(1)  # until all are followed
+    with httpx.Client() as client:
+        for number in range(PUSHED):
+            body = _task(number, True, 1)
+            told[str(10**15 + number)] = time.perf_counter()
+            client.post(url, content=body)
+            time.sleep(APART)
+
+
 class _Still:
     """A clock that is set by hand."""
 
@@ -162,6 +194,7 @@ class _Desk:
 def figures() -> Iterator[Figure]:
     yield from polls()
     yield from watch()
+    yield from push()
 
 
 if __name__ == "__main__":
