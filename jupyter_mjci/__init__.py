@@ -68,13 +68,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ip: Any) -> None:
     """`%load_ext jupyter_mjci`: the magics, for the shell `ip`. Loads nothing heavy and patches nothing."""
-    from jupyter_mjci.notebook.magics import load
+    from jupyter_mjci.notebook.loading import load
 
     load(ip)
 
 
 def unload_ipython_extension(ip: Any) -> None:
     """`%unload_ext jupyter_mjci`: takes the magics out of the shell `ip` again. Sessions and jobs go on."""
-    from jupyter_mjci.notebook.magics import unload
+    from jupyter_mjci.notebook.loading import unload
 
     unload(ip)

@@ -8,13 +8,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from jupyter_mjci.errors import SettingsError
 
@@ -77,9 +74,7 @@ class Settings:
     cos_endpoint: str = _setting(
         "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
     )
-    home: Path = _setting(
-        Path(platformdirs.user_data_dir("jupyter_mjci")), "Where journal and pictures are kept", "MJCI_HOME"
-    )
+    home: Path = _setting(Path(), "Where journal and pictures are kept; by default with the user's data", "MJCI_HOME")
     wait: float = _setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
     timeout: float = _setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
     at_once: int = _setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
@@ -91,6 +86,8 @@ class Settings:
     def __post_init__(self) -> None:
         for one in fields(self):
             object.__setattr__(self, one.name, _convert(one.name, getattr(self, one.name), one.default))
+        if self.home == Path():
+            object.__setattr__(self, "home", _own_folder("user_data_dir"))
         if self.mj_auth not in AUTH_STYLES:
             raise SettingsError(f"mj_auth is {self.mj_auth!r}.", hint=f"Use one of: {', '.join(AUTH_STYLES)}.")
 
@@ -131,9 +128,8 @@ def secrets_known(environ: Mapping[str, str] | None = None, file: Path | None = 
     """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where they stand."""
     environ = os.environ if environ is None else environ
     found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name) and value}
-    path = file or profile_file()
-    with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
-        for profile, values in tomllib.loads(path.read_text("utf-8")).items():
+    with contextlib.suppress(OSError, SettingsError):
+        for profile, values in _profiles(file or profile_file()).items():
             for name in values if isinstance(values, dict) else ():
                 if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
                     found[f"{name} of the profile {profile}"] = str(values[name])
@@ -150,7 +146,13 @@ def notebook(environ: Mapping[str, str] | None = None) -> str:
 
 
 def profile_file() -> Path:
-    return Path(platformdirs.user_config_dir("jupyter_mjci")) / "profiles.toml"
+    return _own_folder("user_config_dir") / "profiles.toml"
+
+
+def _own_folder(kind: str) -> Path:
+    import platformdirs
+
+    return Path(getattr(platformdirs, kind)("jupyter_mjci"))
 
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
@@ -168,16 +170,22 @@ def _profile(name: str | None, file: Path | None) -> dict[str, Any]:
         if name:
             raise SettingsError(f"There is no profile {name!r}.", why=f"{path} does not exist.")
         return {}
-    try:
-        profiles = tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML.", why=str(error)) from None
+    profiles = _profiles(path)
     chosen = profiles.get(name or "default", None)
     if chosen is None and name:
         raise SettingsError(f"There is no profile {name!r} in {path}.", hint=f"It has: {', '.join(profiles)}.")
     if unknown := sorted(set(chosen or {}) - set(NAMES)):
         raise SettingsError(f"Unknown setting in {path}: {', '.join(unknown)}.")
     return dict(chosen or {})
+
+
+def _profiles(path: Path) -> dict[str, Any]:
+    import tomllib  # here, because a shell that loads the extension may never read a profile
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is not valid TOML.", why=str(error)) from None
 
 
 def _convert(name: str, value: Any, default: Any) -> Any:

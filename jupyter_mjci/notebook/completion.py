@@ -4,7 +4,7 @@ never sends a request."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.tencent_ci import TencentCI
@@ -19,20 +19,16 @@ if TYPE_CHECKING:
 LINE = re.compile(r"^\s*(?:[^%=]+=\s*)?%{1,2}(mjci|(mj|ci)_(\w+))[ \t]+(.*)$", re.DOTALL)
 
 
-def matcher(magics: Magics) -> Callable[..., Any]:
-    """A matcher for IPython's completer."""
-    from IPython.core.completer import SimpleCompletion, context_matcher
+def matches(magics: Magics, context: Any) -> Any:
+    """What IPython's completer wants of a matcher."""
+    from IPython.core.completer import SimpleCompletion
 
-    @context_matcher(identifier="mjci")  # type: ignore[untyped-decorator, unused-ignore]
-    def mjci_matcher(context: Any) -> Any:
-        fragment, found = completions(magics, context.full_text, context.cursor_line, context.text_until_cursor)
-        return {
-            "completions": [SimpleCompletion(text, type="param") for text in found],
-            "suppress": bool(found),
-            "matched_fragment": fragment,
-        }
-
-    return mjci_matcher  # type: ignore[no-any-return, unused-ignore]
+    fragment, found = completions(magics, context.full_text, context.cursor_line, context.text_until_cursor)
+    return {
+        "completions": [SimpleCompletion(text, type="param") for text in found],
+        "suppress": bool(found),
+        "matched_fragment": fragment,
+    }
 
 
 def completions(magics: Magics, full_text: str, line: int, until_cursor: str) -> tuple[str, list[str]]:

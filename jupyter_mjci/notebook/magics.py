@@ -1,20 +1,17 @@
 """The magics: `%mj_*` and `%ci_*` from the call builders' own signatures, `%%ci_job`, and `%mjci`.
 
 Every public method of `Midjourney` and `TencentCI` is a magic by itself; `Magics.table` names the few with manners of
-their own. Loading registers names and nothing more: no session, no network, none of the big libraries until a magic
-runs.
+their own. They are made when the first of them is wanted: what a shell has before that is `loading`'s.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.midjourney import Midjourney
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
 
 SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
 IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
-FOLLOWING = "jupyter_mjci.notebook.live.Following"
 JOB, LISTINGS = "Call[Job]", ("Call[list[Job]]", "Pages[Job]")  # what calls give, as their signatures say it
 TABLES = {"Call[list[Tree]]": None, "Pages[Tree]": None, "Pages[StoredObject]": StoredObject}
 Build = Callable[["Session"], Any]
@@ -37,12 +33,16 @@ Build = Callable[["Session"], Any]
 
 @dataclass(frozen=True, slots=True)
 class Magic:
-    """One magic: what it does with a line (and a body), and its help."""
+    """One magic: what it does with a line (and a body), and what tells its help."""
 
     name: str
     run: Callable[..., Any]
     kind: str  # as IPython says it: line or line_cell
-    help: str
+    tell: Callable[[], str]
+
+    @property
+    def help(self) -> str:
+        return self.tell()
 
 
 class Magics:
@@ -69,8 +69,8 @@ class Magics:
                     continue
                 ordinary = (self.verbatim, "line_cell") if _has_prompt(builder) else (self.plain, "line")
                 run, takes = manners.get(magic, ordinary)
-                yield Magic(magic, partial(run, builder), takes, help_of(magic, builder))
-        yield Magic("mjci", self.mjci, "line", help_of_mjci())
+                yield Magic(magic, partial(run, builder), takes, partial(help_of, magic, builder))
+        yield Magic("mjci", self.mjci, "line", help_of_mjci)
 
     # --- what they do -----------------------------------------------------------------------------------------
 
@@ -305,17 +305,18 @@ class Magics:
     def _publish(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
 
-    # --- what the shell asks us -------------------------------------------------------------------------------
+    # --- what is shown already --------------------------------------------------------------------------------
 
-    def forget(self, *_: Any) -> None:
+    def forget(self) -> None:
         """A new cell begins."""
         self._shown = None
 
-    def is_shown(self, value: Any) -> None:
-        """IPython's door to show a value: what the magic has shown is not shown a second time as its result."""
-        if value is not self._shown:
-            raise NotImplementedError  # then IPython goes on to the other formatters
+    def is_shown(self, value: Any) -> bool:
+        """Whether the magic has shown this value itself; it is so once."""
+        if value is None or value is not self._shown:
+            return False
         self._shown = None
+        return True
 
 
 def _has_prompt(builder: Callable[..., Any]) -> bool:
@@ -401,89 +402,3 @@ def _written(one: Param) -> str:
     if one.positional and one.required:
         return one.name.upper()
     return one.flag if one.kind == "switch" else f"{one.flag} {'NAME' if one.flag == '-o' else one.metavar}"
-
-
-# --- coming and going -------------------------------------------------------------------------------------------
-
-_LOADED: WeakKeyDictionary[Any, tuple[Magics, Callable[..., Any]]] = WeakKeyDictionary()
-
-
-def load(ip: Any) -> None:
-    """Registers the magics, the cards of jobs and the completion. A second time changes nothing."""
-    if ip in _LOADED:
-        return
-    from IPython.core.magic import no_var_expand
-
-    from jupyter_mjci.notebook.completion import matcher
-
-    magics = Magics(ip)
-    for magic in magics.table():
-        ip.register_magic_function(no_var_expand(_entry(magic)), magic.kind, magic.name)
-    complete = matcher(magics)
-    _LOADED[ip] = magics, complete
-    ip.Completer.custom_matchers.append(complete)
-    ip.events.register("pre_run_cell", magics.forget)
-    ip.input_transformers_cleanup.append(keep_question_marks)
-    formatters = ip.display_formatter.formatters
-    formatters["text/html"].for_type(Job, render.card_html)
-    formatters["text/plain"].for_type(Job, _pretty)
-    formatters["text/html"].for_type_by_name(*FOLLOWING.rsplit(".", 1), lambda one: render.card_html(one.job))
-    ip.display_formatter.ipython_display_formatter.for_type(Job, magics.is_shown)
-    ip.display_formatter.ipython_display_formatter.for_type_by_name(*FOLLOWING.rsplit(".", 1), magics.is_shown)
-
-
-def current(ip: Any) -> Session:
-    """The session that the magics of a shell use, also before they are loaded. Raises SettingsError."""
-    loaded = _LOADED.get(ip)
-    return (loaded[0].chosen if loaded else mjci.Chosen(ip)).session()
-
-
-def unload(ip: Any) -> None:
-    """Takes everything away again that `load` has put there."""
-    if ip not in _LOADED:
-        return
-    magics, complete = _LOADED.pop(ip)
-    for magic in magics.table():
-        for kind in ("line", "cell"):
-            ip.magics_manager.magics[kind].pop(magic.name, None)
-        vars(ip.magics_manager.user_magics).pop(magic.name, None)
-    ip.Completer.custom_matchers.remove(complete)
-    ip.events.unregister("pre_run_cell", magics.forget)
-    ip.input_transformers_cleanup.remove(keep_question_marks)
-    formatters = ip.display_formatter
-    for formatter in (
-        formatters.formatters["text/html"], formatters.formatters["text/plain"], formatters.ipython_display_formatter
-    ):  # fmt: skip
-        formatter.pop(Job, None)
-        formatter.pop(FOLLOWING, None)
-
-
-def _entry(magic: Magic) -> Callable[..., Any]:
-    """The function that IPython calls; its docstring is what `%name?` shows."""
-
-    def line(line: str = "") -> Any:
-        return magic.run(line)
-
-    def line_cell(line: str = "", cell: str | None = None) -> Any:
-        return magic.run(line, cell)
-
-    entry: Callable[..., Any] = line if magic.kind == "line" else line_cell
-    entry.__name__ = entry.__qualname__ = magic.name
-    entry.__doc__ = magic.help
-    return entry
-
-
-def _pretty(job: Job, printer: Any, cycle: bool) -> None:
-    """A card where the job stands alone, one line where it is part of a list."""
-    printer.text(render.card_text(job) if len(printer.stack) == 1 and not cycle else f"<{render.headline(job)}>")
-
-
-_ASKED = re.compile(r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$")
-
-
-def keep_question_marks(lines: list[str]) -> list[str]:
-    """IPython takes a magic's line that ends in a question mark for a call for help on its last word; a blank after
-    it keeps the prompt a prompt. `%mj_imagine?` is left alone."""
-    if lines and lines[0].startswith("%%"):
-        return lines
-    return [_ASKED.sub(r"\1 \2", line) for line in lines]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("listings", "pages", "creating", "watching", "sandbox_server")
+MODULES = ("loading", "listings", "pages", "creating", "watching", "sandbox_server")
 
 
 def main(names: list[str]) -> int:

@@ -22,7 +22,8 @@ from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
 from jupyter_mjci.notebook.completion import completions
 from jupyter_mjci.notebook.live import Content, Following
-from jupyter_mjci.notebook.magics import _LOADED, keep_question_marks, load, unload
+from jupyter_mjci.notebook.loading import _LOADED, NAMES, keep_question_marks, load, unload
+from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.sandbox.clock import VirtualClock
 from jupyter_mjci.session import Session
 
@@ -42,7 +43,8 @@ def sent(session: Session) -> list[Any]:
 # --- coming and going -------------------------------------------------------------------------------------------
 
 LOADING = """
-import sys, asyncio
+import sys
+import httpx
 from traitlets.config import Config
 from IPython.core.interactiveshell import InteractiveShell
 config = Config()
@@ -50,15 +52,24 @@ config.HistoryManager.enabled = False
 shell = InteractiveShell(config=config)
 before = set(sys.modules)
 shell.run_line_magic("load_ext", "jupyter_mjci")
-heavy = {"pandas", "numpy", "httpx", "ipywidgets", "PIL", "starlette", "nest_asyncio", "nest_asyncio2", "matplotlib"}
-print(sorted(heavy & (set(sys.modules) - before)), hasattr(asyncio, "_nest_patched"))
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(sorted(new - set(sys.stdlib_module_names)), "asyncio" in sys.modules, "sqlite3" in sys.modules)
 """
 
 
 def test_loading_is_light() -> None:
-    """`%load_ext` brings in none of the big libraries, and patches nothing."""
+    """`%load_ext` brings in nobody's library but ours, and not even asyncio; so it patches nothing."""
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), done.stderr) == ("[] False", "")
+    assert (done.stdout.strip(), done.stderr) == ("['IPython', 'jupyter_mjci'] False False", "")
+
+
+def test_the_names_that_are_loaded_are_those_of_the_builders() -> None:
+    """Loading looks at no builder, so their names stand in a table; here it is compared."""
+    made: dict[str, list[str]] = {"line": [], "line_cell": []}
+    for magic in Magics(None).table():
+        made[magic.kind].append(magic.name)
+    told = {kind: sorted(names) for kind, names in made.items()}
+    assert {kind: sorted(names.split()) for kind, names in NAMES.items()} == told, f"NAMES = {told}"
 
 
 def counts(ip: Any) -> tuple[int, ...]:
@@ -116,7 +127,7 @@ def test_a_bare_magic_shows_its_card_and_its_picture(shell: Shell, capfd: pytest
     assert re.fullmatch(rf"MJ {job.id} 1024×1024 png sha [0-9a-f]{{12}}", shell.texts[1])
     assert shell.outputs[1]["metadata"]["image/jpeg"]["alt"] == "IMAGINE: a red fox"
     out, err = capfd.readouterr()
-    assert (out.strip(), err) == ("Out[1]:", "")
+    assert (out, err) == ("", "")
 
 
 def test_the_value_is_kept_everywhere(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
@@ -407,7 +418,7 @@ def test_the_first_magic_connects_and_says_so_once(empty_shell: Shell) -> None:
 
 def test_the_only_session_around_is_taken(empty_shell: Shell, session: Session) -> None:
     """A variable of the user's; with two, a choice is asked for; one that is chosen stays."""
-    chosen = _LOADED[empty_shell.ip][0].chosen
+    chosen = _LOADED[empty_shell.ip].magics.chosen
     empty_shell.ip.push({"mine": session, "same": session})
     assert chosen.session() is session
     with jupyter_mjci.sandbox() as other:
@@ -496,7 +507,7 @@ COMPLETED: tuple[tuple[str, str, list[str]], ...] = (
 @pytest.mark.parametrize(("line", "fragment", "found"), COMPLETED)
 def test_lines_are_completed(shell: Shell, line: str, fragment: str, found: list[str]) -> None:
     """Commands, flags and choices; prompts are left alone."""
-    magics = _LOADED[shell.ip][0]
+    magics = _LOADED[shell.ip].magics
     assert completions(magics, line, 0, line) == (fragment, found)
 
 
@@ -505,7 +516,7 @@ def test_ids_and_buttons_are_completed_from_what_was_seen(shell: Shell, session:
     job = shell.run("%mj_imagine a red fox -o job")
     upscale = shell.run("%mj_action job U1")
     session.transport.send = None  # type: ignore[assignment, method-assign]
-    magics = _LOADED[shell.ip][0]
+    magics = _LOADED[shell.ip].magics
 
     def complete(line: str) -> tuple[str, list[str]]:
         return completions(magics, line, 0, line)

@@ -40,6 +40,6 @@ def _current() -> Session:
         from jupyter_mjci.session import connect
 
         return connect()
-    from jupyter_mjci.notebook.magics import current
+    from jupyter_mjci.notebook.loading import current
 
     return current(shell)
