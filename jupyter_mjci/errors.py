@@ -17,6 +17,7 @@ MjciError
 └─ WaitTooLong         the job goes on; `.job` as last seen
 
 In a cell an error is two or three lines: what, why, what to do next. A second look with `%tb` shows the traceback.
+What usually helps stands in each class's docstring, behind the arrow.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """The root of the tree above. `what` happened, `why`, and a `hint`: what to do next."""
+    """Anything that can go wrong but for bugs: `.what` happened, `.why`, and a `.hint`: what to do next."""
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -56,20 +57,32 @@ class MjciError(Exception):
 
 
 class SettingsError(MjciError):
-    """Something about the connection is missing or contradictory. Nothing was sent."""
+    """Something about the connection is missing or contradictory. Nothing was sent.
+
+    → Set what it names; `%mjci doctor` tells what else is wrong.
+    """
 
 
 class CallError(MjciError):
-    """What was asked for cannot be said to the service. Nothing was sent."""
+    """What was asked for cannot be said to the service. Nothing was sent.
+
+    → Correct the call: the error names what there is, or line and column.
+    """
 
 
 class HistoryError(MjciError):
-    """A journal or a lake cannot be read or written. What was recorded before is all there."""
+    """A journal or a lake cannot be read or written. What was recorded before is all there.
+
+    → Make room, or name another place, and do it again.
+    """
 
 
 class TransportError(MjciError):
-    """No answer came. `maybe_arrived` is true where the request may have been carried out all the same, `slow` where
-    the service may be at it yet."""
+    """No answer came. `.maybe_arrived` is true where the request may have been carried out all the same, `.slow` where
+    the service may be at it yet.
+
+    → Look at the address and the network; `%mjci resume` looks for a submission that may have arrived.
+    """
 
     def __init__(
         self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False, slow: bool = False
@@ -79,11 +92,18 @@ class TransportError(MjciError):
 
 
 class NotRecorded(MjciError):
-    """A recording that is played back has no answer to the request. `.why` names the nearest one that it has."""
+    """A recording that is played back has no answer to the request. `.why` names the nearest one that it has.
+
+    → Record again (`%mjci replay record`), or ask the services themselves (`%mjci replay off`).
+    """
 
 
 class ServiceError(MjciError):
-    """The service answered, and said no."""
+    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.message` and `.request_id` as it told
+    them.
+
+    → `%mjci doctor` examines addresses, secrets and clocks.
+    """
 
     service = ""
 
@@ -96,33 +116,51 @@ class ServiceError(MjciError):
 
 
 class MidjourneyError(ServiceError):
-    """A proxy's answer, with its own `.code` ("21", "22", …; "" where there is only an HTTP `.status`)."""
+    """A proxy's answer, with its own `.code` ("3", "9", …; the HTTP status where it tells none).
+
+    → Read the message; a code 3 wants another task id, or an account that is free.
+    """
 
     service = "mj"
 
 
 class NoSuchEndpoint(MidjourneyError):
-    """This proxy does not offer the call (it answered with a page, or 404)."""
+    """This proxy does not offer the call (it answered with a page, or 404), and no other call does the same.
+
+    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy offers.
+    """
 
 
 class QueueFull(MidjourneyError):
-    """The proxy's queue is full (code 23, or 9 that says so). The submission was not accepted."""
+    """The proxy's queue is full (code 23, or 9 that says so). The submission was not accepted.
+
+    → Send it again later; what is followed, as by the magics, waits for room by itself.
+    """
 
 
 class BannedPrompt(MidjourneyError):
-    """The prompt holds a banned word (code 24). `.word` is that word, where the proxy tells it."""
+    """The prompt holds a banned word (code 24). `.word` is that word, where the proxy tells it.
+
+    → Write the prompt without it.
+    """
 
     word = ""
 
 
 class CIError(ServiceError):
-    """Tencent's answer, with its own `.code` ("NoSuchKey", "SignatureDoesNotMatch", …)."""
+    """Tencent's answer, with its own `.code` ("NoSuchKey", "SignatureDoesNotMatch", …).
+
+    → The hint knows the usual codes; for others, Tencent's support wants the `.request_id`.
+    """
 
     service = "ci"
 
 
 class AnswerError(MjciError):
-    """An answer that cannot be read. `.body` keeps its bytes."""
+    """An answer that cannot be read. `.body` keeps its bytes.
+
+    → Look at them: an address that leads elsewhere answers with a page.
+    """
 
     def __init__(self, what: str, *, body: bytes = b"", why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)
@@ -130,7 +168,10 @@ class AnswerError(MjciError):
 
 
 class JobFailed(MjciError):
-    """The job ended without a result."""
+    """The job ended without a result. `.job.reason` says why, in the service's words.
+
+    → Change what it asks for, and submit it again.
+    """
 
     def __init__(self, job: Job, *, hint: str = "") -> None:
         super().__init__(
@@ -141,7 +182,10 @@ class JobFailed(MjciError):
 
 
 class WaitTooLong(MjciError):
-    """Nobody waits any longer, but the job goes on. `.job` is how it was last seen."""
+    """Nobody waits any longer, but the job goes on. `.job` is how it was last seen.
+
+    → Follow it again by its id; the setting `wait` is the patience.
+    """
 
     def __init__(self, job: Job, seconds: float) -> None:
         super().__init__(

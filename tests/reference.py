@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from jupyter_mjci import errors
+from jupyter_mjci.client import midjourney, tencent_ci
+from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.history.analysis import Analyses
 from jupyter_mjci.history.frames import COLUMNS, SPANS
-from jupyter_mjci.notebook.magics import Magics
+from jupyter_mjci.notebook import mjci
+from jupyter_mjci.notebook.lines import MANY, OPTIONS
+from jupyter_mjci.notebook.magics import SERVICES, Magics
+from jupyter_mjci.notebook.params import Param, params, summary
 
 PAGE = Path(__file__).parent.parent / "notebooks" / "reference.md"
 
@@ -22,6 +28,7 @@ HEAD = """# Reference
 
 Made from the code by `python -m tests.reference`; a test compares. How to use all this: the notebooks beside this page.
 """
+FOR_MANY = " (where one cell makes many jobs)"
 
 
 def row(*cells: str) -> str:
@@ -41,8 +48,70 @@ def calls(service: type, prefix: str) -> Iterator[str]:
         if not name.startswith("_"):
             magic = f"`%{prefix}_{name}`" if f"{prefix}_{name}" in magics else ""
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
-            told = (inspect.getdoc(method) or "").splitlines()[0]
-            yield row(f"`{prefix}.{name}({parameters})`", magic, f"`{sent[name]}`" if name in sent else "", told)
+            route = f"`{sent[name]}`" if name in sent else ""
+            yield row(f"`{prefix}.{name}({parameters})`", magic, route, summary(method))
+
+
+def magics() -> Iterator[str]:
+    """Every magic of a call: as it is written, and what else it takes."""
+    for magic in Magics(None).table():
+        prefix, _, name = magic.name.partition("_")
+        if prefix in SERVICES:
+            usage = magic.help.partition(" [options]")[0]
+            body = f"`%%{magic.name}`" if magic.kind == "line_cell" else ""
+            optional = [one for one in params(getattr(SERVICES[prefix], name)) if not (one.required and one.positional)]
+            yield row(f"`{usage}`", body, flags(optional))
+
+
+def commands() -> Iterator[str]:
+    """Every command of `%mjci`."""
+    for name in mjci.names():
+        command = getattr(mjci.Commands, name)
+        known = params(command)
+        words = " ".join(one.metavar for one in known if one.positional and one.required)
+        more = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values())
+        told = [flags(one for one in known if not (one.positional and one.required))]
+        told += ["every setting but secrets, as a flag"] * more
+        yield row(f"`{f'%mjci {name} {words}'.rstrip()}`", summary(command), ", ".join(filter(None, told)))
+
+
+def flags(known: Iterable[Param]) -> str:
+    return ", ".join(f"`{one.flag}`" if one.kind == "switch" else f"`{one.flag} {one.metavar}`" for one in known)
+
+
+def options() -> Iterator[str]:
+    for one in MANY:
+        yield row(flags([one]), one.help + FOR_MANY * (one not in OPTIONS))
+
+
+def settings() -> Iterator[str]:
+    for one in fields(Settings):
+        shown = "" if one.name == "home" else str(one.default).replace("Secret()", "")
+        names = ", ".join(f"`{name}`" for name in one.metadata["env"])
+        yield row(f"`{one.name}`", names, shown, one.metadata["help"])
+
+
+def job_fields() -> Iterator[str]:
+    kinds = {one.name: str(one.type) for one in fields(Job)}
+    return (row(f"`{one.name}`", f"`{kinds[one.name]}`", one.help) for one in params(Job))
+
+
+def statuses() -> Iterator[str]:
+    """Every status, and the words of both services that it stands for."""
+    for status in Status:
+        after = "it moves by itself; following waits" if status.moving else "a person answers: `mj.modal`"
+        words = (_words(table, status) for table in (midjourney.STATUSES, tencent_ci.STATES))
+        yield row(f"`{status}`", *words, "nothing: it has ended" if status.final else after)
+
+
+def _words(table: Mapping[str, Status], status: Status) -> str:
+    words = [f"`{word}`" if word else "nothing" for word, meant in table.items() if meant is status]
+    return ", ".join(words + ["any other"] * (status is Status.RUNNING))
+
+
+def columns() -> Iterator[str]:
+    yield from (row(f"`{one.name}`", one.dtype, one.help) for one in COLUMNS)
+    yield from (row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in SPANS)
 
 
 def questions() -> Iterator[str]:
@@ -53,23 +122,42 @@ def questions() -> Iterator[str]:
             yield row(f"`.mjci.{name}({parameters})`", inspect.getdoc(method) or "")
 
 
+def what_to_do() -> Iterator[str]:
+    """Every error: what it is, what happened, what usually helps."""
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.MjciError):
+            happened, *help = paragraphs(kind)
+            yield row(f"`{kind.__name__}`", f"`{kind.__base__.__name__}`", happened, "".join(help).removeprefix("→ "))
+
+
+def paragraphs(documented: Any) -> list[str]:
+    return (inspect.getdoc(documented) or "").split("\n\n")
+
+
 def page() -> str:
-    lines = [HEAD, "## Calls: Midjourney proxies", "", *table("call", "magic", "sends", "what it is for")]
-    lines += [*calls(Midjourney, "mj"), "", "## Calls: Tencent CI", ""]
-    lines += [*table("call", "magic", "sends", "what it is for"), *calls(TencentCI, "ci"), ""]
-    lines += ["## Settings", "", *table("keyword", "environment", "default", "meaning")]
-    for one in fields(Settings):
-        shown = "" if one.name == "home" else str(one.default).replace("Secret()", "")
-        names = ", ".join(f"`{name}`" for name in one.metadata["env"])
-        lines.append(row(f"`{one.name}`", names, shown, one.metadata["help"]))
-    lines += ["", "## Columns of every listing", "", *table("column", "dtype", "meaning")]
-    lines += [row(f"`{one.name}`", one.dtype, one.help) for one in COLUMNS]
-    lines += [row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in SPANS]
-    lines += ["", "## Questions to a history", ""]
-    lines += ["`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.", ""]
-    lines += [*table("question", "answer"), *questions()]
-    lines += ["", "## Errors", "", "```", (inspect.getdoc(errors) or "").split("\n\n")[1], "```", ""]
-    return "\n".join(lines)
+    sections: dict[str, Iterable[str]] = {
+        "Calls: Midjourney proxies": [*table("call", "magic", "sends", "what it is for"), *calls(Midjourney, "mj")],
+        "Calls: Tencent CI": [*table("call", "magic", "sends", "what it is for"), *calls(TencentCI, "ci")],
+        "Magics": [
+            "Every magic takes these; `--help` after any of them tells what its own options mean.", "",
+            *table("option", "meaning"), *options(), "", *table("magic", "with a body", "its own options"), *magics(),
+        ],
+        "Commands of `%mjci`": [*table("command", "what it does", "options"), *commands()],
+        "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
+        "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
+        "Statuses": [*table("status", "Midjourney says", "Tencent CI says", "what comes next"), *statuses()],
+        "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
+        "Questions to a history": [
+            "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.", "",
+            *(line for part in paragraphs(Analyses)[1:] for line in (part, "")),
+            *table("question", "answer"), *questions(),
+        ],
+        "Errors": [
+            "In a cell an error is two or three lines: what, why, what to do next; `%tb` shows where it came from.", "",
+            *table("error", "is a", "what happened", "what usually helps"), *what_to_do(),
+        ],
+    }  # fmt: skip
+    return "\n".join([HEAD, *(line for head, lines in sections.items() for line in (f"## {head}", "", *lines, ""))])
 
 
 if __name__ == "__main__":

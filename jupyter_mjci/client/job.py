@@ -93,7 +93,7 @@ class Job:
         id: the service's id, unique at one proxy or bucket; "" for a submission that was not accepted
         action: the service's own word: IMAGINE, PicProcess, …
         status: where it is, the same words for both services
-        progress: percent, where told; CI never tells
+        progress: percent, where told
         subject: the prompt, or the input object
         outputs: URLs of the results, in the service's order
         buttons: next moves
