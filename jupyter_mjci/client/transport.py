@@ -17,7 +17,7 @@ import time
 import urllib.request
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -164,6 +164,8 @@ class Transport:
     def _plain(self, method: str, url: str) -> httpx.Request:
         parsed = httpx.URL(url)
         for plane, origin in self.origins.items():
+            if "q-signature" in parsed.params:  # it is signed: a second signature would be one too many
+                origin = replace(origin, authorize=None)
             if parsed.host == origin.name.partition(":")[0] and plane != "mj":
                 door = httpx.URL(origin.url)
                 at_door = parsed.copy_with(scheme=door.scheme, host=door.host, port=door.port)

@@ -119,7 +119,7 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
 
 
 def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]) -> None:
-    """A picture host, and one that it redirects to, see none; the bucket's own host sees a signature."""
+    """A picture host, and one that it redirects to, see none; the bucket's own host sees a signature, and only one."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
@@ -128,12 +128,13 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
         return httpx.Response(200, content=b"x")
 
     desk = session(handler)
-    for url in ("http://proxy:8080/a", "https://cdn.example/p.png", "https://demo-1.cos.ap-x.myqcloud.com/k.jpg"):
+    own = "https://demo-1.cos.ap-x.myqcloud.com/k.jpg"
+    for url in ("http://proxy:8080/a", "https://cdn.example/p.png", own, f"{own}?q-sign-algorithm=sha1&q-signature=0"):
         assert desk.picture(url).run() == b"x"
     credentials = [
         sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers)) for request in seen
     ]
-    assert credentials == [["mj-api-secret"], [], [], ["authorization", "x-cos-security-token"]]
+    assert credentials == [["mj-api-secret"], [], [], ["authorization", "x-cos-security-token"], []]
 
 
 @pytest.mark.parametrize(
