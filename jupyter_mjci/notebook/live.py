@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import sys
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import anyio
@@ -66,7 +69,7 @@ def _again(job: Job) -> str:
 
 class Screen(Protocol):
     """One job's place in a cell: `progress` (or `step`, for what is no job) whenever it is due, `final` once, `add`
-    for what comes after."""
+    for what comes after, and `kept` for where a picture's file is."""
 
     live: bool
 
@@ -75,6 +78,7 @@ class Screen(Protocol):
     def step(self, line: str, bundle: Bundle, /) -> None: ...
     def final(self, bundle: Bundle) -> None: ...
     def add(self, bundle: Bundle) -> None: ...
+    def kept(self, path: Path, /) -> None: ...
 
 
 def screen(ip: Any) -> Screen:
@@ -111,6 +115,9 @@ class Paper:
     def add(self, bundle: Bundle) -> None:
         self.publisher.publish(*bundle)
 
+    def kept(self, path: Path, /) -> None:
+        """A notebook holds the picture itself, and no paths of this computer."""
+
 
 @dataclass
 class Terminal(Paper):
@@ -122,15 +129,42 @@ class Terminal(Paper):
         return sys.stderr.isatty()
 
     def step(self, line: str, _: Bundle, /) -> None:
-        sys.stderr.write(f"\r{line:<{self.width}}")
+        room = _columns() - 1  # in the last column some terminals go on to the next line
+        whole, wide = _cut(line, room)
+        if whole != line:  # half a bar would say something else
+            line, wide = _cut(line.rpartition(" [")[0], room)
+        sys.stderr.write(f"\r{line}{' ' * (self.width - wide)}")
         sys.stderr.flush()
-        self.width = len(line)
+        self.width = wide
 
     def final(self, bundle: Bundle) -> None:
         if self.width:
-            sys.stderr.write(f"\r{'':<{self.width}}\r")
+            blank = " " * min(self.width + len("^C"), _columns() - 1)
+            sys.stderr.write(f"\r{blank}\r")
             sys.stderr.flush()
+            self.width = 0
         self.add(bundle)
+
+    def kept(self, path: Path, /) -> None:
+        self.add(({"text/plain": f"  kept as {path}"}, {}))
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _cut(line: str, room: int) -> tuple[str, int]:
+    """As much of a line as has room, and the columns that it takes: East Asian letters take two."""
+    wide = 0
+    for end, letter in enumerate(line):
+        takes = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        if wide + takes > room:
+            return line[:end], wide
+        wide += takes
+    return line, wide
 
 
 @dataclass
@@ -189,9 +223,17 @@ def show(session: Session, what: Job | Call[Job], place: Screen, *, raises: bool
     place.final(card(job, extras))
     for bundle in bundles:
         place.add(bundle)
+    for path in _files(session, job):
+        place.kept(path)
     if job.status in (Status.FAILED, Status.CANCELLED) and (moving or raises):
         raise JobFailed(job)
     return job
+
+
+def _files(session: Session, job: Job) -> Iterable[Path]:
+    """Where the archive keeps the job's pictures."""
+    kept = (session.archive.find(job, index) for index in range(len(job.outputs)) if session.archive)
+    return [one.path for one in kept if one]
 
 
 LOST = "the submission may have arrived: look at the listing before sending it again."

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,10 +138,21 @@ def test_a_terminal_has_one_line(session: Session, book: Book, monkeypatch: pyte
     assert "\n" not in tty.getvalue()
     assert lines[-1] == ""
     assert lines[-2].strip() == ""
+    assert max(map(len, lines)) < 80
     assert len(book.pages) == 2
     monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
     live.show(session, session.mj.imagine("a red fox").run(), Terminal(book))
     assert plain.getvalue() == ""
+
+
+def test_a_terminal_is_told_where_the_picture_is(book: Book, tmp_path: Path) -> None:
+    """Which cannot be seen there; a notebook holds it, and no paths."""
+    with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as session:
+        job = live.show(session, session.mj.imagine("a red fox"), Terminal(book))
+        told = book.pages[-1][0]["text/plain"]
+        assert Path(told.removeprefix("  kept as ")).read_bytes() == session.picture(job).run()
+        live.show(session, job, Paper(book))
+    assert len(book.pages) == 5
 
 
 class Kernel:

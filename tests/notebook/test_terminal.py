@@ -1,0 +1,89 @@
+"""IPython in a terminal: what is on the screen after a job, and what a person gets who interrupts it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+
+import pexpect
+import pytest
+
+COLUMNS = 56  # fewer than a line of progress wants
+
+
+class Screen:
+    """IPython in a pseudo-terminal, and what a person would see there."""
+
+    def __init__(self) -> None:
+        environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+        options = ["--simple-prompt", "--no-banner", "--no-term-title", "--HistoryManager.enabled=False"]
+        self.pty = pexpect.spawn(
+            sys.executable, ["-m", "IPython", *options], env={**environ, "TERM": "xterm"}, encoding="utf-8",
+            dimensions=(24, COLUMNS), timeout=30,
+        )  # fmt: skip
+        self.cell = 1
+        self.pty.expect_exact("In [1]: ")
+
+    def run(self, line: str, until: str = "", keys: str = "") -> list[str]:
+        """The lines on the screen after a line of input has run; `keys` are pressed when `until` is seen."""
+        self.pty.sendline(line)
+        seen = ""
+        if until:
+            self.pty.expect(until)
+            seen = self.pty.before + self.pty.after
+            self.pty.send(keys)
+        self.cell += 1
+        self.pty.expect_exact(f"In [{self.cell}]: ")
+        return [row.rstrip() for row in drawn(seen + self.pty.before)[1:] if row.strip()]
+
+
+def drawn(written: str) -> list[str]:
+    """The rows that a terminal makes of what is written to it."""
+    rows, row, column = [[""] * COLUMNS], 0, 0
+    for letter in written:
+        if letter in "\r\n":
+            row, column = (row, 0) if letter == "\r" else (row + 1, column)
+        else:
+            wide = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+            row, column = (row + 1, 0) if column + wide > COLUMNS else (row, column)
+            rows += [[" "] * COLUMNS for _ in range(row + 1 - len(rows))]
+            rows[row][column : column + wide] = [letter] + [""] * (wide - 1)
+            column += wide
+        rows += [[" "] * COLUMNS for _ in range(row + 1 - len(rows))]
+    return ["".join(one) for one in rows]
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    screen = Screen()
+    screen.run("%load_ext jupyter_mjci")
+    screen.run("%mjci sandbox --speed 40 -o s")
+    yield screen
+    screen.pty.close(force=True)
+
+
+def test_a_job_leaves_its_card_and_nothing_of_its_progress(screen: Screen) -> None:
+    """One line that is written over, without its bar where that has no room; then card and picture, and no `Out`."""
+    rows = screen.run("%mj_imagine a red fox 一只红狐狸 -o job")
+    assert re.fullmatch(r"IMAGINE \d+ SUCCEEDED", rows[0])
+    assert rows[1] == "  a red fox 一只红狐狸"
+    assert re.fullmatch(r"MJ \d+ 1024×1024 png sha \w{12}", rows[-1])
+    assert not [row for row in rows if re.search(r"RUNNING|#|Out\[", row)]
+    assert re.search(r"RUNNING \d+%\s*\r", screen.pty.before)
+    assert screen.run("_ is job, Out[3] is job, job.status.value") == ["Out[4]: (True, True, 'SUCCEEDED')"]
+    assert screen.run("1 + 1") == ["Out[5]: 2"]
+
+
+def test_control_c_ends_the_waiting(screen: Screen) -> None:
+    """The card and two lines say how to wait again, and the shell goes on."""
+    rows = screen.run("%mj_imagine a slow fox", until="RUNNING", keys="\x03")
+    said = " ".join(rows)
+    assert re.match(r"IMAGINE \d+ (WAITING|RUNNING)", rows[0])
+    assert "Wait for it again with %mj_task" in said
+    assert "[#" not in said.replace("^C", "")
+    number = re.search(r"\d{10,}", said)
+    assert number
+    assert "SUCCEEDED" in screen.run(f"%mj_task {number[0]}")[0]
