@@ -50,20 +50,50 @@ class Desk(Protocol):
     def durations(self, service: str, action: str) -> list[float]: ...
 
 
+class Inbox:
+    """What has moved since somebody looked last: each job once, as it is by then. Whoever is slow misses steps, never
+    the end."""
+
+    def __init__(self) -> None:
+        self._moved: list[Followed] = []
+        self._some = anyio.Event()
+
+    def put(self, one: Followed) -> None:
+        if not one.fresh:
+            one.fresh = True
+            self._moved.append(one)
+            self._some.set()
+
+    async def taken(self) -> Sequence[Followed]:
+        """All that has moved; waits for the first."""
+        await self._some.wait()
+        moved, self._moved, self._some = self._moved, [], anyio.Event()
+        for one in moved:
+            one.fresh = False
+        return moved
+
+
 @dataclass(eq=False, slots=True)
 class Followed:
-    """One job under somebody's eyes, who wants to know of it at least every `longest` seconds."""
+    """One job under somebody's eyes, who wants to know of it at least every `longest` seconds. `place` tells it from
+    those that are followed with it, `error` why it is followed no further."""
 
     job: Job
     since: float
     longest: float
+    place: int = 0
+    inbox: Inbox = field(default_factory=Inbox)
     due: float = 0.0
     deadline: float = math.inf
     misses: int = 0
     failures: int = 0
     overdue: int = 0
-    changed: anyio.Event = field(default_factory=anyio.Event)
+    fresh: bool = False  # whether there is news of it that nobody has taken yet
     error: Exception | None = None
+
+    @property
+    def going(self) -> bool:
+        return self.error is None and self.job.status.moving
 
 
 class Poller:
@@ -81,27 +111,32 @@ class Poller:
         self._listless = {"mj", "ci"} if steady else set[str]()  # services that cannot tell of several jobs at once
         self._usual: dict[tuple[str, str], float] = {}
 
-    async def sightings(self, job: Job, patience: float, longest: float = LATEST) -> AsyncIterator[Job]:
-        """Every change of the job from now on, until it moves no more.
+    async def sightings(
+        self, jobs: Iterable[Job], patience: float, longest: float = LATEST
+    ) -> AsyncIterator[Sequence[Followed]]:
+        """Every change of the jobs from now on, in bunches, until none of them moves any more.
 
-        Raises WaitTooLong after `patience` seconds, and what asking for the job raises, again and again.
+        A job's `error` is WaitTooLong after `patience` seconds, or what asking for it raises, again and again.
         """
-        now = self.desk.clock.now()
-        one = Followed(job, now, longest, deadline=now + patience)
-        one.due = now + self._wait(one, now)
-        self._followed.add(one)
+        now, inbox = self.desk.clock.now(), Inbox()
+        going = {
+            Followed(job, now, longest, place, inbox, deadline=now + patience)
+            for place, job in enumerate(jobs) if job.status.moving
+        }  # fmt: skip
+        for one in going:
+            one.due = now + self._wait(one, now)
+        self._followed |= going
         self._start()
         try:
-            while job.status.moving:
-                await one.changed.wait()
-                one.changed = anyio.Event()
+            while going:
+                moved = await inbox.taken()
+                ended = {one for one in moved if not one.going}
+                going -= ended
+                self._followed -= ended
                 self._took()
-                if one.error is not None:
-                    raise one.error
-                job = one.job  # the latest: whoever is slow misses steps, never the end
-                yield job
+                yield moved
         finally:
-            self._followed.discard(one)
+            self._followed -= going
             self._took()
 
     def _took(self) -> None:
@@ -127,10 +162,10 @@ class Poller:
 
     async def _ask_until_all_rest(self) -> None:
         while True:
-            moving = [one for one in self._followed if one.job.status.moving and one.error is None]
+            moving = [one for one in self._followed if one.going]
             if not moving:
                 return
-            if self.steady and not (moving := [one for one in moving if not one.changed.is_set()]):
+            if self.steady and not (moving := [one for one in moving if not one.fresh]):
                 self._woken = anyio.Event()
                 await self._woken.wait()
                 continue
@@ -223,7 +258,7 @@ class Poller:
         seen = one.job if job is None else kept(one.job, job)
         if seen != one.job:
             one.job = seen
-            one.changed.set()
+            one.inbox.put(one)
         one.failures = one.misses = 0
         one.due = asked + self._wait(one, asked)
 
@@ -238,7 +273,7 @@ class Poller:
     def _fail(self, some: Iterable[Followed], error: Exception) -> None:
         for one in some:
             one.error = error
-            one.changed.set()
+            one.inbox.put(one)
 
     def _wait(self, one: Followed, now: float) -> float:
         """Seconds until the job is worth asking after again."""

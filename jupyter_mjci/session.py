@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ import anyio.from_thread
 import anyio.lowlevel
 
 from jupyter_mjci import submitting
+from jupyter_mjci.batching import Step, ends, service_of, work_off
 from jupyter_mjci.client import bridge, cos_signing, midjourney, tencent_ci
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.inputs import kind_of
@@ -30,7 +30,7 @@ from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, TapeC
 from jupyter_mjci.client.settings import Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.detours import DETOURS
-from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint, WaitTooLong
+from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint
 from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.past import History
@@ -59,16 +59,6 @@ class Watch(Stream[Job]):
 
     def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
         super().__init__(lambda: bridge.singly(source()), _finished)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One of many jobs: its `place` among them, from 0, the `job` as it was seen, and whether it is `ended`: followed
-    no further."""
-
-    place: int
-    job: Job
-    ended: bool
 
 
 class Session:
@@ -106,7 +96,7 @@ class Session:
         self._seen: dict[tuple[str, str], Job] = {}
         counted = sandbox is not None or isinstance(self.clock, TapeClock)
         self._submitter = Submitter(self, self.journal, _marks(counted), settings.timeout)
-        self._poller = Poller(self, steady=bool(recording))
+        self.poller = Poller(self, steady=bool(recording))
         self._lacking: set[tuple[str, str]] = set()  # calls that the proxy does not have, but that a detour replaces
         self.mj = midjourney.Midjourney(self)
         self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
@@ -167,16 +157,17 @@ class Session:
         JobFailed.
         """
         patience = self.settings.wait if timeout is None else timeout
-        return Watch(partial(self._sightings, what, patience, longest))
+        return Watch(partial(self.sightings, what, patience, longest))
 
     def batch(self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
-        """Submits and follows many calls (or follows jobs and ids), `at_once` at a time, and gives each as it ends.
+        """Submits and follows many calls (or follows jobs and ids), and gives each as it ends.
 
-        Each is asked after at least every `longest` seconds. One that fails does not stop the others: it comes as a
-        FAILED job that tells the reason.
+        Calls and ids take turns, `at_once` at a time; jobs that run already need none. Each is asked after at least
+        every `longest` seconds. One that fails does not stop the others: it comes as a FAILED job that tells the
+        reason.
         """
         wanted = list(jobs)
-        return Stream(lambda: bridge.produced(partial(self._ends, wanted, at_once, longest)))
+        return Stream(lambda: bridge.produced(partial(ends, self, wanted, at_once, longest)))
 
     def steps(
         self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
@@ -184,13 +175,13 @@ class Session:
         """A batch step by step: every change of every job as it is seen, for those who show its progress. `jobs`,
         `at_once` and `longest` are those of `batch`."""
         wanted = list(jobs)
-        return Stream(lambda: bridge.produced(partial(self._work_off, wanted, at_once, longest)))
+        return Stream(lambda: bridge.produced(partial(work_off, self, wanted, at_once, longest)))
 
-    def resume(self, *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
+    def resume(self, *, longest: float = LATEST) -> Stream[Job]:
         """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
         again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends;
-        `at_once` and `longest` are those of `batch`."""
-        return Stream(lambda: bridge.produced(partial(self._resume, at_once, longest)))
+        `longest` is that of `batch`."""
+        return Stream(lambda: bridge.produced(partial(self._resume, longest)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
@@ -269,7 +260,7 @@ class Session:
 
     def _heard(self, job: Job) -> None:
         self.note([job])
-        self._poller.told(job)
+        self.poller.told(job)
 
     def pictures(self, job: Job) -> Work[list[bytes]]:
         """All pictures of a job, one by one: a 2×2 grid comes as its four pictures."""
@@ -307,7 +298,7 @@ class Session:
         if isinstance(job, Job):
             return job.id, job.service
         job_id = job.strip()
-        service = self.journal.service_of(job_id) or _service_of(job_id)
+        service = self.journal.service_of(job_id) or service_of(job_id)
         if not service:
             raise CallError(
                 f"{job_id!r} is no job's id that is known here.",
@@ -348,17 +339,19 @@ class Session:
 
     # --- on the engine ---------------------------------------------------------------------------------------
 
-    async def _sightings(
+    async def sightings(
         self, what: Call[Job] | Job | str, patience: float, longest: float = GLANCE
     ) -> AsyncIterator[Job]:
-        job = await self._begin(what, patience)
+        job, error = await self._begin(what, patience), None
         if job.status.moving:
             yield job
-            async for now in self._poller.sightings(job, patience, longest):
-                if now.status.moving:
-                    yield now
-                job = now
-        await self._keep(job)
+            async for (one,) in self.poller.sightings([job], patience, longest):
+                if one.going:
+                    yield one.job
+                job, error = one.job, one.error
+        if error is not None:
+            raise error
+        await self.keep(job)
         yield job
 
     async def _begin(self, what: Call[Job] | Job | str, patience: float) -> Job:
@@ -369,50 +362,22 @@ class Session:
             return await self.directly(call, patience)
         return await self.fetch(call)
 
-    async def _ends(
-        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, longest: float,
-        hand_out: Callable[[Job], None],
-    ) -> None:  # fmt: skip
-        await self._work_off(jobs, at_once, longest, lambda step: hand_out(step.job) if step.ended else None)
-
-    async def _work_off(
-        self, jobs: Sequence[Call[Job] | Job | str], at_once: int, longest: float,
-        hand_out: Callable[[Step], None],
-    ) -> None:  # fmt: skip
-        slots = anyio.Semaphore(at_once)
-
-        async def one(place: int, what: Call[Job] | Job | str) -> None:
-            async with slots:
-                async for job, ended in self._to_its_end(what, longest):
-                    hand_out(Step(place, job, ended))
-
-        async with anyio.create_task_group() as group:
-            for place, what in enumerate(jobs):
-                group.start_soon(one, place, what)
-
-    async def _to_its_end(self, what: Call[Job] | Job | str, longest: float) -> AsyncIterator[tuple[Job, bool]]:
-        try:
-            async for job in self._sightings(what, self.settings.wait, longest):
-                yield job, not job.status.moving
-        except WaitTooLong as error:
-            yield error.job, True
-        except MjciError as error:
-            yield _failed(what, error), True
-
-    async def _resume(self, at_once: int, longest: float, hand_out: Callable[[Job], None]) -> None:
+    async def _resume(self, longest: float, hand_out: Callable[[Job], None]) -> None:
         for row in self.journal.unsettled():
             try:
                 await self._submitter.resume(row, self)
             except MjciError as error:
                 hand_out(Job(row.service, "", row.name, Status.FAILED, reason=error.what, raw={"error": str(error)}))
-        await self._ends(self.journal.unfinished(), at_once, longest, hand_out)
+        await ends(self, self.journal.unfinished(), 1, longest, hand_out)  # they run already, and take no turns
 
-    async def _keep(self, job: Job) -> None:
-        """Fetches the originals of a finished Midjourney job while their links live. A bucket's objects stay."""
-        if self.archive is None or job.service != "mj" or job.status is not Status.SUCCEEDED:
-            return
-        for index, url in enumerate(job.outputs):
-            if self.archive.find(job, index) is None:
+    def keeps(self, job: Job) -> bool:
+        """Whether a job's pictures are to outlive their links: finished Midjourney jobs'. A bucket's objects stay."""
+        return self.archive is not None and job.service == "mj" and job.status is Status.SUCCEEDED
+
+    async def keep(self, job: Job) -> None:
+        """Fetches the originals into the archive while their links live."""
+        for index, url in enumerate(job.outputs if self.keeps(job) else ()):
+            if self.archive and self.archive.find(job, index) is None:
                 with contextlib.suppress(MjciError, ValueError):  # a link that fails now may work when it is asked for
                     content = await self._got(url)
                     self.archive.keep(job, url, content, index, self.clock.now())
@@ -641,14 +606,6 @@ def _origins(settings: Settings, clock: Clock) -> dict[str, Origin]:
     return origins
 
 
-def _service_of(job_id: str) -> str:
-    """Whose an id looks like; "" where it looks like nobody's."""
-    return next((service for service, shape in _SHAPES.items() if shape.fullmatch(job_id.strip())), "")
-
-
-_SHAPES = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
-
-
 def _jobs_in(value: Any) -> Iterable[Job]:
     """The jobs that an answer tells of: one, a list, or a page of them."""
     if isinstance(value, Job):
@@ -668,15 +625,6 @@ def _marks(counted: bool) -> Callable[[], str]:
         return lambda: f"mjci-{uuid4().hex}"
     count = itertools.count(1)
     return lambda: f"mjci-{next(count)}"
-
-
-def _failed(what: Call[Job] | Job | str, error: MjciError) -> Job:
-    """A job that stands for what became of a call, or of a wait."""
-    if isinstance(what, Call):
-        what = Job(what.service, "", what.name)
-    elif isinstance(what, str):
-        what = Job(_service_of(what), what)
-    return replace(what, status=Status.FAILED, reason=error.what, raw={"error": str(error)})
 
 
 def _finished(jobs: list[Job]) -> Job:

@@ -84,7 +84,7 @@ def work(told: dict[str, Any], home: Path, count: int) -> None:
     """What a person would do after each crash: resume, then go on with the rest; again while some were refused."""
     with connect(told, home) as session:
         for _ in range(8):
-            session.resume(at_once=32, longest=0.3).run()
+            session.resume(longest=0.3).run()
             left = [number for number in range(count) if number not in begun(session)]
             if not left and not session.journal.unfinished() and not session.journal.unsettled():
                 return

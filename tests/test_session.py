@@ -125,6 +125,38 @@ def test_more_than_the_queue_holds_waits_for_its_turn(s: Session) -> None:
     assert len(s.tasks()) == 18
 
 
+def test_jobs_that_run_already_need_no_turn(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few may be submitted at once: all that run are asked after together, and each comes as it ends."""
+    jobs = [s.mj.imagine(f"fox {number}").run() for number in range(6)]
+    asked: list[str] = []
+    send = s.transport.send
+
+    def heard(call: Call[Any]) -> Any:
+        asked.append(call.name)
+        return send(call)
+
+    monkeypatch.setattr(s.transport, "send", heard)
+    steps = list(s.steps(jobs, at_once=1))
+    assert [step.place for step in steps[:6]] == list(range(6))
+    ended = [step for step in steps if step.ended]
+    assert sorted(step.place for step in ended) == list(range(6))
+    assert {(step.job.id, step.job.status) for step in ended} == {(job.id, Status.SUCCEEDED) for job in jobs}
+    assert "tasks" in asked[:1]
+    assert len(asked) < 30
+
+
+def test_a_running_job_that_takes_too_long_ends_the_wait_for_it_alone() -> None:
+    """It comes as it was last seen; so does one that the service has lost, as failed."""
+    with mjci.sandbox(speed=float("inf"), wait=20) as s:
+        slow, lost = (s.mj.imagine(f"fox {number}").run() for number in range(2))
+        assert s.sandbox is not None
+        s.sandbox.touch("mj", "stuck", [slow.id])
+        s.sandbox.touch("mj", "lost", [lost.id])
+        ended = {job.id: job for job in s.batch([slow, lost]).run()}
+    assert ended[slow.id].status.moving
+    assert (ended[lost.id].status, ended[lost.id].reason[:24]) == (Status.FAILED, "The service has lost it:")
+
+
 def test_frames(s: Session) -> None:
     """Listings, queue and history share their columns; what is over is in no queue."""
     done = s.follow(s.mj.imagine("a red fox")).run()
