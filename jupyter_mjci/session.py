@@ -26,7 +26,7 @@ from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
 from jupyter_mjci.client.inputs import kind_of
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.leaks import HIDDEN
-from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, TapeClock, wanted
+from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, wanted
 from jupyter_mjci.client.settings import Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.detours import DETOURS
@@ -94,8 +94,9 @@ class Session:
         self.history = History(self.journal, self.clock.now)
         self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
-        counted = sandbox is not None or isinstance(self.clock, TapeClock)
-        self._submitter = Submitter(self, self.journal, _marks(counted), settings.timeout)
+        seed = door.marks if isinstance(door, (Player, Recorder)) else None if sandbox is None else ""
+        self._patiently = partial(submitting.patiently, self.clock, steady=bool(recording))
+        self._submitter = Submitter(self, self.journal, _marks(seed), settings.timeout)
         self.poller = Poller(self, steady=bool(recording))
         self._lacking: set[tuple[str, str]] = set()  # calls that the proxy does not have, but that a detour replaces
         self.mj = midjourney.Midjourney(self)
@@ -131,7 +132,7 @@ class Session:
             return await self._submitter.submit(call, queueing=queueing)
         if not call.repeatable:
             return await self.send_once(call)
-        return await submitting.patiently(self.clock)(self.send_once, call)
+        return await self._patiently()(self.send_once, call)
 
     async def _around(self, call: Call[Any], missing: NoSuchEndpoint | None = None) -> Any:
         try:
@@ -253,12 +254,15 @@ class Session:
 
     def receive(self) -> Receiver:
         """Listens on loopback for callbacks until it is closed (or use `with`). Give its `url` to calls as
-        `notify_hook` or `callback`: followed jobs are then heard of at once. The polling goes on beside it."""
+        `notify_hook` or `callback`: followed jobs are then heard of at once. The polling goes on beside it, and is
+        all that counts in a session that is recorded or played back."""
         from jupyter_mjci.receiving import Receiver
 
         return Receiver(self._heard)
 
     def _heard(self, job: Job) -> None:
+        if self.recording:  # nobody calls when it is played back, and what is asked must be the same
+            return
         self.note([job])
         self.poller.told(job)
 
@@ -436,7 +440,7 @@ class Session:
         return files
 
     async def _got(self, url: str) -> bytes:
-        reply: Reply = await submitting.patiently(self.clock)(self.transport.get, url)
+        reply: Reply = await self._patiently()(self.transport.get, url)
         if reply.status >= 400:
             raise AnswerError(
                 f"The picture is not there (HTTP {reply.status}).",
@@ -619,12 +623,12 @@ def _places(settings: Settings) -> dict[str, str]:
     return {"mj": settings.mj_url.rstrip("/").removesuffix("/mj"), "ci": settings.ci_bucket}
 
 
-def _marks(counted: bool) -> Callable[[], str]:
-    """Marks that nobody else makes; in a sandbox of one's own, and from a recording, the same in every run."""
-    if not counted:
+def _marks(seed: str | None) -> Callable[[], str]:
+    """Marks that nobody else makes; from a seed (a recording's, a sandbox's of one's own) the same in every run."""
+    if seed is None:
         return lambda: f"mjci-{uuid4().hex}"
     count = itertools.count(1)
-    return lambda: f"mjci-{next(count)}"
+    return lambda: f"mjci-{hashlib.sha256(f'{seed} {next(count)}'.encode()).hexdigest()[:32]}"
 
 
 def _finished(jobs: list[Job]) -> Job:

@@ -46,11 +46,12 @@ def passing(error: BaseException) -> bool:
     return isinstance(error, (TransportError, AnswerError))
 
 
-def patiently(clock: Clock) -> AsyncRetrying:
-    """Reads again after what may pass, later and later, with jitter, on the given clock: three seconds in all."""
+def patiently(clock: Clock, *, steady: bool = False) -> AsyncRetrying:
+    """Reads again after what may pass, later and later, on the given clock: three seconds in all. With jitter, unless
+    it is to be `steady`: what is recorded and played back."""
     return AsyncRetrying(
         sleep=clock.sleep, retry=retry_if_exception(passing), stop=stop_after_attempt(READINGS),
-        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.3), reraise=True,
+        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.0 if steady else 0.3), reraise=True,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import anyio
 import httpx
@@ -46,7 +47,7 @@ HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source")  # of
 COMPARED = HEADERS[1:]
 ANSWERED = re.compile(r"content-type|location|etag|last-modified|retry-after|content-range|x-(cos|ci)-(?!.*token).*")
 TIMES = {"startcreationtime", "endcreationtime"}  # query parameters that a second run may say differently
-MARK = re.compile(r"\bmjci-(?:[0-9a-f]{32}|\d+)\b")  # our own marks in `state` and UserData
+MARK = re.compile(r"\bmjci-(?:[0-9a-f]{32}|\d+)\b")  # our own marks in `state` and UserData; counted in old recordings
 LONG = 1000  # characters: longer texts of a request are known by their hash
 
 # Answers that tell of a job which still moves: there is more to come after them.
@@ -184,10 +185,16 @@ def request_body(content: bytes, strip: Callable[[str], str]) -> Any:
 
 def _brief(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= LONG else f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
+        return value if len(value) <= LONG else _hashed(value)
     if isinstance(value, list):
         return [_brief(one) for one in value]
     return {name: _brief(one) for name, one in value.items()} if isinstance(value, dict) else value
+
+
+def _hashed(text: str) -> str:
+    """A text's hash, whatever our marks in it are called; and they themselves, as an answer may tell of them."""
+    digest = hashlib.sha256(MARK.sub("mjci-", text).encode()).hexdigest()
+    return " ".join([f"sha256:{digest}", *MARK.findall(text)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,24 +241,24 @@ class Way(Protocol):
 class Recorder(httpx.AsyncBaseTransport):
     """A door that lets everything through and writes it down. A recording that is there already is replaced.
 
-    `secrets` are stripped wherever they stand; `shrink` makes a picture smaller, before anybody sees it.
+    `secrets` are stripped wherever they stand; `shrink` makes a picture smaller, before anybody sees it. `marks` is
+    what the recorded session makes its marks of, which nobody else has: played back, they are the same.
     """
 
     def __init__(
         self, folder: Path, way: Way, clock: Clock, *, settings: Mapping[str, str], secrets: Iterable[str] = (),
         shrink: Callable[[bytes], bytes] | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.clock, self.shrink = folder, clock, shrink
+        self.folder, self.clock, self.shrink, self.marks = folder, clock, shrink, uuid4().hex
         self._way = way
         self._inner: httpx.AsyncBaseTransport | None = None
         self._engine: bridge.Engine | None = None
         self._strip = partial(leaks.stripped, secrets=tuple(secrets))
         self._signed: dict[str, str] = {}  # links as they are shown, and as they work
-        self._marks: dict[str, str] = {}
         self._count = 0
         self._started = round(clock.now(), 3)
         self._head: dict[str, Any] = {
-            "format": FORMAT, "started": self._started, "exchanges": 0,
+            "format": FORMAT, "started": self._started, "marks": self.marks, "exchanges": 0,
             "settings": {name: leaks.unsigned(value) for name, value in settings.items() if value},
         }  # fmt: skip
         clear(folder)
@@ -265,9 +272,9 @@ class Recorder(httpx.AsyncBaseTransport):
         content = await request.aread()
         sent = self.clock.now()
         told = {
-            "method": request.method, "url": self._renamed(leaks.unsigned(address(request))),
+            "method": request.method, "url": leaks.unsigned(address(request)),
             "headers": {name: self._strip(request.headers[name]) for name in HEADERS if name in request.headers},
-            "body": self._renamed_value(request_body(content, self._strip)),
+            "body": request_body(content, self._strip),
         }  # fmt: skip
         try:
             response = await self._door().handle_async_request(self._working(request, content))
@@ -318,8 +325,8 @@ class Recorder(httpx.AsyncBaseTransport):
         try:
             value = json.loads(text)
         except ValueError:
-            return {"text": _lines(self._renamed(self._clean(text)))}
-        return {"json": self._renamed_value(leaks.stripped_value(value, self._clean))}
+            return {"text": _lines(self._clean(text))}
+        return {"json": leaks.stripped_value(value, self._clean)}
 
     def _file(self, body: bytes, kind: str) -> str:
         if kind and self.shrink is not None:
@@ -341,14 +348,6 @@ class Recorder(httpx.AsyncBaseTransport):
             if plain != link:
                 self._signed[str(httpx.URL(plain.replace("&amp;", "&")))] = link.replace("&amp;", "&")
         return text
-
-    def _renamed(self, text: str) -> str:
-        """The text with our marks in the order of their appearance: what they are called does not matter."""
-        return MARK.sub(lambda found: self._marks.setdefault(found[0], f"mjci-{len(self._marks) + 1}"), text)
-
-    def _renamed_value(self, value: Any) -> Any:
-        text = json.dumps(value, ensure_ascii=False)
-        return json.loads(self._renamed(text)) if MARK.search(text) else value
 
     def _write(self, told: Mapping[str, Any], sent: float, answer: Mapping[str, Any]) -> None:
         self._count += 1
@@ -418,6 +417,7 @@ class Player(httpx.AsyncBaseTransport):
         self.folder = folder
         self.head, exchanges = _read(folder)
         self.clock = TapeClock(float(self.head["started"]))
+        self.marks = str(self.head.get("marks", ""))
         self.settings: dict[str, str] = {name: str(self.head["settings"].get(name, "")) for name in TOLD + SECRETS}
         self._rows: dict[Asked, Row] = defaultdict(Row)
         self._timeless: dict[Asked, Row] = defaultdict(Row)

@@ -287,19 +287,107 @@ def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
     assert "second" in next(again.glob("0*")).read_text("utf-8")
 
 
+LONG_RULE = "|".join(["imageMogr2/rotate/90"] * 60)  # such a request is known by its hash
+
+
 def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
-    """Our own marks are told by their order: a session with other marks is answered, and sees its own in the answer."""
+    """A session with other marks is answered, and sees its own in the answer; by default they are the recording's."""
+
+    def marked(session: Session) -> list[str]:
+        fox = session.follow(session.mj.imagine("a fox")).run()
+        call = session.ci.picture_job(input=KEYS[0], rule=LONG_RULE, output="o.jpg")
+        return [fox.raw["state"], session.follow(call).run().raw["Operation"]["UserData"]]
+
     with mjci.sandbox(speed=INF) as plain:
-        session = plain.recorded(tmp_path / "a.mjci")
-        job = session.mj.imagine("a fox").run()
-        session.follow(job).run()
+        told = marked(plain.recorded(tmp_path / "a.mjci"))
+    assert len(set(told)) == 2
     with replayed(tmp_path / "a.mjci") as played:
-        played._submitter.marks = lambda: f"mjci-{'f' * 32}"
-        again = played.follow(played.mj.imagine("a fox")).run()
-        assert again.raw["state"] == f"mjci-{'f' * 32}"
-        assert again.id == job.id
-    marks = {mark for path in (tmp_path / "a.mjci").glob("0*") for mark in recording.MARK.findall(path.read_text())}
-    assert marks == {"mjci-1"}
+        assert marked(played) == told
+    with replayed(tmp_path / "a.mjci") as played:
+        others = [f"mjci-{letter * 32}" for letter in "ef"]
+        played._submitter.marks = iter(others).__next__
+        assert marked(played) == others
+
+
+@pytest.mark.parametrize(
+    ("route", "build"),
+    [
+        ("POST /mj/submit/imagine", lambda s: s.mj.imagine("a red fox")),
+        ("POST /jobs", lambda s: s.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg")),
+    ],
+    ids=["mj", "ci"],
+)
+def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Path) -> None:
+    """The session that is recorded finds by its mark what it has made, and so does the one that is played back."""
+    with Sandbox(clock=ScaledClock(100)) as sandbox:
+        sandbox.faults.add("drop_after", route=route, times=1)
+        with connected(sandbox) as plain:
+            session = plain.recorded(tmp_path / "a.mjci")
+            job = session.follow(build(session)).run()
+            assert [one.id for one in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert played.follow(build(played)).run() == job
+
+
+def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
+    """Where a session listened is another place in every run, and a secret; what it hears changes nothing that is
+    asked, so that a recording plays where nobody calls."""
+
+    def followed(session: Session) -> list[Job]:
+        with session.receive() as hook:
+            calls = [
+                session.mj.imagine("a red fox", notify_hook=hook.url),
+                session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output="o.jpg", callback=hook.url),
+            ]
+            hooks.append(hook.url)
+            return [session.follow(call).run() for call in calls]
+
+    hooks: list[str] = []
+    with Sandbox(clock=ScaledClock(100)) as sandbox, connected(sandbox) as plain:
+        told = followed(plain.recorded(tmp_path / "a.mjci"))
+    with replayed(tmp_path / "a.mjci") as played:
+        assert followed(played) == told
+    assert hooks[0] != hooks[1]
+    paths = [url.rpartition("/")[2] for url in hooks]
+    texts = [path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("0*.json")]
+    assert [path for path in paths if any(path in text for text in texts)] == []
+
+
+def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None) -> None:
+    """A job in slow mode: every step of its progress, and the same time on the session's clock, in no time."""
+
+    def steps(session: Session) -> tuple[list[Job], float]:
+        began = session.clock.now()
+        return list(session.follow(session.mj.imagine("a red fox --relax"))), session.clock.now() - began
+
+    with mjci.sandbox(speed=INF) as plain:
+        told, seconds = steps(plain.recorded(tmp_path / "a.mjci"))
+    assert [job.progress for job in told][-3:] == [78, 93, 100]
+    assert seconds > 80
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            began = time.perf_counter()
+            assert steps(played) == (told, seconds)
+            assert time.perf_counter() - began < 1
+
+
+def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) -> None:
+    """Pictures that are sent, objects that are put, and links signed here, whose signature is another every time."""
+    picture = Image.linear_gradient("L")
+
+    def sent(session: Session) -> list[Any]:
+        drawn = session.follow(session.mj.imagine("like this", images=[picture])).run()
+        mixed = session.follow(session.mj.blend([picture, picture])).run()
+        key = session.upload(PNG, "mine/a.png").run()
+        signed = [session.presign(key), session.presign(KEYS[0], rule="imageMogr2/rotate/90", seconds=60)]
+        return [drawn, mixed, *(session.picture(link).run() for link in signed)]
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = sent(plain.recorded(tmp_path / "a.mjci"))
+    assert told[2] == PNG
+    with replayed(tmp_path / "a.mjci") as played:
+        assert sent(played) == told
 
 
 def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
@@ -316,6 +404,22 @@ def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
     with Image.open(path) as image:
         assert max(image.size) == 100
     assert len(small) < len(whole)
+
+
+def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) -> None:
+    """Each call gets its own job, whichever was submitted first, also of calls that are alike."""
+    prompts = [f"a cat, {number % 9}" for number in range(12)]
+
+    def batch(session: Session, order: list[str]) -> list[tuple[str, str]]:
+        jobs = session.batch([session.mj.imagine(prompt) for prompt in order], at_once=8).run()
+        return sorted((job.subject, job.id) for job in jobs)
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = batch(plain.recorded(tmp_path / "a.mjci"), prompts)
+    assert len(set(told)) == 12
+    for order in (prompts[::-1], prompts[5:] + prompts[:5]):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert batch(played, order) == told
 
 
 def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ CLUSTERED = {"03-job-history"}
 
 def guard(folder: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...] = ()) -> None:
     (folder / "sitecustomize.py").write_text(f"ALLOWED = {allowed!r}\n{GUARD}")
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
 
 
 @pytest.mark.kernel
