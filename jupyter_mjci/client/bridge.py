@@ -153,21 +153,23 @@ async def relay(work: Coroutine[Any, Any, T]) -> T:
 def iterate(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
     """What comes in bunches, walked one by one by blocking code; closed when the walk ends early. Each bunch crosses
     from the engine's thread once, however many are in it."""
+    walk = _Walk(source)
     try:
-        while bunch := run(_next(source)):
+        while bunch := run(walk.step()):
             yield from bunch
     finally:
-        run(_close(source))
+        run(walk.close())
 
 
 async def relay_each(source: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
     """The same, walked from any loop."""
+    walk = _Walk(source)
     try:
-        while bunch := await relay(_next(source)):
+        while bunch := await relay(walk.step()):
             for item in bunch:
                 yield item
     finally:
-        await relay(_close(source))
+        await relay(walk.close())
 
 
 async def singly(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
@@ -204,18 +206,25 @@ def _waiting(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
             yield stream.receive_nowait()
 
 
-async def _next(source: AsyncIterator[Sequence[T]]) -> Sequence[T]:
-    """The next bunch that holds anything; an empty one is the end."""
-    async for bunch in source:
-        if bunch:
-            return bunch
-    return ()
+class _Walk(Generic[T]):
+    """A source, a step at a time. An interrupted step is over a little later than its caller; the end waits for it."""
 
+    def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
+        self.source, self.turn = source, asyncio.Lock()
 
-async def _close(source: AsyncIterator[Any]) -> None:
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+    async def step(self) -> Sequence[T]:
+        """The next bunch that holds anything; an empty one is the end."""
+        async with self.turn:
+            async for bunch in self.source:
+                if bunch:
+                    return bunch
+            return ()
+
+    async def close(self) -> None:
+        close = getattr(self.source, "aclose", None)
+        if close is not None:
+            async with self.turn:
+                await close()
 
 
 def _run_inside(work: Coroutine[Any, Any, T]) -> T:

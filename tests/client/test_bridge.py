@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -101,6 +103,44 @@ def test_leaving_an_iteration_early_closes_its_source() -> None:
     for _ in bridge.iterate(bridge.singly(endless())):
         break
     assert closed.wait(5)
+
+
+async def long_to_end(begun: Callable[[], object], ended: list[str]) -> AsyncIterator[list[int]]:
+    """Waits for ever, and takes a while to stop, as what closes a connection does."""
+    try:
+        begun()
+        await anyio.sleep(3600)
+        yield [1]
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.1)
+        ended.append("ended")
+
+
+def test_an_interrupted_walk_is_closed_once_its_step_has_ended() -> None:
+    """The interrupt is raised, and nothing about a generator that is still running."""
+    ended: list[str] = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(bridge.iterate(long_to_end(_thread.interrupt_main, ended)))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == ["ended"]
+
+
+def test_a_cancelled_walk_is_closed_once_its_step_has_ended() -> None:
+    begun, ended = threading.Event(), list[str]()
+
+    async def walk() -> None:
+        task = asyncio.ensure_future(anext(bridge.relay_each(long_to_end(begun.set, ended))))
+        await asyncio.to_thread(begun.wait, 5)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(walk())
+    assert ended == ["ended"]
 
 
 def test_cancel_ends_the_work() -> None:
