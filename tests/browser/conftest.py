@@ -65,10 +65,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """The browser's path. Without one the tests are skipped, or fail where MJCI_NO_SKIP=1 says that it belongs here."""
-    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    found = chromium_here()
     if found is None:
         (pytest.fail if os.environ.get("MJCI_NO_SKIP") == "1" else pytest.skip)(MISSING)
     return found
+
+
+def chromium_here() -> str | None:
+    return next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
 # --- the server ---------------------------------------------------------------------------------------------------
@@ -109,7 +113,7 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
     root = place / "notebooks"
     root.mkdir()
     with (place / "server.log").open("wb") as log:
-        server, url = _serve(place, root, log, _command(root))
+        server, url = _serve(place, root, log, lab_command(root))
         try:
             yield Lab(url, root)
         finally:
@@ -145,7 +149,8 @@ def _serve(
     pytest.fail(f"The server did not start:\n{(place / 'server.log').read_text()[-2000:]}")
 
 
-def _command(root: Path) -> list[str]:
+def lab_command(root: Path) -> list[str]:
+    """JupyterLab on a folder, as `serving` wants it."""
     # No token and no XSRF check: this server answers on loopback, to its test only, for a minute.
     return [
         "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root",
@@ -205,22 +210,22 @@ def _answers(server: subprocess.Popen[bytes], url: str, probe: str) -> bool:
 
 
 class Chromium:
-    """A browser and the one thread that may touch it."""
+    """A browser and the one thread that may touch it. `context` is what its pages are like, as Playwright says it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, **context: Any) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
-        self.do(lambda: self._start(path))
+        self.do(lambda: self._start(path, {"viewport": {"width": 1280, "height": 1000}, **context}))
 
     def do(self, work: Callable[[], T]) -> T:
         """Carries out the work in the browser's thread."""
         return self._thread.submit(work).result()
 
-    def _start(self, path: str) -> None:
+    def _start(self, path: str, context: dict[str, Any]) -> None:
         from playwright.sync_api import sync_playwright
 
         self._playwright = sync_playwright().start()
         self._browser = self._playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        self.context = self._browser.new_context(viewport={"width": 1280, "height": 1000})
+        self.context = self._browser.new_context(**context)
         self.context.set_default_timeout(PATIENCE)
 
     def close(self) -> None:
