@@ -27,10 +27,10 @@ from jupyter_mjci.client.inputs import kind_of
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.leaks import HIDDEN
 from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, wanted
-from jupyter_mjci.client.settings import Secret, Settings, load, notebook
+from jupyter_mjci.client.settings import MANNERS, Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
 from jupyter_mjci.detours import DETOURS
-from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint
+from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint, SettingsError
 from jupyter_mjci.following import LATEST, Poller
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.past import History
@@ -328,6 +328,17 @@ class Session:
         name = Path(folder).name
         return Session(settings, clock=self.clock, door=tape, sandbox=self.sandbox, recording=name)
 
+    def adjust(self, **given: Any) -> None:
+        """Changes how the session behaves from now on. Raises SettingsError for what is fixed when it connects.
+
+        Args:
+            given: wait, timeout, on_interrupt, thumbnail
+        """
+        if fixed := sorted(set(given) - set(MANNERS)):
+            raise SettingsError(f"{', '.join(fixed)}: that is fixed when a session connects.", hint="Connect anew.")
+        self.settings = replace(self.settings, **given)
+        self.transport.timeout = self._submitter.patience = self.settings.timeout
+
     def close(self) -> None:
         """Ends the connections. The session can be used again; it opens new ones."""
         bridge.run(self.transport.close())
@@ -544,7 +555,7 @@ def _connected(settings: Settings, notice: Callable[[str], None]) -> Session:
     if settings.has_mj or settings.has_ci:
         return Session(settings, home=settings.home)
     notice("jupyter_mjci: no account is configured, so this is the embedded sandbox (nothing leaves this process).")
-    return sandbox(speed=settings.speed)
+    return sandbox(speed=settings.speed, **{name: getattr(settings, name) for name in MANNERS})
 
 
 def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults: Any = None, **given: Any) -> Session:

@@ -46,8 +46,11 @@ class Secret:
         return Secret, ("",)
 
 
-def _setting(default: Any, help: str, *env: str) -> Any:
-    return field(default=default, metadata={"help": help, "env": env})
+def _setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "env": env, "choices": choices})
+
+
+AUTH_STYLES = ("secret", "bearer", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Settings:
         "secret",
         "How it is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), raw (Authorization: …)",
         "MJCI_MJ_AUTH",
+        choices=AUTH_STYLES,
     )
     ci_secret_id: str = _setting("", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID")
     ci_secret_key: Secret = _setting(
@@ -82,14 +86,20 @@ class Settings:
         "", "record, play or off: the session's exchanges; with :FOLDER where they are (NAME.mjci)", "MJCI_REPLAY"
     )
     speed: float = _setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
+    on_interrupt: str = _setting(
+        "detach",
+        "What becomes of a job whose cell is interrupted: detach (it goes on at the service), cancel (the service is "
+        "asked to cancel it)",
+        "MJCI_ON_INTERRUPT",
+        choices=("detach", "cancel"),
+    )
+    thumbnail: int = _setting(512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL")
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            object.__setattr__(self, one.name, _convert(one.name, getattr(self, one.name), one.default))
+            object.__setattr__(self, one.name, _checked(one, getattr(self, one.name)))
         if self.home == Path():
             object.__setattr__(self, "home", _own_folder("user_data_dir"))
-        if self.mj_auth not in AUTH_STYLES:
-            raise SettingsError(f"mj_auth is {self.mj_auth!r}.", hint=f"Use one of: {', '.join(AUTH_STYLES)}.")
 
     @property
     def has_mj(self) -> bool:
@@ -100,9 +110,6 @@ class Settings:
     def has_ci(self) -> bool:
         """Whether Tencent CI is set whole: key id, key, bucket and region."""
         return bool(self.ci_secret_id and self.ci_secret_key and self.ci_bucket and self.ci_region)
-
-
-AUTH_STYLES = ("secret", "bearer", "raw")
 
 
 def load(
@@ -188,6 +195,15 @@ def _profiles(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML.", why=str(error)) from None
 
 
+def _checked(one: Any, given: Any) -> Any:
+    value, choices = _convert(one.name, given, one.default), one.metadata["choices"]
+    if choices and value not in choices:
+        raise SettingsError(f"{one.name} is {value!r}.", hint=f"Use one of: {', '.join(choices)}.")
+    if isinstance(value, (int, float)) and not value > 0:
+        raise SettingsError(f"{one.name} must be more than 0, not {value!r}.")
+    return value
+
+
 def _convert(name: str, value: Any, default: Any) -> Any:
     """The value in the type of the setting's default."""
     kind = type(default) if default is not MISSING else str
@@ -202,3 +218,4 @@ def _convert(name: str, value: Any, default: Any) -> Any:
 
 
 NAMES = tuple(one.name for one in fields(Settings))
+MANNERS = ("wait", "timeout", "on_interrupt", "thumbnail")  # how a session behaves, whatever it is connected to

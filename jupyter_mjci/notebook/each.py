@@ -17,7 +17,7 @@ from jupyter_mjci.history import frames
 from jupyter_mjci.notebook import render
 from jupyter_mjci.notebook.images import Bundle
 from jupyter_mjci.notebook.lines import PLACE
-from jupyter_mjci.notebook.live import Interrupted, Screen
+from jupyter_mjci.notebook.live import Interrupted, Screen, called_off
 from jupyter_mjci.notebook.render import Tally
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def table(name: str, names: Mapping[str, Any]) -> Table:
 
 
 GOES_ON = "what was submitted goes on at the service; pick it up with %mjci resume."
+CANCELLED = "what could be cancelled at the service was; pick up the rest with %mjci resume."
 
 
 def card(tally: Tally) -> Bundle:
@@ -94,10 +95,17 @@ class Many:
                     going = self.tally(going=True)
                     place.step(render.tally_line(going), card(going))
         except KeyboardInterrupt:
-            place.final(card(self.tally(notes=[f"Interrupted: {GOES_ON}"])))
-            raise Interrupted(None, GOES_ON) from None
+            stopped = Interrupted(None, self._stopped(session))
+            place.final(card(self.tally(notes=[stopped.note])))
+            raise stopped from None
         place.final(card(self.tally(notes=self._open())))
         self._raise_if_all_failed()
+
+    def _stopped(self, session: Session) -> str:
+        if session.settings.on_interrupt != "cancel":
+            return GOES_ON
+        self.jobs = [job for job, _ in called_off(session, self.jobs)]
+        return CANCELLED
 
     def frame(self) -> pd.DataFrame:
         """The table with its jobs."""

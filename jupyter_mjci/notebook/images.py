@@ -77,7 +77,7 @@ def picture_bundle(job: Job, content: bytes, size: int = SIZE) -> Bundle:
 
     Never together with HTML, which front ends would prefer. Raises ValueError for what is no picture.
     """
-    small, mime, width, height = thumbnail(content, size)
+    small, mime, width, height = thumbnail(content, size, round(BUDGET * max(1, (size / SIZE) ** 2)))
     data = {mime: encoded(small), "text/plain": caption(job, content)}
     return data, {mime: {"width": width, "height": height, "alt": alt(job)}}
 

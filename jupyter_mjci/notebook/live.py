@@ -15,7 +15,7 @@ import sys
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -44,20 +44,22 @@ PATIENCE = 3.0  # seconds for a preview
 
 
 class Interrupted(KeyboardInterrupt):
-    """Nobody waits any longer. Where a job was submitted, it goes on at the service; `.job` is how it was last seen."""
+    """Nobody waits any longer. `.job` is how a job that was submitted was last seen, `.what` is to be known of it and
+    `.hint` says what to do next."""
 
-    def __init__(self, job: Job | None = None, what: str = "") -> None:
+    def __init__(self, job: Job | None = None, what: str = "", hint: str = "") -> None:
         super().__init__(what)
-        self.job, self.what = job, what
+        self.job, self.what, self.hint = job, what, hint
+
+    @property
+    def note(self) -> str:
+        """The same for a card, which tells of the job itself."""
+        return f"Interrupted: {self.what} {self.hint}".rstrip()
 
     def _render_traceback_(self) -> list[str]:
         """IPython's door: two lines in a cell instead of the way through the engine."""
-        if self.job is None:
-            return [f"Interrupted: {self.what}"]
-        return [
-            f"Interrupted: {render.headline(self.job)}. It goes on at the service; nobody waits for it here.",
-            f"  → Wait for it again with {_again(self.job)}",
-        ]
+        about = f"{render.headline(self.job)}: " if self.job else ""
+        return [f"Interrupted: {about}{self.what}", *([f"  → {self.hint}"] if self.hint else [])]
 
 
 def _again(job: Job) -> str:
@@ -214,11 +216,15 @@ def show(session: Session, what: Job | Call[Job], place: Screen, *, raises: bool
                     place.progress(job, bridge.run(previews.of(job)) if place.live else "")
         job = _whole(session, cast(Job, job))
         bundles, extras = results(session, job)
-    except (KeyboardInterrupt, MjciError) as error:
+    except KeyboardInterrupt:
+        if job is None:
+            raise Interrupted(None, LOST) from None
+        stopped = _stopped(session, job)
+        place.final(card(cast(Job, stopped.job), Extras(notes=[stopped.note])))
+        raise stopped from None
+    except MjciError as error:
         if job is not None:
             place.final(card(job, Extras(notes=[_note(job, error)])))
-        if isinstance(error, KeyboardInterrupt):
-            raise Interrupted(job, LOST) from None
         raise
     place.final(card(job, extras))
     for bundle in bundles:
@@ -245,16 +251,50 @@ def _whole(session: Session, job: Job) -> Job:
     return session.describe(job).run() if incomplete else job
 
 
-def _note(job: Job, error: BaseException) -> str:
+def _note(job: Job, error: MjciError) -> str:
     if isinstance(error, WaitTooLong):
         return f"Nobody waits any longer. Wait again with {_again(job)}"
-    return _stopped(job) if isinstance(error, KeyboardInterrupt) else f"Lost from sight. Look again with {_again(job)}"
+    return f"Lost from sight. Look again with {_again(job)}"
 
 
-def _stopped(job: Job) -> str:
+def _stopped(session: Session, job: Job) -> Interrupted:
+    """What becomes of a job whose cell was interrupted."""
     if job.status.final:
-        return f"Interrupted before its pictures were fetched. Show them with {_again(job)}"
-    return f"Interrupted: it goes on at the service. Wait for it again with {_again(job)}"
+        return Interrupted(job, "its pictures were not fetched.", f"Show them with {_again(job)}")
+    what = "it goes on at the service."
+    if session.settings.on_interrupt == "cancel":
+        ((job, why),) = called_off(session, [job])
+        what = f"it could not be cancelled and goes on: {why}" if why else "the service was asked to cancel it."
+    if job.status is Status.CANCELLED:
+        return Interrupted(job, "it was cancelled at the service.")
+    return Interrupted(job, what, f"Wait for it again with {_again(job)}")
+
+
+CALLING_OFF = 10.0  # seconds that a person who has interrupted a cell waits for the services to say yes
+
+
+def called_off(session: Session, jobs: Sequence[Job]) -> list[tuple[Job, str]]:
+    """Asks the services to cancel those of the jobs that have not ended. Each as it then is, and why it could not be
+    cancelled, where that is so."""
+    found = [(job, "there was no answer in time." if job.status.moving else "") for job in jobs]
+
+    async def one(place: int, job: Job) -> None:
+        try:
+            await session.cancel(job)
+            found[place] = await session.describe(job), ""
+        except MjciError as error:
+            found[place] = job, error.what
+
+    async def every() -> None:
+        with anyio.move_on_after(CALLING_OFF):
+            async with anyio.create_task_group() as group:
+                for place, job in enumerate(jobs):
+                    if job.status.moving and job.id:
+                        group.start_soon(one, place, job)
+
+    with suppress(KeyboardInterrupt):  # a second time: then nobody waits for this either
+        bridge.run(every())
+    return found
 
 
 @dataclass
@@ -297,7 +337,7 @@ async def gathered(session: Session, job: Job) -> tuple[list[Bundle], Extras]:
             continue
         seen = images.look(content)
         try:
-            bundles.append(images.picture_bundle(job, content))
+            bundles.append(images.picture_bundle(job, content, session.settings.thumbnail))
         except ValueError:
             links.append((_name(url), url))
             continue

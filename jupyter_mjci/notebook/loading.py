@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from jupyter_mjci.notebook.config import Manners
     from jupyter_mjci.notebook.magics import Magic, Magics
     from jupyter_mjci.session import Session
 
@@ -45,7 +46,15 @@ class Door:
         """The magics themselves, made when the first of them is wanted."""
         from jupyter_mjci.notebook.magics import Magics
 
-        return Magics(self.ip)
+        return Magics(self.ip, lambda: self.config.given)
+
+    @cached_property
+    def config(self) -> Manners:
+        """What `%config MJCI` and configuration files say."""
+        from jupyter_mjci.notebook.config import MJCI
+
+        made: Manners = MJCI(self.ip, lambda: self.magics.chosen.present()[0])
+        return made
 
     def magic(self, name: str) -> Magic:
         return self._table[name]
@@ -55,6 +64,7 @@ class Door:
         return {magic.name: magic for magic in self.magics.table()}
 
     def open(self) -> None:
+        self._put(self.ip.configurables, self.config)
         for kind, names in NAMES.items():
             for name in names.split():
                 self._register(kind, name)
@@ -166,8 +176,9 @@ _LOADED: WeakKeyDictionary[Any, Door] = WeakKeyDictionary()
 def load(ip: Any) -> None:
     """Registers the magics, the cards of jobs and the completion. A second time changes nothing."""
     if ip not in _LOADED:
-        _LOADED[ip] = Door(ip)
-        _LOADED[ip].open()
+        door = Door(ip)
+        door.open()
+        _LOADED[ip] = door
 
 
 def unload(ip: Any) -> None:

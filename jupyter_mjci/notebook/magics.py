@@ -46,11 +46,11 @@ class Magic:
 
 
 class Magics:
-    """The magics of one shell."""
+    """The magics of one shell; `given` tells what its `%config MJCI` says."""
 
-    def __init__(self, ip: Any) -> None:
+    def __init__(self, ip: Any, given: Callable[[], Mapping[str, Any]] = dict) -> None:
         self.ip = ip
-        self.chosen = mjci.Chosen(ip)
+        self.chosen = mjci.Chosen(ip, given)
         self.commands = mjci.Commands(ip, self.chosen)
         self._shown: Any = None
 

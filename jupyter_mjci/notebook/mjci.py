@@ -6,12 +6,12 @@ A command is a public method of `Commands`; its flags and its help come from its
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
+from jupyter_mjci.client.settings import MANNERS, Secret, Settings
 from jupyter_mjci.errors import CallError, SettingsError, instead
 from jupyter_mjci.notebook import render
 from jupyter_mjci.notebook.params import Kind, Param, arguments, params, parsed
@@ -26,8 +26,8 @@ class Chosen:
     """The session that the magics of one shell use: the chosen one, else the one in the user's namespace, else a
     first connection of our own."""
 
-    def __init__(self, ip: Any) -> None:
-        self._ip = ip
+    def __init__(self, ip: Any, given: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self._ip, self._given = ip, given
         self._session: Session | None = None
         self._source = ""
         self._own: Session | None = None
@@ -36,10 +36,23 @@ class Chosen:
         """The session to use; connects when there is none. Raises SettingsError."""
         found, _ = self.present()
         if found is None:
-            from jupyter_mjci.session import connect
-
-            found = self._own = connect(notice=self._say)
+            found = self._own = self.connected()
         return found
+
+    def connected(self, **given: Any) -> Session:
+        """A new session: by what is given, else by `%config MJCI`, else by environment and profile."""
+        from jupyter_mjci.session import connect
+
+        told = {name: value for name, value in given.items() if value is not None}
+        return connect(notice=self._say, **{**self._given(), **told})
+
+    def speed(self) -> float:
+        """How fast a sandbox's time is to run."""
+        return float(self._given().get("speed", Settings().speed))
+
+    def manners(self) -> dict[str, Any]:
+        """What `%config MJCI` says of any session, wherever it is connected."""
+        return {name: value for name, value in self._given().items() if name in MANNERS}
 
     def present(self) -> tuple[Session | None, str]:
         """The session that is there, and why it is the one. Never connects."""
@@ -108,23 +121,23 @@ class Commands:
         Args:
             profile: a table of the profile file
         """
-        from jupyter_mjci.session import connect
-
-        return self._chosen.choose(connect(profile=profile, notice=self._chosen._say, **given), "%mjci connect")
+        return self._chosen.choose(self._chosen.connected(profile=profile, **given), "%mjci connect")
 
     def sandbox(
-        self, *, speed: float = 20.0, dialect: Literal["plus", "java", "trueai", "new-api"] = "plus", seed: int = 0
-    ) -> Any:
+        self, *, speed: float | None = None, dialect: Literal["plus", "java", "trueai", "new-api"] = "plus",
+        seed: int = 0,
+    ) -> Any:  # fmt: skip
         """Use a fresh sandbox in this process: both services, without account or network.
 
         Args:
-            speed: how fast its time runs
+            speed: how fast its time runs (20)
             dialect: which proxy family it speaks like
             seed: another seed, other pictures
         """
         from jupyter_mjci.session import sandbox
 
-        return self._chosen.choose(sandbox(speed=speed, dialect=dialect, seed=seed), "%mjci sandbox")
+        made = sandbox(speed=speed or self._chosen.speed(), dialect=dialect, seed=seed, **self._chosen.manners())
+        return self._chosen.choose(made, "%mjci sandbox")
 
     def use(self, name: str) -> Any:
         """Use the session in one of your variables.
@@ -199,9 +212,9 @@ class Commands:
         if chosen == "off":
             self._chosen.choose(*beneath)
         elif chosen == "play":
-            self._chosen.choose(replayed(place), "%mjci replay play")
+            self._chosen.choose(replayed(place), "%mjci replay play").adjust(**self._chosen.manners())
         else:
-            session = beneath[0] or self._connected()
+            session = beneath[0] or self._chosen.connected(replay="off")
             self._chosen.choose(session.recorded(place, pixels=pixels), "%mjci replay record")
         self._under = beneath
         return self._chosen.present()[0]
@@ -210,11 +223,6 @@ class Commands:
         """The session that is there apart from recordings."""
         session, source = self._chosen.present()
         return (session, source) if session is None or not session.recording else self._under
-
-    def _connected(self) -> Session:
-        from jupyter_mjci.session import connect
-
-        return connect(notice=self._chosen._say, replay="off")
 
     def gallery(self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None) -> None:
         """Show the pictures of this session and of the archive on one sheet, the latest first.
@@ -302,7 +310,7 @@ def _flag(name: str) -> str:
 
 def _setting(one: Any) -> Param:
     kind = _KINDS.get(type(one.default), "text")
-    choices = AUTH_STYLES if one.name == "mj_auth" else ()
+    choices = one.metadata["choices"]
     return Param(
         one.name, _flag(one.name), "choice" if choices else kind, one.default, False, choices,
         one.metadata["help"], False,

@@ -204,24 +204,40 @@ def test_a_terminal_shows_one_line(session: Session, monkeypatch: pytest.MonkeyP
     assert stderr.getvalue().endswith("\r")
 
 
-def test_an_interrupt_keeps_what_was_seen(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The card tells how to go on; jobs that were never begun are rows all the same."""
+def stopped(session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1) -> tuple[each.Many, str]:
+    """Three jobs whose cell is interrupted after two steps, and what the card tells then."""
     steps = session.steps
 
     def interrupted(*given: Any, **more: Any) -> Any:
         for number, step in enumerate(steps(*given, **more)):
-            if number == 2:
-                raise KeyboardInterrupt
             yield step
+            if number == 1:
+                raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "steps", interrupted)
     book = Book()
     many = each.Many("many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)])
     with pytest.raises(Interrupted):
-        many.show(session, 1, Live(book))
-    assert "%mjci resume" in book.pages[-1][0]["text/plain"]
+        many.show(session, at_once, Live(book))
+    return many, book.pages[-1][0]["text/plain"]
+
+
+def test_an_interrupt_keeps_what_was_seen(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card tells how to go on; jobs that were never begun are rows all the same."""
+    many, said = stopped(session, monkeypatch)
+    assert "%mjci resume" in said
     assert list(many.frame().n) == [0, 1, 2]
     assert many.frame().status.iloc[2] == "WAITING"
+
+
+def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With on_interrupt = "cancel": what was submitted is cancelled at the service, and the card counts it."""
+    with jupyter_mjci.sandbox(speed=1e-6, on_interrupt="cancel") as session:
+        many, said = stopped(session, monkeypatch, at_once=3)
+        assert "1 waiting, 2 cancelled" in said
+        assert "what could be cancelled at the service was" in said
+        seen = [session.describe(job).run().status for job in many.jobs if job.id]
+    assert seen == [Status.CANCELLED] * 2
 
 
 def test_a_card_names_the_first_reasons_and_rows() -> None:

@@ -232,6 +232,29 @@ def test_the_job_is_named_whatever_happens(
         assert isinstance(caught.value, KeyboardInterrupt)
 
 
+# (service, proxy family, what the card says of a job that has not begun)
+CALLED_OFF: tuple[tuple[str, str, str, Status], ...] = (
+    ("mj", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
+    ("ci", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
+    ("mj", "java", "Interrupted: it could not be cancelled and goes on: ", Status.WAITING),
+)
+
+
+@pytest.mark.parametrize(("service", "dialect", "said", "status"), CALLED_OFF)
+def test_an_interrupt_may_cancel(book: Book, service: str, dialect: str, said: str, status: Status) -> None:
+    """With on_interrupt = "cancel" the service is asked, and the card tells what it answered."""
+    with jupyter_mjci.sandbox(speed=1e-6, dialect=dialect, on_interrupt="cancel") as session:
+        rotate = session.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg")
+        stop_in_the_wait(session, after=1)
+        with pytest.raises(Interrupted) as caught:
+            live.show(session, session.mj.imagine("a red fox") if service == "mj" else rotate, Paper(book))
+        job = caught.value.job
+        assert job
+        assert job.status is status is session.describe(job).run().status
+    assert said in book.pages[-1][0]["text/plain"]
+    assert bool(caught.value.hint) == status.moving
+
+
 def test_an_interrupted_submission_may_have_arrived(session: Session, book: Book) -> None:
     """Nothing is known yet, so nothing is shown but what to do."""
     stop_in_the_wait(session, after=0)
@@ -247,10 +270,12 @@ def stop_in_the_wait(session: Session, after: int) -> None:
     follow = session.follow
 
     def followed(what: Any, **given: Any) -> Any:
-        for count, job in enumerate(follow(what, **given)):
+        if not after:
+            raise KeyboardInterrupt
+        for count, job in enumerate(follow(what, **given), 1):
+            yield job
             if count == after:
                 raise KeyboardInterrupt
-            yield job
 
     session.follow = followed  # type: ignore[method-assign, assignment]
 

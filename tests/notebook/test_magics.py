@@ -472,12 +472,6 @@ def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
     assert len(shell.run("%mjci resume")) == 0
 
 
-def test_config_shows_no_secret(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
-    """There is nothing of ours in `%config` to leak."""
-    shell.run("%config")
-    assert not re.search(r"(?i)mjci|magics?.*secret", capfd.readouterr().out)
-
-
 def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
     """Each with what it does."""
     shell.run("%mjci")

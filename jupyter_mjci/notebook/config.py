@@ -1,0 +1,99 @@
+"""`%config MJCI`: how the sessions of a shell's magics behave.
+
+Its traits are made from `Settings`, so a setting is written once. Who one is and where the services are (mj_…, ci_…,
+cos_…) is no matter of a shell: that stays with environment and profiles, and no secret is ever a trait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitlets import CFloat, CInt, Enum, TraitType, Unicode
+from traitlets.config import Config, Configurable
+
+from jupyter_mjci.client.settings import MANNERS, Settings, load
+from jupyter_mjci.errors import SettingsError
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
+
+SECTION = "MJCI"
+SHELLS = {one.name: one for one in fields(Settings) if not one.name.startswith(("mj_", "ci_", "cos_"))}
+ELSEWHERE = {one.name: f"Set {one.metadata['env'][0]}, or write it into a profile." for one in fields(Settings)}
+KINDS: dict[type, type[TraitType[Any, Any]]] = {float: CFloat, int: CInt}
+
+
+class Manners(Configurable):
+    """What was set for a shell, and what holds for it."""
+
+    def __init__(self, ip: Any, present: Callable[[], Session | None]) -> None:
+        self._present = present
+        super().__init__(parent=ip)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was set here or in a configuration file, by name; a `profile` among it is no setting."""
+        told = self.config[SECTION]
+        return {name: told[name] for name in self.trait_names(config=True) if name in told}
+
+    def settings(self) -> Settings:
+        """What a session gets that connects now. Raises SettingsError."""
+        given = self.given
+        return load(given, profile=given.pop("profile", None))
+
+    def update_config(self, config: Config) -> None:
+        """The door of `%config`. What cannot be is not kept; the session in use takes over what it can."""
+        if SECTION not in config:
+            return
+        self._complain_of_strangers(config[SECTION])
+        before = self.config
+        super().update_config(config)
+        try:
+            settings, session = self.settings(), self._present()
+        except SettingsError:
+            self.config = before
+            raise
+        if session is not None:
+            session.adjust(**{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]})
+
+    @classmethod
+    def class_get_help(cls, inst: Any = None) -> str:
+        """What `%config MJCI` shows."""
+        return f"{super().class_get_help(inst)}\n\n{cls.__doc__}"
+
+    def _complain_of_strangers(self, told: Config) -> None:
+        known = self.trait_names(config=True)
+        for name in told:
+            if name not in known:
+                hint = ELSEWHERE.get(name, f"There are: {', '.join(known)}.")
+                raise SettingsError(f"{name} is not set by %config {SECTION}.", hint=hint)
+
+
+class _Current:
+    """A trait that tells what holds now: what was set, else what environment and profile say."""
+
+    name: str | None
+
+    def get(self, shell: Any, _: Any = None) -> Any:
+        if self.name == "profile":
+            return shell.given.get("profile", "")
+        value = getattr(shell.settings(), self.name or "")
+        return str(value) if isinstance(value, Path) else value
+
+
+def _trait(one: Field[Any]) -> Any:
+    help, choices = one.metadata["help"], one.metadata["choices"]
+    kind = Enum if choices else KINDS.get(type(one.default), Unicode)
+    made = type(kind.__name__.removeprefix("C"), (_Current, kind), {})
+    return (made(choices, help=help) if choices else made(help=help)).tag(config=True)
+
+
+PROFILE = type("Unicode", (_Current, Unicode), {})(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)
+DOC = """What is set holds for sessions that magics connect from now on, before environment and profile; the session
+in use takes over wait, timeout, on_interrupt and thumbnail. To keep it: c.MJCI.wait = 300 in ipython_config.py.
+Addresses and secrets are no matter of a shell; they belong into the environment or into profiles.toml."""
+TRAITS = {name: _trait(one) for name, one in SHELLS.items()}
+MJCI: Any = type(SECTION, (Manners,), {**TRAITS, "profile": PROFILE, "__doc__": DOC})
