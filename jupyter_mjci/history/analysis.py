@@ -350,6 +350,7 @@ class Plots:
         made = self._of.timeline(every)
         ax = _axes(ax, "Jobs submitted", f"jobs per {every}")
         parts = (("succeeded", GOOD), ("failed", BAD), ("cancelled", CALLED_OFF), ("open", OPEN))
+        ax.yaxis.get_major_locator().set_params(integer=True)  # there is no half of a job
         return _stacked(ax, made["period"], {name: (made[name], colour) for name, colour in parts}, every)
 
     def throughput(self, every: Every = "hour", *, ax: Axes | None = None) -> Axes:
@@ -451,6 +452,8 @@ def _stacked(ax: Axes, periods: Any, parts: Mapping[str, tuple[Any, str]], every
         if height.any():
             ax.bar(periods, height, width=days * 0.88, bottom=bottom, color=colour, label=name, align="edge")
         bottom += height
+    if len(periods) == 1:  # a bar with room around it, not a wall
+        ax.margins(x=2)
     return _legend(_dated(ax))
 
 
