@@ -205,7 +205,7 @@ def _pretty(job: Any, printer: Any, cycle: bool) -> None:
     printer.text(card_text(job) if len(printer.stack) == 1 and not cycle else f"<{headline(job)}>")
 
 
-_ASKED = re.compile(r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$")
+_ASKED = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"  # compiled when there is a question
 
 
 def keep_question_marks(lines: list[str]) -> list[str]:
@@ -213,4 +213,4 @@ def keep_question_marks(lines: list[str]) -> list[str]:
     it keeps the prompt a prompt. `%mj_imagine?` is left alone."""
     if lines and lines[0].startswith("%%"):
         return lines
-    return [_ASKED.sub(r"\1 \2", line) for line in lines]
+    return [re.sub(_ASKED, r"\1 \2", line) if "?" in line else line for line in lines]
