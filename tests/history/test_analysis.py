@@ -214,6 +214,15 @@ def _luminance(rgb: tuple[float, float, float]) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
+def test_a_single_day_is_a_bar_and_no_wall() -> None:
+    """It takes a part of the width; and jobs are counted in whole numbers, however few they are."""
+    ax = frame([JOBS[0]]).mjci.plot.timeline()
+    low, high = ax.get_xlim()
+    (bar,) = ax.patches
+    assert bar.get_width() < (high - low) / 3
+    assert all(float(tick).is_integer() for tick in ax.get_yticks())
+
+
 def test_a_picture_takes_its_place() -> None:
     """On Axes that are given, beside others."""
     import matplotlib.pyplot as plt
