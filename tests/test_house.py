@@ -56,7 +56,7 @@ HOMES = {
     "nest_asyncio": {"client/bridge.py"},
     "nest_asyncio2": {"client/bridge.py"},
     "sqlite3": {"scanning.py", "history/journal.py"},
-    "msgspec": {"client/midjourney.py", "history/frames.py"},
+    "msgspec": {"client/job.py", "client/json.py", "client/midjourney.py", "history/frames.py"},
     "aiohttp": {"client/transport.py"},
     "yarl": {"client/transport.py"},
     "tenacity": {"submitting.py"},

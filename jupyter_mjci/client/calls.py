@@ -6,12 +6,11 @@ A `Call` says what will be sent and how its answer is read; building one sends n
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import bridge, json
 from jupyter_mjci.errors import AnswerError, SettingsError
 
 T = TypeVar("T")
@@ -29,7 +28,7 @@ class Reply:
     def json(self) -> Any:
         """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises AnswerError."""
         try:
-            return json.loads(self.body)
+            return json.read(self.body)
         except ValueError:
             raise AnswerError(
                 f"The answer of {self.url or 'the service'} is not JSON (HTTP {self.status}).",

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from jupyter_mjci.errors import CallError
 
 MARK = "mjci-"  # our own mark in `state` or UserData, where the user gave none
@@ -43,8 +45,7 @@ _FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _MOVING = frozenset({Status.WAITING, Status.RUNNING})
 
 
-@dataclass(frozen=True, slots=True)
-class Button:
+class Button(msgspec.Struct, frozen=True, gc=False):  # a task has nine: a dataclass is made 17 times as slowly
     """A next move that a finished Midjourney task offers.
 
     Args:

@@ -8,7 +8,6 @@ Sources: the documents of POST /mj/submit/action and of the task queries; the pu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from jupyter_mjci.client import json
 from jupyter_mjci.client.calls import Call, Reply, Sender
 from jupyter_mjci.client.inputs import Picture, data_url
 from jupyter_mjci.client.job import Button, Job, Status, users_own
@@ -519,7 +519,7 @@ def outputs(told_status: Any, *results: Any) -> tuple[str, ...]:
     """Videos before single pictures before the grid. Previews of a running task are no outputs."""
     if status(told_status) is not Status.SUCCEEDED:
         return ()
-    for value in results:
+    for value in filter(None, results):
         found = tuple(url for one in (value if isinstance(value, list) else [value]) if (url := _url(one)))
         if found:
             return found
@@ -633,7 +633,7 @@ def read_news(reply: Reply, known: Mapping[str, Job]) -> News:
     for task_id, piece, glance in zip(ids, pieces, glances, strict=True):
         job = known.get(task_id)
         if job is None or status(glance.status) is not job.status or progress(glance.progress) != job.progress:
-            moved.append(job_of(json.loads(bytes(piece))))
+            moved.append(job_of(json.read(memoryview(piece))))
     return News(tuple(moved), frozenset(ids))
 
 
@@ -781,7 +781,7 @@ _STATUS_SAYS = {
 def _is_result(reply: Reply) -> bool:
     """Whether a refused answer is still a normal submit result (some send those with 4xx)."""
     try:
-        answer = json.loads(reply.body)
+        answer = json.read(reply.body)
     except ValueError:
         return False
     return isinstance(answer, dict) and "code" in answer and "result" in answer
@@ -837,7 +837,7 @@ def _words(answer: Mapping[str, Any]) -> str:
 
 def _message(reply: Reply) -> str:
     try:
-        answer = json.loads(reply.body)
+        answer = json.read(reply.body)
     except ValueError:
         return reply.body[:120].decode("utf-8", "replace").strip()
     return _words(answer) if isinstance(answer, dict) else ""
@@ -862,7 +862,7 @@ def traceable(call: Call[Any]) -> bool:
 
 def marked(call: Call[T], mark: str) -> Call[T] | None:
     """The call with our mark in `state`; None where that place is taken, or where the task exists already."""
-    body = json.loads(call.body)
+    body = json.read(call.body)
     if body.get("state") or call.name == "modal":
         return None
     return replace(call, body=_compact({**body, "state": mark}))
@@ -871,13 +871,13 @@ def marked(call: Call[T], mark: str) -> Call[T] | None:
 def listing(call: Call[Any], _: float) -> Call[list[Job]]:
     """What to ask to find the task that the call has made. A dialog's answer concerns a task that is known."""
     builder = Midjourney(call.sender)
-    return builder.tasks(ids=[json.loads(call.body)["taskId"]]) if call.name == "modal" else builder.tasks()
+    return builder.tasks(ids=[json.read(call.body)["taskId"]]) if call.name == "modal" else builder.tasks()
 
 
 def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
     """Tells of a task whether the call has made it: by its mark; else by everything that the user's call says. The
     body, which may hold pictures, is read once for the whole listing."""
-    body = json.loads(call.body)
+    body = json.read(call.body)
     if call.name == "modal":
         return lambda job: job.id == body["taskId"] and job.status is not Status.ASKING
     if body.get("state") == mark:
@@ -902,7 +902,7 @@ SKEW = 60.0  # seconds that two clocks may differ
 
 def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
     """The call of a journal's row, to be sent again or looked for."""
-    told = json.loads(body)
+    told = json.read(body)
     action = action_of(told["customId"]) if "customId" in told else name.upper()
     parent, state = told.get("taskId", ""), users_own(text(told.get("state")))
     read = partial(
@@ -916,8 +916,8 @@ JSON = {"Accept": "application/json", "Content-Type": "application/json"}
 
 def surely(call: Call[Any], mark: str) -> bool:
     """Whether `made_by` is certain; else two alike could be taken for each other."""
-    return call.name == "modal" or json.loads(call.body).get("state") == mark
+    return call.name == "modal" or json.read(call.body).get("state") == mark
 
 
 def _compact(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.written(body).encode()
