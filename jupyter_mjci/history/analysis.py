@@ -350,7 +350,7 @@ class Plots:
         made = self._of.timeline(every)
         ax = _axes(ax, "Jobs submitted", f"jobs per {every}")
         parts = (("succeeded", GOOD), ("failed", BAD), ("cancelled", CALLED_OFF), ("open", OPEN))
-        ax.yaxis.get_major_locator().set_params(integer=True)  # there is no half of a job
+        ax.locator_params(axis="y", integer=True)  # there is no half of a job
         return _stacked(ax, made["period"], {name: (made[name], colour) for name, colour in parts}, every)
 
     def throughput(self, every: Every = "hour", *, ax: Axes | None = None) -> Axes:
