@@ -12,16 +12,17 @@ when somebody waits, and is never ahead of what happens.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import hashlib
 import heapq
-import itertools
 import json
 import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,6 +48,7 @@ HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source")  # of
 COMPARED = HEADERS[1:]
 ANSWERED = re.compile(r"content-type|location|etag|last-modified|retry-after|content-range|x-(cos|ci)-(?!.*token).*")
 TIMES = {"startcreationtime", "endcreationtime"}  # query parameters that a second run may say differently
+ABOUT = 60.0  # seconds that they differ by, where they mean the same
 MARK = re.compile(r"\bmjci-(?:[0-9a-f]{32}|\d+)\b")  # our own marks in `state` and UserData; counted in old recordings
 LONG = 1000  # characters: longer texts of a request are known by their hash
 
@@ -85,14 +87,16 @@ def asked_for(mode: str, folder: str, environment: str, notebook: str) -> tuple[
 
 class TapeClock:
     """Virtual time: all who wait are in one row, and whoever waits for the earliest moment is woken when nobody else
-    has anything left to do. So times are those of the recording however fast it is played."""
+    has anything left to do. So times are those of the recording however fast it is played. Before it leaps, a cell
+    that begins many things at once (`gather`, threads) is given the time to begin the next one."""
 
-    PATIENCE = 30  # rounds of the loop without news: then everybody waits
+    PATIENCE = 30  # rounds of the loop: then everybody waits
+    LEAP, GRACE = 0.5, 0.002  # so many seconds at once; real seconds in which nobody came
 
     def __init__(self, start: float) -> None:
         self._now = start
         self._row: list[tuple[float, float, int, anyio.Event]] = []
-        self._count = itertools.count()
+        self._came = self._awaited = 0  # how many have come; and when it was last seen that nobody else does
         self._turning = False
 
     def now(self) -> float:
@@ -103,7 +107,8 @@ class TapeClock:
 
     async def until(self, moment: float, rank: float = math.inf) -> None:
         """Waits for a moment; of those who wait for the same one, the lower rank is woken first."""
-        place = (moment, rank, next(self._count), anyio.Event())
+        self._came += 1
+        place = (moment, rank, self._came, anyio.Event())
         heapq.heappush(self._row, place)
         if not self._turning:
             self._turning = True
@@ -117,6 +122,10 @@ class TapeClock:
 
     def _turn(self, rounds: int) -> None:
         if rounds == 0 and self._row:
+            if self._row[0][0] - self._now > self.LEAP and self._awaited != self._came:
+                self._awaited = self._came
+                asyncio.get_running_loop().call_later(self.GRACE, self._turn, self.PATIENCE)
+                return
             moment, *_, gate = heapq.heappop(self._row)
             self._now = max(self._now, moment)
             gate.set()
@@ -147,6 +156,14 @@ class Asked:
     def timeless(self) -> Asked:
         kept = tuple((name, "" if name.lower() in TIMES else value) for name, value in self.query)
         return Asked(self.method, self.place, kept, self.headers, self.body)
+
+    @property
+    def times(self) -> list[float]:
+        """The times that are asked for, in seconds; none of one that nobody can read."""
+        with contextlib.suppress(ValueError):
+            told = [value for name, value in self.query if name.lower() in TIMES]
+            return [datetime.fromisoformat(value).timestamp() for value in told]
+        return []
 
     @property
     def whole(self) -> str:
@@ -389,9 +406,18 @@ class Row:
     exchanges: list[Exchange] = field(default_factory=list)
     taken: int = 0
 
+    @property
+    def turn(self) -> float:
+        """The place of the next one in the whole recording; infinite where none is left."""
+        return self.exchanges[self.taken].number if self.taken < len(self.exchanges) else math.inf
+
+    def away(self, wanted: Asked) -> float:
+        """How many seconds the times that are asked for are from those that were."""
+        return sum(abs(one - other) for one, other in zip(self.exchanges[0].asked.times, wanted.times, strict=False))
+
     def take(self) -> Exchange | None:
         """The next one. The last is given again where nothing more can come after it."""
-        if self.taken < len(self.exchanges):
+        if self.turn < math.inf:
             self.taken += 1
             return self.exchanges[self.taken - 1]
         last = self.exchanges[-1]
@@ -420,11 +446,11 @@ class Player(httpx.AsyncBaseTransport):
         self.marks = str(self.head.get("marks", ""))
         self.settings: dict[str, str] = {name: str(self.head["settings"].get(name, "")) for name in TOLD + SECRETS}
         self._rows: dict[Asked, Row] = defaultdict(Row)
-        self._timeless: dict[Asked, Row] = defaultdict(Row)
+        self._timeless: dict[Asked, list[Row]] = defaultdict(list)
         for exchange in exchanges:
             self._rows[exchange.asked].exchanges.append(exchange)
         for key, row in self._rows.items():
-            self._timeless.setdefault(key.timeless, row)
+            self._timeless[key.timeless].append(row)
         self._marks: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -432,7 +458,7 @@ class Player(httpx.AsyncBaseTransport):
         body = request_body(content, leaks.stripped)
         headers = {name: leaks.stripped(request.headers[name]) for name in HEADERS if name in request.headers}
         wanted = asked(request.method, leaks.unsigned(address(request)), headers, body)
-        row = self._rows.get(wanted) or self._timeless.get(wanted.timeless)
+        row = self._row(wanted)
         exchange = row.take() if row else None
         if exchange is None:
             raise self._not_recorded(wanted, row)
@@ -441,6 +467,16 @@ class Player(httpx.AsyncBaseTransport):
         if "error" in exchange.answer:
             raise _error(exchange.answer)
         return _response(exchange.answer, self.folder, self._marks)
+
+    def _row(self, wanted: Asked) -> Row | None:
+        """The requests that are equal but for the times that they ask for: those whose turn it is, if there are any
+        among those of about the same time."""
+
+        def fitting(row: Row) -> tuple[bool, bool, float, float]:
+            away = row.away(wanted)
+            return row.turn == math.inf, away > ABOUT, row.turn, away
+
+        return min(self._timeless.get(wanted.timeless, ()), key=fitting, default=None)
 
     def _not_recorded(self, wanted: Asked, row: Row | None) -> NotRecorded:
         what = f"The recording has no answer to {str(wanted)[:200]}."

@@ -535,14 +535,27 @@ def test_what_makes_a_request_the_same(change: dict[str, Any], same: bool) -> No
     assert (asked(**{**ASKED, **change}) == asked(**ASKED)) is same  # type: ignore[arg-type]
 
 
-def test_times_asked_for_may_move() -> None:
-    """A listing "of the last hour" is another query in every run."""
-    one, other = (
-        asked("GET", f"https://h/jobs?startCreationTime={day}T00:00:00%2B0800&tag=x", {}, "")
-        for day in ("2026-01-01", "2026-02-02")
-    )
-    assert one != other
-    assert one.timeless == other.timeless
+def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
+    """A listing "of the last hour" is another query in every run: of those about that time it is the next one, and of
+    those of another time only where there is no other."""
+
+    def listed(session: Session, *times: str) -> list[int]:
+        return [len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first.run().items) for time in times]
+
+    times = ("2020-01-01T00:00:00", "2025-12-31T12:00:00", "2025-12-31T12:00:01", "2025-12-31T12:00:00")
+    with mjci.sandbox(speed=INF) as plain:
+        session = plain.recorded(tmp_path / "a.mjci")
+        for number, time in enumerate(times, 1):
+            call = session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output=f"{number}.jpg")
+            session.follow(call).run()
+            assert listed(session, time) == [number]
+    for given, told in (
+        (times[1:] + times[:1], [2, 3, 4, 1]),
+        (("2025-12-31T12:00:01", "2025-12-31T12:00:01", "2025-12-31T12:00:02"), [2, 3, 4]),
+        (("2026-03-01T00:00:00",) * 5, [1, 2, 3, 4, 3]),
+    ):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert listed(played, *given) == told
 
 
 @pytest.mark.parametrize(
@@ -623,6 +636,20 @@ def test_the_clock_wakes_sleepers_in_their_order() -> None:
 
     bridge.run(all_of_them())
     assert seen == [("c", 100), ("a", 105), ("b", 107), ("a", 110), ("c", 111), ("a", 115)]
+
+
+def test_the_clock_waits_for_what_begins_together() -> None:
+    """A cell begins many things one after another: the next one is not a whole wait behind the first."""
+    clock = TapeClock(100.0)
+    clock.GRACE = 0.3  # this machine may be busy
+
+    async def nap() -> float:
+        await clock.sleep(10)
+        return clock.now()
+
+    first = bridge.spawn(nap())
+    time.sleep(0.02)
+    assert [one.result() for one in (bridge.spawn(nap()), first)] == [110.0, 110.0]
 
 
 def test_a_recorder_passes_its_business_on(tmp_path: Path) -> None:
