@@ -255,8 +255,7 @@ class Poller:
 
     def _saw(self, one: Followed, job: Job | None, asked: float) -> None:
         """How a job was when it was asked after; None where it has not moved."""
-        seen = one.job if job is None else kept(one.job, job)
-        if seen != one.job:
+        if job is not None and (seen := kept(one.job, job)) != one.job:
             one.job = seen
             one.inbox.put(one)
         one.failures = one.misses = 0

@@ -631,8 +631,7 @@ def read_news(reply: Reply, known: Mapping[str, Job]) -> News:
         return News(tuple(jobs), frozenset(job.id for job in jobs))
     ids, moved = [text(glance.id) for glance in glances], []
     for task_id, piece, glance in zip(ids, pieces, glances, strict=True):
-        job = known.get(task_id)
-        if job is None or status(glance.status) is not job.status or progress(glance.progress) != job.progress:
+        if _moved(known.get(task_id), glance):
             moved.append(job_of(json.read(memoryview(piece))))
     return News(tuple(moved), frozenset(ids))
 
@@ -641,6 +640,14 @@ class _Glance(msgspec.Struct):
     id: Any = None
     status: Any = None
     progress: Any = None
+
+
+def _moved(job: Job | None, glance: _Glance) -> bool:
+    if job is None:
+        return True
+    if glance.status and (glance.status, glance.progress) == (job.raw.get("status"), job.raw.get("progress")):
+        return False  # the very words of last time, as nearly always
+    return status(glance.status) is not job.status or progress(glance.progress) != job.progress
 
 
 _PIECES = msgspec.json.Decoder(list[msgspec.Raw])
