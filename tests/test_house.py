@@ -59,6 +59,7 @@ HOMES = {
     "msgspec": {"client/job.py", "client/json.py", "client/midjourney.py", "history/frames.py"},
     "aiohttp": {"client/transport.py"},
     "yarl": {"client/transport.py"},
+    "keyring": {"client/settings.py"},
     "tenacity": {"submitting.py"},
     "pandas": {
         "history/frames.py",

@@ -1,6 +1,9 @@
-"""Where the services are and who you are there. The home of the environment and of profile files.
+"""Where the services are and who you are there. The home of the environment, of profile files and of the keyring.
 
-Keyword arguments win over the environment, the environment over the profile file, the profile over the defaults.
+Keyword arguments win over the environment, the environment over the profile file, the profile over the defaults. Where
+one of them says "keyring:" for a secret (or the key id), the operating system's keyring has it: under the service
+jupyter_mjci, by the name PROFILE.SETTING, or by the name that stands behind the colon. It is asked only then, because
+it may ask a person to unlock it.
 """
 
 from __future__ import annotations
@@ -17,12 +20,13 @@ from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A text that shows itself to nobody: `repr`, `str`, formats and pickles are masked. `reveal()` gives it."""
+    """A text that shows itself to nobody: `repr`, `str`, formats and pickles are masked. `reveal()` gives it, `source`
+    tells where it came from."""
 
-    __slots__ = ("_text",)
+    __slots__ = ("_text", "source")
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, source: str = "") -> None:
+        self._text, self.source = text, source
 
     def reveal(self) -> str:
         """The text itself, for the request that needs it."""
@@ -44,6 +48,12 @@ class Secret:
 
     def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
         return Secret, ("",)
+
+
+class Named(str):
+    """A text that is no secret, but tells where it came from, too."""
+
+    source = ""
 
 
 def _setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
@@ -121,8 +131,55 @@ def load(
     given = {name: value for name, value in (given or {}).items() if value is not None}
     if unknown := sorted(set(given) - set(NAMES)):
         raise SettingsError(f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(NAMES)}.")
-    merged = {**_profile(profile or environ.get("MJCI_PROFILE"), file), **_from_environ(environ), **given}
-    return replace(Settings(), **merged)
+    profile = profile or environ.get("MJCI_PROFILE")
+    told = {name: (value, f"profile {profile or 'default'}") for name, value in _profile(profile, file).items()}
+    told |= _from_environ(environ) | {name: (value, "argument") for name, value in given.items()}
+    known = {name: _credential(name, *told[name], profile or "default") for name in CREDENTIALS if name in told}
+    return replace(Settings(), **{name: value for name, (value, _) in told.items()} | known)
+
+
+def load_manners(given: Mapping[str, Any]) -> Settings:
+    """The same without who one is, so that no keyring is asked; a `profile` may be among what is given."""
+    told = {**given, **dict.fromkeys(CREDENTIALS, "")}
+    return load(told, profile=told.pop("profile", None))
+
+
+KEYRING, SERVICE = "keyring:", "jupyter_mjci"
+
+
+def _credential(name: str, value: Any, source: str, profile: str) -> Secret | Named:
+    """What proves who one is, from the keyring where that is said, and where it came from."""
+    text = value.reveal() if isinstance(value, Secret) else str(value)
+    if text.startswith(KEYRING):
+        user = text.removeprefix(KEYRING) or f"{profile}.{name}"
+        text, source = _from_keyring(name, user), f"keyring: {user}"
+    if name != "ci_secret_id":
+        return Secret(text, getattr(value, "source", "") or source)
+    key_id = Named(text)
+    key_id.source = getattr(value, "source", "") or source
+    return key_id
+
+
+def _from_keyring(name: str, user: str) -> str:
+    try:
+        import keyring
+    except ImportError:
+        raise SettingsError(
+            f"{name} is kept in the keyring, and the library for it is not installed.",
+            hint="pip install 'jupyter_mjci[keyring]'",
+        ) from None
+    try:
+        found = keyring.get_password(SERVICE, user)
+    except Exception as error:  # each backend has errors of its own: it is locked, not there, not to be asked from here
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise SettingsError(
+            f"The keyring does not give {name}.", why=why, hint="Unlock it, or set the secret in the environment."
+        ) from None
+    if not found:
+        raise SettingsError(
+            f"The keyring has no {user} of {SERVICE}.", hint=f"Put it there, in a shell: keyring set {SERVICE} {user}"
+        )
+    return found
 
 
 def headless(environ: Mapping[str, str] | None = None) -> bool | None:
@@ -132,15 +189,18 @@ def headless(environ: Mapping[str, str] | None = None) -> bool | None:
 
 
 def secrets_known(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, str]:
-    """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where they stand."""
+    """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where they stand.
+
+    Not those of the keyring: it may ask a person, and this is for hooks and other places where nobody is.
+    """
     environ = os.environ if environ is None else environ
-    found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name) and value}
+    found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
     with contextlib.suppress(OSError, SettingsError):
         for profile, values in _profiles(file or profile_file()).items():
             for name in values if isinstance(values, dict) else ():
                 if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
                     found[f"{name} of the profile {profile}"] = str(values[name])
-    return found
+    return {name: value for name, value in found.items() if value and not value.startswith(KEYRING)}
 
 
 _SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w*")
@@ -162,12 +222,13 @@ def _own_folder(kind: str) -> Path:
     return Path(getattr(platformdirs, kind)("jupyter_mjci"))
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, str]:
+def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Values, and the variable that each came from."""
     found = {}
     for one in fields(Settings):
-        values = [environ[name] for name in one.metadata["env"] if environ.get(name)]
-        if values:
-            found[one.name] = values[0]
+        names = [name for name in one.metadata["env"] if environ.get(name)]
+        if names:
+            found[one.name] = environ[names[0]], f"environment: {names[0]}"
     return found
 
 
@@ -218,4 +279,5 @@ def _convert(name: str, value: Any, default: Any) -> Any:
 
 
 NAMES = tuple(one.name for one in fields(Settings))
+CREDENTIALS = (*(one.name for one in fields(Settings) if isinstance(one.default, Secret)), "ci_secret_id")
 MANNERS = ("wait", "timeout", "on_interrupt", "thumbnail")  # how a session behaves, whatever it is connected to

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from traitlets import CFloat, CInt, Enum, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
-from jupyter_mjci.client.settings import MANNERS, Settings, load
+from jupyter_mjci.client.settings import MANNERS, Settings, load_manners
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -40,9 +40,8 @@ class Manners(Configurable):
         return {name: told[name] for name in self.trait_names(config=True) if name in told}
 
     def settings(self) -> Settings:
-        """What a session gets that connects now. Raises SettingsError."""
-        given = self.given
-        return load(given, profile=given.pop("profile", None))
+        """What a session gets that connects now, but for its credentials. Raises SettingsError."""
+        return load_manners(self.given)
 
     def update_config(self, config: Config) -> None:
         """The door of `%config`. What cannot be is not kept; the session in use takes over what it can."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import platform
 from collections import Counter
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 
-from jupyter_mjci.client.settings import Secret, Settings, profile_file
+from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
 from jupyter_mjci.probing import probed, shown
 from jupyter_mjci.session import Session
 
@@ -73,20 +72,14 @@ def _seen(session: Session) -> str:
 
 
 def _credentials(session: Session) -> Rows:
-    """Each secret: whether there is one and where it comes from, never what it is."""
-    rows = []
-    for one in fields(Settings):
-        value = getattr(session.settings, one.name)
-        if isinstance(value, Secret) or one.name == "ci_secret_id":
-            rows.append((one.name, _origin(one.metadata["env"], bool(value), session)))
-    return rows
+    """Each secret and the key id: whether there is one and where it comes from, never what it is."""
+    env = {one.name: one.metadata["env"][0] for one in fields(Settings)}
+    return [(name, _origin(getattr(session.settings, name), env[name], session)) for name in CREDENTIALS]
 
 
-def _origin(names: tuple[str, ...], there: bool, session: Session) -> str:
-    if not there:
-        return f"not set ({names[0]})"
+def _origin(value: Secret | str, variable: str, session: Session) -> str:
+    if not value:
+        return f"not set ({variable})"
     if session.sandbox is not None:
         return "set (the sandbox's own)"
-    if named := next((name for name in names if os.environ.get(name)), ""):
-        return f"set (environment: {named})"
-    return f"set ({'profile or argument' if profile_file().is_file() else 'argument'})"
+    return f"set ({getattr(value, 'source', '') or 'argument'})"

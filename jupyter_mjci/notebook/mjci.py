@@ -11,7 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from jupyter_mjci.client.settings import MANNERS, Secret, Settings
+from jupyter_mjci.client.settings import MANNERS, Secret, Settings, load_manners
 from jupyter_mjci.errors import CallError, SettingsError, instead
 from jupyter_mjci.notebook import render
 from jupyter_mjci.notebook.params import Kind, Param, arguments, params, parsed
@@ -46,9 +46,9 @@ class Chosen:
         told = {name: value for name, value in given.items() if value is not None}
         return connect(notice=self._say, **{**self._given(), **told})
 
-    def speed(self) -> float:
-        """How fast a sandbox's time is to run."""
-        return float(self._given().get("speed", Settings().speed))
+    def settings(self) -> Settings:
+        """What a new session would get, but for its credentials. Raises SettingsError."""
+        return load_manners(self._given())
 
     def manners(self) -> dict[str, Any]:
         """What `%config MJCI` says of any session, wherever it is connected."""
@@ -136,7 +136,8 @@ class Commands:
         """
         from jupyter_mjci.session import sandbox
 
-        made = sandbox(speed=speed or self._chosen.speed(), dialect=dialect, seed=seed, **self._chosen.manners())
+        speed = speed or self._chosen.settings().speed
+        made = sandbox(speed=speed, dialect=dialect, seed=seed, **self._chosen.manners())
         return self._chosen.choose(made, "%mjci sandbox")
 
     def use(self, name: str) -> Any:
@@ -203,11 +204,11 @@ class Commands:
             pixels: while recording, make pictures that are larger this small
         """
         from jupyter_mjci.client.recording import asked_for
-        from jupyter_mjci.client.settings import load, notebook
+        from jupyter_mjci.client.settings import notebook
         from jupyter_mjci.session import replayed
 
         name = notebook() or Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
-        chosen, place = asked_for(mode or "", folder or "", load().replay, name)
+        chosen, place = asked_for(mode or "", folder or "", self._chosen.settings().replay, name)
         beneath = self._beneath()
         if chosen == "off":
             self._chosen.choose(*beneath)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.backends import fail
+from keyring.errors import KeyringLocked
 
-from jupyter_mjci.client.settings import Secret, Settings, headless, load
+from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings, headless, load, load_manners, secrets_known
 from jupyter_mjci.errors import SettingsError
 
 PROFILES = """
@@ -54,6 +60,108 @@ def test_bad_profiles_are_told(tmp_path: Path, text: str | None, profile: str | 
         load(environ={}, profile=profile, file=path)
 
 
+def test_a_credential_tells_where_it_came_from(file: Path) -> None:
+    """Not what it is."""
+    environ = {"TENCENTCLOUD_SECRET_ID": "AKID1", "MJCI_CI_TOKEN": "t"}
+    made = load({"ci_secret_key": "k"}, environ=environ, file=file)
+    assert {name: getattr(made, name).source for name in CREDENTIALS} == {
+        "mj_secret": "profile default", "ci_secret_id": "environment: TENCENTCLOUD_SECRET_ID",
+        "ci_secret_key": "argument", "ci_token": "environment: MJCI_CI_TOKEN",
+    }  # fmt: skip
+    again = load({"mj_secret": made.mj_secret}, environ={})
+    assert again.mj_secret.source == "profile default"
+
+
+# --- the keyring --------------------------------------------------------------------------------------------------
+
+
+class Ring(KeyringBackend):
+    """A keyring in memory."""
+
+    priority = 1.0  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.locked = False
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self.asked.append((service, username))
+        if self.locked:
+            raise KeyringLocked("Failed to unlock the collection!")
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+
+@pytest.fixture
+def ring() -> Iterator[Ring]:
+    before, ring = keyring.get_keyring(), Ring()
+    keyring.set_keyring(ring)
+    yield ring
+    keyring.set_keyring(before)
+
+
+KEPT = """
+[default]
+mj_url = "http://file"
+mj_secret = "keyring:"
+
+[work]
+mj_url = "http://work"
+mj_secret = "keyring:"
+ci_secret_id = "keyring:tencent-id"
+"""
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    path = tmp_path / "profiles.toml"
+    path.write_text(KEPT)
+    return path
+
+
+def test_the_keyring_keeps_what_a_profile_leaves_to_it(ring: Ring, kept: Path) -> None:
+    """By the profile's and the setting's name, or by the name that stands there; as environment and arguments may."""
+    keyring.set_password("jupyter_mjci", "default.mj_secret", "s1")
+    keyring.set_password("jupyter_mjci", "work.mj_secret", "s2")
+    keyring.set_password("jupyter_mjci", "tencent-id", "AKID1")
+    plain, work = load(environ={}, file=kept), load(environ={}, profile="work", file=kept)
+    assert (plain.mj_secret.reveal(), plain.mj_secret.source) == ("s1", "keyring: default.mj_secret")
+    assert (work.mj_secret.reveal(), work.ci_secret_id) == ("s2", "AKID1")
+    assert work.ci_secret_id.source == "keyring: tencent-id"  # type: ignore[attr-defined]
+    told = load({"ci_token": "keyring:tencent-id"}, environ={"MJCI_MJ_SECRET": "keyring:"}, file=Path("/nowhere"))
+    assert (told.mj_secret.reveal(), told.ci_token.reveal()) == ("s1", "AKID1")
+
+
+def test_the_keyring_is_asked_only_where_it_is_meant(ring: Ring, kept: Path) -> None:
+    """Asking may open a window. A nearer source is enough; other settings, and `scan`, never need it."""
+    assert load(environ={"MJCI_MJ_SECRET": "mine"}, file=kept).mj_secret.reveal() == "mine"
+    load_manners({"wait": 5})
+    assert secrets_known({"MJCI_MJ_SECRET": "keyring:"}, kept) == {}
+    assert ring.asked == []
+
+
+def test_a_keyring_that_gives_nothing_says_what_to_do(ring: Ring, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No entry, locked, no backend at all, no library: before anything is sent."""
+    with pytest.raises(SettingsError, match=r"keyring set jupyter_mjci default\.mj_secret"):
+        load(environ={}, file=kept)
+    ring.locked = True
+    with pytest.raises(SettingsError, match="KeyringLocked: Failed to unlock"):
+        load(environ={}, file=kept)
+    keyring.set_keyring(fail.Keyring())
+    with pytest.raises(SettingsError, match="NoKeyringError"):
+        load(environ={}, file=kept)
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    with pytest.raises(SettingsError, match=r"pip install 'jupyter_mjci\[keyring\]'"):
+        load(environ={}, file=kept)
+
+
+# --- what cannot be -----------------------------------------------------------------------------------------------
+
+
 def test_unknown_and_wrong_settings_are_told() -> None:
     with pytest.raises(SettingsError, match="mj_urll"):
         load({"mj_urll": "x"}, environ={})
@@ -61,6 +169,11 @@ def test_unknown_and_wrong_settings_are_told() -> None:
         load({"wait": "long"}, environ={})
     with pytest.raises(SettingsError, match="bearer"):
         load({"mj_auth": "basic"}, environ={})
+    with pytest.raises(SettingsError, match="detach, cancel"):
+        load(environ={"MJCI_ON_INTERRUPT": "stop"})
+    for wrong in ({"wait": 0}, {"at_once": -1}, {"timeout": "nan"}, {"thumbnail": 0}):
+        with pytest.raises(SettingsError, match="must be more than 0"):
+            load(wrong, environ={})
 
 
 def test_the_second_name_of_a_key_counts() -> None:
