@@ -211,16 +211,20 @@ class _Walk(Generic[T]):
 
     def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
         self.source, self.turn = source, asyncio.Lock()
+        self.under_way: anyio.CancelScope | None = None
 
     async def step(self) -> Sequence[T]:
         """The next bunch that holds anything; an empty one is the end."""
         async with self.turn:
-            async for bunch in self.source:
-                if bunch:
-                    return bunch
-            return ()
+            with anyio.CancelScope() as self.under_way:
+                async for bunch in self.source:
+                    if bunch:
+                        return bunch
+        return ()
 
     async def close(self) -> None:
+        if self.under_way is not None:
+            self.under_way.cancel()  # an interrupt may come before anybody waits for the step, who would cancel it
         close = getattr(self.source, "aclose", None)
         if close is not None:
             async with self.turn:
