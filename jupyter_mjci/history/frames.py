@@ -136,7 +136,8 @@ def table_of(listed: Sequence[Any], kind: type | None = None) -> pd.DataFrame:
     else:
         made = pd.json_normalize([dict(one) for one in listed], max_level=1)
     texts = [name for name in made if made[name].map(lambda cell: isinstance(cell, str) or _is_missing(cell)).all()]
-    return made.astype(dict.fromkeys(texts, "string")) if len(made) else made
+    times = made.select_dtypes("datetimetz").columns  # which pandas 2 counts in nanoseconds
+    return made.astype({**dict.fromkeys(texts, "string"), **dict.fromkeys(times, TIME)}) if len(made) else made
 
 
 def frame_of_reply(reply: Reply, order: Sequence[str] | None = None) -> pd.DataFrame:
