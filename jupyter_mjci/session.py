@@ -357,6 +357,8 @@ class Session:
     async def sightings(
         self, what: Call[Job] | Job | str, patience: float, longest: float = GLANCE
     ) -> AsyncIterator[Job]:
+        """What `follow` walks, for code that is on the engine: `patience` in seconds is its timeout, `longest` as
+        there."""
         job, error = await self._begin(what, patience), None
         if job.status.moving:
             yield job

@@ -27,6 +27,7 @@ PAGE = Path(__file__).parent.parent / "notebooks" / "reference.md"
 HEAD = """# Reference
 
 Made from the code by `python -m tests.reference`; a test compares. How to use all this: the notebooks beside this page.
+How it works: [how-it-works.md](how-it-works.md).
 """
 FOR_MANY = " (where one cell makes many jobs)"
 

@@ -28,6 +28,7 @@ ERRORS: dict[str, type[Exception]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.MjciError)
 }
 BUILDERS = (Midjourney, TencentCI, mjci.Commands)  # whose parameters are flags and fields: their "Args:" are the help
+SELF_EVIDENT = {"self", "ip"}  # the shell, which IPython gives to those whom it loads
 MADE = (session.Session, lake.Lake, Secret)  # classes that are no records, but that users make themselves
 SURFACE = (
     *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__), *ERRORS.values(), *BUILDERS, *MADE, Settings,
@@ -55,7 +56,7 @@ class Door:
         is_class = isinstance(self.what, type)
         if self.what is Settings or (is_class and not is_dataclass(self.what) and self.what not in MADE):
             return []  # settings have a help of their own; of other classes users get what is made
-        return [name for name in inspect.signature(self.what).parameters if name != "self"]
+        return [name for name in inspect.signature(self.what).parameters if name not in SELF_EVIDENT]
 
 
 def doors(what: Any) -> Iterator[Door]:

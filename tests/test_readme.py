@@ -1,7 +1,8 @@
-"""The README cannot lie: every command, cell and name in it is tried."""
+"""The READMEs cannot lie: every command, cell and name of the English one is tried, and the Chinese one keeps step."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -18,24 +19,49 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.notebook import magics
+from jupyter_mjci.notebook import magics, mjci
 from tests.notebook.conftest import Shell, with_magics
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text("utf-8")
-FENCES = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.M | re.S)
-OUTSIDE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S)
+TEXT, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md"))
+BOTH = pytest.mark.parametrize("text", [TEXT, CHINESE], ids=["English", "Chinese"])
+SHOTS = sorted((ROOT / "notebooks" / "screenshots").iterdir())
 BIN = Path(sys.executable).parent
 SEPARATE = " && "
 
 
-def commands() -> list[str]:
+def fences(text: str) -> list[tuple[str, str]]:
+    """Every fenced block: its language and its lines."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+
+
+def outside(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+
+
+def commands(text: str = TEXT) -> list[str]:
     """Every command that a shell is to run: indented lines, and code spans that begin like one."""
-    lines = [line.strip() for line in re.findall(r"^ {4}(\S.*)$", OUTSIDE, re.M)]
-    spans = re.findall(r"`((?:jupyter mjci|pytest|python|pip)\b[^`]*)`", OUTSIDE)
-    return [re.sub(r"\s+#.*", "", one) for one in [*lines, *spans]]
+    lines = [line.strip() for line in re.findall(r"^ {4}(\S.*)$", outside(text), re.M)]
+    spans = re.findall(r"`((?:jupyter mjci|pytest|python|pip)\b[^`]*)`", outside(text))
+    return [without_comment(one) for one in [*lines, *spans]]
+
+
+def without_comment(line: str) -> str:
+    return re.sub(r"\s+#.*", "", line)
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of every table, heads left out: the code that is in the first column."""
+    tables = re.findall(r"^\|.*\n\|[-|]+\n((?:\|.*\n)+)", outside(text), re.M)
+    return [re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", row)[1]) for table in tables for row in table.splitlines()]
+
+
+def links(text: str) -> list[str]:
+    """Where every link and picture leads, but for the way to the other language."""
+    return [one for one in re.findall(r"\]\(([^)]+)\)", text) if not one.startswith("README")]
 
 
 def with_our_programs() -> dict[str, str]:
@@ -186,7 +212,7 @@ def cells(text: str) -> list[str]:
 def test_cells_work(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One after another in one shell, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
-    blocks = [text for language, text in FENCES if not language]
+    blocks = [text for language, text in fences(TEXT) if not language]
     assert len(blocks) >= 3
     for cell in (cell for block in blocks for cell in cells(block)):
         shell.run(cell)
@@ -195,7 +221,7 @@ def test_cells_work(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_python_works() -> None:
     """The block with all its lines; what it leaves is what it says."""
-    (text,) = (text for language, text in FENCES if language == "python")
+    (text,) = (text for language, text in fences(TEXT) if language == "python")
     names: dict[str, Any] = {}
     exec(compile(text, "README.md", "exec"), names)
     assert names["large"].parent == names["job"].id
@@ -216,14 +242,55 @@ def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
     return with_magics(monkeypatch)
 
 
-def test_names_exist(empty_shell: Shell) -> None:
+@BOTH
+def test_names_exist(text: str, empty_shell: Shell) -> None:
     """Magics and settings that the README tells of; and every setting is told of, or can be looked up."""
     known = {one.name for one in magics.Magics(empty_shell.ip).table()} | {"load_ext"}
-    told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", TEXT)))
+    told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", text)))
     assert told - known == set()
     variables = {name for one in Settings.__dataclass_fields__.values() for name in one.metadata["env"]}
-    assert set(re.findall(r"\bMJCI_[A-Z_]+", TEXT)) - variables <= {"MJCI_PROFILE", "MJCI_HEADLESS"}
+    assert set(re.findall(r"\bMJCI_[A-Z_]+", text)) - variables <= {"MJCI_PROFILE", "MJCI_HEADLESS"}
 
 
-def test_it_is_short() -> None:
-    assert len(TEXT.splitlines()) < 120
+def test_flags_of_the_table_exist(empty_shell: Shell) -> None:
+    """What a row writes after a magic's name, its magic knows."""
+    helps = {one.name: one.help for one in magics.Magics(empty_shell.ip).table()}
+    for span in (span for row in rows(TEXT) for span in row if span.startswith("%")):
+        name, *words = span.lstrip("%").split()
+        if name == "mjci" and words:
+            assert words[0] in mjci.names()
+        else:
+            assert [flag for flag in re.findall(r"--[a-z-]+", span) if flag not in helps[name]] == []
+
+
+@BOTH
+def test_it_is_short(text: str) -> None:
+    assert len(text.splitlines()) < 120
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda text: re.findall(r"^#+", outside(text), re.M),
+        lambda text: [(kind, [*map(without_comment, lines.splitlines())]) for kind, lines in fences(text)],
+        commands, rows, links,
+    ],
+    ids=["headings", "fences", "commands", "rows", "links"],
+)  # fmt: skip
+def test_both_tell_the_same(told: Callable[[str], list[Any]]) -> None:
+    """The Chinese README has the English one's headings, code (comments are translated), commands, tables and links."""
+    assert told(CHINESE) == told(TEXT) != []
+
+
+def test_links_lead_somewhere() -> None:
+    """Each README leads to the other; whatever else is linked to is there, every picture among it."""
+    assert ("(README.zh-CN.md)" in TEXT, "(README.md)" in CHINESE) == (True, True)
+    assert [one for one in links(TEXT) if not (ROOT / one).exists()] == []
+    assert {f"notebooks/screenshots/{shot.name}" for shot in SHOTS} <= set(links(TEXT))
+
+
+def test_pictures_are_small_and_of_one_size() -> None:
+    """They stand in rows, and every clone has them. `python -m tests.screenshots` takes them again."""
+    contents = [shot.read_bytes() for shot in SHOTS]
+    assert max(map(len, contents)) < 80_000
+    assert len({Image.open(io.BytesIO(content)).size for content in contents}) == 1
