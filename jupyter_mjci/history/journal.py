@@ -200,8 +200,12 @@ class Journal:
 
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
-        own = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"
-        return self.jobs(f"NOT final AND status <> 'ASKING' AND {own}", (self._at("mj"), self._at("ci")))
+        return self.jobs(f"NOT final AND status <> 'ASKING' AND {_OWN}", (self._at("mj"), self._at("ci")))
+
+    def with_results(self, limit: int) -> list[Job]:
+        """The latest so many jobs of this session's own services that something came out of, oldest first; no `raw`."""
+        latest = f"SELECT rowid FROM jobs WHERE outputs <> '' AND {_OWN} ORDER BY submitted DESC LIMIT ?"
+        return self.jobs(f"rowid IN ({latest})", (self._at("mj"), self._at("ci"), limit), raw=False)
 
     def sightings(self, service: str, job_id: str) -> list[tuple[datetime, Status, int | None]]:
         """How a job moved: when it was first seen with each status and progress."""
@@ -387,6 +391,7 @@ def _second(db: sqlite3.Connection) -> None:
 # Appended to, never changed: a file of any age is brought up step by step.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
 
+_OWN = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"  # of this session's proxy and bucket
 _COLUMNS = (
     "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs", "buttons", "submitted",
     "started", "finished", "reason", "state", "notify_hook", "parent",

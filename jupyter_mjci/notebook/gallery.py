@@ -1,42 +1,61 @@
-"""`%mjci gallery`: the kept pictures and those of this session, as one sheet in a cell or as a page of their own."""
+"""`%mjci gallery`, `jupyter mjci gallery`: many pictures as one sheet in a cell, or as a page of their own.
+
+The pictures are those of this session, of the journal and of the archive; or those that a notebook was saved with.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import anyio
 
 from jupyter_mjci.client import bridge
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import CallError, MjciError
+from jupyter_mjci.errors import CallError, MjciError, clean
 from jupyter_mjci.history.pictures import Kept
 from jupyter_mjci.notebook import images, render
 from jupyter_mjci.notebook.images import Bundle
 from jupyter_mjci.session import Session
 
 LIMIT = 24
+REMEMBERED = 10_000  # jobs of the journal that are looked through
+SVG = "image/svg+xml"
+KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", SVG)
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture, and the job that it is a result of."""
+    """A picture and what is said of it: `kind` and `name` (the action and the job's id, or the cell), what it is
+    `about`, a `caption` that tells it from others, and `alt` for those who cannot see it."""
 
-    job: Job
     content: bytes
+    kind: str
+    name: str
+    about: str
+    caption: str
+    alt: str
 
-    @property
-    def caption(self) -> str:
-        return images.caption(self.job, self.content)
+
+NOTHING = "No pictures yet, or none that fit."
+
+
+# --- pictures of jobs -------------------------------------------------------------------------------------------
 
 
 def collected(session: Session, text: str = "", action: str = "", limit: int = LIMIT) -> list[Shown]:
-    """The pictures of this session and of the archive, the latest first; what cannot be fetched any more is left out.
+    """The pictures of this session, of the journal and of the archive, the latest first; what cannot be fetched any
+    more is left out.
 
-    `text` is looked for in what they are about, `action` is the service's word.
+    `text` is looked for in what they are about, `action` is the service's word. Raises CallError for a limit below 1.
     """
     if limit < 1:
         raise CallError(f"--limit is at least 1, not {limit}.")
@@ -45,7 +64,7 @@ def collected(session: Session, text: str = "", action: str = "", limit: int = L
 
 
 def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
-    """Every result once: those of jobs that were seen here, then those that the archive has besides."""
+    """Every result once: those of jobs that are known, then those that the archive has besides."""
     known = set[tuple[str, str, int]]()
     for job in _latest_first(session):
         for index in range(len(job.outputs)):
@@ -57,8 +76,9 @@ def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
 
 
 def _latest_first(session: Session) -> list[Job]:
-    jobs = [job for service in ("mj", "ci") for job in session.seen(service) if job.outputs]
-    return sorted(jobs, key=lambda job: job.finished.timestamp() if job.finished else 0.0, reverse=True)
+    jobs = [*session.journal.with_results(REMEMBERED), *session.seen("mj"), *session.seen("ci")]
+    latest = {(job.service, job.id): job for job in jobs if job.outputs}
+    return sorted(latest.values(), key=lambda job: job.finished.timestamp() if job.finished else 0.0, reverse=True)
 
 
 def _fits(job: Job, text: str, action: str) -> bool:
@@ -74,7 +94,7 @@ async def _fetched(session: Session, wanted: Sequence[tuple[Job, int, Kept | Non
         except (MjciError, OSError):
             return
         if images.look(content):
-            found[place] = Shown(job, content)
+            found[place] = _of_job(job, content)
 
     async with anyio.create_task_group() as group:
         for place, one in enumerate(wanted):
@@ -82,58 +102,188 @@ async def _fetched(session: Session, wanted: Sequence[tuple[Job, int, Kept | Non
     return [found[place] for place in sorted(found)]
 
 
+def _of_job(job: Job, content: bytes) -> Shown:
+    caption, alt = images.caption(job, content), images.alt(job)
+    return Shown(content, job.action or job.service, job.id, job.subject, caption, alt)
+
+
+# --- pictures of a notebook -------------------------------------------------------------------------------------
+
+
+def saved(notebook: Path) -> list[Shown]:
+    """The pictures that a notebook was saved with, in its order: its outputs, and those inside cards and panels.
+
+    Raises CallError for what is no notebook.
+    """
+    cells = _cells(notebook)
+    return [shown for number, cell in enumerate(cells, 1) for shown in _of_cell(number, cell)]
+
+
+def title_of(notebook: Path) -> str:
+    """A notebook's first heading, else its name. Raises CallError for what is no notebook."""
+    lines = [line for cell in _cells(notebook) for line in _joined(cell.get("source", "")).splitlines()]
+    return next((line[2:].strip() for line in lines if line.startswith("# ")), notebook.stem)
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    try:
+        document = json.loads(notebook.read_text("utf-8"))
+    except OSError as error:
+        raise CallError(f"Cannot read {notebook}.", why=error.strerror or str(error)) from None
+    except ValueError as error:
+        raise CallError(f"{notebook} is no notebook.", why=str(error)) from None
+    if not isinstance(document, dict) or document.get("nbformat") != 4:
+        raise CallError(f"{notebook} is no notebook of format 4.", hint="JupyterLab saves it as one.")
+    return list(document["cells"])
+
+
+def _of_cell(number: int, cell: Mapping[str, Any]) -> Iterator[Shown]:
+    last = _joined(cell.get("source", "")).strip().rpartition("\n")[2]  # what a cell shows, its last line gives
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        text = _joined(data.get("text/plain", ""))
+        for content, alt in (*_picture(data, output.get("metadata", {})), *_inside(_joined(data.get("text/html", "")))):
+            told = alt or last.removeprefix("_ = ")
+            caption = text if alt and text and not data.get("text/html") else _measured(content)
+            yield Shown(content, f"cell {number}", "", told, caption, told or f"Output of cell {number}")
+
+
+def _picture(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterator[tuple[bytes, str]]:
+    """An output's picture and its alternative text; of several kinds of the same the first that can be shown."""
+    for kind in KINDS:
+        content = _joined(data.get(kind, "")).encode()
+        shown = content if kind == SVG else _decoded(content)
+        if _can_be_shown(shown):
+            yield shown, metadata.get(kind, {}).get("alt", "")
+            return
+
+
+def _inside(html: str) -> Iterator[tuple[bytes, str]]:
+    """The pictures that are part of a card or a panel, and their alternative texts."""
+    found = _Pictures()
+    found.feed(html)
+    for url, alt in found.urls:
+        head, _, body = url.partition(",")
+        content = _decoded(body.encode()) if head.endswith(";base64") else unquote_to_bytes(body)
+        if _can_be_shown(content):
+            yield content, alt
+
+
+class _Pictures(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.urls: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+        told = {name: value or "" for name, value in attrs}
+        if tag == "img" and told.get("src", "").startswith("data:image/"):
+            self.urls.append((told["src"], told.get("alt", "")))
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text)
+    except ValueError:  # a damaged picture costs no other
+        return b""
+
+
+def _can_be_shown(content: bytes) -> bool:
+    return _is_drawing(content) or images.look(content) is not None
+
+
+def _is_drawing(content: bytes) -> bool:
+    return b"<svg" in content[:1000]
+
+
+def _measured(content: bytes) -> str:
+    seen = images.look(content)
+    return f"{seen.width}×{seen.height} {seen.format}" if seen else "svg"
+
+
+def _joined(text: str | list[str]) -> str:
+    """Notebooks keep texts whole or as a list of their lines."""
+    return text if isinstance(text, str) else "".join(text)
+
+
+# --- sheets and pages -------------------------------------------------------------------------------------------
+
+
 def sheet(shown: Sequence[Shown]) -> Bundle:
     """All of them as one picture, and as text which is which."""
     if not shown:
         return {"text/plain": NOTHING, "text/html": render.notice_html(NOTHING)}, {}
-    labels = [f"{number} {one.job.action or one.job.service} {one.job.id}" for number, one in enumerate(shown, 1)]
+    labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(shown, 1)]
     small, width, height = images.contact_sheet([one.content for one in shown], labels)
-    lines = [render.clean(f"{number:>3} {one.caption}  {_about(one.job)}") for number, one in enumerate(shown, 1)]
-    alt = f"{len(shown)} pictures: " + "; ".join(dict.fromkeys(_about(one.job) for one in shown))
-    metadata = {"width": width, "height": height, "alt": render.clean(alt[:500])}
+    lines = [clean(f"{number:>3} {one.caption}  {_short(one.about)}") for number, one in enumerate(shown, 1)]
+    alt = f"{len(shown)} pictures: " + "; ".join(dict.fromkeys(_short(one.about) for one in shown))
+    metadata = {"width": width, "height": height, "alt": clean(alt[:500])}
     return {"image/jpeg": images.encoded(small), "text/plain": "\n".join(lines)}, {"image/jpeg": metadata}
 
 
-NOTHING = "No pictures yet, or none that fit."
+def _short(about: str) -> str:
+    words = " ".join(about.split())
+    return words if len(words) <= 100 else words[:99] + "…"
 
 
-def _about(job: Job) -> str:
-    subject = " ".join(job.subject.split())
-    return subject if len(subject) <= 100 else subject[:99] + "…"
-
-
-def page(shown: Sequence[Shown]) -> str:
+def page(shown: Sequence[Shown], title: str = "Pictures") -> str:
     """All of them as a page that needs nothing but itself."""
-    figures = "\n".join(_figure(one) for one in shown)
+    figures = "\n".join(_figure(one) for one in shown) or f"<p>{NOTHING}</p>"
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Pictures</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escaped(title)}</title>'
         f'<meta name="viewport" content="width=device-width">{_STYLE}</head>\n'
-        f"<body><h1>{len(shown)} pictures</h1><main>\n{figures}\n</main></body></html>\n"
+        f"<body><header><h1>{_escaped(title)}</h1><p>{_counted(shown)}</p></header>\n"
+        f"<main>\n{figures}\n</main></body></html>\n"
     )
+
+
+def _counted(shown: Sequence[Shown]) -> str:
+    return f"{len(shown)} picture{'s' * (len(shown) != 1)}"
 
 
 def _figure(one: Shown) -> str:
-    subject = escape(render.clean(one.job.subject))
     return (
-        f'<figure><img src="{images.data_url(one.content)}" alt="{escape(render.clean(images.alt(one.job)))}" '
-        f'loading="lazy"><figcaption><b>{escape(render.clean(one.job.action))}</b> {subject}'
-        f"<br><code>{escape(render.clean(one.caption))}</code></figcaption></figure>"
+        f'<figure><div><img src="{_url(one.content)}" alt="{_escaped(one.alt)}" loading="lazy"></div>'
+        f"<figcaption><b>{_escaped(one.kind)}</b><p>{_escaped(one.about)}</p>"
+        f"<code>{_escaped(one.caption)}</code></figcaption></figure>"
     )
 
 
-_STYLE = (
-    "<style>:root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem}"
-    "main{display:grid;grid-template-columns:repeat(auto-fill,minmax(260px,1fr));gap:1.2rem}"
-    "figure{margin:0}img{width:100%;height:auto;border-radius:6px}figcaption{overflow-wrap:anywhere}"
-    "code{font-size:11px;opacity:.7}</style>"
-)
+def _url(content: bytes) -> str:
+    if _is_drawing(content):  # as a picture: no script in it is run, nothing it names is fetched
+        return f"data:{SVG};base64,{images.encoded(content)}"
+    return images.data_url(content)
 
 
-def written(shown: Sequence[Shown], path: str) -> str:
+def _escaped(words: str) -> str:
+    return escape(clean(words))
+
+
+_STYLE = """<style>
+:root{color-scheme:light dark;--ground:#f6f6f4;--card:#fff;--mat:#ececea;--ink:#1d1f21;--faint:#62676c;--line:#e0e0dd}
+@media(prefers-color-scheme:dark){:root{--ground:#141517;--card:#1d1f22;--mat:#27292d;--ink:#e6e7e8;--faint:#9aa0a6;
+--line:#303338}}
+body{margin:0;padding:clamp(1rem,4vw,3rem);background:var(--ground);color:var(--ink);
+font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
+header,main{max-width:1480px;margin:0 auto}
+header{display:flex;flex-wrap:wrap;gap:0 1rem;align-items:baseline;margin-bottom:1.5rem}
+h1{font-size:1.6rem;line-height:1.25;margin:0;overflow-wrap:anywhere}header p{margin:0;color:var(--faint)}
+main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(270px,100%),1fr));gap:1.25rem}
+figure{margin:0;display:flex;flex-direction:column;background:var(--card);border:1px solid var(--line);
+border-radius:10px;overflow:hidden;break-inside:avoid}
+figure div{position:relative;aspect-ratio:1;background:var(--mat)}
+img{position:absolute;inset:0;width:100%;height:100%;object-fit:contain}
+figcaption{padding:.7rem .9rem .85rem;display:flex;flex-direction:column;gap:.3rem;flex:1;overflow-wrap:anywhere}
+b{font-size:11px;letter-spacing:.05em;color:var(--faint)}
+figcaption p{margin:0;white-space:pre-wrap;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:5;
+overflow:hidden}
+code{margin-top:auto;padding-top:.2rem;font:11px/1.45 ui-monospace,Menlo,Consolas,monospace;color:var(--faint)}
+</style>"""
+
+
+def written(shown: Sequence[Shown], path: str | Path, title: str = "Pictures") -> str:
     """Writes the page; says where. Raises CallError where it cannot be written."""
-    target = Path(path).expanduser()
     try:
-        target.write_text(page(shown), "utf-8")
+        Path(path).expanduser().write_text(page(shown, title), "utf-8")
     except OSError as error:
         raise CallError(f"Cannot write {path}.", why=error.strerror or str(error)) from None
-    return f"{len(shown)} pictures: {path}"
+    return f"{_counted(shown)}: {path}"

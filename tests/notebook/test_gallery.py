@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import jupyter_mjci
+from jupyter_mjci.errors import CallError
 from jupyter_mjci.notebook import gallery, images
 from jupyter_mjci.session import Session
 
@@ -99,6 +102,73 @@ def test_a_page_is_written(full: Shell, tmp_path: Path) -> None:
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)
     assert "Cannot write" in full.fails(f"%mjci gallery --save {tmp_path / 'no' / 'g.html'}")
+
+
+def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
+    """Of an earlier session: a bucket keeps them, so that no archive has to."""
+    with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
+        rotated = earlier.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="output/out.jpg")
+        done = earlier.follow(rotated).run()
+        with earlier.recorded(tmp_path / "a.mjci") as other:  # the same sandbox, another session's journal
+            assert gallery.collected(other) == []
+            other.journal.saw([done], 0.0)
+            (shown,) = gallery.collected(other)
+    assert (shown.kind, shown.name, shown.about) == ("PicProcess", done.id, "input/deer.jpg")
+
+
+def notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
+    cells = [
+        {"cell_type": "markdown", "metadata": {}, "source": ["Words\n", "# A <title>\n"]},
+        {"cell_type": "code", "metadata": {}, "source": source, "outputs": list(outputs), "execution_count": 1},
+    ]
+    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}), "utf-8")
+    return path
+
+
+def picture() -> str:
+    """As a notebook keeps it."""
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "PNG")
+    return images.encoded(file.getvalue())
+
+
+PNG = picture()
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
+ALT = {"image/png": {"alt": "A <fox>"}}
+SAVED: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {  # an output, and of its pictures about and caption
+    "one of ours": ({"data": {"image/png": PNG, "text/plain": "MJ 1"}, "metadata": ALT}, [("A <fox>", "MJ 1")]),
+    "a plot": ({"data": {"image/png": PNG, "text/plain": "<Figure>"}, "metadata": {}}, [("plot()", "9×9 png")]),
+    "in lines": ({"data": {"image/png": [PNG[:40], PNG[40:]]}, "metadata": {}}, [("plot()", "9×9 png")]),
+    "a drawing": ({"data": {"image/svg+xml": [SVG]}, "metadata": {}}, [("plot()", "svg")]),
+    "of two kinds": ({"data": {"image/svg+xml": SVG, "image/png": PNG}, "metadata": {}}, [("plot()", "9×9 png")]),
+    "in a card": ({"data": {"text/html": f"<img alt=A src='data:image/png;base64,{PNG}'>"}}, [("A", "9×9 png")]),
+    "drawn in a card": ({"data": {"text/html": "<img src='data:image/svg+xml,%3Csvg/%3E'>"}}, [("plot()", "svg")]),
+    "damaged": ({"data": {"image/png": "?", "text/html": "<img src='data:image/png;base64,/'>"}, "metadata": {}}, []),
+    "elsewhere": ({"data": {"text/html": "<img src='https://example.com/a.png'>", "text/plain": "a"}}, []),
+    "none": ({"output_type": "stream", "text": "data:image/png;base64,"}, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SAVED)
+def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
+    """Its outputs', with what they say of themselves; what they do not say, the cell's last line does. The page needs
+    nothing but itself, and runs nothing."""
+    output, told = SAVED[case]
+    saved = notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
+    shown = gallery.saved(saved)
+    assert [(one.kind, one.about, one.caption) for one in shown] == [("cell 2", *each) for each in told]
+    page = gallery.page(shown, gallery.title_of(saved))
+    assert "<h1>A &lt;title&gt;</h1>" in page
+    assert page.count('<img src="data:image/') == page.count("<img") == len(told)
+    assert "onload" not in page
+    assert (gallery.NOTHING in page) == (not told)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"nbformat": 3, "worksheets": []}', "\x00"])
+def test_what_is_no_notebook_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.ipynb").write_text(text)
+    with pytest.raises(CallError, match="is no notebook"):
+        gallery.saved(tmp_path / "a.ipynb")
 
 
 def noise(seed: int) -> bytes:
