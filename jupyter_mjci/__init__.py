@@ -5,10 +5,13 @@ Importing this costs nothing and changes nothing: every name below is looked up 
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from jupyter_mjci.client.job import Button, Job, Status
@@ -66,15 +69,37 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
+# --- as an extension of IPython ---------------------------------------------------------------------------------
+
+_LEFT: WeakKeyDictionary[Any, Any] = globals().get("_LEFT") or WeakKeyDictionary()  # outlives a reload
+
+
 def load_ipython_extension(ip: Any) -> None:
-    """`%load_ext jupyter_mjci`: the magics, for the shell `ip`. Loads nothing heavy and patches nothing."""
+    """`%load_ext jupyter_mjci`: the magics. Loads nothing heavy and patches nothing."""
     from jupyter_mjci.notebook.loading import load
 
-    load(ip)
+    load(ip, _LEFT.pop(ip, ()))
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """`%unload_ext jupyter_mjci`: takes the magics out of the shell `ip` again. Sessions and jobs go on."""
+    """`%unload_ext jupyter_mjci`: leaves nothing in the shell. The session that the magics used goes on, for the next
+    `%load_ext` or `%reload_ext`; so does the engine's thread, which has nothing to do then."""
     from jupyter_mjci.notebook.loading import unload
 
-    unload(ip)
+    _LEFT[ip] = unload(ip) or _LEFT.get(ip, ())
+
+
+def _forget(since: float) -> None:
+    """Lets go of code, so that it is loaded anew: always of what makes magics, cards and panels; of everything where
+    something beneath has changed on disk since then. Sessions and jobs are of the old code in that case."""
+    ours = {name: module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")}
+    above = {name for name in ours if name.startswith(f"{__name__}.notebook")}
+    files = [module.__file__ for name, module in ours.items() if name not in above and module.__file__]
+    changed = any(os.path.getmtime(file) > since for file in files if os.path.exists(file))
+    for name in ours if changed else above:
+        del sys.modules[name]
+
+
+if "_SINCE" in globals():  # executed a second time: %reload_ext, importlib.reload
+    _forget(globals()["_SINCE"])
+_SINCE = time.time()

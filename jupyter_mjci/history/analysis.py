@@ -508,5 +508,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= 48 else f"{text[:47]}…"
 
 
-if not hasattr(pd.DataFrame, "mjci"):
-    pd.api.extensions.register_dataframe_accessor("mjci")(Analyses)
+if hasattr(pd.DataFrame, "mjci"):  # of code that was loaded before this
+    del pd.DataFrame.mjci  # type: ignore[attr-defined]
+pd.api.extensions.register_dataframe_accessor("mjci")(Analyses)

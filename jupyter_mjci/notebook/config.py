@@ -11,7 +11,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import CFloat, CInt, Enum, TraitType, Unicode
+from traitlets import CFloat, CInt, Enum, TraitError, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
 from jupyter_mjci.client.settings import MANNERS, Settings, load_manners
@@ -30,7 +30,7 @@ class Manners(Configurable):
     """What was set for a shell, and what holds for it."""
 
     def __init__(self, ip: Any, present: Callable[[], Session | None]) -> None:
-        self._present = present
+        self._ip, self._present = ip, present
         super().__init__(parent=ip)
 
     @property
@@ -47,13 +47,14 @@ class Manners(Configurable):
         """The door of `%config`. What cannot be is not kept; the session in use takes over what it can."""
         if SECTION not in config:
             return
-        self._complain_of_strangers(config[SECTION])
         before = self.config
-        super().update_config(config)
         try:
+            self._complain_of_strangers(config[SECTION])
+            super().update_config(config)
             settings, session = self.settings(), self._present()
-        except SettingsError:
+        except (SettingsError, TraitError):
             self.config = before
+            self._ip.config[SECTION] = before[SECTION]  # the shell hears it first, and would hand it on at a reload
             raise
         if session is not None:
             session.adjust(**{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]})

@@ -35,10 +35,11 @@ JOB, FOLLOWING = ("jupyter_mjci.client.job", "Job"), ("jupyter_mjci.notebook.liv
 
 
 class Door:
-    """What a shell has of ours: everything that came, and how each of it goes again."""
+    """What a shell has of ours: everything that came, and how each of it goes again. `left` is what an earlier one has
+    left, in plain values, for its code may have been another."""
 
-    def __init__(self, ip: Any) -> None:
-        self.ip = ip
+    def __init__(self, ip: Any, left: tuple[Any, ...] = ()) -> None:
+        self.ip, self._left = ip, left
         self._undo = ExitStack()
 
     @cached_property
@@ -46,7 +47,10 @@ class Door:
         """The magics themselves, made when the first of them is wanted."""
         from jupyter_mjci.notebook.magics import Magics
 
-        return Magics(self.ip, lambda: self.config.given)
+        made = Magics(self.ip, lambda: self.config.given)
+        if self._left:
+            made.chosen.take(self._left)
+        return made
 
     @cached_property
     def config(self) -> Manners:
@@ -71,8 +75,10 @@ class Door:
         for hook in (self._complete, self._listen, self._show, self._keep_prompt_back):
             hook()
 
-    def close(self) -> None:
+    def close(self) -> tuple[Any, ...]:
+        """Takes everything away again. Gives which sessions the magics used."""
         self._undo.close()
+        return self.magics.chosen.kept() if "magics" in vars(self) else self._left
 
     def _register(self, kind: str, name: str) -> None:
         from IPython.core.magic import no_var_expand
@@ -173,18 +179,37 @@ class Entry:
 _LOADED: WeakKeyDictionary[Any, Door] = WeakKeyDictionary()
 
 
-def load(ip: Any) -> None:
-    """Registers the magics, the cards of jobs and the completion. A second time changes nothing."""
-    if ip not in _LOADED:
-        door = Door(ip)
-        door.open()
-        _LOADED[ip] = door
-
-
-def unload(ip: Any) -> None:
-    """Takes everything away again that `load` has put there."""
+def load(ip: Any, left: tuple[Any, ...] = ()) -> None:
+    """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left. A second time
+    changes nothing."""
     if ip in _LOADED:
-        _LOADED.pop(ip).close()
+        return
+    old = [name for name, value in ip.user_ns.items() if not name.startswith("_") and _outlived(value)]
+    if any(map(_outlived, left)):
+        left, old = (), old or ["the session that the magics used"]
+    if old:
+        _say(ip, f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.")
+    door = Door(ip, left)
+    door.open()
+    _LOADED[ip] = door
+
+
+def unload(ip: Any) -> tuple[Any, ...]:
+    """Takes everything away again that `load` has put there. Gives what the next one may take up."""
+    return _LOADED.pop(ip).close() if ip in _LOADED else ()
+
+
+def _outlived(value: Any) -> bool:
+    """Whether it is a session or a job of code that is no longer loaded."""
+    kind = type(value)
+    there = getattr(sys.modules.get(kind.__module__), kind.__name__, None)
+    return kind.__module__ in ("jupyter_mjci.session", JOB[0]) and there is not kind
+
+
+def _say(ip: Any, line: str) -> None:
+    from jupyter_mjci.notebook.render import notice_html
+
+    ip.display_pub.publish({"text/plain": line, "text/html": notice_html(line)}, {})
 
 
 def current(ip: Any) -> Session:

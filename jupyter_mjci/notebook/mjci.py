@@ -31,6 +31,7 @@ class Chosen:
         self._session: Session | None = None
         self._source = ""
         self._own: Session | None = None
+        self.under: tuple[Session | None, str] = (None, "")  # what a recording stands before
 
     def session(self) -> Session:
         """The session to use; connects when there is none. Raises SettingsError."""
@@ -45,6 +46,13 @@ class Chosen:
 
         told = {name: value for name, value in given.items() if value is not None}
         return connect(notice=self._say, **{**self._given(), **told})
+
+    def kept(self) -> tuple[Any, ...]:
+        """What outlives an unloading, for `take`."""
+        return self._session, self._source, self._own, self.under
+
+    def take(self, kept: tuple[Any, ...]) -> None:
+        self._session, self._source, self._own, self.under = kept
 
     def settings(self) -> Settings:
         """What a new session would get, but for its credentials. Raises SettingsError."""
@@ -107,7 +115,6 @@ class Commands:
 
     def __init__(self, ip: Any, chosen: Chosen) -> None:
         self._ip, self._chosen = ip, chosen
-        self._under: tuple[Session | None, str] = (None, "")
 
     def status(self) -> None:
         """Show which session the magics use and what it has seen."""
@@ -217,13 +224,13 @@ class Commands:
         else:
             session = beneath[0] or self._chosen.connected(replay="off")
             self._chosen.choose(session.recorded(place, pixels=pixels), "%mjci replay record")
-        self._under = beneath
+        self._chosen.under = beneath
         return self._chosen.present()[0]
 
     def _beneath(self) -> tuple[Session | None, str]:
         """The session that is there apart from recordings."""
         session, source = self._chosen.present()
-        return (session, source) if session is None or not session.recording else self._under
+        return (session, source) if session is None or not session.recording else self._chosen.under
 
     def gallery(self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None) -> None:
         """Show the pictures of this session and of the archive on one sheet, the latest first.

@@ -107,4 +107,6 @@ def test_what_cannot_be_is_not_kept(shell: Shell, session: Session, set_: str, s
     assert "hush" not in caplog.text
     assert _LOADED[shell.ip].config.given == {"wait": 300}
     assert session.settings.wait == 300.0
+    shell.run("%unload_ext jupyter_mjci\n%load_ext jupyter_mjci")
     assert shell.run("%config MJCI.wait") == 300.0
+    assert "hush" not in str(shell.ip.config)

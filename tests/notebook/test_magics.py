@@ -22,7 +22,7 @@ from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
 from jupyter_mjci.notebook.completion import completions
 from jupyter_mjci.notebook.live import Content, Following
-from jupyter_mjci.notebook.loading import _LOADED, NAMES, keep_question_marks, load, unload
+from jupyter_mjci.notebook.loading import _LOADED, NAMES, keep_question_marks
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.sandbox.clock import VirtualClock
 from jupyter_mjci.session import Session
@@ -70,33 +70,6 @@ def test_the_names_that_are_loaded_are_those_of_the_builders() -> None:
         made[magic.kind].append(magic.name)
     told = {kind: sorted(names) for kind, names in made.items()}
     assert {kind: sorted(names.split()) for kind, names in NAMES.items()} == told, f"NAMES = {told}"
-
-
-def counts(ip: Any) -> tuple[int, ...]:
-    formatters = ip.display_formatter
-    return (
-        len(ip.magics_manager.magics["line"]), len(ip.magics_manager.magics["cell"]),
-        len(ip.Completer.custom_matchers), len(ip.events.callbacks["pre_run_cell"]),
-        len(ip.input_transformers_cleanup), len(vars(ip.magics_manager.user_magics)),
-        *(
-            len(one.type_printers) + len(one.deferred_printers)
-            for one in (*formatters.formatters.values(), formatters.ipython_display_formatter)
-        ),
-    )  # fmt: skip
-
-
-def test_loading_twice_is_loading_once_and_unloading_leaves_nothing() -> None:
-    """Names, completion, events, transformers and formatters come and go together."""
-    ip = Shell().ip
-    before = counts(ip)
-    load(ip)
-    loaded = counts(ip)
-    load(ip)
-    assert loaded == counts(ip) != before
-    unload(ip)
-    unload(ip)
-    assert counts(ip) == before
-    assert ip not in _LOADED
 
 
 def test_every_call_has_a_magic(shell: Shell) -> None:
