@@ -301,7 +301,7 @@ class Poller:
 def kept(before: Job, now: Job) -> Job:
     """What an answer does not tell again (some leave the parent or the prompt out) stays known."""
     told = {name: getattr(before, name) for name in ("subject", "state", "parent") if not getattr(now, name)}
-    return replace(now, **told)
+    return replace(now, **told) if told else now
 
 
 def _is_batch(job: Job) -> bool:
