@@ -31,7 +31,9 @@ BUILDERS = (Midjourney, TencentCI, mjci.Commands)  # whose parameters are flags 
 SELF_EVIDENT = {"self", "ip"}  # the shell, which IPython gives to those whom it loads
 MADE = (session.Session, lake.Lake, Secret)  # classes that are no records, but that users make themselves
 SURFACE = (
-    *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__), *ERRORS.values(), *BUILDERS, *MADE, Settings,
+    *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__ if name != "sandbox"),
+    session.sandbox,  # which is the folder of that name, too, as soon as somebody has imported from it
+    *ERRORS.values(), *BUILDERS, *MADE, Settings,
     session.Watch, session.Step, session.replayed, receiving.Receiver,
     calls.Call, calls.Reply, calls.Stream, calls.Page, calls.Pages, calls.Work, StoredObject,
     cos_signing.sign, cos_signing.presign, cos_signing.key_time,
