@@ -15,7 +15,7 @@ def read(text: bytes | memoryview | str) -> Any:
     """
     try:
         return msgspec.json.decode(text)
-    except ValueError:
+    except (ValueError, msgspec.DecodeError):  # which is no ValueError before msgspec 0.21
         return json.loads(bytes(text) if isinstance(text, memoryview) else text)
 
 
