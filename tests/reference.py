@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mjci import errors
+from jupyter_mjci.cli import exits, line
 from jupyter_mjci.client import midjourney, tencent_ci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.midjourney import Midjourney
@@ -21,6 +23,7 @@ from jupyter_mjci.notebook import mjci
 from jupyter_mjci.notebook.lines import MANY, OPTIONS
 from jupyter_mjci.notebook.magics import SERVICES, Magics
 from jupyter_mjci.notebook.params import Param, params, summary
+from jupyter_mjci.sandbox import __main__ as serving
 
 PAGE = Path(__file__).parent.parent / "notebooks" / "reference.md"
 
@@ -85,6 +88,23 @@ def options() -> Iterator[str]:
         yield row(flags([one]), one.help + FOR_MANY * (one not in OPTIONS))
 
 
+def terminal() -> Iterator[str]:
+    """Every command of `jupyter mjci` and, below it, its arguments."""
+    (choices,) = (one for one in line.arguments()._actions if isinstance(one, argparse._SubParsersAction))
+    parsers = {**choices.choices, "sandbox": serving.arguments()}
+    for one in choices._choices_actions:
+        yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
+        for action in parsers[one.dest]._actions[1:]:  # the first is --help
+            yield row("", f"`{_as_written(action)}`", action.help or "")
+
+
+def _as_written(action: argparse.Action) -> str:
+    choices = "|".join(map(str, action.choices or ()))
+    word = action.metavar or choices or ("" if action.nargs == 0 else action.dest.upper())
+    more = " …" if action.nargs in ("*", "+") else ""
+    return f"{', '.join(action.option_strings)} {word}{more}".strip()
+
+
 def settings() -> Iterator[str]:
     for one in fields(Settings):
         shown = "" if one.name == "home" else str(one.default).replace("Secret()", "")
@@ -144,6 +164,10 @@ def page() -> str:
             *table("option", "meaning"), *options(), "", *table("magic", "with a body", "its own options"), *magics(),
         ],
         "Commands of `%mjci`": [*table("command", "what it does", "options"), *commands()],
+        "Command line": [
+            "`jupyter mjci COMMAND --help` tells the same.", "", *table("command", "argument", "meaning"), *terminal(),
+            "", *table("exit status", "meaning"), *(row(f"{one}", told) for one, told in exits.MEANINGS.items()),
+        ],
         "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
         "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
         "Statuses": [*table("status", "Midjourney says", "Tencent CI says", "what comes next"), *statuses()],

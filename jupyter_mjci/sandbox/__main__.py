@@ -19,7 +19,8 @@ from .mj_dialects import DIALECTS
 from .shelf import Shelf
 
 
-def _arguments(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="jupyter mjci sandbox", description="Serve stand-ins for both picture services on this machine."
     )
@@ -29,7 +30,7 @@ def _arguments(argv: Sequence[str] | None) -> tuple[argparse.ArgumentParser, arg
     parser.add_argument("--seed", type=int, default=0, help="another seed, other ids and pictures")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder")
-    return parser, parser.parse_args(argv)
+    return parser
 
 
 def _served_clock(speed: float, data: Path | None) -> ScaledClock:
@@ -40,7 +41,8 @@ def _served_clock(speed: float, data: Path | None) -> ScaledClock:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; prints one line of JSON when ready."""
-    parser, asked = _arguments(argv)
+    parser = arguments()
+    asked = parser.parse_args(argv)
     if not 0 < asked.speed < math.inf:
         parser.error("--speed must be a number above 0")
     try:

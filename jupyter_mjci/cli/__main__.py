@@ -1,0 +1,7 @@
+"""`python -m jupyter_mjci.cli`: the same as `jupyter mjci`."""
+
+import sys
+
+from jupyter_mjci.cli import main
+
+sys.exit(main())

@@ -1,0 +1,65 @@
+"""`jupyter mjci demo`: the quickstart notebook, in JupyterLab or executed into a page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from jupyter_mjci.cli.exits import Exit, lacking, say, writing
+from jupyter_mjci.errors import MjciError
+
+QUICKSTART = "01-quickstart.ipynb"
+QUIET = ["--IPKernelApp.log_level=ERROR"]  # no word about transport encryption: the kernel is on this machine
+
+
+def demo(page: Path | None) -> int:
+    """Opens a copy in the current folder, so that the original stays as it is; a second demo goes on with the first
+    one's. With a page, executes it instead. Gives the exit status. Raises MjciError where that cannot be."""
+    source = notebooks() / QUICKSTART
+    if page:
+        return execute(source, page)
+    folder = Path("mjci-demo")
+    notebook = folder / QUICKSTART
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        if not notebook.exists():
+            shutil.copyfile(source, notebook)
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
+
+
+def notebooks() -> Path:
+    """The demo notebooks: inside an installed package, beside it in a checkout. Raises MjciError."""
+    package = Path(__file__).parent.parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / QUICKSTART).is_file():
+            return folder
+    raise MjciError("The demo notebooks are not installed.", hint="Reinstall jupyter_mjci, or run from a checkout.")
+
+
+def execute(notebook: Path, page: Path) -> Exit:
+    """Runs a notebook headlessly and writes it as an HTML page, also where a cell fails.
+
+    Raises SettingsError where nbconvert is not installed, CallError where the page cannot be written.
+    """
+    try:
+        import nbformat
+        from nbclient import NotebookClient
+        from nbclient.exceptions import CellExecutionError
+        from nbconvert import HTMLExporter
+    except ModuleNotFoundError as error:
+        raise lacking(error.name or "nbconvert", "lab") from None
+    document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    resources = {"metadata": {"path": str(notebook.parent)}}
+    client = NotebookClient(document, timeout=120, extra_arguments=QUIET, resources=resources)
+    failure = ""
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        failure = f"{error.ename}: {error.evalue}"
+    html, _ = HTMLExporter().from_notebook_node(document)  # type: ignore[no-untyped-call]
+    with writing(page):
+        page.write_text(html, "utf-8")
+    say(f"{failure or 'Every cell succeeded'}: {page}", file=sys.stderr if failure else sys.stdout)
+    return Exit.FAILED if failure else Exit.DONE
