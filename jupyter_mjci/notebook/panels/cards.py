@@ -407,23 +407,20 @@ def _of_itself(step: Step) -> tuple[str, ...]:
 def _face(button: Button) -> str:
     """What stands on a button: its emoji, where it is one (Discord's own have but a name), and a word."""
     emoji = "" if button.emoji.isascii() else button.emoji
-    return f"{emoji} {button.label or _EMOJI.get(emoji, '')}".strip() or button.custom_id
+    return f"{emoji} {button.label or button.word.capitalize()}".strip() or button.custom_id
 
 
 def _hint(button: Button) -> str:
     number = button.label[1:]
     if number.isdigit() and button.label[0] in _WORDS:
         return f"{_WORDS[button.label[0]]} picture {number}"
-    return button.label or _EMOJI.get(button.emoji, button.custom_id)
+    return button.label or button.word.capitalize() or button.custom_id
 
 
 _TO_PAINT = "Paint over what is to be drawn anew; the rest stays. Change the prompt or leave it."
 _TO_WRITE = "Change the prompt or leave it. Custom Zoom: --zoom 1 to 2."
 _PICK = "Choose picture {} of the grid: it is shown alone, and Download saves it"
 _WORDS = {"U": "Upscale", "V": "Vary"}
-_EMOJI = {
-    "🔄": "Draw anew", "⬅️": "Pan left", "➡️": "Pan right", "⬆️": "Pan up", "⬇️": "Pan down", "❤️": "Favourite",
-}  # fmt: skip
 
 
 def _key(url: str) -> str:
