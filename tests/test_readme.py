@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.notebook import magics, mjci
+from tests.installing import NEEDS, clone, newcomer
 from tests.notebook.conftest import Shell, with_magics
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,6 @@ TEXT, CHINESE = ((ROOT / name).read_text("utf-8") for name in ("README.md", "REA
 BOTH = pytest.mark.parametrize("text", [TEXT, CHINESE], ids=["English", "Chinese"])
 SHOTS = sorted((ROOT / "notebooks" / "screenshots").iterdir())
 BIN = Path(sys.executable).parent
-SEPARATE = " && "
 
 
 def fences(text: str) -> list[tuple[str, str]]:
@@ -76,48 +75,40 @@ def run(command: str, folder: Path, timeout: float = 120, **environ: str) -> sub
     )  # fmt: skip
 
 
-def installs(command: str, _: Path) -> None:
-    """A newcomer's line: .ci/run runs the one with the tests, whole, in a fresh clone. Here: its parts exist."""
-    make, install, _last = command.split(SEPARATE)
-    assert make == "python3 -m venv .venv"
-    (extra,) = re.fullmatch(r"\.venv/bin/pip install -e '\.\[(\w+)\]'", install).groups()  # type: ignore[union-attr]
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert extra in project["optional-dependencies"]
-    if extra == "test":
-        pattern = re.search(r"sed -n \"(.*)\" README\.md", (ROOT / ".ci/run").read_text("utf-8"))
-        assert pattern is not None
-        found = subprocess.run(
-            ["sed", "-n", pattern[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        assert found.stdout.strip() == command
+def is_what_ci_runs(command: str, _: Path) -> None:
+    """.ci/run runs this line whole, in a fresh clone. Here: it is found there."""
+    pattern = re.search(r"sed -n \"(.*)\" README\.md", (ROOT / ".ci/run").read_text("utf-8"))
+    assert pattern is not None
+    found = subprocess.run(["sed", "-n", pattern[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == command
 
 
 def opens_the_demo(command: str, folder: Path) -> None:
-    """JupyterLab comes up with the notebook, and is taken down again."""
-    installs(command, folder)
-    runtime, config = folder / "runtime", folder / "config"
+    """The whole line in a fresh clone, by somebody who has nothing of ours: JupyterLab comes up with the notebook, and
+    is taken down again."""
+    here, config, runtime = clone(folder / "clone"), folder / "config", folder / "runtime"
     config.mkdir()
     (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"allow_root": True}}))
-    environ = {**with_our_programs(), "JUPYTER_RUNTIME_DIR": str(runtime), "JUPYTER_CONFIG_DIR": str(config),
-               "BROWSER": "true", "HOME": str(folder)}  # fmt: skip
-    last = shlex.split(command.split(SEPARATE)[-1].replace(".venv/bin/", f"{BIN}/"))
-    process = subprocess.Popen(
-        last, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    )  # fmt: skip
+    places = {"JUPYTER_CONFIG_DIR": config, "JUPYTER_RUNTIME_DIR": runtime, "JUPYTERLAB_SETTINGS_DIR": folder / "lab"}
+    environ = {**newcomer(), **{name: str(place) for name, place in places.items()}, "BROWSER": "true"}
+    with (folder / "said").open("w") as log:
+        process = subprocess.Popen(
+            ["bash", "-c", command], cwd=here, env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
-        server = served(runtime, process)
+        server = served(runtime, process, folder / "said")
+        assert Path(server["root_dir"]) == here / "mjci-demo"
         url = f"{server['url']}api/contents/01-quickstart.ipynb?content=0&token={server['token']}"
         with urllib.request.urlopen(url, timeout=20) as answer:
             assert json.load(answer)["type"] == "notebook"
     finally:
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.wait(30)
 
 
-def served(runtime: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What the server tells of itself, once it is up."""
-    deadline = time.monotonic() + 60
+def served(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
+    """What the server tells of itself, once everything is installed and it is up."""
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         for told in runtime.glob("jpserver-*.json"):
             try:
@@ -127,7 +118,7 @@ def served(runtime: Path, process: subprocess.Popen[str]) -> dict[str, Any]:
                 continue
             return server
         time.sleep(0.2)
-    raise AssertionError(f"no server: {process.communicate()[0]}" if process.poll() is not None else "no server")
+    pytest.fail(f"No server came up. {NEEDS}.\n{log.read_text()[-3000:]}")
 
 
 def runs_the_demo(command: str, folder: Path) -> None:
@@ -184,7 +175,7 @@ def compares(command: str, folder: Path) -> None:
 
 TRIED: dict[str, Callable[[str, Path], None]] = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[lab]' && .venv/bin/jupyter mjci demo": opens_the_demo,
-    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": installs,
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": is_what_ci_runs,
     "jupyter mjci demo --execute out.html": runs_the_demo,
     "jupyter mjci sandbox": serves,
     "jupyter mjci doctor": examines,
@@ -193,8 +184,13 @@ TRIED: dict[str, Callable[[str, Path], None]] = {
 }
 
 
+def marked(command: str) -> Any:
+    marks = [pytest.mark.install] if TRIED.get(command) is opens_the_demo else []
+    return pytest.param(command, marks=marks)
+
+
 @pytest.mark.kernel
-@pytest.mark.parametrize("command", sorted(set(commands())))
+@pytest.mark.parametrize("command", [marked(command) for command in sorted(set(commands()))])
 def test_commands_work(command: str, tmp_path: Path) -> None:
     """As they stand in the README. A new one needs a row above."""
     TRIED[command](command, tmp_path)

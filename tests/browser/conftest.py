@@ -122,10 +122,11 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 
 
 @contextmanager
-def serving(place: Path, command: Sequence[str], probe: str = "/api") -> Iterator[str]:
-    """A server of its own: `python …command --port=…` in a folder, with an empty home there; gives its address."""
+def serving(place: Path, command: Sequence[str], probe: str = "/api", python: Path | None = None) -> Iterator[str]:
+    """A server of its own: `python …command --port=…` in a folder, with an empty home there; gives its address.
+    `python` is that of another environment, which has its own settings and packages."""
     with (place / "server.log").open("wb") as log:
-        server, url = _serve(place, place, log, command, probe)
+        server, url = _serve(place, place, log, command, probe, python)
         try:
             yield url
         finally:
@@ -134,15 +135,15 @@ def serving(place: Path, command: Sequence[str], probe: str = "/api") -> Iterato
 
 
 def _serve(
-    place: Path, root: Path, log: Any, command: Sequence[str], probe: str = "/api"
+    place: Path, root: Path, log: Any, command: Sequence[str], probe: str = "/api", python: Path | None = None
 ) -> tuple[subprocess.Popen[bytes], str]:
     """The server's process and address. A port can be taken between choosing and using it, so there is another try."""
-    environ = _environment(place)
+    environ = _environment(place, python)
     for _ in range(3):
         with socket.socket() as probing:
             probing.bind(("127.0.0.1", 0))
             port = probing.getsockname()[1]
-        whole = [sys.executable, *command, f"--port={port}"]
+        whole = [str(python or sys.executable), *command, f"--port={port}"]
         server = subprocess.Popen(whole, env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root)
         if _answers(server, url := f"http://127.0.0.1:{port}", probe):
             return server, url
@@ -160,7 +161,7 @@ def lab_command(root: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _environment(place: Path) -> dict[str, str]:
+def _environment(place: Path, python: Path | None) -> dict[str, str]:
     """The surroundings of the server and its kernels: nothing of the person who runs the tests."""
     kept = {
         name: value for name, value in os.environ.items()
@@ -174,10 +175,11 @@ def _environment(place: Path) -> dict[str, str]:
     for name, folder in own.items():
         (place / folder).mkdir(exist_ok=True)
         kept[name] = str(place / folder)
-    _write_settings(place)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', '')}"
-    package = Path(__file__).parents[2]
-    return {**kept, "PATH": path, "PYTHONPATH": str(package), "NO_PROXY": "*"}
+    if python is None:
+        _write_settings(place)
+    path = f"{(python or Path(sys.executable)).parent}{os.pathsep}{kept.get('PATH', '')}"
+    package = str(Path(__file__).parents[2]) if python is None else ""
+    return {**kept, "PATH": path, "PYTHONPATH": package, "NO_PROXY": "*"}
 
 
 def _write_settings(place: Path) -> None:
@@ -264,7 +266,9 @@ _PICTURES = """selector => {
 
 
 # JupyterLab's server serves Notebook 7 as well.
-FRONTS = {"lab": "/lab/workspaces/auto-{name}/tree/{path}", "notebook 7": "/notebooks/{path}"}
+FRONTS = {
+    "lab": "/lab/workspaces/auto-{name}/tree/{path}", "binder": "/lab/tree/{path}", "notebook 7": "/notebooks/{path}",
+}  # fmt: skip
 
 
 @dataclass
@@ -418,7 +422,7 @@ class Page:
         """What the console said above "info", but for what the front end says of itself; Notebook 7, which says much
         of its menus, is listened to where it speaks of us."""
         told = [line for line in self.console if line.startswith(("error", "warning")) and not _ITS_OWN(line)]
-        return told if self.front == "lab" else [line for line in told if "mjci" in line]
+        return [line for line in told if "mjci" in line] if self.front == "notebook 7" else told
 
     def scroll_to(self, selector: str) -> None:
         self.shown.do(self.page.locator(selector).first.scroll_into_view_if_needed)
