@@ -173,6 +173,19 @@ def compares(command: str, folder: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+def watches(command: str, folder: Path) -> None:
+    """Without any account nothing can be unfinished: it says so, and ends."""
+    done = run(command, folder)
+    assert (done.returncode, done.stdout[:21]) == (0, "Nothing is unfinished")
+
+
+def shows_pictures(command: str, folder: Path) -> None:
+    shutil.copy(ROOT / "notebooks" / "06-record-and-replay.ipynb", folder / "foxes.ipynb")
+    done = run(command, folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "4 pictures: foxes.html\n", "")
+    assert (folder / "foxes.html").read_text("utf-8").count("<figure>") == 4
+
+
 TRIED: dict[str, Callable[[str, Path], None]] = {
     "python3 -m venv .venv && .venv/bin/pip install -e '.[lab]' && .venv/bin/jupyter mjci demo": opens_the_demo,
     "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": is_what_ci_runs,
@@ -181,6 +194,8 @@ TRIED: dict[str, Callable[[str, Path], None]] = {
     "jupyter mjci doctor": examines,
     "jupyter mjci scan .": scans,
     "pytest --mjci-notebooks": compares,
+    "jupyter mjci gallery foxes.ipynb --out foxes.html": shows_pictures,
+    "jupyter mjci watch": watches,
 }
 
 

@@ -233,7 +233,7 @@ class Commands:
         return (session, source) if session is None or not session.recording else self._chosen.under
 
     def gallery(self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None) -> None:
-        """Show the pictures of this session and of the archive on one sheet, the latest first.
+        """Show the pictures of this session, of the journal and of the archive on one sheet, the latest first.
 
         Args:
             text: only those that are about this: words of the prompt, part of the key
