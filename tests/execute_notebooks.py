@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from jupyter_mjci.cli import QUIET
+from jupyter_mjci.cli.demo import QUIET
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 KEPT = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
