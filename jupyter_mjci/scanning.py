@@ -44,7 +44,7 @@ Place = tuple[str, str]  # where a text stands, and the text
 
 def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Iterator[Leak]:
     """Every secret in the files, and in the files of the folders. The values of secrets that stand in the environment
-    are looked for, too. Raises CallError for a path that is not there."""
+    are looked for, too; a file that cannot be read is told like one. Raises CallError for a path that is not there."""
     known = {f"the value of {name}": value for name, value in secrets_known(environ).items()}
     for path in paths:
         if not path.exists():
@@ -58,12 +58,16 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for inside in path.iterdir():
-        if inside.name not in SKIPPED and not inside.is_symlink():
+        if inside.name not in SKIPPED and not inside.is_symlink() and (inside.is_dir() or inside.is_file()):
             yield from _files(inside)
 
 
 def _leaks(path: Path, known: Mapping[str, str]) -> Iterator[Leak]:
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:  # nobody has looked into it: that is no reason to say nothing
+        yield Leak(path, "", f"cannot be read ({error.strerror})")
+        return
     seen = set()
     for place, text in _places(path, content):
         for kind in found(text, known):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,20 @@ def test_a_leak_never_holds_the_secret(tmp_path: Path) -> None:
     (leak,) = scan([tmp_path], {})
     assert leak == Leak(tmp_path / "a.txt", "", "Discord token")
     assert DISCORD not in repr(leak)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the others are looked into all the same. What is no file (a pipe, which never ends) is left alone."""
+    (tmp_path / "a.txt").write_text("whatever")
+    (tmp_path / "b.txt").write_text("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
+    os.mkfifo(tmp_path / "pipe")
+    usual = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.name == "a.txt":
+            raise PermissionError(13, "Permission denied")
+        return usual(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    told = [(leak.path.name, leak.kind) for leak in scan([tmp_path], {})]
+    assert told == [("a.txt", "cannot be read (Permission denied)"), ("b.txt", "Tencent Cloud SecretId")]
