@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import sys
 from collections import Counter
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
 
 from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
 from jupyter_mjci.probing import probed, shown
@@ -37,6 +40,18 @@ def examined(session: Session, source: str, place: str) -> Rows:
         *_credentials(session),
         *((finding.what, str(finding)) for finding in probed(session)),
     ]
+
+
+def front_end(ip: Any) -> str:
+    """Where cells are shown, as far as it can be told, and whether panels are whole there."""
+    known = (
+        ("google.colab" in sys.modules, "Google Colab"),
+        ("__vsc_ipynb_file__" in ip.user_ns, "Visual Studio Code"),
+        (not hasattr(ip, "get_parent"), "IPython without a kernel"),
+    )
+    name = next((name for there, name in known if there), "a Jupyter front end")
+    whole = "" if find_spec("anywidget") else "; panels cannot paint masks or save files (pip install anywidget)"
+    return f"{name}{whole}"
 
 
 def patched() -> str:

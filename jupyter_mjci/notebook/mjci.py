@@ -248,12 +248,12 @@ class Commands:
 
     def doctor(self) -> None:
         """Find out what is wrong: versions, credentials, addresses, what the services accept and offer, clocks."""
-        from jupyter_mjci.notebook.doctor import examined
+        from jupyter_mjci.notebook.doctor import examined, front_end
         from jupyter_mjci.notebook.live import screen
 
         session = self._chosen.session()
-        place = type(screen(self._ip)).__name__
-        self._table(examined(session, self._chosen.present()[1], _PLACES[place]))
+        place = f"{_PLACES[type(screen(self._ip)).__name__]}; {front_end(self._ip)}"
+        self._table(examined(session, self._chosen.present()[1], place))
 
     def nest(self, switch: Literal["on"]) -> str:
         """Let `asyncio.run` work inside cells, where that is safe; our own magics never need it.

@@ -43,10 +43,12 @@ class Cell:
     updates: int = 0
     reply: dict[str, Any] = field(default_factory=dict)
     places: dict[str, int] = field(default_factory=dict)
+    comms: int = 0  # messages that only a front end with widgets understands
 
     def hear(self, message: dict[str, Any]) -> None:
         kind, content = message["msg_type"], message["content"]
         name = content.get("transient", {}).get("display_id", "")
+        self.comms += kind.startswith("comm_")
         if kind == "update_display_data":
             self.updates += 1
             self.outputs[self.places[name]] = ("display_data", (content["data"], content["metadata"]))
@@ -96,9 +98,25 @@ def test_a_notebook_is_the_same_live_and_headless(client: BlockingKernelClient) 
     for (code, kinds), one, other in zip(NOTEBOOK, headless, live, strict=True):
         assert one.kinds == kinds, (code, one.outputs)
         assert one.outputs == other.outputs, code
-        assert one.updates == 0
+        assert (one.updates, one.comms, other.comms) == (0, 0, 0)
         assert one.reply["status"] == ("error" if "error" in kinds else "ok")
     assert live[1].updates >= 1
+
+
+def test_a_panel_reads_well_where_nobody_answers_its_widgets(client: BlockingKernelClient) -> None:
+    """As in this client. Beside its widgets stand text and HTML that tell which magics do the same; what it did is in
+    the record below."""
+    cell = run(client, "%mjci sandbox --speed inf -o s\npanel = %mjci panel mj\ndisplay(panel)", live=True)
+    assert cell.comms
+    assert cell.kinds == [f"application/vnd.jupyter.widget-view+json,{CARD}", CARD]
+    for kind in CARD.split(","):
+        assert "Without widgets: %mj_imagine, %mj_action." in cell.outputs[0][1][0][kind]
+        assert "Midjourney" in cell.outputs[1][1][0][kind]
+    draw = "panel.fields['prompt'].value = 'a red fox'\npanel.submit.click()\npanel.wait()"
+    client.execute_interactive(draw, output_hook=lambda _: None, timeout=60)
+    still = run(client, "display(panel)").outputs[1][1][0]
+    assert "done · a red fox" in still["text/plain"]
+    assert "a red fox" in still["text/html"]
 
 
 def test_errors_are_short_and_red(client: BlockingKernelClient) -> None:

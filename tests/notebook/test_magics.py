@@ -21,6 +21,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
 from jupyter_mjci.notebook.completion import completions
+from jupyter_mjci.notebook.doctor import front_end
 from jupyter_mjci.notebook.live import Content, Following
 from jupyter_mjci.notebook.loading import _LOADED, NAMES, keep_question_marks
 from jupyter_mjci.notebook.magics import Magics
@@ -431,10 +432,19 @@ def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
     assert rows["Midjourney secret"] == "ok: accepted as secret (mj-api-secret)"
     assert rows["Tencent CI signature"] == "ok: accepted"
     assert rows["event loop"] == "asyncio is as Python made it"
-    assert rows["cells"].startswith("headless")
+    assert rows["cells"] == "headless: only final outputs; IPython without a kernel"
     told = shell.run("s.settings")
     for secret in (told.mj_secret, told.ci_secret_key):
         assert secret.reveal() not in str(shell.outputs)
+
+
+def test_the_doctor_knows_front_ends(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what they leave in the kernel; and what panels lack there."""
+    shell.ip.push({"__vsc_ipynb_file__": "/home/me/a.ipynb"})
+    assert front_end(shell.ip) == "Visual Studio Code"
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    monkeypatch.setattr("jupyter_mjci.notebook.doctor.find_spec", lambda _: None)
+    assert front_end(shell.ip).startswith("Google Colab; panels cannot paint masks")
 
 
 def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:

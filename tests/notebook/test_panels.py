@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import io
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import anywidget.widget
 import ipywidgets as W
 import pytest
 from PIL import Image
@@ -95,6 +98,17 @@ def test_every_panel_opens_without_a_request(opened: Callable[[str], Any], kind:
     settle(one)
     assert one.title in html(one)
     assert one.message.value == ""
+
+
+def test_colab_is_told_to_show_our_widgets(opened: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It shows strangers' widgets only where it is told to. anywidget tells it when one of its widgets is made, once in
+    a process; every panel makes one."""
+    told: list[str] = []
+    colab = types.SimpleNamespace(enable_custom_widget_manager=lambda: told.append("told"))
+    monkeypatch.setitem(sys.modules, "google.colab.output", colab)  # type: ignore[arg-type]
+    anywidget.widget.enable_custom_widget_manager_once.cache_clear()
+    opened("status")
+    assert told == ["told"]
 
 
 def test_an_unknown_kind_names_those_that_exist() -> None:

@@ -49,6 +49,7 @@ class Panel(W.VBox):  # type: ignore[misc]
 
     name = ""
     title = ""
+    magics = ""  # that do the same where no widgets are shown
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -202,6 +203,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         open it without a kernel. A live panel hides its record (see the stylesheet)."""
         if not self._closed:
             line = f"{self.title} panel. Its last state is below; run the cell to use it."
+            line += f" Without widgets: {self.magics}."
             still = {"text/plain": line, "text/html": f'<p class="mjci-faint">{escape(line)}</p>'}
             display({**still, VIEW: self._view()}, raw=True)
         if self._record is None:

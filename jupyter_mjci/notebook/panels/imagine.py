@@ -56,6 +56,7 @@ class MidjourneyPanel(Panel):
     """Draw pictures: a prompt, then each picture's own next moves, in place."""
 
     name, title = "mj", "Midjourney"
+    magics = "%mj_imagine, %mj_action"
 
     def form(self) -> Sequence[Any]:
         own = {"prompt": partial(area, placeholder="What to draw: a red fox in the snow", tall=True)}

@@ -169,6 +169,7 @@ class HistoryPanel(TablePanel):
     """Every job that was seen: find them, plot them, select them; `panel.selected` is a DataFrame."""
 
     name, title = "history", "History"
+    magics = "%mjci history"
     empty = "No job has been seen yet."
 
     def more_fields(self) -> Sequence[Any]:
@@ -253,6 +254,7 @@ class StatusPanel(TablePanel):
     """What is in flight, whichever cell started it, and how the services answer. It keeps itself up to date."""
 
     name, title = "status", "In flight"
+    magics = "%mj_queue, %ci_jobs"
     empty = "Nothing is in flight."
 
     def __init__(self, session: Session) -> None:

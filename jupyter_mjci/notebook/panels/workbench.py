@@ -36,6 +36,7 @@ class CIPanel(Panel):
     """Process pictures of the bucket: choose one, put a rule together, see before and after, submit."""
 
     name, title = "ci", "Tencent CI"
+    magics = "%%ci_job, %ci_jobs"
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
