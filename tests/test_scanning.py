@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 import jupyter_mjci as mjci
 from jupyter_mjci import cli
+from jupyter_mjci.cli.demo import notebooks
 from jupyter_mjci.client.cos_signing import presign, sign
 from jupyter_mjci.client.settings import secrets_known
 from jupyter_mjci.errors import CallError
@@ -199,14 +200,14 @@ def test_the_command_tells_where_and_never_what(tmp_path: Path, capsys: pytest.C
     (tmp_path / "a.ipynb").unlink()
     assert cli.main(["scan", str(tmp_path)]) == 0
     assert capsys.readouterr().out == ""
-    assert cli.main(["scan", str(tmp_path / "none")]) == 1
+    assert cli.main(["scan", str(tmp_path / "none")]) == 2
     assert "There is no" in capsys.readouterr().err
     with pytest.raises(CallError):
         list(scan([tmp_path / "none"], {}))
 
 
 def test_the_demo_notebooks_are_clean() -> None:
-    assert list(scan([cli.notebooks()], {})) == []
+    assert list(scan([notebooks()], {})) == []
 
 
 def test_a_leak_never_holds_the_secret(tmp_path: Path) -> None:
