@@ -127,7 +127,8 @@ def runs_the_demo(command: str, folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     page = (folder / "out.html").read_text("utf-8")
     assert page.count("data:image/") >= 6
-    assert "IMAGINE" in page
+    assert 'alt="IMAGINE: a red fox in the snow at dusk --ar 3:2"' in page
+    assert "No description has been provided" not in page
 
 
 def serves(command: str, folder: Path) -> None:

@@ -11,6 +11,13 @@ from jupyter_mjci.cli.exits import Exit, lacking, say, writing
 from jupyter_mjci.errors import MjciError
 
 QUICKSTART = "01-quickstart.ipynb"
+# nbconvert's own page leaves out what outputs tell of their pictures to those who do not see them.
+PAGE = "{% extends 'lab/index.html.j2' %}" + "".join(
+    f"{{% block data_{block} scoped %}}"
+    f"{{% set alt = output | get_metadata('alt', 'image/{kind}') or output.data['text/plain'] %}}"
+    """{{ super() | replace('<img ', '<img alt="' ~ (alt | escape_html) ~ '" ', 1) }}{% endblock %}"""
+    for block, kind in (("png", "png"), ("jpg", "jpeg"))
+)
 QUIET = ["--IPKernelApp.log_level=ERROR"]  # no word about transport encryption: the kernel is on this machine
 
 
@@ -58,7 +65,7 @@ def execute(notebook: Path, page: Path) -> Exit:
         client.execute()
     except CellExecutionError as error:
         failure = f"{error.ename}: {error.evalue}"
-    html, _ = HTMLExporter().from_notebook_node(document)  # type: ignore[no-untyped-call]
+    html, _ = HTMLExporter(raw_template=PAGE).from_notebook_node(document)  # type: ignore[no-untyped-call]
     with writing(page):
         page.write_text(html, "utf-8")
     say(f"{failure or 'Every cell succeeded'}: {page}", file=sys.stderr if failure else sys.stdout)

@@ -1,8 +1,11 @@
-"""The same panels outside JupyterLab: as an app of Voila, and in Notebook 7."""
+"""Outside JupyterLab: the panels as an app of Voila and in Notebook 7, notebooks as pages of nbconvert."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,3 +82,30 @@ _LOADED = """selector => {
   const found = [...document.querySelectorAll(selector)];
   return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);
 }"""
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("01-quickstart", []), ("06-record-and-replay", ["--execute"])], ids=["as saved", "executed"]
+)
+def test_nbconvert_makes_a_quiet_page(name: str, how: list[str], browser: Chromium, page: Any, tmp_path: Path) -> None:
+    """Every picture is in it, and the console has nothing to say; nothing is asked but nbconvert's own scripts."""
+    for file in NOTEBOOKS.glob(f"{name}.*"):
+        (shutil.copytree if file.is_dir() else shutil.copy)(file, tmp_path / file.name)
+    command = [sys.executable, "-m", "nbconvert", *how, "--to", "html", f"{name}.ipynb"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    said: list[str] = []
+
+    def visit() -> int:
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.route("https://cdnjs.cloudflare.com/**", lambda way: way.fulfill(body="", content_type="text/javascript"))
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        page.wait_for_function(_LOADED, arg="img")
+        return int(page.locator("img").count())
+
+    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))["cells"]
+    outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
+    pictures = [output for output in outputs if {"image/png", "image/jpeg"} & set(output)]
+    assert browser.do(visit) >= len(pictures) > 3
+    assert said == []
+    assert [url for url in page.asked if url.startswith("http") and "cdnjs" not in url] == []

@@ -6,6 +6,9 @@ import base64
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +72,38 @@ def test_the_guard_guards(
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "a.ipynb")  # type: ignore[no-untyped-call]
     with pytest.raises(CellExecutionError, match="a notebook used the network"):
         execute(tmp_path / "a.ipynb")
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", ["01-quickstart", "06-record-and-replay"])
+def test_nbconvert_executes_what_is_committed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command that scripts use: cell by cell the same outputs."""
+    for file in NOTEBOOKS.glob(f"{name}.*"):
+        (shutil.copytree if file.is_dir() else shutil.copy)(file, tmp_path / file.name)
+    guard(tmp_path, monkeypatch)
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", f"{name}.ipynb"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    committed, executed = (nbformat.read(folder / f"{name}.ipynb", 4) for folder in (NOTEBOOKS, tmp_path))  # type: ignore[no-untyped-call]
+    for cell, other in zip(committed.cells, executed.cells, strict=True):
+        assert (other.source, other.get("outputs")) == (cell.source, cell.get("outputs"))
+
+
+@pytest.mark.kernel
+def test_nbval_finds_the_same_again_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strictly, and for the second time: the first is a part of every run of these tests."""
+    runs = []
+    for clustered in (True, False):
+        here = tmp_path / str(clustered)
+        here.mkdir()
+        with monkeypatch.context() as environment:
+            guard(here, environment, THIS_COMPUTER if clustered else ())
+            paths = [str(path) for path in ALL if (path.stem in CLUSTERED) is clustered]
+            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
+            runs.append(subprocess.Popen(command, cwd=NOTEBOOKS.parent, stdout=subprocess.PIPE, text=True))
+    for run in runs:
+        said, _ = run.communicate()
+        assert run.returncode == 0, said
+        assert re.search(r"^\d+ passed in", said, re.M), said
 
 
 PRIVATE = {
