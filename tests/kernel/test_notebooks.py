@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -20,6 +21,7 @@ from jupyter_mjci.client.leaks import found
 from jupyter_mjci.pytest_plugin import differences
 from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import ScaledClock
+from jupyter_mjci.scanning import scan
 from tests.execute_notebooks import NOTEBOOKS, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -104,6 +106,44 @@ def test_nbval_finds_the_same_again_without_network(tmp_path: Path, monkeypatch:
         said, _ = run.communicate()
         assert run.returncode == 0, said
         assert re.search(r"^\d+ passed in", said, re.M), said
+
+
+GIVEN = {"prompt": 'an "owl", {red, green} --ar 3:2', "angle": 45, "key": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"}
+WITH_PARAMETERS = (
+    "%load_ext jupyter_mjci\n%mjci sandbox --speed inf",
+    "%mj_imagine {{prompt}} -o owl",
+    '%%ci_job -o deer\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/{{angle}}"\noutput = "out.jpg"',
+    "owl.subject, deer.raw['Operation']['PicProcess']['ProcessRule']",
+)
+
+
+@pytest.mark.kernel
+def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
+    """The outputs are those for its parameters, as any other headless run saves them. A key among them stands in the
+    metadata afterwards, too, where the scan finds it."""
+    new = nbformat.v4
+    first = new.new_code_cell("prompt, angle, key = 'a red fox', 90, ''", metadata={"tags": ["parameters"]})  # type: ignore[no-untyped-call]
+    cells = [new.new_code_cell(source) for source in WITH_PARAMETERS]  # type: ignore[no-untyped-call]
+    kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(new.new_notebook(cells=[first, *cells], metadata=kernel), tmp_path / "a.ipynb")  # type: ignore[no-untyped-call]
+    given = [part for name, value in GIVEN.items() for part in ("-p", name, str(value))]
+    command = [sys.executable, "-m", "papermill", "a.ipynb", "made.ipynb", *given]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    told = "\n".join(f"{name} = {value!r}" for name, value in GIVEN.items())
+    nbformat.write(new.new_notebook(cells=[new.new_code_cell(told), *cells]), tmp_path / "b.ipynb")  # type: ignore[no-untyped-call]
+    (tmp_path / "b.ipynb").write_text(execute(tmp_path / "b.ipynb"), "utf-8")
+    made, written = (saved(tmp_path / name) for name in ("made.ipynb", "b.ipynb"))
+    assert made == written
+    assert GIVEN["prompt"] in made[-1]["text/plain"]
+    assert "imageMogr2/rotate/45" in made[-1]["text/plain"]
+    places = {leak.place for leak in scan([tmp_path / "made.ipynb"])}
+    assert places == {"cell 2", "notebook metadata"}
+
+
+def saved(path: Path) -> list[dict[str, Any]]:
+    """What the outputs of a notebook hold, one after another."""
+    notebook: Any = nbformat.read(path, 4)  # type: ignore[no-untyped-call]
+    return [dict(output.data) for cell in notebook.cells for output in cell.get("outputs", ())]
 
 
 PRIVATE = {
