@@ -86,7 +86,7 @@ HOMES = {
 }
 TOP = {
     "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".ci",
-    "jupyter_mjci", "notebooks", "tests", "binder", ".gitignore",
+    "jupyter_mjci", "notebooks", "tests", "binder", ".gitignore", ".pre-commit-hooks.yaml",
 }  # fmt: skip
 
 
