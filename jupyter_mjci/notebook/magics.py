@@ -7,7 +7,7 @@ their own. They are made when the first of them is wanted: what a shell has befo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +17,17 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.tencent_ci import StoredObject, TencentCI
 from jupyter_mjci.errors import CallError, JobFailed, WaitTooLong
-from jupyter_mjci.notebook import mjci, render
-from jupyter_mjci.notebook.lines import MANY, OPTIONS, Options, filled, lex, read_body, split_options, split_prompt
-from jupyter_mjci.notebook.params import Param, arguments, params, summary
+from jupyter_mjci.notebook import help, mjci, render
+from jupyter_mjci.notebook.help import JOB, gives, has_prompt
+from jupyter_mjci.notebook.lines import MANY, Options, filled, lex, read_body, split_options, split_prompt
+from jupyter_mjci.notebook.params import arguments, params
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SERVICES: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
 IDS = ("task", "task_id", "job_id")  # parameters that may also name a variable holding a job
-JOB, LISTINGS = "Call[Job]", ("Call[list[Job]]", "Pages[Job]")  # what calls give, as their signatures say it
+LISTINGS = ("Call[list[Job]]", "Pages[Job]")  # what calls give, as their signatures say it
 TABLES = {"Call[list[Tree]]": None, "Pages[Tree]": None, "Pages[StoredObject]": StoredObject}
 Build = Callable[["Session"], Any]
 
@@ -67,17 +68,17 @@ class Magics:
                 magic = f"{service}_{name}"
                 if name.startswith("_") or not callable(builder) or _needs_python(builder):
                     continue
-                ordinary = (self.verbatim, "line_cell") if _has_prompt(builder) else (self.plain, "line")
+                ordinary = (self.verbatim, "line_cell") if has_prompt(builder) else (self.plain, "line")
                 run, takes = manners.get(magic, ordinary)
-                yield Magic(magic, partial(run, builder), takes, partial(help_of, magic, builder))
-        yield Magic("mjci", self.mjci, "line", help_of_mjci)
+                yield Magic(magic, partial(run, builder), takes, partial(help.of_magic, magic, builder))
+        yield Magic("mjci", self.mjci, "line", help.of_mjci)
 
     # --- what they do -----------------------------------------------------------------------------------------
 
     def plain(self, builder: Callable[..., Any], line: str) -> Any:
         """Words and flags are the builder's arguments."""
         read = self._read(builder, line)
-        return None if read is None else self._perform(_build(builder, read[1]), read[0], _gives(builder))
+        return None if read is None else self._perform(_build(builder, read[1]), read[0], gives(builder))
 
     def verbatim(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """A prompt: everything between our options, or the cell's body, byte for byte."""
@@ -101,7 +102,7 @@ class Magics:
 
         if options.each:
             return self._perform_each(build, json.dumps(given, ensure_ascii=False, default=str), options, builder)
-        return self._perform(build(self.ip.user_ns), options, _gives(builder))
+        return self._perform(build(self.ip.user_ns), options, gives(builder))
 
     def action(self, builder: Callable[..., Any], line: str) -> Any:
         """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
@@ -152,12 +153,12 @@ class Magics:
         """A command and its arguments."""
         words = lex(line)
         if not words or words[0] in ("-h", "--help", "help"):
-            return self._publish(help_of_mjci())
+            return self._publish(help.of_mjci())
         command = self._known(words[0])
         with _a_wrong_line_is_a_usage_error():
             options, rest = split_options(words[1:])
             if options.help:
-                return self._publish(help_of_command(command))
+                return self._publish(help.of_command(command))
             given = mjci.read(command, rest)
         return self._keep(options, getattr(self.commands, command)(**given))
 
@@ -300,7 +301,7 @@ class Magics:
         self.ip.display_pub.publish({"text/plain": text, "text/html": render.request_html(text)}, {})
 
     def _say(self, builder: Callable[..., Any]) -> None:
-        self._publish(help_of(f"{_service(builder)}_{builder.__name__}", builder))
+        self._publish(help.of_magic(f"{_service(builder)}_{builder.__name__}", builder))
 
     def _publish(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
@@ -319,10 +320,6 @@ class Magics:
         return True
 
 
-def _has_prompt(builder: Callable[..., Any]) -> bool:
-    return any(one.name == "prompt" and one.positional for one in params(builder))
-
-
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
     """What was written for one parameter, with its `{{name}}`s replaced."""
     if isinstance(value, list):
@@ -333,11 +330,6 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
 def _needs_python(builder: Callable[..., Any]) -> bool:
     """Whether it takes what cannot be written on a line; the body of %%ci_job says such requests."""
     return any(one.kind == "object" and one.required for one in params(builder))
-
-
-def _gives(builder: Callable[..., Any]) -> str:
-    """What a builder's call gives, as its signature says it."""
-    return str(builder.__annotations__.get("return"))
 
 
 def _service(builder: Callable[..., Any]) -> str:
@@ -361,44 +353,3 @@ def _a_wrong_line_is_a_usage_error() -> Iterator[None]:
         yield
     except CallError as error:
         raise UsageError(str(error)) from None
-
-
-# --- help -------------------------------------------------------------------------------------------------------
-
-
-def help_of(magic: str, builder: Callable[..., Any]) -> str:
-    """A magic's help, from its builder."""
-    known = params(builder)
-    positional = " ".join(one.name.upper() for one in known if one.positional and one.required)
-    usage = f"%{magic} {positional}".strip() + " [options]"
-    if magic == "ci_job":
-        usage += "\n%%ci_job [options]          with TOML or <Request> XML as the body: a new job or batch"
-    if _has_prompt(builder):
-        usage += f"\n%%{magic} [options]     with the prompt as the body"
-    ours = MANY if magic == "ci_job" or _has_prompt(builder) else OPTIONS
-    return "\n\n".join([usage, summary(builder), _rows(known), _rows(ours)]).replace("\n\n\n\n", "\n\n")
-
-
-def help_of_mjci() -> str:
-    width = max(len(name) for name in mjci.names())
-    rows = [f"  {name:<{width}}  {summary(getattr(mjci.Commands, name))}" for name in mjci.names()]
-    return "\n".join(["%mjci COMMAND [options]", "", *rows, "", "%mjci COMMAND --help tells a command's options."])
-
-
-def help_of_command(command: str) -> str:
-    known = mjci.flags(command)
-    positional = " ".join(one.metavar for one in known if one.positional)
-    usage = f"%mjci {command} {positional}".strip()
-    return "\n\n".join(part for part in (usage, summary(getattr(mjci.Commands, command)), _rows(known)) if part)
-
-
-def _rows(known: Sequence[Param]) -> str:
-    told = [(_written(one), one.help) for one in known]
-    width = max((len(written) for written, _ in told), default=0)
-    return "\n".join(f"  {written:<{width}}  {help}" for written, help in told)
-
-
-def _written(one: Param) -> str:
-    if one.positional and one.required:
-        return one.name.upper()
-    return one.flag if one.kind == "switch" else f"{one.flag} {'NAME' if one.flag == '-o' else one.metavar}"

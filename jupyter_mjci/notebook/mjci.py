@@ -123,10 +123,10 @@ class Commands:
         self._table(status(*self._chosen.present()))
 
     def connect(self, profile: str | None = None, **given: Any) -> Any:
-        """Use your services: settings given here, then the environment, then the profile.
+        """Use your services: settings given here, else in the environment, else in the profile; secrets never here.
 
         Args:
-            profile: a table of the profile file
+            profile: a table of profiles.toml
         """
         return self._chosen.choose(self._chosen.connected(profile=profile, **given), "%mjci connect")
 
@@ -287,7 +287,9 @@ def names() -> list[str]:
 def flags(command: str) -> tuple[Param, ...]:
     """The parameters of a command."""
     known = params(getattr(Commands, command))
-    return known + tuple(_setting(one) for one in fields(Settings)) if command == "connect" else known
+    if command != "connect":
+        return known
+    return known + tuple(_setting(one) for one in fields(Settings) if not _hidden(one))
 
 
 def read(command: str, words: Sequence[str]) -> dict[str, Any]:
@@ -295,7 +297,7 @@ def read(command: str, words: Sequence[str]) -> dict[str, Any]:
     if command != "connect":
         return arguments(getattr(Commands, command), words)
     for one in fields(Settings):
-        if isinstance(one.default, Secret) and any(word.partition("=")[0] == _flag(one.name) for word in words):
+        if _hidden(one) and any(word.partition("=")[0] == _flag(one.name) for word in words):
             raise SettingsError(
                 f"{one.name} is not taken on a magic's line, where the notebook and its history would keep it.",
                 why="Take it out of this cell now.",
@@ -310,6 +312,10 @@ def wanted(word: str) -> str:
     if word not in known:
         raise CallError(f"There is no %mjci {word}.", hint=instead(word, known))
     return word
+
+
+def _hidden(one: Any) -> bool:
+    return isinstance(one.default, Secret)
 
 
 def _flag(name: str) -> str:

@@ -455,15 +455,6 @@ def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
     assert len(shell.run("%mjci resume")) == 0
 
 
-def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
-    """Each with what it does."""
-    shell.run("%mjci")
-    assert "status" in shell.texts[0]
-    assert re.search(r"gallery +Show the pictures", shell.texts[0])
-    shell.run("%mjci connect --help")
-    assert "--mj-url" in shell.texts[0]
-
-
 # --- completion -------------------------------------------------------------------------------------------------
 
 COMPLETED: tuple[tuple[str, str, list[str]], ...] = (

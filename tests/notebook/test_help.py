@@ -1,0 +1,58 @@
+"""What `%name?` and `--help` say: all of it true, none of it too wide."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jupyter_mjci.notebook.help import EXAMPLES, WIDTH
+from jupyter_mjci.notebook.loading import NAMES
+
+from .conftest import Shell
+
+ALL = " ".join(NAMES.values()).split()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_help_fits_and_tells_what_comes(shell: Shell, name: str) -> None:
+    """Usage first, no line wider than a terminal, the same for `?` and --help; a job can be left to itself, a listing
+    cannot."""
+    doc = shell.ip.magics_manager.magics["line"][name].__doc__
+    assert doc.startswith(f"%{name}")
+    assert max(map(len, doc.splitlines())) <= WIDTH
+    assert ("--no-wait" in doc) == ("Gives the job" in doc)
+    shell.run(f"%{name} --help")
+    assert shell.texts == [doc]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_can_be_run(shell: Shell, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a line, or a cell, that makes a request."""
+    monkeypatch.chdir(tmp_path)
+    for file in ("fox.png", "owl.png"):
+        Image.new("RGB", (8, 8)).save(file)
+    shell.run("%mj_imagine a red fox")
+    first, *body = EXAMPLES[name].splitlines()
+    shell.run("\n".join([first if name == "mjci" else f"{first} --dry-run", *body]))
+    assert name == "mjci" or re.match(r"(GET|POST|PUT) http", shell.texts[0])
+
+
+def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
+    """Each with what it does; what connecting takes is no secret."""
+    shell.run("%mjci")
+    assert "status" in shell.texts[0]
+    assert re.search(r"gallery +Show the pictures", shell.texts[0])
+    shell.run("%mjci connect --help")
+    assert shell.texts[0].startswith("%mjci connect [PROFILE]\n")
+    assert "--mj-url" in shell.texts[0]
+    assert not re.search("--mj-secret|--ci-secret-key|--ci-token", shell.texts[0])
+
+
+def test_a_line_on_a_terminal_is_not_as_in_python(shell: Shell) -> None:
+    """A button may be named by its label, whatever names the task."""
+    doc = shell.ip.magics_manager.magics["line"]["mj_action"].__doc__
+    assert re.search(r"BUTTON +its label \(U2", doc)
+    assert "a variable that holds it" in doc
