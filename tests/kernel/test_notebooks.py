@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from jupyter_mjci.client.leaks import found
+from jupyter_mjci.notebook.images import look
 from jupyter_mjci.pytest_plugin import differences
 from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import ScaledClock
@@ -143,7 +145,8 @@ def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
 def saved(path: Path) -> list[dict[str, Any]]:
     """What the outputs of a notebook hold, one after another."""
     notebook: Any = nbformat.read(path, 4)  # type: ignore[no-untyped-call]
-    return [dict(output.data) for cell in notebook.cells for output in cell.get("outputs", ())]
+    outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
+    return [dict(output.get("data", {"text": output.get("text", "")})) for output in outputs]
 
 
 PRIVATE = {
@@ -188,6 +191,19 @@ def test_a_notebook_with_keys_is_published_without_them(tmp_path: Path, monkeypa
 def test_the_recorded_notebook_is_the_same_live_and_headless() -> None:
     """By the plugin that users run on theirs."""
     assert list(differences(RECORDED)) == []
+
+
+def test_nbval_overlooks_nothing_but_pictures() -> None:
+    """Whatever its settings hide in any output is a picture that can be opened."""
+    settings = ConfigParser(interpolation=None)
+    settings.read(NOTEBOOKS.parent / "tests" / "nbval.cfg")
+    texts = [
+        output[mime] for path in ALL for output in saved(path) for mime in output if not mime.startswith("image/")
+    ]  # fmt: skip
+    hidden = [found[0] for section in settings.sections() for text in texts
+              for found in re.finditer(settings[section]["regex"], str(text))]  # fmt: skip
+    assert hidden
+    assert [url[:40] for url in hidden if look(base64.b64decode(url.partition(",")[2])) is None] == []
 
 
 def pictures(path: Path) -> Iterator[tuple[str, int]]:
