@@ -7,6 +7,7 @@ cos_…) is no matter of a shell: that stays with environment and profiles, and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,10 @@ class Manners(Configurable):
 
     def __init__(self, ip: Any, present: Callable[[], Session | None]) -> None:
         self._ip, self._present = ip, present
-        super().__init__(parent=ip)
+        try:
+            super().__init__(parent=ip)
+        except TraitError as error:
+            raise SettingsError(f"c.{SECTION} cannot be: {error}", hint="Correct it in ipython_config.py.") from None
 
     @property
     def given(self) -> dict[str, Any]:
@@ -51,13 +55,14 @@ class Manners(Configurable):
         try:
             self._complain_of_strangers(config[SECTION])
             super().update_config(config)
-            settings, session = self.settings(), self._present()
+            settings = self.settings()
         except (SettingsError, TraitError):
             self.config = before
             self._ip.config[SECTION] = before[SECTION]  # the shell hears it first, and would hand it on at a reload
             raise
-        if session is not None:
-            session.adjust(**{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]})
+        with suppress(SettingsError):  # several sessions, and none chosen: then none is in use
+            if session := self._present():
+                session.adjust(**{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]})
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:

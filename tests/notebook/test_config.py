@@ -12,6 +12,7 @@ from traitlets.config import Config
 
 import jupyter_mjci
 from jupyter_mjci.client.settings import MANNERS, Settings
+from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook.config import SHELLS
 from jupyter_mjci.notebook.loading import _LOADED
 from jupyter_mjci.session import Session
@@ -84,6 +85,29 @@ def test_a_configuration_file_sets_it_too(monkeypatch: pytest.MonkeyPatch) -> No
     ip.push({"s": jupyter_mjci.sandbox()})
     assert ip.run_line_magic("config", "MJCI.timeout") == 7.0
     assert _LOADED[ip].magics.chosen.connected(mj_url="http://127.0.0.1:9").settings.wait == 300.0
+
+
+def test_a_wrong_configuration_file_is_told_and_nothing_is_loaded() -> None:
+    """In two lines; when it is corrected, loading works."""
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.MJCI.wait = "soon"
+    ip = InteractiveShell(config=config)
+    with pytest.raises(SettingsError, match="expected a float"):
+        jupyter_mjci.load_ipython_extension(ip)
+    assert "mj_imagine" not in ip.magics_manager.magics["line"]
+    ip.config.MJCI.wait = 5
+    jupyter_mjci.load_ipython_extension(ip)
+    assert ip.run_line_magic("config", "MJCI.wait") == 5.0
+
+
+def test_it_can_be_set_where_no_session_is_chosen_among_several(empty_shell: Shell, session: Session) -> None:
+    """Then it holds for later ones."""
+    with jupyter_mjci.sandbox() as other:
+        empty_shell.ip.push({"one": session, "other": other})
+        empty_shell.run("%config MJCI.wait = 300")
+        assert empty_shell.run("%config MJCI.wait") == 300.0
+        assert (session.settings.wait, other.settings.wait) == (900.0, 900.0)
 
 
 # (what is set, what is said)
