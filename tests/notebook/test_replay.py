@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from jupyter_mjci.session import Session
+from jupyter_mjci import panel
+from jupyter_mjci.session import Session, replayed
 from tests.notebook.conftest import Shell
 
 CELLS = (
@@ -71,3 +72,27 @@ def test_visual_studio_tells_the_name_its_own_way(
     shell.ip.push({"__vsc_ipynb_file__": "/home/me/foxes.ipynb"})
     assert repr(shell.run("%mjci replay")) == "<jupyter_mjci session: foxes.mjci>"
     assert (tmp_path / "foxes.mjci").is_dir()
+
+
+def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path) -> None:
+    """What stands in the notebook for those who have no kernel: cards, pictures, rows, and the recording's name."""
+
+    def records(one: Session) -> list[str]:
+        drawn, made, seen, now = (panel(kind, session=one) for kind in ("mj", "ci", "history", "status"))
+        drawn.prompt.value = "a red fox"
+        drawn.submit.click()
+        drawn.wait()
+        made.input.value, made.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
+        made.submit.click()
+        for shown in (made, seen, now):
+            shown.wait()
+        told = [shown._repr_mimebundle_()["text/html"] for shown in (drawn, made, seen, now)]
+        for shown in (drawn, made, seen, now):
+            shown.close()
+        return told
+
+    told = records(session.recorded(tmp_path / "a.mjci"))
+    assert all("a.mjci" in one for one in told)
+    assert "data:image/" in told[0]
+    with replayed(tmp_path / "a.mjci") as played:
+        assert records(played) == told

@@ -248,8 +248,8 @@ class Press:
 
 
 def _title(title: str, session: Session) -> str:
-    where = "sandbox" if session.sandbox else ""
-    faint = f'<span class="mjci-faint">{where}</span>' if where else ""
+    where = session.recording or ("sandbox" if session.sandbox else "")
+    faint = f'<span class="mjci-faint">{escape(where)}</span>' if where else ""
     return f'<div class="mjci-title"><b>{escape(title)}</b>{faint}</div>'
 
 
