@@ -87,11 +87,11 @@ def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPa
 
 def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:
     """After an unloading and another loading: the session that the magics connected, and %config."""
-    empty_shell.run("%config MJCI.wait = 777")
+    empty_shell.run("%config MJCI.speed = 1e6")
     empty_shell.run("%mj_imagine a red fox -o job")
     for code in ("%unload_ext jupyter_mjci", "%load_ext jupyter_mjci"):
         empty_shell.run(code)
-    assert empty_shell.run("%config MJCI.wait") == 777
+    assert empty_shell.run("%config MJCI.speed") == 1e6
     assert list(empty_shell.run("%mj_tasks").id) == [empty_shell.ip.user_ns["job"].id]
 
 
