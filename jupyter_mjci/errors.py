@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,20 @@ class SettingsError(MjciError):
 
     → Set what it names; `%mjci doctor` tells what else is wrong.
     """
+
+
+def lacking(library: str, extra: str) -> SettingsError:
+    """The error where a library of one of our extras is not installed."""
+    return SettingsError(f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'")
+
+
+@contextmanager
+def needing(library: str, extra: str) -> Iterator[None]:
+    """Around what imports a library of one of our extras."""
+    try:
+        yield
+    except ImportError:
+        raise lacking(library, extra) from None
 
 
 class CallError(MjciError):

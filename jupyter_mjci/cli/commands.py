@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.cli.exits import Exit, complain, exit_of, lacking, say, writing
+from jupyter_mjci.cli.exits import Exit, complain, exit_of, say, writing
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import CallError, MjciError
+from jupyter_mjci.errors import CallError, MjciError, needing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,11 +95,8 @@ def _history(told: Namespace) -> int:
 
 def _write(frame: pd.DataFrame, out: Path) -> None:
     name, options = WRITERS[out.suffix]
-    try:
-        with writing(out):
-            getattr(frame, name)(out, **options)
-    except ImportError:
-        raise lacking("pyarrow", "lake") from None
+    with needing("pyarrow", "lake"), writing(out):
+        getattr(frame, name)(out, **options)
     say(f"{len(frame):,} jobs: {out}")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
-from jupyter_mjci.cli.exits import Exit, lacking, say, writing
-from jupyter_mjci.errors import MjciError
+from jupyter_mjci.cli.exits import Exit, say, writing
+from jupyter_mjci.errors import MjciError, lacking, needing
 
 QUICKSTART = "01-quickstart.ipynb"
 # nbconvert's own page leaves out what outputs tell of their pictures to those who do not see them.
@@ -27,6 +28,8 @@ def demo(page: Path | None) -> int:
     source = notebooks() / QUICKSTART
     if page:
         return execute(source, page)
+    if find_spec("jupyterlab") is None:
+        raise lacking("jupyterlab", "lab")
     folder = Path("mjci-demo")
     notebook = folder / QUICKSTART
     with writing(folder):
@@ -50,13 +53,11 @@ def execute(notebook: Path, page: Path) -> Exit:
 
     Raises SettingsError where nbconvert is not installed, CallError where the page cannot be written.
     """
-    try:
+    with needing("nbconvert", "lab"):
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError
         from nbconvert import HTMLExporter
-    except ModuleNotFoundError as error:
-        raise lacking(error.name or "nbconvert", "lab") from None
     document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
     resources = {"metadata": {"path": str(notebook.parent)}}
     client = NotebookClient(document, timeout=120, extra_arguments=QUIET, resources=resources)

@@ -54,11 +54,6 @@ def complain(error: MjciError) -> None:
     say("\n".join(error.lines()), file=sys.stderr)
 
 
-def lacking(library: str, extra: str) -> SettingsError:
-    """The error where a library of one of our extras is not installed."""
-    return SettingsError(f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'")
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Around what writes a file that was asked for. Raises CallError where that cannot be."""

@@ -19,7 +19,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import CallError, needing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -340,6 +340,7 @@ class Plots:
     """The answers on matplotlib Axes, drawn to be read: titles, units, colours for every eye, light or dark around.
 
     Every method takes its twin's arguments (`every`, `by`, `prices`), and `ax` to draw on; it gives the Axes.
+    Without matplotlib, which the extra `lab` has, it raises SettingsError.
     """
 
     def __init__(self, analyses: Analyses) -> None:
@@ -413,7 +414,8 @@ class Plots:
 
 def drawn(frame: pd.DataFrame, plot: str, every: Every = "day") -> bytes:
     """A plot of a history as PNG, transparent around. It can be drawn in any thread: no pyplot takes part."""
-    from matplotlib.figure import Figure
+    with needing("matplotlib", "lab"):
+        from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.2), layout="constrained", facecolor="none")
     draw = getattr(Plots(Analyses(frame)), plot)
@@ -427,7 +429,8 @@ def drawn(frame: pd.DataFrame, plot: str, every: Every = "day") -> bytes:
 def _axes(ax: Axes | None, title: str, unit: str) -> Axes:
     """Axes to draw on, dressed. New ones stand on no ground of their own: the page's shows through."""
     if ax is None:
-        import matplotlib.pyplot as plt
+        with needing("matplotlib", "lab"):
+            import matplotlib.pyplot as plt
 
         figure, ax = plt.subplots(figsize=(7.2, 3.2), layout="constrained")
         figure.set_facecolor("none")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from jupyter_mjci.errors import HistoryError, SettingsError
+from jupyter_mjci.errors import HistoryError, SettingsError, needing
 from jupyter_mjci.history.analysis import TIMES, Analyses, Question, _from_parts
 from jupyter_mjci.history.frames import COLUMNS, SPANS, TIME, _dtype
 from jupyter_mjci.history.journal import NOTHING, Journal, Packing
@@ -605,13 +605,8 @@ def _stored(wanted: Sequence[str]) -> list[str]:
 
 
 def _needed(module: str) -> Any:
-    try:
+    with needing(module.partition(".")[0], "lake"):
         return import_module(module)
-    except ImportError as error:
-        raise SettingsError(
-            f"This needs {module.partition('.')[0]}, which is not installed.",
-            hint='pip install "jupyter_mjci[lake]"',
-        ) from error
 
 
 def _delta() -> Any:

@@ -13,7 +13,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client import bridge
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import CallError, MjciError
+from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook.panels import markup
 from jupyter_mjci.notebook.panels.board import Panel
 from jupyter_mjci.notebook.panels.cards import show
@@ -33,7 +33,6 @@ PLOTS = (
     ("no plot", ""), ("jobs submitted", "timeline"), ("throughput", "throughput"), ("turnaround", "turnaround"),
     ("waiting in the queue", "queue_stats"), ("failures", "failures"), ("success rate", "success_rate"),
 )  # fmt: skip
-LACKING = "pip install jupyter_mjci[lab] has what plots are drawn with."
 
 
 class TablePanel(Panel):
@@ -217,10 +216,7 @@ class HistoryPanel(TablePanel):
         if not plot or self.found is None or not len(self.found):
             self.plot.value = ""
             return
-        try:
-            content = await anyio.to_thread.run_sync(_drawn, self.found, plot, every)
-        except ImportError as error:
-            raise CallError("The plot cannot be drawn.", why=f"{error.name} is not there.", hint=LACKING) from None
+        content = await anyio.to_thread.run_sync(_drawn, self.found, plot, every)
         await anyio.lowlevel.checkpoint_if_cancelled()
         named = f"{self.analysis.label}, by {every}, of {len(self.found):,} jobs"
         self.plot.value = markup.pictures([markup.Shown(content, "image/png", named)])

@@ -1,0 +1,78 @@
+"""Without any extra: what is promised then works, and what needs one says which to install."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
+LIBRARIES = {
+    re.split(r"\W", needed)[0]: extra
+    for extra, named in PROJECT["optional-dependencies"].items() if extra != "test"
+    for needed in named if not needed.startswith(PROJECT["name"])
+}  # fmt: skip
+BARE = f"""
+import json, sys
+sys.modules.update(dict.fromkeys({list(LIBRARIES)}))  # None: to import it is a ModuleNotFoundError
+
+from traitlets.config import Config
+from IPython.core.interactiveshell import InteractiveShell
+config = Config()
+config.HistoryManager.enabled = False
+shell = InteractiveShell(config=config)
+shell.showtraceback = lambda *_, **__: None
+for cell in json.loads(sys.argv[1]):
+    error = shell.run_cell(cell, silent=True).error_in_exec
+    print(json.dumps([cell, error and [type(error).__name__, str(error)]]), file=sys.__stderr__)
+"""
+WORK = (
+    "import jupyter_mjci as mjci\nfrom jupyter_mjci.cli import main",
+    "%load_ext jupyter_mjci",
+    "%mjci sandbox --speed 500 -o s",
+    "%mj_imagine a red fox",
+    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "out.jpg"',
+    "assert len(_tasks := s.tasks()) == 1 and str(_tasks.submitted.dtype) == 'datetime64[us, UTC]'",
+    "assert len(s.jobs()) == 1 and len(s.history()) == 2",
+    "s.history().mjci.queue_stats()",
+    *(f"mjci.panel({kind!r}, session=s)" for kind in ("mj", "ci", "history", "status")),
+    "%mjci doctor",
+    "assert main(['history', '--out', 'jobs.csv']) == 0",
+)
+ASK = {
+    "s.history().mjci.plot.timeline()": "matplotlib",
+    "s.history.archive('lake')": "deltalake",
+    "s.history.lake('lake').frame()": "duckdb",
+    "from jupyter_mjci.history import lake; lake._needed('dask.dataframe')": "dask",
+    "from jupyter_mjci.cli.demo import demo; demo(None)": "jupyterlab",
+    "import pathlib; demo(pathlib.Path('page.html'))": "nbconvert",
+}
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None]:
+    """How each cell ended in a Python that finds no library of any extra: None, or the error's name and words."""
+    command = [sys.executable, "-c", BARE, json.dumps([*WORK, *ASK])]
+    home = tmp_path_factory.mktemp("bare")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MJCI_HOME", str(home))
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+        done = subprocess.run(command, cwd=home, capture_output=True, text=True, check=True)
+    return dict(json.loads(line) for line in done.stderr.splitlines() if line.startswith("["))
+
+
+@pytest.mark.parametrize("cell", WORK)
+def test_works_without_extras(ends: dict[str, list[str] | None], cell: str) -> None:
+    assert ends[cell] is None
+
+
+@pytest.mark.parametrize(("cell", "library"), ASK.items())
+def test_asks_for_its_extra(ends: dict[str, list[str] | None], cell: str, library: str) -> None:
+    """Two lines: the library that is missing, and how to get it."""
+    told = f"{library} is not installed.\n→ pip install 'jupyter_mjci[{LIBRARIES[library]}]'"
+    assert ends[cell] == ["SettingsError", told]
