@@ -59,8 +59,8 @@ def rows(text: str) -> list[list[str]]:
 
 
 def links(text: str) -> list[str]:
-    """Where every link and picture leads, but for the way to the other language."""
-    return [one for one in re.findall(r"\]\(([^)]+)\)", text) if not one.startswith("README")]
+    """Where every link and picture in here leads, but for the way to the other language."""
+    return [one for one in re.findall(r"\]\(([^)]+)\)", text) if not one.startswith(("README", "https:"))]
 
 
 def with_our_programs() -> dict[str, str]:

@@ -7,6 +7,7 @@ that environment's programs first, as a user who owns both. A venv stands for th
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -21,7 +22,8 @@ from tests.browser.conftest import Chromium, Lab, Page, lab_command, serving
 from tests.installing import ROOT, clone, installed, newcomer
 
 pytestmark = pytest.mark.install
-LINK = "lab/tree/notebooks/01-quickstart.ipynb"
+LINK = r"\(https://mybinder\.org/v2/gh/jupyter-mjci/jupyter_mjci/HEAD\?urlpath=lab/tree/([\w/.-]+)\)"
+(NOTEBOOK,) = {path for page in ROOT.glob("README*.md") for path in re.findall(LINK, page.read_text("utf-8"))}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def test_the_quickstart_runs_where_the_link_opens_it(lab_of_the_image: Lab, brow
     notification = "@jupyterlab/apputils-extension:notification"
     with urllib.request.urlopen(f"{lab.url}/lab/api/settings/{notification}", timeout=30) as answer:
         assert json.load(answer)["schema"]["properties"]["fetchNews"]["default"] == "false"
-    page = Page(browser, lab, LINK.removeprefix("lab/tree/"), "binder").open()
+    page = Page(browser, lab, NOTEBOOK, "binder").open()
     page.run_all()
     saved = page.save()
     cells = [cell for cell in saved.cells if cell.cell_type == "code"]
