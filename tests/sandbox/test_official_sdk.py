@@ -263,7 +263,7 @@ def test_jobs_are_cancelled(customer: Customer) -> None:
     assert refusal(lambda: client.ci_cancel_jobs(BUCKET, "cnone")) == (404, "ResourceNotFound")
 
 
-def test_pictures_are_processed_at_once(customer: Customer) -> None:
+def test_pictures_are_processed_at_once(customer: Customer, tmp_path: Path) -> None:
     """Upload, stored object and download with a rule; imageInfo and imageAve."""
     client = customer.client
     asked = json.dumps({"is_pic_info": 1, "rules": [{"fileid": "turned.png", "rule": "imageMogr2/rotate/90"}]})
@@ -271,8 +271,9 @@ def test_pictures_are_processed_at_once(customer: Customer) -> None:
     assert told["ProcessResults"]["Object"]["Key"] == "up/turned.png"
     _, told = client.ci_image_process(BUCKET, "in/a.png", PicOperations=asked)
     assert (told["OriginalInfo"]["ImageInfo"]["Width"], told["ProcessResults"]["Object"]["Width"]) == ("40", "20")
-    got = client.ci_get_object(BUCKET, "in/a.png", "/dev/null", "imageMogr2/thumbnail/!50p|imageMogr2/format/jpg")
-    assert got["Content-Type"] == "image/jpeg"
+    place = tmp_path / "a.jpg"  # the SDK removes what is there, and renames
+    got = client.ci_get_object(BUCKET, "in/a.png", str(place), "imageMogr2/thumbnail/!50p|imageMogr2/format/jpg")
+    assert (got["Content-Type"], place.read_bytes()[:2]) == ("image/jpeg", b"\xff\xd8")
     assert json.loads(client.ci_get_image_info(BUCKET, "in/a.png")[1])["width"] == "40"
     assert json.loads(client.ci_get_image_ave_info(BUCKET, "in/a.png")[1])["RGB"].lower() == "0x336699"
 
