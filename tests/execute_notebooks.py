@@ -5,6 +5,7 @@ Writes only what the next execution would write again: no timings, no widget sta
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,13 @@ def execute(path: Path) -> str:
         for output in cell.get("outputs", ()):
             output.get("data", {}).pop(VIEW, None)  # the id of a widget that lived as long as its kernel
     return str(nbformat.writes(notebook)) + "\n"  # type: ignore[no-untyped-call]
+
+
+def copied(name: str, folder: Path) -> Path:
+    """A notebook, and the recording beside it, in a folder of their own."""
+    for file in NOTEBOOKS.glob(f"{name}.*"):
+        (shutil.copytree if file.is_dir() else shutil.copy)(file, folder / file.name)
+    return folder / f"{name}.ipynb"
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.notebook import magics, mjci
+from tests.execute_notebooks import copied
 from tests.installing import NEEDS, clone, newcomer
 from tests.notebook.conftest import Shell, with_magics
 
@@ -144,11 +145,6 @@ def serves(command: str, folder: Path) -> None:
     assert told["mj_url"].startswith("http://127.0.0.1:")
 
 
-def a_notebook_and_its_recording(folder: Path) -> None:
-    shutil.copy(ROOT / "notebooks" / "06-record-and-replay.ipynb", folder)
-    shutil.copytree(ROOT / "notebooks" / "06-record-and-replay.mjci", folder / "06-record-and-replay.mjci")
-
-
 def examines(command: str, folder: Path) -> None:
     """Without any account it examines the sandbox, where nothing is wrong."""
     done = run(command, folder)
@@ -159,7 +155,7 @@ def examines(command: str, folder: Path) -> None:
 
 def scans(command: str, folder: Path) -> None:
     """Silent where nothing is; where something is, its place."""
-    a_notebook_and_its_recording(folder)
+    copied("06-record-and-replay", folder)
     done = run(command, folder)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (folder / "key.txt").write_text("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
@@ -168,7 +164,7 @@ def scans(command: str, folder: Path) -> None:
 
 
 def compares(command: str, folder: Path) -> None:
-    a_notebook_and_its_recording(folder)
+    copied("06-record-and-replay", folder)
     done = run(f"{command} -p no:cacheprovider", folder)
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import _IDLE, Chromium, serving
+from tests.execute_notebooks import copied
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 IMAGINE = ".mjci-live button:has-text('Imagine')"
@@ -89,9 +90,8 @@ _LOADED = """selector => {
 )
 def test_nbconvert_makes_a_quiet_page(name: str, how: list[str], browser: Chromium, page: Any, tmp_path: Path) -> None:
     """Every picture is in it, and the console has nothing to say; nothing is asked but nbconvert's own scripts."""
-    for file in NOTEBOOKS.glob(f"{name}.*"):
-        (shutil.copytree if file.is_dir() else shutil.copy)(file, tmp_path / file.name)
-    command = [sys.executable, "-m", "nbconvert", *how, "--to", "html", f"{name}.ipynb"]
+    path = copied(name, tmp_path)
+    command = [sys.executable, "-m", "nbconvert", *how, "--to", "html", path.name]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     said: list[str] = []
 
@@ -99,11 +99,11 @@ def test_nbconvert_makes_a_quiet_page(name: str, how: list[str], browser: Chromi
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.route("https://cdnjs.cloudflare.com/**", lambda way: way.fulfill(body="", content_type="text/javascript"))
-        page.goto((tmp_path / f"{name}.html").as_uri())
+        page.goto(path.with_suffix(".html").as_uri())
         page.wait_for_function(_LOADED, arg="img")
         return int(page.locator("img").count())
 
-    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text("utf-8"))["cells"]
+    cells = json.loads(path.read_text("utf-8"))["cells"]
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
     pictures = [output for output in outputs if {"image/png", "image/jpeg"} & set(output)]
     assert browser.do(visit) >= len(pictures) > 3

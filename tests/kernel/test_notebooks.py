@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from jupyter_mjci.pytest_plugin import differences
 from jupyter_mjci.sandbox.app import Sandbox
 from jupyter_mjci.sandbox.clock import ScaledClock
 from jupyter_mjci.scanning import scan
-from tests.execute_notebooks import NOTEBOOKS, execute
+from tests.execute_notebooks import NOTEBOOKS, copied, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 RECORDED = NOTEBOOKS / "06-record-and-replay.ipynb"
@@ -82,12 +81,11 @@ def test_the_guard_guards(
 @pytest.mark.parametrize("name", ["01-quickstart", "06-record-and-replay"])
 def test_nbconvert_executes_what_is_committed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the command that scripts use: cell by cell the same outputs."""
-    for file in NOTEBOOKS.glob(f"{name}.*"):
-        (shutil.copytree if file.is_dir() else shutil.copy)(file, tmp_path / file.name)
+    path = copied(name, tmp_path)
     guard(tmp_path, monkeypatch)
-    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", f"{name}.ipynb"]
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", path.name]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    committed, executed = (nbformat.read(folder / f"{name}.ipynb", 4) for folder in (NOTEBOOKS, tmp_path))  # type: ignore[no-untyped-call]
+    committed, executed = (nbformat.read(one, 4) for one in (NOTEBOOKS / path.name, path))  # type: ignore[no-untyped-call]
     for cell, other in zip(committed.cells, executed.cells, strict=True):
         assert (other.source, other.get("outputs")) == (cell.source, cell.get("outputs"))
 
