@@ -216,7 +216,7 @@ def test_the_job_is_named_whatever_happens(
     """The card keeps its id and says how to go on; then the error comes."""
     job = session.mj.imagine("a red fox").run()
     if isinstance(error, KeyboardInterrupt):
-        stop_in_the_wait(session, after=3)
+        stop_in_the_wait(session, after=1)
     else:
         broken(session, error, after=3)
     with pytest.raises(kind) as caught:
