@@ -109,6 +109,7 @@ class Poller:
         self._turning: bridge.Handle[None] | None = None
         self._woken = anyio.Event()
         self._listless = {"mj", "ci"} if steady else set[str]()  # services that cannot tell of several jobs at once
+        self._listing = set[str]()  # those that have done so
         self._usual: dict[tuple[str, str], float] = {}
 
     async def sightings(
@@ -209,12 +210,13 @@ class Poller:
         service, asked = some[0].job.service, self.desk.clock.now()
         try:
             news = await (self._mj_news(some) if service == "mj" else self._ci_news(some))
-        except NoSuchEndpoint:
-            self._listless.add(service)
-            return
         except MjciError as error:
-            self._stumble(some, error)
+            if isinstance(error, NoSuchEndpoint) and service not in self._listing:
+                self._listless.add(service)
+            else:
+                self._stumble(some, error)
             return
+        self._listing.add(service)
         moved = {job.id: job for job in news.items}
         for one in some:
             if one.job.id in news.ids:
@@ -262,11 +264,12 @@ class Poller:
         one.due = asked + self._wait(one, asked)
 
     def _stumble(self, some: Iterable[Followed], error: MjciError) -> None:
-        """A service that is away for a while ends no wait at once: the job goes on over there."""
+        """A service that is away for a while ends no wait at once: the job goes on over there. Nor does a page where
+        an answer should be: what has been told of a job once can be told again."""
         for one in some:
             one.failures += 1
             one.due = self.desk.clock.now() + min(TICK * 1.5**one.failures, LATEST)
-            if one.failures > FAILURES or not passing(error):
+            if one.failures > FAILURES or not (passing(error) or isinstance(error, NoSuchEndpoint)):
                 self._fail([one], error)
 
     def _fail(self, some: Iterable[Followed], error: Exception) -> None:

@@ -23,6 +23,7 @@ from jupyter_mjci.errors import (
     SettingsError,
     WaitTooLong,
 )
+from jupyter_mjci.sandbox.faults import Fault
 from jupyter_mjci.session import Session
 
 
@@ -362,3 +363,24 @@ def test_the_journal_knows_whose_an_unusual_id_is(s: Session) -> None:
     for build in (s.describe, s.cancel):
         with pytest.raises(CallError, match="no job's id that is known here"):
             build("task_a-2")
+
+
+@pytest.mark.parametrize("many", [1, 3])
+def test_a_page_instead_of_an_answer_ends_no_wait(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway says while it restarts: HTML, with 200. Who can tell of several jobs at once is asked so again."""
+    routes = ("GET /mj/task/*/fetch", "POST /mj/task/list-by-condition")
+    faults = [Fault("html", route=route, service="mj", after=1, times=1) for route in routes]
+    with mjci.sandbox(speed=float("inf"), faults=faults) as s:
+        jobs = [s.mj.imagine(f"fox {number}").run() for number in range(many)]
+        asked: list[str] = []
+        send = s.transport.send
+
+        def heard(call: Call[Any]) -> Any:
+            asked.append(call.name)
+            return send(call)
+
+        monkeypatch.setattr(s.transport, "send", heard)
+        assert {job.status for job in s.batch(jobs).run()} == {Status.SUCCEEDED}
+        assert s.sandbox is not None
+        assert s.sandbox.faults.count
+        assert many == 1 or asked.count("tasks") > 2
