@@ -245,6 +245,11 @@ def browser(chromium: str) -> Iterator[Chromium]:
 
 # What JupyterLab's own pages complain of: with no cell run at all, and when a kernel is restarted.
 _ITS_OWN = re.compile("Disabling terminals plugin|Connection lost, reconnecting").search
+# JupyterLab may open first what its workspace had open the last time.
+_OPENED = """path => {
+  const panel = jupyterapp.shell.currentWidget;
+  return !!panel && !!panel.context && panel.context.path === path && panel.content.widgets.length > 0;
+}"""
 _IDLE = """() => {
   const panel = jupyterapp.shell.currentWidget;
   const session = panel && panel.sessionContext && panel.sessionContext.session;
@@ -291,8 +296,10 @@ class Page:
         self.page = self.shown.context.new_page()
         self.page.on("request", self._note_request)
         self.page.on("console", lambda said: self.console.append(f"{said.type}: {said.text}"))
-        self.page.goto(f"{self.lab.url}{FRONTS[self.front].format(name=self.path.partition('.')[0], path=self.path)}")
+        name = self.path.partition(".")[0].replace("/", "-")
+        self.page.goto(f"{self.lab.url}{FRONTS[self.front].format(name=name, path=self.path)}")
         self.page.wait_for_function("() => window.jupyterapp")
+        self.page.wait_for_function(_OPENED, arg=self.path)
         self.page.locator(".jp-Notebook .jp-Cell").first.wait_for()
         self.page.wait_for_function(_IDLE)
 

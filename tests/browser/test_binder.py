@@ -91,7 +91,7 @@ def test_the_quickstart_runs_where_the_link_opens_it(lab_of_the_image: Lab, brow
     page.wait_pictures(".jp-OutputArea-output img")
     assert page.count(".jp-OutputArea-output img") >= 6
     quiet(page)
-    panels = Page(browser, lab, "notebooks/02-panels.ipynb", "binder").open()
+    panels = Page(browser, lab, "notebooks/02-panels.ipynb").open()  # in a workspace of its own
     for cell in (1, 3):
         panels.run(cell)
     panels.wait_for(".jp-OutputArea-output .jupyter-widgets button:has-text('Imagine')")
