@@ -134,7 +134,7 @@ def test_a_terminal_has_one_line(session: Session, book: Book, monkeypatch: pyte
     monkeypatch.setattr(sys, "stderr", tty := Tty())
     live.show(session, session.mj.imagine("a red fox").run(), Terminal(book))
     lines = tty.getvalue().split("\r")
-    assert "RUNNING" in tty.getvalue()
+    assert "WAITING [" in tty.getvalue()
     assert "\n" not in tty.getvalue()
     assert lines[-1] == ""
     assert lines[-2].strip() == ""
