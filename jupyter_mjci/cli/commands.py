@@ -95,6 +95,8 @@ def _history(told: Namespace) -> int:
 
 def _write(frame: pd.DataFrame, out: Path) -> None:
     name, options = WRITERS[out.suffix]
+    if name == "to_json":  # where pandas 2 takes spans of microseconds for nanoseconds
+        frame = frame.astype(dict.fromkeys(frame.select_dtypes("timedelta").columns, "timedelta64[ns]"))
     with needing("pyarrow", "lake"), writing(out):
         getattr(frame, name)(out, **options)
     say(f"{len(frame):,} jobs: {out}")
