@@ -19,7 +19,14 @@ LIBRARIES = {
 }  # fmt: skip
 BARE = f"""
 import json, sys
-sys.modules.update(dict.fromkeys({list(LIBRARIES)}))  # None: to import it is a ModuleNotFoundError
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {list(LIBRARIES)} else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 
 from traitlets.config import Config
 from IPython.core.interactiveshell import InteractiveShell
