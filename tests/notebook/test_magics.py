@@ -54,14 +54,16 @@ shell = InteractiveShell(config=config)
 before = set(sys.modules)
 shell.run_line_magic("load_ext", "jupyter_mjci")
 new = {name.partition(".")[0] for name in set(sys.modules) - before}
-print(sorted(new - set(sys.stdlib_module_names)), "asyncio" in sys.modules, "sqlite3" in sys.modules)
+print(*sorted(new - set(sys.stdlib_module_names) | new & {"asyncio", "sqlite3"}))
 """
 
 
 def test_loading_is_light() -> None:
     """`%load_ext` brings in nobody's library but ours, and not even asyncio; so it patches nothing."""
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)
-    assert (done.stdout.strip(), done.stderr) == ("['IPython', 'jupyter_mjci'] False False", "")
+    assert "jupyter_mjci" in done.stdout
+    assert set(done.stdout.split()) <= {"IPython", "jupyter_mjci"}
+    assert done.stderr == ""
 
 
 def test_the_names_that_are_loaded_are_those_of_the_builders() -> None:
