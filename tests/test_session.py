@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci as mjci
+from jupyter_mjci.client import bridge
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import (
@@ -40,7 +41,12 @@ def size_of(picture: bytes) -> tuple[int, int]:
 
 def test_imagine_then_upscale(s: Session) -> None:
     """From the prompt through progress to a 2×2 picture; then a button of it to a single picture."""
-    sightings = list(s.follow(s.mj.imagine("a red fox")))
+
+    async def walk() -> list[Job]:
+        """On the engine's own thread, which hears of everything; another one may be late and hear of the last only."""
+        return [job async for job in s.follow(s.mj.imagine("a red fox"))]
+
+    sightings = bridge.run(walk())
     statuses = [job.status for job in sightings]
     assert statuses[0] is Status.WAITING
     assert Status.RUNNING in statuses
