@@ -39,6 +39,19 @@ def size_of(picture: bytes) -> tuple[int, int]:
         return image.size
 
 
+def asked_of(s: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the calls that leave from now on."""
+    asked: list[str] = []
+    send = s.transport.send
+
+    def heard(call: Call[Any]) -> Any:
+        asked.append(call.name)
+        return send(call)
+
+    monkeypatch.setattr(s.transport, "send", heard)
+    return asked
+
+
 def test_imagine_then_upscale(s: Session) -> None:
     """From the prompt through progress to a 2×2 picture; then a button of it to a single picture."""
 
@@ -135,14 +148,7 @@ def test_more_than_the_queue_holds_waits_for_its_turn(s: Session) -> None:
 def test_jobs_that_run_already_need_no_turn(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """However few may be submitted at once: all that run are asked after together, and each comes as it ends."""
     jobs = [s.mj.imagine(f"fox {number}").run() for number in range(6)]
-    asked: list[str] = []
-    send = s.transport.send
-
-    def heard(call: Call[Any]) -> Any:
-        asked.append(call.name)
-        return send(call)
-
-    monkeypatch.setattr(s.transport, "send", heard)
+    asked = asked_of(s, monkeypatch)
     steps = list(s.steps(jobs, at_once=1))
     assert [step.place for step in steps[:6]] == list(range(6))
     ended = [step for step in steps if step.ended]
@@ -378,14 +384,7 @@ def test_a_page_instead_of_an_answer_ends_no_wait(many: int, monkeypatch: pytest
     faults = [Fault("html", route=route, service="mj", after=1, times=1) for route in routes]
     with mjci.sandbox(speed=float("inf"), faults=faults) as s:
         jobs = [s.mj.imagine(f"fox {number}").run() for number in range(many)]
-        asked: list[str] = []
-        send = s.transport.send
-
-        def heard(call: Call[Any]) -> Any:
-            asked.append(call.name)
-            return send(call)
-
-        monkeypatch.setattr(s.transport, "send", heard)
+        asked = asked_of(s, monkeypatch)
         assert {job.status for job in s.batch(jobs).run()} == {Status.SUCCEEDED}
         assert s.sandbox is not None
         assert s.sandbox.faults.count
