@@ -162,6 +162,7 @@ def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], sho
     task = page.text(".mjci-live .mjci-head code")
     assert page.js("() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
                    ".display") == "none"  # fmt: skip
+    page.wait_js("() => !!document.querySelector('.mjci-record img')")  # it follows the live card by a message
     saved = page.save()
     converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
     (shots / "panel-saved.html").write_text(converted)
