@@ -43,16 +43,29 @@ OTHERS_OLD_WORDS = (
 )
 # What a core install cannot do: `tests/test_extras.py` holds it to saying so.
 NEED_EXTRAS = (
-    "notebooks",
     "tests/browser",
+    "tests/cli/test_commands.py::test_a_failing_notebook_is_told",
+    "tests/cli/test_commands.py::test_parquet_keeps_every_column_and_its_type",
+    "tests/cli/test_commands.py::test_the_demo_opens_a_copy",
     "tests/cli/test_watching.py",
+    "tests/client/test_cos_signing.py::test_equals_the_official_sdk_for_any_path_and_parameters",
+    "tests/client/test_cos_signing.py::test_presigned_equals_the_official_sdk",
+    "tests/client/test_settings.py",
+    "tests/client/test_transport.py::test_the_fast_way_is_found_by_itself",
     "tests/history/test_analysis.py",
     "tests/history/test_lake.py",
     "tests/kernel/test_notebooks.py",
+    "tests/notebook/test_magics.py::test_status_and_doctor_tell_what_is_there",
+    "tests/notebook/test_magics.py::test_the_doctor_knows_front_ends",
+    "tests/notebook/test_panels.py",
+    "tests/notebook/test_tables.py",
+    "tests/notebook/test_workbench.py",
     "tests/sandbox/test_official_sdk.py",
     "tests/test_matrix.py",
+    "tests/test_pre_commit.py",
     "tests/test_readme.py",
 )
+LEAN = ("-k", "not aiohttp", *(f"--{'deselect' if '::' in one else 'ignore'}={one}" for one in NEED_EXTRAS))
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ SETS = {
     "oldest": Set("every lower bound of pyproject.toml", "lowest-direct", told=(*ONLY_RUN, *OTHERS_OLD_WORDS)),
     "before": Set("the last major versions before these", held=("ipykernel<7", "ipython<9", "pandas<3"), told=ONLY_RUN),
     "newest": Set("the latest releases"),
-    "core": Set("the latest, without any extra", core=True, told=tuple(f"--ignore={one}" for one in NEED_EXTRAS)),
+    "core": Set("the latest, without any extra", core=True, told=("tests", *LEAN)),
 }
 
 
