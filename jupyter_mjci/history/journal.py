@@ -294,7 +294,11 @@ class Journal:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(self.path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
             db.row_factory = sqlite3.Row
-            _prepare(db)
+            try:
+                _prepare(db)
+            except BaseException:
+                db.close()
+                raise
         except (OSError, sqlite3.Error) as error:
             raise SettingsError(
                 f"The journal {self.path} cannot be opened.",

@@ -238,12 +238,16 @@ def _old_journal(path: Path, rows: int) -> None:
     db.close()
 
 
-def test_a_corrupt_journal_is_told_and_left_alone(tmp_path: Path) -> None:
-    """The error names the file and what to do; not a byte of it is changed."""
+def test_a_corrupt_journal_is_told_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the file and what to do; not a byte of it is changed, and nobody holds it open."""
     path = tmp_path / "journal.db"
     path.write_bytes(b"no database, but somebody's bytes" * 100)
-    before = path.read_bytes()
+    before, opened = path.read_bytes(), list[sqlite3.Connection]()
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kw: opened.append(connect(*args, **kw)) or opened[-1])
     with pytest.raises(SettingsError, match=r"journal\.db cannot be opened") as caught:
         Journal(path).jobs()
     assert caught.value.hint
     assert path.read_bytes() == before
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened[0].execute("SELECT 1")
