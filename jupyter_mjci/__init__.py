@@ -9,14 +9,13 @@ import os
 import sys
 import time
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from jupyter_mjci.client.job import Button, Job, Status
     from jupyter_mjci.errors import MjciError
-    from jupyter_mjci.history.pictures import mask
+    from jupyter_mjci.history.image_archive import mask
     from jupyter_mjci.notebook.panels import panel
     from jupyter_mjci.session import Session, connect, sandbox
 
@@ -29,7 +28,7 @@ _HOMES = {
     "MjciError": "jupyter_mjci.errors",
     "Session": "jupyter_mjci.session",
     "connect": "jupyter_mjci.session",
-    "mask": "jupyter_mjci.history.pictures",
+    "mask": "jupyter_mjci.history.image_archive",
     "sandbox": "jupyter_mjci.session",
     "panel": "jupyter_mjci.notebook.panels",
 }
@@ -43,28 +42,6 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class _Callable(ModuleType):
-    """The folder `jupyter_mjci.sandbox` when it is called: a session on a fresh sandbox."""
-
-    def __call__(self, **given: Any) -> Session:
-        from jupyter_mjci.session import sandbox
-
-        return sandbox(**given)
-
-
-class _Package(ModuleType):
-    """`sandbox` names a folder and a function. Python binds the folder when somebody imports from it, and then it
-    has to be callable; before that, `__getattr__` gives the function."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "sandbox" and isinstance(value, ModuleType):
-            value.__class__ = _Callable
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
-
-
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
@@ -76,7 +53,7 @@ _LEFT: WeakKeyDictionary[Any, Any] = globals().get("_LEFT") or WeakKeyDictionary
 
 def load_ipython_extension(ip: Any) -> None:
     """`%load_ext jupyter_mjci`: the magics. Loads nothing heavy and patches nothing."""
-    from jupyter_mjci.notebook.loading import load
+    from jupyter_mjci.notebook.extension import load
 
     load(ip, _LEFT.pop(ip, ()))
 
@@ -84,7 +61,7 @@ def load_ipython_extension(ip: Any) -> None:
 def unload_ipython_extension(ip: Any) -> None:
     """`%unload_ext jupyter_mjci`: leaves nothing in the shell. The session that the magics used goes on, for the next
     `%load_ext` or `%reload_ext`; so does the engine's thread, which has nothing to do then."""
-    from jupyter_mjci.notebook.loading import unload
+    from jupyter_mjci.notebook.extension import unload
 
     _LEFT[ip] = unload(ip) or _LEFT.get(ip, ())
 

@@ -19,32 +19,42 @@ import anyio
 import anyio.from_thread
 import anyio.lowlevel
 
-from jupyter_mjci import submitting
-from jupyter_mjci.batching import Step, ends, service_of, work_off
-from jupyter_mjci.client import bridge, cos_signing, midjourney, tencent_ci
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Stream, Work
-from jupyter_mjci.client.inputs import kind_of
+from jupyter_mjci.client.cassette import SECRETS, TOLD, Player, Recorder, wanted
+from jupyter_mjci.client.image_input import kind_of
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.leaks import HIDDEN
-from jupyter_mjci.client.recording import SECRETS, TOLD, Player, Recorder, wanted
+from jupyter_mjci.client.redaction import HIDDEN
 from jupyter_mjci.client.settings import MANNERS, Secret, Settings, load, notebook
 from jupyter_mjci.client.transport import Clock, Origin, SystemClock, Transport, cos_auth, mj_auth
-from jupyter_mjci.detours import DETOURS
-from jupyter_mjci.errors import AnswerError, CallError, JobFailed, MjciError, NoSuchEndpoint, SettingsError
-from jupyter_mjci.following import LATEST, Poller
+from jupyter_mjci.errors import (
+    AnswerError,
+    CallError,
+    JobFailed,
+    MjciError,
+    NoSuchEndpoint,
+    SettingsError,
+)
+from jupyter_mjci.history.history import History
+from jupyter_mjci.history.image_archive import Archive, is_grid, quarters, shrunk
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.past import History
-from jupyter_mjci.history.pictures import Archive, is_grid, quarters, shrunk
 from jupyter_mjci.history.sync import Synced, sync, when
-from jupyter_mjci.submitting import Submitter
+from jupyter_mjci.jobs import submission
+from jupyter_mjci.jobs.batch import Step, ends, service_of, work_off
+from jupyter_mjci.jobs.polling import LATEST, Poller
+from jupyter_mjci.jobs.submission import Submitter
+from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.midjourney.fallbacks import DETOURS
+from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci import signing
 
 if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
+    from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.history.frames import Listing
-    from jupyter_mjci.receiving import Receiver
-    from jupyter_mjci.sandbox.app import Sandbox
+    from jupyter_mjci.jobs.webhooks import Receiver
 
 T = TypeVar("T")
 
@@ -58,7 +68,7 @@ class Watch(Stream[Job]):
     """A followed job: each change as it is seen. The outcome is the finished job; a failed one raises JobFailed."""
 
     def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
-        super().__init__(lambda: bridge.singly(source()), _finished)
+        super().__init__(lambda: event_loop.singly(source()), _finished)
 
 
 class Session:
@@ -95,7 +105,7 @@ class Session:
         self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
         seed = door.marks if isinstance(door, (Player, Recorder)) else None if sandbox is None else ""
-        self._patiently = partial(submitting.patiently, self.clock, steady=bool(recording))
+        self._patiently = partial(submission.patiently, self.clock, steady=bool(recording))
         self._submitter = Submitter(self, self.journal, _marks(seed), settings.timeout)
         self.poller = Poller(self, steady=bool(recording))
         self._lacking: set[tuple[str, str]] = set()  # calls that the proxy does not have, but that a detour replaces
@@ -128,7 +138,7 @@ class Session:
     async def directly(self, call: Call[T], queueing: float = 0.0) -> T:
         """The same without detours, where another way's answer would not do. A call that submits waits `queueing`
         seconds at most for room in a full queue, then QueueFull is raised."""
-        if submitting.SERVICES[call.service].traceable(call):
+        if submission.SERVICES[call.service].traceable(call):
             return await self._submitter.submit(call, queueing=queueing)
         if not call.repeatable:
             return await self.send_once(call)
@@ -168,7 +178,7 @@ class Session:
         reason.
         """
         wanted = list(jobs)
-        return Stream(lambda: bridge.produced(partial(ends, self, wanted, at_once, longest)))
+        return Stream(lambda: event_loop.produced(partial(ends, self, wanted, at_once, longest)))
 
     def steps(
         self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
@@ -176,26 +186,26 @@ class Session:
         """A batch step by step: every change of every job as it is seen, for those who show its progress. `jobs`,
         `at_once` and `longest` are those of `batch`."""
         wanted = list(jobs)
-        return Stream(lambda: bridge.produced(partial(work_off, self, wanted, at_once, longest)))
+        return Stream(lambda: event_loop.produced(partial(work_off, self, wanted, at_once, longest)))
 
     def resume(self, *, longest: float = LATEST) -> Stream[Job]:
         """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
         again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends;
         `longest` is that of `batch`."""
-        return Stream(lambda: bridge.produced(partial(self._resume, longest)))
+        return Stream(lambda: event_loop.produced(partial(self._resume, longest)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
         wanted = None if ids is None else tuple(str(one).strip() for one in ids)
-        return bridge.run(self._tasks(self.mj.tasks(wanted), wanted))
+        return event_loop.run(self._tasks(self.mj.tasks(wanted), wanted))
 
     def queue(self) -> pd.DataFrame:
         """The Midjourney tasks that wait or run now, as a DataFrame."""
-        return bridge.run(self._tasks(self.mj.queue(), None))
+        return event_loop.run(self._tasks(self.mj.queue(), None))
 
     def jobs(self, **filters: Any) -> pd.DataFrame:
         """The CI jobs that the service knows, as a DataFrame. Filters are those of `ci.jobs`."""
-        return bridge.run(self._jobs(self.ci.jobs(**filters)))
+        return event_loop.run(self._jobs(self.ci.jobs(**filters)))
 
     def sync(
         self, *, since: str | datetime | None = None, until: str | datetime | None = None, tags: Sequence[str] = (),
@@ -217,7 +227,7 @@ class Session:
                     say(counts)
             return counts
 
-        return bridge.run(walk())
+        return event_loop.run(walk())
 
     def picture(self, what: Job | str, index: int = 0) -> Work[bytes]:
         """The bytes of a job's result; `what` is the Job, or a URL. Credentials go to the services' own hosts only.
@@ -246,17 +256,17 @@ class Session:
         if not settings.has_ci:
             raise CallError("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
         url = tencent_ci.object_url(settings.ci_bucket, settings.ci_region, key)
-        return cos_signing.presign(
+        return signing.presign(
             method, url, params={rule: ""} if rule else {}, headers={"host": url.split("/")[2]},
             secret_id=settings.ci_secret_id, secret_key=settings.ci_secret_key.reveal(),
-            key_time=cos_signing.key_time(self.clock.now(), seconds), token=settings.ci_token.reveal() or None,
+            key_time=signing.key_time(self.clock.now(), seconds), token=settings.ci_token.reveal() or None,
         )  # fmt: skip
 
     def receive(self) -> Receiver:
         """Listens on loopback for callbacks until it is closed (or use `with`). Give its `url` to calls as
         `notify_hook` or `callback`: followed jobs are then heard of at once. The polling goes on beside it, and is
         all that counts in a session that is recorded or played back."""
-        from jupyter_mjci.receiving import Receiver
+        from jupyter_mjci.jobs.webhooks import Receiver
 
         return Receiver(self._heard)
 
@@ -273,7 +283,7 @@ class Session:
     @property
     def rules(self) -> ModuleType:
         """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this computer."""
-        from jupyter_mjci.sandbox import rules
+        from jupyter_mjci.imaging import rules
 
         return rules
 
@@ -341,7 +351,7 @@ class Session:
 
     def close(self) -> None:
         """Ends the connections. The session can be used again; it opens new ones."""
-        bridge.run(self.transport.close())
+        event_loop.run(self.transport.close())
         self.journal.close()
 
     def __enter__(self) -> Self:
@@ -375,7 +385,7 @@ class Session:
         if isinstance(what, Job):
             return what
         call = what if isinstance(what, Call) else self.describe(what)
-        if submitting.SERVICES[call.service].traceable(call) and call.name not in DETOURS:
+        if submission.SERVICES[call.service].traceable(call) and call.name not in DETOURS:
             return await self.directly(call, patience)
         return await self.fetch(call)
 
@@ -499,7 +509,7 @@ class Session:
     async def _list(self, listing: Listing) -> pd.DataFrame:
         """What a listing tells is remembered: all of a small one, of a large one what moved. Journals in turns, so
         that others are heard meanwhile."""
-        from jupyter_mjci.history.remembered import remembered
+        from jupyter_mjci.history.journal_frame import remembered
 
         wanted = None
         if len(listing.frame) > AT_ONCE:
@@ -570,7 +580,7 @@ def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults
         faults: what is to break: the path of a TOML file, or Faults
         given: settings by their names; with `home` it keeps a journal and pictures there
     """
-    from jupyter_mjci.sandbox.app import Sandbox
+    from jupyter_mjci.emulator.app import Sandbox
 
     stand_in = Sandbox(speed=speed, dialect=dialect, seed=seed, faults=faults)
     told: Mapping[str, Any] = stand_in.settings

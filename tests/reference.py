@@ -1,4 +1,4 @@
-"""The reference page, made from the code itself: `python -m tests.reference` writes notebooks/reference.md."""
+"""The reference page, made from the code itself: `python -m tests.reference` writes docs/reference.md."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mjci import errors
-from jupyter_mjci.cli import exits, line
-from jupyter_mjci.client import midjourney, tencent_ci
+from jupyter_mjci.cli import exit_codes, main
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.client.tencent_ci import TencentCI
+from jupyter_mjci.emulator import __main__ as serving
 from jupyter_mjci.history.analysis import Analyses
 from jupyter_mjci.history.frames import COLUMNS, SPANS
-from jupyter_mjci.notebook import mjci
-from jupyter_mjci.notebook.lines import MANY, OPTIONS
+from jupyter_mjci.notebook import commands as magic_commands
+from jupyter_mjci.notebook.line_parser import MANY, OPTIONS
 from jupyter_mjci.notebook.magics import SERVICES, Magics
 from jupyter_mjci.notebook.params import Param, params, summary
-from jupyter_mjci.sandbox import __main__ as serving
+from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
-PAGE = Path(__file__).parent.parent / "notebooks" / "reference.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 HEAD = """# Reference
 
 Made from the code by `python -m tests.reference`; a test compares. How to use all this: the notebooks beside this page.
-How it works: [how-it-works.md](how-it-works.md).
+How it works: [how-it-works.md](explanation/how-it-works.md).
 """
 FOR_MANY = " (where one cell makes many jobs)"
 
@@ -69,8 +70,8 @@ def magics() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """Every command of `%mjci`."""
-    for name in mjci.names():
-        command = getattr(mjci.Commands, name)
+    for name in magic_commands.names():
+        command = getattr(magic_commands.Commands, name)
         known = params(command)
         words = " ".join(one.metavar for one in known if one.positional and one.required)
         more = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values())
@@ -90,7 +91,7 @@ def options() -> Iterator[str]:
 
 def terminal() -> Iterator[str]:
     """Every command of `jupyter mjci` and, below it, its arguments."""
-    (choices,) = (one for one in line.arguments()._actions if isinstance(one, argparse._SubParsersAction))
+    (choices,) = (one for one in main.arguments()._actions if isinstance(one, argparse._SubParsersAction))
     parsers = {**choices.choices, "sandbox": serving.arguments()}
     for one in choices._choices_actions:
         yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
@@ -166,7 +167,7 @@ def page() -> str:
         "Commands of `%mjci`": [*table("command", "what it does", "options"), *commands()],
         "Command line": [
             "`jupyter mjci COMMAND --help` tells the same.", "", *table("command", "argument", "meaning"), *terminal(),
-            "", *table("exit status", "meaning"), *(row(f"{one}", told) for one, told in exits.MEANINGS.items()),
+            "", *table("exit status", "meaning"), *(row(f"{one}", told) for one, told in exit_codes.MEANINGS.items()),
         ],
         "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
         "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
@@ -174,7 +175,7 @@ def page() -> str:
         "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
         "Questions to a history": [
             "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.", "",
-            *(line for part in paragraphs(Analyses)[1:] for line in (part, "")),
+            *(text for part in paragraphs(Analyses)[1:] for text in (part, "")),
             *table("question", "answer"), *questions(),
         ],
         "Errors": [
@@ -182,7 +183,7 @@ def page() -> str:
             *table("error", "is a", "what happened", "what usually helps"), *what_to_do(),
         ],
     }  # fmt: skip
-    return "\n".join([HEAD, *(line for head, lines in sections.items() for line in (f"## {head}", "", *lines, ""))])
+    return "\n".join([HEAD, *(text for head, lines in sections.items() for text in (f"## {head}", "", *lines, ""))])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ MANY = """%config InlineBackend.figure_formats = ["retina"]
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import jupyter_mjci as mjci
-from jupyter_mjci.sandbox.histories import write
+from jupyter_mjci.emulator.datasets import write
 home = TemporaryDirectory()
 s = mjci.sandbox(home=home.name)
 write(Path(home.name) / "exports", jobs=100_000)

@@ -15,30 +15,32 @@ from typing import Any
 import pytest
 
 import jupyter_mjci
-from jupyter_mjci import errors, pytest_plugin, receiving, session
-from jupyter_mjci.client import calls, cos_signing
-from jupyter_mjci.client.midjourney import Midjourney
+from jupyter_mjci import errors, pytest_plugin, session
+from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
-from jupyter_mjci.client.tencent_ci import StoredObject, TencentCI
-from jupyter_mjci.history import analysis, lake, past, pictures, sync
-from jupyter_mjci.notebook import live, mjci
+from jupyter_mjci.history import analysis, delta, history, image_archive, sync
+from jupyter_mjci.jobs import webhooks
+from jupyter_mjci.notebook import commands, job_display
 from jupyter_mjci.notebook.params import params
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci import signing
+from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 
 ERRORS: dict[str, type[Exception]] = {
     name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.MjciError)
 }
-BUILDERS = (Midjourney, TencentCI, mjci.Commands)  # whose parameters are flags and fields: their "Args:" are the help
+BUILDERS = (Midjourney, TencentCI, commands.Commands)  # whose parameters are flags and fields: their "Args:" are the help
 SELF_EVIDENT = {"self", "ip"}  # the shell, which IPython gives to those whom it loads
-MADE = (session.Session, lake.Lake, Secret)  # classes that are no records, but that users make themselves
+MADE = (session.Session, delta.Lake, Secret)  # classes that are no records, but that users make themselves
 SURFACE = (
     *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__ if name != "sandbox"),
     session.sandbox,  # which is the folder of that name, too, as soon as somebody has imported from it
     *ERRORS.values(), *BUILDERS, *MADE, Settings,
-    session.Watch, session.Step, session.replayed, receiving.Receiver,
+    session.Watch, session.Step, session.replayed, webhooks.Receiver,
     calls.Call, calls.Reply, calls.Stream, calls.Page, calls.Pages, calls.Work, StoredObject,
-    cos_signing.sign, cos_signing.presign, cos_signing.key_time,
-    past.History, sync.Synced, lake.Folded, lake.Spread, analysis.Analyses, analysis.Plots,
-    pictures.Archive, pictures.Kept, live.Following,
+    signing.sign, signing.presign, signing.key_time,
+    history.History, sync.Synced, delta.Folded, delta.Spread, analysis.Analyses, analysis.Plots,
+    image_archive.Archive, image_archive.Kept, job_display.Following,
     jupyter_mjci.load_ipython_extension, jupyter_mjci.unload_ipython_extension,
 )  # fmt: skip
 
@@ -148,8 +150,8 @@ def _untold(door: Door) -> Iterator[str]:
         (session.Session.presign, {"CallError"}),
         (session.Session.picture, {"CallError", "AnswerError"}),  # two functions further
         (session.Session.resume, set[str]()),  # suppressed where pictures are kept, caught where jobs are followed
-        (lake.Lake.compact, {"HistoryError", "SettingsError"}),
-        (cos_signing.sign, set[str]()),
+        (delta.Lake.compact, {"HistoryError", "SettingsError"}),
+        (signing.sign, set[str]()),
     ],
 )
 def test_the_walk_finds_what_leaves(what: FunctionType, expected: set[str]) -> None:

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Call, Pages
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.midjourney import Midjourney
-from jupyter_mjci.client.tencent_ci import StoredObject, TencentCI
 from jupyter_mjci.errors import NoSuchEndpoint
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 from jupyter_mjci.session import Session
 
 RULE = "imageMogr2/thumbnail/64x"

@@ -39,7 +39,7 @@ for cell in json.loads(sys.argv[1]):
     print(json.dumps([cell, error and [type(error).__name__, str(error)]]), file=sys.__stderr__)
 """
 WORK = (
-    "import jupyter_mjci as mjci\nfrom jupyter_mjci.cli import main",
+    "import jupyter_mjci as mjci\nfrom jupyter_mjci.cli.main import main",
     "%load_ext jupyter_mjci",
     "%mjci sandbox --speed 500 -o s",
     "%mj_imagine a red fox",
@@ -55,7 +55,7 @@ ASK = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
     "s.history.lake('lake').frame()": "duckdb",
-    "from jupyter_mjci.history import lake; lake._needed('dask.dataframe')": "dask",
+    "from jupyter_mjci.history import delta; delta._needed('dask.dataframe')": "dask",
     "from jupyter_mjci.cli.demo import demo; demo(None)": "jupyterlab",
     "import pathlib; demo(pathlib.Path('page.html'))": "nbconvert",
 }

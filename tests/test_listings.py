@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from jupyter_mjci.client.settings import load
+from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
-from jupyter_mjci.sandbox.clock import VirtualClock
 from jupyter_mjci.session import AT_ONCE, Session
 
 GIVEN = {

@@ -12,11 +12,11 @@ import pytest
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.notebook import mjci
-from jupyter_mjci.notebook.loading import NAMES
-from tests.test_house import PACKAGE, ROOMS, ROOT, name_of
+from jupyter_mjci.notebook import commands
+from jupyter_mjci.notebook.extension import NAMES
+from tests.test_architecture import PACKAGE, ROOMS, ROOT, name_of
 
-TEXT = (ROOT / "notebooks" / "how-it-works.md").read_text("utf-8")
+TEXT = (ROOT / "docs" / "explanation" / "how-it-works.md").read_text("utf-8")
 MAGICS = {"load_ext", *(name for names in NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
 WORDS = {
@@ -52,7 +52,7 @@ def test_what_does_not_exist_is_noticed(span: str) -> None:
 def exists(span: str) -> bool:
     if span.startswith("%"):
         magic, _, command = span.lstrip("%").partition(" ")
-        return magic in MAGICS and (magic != "mjci" or not command or command.split()[0] in mjci.names())
+        return magic in MAGICS and (magic != "mjci" or not command or command.split()[0] in commands.names())
     if found := re.match(r"python -m (\S+)", span):
         return _is_module(ROOT / found[1].replace(".", "/"))
     if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z]+)|.*?(--mjci-\w+)", span):
@@ -60,20 +60,6 @@ def exists(span: str) -> bool:
     if span.partition(".")[0] in ("s", "mjci", "job"):
         return _reachable(span.partition("(")[0])
     return span in KNOWN or any((place / span).exists() for place in (ROOT, PACKAGE)) or _is_room(span)
-
-
-def test_every_room_stands_in_the_table() -> None:
-    """CONTRIBUTING says of each what it knows; and none that is not there."""
-    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("| room |")[2].partition("\n\n")[0]
-    named: set[str] = set()
-    for row in table.splitlines():
-        first, *others = re.findall(r"`([^`]+)`", row.split("|")[1]) if row.count("`") else [""]
-        folder = first.rpartition("/")[0]
-        for pattern in filter(None, [first, *(f"{folder}/{other}".lstrip("/") for other in others)]):
-            found = {name_of(path) for path in PACKAGE.glob(pattern)}
-            assert found, pattern
-            named |= found
-    assert {name_of(room) for room in ROOMS if room.stem[0] != "_"} - named == set()
 
 
 SOURCES = [*ROOMS, *(ROOT / "tests" / "browser").glob("*.py")]

@@ -21,7 +21,8 @@ import pytest
 from PIL import Image
 
 from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.notebook import magics, mjci
+from jupyter_mjci.notebook import commands as magic_commands
+from jupyter_mjci.notebook import magics
 from tests.execute_notebooks import copied
 from tests.installing import NEEDS, clone, newcomer
 from tests.notebook.conftest import Shell, with_magics
@@ -266,7 +267,7 @@ def test_flags_of_the_table_exist(empty_shell: Shell) -> None:
     for span in (span for row in rows(TEXT) for span in row if span.startswith("%")):
         name, *words = span.lstrip("%").split()
         if name == "mjci" and words:
-            assert words[0] in mjci.names()
+            assert words[0] in magic_commands.names()
         else:
             assert [flag for flag in re.findall(r"--[a-z-]+", span) if flag not in helps[name]] == []
 

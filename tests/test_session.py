@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import (
     BannedPrompt,
     CallError,
@@ -24,7 +25,6 @@ from jupyter_mjci.errors import (
     SettingsError,
     WaitTooLong,
 )
-from jupyter_mjci.sandbox.faults import Fault
 from jupyter_mjci.session import Session
 
 
@@ -59,7 +59,7 @@ def test_imagine_then_upscale(s: Session) -> None:
         """On the engine's own thread, which hears of everything; another one may be late and hear of the last only."""
         return [job async for job in s.follow(s.mj.imagine("a red fox"))]
 
-    sightings = bridge.run(walk())
+    sightings = event_loop.run(walk())
     statuses = [job.status for job in sightings]
     assert statuses[0] is Status.WAITING
     assert Status.RUNNING in statuses
@@ -288,8 +288,8 @@ def test_importing_costs_nothing_and_loads_nothing() -> None:
 
 def test_the_loopback_door(tmp_path: Path) -> None:
     """The same session code over real HTTP, with real signatures, against the served sandbox."""
-    from jupyter_mjci.sandbox.app import Sandbox
-    from jupyter_mjci.sandbox.clock import ScaledClock
+    from jupyter_mjci.emulator.app import Sandbox
+    from jupyter_mjci.emulator.clock import ScaledClock
 
     server = Sandbox(clock=ScaledClock(200)).serve()
     try:

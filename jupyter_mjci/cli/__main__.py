@@ -2,6 +2,6 @@
 
 import sys
 
-from jupyter_mjci.cli import main
+from jupyter_mjci.cli.main import main
 
 sys.exit(main())

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.cli.exits import Exit, complain, exit_of, say, writing
+from jupyter_mjci.cli.exit_codes import Exit, complain, exit_of, say, writing
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.errors import CallError, MjciError, needing
 
@@ -38,7 +38,7 @@ def _demo(told: Namespace) -> int:
 
 
 def _watch(told: Namespace) -> int:
-    from jupyter_mjci.cli.watching import watch
+    from jupyter_mjci.cli.watch import watch
 
     with _session(told) as session:
         return watch(session, told)
@@ -124,7 +124,7 @@ def _gallery(told: Namespace) -> int:
 
 
 def _scan(told: Namespace) -> int:
-    from jupyter_mjci.scanning import scan
+    from jupyter_mjci.secret_scan import scan
 
     found = Exit.DONE
     for leak in scan(told.paths):
@@ -134,7 +134,7 @@ def _scan(told: Namespace) -> int:
 
 
 def _doctor(told: Namespace) -> int:
-    from jupyter_mjci.probing import probed
+    from jupyter_mjci.diagnostics import probed
 
     with _session(told, replay="off") as session:
         findings = probed(session)

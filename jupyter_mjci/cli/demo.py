@@ -8,7 +8,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from jupyter_mjci.cli.exits import Exit, say, writing
+from jupyter_mjci.cli.exit_codes import Exit, say, writing
 from jupyter_mjci.errors import MjciError, lacking, needing
 
 QUICKSTART = "01-quickstart.ipynb"

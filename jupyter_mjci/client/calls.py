@@ -6,11 +6,19 @@ A `Call` says what will be sent and how its answer is read; building one sends n
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from jupyter_mjci.client import bridge, json
+from jupyter_mjci.client import event_loop, jsonlib
 from jupyter_mjci.errors import AnswerError, SettingsError
 
 T = TypeVar("T")
@@ -28,7 +36,7 @@ class Reply:
     def json(self) -> Any:
         """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises AnswerError."""
         try:
-            return json.read(self.body)
+            return jsonlib.read(self.body)
         except ValueError:
             raise AnswerError(
                 f"The answer of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
@@ -88,10 +96,10 @@ class Call(Generic[T]):
 
     def run(self) -> T:
         """Sends it and waits for the answer."""
-        return bridge.run(self._send())
+        return event_loop.run(self._send())
 
     def __await__(self) -> Generator[Any, None, T]:
-        return bridge.relay(self._send()).__await__()
+        return event_loop.relay(self._send()).__await__()
 
     async def _send(self) -> T:
         if self.sender is None:
@@ -114,17 +122,17 @@ class Stream(Generic[T]):
         self._source, self._outcome = source, outcome
 
     def __iter__(self) -> Iterator[T]:
-        return bridge.iterate(self._source())
+        return event_loop.iterate(self._source())
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return bridge.relay_each(self._source())
+        return event_loop.relay_each(self._source())
 
     def run(self) -> Any:
         """Walks to the end and gives the outcome."""
-        return bridge.run(self.gathered())
+        return event_loop.run(self.gathered())
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return bridge.relay(self.gathered()).__await__()
+        return event_loop.relay(self.gathered()).__await__()
 
     async def gathered(self) -> Any:
         """The outcome, for code that is already on the engine."""
@@ -170,7 +178,7 @@ class Work(Generic[T]):
 
     def run(self) -> T:
         """Does it and gives the outcome."""
-        return bridge.run(self._begin())
+        return event_loop.run(self._begin())
 
     def __await__(self) -> Generator[Any, None, T]:
-        return bridge.relay(self._begin()).__await__()
+        return event_loop.relay(self._begin()).__await__()

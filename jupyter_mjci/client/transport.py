@@ -26,10 +26,11 @@ from urllib.parse import quote, urljoin
 import anyio
 import httpx
 
-from jupyter_mjci.client import bridge, cos_signing
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Reply
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import CallError, SettingsError, TransportError
+from jupyter_mjci.services.tencent_ci import signing
 
 if TYPE_CHECKING:
     import aiohttp
@@ -92,9 +93,9 @@ def cos_auth(secret_id: str, secret_key: Secret, token: Secret, clock: Clock, to
         if token:
             request.headers[token_header] = token.reveal()
         headers = {name: value for name, value in request.headers.items() if name.startswith(_SIGNED) or name == "host"}
-        request.headers["Authorization"] = cos_signing.sign(
+        request.headers["Authorization"] = signing.sign(
             request.method, path, params=dict(request.url.params), headers=headers,
-            secret_id=secret_id, secret_key=secret_key.reveal(), key_time=cos_signing.key_time(clock.now()),
+            secret_id=secret_id, secret_key=secret_key.reveal(), key_time=signing.key_time(clock.now()),
         )  # fmt: skip
 
     return authorize
@@ -116,7 +117,7 @@ class Transport:
     ) -> None:  # fmt: skip
         self.origins, self.clock, self.timeout, self.at_once, self.door = origins, clock, timeout, at_once, door
         self.fast = find_spec("aiohttp") is not None if fast is None else fast
-        self._engine: bridge.Engine | None = None
+        self._engine: event_loop.Engine | None = None
 
     @property
     def busy(self) -> int:
@@ -211,7 +212,7 @@ class Transport:
 
     def _wake(self) -> None:
         """The pool belongs to one loop; after a fork there is a new one."""
-        engine = bridge.engine()
+        engine = event_loop.engine()
         if self._engine is engine:
             return
         self._way = self.way()

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import astuple
 
-from jupyter_mjci.client import midjourney, tencent_ci
 from jupyter_mjci.client.calls import Reply
 from jupyter_mjci.client.job import MARK, Button, Job, Status
-from jupyter_mjci.client.xml import Row, collecting_later
 from jupyter_mjci.errors import CallError
+from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci.xml import Row, collecting_later
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from jupyter_mjci.client import json
+from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, SettingsError
@@ -92,7 +92,7 @@ class Journal:
             db.execute(
                 "INSERT INTO submissions VALUES (?,?,?,?,?,?,?,?,?,?,?,'leaving','','',?,?)",
                 (mark, call.service, self._at(call.service), call.name, call.method, call.path, call.plane,
-                 json.written(call.params), json.written(call.headers), call.body, at, _owner(), marked),
+                 jsonlib.written(call.params), jsonlib.written(call.headers), call.body, at, _owner(), marked),
             )  # fmt: skip
 
     def leaves_now(self, mark: str, at: float) -> None:
@@ -386,7 +386,7 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
 
 def _second(db: sqlite3.Connection) -> None:
     """What frames and lakes need: buttons by name, and a day that never changes once a job was seen."""
-    db.create_function("names_of", 1, lambda told: _names(Button(*parts) for parts in json.read(told or "[]")))
+    db.create_function("names_of", 1, lambda told: _names(Button(*parts) for parts in jsonlib.read(told or "[]")))
     db.execute("ALTER TABLE jobs ADD COLUMN button_names TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN day INTEGER")
     db.execute(f"UPDATE jobs SET button_names = names_of(buttons), day = coalesce(submitted, first_seen) / {DAY}")
@@ -427,7 +427,7 @@ def _row(job: Job, origin: str, moment: int, sequence: int) -> dict[str, Any]:
         "buttons": _moves(job.buttons),
         "submitted": submitted, "started": _micro(job.started), "finished": _micro(job.finished),
         "reason": job.reason, "state": job.state, "notify_hook": job.notify_hook, "parent": job.parent,
-        "raw": json.written(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
+        "raw": jsonlib.written(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
         "button_names": _names(job.buttons), "day": (moment if submitted is None else submitted) // DAY,
     }  # fmt: skip
 
@@ -442,7 +442,7 @@ def _storable(row: dict[str, Any]) -> dict[str, Any]:
 
 def _moves(buttons: Iterable[Button]) -> str:
     told = [(b.custom_id, b.label, b.emoji, b.pressed) for b in buttons]
-    return json.written(told) if told else ""
+    return jsonlib.written(told) if told else ""
 
 
 def _names(buttons: Iterable[Button]) -> str:
@@ -457,16 +457,16 @@ def _job(row: sqlite3.Row) -> Job:
         status=Status(row["status"]),
         progress=row["progress"],
         outputs=tuple((row["outputs"] or "").split()),
-        buttons=tuple(Button(*parts) for parts in json.read(row["buttons"] or "[]")),
+        buttons=tuple(Button(*parts) for parts in jsonlib.read(row["buttons"] or "[]")),
         submitted=_time(row["submitted"]),
         started=_time(row["started"]),
         finished=_time(row["finished"]),
-        raw=json.read(row["raw"]) if "raw" in row.keys() else {},  # noqa: SIM118 - a Row's `in` looks at values
+        raw=jsonlib.read(row["raw"]) if "raw" in row.keys() else {},  # noqa: SIM118 - a Row's `in` looks at values
     )
 
 
 def _submission(row: sqlite3.Row) -> Submission:
-    told = dict(row) | {"params": json.read(row["params"]), "headers": json.read(row["headers"])}
+    told = dict(row) | {"params": jsonlib.read(row["params"]), "headers": jsonlib.read(row["headers"])}
     del told["origin"]
     return Submission(**told | {"marked": bool(row["marked"])})
 

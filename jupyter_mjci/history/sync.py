@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from xml.parsers.expat import ExpatError
 
-from jupyter_mjci.client import midjourney, tencent_ci, xml
 from jupyter_mjci.client.calls import Page
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import CallError, HistoryError
 from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci import xml
 
 T = TypeVar("T")
 OVERLAP = timedelta(seconds=2)  # services tell creation times in whole seconds, and clocks differ

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.errors import MjciError
-from jupyter_mjci.notebook import mjci
-from jupyter_mjci.notebook.lines import MANY, OPTIONS
+from jupyter_mjci.notebook import commands
+from jupyter_mjci.notebook.line_parser import MANY, OPTIONS
 from jupyter_mjci.notebook.params import Param, params
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.magics import Magics
@@ -54,10 +54,10 @@ def _services() -> dict[str, type]:
 def _of_mjci(rest: str) -> tuple[str, list[str]]:
     command, blank, after = rest.partition(" ")
     if not blank:
-        return rest, _starting(rest, mjci.names())
-    if command not in mjci.names():
+        return rest, _starting(rest, commands.names())
+    if command not in commands.names():
         return "", []
-    known = mjci.flags(command)
+    known = commands.flags(command)
     fragment, before = _last_word(after)
     positional = [choice for one in known if one.positional for choice in one.choices]
     return fragment, _starting(fragment, _values(known, before) or ([*positional, *_flags(known)]))

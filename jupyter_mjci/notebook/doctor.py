@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
-from jupyter_mjci.probing import probed, shown
+from jupyter_mjci.diagnostics import probed, shown
 from jupyter_mjci.session import Session
 
 Rows = list[tuple[str, str]]

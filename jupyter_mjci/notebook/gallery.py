@@ -18,11 +18,11 @@ from urllib.parse import unquote_to_bytes
 
 import anyio
 
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import CallError, MjciError, clean
-from jupyter_mjci.history.pictures import Kept
-from jupyter_mjci.notebook import images, render
+from jupyter_mjci.history.image_archive import Kept
+from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.images import Bundle
 from jupyter_mjci.session import Session
 
@@ -60,7 +60,7 @@ def collected(session: Session, text: str = "", action: str = "", limit: int = L
     if limit < 1:
         raise CallError(f"--limit is at least 1, not {limit}.")
     fits = [one for one in _results(session) if _fits(one[0], text, action)][:limit]
-    return bridge.run(_fetched(session, fits))
+    return event_loop.run(_fetched(session, fits))
 
 
 def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
@@ -211,7 +211,7 @@ def _joined(text: str | list[str]) -> str:
 def sheet(shown: Sequence[Shown]) -> Bundle:
     """All of them as one picture, and as text which is which."""
     if not shown:
-        return {"text/plain": NOTHING, "text/html": render.notice_html(NOTHING)}, {}
+        return {"text/plain": NOTHING, "text/html": cards.notice_html(NOTHING)}, {}
     labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(shown, 1)]
     small, width, height = images.contact_sheet([one.content for one in shown], labels)
     lines = [clean(f"{number:>3} {one.caption}  {_short(one.about)}") for number, one in enumerate(shown, 1)]

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jupyter_mjci.notebook import mjci
-from jupyter_mjci.notebook.lines import MANY, NO_WAIT, OPTIONS
+from jupyter_mjci.notebook import commands
+from jupyter_mjci.notebook.line_parser import MANY, NO_WAIT, OPTIONS
 from jupyter_mjci.notebook.params import Param, params, summary
 
 WIDTH = 100
@@ -65,17 +65,17 @@ def of_magic(name: str, builder: Callable[..., Any]) -> str:
 
 
 def of_mjci() -> str:
-    width = max(map(len, mjci.names()))
-    rows = [_row(name, width, summary(getattr(mjci.Commands, name))) for name in mjci.names()]
+    width = max(map(len, commands.names()))
+    rows = [_row(name, width, summary(getattr(commands.Commands, name))) for name in commands.names()]
     more = "%mjci COMMAND --help tells a command's options, %config MJCI how the magics' sessions behave."
     return _page("%mjci COMMAND [options]", "", "\n".join(rows), more, _example("mjci"))
 
 
 def of_command(command: str) -> str:
-    known = mjci.flags(command)
+    known = commands.flags(command)
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in known if one.positional]
     usage = " ".join([f"%mjci {command}", *words])
-    return _page(usage, summary(getattr(mjci.Commands, command)), _rows(known))
+    return _page(usage, summary(getattr(commands.Commands, command)), _rows(known))
 
 
 def gives(builder: Callable[..., Any]) -> str:

@@ -14,13 +14,21 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.midjourney import Midjourney
-from jupyter_mjci.client.tencent_ci import StoredObject, TencentCI
 from jupyter_mjci.errors import CallError, JobFailed, WaitTooLong
-from jupyter_mjci.notebook import help, mjci, render
+from jupyter_mjci.notebook import cards, commands, help
 from jupyter_mjci.notebook.help import JOB, gives, has_prompt
-from jupyter_mjci.notebook.lines import MANY, Options, filled, lex, read_body, split_options, split_prompt
+from jupyter_mjci.notebook.line_parser import (
+    MANY,
+    Options,
+    filled,
+    lex,
+    read_body,
+    split_options,
+    split_prompt,
+)
 from jupyter_mjci.notebook.params import arguments, params
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
@@ -51,8 +59,8 @@ class Magics:
 
     def __init__(self, ip: Any, given: Callable[[], Mapping[str, Any]] = dict) -> None:
         self.ip = ip
-        self.chosen = mjci.Chosen(ip, given)
-        self.commands = mjci.Commands(ip, self.chosen)
+        self.chosen = commands.Chosen(ip, given)
+        self.commands = commands.Commands(ip, self.chosen)
         self._shown: Any = None
 
     def table(self) -> Iterator[Magic]:
@@ -159,14 +167,14 @@ class Magics:
             options, rest = split_options(words[1:])
             if options.help:
                 return self._publish(help.of_command(command))
-            given = mjci.read(command, rest)
+            given = commands.read(command, rest)
         return self._keep(options, getattr(self.commands, command)(**given))
 
     # --- how they do it ---------------------------------------------------------------------------------------
 
     def _known(self, word: str) -> str:
         with _a_wrong_line_is_a_usage_error():
-            return mjci.wanted(word)
+            return commands.wanted(word)
 
     def _read(self, builder: Callable[..., Any], line: str, rest: str = "") -> tuple[Options, dict[str, Any]] | None:
         """A line's options and arguments; or None, where it asked for help and has got it."""
@@ -215,7 +223,7 @@ class Magics:
 
     def _perform(self, build: Build, options: Options, gives: str) -> Any:
         """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
-        from jupyter_mjci.notebook.live import Interrupted
+        from jupyter_mjci.notebook.job_display import Interrupted
 
         session = self.chosen.session()
         call = build(session)
@@ -234,26 +242,26 @@ class Magics:
         builder: Callable[..., Any],
     ) -> Any:  # fmt: skip
         """A job for each row of a table, in one card. Gives the table with its jobs as a frame."""
-        from jupyter_mjci.notebook import each, live
+        from jupyter_mjci.notebook import job_display, row_batch
 
         session, names = self.chosen.session(), self.ip.user_ns
-        rows = each.table(options.each, names)
+        rows = row_batch.table(options.each, names)
         calls = rows.calls(template, names, lambda row: build(row)(session))
         title = f"{_service(builder)}_{builder.__name__} --each {options.each}"
         if options.dry_run:
             if calls:
                 self._show_request(session, calls[0])
             return self._publish(f"{title}: {len(calls)} requests{', of which this is the first' * bool(calls)}")
-        many = each.Many(title, rows, calls)
+        many = row_batch.Many(title, rows, calls)
         try:
-            many.show(session, options.at_once, live.screen(self.ip))
+            many.show(session, options.at_once, job_display.screen(self.ip))
         finally:
             made = self._keep(options, many.frame())
         return made
 
     def _outcome(self, session: Session, call: Any, options: Options, gives: str) -> Any:
         """A submission is followed in the cell from its sending on, so that it may wait for a full queue."""
-        from jupyter_mjci.notebook import live
+        from jupyter_mjci.notebook import job_display
 
         creates = gives == JOB and call.creates
         value = call if creates and not options.no_wait else self._sent(call)
@@ -269,25 +277,25 @@ class Magics:
             return table_of(value, TABLES[gives])
         if value is None:
             self._publish(f"{call.name}: done")
-        return live.Content(value) if isinstance(value, bytes) else value
+        return job_display.Content(value) if isinstance(value, bytes) else value
 
     def _sent(self, call: Any) -> Any:
         try:
             return call.run()
         except KeyboardInterrupt:
-            from jupyter_mjci.notebook.live import LOST, Interrupted
+            from jupyter_mjci.notebook.job_display import LOST, Interrupted
 
             what = LOST if getattr(call, "creates", False) else "nobody waits for the answer any longer."
             raise Interrupted(None, what) from None
 
     def _show_job(self, session: Session, what: Any, options: Options, raises: bool) -> Any:
-        from jupyter_mjci.notebook import live
+        from jupyter_mjci.notebook import job_display
 
-        place = live.screen(self.ip)
+        place = job_display.screen(self.ip)
         if options.no_wait and what.status.moving:
-            self._shown = live.Following(session, what, place)
+            self._shown = job_display.Following(session, what, place)
         else:
-            self._shown = live.show(session, what, place, raises=raises)
+            self._shown = job_display.show(session, what, place, raises=raises)
         return self._shown
 
     def _keep(self, options: Options, value: Any) -> Any:
@@ -297,8 +305,8 @@ class Magics:
 
     def _show_request(self, session: Session, call: Any) -> None:
         request = session.transport.prepare(call)
-        text = render.request_text(request.method, str(request.url), request.headers.multi_items(), call.body)
-        self.ip.display_pub.publish({"text/plain": text, "text/html": render.request_html(text)}, {})
+        text = cards.request_text(request.method, str(request.url), request.headers.multi_items(), call.body)
+        self.ip.display_pub.publish({"text/plain": text, "text/html": cards.request_html(text)}, {})
 
     def _say(self, builder: Callable[..., Any]) -> None:
         self._publish(help.of_magic(f"{_service(builder)}_{builder.__name__}", builder))

@@ -24,9 +24,9 @@ import duckdb
 import pandas as pd
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.history.delta import SCHEMA, Lake, _writing
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.lake import SCHEMA, Lake, _writing
-from jupyter_mjci.history.remembered import remembered
+from jupyter_mjci.history.journal_frame import remembered
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10_000_000

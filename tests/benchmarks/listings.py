@@ -154,8 +154,8 @@ def times(payload: bytes) -> Iterator[Figure]:
 def damaged() -> Figure:
     """One odd value in a thousand tasks: pandas raises, ours gives every row, the same as task by task."""
     from jupyter_mjci.client.calls import Reply
-    from jupyter_mjci.client.midjourney import read_tasks
     from jupyter_mjci.history.frames import frame, frame_of_tasks
+    from jupyter_mjci.services.midjourney.api import read_tasks
 
     tasks = json.loads(body(1000))
     odd: list[dict[str, Any]] = [{"submitTime": 10**18}, {"progress": 7}, {"prompt": None}, {"buttons": "x"}, {"id": 5}]

@@ -58,8 +58,8 @@ def detail(number: int, chance: random.Random) -> str:
 
 def ours(pages: list[bytes]) -> pd.DataFrame:
     from jupyter_mjci.client.calls import Reply
-    from jupyter_mjci.client.tencent_ci import read_rows
     from jupyter_mjci.history.frames import frame_of_rows
+    from jupyter_mjci.services.tencent_ci.api import read_rows
 
     return frame_of_rows([row for one in pages for row in read_rows(Reply(200, one)).items])
 
@@ -84,7 +84,7 @@ class Request:
 
 
 def sign_ours() -> None:
-    from jupyter_mjci.client.cos_signing import sign
+    from jupyter_mjci.services.tencent_ci.signing import sign
 
     for _ in range(SIGNATURES):
         sign("GET", "/jobs", params=PARAMS, headers=HEADERS, secret_id=KEYS[0], secret_key=KEYS[1], key_time="1;601")

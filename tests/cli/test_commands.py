@@ -14,10 +14,8 @@ import pandas as pd
 import pytest
 
 import jupyter_mjci as mjci
-from jupyter_mjci import cli
-from jupyter_mjci.cli import demo
-
-from .conftest import COMMAND, NAMES, ROTATE, run
+from jupyter_mjci.cli import demo, main
+from tests.cli.conftest import COMMAND, NAMES, ROTATE, run
 
 
 def test_the_sandbox_tells_where_it_is(served: dict[str, Any]) -> None:
@@ -85,11 +83,11 @@ def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     opened: list[list[str]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo.subprocess, "call", lambda command: opened.append(command) or 0)
-    assert cli.main(["demo"]) == 0
+    assert main.main(["demo"]) == 0
     copy = tmp_path / "mjci-demo" / demo.QUICKSTART
     assert copy.read_bytes() == (demo.notebooks() / demo.QUICKSTART).read_bytes()
     copy.write_text("mine")
-    assert cli.main(["demo"]) == 0
+    assert main.main(["demo"]) == 0
     assert copy.read_text() == "mine"
     assert opened[0] == [sys.executable, "-m", "jupyterlab", str(Path("mjci-demo") / demo.QUICKSTART)]
 
@@ -111,7 +109,7 @@ BAD = {
 def test_bad_command_lines(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Are told with their usage, and what may have been meant."""
     with pytest.raises(SystemExit) as caught:
-        cli.main(line.split())
+        main.main(line.split())
     assert caught.value.code == 2
     assert BAD[line] in capsys.readouterr().err
 
@@ -195,7 +193,7 @@ def test_what_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, capsys:
     told = {"a.xyz": ".csv, .json, .parquet", "/no/a.csv": "Cannot write /no/a.csv", "a.parquet": "jupyter_mjci[lake]"}
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for name, words in told.items():
-        assert cli.main(["history", "--out", name]) == 2
+        assert main.main(["history", "--out", name]) == 2
         assert words in capsys.readouterr().err
 
 

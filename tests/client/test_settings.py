@@ -13,7 +13,15 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail
 from keyring.errors import KeyringLocked
 
-from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings, headless, load, load_manners, secrets_known
+from jupyter_mjci.client.settings import (
+    CREDENTIALS,
+    Secret,
+    Settings,
+    headless,
+    load,
+    load_manners,
+    secrets_known,
+)
 from jupyter_mjci.errors import SettingsError
 
 PROFILES = """

@@ -16,13 +16,13 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Reply
-from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.client.transport import OverAiohttp, Shards, SystemClock, Transport
 from jupyter_mjci.errors import CallError, SettingsError, TransportError
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -111,7 +111,7 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
     desk = session(handler)
     call: Call[Any] = desk.mj.imagine("x") if method == "POST" else desk.mj.task("17")
     with pytest.raises(TransportError) as caught:
-        bridge.run(desk.send_once(call))
+        event_loop.run(desk.send_once(call))
     assert caught.value.maybe_arrived is maybe
     assert words in str(caught.value)
     assert len(caught.value.lines()) == 3
@@ -180,7 +180,7 @@ def test_never_more_in_flight_than_allowed() -> None:
             for _ in range(20):
                 group.start_soon(desk.fetch, desk.mj.task("1"))
 
-    bridge.run(many())
+    event_loop.run(many())
     assert most == 3
 
 
@@ -281,7 +281,7 @@ def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
             assert all(scope.cancelled_caught for scope in scopes)
             assert way.transport.busy == 0
 
-    bridge.run(rounds())
+    event_loop.run(rounds())
     Answers.lines.clear()
     assert way.mj.task("1").run().id == "1"
 
@@ -294,7 +294,7 @@ def test_a_lost_answer_may_have_arrived(way: Session, task: str, maybe: bool, wo
     way.transport.timeout = 0.2 if task == "slow" else 20
     for _ in range(7):
         with pytest.raises(TransportError) as caught:
-            bridge.run(way.transport.send(way.mj.cancel(task)))
+            event_loop.run(way.transport.send(way.mj.cancel(task)))
         assert caught.value.maybe_arrived is maybe
         assert words in str(caught.value)
     assert way.transport.busy == 0
@@ -306,7 +306,7 @@ def test_a_refused_connection_never_arrived(way: Session) -> None:
     desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
     desk.transport.fast = way.transport.fast
     with pytest.raises(TransportError) as caught:
-        bridge.run(desk.transport.send(desk.mj.cancel("1")))
+        event_loop.run(desk.transport.send(desk.mj.cancel("1")))
     assert not caught.value.maybe_arrived
     desk.close()
 
@@ -315,8 +315,8 @@ def test_no_secret_and_no_signature_is_logged(way: Session, caplog: pytest.LogCa
     """Whatever the libraries below write into the log, at any level."""
     with caplog.at_level(logging.DEBUG):
         way.mj.task("1").run()
-        bridge.run(way.transport.send(way.ci.job("c1")))
-        bridge.run(way.transport.get(f"{way.settings.mj_url}/p.png?q-signature=abcdef0123"))
+        event_loop.run(way.transport.send(way.ci.job("c1")))
+        event_loop.run(way.transport.get(f"{way.settings.mj_url}/p.png?q-signature=abcdef0123"))
     for secret in (*SECRETS.values(), "q-sign", "q-ak", "abcdef0123"):
         assert secret not in caplog.text
 
@@ -333,7 +333,7 @@ def test_idle_connections_are_bounded(server: str) -> None:
         await shards.aclose()
         return kept
 
-    assert bridge.run(many()) == 2
+    assert event_loop.run(many()) == 2
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_an_answer_that_trickles_for_ever_is_none() -> None:
     thread.start()
     desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2}, environ={}))
     with pytest.raises(TransportError, match="did not come"):
-        bridge.run(desk.send_once(desk.mj.task("1")))
+        event_loop.run(desk.send_once(desk.mj.task("1")))
     thread.join(10)
     assert not thread.is_alive()
     desk.close()

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.client.midjourney import job_of
 from jupyter_mjci.history.frames import COLUMNS, SPANS, frame
+from jupyter_mjci.services.midjourney.api import job_of
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 DONE = Job(

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_mjci.client import midjourney, tencent_ci
 from jupyter_mjci.client.calls import Reply
 from jupyter_mjci.errors import AnswerError, MidjourneyError
 from jupyter_mjci.history.frames import frame, frame_of_reply, frame_of_rows, frame_of_tasks
+from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.tencent_ci import api as tencent_ci
 
 MARK = "0f2c9a7e-1111-4222-8333-444455556666"
 

@@ -13,10 +13,10 @@ import pytest
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.client.midjourney import Midjourney
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.history import journal as room
 from jupyter_mjci.history.journal import Journal, Packing
+from jupyter_mjci.services.midjourney.api import Midjourney
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 DONE = Job(

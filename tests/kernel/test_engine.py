@@ -16,7 +16,7 @@ pytestmark = pytest.mark.kernel
 
 SETUP = """
 import anyio, jupyter_mjci as mjci
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import event_loop
 s = mjci.connect(mj_url={url!r}, at_once=5, timeout=30)
 async def many(n=20):
     async with anyio.create_task_group() as group:
@@ -95,7 +95,7 @@ def begun(client: BlockingKernelClient, message: str) -> None:
 def test_queued_cells_are_kept(kernel: tuple[Any, BlockingKernelClient]) -> None:
     """ "Run All": cells that are sent while one blocks are all answered, in their order."""
     _, client = kernel
-    codes = ["bridge.run(anyio.sleep(1.0))", *(f"n = {number}; s.mj.task('1').run()" for number in range(4))]
+    codes = ["event_loop.run(anyio.sleep(1.0))", *(f"n = {number}; s.mj.task('1').run()" for number in range(4))]
     sent = [client.execute(code) for code in codes]
     answered = {}
     while len(answered) < len(sent):
@@ -106,7 +106,7 @@ def test_queued_cells_are_kept(kernel: tuple[Any, BlockingKernelClient]) -> None
     assert counts == sorted(counts)
 
 
-@pytest.mark.parametrize("code", ["bridge.run(many())", "await bridge.relay(many())"])
+@pytest.mark.parametrize("code", ["event_loop.run(many())", "await event_loop.relay(many())"])
 def test_interrupts_end_the_wait_and_leave_the_pool_whole(kernel: tuple[Any, BlockingKernelClient], code: str) -> None:
     """Twenty requests in flight over five connections, interrupted again and again: the next request still works."""
     manager, client = kernel

@@ -17,12 +17,12 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from jupyter_mjci.client.leaks import found
+from jupyter_mjci.client.redaction import found
+from jupyter_mjci.emulator.app import Sandbox
+from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.notebook.images import look
 from jupyter_mjci.pytest_plugin import differences
-from jupyter_mjci.sandbox.app import Sandbox
-from jupyter_mjci.sandbox.clock import ScaledClock
-from jupyter_mjci.scanning import scan
+from jupyter_mjci.secret_scan import scan
 from tests.execute_notebooks import NOTEBOOKS, copied, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))

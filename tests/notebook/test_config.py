@@ -14,10 +14,9 @@ import jupyter_mjci
 from jupyter_mjci.client.settings import MANNERS, Settings
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook.config import SHELLS
-from jupyter_mjci.notebook.loading import _LOADED
+from jupyter_mjci.notebook.extension import _LOADED
 from jupyter_mjci.session import Session
-
-from .conftest import Shell
+from tests.notebook.conftest import Shell
 
 
 def test_every_setting_of_a_shell_is_shown(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:

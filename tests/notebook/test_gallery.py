@@ -17,9 +17,8 @@ import jupyter_mjci
 from jupyter_mjci.errors import CallError
 from jupyter_mjci.notebook import gallery, images
 from jupyter_mjci.session import Session
-
-from .conftest import Shell
-from .test_live import MODES, kept
+from tests.notebook.conftest import Shell
+from tests.notebook.test_job_display import MODES, kept
 
 SHEET = ["image/jpeg", "text/plain"]
 ROTATE = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "output/out.jpg"\n'

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from jupyter_mjci.notebook.extension import NAMES
 from jupyter_mjci.notebook.help import EXAMPLES, WIDTH
-from jupyter_mjci.notebook.loading import NAMES
-
-from .conftest import Shell
+from tests.notebook.conftest import Shell
 
 ALL = " ".join(NAMES.values()).split()
 

@@ -19,16 +19,15 @@ from IPython.core.error import UsageError
 import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings
+from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
 from jupyter_mjci.notebook.completion import completions
 from jupyter_mjci.notebook.doctor import front_end
-from jupyter_mjci.notebook.live import Content, Following
-from jupyter_mjci.notebook.loading import _LOADED, NAMES, keep_question_marks
+from jupyter_mjci.notebook.extension import _LOADED, NAMES, keep_question_marks
+from jupyter_mjci.notebook.job_display import Content, Following
 from jupyter_mjci.notebook.magics import Magics
-from jupyter_mjci.sandbox.clock import VirtualClock
 from jupyter_mjci.session import Session
-
-from .conftest import Shell
+from tests.notebook.conftest import Shell
 
 ROTATE = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "output/out.jpg"\n'
 CARD, PICTURE = ["text/html", "text/plain"], ["image/jpeg", "text/plain"]

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import pytest
 
-from jupyter_mjci.client.midjourney import Midjourney
-from jupyter_mjci.client.tencent_ci import TencentCI
 from jupyter_mjci.errors import CallError
 from jupyter_mjci.notebook.params import arguments, convert, params, summary
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 Picture = str | bytes | Path
 

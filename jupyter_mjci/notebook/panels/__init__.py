@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from jupyter_mjci.errors import CallError
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.panels.board import Panel
+    from jupyter_mjci.notebook.panels.base import Panel
     from jupyter_mjci.session import Session
 
 KINDS = {
-    "mj": ("imagine", "MidjourneyPanel"),
-    "ci": ("workbench", "CIPanel"),
-    "history": ("tables", "HistoryPanel"),
-    "status": ("tables", "StatusPanel"),
+    "mj": ("midjourney", "MidjourneyPanel"),
+    "ci": ("tencent_ci", "CIPanel"),
+    "history": ("history", "HistoryPanel"),
+    "status": ("history", "StatusPanel"),
 }
 
 
@@ -40,6 +40,6 @@ def _current() -> Session:
         from jupyter_mjci.session import connect
 
         return connect()
-    from jupyter_mjci.notebook.loading import current
+    from jupyter_mjci.notebook.extension import current
 
     return current(shell)

@@ -10,12 +10,12 @@ import anyio
 import anyio.to_thread
 import ipywidgets as W
 
-from jupyter_mjci.client import bridge
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import CallError, MjciError
 from jupyter_mjci.notebook import images
-from jupyter_mjci.notebook.panels import markup, saved
-from jupyter_mjci.notebook.panels.board import Panel, in_order
+from jupyter_mjci.notebook.panels import downloads, html
+from jupyter_mjci.notebook.panels.base import Panel, in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TILES = 10  # a page
 MOST = 100  # pictures in one download
 ANY = ("any", "")
-STATUSES = (ANY, *((markup.WORDS[status], status.value) for status in Status))
+STATUSES = (ANY, *((html.WORDS[status], status.value) for status in Status))
 
 
 class Gallery:
@@ -34,7 +34,7 @@ class Gallery:
         self.frame: Any = None
         self.found: Any = None
         self._page = 0
-        self._seeing: bridge.Handle[None] | None = None
+        self._seeing: event_loop.Handle[None] | None = None
         self._fields()
         self._buttons()
         self.tiles, self.note = W.HBox().add_class("mjci-tiles"), W.HTML()
@@ -119,7 +119,7 @@ class Gallery:
         files: dict[str, bytes] = {}
 
         async def fetch(job: Job) -> None:
-            files[saved.name(job)] = await self.panel.session.picture(job)
+            files[downloads.name(job)] = await self.panel.session.picture(job)
 
         async with anyio.create_task_group() as group:
             for job in wanted:
@@ -132,7 +132,7 @@ class Piece:
 
     def __init__(self, panel: Panel, job: Job, opened: Callable[[Job], Any]) -> None:
         self.panel, self.job = panel, job
-        self.picture = W.HTML(f'<div class="mjci-thumb">{markup.pill(job)}</div>')
+        self.picture = W.HTML(f'<div class="mjci-thumb">{html.pill(job)}</div>')
         words = f"{job.action.capitalize()}: {job.subject}" if job.subject else f"{job.action.capitalize()} {job.id}"
         self.button = W.Button(description=words, tooltip=f"Open {job.id}: {job.subject}")
         panel.on_press(self.button, partial(opened, job))

@@ -1,0 +1,64 @@
+"""The command line as a whole: what is asked for, and the status that it ends with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import jupyter_mjci
+from jupyter_mjci.cli.commands import COMMANDS, SANDBOX
+from jupyter_mjci.cli.exit_codes import MEANINGS, Exit, complain, exit_of
+from jupyter_mjci.errors import MjciError, instead
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Does what a command line asks for. The status is one of `exits.Exit`; an error's reason is on stderr."""
+    try:
+        try:
+            return _done(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError:
+        # What is still unwritten goes nowhere, or the interpreter would complain of it when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.UNHEARD
+
+
+def _done(given: Sequence[str]) -> int:
+    if given[:1] == ["sandbox"]:  # its flags, and their help, are its own
+        from jupyter_mjci.emulator.__main__ import main as serve
+
+        return serve(given[1:])
+    ours = arguments()
+    names = ("sandbox", *COMMANDS)
+    if given and not given[0].startswith("-") and given[0] not in names:
+        ours.error(f"there is no command {given[0]!r}. {instead(given[0], names)}")
+    told = ours.parse_args(given)
+    try:
+        return int(told.run(told))
+    except MjciError as error:
+        complain(error)
+        return exit_of(error)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The parser of the command line; that of `sandbox` is the sandbox's own."""
+    statuses = "\n".join(f"  {status:<5} {meaning}" for status, meaning in MEANINGS.items())
+    made = argparse.ArgumentParser(
+        "jupyter mjci", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Picture jobs from a terminal, with the settings and the journal that notebooks use.",
+        epilog=f"exit status:\n{statuses}\n\njupyter mjci COMMAND --help tells a command's arguments.",
+    )  # fmt: skip
+    made.add_argument("--version", action="version", version=f"jupyter_mjci {jupyter_mjci.__version__}")
+    commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands.add_parser("sandbox", help=SANDBOX, add_help=False)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.help, description=command.help)
+        one.set_defaults(run=command.run)
+        for names, options in command.arguments:
+            one.add_argument(*names, **options)
+    return made

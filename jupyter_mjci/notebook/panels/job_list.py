@@ -1,0 +1,122 @@
+"""The jobs of the bucket as the service knows them, whoever submitted them: states, cancel, retry, output picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import ipywidgets as W
+
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.errors import CallError
+from jupyter_mjci.notebook.panels import html
+from jupyter_mjci.notebook.panels.base import Panel, in_order
+
+PAGE = 8  # rows
+STATES = (
+    ("any", ""), ("waiting", "Submitted"), ("running", "Running"), ("done", "Success"), ("failed", "Failed"),
+    ("paused", "Pause"), ("cancelled", "Cancel"),
+)  # fmt: skip
+
+
+def again(ci: Any, job: Job) -> Call[Job]:
+    """The call that submits a job's work once more, as the service tells what it was. Raises CallError."""
+    given, operation = job.raw.get("Input") or {}, job.raw.get("Operation") or {}
+    picture, output = operation.get("PicProcess") or {}, operation.get("Output") or {}
+    rule, template = picture.get("ProcessRule"), operation.get("TemplateId")
+    if not given.get("Object") or not output.get("Object") or not (rule or template):
+        raise CallError(f"The service does not tell enough of {job.id} to submit it again.",
+                        hint="Choose its picture and rule in the form.")  # fmt: skip
+    call: Call[Job] = ci.picture_job(
+        input=given["Object"], output=output["Object"], rule=rule, template_id=None if rule else template,
+        output_bucket=output.get("Bucket"), output_region=output.get("Region"),
+    )  # fmt: skip
+    return call
+
+
+class Ledger:
+    """A page of jobs after the other, newest first. `show` is called with a job that is wanted as a card."""
+
+    def __init__(self, panel: Panel, show: Callable[[Job, str], None]) -> None:
+        self.panel, self._show = panel, show
+        self.jobs: list[Job] = []
+        self._tokens = [""]  # of each page up to the next one
+        self._page = 0
+        self.state = W.Dropdown(options=STATES, description="State", tooltip="Only jobs in this state")
+        self.refresh = W.Button(description="List jobs", icon="refresh", tooltip="Ask the service for its jobs")
+        self.back = W.Button(description="‹ Newer", tooltip="Page back", layout={"display": "none"})
+        self.on = W.Button(description="Older ›", tooltip="Page on", layout={"display": "none"})
+        self.rows, self.note = W.VBox().add_class("mjci-rows"), W.HTML()
+        panel.on_press(self.refresh, self.look)
+        panel.on_press(self.back, partial(self._turn, -1))
+        panel.on_press(self.on, partial(self._turn, 1))
+        for button in (self.refresh, self.back, self.on):
+            in_order(button)
+        self.state.observe(lambda _: panel.start(self.look()), "value")
+        row = W.HBox([self.refresh, self.state, self.back, self.on]).add_class("mjci-row")
+        self.box = W.VBox([row, self.rows, self.note]).add_class("mjci-form")
+
+    async def look(self) -> None:
+        """Asks the service for the newest jobs."""
+        self.panel.say()
+        self._tokens, self._page = [""], 0
+        await self._ask()
+
+    async def _turn(self, by: int) -> None:
+        self._page = max(0, min(self._page + by, len(self._tokens) - 1))
+        await self._ask()
+
+    async def _ask(self) -> None:
+        pages = self.panel.session.ci.jobs(states=self.state.value or None, size=PAGE)
+        page = await pages.turn(self._tokens[self._page])
+        self._tokens[self._page + 1 :] = [page.next_token] if page.next_token else []
+        self.jobs = list(page.items)
+        self._draw()
+
+    def _draw(self) -> None:
+        self.back.layout.display = "" if self._page else "none"
+        self.on.layout.display = "" if self._page + 1 < len(self._tokens) else "none"
+        old, self.rows.children = self.rows.children, [self._row(job) for job in self.jobs]
+        for one in old:
+            one.close()
+        words = "" if self.jobs else "No such jobs."
+        self.note.value = f'<span class="mjci-faint" role="status">{words}</span>'
+
+    def _row(self, job: Job) -> Any:
+        moves: list[tuple[str, str, Any]] = []
+        if job.status is Status.SUCCEEDED:
+            moves.append(("Picture", f"Show what {job.id} made", partial(self._see, job)))
+        if job.status.moving:
+            moves.append(("Watch", f"Follow {job.id}", partial(self._see, job)))
+            moves.append(("Cancel", f"Ask the service to cancel {job.id}", partial(self._cancel, job)))
+        if job.status.final:
+            moves.append(("Retry", f"Submit the work of {job.id} again", partial(self._retry, job)))
+        buttons = [self._button(*move) for move in moves]
+        told = W.HTML(_line(job)).add_class("mjci-grow")
+        return W.HBox([told, *buttons]).add_class("mjci-row").add_class("mjci-quiet").add_class("mjci-job-row")
+
+    def _button(self, name: str, tooltip: str, work: Any) -> Any:
+        button = W.Button(description=name, tooltip=tooltip)
+        self.panel.on_press(button, work)
+        return button
+
+    async def _see(self, job: Job) -> None:
+        self._show(job, "Job")
+
+    async def _cancel(self, job: Job) -> None:
+        await self.panel.session.ci.cancel(job.id)
+        await self._ask()
+
+    async def _retry(self, job: Job) -> None:
+        self.panel.say()
+        self._show(await again(self.panel.session.ci, job), "Retry")
+        await self._ask()
+
+
+def _line(job: Job) -> str:
+    rule = ((job.raw.get("Operation") or {}).get("PicProcess") or {}).get("ProcessRule") or ""
+    when = f"{job.submitted:%Y-%m-%d %H:%M:%S}" if job.submitted else ""
+    facts = " · ".join(one for one in (job.subject, rule, job.reason, when) if one)
+    return f'{html.pill(job)} <code>{html.escape(job.id)}</code> <span>{html.escape(facts)}</span>'

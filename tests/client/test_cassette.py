@@ -1,0 +1,669 @@
+"""Sessions recorded against the sandbox's loopback door, and played back without network, keys or waiting."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+import jupyter_mjci as mjci
+from jupyter_mjci.client import cassette, event_loop, redaction
+from jupyter_mjci.client.cassette import Player, Recorder, TapeClock, asked, asked_for
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.settings import load
+from jupyter_mjci.emulator.app import Sandbox
+from jupyter_mjci.emulator.clock import ScaledClock
+from jupyter_mjci.errors import (
+    CIError,
+    JobFailed,
+    MjciError,
+    NotRecorded,
+    SettingsError,
+    TransportError,
+    WaitTooLong,
+)
+from jupyter_mjci.session import Session, replayed
+
+INF = float("inf")
+KEYS = ("input/deer.jpg", "input/lighthouse.png", "input/portrait.jpg")
+
+
+@dataclass
+class Seen:
+    """What a visitor of both services saw."""
+
+    steps: list[tuple[str, int | None]]
+    jobs: list[Job]
+    pictures: list[bytes]
+    batch: list[Job]
+    frames: list[Any]
+    errors: list[str]
+
+
+def visit(session: Session) -> Seen:
+    """Everything a notebook does: follow, press, process, fetch, many at once, list, and be refused."""
+    sightings = list(session.follow(session.mj.imagine("a red fox")))
+    grid = sightings[-1]
+    large = session.follow(session.mj.action(grid, "U2")).run()
+    turned = session.follow(
+        session.ci.picture_job(input=KEYS[0], rule="imageMogr2/thumbnail/120x|imageMogr2/rotate/90", output="out/a.jpg")
+    ).run()
+    calls: list[Any] = [
+        session.ci.picture_job(input=key, rule="imageMogr2/thumbnail/64x", output=f"small/{key}") for key in KEYS
+    ]
+    calls += [session.mj.imagine(f"a cat, {number % 3}") for number in range(5)]  # two of them twice
+    batch = session.batch(calls, at_once=4).run()
+    errors = []
+    for refused in (session.ci.get_object("no/such.jpg"), session.mj.task("99")):
+        with pytest.raises(MjciError) as caught:
+            refused.run()
+        errors.append(str(caught.value))
+    with pytest.raises(JobFailed) as failed:
+        session.follow(session.ci.picture_job(input="none.jpg", rule="imageMogr2/rotate/9", output="n.jpg")).run()
+    errors.append(str(failed.value))
+    session.ci.put_object("mine/note.bin", bytes(range(256))).run()
+    pictures = [session.picture(job).run() for job in (grid, large, turned)] + session.pictures(grid).run()
+    frames = [session.tasks(), session.jobs(), session.mj.queue().run()]
+    steps = [(job.status.value, job.progress) for job in sightings]
+    return Seen(steps, [grid, large, turned], pictures, batch, frames, errors)
+
+
+@dataclass
+class Recorded:
+    folder: Path
+    seen: Seen
+    secrets: list[str]
+    seconds: float  # of the services' time
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """A visit to a sandbox behind a real socket, with keys that nobody else has."""
+    folder = tmp_path_factory.mktemp("recorded") / "visit.mjci"
+    keys = {"mj_secret": "Very/Secret+Proxy=Key", "secret_id": "AKIDveryprivate0000000000000000000",
+            "secret_key": "aVeryPrivateKey00000000000000000"}  # fmt: skip
+    with Sandbox(clock=ScaledClock(100), **keys) as sandbox:
+        with connected(sandbox) as plain:
+            session = plain.recorded(folder)
+            began = sandbox.clock.now()
+            seen = visit(session)
+            session.close()
+            return Recorded(folder, seen, list(keys.values()), sandbox.clock.now() - began)
+
+
+def connected(sandbox: Sandbox, **more: Any) -> Session:
+    """A session that reaches the sandbox over the network, as it reaches the real services, in the sandbox's time."""
+    told = sandbox.serve().settings
+    given = {name: told[key] for name, key in (
+        ("mj_url", "mj_url"), ("mj_secret", "mj_secret"), ("ci_secret_id", "secret_id"),
+        ("ci_secret_key", "secret_key"), ("ci_bucket", "bucket"), ("ci_region", "region"),
+        ("ci_endpoint", "ci_endpoint"), ("cos_endpoint", "cos_endpoint"))}  # fmt: skip
+    return Session(load({**given, **more}, environ={}), clock=sandbox.clock)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every socket that anybody tries to connect fails the test, also where the error is swallowed."""
+    event_loop.engine()  # its loop has a socket pair of its own
+
+    def refused(*_: Any, **__: Any) -> Any:
+        pytest.fail("a socket was used")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setattr(socket, "create_connection", refused)
+
+
+@pytest.fixture
+def played(recorded: Recorded, no_network: None) -> Iterator[Session]:
+    with replayed(recorded.folder) as session:
+        yield session
+
+
+def test_a_recording_gives_the_same_results_without_network(recorded: Recorded, played: Session) -> None:
+    """Steps, jobs, times, frames, pictures, refusals: all equal, in well under a second for minutes of waiting."""
+    began = time.perf_counter()
+    seen = visit(played)
+    took = time.perf_counter() - began
+    told = recorded.seen
+    assert seen.steps == told.steps
+    assert seen.jobs == told.jobs
+    assert seen.pictures == told.pictures
+    assert len({len(picture) for picture in seen.pictures[:3]}) == 3
+    assert sorted(seen.batch, key=lambda job: job.id) == sorted(told.batch, key=lambda job: job.id)
+    assert [job.status for job in seen.batch] == [Status.SUCCEEDED] * 8
+    assert seen.errors == told.errors
+    for frame, other in zip(seen.frames[:2], told.frames[:2], strict=True):
+        assert frame.equals(other)
+        assert not frame.empty
+    assert seen.frames[2] == told.frames[2]
+    assert recorded.seconds > 60
+    assert took < 5
+
+
+def test_progress_is_complete_and_times_are_the_recordings(recorded: Recorded, played: Session) -> None:
+    """A job of many seconds has the same steps, and takes as long on the session's clock as it took."""
+    job = played.mj.imagine("a red fox").run()
+    began = played.clock.now()
+    steps = [one.progress for one in played.follow(job)]
+    assert steps == [progress for _, progress in recorded.seen.steps]
+    assert len(set(steps)) > 3
+    done = recorded.seen.jobs[0]
+    assert done.started is not None
+    assert done.finished is not None
+    assert played.clock.now() - began >= (done.finished - done.started).total_seconds()
+
+
+def test_a_recording_holds_no_secret(recorded: Recorded) -> None:
+    """No key, no signature, no header that carries one; and the scan's own eye finds nothing either."""
+    everything = {path: path.read_bytes() for path in recorded.folder.rglob("*") if path.is_file()}
+    assert len(everything) > 50
+    for path, content in everything.items():
+        for secret in recorded.secrets:
+            assert secret.encode() not in content, path
+        text = content.decode("latin-1")
+        for word in ("q-sign", "q-ak", "q-signature", "Authorization", "authorization", "mj-api-secret"):
+            assert word not in text or path.suffix != ".json", (path, word)
+        if path.suffix == ".json":
+            assert redaction.found(text) == [], path
+
+
+def test_a_recording_is_readable(recorded: Recorded) -> None:
+    """One file for each exchange, named by what it is; JSON and XML as text, pictures once under their hash."""
+    files = sorted(path.name for path in recorded.folder.glob("0*.json"))
+    head = json.loads((recorded.folder / cassette.HEAD).read_text("utf-8"))
+    assert head["exchanges"] == len(files)
+    assert files[0] == "0001-POST-mj-submit-imagine.json"
+    first = json.loads((recorded.folder / files[0]).read_text("utf-8"))
+    assert first["request"]["body"]["prompt"] == "a red fox"
+    assert first["answer"]["json"]["code"] == 1
+    job = next(name for name in files if re.fullmatch(r"\d+-POST-jobs\.json", name))
+    assert "<Response>" in "".join(json.loads((recorded.folder / job).read_text("utf-8"))["answer"]["text"])
+    pictures = list((recorded.folder / cassette.PICTURES).iterdir())
+    assert len(pictures) == 3
+    assert {path.suffix for path in pictures} <= {".png", ".jpg", ".jpeg", ".webp"}
+
+
+def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, played: Session) -> None:
+    """Both call themselves by the recording's name, so that a cell which shows the session saves the same."""
+    assert repr(played) == "<jupyter_mjci session: visit.mjci>"
+    assert played.settings.ci_bucket == "demo-1250000000"
+
+
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda s: s.mj.imagine("a red box"), ["0001-POST-mj-submit-imagine.json", "another body", "fox"]),
+        (lambda s: s.mj.task("123"), ["Nearest is", "-fetch.json", "another host or path"]),
+        (lambda s: s.ci.jobs(tag="PicProcess", size=7).first, ["-GET-jobs.json", "another query"]),
+        (lambda s: s.ci.delete_object("a.jpg"), ["Nearest is"]),
+    ],
+    ids=["body", "path", "query", "method"],
+)
+def test_an_unrecorded_request_is_an_error_that_names_the_nearest(build: Any, said: list[str], played: Session) -> None:
+    with pytest.raises(NotRecorded) as caught:
+        build(played).run()
+    assert str(caught.value).startswith("The recording has no answer to ")
+    for words in said:
+        assert words in caught.value.why
+    assert "%mjci replay record" in caught.value.hint
+
+
+def test_a_submission_is_answered_as_often_as_it_was_recorded(played: Session) -> None:
+    """A further one would be a new job, which the recording does not have; a listing may be looked at again."""
+    played.mj.imagine("a red fox").run()
+    with pytest.raises(NotRecorded, match="no answer") as caught:
+        played.mj.imagine("a red fox").run()
+    assert "It was asked 1 time when it was recorded" in caught.value.why
+    first = played.tasks()
+    assert played.tasks().equals(first)
+
+
+def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> None:
+    """The last answer comes again where it was final; where the job still moved, it is an error."""
+    job = recorded.seen.jobs[0]
+    assert played.follow(job.id).run() == job
+    assert played.mj.task(job.id).run() == job
+    row = next(row for key, row in _player(played)._rows.items() if f"/task/{job.id}/fetch" in key.place)
+    while cassette._moves(row.exchanges[-1]) is False:
+        row.exchanges.pop()
+    row.taken = 0
+    with pytest.raises(NotRecorded):
+        played.follow(job.id).run()
+
+
+def _player(session: Session) -> Player:
+    door = session.transport.door
+    assert isinstance(door, Player)
+    return door
+
+
+@pytest.fixture
+def copy(recorded: Recorded, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recorded.folder, tmp_path / "copy.mjci"))
+
+
+def _forge(path: Path) -> None:
+    path.write_text(path.read_text("utf-8").replace("a red fox", "a blue fox"), "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").unlink(), "exchange 0001 is missing"),
+        (lambda copy: sorted(copy.glob("0*.json"))[-1].unlink(), "is missing"),
+        (lambda copy: _forge(copy / "0001-POST-mj-submit-imagine.json"), "was changed"),
+        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("{"), "cannot be read"),
+        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("[]"), "is no exchange"),
+        (lambda copy: next((copy / "pictures").iterdir()).unlink(), "is missing"),
+        (lambda copy: next((copy / "pictures").iterdir()).write_bytes(b"x"), "was changed"),
+        (lambda copy: (copy / "recording.json").unlink(), "There is no recording"),
+        (lambda copy: (copy / "recording.json").write_text('{"format": 99}'), "format 99"),
+    ],
+    ids=["first", "last", "forged", "cut", "list", "picture", "forged-picture", "head", "format"],
+)
+def test_a_recording_that_is_not_whole_is_told(harm: Any, said: str, copy: Path) -> None:
+    harm(copy)
+    with pytest.raises(SettingsError) as caught:
+        replayed(copy)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
+    """Recording anew replaces a recording, and nothing else."""
+    (tmp_path / "thesis.md").write_text("years of work")
+    with mjci.sandbox(speed=INF) as session:
+        with pytest.raises(SettingsError, match="holds something else"):
+            session.recorded(tmp_path)
+        again = tmp_path / "one.mjci"
+        for prompt in ("first", "second"):
+            session.recorded(again).mj.imagine(prompt).run()
+    assert (tmp_path / "thesis.md").exists()
+    assert [path.name for path in again.glob("0*")] == ["0001-POST-mj-submit-imagine.json"]
+    assert "second" in next(again.glob("0*")).read_text("utf-8")
+
+
+LONG_RULE = "|".join(["imageMogr2/rotate/90"] * 60)  # such a request is known by its hash
+
+
+def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
+    """A session with other marks is answered, and sees its own in the answer; by default they are the recording's."""
+
+    def marked(session: Session) -> list[str]:
+        fox = session.follow(session.mj.imagine("a fox")).run()
+        call = session.ci.picture_job(input=KEYS[0], rule=LONG_RULE, output="o.jpg")
+        return [fox.raw["state"], session.follow(call).run().raw["Operation"]["UserData"]]
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = marked(plain.recorded(tmp_path / "a.mjci"))
+    assert len(set(told)) == 2
+    with replayed(tmp_path / "a.mjci") as played:
+        assert marked(played) == told
+    with replayed(tmp_path / "a.mjci") as played:
+        others = [f"mjci-{letter * 32}" for letter in "ef"]
+        played._submitter.marks = iter(others).__next__
+        assert marked(played) == others
+
+
+@pytest.mark.parametrize(
+    ("route", "build"),
+    [
+        ("POST /mj/submit/imagine", lambda s: s.mj.imagine("a red fox")),
+        ("POST /jobs", lambda s: s.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg")),
+    ],
+    ids=["mj", "ci"],
+)
+def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Path) -> None:
+    """The session that is recorded finds by its mark what it has made, and so does the one that is played back."""
+    with Sandbox(clock=ScaledClock(100)) as sandbox:
+        sandbox.faults.add("drop_after", route=route, times=1)
+        with connected(sandbox) as plain:
+            session = plain.recorded(tmp_path / "a.mjci")
+            job = session.follow(build(session)).run()
+            assert [one.id for one in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert played.follow(build(played)).run() == job
+
+
+def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
+    """Where a session listened is another place in every run, and a secret; what it hears changes nothing that is
+    asked, so that a recording plays where nobody calls."""
+
+    def followed(session: Session) -> list[Job]:
+        with session.receive() as hook:
+            calls = [
+                session.mj.imagine("a red fox", notify_hook=hook.url),
+                session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output="o.jpg", callback=hook.url),
+            ]
+            hooks.append(hook.url)
+            return [session.follow(call).run() for call in calls]
+
+    hooks: list[str] = []
+    with Sandbox(clock=ScaledClock(100)) as sandbox, connected(sandbox) as plain:
+        told = followed(plain.recorded(tmp_path / "a.mjci"))
+    with replayed(tmp_path / "a.mjci") as played:
+        assert followed(played) == told
+    assert hooks[0] != hooks[1]
+    paths = [url.rpartition("/")[2] for url in hooks]
+    texts = [path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("0*.json")]
+    assert [path for path in paths if any(path in text for text in texts)] == []
+
+
+def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None) -> None:
+    """A job in slow mode: every step of its progress, and the same time on the session's clock, in no time."""
+
+    def steps(session: Session) -> tuple[list[Job], float]:
+        began = session.clock.now()
+        return list(session.follow(session.mj.imagine("a red fox --relax"))), session.clock.now() - began
+
+    with mjci.sandbox(speed=INF) as plain:
+        told, seconds = steps(plain.recorded(tmp_path / "a.mjci"))
+    assert [job.progress for job in told][-3:] == [78, 93, 100]
+    assert seconds > 80
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            began = time.perf_counter()
+            assert steps(played) == (told, seconds)
+            assert time.perf_counter() - began < 1
+
+
+def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) -> None:
+    """Pictures that are sent, objects that are put, and links signed here, whose signature is another every time."""
+    picture = Image.linear_gradient("L")
+
+    def sent(session: Session) -> list[Any]:
+        drawn = session.follow(session.mj.imagine("like this", images=[picture])).run()
+        mixed = session.follow(session.mj.blend([picture, picture])).run()
+        key = session.upload(PNG, "mine/a.png").run()
+        signed = [session.presign(key), session.presign(KEYS[0], rule="imageMogr2/rotate/90", seconds=60)]
+        return [drawn, mixed, *(session.picture(link).run() for link in signed)]
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = sent(plain.recorded(tmp_path / "a.mjci"))
+    assert told[2] == PNG
+    with replayed(tmp_path / "a.mjci") as played:
+        assert sent(played) == told
+
+
+def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
+    """The recorded session sees the small ones already, so that both runs show the same."""
+    with mjci.sandbox(speed=INF) as plain:
+        session = plain.recorded(tmp_path / "a.mjci", pixels=100)
+        job = session.follow(session.mj.imagine("a fox --ar 2:1")).run()
+        small = session.picture(job).run()
+        other = plain.follow(plain.mj.imagine("a fox --ar 2:1")).run()
+        whole = plain.picture(other).run()
+    with replayed(tmp_path / "a.mjci") as played:
+        assert played.picture(job).run() == small
+    (path,) = (tmp_path / "a.mjci" / "pictures").iterdir()
+    with Image.open(path) as image:
+        assert max(image.size) == 100
+    assert len(small) < len(whole)
+
+
+def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) -> None:
+    """Each call gets its own job, whichever was submitted first, also of calls that are alike."""
+    prompts = [f"a cat, {number % 9}" for number in range(12)]
+
+    def batch(session: Session, order: list[str]) -> list[tuple[str, str]]:
+        jobs = session.batch([session.mj.imagine(prompt) for prompt in order], at_once=8).run()
+        return sorted((job.subject, job.id) for job in jobs)
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = batch(plain.recorded(tmp_path / "a.mjci"), prompts)
+    assert len(set(told)) == 12
+    for order in (prompts[::-1], prompts[5:] + prompts[:5]):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert batch(played, order) == told
+
+
+def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
+    """Jobs of both services at once: what a cell shows of them is the same, and the same whenever it is played."""
+
+    def batch(session: Session) -> list[tuple[str, Status]]:
+        calls: list[Any] = [session.mj.imagine(f"a cat, {number}") for number in range(6)]
+        calls += [
+            session.ci.picture_job(input=KEYS[0], rule=f"imageMogr2/rotate/{number}", output=f"{number}.jpg")
+            for number in range(6)
+        ]
+        return [(job.id, job.status) for job in session.batch(calls, at_once=8).run()]
+
+    with mjci.sandbox(speed=INF) as plain:
+        told = batch(plain.recorded(tmp_path / "a.mjci"))
+    assert len(set(told)) == 12
+    for _ in range(2):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert batch(played) == told
+
+
+class Scripted(httpx.AsyncBaseTransport):
+    """A network of which each answer is known; it remembers what it was asked."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers, self.asked = answers, list[str]()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(str(request.url))
+        answer = self.answers[request.url.path.rpartition("/")[2].partition(".")[0]]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
+
+
+SIGNED = "https://cdn.example.com/a/fox.png?ex=6543abcd&is=6543abcd&hm=" + "0" * 64
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
+
+
+def scripted(folder: Path, **answers: Any) -> tuple[Session, Scripted]:
+    network = Scripted(**answers)
+    settings = load({"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={})
+    return Session(settings, door=network).recorded(folder), network
+
+
+def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> None:
+    """They are fetched with it while recording; recorded, shown and played back they are plain."""
+    task = {"id": "1", "status": "SUCCESS", "imageUrl": SIGNED, "prompt": "a fox", "userToken": "abcdef", "action": "X"}
+    session, network = scripted(tmp_path / "a.mjci", fetch=task, fox=httpx.Response(200, content=PNG))
+    job = session.mj.task("1").run()
+    assert job.outputs == ("https://cdn.example.com/a/fox.png",)
+    assert session.picture(job).run() == PNG
+    assert network.asked[1] == SIGNED
+    text = "".join(path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("*.json"))
+    assert "hm=" not in text
+    assert "abcdef" not in text
+    assert "s3cret" not in text
+    assert "me:pw" not in text
+    with replayed(tmp_path / "a.mjci") as played:
+        assert played.mj.task("1").run() == job
+        assert played.picture(job).run() == PNG
+        assert played.picture(SIGNED).run() == PNG
+
+
+def test_silence_is_recorded_too(tmp_path: Path) -> None:
+    """An answer that never came does not come from the recording either."""
+    session, _ = scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
+    with pytest.raises(TransportError) as caught:
+        event_loop.run(session.send_once(session.mj.task("1")))
+    with replayed(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
+        event_loop.run(played.send_once(played.mj.task("1")))
+    assert str(again.value) == str(caught.value)
+
+
+def test_a_wait_that_ended_ends_again(tmp_path: Path) -> None:
+    """Giving up after so many seconds is part of what happened."""
+    with mjci.sandbox(speed=INF) as plain:
+        session = plain.recorded(tmp_path / "a.mjci")
+        job = session.mj.imagine("a fox").run()
+        with pytest.raises(WaitTooLong) as caught:
+            session.follow(job, timeout=9).run()
+        session.follow(job).run()
+    with replayed(tmp_path / "a.mjci") as played:
+        again = played.mj.imagine("a fox").run()
+        with pytest.raises(WaitTooLong) as other:
+            played.follow(again, timeout=9).run()
+        assert str(other.value) == str(caught.value)
+        assert other.value.job == caught.value.job
+        assert played.follow(again).run().status is Status.SUCCEEDED
+
+
+ASKED = {"method": "POST", "url": "https://h/mj/x?b=2&a=1", "headers": {}, "body": {"p": 1, "state": "mjci-7"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"url": "https://h/mj/x?a=1&b=2"}, True),
+        ({"url": "http://h/mj/x?a=1&b=2&q-sign-algorithm=sha1&q-signature=00&x-cos-security-token=t"}, True),
+        ({"url": "https://h/mj/%78?a=%31&b=2"}, True),
+        ({"headers": {"content-type": "text/plain"}}, True),
+        ({"body": {"state": "mjci-12", "p": 1}}, True),
+        ({"body": {"state": "mine-12", "p": 1}}, False),
+        ({"body": {"state": "mjci-7", "p": 2}}, False),
+        ({"url": "https://other/mj/x?a=1&b=2"}, False),
+        ({"url": "https://h/mj/x?a=1"}, False),
+        ({"headers": {"range": "bytes=0-9"}}, False),
+        ({"method": "GET"}, False),
+    ],
+)
+def test_what_makes_a_request_the_same(change: dict[str, Any], same: bool) -> None:
+    """Order, signatures, spelling and our own marks do not matter; everything else does."""
+    assert (asked(**{**ASKED, **change}) == asked(**ASKED)) is same  # type: ignore[arg-type]
+
+
+def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
+    """A listing "of the last hour" is another query in every run: of those about that time it is the next one, and of
+    those of another time only where there is no other."""
+
+    def listed(session: Session, *times: str) -> list[int]:
+        return [len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first.run().items) for time in times]
+
+    times = ("2020-01-01T00:00:00", "2025-12-31T12:00:00", "2025-12-31T12:00:01", "2025-12-31T12:00:00")
+    with mjci.sandbox(speed=INF) as plain:
+        session = plain.recorded(tmp_path / "a.mjci")
+        for number, time in enumerate(times, 1):
+            call = session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output=f"{number}.jpg")
+            session.follow(call).run()
+            assert listed(session, time) == [number]
+    for given, told in (
+        (times[1:] + times[:1], [2, 3, 4, 1]),
+        (("2025-12-31T12:00:01", "2025-12-31T12:00:01", "2025-12-31T12:00:02"), [2, 3, 4]),
+        (("2026-03-01T00:00:00",) * 5, [1, 2, 3, 4, 3]),
+    ):
+        with replayed(tmp_path / "a.mjci") as played:
+            assert listed(played, *given) == told
+
+
+@pytest.mark.parametrize(
+    ("mode", "folder", "environment", "notebook", "there", "wanted"),
+    [
+        ("record", "", "", "fox", False, ("record", "fox.mjci")),
+        ("", "", "", "fox", True, ("play", "fox.mjci")),
+        ("", "", "", "fox", False, ("record", "fox.mjci")),
+        ("", "", "play", "fox", False, ("play", "fox.mjci")),
+        ("", "", "record:other.mjci", "fox", True, ("record", "other.mjci")),
+        ("", "mine.mjci", "record:other.mjci", "", True, ("record", "mine.mjci")),
+        ("off", "", "play", "", False, ("off", ".mjci")),
+        ("", "", "off", "", False, ("off", ".mjci")),
+    ],
+)
+def test_which_recording_is_meant(
+    mode: str, folder: str, environment: str, notebook: str, there: bool, wanted: tuple[str, str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What is said on the line wins over the environment, the environment over what there is."""
+    monkeypatch.chdir(tmp_path)
+    if there:
+        Path(wanted[1]).mkdir()
+        (Path(wanted[1]) / cassette.HEAD).touch()
+    assert asked_for(mode, folder, environment, notebook) == (wanted[0], Path(wanted[1]))
+
+
+@pytest.mark.parametrize("told", ["play", "rewind", "record:"])
+def test_an_unclear_wish_is_refused(told: str) -> None:
+    with pytest.raises(SettingsError):
+        cassette.wanted(told)
+
+
+def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By argument and by environment; beside the notebook where the kernel knows its name. Without any account the
+    sandbox is recorded."""
+    monkeypatch.chdir(tmp_path)
+    with mjci.connect(replay="record:a.mjci", notice=lambda _: None, speed=1000) as session:
+        job = session.follow(session.mj.imagine("a fox")).run()
+    monkeypatch.setenv("MJCI_REPLAY", "play:a.mjci")
+    with mjci.connect() as session:
+        assert session.follow(session.mj.imagine("a fox")).run() == job
+    monkeypatch.setenv("MJCI_REPLAY", "record")
+    with pytest.raises(SettingsError, match="Which recording"):
+        mjci.connect()
+    monkeypatch.setenv("JPY_SESSION_NAME", "/somewhere/fox hunt.ipynb")
+    with mjci.connect(notice=lambda _: None) as session:
+        assert repr(session) == "<jupyter_mjci session: fox hunt.mjci>"
+    assert (tmp_path / "fox hunt.mjci" / cassette.HEAD).exists()
+    with mjci.connect(replay="off", notice=lambda _: None) as session:
+        assert repr(session) == "<jupyter_mjci session: sandbox>"
+
+
+def test_recorded_refusals_stay_what_they_are(played: Session) -> None:
+    with pytest.raises(CIError) as caught:
+        played.ci.get_object("no/such.jpg").run()
+    assert caught.value.code == "NoSuchKey"
+
+
+def test_the_clock_wakes_sleepers_in_their_order() -> None:
+    """Nobody's time runs ahead of another's: the earliest is woken first, and sees exactly its moment."""
+    clock, seen = TapeClock(100.0), list[tuple[str, float]]()
+
+    async def sleeper(name: str, *naps: float) -> None:
+        for nap in naps:
+            await clock.sleep(nap)
+            seen.append((name, clock.now()))
+
+    async def all_of_them() -> None:
+        import anyio
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(sleeper, "a", 5, 5, 5)
+            group.start_soon(sleeper, "b", 7)
+            group.start_soon(sleeper, "c", 0, 11)
+            with anyio.move_on_after(0):
+                await clock.sleep(1)  # somebody who does not wait any longer moves no time
+
+    event_loop.run(all_of_them())
+    assert seen == [("c", 100), ("a", 105), ("b", 107), ("a", 110), ("c", 111), ("a", 115)]
+
+
+def test_the_clock_waits_for_what_begins_together() -> None:
+    """A cell begins many things one after another: the next one is not a whole wait behind the first."""
+    clock = TapeClock(100.0)
+    clock.GRACE = 0.3  # this machine may be busy
+
+    async def nap() -> float:
+        await clock.sleep(10)
+        return clock.now()
+
+    first = event_loop.spawn(nap())
+    time.sleep(0.02)
+    assert [one.result() for one in (event_loop.spawn(nap()), first)] == [110.0, 110.0]
+
+
+def test_a_recorder_passes_its_business_on(tmp_path: Path) -> None:
+    """How busy the connections are can be seen through it."""
+    with mjci.sandbox(speed=INF) as plain:
+        session = plain.recorded(tmp_path / "a.mjci")
+        session.mj.imagine("a fox").run()
+        assert isinstance(session.transport.door, Recorder)
+        assert session.transport.busy == 0

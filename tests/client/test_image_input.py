@@ -1,0 +1,110 @@
+"""What people have for a picture becomes the bytes of a file, and a data URL."""
+
+from __future__ import annotations
+
+import base64
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jupyter_mjci.client.image_input import content_of, data_url
+from jupyter_mjci.errors import CallError
+
+
+def image(mode: str = "RGB") -> Image.Image:
+    return Image.linear_gradient("L").resize((7, 5)).convert(mode)
+
+
+def saved(format: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    image().save(file, format)
+    return file.getvalue()
+
+
+class Tensor:
+    """What other libraries have: no numpy array, but it can become one."""
+
+    def __array__(self) -> Any:
+        return np.full((3, 4, 3), 9, "uint8")
+
+
+GREY, COLOUR = np.arange(35, dtype="uint8").reshape(5, 7), np.arange(105, dtype="uint8").reshape(5, 7, 3)
+
+# what is given -> the picture that arrives, as Pillow reads it
+PICTURES: dict[str, tuple[Callable[[], Any], Any]] = {
+    "bytes": (saved, image),
+    "bytearray": (lambda: bytearray(saved()), image),
+    "webp": (lambda: saved("WEBP"), None),
+    "data URL": (lambda: "data:image/png;base64," + base64.b64encode(saved()).decode(), image),
+    "Pillow": (image, image),
+    "Pillow, transparent": (lambda: image("RGBA"), lambda: image("RGBA")),
+    "Pillow, palette": (lambda: image("P"), None),
+    "Pillow, CMYK": (lambda: image("CMYK"), None),
+    "grey array": (lambda: GREY, lambda: Image.fromarray(GREY)),
+    "array with one channel": (lambda: GREY[..., None], lambda: Image.fromarray(GREY)),
+    "RGB array": (lambda: COLOUR, lambda: Image.fromarray(COLOUR)),
+    "RGBA array": (lambda: np.dstack([COLOUR, GREY]), lambda: Image.fromarray(np.dstack([COLOUR, GREY]))),
+    "array seen in a mirror": (lambda: COLOUR[:, ::-1], lambda: Image.fromarray(COLOUR[:, ::-1].copy())),
+    "array of yes and no": (lambda: GREY > 17, lambda: Image.fromarray((GREY > 17).astype("uint8") * 255)),
+    "tensor": (Tensor, lambda: Image.new("RGB", (4, 3), (9, 9, 9))),
+}
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_form_becomes_the_same_picture(name: str) -> None:
+    """As a file that Pillow reads, and as a data URL of it."""
+    given, expected = PICTURES[name]
+    content = content_of(given())
+    read = Image.open(io.BytesIO(content))
+    read.load()
+    assert expected is None or (read.mode, read.size, read.tobytes()) == (
+        expected().mode, expected().size, expected().tobytes()
+    )  # fmt: skip
+    kind = (read.format or "").lower()
+    assert data_url(given()) == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def test_a_path_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(saved())
+    assert content_of(tmp_path / "a.png") == content_of(str(tmp_path / "a.png")) == saved()
+
+
+def test_a_link_is_left_to_the_service() -> None:
+    """It is sent as it is; where bytes are needed, it is said how to get them."""
+    assert data_url("https://x.example/a.png") == "https://x.example/a.png"
+    with pytest.raises(CallError, match=r"session\.picture"):
+        content_of("https://x.example/a.png")
+
+
+WRONG: tuple[tuple[Any, str], ...] = (
+    ("/no/such.png", "Cannot read the picture"),
+    ("data:image/png;base64,%%%", "This data URL cannot be read."),
+    (b"GIFT", "This is no PNG, JPEG, GIF or WebP picture."),
+    (np.zeros((5, 7)), "An array of 5 × 7 (d) is no picture."),
+    (np.zeros((5, 7), "float32"), ".astype('uint8')"),
+    (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is no picture."),
+    (np.zeros(5, "uint8"), "An array of 5 (B) is no picture."),
+    (np.zeros((0, 7), "uint8"), "An array of 0 × 7 (B) is no picture."),
+    (7, "A int is no picture."),
+    (Image.new("F", (3, 3)), "This Image cannot be saved as a picture."),
+)
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG)
+def test_what_is_no_picture_is_said(given: Any, said: str) -> None:
+    with pytest.raises(CallError) as caught:
+        content_of(given)
+    assert said in str(caught.value)
+
+
+def test_no_picture_library_is_loaded() -> None:
+    """Neither Pillow nor numpy is needed to send a picture."""
+    code = "import sys, jupyter_mjci.services.midjourney.api; print({'PIL', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

@@ -1,0 +1,56 @@
+"""JSON both ways: what the fast reader turns down, the patient one reads; what is written reads the same again."""
+
+from __future__ import annotations
+
+import json as standard
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_mjci.client import jsonlib
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20,
+)  # fmt: skip
+
+
+@given(VALUES)
+def test_what_is_written_reads_the_same_again(value: Any) -> None:
+    """By us and by the standard library."""
+    text = jsonlib.written(value)
+    assert jsonlib.read(text) == jsonlib.read(text.encode()) == jsonlib.read(memoryview(text.encode())) == value
+    assert standard.loads(text) == value
+
+
+@given(VALUES)
+def test_the_standard_librarys_texts_are_read(value: Any) -> None:
+    assert jsonlib.read(standard.dumps(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (rb'"\ud83d"', "\ud83d"),  # half of a surrogate pair, as cut-off prompts have it
+        (b"1e400", math.inf),
+        ('{"a": "狐"}'.encode("utf-16"), {"a": "狐"}),
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+    ],
+)
+def test_odd_texts_are_read_by_the_patient_reader(text: bytes, value: Any) -> None:
+    assert jsonlib.read(text) == value
+    assert jsonlib.read(memoryview(text)) == value
+
+
+def test_half_a_surrogate_pair_is_written_as_it_is() -> None:
+    assert jsonlib.written({"prompt": "\ud83d"}) == '{"prompt":"\ud83d"}'
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"<html>", b"\xff\xff\xff"])
+def test_what_is_no_json_is_a_value_error(text: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        jsonlib.read(text)

@@ -1,0 +1,97 @@
+"""Texts without what signs them or stands for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_mjci.client.redaction import (
+    HIDDEN,
+    found,
+    is_secret,
+    is_signing,
+    stripped,
+    stripped_value,
+    unsigned,
+)
+from tests.test_secret_scan import DISCORD, HARMLESS, KEYS, LINK, SIGNED
+
+PLAIN = "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("url", "plain"),
+    [
+        (LINK, PLAIN),
+        (LINK.replace("&", "&amp;"), PLAIN),
+        (LINK.replace("?", "?imageMogr2/rotate/90&"), f"{PLAIN}?imageMogr2/rotate/90"),
+        ("https://cdn.discordapp.com/a/b.png?ex=66aa66aa&is=66aa66aa&hm=00ff&width=5", "https://cdn.discordapp.com/a/b.png?width=5"),
+        ("https://s3.example.com/a?X-Amz-Date=1&X-Amz-Signature=2#part", "https://s3.example.com/a#part"),
+        ("https://me:pw@mj.example.com/mj?a=1", "https://mj.example.com/mj?a=1"),
+        ("https://x/jobs?nextToken=abc&tag=PicProcess", "https://x/jobs?nextToken=abc&tag=PicProcess"),
+        ("https://x/@me", "https://x/@me"),
+    ],
+)  # fmt: skip
+def test_links_without_their_signature(url: str, plain: str) -> None:
+    """The link is the same otherwise, and once it is plain nothing more is taken away."""
+    assert unsigned(url) == plain
+    assert unsigned(plain) == plain
+    assert stripped(f"see {url} there") == f"see {plain} there"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SIGNED, SIGNED.replace("=", "%3D"), DISCORD, KEYS["secret_id"], "sk-" + "a1" * 16, "<SecretKey>abc</SecretKey>",
+     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THs"],
+)  # fmt: skip
+def test_what_is_hidden_wherever_it_stands(text: str) -> None:
+    told = stripped(f"before {text} after")
+    assert HIDDEN in told
+    assert told.startswith("before ")
+    assert told.endswith(" after")
+    assert found(told) == []
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_stays(text: str) -> None:
+    assert stripped(text) == text
+
+
+@pytest.mark.parametrize("spelling", ["ab/cd+ef", "ab%2Fcd%2Bef", "YWIvY2QrZWY"])
+def test_given_secrets_in_their_spellings(spelling: str) -> None:
+    """As they are, inside a URL, in base64; texts that are too short to be one are left alone."""
+    assert stripped(f"x{spelling}y", ["ab/cd+ef", "a"]) == f"x{HIDDEN}y"
+
+
+def test_json_by_its_fields() -> None:
+    """Every text at any depth; the value of a field that holds a secret goes whole, paging tokens stay."""
+    told = {"userToken": "x1", "list": [{"mj-api-secret": "y", "url": LINK}], "NextToken": "n", "token": "", "n": 1.5}
+    assert stripped_value(told) == {
+        "userToken": HIDDEN, "list": [{"mj-api-secret": HIDDEN, "url": PLAIN}], "NextToken": "n", "token": "", "n": 1.5,
+    }  # fmt: skip
+    assert is_secret("Secret_Key")
+    assert not is_secret("ContinuationToken")
+    assert is_signing("Q-Signature")
+    assert not is_signing("imageMogr2/rotate/90")
+
+
+_TEXTS = st.text() | st.sampled_from([LINK, SIGNED, DISCORD, KEYS["secret_id"], *HARMLESS])
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | _TEXTS,
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(_TEXTS, inside, max_size=4), max_leaves=12,
+)  # fmt: skip
+
+
+@given(_JSON)
+def test_stripping_twice_is_stripping_once(value: Any) -> None:
+    """Of anything; so a recorded request and the same one played back are told alike."""
+    once = stripped_value(value)
+    assert stripped_value(once) == once
+
+
+@given(_TEXTS, _TEXTS)
+def test_nothing_is_found_in_what_was_stripped(before: str, after: str) -> None:
+    assert "COS signature" not in found(stripped(f"{before} {SIGNED} {LINK} {after}"))

@@ -1,0 +1,1029 @@
+"""The sandbox's two doors: who is asked, how answers travel, how they fail, who is called back, what is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import queue
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import anyio
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import settings as with_settings
+from hypothesis import strategies as st
+
+from jupyter_mjci.emulator import asgi
+from jupyter_mjci.emulator.__main__ import main
+from jupyter_mjci.emulator.app import Sandbox, service_for
+from jupyter_mjci.emulator.asgi import named_jobs
+from jupyter_mjci.emulator.clock import EPOCH, ScaledClock, VirtualClock
+from jupyter_mjci.emulator.faults import FaultError
+from jupyter_mjci.emulator.http import Answer, Delivery, Request
+from jupyter_mjci.emulator.storage import Shelf
+from jupyter_mjci.emulator.webhooks import is_loopback
+from jupyter_mjci.services.tencent_ci.signing import sign
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# ---------------------------------------------------------------- a small service of our own
+
+
+class Kettle:
+    """Boils for 5 s after `POST …/submit/boil`, then calls back; tells every request what it saw of it."""
+
+    def __init__(self, name: str, clock: Any) -> None:
+        self.name, self.clock = name, clock
+        self.works = 0
+        self.frozen: list[str] = []
+        self.outbox: list[Delivery] = []
+        self.jobs: dict[str, dict[str, Any]] = {}
+
+    def handle(self, request: Request) -> Answer:
+        self.advance()
+        self.works += 1
+        if request.path.endswith("/submit/boil"):
+            job = {"due": self.clock.now() + 5, "hook": request.body.decode(), "done": False}
+            self.jobs[str(len(self.jobs) + 1)] = job
+            return self._json({"code": 1, "result": str(len(self.jobs))})
+        if "/task/" in request.path:
+            return self._json(self.jobs.get(request.path.split("/")[-2]))
+        if request.path.endswith("/nothing"):
+            return Answer(204)
+        seen = {"service": self.name, "method": request.method, "host": request.host, "path": request.path}
+        return self._json({**seen, "query": request.query, "body": len(request.body), "scheme": request.scheme})
+
+    def _json(self, value: object) -> Answer:
+        return Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def advance(self) -> None:
+        for job_id, job in self.jobs.items():
+            if not job["done"] and job["due"] <= self.clock.now() and job_id not in self.frozen:
+                job["done"] = True
+                if job["hook"]:
+                    self.outbox.append(Delivery(job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"}))
+
+    def next_event(self) -> float | None:
+        return min(
+            (job["due"] for i, job in self.jobs.items() if not job["done"] and i not in self.frozen), default=None
+        )
+
+    def freeze(self, job: str) -> None:
+        self.frozen.append(job)
+
+    def forget(self, job: str) -> None:
+        self.jobs.pop(job, None)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"jobs": self.jobs, "steam": b"\x00\xff" * 3}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        assert snapshot["steam"] == b"\x00\xff" * 3
+        self.jobs = snapshot["jobs"]
+
+
+class Kitchen(Sandbox):
+    """A sandbox with a kettle for each service."""
+
+    def _fresh(self, name: str) -> Any:
+        return Kettle(name, self.clock)
+
+
+@dataclass
+class Door:
+    """One of both doors, open."""
+
+    name: str
+    sandbox: Kitchen
+    client: httpx.AsyncClient
+
+    @property
+    def works(self) -> int:
+        return sum(kettle.works for kettle in (self.sandbox.mj, self.sandbox.ci))
+
+
+DOORS = ("process", "loopback")
+
+
+@pytest.fixture(params=DOORS)
+async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
+    """A client at each door. On loopback the time runs a thousand times as fast as ours."""
+    async with AsyncExitStack() as stack:
+        if request.param == "process":
+            sandbox = Kitchen()
+            settings, transport = sandbox.settings, sandbox.transport()
+        else:
+            sandbox = Kitchen(clock=ScaledClock(1000))
+            served = stack.enter_context(sandbox.serve())
+            settings, transport = served.settings, httpx.AsyncHTTPTransport()
+        client = httpx.AsyncClient(transport=transport, base_url=settings["mj_url"], trust_env=False, timeout=20)
+        yield Door(request.param, sandbox, await stack.enter_async_context(client))
+
+
+# ---------------------------------------------------------------- whom a request is for
+
+SIGNED = {"authorization": "q-sign-algorithm=sha1&q-ak=x"}
+ROUTING = [
+    # host, path, query, headers, service
+    ("demo-1250000000.ci.ap-chongqing.myqcloud.com", "/jobs", "", {}, "ci"),
+    ("demo-1250000000.ci.ap-chongqing.myqcloud.com:8080", "/mj/task/list", "", {}, "ci"),
+    ("demo-1250000000.cos.ap-chongqing.myqcloud.com", "/in/a.jpg", "", {}, "ci"),
+    ("DEMO-1250000000.COS.ap-chongqing.MyQCloud.com", "/", "", {}, "ci"),
+    ("demo-1250000000.ci.ap-chongqing.tencentci.cn", "/jobs", "", {}, "ci"),
+    ("demo-1250000000.cos.ap-chongqing.tencentcos.cn", "/mj/a.png", "", {}, "ci"),
+    ("demo-1250000000.pic.ap-chongqing.myqcloud.com", "/a.jpg", "", {}, "ci"),
+    ("ci.ap-chongqing.myqcloud.com", "/picbucket", "", {}, "ci"),
+    ("service.cos.myqcloud.com", "/", "", {}, "ci"),
+    ("service.cos.ap-chongqing.myqcloud.com", "/", "", {}, "ci"),
+    ("ci.sandbox.localhost", "/anything", "", {}, "ci"),
+    ("cos.sandbox.localhost", "/anything", "", {}, "ci"),
+    ("mj.sandbox.localhost", "/mj/submit/imagine", "", {}, "mj"),
+    ("127.0.0.1:8123", "/mj/submit/imagine", "", {}, "mj"),
+    ("127.0.0.1:8123", "/mj", "", {}, "mj"),
+    ("127.0.0.1:8123", "/mj-fast/mj/submit/imagine", "", {}, "mj"),
+    ("127.0.0.1:8123", "/anyword/mj/task/list", "", {}, "mj"),
+    ("[::1]:8123", "/mj/image/1", "", {}, "mj"),
+    ("localhost", "/attachments/1/2/a_b.png", "ex=1", {}, "mj"),
+    ("cdn.discordapp.com", "/attachments/1/2/a_b.png", "", {}, "mj"),
+    ("cdn.midjourney.com", "/6c0b/0_1.png", "", {}, "mj"),
+    ("my.relay.example", "/mj/task/1/fetch", "", {}, "mj"),
+    ("127.0.0.1", "/mj/picture.png", "", SIGNED, "ci"),
+    ("127.0.0.1", "/in/a.jpg", "", SIGNED, "ci"),
+    ("127.0.0.1", "/in/a.jpg", "imageMogr2/rotate/90&q-sign-algorithm=sha1&q-ak=x", {}, "ci"),
+    ("127.0.0.1", "/in/a.jpg", "", {"authorization": "Bearer sk-1"}, "mj"),
+    ("127.0.0.1", "/jobs", "tag=PicProcess", {}, "ci"),
+    ("127.0.0.1", "/jobs/c123", "", {}, "ci"),
+    ("127.0.0.1", "/pic_jobs", "", {}, "ci"),
+    ("127.0.0.1", "/inventorytriggerjob", "", {}, "ci"),
+    ("127.0.0.1", "/picqueue/p1", "", {}, "ci"),
+    ("127.0.0.1", "/picbucket", "", {}, "ci"),
+    ("127.0.0.1", "/mediabucket", "", {}, "ci"),
+    ("127.0.0.1", "/template", "", {}, "ci"),
+    ("127.0.0.1", "/workflow/w1", "active", {}, "ci"),
+    ("127.0.0.1", "/workflowexecution", "", {}, "ci"),
+    ("127.0.0.1", "/triggerworkflow", "", {}, "ci"),
+    ("127.0.0.1", "/jobsite", "", {}, "mj"),
+    ("127.0.0.1", "/", "", {}, "mj"),
+    ("127.0.0.1", "/submit/imagine", "", {}, "mj"),
+    ("", "/", "", {}, "mj"),
+]
+
+
+@pytest.mark.parametrize(("host", "path", "query", "headers", "service"), ROUTING)
+def test_routing(host: str, path: str, query: str, headers: dict[str, str], service: str) -> None:
+    """The cloud's host names decide; for other hosts the signature does, then the path."""
+    assert service_for(Request("GET", host, path, query, headers)) == service
+
+
+# ---------------------------------------------------------------- how a request arrives
+
+
+async def test_raw_path(door: Door) -> None:
+    """A service sees path and query as they were on the wire, and the whole body."""
+    url = "/mj/a%20b%2Fc%E4%BD%A0?x=%2B+&y="
+    seen = (await door.client.post(url, content=b"x" * 300_000)).json()
+    assert (seen["path"], seen["query"]) == ("/mj/a%20b%2Fc%E4%BD%A0", "x=%2B+&y=")
+    assert (seen["method"], seen["body"], seen["service"]) == ("POST", 300_000, "mj")
+
+
+async def test_newline_in_path(door: Door) -> None:
+    """No path is too odd to reach a service."""
+    seen = (await door.client.get("/mj/a%0Ab")).json()
+    assert seen["path"] == "/mj/a%0Ab"
+
+
+async def test_head(door: Door) -> None:
+    """HEAD answers have the length of GET's body, and no body."""
+    got, head = await door.client.get("/mj/xx"), await door.client.head("/mj/x")
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(got.content))
+
+
+async def test_no_content(door: Door) -> None:
+    """204 has neither body nor length, and the connection goes on."""
+    empty = await door.client.get("/mj/nothing")
+    assert (empty.status_code, "content-length" in empty.headers) == (204, False)
+    assert (await door.client.get("/mj/x")).status_code == 200
+
+
+async def test_any_host_in_process() -> None:
+    """In process every host leads into the sandbox, so pictures' hosts need no network."""
+    async with httpx.AsyncClient(transport=Kitchen().transport()) as client:
+        seen = (await client.get("https://cdn.discordapp.com/attachments/1/2/a.png?ex=6")).json()
+        assert (seen["service"], seen["host"], seen["scheme"]) == ("mj", "cdn.discordapp.com", "https")
+        seen = (await client.get("https://demo-1250000000.ci.ap-chongqing.myqcloud.com/jobs")).json()
+        assert seen["service"] == "ci"
+
+
+async def test_date_is_the_sandboxes() -> None:
+    """The Date header tells the sandbox's time."""
+    sandbox = Kitchen()
+    async with httpx.AsyncClient(transport=sandbox.transport()) as client:
+        sandbox.clock.advance(3600)
+        date = (await client.get("http://localhost/mj")).headers["date"]
+    assert date == "Thu, 01 Jan 2026 01:00:00 GMT"
+    assert sandbox.clock.now() == EPOCH + 3600
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body over the limit is turned down in the service's own way, and no work is done."""
+    monkeypatch.setattr(asgi, "LIMIT", 1000)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b"x" * 100
+
+    content: Any = pieces() if chunked else b"x" * 1100
+    answer = await door.client.post("/jobs" if chunked else "/mj/submit/boil", content=content)
+    assert answer.status_code == (400 if chunked else 413)
+    assert ("EntityTooLarge" in answer.text) is chunked
+    assert door.works == 0
+
+
+def talk(url: str, words: bytes) -> bytes:
+    """What a raw socket gets back until the other side hangs up."""
+    parts = httpx.URL(url)
+    with socket.create_connection((parts.host, parts.port), timeout=10) as line:
+        line.sendall(words)
+        received = b""
+        while chunk := line.recv(65536):
+            received += chunk
+    return received
+
+
+@pytest.fixture
+def served() -> Iterator[Any]:
+    """A loopback door whose time stands still until a test moves it."""
+    sandbox = Kitchen()
+    with sandbox.serve() as opened:
+        yield opened
+
+
+CLOUD = "demo-1250000000.ci.ap-chongqing.myqcloud.com"
+ABSOLUTE = [
+    # target, service, host, path, query
+    (f"http://{CLOUD}/jobs?tag=a%20b", "ci", CLOUD, "/jobs", "tag=a%20b"),
+    ("HTTP://user:word@cos.ap-chongqing.myqcloud.com:80/a//c", "ci", "cos.ap-chongqing.myqcloud.com:80", "/a//c", ""),
+    ("http://mj.example.com", "mj", "mj.example.com", "/", ""),
+    ("http://mj.example.com?x=http://y/z", "mj", "mj.example.com", "/", "x=http://y/z"),
+    ("/mj/get/http://x", "mj", "other", "/mj/get/http://x", ""),
+    ("//mj/x", "mj", "other", "//mj/x", ""),
+    ("*", "mj", "other", "/", ""),
+]
+
+
+@pytest.mark.parametrize(("target", "service", "host", "path", "query"), ABSOLUTE)
+def test_absolute_form(served: Any, target: str, service: str, host: str, path: str, query: str) -> None:
+    """A forward proxy's request target is cut into host, path and query; the target's host beats Host."""
+    raw = talk(served.url, f"OPTIONS {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
+    seen = json.loads(raw.partition(b"\r\n\r\n")[2])
+    assert (seen["service"], seen["host"], seen["path"], seen["query"]) == (service, host, path, query)
+
+
+def test_as_forward_proxy(served: Any) -> None:
+    """A client that has the sandbox as its http proxy reaches the services by their own names."""
+    with httpx.Client(proxy=served.url, trust_env=False) as client:
+        seen = client.get("http://demo-1250000000.cos.ap-chongqing.myqcloud.com/mj/a%20b?c=d").json()
+    assert (seen["service"], seen["path"], seen["query"]) == ("ci", "/mj/a%20b", "c=d")
+    assert seen["host"] == "demo-1250000000.cos.ap-chongqing.myqcloud.com"
+
+
+def test_connect(served: Any) -> None:
+    """Tunnels are turned down with a word on what to do instead."""
+    with httpx.Client(proxy=served.url, trust_env=False) as client:
+        with pytest.raises(httpx.ProxyError, match="405"):
+            client.get("https://demo-1250000000.cos.ap-chongqing.myqcloud.com/")
+    assert b"http:// endpoints" in talk(served.url, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n")
+
+
+def test_expect_continue(served: Any) -> None:
+    """A client that asks before it sends its body is told to go on."""
+    parts = httpx.URL(served.url)
+    with socket.create_connection((parts.host, parts.port), timeout=10) as line:
+        head = (
+            b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
+        line.sendall(head)
+        assert line.recv(1000).startswith(b"HTTP/1.1 100 ")
+        line.sendall(b"hello")
+        received = b"".join(iter(lambda: line.recv(65536), b""))
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b'"body": 5' in received
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\r\n" * 9 + b"X" * 99]
+)
+def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """What is not HTTP ends its own connection and nobody else's."""
+    assert talk(served.url, garbage + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(served.url + "/mj", trust_env=False).status_code == 200
+
+
+def test_hung_up(served: Any) -> None:
+    """A client that hangs up in the middle of its body leaves no work behind, and others are served."""
+    parts = httpx.URL(served.url)
+    with socket.create_connection((parts.host, parts.port), timeout=10) as line:
+        line.sendall(b"POST /mj/submit/boil HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
+    assert httpx.get(served.url + "/mj/x", trust_env=False).status_code == 200
+    assert served.sandbox.mj.jobs == {}
+
+
+def test_no_nagle(served: Any) -> None:
+    """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed acknowledgement."""
+    with httpx.Client(base_url=served.url, trust_env=False) as client:
+        client.get("/mj/x")
+        (connection,) = served._server.server_state.connections
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+# ---------------------------------------------------------------- faults at both doors
+
+NO_ANSWER = [
+    # kind, settings, error in process, errors on loopback, works done
+    ("refuse", {}, httpx.ConnectError, (httpx.ReadError, httpx.WriteError), 0),
+    ("drop_before", {}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 0),
+    ("drop_before", {"reset": True}, httpx.ReadError, (httpx.ReadError,), 0),
+    ("drop_after", {}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 1),
+    ("drop_after", {"reset": True}, httpx.ReadError, (httpx.ReadError,), 1),
+    ("truncate", {}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 1),
+    ("truncate", {"keep": 0.0}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 1),
+    ("truncate", {"keep": 1.0}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 1),
+    ("truncate", {"reset": True}, httpx.ReadError, (httpx.ReadError,), 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "inside", "outside", "works"), NO_ANSWER)
+async def test_broken_connection(
+    door: Door, kind: str, settings: dict[str, Any], inside: Any, outside: Any, works: int
+) -> None:
+    """Connections break as real ones do, before or after the work; the next request is well again."""
+    door.sandbox.faults.add(kind, times=1, **settings)
+    with pytest.raises(inside if door.name == "process" else outside):
+        await door.client.post("/mj/submit/boil", content=b"")
+    assert door.works == works
+    assert (await door.client.get("/mj/x")).status_code == 200
+
+
+TWISTED = [
+    # kind, settings, status, content-type, body starts with, works done
+    ("status", {"status": 502, "body": "bad"}, 502, "text/plain; charset=utf-8", b"bad", 0),
+    ("status", {"status": 504, "done": True}, 504, "text/plain; charset=utf-8", b"", 1),
+    ("status", {"status": 204}, 204, "text/plain; charset=utf-8", b"", 0),
+    ("content_type", {}, 200, "text/plain", b'{"code": 1', 1),
+    ("malformed", {}, 200, "application/json", b'{"code": 1, "\x00<', 1),
+    ("html", {}, 200, "text/html; charset=utf-8", b"<!DOCTYPE html>", 0),
+    ("html", {"done": True}, 200, "text/html; charset=utf-8", b"<!DOCTYPE html>", 1),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "status", "type_", "start", "works"), TWISTED)
+async def test_twisted_answer(
+    door: Door, kind: str, settings: dict[str, Any], status: int, type_: str, start: bytes, works: int
+) -> None:
+    """Answers go wrong while the connection stays whole."""
+    door.sandbox.faults.add(kind, times=1, **settings)
+    answer = await door.client.post("/mj/submit/boil", content=b"")
+    assert (answer.status_code, answer.headers["content-type"]) == (status, type_)
+    assert answer.content.startswith(start)
+    assert door.works == works
+    assert (await door.client.get("/mj/x")).json()["service"] == "mj"
+
+
+async def test_retry_after(door: Door) -> None:
+    """A fault may bring headers."""
+    door.sandbox.faults.add("status", status=429, headers={"Retry-After": "7"})
+    answer = await door.client.get("/mj/x")
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+
+
+async def test_stall(door: Door) -> None:
+    """A stalled answer comes after its time on the sandbox's clock, with the work done."""
+    door.sandbox.faults.add("stall", times=1, seconds=20)
+    before = door.sandbox.clock.now()
+    assert (await door.client.post("/mj/submit/boil")).status_code == 200
+    assert door.sandbox.clock.now() - before >= 20
+    assert door.works == 1
+
+
+async def test_stall_outlasts_patience(door: Door) -> None:
+    """A client that waits less long sees its own timeout; the work was done all the same."""
+    door.sandbox.faults.add("stall", times=1, seconds=1e6)
+    with pytest.raises(httpx.ReadTimeout):
+        await door.client.post("/mj/submit/boil", timeout=0.2)
+    assert door.works == 1
+    assert (await door.client.get("/mj/x")).status_code == 200
+
+
+async def test_slow(door: Door) -> None:
+    """Bytes trickle at their rate, and all arrive."""
+    plain = (await door.client.get("/mj/x")).content
+    door.sandbox.faults.add("slow", times=1, rate=8)
+    before = door.sandbox.clock.now()
+    assert (await door.client.get("/mj/x")).content == plain
+    assert door.sandbox.clock.now() - before >= len(plain) / 8 - 1
+
+
+async def test_stuck_and_lost(door: Door) -> None:
+    """The job that a request makes or names sticks, or vanishes."""
+    door.sandbox.faults.add("stuck", route="POST *", after=1, times=1)
+    for _ in range(2):
+        await door.client.post("/mj/submit/boil")
+    with anyio.fail_after(10):
+        while not (await door.client.get("/mj/task/1/fetch")).json()["done"]:
+            await door.sandbox.clock.sleep(5)
+    assert (await door.client.get("/mj/task/2/fetch")).json()["done"] is False
+    door.sandbox.faults.add("lost", route="*/task/1/*", times=1)
+    assert (await door.client.get("/mj/task/1/fetch")).json() is not None
+    assert (await door.client.get("/mj/task/1/fetch")).json() is None
+
+
+@pytest.mark.parametrize(("settings", "left"), [({}, 0), ({"remember": True}, 1), ({"service": "ci"}, 1)])
+async def test_restart(door: Door, settings: dict[str, Any], left: int) -> None:
+    """A restarted service has forgotten everything, or comes back with what a snapshot kept."""
+    await door.client.post("/mj/submit/boil")
+    door.sandbox.faults.add("restart", times=1, route="/jobs" if "service" in settings else "/mj/x", **settings)
+    await door.client.get("/jobs")
+    await door.client.get("/mj/x")
+    assert len(door.sandbox.mj.jobs) == left
+
+
+def test_doors_close_on_stalled_clients(served: Any) -> None:
+    """Whoever is still stalled at closing time is cut off; closing waits for nobody."""
+    served.sandbox.clock.speed = 1e-9
+    served.sandbox.faults.add("stall", seconds=3600)
+    begun = threading.Event()
+    served.sandbox.clock.sleep, sleep = (lambda seconds: (begun.set(), sleep(seconds))[1]), served.sandbox.clock.sleep
+    outcome: queue.Queue[BaseException] = queue.Queue()
+
+    def ask() -> None:
+        try:
+            httpx.get(served.url + "/mj/x", trust_env=False, timeout=60)
+        except httpx.HTTPError as error:
+            outcome.put(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(10)
+    served.close()
+    assert isinstance(outcome.get(timeout=10), httpx.HTTPError)
+    asking.join()
+
+
+JOBS_NAMED = [
+    ("mj", "GET", "/mj/task/123/fetch", b"", ["123"]),
+    ("mj", "POST", "/mj/submit/imagine", b'{"code":1,"result":"77"}', ["77"]),
+    ("mj", "POST", "/mj/submit/action", b'{"code":1,"result":"7,8,9"}', ["7", "8", "9"]),
+    ("mj", "POST", "/mj/submit/imagine", b'{"code":24}', []),
+    ("mj", "POST", "/mj/task/list-by-condition", b'[{"id":"1","result":"2"}]', []),
+    ("ci", "POST", "/jobs", b"<Response><JobsDetail><JobId>c1</JobId></JobsDetail></Response>", ["c1"]),
+    ("ci", "GET", "/jobs/c1,c2%2Cc3", b"", ["c1", "c2", "c3"]),
+    ("ci", "PUT", "/inventorytriggerjob/b1", b"", ["b1"]),
+    ("ci", "GET", "/jobs", b"<JobId>c1</JobId>", []),
+    ("ci", "GET", "/in/a.jpg", b"\xff\xd8", []),
+]
+
+
+@pytest.mark.parametrize(("service", "method", "path", "body", "ids"), JOBS_NAMED)
+def test_named_jobs(service: str, method: str, path: str, body: bytes, ids: list[str]) -> None:
+    """The jobs a request is about: those in its path, else the one it made."""
+    assert named_jobs(service, Request(method, "h", path), Answer(200, body)) == ids
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+@dataclass
+class Receiver:
+    url: str
+    got: queue.Queue[tuple[str, str, bytes]]
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A loopback receiver of callbacks."""
+    got: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            got.put((self.path, self.headers["Content-Type"], body))
+            self.send_response(302)
+            self.send_header("Location", "http://192.0.2.1/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield Receiver(f"http://127.0.0.1:{server.server_port}", got)
+        server.shutdown()
+        thread.join()
+
+
+async def test_callback(door: Door, receiver: Receiver) -> None:
+    """A job's end is called back with the service's own bytes and headers, once the time has come."""
+    await door.client.post("/mj/submit/boil", content=f"{receiver.url}/hook?t=1".encode())
+    if door.name == "process":
+        assert receiver.got.empty()
+        await door.sandbox.clock.sleep(5)
+        await door.sandbox.settle()
+    got = await anyio.to_thread.run_sync(lambda: receiver.got.get(timeout=10))
+    assert got == ("/hook?t=1", "text/x-kettle", b"1")
+    assert door.sandbox.postman.dropped_count == 0
+
+
+def test_callback_of_a_pushed_clock(served: Any, receiver: Receiver) -> None:
+    """On loopback, too, a test may move time by hand; the server's own thread delivers."""
+    httpx.post(served.url + "/mj/submit/boil", content=receiver.url + "/hook", trust_env=False)
+    served.sandbox.clock.advance(5)
+    assert receiver.got.get(timeout=10) == ("/hook", "text/x-kettle", b"1")
+
+
+async def test_callbacks_elsewhere_are_dropped(door: Door) -> None:
+    """What is not for this machine never leaves it, and is listed."""
+    await door.client.post("/mj/submit/boil", content=b"http://192.0.2.1/hook")
+    await door.sandbox.clock.sleep(6)
+    await door.client.get("/mj/x")
+    books = (await door.client.get("/_sandbox/books")).json()
+    assert books["callbacks"]["dropped"] == 1
+    assert books["callbacks"]["dropped_urls"] == ["http://192.0.2.1/hook"]
+
+
+async def test_dead_receiver(door: Door) -> None:
+    """Nobody there: the callback has failed, requests go on."""
+    await door.client.post("/mj/submit/boil", content=b"http://127.0.0.1:9/hook")
+    await door.sandbox.clock.sleep(6)
+    with anyio.fail_after(10):
+        while not (await door.client.get("/_sandbox/books")).json()["callbacks"]["failed"]:
+            await door.client.get("/mj/x")
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("http://127.0.0.1:8000/x", True),
+        ("http://127.9.9.9/x", True),
+        ("http://[::1]:80/x", True),
+        ("https://localhost/x", True),
+        ("http://hook.localhost:1/x", True),
+        ("http://localhost.example.com/x", False),
+        ("http://127.0.0.1.example.com/x", False),
+        ("http://127.0.0.1@example.com/x", False),
+        ("http://example.com#@127.0.0.1/", False),
+        ("http://192.168.1.1/", False),
+        ("http://0.0.0.0/", False),
+        ("http://169.254.169.254/latest", False),
+        ("ftp://127.0.0.1/", False),
+        ("file:///etc/passwd", False),
+        ("http://[::1/x", False),
+        ("http://127.0.0.1:notaport/", False),
+        ("", False),
+        ("no", False),
+    ],
+)
+def test_is_loopback(url: str, ours: bool) -> None:
+    """Loopback is told by the text of a URL alone; names are not looked up."""
+    assert is_loopback(url) is ours
+
+
+# ---------------------------------------------------------------- time
+
+
+async def test_busy() -> None:
+    """The virtual clock knows whether either service has something in flight."""
+    sandbox = Kitchen()
+    assert isinstance(sandbox.clock, VirtualClock)
+    assert sandbox.clock.busy() is False
+    async with httpx.AsyncClient(transport=sandbox.transport()) as client:
+        await client.post("http://localhost/mj/submit/boil")
+    assert sandbox.clock.busy() is True
+    await sandbox.clock.sleep(5)
+    assert sandbox.clock.busy() is False
+    assert sandbox.next_event() is None
+
+
+# ---------------------------------------------------------------- the doors themselves
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
+def test_loopback_only(host: str) -> None:
+    """Whatever is asked, the sandbox listens on this machine only."""
+    with pytest.raises(ValueError, match=r"127\.0\.0\.1 only"):
+        Kitchen().serve(host=host)
+
+
+def test_settings_of_the_door(served: Any) -> None:
+    """The door's settings carry its address; those in process carry fixed names."""
+    assert {served.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {served.url}
+    assert served.url.startswith("http://127.0.0.1:")
+    assert served.sandbox.settings["mj_url"] == "http://mj.sandbox.localhost"
+    assert served.settings.keys() == served.sandbox.settings.keys()
+
+
+def test_closed_door(served: Any) -> None:
+    """After closing nobody listens, and closing again is nothing."""
+    served.close()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(served.url, trust_env=False)
+    served.close()
+
+
+def test_closing_the_sandbox() -> None:
+    """A sandbox that is closed closes its doors."""
+    with Kitchen() as sandbox:
+        opened = sandbox.serve()
+        assert httpx.get(opened.url + "/mj", trust_env=False).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(opened.url, trust_env=False)
+
+
+def test_port_taken(served: Any) -> None:
+    """A port that somebody has is said to be taken, at once."""
+    with pytest.raises(OSError, match="in use"):
+        Kitchen().serve(port=served.port)
+
+
+def test_dialect_is_known() -> None:
+    """An unknown dialect is told the known ones."""
+    with pytest.raises(ValueError, match="java, plus, trueai"):
+        Kitchen(dialect="perl")
+
+
+# ---------------------------------------------------------------- on disk
+
+
+async def test_data(tmp_path: Path) -> None:
+    """A second sandbox on the same folder goes on where the first ended."""
+    with Kitchen(data=tmp_path) as first:
+        async with httpx.AsyncClient(transport=first.transport()) as client:
+            await client.post("http://localhost/mj/submit/boil")
+            await first.clock.sleep(3)
+    second = Kitchen(data=tmp_path)
+    assert second.clock.now() == EPOCH + 3
+    assert second.next_event() == EPOCH + 5
+    await second.clock.sleep(2)
+    assert second.mj.jobs["1"]["done"] is True
+
+
+def test_shelf_replaces(tmp_path: Path) -> None:
+    """A save leaves the latest state, its bytes, and nothing else."""
+    shelf = Shelf(tmp_path)
+    assert shelf.load() == {}
+    shelf.save({"a": [b"one", {"b": b"two"}], "n": 1})
+    shelf.save({"a": [b"one"], "n": 2})
+    assert shelf.load() == {"a": [b"one"], "n": 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "sandbox.json"]
+    assert len(list((tmp_path / "blobs").iterdir())) == 1
+
+
+def test_shelf_survives_a_failed_save(tmp_path: Path) -> None:
+    """A state that cannot be written leaves the old one whole."""
+    shelf = Shelf(tmp_path)
+    shelf.save({"n": 1, "b": b"x"})
+    with pytest.raises(TypeError):
+        shelf.save({"n": 2, "b": object()})
+    assert shelf.load() == {"n": 1, "b": b"x"}
+
+
+def test_saved_while_serving(tmp_path: Path) -> None:
+    """The loopback door saves by itself, soon after a change."""
+    with Kitchen(data=tmp_path, clock=ScaledClock(1)).serve() as opened:
+        with httpx.Client(base_url=opened.url, trust_env=False) as client:
+            client.post("/mj/submit/boil")
+            while client.get("/_sandbox/books").json()["unsaved"]:
+                pass
+            assert Shelf(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
+
+
+# ---------------------------------------------------------------- the real services behind both doors
+
+
+def ci_headers(settings: Mapping[str, str], method: str, path: str, plane: str, now: float) -> dict[str, str]:
+    """Host and signature of a request to the cloud."""
+    host = f"{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
+    keys = {"secret_id": settings["secret_id"], "secret_key": settings["secret_key"]}
+    authorization = sign(method, path, headers={"host": host}, key_time=f"{int(now)};{int(now) + 600}", **keys)
+    return {"host": host, "authorization": authorization}
+
+
+def job_xml(settings: Mapping[str, str], source: str, output: str) -> bytes:
+    place = f"<Region>{settings['region']}</Region><Bucket>{settings['bucket']}</Bucket><Object>{output}</Object>"
+    operation = f"<PicProcess><ProcessRule>imageMogr2/rotate/90</ProcessRule></PicProcess><Output>{place}</Output>"
+    source = f"<Input><Object>{source}</Object></Input>"
+    return f"<Request><Tag>PicProcess</Tag>{source}<Operation>{operation}</Operation></Request>".encode()
+
+
+class Caller:
+    """Speaks to both services through one door's settings, as any client would."""
+
+    def __init__(self, client: httpx.Client, settings: Mapping[str, str], now: Callable[[], float]) -> None:
+        self.client, self.settings, self.now = client, settings, now
+        self.secret = {"mj-api-secret": settings["mj_secret"]}
+
+    def imagine(self, prompt: str, **more: str) -> str:
+        url = self.settings["mj_url"] + "/mj/submit/imagine"
+        answer = self.client.post(url, json={"prompt": prompt, **more}, headers=self.secret).json()
+        assert answer["code"] == 1, answer
+        return str(answer["result"])
+
+    def task(self, task_id: str) -> dict[str, Any] | None:
+        answer = self.client.get(f"{self.settings['mj_url']}/mj/task/{task_id}/fetch", headers=self.secret)
+        return answer.json() if answer.content else None
+
+    def cloud(self, method: str, path: str, plane: str, content: bytes = b"") -> httpx.Response:
+        headers = ci_headers(self.settings, method, path, plane, self.now())
+        endpoint = self.settings[f"{plane}_endpoint"]
+        return self.client.request(method, endpoint + path, headers=headers, content=content)
+
+
+@pytest.fixture(params=["own address", "as http proxy"])
+def caller(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The real services on loopback, addressed directly or with the sandbox as the client's http proxy."""
+    sandbox = Sandbox()
+    with sandbox.serve() as served:
+        settings, proxy = served.settings, None
+        if request.param == "as http proxy":
+            cloud = {f"{plane}_endpoint": f"http://{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
+                     for plane in ("ci", "cos")}  # fmt: skip
+            settings, proxy = {**settings, **cloud, "mj_url": "http://proxy.example"}, served.url
+        with httpx.Client(proxy=proxy, trust_env=False) as client:
+            found = Caller(client, settings, sandbox.clock.now)
+            found.sandbox = sandbox
+            yield found
+
+
+def test_picture_job(caller: Any) -> None:
+    """An object is put, a job works on it, the output is there, by each way in."""
+    (source,) = list(caller.sandbox.ci.store.buckets[caller.sandbox.bucket].objects)[:1]
+    made = caller.cloud("POST", "/jobs", "ci", job_xml(caller.settings, source, "out/turned.jpg"))
+    job = re.search("<JobId>([^<]+)<", made.text)
+    assert job, made.text
+    caller.sandbox.clock.advance(60)
+    assert "<State>Success</State>" in caller.cloud("GET", f"/jobs/{job[1]}", "ci").text
+    assert caller.cloud("HEAD", "/out/turned.jpg", "cos").status_code == 200
+    assert caller.cloud("HEAD", "/out/other.jpg", "cos").status_code == 404
+
+
+def test_task(caller: Any, receiver: Receiver) -> None:
+    """A task is imagined, ages with the clock, calls back at its end, and its picture can be fetched."""
+    task = caller.imagine("a red fox", notifyHook=f"{receiver.url}/hook")
+    for _ in range(100):
+        caller.sandbox.clock.advance(10)
+    done = caller.task(task)
+    assert (done["status"], done["progress"]) == ("SUCCESS", "100%")
+    statuses = set()
+    while "SUCCESS" not in statuses:
+        path, kind, body = receiver.got.get(timeout=10)
+        statuses.add(json.loads(body)["status"])
+        assert (path, kind.partition(";")[0], json.loads(body)["id"]) == ("/hook", "application/json", task)
+    assert caller.client.get(done["imageUrl"]).headers["content-type"].startswith("image/")
+
+
+SERVICE_FAULTS = [
+    ("mj", "stuck", {}, lambda task: task["status"] != "SUCCESS"),
+    ("mj", "lost", {}, lambda task: task is None),
+    ("mj", "restart", {"route": "GET /mj/*"}, lambda task: task is None),
+    ("mj", "restart", {"route": "GET /mj/*", "remember": True}, lambda task: task["status"] == "SUCCESS"),
+]
+
+
+@pytest.mark.parametrize(("service", "kind", "settings", "holds"), SERVICE_FAULTS)
+def test_task_in_trouble(service: str, kind: str, settings: dict[str, Any], holds: Callable[[Any], bool]) -> None:
+    """A task sticks, vanishes, or is forgotten by a restart; a restart with memory is hardly noticed."""
+    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
+        caller = Caller(client, served.settings, sandbox.clock.now)
+        sandbox.faults.add(kind, service=service, times=1, **settings)
+        task = caller.imagine("a red fox")
+        sandbox.clock.advance(3600)
+        caller.task(task)
+        assert holds(caller.task(task))
+        sandbox.clock.advance(1)
+        other = caller.imagine("a blue fox")
+        assert other != task
+        sandbox.clock.advance(3600)
+        assert caller.task(other)["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize(("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")])
+def test_job_in_trouble(kind: str, held: str) -> None:
+    """A cloud job sticks, or nobody knows it any more; the next one is well."""
+    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
+        caller = Caller(client, served.settings, sandbox.clock.now)
+        sandbox.faults.add(kind, route="POST /jobs", times=1)
+        (source,) = list(sandbox.ci.store.buckets[sandbox.bucket].objects)[:1]
+        made = [caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, f"out/{n}")).text for n in (1, 2)]
+        first, second = (re.findall("<JobId>([^<]+)<", text)[0] for text in made)
+        sandbox.clock.advance(3600)
+        assert held in caller.cloud("GET", f"/jobs/{first}", "ci").text
+        assert "<State>Success<" in caller.cloud("GET", f"/jobs/{second}", "ci").text
+        third = caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, "out/3")).text
+        assert re.findall("<JobId>([^<]+)<", third)[0] not in (first, second)
+
+
+def test_same_in_every_run() -> None:
+    """The same requests at the same virtual times give the same ids, times and pictures, byte for byte."""
+
+    async def run() -> list[bytes]:
+        sandbox, answers = Sandbox(seed=4), []
+        async with httpx.AsyncClient(transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]) as client:
+            client.headers["mj-api-secret"] = sandbox.mj_secret
+            made = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
+            for _ in range(30):
+                await sandbox.clock.sleep(5)
+                answers.append((await client.get(f"/mj/task/{made['result']}/fetch")).content)
+            answers.append((await client.get(json.loads(answers[-1])["imageUrl"])).content)
+        return answers
+
+    assert anyio.run(run) == anyio.run(run)
+
+
+WORDS = (
+    "mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff %F0%9F a.jpg c1 * ?"
+)
+ENDPOINTS = (
+    "mj/submit/imagine mj/submit/change mj/submit/simple-change mj/submit/describe mj/submit/blend mj/submit/action "
+    "mj/submit/modal mj/submit/shorten mj/submit/upload-discord-images mj/submit/edits mj/submit/video "
+    "mj/insight-face/swap mj/task/list-by-condition mj/task/list-by-ids mj/task/list mj/task/queue mj/task/query "
+    "mj/account/list mj/image/1 jobs pic_jobs inventorytriggerjob picqueue picbucket template workflow triggerworkflow "
+    "workflowexecution jobs/c1,c2 picqueue/p1 template/t1 workflow/w1 inventorytriggerjob/b1 a.jpg"
+)
+PIECES = st.sampled_from(WORDS.split())
+VALUES = st.one_of(PIECES, st.text(max_size=12).map(quote), st.integers().map(str))
+QUERIES = st.lists(
+    st.tuples(st.one_of(st.sampled_from(["tag", "size", "nextToken", "ids", "prefix", "acl"]), VALUES), VALUES)
+)
+BODIES = st.one_of(
+    st.binary(max_size=200),
+    st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9)),
+        lambda inner: (
+            st.dictionaries(
+                st.sampled_from(["prompt", "taskId", "ids", "base64Array", "action", "index", "state", "customId"]),
+                inner,
+            )
+            | st.lists(inner, max_size=3)
+        ),
+        max_leaves=6,
+    ).map(lambda value: json.dumps(value).encode()),
+    st.lists(
+        st.tuples(st.sampled_from(["Tag", "Input", "Operation", "Object"]), st.text("a<&/>", max_size=5)), max_size=4
+    )
+    .map(lambda rows: "<Request>" + "".join(f"<{tag}>{text}</{tag}>" for tag, text in rows) + "</Request>")
+    .map(str.encode),
+)
+HOSTS = st.sampled_from(
+    ["mj.sandbox.localhost", "demo-1250000000.ci.ap-chongqing.myqcloud.com", "ci.x", "cos.x", "", "b.cos."]
+)
+PATHS = st.one_of(st.sampled_from(ENDPOINTS.split()), st.lists(VALUES, max_size=5).map("/".join))
+METHODS = st.sampled_from(["GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
+
+
+@with_settings(max_examples=1500, deadline=None)
+@given(METHODS, HOSTS, PATHS, QUERIES, BODIES, st.sampled_from(["java", "trueai", "new-api"]))
+def test_nothing_breaks_it(
+    method: str, host: str, path: str, query: list[tuple[str, str]], body: bytes, dialect: str
+) -> None:
+    """Whatever is asked, signed or not, a service answers, and never with 500."""
+    sandbox = FUZZED.setdefault(dialect, Sandbox(dialect=dialect))
+    target, params = "/" + path, "&".join(f"{name}={value}" for name, value in query)
+    keys = {"secret_id": sandbox.secret_id, "secret_key": sandbox.secret_key}
+    now = int(sandbox.clock.now())
+    names = {"host": host, "mj-api-secret": sandbox.mj_secret}
+    if host.startswith(("demo", "ci", "cos", "b")):
+        names["authorization"] = sign(
+            method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys
+        )
+    request = Request(method, host, target, params, names, body)
+    answer = sandbox.work(service_for(request), request)
+    assert answer.status != 500, (request, answer)
+    sandbox.clock.advance(1)
+
+
+FUZZED: dict[str, Sandbox] = {}
+
+
+# ---------------------------------------------------------------- the command
+
+
+@contextmanager
+def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
+    """The command running, and a caller of it."""
+    words = [sys.executable, "-W", "error", "-m", "jupyter_mjci.emulator", "--speed", "100", *arguments]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        with httpx.Client(trust_env=False) as client:
+            try:
+                yield process, Caller(client, json.loads(line), time.time)
+            finally:
+                process.kill()
+
+
+def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    return process.returncode, out, err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_command(number: signal.Signals) -> None:
+    """The command prints one line of JSON, serves both services, and ends well when told to."""
+    with command() as (process, caller):
+        assert list(caller.settings) == [
+            "url", "mj_url", "mj_secret", "ci_endpoint", "cos_endpoint", "secret_id", "secret_key", "bucket", "region",
+        ]  # fmt: skip
+        task = caller.imagine("a red fox")
+        while (caller.task(task) or {}).get("status") != "SUCCESS":
+            pass
+        assert caller.cloud("GET", "/", "cos").status_code == 200
+        assert end(process, number) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
+    """Objects and jobs are there again after an orderly end; a kill loses at most what the last second brought."""
+    with command("--data", str(tmp_path)) as (process, caller):
+        task = caller.imagine("a red fox")
+        assert caller.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
+        while (
+            number is signal.SIGKILL and caller.client.get(caller.settings["url"] + "/_sandbox/books").json()["unsaved"]
+        ):
+            pass
+        end(process, number)
+    with command("--data", str(tmp_path)) as (process, caller):
+        assert caller.cloud("GET", "/kept.bin", "cos").content == b"\x00\xffkept"
+        while (caller.task(task) or {})["status"] != "SUCCESS":
+            pass
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+def test_command_with_faults(tmp_path: Path) -> None:
+    """The command takes a file of faults and a dialect."""
+    (tmp_path / "faults.toml").write_text('[[fault]]\nkind = "status"\nstatus = 418\nroute = "GET /mj/task/*"\n')
+    with command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (process, caller):
+        answer = caller.client.get(caller.settings["mj_url"] + "/mj/task/1/fetch")
+        assert answer.status_code == 418
+        assert "text/html" in caller.client.get(caller.settings["mj_url"] + "/nowhere").headers["content-type"]
+        assert end(process, signal.SIGTERM)[0] == 0
+
+
+# ---------------------------------------------------------------- the command's mistakes
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--speed", "0"], "--speed"),
+        (["--speed", "inf"], "--speed"),
+        (["--dialect", "perl"], "'perl'"),
+        (["--port", "99999"], "0-65535"),
+        (["--faults", "{tmp}/none.toml"], "none.toml"),
+        (["--faults", "{tmp}/bad.toml"], "unknown kind"),
+    ],
+)
+def test_command_mistakes(argv: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong option ends the command with 2 and says which; nothing is printed on stdout."""
+    (tmp_path / "bad.toml").write_text('[[fault]]\nkind = "bang"\n')
+    with pytest.raises(SystemExit) as caught:
+        main([word.replace("{tmp}", str(tmp_path)) for word in argv])
+    said = capsys.readouterr()
+    assert (caught.value.code, said.out) == (2, "")
+    assert words in said.err
+
+
+def test_faults_from_a_path(tmp_path: Path) -> None:
+    """A sandbox takes faults from a file, too."""
+    path = tmp_path / "f.toml"
+    path.write_text('[[fault]]\nkind = "html"\n')
+    assert [fault.kind for fault in Kitchen(faults=path).faults] == ["html"]
+    path.write_text("fault = 1")
+    with pytest.raises(FaultError):
+        Kitchen(faults=path)
+    assert math.isinf(Kitchen().clock.speed)

@@ -1,0 +1,70 @@
+"""The journal as a typed frame: what frames.frame makes of its jobs, without making them."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.history import journal_frame as room
+from jupyter_mjci.history.frames import frame
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.journal_frame import remembered
+
+THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
+
+
+@pytest.fixture(params=["file", "memory"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "journal.db" if request.param == "file" else None)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["arrow", "plain"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "plain":
+        find = importlib.util.find_spec
+        monkeypatch.setattr(room, "find_spec", lambda name: None if name == "pyarrow" else find(name))
+
+
+def jobs() -> list[Job]:
+    made = [
+        Job(
+            "mj" if number % 3 else "ci", f"{number}", "IMAGINE", list(Status)[number % 6], number * 10,
+            f"a fox, {number}\x1f" if number == 4 else f"a {{red}} 狐 {number}", ("http://a", "http://b")[: number % 3],
+            (Button("c::1", "U1"), Button("d", "", "🔄")) if number % 2 else (),
+            THEN - timedelta(hours=number), THEN + timedelta(seconds=number),
+            THEN + timedelta(seconds=40) if number % 2 else None, "no" if number == 5 else "", "", "", "7",
+        )
+        for number in range(9)
+    ]  # fmt: skip
+    return [*made, Job("mj", "bare")]
+
+
+def test_it_equals_the_frame_of_the_same_jobs(journal: Journal, way: None) -> None:
+    """Column by column, dtype by dtype, oldest first, in whatever order they were seen."""
+    journal.saw(jobs(), 1.0)
+    pd.testing.assert_frame_equal(remembered(journal), frame(journal.jobs()))
+
+
+def test_chunks_make_no_difference(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal.saw(jobs(), 1.0)
+    whole = remembered(journal)
+    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK", 2)
+    pd.testing.assert_frame_equal(remembered(journal), whole)
+
+
+def test_an_empty_journal_has_all_columns(journal: Journal, way: None) -> None:
+    assert remembered(journal).dtypes.equals(frame(jobs()).dtypes)
+    assert remembered(journal).empty
+
+
+def test_a_condition_narrows(journal: Journal) -> None:
+    journal.saw(jobs(), 1.0)
+    assert list(remembered(journal, "service = ? AND status = 'FAILED'", ("mj",))["id"]) == ["4"]

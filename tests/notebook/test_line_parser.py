@@ -1,0 +1,181 @@
+"""What a person writes on a magic's line and in its body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.errors import CallError
+from jupyter_mjci.notebook.line_parser import (
+    Options,
+    filled,
+    in_toml,
+    in_xml,
+    lex,
+    read_body,
+    split_options,
+    split_prompt,
+)
+from jupyter_mjci.notebook.params import params
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+
+WORDS: tuple[tuple[str, list[str]], ...] = (
+    ("a b  c", ["a", "b", "c"]),
+    ("-o 'a b'", ["-o", "a b"]),
+    ('--rule="x y" z', ["--rule=x y", "z"]),
+    ("it's a fox", ["it's", "a", "fox"]),
+    ("it's a 'red fox' \"b c\"", ["it's", "a", "'red", "fox'", "b c"]),
+    ('a "b', ["a", '"b']),
+    ("a # b", ["a", "#", "b"]),
+    ("", []),
+)
+
+
+@pytest.mark.parametrize(("line", "words"), WORDS)
+def test_a_line_is_read_as_words(line: str, words: list[str]) -> None:
+    """Quotes hold words together; one that is never closed is text; a hash begins no comment."""
+    assert lex(line) == words
+
+
+FLAGS = [one for one in params(Midjourney.imagine) if one.name != "prompt"]
+
+# (line, our words, the prompt)
+PROMPTS: tuple[tuple[str, list[str], str], ...] = (
+    ("a fox", [], "a fox"),
+    ("  a  red   fox ", [], "a  red   fox"),
+    ("a fox -o job", ["-o=job"], "a fox"),
+    ("-o job a fox", ["-o=job"], "a fox"),
+    ("a fox --ar 3:2 --no-wait", ["--no-wait"], "a fox --ar 3:2"),
+    ("a fox --no wait", [], "a fox --no wait"),
+    ("--ar 3:2 a fox", [], "--ar 3:2 a fox"),
+    ("--dry-run --state mine a fox --no-wait -o job", ["--dry-run", "--state=mine", "--no-wait", "-o=job"], "a fox"),
+    ("a fox --state 'my own'", ["--state=my own"], "a fox"),
+    ("a fox --images=a.png,b.png", ["--images=a.png,b.png"], "a fox"),
+    ("a sign that says -o nothing here", [], "a sign that says -o nothing here"),
+    ("a --dry-run desert road", [], "a --dry-run desert road"),
+    ("it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250", [],
+     "it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250"),
+    ("why?", [], "why?"),
+    ("a \\n fox\\", [], "a \\n fox\\"),
+    ("--help", ["--help"], ""),
+    ("a call for --help", [], "a call for --help"),
+    ("", [], ""),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "words", "prompt"), PROMPTS)
+def test_a_prompt_is_everything_between_our_options(line: str, words: list[str], prompt: str) -> None:
+    """Our options count at the front and at the very end; what stands between is left byte for byte."""
+    assert split_prompt(line, FLAGS) == (words, prompt)
+
+
+@pytest.mark.parametrize("line", ["a fox -o", "--state"])
+def test_an_option_without_its_value_never_becomes_a_prompt(line: str) -> None:
+    """A submission costs money: a forgotten name is asked for."""
+    with pytest.raises(CallError, match=r"wants|needs"):
+        split_prompt(line, FLAGS)
+
+
+def test_options_are_found_anywhere() -> None:
+    """Among the words of the other magics."""
+    found = split_options(["--tag", "x", "-o", "df", "--no-wait", "y", "--dry-run"])
+    assert found == (Options(out="df", no_wait=True, dry_run=True), ["--tag", "x", "y"])
+    assert split_options(["-h"]) == (Options(help=True), [])
+    assert split_options(["-o=df"]) == (Options(out="df"), [])
+
+
+@pytest.mark.parametrize("words", [["-o"], ["-o", "a-b"], ["-o", "class"], ["-o", "--dry-run"], ["-o="]])
+def test_a_result_goes_into_a_variable(words: list[str]) -> None:
+    """What is no name of a variable is refused."""
+    with pytest.raises(CallError, match="-o"):
+        split_options(words)
+
+
+NAMES = {"subject": "a 'red' <fox> & \"co\"", "n": 3, "job": Job("mj", "17"), "b": "{{n}}"}
+FILLED: tuple[tuple[str, str], ...] = (
+    ("{{n}} foxes", "3 foxes"),
+    ("{{ n }}{{n}}", "33"),
+    ("{{job}}", "17"),
+    ("{n} {a, b} ${n} $5 {{a, b}, c} {{}} {{1}}", "{n} {a, b} ${n} $5 {{a, b}, c} {{}} {{1}}"),
+    ("{{b}}", "{{n}}"),
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), FILLED)
+def test_only_double_braces_are_filled(text: str, expected: str) -> None:
+    """Variables by name, jobs by id, once; every other brace and dollar is somebody else's."""
+    assert filled(text, NAMES) == expected
+
+
+def test_values_are_escaped_for_where_they_go() -> None:
+    """XML and TOML stay well-formed whatever a variable holds."""
+    assert filled("<a>{{subject}}</a>", NAMES, in_xml) == "<a>a &apos;red&apos; &lt;fox&gt; &amp; &quot;co&quot;</a>"
+    assert filled('k = "{{subject}}"', NAMES, in_toml) == 'k = "a \'red\' <fox> & \\"co\\""'
+
+
+def test_an_unknown_name_is_said() -> None:
+    """It is neither sent as it stands nor left out."""
+    with pytest.raises(CallError, match=r"There is no variable 'nope' for \{\{nope\}\}"):
+        filled("a {{nope}}", NAMES)
+
+
+CI = TencentCI(bucket="b-1", region="r")
+
+
+def test_the_short_form_is_a_builder_call() -> None:
+    """TOML keys are the builder's parameters."""
+    body = 'input = "in/{{n}}.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o"\nlevel = 2\npicture-info = true\n'
+    call = read_body(body, NAMES).call(CI)
+    direct = CI.picture_job(input="in/3.jpg", rule="imageMogr2/rotate/90", output="o", level=2, picture_info=True)
+    assert call == direct
+
+
+def test_a_name_makes_it_a_batch() -> None:
+    """And lists are lists."""
+    call = read_body('name = "nightly"\nprefix = "in/"\nworkflow_ids = ["w1", "w2"]', {}).call(CI)
+    assert call == CI.batch(name="nightly", prefix="in/", workflow_ids=["w1", "w2"])
+
+
+def test_xml_is_sent_as_it_was_written() -> None:
+    """Only the service's own words decide where it goes."""
+    body = "\n<Request>\n <Tag>PicProcess</Tag><Input><Object>{{subject}}</Object></Input>\n</Request>\n"
+    call = read_body(body, NAMES).call(CI)
+    assert call.path == "/jobs"
+    assert call.body.decode() == body.strip().replace("{{subject}}", in_xml(NAMES["subject"]))  # type: ignore[arg-type]
+
+
+# (body, what the error says)
+WRONG: tuple[tuple[str, str], ...] = (
+    ("", "The body is empty."),
+    ('a = 1\ninput = "x', "not valid TOML: line 2, column 11"),
+    ("input = \n", "not valid TOML: line 1, column 9"),
+    ('input = "a"\nrul = "x"\noutput = "o"', "Line 2: picture_job has no 'rul'.\n→ Did you mean rule?"),
+    ('input = "a"\noutput = "o"\nlevel = "2"', "Line 3: level wants a whole number, not '2'."),
+    ('input = "a"\noutput = "o"\nlevel = true', "level wants a whole number, not True."),
+    ('input = "a"\noutput = "o"\npicture_info = 1', "picture_info wants true or false, not 1."),
+    ('output = "o"', "input is missing."),
+    ('rule = "o"', "input and output are missing."),
+    ("<Request>\n  <Tag>x</Tga>\n</Request>", "not well-formed XML: line 2, column 11"),
+    ("\n\n<Request>\n  <Tag>x</Tga>\n</Request>", "not well-formed XML: line 4, column 11"),
+    ("<Request><Tag>x", "not well-formed XML: line 1"),
+    ("<Requst/>", "root element is <Requst>"),
+    ("<Request><Input/></Request>", "neither a job nor a batch"),
+)
+
+
+@pytest.mark.parametrize(("body", "said"), WRONG)
+def test_a_wrong_body_is_said_with_its_place(body: str, said: str) -> None:
+    """Before any request."""
+    with pytest.raises(CallError) as caught:
+        read_body(body, {})
+    assert said in str(caught.value)
+
+
+def test_a_rule_is_demanded_before_anything_is_sent() -> None:
+    """What the builder itself refuses, the body does not get past."""
+    asked: Any = read_body('input = "a"\noutput = "o"', {})
+    with pytest.raises(CallError, match="needs a rule"):
+        asked.call(CI)
