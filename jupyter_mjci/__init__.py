@@ -1,6 +1,7 @@
 """Notebook toolkit for picture job services: Midjourney proxies and Tencent Cloud Infinite.
 
-Importing this costs nothing and changes nothing: every name below is looked up when it is first used.
+Importing this costs nothing and changes nothing: every name below is looked up when it is first
+used.
 """
 
 from __future__ import annotations
@@ -46,9 +47,11 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
 
 
-# --- as an extension of IPython ---------------------------------------------------------------------------------
+# --- as an extension of IPython -------------------------------------------------------------------
 
-_LEFT: WeakKeyDictionary[Any, Any] = globals().get("_LEFT") or WeakKeyDictionary()  # outlives a reload
+_LEFT: WeakKeyDictionary[Any, Any] = (
+    globals().get("_LEFT") or WeakKeyDictionary()
+)  # outlives a reload
 
 
 def load_ipython_extension(ip: Any) -> None:
@@ -59,19 +62,25 @@ def load_ipython_extension(ip: Any) -> None:
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """`%unload_ext jupyter_mjci`: leaves nothing in the shell. The session that the magics used goes on, for the next
-    `%load_ext` or `%reload_ext`; so does the engine's thread, which has nothing to do then."""
+    """`%unload_ext jupyter_mjci`: leaves nothing in the shell. The session that the magics used
+    goes on, for the next `%load_ext` or `%reload_ext`; so does the engine's thread, which has
+    nothing to do then.
+    """
     from jupyter_mjci.notebook.extension import unload
 
     _LEFT[ip] = unload(ip) or _LEFT.get(ip, ())
 
 
 def _forget(since: float) -> None:
-    """Lets go of code, so that it is loaded anew: always of what makes magics, cards and panels; of everything where
-    something beneath has changed on disk since then. Sessions and jobs are of the old code in that case."""
+    """Lets go of code, so that it is loaded anew: always of what makes magics, cards and panels; of
+    everything where something beneath has changed on disk since then. Sessions and jobs are of the
+    old code in that case.
+    """
     ours = {name: module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")}
     above = {name for name in ours if name.startswith(f"{__name__}.notebook")}
-    files = [module.__file__ for name, module in ours.items() if name not in above and module.__file__]
+    files = [
+        module.__file__ for name, module in ours.items() if name not in above and module.__file__
+    ]
     changed = any(os.path.getmtime(file) > since for file in files if os.path.exists(file))
     for name in ours if changed else above:
         del sys.modules[name]

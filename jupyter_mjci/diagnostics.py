@@ -1,7 +1,8 @@
-"""What works and what does not between us and the services, found out by asking: addresses, secrets, clocks, abilities.
+"""What works and what does not between us and the services, found out by asking: addresses,
+secrets, clocks, abilities.
 
-Only harmless questions are asked (a task that nobody has, one page of a listing), once each and with little patience.
-A finding says what is so and what to change; no finding holds a secret.
+Only harmless questions are asked (a task that nobody has, one page of a listing), once each and
+with little patience. A finding says what is so and what to change; no finding holds a secret.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ PATIENCE = 10.0  # seconds for one answer
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at. `ok` is None where it is neither good nor bad, or could not be found out."""
+    """One thing that was looked at. `ok` is None where it is neither good nor bad, or could not be
+    found out.
+    """
 
     what: str
     ok: bool | None
@@ -47,24 +50,48 @@ def probed(session: Session) -> list[Finding]:
 async def probe(session: Session) -> list[Finding]:
     """The same on the engine."""
     if session.recording:
-        return [Finding("services", None, "a recording stands before them", "To probe them: %mjci replay off")]
-    parts = ((session.settings.has_mj, "Midjourney", _midjourney, "Set MJCI_MJ_URL and MJCI_MJ_SECRET to use one."),
-             (session.settings.has_ci, "Tencent CI", _tencent, "Set MJCI_CI_SECRET_ID, …_SECRET_KEY, …_BUCKET and "
-              "…_REGION to use it."))  # fmt: skip
+        return [
+            Finding(
+                "services",
+                None,
+                "a recording stands before them",
+                "To probe them: %mjci replay off",
+            )
+        ]
+    parts = (
+        (
+            session.settings.has_mj,
+            "Midjourney",
+            _midjourney,
+            "Set MJCI_MJ_URL and MJCI_MJ_SECRET to use one.",
+        ),
+        (
+            session.settings.has_ci,
+            "Tencent CI",
+            _tencent,
+            "Set MJCI_CI_SECRET_ID, …_SECRET_KEY, …_BUCKET and …_REGION to use it.",
+        ),
+    )
     findings = []
     for configured, name, look, how in parts:
-        findings += await look(session) if configured else [Finding(name, None, "not configured", how)]
+        findings += (
+            await look(session) if configured else [Finding(name, None, "not configured", how)]
+        )
     return findings
 
 
 def _way(session: Session, mj: Origin | None = None) -> Transport:
-    """The session's own way to the services, with little patience, and where told to another proxy address."""
+    """The session's own way to the services, with little patience, and where told to another proxy
+    address.
+    """
     origins = {**session.transport.origins, **({"mj": mj} if mj else {})}
     timeout = min(session.settings.timeout, PATIENCE)
-    return Transport(origins, clock=session.clock, timeout=timeout, at_once=1, door=session.transport.door)
+    return Transport(
+        origins, clock=session.clock, timeout=timeout, at_once=1, door=session.transport.door
+    )
 
 
-# --- Midjourney -------------------------------------------------------------------------------------------------
+# --- Midjourney -----------------------------------------------------------------------------------
 
 ACCEPTED, REFUSED, ELSEWHERE, TROUBLE = "accepted", "refused", "elsewhere", "trouble"
 
@@ -97,7 +124,9 @@ async def _midjourney(session: Session) -> list[Finding]:
 
 
 async def _attempts(session: Session) -> list[Attempt]:
-    """Address by address, one style of telling the secret after the other, until one is accepted."""
+    """Address by address, one style of telling the secret after the other, until one is
+    accepted.
+    """
     settings, attempts = session.settings, list[Attempt]()
     styles = [settings.mj_auth, *(style for style in AUTH_STYLES if style != settings.mj_auth)]
     for base in _addresses(settings.mj_url):
@@ -107,7 +136,9 @@ async def _attempts(session: Session) -> list[Attempt]:
                 attempts.append(attempt)
                 if attempt.verdict == ACCEPTED:
                     return attempts
-                if attempt.verdict != REFUSED:  # telling the secret in another way changes nothing then
+                if (
+                    attempt.verdict != REFUSED
+                ):  # telling the secret in another way changes nothing then
                     break
     return attempts
 
@@ -122,7 +153,9 @@ async def _attempt(session: Session, base: str, style: str, secret: Secret) -> A
 
 
 def _addresses(url: str) -> list[str]:
-    """The address as it was given, and those above it, should it hold too much: …/v1, …/mj/submit/imagine."""
+    """The address as it was given, and those above it, should it hold too much: …/v1,
+    …/mj/submit/imagine.
+    """
     given = url.rstrip("/").removesuffix("/mj")
     parts = urlsplit(given)
     segments = [segment for segment in parts.path.split("/") if segment]
@@ -152,26 +185,45 @@ def _verdict(reply: Reply) -> str:
         told = json.loads(reply.body)
     except ValueError:
         return ELSEWHERE
-    odd = reply.status >= 300 and not (isinstance(told, dict) and {"description", "result"} & set(told))
+    odd = reply.status >= 300 and not (
+        isinstance(told, dict) and {"description", "result"} & set(told)
+    )
     return ELSEWHERE if odd else ACCEPTED
 
 
 def _turned_down(session: Session, attempts: Sequence[Attempt]) -> list[Finding]:
-    """No way was accepted: what the address as it was given said, and if that was a no to the secret, so be it."""
+    """No way was accepted: what the address as it was given said, and if that was a no to the
+    secret, so be it.
+    """
     first = next((one for one in attempts if one.verdict == REFUSED), attempts[0])
     where = shown(first.base)
     if first.verdict == TROUBLE:
         said = f"{where} is in trouble (HTTP {first.reply.status})"
-        return [Finding("Midjourney address", False, said, "Try again later; the proxy's own log says more.")]
+        return [
+            Finding(
+                "Midjourney address", False, said, "Try again later; the proxy's own log says more."
+            )
+        ]
     if first.verdict == ELSEWHERE:
         kind = "a web page" if first.reply.is_page else "something that is no proxy"
         said = f"{kind} answers at {where} (HTTP {first.reply.status})"
-        return [Finding("Midjourney address", False, said, "Set MJCI_MJ_URL to what stands before /mj/ in its API.")]
+        return [
+            Finding(
+                "Midjourney address",
+                False,
+                said,
+                "Set MJCI_MJ_URL to what stands before /mj/ in its API.",
+            )
+        ]
     secret = session.settings.mj_secret
-    said = "refused as " + ", ".join(AUTH_STYLES) if secret else "none is set, and the proxy wants one"
+    said = (
+        "refused as " + ", ".join(AUTH_STYLES) if secret else "none is set, and the proxy wants one"
+    )
     return [
         Finding("Midjourney address", True, f"a server answers at {where}"),
-        Finding("Midjourney secret", False, said, "Set MJCI_MJ_SECRET to the proxy's own secret or key."),
+        Finding(
+            "Midjourney secret", False, said, "Set MJCI_MJ_SECRET to the proxy's own secret or key."
+        ),
     ]
 
 
@@ -200,15 +252,26 @@ def _secret(session: Session, found: Attempt) -> Finding:
 # name, call, what is so without it
 _ABILITIES: tuple[tuple[str, Callable[[Midjourney], Call[Any]], str], ...] = (
     ("Midjourney listing", lambda mj: mj.tasks(), "only tasks of the journal are listed"),
-    ("Midjourney queue", lambda mj: mj.queue(), "it is made of what the listing, or the journal, tells"),
-    ("Midjourney several at once", lambda mj: mj.tasks([NOBODY]), "each followed task is asked after by itself"),
+    (
+        "Midjourney queue",
+        lambda mj: mj.queue(),
+        "it is made of what the listing, or the journal, tells",
+    ),
+    (
+        "Midjourney several at once",
+        lambda mj: mj.tasks([NOBODY]),
+        "each followed task is asked after by itself",
+    ),
 )
 
 
 async def _abilities(session: Session, found: Attempt) -> list[Finding]:
     way = _way(session, found.origin)
     try:
-        findings = [await _ability(way, name, ask(Midjourney()), without) for name, ask, without in _ABILITIES]
+        findings = [
+            await _ability(way, name, ask(Midjourney()), without)
+            for name, ask, without in _ABILITIES
+        ]
         pressing = await way.send(Call("mj", "action", "GET", "/mj/submit/action", _as_it_came))
     finally:
         await way.close()
@@ -236,16 +299,22 @@ async def _ability(way: Transport, what: str, call: Call[Any], without: str) -> 
 
 
 def _buttons(reply: Reply) -> Finding:
-    """Looking at a submission's address submits nothing; most families tell then whether it is one."""
+    """Looking at a submission's address submits nothing; most families tell then whether it is
+    one.
+    """
     if reply.status == 405 or (reply.status in (200, 400) and not reply.is_page):
         return Finding("Midjourney buttons", True, OFFERED)
     if reply.status == 404:
-        return Finding("Midjourney buttons", None, "not offered: U1 to U4, V1 to V4 and 🔄 are done by change")
+        return Finding(
+            "Midjourney buttons", None, "not offered: U1 to U4, V1 to V4 and 🔄 are done by change"
+        )
     return Finding("Midjourney buttons", None, "this server does not tell without a submission")
 
 
 def _family(listing: bool, queue: bool, buttons: bool, unknown: Reply) -> str:
-    """The likeliest kind of server, by what it offers and by how it says that it has no such task."""
+    """The likeliest kind of server, by what it offers and by how it says that it has no such
+    task.
+    """
     if unknown.status == 204:
         return "the .NET family (trueai)"
     if not listing and not queue:
@@ -253,10 +322,12 @@ def _family(listing: bool, queue: bool, buttons: bool, unknown: Reply) -> str:
     return "the Java family with buttons (plus)" if buttons else "the Java family (the original)"
 
 
-# --- Tencent CI -------------------------------------------------------------------------------------------------
+# --- Tencent CI -----------------------------------------------------------------------------------
 
 SKEW = 60.0  # seconds that clocks may differ without a word
-NOT_OURS = frozenset({"NoSuchBucket", "PicBucketUnBinded", "NoSuchKey"})  # said to those whom the service believes
+NOT_OURS = frozenset(
+    {"NoSuchBucket", "PicBucketUnBinded", "NoSuchKey"}
+)  # said to those whom the service believes
 
 
 async def _tencent(session: Session) -> list[Finding]:
@@ -274,7 +345,9 @@ async def _asked(session: Session, way: Transport) -> list[Finding]:
     bucket, jobs = session.ci.bucket, session.ci.jobs(size=1).first
     reply = await way.send(jobs)
     clock, said = _clock(session, reply), _refusal(jobs, reply)
-    if isinstance(said, MjciError) and not isinstance(said, CIError):  # a page, or nothing that can be read
+    if isinstance(said, MjciError) and not isinstance(
+        said, CIError
+    ):  # a page, or nothing that can be read
         return [Finding("Tencent CI address", False, said.what, said.hint)]
     if said is not None and said.code not in NOT_OURS:
         return [clock, _unsigned(said, clock)]
@@ -283,7 +356,14 @@ async def _asked(session: Session, way: Transport) -> list[Finding]:
     findings = [clock, Finding("Tencent CI signature", True, "accepted")]
     objects = session.ci.objects(limit=1).first
     no = _refusal(objects, await way.send(objects))
-    findings.append(Finding(f"bucket {bucket}", no is None, "there" if no is None else no.what, no.hint if no else ""))
+    findings.append(
+        Finding(
+            f"bucket {bucket}",
+            no is None,
+            "there" if no is None else no.what,
+            no.hint if no else "",
+        )
+    )
     bound = session.ci.buckets(names=[bucket])
     return [*findings, _bound(bucket, bound, await way.send(bound))] if no is None else findings
 
@@ -299,12 +379,23 @@ def _refusal(call: Call[Any], reply: Reply) -> Any:
 
 def _unsigned(error: CIError, clock: Finding) -> Finding:
     if clock.ok is False and error.code in _LATE:
-        return Finding("Tencent CI signature", False, error.what, "Set the clock first: signatures hold for a time.")
-    change = error.hint if error.code in _KEYS else "May this key use CI? Its user needs rights on the bucket and CI."
+        return Finding(
+            "Tencent CI signature",
+            False,
+            error.what,
+            "Set the clock first: signatures hold for a time.",
+        )
+    change = (
+        error.hint
+        if error.code in _KEYS
+        else "May this key use CI? Its user needs rights on the bucket and CI."
+    )
     return Finding("Tencent CI signature", False, error.what, change)
 
 
-_LATE = frozenset({"AccessDenied", "RequestTimeTooSkewed", "ExpiredToken"})  # what a wrong clock may be told
+_LATE = frozenset(
+    {"AccessDenied", "RequestTimeTooSkewed", "ExpiredToken"}
+)  # what a wrong clock may be told
 _KEYS = frozenset({"SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed"})
 
 
@@ -318,7 +409,9 @@ def _clock(session: Session, reply: Reply) -> Finding:
     if abs(ahead) <= SKEW:
         return Finding("clock", True, "agrees with the service's")
     said = f"{_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the service's"
-    return Finding("clock", False, said, "Set this machine's clock: signatures are made for a time.")
+    return Finding(
+        "clock", False, said, "Set this machine's clock: signatures are made for a time."
+    )
 
 
 def _span(seconds: float) -> str:
@@ -337,7 +430,12 @@ def _bound(bucket: str, call: Call[Any], reply: Reply) -> Finding:
         return Finding(what, None, f"could not be asked: {error.what}")
     if any(one.get("BucketId") == bucket or one.get("Name") == bucket for one in found):
         return Finding(what, True, "bound to picture processing")
-    return Finding(what, False, "not bound to picture processing", "Bind it in Tencent's console (CI, buckets).")
+    return Finding(
+        what,
+        False,
+        "not bound to picture processing",
+        "Bind it in Tencent's console (CI, buckets).",
+    )
 
 
 def shown(url: str) -> str:

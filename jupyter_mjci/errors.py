@@ -16,8 +16,8 @@ MjciError
 ├─ JobFailed           the job ended without a result; `.job`
 └─ WaitTooLong         the job goes on; `.job` as last seen
 
-In a cell an error is two or three lines: what, why, what to do next. A second look with `%tb` shows the traceback.
-What usually helps stands in each class's docstring, behind the arrow.
+In a cell an error is two or three lines: what, why, what to do next. A second look with `%tb` shows
+the traceback. What usually helps stands in each class's docstring, behind the arrow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """Anything that can go wrong but for bugs: `.what` happened, `.why`, and a `.hint`: what to do next."""
+    """Anything that can go wrong but for bugs: `.what` happened, `.why`, and a `.hint`: what to do
+    next.
+    """
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -46,7 +48,9 @@ class MjciError(Exception):
 
     def lines(self) -> list[str]:
         """What, why and the hint, as far as they are told: what a cell shows."""
-        return [clean(line) for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line]
+        return [
+            clean(line) for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line
+        ]
 
     def _render_traceback_(self) -> list[str]:
         """IPython's door: short the first time, whole when asked again (`%tb`)."""
@@ -66,7 +70,9 @@ class SettingsError(MjciError):
 
 def lacking(library: str, extra: str) -> SettingsError:
     """The error where a library of one of our extras is not installed."""
-    return SettingsError(f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'")
+    return SettingsError(
+        f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'"
+    )
 
 
 @contextmanager
@@ -93,29 +99,37 @@ class HistoryError(MjciError):
 
 
 class TransportError(MjciError):
-    """No answer came. `.maybe_arrived` is true where the request may have been carried out all the same, `.slow` where
-    the service may be at it yet.
+    """No answer came. `.maybe_arrived` is true where the request may have been carried out all the
+    same, `.slow` where the service may be at it yet.
 
-    → Look at the address and the network; `%mjci resume` looks for a submission that may have arrived.
+    → Look at the address and the network; `%mjci resume` looks for a submission that may have
+        arrived.
     """
 
     def __init__(
-        self, what: str, *, why: str = "", hint: str = "", maybe_arrived: bool = False, slow: bool = False
+        self,
+        what: str,
+        *,
+        why: str = "",
+        hint: str = "",
+        maybe_arrived: bool = False,
+        slow: bool = False,
     ) -> None:
         super().__init__(what, why=why, hint=hint)
         self.maybe_arrived, self.slow = maybe_arrived, slow
 
 
 class NotRecorded(MjciError):
-    """A recording that is played back has no answer to the request. `.why` names the nearest one that it has.
+    """A recording that is played back has no answer to the request. `.why` names the nearest one
+    that it has.
 
     → Record again (`%mjci replay record`), or ask the services themselves (`%mjci replay off`).
     """
 
 
 class ServiceError(MjciError):
-    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.message` and `.request_id` as it told
-    them.
+    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.message` and
+    `.request_id` as it told them.
 
     → `%mjci doctor` examines addresses, secrets and clocks.
     """
@@ -123,9 +137,16 @@ class ServiceError(MjciError):
     service = ""
 
     def __init__(
-        self, what: str, *, status: int = 0, code: str = "", message: str = "", request_id: str = "",
-        why: str = "", hint: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        what: str,
+        *,
+        status: int = 0,
+        code: str = "",
+        message: str = "",
+        request_id: str = "",
+        why: str = "",
+        hint: str = "",
+    ) -> None:
         super().__init__(what, why=why or message, hint=hint)
         self.status, self.code, self.message, self.request_id = status, code, message, request_id
 
@@ -140,7 +161,8 @@ class MidjourneyError(ServiceError):
 
 
 class NoSuchEndpoint(MidjourneyError):
-    """This proxy does not offer the call (it answered with a page, or 404), and no other call does the same.
+    """This proxy does not offer the call (it answered with a page, or 404), and no other call does
+    the same.
 
     → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy offers.
     """
@@ -191,8 +213,9 @@ class JobFailed(MjciError):
     def __init__(self, job: Job, *, hint: str = "") -> None:
         super().__init__(
             f"{job.action or 'Job'} {job.id} {'was cancelled' if job.status == 'CANCELLED' else 'failed'}.",
-            why=job.reason, hint=hint,
-        )  # fmt: skip
+            why=job.reason,
+            hint=hint,
+        )
         self.job = job
 
 
@@ -210,12 +233,13 @@ class WaitTooLong(MjciError):
         self.job = job
 
 
-# --- their words ------------------------------------------------------------------------------------------------
+# --- their words ----------------------------------------------------------------------------------
 
 
 def clean(words: str) -> str:
-    """What a service or a person wrote, without the control characters that would command a terminal, and without
-    halves of characters, which nothing can print."""
+    """What a service or a person wrote, without the control characters that would command a
+    terminal, and without halves of characters, which nothing can print.
+    """
     return _CONTROLS.sub("�", words)
 
 

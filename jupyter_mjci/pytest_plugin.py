@@ -1,10 +1,12 @@
 """`pytest --mjci-notebooks`: every notebook must save the same outputs whoever runs it.
 
-Each notebook is run twice through a real kernel of its own: as JupyterLab runs it (a person can answer, displays are
-updated on the way) and headlessly, as nbclient and nbval do. Then cell by cell the outputs are compared: their number,
-kinds, metadata, texts, and pictures byte by byte, which nbval never does; a picture must be one that can be opened.
+Each notebook is run twice through a real kernel of its own: as JupyterLab runs it (a person can
+answer, displays are updated on the way) and headlessly, as nbclient and nbval do. Then cell by cell
+the outputs are compared: their number, kinds, metadata, texts, and pictures byte by byte, which
+nbval never does; a picture must be one that can be opened.
 
-A cell that raises fails the test, unless it is tagged `raises-exception`. Without the flag nothing is loaded.
+A cell that raises fails the test, unless it is tagged `raises-exception`. Without the flag nothing
+is loaded.
 """
 
 from __future__ import annotations
@@ -30,13 +32,17 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")  # where an object lies is different
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mjci")
     group.addoption(
-        "--mjci-notebooks", action="store_true",
+        "--mjci-notebooks",
+        action="store_true",
         help="run each notebook live and headless, and compare what both save, cell by cell",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--mjci-cell-timeout", type=float, default=TIMEOUT, metavar="SECONDS",
+        "--mjci-cell-timeout",
+        type=float,
+        default=TIMEOUT,
+        metavar="SECONDS",
         help=f"how long a notebook's cell may take ({TIMEOUT:g})",
-    )  # fmt: skip
+    )
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -63,13 +69,17 @@ class BothWays(pytest.Item):
             raise Different("\n\n".join(told))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        return str(excinfo.value) if isinstance(excinfo.value, Different) else super().repr_failure(excinfo, style)
+        return (
+            str(excinfo.value)
+            if isinstance(excinfo.value, Different)
+            else super().repr_failure(excinfo, style)
+        )
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, f"{self.path.name}: {self.name}"
 
 
-# --- running ------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -111,7 +121,9 @@ class Saved:
             else:
                 here.append({"type": kind, "name": content["name"], "text": content["text"]})
         elif kind == "error":
-            here.append({"type": kind, "name": content["ename"], "text": "\n".join(content["traceback"])})
+            here.append(
+                {"type": kind, "name": content["ename"], "text": "\n".join(content["traceback"])}
+            )
         else:
             output = {"type": kind, "data": content["data"], "metadata": content["metadata"]}
             here.append(output)
@@ -122,7 +134,9 @@ class Saved:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A code cell: its number among all cells, as a person counts; its source; whether it may raise."""
+    """A code cell: its number among all cells, as a person counts; its source; whether it may
+    raise.
+    """
 
     number: int
     source: str
@@ -143,7 +157,9 @@ def cells(path: Path) -> tuple[list[Cell], str]:
 
 
 def run(path: Path, *, live: bool, timeout: float = TIMEOUT) -> Saved:
-    """Runs a notebook in its folder: `live` as JupyterLab does, else as nbclient does. Ends at a cell that raises."""
+    """Runs a notebook in its folder: `live` as JupyterLab does, else as nbclient does. Ends at a
+    cell that raises.
+    """
     from jupyter_client.manager import start_new_kernel
 
     wanted, kernel = cells(path)
@@ -154,9 +170,12 @@ def run(path: Path, *, live: bool, timeout: float = TIMEOUT) -> Saved:
         for cell in wanted:
             saved.begin()
             reply = client.execute_interactive(
-                cell.source, allow_stdin=live, output_hook=saved.hear, timeout=timeout,
+                cell.source,
+                allow_stdin=live,
+                output_hook=saved.hear,
+                timeout=timeout,
                 stdin_hook=lambda _: client.input(""),
-            )["content"]  # fmt: skip
+            )["content"]
             if reply["status"] != "ok" and not cell.raises:
                 break
     finally:
@@ -165,7 +184,7 @@ def run(path: Path, *, live: bool, timeout: float = TIMEOUT) -> Saved:
     return saved
 
 
-# --- comparing ----------------------------------------------------------------------------------------------------
+# --- comparing ------------------------------------------------------------------------------------
 
 
 def differences(path: Path, *, timeout: float = TIMEOUT) -> Iterator[str]:
@@ -177,7 +196,10 @@ def differences(path: Path, *, timeout: float = TIMEOUT) -> Iterator[str]:
         if told:
             first = next(iter(cell.source.splitlines()), "")
             yield "\n".join(
-                [f"cell {cell.number}: {first}", *(f"  {line}" for part in told for line in part.splitlines())]
+                [
+                    f"cell {cell.number}: {first}",
+                    *(f"  {line}" for part in told for line in part.splitlines()),
+                ]
             )
     if len(headless.outputs) != len(live.outputs):
         yield f"live, {len(live.outputs)} cells were run; headless, {len(headless.outputs)}"
@@ -227,7 +249,9 @@ def _content(mime: str, value: Any) -> str | bytes:
 def _difference(headless: str | bytes, live: str | bytes) -> str:
     if isinstance(headless, bytes) or isinstance(live, bytes):
         return f"two pictures, {len(headless)} bytes headless and {len(live)} live"
-    lines = unified_diff(headless.splitlines(), live.splitlines(), "headless", "live", lineterm="", n=1)
+    lines = unified_diff(
+        headless.splitlines(), live.splitlines(), "headless", "live", lineterm="", n=1
+    )
     return "\n".join(line[:200] for line in list(lines)[:20])
 
 

@@ -1,7 +1,9 @@
-"""`jupyter mjci scan`: secrets in files that are about to be given away, by file, cell and kind; never what they are.
+"""`jupyter mjci scan`: secrets in files that are about to be given away, by file, cell and kind;
+never what they are.
 
-Notebooks are looked at cell by cell (source, outputs, metadata, attachments, widget state), pictures as the bytes that
-they are, journals row by row and in the space of deleted rows, anything else as text.
+Notebooks are looked at cell by cell (source, outputs, metadata, attachments, widget state),
+pictures as the bytes that they are, journals row by row and in the space of deleted rows, anything
+else as text.
 """
 
 from __future__ import annotations
@@ -22,8 +24,19 @@ from jupyter_mjci.client.redaction import found
 from jupyter_mjci.client.settings import secrets_known
 from jupyter_mjci.errors import CallError
 
-SKIPPED = {".git", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
-_BEGINNINGS = re.compile(r"(?=AKID|sk-|eyJ)")  # in a database's bytes a text begins right behind another
+SKIPPED = {
+    ".git",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+    ".mypy_cache",
+    ".ruff_cache",
+    ".pytest_cache",
+}
+_BEGINNINGS = re.compile(
+    r"(?=AKID|sk-|eyJ)"
+)  # in a database's bytes a text begins right behind another
 SQLITE = b"SQLite format 3\0"
 
 
@@ -36,15 +49,19 @@ class Leak:
     kind: str
 
     def __str__(self) -> str:
-        return ": ".join(str(getattr(self, one.name)) for one in fields(self) if getattr(self, one.name))
+        return ": ".join(
+            str(getattr(self, one.name)) for one in fields(self) if getattr(self, one.name)
+        )
 
 
 Place = tuple[str, str]  # where a text stands, and the text
 
 
 def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Iterator[Leak]:
-    """Every secret in the files, and in the files of the folders. The values of secrets that stand in the environment
-    are looked for, too; a file that cannot be read is told like one. Raises CallError for a path that is not there."""
+    """Every secret in the files, and in the files of the folders. The values of secrets that stand
+    in the environment are looked for, too; a file that cannot be read is told like one. Raises
+    CallError for a path that is not there.
+    """
     known = {f"the value of {name}": value for name, value in secrets_known(environ).items()}
     for path in paths:
         if not path.exists():
@@ -58,7 +75,11 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for inside in path.iterdir():
-        if inside.name not in SKIPPED and not inside.is_symlink() and (inside.is_dir() or inside.is_file()):
+        if (
+            inside.name not in SKIPPED
+            and not inside.is_symlink()
+            and (inside.is_dir() or inside.is_file())
+        ):
             yield from _files(inside)
 
 
@@ -118,8 +139,9 @@ def _whole(value: Any) -> Iterator[Place]:
 
 
 def _texts(value: Any, name: str = "") -> Iterator[str]:
-    """Every text inside parsed JSON. A short one comes with its name, which may tell what it is; a list of lines, as
-    notebooks have them, comes joined; a picture comes as its bytes."""
+    """Every text inside parsed JSON. A short one comes with its name, which may tell what it is; a
+    list of lines, as notebooks have them, comes joined; a picture comes as its bytes.
+    """
     if isinstance(value, Mapping):
         for key, one in value.items():
             yield str(key)
@@ -130,7 +152,11 @@ def _texts(value: Any, name: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         yield from (text for one in value for text in _texts(one, name))
     elif isinstance(value, str):
-        yield _picture(value) if name.startswith("image/") and name != "image/svg+xml" else f'{name}: "{value}"'
+        yield (
+            _picture(value)
+            if name.startswith("image/") and name != "image/svg+xml"
+            else f'{name}: "{value}"'
+        )
 
 
 def _picture(text: str) -> str:
@@ -148,16 +174,30 @@ _READERS: Mapping[str, Callable[[Any], Iterator[Place]]] = {".ipynb": _cells, ".
 
 
 def _rows(path: Path) -> Iterator[Place]:
-    """The texts of a database, by table: a row may be spread over pages, so that the file's bytes do not show it."""
-    with closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as database:
+    """The texts of a database, by table: a row may be spread over pages, so that the file's bytes
+    do not show it.
+    """
+    with closing(
+        sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
+    ) as database:
         try:
-            tables = [name for (name,) in database.execute("select name from sqlite_master where type = 'table'")]
+            tables = [
+                name
+                for (name,) in database.execute(
+                    "select name from sqlite_master where type = 'table'"
+                )
+            ]
             for table in tables:
-                columns = [row[1] for row in database.execute(f"pragma table_info({_quoted(table)})")]
+                columns = [
+                    row[1] for row in database.execute(f"pragma table_info({_quoted(table)})")
+                ]
                 for row in database.execute(f"select * from {_quoted(table)}"):
                     for column, value in zip(columns, row, strict=True):
                         if isinstance(value, (str, bytes)):
-                            yield f"table {table}", f'{column}: "{value if isinstance(value, str) else _text(value)}"'
+                            yield (
+                                f"table {table}",
+                                f'{column}: "{value if isinstance(value, str) else _text(value)}"',
+                            )
         except sqlite3.DatabaseError:
             return  # its bytes are looked at in any case
 

@@ -65,20 +65,25 @@ SEEN = 50_000  # jobs that a session remembers by itself, beside its journal
 
 
 class Watch(Stream[Job]):
-    """A followed job: each change as it is seen. The outcome is the finished job; a failed one raises JobFailed."""
+    """A followed job: each change as it is seen. The outcome is the finished job; a failed one
+    raises JobFailed.
+    """
 
     def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
         super().__init__(lambda: event_loop.singly(source()), _finished)
 
 
 class Session:
-    """Both services, ready to use. `mj` and `ci` build calls; the rest of the methods follow, collect and show.
+    """Both services, ready to use. `mj` and `ci` build calls; the rest of the methods follow,
+    collect and show.
 
-    Listeners are called as `listener(event, value)`: "leaving" with the Call before a submission leaves, "seen" with
-    each Job that an answer tells of. Of a large listing only what moved is "seen"; "listed" comes with all of it.
+    Listeners are called as `listener(event, value)`: "leaving" with the Call before a submission
+    leaves, "seen" with each Job that an answer tells of. Of a large listing only what moved is
+    "seen"; "listed" comes with all of it.
 
-    Whatever is sent may raise TransportError (no answer), ServiceError (an answer that says no) or AnswerError (one
-    that nobody can read); what cannot be said raises CallError before anything is sent.
+    Whatever is sent may raise TransportError (no answer), ServiceError (an answer that says no) or
+    AnswerError (one that nobody can read); what cannot be said raises CallError before anything is
+    sent.
 
     Args:
         settings: where the services are and who you are there
@@ -90,31 +95,46 @@ class Session:
     """
 
     def __init__(
-        self, settings: Settings, *, clock: Clock | None = None, door: httpx.AsyncBaseTransport | None = None,
-        sandbox: Sandbox | None = None, home: Path | None = None, recording: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        door: httpx.AsyncBaseTransport | None = None,
+        sandbox: Sandbox | None = None,
+        home: Path | None = None,
+        recording: str = "",
+    ) -> None:
         self.settings, self.sandbox, self.recording = settings, sandbox, recording
         self.journal = Journal(home and home / "journal.db", origin=_places(settings))
         self.archive = Archive(home / "pictures") if home else None
         self.clock: Clock = clock or SystemClock()
         self.transport = Transport(
-            _origins(settings, self.clock), clock=self.clock, timeout=settings.timeout, at_once=settings.at_once,
+            _origins(settings, self.clock),
+            clock=self.clock,
+            timeout=settings.timeout,
+            at_once=settings.at_once,
             door=door,
-        )  # fmt: skip
+        )
         self.history = History(self.journal, self.clock.now)
         self.listeners: list[Callable[[str, Any], None]] = []
         self._seen: dict[tuple[str, str], Job] = {}
-        seed = door.marks if isinstance(door, (Player, Recorder)) else None if sandbox is None else ""
+        seed = (
+            door.marks if isinstance(door, (Player, Recorder)) else None if sandbox is None else ""
+        )
         self._patiently = partial(submission.patiently, self.clock, steady=bool(recording))
         self._submitter = Submitter(self, self.journal, _marks(seed), settings.timeout)
         self.poller = Poller(self, steady=bool(recording))
-        self._lacking: set[tuple[str, str]] = set()  # calls that the proxy does not have, but that a detour replaces
+        self._lacking: set[tuple[str, str]] = (
+            set()
+        )  # calls that the proxy does not have, but that a detour replaces
         self.mj = midjourney.Midjourney(self)
         self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
 
     def __repr__(self) -> str:
         places = (self.settings.mj_url, self.settings.ci_bucket)
-        where = self.recording or ("sandbox" if self.sandbox else ", ".join(place for place in places if place))
+        where = self.recording or (
+            "sandbox" if self.sandbox else ", ".join(place for place in places if place)
+        )
         return f"<jupyter_mjci session: {where}>"
 
     async def fetch(self, call: Call[T]) -> T:
@@ -132,12 +152,15 @@ class Session:
                 raise
             missing = error
         value = await self._around(call, missing)
-        self._lacking.add(lacked)  # a detour that led somewhere: this proxy is one, and lacks the call
+        self._lacking.add(
+            lacked
+        )  # a detour that led somewhere: this proxy is one, and lacks the call
         return cast(T, value)
 
     async def directly(self, call: Call[T], queueing: float = 0.0) -> T:
-        """The same without detours, where another way's answer would not do. A call that submits waits `queueing`
-        seconds at most for room in a full queue, then QueueFull is raised."""
+        """The same without detours, where another way's answer would not do. A call that submits
+        waits `queueing` seconds at most for room in a full queue, then QueueFull is raised.
+        """
         if submission.SERVICES[call.service].traceable(call):
             return await self._submitter.submit(call, queueing=queueing)
         if not call.repeatable:
@@ -151,7 +174,9 @@ class Session:
             raise missing or error from None
 
     async def send_once(self, call: Call[T]) -> T:
-        """A call's one request and its answer, heard by the listeners and written into the journal."""
+        """A call's one request and its answer, heard by the listeners and written into the
+        journal.
+        """
         if call.creates:
             self._tell("leaving", call)
         reply = await self.transport.send(call)
@@ -159,23 +184,27 @@ class Session:
         self.note(_jobs_in(value))
         return value
 
-    def follow(self, what: Call[Job] | Job | str, *, timeout: float | None = None, longest: float = GLANCE) -> Watch:
+    def follow(
+        self, what: Call[Job] | Job | str, *, timeout: float | None = None, longest: float = GLANCE
+    ) -> Watch:
         """Submits (a call), then watches until the job has ended, or asks for a person (ASKING).
 
-        `what` is a call, a Job or an id. While a queue is full, a submission waits for its turn. `timeout` in
-        seconds, by default the setting `wait`: then WaitTooLong is raised and the job goes on. It is asked after by
-        its own progress, at least every `longest` seconds. `.run()` gives the finished Job; a failed one raises
-        JobFailed.
+        `what` is a call, a Job or an id. While a queue is full, a submission waits for its turn.
+        `timeout` in seconds, by default the setting `wait`: then WaitTooLong is raised and the job
+        goes on. It is asked after by its own progress, at least every `longest` seconds. `.run()`
+        gives the finished Job; a failed one raises JobFailed.
         """
         patience = self.settings.wait if timeout is None else timeout
         return Watch(partial(self.sightings, what, patience, longest))
 
-    def batch(self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST) -> Stream[Job]:
+    def batch(
+        self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
+    ) -> Stream[Job]:
         """Submits and follows many calls (or follows jobs and ids), and gives each as it ends.
 
-        Calls and ids take turns, `at_once` at a time; jobs that run already need none. Each is asked after at least
-        every `longest` seconds. One that fails does not stop the others: it comes as a FAILED job that tells the
-        reason.
+        Calls and ids take turns, `at_once` at a time; jobs that run already need none. Each is
+        asked after at least every `longest` seconds. One that fails does not stop the others: it
+        comes as a FAILED job that tells the reason.
         """
         wanted = list(jobs)
         return Stream(lambda: event_loop.produced(partial(ends, self, wanted, at_once, longest)))
@@ -183,19 +212,25 @@ class Session:
     def steps(
         self, jobs: Iterable[Call[Job] | Job | str], *, at_once: int = 8, longest: float = LATEST
     ) -> Stream[Step]:
-        """A batch step by step: every change of every job as it is seen, for those who show its progress. `jobs`,
-        `at_once` and `longest` are those of `batch`."""
+        """A batch step by step: every change of every job as it is seen, for those who show its
+        progress. `jobs`, `at_once` and `longest` are those of `batch`.
+        """
         wanted = list(jobs)
-        return Stream(lambda: event_loop.produced(partial(work_off, self, wanted, at_once, longest)))
+        return Stream(
+            lambda: event_loop.produced(partial(work_off, self, wanted, at_once, longest))
+        )
 
     def resume(self, *, longest: float = LATEST) -> Stream[Job]:
-        """Picks up what a dead kernel left: submissions of unknown fate are looked for (and adopted, or submitted
-        again where they surely never arrived), unfinished jobs are followed to their end. Gives each as it ends;
-        `longest` is that of `batch`."""
+        """Picks up what a dead kernel left: submissions of unknown fate are looked for (and
+        adopted, or submitted again where they surely never arrived), unfinished jobs are followed
+        to their end. Gives each as it ends; `longest` is that of `batch`.
+        """
         return Stream(lambda: event_loop.produced(partial(self._resume, longest)))
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """The Midjourney tasks that the proxy knows (or those with the given ids), as a DataFrame."""
+        """The Midjourney tasks that the proxy knows (or those with the given ids), as a
+        DataFrame.
+        """
         wanted = None if ids is None else tuple(str(one).strip() for one in ids)
         return event_loop.run(self._tasks(self.mj.tasks(wanted), wanted))
 
@@ -208,10 +243,15 @@ class Session:
         return event_loop.run(self._jobs(self.ci.jobs(**filters)))
 
     def sync(
-        self, *, since: str | datetime | None = None, until: str | datetime | None = None, tags: Sequence[str] = (),
+        self,
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        tags: Sequence[str] = (),
         say: Callable[[Synced], None] | None = None,
-    ) -> Synced:  # fmt: skip
-        """Pulls what the services know and the journal does not, page by page; goes on where the last sync was.
+    ) -> Synced:
+        """Pulls what the services know and the journal does not, page by page; goes on where the
+        last sync was.
 
         Args:
             since: jobs created from then on, instead of what is new
@@ -230,17 +270,19 @@ class Session:
         return event_loop.run(walk())
 
     def picture(self, what: Job | str, index: int = 0) -> Work[bytes]:
-        """The bytes of a job's result; `what` is the Job, or a URL. Credentials go to the services' own hosts only.
+        """The bytes of a job's result; `what` is the Job, or a URL. Credentials go to the services'
+        own hosts only.
 
-        `index` chooses among several results, from 0. Raises CallError for a job without a result, AnswerError where
-        the picture is not there (any more).
+        `index` chooses among several results, from 0. Raises CallError for a job without a result,
+        AnswerError where the picture is not there (any more).
         """
         return Work(partial(self._picture, what, index))
 
     def upload(self, source: Path | str | bytes, key: str = "") -> Work[str]:
         """Puts a file into the bucket; gives its key: input/ and the file's name, unless told.
 
-        `source` is its path, or bytes, which are named by their hash. Raises CallError for a file that cannot be read.
+        `source` is its path, or bytes, which are named by their hash. Raises CallError for a file
+        that cannot be read.
         """
         return Work(partial(self._upload, source, key))
 
@@ -249,29 +291,39 @@ class Session:
         return Work(partial(self._download, job, Path(folder)))
 
     def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
-        """A URL of an object of the bucket that needs no credentials for so many seconds, also as a rule makes it; for
-        GET, or the `method` that is told. A temporary key's token is part of it. Whoever has the URL has the object: it
-        is a secret. Raises CallError where no bucket is configured."""
+        """A URL of an object of the bucket that needs no credentials for so many seconds, also as a
+        rule makes it; for GET, or the `method` that is told. A temporary key's token is part of it.
+        Whoever has the URL has the object: it is a secret. Raises CallError where no bucket is
+        configured.
+        """
         settings = self.settings
         if not settings.has_ci:
             raise CallError("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
         url = tencent_ci.object_url(settings.ci_bucket, settings.ci_region, key)
         return signing.presign(
-            method, url, params={rule: ""} if rule else {}, headers={"host": url.split("/")[2]},
-            secret_id=settings.ci_secret_id, secret_key=settings.ci_secret_key.reveal(),
-            key_time=signing.key_time(self.clock.now(), seconds), token=settings.ci_token.reveal() or None,
-        )  # fmt: skip
+            method,
+            url,
+            params={rule: ""} if rule else {},
+            headers={"host": url.split("/")[2]},
+            secret_id=settings.ci_secret_id,
+            secret_key=settings.ci_secret_key.reveal(),
+            key_time=signing.key_time(self.clock.now(), seconds),
+            token=settings.ci_token.reveal() or None,
+        )
 
     def receive(self) -> Receiver:
-        """Listens on loopback for callbacks until it is closed (or use `with`). Give its `url` to calls as
-        `notify_hook` or `callback`: followed jobs are then heard of at once. The polling goes on beside it, and is
-        all that counts in a session that is recorded or played back."""
+        """Listens on loopback for callbacks until it is closed (or use `with`). Give its `url` to
+        calls as `notify_hook` or `callback`: followed jobs are then heard of at once. The polling
+        goes on beside it, and is all that counts in a session that is recorded or played back.
+        """
         from jupyter_mjci.jobs.webhooks import Receiver
 
         return Receiver(self._heard)
 
     def _heard(self, job: Job) -> None:
-        if self.recording:  # nobody calls when it is played back, and what is asked must be the same
+        if (
+            self.recording
+        ):  # nobody calls when it is played back, and what is asked must be the same
             return
         self.note([job])
         self.poller.told(job)
@@ -282,29 +334,35 @@ class Session:
 
     @property
     def rules(self) -> ModuleType:
-        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this computer."""
+        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this
+        computer.
+        """
         from jupyter_mjci.imaging import rules
 
         return rules
 
     def preview(self, rule: str, content: bytes) -> Work[Any]:
-        """A picture (the bytes in `content`) as a rule makes it, worked out on this computer: what the job would give,
-        without a job.
+        """A picture (the bytes in `content`) as a rule makes it, worked out on this computer: what
+        the job would give, without a job.
 
-        The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that cannot be carried out.
-        Marks (watermark/1) are fetched from the bucket.
+        The outcome has `body`, `format`, `width` and `height`. Raises CallError for a rule that
+        cannot be carried out. Marks (watermark/1) are fetched from the bucket.
         """
         return Work(partial(self._preview, rule, content))
 
     def describe(self, job: Job | str) -> Call[Job]:
-        """The call that asks for a job's present state. Whose an id is tells the journal, else its shape: Midjourney's
-        are digits, CI's a letter and then letters and digits. Raises CallError for any other."""
+        """The call that asks for a job's present state. Whose an id is tells the journal, else its
+        shape: Midjourney's are digits, CI's a letter and then letters and digits. Raises CallError
+        for any other.
+        """
         job_id, service = self._named(job)
         return self.mj.task(job_id) if service == "mj" else self.ci.job(job_id)
 
     def cancel(self, job: Job | str) -> Call[None]:
-        """The call that asks to cancel a job: a Midjourney task, or a CI job that has not begun, or a batch. Describe
-        it afterwards: a service may say yes and go on. Ids are told apart as by `describe`."""
+        """The call that asks to cancel a job: a Midjourney task, or a CI job that has not begun, or
+        a batch. Describe it afterwards: a service may say yes and go on. Ids are told apart as by
+        `describe`.
+        """
         job_id, service = self._named(job)
         return self.mj.cancel(job_id) if service == "mj" else self.ci.cancel(job_id)
 
@@ -321,31 +379,43 @@ class Session:
         return job_id, service
 
     def seen(self, service: str) -> Sequence[Job]:
-        """The jobs of a service that this session has seen, newest last: what completion and panels offer."""
+        """The jobs of a service that this session has seen, newest last: what completion and panels
+        offer.
+        """
         return [job for (one, _), job in self._seen.items() if one == service]
 
     def recorded(self, folder: Path | str, *, pixels: int | None = None) -> Session:
-        """A session like this one that writes its exchanges into a folder `NAME.mjci`, without secrets; a recording
-        that is there is replaced. Pictures that are larger than `pixels` are made smaller. It keeps nothing at home,
-        so that its history is the recording's own."""
+        """A session like this one that writes its exchanges into a folder `NAME.mjci`, without
+        secrets; a recording that is there is replaced. Pictures that are larger than `pixels` are
+        made smaller. It keeps nothing at home, so that its history is the recording's own.
+        """
         settings = self.settings
         secrets = [settings.ci_secret_id]
-        secrets += [one.reveal() for one in (settings.mj_secret, settings.ci_secret_key, settings.ci_token)]
+        secrets += [
+            one.reveal() for one in (settings.mj_secret, settings.ci_secret_key, settings.ci_token)
+        ]
         tape = Recorder(
-            Path(folder), self.transport.way, self.clock, settings=_told(settings), secrets=secrets,
+            Path(folder),
+            self.transport.way,
+            self.clock,
+            settings=_told(settings),
+            secrets=secrets,
             shrink=partial(shrunk, pixels=pixels) if pixels else None,
-        )  # fmt: skip
+        )
         name = Path(folder).name
         return Session(settings, clock=self.clock, door=tape, sandbox=self.sandbox, recording=name)
 
     def adjust(self, **given: Any) -> None:
-        """Changes how the session behaves from now on. Raises SettingsError for what is fixed when it connects.
+        """Changes how the session behaves from now on. Raises SettingsError for what is fixed when
+        it connects.
 
         Args:
             given: wait, timeout, on_interrupt, thumbnail
         """
         if fixed := sorted(set(given) - set(MANNERS)):
-            raise SettingsError(f"{', '.join(fixed)}: that is fixed when a session connects.", hint="Connect anew.")
+            raise SettingsError(
+                f"{', '.join(fixed)}: that is fixed when a session connects.", hint="Connect anew."
+            )
         self.settings = replace(self.settings, **given)
         self.transport.timeout = self._submitter.patience = self.settings.timeout
 
@@ -358,17 +428,21 @@ class Session:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
-    # --- on the engine ---------------------------------------------------------------------------------------
+    # --- on the engine ----------------------------------------------------------------------------
 
     async def sightings(
         self, what: Call[Job] | Job | str, patience: float, longest: float = GLANCE
     ) -> AsyncIterator[Job]:
-        """What `follow` walks, for code that is on the engine: `patience` in seconds is its timeout, `longest` as
-        there."""
+        """What `follow` walks, for code that is on the engine: `patience` in seconds is its
+        timeout, `longest` as there.
+        """
         job, error = await self._begin(what, patience), None
         if job.status.moving:
             yield job
@@ -394,18 +468,33 @@ class Session:
             try:
                 await self._submitter.resume(row, self)
             except MjciError as error:
-                hand_out(Job(row.service, "", row.name, Status.FAILED, reason=error.what, raw={"error": str(error)}))
-        await ends(self, self.journal.unfinished(), 1, longest, hand_out)  # they run already, and take no turns
+                hand_out(
+                    Job(
+                        row.service,
+                        "",
+                        row.name,
+                        Status.FAILED,
+                        reason=error.what,
+                        raw={"error": str(error)},
+                    )
+                )
+        await ends(
+            self, self.journal.unfinished(), 1, longest, hand_out
+        )  # they run already, and take no turns
 
     def keeps(self, job: Job) -> bool:
-        """Whether a job's pictures are to outlive their links: finished Midjourney jobs'. A bucket's objects stay."""
+        """Whether a job's pictures are to outlive their links: finished Midjourney jobs'. A
+        bucket's objects stay.
+        """
         return self.archive is not None and job.service == "mj" and job.status is Status.SUCCEEDED
 
     async def keep(self, job: Job) -> None:
         """Fetches the originals into the archive while their links live."""
         for index, url in enumerate(job.outputs if self.keeps(job) else ()):
             if self.archive and self.archive.find(job, index) is None:
-                with contextlib.suppress(MjciError, ValueError):  # a link that fails now may work when it is asked for
+                with contextlib.suppress(
+                    MjciError, ValueError
+                ):  # a link that fails now may work when it is asked for
                     content = await self._got(url)
                     self.archive.keep(job, url, content, index, self.clock.now())
 
@@ -420,7 +509,8 @@ class Session:
             return anyio.from_thread.run(self._object_at, url)
 
         try:
-            # Whoever does not want it any more does not wait for it: the engine cannot be stopped half-way.
+            # Whoever does not want it any more does not wait for it: the engine cannot be stopped
+            # half-way.
             return await anyio.to_thread.run_sync(
                 partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
             )
@@ -433,7 +523,9 @@ class Session:
         if "://" in place and not (url.hostname or "").startswith(f"{self.ci.bucket}."):
             return None
         try:
-            return await self.ci.get_object(unquote(url.path).removeprefix("/") if "://" in place else place)
+            return await self.ci.get_object(
+                unquote(url.path).removeprefix("/") if "://" in place else place
+            )
         except MjciError:
             return None
 
@@ -448,7 +540,9 @@ class Session:
         key = key or f"input/{name}"
         kind = kind_of(content)
         await self.fetch(
-            self.ci.put_object(key, content, content_type=f"image/{kind}" if kind else "application/octet-stream")
+            self.ci.put_object(
+                key, content, content_type=f"image/{kind}" if kind else "application/octet-stream"
+            )
         )
         return key
 
@@ -467,9 +561,10 @@ class Session:
         if reply.status >= 400:
             raise AnswerError(
                 f"The picture is not there (HTTP {reply.status}).",
-                why=reply.body[:200].decode("utf-8", "replace"), body=reply.body,
+                why=reply.body[:200].decode("utf-8", "replace"),
+                body=reply.body,
                 hint="Links of Midjourney pictures end after a day; fetch pictures when a job is done.",
-            )  # fmt: skip
+            )
         return reply.body
 
     def _frame(self, jobs: Iterable[Job]) -> pd.DataFrame:
@@ -507,8 +602,9 @@ class Session:
         return await self._list(Listing("ci", frame_of_rows(rows), tuple(replies)))
 
     async def _list(self, listing: Listing) -> pd.DataFrame:
-        """What a listing tells is remembered: all of a small one, of a large one what moved. Journals in turns, so
-        that others are heard meanwhile."""
+        """What a listing tells is remembered: all of a small one, of a large one what moved.
+        Journals in turns, so that others are heard meanwhile.
+        """
         from jupyter_mjci.history.journal_frame import remembered
 
         wanted = None
@@ -544,14 +640,17 @@ class Session:
         return self.journal.durations(service, action)
 
 
-def connect(*, profile: str | None = None, notice: Callable[[str], None] = print, **given: Any) -> Session:
+def connect(
+    *, profile: str | None = None, notice: Callable[[str], None] = print, **given: Any
+) -> Session:
     """A session on your services: keyword arguments, then the environment, then the profile file.
 
-    With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError for an unknown
-    name, a bad value, or a profile or recording that is not there.
+    With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError
+    for an unknown name, a bad value, or a profile or recording that is not there.
 
     Args:
-        profile: which table of the profile file; by default MJCI_PROFILE, else "default" where there is one
+        profile: which table of the profile file; by default MJCI_PROFILE, else "default" where
+            there is one
         notice: is called with that one line
         given: settings by their names: mj_url, ci_bucket, …
     """
@@ -566,15 +665,20 @@ def connect(*, profile: str | None = None, notice: Callable[[str], None] = print
 def _connected(settings: Settings, notice: Callable[[str], None]) -> Session:
     if settings.has_mj or settings.has_ci:
         return Session(settings, home=settings.home)
-    notice("jupyter_mjci: no account is configured, so this is the embedded sandbox (nothing leaves this process).")
+    notice(
+        "jupyter_mjci: no account is configured, so this is the embedded sandbox (nothing leaves this process)."
+    )
     return sandbox(speed=settings.speed, **{name: getattr(settings, name) for name in MANNERS})
 
 
-def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults: Any = None, **given: Any) -> Session:
+def sandbox(
+    *, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults: Any = None, **given: Any
+) -> Session:
     """A session on a fresh sandbox in this process: both services, without account or network.
 
     Args:
-        speed: how fast its time runs; the times that jobs show are the same at every speed, also at float("inf")
+        speed: how fast its time runs; the times that jobs show are the same at every speed, also at
+            float("inf")
         dialect: the proxy family that it speaks like: plus, java, trueai or new-api
         seed: another seed, other pictures and ids
         faults: what is to break: the path of a TOML file, or Faults
@@ -586,24 +690,38 @@ def sandbox(*, speed: float = 20.0, dialect: str = "plus", seed: int = 0, faults
     told: Mapping[str, Any] = stand_in.settings
     settings = load(
         {
-            "mj_url": told["mj_url"], "mj_secret": told["mj_secret"], "mj_auth": AUTH.get(dialect, "secret"),
-            "ci_secret_id": told["secret_id"], "ci_secret_key": told["secret_key"], "ci_bucket": told["bucket"],
-            "ci_region": told["region"], "ci_token": "", **given,
-        }, environ={},
-    )  # fmt: skip
-    home = settings.home if "home" in given else None  # what happens in a sandbox stays there, unless told
-    return Session(settings, clock=stand_in.clock, door=stand_in.transport(), sandbox=stand_in, home=home)
+            "mj_url": told["mj_url"],
+            "mj_secret": told["mj_secret"],
+            "mj_auth": AUTH.get(dialect, "secret"),
+            "ci_secret_id": told["secret_id"],
+            "ci_secret_key": told["secret_key"],
+            "ci_bucket": told["bucket"],
+            "ci_region": told["region"],
+            "ci_token": "",
+            **given,
+        },
+        environ={},
+    )
+    home = (
+        settings.home if "home" in given else None
+    )  # what happens in a sandbox stays there, unless told
+    return Session(
+        settings, clock=stand_in.clock, door=stand_in.transport(), sandbox=stand_in, home=home
+    )
 
 
 def replayed(folder: Path | str) -> Session:
-    """A session that a recording (its `folder`) answers: the same jobs, pictures and times, without keys, network or
-    waiting.
+    """A session that a recording (its `folder`) answers: the same jobs, pictures and times, without
+    keys, network or waiting.
 
-    A request that was not recorded raises NotRecorded. Raises SettingsError where the recording is not whole.
+    A request that was not recorded raises NotRecorded. Raises SettingsError where the recording is
+    not whole.
     """
     tape = Player(Path(folder))
     told: dict[str, Any] = {name: value for name, value in tape.settings.items() if value}
-    return Session(replace(Settings(), **told), clock=tape.clock, door=tape, recording=Path(folder).name)
+    return Session(
+        replace(Settings(), **told), clock=tape.clock, door=tape, recording=Path(folder).name
+    )
 
 
 def _told(settings: Settings) -> dict[str, str]:
@@ -624,7 +742,11 @@ def _origins(settings: Settings, clock: Clock) -> dict[str, Origin]:
         for plane, door in (("ci", settings.ci_endpoint), ("cos", settings.cos_endpoint)):
             host = f"{settings.ci_bucket}.{plane}.{settings.ci_region}.myqcloud.com"
             auth = cos_auth(
-                settings.ci_secret_id, settings.ci_secret_key, settings.ci_token, clock, f"x-{plane}-security-token"
+                settings.ci_secret_id,
+                settings.ci_secret_key,
+                settings.ci_token,
+                clock,
+                f"x-{plane}-security-token",
             )
             origins[plane] = Origin(door.rstrip("/") or f"https://{host}", host, auth)
         account = f"ci.{settings.ci_region}.myqcloud.com"
@@ -638,7 +760,9 @@ def _jobs_in(value: Any) -> Iterable[Job]:
     if isinstance(value, Job):
         return (value,)
     items = getattr(value, "items", value)
-    return [one for one in items if isinstance(one, Job)] if isinstance(items, (list, tuple)) else ()
+    return (
+        [one for one in items if isinstance(one, Job)] if isinstance(items, (list, tuple)) else ()
+    )
 
 
 def _places(settings: Settings) -> dict[str, str]:
@@ -647,7 +771,9 @@ def _places(settings: Settings) -> dict[str, str]:
 
 
 def _marks(seed: str | None) -> Callable[[], str]:
-    """Marks that nobody else makes; from a seed (a recording's, a sandbox's of one's own) the same in every run."""
+    """Marks that nobody else makes; from a seed (a recording's, a sandbox's of one's own) the same
+    in every run.
+    """
     if seed is None:
         return lambda: f"mjci-{uuid4().hex}"
     count = itertools.count(1)
@@ -676,8 +802,9 @@ def _output(job: Job, index: int) -> str:
     if index >= len(job.outputs):
         raise CallError(
             f"{job.action or 'Job'} {job.id} has {len(job.outputs) or 'no'} result{'s' * (len(job.outputs) != 1)}.",
-            why=f"It is {job.status}.", hint="Follow it to its end first." if job.status.moving else "",
-        )  # fmt: skip
+            why=f"It is {job.status}.",
+            hint="Follow it to its end first." if job.status.moving else "",
+        )
     return job.outputs[index]
 
 

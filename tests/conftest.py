@@ -1,4 +1,6 @@
-"""What all tests share: a place of their own for journals and pictures, and no skip where none is allowed."""
+"""What all tests share: a place of their own for journals and pictures, and no skip where none is
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import pytest
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the person's own settings, journal or pictures."""
-    for name in [name for name in os.environ if name.startswith(("MJCI_", "TENCENTCLOUD_")) and name != "MJCI_NO_SKIP"]:
+    for name in [
+        name
+        for name in os.environ
+        if name.startswith(("MJCI_", "TENCENTCLOUD_")) and name != "MJCI_NO_SKIP"
+    ]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("MJCI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

@@ -1,6 +1,7 @@
 """Executes the demo notebooks in place: `python -m tests.execute_notebooks [NOTEBOOK ...]`.
 
-Writes only what the next execution would write again: no timings, no widget state, no name of this machine's Python.
+Writes only what the next execution would write again: no timings, no widget state, no name of this
+machine's Python.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from nbclient import NotebookClient
 from jupyter_mjci.cli.demo import QUIET
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-KEPT = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}}  # fmt: skip
+KEPT = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -25,13 +28,19 @@ def execute(path: Path) -> str:
     """The notebook's text after its execution."""
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(
-        notebook, timeout=120, record_timing=False, extra_arguments=QUIET, resources={"metadata": {"path": path.parent}}
+        notebook,
+        timeout=120,
+        record_timing=False,
+        extra_arguments=QUIET,
+        resources={"metadata": {"path": path.parent}},
     ).execute()
     notebook.metadata = nbformat.from_dict(KEPT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", ()):
-            output.get("data", {}).pop(VIEW, None)  # the id of a widget that lived as long as its kernel
+            output.get("data", {}).pop(
+                VIEW, None
+            )  # the id of a widget that lived as long as its kernel
     return str(nbformat.writes(notebook)) + "\n"  # type: ignore[no-untyped-call]
 
 

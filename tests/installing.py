@@ -11,7 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 NEEDS = "This installs from a package index, which pip has to reach (without one: pytest -m 'not install')"
-OURS = ("JUPYTER", "IPYTHON", "MJCI_", "TENCENTCLOUD", "PYTEST", "COV_", "PYTHON", "VIRTUAL_ENV", "CONDA", "NB_")
+OURS = (
+    "JUPYTER",
+    "IPYTHON",
+    "MJCI_",
+    "TENCENTCLOUD",
+    "PYTEST",
+    "COV_",
+    "PYTHON",
+    "VIRTUAL_ENV",
+    "CONDA",
+    "NB_",
+)
 
 
 def clone(folder: Path) -> Path:
@@ -21,7 +32,9 @@ def clone(folder: Path) -> Path:
 
 
 def newcomer(*first: Path) -> dict[str, str]:
-    """The surroundings of somebody who has Python and pip as they are set up here, and nothing of ours."""
+    """The surroundings of somebody who has Python and pip as they are set up here, and nothing of
+    ours.
+    """
     path = [str(folder) for folder in (*first, Path(sys.base_prefix, "bin"))]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     return {**kept, "PATH": os.pathsep.join([*path, os.environ["PATH"]])}
@@ -30,8 +43,16 @@ def newcomer(*first: Path) -> dict[str, str]:
 def installed(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     """What the command says; it fails the test where it does."""
     done = subprocess.run(
-        command, cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        pytest.fail(f"{' '.join(command)} ended with {done.returncode}. {NEEDS}.\n{done.stdout[-3000:]}")
+        pytest.fail(
+            f"{' '.join(command)} ended with {done.returncode}. {NEEDS}.\n{done.stdout[-3000:]}"
+        )
     return done.stdout

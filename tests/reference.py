@@ -1,4 +1,6 @@
-"""The reference page, made from the code itself: `python -m tests.reference` writes docs/reference.md."""
+"""The reference page, made from the code itself: `python -m tests.reference` writes
+docs/reference.md.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,11 @@ def magics() -> Iterator[str]:
         if prefix in SERVICES:
             usage = magic.help.partition(" [options]")[0]
             body = f"`%%{magic.name}`" if magic.kind == "line_cell" else ""
-            optional = [one for one in params(getattr(SERVICES[prefix], name)) if not (one.required and one.positional)]
+            optional = [
+                one
+                for one in params(getattr(SERVICES[prefix], name))
+                if not (one.required and one.positional)
+            ]
             yield row(f"`{usage}`", body, flags(optional))
 
 
@@ -74,14 +80,20 @@ def commands() -> Iterator[str]:
         command = getattr(magic_commands.Commands, name)
         known = params(command)
         words = " ".join(one.metavar for one in known if one.positional and one.required)
-        more = any(one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values())
+        more = any(
+            one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values()
+        )
         told = [flags(one for one in known if not (one.positional and one.required))]
         told += ["every setting but secrets, as a flag"] * more
-        yield row(f"`{f'%mjci {name} {words}'.rstrip()}`", summary(command), ", ".join(filter(None, told)))
+        yield row(
+            f"`{f'%mjci {name} {words}'.rstrip()}`", summary(command), ", ".join(filter(None, told))
+        )
 
 
 def flags(known: Iterable[Param]) -> str:
-    return ", ".join(f"`{one.flag}`" if one.kind == "switch" else f"`{one.flag} {one.metavar}`" for one in known)
+    return ", ".join(
+        f"`{one.flag}`" if one.kind == "switch" else f"`{one.flag} {one.metavar}`" for one in known
+    )
 
 
 def options() -> Iterator[str]:
@@ -91,7 +103,9 @@ def options() -> Iterator[str]:
 
 def terminal() -> Iterator[str]:
     """Every command of `jupyter mjci` and, below it, its arguments."""
-    (choices,) = (one for one in main.arguments()._actions if isinstance(one, argparse._SubParsersAction))
+    (choices,) = (
+        one for one in main.arguments()._actions if isinstance(one, argparse._SubParsersAction)
+    )
     parsers = {**choices.choices, "sandbox": serving.arguments()}
     for one in choices._choices_actions:
         yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
@@ -121,7 +135,11 @@ def job_fields() -> Iterator[str]:
 def statuses() -> Iterator[str]:
     """Every status, and the words of both services that it stands for."""
     for status in Status:
-        after = "it moves by itself; following waits" if status.moving else "a person answers: `mj.modal`"
+        after = (
+            "it moves by itself; following waits"
+            if status.moving
+            else "a person answers: `mj.modal`"
+        )
         words = (_words(table, status) for table in (midjourney.STATUSES, tencent_ci.STATES))
         yield row(f"`{status}`", *words, "nothing: it has ended" if status.final else after)
 
@@ -149,7 +167,12 @@ def what_to_do() -> Iterator[str]:
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.MjciError):
             happened, *help = paragraphs(kind)
-            yield row(f"`{kind.__name__}`", f"`{kind.__base__.__name__}`", happened, "".join(help).removeprefix("→ "))
+            yield row(
+                f"`{kind.__name__}`",
+                f"`{kind.__base__.__name__}`",
+                happened,
+                "".join(help).removeprefix("→ "),
+            )
 
 
 def paragraphs(documented: Any) -> list[str]:
@@ -158,32 +181,60 @@ def paragraphs(documented: Any) -> list[str]:
 
 def page() -> str:
     sections: dict[str, Iterable[str]] = {
-        "Calls: Midjourney proxies": [*table("call", "magic", "sends", "what it is for"), *calls(Midjourney, "mj")],
-        "Calls: Tencent CI": [*table("call", "magic", "sends", "what it is for"), *calls(TencentCI, "ci")],
+        "Calls: Midjourney proxies": [
+            *table("call", "magic", "sends", "what it is for"),
+            *calls(Midjourney, "mj"),
+        ],
+        "Calls: Tencent CI": [
+            *table("call", "magic", "sends", "what it is for"),
+            *calls(TencentCI, "ci"),
+        ],
         "Magics": [
-            "Every magic takes these; `--help` after any of them tells what its own options mean.", "",
-            *table("option", "meaning"), *options(), "", *table("magic", "with a body", "its own options"), *magics(),
+            "Every magic takes these; `--help` after any of them tells what its own options mean.",
+            "",
+            *table("option", "meaning"),
+            *options(),
+            "",
+            *table("magic", "with a body", "its own options"),
+            *magics(),
         ],
         "Commands of `%mjci`": [*table("command", "what it does", "options"), *commands()],
         "Command line": [
-            "`jupyter mjci COMMAND --help` tells the same.", "", *table("command", "argument", "meaning"), *terminal(),
-            "", *table("exit status", "meaning"), *(row(f"{one}", told) for one, told in exit_codes.MEANINGS.items()),
+            "`jupyter mjci COMMAND --help` tells the same.",
+            "",
+            *table("command", "argument", "meaning"),
+            *terminal(),
+            "",
+            *table("exit status", "meaning"),
+            *(row(f"{one}", told) for one, told in exit_codes.MEANINGS.items()),
         ],
         "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
         "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
-        "Statuses": [*table("status", "Midjourney says", "Tencent CI says", "what comes next"), *statuses()],
+        "Statuses": [
+            *table("status", "Midjourney says", "Tencent CI says", "what comes next"),
+            *statuses(),
+        ],
         "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
         "Questions to a history": [
-            "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.", "",
+            "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.",
+            "",
             *(text for part in paragraphs(Analyses)[1:] for text in (part, "")),
-            *table("question", "answer"), *questions(),
+            *table("question", "answer"),
+            *questions(),
         ],
         "Errors": [
-            "In a cell an error is two or three lines: what, why, what to do next; `%tb` shows where it came from.", "",
-            *table("error", "is a", "what happened", "what usually helps"), *what_to_do(),
+            "In a cell an error is two or three lines: what, why, what to do next; `%tb` shows where it came from.",
+            "",
+            *table("error", "is a", "what happened", "what usually helps"),
+            *what_to_do(),
         ],
-    }  # fmt: skip
-    return "\n".join([HEAD, *(text for head, lines in sections.items() for text in (f"## {head}", "", *lines, ""))])
+    }
+    return "\n".join(
+        [
+            HEAD,
+            *(text for head, lines in sections.items() for text in (f"## {head}", "", *lines, "")),
+        ]
+    )
 
 
 if __name__ == "__main__":

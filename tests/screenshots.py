@@ -1,7 +1,9 @@
-"""Takes the README's pictures again, in a real JupyterLab: `python -m tests.screenshots [NAME ...]`.
+"""Takes the README's pictures again, in a real JupyterLab: `python -m tests.screenshots [NAME
+...]`.
 
-The tests' own server and browser (tests/browser/conftest.py) show what a person would see; each picture is a part of
-the page, all of one size. Needs a Chromium, and fonts-noto-color-emoji for buttons that show an emoji.
+The tests' own server and browser (tests/browser/conftest.py) show what a person would see; each
+picture is a part of the page, all of one size. Needs a Chromium, and fonts-noto-color-emoji for
+buttons that show an emoji.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ from tests.browser.test_region import drag
 from tests.browser.test_workbench import AFTER, RULE
 
 PLACE = Path(__file__).parent.parent / "notebooks" / "screenshots"
-WIDTH, HEIGHT, SHARP = 800, 620, 1.25  # of a picture, in the page's pixels, and how many of its own are one of those
+WIDTH, HEIGHT, SHARP = (
+    800,
+    620,
+    1.25,
+)  # of a picture, in the page's pixels, and how many of its own are one of those
 MARGIN, COLOURS = 6, 160
 MAGIC = "%load_ext jupyter_mjci\n%mjci sandbox --speed 200"
 MANY = """%config InlineBackend.figure_formats = ["retina"]
@@ -74,7 +80,9 @@ def a_region(page: Page) -> str:
 
 @dataclass(frozen=True)
 class Shot:
-    """The cells, all but the last of which are run; and what is then done, which tells where the picture begins."""
+    """The cells, all but the last of which are run; and what is then done, which tells where the
+    picture begins.
+    """
 
     cells: tuple[str, ...]
     prepare: Callable[[Page], str] = cells_as_they_are
@@ -84,11 +92,15 @@ SHOTS = {
     "cell": Shot((MAGIC, "%mj_imagine a red fox in the snow at dusk --ar 3:2", "%mj_action _ U2")),
     "workbench": Shot((SESSION.format(speed=200), "mjci.panel('ci', session=s)", ""), a_workbench),
     "region": Shot((SESSION.format(speed=200), "mjci.panel('mj', session=s)", ""), a_region),
-    "plot": Shot((
-        MANY, 'df = s.history()\ndf.mjci.queue_stats(every=None, by="service")', "_ = df.mjci.plot.timeline()",
-        "_ = df.mjci.plot.failures()",
-    )),
-}  # fmt: skip
+    "plot": Shot(
+        (
+            MANY,
+            'df = s.history()\ndf.mjci.queue_stats(every=None, by="service")',
+            "_ = df.mjci.plot.timeline()",
+            "_ = df.mjci.plot.failures()",
+        )
+    ),
+}
 
 
 def take(page: Page, shot: Shot) -> bytes:
@@ -100,7 +112,9 @@ def take(page: Page, shot: Shot) -> bytes:
     page.scroll_to(begin)
 
     def cut() -> bytes:
-        left, top = (page.page.locator(one).first.bounding_box() for one in (".jp-InputArea", begin))
+        left, top = (
+            page.page.locator(one).first.bounding_box() for one in (".jp-InputArea", begin)
+        )
         clip = {"x": left["x"], "y": top["y"] - MARGIN, "width": WIDTH, "height": HEIGHT}
         return bytes(page.page.screenshot(clip=clip))
 
@@ -114,8 +128,13 @@ def main() -> None:
     chromium = chromium_here()
     if chromium is None:
         sys.exit(MISSING)
-    with tempfile.TemporaryDirectory() as place, serving(Path(place), lab_command(Path(place))) as url:
-        shown = Chromium(chromium, viewport={"width": WIDTH + 110, "height": 1600}, device_scale_factor=SHARP)
+    with (
+        tempfile.TemporaryDirectory() as place,
+        serving(Path(place), lab_command(Path(place))) as url,
+    ):
+        shown = Chromium(
+            chromium, viewport={"width": WIDTH + 110, "height": 1600}, device_scale_factor=SHARP
+        )
         for name in sys.argv[1:] or SHOTS:
             shot, lab = SHOTS[name], Lab(url, Path(place))
             page = Page(shown, lab, lab.write(name, shot.cells)).open()

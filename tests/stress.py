@@ -1,10 +1,12 @@
-"""The drill: submissions to both services under faults of every kind, the process killed on the way.
+"""The drill: submissions to both services under faults of every kind, the process killed on the
+way.
 
     python -m tests.stress [--jobs 2000] [--kills 5] [--seed 7]
 
-A server process keeps the books. A worker process submits and follows, is killed with SIGKILL at random moments and
-started again; each start resumes what the journal holds and goes on with what was never begun. In the end the books
-must hold each job exactly once, and the journal each with its final state.
+A server process keeps the books. A worker process submits and follows, is killed with SIGKILL at
+random moments and started again; each start resumes what the journal holds and goes on with what
+was never begun. In the end the books must hold each job exactly once, and the journal each with its
+final state.
 """
 
 from __future__ import annotations
@@ -33,32 +35,57 @@ from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.session import Session
 
-logging.getLogger("uvicorn.error").disabled = True  # connections that are cut on purpose are no news
+logging.getLogger(
+    "uvicorn.error"
+).disabled = True  # connections that are cut on purpose are no news
 
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
 SHARE = 0.2  # of the requests meet a fault
 
 EVERYWHERE: dict[str, dict[str, Any]] = {
-    "refuse": {}, "drop_before": {}, "drop_after": {}, "drop_after reset": {"reset": True}, "truncate": {},
-    "malformed": {}, "content_type": {}, "html": {}, "html done": {"done": True}, "slow": {"rate": 4000.0 / SPEED},
-    "status": {"status": 503}, "status done": {"status": 502, "done": True}, "status busy": {"status": 429},
-}  # fmt: skip
-RARELY: dict[str, dict[str, Any]] = {"stall": {"seconds": 1.5 * TIMEOUT * SPEED}, "restart": {"remember": True}}
+    "refuse": {},
+    "drop_before": {},
+    "drop_after": {},
+    "drop_after reset": {"reset": True},
+    "truncate": {},
+    "malformed": {},
+    "content_type": {},
+    "html": {},
+    "html done": {"done": True},
+    "slow": {"rate": 4000.0 / SPEED},
+    "status": {"status": 503},
+    "status done": {"status": 502, "done": True},
+    "status busy": {"status": 429},
+}
+RARELY: dict[str, dict[str, Any]] = {
+    "stall": {"seconds": 1.5 * TIMEOUT * SPEED},
+    "restart": {"remember": True},
+}
 
 
 def faults() -> list[Fault]:
     each = SHARE / (len(EVERYWHERE) + 0.2 * len(RARELY))
-    often = [Fault(kind.partition(" ")[0], probability=each, **more) for kind, more in EVERYWHERE.items()]
+    often = [
+        Fault(kind.partition(" ")[0], probability=each, **more) for kind, more in EVERYWHERE.items()
+    ]
     return often + [Fault(kind, probability=each / 5, **more) for kind, more in RARELY.items()]
 
 
 def connect(told: dict[str, Any], home: Path) -> Session:
     return mjci.connect(
-        mj_url=told["mj_url"], mj_secret=told["mj_secret"], ci_secret_id=told["secret_id"],
-        ci_secret_key=told["secret_key"], ci_bucket=told["bucket"], ci_region=told["region"],
-        ci_endpoint=told["ci_endpoint"], cos_endpoint=told["cos_endpoint"], home=home, timeout=TIMEOUT, wait=120,
-    )  # fmt: skip
+        mj_url=told["mj_url"],
+        mj_secret=told["mj_secret"],
+        ci_secret_id=told["secret_id"],
+        ci_secret_key=told["secret_key"],
+        ci_bucket=told["bucket"],
+        ci_region=told["region"],
+        ci_endpoint=told["ci_endpoint"],
+        cos_endpoint=told["cos_endpoint"],
+        home=home,
+        timeout=TIMEOUT,
+        wait=120,
+    )
 
 
 def name_of(number: int) -> str:
@@ -67,28 +94,38 @@ def name_of(number: int) -> str:
 
 def call_of(session: Session, number: int) -> Call[Job]:
     """Even numbers draw, odd ones process; every third carries a mark of the user's own."""
-    mark = {"state" if number % 2 == 0 else "user_data": f"mine {number}"} if number % 3 == 0 else {}
+    mark = (
+        {"state" if number % 2 == 0 else "user_data": f"mine {number}"} if number % 3 == 0 else {}
+    )
     if number % 2 == 0:
         return session.mj.imagine(name_of(number), **mark)
     output = f"{name_of(number)}.jpg"
-    return session.ci.picture_job(input="input/logo.png", rule="imageMogr2/thumbnail/16x", output=output, **mark)
+    return session.ci.picture_job(
+        input="input/logo.png", rule="imageMogr2/thumbnail/16x", output=output, **mark
+    )
 
 
 def begun(session: Session) -> set[int]:
-    """The numbers that were accepted, or of which nobody knows yet: those are for `resume` to find out."""
+    """The numbers that were accepted, or of which nobody knows yet: those are for `resume` to find
+    out.
+    """
     rows = [row for row in session.journal.submissions() if row.state != "refused"]
     return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
 
 
 def work(told: dict[str, Any], home: Path, count: int) -> None:
-    """What a person would do after each crash: resume, then go on with the rest; again while some were refused."""
+    """What a person would do after each crash: resume, then go on with the rest; again while some
+    were refused.
+    """
     with connect(told, home) as session:
         for _ in range(8):
             session.resume(longest=0.3).run()
             left = [number for number in range(count) if number not in begun(session)]
             if not left and not session.journal.unfinished() and not session.journal.unsettled():
                 return
-            session.batch([call_of(session, number) for number in left], at_once=32, longest=0.3).run()
+            session.batch(
+                [call_of(session, number) for number in left], at_once=32, longest=0.3
+            ).run()
     raise SystemExit("the work does not end")
 
 
@@ -106,7 +143,13 @@ class Outcome:
     seconds: float
 
     def right(self, count: int) -> bool:
-        return (self.jobs, self.twice, self.missing, self.settled, self.final) == (count, 0, 0, count, count)
+        return (self.jobs, self.twice, self.missing, self.settled, self.final) == (
+            count,
+            0,
+            0,
+            count,
+            count,
+        )
 
 
 def drill(count: int, kills: int, seed: int) -> Outcome:
@@ -115,7 +158,9 @@ def drill(count: int, kills: int, seed: int) -> Outcome:
     options: dict[str, Any] = {"running": 40, "waiting": 60, "duplicates": 0}
     clock = ScaledClock(SPEED)
     with tempfile.TemporaryDirectory() as folder:
-        sandbox = Sandbox(clock=clock, seed=seed, mj_options=options, ci_options={"concurrency": 50})
+        sandbox = Sandbox(
+            clock=clock, seed=seed, mj_options=options, ci_options={"concurrency": 50}
+        )
         with sandbox.serve() as door:
             for fault in faults():
                 sandbox.faults.add(fault)
@@ -146,21 +191,31 @@ def _killed(told: dict[str, Any], home: Path, count: int, kills: int, chance: ra
 
 def _judge(session: Session, count: int, struck: int, kills: int, began: float) -> Outcome:
     with session:
-        known = [job.subject for job in session.mj.tasks().run() if job.subject.startswith("drill ")]
-        known += [str(job.raw["Operation"]["Output"]["Object"])[:11] for job in session.ci.jobs().run()]
+        known = [
+            job.subject for job in session.mj.tasks().run() if job.subject.startswith("drill ")
+        ]
+        known += [
+            str(job.raw["Operation"]["Output"]["Object"])[:11] for job in session.ci.jobs().run()
+        ]
         times = Counter(known)
         jobs = [job for job in session.journal.jobs() if job.id]
         accepted = [row for row in session.journal.submissions() if row.state == "accepted"]
         return Outcome(
-            jobs=len(known), twice=sum(times[name] > 1 for name in times),
+            jobs=len(known),
+            twice=sum(times[name] > 1 for name in times),
             missing=sum(name_of(number) not in times for number in range(count)),
-            settled=len({row.job_id for row in accepted}), final=sum(job.status.final for job in jobs),
-            struck=struck, kills=kills, seconds=time.monotonic() - began,
-        )  # fmt: skip
+            settled=len({row.job_id for row in accepted}),
+            final=sum(job.status.final for job in jobs),
+            struck=struck,
+            kills=kills,
+            seconds=time.monotonic() - began,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)

@@ -14,9 +14,28 @@ ROOMS = sorted(PACKAGE.rglob("*.py"))
 
 # What each wing may import; the floors from the top down.
 BELOW = {
-    "cli": {"notebook", "diagnostics", "secret_scan", "session", "history", "services", "client", "errors", "emulator"},
+    "cli": {
+        "notebook",
+        "diagnostics",
+        "secret_scan",
+        "session",
+        "history",
+        "services",
+        "client",
+        "errors",
+        "emulator",
+    },
     "pytest_plugin": {"notebook"},
-    "notebook": {"diagnostics", "session", "jobs", "history", "services", "client", "imaging", "errors"},
+    "notebook": {
+        "diagnostics",
+        "session",
+        "jobs",
+        "history",
+        "services",
+        "client",
+        "imaging",
+        "errors",
+    },
     "diagnostics": {"session", "services", "client", "errors"},
     "session": {"jobs", "history", "services", "client", "imaging", "errors", "emulator"},
     "jobs": {"history", "services", "client", "errors"},
@@ -46,7 +65,12 @@ HOMES = {
     "nest_asyncio": {"client/event_loop.py"},
     "nest_asyncio2": {"client/event_loop.py"},
     "sqlite3": {"secret_scan.py", "history/journal.py"},
-    "msgspec": {"client/job.py", "client/jsonlib.py", "services/midjourney/api.py", "history/frames.py"},
+    "msgspec": {
+        "client/job.py",
+        "client/jsonlib.py",
+        "services/midjourney/api.py",
+        "history/frames.py",
+    },
     "aiohttp": {"client/transport.py"},
     "yarl": {"client/transport.py"},
     "keyring": {"client/settings.py"},
@@ -64,7 +88,12 @@ HOMES = {
     "dask": {"history/delta.py"},
     "distributed": {"history/delta.py"},
     "matplotlib": {"history/analysis.py"},
-    "PIL": {"history/image_archive.py", "notebook/images.py", "imaging/rules.py", "emulator/image_generator.py"},
+    "PIL": {
+        "history/image_archive.py",
+        "notebook/images.py",
+        "imaging/rules.py",
+        "emulator/image_generator.py",
+    },
     "starlette": {"emulator/app.py", "emulator/asgi.py", "emulator/server.py"},
     "uvicorn": {"jobs/webhooks.py", "emulator/server.py"},
     "rich": {"cli/watch_table.py"},
@@ -72,9 +101,21 @@ HOMES = {
     "ipywidgets": {"notebook/"},
 }
 TOP = {
-    "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".ci",
-    "jupyter_mjci", "docs", "notebooks", "tests", "binder", ".gitignore", ".pre-commit-hooks.yaml",
-}  # fmt: skip
+    "pyproject.toml",
+    "README.md",
+    "README.zh-CN.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    ".ci",
+    "jupyter_mjci",
+    "docs",
+    "notebooks",
+    "tests",
+    "binder",
+    ".gitignore",
+    ".pre-commit-hooks.yaml",
+}
 
 
 def name_of(room: Path) -> str:
@@ -86,7 +127,9 @@ def wing_of(name: str) -> str:
 
 
 def imports(room: Path) -> Iterator[tuple[str, bool]]:
-    """Every module that a room imports at run time, and whether it is imported inside a function."""
+    """Every module that a room imports at run time, and whether it is imported inside a
+    function.
+    """
     package = ".".join(room.relative_to(ROOT).parent.parts)
     yield from _imports(ast.parse(room.read_text("utf-8")).body, package, False)
 
@@ -111,7 +154,9 @@ def test_imports_go_downward(room: Path) -> None:
     for module, lazy in imports(room):
         other = module.split(".")[1] if module.startswith("jupyter_mjci.") else wing
         assert other == wing or other in BELOW[wing], f"{name} imports {module}"
-        assert lazy or other not in LAZILY.get(wing, ()), f"{name} imports {module} outside a function"
+        assert lazy or other not in LAZILY.get(wing, ()), (
+            f"{name} imports {module} outside a function"
+        )
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_of)
@@ -120,7 +165,9 @@ def test_libraries_stay_in_their_homes(room: Path) -> None:
     name = name_of(room)
     for module, _ in imports(room):
         homes = HOMES.get(module.partition(".")[0], {name})
-        assert any(name == home or (home.endswith("/") and name.startswith(home)) for home in homes), module
+        assert any(
+            name == home or (home.endswith("/") and name.startswith(home)) for home in homes
+        ), module
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_of)
@@ -143,7 +190,9 @@ def test_no_circles_inside_a_wing() -> None:
 
 def _siblings(room: Path) -> set[str]:
     """The rooms that a room imports when it is imported itself."""
-    modules = {module for module, lazy in imports(room) if module.startswith("jupyter_mjci.") and not lazy}
+    modules = {
+        module for module, lazy in imports(room) if module.startswith("jupyter_mjci.") and not lazy
+    }
     paths = {f"{module.removeprefix('jupyter_mjci.').replace('.', '/')}.py" for module in modules}
     return {path for path in paths if (PACKAGE / path).exists()}
 
@@ -155,7 +204,9 @@ def test_the_top_level_holds_what_the_house_lists() -> None:
         pytest.skip("not a checkout")
     import subprocess
 
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert {line.partition("/")[0] for line in files.splitlines()} <= TOP
 
 

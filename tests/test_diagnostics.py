@@ -22,7 +22,11 @@ def found(**given: Any) -> dict[str, Finding]:
     with mjci.sandbox(speed=math.inf, **given) as session:
         findings = probed(session)
         told = session.settings
-        for secret in (told.mj_secret.reveal(), told.ci_secret_key.reveal(), session.sandbox.mj_secret):  # type: ignore[union-attr]
+        for secret in (
+            told.mj_secret.reveal(),
+            told.ci_secret_key.reveal(),
+            session.sandbox.mj_secret,
+        ):  # type: ignore[union-attr]
             assert not secret.strip() or secret.strip() not in str(findings)
     assert len({finding.what for finding in findings}) == len(findings)
     return {finding.what: finding for finding in findings}
@@ -56,16 +60,36 @@ SETTINGS: tuple[tuple[str, dict[str, Any], str, str], ...] = (
     ("plus", {"mj_auth": "raw"}, "Midjourney secret", "Set MJCI_MJ_AUTH=secret"),
     ("java", {"mj_auth": "bearer"}, "Midjourney secret", "Set MJCI_MJ_AUTH=secret"),
     ("trueai", {"mj_auth": "bearer"}, "Midjourney secret", "Set MJCI_MJ_AUTH=secret"),
-    ("plus", {"mj_secret": "hush-hush"}, "Midjourney secret", "Set MJCI_MJ_SECRET to the proxy's own"),
-    ("new-api", {"mj_secret": "hush-hush"}, "Midjourney secret", "Set MJCI_MJ_SECRET to the proxy's own"),
+    (
+        "plus",
+        {"mj_secret": "hush-hush"},
+        "Midjourney secret",
+        "Set MJCI_MJ_SECRET to the proxy's own",
+    ),
+    (
+        "new-api",
+        {"mj_secret": "hush-hush"},
+        "Midjourney secret",
+        "Set MJCI_MJ_SECRET to the proxy's own",
+    ),
     ("trueai", {"mj_secret": ""}, "Midjourney secret", "Set MJCI_MJ_SECRET to the proxy's own"),
     ("plus", {"mj_url": f"{PLACE}/v1"}, "Midjourney address", f"Set MJCI_MJ_URL={PLACE}"),
-    ("java", {"mj_url": f"{PLACE}/mj/submit/imagine"}, "Midjourney address", f"Set MJCI_MJ_URL={PLACE}"),
+    (
+        "java",
+        {"mj_url": f"{PLACE}/mj/submit/imagine"},
+        "Midjourney address",
+        f"Set MJCI_MJ_URL={PLACE}",
+    ),
     ("trueai", {"mj_url": f"{PLACE}/api/v2"}, "Midjourney address", f"Set MJCI_MJ_URL={PLACE}"),
     ("plus", {"ci_secret_key": "hush-hush"}, "Tencent CI signature", "Check MJCI_CI_SECRET_KEY"),
     ("plus", {"ci_secret_id": "AKIDnobody"}, "Tencent CI signature", "Check MJCI_CI_SECRET_ID"),
-    ("plus", {"ci_bucket": "other-1250000000"}, "bucket other-1250000000", "Check MJCI_CI_BUCKET and MJCI_CI_REGION"),
-)  # fmt: skip
+    (
+        "plus",
+        {"ci_bucket": "other-1250000000"},
+        "bucket other-1250000000",
+        "Check MJCI_CI_BUCKET and MJCI_CI_REGION",
+    ),
+)
 
 
 @pytest.mark.parametrize(("dialect", "given", "what", "change"), SETTINGS)
@@ -90,16 +114,24 @@ def test_a_secret_that_was_copied_with_something_is_seen_through(form: str) -> N
         right = session.settings.mj_secret.reveal()
     findings = found(mj_secret=form.format(right))
     assert findings["Midjourney secret"].ok is False
-    assert 'Take the blanks, or "Bearer ", off MJCI_MJ_SECRET' in findings["Midjourney secret"].change
+    assert (
+        'Take the blanks, or "Bearer ", off MJCI_MJ_SECRET' in findings["Midjourney secret"].change
+    )
 
 
-CLOCKS = ((-7200, "2 hours behind", True), (400_000, "5 days ahead of", True), (90, "90 seconds ahead of", True),
-          (-300, "5 minutes behind", False))  # fmt: skip
+CLOCKS = (
+    (-7200, "2 hours behind", True),
+    (400_000, "5 days ahead of", True),
+    (90, "90 seconds ahead of", True),
+    (-300, "5 minutes behind", False),
+)
 
 
 @pytest.mark.parametrize(("seconds", "said", "late"), CLOCKS)
 def test_a_clock_that_is_wrong_is_found_out(seconds: float, said: str, late: bool) -> None:
-    """By the service's own; a signature that fails then is the clock's fault, and while none fails it is none."""
+    """By the service's own; a signature that fails then is the clock's fault, and while none fails
+    it is none.
+    """
     with mjci.sandbox(speed=math.inf) as session:
         theirs = session.clock.now
 
@@ -115,34 +147,73 @@ def test_a_clock_that_is_wrong_is_found_out(seconds: float, said: str, late: boo
     assert findings["clock"].ok is (False if late else None)
     assert findings["Tencent CI signature"].ok is not late
     if late:
-        assert findings["Tencent CI signature"].change == "Set the clock first: signatures hold for a time."
+        assert (
+            findings["Tencent CI signature"].change
+            == "Set the clock first: signatures hold for a time."
+        )
 
 
 GIVEN = {
-    "mj_url": "http://user:hush-hush@proxy.example/x", "mj_secret": "hush-hush", "ci_secret_id": "AKID",
-    "ci_secret_key": "hush-hush", "ci_bucket": "b-1", "ci_region": "r",
-}  # fmt: skip
+    "mj_url": "http://user:hush-hush@proxy.example/x",
+    "mj_secret": "hush-hush",
+    "ci_secret_id": "AKID",
+    "ci_secret_key": "hush-hush",
+    "ci_bucket": "b-1",
+    "ci_region": "r",
+}
 BOUND = b"<Response><PicBucketList><BucketId>other-1</BucketId></PicBucketList></Response>"
 NONE = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
 # what answers, (finding, ok, what it says)
 ANSWERS: tuple[tuple[Any, str, bool | None, str], ...] = (
-    (httpx.Response(200, html="<!doctype html><html>"), "Midjourney address", False, "a web page answers at http://pro"),
-    (httpx.Response(200, text="It works!"), "Midjourney address", False, "something that is no proxy"),
+    (
+        httpx.Response(200, html="<!doctype html><html>"),
+        "Midjourney address",
+        False,
+        "a web page answers at http://pro",
+    ),
+    (
+        httpx.Response(200, text="It works!"),
+        "Midjourney address",
+        False,
+        "something that is no proxy",
+    ),
     (httpx.Response(502, text=""), "Midjourney address", False, "is in trouble (HTTP 502)"),
     (httpx.Response(404, text=""), "Midjourney address", False, "something that is no proxy"),
-    (httpx.Response(404, json={"error": {"message": "Invalid URL"}}), "Midjourney address", False, "no proxy"),
-    (httpx.ConnectError("refused"), "Midjourney address", False, "No answer from http://proxy.example."),
-    (httpx.ConnectError("refused"), "Tencent CI address", False, "No answer from https://b-1.ci.r.myqcloud.com."),
+    (
+        httpx.Response(404, json={"error": {"message": "Invalid URL"}}),
+        "Midjourney address",
+        False,
+        "no proxy",
+    ),
+    (
+        httpx.ConnectError("refused"),
+        "Midjourney address",
+        False,
+        "No answer from http://proxy.example.",
+    ),
+    (
+        httpx.ConnectError("refused"),
+        "Tencent CI address",
+        False,
+        "No answer from https://b-1.ci.r.myqcloud.com.",
+    ),
     (httpx.Response(200, html="<html>"), "Tencent CI address", False, "is not XML"),
-    (httpx.Response(403, text="<Error><Code>AccessDenied</Code></Error>"), "Tencent CI signature", False, "Denied"),
+    (
+        httpx.Response(403, text="<Error><Code>AccessDenied</Code></Error>"),
+        "Tencent CI signature",
+        False,
+        "Denied",
+    ),
     (httpx.Response(200, content=BOUND), "b-1 in CI", False, "not bound"),
     (httpx.Response(200, content=BOUND), "clock", None, "does not tell its time"),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("answer", "what", "ok", "said"), ANSWERS)
-def test_whatever_answers_is_told_plainly(answer: Any, what: str, ok: bool | None, said: str) -> None:
+def test_whatever_answers_is_told_plainly(
+    answer: Any, what: str, ok: bool | None, said: str
+) -> None:
     """Pages, gateways, nobody: a finding each, no exception and no secret."""
 
     def door(request: httpx.Request) -> httpx.Response:
@@ -151,7 +222,9 @@ def test_whatever_answers_is_told_plainly(answer: Any, what: str, ok: bool | Non
         bucket = request.url.path == "/" and answer.content == BOUND
         return httpx.Response(200, content=NONE) if bucket else answer
 
-    session = Session(load(GIVEN, environ={}), clock=VirtualClock(math.inf), door=httpx.MockTransport(door))
+    session = Session(
+        load(GIVEN, environ={}), clock=VirtualClock(math.inf), door=httpx.MockTransport(door)
+    )
     findings = {finding.what: finding for finding in probed(session)}
     session.close()
     assert findings[what].ok is ok
@@ -162,7 +235,9 @@ def test_whatever_answers_is_told_plainly(answer: Any, what: str, ok: bool | Non
 def test_what_is_not_configured_is_no_fault() -> None:
     """It is told how to."""
     session = Session(load({}, environ={}))
-    assert [(finding.ok, finding.said) for finding in probed(session)] == [(None, "not configured")] * 2
+    assert [(finding.ok, finding.said) for finding in probed(session)] == [
+        (None, "not configured")
+    ] * 2
     session.close()
 
 

@@ -27,27 +27,62 @@ from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 
 ERRORS: dict[str, type[Exception]] = {
-    name: kind for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.MjciError)
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, errors.MjciError)
 }
-BUILDERS = (Midjourney, TencentCI, commands.Commands)  # whose parameters are flags and fields: their "Args:" are the help
+BUILDERS = (
+    Midjourney,
+    TencentCI,
+    commands.Commands,
+)  # whose parameters are flags and fields: their "Args:" are the help
 SELF_EVIDENT = {"self", "ip"}  # the shell, which IPython gives to those whom it loads
-MADE = (session.Session, delta.Lake, Secret)  # classes that are no records, but that users make themselves
+MADE = (
+    session.Session,
+    delta.Lake,
+    Secret,
+)  # classes that are no records, but that users make themselves
 SURFACE = (
     *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__ if name != "sandbox"),
-    session.sandbox,  # which is the folder of that name, too, as soon as somebody has imported from it
-    *ERRORS.values(), *BUILDERS, *MADE, Settings,
-    session.Watch, session.Step, session.replayed, webhooks.Receiver,
-    calls.Call, calls.Reply, calls.Stream, calls.Page, calls.Pages, calls.Work, StoredObject,
-    signing.sign, signing.presign, signing.key_time,
-    history.History, sync.Synced, delta.Folded, delta.Spread, analysis.Analyses, analysis.Plots,
-    image_archive.Archive, image_archive.Kept, job_display.Following,
-    jupyter_mjci.load_ipython_extension, jupyter_mjci.unload_ipython_extension,
-)  # fmt: skip
+    # which is the folder of that name, too, as soon as somebody has imported from it
+    session.sandbox,
+    *ERRORS.values(),
+    *BUILDERS,
+    *MADE,
+    Settings,
+    session.Watch,
+    session.Step,
+    session.replayed,
+    webhooks.Receiver,
+    calls.Call,
+    calls.Reply,
+    calls.Stream,
+    calls.Page,
+    calls.Pages,
+    calls.Work,
+    StoredObject,
+    signing.sign,
+    signing.presign,
+    signing.key_time,
+    history.History,
+    sync.Synced,
+    delta.Folded,
+    delta.Spread,
+    analysis.Analyses,
+    analysis.Plots,
+    image_archive.Archive,
+    image_archive.Kept,
+    job_display.Following,
+    jupyter_mjci.load_ipython_extension,
+    jupyter_mjci.unload_ipython_extension,
+)
 
 
 @dataclass(frozen=True)
 class Door:
-    """What a user calls, makes or reads: a function or a class, what its docstring says, and what its class's does."""
+    """What a user calls, makes or reads: a function or a class, what its docstring says, and what
+    its class's does.
+    """
 
     name: str
     what: Any
@@ -58,9 +93,13 @@ class Door:
     def parameters(self) -> list[str]:
         """Those that somebody who uses it gives."""
         is_class = isinstance(self.what, type)
-        if self.what is Settings or (is_class and not is_dataclass(self.what) and self.what not in MADE):
+        if self.what is Settings or (
+            is_class and not is_dataclass(self.what) and self.what not in MADE
+        ):
             return []  # settings have a help of their own; of other classes users get what is made
-        return [name for name in inspect.signature(self.what).parameters if name not in SELF_EVIDENT]
+        return [
+            name for name in inspect.signature(self.what).parameters if name not in SELF_EVIDENT
+        ]
 
 
 def doors(what: Any) -> Iterator[Door]:
@@ -70,7 +109,12 @@ def doors(what: Any) -> Iterator[Door]:
     for name, member in vars(what).items() if isinstance(what, type) else ():
         function = member.fget if isinstance(member, property) else member
         if isinstance(function, FunctionType) and (not name.startswith("_") or name == "__call__"):
-            yield Door(f"{what.__qualname__}.{name}", function, inspect.cleandoc(function.__doc__ or ""), doc)
+            yield Door(
+                f"{what.__qualname__}.{name}",
+                function,
+                inspect.cleandoc(function.__doc__ or ""),
+                doc,
+            )
 
 
 DOORS = {door.name: door for what in SURFACE for door in doors(what)}
@@ -78,13 +122,19 @@ DOORS = {door.name: door for what in SURFACE for door in doors(what)}
 
 def told(word: str, *texts: str) -> bool:
     """Whether a text has a parameter's name, or its words."""
-    return any(re.search(rf"\b({word}|{word.replace('_', ' ')})\b", text, re.IGNORECASE) for text in texts)
+    return any(
+        re.search(rf"\b({word}|{word.replace('_', ' ')})\b", text, re.IGNORECASE) for text in texts
+    )
 
 
 def test_docstrings_begin_with_a_sentence() -> None:
     """It stands alone: in the reference, in a magic's help, in a tooltip."""
     firsts = {door.name: door.doc.partition("\n\n")[0] for door in DOORS.values()}
-    assert {name: first for name, first in firsts.items() if not re.fullmatch(r"[A-Z\d\"`].*[.:…]", first, re.S)} == {}
+    assert {
+        name: first
+        for name, first in firsts.items()
+        if not re.fullmatch(r"[A-Z\d\"`].*[.:…]", first, re.S)
+    } == {}
 
 
 def test_parameters_are_told() -> None:
@@ -100,10 +150,14 @@ def test_flags_and_fields_have_a_help() -> None:
     """What a magic takes, what a panel asks for and every setting say what they mean."""
     of_builders = {
         f"{kind.__name__}.{name} {param.name}": param.help
-        for kind in BUILDERS for name, builder in vars(kind).items() if not name.startswith("_")
+        for kind in BUILDERS
+        for name, builder in vars(kind).items()
+        if not name.startswith("_")
         for param in params(builder)
-    }  # fmt: skip
-    of_settings = {name: one.metadata["help"] for name, one in Settings.__dataclass_fields__.items()}
+    }
+    of_settings = {
+        name: one.metadata["help"] for name, one in Settings.__dataclass_fields__.items()
+    }
     assert [name for name, help in {**of_builders, **of_settings}.items() if not help] == []
 
 
@@ -127,13 +181,19 @@ class Options:
         self.helps[name] = help
 
 
-# --- errors -----------------------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def test_errors_are_told() -> None:
-    """Every error of ours that leaves a function, from itself or from what it calls of its own module, is named in its
-    docstring or in that of the class around; or the kind of error that it is."""
-    missing = {door.name: sorted(_untold(door)) for door in DOORS.values() if isinstance(door.what, FunctionType)}
+    """Every error of ours that leaves a function, from itself or from what it calls of its own
+    module, is named in its docstring or in that of the class around; or the kind of error that it
+    is.
+    """
+    missing = {
+        door.name: sorted(_untold(door))
+        for door in DOORS.values()
+        if isinstance(door.what, FunctionType)
+    }
     assert {name: names for name, names in missing.items() if names} == {}
 
 
@@ -149,7 +209,10 @@ def _untold(door: Door) -> Iterator[str]:
     [
         (session.Session.presign, {"CallError"}),
         (session.Session.picture, {"CallError", "AnswerError"}),  # two functions further
-        (session.Session.resume, set[str]()),  # suppressed where pictures are kept, caught where jobs are followed
+        (
+            session.Session.resume,
+            set[str](),
+        ),  # suppressed where pictures are kept, caught where jobs are followed
         (delta.Lake.compact, {"HistoryError", "SettingsError"}),
         (signing.sign, set[str]()),
     ],
@@ -171,8 +234,12 @@ def _functions(module: str) -> Functions:
     """Every function of a module by its qualified name."""
     found: dict[str, ast.AST] = {}
     for node in ast.parse(inspect.getsource(sys.modules[module])).body:
-        inner, prefix = (node.body, f"{node.name}.") if isinstance(node, ast.ClassDef) else ([node], "")
-        functions = [one for one in inner if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        inner, prefix = (
+            (node.body, f"{node.name}.") if isinstance(node, ast.ClassDef) else ([node], "")
+        )
+        functions = [
+            one for one in inner if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef))
+        ]
         found |= {f"{prefix}{one.name}": one for one in functions}
     return found
 
@@ -191,7 +258,9 @@ def _leaving_function(name: str, functions: Functions, seen: frozenset[str]) -> 
             case ast.Try():
                 after = [*node.handlers, *node.orelse, *node.finalbody]
                 return _but(every(node.body), _kept(node.handlers)) | every(after)
-            case ast.With(items=[ast.withitem(ast.Call(met, named))]) if "suppress" in ast.unparse(met):
+            case ast.With(items=[ast.withitem(ast.Call(met, named))]) if "suppress" in ast.unparse(
+                met
+            ):
                 return _but(every(node.body), named)
             case ast.Name(called) if called in functions:
                 return _leaving_function(called, functions, seen | {name})
@@ -216,5 +285,9 @@ def _kept(handlers: Iterable[ast.ExceptHandler]) -> list[ast.AST]:
 
 def _but(kinds: Kinds, named: Iterable[ast.AST]) -> Kinds:
     """The kinds without those that are named."""
-    names = {node.id for one in named for node in ast.walk(one) if isinstance(node, ast.Name)} & set(ERRORS)
-    return frozenset(kind for kind in kinds if not issubclass(kind, tuple(ERRORS[name] for name in names)))
+    names = {
+        node.id for one in named for node in ast.walk(one) if isinstance(node, ast.Name)
+    } & set(ERRORS)
+    return frozenset(
+        kind for kind in kinds if not issubclass(kind, tuple(ERRORS[name] for name in names))
+    )

@@ -1,4 +1,6 @@
-"""Every call of both services, built from a sample and really sent to the sandbox. A builder without a sample fails."""
+"""Every call of both services, built from a sample and really sent to the sandbox. A builder
+without a sample fails.
+"""
 
 from __future__ import annotations
 
@@ -47,21 +49,57 @@ def film(s: Session) -> Job:
 
 # name -> (dialect, what is sent, what the answer must be like)
 MJ: dict[str, tuple[str, Callable[[Session], Any], Callable[[Any], bool]]] = {
-    "imagine": ("plus", lambda s: s.mj.imagine("a fox", images=[RED], state="mine"), lambda job: job.state == "mine"),
+    "imagine": (
+        "plus",
+        lambda s: s.mj.imagine("a fox", images=[RED], state="mine"),
+        lambda job: job.state == "mine",
+    ),
     "action": ("plus", lambda s: s.mj.action(grid(s), "V3"), lambda job: job.action == "VARIATION"),
-    "change": ("java", lambda s: s.mj.change(grid(s).id, "UPSCALE", 2), lambda job: job.action == "UPSCALE"),
-    "simple_change": ("java", lambda s: s.mj.simple_change(f"{grid(s).id} v2"), lambda job: job.action == "VARIATION"),
+    "change": (
+        "java",
+        lambda s: s.mj.change(grid(s).id, "UPSCALE", 2),
+        lambda job: job.action == "UPSCALE",
+    ),
+    "simple_change": (
+        "java",
+        lambda s: s.mj.simple_change(f"{grid(s).id} v2"),
+        lambda job: job.action == "VARIATION",
+    ),
     "describe": ("plus", lambda s: s.mj.describe(RED), lambda job: job.action == "DESCRIBE"),
-    "blend": ("plus", lambda s: s.mj.blend([RED, BLUE], dimensions="PORTRAIT"), lambda job: job.action == "BLEND"),
-    "shorten": ("plus", lambda s: s.mj.shorten("a very red fox, in snow"), lambda job: job.action == "SHORTEN"),
-    "modal": ("plus", lambda s: s.mj.modal(dialog(s).id, "a red fox --zoom 1.5"), lambda job: bool(job.id)),
-    "upload": ("plus", lambda s: s.mj.upload([RED, BLUE]), lambda urls: len(urls) == 2 and "http" in urls[0]),
+    "blend": (
+        "plus",
+        lambda s: s.mj.blend([RED, BLUE], dimensions="PORTRAIT"),
+        lambda job: job.action == "BLEND",
+    ),
+    "shorten": (
+        "plus",
+        lambda s: s.mj.shorten("a very red fox, in snow"),
+        lambda job: job.action == "SHORTEN",
+    ),
+    "modal": (
+        "plus",
+        lambda s: s.mj.modal(dialog(s).id, "a red fox --zoom 1.5"),
+        lambda job: bool(job.id),
+    ),
+    "upload": (
+        "plus",
+        lambda s: s.mj.upload([RED, BLUE]),
+        lambda urls: len(urls) == 2 and "http" in urls[0],
+    ),
     "edits": ("trueai", lambda s: s.mj.edits("make it blue", RED), lambda job: bool(job.id)),
     "retexture": ("trueai", lambda s: s.mj.retexture("marble", RED), lambda job: bool(job.id)),
-    "video": ("trueai", lambda s: s.mj.video("it runs", picture=RED, motion="low"), lambda job: job.action == "VIDEO"),
+    "video": (
+        "trueai",
+        lambda s: s.mj.video("it runs", picture=RED, motion="low"),
+        lambda job: job.action == "VIDEO",
+    ),
     "swap": ("plus", lambda s: s.mj.swap(RED, BLUE), lambda job: bool(job.id)),
     "image_seed": ("plus", lambda s: s.mj.image_seed(grid(s).id), lambda seed: seed.isdigit()),
-    "cancel": ("plus", lambda s: s.mj.cancel(s.mj.imagine("a fox").run().id), lambda nothing: nothing is None),
+    "cancel": (
+        "plus",
+        lambda s: s.mj.cancel(s.mj.imagine("a fox").run().id),
+        lambda nothing: nothing is None,
+    ),
     "task": ("plus", lambda s: s.mj.task(grid(s).id), lambda job: job.status is Status.SUCCEEDED),
     "tasks": ("plus", lambda s: s.mj.tasks(ids=[grid(s).id]), lambda jobs: len(jobs) == 1),
     "query": (
@@ -69,7 +107,11 @@ MJ: dict[str, tuple[str, Callable[[Session], Any], Callable[[Any], bool]]] = {
         lambda s: grid(s) and s.mj.query(action="IMAGINE"),
         lambda jobs: [j.action for j in jobs] == ["IMAGINE"],
     ),
-    "accounts": ("java", lambda s: s.mj.accounts(), lambda found: bool(found) and "userToken" not in found[0]),
+    "accounts": (
+        "java",
+        lambda s: s.mj.accounts(),
+        lambda found: bool(found) and "userToken" not in found[0],
+    ),
     "queue": ("plus", lambda s: s.mj.queue(), lambda jobs: jobs == []),
 }
 
@@ -86,16 +128,28 @@ TOPOLOGY = {
     "Dependencies": {"Start": "Shrink"},
     "Nodes": {
         "Start": {"Type": "Start", "Input": {"ObjectPrefix": "input/"}},
-        "Shrink": {"Type": "PicProcess", "Operation": {"TemplateId": "", "Output": {
-            "Region": "ap-chongqing", "Bucket": "demo-1250000000", "Object": "w/${InputName}.${Ext}"}}},
+        "Shrink": {
+            "Type": "PicProcess",
+            "Operation": {
+                "TemplateId": "",
+                "Output": {
+                    "Region": "ap-chongqing",
+                    "Bucket": "demo-1250000000",
+                    "Object": "w/${InputName}.${Ext}",
+                },
+            },
+        },
     },
-}  # fmt: skip
+}
 
 
 def workflow(s: Session) -> str:
     topology: Any = {**TOPOLOGY, "Nodes": {**TOPOLOGY["Nodes"]}}
     shrink = topology["Nodes"]["Shrink"]
-    topology["Nodes"]["Shrink"] = {**shrink, "Operation": {**shrink["Operation"], "TemplateId": template(s)}}
+    topology["Nodes"]["Shrink"] = {
+        **shrink,
+        "Operation": {**shrink["Operation"], "TemplateId": template(s)},
+    }
     return str(s.ci.create_workflow("flow", topology=topology).run()["WorkflowId"])
 
 
@@ -116,56 +170,122 @@ def active(s: Session) -> str:
 CI: dict[str, tuple[Callable[[Session], Any], Callable[[Any], bool]]] = {
     "picture_job": (lambda s: job(s, user_data="mine", level=2), lambda made: made.state == "mine"),
     "tagged_job": (
-        lambda s: s.ci.tagged_job("PicProcess", input="input/deer.jpg", operation={
-            "PicProcess": {"ProcessRule": RULE},
-            "Output": {"Region": s.ci.region, "Bucket": s.ci.bucket, "Object": "out/t.jpg"}}),
-        lambda made: made.action == "PicProcess"),
+        lambda s: s.ci.tagged_job(
+            "PicProcess",
+            input="input/deer.jpg",
+            operation={
+                "PicProcess": {"ProcessRule": RULE},
+                "Output": {"Region": s.ci.region, "Bucket": s.ci.bucket, "Object": "out/t.jpg"},
+            },
+        ),
+        lambda made: made.action == "PicProcess",
+    ),
     "request": (
-        lambda s: s.ci.request("/jobs", "<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input>"
+        lambda s: s.ci.request(
+            "/jobs",
+            "<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input>"
             f"<Operation><PicProcess><ProcessRule>{RULE}</ProcessRule></PicProcess><Output><Region>{s.ci.region}"
-            f"</Region><Bucket>{s.ci.bucket}</Bucket><Object>o.jpg</Object></Output></Operation></Request>"),
-        lambda made: made.id.isalnum()),
-    "batch": (lambda s: s.ci.batch(name="n", prefix="input/", workflow_ids=[active(s)]),
-              lambda made: made.id.startswith("b")),
+            f"</Region><Bucket>{s.ci.bucket}</Bucket><Object>o.jpg</Object></Output></Operation></Request>",
+        ),
+        lambda made: made.id.isalnum(),
+    ),
+    "batch": (
+        lambda s: s.ci.batch(name="n", prefix="input/", workflow_ids=[active(s)]),
+        lambda made: made.id.startswith("b"),
+    ),
     "job": (lambda s: s.ci.job(job(s).run().id), lambda made: made.subject == "input/deer.jpg"),
-    "jobs": (lambda s: job(s).run() and s.ci.jobs(states=["Submitted", "Running", "Success"]),
-             lambda jobs: len(jobs) == 1),
-    "batches": (lambda s: CI["batch"][0](s).run() and s.ci.batches(type="Workflow"), lambda jobs: len(jobs) == 1),
+    "jobs": (
+        lambda s: job(s).run() and s.ci.jobs(states=["Submitted", "Running", "Success"]),
+        lambda jobs: len(jobs) == 1,
+    ),
+    "batches": (
+        lambda s: CI["batch"][0](s).run() and s.ci.batches(type="Workflow"),
+        lambda jobs: len(jobs) == 1,
+    ),
     "cancel": (lambda s: s.ci.cancel(job(s).run().id), lambda nothing: nothing is None),
-    "create_template": (lambda s: s.ci.create_template("thumb", rule=RULE), lambda made: made["Name"] == "thumb"),
-    "update_template": (lambda s: s.ci.update_template(template(s), "other", rule=RULE),
-                        lambda made: made["Name"] == "other"),
-    "delete_template": (lambda s: s.ci.delete_template(template(s)), lambda nothing: nothing is None),
-    "templates": (lambda s: template(s) and s.ci.templates(name="sm"), lambda found: found[0]["Name"] == "small"),
+    "create_template": (
+        lambda s: s.ci.create_template("thumb", rule=RULE),
+        lambda made: made["Name"] == "thumb",
+    ),
+    "update_template": (
+        lambda s: s.ci.update_template(template(s), "other", rule=RULE),
+        lambda made: made["Name"] == "other",
+    ),
+    "delete_template": (
+        lambda s: s.ci.delete_template(template(s)),
+        lambda nothing: nothing is None,
+    ),
+    "templates": (
+        lambda s: template(s) and s.ci.templates(name="sm"),
+        lambda found: found[0]["Name"] == "small",
+    ),
     "queues": (lambda s: s.ci.queues(), lambda found: found[0]["State"] == "Active"),
-    "update_queue": (lambda s: s.ci.update_queue(first_queue(s), name="slow", state="Paused"),
-                     lambda made: made["State"] == "Paused"),
+    "update_queue": (
+        lambda s: s.ci.update_queue(first_queue(s), name="slow", state="Paused"),
+        lambda made: made["State"] == "Paused",
+    ),
     "bind": (lambda s: s.ci.bind(), lambda made: bool(made["Name"])),
     "unbind": (lambda s: s.ci.unbind(), lambda nothing: nothing is None),
     "buckets": (lambda s: s.ci.buckets(), lambda found: len(found) == 1),
-    "create_workflow": (lambda s: s.ci.create_workflow("flow", topology=TOPOLOGY), lambda made: bool(made)),
-    "update_workflow": (lambda s: s.ci.update_workflow(workflow(s), "other", topology=TOPOLOGY),
-                        lambda made: made["Name"] == "other"),
-    "switch_workflow": (lambda s: s.ci.switch_workflow(workflow(s), active=True), lambda nothing: nothing is None),
-    "delete_workflow": (lambda s: s.ci.delete_workflow(workflow(s)), lambda nothing: nothing is None),
-    "workflows": (lambda s: workflow(s) and s.ci.workflows(), lambda found: "flow" in {one["Name"] for one in found}),
-    "trigger_workflow": (lambda s: s.ci.trigger_workflow(active(s), "input/deer.jpg"), lambda run: run.isalnum()),
+    "create_workflow": (
+        lambda s: s.ci.create_workflow("flow", topology=TOPOLOGY),
+        lambda made: bool(made),
+    ),
+    "update_workflow": (
+        lambda s: s.ci.update_workflow(workflow(s), "other", topology=TOPOLOGY),
+        lambda made: made["Name"] == "other",
+    ),
+    "switch_workflow": (
+        lambda s: s.ci.switch_workflow(workflow(s), active=True),
+        lambda nothing: nothing is None,
+    ),
+    "delete_workflow": (
+        lambda s: s.ci.delete_workflow(workflow(s)),
+        lambda nothing: nothing is None,
+    ),
+    "workflows": (
+        lambda s: workflow(s) and s.ci.workflows(),
+        lambda found: "flow" in {one["Name"] for one in found},
+    ),
+    "trigger_workflow": (
+        lambda s: s.ci.trigger_workflow(active(s), "input/deer.jpg"),
+        lambda run: run.isalnum(),
+    ),
     "execution": (lambda s: s.ci.execution(ran(s)), lambda found: bool(found["RunId"])),
     "executions": (lambda s: ran(s) and s.ci.executions(), lambda found: len(found) == 1),
-    "objects": (lambda s: s.ci.objects(prefix="input/"),
-                lambda found: isinstance(found[0], StoredObject) and found[0].size > 0),
-    "put_object": (lambda s: s.ci.put_object("in/a.txt", b"x", content_type="text/plain"), lambda it: it is None),
-    "get_object": (lambda s: s.ci.get_object("input/deer.jpg"), lambda content: content[:2] == b"\xff\xd8"),
-    "delete_object": (lambda s: s.ci.delete_object("input/deer.jpg"), lambda nothing: nothing is None),
-    "processed": (lambda s: s.ci.processed("input/deer.jpg", rule="imageMogr2/format/png"),
-                  lambda content: content.startswith(b"\x89PNG")),
-    "process": (lambda s: s.ci.process("input/deer.jpg", rules={"out/p.png": "imageMogr2/format/png"}),
-                lambda told: "ProcessResults" in told),
-}  # fmt: skip
+    "objects": (
+        lambda s: s.ci.objects(prefix="input/"),
+        lambda found: isinstance(found[0], StoredObject) and found[0].size > 0,
+    ),
+    "put_object": (
+        lambda s: s.ci.put_object("in/a.txt", b"x", content_type="text/plain"),
+        lambda it: it is None,
+    ),
+    "get_object": (
+        lambda s: s.ci.get_object("input/deer.jpg"),
+        lambda content: content[:2] == b"\xff\xd8",
+    ),
+    "delete_object": (
+        lambda s: s.ci.delete_object("input/deer.jpg"),
+        lambda nothing: nothing is None,
+    ),
+    "processed": (
+        lambda s: s.ci.processed("input/deer.jpg", rule="imageMogr2/format/png"),
+        lambda content: content.startswith(b"\x89PNG"),
+    ),
+    "process": (
+        lambda s: s.ci.process("input/deer.jpg", rules={"out/p.png": "imageMogr2/format/png"}),
+        lambda told: "ProcessResults" in told,
+    ),
+}
 
 
 def builders(service: type) -> set[str]:
-    return {name for name, method in inspect.getmembers(service, inspect.isfunction) if not name.startswith("_")}
+    return {
+        name
+        for name, method in inspect.getmembers(service, inspect.isfunction)
+        if not name.startswith("_")
+    }
 
 
 def test_every_builder_has_a_sample() -> None:
@@ -181,7 +301,9 @@ def test_every_builder_is_documented(service: type) -> None:
         told = inspect.getdoc(method) or ""
         assert told.splitlines()[0].endswith((".", "…")), name
         for parameter in list(inspect.signature(method).parameters)[1:]:
-            assert f"{parameter}: " in told or name == "request", f"{name} does not tell of {parameter}"
+            assert f"{parameter}: " in told or name == "request", (
+                f"{name} does not tell of {parameter}"
+            )
 
 
 @pytest.fixture
@@ -190,7 +312,9 @@ def s(request: pytest.FixtureRequest) -> Iterator[Session]:
         yield session
 
 
-@pytest.mark.parametrize(("s", "name"), [pytest.param(MJ[name][0], name, id=name) for name in MJ], indirect=["s"])
+@pytest.mark.parametrize(
+    ("s", "name"), [pytest.param(MJ[name][0], name, id=name) for name in MJ], indirect=["s"]
+)
 def test_midjourney(s: Session, name: str) -> None:
     _, build, right = MJ[name]
     answer = build(s).run()

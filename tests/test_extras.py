@@ -11,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))[
+    "project"
+]
 LIBRARIES = {
     re.split(r"\W", needed)[0]: extra
-    for extra, named in PROJECT["optional-dependencies"].items() if extra != "test"
-    for needed in named if not needed.startswith(PROJECT["name"])
-}  # fmt: skip
+    for extra, named in PROJECT["optional-dependencies"].items()
+    if extra != "test"
+    for needed in named
+    if not needed.startswith(PROJECT["name"])
+}
 BARE = f"""
 import json, sys
 from importlib.machinery import PathFinder
@@ -63,7 +67,9 @@ ASK = {
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None]:
-    """How each cell ended in a Python that finds no library of any extra: None, or the error's name and words."""
+    """How each cell ended in a Python that finds no library of any extra: None, or the error's name
+    and words.
+    """
     command = [sys.executable, "-c", BARE, json.dumps([*WORK, *ASK])]
     home = tmp_path_factory.mktemp("bare")
     with pytest.MonkeyPatch.context() as patch:

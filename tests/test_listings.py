@@ -15,9 +15,12 @@ from jupyter_mjci.errors import MidjourneyError
 from jupyter_mjci.session import AT_ONCE, Session
 
 GIVEN = {
-    "mj_url": "http://proxy", "ci_secret_id": "AKID1", "ci_secret_key": "k3y", "ci_bucket": "demo-1",
+    "mj_url": "http://proxy",
+    "ci_secret_id": "AKID1",
+    "ci_secret_key": "k3y",
+    "ci_bucket": "demo-1",
     "ci_region": "ap-x",
-}  # fmt: skip
+}
 
 
 class Service:
@@ -36,7 +39,9 @@ class Service:
             return httpx.Response(200, content=json.dumps(self.tasks).encode())
         at = int(request.url.params.get("nextToken") or 0)
         some = "".join(self.details[at : at + 100])
-        more = f"<NextToken>{at + 100}</NextToken>" if at + 100 < len(self.details) else "<NextToken/>"
+        more = (
+            f"<NextToken>{at + 100}</NextToken>" if at + 100 < len(self.details) else "<NextToken/>"
+        )
         return httpx.Response(200, content=f"<Response>{some}{more}</Response>".encode())
 
 
@@ -47,7 +52,9 @@ def service() -> Service:
 
 @pytest.fixture
 def desk(service: Service) -> Iterator[Session]:
-    with Session(load(GIVEN, environ={}), clock=VirtualClock(), door=httpx.MockTransport(service)) as session:
+    with Session(
+        load(GIVEN, environ={}), clock=VirtualClock(), door=httpx.MockTransport(service)
+    ) as session:
         yield session
 
 
@@ -59,14 +66,23 @@ def heard(desk: Session) -> list[tuple[str, Any]]:
 
 
 def task(number: int, **told: Any) -> dict[str, Any]:
-    return {"id": str(number), "action": "IMAGINE", "status": "SUCCESS", "progress": "100%", "prompt": "a fox", **told}
+    return {
+        "id": str(number),
+        "action": "IMAGINE",
+        "status": "SUCCESS",
+        "progress": "100%",
+        "prompt": "a fox",
+        **told,
+    }
 
 
 def detail(number: int, state: str = "Success") -> str:
     return f"<JobsDetail><JobId>c{number}</JobId><Tag>PicProcess</Tag><State>{state}</State></JobsDetail>"
 
 
-def test_every_job_of_a_small_listing_is_seen(desk: Session, service: Service, heard: list[tuple[str, Any]]) -> None:
+def test_every_job_of_a_small_listing_is_seen(
+    desk: Session, service: Service, heard: list[tuple[str, Any]]
+) -> None:
     service.tasks, service.details = [task(1), task(2)], [detail(1)]
     assert list(desk.tasks()["id"]) == ["1", "2"]
     assert list(desk.jobs()["id"]) == ["c1"]
@@ -77,7 +93,9 @@ def test_every_job_of_a_small_listing_is_seen(desk: Session, service: Service, h
 def test_of_a_large_listing_only_what_moved_is_seen(
     desk: Session, service: Service, heard: list[tuple[str, Any]]
 ) -> None:
-    """All of it when it is new; then nothing; then what moved. The journal knows all of it, whole."""
+    """All of it when it is new; then nothing; then what moved. The journal knows all of it,
+    whole.
+    """
     service.tasks = [task(number) for number in range(AT_ONCE + 500)]
     service.tasks[7] |= {"status": "IN_PROGRESS", "progress": "3%"}
     assert len(desk.tasks()) == AT_ONCE + 500
@@ -89,13 +107,18 @@ def test_of_a_large_listing_only_what_moved_is_seen(
     service.tasks[7]["progress"] = "40%"
     service.tasks[8] |= {"status": "FAILURE"}
     listing = desk.tasks()
-    assert [(event, value) for event, value in heard if event == "seen"] == [("seen", "7"), ("seen", "8")]
+    assert [(event, value) for event, value in heard if event == "seen"] == [
+        ("seen", "7"),
+        ("seen", "8"),
+    ]
     assert heard[0][1].frame is listing
     assert desk.journal.jobs("id = '7'")[0].raw["progress"] == "40%"
     assert len(desk.history()) == AT_ONCE + 500
 
 
-def test_large_listings_come_page_by_page(desk: Session, service: Service, heard: list[tuple[str, Any]]) -> None:
+def test_large_listings_come_page_by_page(
+    desk: Session, service: Service, heard: list[tuple[str, Any]]
+) -> None:
     service.details = [detail(number) for number in range(AT_ONCE + 150)]
     assert list(desk.jobs()["id"]) == [f"c{number}" for number in range(AT_ONCE + 150)]
     assert len(desk.jobs(limit=130)) == 130

@@ -17,10 +17,18 @@ NOTEBOOK = ROOT / "notebooks" / "01-quickstart.ipynb"
 
 
 def test_the_hook_stops_a_commit_with_a_secret(tmp_path: Path) -> None:
-    """With the files' names behind its entry, by a program that needs nothing but the package itself."""
-    assert (HOOK["id"], HOOK["language"], HOOK["types_or"]) == ("mjci-scan", "python", ["jupyter", "json"])
+    """With the files' names behind its entry, by a program that needs nothing but the package
+    itself.
+    """
+    assert (HOOK["id"], HOOK["language"], HOOK["types_or"]) == (
+        "mjci-scan",
+        "python",
+        ["jupyter", "json"],
+    )
     shutil.copy(NOTEBOOK, tmp_path / "good.ipynb")
-    with_key = NOTEBOOK.read_text("utf-8").replace("--ar 3:2 -o grid", "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
+    with_key = NOTEBOOK.read_text("utf-8").replace(
+        "--ar 3:2 -o grid", "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"
+    )
     (tmp_path / "bad.ipynb").write_text(with_key, "utf-8")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for names, status, said in (
@@ -28,9 +36,13 @@ def test_the_hook_stops_a_commit_with_a_secret(tmp_path: Path) -> None:
         (["good.ipynb", "bad.ipynb"], 1, "bad.ipynb: cell 4: Tencent Cloud SecretId\n"),
     ):
         done = subprocess.run(
-            [*shlex.split(HOOK["entry"]), *names], cwd=tmp_path, env={**os.environ, "PATH": path},
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [*shlex.split(HOOK["entry"]), *names],
+            cwd=tmp_path,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert (done.returncode, done.stdout, done.stderr) == (status, said, "")
 
 

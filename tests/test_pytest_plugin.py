@@ -1,4 +1,6 @@
-"""`pytest --mjci-notebooks`, on notebooks that save the same for everybody and on some that do not."""
+"""`pytest --mjci-notebooks`, on notebooks that save the same for everybody and on some that do
+not.
+"""
 
 from __future__ import annotations
 
@@ -30,24 +32,45 @@ LIVE = "live = get_ipython().get_parent()['content']['allow_stdin']\n"
 
 # What a notebook does that it should not, and what is told of it.
 UNLIKE: tuple[tuple[str, list[str]], ...] = (
-    (LIVE + "print('seen by a person' if live else 'by nobody')",
-     ["cell 2: live = ", "output 1, stream:", "-by nobody", "+seen by a person"]),
-    (LIVE + "if live:\n    print('progress')\n1", ["live, it saves stream stdout, execute_result text/plain",
-                                                   "headless, execute_result text/plain"]),
-    (LIVE + "import IPython\nIPython.display.display({'text/html' if live else 'text/latex': 'x', 'text/plain': ''},"
-     " raw=True)", ["output 1 is display_data text/html+text/plain live, display_data text/latex+text/plain headless"]),
-    (LIVE + "import sys\nprint(1, file=sys.stderr if live else sys.stdout)", ["is stream stderr live, stream stdout"]),
-    (LIVE + "import io\nfrom PIL import Image\nfrom IPython.display import display\n"
-     "out = io.BytesIO()\nImage.new('L', (2, 3 if live else 2)).save(out, 'PNG')\n"
-     "import base64\ndisplay({'image/png': base64.b64encode(out.getvalue()).decode(), 'text/plain': ''}, raw=True)",
-     ["output 1, image/png:", "two pictures"]),
-    ("from IPython.display import display\ndisplay({'image/png': 'AAAA', 'text/plain': ''}, raw=True)",
-     ["output 1, image/png: this is no picture"]),
+    (
+        LIVE + "print('seen by a person' if live else 'by nobody')",
+        ["cell 2: live = ", "output 1, stream:", "-by nobody", "+seen by a person"],
+    ),
+    (
+        LIVE + "if live:\n    print('progress')\n1",
+        [
+            "live, it saves stream stdout, execute_result text/plain",
+            "headless, execute_result text/plain",
+        ],
+    ),
+    (
+        LIVE
+        + "import IPython\nIPython.display.display({'text/html' if live else 'text/latex': 'x', 'text/plain': ''},"
+        " raw=True)",
+        [
+            "output 1 is display_data text/html+text/plain live, display_data text/latex+text/plain headless"
+        ],
+    ),
+    (
+        LIVE + "import sys\nprint(1, file=sys.stderr if live else sys.stdout)",
+        ["is stream stderr live, stream stdout"],
+    ),
+    (
+        LIVE + "import io\nfrom PIL import Image\nfrom IPython.display import display\n"
+        "out = io.BytesIO()\nImage.new('L', (2, 3 if live else 2)).save(out, 'PNG')\n"
+        "import base64\ndisplay({'image/png': base64.b64encode(out.getvalue()).decode(), 'text/plain': ''}, raw=True)",
+        ["output 1, image/png:", "two pictures"],
+    ),
+    (
+        "from IPython.display import display\ndisplay({'image/png': 'AAAA', 'text/plain': ''}, raw=True)",
+        ["output 1, image/png: this is no picture"],
+    ),
     ("1 / 0", ["it raises ZeroDivisionError", "division by zero"]),
-)  # fmt: skip
+)
 
 ALIKE = (
-    LIVE + "from IPython.display import display\nhandle = display('one', display_id=True) if live else None\n"
+    LIVE
+    + "from IPython.display import display\nhandle = display('one', display_id=True) if live else None\n"
     "handle.update('two') if live else display('two');",
     "from IPython.display import clear_output\nfor number in range(3):\n    clear_output(wait=True)\n    print(number)",
     "import ipywidgets\nipywidgets.IntSlider()",
@@ -60,7 +83,9 @@ ALIKE = (
 
 @pytest.mark.kernel
 def test_notebooks_that_differ_fail_and_say_where(pytester: pytest.Pytester) -> None:
-    """Each in one message: the cell, the output, what is different; also where one run ends early."""
+    """Each in one message: the cell, the output, what is different; also where one run ends
+    early.
+    """
     for number, (source, _) in enumerate(UNLIKE):
         write(pytester.path, source, name=f"n{number}.ipynb")
     write(pytester.path, LIVE + "if live: 1 / 0", "1", name="short.ipynb")
@@ -90,9 +115,20 @@ def test_without_the_flag_nothing_happens(pytester: pytest.Pytester) -> None:
 
 def test_it_costs_nothing_until_it_is_used() -> None:
     """Every pytest of an environment loads the plugin: it must load nothing else."""
-    heavy = {"nbformat", "jupyter_client", "IPython", "PIL", "httpx", "anyio", "pandas", "ipywidgets"}
-    code = f"import pytest, sys; before = set(sys.modules); import jupyter_mjci.pytest_plugin as plugin; " \
-           f"print(sorted({heavy!r} & (set(sys.modules) - before)))"  # fmt: skip
+    heavy = {
+        "nbformat",
+        "jupyter_client",
+        "IPython",
+        "PIL",
+        "httpx",
+        "anyio",
+        "pandas",
+        "ipywidgets",
+    }
+    code = (
+        f"import pytest, sys; before = set(sys.modules); import jupyter_mjci.pytest_plugin as plugin; "
+        f"print(sorted({heavy!r} & (set(sys.modules) - before)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -111,18 +147,27 @@ def heard(*messages: tuple[str, dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def test_what_a_front_end_saves() -> None:
-    """Streams grow together, updates reach every display of their name, a waiting clear waits for the next output."""
+    """Streams grow together, updates reach every display of their name, a waiting clear waits for
+    the next output.
+    """
     show = {"data": {"text/plain": "a"}, "metadata": {}, "transient": {"display_id": "d"}}
     later = {"data": {"text/plain": "b"}, "metadata": {"x": 1}, "transient": {"display_id": "d"}}
     (cell,) = heard(
-        ("stream", {"name": "stdout", "text": "gone"}), ("clear_output", {"wait": True}), ("status", {}),
-        ("display_data", show), *(("stream", {"name": "stdout", "text": text}) for text in "12"),
-        ("stream", {"name": "stderr", "text": "3"}), ("display_data", show), ("update_display_data", later),
-    )  # fmt: skip
+        ("stream", {"name": "stdout", "text": "gone"}),
+        ("clear_output", {"wait": True}),
+        ("status", {}),
+        ("display_data", show),
+        *(("stream", {"name": "stdout", "text": text}) for text in "12"),
+        ("stream", {"name": "stderr", "text": "3"}),
+        ("display_data", show),
+        ("update_display_data", later),
+    )
     assert json.loads(json.dumps(cell)) == [
         {"type": "display_data", "data": {"text/plain": "b"}, "metadata": {"x": 1}},
         {"type": "stream", "name": "stdout", "text": "12"},
         {"type": "stream", "name": "stderr", "text": "3"},
         {"type": "display_data", "data": {"text/plain": "b"}, "metadata": {"x": 1}},
     ]
-    assert heard(("stream", {"name": "stdout", "text": "gone"}), ("clear_output", {"wait": False})) == [[]]
+    assert heard(
+        ("stream", {"name": "stdout", "text": "gone"}), ("clear_output", {"wait": False})
+    ) == [[]]

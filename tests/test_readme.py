@@ -1,4 +1,6 @@
-"""The READMEs cannot lie: every command, cell and name of the English one is tried, and the Chinese one keeps step."""
+"""The READMEs cannot lie: every command, cell and name of the English one is tried, and the Chinese
+one keeps step.
+"""
 
 from __future__ import annotations
 
@@ -57,45 +59,79 @@ def without_comment(line: str) -> str:
 def rows(text: str) -> list[list[str]]:
     """The rows of every table, heads left out: the code that is in the first column."""
     tables = re.findall(r"^\|.*\n\|[-|]+\n((?:\|.*\n)+)", outside(text), re.M)
-    return [re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", row)[1]) for table in tables for row in table.splitlines()]
+    return [
+        re.findall(r"`([^`]+)`", re.split(r"(?<!\\)\|", row)[1])
+        for table in tables
+        for row in table.splitlines()
+    ]
 
 
 def links(text: str) -> list[str]:
     """Where every link and picture in here leads, but for the way to the other language."""
-    return [one for one in re.findall(r"\]\(([^)]+)\)", text) if not one.startswith(("README", "https:"))]
+    return [
+        one
+        for one in re.findall(r"\]\(([^)]+)\)", text)
+        if not one.startswith(("README", "https:"))
+    ]
 
 
 def with_our_programs() -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
 
-def run(command: str, folder: Path, timeout: float = 120, **environ: str) -> subprocess.CompletedProcess[str]:
+def run(
+    command: str, folder: Path, timeout: float = 120, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """The command as it stands, by a shell, with this environment's programs."""
     return subprocess.run(
-        command, shell=True, cwd=folder, capture_output=True, text=True, timeout=timeout, check=False,
+        command,
+        shell=True,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
         env={**with_our_programs(), **environ},
-    )  # fmt: skip
+    )
 
 
 def is_what_ci_runs(command: str, _: Path) -> None:
     """.ci/run runs this line whole, in a fresh clone. Here: it is found there."""
     pattern = re.search(r"sed -n \"(.*)\" README\.md", (ROOT / ".ci/run").read_text("utf-8"))
     assert pattern is not None
-    found = subprocess.run(["sed", "-n", pattern[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["sed", "-n", pattern[1], "README.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert found.stdout.strip() == command
 
 
 def opens_the_demo(command: str, folder: Path) -> None:
-    """The whole line in a fresh clone, by somebody who has nothing of ours: JupyterLab comes up with the notebook, and
-    is taken down again."""
+    """The whole line in a fresh clone, by somebody who has nothing of ours: JupyterLab comes up
+    with the notebook, and is taken down again.
+    """
     here, config, runtime = clone(folder / "clone"), folder / "config", folder / "runtime"
     config.mkdir()
-    (config / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": {"allow_root": True}}))
-    places = {"JUPYTER_CONFIG_DIR": config, "JUPYTER_RUNTIME_DIR": runtime, "JUPYTERLAB_SETTINGS_DIR": folder / "lab"}
-    environ = {**newcomer(), **{name: str(place) for name, place in places.items()}, "BROWSER": "true"}
+    (config / "jupyter_server_config.json").write_text(
+        json.dumps({"ServerApp": {"allow_root": True}})
+    )
+    places = {
+        "JUPYTER_CONFIG_DIR": config,
+        "JUPYTER_RUNTIME_DIR": runtime,
+        "JUPYTERLAB_SETTINGS_DIR": folder / "lab",
+    }
+    environ = {
+        **newcomer(),
+        **{name: str(place) for name, place in places.items()},
+        "BROWSER": "true",
+    }
     with (folder / "said").open("w") as log:
         process = subprocess.Popen(
-            ["bash", "-c", command], cwd=here, env=environ, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            ["bash", "-c", command],
+            cwd=here,
+            env=environ,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     try:
         server = served(runtime, process, folder / "said")
@@ -115,7 +151,9 @@ def served(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> dict[s
         for told in runtime.glob("jpserver-*.json"):
             try:
                 server: dict[str, Any] = json.loads(told.read_text("utf-8"))
-                urllib.request.urlopen(f"{server['url']}api?token={server['token']}", timeout=5).close()
+                urllib.request.urlopen(
+                    f"{server['url']}api?token={server['token']}", timeout=5
+                ).close()
             except (OSError, ValueError):
                 continue
             return server
@@ -253,11 +291,15 @@ def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 @BOTH
 def test_names_exist(text: str, empty_shell: Shell) -> None:
-    """Magics and settings that the README tells of; and every setting is told of, or can be looked up."""
+    """Magics and settings that the README tells of; and every setting is told of, or can be looked
+    up.
+    """
     known = {one.name for one in magics.Magics(empty_shell.ip).table()} | {"load_ext"}
     told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", text)))
     assert told - known == set()
-    variables = {name for one in Settings.__dataclass_fields__.values() for name in one.metadata["env"]}
+    variables = {
+        name for one in Settings.__dataclass_fields__.values() for name in one.metadata["env"]
+    }
     assert set(re.findall(r"\bMJCI_[A-Z_]+", text)) - variables <= {"MJCI_PROFILE", "MJCI_HEADLESS"}
 
 
@@ -269,7 +311,9 @@ def test_flags_of_the_table_exist(empty_shell: Shell) -> None:
         if name == "mjci" and words:
             assert words[0] in magic_commands.names()
         else:
-            assert [flag for flag in re.findall(r"--[a-z-]+", span) if flag not in helps[name]] == []
+            assert [
+                flag for flag in re.findall(r"--[a-z-]+", span) if flag not in helps[name]
+            ] == []
 
 
 @BOTH
@@ -281,25 +325,35 @@ def test_it_is_short(text: str) -> None:
     "told",
     [
         lambda text: re.findall(r"^#+", outside(text), re.M),
-        lambda text: [(kind, [*map(without_comment, lines.splitlines())]) for kind, lines in fences(text)],
-        commands, rows, links,
+        lambda text: [
+            (kind, [*map(without_comment, lines.splitlines())]) for kind, lines in fences(text)
+        ],
+        commands,
+        rows,
+        links,
     ],
     ids=["headings", "fences", "commands", "rows", "links"],
-)  # fmt: skip
+)
 def test_both_tell_the_same(told: Callable[[str], list[Any]]) -> None:
-    """The Chinese README has the English one's headings, code (comments are translated), commands, tables and links."""
+    """The Chinese README has the English one's headings, code (comments are translated), commands,
+    tables and links.
+    """
     assert told(CHINESE) == told(TEXT) != []
 
 
 def test_links_lead_somewhere() -> None:
-    """Each README leads to the other; whatever else is linked to is there, every picture among it."""
+    """Each README leads to the other; whatever else is linked to is there, every picture among
+    it.
+    """
     assert ("(README.zh-CN.md)" in TEXT, "(README.md)" in CHINESE) == (True, True)
     assert [one for one in links(TEXT) if not (ROOT / one).exists()] == []
     assert {f"notebooks/screenshots/{shot.name}" for shot in SHOTS} <= set(links(TEXT))
 
 
 def test_pictures_are_small_and_of_one_size() -> None:
-    """They stand in rows, and every clone has them. `python -m tests.screenshots` takes them again."""
+    """They stand in rows, and every clone has them. `python -m tests.screenshots` takes them
+    again.
+    """
     contents = [shot.read_bytes() for shot in SHOTS]
     assert max(map(len, contents)) < 80_000
     assert len({Image.open(io.BytesIO(content)).size for content in contents}) == 1

@@ -1,4 +1,6 @@
-"""`jupyter mjci scan` over a corpus of what people give away by mistake, and of what is no secret."""
+"""`jupyter mjci scan` over a corpus of what people give away by mistake, and of what is no
+secret.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,16 @@ from jupyter_mjci.secret_scan import Leak, scan
 from jupyter_mjci.services.tencent_ci.signing import presign, sign
 
 KEYS: dict[str, Any] = {
-    "secret_id": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE", "secret_key": "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE",
+    "secret_id": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE",
+    "secret_key": "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE",
     "key_time": "1767225600;1767226200",
-}  # fmt: skip
-SIGNED = sign("GET", "/a.jpg", headers={"host": "demo-1250000000.cos.ap-chongqing.myqcloud.com"}, **KEYS)
-LINK = presign("GET", "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg", **KEYS, token="t0ken" * 5)
+}
+SIGNED = sign(
+    "GET", "/a.jpg", headers={"host": "demo-1250000000.cos.ap-chongqing.myqcloud.com"}, **KEYS
+)
+LINK = presign(
+    "GET", "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg", **KEYS, token="t0ken" * 5
+)
 DISCORD = "MTE" + "k" * 21 + ".GhIjKl." + "a1B2_" * 6
 
 # What stands somewhere, and the kinds that must be told of it.
@@ -39,7 +46,10 @@ SECRETS: tuple[tuple[str, set[str]], ...] = (
     (LINK.replace("&", "&amp;"), {"Tencent Cloud SecretId", "COS signature", "security token"}),
     ("x-ci-security-token: 1234567890abcdef", {"security token"}),
     ("https://s3.example.com/a.png?X-Amz-Signature=" + "a1" * 32, {"presigned query"}),
-    (f"https://cdn.discordapp.com/attachments/1/2/a.png?ex=6789abcd&is=6789abcd&hm={'0f' * 32}&", {"presigned query"}),
+    (
+        f"https://cdn.discordapp.com/attachments/1/2/a.png?ex=6789abcd&is=6789abcd&hm={'0f' * 32}&",
+        {"presigned query"},
+    ),
     ("Authorization: Bearer abcdefgh12345678", {"Authorization header"}),
     ('headers={"Authorization": "abcdefgh12345678"}', {"Authorization header"}),
     ('{"mj-api-secret": "hunter2"}', {"proxy secret"}),
@@ -59,12 +69,24 @@ SECRETS: tuple[tuple[str, set[str]], ...] = (
 
 # What looks a little like a secret, and is none.
 HARMLESS = (
-    "mj-api-secret: ***", "authorization: ***", 'mj_secret=os.environ["MJCI_MJ_SECRET"]', "Secret(***)",
-    'connect(mj_secret="…")', "Set MJCI_MJ_SECRET (and MJCI_CI_SECRET_KEY)", "MJCI_MJ_SECRET=$SECRET",
-    "https://cdn.example.com/a.png?width=400&height=300", "The signature is verified.", "q-signature is missing",
-    "MJ 1767225600000230 1248×832 png sha cf4067f05d6c", "sk-learn", "a token economy", "Authorization is needed",
-    '{"NextToken": "c2Vjb25kLXBhZ2U="}', "password: ", "cf4067f05d6ca476d67bb5ea80aa8799e883",
-)  # fmt: skip
+    "mj-api-secret: ***",
+    "authorization: ***",
+    'mj_secret=os.environ["MJCI_MJ_SECRET"]',
+    "Secret(***)",
+    'connect(mj_secret="…")',
+    "Set MJCI_MJ_SECRET (and MJCI_CI_SECRET_KEY)",
+    "MJCI_MJ_SECRET=$SECRET",
+    "https://cdn.example.com/a.png?width=400&height=300",
+    "The signature is verified.",
+    "q-signature is missing",
+    "MJ 1767225600000230 1248×832 png sha cf4067f05d6c",
+    "sk-learn",
+    "a token economy",
+    "Authorization is needed",
+    '{"NextToken": "c2Vjb25kLXBhZ2U="}',
+    "password: ",
+    "cf4067f05d6ca476d67bb5ea80aa8799e883",
+)
 
 
 def kinds(path: Path, environ: dict[str, str] | None = None) -> set[str]:
@@ -94,7 +116,9 @@ def write(path: Path, *cells: Any, **metadata: Any) -> Path:
 
 
 def test_every_part_of_a_notebook_is_looked_at(tmp_path: Path) -> None:
-    """Source, outputs, metadata, attachments, papermill's parameters, widgets: told by cell, each kind once."""
+    """Source, outputs, metadata, attachments, papermill's parameters, widgets: told by cell, each
+    kind once.
+    """
     out = io.BytesIO()
     note = PngImagePlugin.PngInfo()
     note.add_text("source", f"sent with {KEYS['secret_id']}")
@@ -105,7 +129,8 @@ def test_every_part_of_a_notebook_is_looked_at(tmp_path: Path) -> None:
         tmp_path / "a.ipynb",
         new.new_markdown_cell("nothing here"),  # type: ignore[no-untyped-call]
         new.new_code_cell(  # type: ignore[no-untyped-call]
-            "1", metadata={"x": {"authorization": "abcdefgh1234"}},
+            "1",
+            metadata={"x": {"authorization": "abcdefgh1234"}},
             outputs=[
                 new.new_output("display_data", {"text/html": [f"<img src='{LINK}'>"]}),  # type: ignore[no-untyped-call]
                 new.new_output("display_data", {"image/png": png}),  # type: ignore[no-untyped-call]
@@ -117,14 +142,18 @@ def test_every_part_of_a_notebook_is_looked_at(tmp_path: Path) -> None:
         new.new_markdown_cell("", attachments={"a.txt": {"text/plain": "sk-" + "a" * 30}}),  # type: ignore[no-untyped-call]
         papermill={"parameters": {"mj_secret": "correcthorse"}},
         widgets={"application/vnd.jupyter.widget-state+json": {"state": {"1": {"value": DISCORD}}}},
-    )  # fmt: skip
+    )
     assert {str(leak).removeprefix(f"{path}: ") for leak in scan([path], {})} == {
         "cell 2, metadata: Authorization header",
-        "cell 2, output 1: Tencent Cloud SecretId", "cell 2, output 1: COS signature",
-        "cell 2, output 1: security token", "cell 2, output 2: Tencent Cloud SecretId",
-        "cell 2, output 3: Discord token", "cell 3, attachments: relay key",
-        "notebook metadata: secret in an assignment", "widget state: Discord token",
-    }  # fmt: skip
+        "cell 2, output 1: Tencent Cloud SecretId",
+        "cell 2, output 1: COS signature",
+        "cell 2, output 1: security token",
+        "cell 2, output 2: Tencent Cloud SecretId",
+        "cell 2, output 3: Discord token",
+        "cell 3, attachments: relay key",
+        "notebook metadata: secret in an assignment",
+        "widget state: Discord token",
+    }
 
 
 @pytest.mark.parametrize("text", ["{", '{"cells": 7}', '{"cells": [7]}', "[]"])
@@ -133,26 +162,42 @@ def test_a_broken_notebook_is_looked_at_as_text(text: str, tmp_path: Path) -> No
     assert kinds(tmp_path / "a.ipynb") == {"Discord token"}
 
 
-@pytest.mark.parametrize("write_it", [
-    lambda secret: secret, lambda secret: secret.replace("/", "%2F").replace("+", "%2B"),
-    lambda secret: base64.b64encode(secret.encode()).decode(),
-], ids=["plain", "in a URL", "base64"])  # fmt: skip
+@pytest.mark.parametrize(
+    "write_it",
+    [
+        lambda secret: secret,
+        lambda secret: secret.replace("/", "%2F").replace("+", "%2B"),
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+    ],
+    ids=["plain", "in a URL", "base64"],
+)
 def test_the_environments_own_secrets_are_looked_for(write_it: Any, tmp_path: Path) -> None:
     """Whatever they look like; they are told by their variable's name."""
-    environ = {"MJCI_MJ_SECRET": "ab/cd+ef", "MJCI_MJ_URL": "https://mj.example.com", "HOME": "before"}
+    environ = {
+        "MJCI_MJ_SECRET": "ab/cd+ef",
+        "MJCI_MJ_URL": "https://mj.example.com",
+        "HOME": "before",
+    }
     (tmp_path / "a.txt").write_text(f"before {write_it('ab/cd+ef')} https://mj.example.com")
     assert kinds(tmp_path / "a.txt", environ) == {"the value of MJCI_MJ_SECRET"}
 
 
 def test_which_variables_are_secret(tmp_path: Path) -> None:
     """Those of ours and Tencent's that are named like one, and what the profile file holds."""
-    environ = {"MJCI_CI_SECRET_KEY": "a", "TENCENTCLOUD_TOKEN": "b", "MJCI_HOME": "c", "GITHUB_TOKEN": "d",
-               "MJCI_MJ_SECRET": ""}  # fmt: skip
+    environ = {
+        "MJCI_CI_SECRET_KEY": "a",
+        "TENCENTCLOUD_TOKEN": "b",
+        "MJCI_HOME": "c",
+        "GITHUB_TOKEN": "d",
+        "MJCI_MJ_SECRET": "",
+    }
     file = tmp_path / "profiles.toml"
     file.write_text('[work]\nmj_url = "https://x"\nmj_secret = "e"\n')
     assert secrets_known(environ, file) == {
-        "MJCI_CI_SECRET_KEY": "a", "TENCENTCLOUD_TOKEN": "b", "mj_secret of the profile work": "e",
-    }  # fmt: skip
+        "MJCI_CI_SECRET_KEY": "a",
+        "TENCENTCLOUD_TOKEN": "b",
+        "mj_secret of the profile work": "e",
+    }
     file.write_text("[")
     assert secrets_known({}, file) == {}
 
@@ -165,7 +210,9 @@ def test_a_journal_is_read_row_by_row(tmp_path: Path) -> None:
     database.execute("create table jobs (raw text)")
     long = "".join(f"{number:06d}" for number in range(4000))
     for at in range(0, 24000, 1000):  # one of them lies across the border of two pages
-        database.execute("insert into jobs values (?)", (long[:at] + " " + DISCORD + " " + long[at:],))
+        database.execute(
+            "insert into jobs values (?)", (long[:at] + " " + DISCORD + " " + long[at:],)
+        )
     database.execute("create table gone (raw text)")
     database.execute("insert into gone values (?)", (KEYS["secret_id"],))
     database.commit()
@@ -181,16 +228,25 @@ def test_our_own_journal_and_recording_are_clean(tmp_path: Path) -> None:
     with mjci.sandbox(speed=float("inf"), home=tmp_path / "home") as session:
         session.follow(session.mj.imagine("a fox")).run()
         tape = session.recorded(tmp_path / "a.mjci")
-        tape.follow(tape.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o.jpg")).run()
+        tape.follow(
+            tape.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o.jpg")
+        ).run()
         told = session.settings
-        environ = {"MJCI_MJ_SECRET": told.mj_secret.reveal(), "MJCI_CI_SECRET_KEY": told.ci_secret_key.reveal()}
+        environ = {
+            "MJCI_MJ_SECRET": told.mj_secret.reveal(),
+            "MJCI_CI_SECRET_KEY": told.ci_secret_key.reveal(),
+        }
     assert [str(leak) for leak in scan([tmp_path / "a.mjci"], environ)] == []
     found = {leak.kind for leak in scan([tmp_path / "home"], environ)}
     assert found <= {"presigned query"}  # a picture's link, in the journal as the service told it
 
 
-def test_the_command_tells_where_and_never_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit status 1 and a line for each; 0 and silence for a clean folder; 1 and a reason for one that is not there."""
+def test_the_command_tells_where_and_never_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 1 and a line for each; 0 and silence for a clean folder; 1 and a reason for one
+    that is not there.
+    """
     write(tmp_path / "a.ipynb", nbformat.v4.new_code_cell(f"key = '{KEYS['secret_id']}'"))  # type: ignore[no-untyped-call]
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "config").write_text(DISCORD)
@@ -217,8 +273,12 @@ def test_a_leak_never_holds_the_secret(tmp_path: Path) -> None:
     assert DISCORD not in repr(leak)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the others are looked into all the same. What is no file (a pipe, which never ends) is left alone."""
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others are looked into all the same. What is no file (a pipe, which never ends) is
+    left alone.
+    """
     (tmp_path / "a.txt").write_text("whatever")
     (tmp_path / "b.txt").write_text("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
     os.mkfifo(tmp_path / "pipe")
@@ -231,4 +291,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "read_bytes", read)
     told = [(leak.path.name, leak.kind) for leak in scan([tmp_path], {})]
-    assert told == [("a.txt", "cannot be read (Permission denied)"), ("b.txt", "Tencent Cloud SecretId")]
+    assert told == [
+        ("a.txt", "cannot be read (Permission denied)"),
+        ("b.txt", "Tencent Cloud SecretId"),
+    ]

@@ -1,4 +1,6 @@
-"""The desk, on the in-process sandbox: submissions followed to their pictures, listings, and what goes wrong."""
+"""The desk, on the in-process sandbox: submissions followed to their pictures, listings, and what
+goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,14 @@ def asked_of(s: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_imagine_then_upscale(s: Session) -> None:
-    """From the prompt through progress to a 2×2 picture; then a button of it to a single picture."""
+    """From the prompt through progress to a 2×2 picture; then a button of it to a single
+    picture.
+    """
 
     async def walk() -> list[Job]:
-        """On the engine's own thread, which hears of everything; another one may be late and hear of the last only."""
+        """On the engine's own thread, which hears of everything; another one may be late and hear
+        of the last only.
+        """
         return [job async for job in s.follow(s.mj.imagine("a red fox"))]
 
     sightings = event_loop.run(walk())
@@ -68,7 +74,17 @@ def test_imagine_then_upscale(s: Session) -> None:
     assert told == sorted(told)
     assert len(set(told)) >= 3
     grid = sightings[-1]
-    assert [button.name for button in grid.buttons] == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
+    assert [button.name for button in grid.buttons] == [
+        "U1",
+        "U2",
+        "U3",
+        "U4",
+        "🔄",
+        "V1",
+        "V2",
+        "V3",
+        "V4",
+    ]
     large = s.follow(s.mj.action(grid, "U2")).run()
     assert (large.action, large.parent) == ("UPSCALE", grid.id)
     wide, single = size_of(s.picture(grid).run()), size_of(s.picture(large).run())
@@ -90,7 +106,9 @@ def test_the_same_prompt_and_seed_give_the_same_everything() -> None:
 def test_a_picture_job(s: Session) -> None:
     """The stored sample is really rotated and scaled, and its frame row tells both ends."""
     call = s.ci.picture_job(
-        input="input/deer.jpg", rule="imageMogr2/thumbnail/300x|imageMogr2/rotate/90", output="out/deer.png"
+        input="input/deer.jpg",
+        rule="imageMogr2/thumbnail/300x|imageMogr2/rotate/90",
+        output="out/deer.png",
     )
     job = s.follow(call).run()
     before, after = size_of(s.ci.get_object("input/deer.jpg").run()), size_of(s.picture(job).run())
@@ -108,7 +126,12 @@ def test_an_object_goes_there_and_back(s: Session) -> None:
 def test_a_batch_over_a_prefix(s: Session) -> None:
     """One rule over all objects of a prefix; the children are found by the batch's id."""
     batch = s.follow(
-        s.ci.batch(name="small", prefix="input/", rule="imageMogr2/thumbnail/64x", output="out/${InputName}.${Ext}")
+        s.ci.batch(
+            name="small",
+            prefix="input/",
+            rule="imageMogr2/thumbnail/64x",
+            output="out/${InputName}.${Ext}",
+        )
     ).run()
     children = s.jobs(batch_id=batch.id)
     assert len(children) >= 3
@@ -131,7 +154,9 @@ def test_await_and_async_for(s: Session) -> None:
 def test_many_at_once(s: Session) -> None:
     """Every call of a batch ends in a job; one that is refused does not stop the others."""
     calls: list[Call[Job]] = [s.mj.imagine(f"fox {number}") for number in range(5)]
-    calls += [s.ci.picture_job(input="input/missing.jpg", rule="imageMogr2/rotate/90", output="o.jpg")]
+    calls += [
+        s.ci.picture_job(input="input/missing.jpg", rule="imageMogr2/rotate/90", output="o.jpg")
+    ]
     calls += [s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg")]
     jobs = s.batch(calls, at_once=4).run()
     assert sorted(job.status for job in jobs) == ["FAILED", *["SUCCEEDED"] * 6]
@@ -146,14 +171,18 @@ def test_more_than_the_queue_holds_waits_for_its_turn(s: Session) -> None:
 
 
 def test_jobs_that_run_already_need_no_turn(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few may be submitted at once: all that run are asked after together, and each comes as it ends."""
+    """However few may be submitted at once: all that run are asked after together, and each comes
+    as it ends.
+    """
     jobs = [s.mj.imagine(f"fox {number}").run() for number in range(6)]
     asked = asked_of(s, monkeypatch)
     steps = list(s.steps(jobs, at_once=1))
     assert [step.place for step in steps[:6]] == list(range(6))
     ended = [step for step in steps if step.ended]
     assert sorted(step.place for step in ended) == list(range(6))
-    assert {(step.job.id, step.job.status) for step in ended} == {(job.id, Status.SUCCEEDED) for job in jobs}
+    assert {(step.job.id, step.job.status) for step in ended} == {
+        (job.id, Status.SUCCEEDED) for job in jobs
+    }
     assert "tasks" in asked[:1]
     assert len(asked) < 30
 
@@ -167,7 +196,10 @@ def test_a_running_job_that_takes_too_long_ends_the_wait_for_it_alone() -> None:
         s.sandbox.touch("mj", "lost", [lost.id])
         ended = {job.id: job for job in s.batch([slow, lost]).run()}
     assert ended[slow.id].status.moving
-    assert (ended[lost.id].status, ended[lost.id].reason[:24]) == (Status.FAILED, "The service has lost it:")
+    assert (ended[lost.id].status, ended[lost.id].reason[:24]) == (
+        Status.FAILED,
+        "The service has lost it:",
+    )
 
 
 def test_frames(s: Session) -> None:
@@ -185,7 +217,9 @@ def test_frames(s: Session) -> None:
 def test_paging_is_lazy_and_whole(s: Session) -> None:
     """Pages are fetched as they are walked, and a limit ends the walk."""
     for number in range(7):
-        s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output=f"out/{number}.jpg").run()
+        s.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/90", output=f"out/{number}.jpg"
+        ).run()
     sent: list[Any] = []
     plain = s.transport.send
 
@@ -219,13 +253,17 @@ def test_a_wait_that_is_too_long_leaves_the_job_alone(s: Session) -> None:
 
 @pytest.mark.parametrize(
     ("what", "error", "words"),
-    [(lambda s: s.mj.task("1712345678901234").run(), MidjourneyError, "1712345678901234"),
-     (lambda s: s.ci.job("c0000").run(), CIError, "c0000"),
-     (lambda s: s.ci.get_object("input/none.jpg").run(), CIError, "NoSuchKey"),
-     (lambda s: s.follow("404").run(), MidjourneyError, "404"),
-     (lambda s: s.mj.imagine("a bloody battle").run(), BannedPrompt, "bloody")],
-)  # fmt: skip
-def test_what_the_service_refuses(s: Session, what: Any, error: type[Exception], words: str) -> None:
+    [
+        (lambda s: s.mj.task("1712345678901234").run(), MidjourneyError, "1712345678901234"),
+        (lambda s: s.ci.job("c0000").run(), CIError, "c0000"),
+        (lambda s: s.ci.get_object("input/none.jpg").run(), CIError, "NoSuchKey"),
+        (lambda s: s.follow("404").run(), MidjourneyError, "404"),
+        (lambda s: s.mj.imagine("a bloody battle").run(), BannedPrompt, "bloody"),
+    ],
+)
+def test_what_the_service_refuses(
+    s: Session, what: Any, error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         what(s)
 
@@ -240,13 +278,17 @@ def test_a_wrong_secret_is_told_and_not_shown(s: Session) -> None:
         assert 2 <= len(caught.value.lines()) <= 3
 
 
-def test_connect_without_anything_is_the_sandbox_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_connect_without_anything_is_the_sandbox_and_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with mjci.connect() as session:
         assert session.sandbox is not None
     assert capsys.readouterr().out.count("sandbox") == 1
 
 
-def test_connect_with_settings_is_not(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_connect_with_settings_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("MJCI_MJ_URL", "http://127.0.0.1:9")
     with mjci.connect() as session:
         assert session.sandbox is None
@@ -256,7 +298,9 @@ def test_connect_with_settings_is_not(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_listeners_hear_of_submissions_and_sightings(s: Session) -> None:
-    """Before a submission leaves, and whenever a job is seen; a listener may block for another call."""
+    """Before a submission leaves, and whenever a job is seen; a listener may block for another
+    call.
+    """
     heard: list[tuple[str, str]] = []
 
     def listener(event: str, value: Any) -> None:
@@ -282,7 +326,9 @@ def test_importing_costs_nothing_and_loads_nothing() -> None:
 
     heavy = "pandas httpx ipywidgets PIL xmltodict nest_asyncio starlette IPython"
     program = f"import jupyter_mjci, sys; print([m for m in {heavy.split()!r} if m in sys.modules])"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert shown.strip() == "[]"
 
 
@@ -295,14 +341,21 @@ def test_the_loopback_door(tmp_path: Path) -> None:
     try:
         told = server.settings
         session = mjci.connect(
-            mj_url=told["mj_url"], mj_secret=told["mj_secret"], ci_secret_id=told["secret_id"],
-            ci_secret_key=told["secret_key"], ci_bucket=told["bucket"], ci_region=told["region"],
-            ci_endpoint=told["ci_endpoint"], cos_endpoint=told["cos_endpoint"],
-        )  # fmt: skip
+            mj_url=told["mj_url"],
+            mj_secret=told["mj_secret"],
+            ci_secret_id=told["secret_id"],
+            ci_secret_key=told["secret_key"],
+            ci_bucket=told["bucket"],
+            ci_region=told["region"],
+            ci_endpoint=told["ci_endpoint"],
+            cos_endpoint=told["cos_endpoint"],
+        )
         with session:
             job = session.mj.imagine("a red fox").run()
             assert session.mj.task(job.id).run().subject == "a red fox"
-            call = session.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o/a b.jpg")
+            call = session.ci.picture_job(
+                input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o/a b.jpg"
+            )
             done = session.follow(call).run()
             assert size_of(session.picture(done).run()) == (667, 1000)
     finally:
@@ -315,7 +368,9 @@ def test_files_go_up_and_results_come_down(s: Session, tmp_path: Path) -> None:
     file.write_bytes(s.ci.get_object("input/deer.jpg").run())
     key = s.upload(file).run()
     assert key == "input/my picture.jpg"
-    job = s.follow(s.ci.picture_job(input=key, rule="imageMogr2/rotate/90", output="out/turned one.jpg")).run()
+    job = s.follow(
+        s.ci.picture_job(input=key, rule="imageMogr2/rotate/90", output="out/turned one.jpg")
+    ).run()
     (written,) = s.download(job, tmp_path / "new").run()
     assert written == tmp_path / "new" / "turned one.jpg"
     assert size_of(written.read_bytes()) == (667, 1000)
@@ -329,7 +384,10 @@ def test_a_presigned_link_needs_no_key(token: str) -> None:
     import httpx
 
     with mjci.sandbox(speed=float("inf"), ci_token=token) as session:
-        plain, ruled = session.presign("input/deer.jpg"), session.presign("input/deer.jpg", rule="imageMogr2/rotate/90")
+        plain, ruled = (
+            session.presign("input/deer.jpg"),
+            session.presign("input/deer.jpg", rule="imageMogr2/rotate/90"),
+        )
         assert ("security-token" in plain) is bool(token)
         assert session.sandbox is not None
 
@@ -358,11 +416,15 @@ def test_a_service_that_is_away_for_a_while_ends_no_wait(s: Session) -> None:
 
 
 def test_jobs_of_both_services_are_cancelled_by_their_ids(s: Session) -> None:
-    """A task that runs, a job that waits in a paused queue; whose an id is, is told by its shape."""
+    """A task that runs, a job that waits in a paused queue; whose an id is, is told by its
+    shape.
+    """
     task = s.mj.imagine("a red fox").run()
     (queue,) = (one["QueueId"] for one in s.ci.queues().run())
     s.ci.update_queue(queue, name="q", state="Paused").run()
-    job = s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", queue_id=queue).run()
+    job = s.ci.picture_job(
+        input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", queue_id=queue
+    ).run()
     for one in (task, job):
         s.cancel(one.id).run()
         assert s.describe(one.id).run().status is Status.CANCELLED
@@ -371,15 +433,24 @@ def test_jobs_of_both_services_are_cancelled_by_their_ids(s: Session) -> None:
 def test_the_journal_knows_whose_an_unusual_id_is(s: Session) -> None:
     """Some relays call their tasks otherwise; what nobody knows is told before anything is sent."""
     s.note([Job("mj", "task_a-1"), Job("ci", "4711")])
-    assert [s.describe(one).service for one in ("task_a-1", "4711", "4712", "j8d742190fce")] == ["mj", "ci", "mj", "ci"]
+    assert [s.describe(one).service for one in ("task_a-1", "4711", "4712", "j8d742190fce")] == [
+        "mj",
+        "ci",
+        "mj",
+        "ci",
+    ]
     for build in (s.describe, s.cancel):
         with pytest.raises(CallError, match="no job's id that is known here"):
             build("task_a-2")
 
 
 @pytest.mark.parametrize("many", [1, 3])
-def test_a_page_instead_of_an_answer_ends_no_wait(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a gateway says while it restarts: HTML, with 200. Who can tell of several jobs at once is asked so again."""
+def test_a_page_instead_of_an_answer_ends_no_wait(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a gateway says while it restarts: HTML, with 200. Who can tell of several jobs at once
+    is asked so again.
+    """
     routes = ("GET /mj/task/*/fetch", "POST /mj/task/list-by-condition")
     faults = [Fault("html", route=route, service="mj", after=1, times=1) for route in routes]
     with mjci.sandbox(speed=float("inf"), faults=faults) as s:

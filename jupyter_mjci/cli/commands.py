@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 
-# --- what they do -----------------------------------------------------------------------------------------------
+# --- what they do ---------------------------------------------------------------------------------
 
 
 def _session(told: Namespace, **given: Any) -> Session:
@@ -96,7 +96,9 @@ def _history(told: Namespace) -> int:
 def _write(frame: pd.DataFrame, out: Path) -> None:
     name, options = WRITERS[out.suffix]
     if name == "to_json":  # where pandas 2 takes spans of microseconds for nanoseconds
-        frame = frame.astype(dict.fromkeys(frame.select_dtypes("timedelta").columns, "timedelta64[ns]"))
+        frame = frame.astype(
+            dict.fromkeys(frame.select_dtypes("timedelta").columns, "timedelta64[ns]")
+        )
     with needing("pyarrow", "lake"), writing(out):
         getattr(frame, name)(out, **options)
     say(f"{len(frame):,} jobs: {out}")
@@ -142,7 +144,8 @@ def _doctor(told: Namespace) -> int:
     return Exit.FAILED if any(finding.ok is False for finding in findings) else Exit.DONE
 
 
-# --- how they are called ----------------------------------------------------------------------------------------
+# --- how they are called --------------------------------------------------------------------------
+
 
 def _count(word: str) -> int:
     """A number of things. Raises ArgumentTypeError below one."""
@@ -183,56 +186,106 @@ _PROFILE = _argument("--profile", metavar="NAME", help="use this profile of prof
 
 COMMANDS: Mapping[str, Command] = {
     "demo": Command(
-        "the quickstart notebook on the sandbox, in JupyterLab or as a page", _demo,
-        (_argument("--execute", metavar="OUT.html", type=Path, help="run it headlessly and write this page"),),
-    ),
-    "watch": Command(
-        "follow jobs to their ends: a table in the terminal, elsewhere a line for each change", _watch,
+        "the quickstart notebook on the sandbox, in JupyterLab or as a page",
+        _demo,
         (
             _argument(
-                "job_ids", metavar="JOB_ID", nargs="*",
+                "--execute",
+                metavar="OUT.html",
+                type=Path,
+                help="run it headlessly and write this page",
+            ),
+        ),
+    ),
+    "watch": Command(
+        "follow jobs to their ends: a table in the terminal, elsewhere a line for each change",
+        _watch,
+        (
+            _argument(
+                "job_ids",
+                metavar="JOB_ID",
+                nargs="*",
                 help="jobs of either service; by default what the journal knows unfinished, and what comes meanwhile",
             ),
             _argument("--all", action="store_true", help="also what the services list as moving"),
             _argument("--plain", action="store_true", help="lines on a terminal, too"),
-            _argument("--longest", metavar="SECONDS", type=_seconds, default=3.0, help="look at least so often (3)"),
+            _argument(
+                "--longest",
+                metavar="SECONDS",
+                type=_seconds,
+                default=3.0,
+                help="look at least so often (3)",
+            ),
             _PROFILE,
         ),
     ),
     "cancel": Command(
-        "ask to cancel Midjourney tasks, or Tencent CI jobs or batches that have not begun", _cancel,
-        (_argument("job_ids", metavar="JOB_ID", nargs="+", help="jobs of either service"), _PROFILE),
+        "ask to cancel Midjourney tasks, or Tencent CI jobs or batches that have not begun",
+        _cancel,
+        (
+            _argument("job_ids", metavar="JOB_ID", nargs="+", help="jobs of either service"),
+            _PROFILE,
+        ),
     ),
     "history": Command(
-        "what the journal knows, as a table or a file", _history,
+        "what the journal knows, as a table or a file",
+        _history,
         (
-            _argument("--out", metavar="FILE", type=Path, help="write it: .csv, .json (a job a line) or .parquet"),
-            _argument("--since", metavar="TIME", help="only jobs submitted from then on: 2026-01-31"),
-            _argument("--limit", metavar="N", type=_count, help=f"only the latest so many ({SHOWN} on the terminal)"),
+            _argument(
+                "--out",
+                metavar="FILE",
+                type=Path,
+                help="write it: .csv, .json (a job a line) or .parquet",
+            ),
+            _argument(
+                "--since", metavar="TIME", help="only jobs submitted from then on: 2026-01-31"
+            ),
+            _argument(
+                "--limit",
+                metavar="N",
+                type=_count,
+                help=f"only the latest so many ({SHOWN} on the terminal)",
+            ),
             _PROFILE,
         ),
     ),
     "gallery": Command(
-        "pictures on a page of its own: the journal's and the archive's, or a notebook's", _gallery,
+        "pictures on a page of its own: the journal's and the archive's, or a notebook's",
+        _gallery,
         (
             _argument(
-                "what", metavar="NOTEBOOK.ipynb|TEXT", nargs="?", default="",
+                "what",
+                metavar="NOTEBOOK.ipynb|TEXT",
+                nargs="?",
+                default="",
                 help="a notebook with saved outputs (no kernel is needed); or words that the pictures are about",
             ),
-            _argument("--out", metavar="FILE.html", type=Path, required=True, help="the page to write"),
-            _argument("--limit", metavar="N", type=_count, help="at most so many (24; a notebook's are all shown)"),
+            _argument(
+                "--out", metavar="FILE.html", type=Path, required=True, help="the page to write"
+            ),
+            _argument(
+                "--limit",
+                metavar="N",
+                type=_count,
+                help="at most so many (24; a notebook's are all shown)",
+            ),
             _PROFILE,
         ),
     ),
     "scan": Command(
-        "look for secrets in notebooks, recordings, journals and other files", _scan,
+        "look for secrets in notebooks, recordings, journals and other files",
+        _scan,
         (
             _argument(
-                "paths", metavar="PATH", type=Path, nargs="+", help="files, or folders with all that is in them"
+                "paths",
+                metavar="PATH",
+                type=Path,
+                nargs="+",
+                help="files, or folders with all that is in them",
             ),
         ),
     ),
     "doctor": Command(
         "ask both services whether addresses, secrets and clocks are right", _doctor, (_PROFILE,)
     ),
-}  # fmt: skip
+}

@@ -19,12 +19,16 @@ PAGE = "{% extends 'lab/index.html.j2' %}" + "".join(
     """{{ super() | replace('<img ', '<img alt="' ~ (alt | escape_html) ~ '" ', 1) }}{% endblock %}"""
     for block, kind in (("png", "png"), ("jpg", "jpeg"))
 )
-QUIET = ["--IPKernelApp.log_level=ERROR"]  # no word about transport encryption: the kernel is on this machine
+QUIET = [
+    "--IPKernelApp.log_level=ERROR"
+]  # no word about transport encryption: the kernel is on this machine
 
 
 def demo(page: Path | None) -> int:
-    """Opens a copy in the current folder, so that the original stays as it is; a second demo goes on with the first
-    one's. With a page, executes it instead. Gives the exit status. Raises MjciError where that cannot be."""
+    """Opens a copy in the current folder, so that the original stays as it is; a second demo goes
+    on with the first one's. With a page, executes it instead. Gives the exit status. Raises
+    MjciError where that cannot be.
+    """
     source = notebooks() / QUICKSTART
     if page:
         return execute(source, page)
@@ -40,18 +44,24 @@ def demo(page: Path | None) -> int:
 
 
 def notebooks() -> Path:
-    """The demo notebooks: inside an installed package, beside it in a checkout. Raises MjciError."""
+    """The demo notebooks: inside an installed package, beside it in a checkout. Raises
+    MjciError.
+    """
     package = Path(__file__).parent.parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / QUICKSTART).is_file():
             return folder
-    raise MjciError("The demo notebooks are not installed.", hint="Reinstall jupyter_mjci, or run from a checkout.")
+    raise MjciError(
+        "The demo notebooks are not installed.",
+        hint="Reinstall jupyter_mjci, or run from a checkout.",
+    )
 
 
 def execute(notebook: Path, page: Path) -> Exit:
     """Runs a notebook headlessly and writes it as an HTML page, also where a cell fails.
 
-    Raises SettingsError where nbconvert is not installed, CallError where the page cannot be written.
+    Raises SettingsError where nbconvert is not installed, CallError where the page cannot be
+    written.
     """
     with needing("nbconvert", "lab"):
         import nbformat

@@ -14,14 +14,17 @@ from jupyter_mjci.errors import MjciError, instead
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Does what a command line asks for. The status is one of `exits.Exit`; an error's reason is on stderr."""
+    """Does what a command line asks for. The status is one of `exits.Exit`; an error's reason is on
+    stderr.
+    """
     try:
         try:
             return _done(list(sys.argv[1:] if argv is None else argv))
         finally:
             print(end="", flush=True)
     except BrokenPipeError:
-        # What is still unwritten goes nowhere, or the interpreter would complain of it when it ends.
+        # What is still unwritten goes nowhere, or the interpreter would complain of it when it
+        # ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.UNHEARD
 
@@ -49,11 +52,14 @@ def arguments() -> argparse.ArgumentParser:
     """The parser of the command line; that of `sandbox` is the sandbox's own."""
     statuses = "\n".join(f"  {status:<5} {meaning}" for status, meaning in MEANINGS.items())
     made = argparse.ArgumentParser(
-        "jupyter mjci", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "jupyter mjci",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Picture jobs from a terminal, with the settings and the journal that notebooks use.",
         epilog=f"exit status:\n{statuses}\n\njupyter mjci COMMAND --help tells a command's arguments.",
-    )  # fmt: skip
-    made.add_argument("--version", action="version", version=f"jupyter_mjci {jupyter_mjci.__version__}")
+    )
+    made.add_argument(
+        "--version", action="version", version=f"jupyter_mjci {jupyter_mjci.__version__}"
+    )
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
     commands.add_parser("sandbox", help=SANDBOX, add_help=False)
     for name, command in COMMANDS.items():

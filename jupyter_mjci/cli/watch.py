@@ -1,4 +1,6 @@
-"""`jupyter mjci watch`: jobs followed to their ends, as a table that moves or as lines, one for each change."""
+"""`jupyter mjci watch`: jobs followed to their ends, as a table that moves or as lines, one for
+each change.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,9 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A job as it was last seen; `key` is how it was asked for, `since` when that was (monotonic seconds), `error`
-    what ended the watching before the job had ended."""
+    """A job as it was last seen; `key` is how it was asked for, `since` when that was (monotonic
+    seconds), `error` what ended the watching before the job had ended.
+    """
 
     key: Key
     job: Job
@@ -58,7 +61,10 @@ class Row:
         if self.job.status is not Status.ASKING:
             return None
         hint = f"In a notebook: %mj_modal {self.job.id}"
-        return MjciError(f"{self.job.action or 'Job'} {self.job.id} waits for your answer to a dialog.", hint=hint)
+        return MjciError(
+            f"{self.job.action or 'Job'} {self.job.id} waits for your answer to a dialog.",
+            hint=hint,
+        )
 
 
 Rows = Mapping[Key, Row]
@@ -66,13 +72,18 @@ Screen = AbstractContextManager[Callable[[Row], None]]
 
 
 def watch(session: Session, told: Namespace) -> Exit:
-    """Follows the jobs of the command line; without any, what is unfinished. An interrupt ends the watching, no job.
+    """Follows the jobs of the command line; without any, what is unfinished. An interrupt ends the
+    watching, no job.
 
     Raises CallError for what is no job's id, and what the listings of the services raise.
     """
     named = [(session.describe(word).service, word.strip()) for word in told.job_ids]
     rows = {key: Row(key, Job(*key), time.monotonic()) for key in named}
-    follow = partial(_follow_named, session, [*rows.values()]) if named else partial(_follow_all, session, told.all)
+    follow = (
+        partial(_follow_named, session, [*rows.values()])
+        if named
+        else partial(_follow_all, session, told.all)
+    )
     try:
         with _screen(session, rows, told) as show:
             for row in event_loop.iterate(event_loop.produced(partial(follow, told.longest))):
@@ -94,7 +105,7 @@ def _outcome(rows: Iterable[Row]) -> Exit:
     return Exit.FAILED if Exit.FAILED in found else max(found, default=Exit.DONE)
 
 
-# --- what is seen -----------------------------------------------------------------------------------------------
+# --- what is seen ---------------------------------------------------------------------------------
 
 
 async def _follow_named(
@@ -108,8 +119,9 @@ async def _follow_named(
 async def _follow_all(
     session: Session, everything: bool, longest: float, hand_out: Callable[[Row], None]
 ) -> None:
-    """What the journal knows unfinished, also what a kernel begins meanwhile, until nothing moves any more; and with
-    `everything` what the services list at the beginning."""
+    """What the journal knows unfinished, also what a kernel begins meanwhile, until nothing moves
+    any more; and with `everything` what the services list at the beginning.
+    """
     moving: dict[Key, bool] = {}
 
     async def follow(key: Key, job: Job) -> None:
@@ -133,7 +145,11 @@ async def _follow_all(
 async def _listed(session: Session) -> list[Job]:
     """What moves, as the services tell."""
     jobs = list(await session.mj.queue()) if session.settings.has_mj else []
-    for tag in dict.fromkeys(("PicProcess", *session.journal.actions("ci"))) if session.settings.has_ci else ():
+    for tag in (
+        dict.fromkeys(("PicProcess", *session.journal.actions("ci")))
+        if session.settings.has_ci
+        else ()
+    ):
         jobs += await session.ci.jobs(tag=tag, states=MOVING)
     return jobs
 
@@ -149,7 +165,7 @@ async def _follow(
         hand_out(replace(row, error=error))
 
 
-# --- what is shown ----------------------------------------------------------------------------------------------
+# --- what is shown --------------------------------------------------------------------------------
 
 
 def _screen(session: Session, rows: Rows, told: Namespace) -> Screen:

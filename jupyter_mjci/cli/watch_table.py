@@ -20,13 +20,21 @@ from jupyter_mjci.errors import clean
 
 GAP = 2  # characters between two columns
 BAR = 10  # characters
-SUBJECT = 14  # characters that a subject has at least, as long as other columns can make room for it
+SUBJECT = (
+    14  # characters that a subject has at least, as long as other columns can make room for it
+)
 SPARED = ("service", "elapsed", "progress")  # what a narrow window does without, first things first
 RIGHT = ("%", "elapsed")
 STYLES: Mapping[str, str] = {
-    ASKED: "dim", Status.WAITING: "dim", Status.RUNNING: "cyan", Status.ASKING: "yellow", Status.SUCCEEDED: "green",
-    Status.FAILED: "red", Status.CANCELLED: "magenta", UNKNOWN: "red",
-}  # fmt: skip
+    ASKED: "dim",
+    Status.WAITING: "dim",
+    Status.RUNNING: "cyan",
+    Status.ASKING: "yellow",
+    Status.SUCCEEDED: "green",
+    Status.FAILED: "red",
+    Status.CANCELLED: "magenta",
+    UNKNOWN: "red",
+}
 STOP = "Ctrl-C ends the watching, no job"
 
 
@@ -37,8 +45,9 @@ def can_draw() -> bool:
 
 @contextmanager
 def drawn(rows: Rows, now: Callable[[], float]) -> Iterator[Callable[[Row], None]]:
-    """The table, drawn anew four times a second; at the end all of it stays. Results and reasons are told above it, as
-    they come."""
+    """The table, drawn anew four times a second; at the end all of it stays. Results and reasons
+    are told above it, as they come.
+    """
     console = Console(highlight=False)
     board = Board(rows, now)
 
@@ -57,7 +66,9 @@ def drawn(rows: Rows, now: Callable[[], float]) -> Iterator[Callable[[Row], None
 
 @dataclass
 class Board:
-    """The rows as they are now: as many as the window has room for, what moves first; or the whole of them."""
+    """The rows as they are now: as many as the window has room for, what moves first; or the whole
+    of them.
+    """
 
     rows: Rows
     now: Callable[[], float]
@@ -69,7 +80,9 @@ class Board:
             if not self.whole:
                 yield Text(ASKED, style="dim")
             return
-        shown = rows if self.whole else _most_telling(rows, options.max_height - 3)  # the head, the foot, the cursor
+        shown = (
+            rows if self.whole else _most_telling(rows, options.max_height - 3)
+        )  # the head, the foot, the cursor
         yield self._table(console, options, shown)
         yield Text("   ".join(self._below(rows, len(rows) - len(shown))), style="dim", no_wrap=True)
 
@@ -88,7 +101,7 @@ class Board:
         widths = {
             name: max(len(name), *(console.measure(cell).maximum for cell in column))
             for name, column in cells.items()
-        }  # fmt: skip
+        }
 
         def room() -> int:
             return options.max_width - sum(widths.values()) - GAP * (len(widths) + 1)
@@ -98,10 +111,15 @@ class Board:
                 del widths[name]
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
         for name, width in widths.items():
-            table.add_column(name, width=width, no_wrap=True, justify="right" if name in RIGHT else "left")
+            table.add_column(
+                name, width=width, no_wrap=True, justify="right" if name in RIGHT else "left"
+            )
         table.add_column("subject", width=max(room(), 8), no_wrap=True, overflow="ellipsis")
         for number, row in enumerate(rows):
-            table.add_row(*(cells[name][number] for name in widths), Text(" ".join(clean(row.job.subject).split())))
+            table.add_row(
+                *(cells[name][number] for name in widths),
+                Text(" ".join(clean(row.job.subject).split())),
+            )
         return table
 
 
@@ -111,7 +129,7 @@ def _most_telling(rows: Sequence[Row], room: int) -> Sequence[Row]:
     return [rows[place] for place in sorted(ranked[: max(room, 1)])]
 
 
-# --- cells ------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------------------
 
 
 def _bar(row: Row, _: float) -> ProgressBar:
@@ -119,7 +137,9 @@ def _bar(row: Row, _: float) -> ProgressBar:
     done = 100 if job.status is Status.SUCCEEDED else job.progress or 0
     unknown = row.moving and job.status is Status.RUNNING and job.progress is None
     style = STYLES[row.word]
-    return ProgressBar(None if unknown else 100, done, width=BAR, complete_style=style, finished_style=style)
+    return ProgressBar(
+        None if unknown else 100, done, width=BAR, complete_style=style, finished_style=style
+    )
 
 
 def _elapsed(row: Row, now: float) -> Text:

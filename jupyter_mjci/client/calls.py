@@ -1,7 +1,8 @@
 """A request as a value, and a sequence with two doors.
 
-A `Call` says what will be sent and how its answer is read; building one sends nothing. `.run()` sends it and blocks,
-`await` sends it without blocking. A `Stream` is the same for what comes one after another.
+A `Call` says what will be sent and how its answer is read; building one sends nothing. `.run()`
+sends it and blocks, `await` sends it without blocking. A `Stream` is the same for what comes one
+after another.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came: HTTP `status`, `body`, `headers` (names in lower case), and the `url` that was asked."""
+    """An answer as it came: HTTP `status`, `body`, `headers` (names in lower case), and the `url`
+    that was asked.
+    """
 
     status: int
     body: bytes
@@ -34,7 +37,9 @@ class Reply:
     url: str = ""
 
     def json(self) -> Any:
-        """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises AnswerError."""
+        """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises
+        AnswerError.
+        """
         try:
             return jsonlib.read(self.body)
         except ValueError:
@@ -58,8 +63,8 @@ class Sender(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, not yet sent, to be run or awaited; whoever sends it may raise TransportError, ServiceError or
-    AnswerError, and SettingsError where nobody is there to send it.
+    """One request, not yet sent, to be run or awaited; whoever sends it may raise TransportError,
+    ServiceError or AnswerError, and SettingsError where nobody is there to send it.
 
     Args:
         service: mj or ci
@@ -104,20 +109,24 @@ class Call(Generic[T]):
     async def _send(self) -> T:
         if self.sender is None:
             raise SettingsError(
-                f"{self.name} has nobody to send it.", hint="Build it from a session: session.mj or session.ci."
+                f"{self.name} has nobody to send it.",
+                hint="Build it from a session: session.mj or session.ci.",
             )
         return await self.sender.fetch(self)
 
 
 class Stream(Generic[T]):
-    """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the outcome.
+    """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the
+    outcome.
 
-    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts anew. A `source` gives
-    them in bunches: a page, or what has come meanwhile.
+    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts
+    anew. A `source` gives them in bunches: a page, or what has come meanwhile.
     """
 
     def __init__(
-        self, source: Callable[[], AsyncIterator[Sequence[T]]], outcome: Callable[[list[T]], Any] = list
+        self,
+        source: Callable[[], AsyncIterator[Sequence[T]]],
+        outcome: Callable[[list[T]], Any] = list,
     ) -> None:
         self._source, self._outcome = source, outcome
 
@@ -141,7 +150,9 @@ class Stream(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing: its `items`, and the `next_token` that asks for the next ("" on the last)."""
+    """One page of a listing: its `items`, and the `next_token` that asks for the next ("" on the
+    last).
+    """
 
     items: tuple[T, ...]
     next_token: str = ""
@@ -171,7 +182,9 @@ class Pages(Stream[T]):
 
 
 class Work(Generic[T]):
-    """An outcome that may take several requests. `.run()` blocks for it, `await` does not; each time it starts anew."""
+    """An outcome that may take several requests. `.run()` blocks for it, `await` does not; each
+    time it starts anew.
+    """
 
     def __init__(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._begin = begin

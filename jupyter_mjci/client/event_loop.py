@@ -1,12 +1,14 @@
-"""Blocking code meets the event loop: one engine thread, one private loop, and never the kernel's own.
+"""Blocking code meets the event loop: one engine thread, one private loop, and never the kernel's
+own.
 
-Nesting on a kernel's loop loses the cells queued behind a blocking one (ipykernel >= 7.1), so all I/O happens on a
-daemon thread's loop. `run` waits for it in short slices, so that an interrupt arrives; `relay` is the same for
-`await`, on whatever loop the caller has. Both end by cancelling an anyio scope from outside: native cancellation
-around httpx leaks pool slots for ever, anyio scopes leak none.
+Nesting on a kernel's loop loses the cells queued behind a blocking one (ipykernel >= 7.1), so all
+I/O happens on a daemon thread's loop. `run` waits for it in short slices, so that an interrupt
+arrives; `relay` is the same for `await`, on whatever loop the caller has. Both end by cancelling an
+anyio scope from outside: native cancellation around httpx leaks pool slots for ever, anyio scopes
+leak none.
 
-The home of nest-asyncio: it makes only the engine's own loop re-entrant, and only for a listener that calls
-`run` from inside it, which would otherwise deadlock.
+The home of nest-asyncio: it makes only the engine's own loop re-entrant, and only for a listener
+that calls `run` from inside it, which would otherwise deadlock.
 """
 
 from __future__ import annotations
@@ -54,7 +56,9 @@ _lock = threading.Lock()
 
 
 def engine() -> Engine:
-    """The engine, started on first use and started anew after a fork (threads do not survive one)."""
+    """The engine, started on first use and started anew after a fork (threads do not survive
+    one).
+    """
     global _engine
     with _lock:
         if _engine is None or _engine.pid != os.getpid():
@@ -63,7 +67,9 @@ def engine() -> Engine:
 
 
 class Handle(Generic[T]):
-    """Work under way on the engine. `cancel` ends it from any thread; `result` waits for it in slices."""
+    """Work under way on the engine. `cancel` ends it from any thread; `result` waits for it in
+    slices.
+    """
 
     def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._scope: anyio.CancelScope | None = None
@@ -137,7 +143,9 @@ def spawn(work: Coroutine[Any, Any, T]) -> Handle[T]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Carries out the work on the engine and blocks until it is done. An interrupt cancels it and is raised."""
+    """Carries out the work on the engine and blocks until it is done. An interrupt cancels it and
+    is raised.
+    """
     if threading.current_thread() is engine().thread:
         return _run_inside(work)
     return Handle(work).result()
@@ -151,8 +159,9 @@ async def relay(work: Coroutine[Any, Any, T]) -> T:
 
 
 def iterate(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
-    """What comes in bunches, walked one by one by blocking code; closed when the walk ends early. Each bunch crosses
-    from the engine's thread once, however many are in it."""
+    """What comes in bunches, walked one by one by blocking code; closed when the walk ends early.
+    Each bunch crosses from the engine's thread once, however many are in it.
+    """
     walk = _Walk(source)
     try:
         while bunch := run(walk.step()):
@@ -179,10 +188,13 @@ async def singly(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
             yield (item,)
 
 
-async def produced(work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncIterator[Sequence[T]]:
-    """What `work` hands to its argument: the next, and with it whatever else has come meanwhile. It runs in a task of
-    its own, because a task group or a cancel scope must not be left open across a `yield`; ending the walk cancels
-    it."""
+async def produced(
+    work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
+) -> AsyncIterator[Sequence[T]]:
+    """What `work` hands to its argument: the next, and with it whatever else has come meanwhile. It
+    runs in a task of its own, because a task group or a cancel scope must not be left open across a
+    `yield`; ending the walk cancels it.
+    """
     send, receive = anyio.create_memory_object_stream[T](math.inf)
 
     async def turn() -> None:
@@ -207,7 +219,9 @@ def _waiting(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
 
 
 class _Walk(Generic[T]):
-    """A source, a step at a time. An interrupted step is over a little later than its caller; the end waits for it."""
+    """A source, a step at a time. An interrupted step is over a little later than its caller; the
+    end waits for it.
+    """
 
     def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
         self.source, self.turn = source, asyncio.Lock()
@@ -224,7 +238,8 @@ class _Walk(Generic[T]):
 
     async def close(self) -> None:
         if self.under_way is not None:
-            self.under_way.cancel()  # an interrupt may come before anybody waits for the step, who would cancel it
+            # an interrupt may come before anybody waits for the step, who would cancel it
+            self.under_way.cancel()
         close = getattr(self.source, "aclose", None)
         if close is not None:
             async with self.turn:
@@ -232,7 +247,9 @@ class _Walk(Generic[T]):
 
 
 def _run_inside(work: Coroutine[Any, Any, T]) -> T:
-    """`run` called on the engine's own thread, by a listener: the loop has to be entered a second time."""
+    """`run` called on the engine's own thread, by a listener: the loop has to be entered a second
+    time.
+    """
     loop = engine().loop
     if not hasattr(EngineLoop, "_nest_patched"):
         _make_reentrant(loop)
@@ -240,8 +257,10 @@ def _run_inside(work: Coroutine[Any, Any, T]) -> T:
 
 
 def _make_reentrant(loop: EngineLoop) -> None:
-    """Changes our loop's class and nothing else, where that can be had: `apply` would replace asyncio's Task and
-    `asyncio.run` in the whole process. From Python 3.14 on only nest-asyncio2 works, and only whole."""
+    """Changes our loop's class and nothing else, where that can be had: `apply` would replace
+    asyncio's Task and `asyncio.run` in the whole process. From Python 3.14 on only nest-asyncio2
+    works, and only whole.
+    """
     if sys.version_info >= (3, 14):
         import nest_asyncio2
 
@@ -253,7 +272,8 @@ def _make_reentrant(loop: EngineLoop) -> None:
 
 
 def nest(version: tuple[Any, ...] = sys.version_info, ipykernel: tuple[int, ...] = (0,)) -> str:
-    """Makes the caller's own running loop re-entrant (`asyncio.run` in a cell). Returns the implementation's name.
+    """Makes the caller's own running loop re-entrant (`asyncio.run` in a cell). Returns the
+    implementation's name.
 
     Raises SettingsError where no installed implementation is safe.
     """
@@ -268,7 +288,9 @@ def _implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str
     from importlib.metadata import version as installed
 
     with contextlib.suppress(PackageNotFoundError):
-        release = tuple(int(part) for part in installed("nest-asyncio2").split(".")[:3] if part.isdigit())
+        release = tuple(
+            int(part) for part in installed("nest-asyncio2").split(".")[:3] if part.isdigit()
+        )
         if release >= (1, 7, 3):
             return "nest_asyncio2"
     if version < (3, 14) and ipykernel < (7, 1):

@@ -1,6 +1,8 @@
-"""What people have for a picture: a path, bytes, a data URL, a Pillow image, an array. All become bytes here.
+"""What people have for a picture: a path, bytes, a data URL, a Pillow image, an array. All become
+bytes here.
 
-No library is imported for it: a Pillow image can save itself, an array can lend its memory, and PNG is simple to write.
+No library is imported for it: a Pillow image can save itself, an array can lend its memory, and PNG
+is simple to write.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ class Saves(Protocol):
 
 
 class Array(Protocol):
-    """What can give itself as a numpy array: height × width (× channels), whole numbers from 0 to 255."""
+    """What can give itself as a numpy array: height × width (× channels), whole numbers from 0 to
+    255.
+    """
 
     def __array__(self) -> Any: ...
 
@@ -47,12 +51,16 @@ def content_of(picture: Picture) -> bytes:
     """A picture as the bytes of a file. Raises CallError for what is no picture, and for a link."""
     content = _content(picture)
     if not kind_of(content):
-        raise CallError("This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}.")
+        raise CallError(
+            "This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}."
+        )
     return content
 
 
 def kind_of(content: bytes) -> str:
-    """png, jpeg, gif or webp by the first bytes; "" for what is no picture. Content types cannot be trusted."""
+    """png, jpeg, gif or webp by the first bytes; "" for what is no picture. Content types cannot be
+    trusted.
+    """
     return next((kind for start, kind in _MAGIC_BYTES if content.startswith(start)), "")
 
 
@@ -63,7 +71,9 @@ def _content(picture: Any) -> bytes:
     if isinstance(picture, str) and picture.startswith("data:"):
         return _decoded(picture)
     if isinstance(picture, str) and picture.startswith(("http://", "https://")):
-        raise CallError("A link is no picture yet.", hint="Fetch it first: session.picture(url).run()")
+        raise CallError(
+            "A link is no picture yet.", hint="Fetch it first: session.picture(url).run()"
+        )
     if isinstance(picture, (str, Path)):
         return _read(picture)
     if isinstance(picture, (bytes, bytearray)):
@@ -75,7 +85,9 @@ def _content(picture: Any) -> bytes:
     raise CallError(f"A {type(picture).__name__} is no picture.", hint=_FORMS)
 
 
-_FORMS = "Give a path, bytes, a data URL, a Pillow image, or an array of height × width (× channels)."
+_FORMS = (
+    "Give a path, bytes, a data URL, a Pillow image, or an array of height × width (× channels)."
+)
 
 
 def _read(path: str | Path) -> bytes:
@@ -89,7 +101,11 @@ def _read(path: str | Path) -> bytes:
 def _decoded(url: str) -> bytes:
     head, _, data = url.partition(",")
     try:
-        return base64.b64decode(data, validate=True) if head.endswith(";base64") else unquote_to_bytes(data)
+        return (
+            base64.b64decode(data, validate=True)
+            if head.endswith(";base64")
+            else unquote_to_bytes(data)
+        )
     except binascii.Error as error:
         raise CallError("This data URL cannot be read.", why=str(error)) from None
 
@@ -105,10 +121,12 @@ def _saved(picture: Any) -> bytes:
             why = why or str(error)
         else:
             return file.getvalue()
-    raise CallError(f"This {type(picture).__name__} cannot be saved as a picture.", why=why, hint=_FORMS)
+    raise CallError(
+        f"This {type(picture).__name__} cannot be saved as a picture.", why=why, hint=_FORMS
+    )
 
 
-# --- arrays -----------------------------------------------------------------------------------------------------
+# --- arrays ---------------------------------------------------------------------------------------
 
 COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG's colour type: grey, grey and alpha, RGB, RGBA
 WHITE = bytes([0]) + bytes([255]) * 255  # what a yes and a no become
@@ -123,10 +141,14 @@ def _drawn(picture: Any) -> bytes:
         raise CallError(
             f"An array of {' × '.join(map(str, sides)) or 'nothing'} ({lent.format}) is no picture.",
             why="A picture is height × width, or height × width × 3 (RGB) or × 4 (RGBA), of uint8.",
-            hint="Values from 0 to 1: (array * 255).astype('uint8')" if lent.format in "efd" else "",
+            hint="Values from 0 to 1: (array * 255).astype('uint8')"
+            if lent.format in "efd"
+            else "",
         )
     content = lent.tobytes()
-    return png(content.translate(WHITE) if lent.format == "?" else content, shape[1], shape[0], shape[2])
+    return png(
+        content.translate(WHITE) if lent.format == "?" else content, shape[1], shape[0], shape[2]
+    )
 
 
 def png(content: bytes, width: int, height: int, channels: int) -> bytes:
@@ -134,8 +156,18 @@ def png(content: bytes, width: int, height: int, channels: int) -> bytes:
     stride = width * channels
     rows = b"".join(b"\0" + content[at : at + stride] for at in range(0, stride * height, stride))
     head = struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", zlib.compress(rows, 6)) + _chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + _chunk(b"IHDR", head)
+        + _chunk(b"IDAT", zlib.compress(rows, 6))
+        + _chunk(b"IEND", b"")
+    )
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )

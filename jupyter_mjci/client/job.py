@@ -21,7 +21,9 @@ def users_own(mark: str) -> str:
 
 
 class Status(StrEnum):
-    """Where a job is. `ASKING` waits for a person (Midjourney's modal dialogs); it never ends by itself."""
+    """Where a job is. `ASKING` waits for a person (Midjourney's modal dialogs); it never ends by
+    itself.
+    """
 
     WAITING = "WAITING"
     RUNNING = "RUNNING"
@@ -45,7 +47,9 @@ _FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _MOVING = frozenset({Status.WAITING, Status.RUNNING})
 
 
-class Button(msgspec.Struct, frozen=True, gc=False):  # a task has nine: a dataclass is made 17 times as slowly
+class Button(
+    msgspec.Struct, frozen=True, gc=False
+):  # a task has nine: a dataclass is made 17 times as slowly
     """A next move that a finished Midjourney task offers.
 
     Args:
@@ -67,7 +71,9 @@ class Button(msgspec.Struct, frozen=True, gc=False):  # a task has nine: a datac
 
     @property
     def word(self) -> str:
-        """What a button that shows only an emoji does, for those who cannot see or type it; "" for any other."""
+        """What a button that shows only an emoji does, for those who cannot see or type it; "" for
+        any other.
+        """
         if self.label or not self.emoji:
             return ""
         return next((word for part, word in _WORDS if part in self.custom_id), "")
@@ -79,10 +85,19 @@ class Button(msgspec.Struct, frozen=True, gc=False):  # a task has nine: a datac
 
 
 _WORDS = (
-    ("reroll", "reroll"), ("Retry", "describe again"), ("pan_left", "pan left"), ("pan_right", "pan right"),
-    ("pan_up", "pan up"), ("pan_down", "pan down"), ("BOOKMARK", "favourite"),
-    *((f"{kind}::{number}", f"imagine {number}") for kind in ("PicReader", "PromptAnalyzer") for number in range(1, 6)),
-)  # fmt: skip
+    ("reroll", "reroll"),
+    ("Retry", "describe again"),
+    ("pan_left", "pan left"),
+    ("pan_right", "pan right"),
+    ("pan_up", "pan up"),
+    ("pan_down", "pan down"),
+    ("BOOKMARK", "favourite"),
+    *(
+        (f"{kind}::{number}", f"imagine {number}")
+        for kind in ("PicReader", "PromptAnalyzer")
+        for number in range(1, 6)
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,8 @@ class Job:
 
     Args:
         service: mj (Midjourney proxy) or ci (Tencent CI)
-        id: the service's id, unique at one proxy or bucket; "" for a submission that was not accepted
+        id: the service's id, unique at one proxy or bucket; "" for a submission that was not
+            accepted
         action: the service's own word: IMAGINE, PicProcess, …
         status: where it is, the same words for both services
         progress: percent, where told
@@ -129,8 +145,8 @@ class Job:
         return hash((self.service, self.id, self.status, self.progress))
 
     def button(self, wanted: str) -> Button:
-        """The button that is `wanted`: by label, emoji (or what it means: reroll) or customId. Upper and lower case
-        are one.
+        """The button that is `wanted`: by label, emoji (or what it means: reroll) or customId.
+        Upper and lower case are one.
 
         Raises CallError, naming the buttons that exist.
         """
@@ -141,6 +157,10 @@ class Job:
         names = ", ".join(button.name for button in self.buttons)
         raise CallError(
             f"Task {self.id} has no button {wanted!r}.",
-            why=f"It has: {names}." if names else f"It has no buttons ({self.action} is {self.status}).",
-            hint="Give one of these labels, or a customId." if names else "Buttons come when a task has succeeded.",
+            why=f"It has: {names}."
+            if names
+            else f"It has no buttons ({self.action} is {self.status}).",
+            hint="Give one of these labels, or a customId."
+            if names
+            else "Buttons come when a task has succeeded.",
         )

@@ -1,4 +1,6 @@
-"""JSON <-> plain values, fast where it can be: msgspec takes half as long, the standard library takes everything."""
+"""JSON <-> plain values, fast where it can be: msgspec takes half as long, the standard library
+takes everything.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import msgspec
 def read(text: bytes | memoryview | str) -> Any:
     """The value of a JSON text. Raises ValueError.
 
-    What msgspec turns down may still be read: half of a surrogate pair, NaN, UTF-16, a number out of range.
+    What msgspec turns down may still be read: half of a surrogate pair, NaN, UTF-16, a number out
+    of range.
     """
     try:
         return msgspec.json.decode(text)

@@ -1,7 +1,9 @@
-"""What must not stand in a file that is given away, and texts without it. Pure functions over texts.
+"""What must not stand in a file that is given away, and texts without it. Pure functions over
+texts.
 
-Sources: COS request signatures and presigned URLs (`q-…`, `x-cos-security-token`), AWS and Google presigned URLs
-(proxies keep pictures there), Discord's attachment links (`ex`, `is`, `hm`) and tokens, the proxies' `mj-api-secret`.
+Sources: COS request signatures and presigned URLs (`q-…`, `x-cos-security-token`), AWS and Google
+presigned URLs (proxies keep pictures there), Discord's attachment links (`ex`, `is`, `hm`) and
+tokens, the proxies' `mj-api-secret`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,32 @@ SIGNING = re.compile(
     r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*|awsaccesskeyid|googleaccessid|ossaccesskeyid"
     r"|signature|sig|sign|hmac|expires|access_token|token|api_?key|secret|ex|is|hm"
 )
-# Fields of a body whose value is a secret, without case and punctuation. Paging tokens (NextToken) are none.
-SECRET_FIELDS = frozenset({
-    "token", "usertoken", "bottoken", "discordtoken", "accesstoken", "sessiontoken", "securitytoken", "tmptoken",
-    "secret", "apisecret", "mjapisecret", "secretid", "secretkey", "tmpsecretid", "tmpsecretkey", "apikey", "accesskey",
-    "password", "authorization", "cookie",
-})  # fmt: skip
+# Fields of a body whose value is a secret, without case and punctuation. Paging tokens (NextToken)
+# are none.
+SECRET_FIELDS = frozenset(
+    {
+        "token",
+        "usertoken",
+        "bottoken",
+        "discordtoken",
+        "accesstoken",
+        "sessiontoken",
+        "securitytoken",
+        "tmptoken",
+        "secret",
+        "apisecret",
+        "mjapisecret",
+        "secretid",
+        "secretkey",
+        "tmpsecretid",
+        "tmpsecretkey",
+        "apikey",
+        "accesskey",
+        "password",
+        "authorization",
+        "cookie",
+    }
+)
 
 _URL = re.compile(r"https?://[^\s\"'<>\\]+")
 _SIGNATURE = re.compile(r"q-sign-algorithm(?:=|%3D)[^\s\"'<>\\]*?q-signature(?:=|%3D)[0-9a-fA-F]+")
@@ -33,13 +55,16 @@ _KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,
 _RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
 _WEB_TOKEN = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
 _DISCORD = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
-# Where we listen for callbacks: whoever knows the path can tell us anything, and it is another in every run.
+# Where we listen for callbacks: whoever knows the path can tell us anything, and it is another in
+# every run.
 _RECEIVER = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
 _ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
 
 def is_signing(name: str) -> bool:
-    """Whether a query parameter only signs a request, so that the request is the same without it."""
+    """Whether a query parameter only signs a request, so that the request is the same without
+    it.
+    """
     return SIGNING.fullmatch(unquote(name).lower()) is not None
 
 
@@ -56,11 +81,15 @@ def unsigned(url: str) -> str:
 
 
 def stripped(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without signatures, tokens and these secrets. Links stay links: only what signs them goes."""
+    """A text without signatures, tokens and these secrets. Links stay links: only what signs them
+    goes.
+    """
     text = _RECEIVER.sub(rf"\1/{HIDDEN}", _URL.sub(lambda found: unsigned(found[0]), text))
     for pattern in (_SIGNATURE, _DISCORD, _KEY_ID, _RELAY_KEY, _WEB_TOKEN):
         text = pattern.sub(HIDDEN, text)
-    text = _ELEMENT.sub(lambda found: f"{found[1]}{HIDDEN}{found[4]}" if is_secret(found[2]) else found[0], text)
+    text = _ELEMENT.sub(
+        lambda found: f"{found[1]}{HIDDEN}{found[4]}" if is_secret(found[2]) else found[0], text
+    )
     for written in _spellings(secrets):
         text = text.replace(written, HIDDEN)
     return text
@@ -75,14 +104,18 @@ def is_secret(field: str) -> bool:
 
 
 def stripped_value(value: Any, strip: Callable[[str], str] = stripped) -> Any:
-    """The same for parsed JSON: every text in it, and whole the values of fields that hold secrets."""
+    """The same for parsed JSON: every text in it, and whole the values of fields that hold
+    secrets.
+    """
     if isinstance(value, str):
         return strip(value)
     if isinstance(value, list):
         return [stripped_value(one, strip) for one in value]
     if isinstance(value, dict):
         return {
-            strip(key): HIDDEN if is_secret(key) and isinstance(one, str) and one else stripped_value(one, strip)
+            strip(key): HIDDEN
+            if is_secret(key) and isinstance(one, str) and one
+            else stripped_value(one, strip)
             for key, one in value.items()
         }
     return value
@@ -90,7 +123,9 @@ def stripped_value(value: Any, strip: Callable[[str], str] = stripped) -> Any:
 
 def _spellings(secrets: Iterable[str]) -> Iterator[str]:
     """The ways in which a secret may be written: as it is, in a URL, and alone in base64."""
-    for secret in sorted({one for one in secrets if len(one) >= SHORTEST}, key=lambda one: (-len(one), one)):
+    for secret in sorted(
+        {one for one in secrets if len(one) >= SHORTEST}, key=lambda one: (-len(one), one)
+    ):
         alone = base64.b64encode(secret.encode()).decode().rstrip("=")
         yield from dict.fromkeys([secret, quote(secret, safe=""), alone])
 
@@ -104,12 +139,22 @@ _MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret wa
 KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Tencent Cloud SecretId", _KEY_ID),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
-    ("security token", re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}")),
-    ("presigned query", re.compile(r"(?i)[?&;](x-amz-signature|x-goog-signature|signature|sig|hmac)=[\w%+/=-]{16,}")),
+    (
+        "security token",
+        re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}"),
+    ),
+    (
+        "presigned query",
+        re.compile(
+            r"(?i)[?&;](x-amz-signature|x-goog-signature|signature|sig|hmac)=[\w%+/=-]{16,}"
+        ),
+    ),
     ("presigned query", re.compile(r"[?&;]hm=[0-9a-f]{32,64}\b")),
     (
         "Authorization header",
-        re.compile(rf"(?i)\bauthorization{_VALUE}((bearer|basic)\s+)?{_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"),
+        re.compile(
+            rf"(?i)\bauthorization{_VALUE}((bearer|basic)\s+)?{_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"
+        ),
     ),
     ("proxy secret", re.compile(rf"(?i)\bmj-api-secret{_VALUE}{_MASKED}[^\s\"'<>\\]{{4,}}")),
     (
@@ -133,7 +178,13 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def found(text: str, known: Mapping[str, str] | None = None) -> list[str]:
-    """The kinds of secrets that stand in a text; `known` are secrets to look for by their value, by a name to tell."""
+    """The kinds of secrets that stand in a text; `known` are secrets to look for by their value, by
+    a name to tell.
+    """
     kinds = [kind for kind, pattern in KINDS if pattern.search(text)]
-    named = [name for name, secret in (known or {}).items() if any(one in text for one in _spellings([secret]))]
+    named = [
+        name
+        for name, secret in (known or {}).items()
+        if any(one in text for one in _spellings([secret]))
+    ]
     return list(dict.fromkeys([*kinds, *named]))

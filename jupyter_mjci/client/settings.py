@@ -1,9 +1,10 @@
-"""Where the services are and who you are there. The home of the environment, of profile files and of the keyring.
+"""Where the services are and who you are there. The home of the environment, of profile files and
+of the keyring.
 
-Keyword arguments win over the environment, the environment over the profile file, the profile over the defaults. Where
-one of them says "keyring:" for a secret (or the key id), the operating system's keyring has it: under the service
-jupyter_mjci, by the name PROFILE.SETTING, or by the name that stands behind the colon. It is asked only then, because
-it may ask a person to unlock it.
+Keyword arguments win over the environment, the environment over the profile file, the profile over
+the defaults. Where one of them says "keyring:" for a secret (or the key id), the operating system's
+keyring has it: under the service jupyter_mjci, by the name PROFILE.SETTING, or by the name that
+stands behind the colon. It is asked only then, because it may ask a person to unlock it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A text that shows itself to nobody: `repr`, `str`, formats and pickles are masked. `reveal()` gives it, `source`
-    tells where it came from."""
+    """A text that shows itself to nobody: `repr`, `str`, formats and pickles are masked. `reveal()`
+    gives it, `source` tells where it came from.
+    """
 
     __slots__ = ("_text", "source")
 
@@ -67,7 +69,9 @@ AUTH_STYLES = ("secret", "bearer", "raw")
 class Settings:
     """One connection. Texts given for secrets are wrapped; nothing here is ever sent by itself."""
 
-    mj_url: str = _setting("", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL")
+    mj_url: str = _setting(
+        "", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL"
+    )
     mj_secret: Secret = _setting(Secret(""), "The proxy's secret or key", "MJCI_MJ_SECRET")
     mj_auth: str = _setting(
         "secret",
@@ -75,7 +79,9 @@ class Settings:
         "MJCI_MJ_AUTH",
         choices=AUTH_STYLES,
     )
-    ci_secret_id: str = _setting("", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID")
+    ci_secret_id: str = _setting(
+        "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
+    )
     ci_secret_key: Secret = _setting(
         Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
     )
@@ -84,16 +90,22 @@ class Settings:
     )
     ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
     ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
-    ci_endpoint: str = _setting("", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT")
+    ci_endpoint: str = _setting(
+        "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
+    )
     cos_endpoint: str = _setting(
         "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
     )
-    home: Path = _setting(Path(), "Where journal and pictures are kept; by default with the user's data", "MJCI_HOME")
+    home: Path = _setting(
+        Path(), "Where journal and pictures are kept; by default with the user's data", "MJCI_HOME"
+    )
     wait: float = _setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
     timeout: float = _setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
     at_once: int = _setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
     replay: str = _setting(
-        "", "record, play or off: the session's exchanges; with :FOLDER where they are (NAME.mjci)", "MJCI_REPLAY"
+        "",
+        "record, play or off: the session's exchanges; with :FOLDER where they are (NAME.mjci)",
+        "MJCI_REPLAY",
     )
     speed: float = _setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
     on_interrupt: str = _setting(
@@ -103,7 +115,9 @@ class Settings:
         "MJCI_ON_INTERRUPT",
         choices=("detach", "cancel"),
     )
-    thumbnail: int = _setting(512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL")
+    thumbnail: int = _setting(
+        512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):
@@ -123,23 +137,39 @@ class Settings:
 
 
 def load(
-    given: Mapping[str, Any] | None = None, *, environ: Mapping[str, str] | None = None,
-    profile: str | None = None, file: Path | None = None,
-) -> Settings:  # fmt: skip
-    """The settings in force. Raises SettingsError for an unknown name, a bad value or a missing profile."""
+    given: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    profile: str | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The settings in force. Raises SettingsError for an unknown name, a bad value or a missing
+    profile.
+    """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (given or {}).items() if value is not None}
     if unknown := sorted(set(given) - set(NAMES)):
-        raise SettingsError(f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(NAMES)}.")
+        raise SettingsError(
+            f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(NAMES)}."
+        )
     profile = profile or environ.get("MJCI_PROFILE")
-    told = {name: (value, f"profile {profile or 'default'}") for name, value in _profile(profile, file).items()}
+    told = {
+        name: (value, f"profile {profile or 'default'}")
+        for name, value in _profile(profile, file).items()
+    }
     told |= _from_environ(environ) | {name: (value, "argument") for name, value in given.items()}
-    known = {name: _credential(name, *told[name], profile or "default") for name in CREDENTIALS if name in told}
+    known = {
+        name: _credential(name, *told[name], profile or "default")
+        for name in CREDENTIALS
+        if name in told
+    }
     return replace(Settings(), **{name: value for name, (value, _) in told.items()} | known)
 
 
 def load_manners(given: Mapping[str, Any]) -> Settings:
-    """The same without who one is, so that no keyring is asked; a `profile` may be among what is given."""
+    """The same without who one is, so that no keyring is asked; a `profile` may be among what is
+    given.
+    """
     told = {**given, **dict.fromkeys(CREDENTIALS, "")}
     return load(told, profile=told.pop("profile", None))
 
@@ -173,11 +203,14 @@ def _from_keyring(name: str, user: str) -> str:
     except Exception as error:  # each backend has errors of its own: it is locked, not there, not to be asked from here
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SettingsError(
-            f"The keyring does not give {name}.", why=why, hint="Unlock it, or set the secret in the environment."
+            f"The keyring does not give {name}.",
+            why=why,
+            hint="Unlock it, or set the secret in the environment.",
         ) from None
     if not found:
         raise SettingsError(
-            f"The keyring has no {user} of {SERVICE}.", hint=f"Put it there, in a shell: keyring set {SERVICE} {user}"
+            f"The keyring has no {user} of {SERVICE}.",
+            hint=f"Put it there, in a shell: keyring set {SERVICE} {user}",
         )
     return found
 
@@ -188,10 +221,14 @@ def headless(environ: Mapping[str, str] | None = None) -> bool | None:
     return None if not text else text not in ("0", "false", "no", "off")
 
 
-def secrets_known(environ: Mapping[str, str] | None = None, file: Path | None = None) -> dict[str, str]:
-    """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where they stand.
+def secrets_known(
+    environ: Mapping[str, str] | None = None, file: Path | None = None
+) -> dict[str, str]:
+    """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where
+    they stand.
 
-    Not those of the keyring: it may ask a person, and this is for hooks and other places where nobody is.
+    Not those of the keyring: it may ask a person, and this is for hooks and other places where
+    nobody is.
     """
     environ = os.environ if environ is None else environ
     found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
@@ -207,7 +244,9 @@ _SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w
 
 
 def notebook(environ: Mapping[str, str] | None = None) -> str:
-    """The name of the notebook that this kernel runs, without its ending; "" where its server does not tell it."""
+    """The name of the notebook that this kernel runs, without its ending; "" where its server does
+    not tell it.
+    """
     told = Path((os.environ if environ is None else environ).get("JPY_SESSION_NAME", ""))
     return told.stem if told.suffix == ".ipynb" else ""
 
@@ -241,7 +280,9 @@ def _profile(name: str | None, file: Path | None) -> dict[str, Any]:
     profiles = _profiles(path)
     chosen = profiles.get(name or "default", None)
     if chosen is None and name:
-        raise SettingsError(f"There is no profile {name!r} in {path}.", hint=f"It has: {', '.join(profiles)}.")
+        raise SettingsError(
+            f"There is no profile {name!r} in {path}.", hint=f"It has: {', '.join(profiles)}."
+        )
     if unknown := sorted(set(chosen or {}) - set(NAMES)):
         raise SettingsError(f"Unknown setting in {path}: {', '.join(unknown)}.")
     return dict(chosen or {})
@@ -279,5 +320,13 @@ def _convert(name: str, value: Any, default: Any) -> Any:
 
 
 NAMES = tuple(one.name for one in fields(Settings))
-CREDENTIALS = (*(one.name for one in fields(Settings) if isinstance(one.default, Secret)), "ci_secret_id")
-MANNERS = ("wait", "timeout", "on_interrupt", "thumbnail")  # how a session behaves, whatever it is connected to
+CREDENTIALS = (
+    *(one.name for one in fields(Settings) if isinstance(one.default, Secret)),
+    "ci_secret_id",
+)
+MANNERS = (
+    "wait",
+    "timeout",
+    "on_interrupt",
+    "thumbnail",
+)  # how a session behaves, whatever it is connected to

@@ -1,9 +1,10 @@
-"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer came.
+"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer
+came.
 
-One `httpx.AsyncClient` gets slower the more requests are in flight: its pool looks at every connection at the begin and
-end of each. So there is none. Requests go through a transport of ours: `Shards` (httpx transports of one connection
-each), or `OverAiohttp` where aiohttp is installed (the extra `fast`). Nothing then writes URLs, which may be signed,
-into the log either.
+One `httpx.AsyncClient` gets slower the more requests are in flight: its pool looks at every
+connection at the begin and end of each. So there is none. Requests go through a transport of ours:
+`Shards` (httpx transports of one connection each), or `OverAiohttp` where aiohttp is installed (the
+extra `fast`). Nothing then writes URLs, which may be signed, into the log either.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 REDIRECTS = 5
-WHOLE, WHOLE_PICTURE = 3, 10  # times the timeout of one step: how long a whole answer, or a picture, may take
+WHOLE, WHOLE_PICTURE = (
+    3,
+    10,
+)  # times the timeout of one step: how long a whole answer, or a picture, may take
 
 
 class Clock(Protocol):
@@ -56,12 +60,16 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-Authorize = Callable[[httpx.Request, str], None]  # changes the request's headers; gets the decoded path
+Authorize = Callable[
+    [httpx.Request, str], None
+]  # changes the request's headers; gets the decoded path
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a plane's calls go. `host` is the service's own name where `url` is a door in front of it."""
+    """Where a plane's calls go. `host` is the service's own name where `url` is a door in front of
+    it.
+    """
 
     url: str
     host: str = ""
@@ -73,7 +81,9 @@ class Origin:
 
 
 def mj_auth(style: str, secret: Secret) -> Authorize | None:
-    """The proxy families' three ways to hear a secret. Never two at once: the .NET family takes the first it sees."""
+    """The proxy families' three ways to hear a secret. Never two at once: the .NET family takes the
+    first it sees.
+    """
     header, form = {
         "secret": ("mj-api-secret", "{}"),
         "bearer": ("Authorization", "Bearer {}"),
@@ -86,17 +96,28 @@ def mj_auth(style: str, secret: Secret) -> Authorize | None:
     return authorize if secret else None
 
 
-def cos_auth(secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str) -> Authorize:
+def cos_auth(
+    secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str
+) -> Authorize:
     """COS and CI signatures over Host, the content headers and every parameter."""
 
     def authorize(request: httpx.Request, path: str) -> None:
         if token:
             request.headers[token_header] = token.reveal()
-        headers = {name: value for name, value in request.headers.items() if name.startswith(_SIGNED) or name == "host"}
+        headers = {
+            name: value
+            for name, value in request.headers.items()
+            if name.startswith(_SIGNED) or name == "host"
+        }
         request.headers["Authorization"] = signing.sign(
-            request.method, path, params=dict(request.url.params), headers=headers,
-            secret_id=secret_id, secret_key=secret_key.reveal(), key_time=signing.key_time(clock.now()),
-        )  # fmt: skip
+            request.method,
+            path,
+            params=dict(request.url.params),
+            headers=headers,
+            secret_id=secret_id,
+            secret_key=secret_key.reveal(),
+            key_time=signing.key_time(clock.now()),
+        )
 
     return authorize
 
@@ -105,33 +126,56 @@ _SIGNED = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
 
 
 class Transport:
-    """Sends calls over HTTP. `origins` tells each plane's host, `door` replaces the network (the sandbox in process).
+    """Sends calls over HTTP. `origins` tells each plane's host, `door` replaces the network (the
+    sandbox in process).
 
-    All sending happens on the engine's loop. Never more than `at_once` requests are in flight: waiting inside the
-    HTTP library's pool would break it when a wait is interrupted.
+    All sending happens on the engine's loop. Never more than `at_once` requests are in flight:
+    waiting inside the HTTP library's pool would break it when a wait is interrupted.
     """
 
     def __init__(
-        self, origins: Mapping[str, Origin], *, clock: Clock, timeout: float = 60.0, at_once: int = 16,
-        door: httpx.AsyncBaseTransport | None = None, fast: bool | None = None,
-    ) -> None:  # fmt: skip
-        self.origins, self.clock, self.timeout, self.at_once, self.door = origins, clock, timeout, at_once, door
+        self,
+        origins: Mapping[str, Origin],
+        *,
+        clock: Clock,
+        timeout: float = 60.0,
+        at_once: int = 16,
+        door: httpx.AsyncBaseTransport | None = None,
+        fast: bool | None = None,
+    ) -> None:
+        self.origins, self.clock, self.timeout, self.at_once, self.door = (
+            origins,
+            clock,
+            timeout,
+            at_once,
+            door,
+        )
         self.fast = find_spec("aiohttp") is not None if fast is None else fast
         self._engine: event_loop.Engine | None = None
 
     @property
     def busy(self) -> int:
-        """How many requests are in flight, and connections in use: 0 when nobody waits for anything."""
-        return 0 if self._engine is None else self.at_once - self._slots.value + getattr(self._way, "busy", 0)
+        """How many requests are in flight, and connections in use: 0 when nobody waits for
+        anything.
+        """
+        return (
+            0
+            if self._engine is None
+            else self.at_once - self._slots.value + getattr(self._way, "busy", 0)
+        )
 
     async def send(self, call: Call[Any]) -> Reply:
         """The answer, whatever its status. Raises TransportError where none came."""
         return await self._exchange(self.prepare(call), self.timeout * WHOLE)
 
     async def get(self, url: str) -> Reply:
-        """A picture or file by its URL. Only the services' own hosts see a credential, on every hop of a redirect."""
+        """A picture or file by its URL. Only the services' own hosts see a credential, on every hop
+        of a redirect.
+        """
         for _ in range(REDIRECTS):
-            reply = await self._exchange(self._plain("GET", self.resolve(url)), self.timeout * WHOLE_PICTURE)
+            reply = await self._exchange(
+                self._plain("GET", self.resolve(url)), self.timeout * WHOLE_PICTURE
+            )
             if reply.status not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
                 return reply
             url = urljoin(reply.url, reply.headers["location"])
@@ -147,13 +191,19 @@ class Transport:
         return self._request(call.method, url, origin, call.path, dict(call.headers), call.body)
 
     def resolve(self, url: str) -> str:
-        """A picture's URL made absolute: some proxies tell only its path, or their own idea of localhost."""
+        """A picture's URL made absolute: some proxies tell only its path, or their own idea of
+        localhost.
+        """
         origin = self.origins.get("mj")
         if origin is None:
             return url
         absolute = httpx.URL(urljoin(f"{origin.url}/", url))
         home = httpx.URL(origin.url)
-        if absolute.host in _LOCAL and home.host not in _LOCAL and not home.host.endswith(".localhost"):
+        if (
+            absolute.host in _LOCAL
+            and home.host not in _LOCAL
+            and not home.host.endswith(".localhost")
+        ):
             absolute = absolute.copy_with(scheme=home.scheme, host=home.host, port=home.port)
         return str(absolute)
 
@@ -165,7 +215,9 @@ class Transport:
     def _plain(self, method: str, url: str) -> httpx.Request:
         parsed = httpx.URL(url)
         for plane, origin in self.origins.items():
-            if "q-signature" in parsed.params:  # it is signed: a second signature would be one too many
+            if (
+                "q-signature" in parsed.params
+            ):  # it is signed: a second signature would be one too many
                 origin = replace(origin, authorize=None)
             if parsed.host == origin.name.partition(":")[0] and plane != "mj":
                 door = httpx.URL(origin.url)
@@ -190,10 +242,14 @@ class Transport:
         return request
 
     async def _exchange(self, request: httpx.Request, within: float) -> Reply:
-        """One request and its whole answer. An answer that trickles for ever is none: each piece of it comes in
-        time, so only the whole has a bound that it can break."""
+        """One request and its whole answer. An answer that trickles for ever is none: each piece of
+        it comes in time, so only the whole has a bound that it can break.
+        """
         self._wake()
-        request.extensions = {**request.extensions, "timeout": httpx.Timeout(self.timeout).as_dict()}
+        request.extensions = {
+            **request.extensions,
+            "timeout": httpx.Timeout(self.timeout).as_dict(),
+        }
         async with self._slots:
             try:
                 with anyio.move_on_after(within):
@@ -229,8 +285,9 @@ def tls() -> ssl.SSLContext:
 class Shards(httpx.AsyncBaseTransport):
     """httpx transports of one connection each, at most `keep` of them idle.
 
-    A connection whose request did not come to its end is thrown away with its transport, so nothing can stay behind
-    in a pool. How many are in flight is the caller's business. Proxies of the environment are used.
+    A connection whose request did not come to its end is thrown away with its transport, so nothing
+    can stay behind in a pool. How many are in flight is the caller's business. Proxies of the
+    environment are used.
     """
 
     def __init__(self, keep: int = 16) -> None:
@@ -275,7 +332,9 @@ class Shards(httpx.AsyncBaseTransport):
 
 def _one_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-    return httpx.AsyncHTTPTransport(verify=tls(), trust_env=False, limits=limits, proxy=_proxy_for(url))
+    return httpx.AsyncHTTPTransport(
+        verify=tls(), trust_env=False, limits=limits, proxy=_proxy_for(url)
+    )
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
@@ -287,7 +346,8 @@ def _proxy_for(url: httpx.URL) -> str | None:
 class OverAiohttp(httpx.AsyncBaseTransport):
     """httpx requests, carried by aiohttp: several times as many in a second.
 
-    What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is certain.
+    What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is
+    certain.
     """
 
     def __init__(self) -> None:
@@ -303,16 +363,25 @@ class OverAiohttp(httpx.AsyncBaseTransport):
         from yarl import URL
 
         if request.url.scheme not in ("http", "https"):
-            raise httpx.UnsupportedProtocol("Request URL is missing an 'http://' or 'https://' protocol.")
+            raise httpx.UnsupportedProtocol(
+                "Request URL is missing an 'http://' or 'https://' protocol."
+            )
         session = self._session or self._open()
         limits = request.extensions.get("timeout", {})
-        timeout = aiohttp.ClientTimeout(sock_connect=limits.get("connect"), sock_read=limits.get("read"))
+        timeout = aiohttp.ClientTimeout(
+            sock_connect=limits.get("connect"), sock_read=limits.get("read")
+        )
         body = await request.aread()
         try:
             async with session.request(
-                request.method, URL(str(request.url), encoded=True), headers=request.headers.multi_items(),
-                data=body or None, allow_redirects=False, timeout=timeout, proxy=_proxy_for(request.url),
-            ) as answer:  # fmt: skip
+                request.method,
+                URL(str(request.url), encoded=True),
+                headers=request.headers.multi_items(),
+                data=body or None,
+                allow_redirects=False,
+                timeout=timeout,
+                proxy=_proxy_for(request.url),
+            ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _in_httpx(error) from error
@@ -322,10 +391,13 @@ class OverAiohttp(httpx.AsyncBaseTransport):
         import aiohttp
 
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls()), cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,  # it would send what ~/.netrc holds; proxies are told with each request
-            auto_decompress=False, skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )  # fmt: skip
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # it would send what ~/.netrc holds; proxies are told with each request
+            trust_env=False,
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
         self._close = partial(_close, self._session, asyncio.get_running_loop(), os.getpid())
         weakref.finalize(self, self._close).atexit = False
         _OPEN.add(self)
@@ -347,14 +419,20 @@ def _in_httpx(error: Exception) -> httpx.HTTPError:
         return httpx.ConnectError(str(error))
     if isinstance(error, aiohttp.InvalidURL):
         return httpx.UnsupportedProtocol(str(error))
-    return httpx.ReadTimeout(str(error)) if isinstance(error, TimeoutError) else httpx.ReadError(str(error))
+    return (
+        httpx.ReadTimeout(str(error))
+        if isinstance(error, TimeoutError)
+        else httpx.ReadError(str(error))
+    )
 
 
 # aiohttp complains aloud about a session that nobody closed; a notebook's user cannot be asked to.
 _OPEN: weakref.WeakSet[OverAiohttp] = weakref.WeakSet()
 
 
-def _close(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int, wait: float = 0) -> None:
+def _close(
+    session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int, wait: float = 0
+) -> None:
     if session.closed or pid != os.getpid() or not loop.is_running():
         return
     closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
@@ -385,18 +463,31 @@ def _not_configured(service: str) -> SettingsError:
     return SettingsError(what, hint=f"Set {names}, or use mjci.sandbox(), which needs no account.")
 
 
-# What went wrong, in a person's words, and whether the service may have acted on the request all the same.
+# What went wrong, in a person's words, and whether the service may have acted on the request all
+# the same.
 _REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
-    (httpx.ConnectTimeout, "nothing accepted the connection in {timeout:g} s",
-     "Check the address and your network, or raise `timeout`.", False),
+    (
+        httpx.ConnectTimeout,
+        "nothing accepted the connection in {timeout:g} s",
+        "Check the address and your network, or raise `timeout`.",
+        False,
+    ),
     (httpx.PoolTimeout, "all connections are busy", "Raise `at_once`, or wait.", False),
     (httpx.ConnectError, "{error}", "Is the service running, and is this its address?", False),
     (httpx.UnsupportedProtocol, "{error}", "A base URL begins with http:// or https://.", False),
-    (httpx.ReadTimeout, "the answer did not come in {timeout:g} s",
-     "It may have been carried out: look at the listing before sending it again.", True),
-    (httpx.HTTPError, "the connection broke: {error}",
-     "It may have been carried out: look at the listing before sending it again.", True),
-)  # fmt: skip
+    (
+        httpx.ReadTimeout,
+        "the answer did not come in {timeout:g} s",
+        "It may have been carried out: look at the listing before sending it again.",
+        True,
+    ),
+    (
+        httpx.HTTPError,
+        "the connection broke: {error}",
+        "It may have been carried out: look at the listing before sending it again.",
+        True,
+    ),
+)
 
 
 def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> TransportError:
@@ -408,7 +499,9 @@ def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> Tran
     said = why.format(error=error or type(error).__name__, timeout=timeout)
     what = f"No answer from {where}."
     slow = isinstance(error, httpx.ReadTimeout)
-    return TransportError(what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe, slow=slow)
+    return TransportError(
+        what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe, slow=slow
+    )
 
 
 def _quote(text: str) -> str:

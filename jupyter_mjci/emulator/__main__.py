@@ -1,4 +1,6 @@
-"""The sandbox as a program of its own: `jupyter mjci sandbox`, or `python -m jupyter_mjci.emulator`."""
+"""The sandbox as a program of its own: `jupyter mjci sandbox`, or `python -m
+jupyter_mjci.emulator`.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,32 @@ from jupyter_mjci.emulator.storage import Shelf
 def arguments() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="jupyter mjci sandbox", description="Serve stand-ins for both picture services on this machine."
+        prog="jupyter mjci sandbox",
+        description="Serve stand-ins for both picture services on this machine.",
     )
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
-    parser.add_argument("--dialect", choices=DIALECTS, default="plus", help="family of the Midjourney proxy")
-    parser.add_argument("--speed", type=float, default=1.0, help="how many times as fast as real (default 1)")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)"
+    )
+    parser.add_argument(
+        "--dialect", choices=DIALECTS, default="plus", help="family of the Midjourney proxy"
+    )
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="how many times as fast as real (default 1)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed, other ids and pictures")
-    parser.add_argument("--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder")
+    parser.add_argument(
+        "--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder"
+    )
     return parser
 
 
 def _served_clock(speed: float, data: Path | None) -> ScaledClock:
-    """Now, or where the kept jobs' time has got to, whichever is later: time never runs backwards for them."""
+    """Now, or where the kept jobs' time has got to, whichever is later: time never runs backwards
+    for them.
+    """
     kept = Shelf(data).load() if data else {}
     return ScaledClock(speed, start=max(time.time(), float(kept.get("now", 0.0))))
 
@@ -47,7 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--speed must be a number above 0")
     try:
         clock = _served_clock(asked.speed, asked.data)
-        sandbox = Sandbox(clock=clock, dialect=asked.dialect, seed=asked.seed, faults=asked.faults, data=asked.data)
+        sandbox = Sandbox(
+            clock=clock,
+            dialect=asked.dialect,
+            seed=asked.seed,
+            faults=asked.faults,
+            data=asked.data,
+        )
         door = sandbox.serve(asked.port)
     except (FaultError, OSError, OverflowError) as error:
         parser.error(str(error))

@@ -1,8 +1,10 @@
-"""Both stand-in services behind one ASGI app, with two doors: in process (`transport`) and on loopback (`serve`).
+"""Both stand-in services behind one ASGI app, with two doors: in process (`transport`) and on
+loopback (`serve`).
 
-The services are pure: bytes in, bytes out. What touches the outside is here and in the rooms beside: deciding by host
-and path whom a request is for, keeping state on disk, and waking the services when the clock has something for them;
-`conversation.py` reads and answers, `postman.py` delivers callbacks, `server.py` listens.
+The services are pure: bytes in, bytes out. What touches the outside is here and in the rooms
+beside: deciding by host and path whom a request is for, keeping state on disk, and waking the
+services when the clock has something for them; `conversation.py` reads and answers, `postman.py`
+delivers callbacks, `server.py` listens.
 """
 
 from __future__ import annotations
@@ -75,10 +77,15 @@ _CLOUD_PATH = re.compile(
 
 
 def service_for(request: Request) -> str:
-    """ "mj" or "ci". The cloud's host names decide; for any other host (an address, localhost) what is asked does."""
+    """ "mj" or "ci". The cloud's host names decide; for any other host (an address, localhost) what
+    is asked does.
+    """
     if _CLOUD_HOST.match(request.host.lower()):
         return "ci"
-    if "q-sign-algorithm=" in request.headers.get("authorization", "") or "q-sign-algorithm=" in request.query:
+    if (
+        "q-sign-algorithm=" in request.headers.get("authorization", "")
+        or "q-sign-algorithm=" in request.query
+    ):
         return "ci"
     if _PROXY_PATH.match(request.path):
         return "mj"
@@ -91,8 +98,9 @@ def service_for(request: Request) -> str:
 class Sandbox:
     """Both services, their clock, and the doors to them.
 
-    `settings` says how to reach them in process; `serve()` gives a second set for other programs. `faults` can be
-    added to at any time. `data` is a folder that keeps objects and jobs from one sandbox to the next.
+    `settings` says how to reach them in process; `serve()` gives a second set for other programs.
+    `faults` can be added to at any time. `data` is a folder that keeps objects and jobs from one
+    sandbox to the next.
     """
 
     SAVE_EVERY = 1.0  # real seconds between saves, longer where one save takes long
@@ -153,7 +161,11 @@ class Sandbox:
 
     def _fresh_mj(self) -> Service:
         return MidjourneyProxy(
-            self.clock, dialect=self.dialect, secret=self.mj_secret, seed=self._seed(), **self._options["mj"]
+            self.clock,
+            dialect=self.dialect,
+            secret=self.mj_secret,
+            seed=self._seed(),
+            **self._options["mj"],
         )
 
     def _fresh_ci(self) -> Service:
@@ -231,17 +243,25 @@ class Sandbox:
     # ------------------------------------------------ trouble
 
     def restart(self, service: str | None = None, *, remember: bool = False) -> None:
-        """Start the services (or one) anew: everything forgotten, or restored from a snapshot with `remember`."""
+        """Start the services (or one) anew: everything forgotten, or restored from a snapshot with
+        `remember`.
+        """
         with self._lock:
             self._restarts += 1
             for name in [service] if service else list(self._services):
-                kept = json.dumps(self._services[name].snapshot(), default=_as_text) if remember else None
+                kept = (
+                    json.dumps(self._services[name].snapshot(), default=_as_text)
+                    if remember
+                    else None
+                )
                 self._services[name] = self._fresh(name)
                 if kept is not None:
                     self._services[name].restore(json.loads(kept, object_hook=_as_bytes))
 
     def touch(self, service: str, kind: str, jobs: Iterable[str]) -> None:
-        """ "stuck": the jobs change no more by themselves. "lost": the service knows them no more."""
+        """ "stuck": the jobs change no more by themselves. "lost": the service knows them no
+        more.
+        """
         act = {"stuck": "freeze", "lost": "forget"}[kind]
         with self._lock:
             for job in jobs:
@@ -288,7 +308,9 @@ class Sandbox:
     def settings(self) -> dict[str, str]:
         """How to reach the services in process, through `transport()`."""
         return self.settings_at(
-            "http://mj.sandbox.localhost", "http://ci.sandbox.localhost", "http://cos.sandbox.localhost"
+            "http://mj.sandbox.localhost",
+            "http://ci.sandbox.localhost",
+            "http://cos.sandbox.localhost",
         )
 
     def settings_at(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
@@ -308,9 +330,11 @@ class Sandbox:
         return InProcess(self.app)
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackDoor:
-        """The loopback door, ready when this returns: for other programs, and for clients in other languages.
+        """The loopback door, ready when this returns: for other programs, and for clients in other
+        languages.
 
-        A `ScaledClock` runs by itself there. With a `VirtualClock` the jobs stand still until somebody moves it.
+        A `ScaledClock` runs by itself there. With a `VirtualClock` the jobs stand still until
+        somebody moves it.
         """
         door = LoopbackDoor(self, port, host)
         self._doors.append(door)
@@ -328,7 +352,9 @@ class Sandbox:
         request = request_of(scope)
         service = service_for(request)
         line = scope.get("state", {}).get("line") or _IN_PROCESS
-        fault = self.faults.choose(service, request.method, request.path) if len(self.faults) else None
+        fault = (
+            self.faults.choose(service, request.method, request.path) if len(self.faults) else None
+        )
         try:
             if fault:
                 return await Conversation(self, service, request, line, receive, send).meet(fault)
@@ -344,12 +370,24 @@ class Sandbox:
         body = await body_of(request.headers, receive)
         if not body:
             return request
-        return Request(request.method, request.host, request.path, request.query, request.headers, body, request.scheme)
+        return Request(
+            request.method,
+            request.host,
+            request.path,
+            request.query,
+            request.headers,
+            body,
+            request.scheme,
+        )
 
     async def _books(self, _: StarletteRequest) -> JSONResponse:
         """What a person who debugs callbacks or faults wants to know."""
         post = self.postman
-        callbacks = {"delivered": post.delivered, "failed": post.failed, "dropped": post.dropped_count}
+        callbacks = {
+            "delivered": post.delivered,
+            "failed": post.failed,
+            "dropped": post.dropped_count,
+        }
         return JSONResponse(
             {
                 "dialect": self.dialect,
@@ -369,7 +407,9 @@ _IN_PROCESS = Line()
 def _faults(given: Faults | Iterable[Fault] | Path | None, seed: int) -> Faults:
     if isinstance(given, Faults):
         return given
-    return read_faults(given, seed=seed) if isinstance(given, Path) else Faults(given or (), seed=seed)
+    return (
+        read_faults(given, seed=seed) if isinstance(given, Path) else Faults(given or (), seed=seed)
+    )
 
 
 def _as_text(value: object) -> dict[str, str]:
@@ -383,7 +423,9 @@ def _as_bytes(value: dict[str, Any]) -> Any:
 
 
 class _EveryPath(BaseRoute):
-    """Everything that is not the sandbox's own page belongs to a service, whatever its path looks like."""
+    """Everything that is not the sandbox's own page belongs to a service, whatever its path looks
+    like.
+    """
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -396,14 +438,17 @@ class _EveryPath(BaseRoute):
 
 
 class InProcess(httpx.AsyncBaseTransport):
-    """httpx's ASGI transport around the app, telling it how long this client would wait for an answer."""
+    """httpx's ASGI transport around the app, telling it how long this client would wait for an
+    answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         patience = request.extensions.get("timeout", {}).get("read")
-        # A real connection always gives the others a turn; without one, a polling loop would starve its loop.
+        # A real connection always gives the others a turn; without one, a polling loop would starve
+        # its loop.
         await anyio.lowlevel.checkpoint()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -1,7 +1,7 @@
 """One conversation over ASGI: reading a request, sending an answer, and how it is made to fail.
 
-`faults.py` says what goes wrong; a `Line` does it to a connection: in process as the error that httpx would raise, on
-the loopback door to the real socket.
+`faults.py` says what goes wrong; a `Line` does it to a connection: in process as the error that
+httpx would raise, on the loopback door to the real socket.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ async def body_of(scope_headers: Mapping[str, str], receive: Receive) -> bytes:
 
 
 TOO_LARGE = {
-    "mj": Answer(413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}),
+    "mj": Answer(
+        413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
+    ),
     "ci": Answer(
         400,
         b"<Error><Code>EntityTooLarge</Code><Message>The body is larger than the sandbox takes in.</Message></Error>",
@@ -92,8 +94,12 @@ def _plain(text: str) -> bytes:
 
 
 def _head(answer: Answer, method: str) -> list[tuple[bytes, bytes]]:
-    """The headers as the service spells them: some of its clients look them up by their exact letters."""
-    headers = [(name.encode("latin-1", "replace"), _plain(text)) for name, text in answer.headers.items()]
+    """The headers as the service spells them: some of its clients look them up by their exact
+    letters.
+    """
+    headers = [
+        (name.encode("latin-1", "replace"), _plain(text)) for name, text in answer.headers.items()
+    ]
     names = {name.lower() for name, _ in headers}
     if answer.status in (204, 304):
         return headers
@@ -113,11 +119,14 @@ async def answer_with(send: Send, answer: Answer, method: str, date: bytes = b""
     await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})
 
 
-# ---------------------------------------------------------------- how clients of a forward proxy ask
+# ---------------------------------------------------------------- how clients of a forward proxy
+# ask
 
 
 class AbsoluteForm:
-    """Cuts `GET http://host/path`, what a client of a forward proxy sends, into Host and path; turns CONNECT down."""
+    """Cuts `GET http://host/path`, what a client of a forward proxy sends, into Host and path;
+    turns CONNECT down.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -136,7 +145,11 @@ class AbsoluteForm:
 _NO_TUNNELS = Answer(
     405,
     b"The sandbox opens no tunnels: it answers as both services itself. Use http:// endpoints through it.\n",
-    {"content-type": "text/plain; charset=utf-8", "allow": "GET, HEAD, POST, PUT, DELETE", "connection": "close"},
+    {
+        "content-type": "text/plain; charset=utf-8",
+        "allow": "GET, HEAD, POST, PUT, DELETE",
+        "connection": "close",
+    },
 )
 
 
@@ -152,11 +165,14 @@ def _origin_form(scope: Scope, raw: bytes) -> Scope:
     return {**scope, **found, "headers": [(b"host", host), *headers]}
 
 
-# ---------------------------------------------------------------- the line: how a conversation is made to fail
+# ---------------------------------------------------------------- the line: how a conversation is
+# made to fail
 
 
 class Line:
-    """In process: what would have happened to a connection is raised as the error that httpx would raise."""
+    """In process: what would have happened to a connection is raised as the error that httpx would
+    raise.
+    """
 
     def __init__(self, patience: float | None = None) -> None:
         self.patience = patience
@@ -166,7 +182,9 @@ class Line:
         raise error(words)
 
     async def wait(self, clock: Clock, seconds: float, receive: Receive) -> None:
-        """Let time pass on the sandbox's clock; a client that runs out of patience sees its timeout."""
+        """Let time pass on the sandbox's clock; a client that runs out of patience sees its
+        timeout.
+        """
         del receive
         if self.patience is not None and seconds > self.patience:
             await clock.sleep(self.patience)
@@ -213,7 +231,15 @@ def _reset_on_close(transport: asyncio.Transport) -> None:
 class Conversation:
     """One request with a fault in it: each kind of fault is one method."""
 
-    def __init__(self, sandbox: Sandbox, service: str, request: Request, line: Line, receive: Receive, send: Send):
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        service: str,
+        request: Request,
+        line: Line,
+        receive: Receive,
+        send: Send,
+    ):
         self.sandbox, self.service, self.request = sandbox, service, request
         self.line, self.receive, self.send = line, receive, send
 
@@ -250,7 +276,9 @@ class Conversation:
 
     async def _start(self, answer: Answer) -> bytes:
         headers = [*_head(answer, self.request.method), (b"date", self.sandbox.date())]
-        await self.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await self.send(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
         return b"" if self.request.method == "HEAD" or answer.status in (204, 304) else answer.body
 
     async def _slow(self, fault: Fault, answer: Answer) -> None:
@@ -258,7 +286,13 @@ class Conversation:
         size = max(1, int(fault.rate / 4))
         for start in range(0, len(body), size):
             await self.line.wait(self.sandbox.clock, size / fault.rate, self.receive)
-            await self.send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+            await self.send(
+                {
+                    "type": "http.response.body",
+                    "body": body[start : start + size],
+                    "more_body": True,
+                }
+            )
         await self.send({"type": "http.response.body"})
 
     async def _truncate(self, fault: Fault, answer: Answer) -> None:
@@ -267,7 +301,8 @@ class Conversation:
         if part:
             await self.send({"type": "http.response.body", "body": part, "more_body": True})
         await self._cut(
-            fault, f"peer closed connection without sending complete message body (received {len(part)} bytes)"
+            fault,
+            f"peer closed connection without sending complete message body (received {len(part)} bytes)",
         )
 
     async def _touch(self, fault: Fault, answer: Answer) -> None:

@@ -1,7 +1,8 @@
 """The sandbox's time. Services compute what their jobs are now; nothing in the sandbox waits.
 
-`ScaledClock` runs by itself (the loopback server). `VirtualClock` stands still until somebody who waits for a job
-sleeps on it, so the same notebook sees the same times, to the microsecond, in every run and at every speed.
+`ScaledClock` runs by itself (the loopback server). `VirtualClock` stands still until somebody who
+waits for a job sleeps on it, so the same notebook sees the same times, to the microsecond, in every
+run and at every speed.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ class ScaledClock:
 
 
 class VirtualClock:
-    """Moves when somebody sleeps on it (a sleep of s takes s / speed real seconds) or calls `advance`.
+    """Moves when somebody sleeps on it (a sleep of s takes s / speed real seconds) or calls
+    `advance`.
 
-    Work that nobody waits for must still age under the eyes of a person: while `busy()` says that something is in
-    flight and nobody has slept or asked for `GRACE` real seconds, real time counts too. A notebook whose cells wait
-    for their jobs never gets there, so its times stay the same in every run.
+    Work that nobody waits for must still age under the eyes of a person: while `busy()` says that
+    something is in flight and nobody has slept or asked for `GRACE` real seconds, real time counts
+    too. A notebook whose cells wait for their jobs never gets there, so its times stay the same in
+    every run.
     """
 
     GRACE = 2.0

@@ -1,7 +1,9 @@
-"""Histories as the stand-ins would have made them, had they served for months: exports to learn analysing on.
+"""Histories as the stand-ins would have made them, had they served for months: exports to learn
+analysing on.
 
-The same durations, queues and failures as the stand-ins', with day and night, weekends and a bad hour now and then;
-only that nothing is drawn and nobody waits. Deterministic: the same seed, the same history.
+The same durations, queues and failures as the stand-ins', with day and night, weekends and a bad
+hour now and then; only that nothing is drawn and nobody waits. Deterministic: the same seed, the
+same history.
 """
 
 from __future__ import annotations
@@ -27,27 +29,57 @@ STUCK = "timed out"
 
 # What people do: kind of task, its action, how often of a hundred.
 HABITS = (
-    ("grid", "IMAGINE", 46), ("upscale", "UPSCALE", 30), ("grid", "VARIATION", 12), ("describe", "DESCRIBE", 4),
-    ("grid", "REROLL", 4), ("grid", "ZOOM", 2), ("film", "VIDEO", 2),
-)  # fmt: skip
+    ("grid", "IMAGINE", 46),
+    ("upscale", "UPSCALE", 30),
+    ("grid", "VARIATION", 12),
+    ("describe", "DESCRIBE", 4),
+    ("grid", "REROLL", 4),
+    ("grid", "ZOOM", 2),
+    ("film", "VIDEO", 2),
+)
 MODES = (("", 70), ("RELAX", 22), ("TURBO", 8))
 
-# How it may go wrong, and how often of a thousand; the last one three times as often while the queue is long.
+# How it may go wrong, and how often of a thousand; the last one three times as often while the
+# queue is long.
 FATES = (
-    ("[Banned prompt] the prompt was refused", 14), ("[Invalid parameter] Unrecognized parameter(s): --arr", 9),
-    ("the source picture could not be fetched", 6), (STUCK, 9),
-)  # fmt: skip
+    ("[Banned prompt] the prompt was refused", 14),
+    ("[Invalid parameter] Unrecognized parameter(s): --arr", 9),
+    ("the source picture could not be fetched", 6),
+    (STUCK, 9),
+)
 CI_FATES = (
-    ("NoSuchKey", "The specified key does not exist.", 9), ("ImageResolutionExceed", "the picture is too large", 5),
+    ("NoSuchKey", "The specified key does not exist.", 9),
+    ("ImageResolutionExceed", "the picture is too large", 5),
     ("InternalError", "please retry", 3),
-)  # fmt: skip
-NOUNS = ("fox", "lighthouse", "market", "teapot", "harbour", "owl", "bridge", "garden", "tram", "whale")
-PLACES = ("in the snow", "at dusk", "under the sea", "in the rain", "on Mars", "by candlelight", "in autumn")
+)
+NOUNS = (
+    "fox",
+    "lighthouse",
+    "market",
+    "teapot",
+    "harbour",
+    "owl",
+    "bridge",
+    "garden",
+    "tram",
+    "whale",
+)
+PLACES = (
+    "in the snow",
+    "at dusk",
+    "under the sea",
+    "in the rain",
+    "on Mars",
+    "by candlelight",
+    "in autumn",
+)
 RATIOS = ("", " --ar 3:2", " --ar 16:9", " --ar 2:3", " --niji")
 
 
 def write(folder: Path, jobs: int = 100_000, *, days: float = 45, seed: int = 0) -> list[Path]:
-    """Writes two exports into a folder: a proxy's task listing (three of four jobs) and a log of CI's callbacks."""
+    """Writes two exports into a folder: a proxy's task listing (three of four jobs) and a log of
+    CI's callbacks.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     listing, log = folder / "tasks.json", folder / "callbacks.log"
     with listing.open("w", encoding="utf-8") as file:
@@ -63,7 +95,9 @@ def write(folder: Path, jobs: int = 100_000, *, days: float = 45, seed: int = 0)
 
 
 def tasks(count: int, *, days: float = 45, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """A proxy's tasks, oldest first, as its listing tells them; those at the very end are still under way."""
+    """A proxy's tasks, oldest first, as its listing tells them; those at the very end are still
+    under way.
+    """
     dice = Random(f"tasks {seed}")
     slots, end = [0.0] * SLOTS, days * DAY
     for number, submitted in enumerate(arrivals(count, days, dice)):
@@ -85,7 +119,9 @@ def callbacks(count: int, *, days: float = 45, seed: int = 0) -> Iterator[dict[s
         started = max(heapq.heappop(slots), created + 0.3)
         finished = started + dice.lognormvariate(0.4, 0.7)
         heapq.heappush(slots, finished)
-        heapq.heappush(ended, (finished, number, _event(number, (created, started, finished), dice)))
+        heapq.heappush(
+            ended, (finished, number, _event(number, (created, started, finished), dice))
+        )
         while ended[0][0] < created:
             yield heapq.heappop(ended)[2]
     while ended:
@@ -93,9 +129,14 @@ def callbacks(count: int, *, days: float = 45, seed: int = 0) -> Iterator[dict[s
 
 
 def arrivals(count: int, days: float, dice: Random) -> Iterator[float]:
-    """Seconds since the beginning at which jobs come: few at night, most in the afternoon, fewer at weekends."""
+    """Seconds since the beginning at which jobs come: few at night, most in the afternoon, fewer at
+    weekends.
+    """
     moods = [dice.lognormvariate(0, 0.22) for _ in range(math.ceil(days) + 1)]
-    hours = [_bustle(hour) * moods[hour // 24] * dice.lognormvariate(0, 0.2) for hour in range(math.ceil(days * 24))]
+    hours = [
+        _bustle(hour) * moods[hour // 24] * dice.lognormvariate(0, 0.2)
+        for hour in range(math.ceil(days * 24))
+    ]
     whole, come = sum(hours), 0.0
     for hour, share in enumerate(hours):
         before, come = round(come), come + count * share / whole
@@ -103,7 +144,11 @@ def arrivals(count: int, days: float, dice: Random) -> Iterator[float]:
 
 
 def _bustle(hour: int) -> float:
-    of_day = 1.05 + math.cos((hour % 24 - 15) / 24 * 2 * math.pi) + 0.25 * math.cos((hour % 24 - 20) / 6 * math.pi)
+    of_day = (
+        1.05
+        + math.cos((hour % 24 - 15) / 24 * 2 * math.pi)
+        + 0.25 * math.cos((hour % 24 - 20) / 6 * math.pi)
+    )
     weekend = 0.6 if (BEGIN + timedelta(hours=hour)).weekday() >= 5 else 1.0
     return max(of_day, 0.05) * weekend
 
@@ -122,10 +167,14 @@ def _fate(waited: float, dice: Random) -> str:
 
 
 def _took(kind: str, fate: str, dice: Random) -> float:
-    """A task's own seconds; what is refused ends at once, what is stuck is given up after five minutes."""
+    """A task's own seconds; what is refused ends at once, what is stuck is given up after five
+    minutes.
+    """
     low, high = KINDS[kind].low, KINDS[kind].high
     whole = (low + (high - low) * dice.random()) * PACE.get(_choice(MODES, dice), 1.0)
-    return 300.0 if fate == STUCK else 0.8 if fate.startswith("[") else whole * (0.5 if fate else 1.0)
+    return (
+        300.0 if fate == STUCK else 0.8 if fate.startswith("[") else whole * (0.5 if fate else 1.0)
+    )
 
 
 def _task(
@@ -133,33 +182,62 @@ def _task(
 ) -> dict[str, Any]:
     submitted, started, finished = (_milliseconds(moment) for moment in times)
     noun = dice.choice(NOUNS)
-    prompt = f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {dice.choice(PLACES)}{dice.choice(RATIOS)}"
-    status = "NOT_START" if times[1] > end else "IN_PROGRESS" if times[2] > end else "FAILURE" if fate else "SUCCESS"
+    prompt = (
+        f"{'an' if noun[0] in 'aeiou' else 'a'} {noun} {dice.choice(PLACES)}{dice.choice(RATIOS)}"
+    )
+    status = (
+        "NOT_START"
+        if times[1] > end
+        else "IN_PROGRESS"
+        if times[2] > end
+        else "FAILURE"
+        if fate
+        else "SUCCESS"
+    )
     done = status == "SUCCESS"
     task_id = f"{submitted}{number % 1000:03d}"
     return {
-        "id": task_id, "action": action, "status": status, "prompt": prompt, "promptEn": prompt,
-        "description": f"/imagine {prompt}", "submitTime": submitted,
-        "startTime": started if times[1] <= end else 0, "finishTime": finished if times[2] <= end else 0,
-        "progress": "100%" if done else "0%" if status == "NOT_START" else f"{dice.choice((15, 31, 46, 62, 78))}%",
+        "id": task_id,
+        "action": action,
+        "status": status,
+        "prompt": prompt,
+        "promptEn": prompt,
+        "description": f"/imagine {prompt}",
+        "submitTime": submitted,
+        "startTime": started if times[1] <= end else 0,
+        "finishTime": finished if times[2] <= end else 0,
+        "progress": "100%"
+        if done
+        else "0%"
+        if status == "NOT_START"
+        else f"{dice.choice((15, 31, 46, 62, 78))}%",
         "imageUrl": f"http://cdn.sandbox.localhost/{task_id}.png" if done else "",
-        "failReason": fate if status == "FAILURE" else "", "state": dice.choice(("", "", "nightly", "shop")),
-    }  # fmt: skip
+        "failReason": fate if status == "FAILURE" else "",
+        "state": dice.choice(("", "", "nightly", "shop")),
+    }
 
 
 def _event(number: int, times: tuple[float, float, float], dice: Random) -> dict[str, Any]:
-    code, message = _choice([((one, why), weight) for one, why, weight in CI_FATES] + [(("", ""), 983)], dice)
+    code, message = _choice(
+        [((one, why), weight) for one, why, weight in CI_FATES] + [(("", ""), 983)], dice
+    )
     created, started, finished = (_china(moment) for moment in times)
     key = f"in/{number // 1000:03d}/{number % 1000:03d}.jpg"
     return {
         "EventName": "TaskFinish",
         "JobsDetail": {
-            "Code": code or "Success", "Message": message, "JobId": f"c{number:031x}", "Tag": "PicProcess",
-            "State": "Failed" if code else "Success", "CreationTime": created, "StartTime": started,
-            "EndTime": finished, "QueueId": "p0000000000000000000000000000000",
+            "Code": code or "Success",
+            "Message": message,
+            "JobId": f"c{number:031x}",
+            "Tag": "PicProcess",
+            "State": "Failed" if code else "Success",
+            "CreationTime": created,
+            "StartTime": started,
+            "EndTime": finished,
+            "QueueId": "p0000000000000000000000000000000",
             "Input": {"BucketId": "sandbox-1250000000", "Region": "ap-beijing", "Object": key},
         },
-    }  # fmt: skip
+    }
 
 
 def _milliseconds(seconds: float) -> int:
@@ -167,4 +245,8 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _china(seconds: float) -> str:
-    return (BEGIN + timedelta(seconds=round(seconds))).astimezone(CHINA).strftime("%Y-%m-%dT%H:%M:%S%z")
+    return (
+        (BEGIN + timedelta(seconds=round(seconds)))
+        .astimezone(CHINA)
+        .strftime("%Y-%m-%dT%H:%M:%S%z")
+    )

@@ -1,8 +1,10 @@
-"""Faults on demand: what goes wrong, where, how often. Pure choosing and twisting; the doors do the breaking.
+"""Faults on demand: what goes wrong, where, how often. Pure choosing and twisting; the doors do the
+breaking.
 
-A fault is asked at every request that its `route` and `service` cover. `after` lets the first matches pass,
-`times` bounds how often it strikes, `probability` throws a seeded coin, so the same requests meet the same faults
-in every run. The first fault in the list that strikes is the only one a request meets.
+A fault is asked at every request that its `route` and `service` cover. `after` lets the first
+matches pass, `times` bounds how often it strikes, `probability` throws a seeded coin, so the same
+requests meet the same faults in every run. The first fault in the list that strikes is the only one
+a request meets.
 
     [[fault]]
     kind = "drop_after"                # the work is done, the answer is lost
@@ -39,7 +41,9 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong. `KINDS` says which of the fields below the line a kind listens to."""
+    """One thing that goes wrong. `KINDS` says which of the fields below the line a kind listens
+    to.
+    """
 
     kind: str
     route: str = "*"  # "METHOD /path/*", or only a path, or "*"
@@ -107,7 +111,9 @@ def _html(fault: Fault, _: Answer) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a kind of fault behaves: what it listens to, whether the request's work is done, the answer then."""
+    """How a kind of fault behaves: what it listens to, whether the request's work is done, the
+    answer then.
+    """
 
     listens: tuple[str, ...] = ()
     works: bool | None = True  # None: the fault's own `done` decides
@@ -130,7 +136,9 @@ KINDS: dict[str, Kind] = {
     # the service
     "stuck": Kind(),  # the job that the request is about changes no more
     "lost": Kind(),  # the job that the request is about vanishes
-    "restart": Kind(("remember",)),  # the service forgets everything (or, with `remember`, only starts anew)
+    "restart": Kind(
+        ("remember",)
+    ),  # the service forgets everything (or, with `remember`, only starts anew)
 }
 
 _ALWAYS = ("kind", "route", "service", "times", "after", "probability")
@@ -174,8 +182,16 @@ def _problem(fault: Fault) -> str | None:
         if value is not None and not low <= value <= high:
             return f"{name} = {value!r} is outside {low:g} to {high:g}"
     known = {*_ALWAYS, *KINDS[fault.kind].listens}
-    deaf = [f.name for f in fields(fault) if f.name not in known and getattr(fault, f.name) != _default(f)]
-    return f"{fault.kind!r} does not listen to {deaf[0]!r}; it knows: {_names(fault.kind)}" if deaf else None
+    deaf = [
+        f.name
+        for f in fields(fault)
+        if f.name not in known and getattr(fault, f.name) != _default(f)
+    ]
+    return (
+        f"{fault.kind!r} does not listen to {deaf[0]!r}; it knows: {_names(fault.kind)}"
+        if deaf
+        else None
+    )
 
 
 def _default(item: Any) -> Any:
@@ -220,7 +236,9 @@ class Struck:
 
 
 class Faults:
-    """The faults of one sandbox. `add` more at any time; `struck` tells the latest, `count` how many in all."""
+    """The faults of one sandbox. `add` more at any time; `struck` tells the latest, `count` how
+    many in all.
+    """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
         self.seed = seed
@@ -263,8 +281,12 @@ class Faults:
 
 
 def read_faults(source: Path | str, *, seed: int = 0) -> Faults:
-    """The faults of a TOML file (a path) or of TOML text. A top-level `seed` beats the one given here."""
-    name, text = (str(source), source.read_text("utf-8")) if isinstance(source, Path) else ("faults", source)
+    """The faults of a TOML file (a path) or of TOML text. A top-level `seed` beats the one given
+    here.
+    """
+    name, text = (
+        (str(source), source.read_text("utf-8")) if isinstance(source, Path) else ("faults", source)
+    )
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -272,7 +294,9 @@ def read_faults(source: Path | str, *, seed: int = 0) -> Faults:
     unknown = [key for key in document if key not in ("seed", "fault")]
     if unknown:
         where = _line_of(text.splitlines(), unknown[0], 0)
-        raise FaultError(f"{name}{where}: unknown key {unknown[0]!r}; known: seed, [[fault]] tables")
+        raise FaultError(
+            f"{name}{where}: unknown key {unknown[0]!r}; known: seed, [[fault]] tables"
+        )
     tables = document.get("fault", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise FaultError(f'{name}: "fault" must be an array of tables: write [[fault]] above each')
@@ -298,8 +322,12 @@ def _from_table(name: str, text: str, number: int, table: Mapping[str, Any]) -> 
     for key, value in table.items():
         if key not in (*_ALWAYS, *KINDS[kind].listens):
             raise refuse(f"unknown key {key!r}; {kind!r} knows: {_names(kind)}", key)
-        if not isinstance(value, _TYPES[key]) or (isinstance(value, bool) and bool not in _TYPES[key]):
-            raise refuse(f"{key} = {value!r} must be {' or '.join(t.__name__ for t in _TYPES[key])}", key)
+        if not isinstance(value, _TYPES[key]) or (
+            isinstance(value, bool) and bool not in _TYPES[key]
+        ):
+            raise refuse(
+                f"{key} = {value!r} must be {' or '.join(t.__name__ for t in _TYPES[key])}", key
+            )
     if any(not isinstance(value, str) for value in table.get("headers", {}).values()):
         raise refuse("headers must map names to text", "headers")
     try:
@@ -310,11 +338,17 @@ def _from_table(name: str, text: str, number: int, table: Mapping[str, Any]) -> 
 
 def _header_line(lines: list[str], number: int) -> int:
     """The 1-based line of the nth [[fault]] header; 0 when it is written some other way."""
-    headers = [i for i, line in enumerate(lines, 1) if re.match(r"\s*\[\[\s*[\"']?fault[\"']?\s*\]\]", line)]
+    headers = [
+        i
+        for i, line in enumerate(lines, 1)
+        if re.match(r"\s*\[\[\s*[\"']?fault[\"']?\s*\]\]", line)
+    ]
     return headers[number - 1] if number <= len(headers) else 0
 
 
 def _line_of(lines: list[str], key: str, start: int) -> str:
     pattern = re.compile(rf"\s*[\[\"']*{re.escape(key)}[\"']?\s*[=.\]]")
-    found = next((i for i, line in enumerate(lines[start:], start + 1) if pattern.match(line)), None)
+    found = next(
+        (i for i, line in enumerate(lines[start:], start + 1) if pattern.match(line)), None
+    )
     return f", line {found}" if found else ""

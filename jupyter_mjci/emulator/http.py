@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What arrived. `path` is the raw (still percent-encoded) path, `query` the raw query string without "?";
-    header names are lower case; an absolute-form target has already been cut into `host`, `path` and `query`."""
+    """What arrived. `path` is the raw (still percent-encoded) path, `query` the raw query string
+    without "?"; header names are lower case; an absolute-form target has already been cut into
+    `host`, `path` and `query`.
+    """
 
     method: str
     host: str

@@ -1,10 +1,11 @@
 """The imagined pictures: drawn from a prompt and a seed, the same bytes in every run.
 
-A picture is a small frozen recipe, drawn only when somebody asks for its pixels. A `Scene` is a world without edges
-(sky, ridges, water, a motif) seen through a `view` box, so the moves of the service fall out of it: an upscale is the
-same view with more pixels, zooming out and panning widen the view, a variation rolls the same dice a little
-differently. What cannot be seen as a world (a picture that somebody sent) is a `Photo`; `Wider` sets a picture into
-a larger one and `Patched` repaints only the white part of a mask.
+A picture is a small frozen recipe, drawn only when somebody asks for its pixels. A `Scene` is a
+world without edges (sky, ridges, water, a motif) seen through a `view` box, so the moves of the
+service fall out of it: an upscale is the same view with more pixels, zooming out and panning widen
+the view, a variation rolls the same dice a little differently. What cannot be seen as a world (a
+picture that somebody sent) is a `Photo`; `Wider` sets a picture into a larger one and `Patched`
+repaints only the white part of a mask.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def frame(ratio: float) -> Box:
     return (-width / 2, -height / 2, width / 2, height / 2)
 
 
-# ── dice ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dice
+# ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def unit(*parts: object) -> float:
@@ -75,7 +77,9 @@ def further(lineage: Lineage, seed: int, strength: float) -> Lineage:
 
 
 class Dice:
-    """Named rolls. The first of the lineage decides, each later one pulls every roll a little its own way."""
+    """Named rolls. The first of the lineage decides, each later one pulls every roll a little its
+    own way.
+    """
 
     def __init__(self, lineage: Lineage) -> None:
         self.lineage = lineage
@@ -87,14 +91,17 @@ class Dice:
         return low + (high - low) * value
 
     def fixed(self, name: object) -> float:
-        """A roll that variations leave alone: what would otherwise jump from one thing to quite another."""
+        """A roll that variations leave alone: what would otherwise jump from one thing to quite
+        another.
+        """
         return unit(self.lineage[0][0], name)
 
     def pick(self, name: object, items: Sequence[T]) -> T:
         return items[min(int(self.fixed(name) * len(items)), len(items) - 1)]
 
 
-# ── colours and words ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── colours and words
+# ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +152,10 @@ MOODS: tuple[tuple[str, str], ...] = (
     ("storm", "storm stormy rain rainy thunder"),
     ("frost", "snow snowy winter ice arctic frozen frost penguin wolf"),
     ("neon", "neon cyber cyberpunk purple violet robot synthwave future futuristic rocket"),
-    ("sea", "sea ocean beach lighthouse boat ship sail island whale wave lake harbour harbor river"),
+    (
+        "sea",
+        "sea ocean beach lighthouse boat ship sail island whale wave lake harbour harbor river",
+    ),
     ("forest", "forest wood woods jungle green spring meadow garden deer misty bear"),
     ("desert", "desert sand dune canyon camel pyramid golden gold lion"),
     ("blossom", "cherry blossom pink rose flower love kawaii sakura magnolia tree"),
@@ -156,22 +166,35 @@ MOODS: tuple[tuple[str, str], ...] = (
 )
 HOURS = 5  # so many of the moods above are an hour or a weather
 SIBLINGS = {
-    "ember": "desert", "dawn": "blossom", "noon": "sea", "sea": "noon", "night": "neon", "forest": "noon",
-    "desert": "ember", "frost": "dawn", "blossom": "dawn", "neon": "night", "storm": "frost",
-}  # fmt: skip
+    "ember": "desert",
+    "dawn": "blossom",
+    "noon": "sea",
+    "sea": "noon",
+    "night": "neon",
+    "forest": "noon",
+    "desert": "ember",
+    "frost": "dawn",
+    "blossom": "dawn",
+    "neon": "night",
+    "storm": "frost",
+}
 COLOR_WORDS = (
     "red=c8102e crimson=9b1b30 orange=f07818 amber=f5b335 yellow=f7e04b olive=7a7a2e green=2e8b57 "
     "emerald=138a5e teal=1b7f86 turquoise=48c9c0 blue=2a62c8 navy=14234f azure=8cc4ee purple=6b2fa0 "
     "violet=9a6ad6 pink=f08fb8 rose=e0567a brown=7a4a2a sand=e3c690 cream=fbf1d6 white=fafafa silver=c3c8cc "
     "grey=808488 charcoal=33373c black=0a0a0c gold=d6a32a"
 )
-NAMED: dict[str, Color] = {pair.partition("=")[0]: rgb(pair.partition("=")[2]) for pair in COLOR_WORDS.split()}
+NAMED: dict[str, Color] = {
+    pair.partition("=")[0]: rgb(pair.partition("=")[2]) for pair in COLOR_WORDS.split()
+}
 _WORD = re.compile(r"[a-z]+")
 _RATIO = re.compile(r"--(?:ar|aspect)\s+(\d{1,4}):(\d{1,4})(?!\S)")
 
 
 def words_of(prompt: str) -> tuple[str, ...]:
-    """The lower-case words of a prompt, its --parameters left out; a plural also counts as its singular."""
+    """The lower-case words of a prompt, its --parameters left out; a plural also counts as its
+    singular.
+    """
     found = _WORD.findall(re.sub(r"https?://\S+|--\w+(?:\s+[\d:.]+)?", " ", prompt.lower()))
     return tuple(found) + tuple(word[:-1] for word in found if word.endswith("s") and len(word) > 3)
 
@@ -208,7 +231,8 @@ def palette_for(mood: str, words: Sequence[str], dice: Dice) -> Palette:
     )
 
 
-# ── the canvas: world coordinates on pixels ──────────────────────────────────────────────────────────────────────────
+# ── the canvas: world coordinates on pixels
+# ──────────────────────────────────────────────────────────────────────────
 
 
 class Canvas:
@@ -232,7 +256,9 @@ class Canvas:
         strip.putdata([_between(stops, row / 127) for row in range(128)])
         return strip.resize((1, max(1, height)), Image.Resampling.BICUBIC)
 
-    def fill(self, box: tuple[int, int, int, int], column: Image.Image, mask: Image.Image | None) -> None:
+    def fill(
+        self, box: tuple[int, int, int, int], column: Image.Image, mask: Image.Image | None
+    ) -> None:
         wide = column.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST)
         self.image.paste(wide, box[:2], mask)
 
@@ -244,7 +270,9 @@ class Canvas:
         self.image.paste(color, (round(px) - side // 2, round(py) - side // 2), mask)
 
     def disc(self, x: float, y: float, radius: float, color: Color) -> None:
-        self.pen.ellipse((*self.point(x - radius, y - radius), *self.point(x + radius, y + radius)), fill=color)
+        self.pen.ellipse(
+            (*self.point(x - radius, y - radius), *self.point(x + radius, y + radius)), fill=color
+        )
 
 
 def _between(stops: Sequence[tuple[float, Color]], share: float) -> Color:
@@ -258,13 +286,42 @@ def _between(stops: Sequence[tuple[float, Color]], share: float) -> Color:
 def _halo(strength: float) -> Image.Image:
     """Opaque in the middle, nothing at the rim, with a soft shoulder."""
     edge = Image.radial_gradient("L")
-    return edge.point([round(255 * strength * max(0.0, 1 - level / 180) ** 2.2) for level in range(256)])
+    return edge.point(
+        [round(255 * strength * max(0.0, 1 - level / 180) ** 2.2) for level in range(256)]
+    )
 
 
-# ── the scene ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the scene
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-WATER = {"sea", "ocean", "beach", "lighthouse", "boat", "ship", "sail", "island", "whale", "lake", "harbour", "wave"}
-TREES = {"forest", "wood", "woods", "jungle", "fox", "deer", "wolf", "autumn", "snow", "winter", "pine", "bear"}
+WATER = {
+    "sea",
+    "ocean",
+    "beach",
+    "lighthouse",
+    "boat",
+    "ship",
+    "sail",
+    "island",
+    "whale",
+    "lake",
+    "harbour",
+    "wave",
+}
+TREES = {
+    "forest",
+    "wood",
+    "woods",
+    "jungle",
+    "fox",
+    "deer",
+    "wolf",
+    "autumn",
+    "snow",
+    "winter",
+    "pine",
+    "bear",
+}
 STARRY = {"night", "neon"}
 
 
@@ -284,7 +341,9 @@ class Scene:
         return replace(self, lineage=further(self.lineage, seed, 0.05), view=view)
 
     def draw(self, size: Size) -> Image.Image:
-        """Drawn at twice the size and reduced, so that edges are smooth; very large ones as they are."""
+        """Drawn at twice the size and reduced, so that edges are smooth; very large ones as they
+        are.
+        """
         twice = 2 if size[0] * size[1] <= 2_000_000 else 1
         canvas = Canvas(self.view, (size[0] * twice, size[1] * twice))
         _paint(canvas, self.prompt, self.hues or self.prompt, Dice(self.lineage))
@@ -338,7 +397,9 @@ def _sky(canvas: Canvas, land: Land) -> None:
 
 
 def _cells(low: float, high: float, step: float) -> range:
-    """The squares of the world between two edges; none where they would be too many to tell apart."""
+    """The squares of the world between two edges; none where they would be too many to tell
+    apart.
+    """
     if high - low > 250 * step:
         return range(0)
     return range(math.floor(low / step), math.ceil(high / step) + 1)
@@ -354,12 +415,18 @@ def _stars(canvas: Canvas, land: Land) -> None:
             place = canvas.point((column + x) * step, (row + y) * step)
             radius = canvas.scale * (0.0008 + 0.0022 * size**4)
             color = mix(land.colors.middle, land.colors.light, 0.35 + 0.65 * size)
-            canvas.pen.ellipse((place[0] - radius, place[1] - radius, place[0] + radius, place[1] + radius), color)
+            canvas.pen.ellipse(
+                (place[0] - radius, place[1] - radius, place[0] + radius, place[1] + radius), color
+            )
 
 
 def _sun_place(land: Land) -> tuple[float, float, float]:
     dice = land.dice
-    return dice("sun.x", -0.3, 0.3), dice("sun.y", -0.3, land.horizon - 0.07), dice("sun.r", 0.045, 0.1)
+    return (
+        dice("sun.x", -0.3, 0.3),
+        dice("sun.y", -0.3, land.horizon - 0.07),
+        dice("sun.r", 0.045, 0.1),
+    )
 
 
 def _sun(canvas: Canvas, land: Land) -> None:
@@ -371,7 +438,10 @@ def _sun(canvas: Canvas, land: Land) -> None:
     if land.mood == "night":
         for name in range(4):
             spot = radius * land.dice(("crater", name), 0.1, 0.24)
-            angle, far = land.dice(("angle", name), 0, 6.28), radius * land.dice(("far", name), 0.15, 0.65)
+            angle, far = (
+                land.dice(("angle", name), 0, 6.28),
+                radius * land.dice(("far", name), 0.15, 0.65),
+            )
             shade = mix(light, land.colors.middle, 0.16)
             canvas.disc(x + math.cos(angle) * far, y + math.sin(angle) * far, spot, shade)
 
@@ -382,15 +452,24 @@ def _clouds(canvas: Canvas, land: Land) -> None:
     mask = Image.new("L", small)
     pen, scale = ImageDraw.Draw(mask), canvas.scale / 8
     for band in range(int(land.dice("clouds", 3, 9))):
-        x, y = land.dice(("cx", band), -0.9, 0.9), land.dice(("cy", band), -0.5, land.horizon - 0.05)
+        x, y = (
+            land.dice(("cx", band), -0.9, 0.9),
+            land.dice(("cy", band), -0.5, land.horizon - 0.05),
+        )
         long, thick = land.dice(("cl", band), 0.12, 0.45), land.dice(("ct", band), 0.006, 0.022)
         for puff in range(3):
-            at, wide, high = x + long * (puff - 1) * 0.35, long * (1 - 0.25 * puff), thick * (1 + 0.5 * puff)
+            at, wide, high = (
+                x + long * (puff - 1) * 0.35,
+                long * (1 - 0.25 * puff),
+                thick * (1 + 0.5 * puff),
+            )
             low = y - thick * puff * 0.7
             box = (at - wide / 2, low - high, at + wide / 2, low + high)
             corners = [(box[i] - canvas.view[i % 2]) * scale for i in range(4)]
             pen.ellipse(corners, fill=120)
-    soft = mask.filter(ImageFilter.GaussianBlur(max(0.6, scale * 0.006))).resize(canvas.size, Image.Resampling.BICUBIC)
+    soft = mask.filter(ImageFilter.GaussianBlur(max(0.6, scale * 0.006))).resize(
+        canvas.size, Image.Resampling.BICUBIC
+    )
     canvas.image.paste(mix(land.colors.horizon, land.colors.light, 0.5), (0, 0), soft)
 
 
@@ -419,11 +498,16 @@ def _fill_ridge(canvas: Canvas, ridge: Ridge, upper: Color, lower: Color) -> Non
     """The land below a ridge, lighter where the mist lies."""
     steps = 170
     left, _, right, bottom = canvas.view
-    line = [(left + (right - left) * i / steps, ridge(left + (right - left) * i / steps)) for i in range(steps + 1)]
+    line = [
+        (left + (right - left) * i / steps, ridge(left + (right - left) * i / steps))
+        for i in range(steps + 1)
+    ]
     top = max(0, math.floor(canvas.point(0, min(y for _, y in line))[1]))
     if top >= canvas.size[1]:
         return
-    outline = [(x, y - top) for x, y in canvas.points([*line, (right, bottom + 1), (left, bottom + 1)])]
+    outline = [
+        (x, y - top) for x, y in canvas.points([*line, (right, bottom + 1), (left, bottom + 1)])
+    ]
     mask = Image.new("1", (canvas.size[0], canvas.size[1] - top))
     ImageDraw.Draw(mask).polygon(outline, fill=1)
     reach = max(1, round(0.34 * canvas.scale))
@@ -432,14 +516,22 @@ def _fill_ridge(canvas: Canvas, ridge: Ridge, upper: Color, lower: Color) -> Non
 
 
 def _hills(canvas: Canvas, land: Land) -> None:
-    """Four ridges, each nearer, darker and lower; trees on the last two where the words ask for them."""
+    """Four ridges, each nearer, darker and lower; trees on the last two where the words ask for
+    them.
+    """
     colors, dice = land.colors, land.dice
-    leafy = not TREES.isdisjoint(land.words) or (dice.fixed("leafy") > 0.55 and "desert" not in land.words)
+    leafy = not TREES.isdisjoint(land.words) or (
+        dice.fixed("leafy") > 0.55 and "desert" not in land.words
+    )
     for number in range(4):
         depth = number / 3
         base = land.horizon + (0.02, 0.08, 0.17, 0.3)[number] * land.low
         ridge = _ridge(
-            dice, number, base, (0.1, 0.06, 0.045, 0.035)[number], peaks=number < 1 + (dice.fixed("alps") > 0.5)
+            dice,
+            number,
+            base,
+            (0.1, 0.06, 0.045, 0.035)[number],
+            peaks=number < 1 + (dice.fixed("alps") > 0.5),
         )
         color = mix(mix(colors.horizon, colors.middle, 0.45), colors.near, 0.22 + 0.7 * depth)
         _fill_ridge(canvas, ridge, color, mix(color, colors.horizon, 0.3 * (1 - depth) + 0.04))
@@ -460,7 +552,9 @@ def _foreground(canvas: Canvas, land: Land) -> None:
 def _trees(canvas: Canvas, land: Land, ridge: Ridge, number: int, color: Color) -> None:
     step, root = (0.05, 0.13)[number - 2], land.dice.lineage[0][0]
     for cell in _cells(canvas.view[0], canvas.view[2], step):
-        if unit(root, "tree", number, cell) < (0.3, 0.5)[number - 2] or (number == 3 and abs(cell) < 3):
+        if unit(root, "tree", number, cell) < (0.3, 0.5)[number - 2] or (
+            number == 3 and abs(cell) < 3
+        ):
             continue
         x = (cell + unit(root, "at", number, cell)) * step
         tall = step * (1.1 + 0.9 * unit(root, "tall", number, cell))
@@ -489,8 +583,13 @@ def _sea(canvas: Canvas, land: Land) -> None:
     if top < canvas.size[1]:
         below = canvas.size[1] - top
         deep = mix(colors.near, colors.top, 0.35)
-        stops = [(0.0, mix(colors.horizon, colors.middle, 0.5)), (min(1.0, 0.2 * scale / below), colors.middle)]
-        column = canvas.gradient([*stops, (max(stops[1][0], min(1.0, 0.6 * scale / below)), deep), (1.0, deep)], below)
+        stops = [
+            (0.0, mix(colors.horizon, colors.middle, 0.5)),
+            (min(1.0, 0.2 * scale / below), colors.middle),
+        ]
+        column = canvas.gradient(
+            [*stops, (max(stops[1][0], min(1.0, 0.6 * scale / below)), deep), (1.0, deep)], below
+        )
         canvas.fill((0, top, *canvas.size), column, None)
         _waves(canvas, land)
     shore = _ridge(dice, 7, land.horizon + 0.36 * land.low, 0.06, peaks=False)
@@ -512,7 +611,9 @@ def _waves(canvas: Canvas, land: Land) -> None:
             long = step * (0.12 + 0.4 * unit(root, "long", row, cell)) * (1 + near)
             shade = mix(colors.middle, colors.light, 0.12 + 0.8 * near)
             thick = max(1, round(canvas.scale * (0.0014 + 0.0035 * depth)))
-            canvas.pen.line(canvas.points([(x - long / 2, y), (x + long / 2, y)]), fill=shade, width=thick)
+            canvas.pen.line(
+                canvas.points([(x - long / 2, y), (x + long / 2, y)]), fill=shade, width=thick
+            )
 
 
 def _birds(canvas: Canvas, land: Land) -> None:
@@ -526,13 +627,20 @@ def _birds(canvas: Canvas, land: Land) -> None:
         wing = land.dice(("wing", bird), 0.009, 0.02)
         path = [(bx - wing, by - wing * 0.55), (bx - wing * 0.4, by - wing * 0.5), (bx, by)]
         path += [(bx + wing * 0.4, by - wing * 0.5), (bx + wing, by - wing * 0.55)]
-        canvas.pen.line(canvas.points(path), fill=color, width=max(1, round(canvas.scale * 0.0028)), joint="curve")
+        canvas.pen.line(
+            canvas.points(path),
+            fill=color,
+            width=max(1, round(canvas.scale * 0.0028)),
+            joint="curve",
+        )
 
 
-# ── motifs: what the scene is about ──────────────────────────────────────────────────────────────────────────────────
+# ── motifs: what the scene is about
+# ──────────────────────────────────────────────────────────────────────────────────
 
-# One shape to a line: kind, tone, points ("x,y"; y upwards from the ground, 1 is the motif's height).
-# blob: a smooth outline; poly: a straight one; disc: centre and radii; line: a stroke with its width first.
+# One shape to a line: kind, tone, points ("x,y"; y upwards from the ground, 1 is the motif's
+# height). blob: a smooth outline; poly: a straight one; disc: centre and radii; line: a stroke with
+# its width first.
 FIGURES: dict[str, str] = {
     "fox": """
         blob shade .12,.02 .4,.0 .62,.14 .66,.4 .56,.56 .5,.38 .4,.2 .2,.16
@@ -685,7 +793,7 @@ FIGURES: dict[str, str] = {
         blob shade .0,.0 .02,.4 .04,.66 .11,.66 .17,.4 .22,.0
         disc light .0,.77 .09,.1
         blob dark -.11,.76 -.1,.9 .0,.93 .1,.9 .11,.76 .06,.82 -.06,.82""",
-}  # fmt: skip
+}
 SUBJECTS: dict[str, str] = {
     word: figure
     for figure, words in {
@@ -707,11 +815,19 @@ SUBJECTS: dict[str, str] = {
     }.items()
     for word in words.split()
 }
-PLACED: dict[str, tuple[float, float]] = {  # height in the world, and how far above its ground it hangs
-    "balloon": (0.34, 0.3), "rocket": (0.4, 0.22), "boat": (0.26, 0.12), "whale": (0.2, 0.1),
-    "city": (0.4, 0.12), "lighthouse": (0.56, 0.0), "castle": (0.38, 0.02), "tree": (0.5, -0.02),
+PLACED: dict[
+    str, tuple[float, float]
+] = {  # height in the world, and how far above its ground it hangs
+    "balloon": (0.34, 0.3),
+    "rocket": (0.4, 0.22),
+    "boat": (0.26, 0.12),
+    "whale": (0.2, 0.1),
+    "city": (0.4, 0.12),
+    "lighthouse": (0.56, 0.0),
+    "castle": (0.38, 0.02),
+    "tree": (0.5, -0.02),
     "owl": (0.36, 0.16),
-}  # fmt: skip
+}
 
 
 @cache
@@ -734,7 +850,10 @@ def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
         points = [
             spot
             for (ax, ay), (bx, by) in pairs
-            for spot in ((0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by), (0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by))
+            for spot in (
+                (0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by),
+                (0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by),
+            )
         ]
     return points
 
@@ -753,7 +872,13 @@ def _motif(canvas: Canvas, land: Land) -> None:
     tones = _tones(land)
     flip = -1 if land.dice.fixed("motif.flip") > 0.5 else 1
     if figure in ("lighthouse", "rocket"):
-        canvas.glow(x, base - tall * (0.85 if figure == "lighthouse" else 0.1), tall * 0.45, land.colors.light, 0.6)
+        canvas.glow(
+            x,
+            base - tall * (0.85 if figure == "lighthouse" else 0.1),
+            tall * 0.45,
+            land.colors.light,
+            0.6,
+        )
     for kind, tone, points, width in _shapes(figure):
         path = [(x + flip * px * tall, base - py * tall) for px, py in points]
         DRAW[kind](canvas, path, points, tones[tone], width * tall, tall)
@@ -777,17 +902,26 @@ def _draw_poly(canvas: Canvas, path: Path, _: Path, color: Color, __: float, ___
     canvas.pen.polygon(canvas.points(path), fill=color)
 
 
-def _draw_disc(canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float) -> None:
+def _draw_disc(
+    canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float
+) -> None:
     (x, y), (wide, high) = path[0], points[1]
-    corners = (*canvas.point(x - wide * tall, y - high * tall), *canvas.point(x + wide * tall, y + high * tall))
+    corners = (
+        *canvas.point(x - wide * tall, y - high * tall),
+        *canvas.point(x + wide * tall, y + high * tall),
+    )
     canvas.pen.ellipse(corners, fill=color)
 
 
 def _draw_line(canvas: Canvas, path: Path, _: Path, color: Color, width: float, __: float) -> None:
-    canvas.pen.line(canvas.points(path), fill=color, width=max(1, round(width * canvas.scale)), joint="curve")
+    canvas.pen.line(
+        canvas.points(path), fill=color, width=max(1, round(width * canvas.scale)), joint="curve"
+    )
 
 
-def _draw_windows(canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float) -> None:
+def _draw_windows(
+    canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float
+) -> None:
     """Lit windows in rows, about half of them dark."""
     left, right = sorted((path[0][0], path[1][0]))
     top, bottom = sorted((path[0][1], path[1][1]))
@@ -809,11 +943,14 @@ DRAW: dict[str, Callable[[Canvas, Path, Path, Color, float, float], None]] = {
 }
 
 
-# ── pictures made of pictures ────────────────────────────────────────────────────────────────────────────────────────
+# ── pictures made of pictures
+# ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def opened(body: bytes) -> Image.Image:
-    """The pixels of a picture that somebody sent, upright, RGB; a plain grey square if it is none."""
+    """The pixels of a picture that somebody sent, upright, RGB; a plain grey square if it is
+    none.
+    """
     try:
         with Image.open(io.BytesIO(body)) as image:
             if image.width * image.height > 40_000_000:
@@ -842,7 +979,9 @@ def is_picture(body: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture that somebody sent; a variation leans its colours towards the palette of the words."""
+    """A picture that somebody sent; a variation leans its colours towards the palette of the
+    words.
+    """
 
     body: bytes
     prompt: str
@@ -886,7 +1025,9 @@ class Wider:
     view: Box
 
     def vary(self, seed: int, strength: float) -> Wider:
-        return replace(self, outer=self.outer.vary(seed, strength), inner=self.inner.vary(seed, strength))
+        return replace(
+            self, outer=self.outer.vary(seed, strength), inner=self.inner.vary(seed, strength)
+        )
 
     def outward(self, seed: int, view: Box) -> Picture:
         return self.outer.outward(seed, view)
@@ -902,14 +1043,18 @@ class Wider:
 
 
 def _feather(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.Image:
-    """Opaque, with soft edges wherever the inner picture does not reach the rim of the outer one."""
+    """Opaque, with soft edges wherever the inner picture does not reach the rim of the outer
+    one.
+    """
     soft = max(2, min(inner) // 24)
     solid = Image.new("L", inner)
     left, top = (soft if box[i] > 1 else -soft for i in (0, 1))
     right, bottom = (inner[i] - (soft if box[i + 2] < outer[i] - 1 else -soft) for i in (0, 1))
     ImageDraw.Draw(solid).rectangle((left, top, right, bottom), fill=255)
     grown = ImageOps.expand(solid, soft * 2, 0)
-    ImageDraw.Draw(grown).rectangle((left + soft * 2, top + soft * 2, right + soft * 2, bottom + soft * 2), fill=255)
+    ImageDraw.Draw(grown).rectangle(
+        (left + soft * 2, top + soft * 2, right + soft * 2, bottom + soft * 2), fill=255
+    )
     return grown.filter(ImageFilter.GaussianBlur(soft / 2)).crop(
         (soft * 2, soft * 2, inner[0] + soft * 2, inner[1] + soft * 2)
     )
@@ -928,7 +1073,9 @@ class Patched:
         return self.under.view
 
     def vary(self, seed: int, strength: float) -> Patched:
-        return replace(self, under=self.under.vary(seed, strength), over=self.over.vary(seed, strength))
+        return replace(
+            self, under=self.under.vary(seed, strength), over=self.over.vary(seed, strength)
+        )
 
     def outward(self, seed: int, view: Box) -> Picture:
         return self.under.outward(seed, view)
@@ -936,7 +1083,9 @@ class Patched:
     def draw(self, size: Size) -> Image.Image:
         mask = opened(self.mask).convert("L").resize(size, Image.Resampling.BILINEAR)
         return Image.composite(
-            self.over.draw(size), self.under.draw(size), mask.point(lambda level: level // 128 * 255)
+            self.over.draw(size),
+            self.under.draw(size),
+            mask.point(lambda level: level // 128 * 255),
         )
 
 
@@ -958,7 +1107,12 @@ class Blended:
         dice = Dice(self.lineage)
         image = self.parts[0].draw(size)
         for number, part in enumerate(self.parts[1:], 2):
-            wave = Image.linear_gradient("L").rotate(360 * dice(("turn", number))).crop((40, 40, 216, 216)).resize(size)
+            wave = (
+                Image.linear_gradient("L")
+                .rotate(360 * dice(("turn", number)))
+                .crop((40, 40, 216, 216))
+                .resize(size)
+            )
             share = dice(("share", number), 1.1, 1.7) / number
             mask = wave.point([round(min(235, max(30, level * share))) for level in range(256)])
             image = Image.composite(part.draw(size), image, mask)
@@ -985,10 +1139,18 @@ class Swapped:
     def draw(self, size: Size) -> Image.Image:
         image = self.target.draw(size)
         side = min(size) // 2
-        face = ImageOps.fit(self.source.draw((side * 2, side * 2)), (side, side), centering=(0.5, 0.4))
-        oval = Image.radial_gradient("L").resize((side, side)).point([255 if x < 150 else 0 for x in range(256)])
+        face = ImageOps.fit(
+            self.source.draw((side * 2, side * 2)), (side, side), centering=(0.5, 0.4)
+        )
+        oval = (
+            Image.radial_gradient("L")
+            .resize((side, side))
+            .point([255 if x < 150 else 0 for x in range(256)])
+        )
         image.paste(
-            face, ((size[0] - side) // 2, (size[1] - side) // 3), oval.filter(ImageFilter.GaussianBlur(side / 30))
+            face,
+            ((size[0] - side) // 2, (size[1] - side) // 3),
+            oval.filter(ImageFilter.GaussianBlur(side / 30)),
         )
         return image
 
@@ -1031,7 +1193,9 @@ def panned(picture: Picture, seed: int, direction: str) -> Grid:
     left, top, right, bottom = picture.view
     a, b, c, d = PANS[direction]
     wide, high = (right - left) / 2, (bottom - top) / 2
-    return _around(picture, seed, (left + a * wide, top + b * high, right + c * wide, bottom + d * high))
+    return _around(
+        picture, seed, (left + a * wide, top + b * high, right + c * wide, bottom + d * high)
+    )
 
 
 LONGEST = 6.0  # sides of a panned picture
@@ -1040,7 +1204,11 @@ DEEPEST = 6  # pictures in pictures
 
 
 def _depth(picture: Picture) -> int:
-    return 1 + _depth(picture.inner if isinstance(picture, Wider) else picture.under) if _nested(picture) else 0
+    return (
+        1 + _depth(picture.inner if isinstance(picture, Wider) else picture.under)
+        if _nested(picture)
+        else 0
+    )
 
 
 def _nested(picture: Picture) -> TypeGuard[Wider | Patched]:
@@ -1056,10 +1224,15 @@ def _shallow(picture: Picture) -> Picture:
 
 def _around(picture: Picture, seed: int, view: Box) -> Grid:
     left, top, right, bottom = view
-    if max(right - left, bottom - top) > WIDEST or not 1 / LONGEST <= (right - left) / (bottom - top) <= LONGEST:
+    if (
+        max(right - left, bottom - top) > WIDEST
+        or not 1 / LONGEST <= (right - left) / (bottom - top) <= LONGEST
+    ):
         view = picture.view
     picture = _shallow(picture)
-    return tuple(Wider(picture.outward(_mixed(seed, cell), view), picture, view) for cell in range(4))
+    return tuple(
+        Wider(picture.outward(_mixed(seed, cell), view), picture, view) for cell in range(4)
+    )
 
 
 def repainted(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
@@ -1076,7 +1249,8 @@ def _retold(picture: Picture, seed: int, prompt: str) -> Scene:
         return Scene(prompt, lineage, picture.view, picture.hues or picture.prompt)
     if isinstance(picture, Wider | Patched):
         return replace(
-            _retold(picture.outer if isinstance(picture, Wider) else picture.under, seed, prompt), view=picture.view
+            _retold(picture.outer if isinstance(picture, Wider) else picture.under, seed, prompt),
+            view=picture.view,
         )
     return Scene(prompt, ((seed, 1.0),), picture.view)
 
@@ -1085,7 +1259,10 @@ def edited(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid
     """Four takes on a sent picture in the colours of the prompt."""
     tinted = [picture.vary(_mixed(seed, cell), 0.8) for cell in range(4)]
     if isinstance(picture, Photo):
-        tinted = [Photo(picture.body, prompt, ((_mixed(seed, cell), 0.8),), picture.view) for cell in range(4)]
+        tinted = [
+            Photo(picture.body, prompt, ((_mixed(seed, cell), 0.8),), picture.view)
+            for cell in range(4)
+        ]
     return tuple(Patched(picture, take, mask) if mask else take for take in tinted)
 
 
@@ -1094,19 +1271,24 @@ def reworded(picture: Picture, prompt: str) -> Picture:
     if isinstance(picture, Scene):
         return replace(picture, prompt=prompt, hues="")
     if isinstance(picture, Wider):
-        return replace(picture, outer=reworded(picture.outer, prompt), inner=reworded(picture.inner, prompt))
+        return replace(
+            picture, outer=reworded(picture.outer, prompt), inner=reworded(picture.inner, prompt)
+        )
     return picture
 
 
 def blended(parts: Sequence[Picture], seed: int, ratio: float) -> Grid:
-    return tuple(Blended(tuple(parts), ((_mixed(seed, cell), 1.0),), frame(ratio)) for cell in range(4))
+    return tuple(
+        Blended(tuple(parts), ((_mixed(seed, cell), 1.0),), frame(ratio)) for cell in range(4)
+    )
 
 
 def _mixed(seed: int, part: object) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=4).digest(), "big")
 
 
-# ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── bytes
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def together(pictures: Sequence[Picture], area: int = CELL) -> Image.Image:
@@ -1142,19 +1324,34 @@ def preview(pictures: Sequence[Picture], progress: int) -> bytes:
 FRAMES = 16
 
 
-def film(start: Picture, motion: float, seed: int, end: Picture | None = None, loop: bool = False) -> bytes:
-    """A short moving picture (an animated WebP): a slow camera over the scene, or from one picture to another."""
+def film(
+    start: Picture, motion: float, seed: int, end: Picture | None = None, loop: bool = False
+) -> bytes:
+    """A short moving picture (an animated WebP): a slow camera over the scene, or from one picture
+    to another.
+    """
     width, height = size_of(start, 320 * 320)
     reach = 1 + 0.5 * motion
     still = start.draw((round(width * reach), round(height * reach)))
     last = end.draw((width, height)) if end else None
     frames = list(_moves(still, (width, height), last, seed, loop))
     out = io.BytesIO()
-    frames[0].save(out, "WEBP", save_all=True, append_images=frames[1:], duration=125, loop=0, quality=70, method=0)
+    frames[0].save(
+        out,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=125,
+        loop=0,
+        quality=70,
+        method=0,
+    )
     return out.getvalue()
 
 
-def _moves(still: Image.Image, size: Size, last: Image.Image | None, seed: int, loop: bool) -> Iterator[Image.Image]:
+def _moves(
+    still: Image.Image, size: Size, last: Image.Image | None, seed: int, loop: bool
+) -> Iterator[Image.Image]:
     room = (still.width - size[0], still.height - size[1])
     turn = unit(seed, "way") * 6.28
     for number in range(FRAMES):
@@ -1162,24 +1359,38 @@ def _moves(still: Image.Image, size: Size, last: Image.Image | None, seed: int, 
         path = math.sin(math.pi * share) if loop else share
         x = room[0] / 2 * (1 + math.cos(turn) * (path - 0.5) * 1.9)
         y = room[1] / 2 * (1 + math.sin(turn) * (path - 0.5) * 1.9)
-        image = still.transform(size, Image.Transform.AFFINE, (1, 0, x, 0, 1, y), Image.Resampling.BILINEAR)
+        image = still.transform(
+            size, Image.Transform.AFFINE, (1, 0, x, 0, 1, y), Image.Resampling.BILINEAR
+        )
         yield Image.blend(image, last, path) if last else image
 
 
-# ── reading pictures and prompts ─────────────────────────────────────────────────────────────────────────────────────
+# ── reading pictures and prompts
+# ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def colors_of(image: Image.Image) -> list[str]:
     """The names of the main colours, the largest first, each once."""
-    small = image.convert("RGB").resize((48, 48), Image.Resampling.BOX).quantize(6, Image.Quantize.MEDIANCUT)
+    small = (
+        image.convert("RGB")
+        .resize((48, 48), Image.Resampling.BOX)
+        .quantize(6, Image.Quantize.MEDIANCUT)
+    )
     palette = small.getpalette() or []
     names: dict[str, None] = {}
     counts = small.histogram()
-    for index in sorted((index for index in range(6) if counts[index]), key=lambda index: -counts[index]):
+    for index in sorted(
+        (index for index in range(6) if counts[index]), key=lambda index: -counts[index]
+    ):
         r, g, b = palette[index * 3 : index * 3 + 3]
-        names[min(NAMED, key=lambda name: sum((x - y) ** 2 for x, y in zip(NAMED[name], (r, g, b), strict=True)))] = (
-            None
-        )
+        names[
+            min(
+                NAMED,
+                key=lambda name: sum(
+                    (x - y) ** 2 for x, y in zip(NAMED[name], (r, g, b), strict=True)
+                ),
+            )
+        ] = None
     return list(names)
 
 
@@ -1187,13 +1398,19 @@ LIGHTS = ("at night", "at dusk", "in soft daylight", "in bright sunlight")
 
 
 def captions(image: Image.Image) -> list[str]:
-    """Four descriptions of a picture, made from its colours, light and shape, each ending in its --ar."""
+    """Four descriptions of a picture, made from its colours, light and shape, each ending in its
+    --ar.
+    """
     names = colors_of(image)
     names = (names * 3)[:3] if len(names) < 3 else names
     level = image.convert("L").resize((1, 1), Image.Resampling.BOX).tobytes()[0]
     light = LIGHTS[level // 64]
     shape = (
-        "a wide landscape" if image.width > image.height else "a tall view" if image.height > image.width else "a scene"
+        "a wide landscape"
+        if image.width > image.height
+        else "a tall view"
+        if image.height > image.width
+        else "a scene"
     )
     divisor = math.gcd(image.width, image.height)
     ratio = f"--ar {image.width // divisor}:{image.height // divisor}"
@@ -1216,16 +1433,26 @@ def tokens(prompt: str) -> list[tuple[str, float]]:
     """The words of a prompt and how much each matters, from 0 to 1."""
     words = re.findall(r"[^\s,.;]+", re.sub(r"--\w+(?:\s+[\w:.]+)?", " ", prompt))
     return [
-        (word, 0.08 if word.lower() in WEAK else round(0.35 + 0.65 * unit("token", word.lower()), 2)) for word in words
+        (
+            word,
+            0.08 if word.lower() in WEAK else round(0.35 + 0.65 * unit("token", word.lower()), 2),
+        )
+        for word in words
     ]
 
 
 def shortened(prompt: str) -> tuple[str, list[str]]:
-    """The important tokens as Markdown, and five shorter prompts, each shorter than the one before."""
+    """The important tokens as Markdown, and five shorter prompts, each shorter than the one
+    before.
+    """
     weighed = tokens(prompt)
     strong = [word if weight < 0.5 else f"**{word}**" for word, weight in weighed if weight >= 0.2]
     weak = [f"~~{word}~~" for word, weight in weighed if weight < 0.2]
-    keep = [word for word, weight in weighed if weight >= 0.2] or [word for word, _ in weighed] or ["picture"]
+    keep = (
+        [word for word, weight in weighed if weight >= 0.2]
+        or [word for word, _ in weighed]
+        or ["picture"]
+    )
     order = sorted(range(len(keep)), key=lambda i: (-dict(weighed).get(keep[i], 0), i))
     shorter = []
     for drop in range(5):
@@ -1234,7 +1461,8 @@ def shortened(prompt: str) -> tuple[str, list[str]]:
     return " ".join([*strong, *weak]), shorter
 
 
-# ── sample pictures for an empty bucket ──────────────────────────────────────────────────────────────────────────────
+# ── sample pictures for an empty bucket
+# ──────────────────────────────────────────────────────────────────────────────
 
 
 def _scene(prompt: str, seed: int, size: Size) -> Image.Image:
@@ -1260,12 +1488,22 @@ def _banner() -> bytes:
 
 
 def _portrait() -> bytes:
-    """As a camera held upright writes it: the pixels lie on their side, and orientation 6 says so."""
+    """As a camera held upright writes it: the pixels lie on their side, and orientation 6 says
+    so.
+    """
     exif = Image.Exif()
-    tags = {0x0112: 6, 0x010F: "Sandbox", 0x0110: "Drawn Camera", 0x0131: "jupyter_mjci", 0x0132: "2026:01:01 08:00:00"}
+    tags = {
+        0x0112: 6,
+        0x010F: "Sandbox",
+        0x0110: "Drawn Camera",
+        0x0131: "jupyter_mjci",
+        0x0132: "2026:01:01 08:00:00",
+    }
     exif.update(tags)
     upright = _scene("portrait of a woman at sunrise --ar 3:4", 8, (600, 800))
-    return _saved(upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=88, exif=exif.tobytes())
+    return _saved(
+        upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=88, exif=exif.tobytes()
+    )
 
 
 def _spinner() -> bytes:

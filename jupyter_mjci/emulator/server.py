@@ -1,4 +1,6 @@
-"""The loopback door: a uvicorn server on 127.0.0.1, and what wakes the services there when the clock has something."""
+"""The loopback door: a uvicorn server on 127.0.0.1, and what wakes the services there when the
+clock has something.
+"""
 
 from __future__ import annotations
 
@@ -58,18 +60,26 @@ class Ticker:
 
     def _tick(self) -> None:
         due = self._sandbox.next_event()
-        if due is not None and isinstance(self._sandbox.clock, ScaledClock) and due <= self._sandbox.clock.now():
+        if (
+            due is not None
+            and isinstance(self._sandbox.clock, ScaledClock)
+            and due <= self._sandbox.clock.now()
+        ):
             self._sandbox.pump()
         self._sandbox.save_if_due()
         self.set()
 
 
 class LoopbackDoor:
-    """A uvicorn server on 127.0.0.1, in a daemon thread. `close()` it, or use it in a `with` block."""
+    """A uvicorn server on 127.0.0.1, in a daemon thread. `close()` it, or use it in a `with`
+    block.
+    """
 
     def __init__(self, sandbox: Sandbox, port: int = 0, host: str = "127.0.0.1") -> None:
         if host not in ("127.0.0.1", "localhost"):
-            raise ValueError(f"The sandbox listens on 127.0.0.1 only, never on {host!r}: anybody could use it there.")
+            raise ValueError(
+                f"The sandbox listens on 127.0.0.1 only, never on {host!r}: anybody could use it there."
+            )
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -78,7 +88,9 @@ class LoopbackDoor:
         self._server: Any = None
         self._failure: Exception | None = None
         self.sandbox = sandbox
-        self._thread = threading.Thread(target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True
+        )
         self._thread.start()
         self._ready.wait()
         if self._failure:
@@ -113,13 +125,17 @@ class LoopbackDoor:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
 
 def _listen(port: int) -> socket.socket:
-    """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off only where it is:
+    """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off only
+    where it is:
 
     otherwise every answer waits for the client's delayed acknowledgement, 40 ms each.
     """

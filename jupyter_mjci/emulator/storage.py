@@ -1,4 +1,5 @@
-"""A sandbox on disk: one JSON file, and every run of bytes in a file of its own, named by its content.
+"""A sandbox on disk: one JSON file, and every run of bytes in a file of its own, named by its
+content.
 
 Objects are written once however often the state is saved, and no save can be seen half done.
 """
@@ -33,7 +34,9 @@ class Shelf:
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace what is kept; whoever is killed half-way leaves the old state whole."""
         names: set[str] = set()
-        text = json.dumps(state, default=functools.partial(self._freeze, names), separators=(",", ":"))
+        text = json.dumps(
+            state, default=functools.partial(self._freeze, names), separators=(",", ":")
+        )
         _replace(self._file, text.encode())
         for blob in self.blobs.iterdir():
             if blob.name not in names:

@@ -32,7 +32,9 @@ def is_loopback(url: str) -> bool:
 
 
 class Postman:
-    """Delivers callbacks, several at once, each once; what is not for loopback is dropped and listed."""
+    """Delivers callbacks, several at once, each once; what is not for loopback is dropped and
+    listed.
+    """
 
     AT_ONCE = 16
     TIMEOUT = 5.0
@@ -77,7 +79,9 @@ class Postman:
         try:
             # trust_env=False: a proxy from the environment would carry it off this machine.
             limits = httpx.Limits(max_connections=self.AT_ONCE)
-            async with httpx.AsyncClient(trust_env=False, verify=False, timeout=self.TIMEOUT, limits=limits) as client:
+            async with httpx.AsyncClient(
+                trust_env=False, verify=False, timeout=self.TIMEOUT, limits=limits
+            ) as client:
                 await asyncio.gather(*(self._carry(client) for _ in range(carriers)))
         finally:
             self._carriers -= carriers

@@ -1,9 +1,10 @@
 """Questions to a history, and their answers: small DataFrames, and matplotlib Axes that show them.
 
-A question is written once, as an expression over any engine's frame (narwhals), and asked of a pandas DataFrame, of
-DuckDB over a lake, or of a Dask frame on a cluster. All engines see the same few facts: words as text, times as whole
-microseconds. Where a partition holds only a part of a group (a quantile cannot be put together from parts), exactly
-the groups concerned are gathered and asked again.
+A question is written once, as an expression over any engine's frame (narwhals), and asked of a
+pandas DataFrame, of DuckDB over a lake, or of a Dask frame on a cluster. All engines see the same
+few facts: words as text, times as whole microseconds. Where a partition holds only a part of a
+group (a quantile cannot be put together from parts), exactly the groups concerned are gathered and
+asked again.
 """
 
 from __future__ import annotations
@@ -32,29 +33,37 @@ ENDS = ("SUCCEEDED", "FAILED", "CANCELLED")
 
 # Made from two times: name -> (later, earlier).
 SPANS = {
-    "waited": ("started", "submitted"), "took": ("finished", "started"), "total": ("finished", "submitted")
-}  # fmt: skip
+    "waited": ("started", "submitted"),
+    "took": ("finished", "started"),
+    "total": ("finished", "submitted"),
+}
 
 
 def _with_period(frame: Any, every: str, moment: nw.Expr) -> Any:
-    """Adds `period`: the beginning of the hour, day, week (Monday) or month that a time lies in; all in UTC.
+    """Adds `period`: the beginning of the hour, day, week (Monday) or month that a time lies in;
+    all in UTC.
 
-    Whole-number arithmetic, because engines disagree about what else they offer. Months (Hinnant's algorithm) go step
-    by step: put into one expression they would repeat each other until no engine can hold it.
+    Whole-number arithmetic, because engines disagree about what else they offer. Months (Hinnant's
+    algorithm) go step by step: put into one expression they would repeat each other until no engine
+    can hold it.
     """
     if every == "month":
         for name, step in _MONTH:
             frame = frame.with_columns(**{name: moment // DAY if step is None else step})
         return frame
     length, offset = {"hour": (HOUR, 0), "day": (DAY, 0), "week": (7 * DAY, 4 * DAY)}[every]
-    # Not `// length * length`: made safe for every type and sign, that is ten operations a row in SQL.
+    # Not `// length * length`: made safe for every type and sign, that is ten operations a row in
+    # SQL.
     return frame.with_columns(period=moment - (moment - offset) % length)
 
 
 def _steps() -> tuple[tuple[str, nw.Expr | None], ...]:
-    """From the number of a day to the first of its month: the day of the 400 years, the year of them that begins in
-    March, the day of that year, and the month of it."""
-    day, of_400, year, of_year, month = (nw.col(f"_{name}") for name in ("day", "of_400", "year", "of_year", "month"))
+    """From the number of a day to the first of its month: the day of the 400 years, the year of
+    them that begins in March, the day of that year, and the month of it.
+    """
+    day, of_400, year, of_year, month = (
+        nw.col(f"_{name}") for name in ("day", "of_400", "year", "of_year", "month")
+    )
     return (
         ("_day", None),
         ("_of_400", (day + 719_468) % 146_097),
@@ -70,7 +79,9 @@ _MONTH = _steps()
 
 def _made() -> dict[str, nw.Expr]:
     """Every figure that a question may ask for, by its column's name."""
-    counts = {name: nw.col(name).sum() for name in ("succeeded", "failed", "cancelled", "ended", "open")}
+    counts = {
+        name: nw.col(name).sum() for name in ("succeeded", "failed", "cancelled", "ended", "open")
+    }
     times = {"first": nw.col("submitted").min(), "last": nw.col("submitted").max()}
     spans: dict[str, nw.Expr] = {}
     for span in SPANS:
@@ -85,7 +96,8 @@ FIGURES = _made()
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: figures, per period of a time and per words; of jobs with these statuses only, if any are named.
+    """What is asked: figures, per period of a time and per words; of jobs with these statuses only,
+    if any are named.
 
     `finish` makes the answer's last columns from the figures, in pandas, whichever engine counted.
     """
@@ -95,14 +107,18 @@ class Question:
     by: tuple[str, ...] = ()
     moment: str = "submitted"
     only: tuple[str, ...] = ()
-    finish: Callable[[pd.DataFrame], pd.DataFrame] = field(default=lambda frame: frame, compare=False)
+    finish: Callable[[pd.DataFrame], pd.DataFrame] = field(
+        default=lambda frame: frame, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.every is not None and self.every not in get_args(Every):
             raise CallError(f"every is {', '.join(get_args(Every))}, not {self.every!r}.")
         for word in self.by:
             if word not in WORDS:
-                raise CallError(f"Jobs are not told apart by {word!r}.", hint=f"By one of {', '.join(WORDS)}.")
+                raise CallError(
+                    f"Jobs are not told apart by {word!r}.", hint=f"By one of {', '.join(WORDS)}."
+                )
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -114,13 +130,17 @@ class Question:
         spans = {figure.partition("_")[0] for figure in self.figures} & set(SPANS)
         times = {self.moment, *itertools.chain.from_iterable(SPANS[span] for span in spans)}
         times |= {"submitted"} if {"first", "last"} & set(self.figures) else set()
-        return tuple(dict.fromkeys(("status", *self.by, *(time for time in TIMES if time in times))))
+        return tuple(
+            dict.fromkeys(("status", *self.by, *(time for time in TIMES if time in times)))
+        )
 
     def grouped(self, facts: Any) -> Any:
         """The expression: from any engine's facts to that engine's figures, one row per group."""
         frame = self._keyed(nw.from_native(facts))
         figures = {name: FIGURES[name] for name in self.figures}
-        return (frame.group_by(*self.keys).agg(**figures) if self.keys else frame.select(**figures)).to_native()
+        return (
+            frame.group_by(*self.keys).agg(**figures) if self.keys else frame.select(**figures)
+        ).to_native()
 
     def _keyed(self, frame: Any) -> Any:
         """Facts with what is counted, and with the period."""
@@ -139,14 +159,18 @@ class Question:
 
     def answer(self, figures: pd.DataFrame) -> pd.DataFrame:
         """The groups' figures as the answer: typed, in order, finished."""
-        typed = figures.astype(dict.fromkeys(self.by, "string") | {one: _dtype(one) for one in self.figures})
+        typed = figures.astype(
+            dict.fromkeys(self.by, "string") | {one: _dtype(one) for one in self.figures}
+        )
         for name in self.figures:
             if name.partition("_")[0] in SPANS:
                 typed[name] /= 1_000_000  # the answer is in seconds
         for name in {"period", "first", "last"} & set(typed.columns):
             typed[name] = typed[name].astype("int64").to_numpy().view("datetime64[us]")
             typed[name] = typed[name].dt.tz_localize("UTC")
-        return self.finish(typed.sort_values(list(self.keys), ignore_index=True) if self.keys else typed)
+        return self.finish(
+            typed.sort_values(list(self.keys), ignore_index=True) if self.keys else typed
+        )
 
 
 def _dtype(figure: str) -> str:
@@ -154,14 +178,20 @@ def _dtype(figure: str) -> str:
 
 
 def facts(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Columns of a history as every engine sees them: words as text, times as microseconds (NaN: not yet)."""
+    """Columns of a history as every engine sees them: words as text, times as microseconds (NaN:
+    not yet).
+    """
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         raise CallError(
-            f"This frame has no column {', '.join(missing)}.", hint="Ask a frame of s.history(), s.tasks() or s.jobs()."
+            f"This frame has no column {', '.join(missing)}.",
+            hint="Ask a frame of s.history(), s.tasks() or s.jobs().",
         )
     return pd.DataFrame(
-        {name: _microseconds(frame[name]) if name in TIMES else frame[name].astype("string") for name in columns}
+        {
+            name: _microseconds(frame[name]) if name in TIMES else frame[name].astype("string")
+            for name in columns
+        }
     )
 
 
@@ -171,11 +201,13 @@ def _microseconds(times: pd.Series[Any]) -> Any:
     return np.where(np.isnat(plain), np.nan, plain.view("int64").astype("float64"))
 
 
-# --- asking the engines -----------------------------------------------------------------------------------------
+# --- asking the engines ---------------------------------------------------------------------------
 
 
 def ask(question: Question, source: Any) -> pd.DataFrame:
-    """The answer of a history: a pandas frame, a Dask frame with the same columns, or what answers by itself."""
+    """The answer of a history: a pandas frame, a Dask frame with the same columns, or what answers
+    by itself.
+    """
     if hasattr(source, "figures"):
         return question.answer(source.figures(question))
     if hasattr(source, "map_partitions"):
@@ -189,21 +221,31 @@ def _of_frame(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 
 
 def _from_parts(question: Question, frame: Any) -> pd.DataFrame:
-    """Each partition answers for itself; groups that lie in several are gathered and asked again."""
+    """Each partition answers for itself; groups that lie in several are gathered and asked
+    again.
+    """
     wanted = frame[list(question.columns)]
     if not question.keys:
         return _of_frame(wanted.compute(), question)
-    parts: pd.DataFrame = wanted.map_partitions(_of_frame, question, meta=_nothing(question)).compute()
+    parts: pd.DataFrame = wanted.map_partitions(
+        _of_frame, question, meta=_nothing(question)
+    ).compute()
     keys = list(question.keys)
     torn = parts.duplicated(keys, keep=False)
     if not torn.any():
         return parts
-    if torn.all() and question.by:  # no period keeps the parts apart: bring the groups together on the cluster
+    if (
+        torn.all() and question.by
+    ):  # no period keeps the parts apart: bring the groups together on the cluster
         whole = wanted.shuffle(on=list(question.by))
-        together: pd.DataFrame = whole.map_partitions(_of_frame, question, meta=_nothing(question)).compute()
+        together: pd.DataFrame = whole.map_partitions(
+            _of_frame, question, meta=_nothing(question)
+        ).compute()
         return together
     groups = parts.loc[torn, keys].drop_duplicates()
-    gathered = wanted.map_partitions(_of_groups, question, groups, meta=_nothing_of(wanted, question)).compute()
+    gathered = wanted.map_partitions(
+        _of_groups, question, groups, meta=_nothing_of(wanted, question)
+    ).compute()
     mended: pd.DataFrame = question.grouped(gathered)
     return pd.concat([parts[~torn], mended], ignore_index=True)
 
@@ -217,7 +259,10 @@ def _of_groups(frame: pd.DataFrame, question: Question, groups: pd.DataFrame) ->
 
 def _nothing(question: Question) -> pd.DataFrame:
     """No figures, with the right columns and dtypes: what Dask wants to know beforehand."""
-    empty = {name: pd.Series(dtype="datetime64[us, UTC]" if name in TIMES else "string") for name in question.columns}
+    empty = {
+        name: pd.Series(dtype="datetime64[us, UTC]" if name in TIMES else "string")
+        for name in question.columns
+    }
     return _of_frame(pd.DataFrame(empty), question)
 
 
@@ -225,15 +270,16 @@ def _nothing_of(wanted: Any, question: Question) -> pd.DataFrame:
     return facts(wanted._meta, question.columns)
 
 
-# --- the questions ----------------------------------------------------------------------------------------------
+# --- the questions --------------------------------------------------------------------------------
 
 
 class Analyses:
     """Questions to a history: `df.mjci.timeline()`, and on Axes `df.mjci.plot.timeline()`.
 
-    `every` is hour, day, week (from Monday) or month, in UTC, and makes the column `period`; None asks of all times at
-    once. `by` names one or several words that jobs are told apart by, each a column of the answer: service, action,
-    status, reason, state, parent, subject. `limit` keeps the first so many rows.
+    `every` is hour, day, week (from Monday) or month, in UTC, and makes the column `period`; None
+    asks of all times at once. `by` names one or several words that jobs are told apart by, each a
+    column of the answer: service, action, status, reason, state, parent, subject. `limit` keeps the
+    first so many rows.
 
     Raises CallError for another period or word, and for a frame without the columns that it takes.
     """
@@ -249,46 +295,87 @@ class Analyses:
         return Plots(self)
 
     def timeline(self, every: Every = "day", by: str | Sequence[str] = ()) -> pd.DataFrame:
-        """Jobs submitted in each period, and how they ended: period, jobs, succeeded, failed, cancelled, open."""
+        """Jobs submitted in each period, and how they ended: period, jobs, succeeded, failed,
+        cancelled, open.
+        """
         figures = ("jobs", "succeeded", "failed", "cancelled", "open")
         return self._asked(Question(figures, every, _words(by)))
 
     def throughput(self, every: Every = "hour", by: str | Sequence[str] = ()) -> pd.DataFrame:
-        """Jobs that ended in each period: period, jobs, succeeded, per_hour (jobs ended an hour)."""
+        """Jobs that ended in each period: period, jobs, succeeded, per_hour (jobs ended an
+        hour).
+        """
         return self._asked(
-            Question(("jobs", "succeeded"), every, _words(by), "finished", ENDS, lambda made: _per_hour(made, every))
+            Question(
+                ("jobs", "succeeded"),
+                every,
+                _words(by),
+                "finished",
+                ENDS,
+                lambda made: _per_hour(made, every),
+            )
         )
 
-    def turnaround(self, every: Every | None = None, by: str | Sequence[str] = "action") -> pd.DataFrame:
+    def turnaround(
+        self, every: Every | None = None, by: str | Sequence[str] = "action"
+    ) -> pd.DataFrame:
         """Seconds from submission to success: jobs, mean, p50, p90, p95, p99, max."""
         figures = ("jobs", *(f"total_{one}" for one in ("mean", "p50", "p90", "p95", "p99", "max")))
         question = Question(figures, every, _words(by), "finished", ("SUCCEEDED",), _short)
         return self._asked(question)
 
-    def queue_stats(self, every: Every | None = "day", by: str | Sequence[str] = "action") -> pd.DataFrame:
-        """Success rate, and seconds waited in the queue and taken to run, half (p50) and 95 % (p95) within:
-        jobs, success_rate, waited_p50, waited_p95, took_p50, took_p95."""
+    def queue_stats(
+        self, every: Every | None = "day", by: str | Sequence[str] = "action"
+    ) -> pd.DataFrame:
+        """Success rate, and seconds waited in the queue and taken to run, half (p50) and 95 % (p95)
+        within: jobs, success_rate, waited_p50, waited_p95, took_p50, took_p95.
+        """
         figures = ("jobs", "ended", "succeeded", "waited_p50", "waited_p95", "took_p50", "took_p95")
-        return self._asked(Question(figures, every, _words(by), finish=lambda made: _rated(made, drop=True)))
+        return self._asked(
+            Question(figures, every, _words(by), finish=lambda made: _rated(made, drop=True))
+        )
 
-    def failures(self, by: str | Sequence[str] = ("action", "reason"), limit: int | None = 20) -> pd.DataFrame:
-        """What went wrong, most frequent first: jobs, share (of all failures), first and last submission."""
+    def failures(
+        self, by: str | Sequence[str] = ("action", "reason"), limit: int | None = 20
+    ) -> pd.DataFrame:
+        """What went wrong, most frequent first: jobs, share (of all failures), first and last
+        submission.
+        """
 
         def finish(made: pd.DataFrame) -> pd.DataFrame:
-            made.insert(list(made.columns).index("jobs") + 1, "share", made["jobs"] / max(int(made["jobs"].sum()), 1))
-            return made.sort_values("jobs", ascending=False, kind="stable", ignore_index=True).head(limit or len(made))
+            made.insert(
+                list(made.columns).index("jobs") + 1,
+                "share",
+                made["jobs"] / max(int(made["jobs"].sum()), 1),
+            )
+            return made.sort_values("jobs", ascending=False, kind="stable", ignore_index=True).head(
+                limit or len(made)
+            )
 
-        return self._asked(Question(("jobs", "first", "last"), None, _words(by), only=("FAILED",), finish=finish))
+        return self._asked(
+            Question(("jobs", "first", "last"), None, _words(by), only=("FAILED",), finish=finish)
+        )
 
-    def success_rate(self, every: Every | None = "day", by: str | Sequence[str] = ()) -> pd.DataFrame:
-        """Of the jobs that ended, how many succeeded: jobs, ended, succeeded, success_rate (0 to 1)."""
-        return self._asked(Question(("jobs", "ended", "succeeded"), every, _words(by), finish=_rated))
+    def success_rate(
+        self, every: Every | None = "day", by: str | Sequence[str] = ()
+    ) -> pd.DataFrame:
+        """Of the jobs that ended, how many succeeded: jobs, ended, succeeded, success_rate (0 to
+        1).
+        """
+        return self._asked(
+            Question(("jobs", "ended", "succeeded"), every, _words(by), finish=_rated)
+        )
 
     def cost(
-        self, prices: Mapping[str, float], every: Every | None = "month", by: str | Sequence[str] = "action"
+        self,
+        prices: Mapping[str, float],
+        every: Every | None = "month",
+        by: str | Sequence[str] = "action",
     ) -> pd.DataFrame:
-        """What succeeded jobs cost: jobs, price, cost. `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the
-        price of every other action (else theirs is missing, and so is their cost)."""
+        """What succeeded jobs cost: jobs, price, cost. `prices` are per action, `{"IMAGINE":
+        0.03}`; "*" is the price of every other action (else theirs is missing, and so is their
+        cost).
+        """
         words = tuple(dict.fromkeys((*_words(by), "action")))
 
         def finish(made: pd.DataFrame) -> pd.DataFrame:
@@ -321,26 +408,43 @@ def _rated(made: pd.DataFrame, drop: bool = False) -> pd.DataFrame:
 def _per_hour(made: pd.DataFrame, every: str) -> pd.DataFrame:
     """Months differ in length, so a period's hours are counted by its own end."""
     begins = made["period"].dt.tz_localize(None)
-    ends = begins + (pd.offsets.MonthBegin(1) if every == "month" else pd.Timedelta(1, _UNITS[every]))
+    ends = begins + (
+        pd.offsets.MonthBegin(1) if every == "month" else pd.Timedelta(1, _UNITS[every])
+    )
     return made.assign(per_hour=made["jobs"] / ((ends - begins) / pd.Timedelta(1, "h")))
 
 
 _UNITS: Mapping[str, Any] = {"hour": "h", "day": "D", "week": "W"}
 
 
-# --- on Axes ----------------------------------------------------------------------------------------------------
+# --- on Axes --------------------------------------------------------------------------------------
 
 INK = "#7d7d7d"  # reads on white and on a dark theme
-GOOD, BAD, CALLED_OFF, OPEN = "#009e73", "#d55e00", "#999999", "#56b4e9"  # told apart by colour-blind readers too
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b8a500", "#8a6fdf")  # the same
+GOOD, BAD, CALLED_OFF, OPEN = (
+    "#009e73",
+    "#d55e00",
+    "#999999",
+    "#56b4e9",
+)  # told apart by colour-blind readers too
+COLOURS = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#b8a500",
+    "#8a6fdf",
+)  # the same
 MOST = 8  # lines or bars of one picture; what is rarer is left to the frame
 
 
 class Plots:
-    """The answers on matplotlib Axes, drawn to be read: titles, units, colours for every eye, light or dark around.
+    """The answers on matplotlib Axes, drawn to be read: titles, units, colours for every eye, light
+    or dark around.
 
-    Every method takes its twin's arguments (`every`, `by`, `prices`), and `ax` to draw on; it gives the Axes.
-    Without matplotlib, which the extra `lab` has, it raises SettingsError.
+    Every method takes its twin's arguments (`every`, `by`, `prices`), and `ax` to draw on; it gives
+    the Axes. Without matplotlib, which the extra `lab` has, it raises SettingsError.
     """
 
     def __init__(self, analyses: Analyses) -> None:
@@ -352,7 +456,9 @@ class Plots:
         ax = _axes(ax, "Jobs submitted", f"jobs per {every}")
         parts = (("succeeded", GOOD), ("failed", BAD), ("cancelled", CALLED_OFF), ("open", OPEN))
         ax.locator_params(axis="y", integer=True)  # there is no half of a job
-        return _stacked(ax, made["period"], {name: (made[name], colour) for name, colour in parts}, every)
+        return _stacked(
+            ax, made["period"], {name: (made[name], colour) for name, colour in parts}, every
+        )
 
     def throughput(self, every: Every = "hour", *, ax: Axes | None = None) -> Axes:
         """Jobs ended an hour."""
@@ -371,7 +477,9 @@ class Plots:
         ax.set_xlabel("seconds")
         return _legend(ax)
 
-    def queue_stats(self, every: Every = "day", by: str = "action", *, ax: Axes | None = None) -> Axes:
+    def queue_stats(
+        self, every: Every = "day", by: str = "action", *, ax: Axes | None = None
+    ) -> Axes:
         """Waiting in the queue: half the jobs within the line, 95 % within the shade."""
         made = self._of.queue_stats(every, by)
         ax = _axes(ax, "Waiting in the queue", "seconds: half within (line), 95 % (shade)")
@@ -386,34 +494,49 @@ class Plots:
         """The most frequent reasons."""
         made = _most(self._of.failures(by), "jobs").iloc[::-1]
         ax = _axes(ax, f"Failures by {by}", "")
-        bars = ax.barh([_cut(word) for word in made[by].fillna("not told")], made["jobs"], color=BAD)
+        bars = ax.barh(
+            [_cut(word) for word in made[by].fillna("not told")], made["jobs"], color=BAD
+        )
         ax.bar_label(bars, [f"{share:.0%}" for share in made["share"]], padding=4, color=INK)
         ax.set_xlabel("jobs")
         for label in ax.get_yticklabels():
             label.set_fontfamily(_fonts())
         return ax
 
-    def success_rate(self, every: Every = "day", by: str | None = None, *, ax: Axes | None = None) -> Axes:
+    def success_rate(
+        self, every: Every = "day", by: str | None = None, *, ax: Axes | None = None
+    ) -> Axes:
         """The share of ended jobs that succeeded."""
         made = self._of.success_rate(every, by or ())
         ax = _axes(ax, "Success rate", f"% of jobs ended (by {every})")
         for colour, (word, line) in zip(COLOURS, _lines(made, by), strict=False):
-            ax.plot(line["period"], line["success_rate"] * 100, color=colour, linewidth=1.6, label=word)
+            ax.plot(
+                line["period"], line["success_rate"] * 100, color=colour, linewidth=1.6, label=word
+            )
         ax.set_ylim(min(ax.get_ylim()[0], 90), 100.5)
         return _legend(_dated(ax)) if by else _dated(ax)
 
-    def cost(self, prices: Mapping[str, float], every: Every = "month", *, ax: Axes | None = None) -> Axes:
+    def cost(
+        self, prices: Mapping[str, float], every: Every = "month", *, ax: Axes | None = None
+    ) -> Axes:
         """What it cost per period, stacked by action; the unit is that of the prices."""
         made = self._of.cost(prices, every)
         ax = _axes(ax, "Cost of succeeded jobs", f"cost per {every}")
-        wide = made.pivot_table(index="period", columns="action", values="cost", aggfunc="sum", observed=True).fillna(0)
+        wide = made.pivot_table(
+            index="period", columns="action", values="cost", aggfunc="sum", observed=True
+        ).fillna(0)
         most = wide.sum().sort_values(ascending=False).index[:MOST]
-        parts = {str(action): (wide[action], colour) for action, colour in zip(most, COLOURS, strict=False)}
+        parts = {
+            str(action): (wide[action], colour)
+            for action, colour in zip(most, COLOURS, strict=False)
+        }
         return _stacked(ax, pd.Series(wide.index), parts, every)
 
 
 def drawn(frame: pd.DataFrame, plot: str, every: Every = "day") -> bytes:
-    """A plot of a history as PNG, transparent around. It can be drawn in any thread: no pyplot takes part."""
+    """A plot of a history as PNG, transparent around. It can be drawn in any thread: no pyplot
+    takes part.
+    """
     with needing("matplotlib", "lab"):
         from matplotlib.figure import Figure
 
@@ -427,7 +550,9 @@ def drawn(frame: pd.DataFrame, plot: str, every: Every = "day") -> bytes:
 
 
 def _axes(ax: Axes | None, title: str, unit: str) -> Axes:
-    """Axes to draw on, dressed. New ones stand on no ground of their own: the page's shows through."""
+    """Axes to draw on, dressed. New ones stand on no ground of their own: the page's shows
+    through.
+    """
     if ax is None:
         with needing("matplotlib", "lab"):
             import matplotlib.pyplot as plt
@@ -453,7 +578,15 @@ def _stacked(ax: Axes, periods: Any, parts: Mapping[str, tuple[Any, str]], every
     for name, (values, colour) in parts.items():
         height = values.to_numpy("float64", na_value=0)
         if height.any():
-            ax.bar(periods, height, width=days * 0.88, bottom=bottom, color=colour, label=name, align="edge")
+            ax.bar(
+                periods,
+                height,
+                width=days * 0.88,
+                bottom=bottom,
+                color=colour,
+                label=name,
+                align="edge",
+            )
         bottom += height
     if len(periods) == 1:  # a bar with room around it, not a wall
         ax.margins(x=2)
@@ -478,8 +611,20 @@ def _legend(ax: Axes) -> Axes:
     """Above the plot, opposite the title: it never covers what it explains."""
     labels = ax.get_legend_handles_labels()[1]
     if labels:
-        place: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1.01, 0.99), "borderaxespad": 0.2}
-        ax.legend(frameon=False, labelcolor=INK, fontsize=8, ncols=4, handlelength=1.2, columnspacing=1, **place)
+        place: dict[str, Any] = {
+            "loc": "lower right",
+            "bbox_to_anchor": (1.01, 0.99),
+            "borderaxespad": 0.2,
+        }
+        ax.legend(
+            frameon=False,
+            labelcolor=INK,
+            fontsize=8,
+            ncols=4,
+            handlelength=1.2,
+            columnspacing=1,
+            **place,
+        )
     return ax
 
 
@@ -496,15 +641,26 @@ def _most(made: pd.DataFrame, figure: str) -> pd.DataFrame:
 
 
 def _fonts() -> list[str]:
-    """The usual font, and behind it those of this machine that can write Chinese: services give reasons in it."""
+    """The usual font, and behind it those of this machine that can write Chinese: services give
+    reasons in it.
+    """
     from matplotlib import font_manager, rcParams
 
     there = set(font_manager.get_font_names())
     return [*rcParams["font.family"], *(font for font in HAN if font in there)]
 
 
-HAN = ("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "SimHei",
-       "Microsoft YaHei", "PingFang SC", "Droid Sans Fallback")  # fmt: skip
+HAN = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Droid Sans Fallback",
+)
 
 
 def _cut(text: str) -> str:

@@ -1,10 +1,11 @@
 """A history beyond one machine: a Delta table, partitioned by month, that journals are folded into.
 
-A fold is one merge: what is new or changed in the journal since the last one. How far it came is part of the same
-commit (Delta's transaction of this journal), so a fold that is killed has happened or has not. The merge looks only
-at files of the days concerned: a job's day never changes once it was seen, and one day's margin allows for journals
-that learned the day from another clock. Files stay small (compaction has a target size), so a fold costs the same
-however much lies in the lake; row groups stay small, so a worker of little memory can read them.
+A fold is one merge: what is new or changed in the journal since the last one. How far it came is
+part of the same commit (Delta's transaction of this journal), so a fold that is killed has happened
+or has not. The merge looks only at files of the days concerned: a job's day never changes once it
+was seen, and one day's margin allows for journals that learned the day from another clock. Files
+stay small (compaction has a target size), so a fold costs the same however much lies in the lake;
+row groups stay small, so a worker of little memory can read them.
 
 Readers see the lake and, over it, what is still only in the journal. Needs the extra `lake`.
 """
@@ -45,21 +46,28 @@ ENDED = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 # A frame's columns, with those that are made from two others.
 NAMES = tuple(
-    name for column in COLUMNS
+    name
+    for column in COLUMNS
     for name in (column.name, *(span for span, later, _, _ in SPANS if later == column.name))
-)  # fmt: skip
+)
 
 # The lake's columns: those of every frame, and what tells jobs and sightings apart.
 KINDS = {"string": "string", "status": "string", TIME: "timestamp", "Int64": "long"}
 SCHEMA: dict[str, str] = {
-    "day": "date", "origin": "string", **{column.name: KINDS[column.dtype] for column in COLUMNS},
-    "first_seen": "timestamp", "last_seen": "timestamp", "month": "string",
-}  # fmt: skip
+    "day": "date",
+    "origin": "string",
+    **{column.name: KINDS[column.dtype] for column in COLUMNS},
+    "first_seen": "timestamp",
+    "last_seen": "timestamp",
+    "month": "string",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """What a fold did: how many jobs went into the lake, in how many merges, and which version it left."""
+    """What a fold did: how many jobs went into the lake, in how many merges, and which version it
+    left.
+    """
 
     jobs: int
     merges: int
@@ -73,13 +81,17 @@ class _NoLake(HistoryError):
 class Lake:
     """A lake at a path or an object store's URL, and a journal over it.
 
-    `options` are the store's, as deltalake takes them (`storage_options`). Whatever needs a library of the extra
-    `lake` that is not installed raises SettingsError; a table that cannot be read or written, or that is not there,
-    raises HistoryError.
+    `options` are the store's, as deltalake takes them (`storage_options`). Whatever needs a library
+    of the extra `lake` that is not installed raises SettingsError; a table that cannot be read or
+    written, or that is not there, raises HistoryError.
     """
 
     def __init__(
-        self, url: str | Path, *, journal: Journal | None = None, options: Mapping[str, str] | None = None
+        self,
+        url: str | Path,
+        *,
+        journal: Journal | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         local = "://" not in str(url)
         self.url = str(Path(url).expanduser().absolute()) if local else str(url)
@@ -97,10 +109,12 @@ class Lake:
         """The same lake on a Dask cluster: a `distributed.Client`, or a scheduler's address."""
         return Spread(self, client)
 
-    # --- writing -----------------------------------------------------------------------------------------------
+    # --- writing ----------------------------------------------------------------------------------
 
     def fold(self) -> Folded:
-        """Folds in what is new in the journal. Several processes may fold at once; each job lies there once."""
+        """Folds in what is new in the journal. Several processes may fold at once; each job lies
+        there once.
+        """
         journal, jobs, merges = self._journal(), 0, 0
         table = self._made()
         while True:
@@ -109,21 +123,29 @@ class Lake:
             if not many:
                 break
             with _told(self.url, "written"):
-                table = self._merged(table, _news(journal, done, last), journal.identity, done, last)
+                table = self._merged(
+                    table, _news(journal, done, last), journal.identity, done, last
+                )
             jobs, merges = jobs + many, merges + 1
         if merges:
             self._compacted(table)
         return Folded(jobs, merges, table.version())
 
     def compact(self) -> None:
-        """Puts small files together where many have gathered, and deletes what no reader of a week ago needs."""
+        """Puts small files together where many have gathered, and deletes what no reader of a week
+        ago needs.
+        """
         self._compacted(self._table())
 
     def _compacted(self, table: Any) -> None:
         crowded = _crowded(table)
         for month in crowded:
-            with contextlib.suppress(_delta().exceptions.CommitFailedError):  # another writer was faster: next time
-                table.optimize.compact([("month", "=", month)], target_size=TARGET, writer_properties=_writing())
+            with contextlib.suppress(
+                _delta().exceptions.CommitFailedError
+            ):  # another writer was faster: next time
+                table.optimize.compact(
+                    [("month", "=", month)], target_size=TARGET, writer_properties=_writing()
+                )
         if crowded:
             table.vacuum(dry_run=False)
 
@@ -132,18 +154,24 @@ class Lake:
         delta = _delta()
         for attempt in range(TRIES):
             try:
-                _merge(table, news, delta.CommitProperties(app_transactions=[delta.Transaction(who, last)]))
+                _merge(
+                    table,
+                    news,
+                    delta.CommitProperties(app_transactions=[delta.Transaction(who, last)]),
+                )
             except delta.exceptions.CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
                 table = self._table()
                 if (table.transaction_version(who) or 0) > done:
-                    return table  # another process has folded the same journal: look again at what is left
+                    # another process has folded the same journal: look again at what is left
+                    return table
             else:
                 return table
         raise HistoryError(
-            f"The lake {self.url} is too busy.", why=f"{TRIES} times another writer was faster.",
+            f"The lake {self.url} is too busy.",
+            why=f"{TRIES} times another writer was faster.",
             hint="Fold again later; nothing is lost meanwhile.",
-        )  # fmt: skip
+        )
 
     def _made(self) -> Any:
         """The table, made where there is none."""
@@ -156,21 +184,31 @@ class Lake:
                     Path(self.url).mkdir(parents=True, exist_ok=True)
                 fields = [delta.Field(name, kind) for name, kind in SCHEMA.items()]
                 delta.DeltaTable.create(
-                    self.url, delta.Schema(fields), mode="error", partition_by=["month"], storage_options=self.options,
-                    name="jupyter_mjci history", configuration=CONFIGURATION,
-                )  # fmt: skip
+                    self.url,
+                    delta.Schema(fields),
+                    mode="error",
+                    partition_by=["month"],
+                    storage_options=self.options,
+                    name="jupyter_mjci history",
+                    configuration=CONFIGURATION,
+                )
         return self._table()
 
     def _table(self) -> Any:
-        """The table as it is now. Raises HistoryError where there is none, or one of another schema."""
+        """The table as it is now. Raises HistoryError where there is none, or one of another
+        schema.
+        """
         delta = _delta()
         try:
             table = delta.DeltaTable(self.url, storage_options=self.options)
         except delta.exceptions.TableNotFoundError as error:
             raise _NoLake(
-                f"There is no lake at {self.url}.", hint=f'Make it: session.history.archive("{self.url}")'
+                f"There is no lake at {self.url}.",
+                hint=f'Make it: session.history.archive("{self.url}")',
             ) from error
-        there = {one.name: getattr(one.type, "type", str(one.type)) for one in table.schema().fields}
+        there = {
+            one.name: getattr(one.type, "type", str(one.type)) for one in table.schema().fields
+        }
         wrong = [name for name, kind in SCHEMA.items() if there.get(name) != kind]
         if wrong or table.metadata().partition_columns != ["month"]:
             raise HistoryError(
@@ -182,47 +220,63 @@ class Lake:
 
     def _journal(self) -> Journal:
         if self.journal is None:
-            raise SettingsError("This lake has no journal to fold.", hint='Use session.history.archive("…").')
+            raise SettingsError(
+                "This lake has no journal to fold.", hint='Use session.history.archive("…").'
+            )
         return self.journal
 
-    # --- reading -----------------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
-    def frame(self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None) -> pd.DataFrame:
-        """Jobs as a typed DataFrame, oldest first, the same columns as everywhere (or those that are named).
+    def frame(
+        self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None
+    ) -> pd.DataFrame:
+        """Jobs as a typed DataFrame, oldest first, the same columns as everywhere (or those that
+        are named).
 
         `where` is SQL (DuckDB's) over them: "status = 'FAILED'". `limit` takes the oldest so many.
         """
         wanted = NAMES if columns is None else tuple(columns)
-        statement = f"SELECT {', '.join(_stored(wanted))} FROM jobs {f'WHERE {where}' if where else ''}"
+        statement = (
+            f"SELECT {', '.join(_stored(wanted))} FROM jobs {f'WHERE {where}' if where else ''}"
+        )
         with self._open() as db:
             order = f"ORDER BY submitted NULLS FIRST, id {f'LIMIT {int(limit)}' if limit else ''}"
             table = db.sql(f"{statement} {order}").to_arrow_table()
         return _typed(table, wanted)
 
     def figures(self, question: Question) -> pd.DataFrame:
-        """The figures that a question asks for, from DuckDB: span after span of time, so that memory stays bounded."""
+        """The figures that a question asks for, from DuckDB: span after span of time, so that
+        memory stays bounded.
+        """
         import pandas as pd
 
-        columns = [f"epoch_us({name}) AS {name}" if name in TIMES else name for name in question.columns]
+        columns = [
+            f"epoch_us({name}) AS {name}" if name in TIMES else name for name in question.columns
+        ]
         parts = []
         with self._open() as db:
             view = _View(self)
             for span in _spans(view.table, question):
                 jobs = f"({view.statement(question.columns, span)})"
-                made = question.grouped(db.sql(f"SELECT {', '.join(columns)} FROM {jobs} WHERE {span.condition}"))
+                made = question.grouped(
+                    db.sql(f"SELECT {', '.join(columns)} FROM {jobs} WHERE {span.condition}")
+                )
                 parts.append(pd.DataFrame(made.fetchall(), columns=made.columns, dtype=object))
         return pd.concat(parts, ignore_index=True)
 
     def sql(self, statement: str) -> pd.DataFrame:
-        """The answer to a statement in SQL (DuckDB's) over `jobs`, the lake with the journal's news: what the analyses
-        do not ask. Times are aware and in UTC."""
+        """The answer to a statement in SQL (DuckDB's) over `jobs`, the lake with the journal's
+        news: what the analyses do not ask. Times are aware and in UTC.
+        """
         with self._open() as db:
             made: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
             return made
 
     @contextlib.contextmanager
     def _open(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """A DuckDB connection with the view `jobs`: the lake's files, and the journal's news over them."""
+        """A DuckDB connection with the view `jobs`: the lake's files, and the journal's news over
+        them.
+        """
         duckdb = _needed("duckdb")
         view = _View(self)
         with contextlib.closing(duckdb.connect()) as db, _told(self.url, "read"):
@@ -232,7 +286,9 @@ class Lake:
             db.execute("SET enable_progress_bar = false")  # it would print into the cell
             for name, table in view.tables.items():
                 db.register(name, table)
-            db.execute(f"CREATE VIEW jobs AS {view.statement(columns or [column.name for column in COLUMNS])}")
+            db.execute(
+                f"CREATE VIEW jobs AS {view.statement(columns or [column.name for column in COLUMNS])}"
+            )
             yield db
 
 
@@ -268,18 +324,25 @@ class _View:
         )
 
     def files(self, span: Span | None) -> list[tuple[str, Any, Any]]:
-        """Every local file, and between which times the span's moment lies in it (None: not known)."""
+        """Every local file, and between which times the span's moment lies in it (None: not
+        known).
+        """
         if span is None:
             return [(path, None, None) for path in self.table.file_uris()]
         bounds = (f"min.{span.moment}", f"max.{span.moment}")
-        return [(f"{self.lake.url}/{unquote(path)}", *told) for path, *told in _actions(self.table, "path", *bounds)]
+        return [
+            (f"{self.lake.url}/{unquote(path)}", *told)
+            for path, *told in _actions(self.table, "path", *bounds)
+        ]
 
     @cached_property
     def days(self) -> tuple[Any, Any]:
         return _days(self.news)
 
     def _files(self, span: Span | None) -> str:
-        """DuckDB reads local files by itself; it does not know of rows that were deleted beside them."""
+        """DuckDB reads local files by itself; it does not know of rows that were deleted beside
+        them.
+        """
         if not self.lake.local:
             return "files"
         if self.table.deletion_vectors().read_all().num_rows:
@@ -287,10 +350,14 @@ class _View:
                 f"Another program has deleted rows of {self.lake.url} without rewriting its files.",
                 hint="Let that program purge its deletion vectors (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
-        uris = [uri for uri, first, last in self.files(span) if span is None or span.meets(first, last)]
+        uris = [
+            uri for uri, first, last in self.files(span) if span is None or span.meets(first, last)
+        ]
         if not uris:
             return f"(SELECT {', '.join(f'NULL::{_SQL[kind]} AS {name}' for name, kind in SCHEMA.items())} LIMIT 0)"
-        listed = ", ".join("'" + uri.removeprefix("file://").replace("'", "''") + "'" for uri in uris)
+        listed = ", ".join(
+            "'" + uri.removeprefix("file://").replace("'", "''") + "'" for uri in uris
+        )
         return f"read_parquet([{listed}], hive_partitioning = false)"
 
 
@@ -305,13 +372,19 @@ class Span:
     @property
     def condition(self) -> str:
         bounds = ((">=", self.begin), ("<", self.end))
-        told = [f"{self.moment} {sign} TIMESTAMPTZ '{bound}'" for sign, bound in bounds if bound is not None]
+        told = [
+            f"{self.moment} {sign} TIMESTAMPTZ '{bound}'"
+            for sign, bound in bounds
+            if bound is not None
+        ]
         return " AND ".join([f"{self.moment} IS NOT NULL", *told])
 
     def meets(self, first: datetime | None, last: datetime | None) -> bool:
         """Whether anything between these times may lie in it."""
         too_early = self.begin is not None and last is not None and _aware(last) < self.begin
-        return not too_early and not (self.end is not None and first is not None and _aware(first) >= self.end)
+        return not too_early and not (
+            self.end is not None and first is not None and _aware(first) >= self.end
+        )
 
 
 def _aware(moment: datetime) -> datetime:
@@ -321,12 +394,13 @@ def _aware(moment: datetime) -> datetime:
 _SQL = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
 
 
-# --- on a cluster -----------------------------------------------------------------------------------------------
+# --- on a cluster ---------------------------------------------------------------------------------
 
 
 class Spread:
-    """A lake on a Dask cluster. `.mjci` asks by month, `.frame()` is for everything else. Without the extra `lake`
-    SettingsError is raised."""
+    """A lake on a Dask cluster. `.mjci` asks by month, `.frame()` is for everything else. Without
+    the extra `lake` SettingsError is raised.
+    """
 
     def __init__(self, lake: Lake, client: Any) -> None:
         self.lake, self._client = lake, client
@@ -343,7 +417,9 @@ class Spread:
             return _from_parts(question, _spread(view, _months(view)))
 
     def frame(self, rows: int = 4 * GROUP) -> Any:
-        """All jobs as a lazy Dask DataFrame, in partitions of at most so many rows, whatever the files' size."""
+        """All jobs as a lazy Dask DataFrame, in partitions of at most so many rows, whatever the
+        files' size.
+        """
         view = _View(self.lake)
         return _spread(view, _pieces(view, rows))
 
@@ -353,7 +429,10 @@ class Spread:
             with self._client.as_current():
                 yield
             return
-        with _needed("distributed").Client(self._client, set_as_default=False) as client, client.as_current():
+        with (
+            _needed("distributed").Client(self._client, set_as_default=False) as client,
+            client.as_current(),
+        ):
             yield
 
 
@@ -369,7 +448,9 @@ class Piece:
 def _spread(view: _View, pieces: list[Piece]) -> Any:
     dataframe = _needed("dask.dataframe")
     lake = view.lake
-    read = partial(_read, url=lake.url, options=lake.options, gone=view.news and view.news.select([*KEYS]))
+    read = partial(
+        _read, url=lake.url, options=lake.options, gone=view.news and view.news.select([*KEYS])
+    )
     return dataframe.from_map(read, pieces or [Piece(())], meta=_typed(_empty()))
 
 
@@ -385,7 +466,9 @@ def _months(view: _View) -> list[Piece]:
     return [
         Piece(
             tuple(files.get(month, ())),
-            news=None if news is None else news.filter(pc.equal(news["month"], month)).drop(["month"]),
+            news=None
+            if news is None
+            else news.filter(pc.equal(news["month"], month)).drop(["month"]),
         )
         for month in sorted(months)
     ]
@@ -412,7 +495,12 @@ def _pieces(view: _View, rows: int) -> list[Piece]:
 
 
 def _read(
-    piece: Piece, *, url: str, options: Mapping[str, str], gone: Any, columns: Sequence[str] | None = None
+    piece: Piece,
+    *,
+    url: str,
+    options: Mapping[str, str],
+    gone: Any,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """A piece as a typed frame. Runs on the workers."""
     import pyarrow as pa
@@ -429,9 +517,15 @@ def _read(
             source = pq.ParquetFile(file)
             groups = piece.groups or range(source.metadata.num_row_groups)
             table = source.read_row_groups(list(groups), columns=needed, use_threads=False)
-        table = table.select(needed).cast(schema)  # files remember string views, which no join takes
+        table = table.select(needed).cast(
+            schema
+        )  # files remember string views, which no join takes
         if gone is not None:
-            table = table.join(gone.append_column("gone", pa.array([True] * len(gone))), list(KEYS), use_threads=False)
+            table = table.join(
+                gone.append_column("gone", pa.array([True] * len(gone))),
+                list(KEYS),
+                use_threads=False,
+            )
             table = table.filter(pc.is_null(table["gone"]))
         parts.append(table.select(stored))
     if piece.news is not None:
@@ -448,24 +542,34 @@ def _opened(url: str, options: Mapping[str, str], path: str) -> Iterator[Any]:
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
 
-    with PyFileSystem(DeltaStorageHandler(url, dict(options))).open_input_file(unquote(path)) as file:
+    with PyFileSystem(DeltaStorageHandler(url, dict(options))).open_input_file(
+        unquote(path)
+    ) as file:
         yield file
 
 
-# --- pieces -----------------------------------------------------------------------------------------------------
+# --- pieces ---------------------------------------------------------------------------------------
 
 
 def _news(journal: Journal, done: int, last: int) -> Any:
-    """What the journal has between two sequence numbers, as the lake's columns, oldest day first."""
+    """What the journal has between two sequence numbers, as the lake's columns, oldest day
+    first.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     stamps = {name: packing(name, TIME) for name in ("first_seen", "last_seen")}
     table = {
-        "origin": Packing("coalesce(origin, '')"), "day": Packing("day", number=True), **stamps,
-        **{column.name: packing(column.name, "string" if column.dtype == "status" else column.dtype)
-           for column in COLUMNS},
-    }  # fmt: skip
+        "origin": Packing("coalesce(origin, '')"),
+        "day": Packing("day", number=True),
+        **stamps,
+        **{
+            column.name: packing(
+                column.name, "string" if column.dtype == "status" else column.dtype
+            )
+            for column in COLUMNS
+        },
+    }
     newer = "rowid IN (SELECT rowid FROM jobs WHERE sequence > ? AND sequence <= ?)"
     packed = columns_of(journal, table, newer, (done, last))
     day = packed["day"]
@@ -486,14 +590,21 @@ def _news(journal: Journal, done: int, last: int) -> Any:
 def _arrow(kind: str) -> Any:
     import pyarrow as pa
 
-    kinds = {"string": pa.string(), "timestamp": pa.timestamp("us", "UTC"), "long": pa.int64(), "date": pa.date32()}
+    kinds = {
+        "string": pa.string(),
+        "timestamp": pa.timestamp("us", "UTC"),
+        "long": pa.int64(),
+        "date": pa.date32(),
+    }
     return kinds[kind]
 
 
 def _empty() -> Any:
     import pyarrow as pa
 
-    return pa.schema([(name, _arrow(kind)) for name, kind in SCHEMA.items() if name != "month"]).empty_table()
+    return pa.schema(
+        [(name, _arrow(kind)) for name, kind in SCHEMA.items() if name != "month"]
+    ).empty_table()
 
 
 def _days(news: Any) -> tuple[Any, Any]:
@@ -508,29 +619,49 @@ QUOTE, BOUNDS = "'", ((">=", "min"), ("<=", "max"))
 
 
 def _merge(table: Any, news: Any, commit: Any) -> None:
-    """What ended stays as it ended; what a later sighting does not tell stays known; the day stays."""
+    """What ended stays as it ended; what a later sighting does not tell stays known; the day
+    stays.
+    """
     import pyarrow.compute as pc
 
     first, last = _days(news)
     same = " AND ".join(f"old.{name} = new.{name}" for name in KEYS)
     bound = f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
-    ids = pc.min_max(news["id"]).as_py()  # ids grow with time: their bounds, too, keep old row groups unread
-    bound += "".join(f" AND old.id {sign} '{ids[end].replace(QUOTE, QUOTE * 2)}'" for sign, end in BOUNDS)
-    kept = {name: f"coalesce(new.{name}, old.{name})" for name in SCHEMA if name not in ("day", "month", *KEYS)}
-    newer = f"new.last_seen >= old.last_seen AND (new.status IN {ENDED} OR old.status NOT IN {ENDED})"
+    ids = pc.min_max(
+        news["id"]
+    ).as_py()  # ids grow with time: their bounds, too, keep old row groups unread
+    bound += "".join(
+        f" AND old.id {sign} '{ids[end].replace(QUOTE, QUOTE * 2)}'" for sign, end in BOUNDS
+    )
+    kept = {
+        name: f"coalesce(new.{name}, old.{name})"
+        for name in SCHEMA
+        if name not in ("day", "month", *KEYS)
+    }
+    newer = (
+        f"new.last_seen >= old.last_seen AND (new.status IN {ENDED} OR old.status NOT IN {ENDED})"
+    )
     (
         table.merge(
-            news, f"{same} AND {bound}", source_alias="new", target_alias="old", writer_properties=_writing(),
+            news,
+            f"{same} AND {bound}",
+            source_alias="new",
+            target_alias="old",
+            writer_properties=_writing(),
             commit_properties=commit,
         )
-        .when_matched_update(kept | {"first_seen": "least(new.first_seen, old.first_seen)"}, predicate=newer)
+        .when_matched_update(
+            kept | {"first_seen": "least(new.first_seen, old.first_seen)"}, predicate=newer
+        )
         .when_not_matched_insert_all()
         .execute()
-    )  # fmt: skip
+    )
 
 
 def _writing() -> Any:
-    return _delta().WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=GROUP)
+    return _delta().WriterProperties(
+        compression="ZSTD", compression_level=3, max_row_group_size=GROUP
+    )
 
 
 def _actions(table: Any, *names: str) -> list[tuple[Any, ...]]:
@@ -551,8 +682,9 @@ def _crowded(table: Any) -> list[str]:
 
 
 def _spans(table: Any, question: Question) -> list[Span]:
-    """Spans of some AT_ONCE jobs each. They are cut where one period ends and another begins, so that each group lies
-    in one of them; a question without periods is asked of all at once."""
+    """Spans of some AT_ONCE jobs each. They are cut where one period ends and another begins, so
+    that each group lies in one of them; a question without periods is asked of all at once.
+    """
     rows: dict[str, int] = {}
     for month, many in _actions(table, "partition.month", "num_records") if question.every else ():
         rows[month] = rows.get(month, 0) + (many or 0)
@@ -573,11 +705,15 @@ def _edge(month: str, weekly: bool) -> datetime:
 
 
 def _typed(table: Any, wanted: Sequence[str] | None = None) -> pd.DataFrame:
-    """An Arrow table as the frame that `frames` would make of the same jobs, or these columns of it."""
+    """An Arrow table as the frame that `frames` would make of the same jobs, or these columns of
+    it.
+    """
     import pandas as pd
 
     types = {column.name: column.dtype for column in COLUMNS}
-    made: dict[str, Any] = {name: _series(table[name], types[name]) for name in table.column_names if name in types}
+    made: dict[str, Any] = {
+        name: _series(table[name], types[name]) for name in table.column_names if name in types
+    }
     for name, later, earlier, _ in SPANS:
         if {later, earlier} <= set(made):
             made[name] = made[later] - made[earlier]
@@ -624,6 +760,7 @@ def _told(url: str, what: str) -> Iterator[None]:
         raise
     except (DeltaError, OSError) as error:
         raise HistoryError(
-            f"The lake {url} could not be {what}.", why=str(error).splitlines()[0],
+            f"The lake {url} could not be {what}.",
+            why=str(error).splitlines()[0],
             hint="Nothing is lost: the journal has it all, and the lake is as it was before.",
-        ) from error  # fmt: skip
+        ) from error

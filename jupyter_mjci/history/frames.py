@@ -1,9 +1,11 @@
-"""Jobs as typed pandas DataFrames: one table of columns, the same whether there are no rows or a million.
+"""Jobs as typed pandas DataFrames: one table of columns, the same whether there are no rows or a
+million.
 
-Two ways lead to the same cells. `frame` takes Jobs. Listings go from bytes to columns without a Job per row
-(`frame_of_tasks`, `frame_of_rows`): the services' own tables tell which wire fields make a column and how they are
-read. Most readers have a quicker way for a whole column of the usual kind (QUICK); where a column holds anything else,
-its cells are read one by one by the very function that makes Jobs.
+Two ways lead to the same cells. `frame` takes Jobs. Listings go from bytes to columns without a Job
+per row (`frame_of_tasks`, `frame_of_rows`): the services' own tables tell which wire fields make a
+column and how they are read. Most readers have a quicker way for a whole column of the usual kind
+(QUICK); where a column holds anything else, its cells are read one by one by the very function that
+makes Jobs.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ TIME = "datetime64[us, UTC]"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the Job's field of the same name as a cell, its dtype, and what it means (and its unit)."""
+    """A column: the Job's field of the same name as a cell, its dtype, and what it means (and its
+    unit).
+    """
 
     name: str
     dtype: str
@@ -59,14 +63,24 @@ COLUMNS = (
     Column("service", "string", _told, "mj (Midjourney proxy) or ci (Tencent CI)"),
     Column("id", "string", _told, "the service's id"),
     Column("action", "string", _told, "the service's own word: IMAGINE, PicProcess, …"),
-    Column("status", "status", lambda status: status.value, "where it is, the same words for both services"),
+    Column(
+        "status",
+        "status",
+        lambda status: status.value,
+        "where it is, the same words for both services",
+    ),
     Column("progress", "Int64", _as_told, "percent, where told"),
     Column("subject", "string", _told, "the prompt, or the input object"),
     Column("submitted", TIME, _as_told, "accepted by the service (UTC)"),
     Column("started", TIME, _as_told, "begun (UTC)"),
     Column("finished", TIME, _as_told, "ended, well or not (UTC)"),
     Column("reason", "string", _told, "why it failed"),
-    Column("outputs", "string", lambda urls: " ".join(urls) or None, "URLs of the results, blank-separated"),
+    Column(
+        "outputs",
+        "string",
+        lambda urls: " ".join(urls) or None,
+        "URLs of the results, blank-separated",
+    ),
     Column("buttons", "string", _names, "next moves, by name"),
     Column("parent", "string", _told, "the task whose button was pressed"),
     Column("state", "string", _told, "your own mark"),
@@ -82,7 +96,12 @@ SPANS = (
 def frame(jobs: Iterable[Job]) -> pd.DataFrame:
     """One row per job, in the order given, with the columns and dtypes of COLUMNS and SPANS."""
     rows = list(jobs)
-    return _assembled({column.name: [column.cell(getattr(job, column.name)) for job in rows] for column in COLUMNS})
+    return _assembled(
+        {
+            column.name: [column.cell(getattr(job, column.name)) for job in rows]
+            for column in COLUMNS
+        }
+    )
 
 
 def columns_of(given: Any) -> list[str]:
@@ -91,7 +110,8 @@ def columns_of(given: Any) -> list[str]:
 
 
 def records(given: Any, name: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """The rows of a user's DataFrame or list of dicts, each without what is missing in it, and how to call each.
+    """The rows of a user's DataFrame or list of dicts, each without what is missing in it, and how
+    to call each.
 
     Raises CallError for anything else; `name` is what the user calls it.
     """
@@ -99,13 +119,20 @@ def records(given: Any, name: str) -> tuple[list[str], list[dict[str, Any]]]:
 
     if isinstance(given, pd.DataFrame):
         if not given.columns.is_unique:
-            raise CallError(f"{name} has two columns of one name.", why=", ".join(columns_of(given)))
+            raise CallError(
+                f"{name} has two columns of one name.", why=", ".join(columns_of(given))
+            )
         rows, labels = given.to_dict("records"), [str(label) for label in given.index]
     elif isinstance(given, (list, tuple)) and all(isinstance(row, Mapping) for row in given):
         rows, labels = list(given), [str(number) for number in range(len(given))]
     else:
-        raise CallError(f"{name} is neither a DataFrame nor a list of dicts.", why=f"It is a {type(given).__name__}.")
-    return labels, [{str(key): cell for key, cell in row.items() if not _is_missing(cell)} for row in rows]
+        raise CallError(
+            f"{name} is neither a DataFrame nor a list of dicts.",
+            why=f"It is a {type(given).__name__}.",
+        )
+    return labels, [
+        {str(key): cell for key, cell in row.items() if not _is_missing(cell)} for row in rows
+    ]
 
 
 def _is_missing(cell: Any) -> bool:
@@ -115,30 +142,46 @@ def _is_missing(cell: Any) -> bool:
 
 
 def beside(jobs: Iterable[Job], given: Any) -> pd.DataFrame:
-    """The jobs that were made of the rows of a table, in its order and under its index, and the table's own columns
-    beside them; one that is called as ours are comes as `…_given`."""
+    """The jobs that were made of the rows of a table, in its order and under its index, and the
+    table's own columns beside them; one that is called as ours are comes as `…_given`.
+    """
     import pandas as pd
 
     made = frame(jobs)
     theirs = given if isinstance(given, pd.DataFrame) else pd.DataFrame(list(given))
     ours = set(made.columns)
-    added = {f"{name}_given" if name in ours else name: theirs[name].array for name in theirs.columns}
-    return made.assign(**{str(name): cells for name, cells in added.items()}).set_axis(theirs.index, axis=0)
+    added = {
+        f"{name}_given" if name in ours else name: theirs[name].array for name in theirs.columns
+    }
+    return made.assign(**{str(name): cells for name, cells in added.items()}).set_axis(
+        theirs.index, axis=0
+    )
 
 
 def table_of(listed: Sequence[Any], kind: type | None = None) -> pd.DataFrame:
-    """What a service lists besides jobs (queues, templates, objects) as a frame: a column for each element, of nested
-    ones `Outer.Inner`; what is nested deeper stays as it is. `kind` is the dataclass that is listed, which tells the
-    columns also where nothing is."""
+    """What a service lists besides jobs (queues, templates, objects) as a frame: a column for each
+    element, of nested ones `Outer.Inner`; what is nested deeper stays as it is. `kind` is the
+    dataclass that is listed, which tells the columns also where nothing is.
+    """
     import pandas as pd
 
     if kind is not None:
-        made = pd.DataFrame([asdict(one) for one in listed], columns=[one.name for one in fields_of(kind)])
+        made = pd.DataFrame(
+            [asdict(one) for one in listed], columns=[one.name for one in fields_of(kind)]
+        )
     else:
         made = pd.json_normalize([dict(one) for one in listed], max_level=1)
-    texts = [name for name in made if made[name].map(lambda cell: isinstance(cell, str) or _is_missing(cell)).all()]
+    texts = [
+        name
+        for name in made
+        if made[name].map(lambda cell: isinstance(cell, str) or _is_missing(cell)).all()
+    ]
     times = made.select_dtypes("datetimetz").columns  # which pandas 2 counts in nanoseconds
-    return made.astype({**dict.fromkeys(texts, "string"), **dict.fromkeys(times, TIME)}) if len(made) else made
+    return (
+        made.astype({**dict.fromkeys(texts, "string"), **dict.fromkeys(times, TIME)})
+        if len(made)
+        else made
+    )
 
 
 def frame_of_reply(reply: Reply, order: Sequence[str] | None = None) -> pd.DataFrame:
@@ -151,20 +194,28 @@ def frame_of_reply(reply: Reply, order: Sequence[str] | None = None) -> pd.DataF
 LARGE = 512_000_000  # bytes of a listing from which on memory is spared
 
 
-def frame_of_tasks(body: bytes, order: Sequence[str] | None = None, *, at_a_time: int = 0) -> pd.DataFrame:
-    """A Midjourney listing (a JSON array of tasks) as a frame: what `frame(read_tasks(...))` gives, many times as fast.
+def frame_of_tasks(
+    body: bytes, order: Sequence[str] | None = None, *, at_a_time: int = 0
+) -> pd.DataFrame:
+    """A Midjourney listing (a JSON array of tasks) as a frame: what `frame(read_tasks(...))` gives,
+    many times as fast.
 
-    Any object makes a row, however odd its values; what is no object makes none. `order` chooses ids and their order.
-    `at_a_time` bounds the memory: so many tasks are read at once, which takes a little longer.
+    Any object makes a row, however odd its values; what is no object makes none. `order` chooses
+    ids and their order. `at_a_time` bounds the memory: so many tasks are read at once, which takes
+    a little longer.
     """
     made = _frame_of_parts(body, at_a_time) if at_a_time else _frame_of_array(body)
     return made if order is None else _in_order(made, order)
 
 
 def frame_of_rows(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows of CI pages (`tencent_ci.read_rows`) as a frame: what `frame` gives of the same pages' jobs."""
+    """Rows of CI pages (`tencent_ci.read_rows`) as a frame: what `frame` gives of the same pages'
+    jobs.
+    """
     columns = list(zip(*rows, strict=True)) or [()] * len(tencent_ci.WIRES)
-    wires = {name: Wire(column, TEXT) for name, column in zip(tencent_ci.WIRES, columns, strict=True)}
+    wires = {
+        name: Wire(column, TEXT) for name, column in zip(tencent_ci.WIRES, columns, strict=True)
+    }
     return _frame_of_wires("ci", tencent_ci.DETAIL, wires, len(rows))
 
 
@@ -186,8 +237,15 @@ def _series(cells: Any, dtype: str) -> Any:
     import pandas as pd
 
     try:
-        if dtype == "string" and cells and cells[0] == cells[-1] and cells.count(cells[0]) == len(cells):
-            return pd.Series(pd.array(cells[:1], dtype="string").repeat(len(cells)))  # quicker than looking at each
+        if (
+            dtype == "string"
+            and cells
+            and cells[0] == cells[-1]
+            and cells.count(cells[0]) == len(cells)
+        ):
+            return pd.Series(
+                pd.array(cells[:1], dtype="string").repeat(len(cells))
+            )  # quicker than looking at each
         return pd.Series(cells, dtype=_dtype(dtype))
     except UnicodeEncodeError:  # half of a surrogate pair, which Arrow cannot hold
         whole = [cell and cell.encode("utf-8", "replace").decode() for cell in cells]
@@ -204,10 +262,12 @@ def _dtype(name: str) -> Any:
 
 def _in_order(made: pd.DataFrame, order: Sequence[str]) -> pd.DataFrame:
     rows = {job_id: row for row, job_id in enumerate(made["id"])}
-    return made.take([rows[one] for one in dict.fromkeys(order) if one in rows]).reset_index(drop=True)
+    return made.take([rows[one] for one in dict.fromkeys(order) if one in rows]).reset_index(
+        drop=True
+    )
 
 
-# --- listings ----------------------------------------------------------------------------------------------------
+# --- listings -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +287,9 @@ class Listing:
                     yield job
 
     def news(self, known: pd.DataFrame) -> frozenset[str]:
-        """The ids of what moved against `known`, a frame of the same jobs as they were seen before."""
+        """The ids of what moved against `known`, a frame of the same jobs as they were seen
+        before.
+        """
         was = _moves(known).drop_duplicates("id", keep="last").set_index("id")
         now = _moves(self.frame).set_index("id")
         same = (was.reindex(now.index, fill_value=-2).to_numpy() == now.to_numpy()).all(axis=1)
@@ -266,7 +328,7 @@ def _details_in(reply: Reply, wanted: frozenset[str] | None) -> Iterable[Job]:
     return tencent_ci.read_page(reply).items
 
 
-# --- tasks from JSON ---------------------------------------------------------------------------------------------
+# --- tasks from JSON ------------------------------------------------------------------------------
 
 
 def _frame_of_array(body: bytes) -> pd.DataFrame:
@@ -274,7 +336,10 @@ def _frame_of_array(body: bytes) -> pd.DataFrame:
         with collecting_later():
             wires, height = _wires(body)
             return _frame_of_wires("mj", midjourney.TASK, wires, height)
-    except (msgspec.DecodeError, ValueError):  # NaN, half a surrogate pair, …: json knows more than the standard
+    except (
+        msgspec.DecodeError,
+        ValueError,
+    ):  # NaN, half a surrogate pair, …: json knows more than the standard
         return frame(midjourney.read_tasks(Reply(200, body)))
 
 
@@ -286,12 +351,16 @@ def _frame_of_parts(body: bytes, at_a_time: int) -> pd.DataFrame:
     except msgspec.DecodeError:
         return _frame_of_array(body)
     parts = [tasks[at : at + at_a_time] for at in range(0, len(tasks), at_a_time)] or [[]]
-    return pd.concat([_frame_of_array(b"[%b]" % b",".join(part)) for part in parts], ignore_index=True)
+    return pd.concat(
+        [_frame_of_array(b"[%b]" % b",".join(part)) for part in parts], ignore_index=True
+    )
 
 
 def _wires(body: bytes) -> tuple[dict[str, Wire], int]:
-    """The wanted fields of every task, by field. Nearly always all values are of the usual types, which decoding
-    checks in passing; else it is done again with any types, which then are looked at."""
+    """The wanted fields of every task, by field. Nearly always all values are of the usual types,
+    which decoding checks in passing; else it is done again with any types, which then are looked
+    at.
+    """
     try:
         rows, sure = _USUAL.decode(body), _SURE
     except msgspec.ValidationError:
@@ -306,10 +375,12 @@ def _wires(body: bytes) -> tuple[dict[str, Wire], int]:
         for place in doubtful:
             kinds[place].update(map(type, parts[place]))
     found = zip(_FIELDS, values, kinds, strict=True)
-    return {field: Wire(told, sure.get(field) or frozenset(kind)) for field, told, kind in found}, len(rows)
+    return {
+        field: Wire(told, sure.get(field) or frozenset(kind)) for field, told, kind in found
+    }, len(rows)
 
 
-# --- columns of the wire -----------------------------------------------------------------------------------------
+# --- columns of the wire --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +400,9 @@ Table = tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...]
 _CELL = {column.name: column.cell for column in COLUMNS}
 
 
-def _frame_of_wires(service: str, table: Table, wires: Mapping[str, Wire], height: int) -> pd.DataFrame:
+def _frame_of_wires(
+    service: str, table: Table, wires: Mapping[str, Wire], height: int
+) -> pd.DataFrame:
     made: dict[str, Any] = {name: [None] * height for name in _CELL}
     made["service"] = [service] * height
     for name, fields, read in table:
@@ -350,7 +423,8 @@ def _cells(read: Callable[..., Any], cell: Callable[[Any], Any], wires: Sequence
     return [cell(read(*told)) for told in values]
 
 
-# Each of these makes the cells of a whole column from its wire fields, or None where they are not of the usual kind.
+# Each of these makes the cells of a whole column from its wire fields, or None where they are not
+# of the usual kind.
 
 
 def _texts(told: Wire) -> Any:
@@ -367,7 +441,9 @@ def _firsts(*told: Wire) -> Any:
     some = [wire for wire in told if wire.kinds != NOTHING]
     if not some or len(some) > 2 or not all(wire.kinds <= TEXT for wire in some):
         return None
-    return [one or other or None for one, other in zip(some[0].values, some[-1].values, strict=True)]
+    return [
+        one or other or None for one, other in zip(some[0].values, some[-1].values, strict=True)
+    ]
 
 
 def _statuses(told: Wire) -> Any:
@@ -412,11 +488,18 @@ def _moments(told: Wire) -> Any:
 
 def _results(told_status: Wire, *told: Wire) -> Any:
     some = [wire for wire in told if wire.kinds != NOTHING]
-    if not told_status.kinds <= TEXT or len(some) > 1 or not all(wire.kinds <= TEXT for wire in some):
+    if (
+        not told_status.kinds <= TEXT
+        or len(some) > 1
+        or not all(wire.kinds <= TEXT for wire in some)
+    ):
         return None
     done = {word: midjourney.status(word) is Status.SUCCEEDED for word in set(told_status.values)}
     urls = some[0].values if some else [None] * len(told_status.values)
-    return [url or None if done[word] else None for word, url in zip(told_status.values, urls, strict=True)]
+    return [
+        url or None if done[word] else None
+        for word, url in zip(told_status.values, urls, strict=True)
+    ]
 
 
 def _parents(told: Wire, description: Wire) -> Any:
@@ -424,7 +507,9 @@ def _parents(told: Wire, description: Wire) -> Any:
         return None
     pairs = zip(told.values, description.values, strict=True)
     return [
-        midjourney.parent(parent, words) or None if parent or (words and words[:3] in ("/up", "/ch")) else None
+        midjourney.parent(parent, words) or None
+        if parent or (words and words[:3] in ("/up", "/ch"))
+        else None
         for parent, words in pairs
     ]
 
@@ -437,7 +522,9 @@ def _leaves(told: Wire) -> Any:
 
 
 def _own_leaves(told: Wire) -> Any:
-    return [None if not text or text == "-" or text.startswith(MARK) else text for text in told.values]
+    return [
+        None if not text or text == "-" or text.startswith(MARK) else text for text in told.values
+    ]
 
 
 def _first_leaves(*told: Wire) -> Any:
@@ -457,26 +544,35 @@ def _stamps(told: Wire) -> Any:
     import pandas as pd
 
     try:
-        local = np.array(["NaT" if not text or text == "-" else text[:19] for text in told.values], "datetime64[s]")
+        local = np.array(
+            ["NaT" if not text or text == "-" else text[:19] for text in told.values],
+            "datetime64[s]",
+        )
     except ValueError:  # the thirtieth of February
         return None
-    return pd.Series((local - np.timedelta64(8, "h")).astype("datetime64[us]")).dt.tz_localize("UTC")
+    return pd.Series((local - np.timedelta64(8, "h")).astype("datetime64[us]")).dt.tz_localize(
+        "UTC"
+    )
 
 
-# --- buttons -----------------------------------------------------------------------------------------------------
+# --- buttons --------------------------------------------------------------------------------------
 
-# Every task tells its buttons in full, and nearly always the same ones but for the picture's own mark in every
-# customId. So what was read once is remembered as the pieces around that mark: where they, joined by another task's
-# mark, are that task's very bytes, its buttons have the same names, and need not be parsed.
+# Every task tells its buttons in full, and nearly always the same ones but for the picture's own
+# mark in every customId. So what was read once is remembered as the pieces around that mark: where
+# they, joined by another task's mark, are that task's very bytes, its buttons have the same names,
+# and need not be parsed.
 _MARK = re.compile(rb"::([0-9A-Za-z-]{16,})")
 
 
-Alike = tuple[int, int, list[bytes], str | None]  # where the mark is, the pieces around it, the names
+Alike = tuple[
+    int, int, list[bytes], str | None
+]  # where the mark is, the pieces around it, the names
 
 
 def _button_names(told: Wire) -> list[str | None]:
     made, marks = _names_by_likeness(told.values)
-    # A mark of letters and digits cannot end the text that it stands in; then likeness means sameness.
+    # A mark of letters and digits cannot end the text that it stands in; then likeness means
+    # sameness.
     if marks and not b"".join(marks).replace(b"-", b"").isalnum():
         return [_names_in(bytes(raw)) for raw in told.values]
     return made
@@ -511,8 +607,10 @@ _UNLIKE: Alike = (0, 0, [], None)
 
 
 def _alike(written: bytes, names: str | None) -> Alike:
-    """What others may be compared with. Where the mark stands after "::" (so inside texts), no letter is escaped and
-    no name shows it, it may be another one; else everything has to be the same."""
+    """What others may be compared with. Where the mark stands after "::" (so inside texts), no
+    letter is escaped and no name shows it, it may be another one; else everything has to be the
+    same.
+    """
     found = _MARK.search(written)
     if found is None or b"\\" in written or found[1].decode() in (names or ""):
         return 0, 0, [written], names
@@ -539,14 +637,25 @@ QUICK: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-# --- how tasks are decoded ---------------------------------------------------------------------------------------
+# --- how tasks are decoded ------------------------------------------------------------------------
 
-_WORDS = (midjourney.text, midjourney.own_mark, midjourney.first, midjourney.status, midjourney.progress)
+_WORDS = (
+    midjourney.text,
+    midjourney.own_mark,
+    midjourney.first,
+    midjourney.status,
+    midjourney.progress,
+)
 _USUALLY: dict[Callable[..., Any], tuple[Any, Kinds]] = {
     midjourney.moment: (int | None, WHOLE),
     **dict.fromkeys(_WORDS, (str | None, TEXT)),
 }
-_READ_BY = {field: read for name, fields, read in reversed(midjourney.TASK) if name in _CELL for field in fields}
+_READ_BY = {
+    field: read
+    for name, fields, read in reversed(midjourney.TASK)
+    if name in _CELL
+    for field in fields
+}
 _FIELDS = tuple(_READ_BY)
 _SURE = {field: _USUALLY[read][1] for field, read in _READ_BY.items() if read in _USUALLY}
 
@@ -560,5 +669,7 @@ def _decoder(kinds: Mapping[str, Any], otherwise: Any) -> msgspec.json.Decoder[A
     return msgspec.json.Decoder(list[task | otherwise] if otherwise else list[task])  # type: ignore[valid-type]
 
 
-_USUAL = _decoder({field: _USUALLY[read][0] for field, read in _READ_BY.items() if read in _USUALLY}, None)
+_USUAL = _decoder(
+    {field: _USUALLY[read][0] for field, read in _READ_BY.items() if read in _USUALLY}, None
+)
 _ANY = _decoder({}, str | int | float | bool | None | list)

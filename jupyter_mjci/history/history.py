@@ -1,4 +1,6 @@
-"""What happened, as a session offers it: `s.history()`, `s.history.archive(…)`, `s.history.load(…)`."""
+"""What happened, as a session offers it: `s.history()`, `s.history.archive(…)`,
+`s.history.load(…)`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class History:
-    """The jobs that the journal knows. Call it for a DataFrame; its methods are for what is larger than one."""
+    """The jobs that the journal knows. Call it for a DataFrame; its methods are for what is larger
+    than one.
+    """
 
     def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
         self._journal, self._now = journal, now
@@ -28,10 +32,17 @@ class History:
         return f"<history of {rows:,} jobs: call it for a DataFrame>"
 
     def __call__(
-        self, *, since: str | datetime | None = None, until: str | datetime | None = None,
-        service: str | None = None, action: str | None = None, status: str | None = None, limit: int | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
-        """Every job as last seen, oldest first; `limit` keeps the latest so many, and `.attrs["note"]` says so.
+        self,
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
+        service: str | None = None,
+        action: str | None = None,
+        status: str | None = None,
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Every job as last seen, oldest first; `limit` keeps the latest so many, and
+        `.attrs["note"]` says so.
 
         Args:
             since: only jobs submitted from then on
@@ -43,8 +54,13 @@ class History:
         """
         from jupyter_mjci.history.journal_frame import remembered
 
-        told = {"submitted >= ?": _micro(since), "submitted <= ?": _micro(until), "service = ?": service,
-                "action = ?": action, "status = ?": status}  # fmt: skip
+        told = {
+            "submitted >= ?": _micro(since),
+            "submitted <= ?": _micro(until),
+            "service = ?": service,
+            "action = ?": action,
+            "status = ?": status,
+        }
         given = {condition: value for condition, value in told.items() if value is not None}
         where = " AND ".join(given) or "1"
         if limit is None:
@@ -57,22 +73,31 @@ class History:
         return frame
 
     def progress(self, job: Job | str) -> pd.DataFrame:
-        """How a job moved: when each status and progress was first seen, and how many seconds after the first."""
+        """How a job moved: when each status and progress was first seen, and how many seconds after
+        the first.
+        """
         import pandas as pd
 
         job_id = job.id if isinstance(job, Job) else job
         seen = [self._journal.sightings(service, job_id) for service in ("mj", "ci")]
         rows = [row for one in seen for row in one]
         frame = pd.DataFrame(rows, columns=["seen", "status", "progress"])
-        frame = frame.astype({"seen": "datetime64[us, UTC]", "status": "string", "progress": "Int64"})
+        frame = frame.astype(
+            {"seen": "datetime64[us, UTC]", "status": "string", "progress": "Int64"}
+        )
         frame.insert(1, "after", (frame["seen"] - frame["seen"].min()).dt.total_seconds())
         return frame
 
     def load(
-        self, path: str | Path, *, since: str | datetime | None = None, until: str | datetime | None = None,
+        self,
+        path: str | Path,
+        *,
+        since: str | datetime | None = None,
+        until: str | datetime | None = None,
         say: Callable[[Synced], None] | None = None,
-    ) -> Synced:  # fmt: skip
-        """Records the jobs of exported listings (JSON, XML) and callback logs: a file, or a folder of them.
+    ) -> Synced:
+        """Records the jobs of exported listings (JSON, XML) and callback logs: a file, or a folder
+        of them.
 
         Args:
             path: the file or folder
@@ -84,7 +109,8 @@ class History:
         return load(self._journal, file, self._now(), since=when(since), until=when(until), say=say)
 
     def lake(self, url: str | Path, options: Mapping[str, str] | None = None) -> Lake:
-        """The lake at a path or URL, with what is still only in the journal laid over it. Needs the extra `lake`.
+        """The lake at a path or URL, with what is still only in the journal laid over it. Needs the
+        extra `lake`.
 
         `options` are the object store's, as deltalake takes them (`storage_options`).
         """
@@ -93,10 +119,12 @@ class History:
         return Lake(url, journal=self._journal, options=options)
 
     def archive(self, url: str | Path, options: Mapping[str, str] | None = None) -> Folded:
-        """Folds what is new in the journal into the lake at a path or URL; makes it where there is none.
+        """Folds what is new in the journal into the lake at a path or URL; makes it where there is
+        none.
 
-        Any number of processes may do so at once. `options` are the object store's, as deltalake takes them. Raises
-        SettingsError without the extra `lake`, HistoryError where the lake cannot be written; nothing is lost then.
+        Any number of processes may do so at once. `options` are the object store's, as deltalake
+        takes them. Raises SettingsError without the extra `lake`, HistoryError where the lake
+        cannot be written; nothing is lost then.
         """
         return self.lake(url, options).fold()
 

@@ -1,7 +1,8 @@
-"""Pictures that outlive their links: originals in a folder by content hash, with where they came from.
+"""Pictures that outlive their links: originals in a folder by content hash, with where they came
+from.
 
-A picture is written once, whatever it is called at the service; the note beside it tells each job that it belongs to.
-Files appear whole or not at all.
+A picture is written once, whatever it is called at the service; the note beside it tells each job
+that it belongs to. Files appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ class Archive:
         self.folder = folder
 
     def keep(self, job: Job, url: str, content: bytes, index: int, at: float) -> Kept:
-        """Writes a picture (its bytes as `content`) and its provenance: the job and which of its results it is, from 0
-        (`index`), its URL, and when it came, in Unix seconds (`at`). Raises ValueError for what is no picture."""
+        """Writes a picture (its bytes as `content`) and its provenance: the job and which of its
+        results it is, from 0 (`index`), its URL, and when it came, in Unix seconds (`at`). Raises
+        ValueError for what is no picture.
+        """
         kind = kind_of(content)
         if not kind:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
@@ -76,11 +79,17 @@ class Archive:
         if not path.exists():
             _write(path, content)
         note = {
-            "file": f"{sha[:2]}/{path.name}", "sha256": sha, "service": job.service, "job_id": job.id,
-            "action": job.action, "subject": job.subject, "url": url, "index": index,
+            "file": f"{sha[:2]}/{path.name}",
+            "sha256": sha,
+            "service": job.service,
+            "job_id": job.id,
+            "action": job.action,
+            "subject": job.subject,
+            "url": url,
+            "index": index,
             "fetched": datetime.fromtimestamp(at, UTC).isoformat(),
             "expires": _isoformat(expiry(url)),
-        }  # fmt: skip
+        }
         _write(self._note(job, index), json.dumps(note, ensure_ascii=False, indent=1).encode())
         return self._kept(note)
 
@@ -94,27 +103,43 @@ class Archive:
 
     def __iter__(self) -> Iterator[Kept]:
         """Every kept picture, the latest first."""
-        notes = sorted(self.folder.glob("notes/*/*.json"), key=lambda note: note.stat().st_mtime, reverse=True)
+        notes = sorted(
+            self.folder.glob("notes/*/*.json"), key=lambda note: note.stat().st_mtime, reverse=True
+        )
         for note in notes:
             yield self._kept(json.loads(note.read_text("utf-8")))
 
     def _note(self, job: Job, index: int) -> Path:
-        name = re.sub(r"[^\w.-]", "_", job.id) or hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
+        name = (
+            re.sub(r"[^\w.-]", "_", job.id)
+            or hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
+        )
         return self.folder / "notes" / job.service / f"{name}-{index}.json"
 
     def _kept(self, note: Mapping[str, Any]) -> Kept:
         expires = note["expires"]
         return Kept(
-            self.folder / note["file"], note["sha256"], note["service"], note["job_id"], note["action"],
-            note["subject"], note["url"], note["index"], datetime.fromisoformat(note["fetched"]),
+            self.folder / note["file"],
+            note["sha256"],
+            note["service"],
+            note["job_id"],
+            note["action"],
+            note["subject"],
+            note["url"],
+            note["index"],
+            datetime.fromisoformat(note["fetched"]),
             datetime.fromisoformat(expires) if expires else None,
-        )  # fmt: skip
+        )
 
 
 def expiry(url: str) -> datetime | None:
     """When a Discord link ends: its `ex` is that moment in hexadecimal Unix seconds."""
     told = parse_qs(urlsplit(url).query).get("ex", [""])[0]
-    return datetime.fromtimestamp(int(told, 16), UTC) if re.fullmatch(r"[0-9a-fA-F]{8}", told) else None
+    return (
+        datetime.fromtimestamp(int(told, 16), UTC)
+        if re.fullmatch(r"[0-9a-fA-F]{8}", told)
+        else None
+    )
 
 
 def quarters(content: bytes) -> list[bytes]:
@@ -127,21 +152,30 @@ def quarters(content: bytes) -> list[bytes]:
 
 def is_grid(job: Job) -> bool:
     """Whether the job's single picture is four in one: those offer U1 to U4."""
-    return len(job.outputs) == 1 and any("::upsample::" in button.custom_id for button in job.buttons)
+    return len(job.outputs) == 1 and any(
+        "::upsample::" in button.custom_id for button in job.buttons
+    )
 
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels; right and bottom are outside
+Box = tuple[
+    float, float, float, float
+]  # left, top, right, bottom in pixels; right and bottom are outside
 Point = tuple[float, float]
 
 
 def mask(
-    picture: Picture | tuple[int, int], boxes: Sequence[Box] = (), *, polygons: Sequence[Sequence[Point]] = (),
+    picture: Picture | tuple[int, int],
+    boxes: Sequence[Box] = (),
+    *,
+    polygons: Sequence[Sequence[Point]] = (),
     ellipses: Sequence[Box] = (),
-) -> bytes:  # fmt: skip
-    """A mask for Vary (Region) and edits, as PNG: white where the picture is to be drawn anew, black where it stays.
+) -> bytes:
+    """A mask for Vary (Region) and edits, as PNG: white where the picture is to be drawn anew,
+    black where it stays.
 
-    It gets the size of the picture (a path, bytes, a data URL, a Pillow image, an array), or the size that is given.
-    Boxes are (left, top, right, bottom), polygons lists of (x, y), ellipses the boxes that they fill. Raises CallError.
+    It gets the size of the picture (a path, bytes, a data URL, a Pillow image, an array), or the
+    size that is given. Boxes are (left, top, right, bottom), polygons lists of (x, y), ellipses the
+    boxes that they fill. Raises CallError.
     """
     size = picture if _is_size(picture) else _size_of(picture)  # type: ignore[arg-type]
     drawn = Image.new("L", size)  # type: ignore[arg-type]
@@ -163,7 +197,11 @@ def mask(
 
 
 def _is_size(picture: object) -> bool:
-    return isinstance(picture, tuple) and len(picture) == 2 and all(isinstance(side, int) for side in picture)
+    return (
+        isinstance(picture, tuple)
+        and len(picture) == 2
+        and all(isinstance(side, int) for side in picture)
+    )
 
 
 def _size_of(picture: Picture) -> tuple[int, int]:
@@ -177,7 +215,9 @@ def _size_of(picture: Picture) -> tuple[int, int]:
 def _box(box: Box) -> Box:
     left, top, right, bottom = box
     if right <= left or bottom <= top:
-        raise CallError(f"{tuple(box)} is no box.", hint="A box is (left, top, right, bottom), in pixels.")
+        raise CallError(
+            f"{tuple(box)} is no box.", hint="A box is (left, top, right, bottom), in pixels."
+        )
     return left, top, right, bottom
 
 
@@ -207,7 +247,9 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def shrunk(content: bytes, pixels: int) -> bytes:
-    """The picture with at most so many pixels on its longer side, in its own format; else as it is."""
+    """The picture with at most so many pixels on its longer side, in its own format; else as it
+    is.
+    """
     with Image.open(io.BytesIO(content)) as picture:
         kind = picture.format or "PNG"
         if max(picture.size) <= pixels or getattr(picture, "n_frames", 1) > 1:

@@ -1,8 +1,9 @@
 """The durable journal: what was submitted, what was seen, and how it moved. The home of sqlite3.
 
-One SQLite file in WAL mode, written by several kernels at once. A submission's row is committed before its request
-leaves; a job's row is made or changed by every sighting, and only changes of its status or progress are kept as
-sightings of their own. Times are integers: microseconds since 1970, UTC.
+One SQLite file in WAL mode, written by several kernels at once. A submission's row is committed
+before its request leaves; a job's row is made or changed by every sighting, and only changes of its
+status or progress are kept as sightings of their own. Times are integers: microseconds since 1970,
+UTC.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ BUSY = 30.0  # seconds that a writer waits for another kernel's turn
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request that was to be sent once. `state`: leaving, accepted (`job_id`), refused (`reason`) or unknown."""
+    """A request that was to be sent once. `state`: leaving, accepted (`job_id`), refused (`reason`)
+    or unknown.
+    """
 
     mark: str
     service: str
@@ -57,19 +60,25 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """How a column leaves packed: an expression over the columns of `jobs` without nulls, text or whole number."""
+    """How a column leaves packed: an expression over the columns of `jobs` without nulls, text or
+    whole number.
+    """
 
     sql: str
     number: bool = False
 
     @property
     def between(self) -> str:
-        return "','" if self.number else f"'{SEPARATOR}'"  # a literal: char(31) would be worked out for every row
+        return (
+            "','" if self.number else f"'{SEPARATOR}'"
+        )  # a literal: char(31) would be worked out for every row
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A chunk of rows: every column one text in UTF-8, values between separators; or a list where a value holds one."""
+    """A chunk of rows: every column one text in UTF-8, values between separators; or a list where a
+    value holds one.
+    """
 
     rows: int
     columns: Mapping[str, bytes | list[str]]
@@ -84,16 +93,31 @@ class Journal:
         self._pid = 0
         self._connection: sqlite3.Connection | None = None
 
-    # --- submissions -----------------------------------------------------------------------------------------
+    # --- submissions ------------------------------------------------------------------------------
 
     def leaving(self, call: Call[Any], mark: str, at: float, *, marked: bool) -> None:
-        """Commits the row of a submission that is about to leave. `marked` tells whether the body carries `mark`."""
+        """Commits the row of a submission that is about to leave. `marked` tells whether the body
+        carries `mark`.
+        """
         with self._writing() as db:
             db.execute(
                 "INSERT INTO submissions VALUES (?,?,?,?,?,?,?,?,?,?,?,'leaving','','',?,?)",
-                (mark, call.service, self._at(call.service), call.name, call.method, call.path, call.plane,
-                 jsonlib.written(call.params), jsonlib.written(call.headers), call.body, at, _owner(), marked),
-            )  # fmt: skip
+                (
+                    mark,
+                    call.service,
+                    self._at(call.service),
+                    call.name,
+                    call.method,
+                    call.path,
+                    call.plane,
+                    jsonlib.written(call.params),
+                    jsonlib.written(call.headers),
+                    call.body,
+                    at,
+                    _owner(),
+                    marked,
+                ),
+            )
 
     def leaves_now(self, mark: str, at: float) -> None:
         """A submission is sent, or sent again: nobody may think yet that it never arrived."""
@@ -110,7 +134,9 @@ class Journal:
 
     def unsettled(self) -> list[Submission]:
         """Submissions whose fate nobody knows and that no living process is working on."""
-        rows = self._rows("SELECT * FROM submissions WHERE state IN ('leaving','unknown') ORDER BY at")
+        rows = self._rows(
+            "SELECT * FROM submissions WHERE state IN ('leaving','unknown') ORDER BY at"
+        )
         found = [_submission(row) for row in rows]
         return [one for one in found if one.state == "unknown" or not _alive(one.owner)]
 
@@ -119,13 +145,17 @@ class Journal:
 
     def claimed(self, service: str) -> set[str]:
         """Ids of the jobs that submissions have been matched with already."""
-        rows = self._rows("SELECT job_id FROM submissions WHERE service=? AND state='accepted'", (service,))
+        rows = self._rows(
+            "SELECT job_id FROM submissions WHERE service=? AND state='accepted'", (service,)
+        )
         return {row["job_id"] for row in rows}
 
-    # --- jobs ------------------------------------------------------------------------------------------------
+    # --- jobs -------------------------------------------------------------------------------------
 
     def saw(self, jobs: Iterable[Job], at: float) -> None:
-        """Records sightings. What an answer leaves out stays known, and an ended job never moves again."""
+        """Records sightings. What an answer leaves out stays known, and an ended job never moves
+        again.
+        """
         seen = [job for job in jobs if job.id]
         if not seen:
             return
@@ -137,20 +167,27 @@ class Journal:
                 if db.execute(_UPSERT, row).rowcount:
                     db.execute(_SIGHTING, row)
 
-    def jobs(self, where: str = "1", parameters: Sequence[Any] = (), *, raw: bool = True) -> list[Job]:
+    def jobs(
+        self, where: str = "1", parameters: Sequence[Any] = (), *, raw: bool = True
+    ) -> list[Job]:
         """Jobs as last seen, oldest first. `where` is SQL over the columns of `jobs`."""
         columns = "*" if raw else ", ".join(_COLUMNS)
-        rows = self._rows(f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters)
+        rows = self._rows(
+            f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters
+        )
         return [_job(row) for row in rows]
 
     def packed(
         self, table: Mapping[str, Packing], where: str = "1", parameters: Sequence[Any] = ()
     ) -> Iterator[Packed]:
-        """Columns of `jobs`, each chunk of rows as one text per column: no object per cell on the way out.
+        """Columns of `jobs`, each chunk of rows as one text per column: no object per cell on the
+        way out.
 
         Rows come in the order in which they were first seen, all chunks from one snapshot.
         """
-        if self.path is None:  # the only connection there is: not to be held while the chunks are used
+        if (
+            self.path is None
+        ):  # the only connection there is: not to be held while the chunks are used
             with self._lock:
                 yield from list(_chunks(self._open(), table, where, parameters))
             return
@@ -163,14 +200,20 @@ class Journal:
             db.close()
 
     def news(self, since: int, most: int = -1) -> tuple[int, int]:
-        """How many jobs (at `most`) are new or changed after this sequence number, and the highest of theirs."""
+        """How many jobs (at `most`) are new or changed after this sequence number, and the highest
+        of theirs.
+        """
         newer = "SELECT sequence FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?"
-        row = self._rows(f"SELECT count(*) AS many, max(sequence) AS last FROM ({newer})", (since, most))[0]
+        row = self._rows(
+            f"SELECT count(*) AS many, max(sequence) AS last FROM ({newer})", (since, most)
+        )[0]
         return row["many"], row["last"] or since
 
     def tally(self) -> tuple[int, int]:
         """Where the journal stands, for `grown`."""
-        (row,) = self._rows("SELECT coalesce(max(rowid), 0) AS row, coalesce(max(sequence), 0) AS number FROM jobs")
+        (row,) = self._rows(
+            "SELECT coalesce(max(rowid), 0) AS row, coalesce(max(sequence), 0) AS number FROM jobs"
+        )
         return row["row"], row["number"]
 
     def grown(self, since: tuple[int, int]) -> tuple[int, int]:
@@ -180,11 +223,16 @@ class Journal:
         return row["new"], row["many"] - row["new"]
 
     def count(self, where: str = "1", parameters: Sequence[Any] = ()) -> int:
-        return int(self._rows(f"SELECT count(*) AS many FROM jobs WHERE {where}", parameters)[0]["many"])
+        return int(
+            self._rows(f"SELECT count(*) AS many FROM jobs WHERE {where}", parameters)[0]["many"]
+        )
 
     def actions(self, service: str) -> list[str]:
         """The kinds of jobs of a service that the journal knows."""
-        rows = self._rows("SELECT DISTINCT action FROM jobs WHERE service = ? AND action <> '' ORDER BY 1", (service,))
+        rows = self._rows(
+            "SELECT DISTINCT action FROM jobs WHERE service = ? AND action <> '' ORDER BY 1",
+            (service,),
+        )
         return [row["action"] for row in rows]
 
     def here(self, service: str) -> list[Job]:
@@ -192,7 +240,9 @@ class Journal:
         return self.jobs("service=? AND origin=?", (service, self._at(service)))
 
     def service_of(self, job_id: str) -> str:
-        """Whose job it is, of this session's own proxy and bucket; "" where the journal does not know it."""
+        """Whose job it is, of this session's own proxy and bucket; "" where the journal does not
+        know it.
+        """
         own = "SELECT service FROM jobs WHERE service=? AND origin=? AND id=?"
         asked = ("mj", self._at("mj"), job_id, "ci", self._at("ci"), job_id)
         rows = self._rows(f"{own} UNION ALL {own}", asked)
@@ -200,11 +250,17 @@ class Journal:
 
     def unfinished(self) -> list[Job]:
         """Jobs that had not ended when they were last seen, of this session's own services."""
-        return self.jobs(f"NOT final AND status <> 'ASKING' AND {_OWN}", (self._at("mj"), self._at("ci")))
+        return self.jobs(
+            f"NOT final AND status <> 'ASKING' AND {_OWN}", (self._at("mj"), self._at("ci"))
+        )
 
     def with_results(self, limit: int) -> list[Job]:
-        """The latest so many jobs of this session's own services that something came out of, oldest first; no `raw`."""
-        latest = f"SELECT rowid FROM jobs WHERE outputs <> '' AND {_OWN} ORDER BY submitted DESC LIMIT ?"
+        """The latest so many jobs of this session's own services that something came out of, oldest
+        first; no `raw`.
+        """
+        latest = (
+            f"SELECT rowid FROM jobs WHERE outputs <> '' AND {_OWN} ORDER BY submitted DESC LIMIT ?"
+        )
         return self.jobs(f"rowid IN ({latest})", (self._at("mj"), self._at("ci"), limit), raw=False)
 
     def sightings(self, service: str, job_id: str) -> list[tuple[datetime, Status, int | None]]:
@@ -216,7 +272,9 @@ class Journal:
         return [(_time(row["at"]), Status(row["status"]), row["progress"]) for row in rows]  # type: ignore[misc]
 
     def durations(self, service: str, action: str, limit: int = 200) -> list[float]:
-        """Seconds from submission to end of the latest successes of an action, in ascending order."""
+        """Seconds from submission to end of the latest successes of an action, in ascending
+        order.
+        """
         rows = self._rows(
             "SELECT (finished - submitted) / 1e6 AS took FROM jobs WHERE service=? AND action=? AND status='SUCCEEDED'"
             " AND finished > submitted ORDER BY sequence DESC LIMIT ?",
@@ -224,14 +282,15 @@ class Journal:
         )
         return sorted(row["took"] for row in rows)
 
-    # --- notes (where a sync left off) -------------------------------------------------------------------------
+    # --- notes (where a sync left off) ------------------------------------------------------------
 
     def note(self, name: str, value: str | None = None) -> str:
         """Reads a note, or writes it. "" where there is none."""
         if value is not None:
             with self._writing() as db:
                 db.execute(
-                    "INSERT INTO notes VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value", (name, value)
+                    "INSERT INTO notes VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
+                    (name, value),
                 )
             return value
         rows = self._rows("SELECT value FROM notes WHERE name=?", (name,))
@@ -239,12 +298,16 @@ class Journal:
 
     @cached_property
     def identity(self) -> str:
-        """What this journal is called in the lakes that it is folded into; made once, whoever asks first."""
+        """What this journal is called in the lakes that it is folded into; made once, whoever asks
+        first.
+        """
         known = self.note("identity")
         if known:
             return known
         with self._writing() as db:
-            db.execute("INSERT INTO notes VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,))
+            db.execute(
+                "INSERT INTO notes VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,)
+            )
         return self.note("identity")
 
     def close(self) -> None:
@@ -253,7 +316,7 @@ class Journal:
                 self._connection.close()
                 self._connection = None
 
-    # --- the file ----------------------------------------------------------------------------------------------
+    # --- the file ---------------------------------------------------------------------------------
 
     def _at(self, service: str) -> str:
         return self.origin.get(service, "")
@@ -264,7 +327,9 @@ class Journal:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. IMMEDIATE: a reader that turns writer would not wait for its turn, but fail."""
+        """One transaction. IMMEDIATE: a reader that turns writer would not wait for its turn, but
+        fail.
+        """
         with self._lock:
             db = self._open()
             try:
@@ -276,23 +341,28 @@ class Journal:
                     db.rollback()
                 if isinstance(error, sqlite3.OperationalError):
                     raise HistoryError(
-                        f"The journal {self.path} cannot be written.", why=str(error),
+                        f"The journal {self.path} cannot be written.",
+                        why=str(error),
                         hint="Make room on its disk, or set MJCI_HOME to another folder. What it holds is all there.",
-                    ) from error  # fmt: skip
+                    ) from error
                 raise
 
     def _open(self) -> sqlite3.Connection:
         """The connection of this process: one must not be carried across a fork."""
         if self._connection is None or self._pid != os.getpid():
             self._connection, self._pid = self._connect(), os.getpid()
-            weakref.finalize(self, _closed, self._connection, self._pid)  # SQLite complains of what nobody closed
+            weakref.finalize(
+                self, _closed, self._connection, self._pid
+            )  # SQLite complains of what nobody closed
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            db = sqlite3.connect(self.path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False)
+            db = sqlite3.connect(
+                self.path or ":memory:", timeout=BUSY, isolation_level=None, check_same_thread=False
+            )
             db.row_factory = sqlite3.Row
             try:
                 _prepare(db)
@@ -312,7 +382,9 @@ def _chunks(
     db: sqlite3.Connection, table: Mapping[str, Packing], where: str, parameters: Sequence[Any]
 ) -> Iterator[Packed]:
     texts_of = (f"group_concat({packing.sql}, {packing.between})" for packing in table.values())
-    wanted = ", ".join(f"CAST({text} AS BLOB)" for text in texts_of)  # as it lies there: nobody needs it decoded
+    wanted = ", ".join(
+        f"CAST({text} AS BLOB)" for text in texts_of
+    )  # as it lies there: nobody needs it decoded
     # NOT INDEXED: by rowid, so that every statement gives the rows in the same order.
     rows = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
     (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
@@ -325,7 +397,10 @@ def _chunks(
         for (name, packing), text in zip(table.items(), texts, strict=True):
             if not packing.number and text.count(SEPARATOR.encode()) != many - 1:
                 # A separator inside a value: this chunk of this column comes value by value.
-                columns[name] = [row[0] for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)]
+                columns[name] = [
+                    row[0]
+                    for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)
+                ]
         yield Packed(many, columns)
 
 
@@ -336,7 +411,9 @@ def _closed(db: sqlite3.Connection, pid: int) -> None:
 
 
 def _prepare(db: sqlite3.Connection) -> None:
-    """WAL, and the migrations that this file has not seen; kernels that come at once wait for each other."""
+    """WAL, and the migrations that this file has not seen; kernels that come at once wait for each
+    other.
+    """
     db.execute(f"PRAGMA busy_timeout = {int(BUSY * 1000)}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -385,11 +462,17 @@ CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
 
 
 def _second(db: sqlite3.Connection) -> None:
-    """What frames and lakes need: buttons by name, and a day that never changes once a job was seen."""
-    db.create_function("names_of", 1, lambda told: _names(Button(*parts) for parts in jsonlib.read(told or "[]")))
+    """What frames and lakes need: buttons by name, and a day that never changes once a job was
+    seen.
+    """
+    db.create_function(
+        "names_of", 1, lambda told: _names(Button(*parts) for parts in jsonlib.read(told or "[]"))
+    )
     db.execute("ALTER TABLE jobs ADD COLUMN button_names TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN day INTEGER")
-    db.execute(f"UPDATE jobs SET button_names = names_of(buttons), day = coalesce(submitted, first_seen) / {DAY}")
+    db.execute(
+        f"UPDATE jobs SET button_names = names_of(buttons), day = coalesce(submitted, first_seen) / {DAY}"
+    )
 
 
 # Appended to, never changed: a file of any age is brought up step by step.
@@ -397,12 +480,39 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first, _second)
 
 _OWN = "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"  # of this session's proxy and bucket
 _COLUMNS = (
-    "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs", "buttons", "submitted",
-    "started", "finished", "reason", "state", "notify_hook", "parent",
-)  # fmt: skip
+    "service",
+    "origin",
+    "id",
+    "action",
+    "status",
+    "final",
+    "progress",
+    "subject",
+    "outputs",
+    "buttons",
+    "submitted",
+    "started",
+    "finished",
+    "reason",
+    "state",
+    "notify_hook",
+    "parent",
+)
 _ALL = (*_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
-_KEPT = ("action", "subject", "outputs", "buttons", "button_names", "submitted", "started", "finished", "reason",
-         "state", "notify_hook", "parent")  # fmt: skip
+_KEPT = (
+    "action",
+    "subject",
+    "outputs",
+    "buttons",
+    "button_names",
+    "submitted",
+    "started",
+    "finished",
+    "reason",
+    "state",
+    "notify_hook",
+    "parent",
+)
 _UPSERT = (
     f"INSERT INTO jobs ({', '.join(_ALL)}) VALUES ({', '.join(f':{name}' for name in _ALL)})"
     " ON CONFLICT DO UPDATE SET "
@@ -421,15 +531,30 @@ _SIGHTING = (
 def _row(job: Job, origin: str, moment: int, sequence: int) -> dict[str, Any]:
     submitted = _micro(job.submitted)
     return {
-        "service": job.service, "origin": origin, "id": job.id, "action": job.action, "status": job.status.value,
-        "final": job.status.final, "progress": job.progress, "subject": job.subject,
+        "service": job.service,
+        "origin": origin,
+        "id": job.id,
+        "action": job.action,
+        "status": job.status.value,
+        "final": job.status.final,
+        "progress": job.progress,
+        "subject": job.subject,
         "outputs": "\n".join(job.outputs),
         "buttons": _moves(job.buttons),
-        "submitted": submitted, "started": _micro(job.started), "finished": _micro(job.finished),
-        "reason": job.reason, "state": job.state, "notify_hook": job.notify_hook, "parent": job.parent,
-        "raw": jsonlib.written(job.raw), "first_seen": moment, "last_seen": moment, "sequence": sequence,
-        "button_names": _names(job.buttons), "day": (moment if submitted is None else submitted) // DAY,
-    }  # fmt: skip
+        "submitted": submitted,
+        "started": _micro(job.started),
+        "finished": _micro(job.finished),
+        "reason": job.reason,
+        "state": job.state,
+        "notify_hook": job.notify_hook,
+        "parent": job.parent,
+        "raw": jsonlib.written(job.raw),
+        "first_seen": moment,
+        "last_seen": moment,
+        "sequence": sequence,
+        "button_names": _names(job.buttons),
+        "day": (moment if submitted is None else submitted) // DAY,
+    }
 
 
 def _storable(row: dict[str, Any]) -> dict[str, Any]:
@@ -450,8 +575,19 @@ def _names(buttons: Iterable[Button]) -> str:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    told = {name: row[name] or "" for name in ("service", "id", "action", "subject", "reason", "state", "notify_hook",
-                                                "parent")}  # fmt: skip
+    told = {
+        name: row[name] or ""
+        for name in (
+            "service",
+            "id",
+            "action",
+            "subject",
+            "reason",
+            "state",
+            "notify_hook",
+            "parent",
+        )
+    }
     return Job(
         **told,
         status=Status(row["status"]),
@@ -466,7 +602,10 @@ def _job(row: sqlite3.Row) -> Job:
 
 
 def _submission(row: sqlite3.Row) -> Submission:
-    told = dict(row) | {"params": jsonlib.read(row["params"]), "headers": jsonlib.read(row["headers"])}
+    told = dict(row) | {
+        "params": jsonlib.read(row["params"]),
+        "headers": jsonlib.read(row["headers"]),
+    }
     del told["origin"]
     return Submission(**told | {"marked": bool(row["marked"])})
 
@@ -484,7 +623,9 @@ def _owner() -> str:
 
 
 def _alive(owner: str) -> bool:
-    """Whether the process that began a submission may still be at it. Other machines' processes count as alive."""
+    """Whether the process that began a submission may still be at it. Other machines' processes
+    count as alive.
+    """
     host, _, pid = owner.rpartition(":")
     if host != os.uname().nodename:
         return True

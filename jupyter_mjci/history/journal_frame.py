@@ -1,7 +1,8 @@
-"""What the journal remembers, as a typed DataFrame: the columns and dtypes of `frames.COLUMNS`, without a Job per row.
+"""What the journal remembers, as a typed DataFrame: the columns and dtypes of `frames.COLUMNS`,
+without a Job per row.
 
-SQLite packs each column of a chunk of rows into one text; here the texts become columns, with pyarrow where it is
-installed (no Python object per cell), else with plain Python.
+SQLite packs each column of a chunk of rows into one text; here the texts become columns, with
+pyarrow where it is installed (no Python object per cell), else with plain Python.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def remembered(journal: Journal, where: str = "1", parameters: Sequence[Any] = (
     made: dict[str, Any] = {}
     for column in COLUMNS:
         values = packed.pop(column.name)
-        made[column.name] = pd.Series(_typed(values if order is None else values.take(order), column.dtype))
+        made[column.name] = pd.Series(
+            _typed(values if order is None else values.take(order), column.dtype)
+        )
         for name, later, earlier, _ in SPANS:
             if later == column.name:
                 made[name] = made[later] - made[earlier]
@@ -58,7 +61,9 @@ def remembered(journal: Journal, where: str = "1", parameters: Sequence[Any] = (
 def columns_of(
     journal: Journal, table: Mapping[str, Packing], where: str = "1", parameters: Sequence[Any] = ()
 ) -> dict[str, Any]:
-    """Packed columns, unpacked: whole numbers as int64 (NOTHING where there is none), texts as an array of texts."""
+    """Packed columns, unpacked: whole numbers as int64 (NOTHING where there is none), texts as an
+    array of texts.
+    """
     import numpy as np
 
     parts: dict[str, list[Any]] = {name: [] for name in table}
@@ -66,7 +71,9 @@ def columns_of(
         for name, packed in chunk.columns.items():
             parts[name].append(_numbers(packed) if table[name].number else _texts(packed))
     return {
-        name: np.concatenate(parts[name] or [np.empty(0, "int64")]) if one.number else _joined(parts[name])
+        name: np.concatenate(parts[name] or [np.empty(0, "int64")])
+        if one.number
+        else _joined(parts[name])
         for name, one in table.items()
     }
 
@@ -89,7 +96,9 @@ def _texts(packed: bytes | list[str]) -> Any:
 
     if isinstance(packed, list):
         return pa.array([value or None for value in packed], pa.large_string())
-    whole = pa.array([packed], pa.large_binary()).view(pa.large_string())  # SQLite holds no text but UTF-8
+    whole = pa.array([packed], pa.large_binary()).view(
+        pa.large_string()
+    )  # SQLite holds no text but UTF-8
     values = pc.split_pattern(whole, SEPARATOR).flatten()
     return pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.large_string()), values)
 
@@ -101,7 +110,9 @@ def _joined(parts: list[Any]) -> Any:
         return np.concatenate(parts or [np.empty(0, object)])
     import pyarrow as pa
 
-    return parts[0] if len(parts) == 1 else pa.chunked_array(parts, pa.large_string()).combine_chunks()
+    return (
+        parts[0] if len(parts) == 1 else pa.chunked_array(parts, pa.large_string()).combine_chunks()
+    )
 
 
 def _typed(values: Any, dtype: str) -> Any:
@@ -111,7 +122,11 @@ def _typed(values: Any, dtype: str) -> Any:
 
     if dtype == "string":
         kind: Any = pd.StringDtype()
-        return pd.array(values, dtype=kind) if isinstance(values, np.ndarray) else kind.__from_arrow__(values)
+        return (
+            pd.array(values, dtype=kind)
+            if isinstance(values, np.ndarray)
+            else kind.__from_arrow__(values)
+        )
     if dtype == "status":
         return pd.Categorical.from_codes(values.astype("int8"), dtype=_dtype("status"))
     if dtype == TIME:

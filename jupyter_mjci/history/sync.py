@@ -1,7 +1,9 @@
-"""The journal ← what the services still know, and what was exported from them: page by page, and never from anew.
+"""The journal ← what the services still know, and what was exported from them: page by page, and
+never from anew.
 
-Jobs are walked oldest first. After every page a note in the journal says up to which creation time everything is
-known; that is where the next sync goes on, whether the last one came to its end or was killed.
+Jobs are walked oldest first. After every page a note in the journal says up to which creation time
+everything is known; that is where the next sync goes on, whether the last one came to its end or
+was killed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ BATCH = 1_000  # imported jobs that are recorded together
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync or an import came to: jobs seen, new to the journal, changed in it, and pages (or files) read.
+    """What a sync or an import came to: jobs seen, new to the journal, changed in it, and pages (or
+    files) read.
 
     `skipped` counts records of an import that nobody can read.
     """
@@ -58,12 +61,16 @@ class Desk(Protocol):
 
 
 async def sync(
-    desk: Desk, *, since: datetime | None = None, until: datetime | None = None, tags: Sequence[str] = (),
-) -> AsyncIterator[Synced]:  # fmt: skip
+    desk: Desk,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    tags: Sequence[str] = (),
+) -> AsyncIterator[Synced]:
     """Pulls what is new; gives the counts so far after every page.
 
-    `since` and `until` choose a window of creation times instead of what is new. `tags` are CI's kinds of jobs; by
-    default PicProcess and those that the journal knows.
+    `since` and `until` choose a window of creation times instead of what is new. `tags` are CI's
+    kinds of jobs; by default PicProcess and those that the journal knows.
     """
     before, seen, pages = desk.journal.tally(), 0, 0
     async for page in _pages(desk, since, until, tags):
@@ -96,7 +103,9 @@ async def _of_tag(
     start = since if windowed or not known else datetime.fromisoformat(known) - OVERLAP
     token, tokens = "", set[str]()
     while True:
-        page: Page[Job] = await desk.ci.jobs(tag=tag, order="Asc", start=start, end=until).turn(token)
+        page: Page[Job] = await desk.ci.jobs(tag=tag, order="Asc", start=start, end=until).turn(
+            token
+        )
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
         if last is not None and not windowed:
@@ -110,16 +119,27 @@ async def _of_tag(
 async def _unfinished(desk: Desk) -> AsyncIterator[Sequence[Job]]:
     """What had not ended when it was last seen, asked for by id: listings may have let go of it."""
     jobs = desk.journal.unfinished()
-    for ids in _batches((job.id for job in jobs if job.service == "mj" and desk.settings.has_mj), AT_ONCE):
+    for ids in _batches(
+        (job.id for job in jobs if job.service == "mj" and desk.settings.has_mj), AT_ONCE
+    ):
         yield await desk.mj.tasks(ids)
-    for ids in _batches((job.id for job in jobs if job.service == "ci" and desk.settings.has_ci), AT_ONCE):
+    for ids in _batches(
+        (job.id for job in jobs if job.service == "ci" and desk.settings.has_ci), AT_ONCE
+    ):
         yield (await desk.ci.jobs(ids=ids).turn("")).items
 
 
 def _between(jobs: Iterable[Job], since: datetime | None, until: datetime | None) -> list[Job]:
-    first, last = since or datetime.min.replace(tzinfo=UTC), until or datetime.max.replace(tzinfo=UTC)
+    first, last = (
+        since or datetime.min.replace(tzinfo=UTC),
+        until or datetime.max.replace(tzinfo=UTC),
+    )
     windowed = since is not None or until is not None
-    return [job for job in jobs if not windowed or (job.submitted is not None and first <= job.submitted <= last)]
+    return [
+        job
+        for job in jobs
+        if not windowed or (job.submitted is not None and first <= job.submitted <= last)
+    ]
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
@@ -129,27 +149,38 @@ def _batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
 
 
 def when(value: str | datetime | None) -> datetime | None:
-    """A time as it may be given: a datetime, or ISO text ("2026-01-31", "2026-01-31T12:00+08:00"); UTC if unsaid."""
+    """A time as it may be given: a datetime, or ISO text ("2026-01-31", "2026-01-31T12:00+08:00");
+    UTC if unsaid.
+    """
     if value is None or isinstance(value, datetime):
         told = value
     else:
         try:
             told = datetime.fromisoformat(value)
         except ValueError:
-            raise CallError(f"{value!r} is no time.", hint='Write "2026-01-31" or "2026-01-31T12:00+08:00".') from None
+            raise CallError(
+                f"{value!r} is no time.", hint='Write "2026-01-31" or "2026-01-31T12:00+08:00".'
+            ) from None
     return told.replace(tzinfo=UTC) if told is not None and told.tzinfo is None else told
 
 
-# --- what was exported --------------------------------------------------------------------------------------------
+# --- what was exported ----------------------------------------------------------------------------
 
 
 def load(
-    journal: Journal, path: Path, now: float, *, since: datetime | None = None, until: datetime | None = None,
+    journal: Journal,
+    path: Path,
+    now: float,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
     say: Callable[[Synced], None] | None = None,
-) -> Synced:  # fmt: skip
-    """Records the jobs of exported files: a file, or a folder with all its .json, .jsonl, .xml, .log and .txt files.
+) -> Synced:
+    """Records the jobs of exported files: a file, or a folder with all its .json, .jsonl, .xml,
+    .log and .txt files.
 
-    A file holds a listing (JSON or XML, as the services answer), or a log of callbacks, one body a line.
+    A file holds a listing (JSON or XML, as the services answer), or a log of callbacks, one body a
+    line.
     """
     before, counts = journal.tally(), Synced()
     for file in _files(path):
@@ -175,7 +206,9 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.suffix.lower() in KINDS)
     if not path.is_file():
-        raise HistoryError(f"There is no file {path}.", hint="Give an exported listing, or a folder of them.")
+        raise HistoryError(
+            f"There is no file {path}.", hint="Give an exported listing, or a folder of them."
+        )
     return [path]
 
 
@@ -207,7 +240,11 @@ def _record(content: bytes) -> Any:
 
 def _found(record: Any) -> Iterator[Job | None]:
     """The jobs that a document of either service tells of, however it is wrapped."""
-    inner = next((record[name] for name in WRAPPERS if record.get(name)), None) if isinstance(record, dict) else record
+    inner = (
+        next((record[name] for name in WRAPPERS if record.get(name)), None)
+        if isinstance(record, dict)
+        else record
+    )
     if isinstance(record, dict) and "JobId" in record:
         yield tencent_ci.job_of(record)
     elif isinstance(inner, (dict, list)):

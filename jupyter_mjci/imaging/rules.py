@@ -1,13 +1,15 @@
 """Picture rules ("imageMogr2/thumbnail/200x|watermark/2/text/…") really applied.
 
-How it works. A rule is read once into plain values (`parse`); everything wrong with it is found there, before any
-picture is looked at. Each operation is one function marked `@operation` beside the table of its parameters; reading,
-writing (`text`), defaults, error messages, and the panels and docs made from `OPERATIONS` all use that one table.
-A picture is its frames plus how it is to be written. Operations turn one `Picture` into the next, in written order
-(auto-orient always first); writing happens once, at the end, however many operations there were.
+How it works. A rule is read once into plain values (`parse`); everything wrong with it is found
+there, before any picture is looked at. Each operation is one function marked `@operation` beside
+the table of its parameters; reading, writing (`text`), defaults, error messages, and the panels and
+docs made from `OPERATIONS` all use that one table. A picture is its frames plus how it is to be
+written. Operations turn one `Picture` into the next, in written order (auto-orient always first);
+writing happens once, at the end, however many operations there were.
 
-Sizes are checked in the header before a pixel is decoded, with our own limits: Pillow's are global, and not ours to
-change. So pictures are opened by their plugin and not by `Image.open`, which would warn about what the service allows.
+Sizes are checked in the header before a pixel is decoded, with our own limits: Pillow's are global,
+and not ours to change. So pictures are opened by their plugin and not by `Image.open`, which would
+warn about what the service allows.
 """
 
 from __future__ import annotations
@@ -50,7 +52,8 @@ Objects = Callable[[str], "bytes | None"]
 Size = tuple[int, int]
 Frame = Image.Image
 
-# ---------------------------------------------------------------------------------------------- limits and errors
+# ----------------------------------------------------------------------------------------------
+# limits and errors
 
 MAX_BYTES = 32 * 1024 * 1024
 MAX_SIDE = 30_000
@@ -78,8 +81,9 @@ CODES = {
 
 
 class RuleError(Exception):
-    """The rule can't be applied. `code` is the service's name, `number` its internal number, `message` tells which
-    key is wrong and what it accepts."""
+    """The rule can't be applied. `code` is the service's name, `number` its internal number,
+    `message` tells which key is wrong and what it accepts.
+    """
 
     def __init__(self, message: str, number: int = BAD_PARAMETER) -> None:
         super().__init__(message)
@@ -91,13 +95,16 @@ class RuleError(Exception):
         return f"{self.code} ({self.number}): {self.message}"
 
 
-# ---------------------------------------------------------------------------------------------- values
+# ----------------------------------------------------------------------------------------------
+# values
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a rule: its name ("imageMogr2", "imageView2/1", "watermark/2", "imageInfo", …) and its
-    parameters as written, with what the wire has in base64 in plain text. A flag has the value ""."""
+    """One operation of a rule: its name ("imageMogr2", "imageView2/1", "watermark/2", "imageInfo",
+    …) and its parameters as written, with what the wire has in base64 in plain text. A flag has the
+    value "".
+    """
 
     name: str
     parameters: tuple[tuple[str, str], ...] = ()
@@ -105,7 +112,9 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a rule made. For imageInfo, imageAve and exif, `info` is the answer and `body` its JSON."""
+    """What a rule made. For imageInfo, imageAve and exif, `info` is the answer and `body` its
+    JSON.
+    """
 
     body: bytes
     content_type: str
@@ -120,7 +129,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What the service tells about a picture as it was stored. `quality` is estimated for JPEG, 100 otherwise."""
+    """What the service tells about a picture as it was stored. `quality` is estimated for JPEG, 100
+    otherwise.
+    """
 
     format: str
     width: int
@@ -135,7 +146,9 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key of an operation: what it means and what it accepts, for reading, for panels and for docs."""
+    """One key of an operation: what it means and what it accepts, for reading, for panels and for
+    docs.
+    """
 
     name: str
     help: str
@@ -150,7 +163,9 @@ class Parameter:
     required: bool = False
 
     def read(self, text: str) -> Any:
-        """The value as the operation's function wants it. Raises ValueError on what is not accepted."""
+        """The value as the operation's function wants it. Raises ValueError on what is not
+        accepted.
+        """
         if self.flag:
             return True
         if self.minimum is not None and self.maximum is not None:
@@ -220,7 +235,8 @@ def _choice(text: str, choices: Sequence[str]) -> str:
     return text.lower()
 
 
-# ---------------------------------------------------------------------------------------------- declaring
+# ----------------------------------------------------------------------------------------------
+# declaring
 
 OPERATIONS: dict[str, OperationKind] = {}
 
@@ -228,7 +244,9 @@ OPERATIONS: dict[str, OperationKind] = {}
 def operation(
     name: str, help: str, *parameters: Parameter
 ) -> Callable[[Callable[..., Picture]], Callable[..., Picture]]:
-    """Enter a function into OPERATIONS. It is called with the picture and with every parameter by name."""
+    """Enter a function into OPERATIONS. It is called with the picture and with every parameter by
+    name.
+    """
 
     def enter(function: Callable[..., Picture]) -> Callable[..., Picture]:
         OPERATIONS[name] = OperationKind(name, help, parameters, function)
@@ -238,7 +256,9 @@ def operation(
 
 
 def _number(name: str, low: int, high: int, help: str, **more: Any) -> Parameter:
-    return Parameter(name, help, f"an integer from {low} to {high}", minimum=low, maximum=high, **more)
+    return Parameter(
+        name, help, f"an integer from {low} to {high}", minimum=low, maximum=high, **more
+    )
 
 
 def _one_of(name: str, choices: Sequence[str], help: str, **more: Any) -> Parameter:
@@ -278,22 +298,43 @@ INTEGER = "([0-9]{1,6})"
 
 def _gravity(default: str | None) -> Parameter:
     return _one_of(
-        "gravity", tuple(GRAVITIES), "where in the picture; offsets point inward from there", default=default
+        "gravity",
+        tuple(GRAVITIES),
+        "where in the picture; offsets point inward from there",
+        default=default,
     )
 
 
 def _offsets() -> tuple[Parameter, Parameter]:
     return (
-        _number("dx", 0, 99_999, "pixels from the left or right edge; ignored in the middle column", default="0"),
-        _number("dy", 0, 99_999, "pixels from the top or bottom edge; ignored in the middle row", default="0"),
+        _number(
+            "dx",
+            0,
+            99_999,
+            "pixels from the left or right edge; ignored in the middle column",
+            default="0",
+        ),
+        _number(
+            "dy",
+            0,
+            99_999,
+            "pixels from the top or bottom edge; ignored in the middle row",
+            default="0",
+        ),
     )
 
 
-FORGIVE = _one_of("ignore-error", ("0", "1"), "1: answer with the original picture instead of an error", default="0")
+FORGIVE = _one_of(
+    "ignore-error",
+    ("0", "1"),
+    "1: answer with the original picture instead of an error",
+    default="0",
+)
 QUALITY_FORM = "1 to 100, with ! to force it"
 QUALITY_PATTERN = "(100|[1-9][0-9]?)!?"
 
-# ---------------------------------------------------------------------------------------------- rules as values
+# ----------------------------------------------------------------------------------------------
+# rules as values
 
 FAMILIES = ("imageView2", "watermark")  # their name has two parts
 BLIND = ("watermark/3", "watermark/4")
@@ -301,7 +342,9 @@ ANSWERS = ("imageInfo", "imageAve", "exif")
 
 
 def parse(rule: str) -> tuple[Operation, ...]:
-    """The operations of a rule, checked. Raises RuleError, which names the key and the accepted form."""
+    """The operations of a rule, checked. Raises RuleError, which names the key and the accepted
+    form.
+    """
     if not rule:
         raise RuleError("the rule is empty")
     operations = tuple(_read_operation(part) for part in rule.split("|"))
@@ -319,10 +362,13 @@ def text(operations: Sequence[Operation]) -> str:
 
 
 def steps(rule: str) -> tuple[tuple[Operation, ...], ...]:
-    """The steps that each operation of a rule comes to, in the order in which they are done; each with its own
-    parameters, the one that starts it first: what a form shows as blocks. Raises RuleError."""
+    """The steps that each operation of a rule comes to, in the order in which they are done; each
+    with its own parameters, the one that starts it first: what a form shows as blocks. Raises
+    RuleError.
+    """
     return tuple(
-        tuple(Operation(kind.name, tuple(values.items())) for kind, values in _steps(each)) for each in parse(rule)
+        tuple(Operation(kind.name, tuple(values.items())) for kind, values in _steps(each))
+        for each in parse(rule)
     )
 
 
@@ -352,8 +398,9 @@ def encode(plain: str) -> str:
 
 
 def decode(wire: str) -> str:
-    """The text behind URL-safe base64, with or without padding; the standard alphabet is understood too.
-    Raises ValueError."""
+    """The text behind URL-safe base64, with or without padding; the standard alphabet is understood
+    too. Raises ValueError.
+    """
     bare = wire.rstrip("=").replace("-", "+").replace("_", "/")
     return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True).decode()
 
@@ -363,7 +410,9 @@ def _read_operation(part: str) -> Operation:
     if name in FAMILIES and tokens:
         name = f"{name}/{tokens.pop(0)}"
     if name in BLIND:
-        raise RuleError(f"{name}: blind watermarks are not offered here; accepted are watermark/1 and watermark/2")
+        raise RuleError(
+            f"{name}: blind watermarks are not offered here; accepted are watermark/1 and watermark/2"
+        )
     if name != "imageMogr2" and name not in OPERATIONS:
         raise RuleError(_unknown(name, [*OPERATIONS, "imageMogr2"], "operation"))
     if tokens and not tokens[-1]:
@@ -415,7 +464,8 @@ def _unknown(name: str, known: Sequence[str], what: str) -> str:
     return f"{name[:80]} is no known {what}; {hint}"
 
 
-# ---------------------------------------------------------------------------------------------- running
+# ----------------------------------------------------------------------------------------------
+# running
 
 Step = tuple[OperationKind, dict[str, str]]
 
@@ -443,14 +493,17 @@ def _typed(kind: OperationKind, values: Mapping[str, str]) -> dict[str, Any]:
     """Every parameter of the operation under its Python name, read, or its default."""
     texts = {each.name: values.get(each.name, each.default) for each in kind.parameters}
     return {
-        each.name.replace("-", "_"): None if (value := texts[each.name]) is None else each.read(value)
+        each.name.replace("-", "_"): None
+        if (value := texts[each.name]) is None
+        else each.read(value)
         for each in kind.parameters
     }
 
 
 def _steps(operation: Operation) -> list[Step]:
-    """What to run, in order. An imageMogr2 is several steps; gravity, pad and their like belong to the step before
-    them that knows them, or else to the next one."""
+    """What to run, in order. An imageMogr2 is several steps; gravity, pad and their like belong to
+    the step before them that knows them, or else to the next one.
+    """
     kinds = _kinds_of(operation.name)
     if operation.name in OPERATIONS:
         return [_complete(kinds[0], dict(operation.parameters))]
@@ -466,7 +519,9 @@ def _steps(operation: Operation) -> list[Step]:
         owner = next((step for step in reversed(steps) if step[0].parameter(name)), None)
         (owner[1] if owner else waiting)[name] = value
     if waiting:
-        raise RuleError(f"imageMogr2/{next(iter(waiting))} says nothing without {_owners(kinds, next(iter(waiting)))}")
+        raise RuleError(
+            f"imageMogr2/{next(iter(waiting))} says nothing without {_owners(kinds, next(iter(waiting)))}"
+        )
     return sorted(steps, key=lambda step: step[0].key != "auto-orient")
 
 
@@ -481,7 +536,8 @@ def _complete(kind: OperationKind, values: dict[str, str]) -> Step:
     return kind, values
 
 
-# ---------------------------------------------------------------------------------------------- opening pictures
+# ----------------------------------------------------------------------------------------------
+# opening pictures
 
 SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), "jpeg"),
@@ -504,7 +560,9 @@ if AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Pillow's decoders raise whatever comes to hand on damaged input; for us it is all the same."""
+    """Pillow's decoders raise whatever comes to hand on damaged input; for us it is all the
+    same.
+    """
     try:
         yield
     except RuleError:
@@ -521,11 +579,15 @@ def _sniff(picture: bytes) -> str:
 
 
 def _open(picture: bytes, limited: bool = True) -> tuple[str, ImageFile.ImageFile, int]:
-    """The format, the opened but not yet decoded picture, and its number of frames. Refuses what is too large."""
+    """The format, the opened but not yet decoded picture, and its number of frames. Refuses what is
+    too large.
+    """
     name = _sniff(picture)
     check = _check_input if limited else lambda *_: None
     if limited and len(picture) > MAX_BYTES:
-        raise RuleError(f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE)
+        raise RuleError(
+            f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE
+        )
     with _reading():
         frames = 1
         if name == "webp":
@@ -543,9 +605,13 @@ def _open(picture: bytes, limited: bool = True) -> tuple[str, ImageFile.ImageFil
 def _check_input(size: Size, frames: int) -> None:
     width, height = size
     if max(size) > MAX_SIDE:
-        raise RuleError(f"the picture is {width}x{height}; a side may have {MAX_SIDE} pixels", TOO_LARGE)
+        raise RuleError(
+            f"the picture is {width}x{height}; a side may have {MAX_SIDE} pixels", TOO_LARGE
+        )
     if width * height * frames > MAX_PIXELS:
-        raise RuleError(f"{width}x{height} in {frames} frames is more than {MAX_PIXELS} pixels", TOO_LARGE)
+        raise RuleError(
+            f"{width}x{height} in {frames} frames is more than {MAX_PIXELS} pixels", TOO_LARGE
+        )
     if frames > MAX_FRAMES:
         raise RuleError(f"the picture has more than {MAX_FRAMES} frames", TOO_LARGE)
 
@@ -563,8 +629,9 @@ def _webp_size(picture: bytes) -> Size:
 
 
 def _gif_extent(picture: bytes) -> tuple[Size, int]:
-    """The canvas that all frames of a GIF need, and their number, without decoding any (one past the limit is
-    enough to know)."""
+    """The canvas that all frames of a GIF need, and their number, without decoding any (one past
+    the limit is enough to know).
+    """
     width, height = struct.unpack("<HH", picture[6:10])
     place = 13 + _gif_table(picture[10])
     frames = 0
@@ -602,8 +669,12 @@ def _load(picture: bytes, objects: Objects) -> Picture:
         frames, durations = zip(*shown, strict=True)
         exif, icc = image.info.get("exif", b""), image.info.get("icc_profile") or b""
         loop = image.info.get("loop")
-        usable = icc if image.mode in ("RGB", "RGBA", "P", "PA") else b""  # we work in RGB: no other profile fits
-    return Picture(picture, name, frames, durations, loop, quality, _exif_block(exif), usable, objects, name)
+        usable = (
+            icc if image.mode in ("RGB", "RGBA", "P", "PA") else b""
+        )  # we work in RGB: no other profile fits
+    return Picture(
+        picture, name, frames, durations, loop, quality, _exif_block(exif), usable, objects, name
+    )
 
 
 def _decoded(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, int]]:
@@ -615,7 +686,10 @@ def _decoded(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, in
             return
         image.load()
         frame = _normal(image)
-        yield frame if frame.size == size else frame.crop((0, 0, *size)), round(image.info.get("duration", 0))
+        yield (
+            frame if frame.size == size else frame.crop((0, 0, *size)),
+            round(image.info.get("duration", 0)),
+        )
 
 
 def _normal(image: Frame) -> Frame:
@@ -630,7 +704,9 @@ def _normal(image: Frame) -> Frame:
 
 def _eight_bit(image: Frame) -> Frame:
     """16-bit greys keep their upper byte (a plain conversion would clip them to white)."""
-    return image.convert("I").point(lambda value: value * (1 / 256), "I").convert("L").convert("RGB")
+    return (
+        image.convert("I").point(lambda value: value * (1 / 256), "I").convert("L").convert("RGB")
+    )
 
 
 def _exif_block(raw: bytes) -> bytes:
@@ -639,7 +715,9 @@ def _exif_block(raw: bytes) -> bytes:
 
 
 def _read_exif(block: bytes) -> Image.Exif:
-    """Tags, or none if the block is damaged: cameras write all sorts of things, and the picture is still good."""
+    """Tags, or none if the block is damaged: cameras write all sorts of things, and the picture is
+    still good.
+    """
     exif = Image.Exif()
     try:
         exif.load(block)
@@ -654,13 +732,74 @@ def _orientation(block: bytes) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-# The luminance table of the JPEG standard (annex K), which nearly every encoder scales by its quality.
+# The luminance table of the JPEG standard (annex K), which nearly every encoder scales by its
+# quality.
 LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
-    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
-    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
+    16,
+    11,
+    10,
+    16,
+    24,
+    40,
+    51,
+    61,
+    12,
+    12,
+    14,
+    19,
+    26,
+    58,
+    60,
+    55,
+    14,
+    13,
+    16,
+    24,
+    40,
+    57,
+    69,
+    56,
+    14,
+    17,
+    22,
+    29,
+    51,
+    87,
+    80,
+    62,
+    18,
+    22,
+    37,
+    56,
+    68,
+    109,
+    103,
+    77,
+    24,
+    35,
+    55,
+    64,
+    81,
+    104,
+    113,
+    92,
+    49,
+    64,
+    78,
+    87,
+    103,
+    121,
+    120,
+    101,
+    72,
+    92,
+    95,
+    98,
+    112,
+    100,
+    103,
+    99,
+)
 
 
 def _scaled_table(quality: int) -> list[int]:
@@ -672,8 +811,9 @@ SCALED_TABLES = {quality: sorted(_scaled_table(quality)) for quality in range(1,
 
 
 def _quality_of(image: ImageFile.ImageFile) -> int:
-    """The quality from 1 to 100 whose quantisation table is nearest to this JPEG's (sorted, because Pillow's
-    versions order the table differently); 100 for other formats."""
+    """The quality from 1 to 100 whose quantisation table is nearest to this JPEG's (sorted, because
+    Pillow's versions order the table differently); 100 for other formats.
+    """
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 100
     table = sorted(image.quantization.get(0, ()))
@@ -684,11 +824,14 @@ def _distance(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(abs(a - b) for a, b in zip(one, other, strict=False))
 
 
-# ---------------------------------------------------------------------------------------------- telling about pictures
+# ----------------------------------------------------------------------------------------------
+# telling about pictures
 
 
 def describe(picture: bytes) -> Original:
-    """What the service tells about a picture (IsPicInfo, imageInfo). Raises RuleError if it isn't one."""
+    """What the service tells about a picture (IsPicInfo, imageInfo). Raises RuleError if it isn't
+    one.
+    """
     name, image, frames = _open(picture)
     with _reading():
         quality = _quality_of(image)
@@ -756,10 +899,15 @@ def _tags(found: Image.Exif) -> dict[str, object]:
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(_plain(each) for each in value)
-    return value.decode("latin-1").rstrip("\0") if isinstance(value, bytes) else str(value).rstrip("\0")
+    return (
+        value.decode("latin-1").rstrip("\0")
+        if isinstance(value, bytes)
+        else str(value).rstrip("\0")
+    )
 
 
-# ---------------------------------------------------------------------------------------------- geometry
+# ----------------------------------------------------------------------------------------------
+# geometry
 
 
 def _each(picture: Picture, change: Callable[[Frame], Frame]) -> Picture:
@@ -770,7 +918,10 @@ def _check_output(size: Size, frames: int) -> None:
     width, height = size
     if max(size) > MAX_OUTPUT_SIDE:
         number = TOO_WIDE if width > MAX_OUTPUT_SIDE else TOO_HIGH
-        raise RuleError(f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels", number)
+        raise RuleError(
+            f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels",
+            number,
+        )
     _check_work(size, frames)
 
 
@@ -787,11 +938,15 @@ def _scaled(picture: Picture, size: Size) -> Picture:
     if size == picture.size:
         return picture
     _check_output(size, len(picture.frames))
-    return _each(picture, lambda frame: frame.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    return _each(
+        picture, lambda frame: frame.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    )
 
 
 def _cropped(picture: Picture, left: int, top: int, size: Size) -> Picture:
-    """Cut a box that lies inside the picture. By `resize` and not by `crop`, which warns about large boxes."""
+    """Cut a box that lies inside the picture. By `resize` and not by `crop`, which warns about
+    large boxes.
+    """
     box = (left, top, left + size[0], top + size[1])
     return _each(picture, lambda frame: frame.resize(size, Image.Resampling.NEAREST, box))
 
@@ -822,7 +977,9 @@ def _cover(size: Size, width: int, height: int) -> Size:
     return _rounded(max(width, w * height / h), height)
 
 
-def _filled(picture: Picture, size: Size, gravity: str = "center", dx: int = 0, dy: int = 0) -> Picture:
+def _filled(
+    picture: Picture, size: Size, gravity: str = "center", dx: int = 0, dy: int = 0
+) -> Picture:
     """Scaled to cover the size, then cut to it."""
     covering = _scaled(picture, _cover(picture.size, *size))
     left, top = _place(covering.size, size, gravity, dx, dy)
@@ -881,7 +1038,9 @@ def thumbnail(picture: Picture, *, thumbnail: str, pad: str, color: str) -> Pict
     form, size_of = next(each for each in THUMBNAILS if re.fullmatch(each[0], thumbnail))
     numbers = _numbers(form, thumbnail)
     if 0 in numbers:
-        raise RuleError("imageMogr2/thumbnail: a size of 0 is no size; sides, percents and areas start at 1")
+        raise RuleError(
+            "imageMogr2/thumbnail: a size of 0 is no size; sides, percents and areas start at 1"
+        )
     size = size_of(picture.size, *numbers)
     if picture.source == "gif":  # the service never enlarges these
         size = min(size[0], picture.size[0]), min(size[1], picture.size[1])
@@ -908,7 +1067,12 @@ def _padded(picture: Picture, form: str, colour: str) -> Picture:
 @operation(
     "imageMogr2/cut",
     "cut a rectangle, as much of it as lies in the picture",
-    _shaped("cut", "<W>x<H>x<dx>x<dy>", "x".join([INTEGER] * 4), "its size and its offset from the top left corner"),
+    _shaped(
+        "cut",
+        "<W>x<H>x<dx>x<dy>",
+        "x".join([INTEGER] * 4),
+        "its size and its offset from the top left corner",
+    ),
 )
 def cut(picture: Picture, *, cut: str) -> Picture:
     return _cut_box(picture, "cut", *map(int, cut.split("x")))
@@ -919,7 +1083,9 @@ def _cut_box(picture: Picture, key: str, width: int, height: int, left: int, top
     left, top = max(0, left), max(0, top)
     if left >= right or top >= bottom:
         shown = "{}x{}".format(*picture.size)
-        raise RuleError(f"imageMogr2/{key}: {width}x{height} at {left},{top} has nothing of a picture of {shown}")
+        raise RuleError(
+            f"imageMogr2/{key}: {width}x{height} at {left},{top} has nothing of a picture of {shown}"
+        )
     return _cropped(picture, left, top, (right - left, bottom - top))
 
 
@@ -944,7 +1110,9 @@ def crop(picture: Picture, *, crop: str, gravity: str | None, dx: int, dy: int) 
     if offset:
         width, height, left, top = (int(number or 0) for number in offset.groups())
         size = _whole_where_open(picture, width, height)
-        return _cut_box(picture, "crop", *size, *_place(picture.size, size, gravity or "northwest", left, top))
+        return _cut_box(
+            picture, "crop", *size, *_place(picture.size, size, gravity or "northwest", left, top)
+        )
     width, height = (int(side or 0) for side in crop.split("x"))
     if width and height:
         return _filled(picture, (width, height), gravity or "center", dx, dy)
@@ -994,7 +1162,9 @@ def iradius(picture: Picture, *, iradius: int) -> Picture:
 )
 def rradius(picture: Picture, *, rradius: int) -> Picture:
     _check_radius(picture, "rradius", rradius)
-    return _masked(picture, lambda draw, box, scale: draw.rounded_rectangle(box, rradius * scale, fill=255))
+    return _masked(
+        picture, lambda draw, box, scale: draw.rounded_rectangle(box, rradius * scale, fill=255)
+    )
 
 
 def _check_radius(picture: Picture, key: str, radius: int) -> None:
@@ -1010,7 +1180,9 @@ Shape = Callable[[ImageDraw.ImageDraw, tuple[int, int, int, int], int], None]
 
 
 def _masked(picture: Picture, shape: Shape) -> Picture:
-    """Transparent outside the shape, with a smooth edge (drawn large and reduced, unless that would be huge)."""
+    """Transparent outside the shape, with a smooth edge (drawn large and reduced, unless that would
+    be huge).
+    """
     width, height = picture.size
     scale = 4 if max(picture.size) <= 2_500 else 1
     large = Image.new("L", (width * scale, height * scale), 0)
@@ -1025,7 +1197,11 @@ def _masked(picture: Picture, shape: Shape) -> Picture:
     return _each(picture, cover)
 
 
-QUARTERS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+QUARTERS = {
+    90: Image.Transpose.ROTATE_270,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_90,
+}
 
 
 @operation(
@@ -1060,7 +1236,11 @@ UPRIGHT = {
 }
 
 
-@operation("imageMogr2/auto-orient", "turn the picture upright as its EXIF says", _flag("auto-orient", "first of all"))
+@operation(
+    "imageMogr2/auto-orient",
+    "turn the picture upright as its EXIF says",
+    _flag("auto-orient", "first of all"),
+)
 def auto_orient(picture: Picture, *, auto_orient: bool) -> Picture:
     turn = UPRIGHT.get(_orientation(picture.exif))
     if not auto_orient or turn is None:
@@ -1074,19 +1254,26 @@ def _upright_exif(block: bytes) -> bytes:
     found[ExifTags.Base.Orientation] = 1
     try:
         return _exif_block(found.tobytes())
-    except Exception:  # tags that can be read but not written again: a wrong orientation would be worse than none
+    except (
+        Exception
+    ):  # tags that can be read but not written again: a wrong orientation would be worse than none
         return b""
 
 
 FLIPS = {"vertical": Image.Transpose.FLIP_TOP_BOTTOM, "horizontal": Image.Transpose.FLIP_LEFT_RIGHT}
 
 
-@operation("imageMogr2/flip", "mirror the picture", _one_of("flip", tuple(FLIPS), "top to bottom or left to right"))
+@operation(
+    "imageMogr2/flip",
+    "mirror the picture",
+    _one_of("flip", tuple(FLIPS), "top to bottom or left to right"),
+)
 def flip(picture: Picture, *, flip: str) -> Picture:
     return _each(picture, lambda frame: frame.transpose(FLIPS[flip]))
 
 
-# ---------------------------------------------------------------------------------------------- colours
+# ----------------------------------------------------------------------------------------------
+# colours
 
 
 def _recoloured(picture: Picture, change: Callable[[Frame], Frame]) -> Picture:
@@ -1123,32 +1310,47 @@ def blur(picture: Picture, *, blur: str) -> Picture:
     return _each(picture, smooth)
 
 
-@operation("imageMogr2/sharpen", "sharpen", _number("sharpen", 10, 300, "how much; 70 is a good start"))
+@operation(
+    "imageMogr2/sharpen", "sharpen", _number("sharpen", 10, 300, "how much; 70 is a good start")
+)
 def sharpen(picture: Picture, *, sharpen: int) -> Picture:
     edges = ImageFilter.UnsharpMask(radius=2, percent=sharpen, threshold=0)
     return _recoloured(picture, lambda frame: frame.filter(edges))
 
 
 @operation(
-    "imageMogr2/bright", "change the brightness", _number("bright", -100, 100, "-100 black, 100 twice as bright")
+    "imageMogr2/bright",
+    "change the brightness",
+    _number("bright", -100, 100, "-100 black, 100 twice as bright"),
 )
 def bright(picture: Picture, *, bright: int) -> Picture:
-    return _recoloured(picture, lambda frame: ImageEnhance.Brightness(frame).enhance(1 + bright / 100))
+    return _recoloured(
+        picture, lambda frame: ImageEnhance.Brightness(frame).enhance(1 + bright / 100)
+    )
 
 
-@operation("imageMogr2/contrast", "change the contrast", _number("contrast", -100, 100, "-100 plain grey, 100 twice"))
+@operation(
+    "imageMogr2/contrast",
+    "change the contrast",
+    _number("contrast", -100, 100, "-100 plain grey, 100 twice"),
+)
 def contrast(picture: Picture, *, contrast: int) -> Picture:
-    return _recoloured(picture, lambda frame: ImageEnhance.Contrast(frame).enhance(1 + contrast / 100))
+    return _recoloured(
+        picture, lambda frame: ImageEnhance.Contrast(frame).enhance(1 + contrast / 100)
+    )
 
 
-@operation("imageMogr2/grayscale", "to greys", _one_of("grayscale", ("0", "1"), "1: take the colours out"))
+@operation(
+    "imageMogr2/grayscale", "to greys", _one_of("grayscale", ("0", "1"), "1: take the colours out")
+)
 def grayscale(picture: Picture, *, grayscale: str) -> Picture:
     if grayscale == "0":
         return picture
     return _recoloured(picture, lambda frame: frame.convert("L").convert("RGB"))
 
 
-# ---------------------------------------------------------------------------------------------- how to write
+# ---------------------------------------------------------------------------------------------- how
+# to write
 
 WRITTEN_AS = {"jpg": "jpeg", "yjpeg": "jpeg"}
 
@@ -1161,7 +1363,9 @@ WRITTEN_AS = {"jpg": "jpeg", "yjpeg": "jpeg"}
 def format_(picture: Picture, *, format: str) -> Picture:
     target = WRITTEN_AS.get(format, format)
     if target not in WRITERS or target not in OPENERS:
-        raise RuleError(f"format/{format} can't be written here; accepted are " + ", ".join(OPENERS))
+        raise RuleError(
+            f"format/{format} can't be written here; accepted are " + ", ".join(OPENERS)
+        )
     return replace(picture, format=target)
 
 
@@ -1172,7 +1376,9 @@ def format_(picture: Picture, *, format: str) -> Picture:
 )
 def quality(picture: Picture, *, quality: str) -> Picture:
     wanted = int(quality.rstrip("!"))
-    return replace(picture, quality=wanted if quality.endswith("!") else min(wanted, picture.source_quality))
+    return replace(
+        picture, quality=wanted if quality.endswith("!") else min(wanted, picture.source_quality)
+    )
 
 
 @operation(
@@ -1181,7 +1387,9 @@ def quality(picture: Picture, *, quality: str) -> Picture:
     _shaped("rquality", QUALITY_FORM, QUALITY_PATTERN, "percent"),
 )
 def rquality(picture: Picture, *, rquality: str) -> Picture:
-    return replace(picture, quality=max(1, round(picture.source_quality * int(rquality.rstrip("!")) / 100)))
+    return replace(
+        picture, quality=max(1, round(picture.source_quality * int(rquality.rstrip("!")) / 100))
+    )
 
 
 @operation(
@@ -1193,12 +1401,16 @@ def lquality(picture: Picture, *, lquality: str) -> Picture:
     return replace(picture, quality=max(picture.source_quality, int(lquality.rstrip("!"))))
 
 
-@operation("imageMogr2/interlace", "progressive jpg", _one_of("interlace", ("0", "1"), "1: progressive"))
+@operation(
+    "imageMogr2/interlace", "progressive jpg", _one_of("interlace", ("0", "1"), "1: progressive")
+)
 def interlace(picture: Picture, *, interlace: str) -> Picture:
     return replace(picture, progressive=interlace == "1")
 
 
-@operation("imageMogr2/strip", "leave EXIF and colour profile out", _flag("strip", "write the pixels only"))
+@operation(
+    "imageMogr2/strip", "leave EXIF and colour profile out", _flag("strip", "write the pixels only")
+)
 def strip(picture: Picture, *, strip: bool) -> Picture:
     return replace(picture, strip=strip)
 
@@ -1219,7 +1431,9 @@ def cgif(picture: Picture, *, cgif: int) -> Picture:
     return replace(
         picture,
         frames=tuple(picture.frames[index] for index in kept),
-        durations=tuple(sum(picture.durations[start:end]) for start, end in spans),  # it lasts as long as before
+        durations=tuple(
+            sum(picture.durations[start:end]) for start, end in spans
+        ),  # it lasts as long as before
     )
 
 
@@ -1248,10 +1462,13 @@ def ignore_error(picture: Picture, **_: Any) -> Picture:
 def image_slim(picture: Picture) -> Picture:
     """Half-way settings: JPEG and WebP at 75 or their own lower quality, PNG with a palette."""
     capped = min(75, picture.quality or picture.source_quality)
-    return replace(picture, quality=capped, strip=True, palette=256, never_larger=not picture.touched)
+    return replace(
+        picture, quality=capped, strip=True, palette=256, never_larger=not picture.touched
+    )
 
 
-# ---------------------------------------------------------------------------------------------- imageView2
+# ----------------------------------------------------------------------------------------------
+# imageView2
 
 VIEW = (
     _number("w", 1, MAX_OUTPUT_SIDE, "width (modes 0, 4, 5: the long edge)"),
@@ -1302,7 +1519,9 @@ def view_0(picture: Picture, *, w: int | None, h: int | None, **written: Any) ->
     return _written(_scaled(picture, _fit(picture.size, *box)), **written)
 
 
-@operation("imageView2/1", "cover w x h and cut the middle to it; one side alone means a square", *VIEW)
+@operation(
+    "imageView2/1", "cover w x h and cut the middle to it; one side alone means a square", *VIEW
+)
 def view_1(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
     return _written(_filled(picture, _square_if_alone(1, w, h)), **written)
 
@@ -1326,12 +1545,15 @@ def view_4(picture: Picture, *, w: int | None, h: int | None, **written: Any) ->
     return _written(_scaled(picture, _cover(picture.size, *box)), **written)
 
 
-@operation("imageView2/5", "cover a long edge of w and a short edge of h and cut the middle to it", *VIEW)
+@operation(
+    "imageView2/5", "cover a long edge of w and a short edge of h and cut the middle to it", *VIEW
+)
 def view_5(picture: Picture, *, w: int | None, h: int | None, **written: Any) -> Picture:
     return _written(_filled(picture, _by_edge(picture, 5, w, h)), **written)
 
 
-# ---------------------------------------------------------------------------------------------- watermarks
+# ----------------------------------------------------------------------------------------------
+# watermarks
 
 MARK = (
     _gravity("southeast"),
@@ -1345,12 +1567,21 @@ MARK = (
 @operation(
     "watermark/1",
     "a picture on the picture",
-    _encoded("image", "the mark: URL of an object in the same bucket", "a http URL", pattern="https?://.+"),
+    _encoded(
+        "image",
+        "the mark: URL of an object in the same bucket",
+        "a http URL",
+        pattern="https?://.+",
+    ),
     _encoded("image_key", "the mark: key of an object in the same bucket", "an object's key"),
     *MARK,
     _number("spacing", 0, 1_000, "pixels between marks, with batch", default="0"),
-    _one_of("blogo", ("1", "2"), "a mark larger than the picture is 1: scaled down, 2: cut", default="1"),
-    _one_of("scatype", ("1", "2", "3"), "size the mark by the picture's 1: width, 2: height, 3: area"),
+    _one_of(
+        "blogo", ("1", "2"), "a mark larger than the picture is 1: scaled down, 2: cut", default="1"
+    ),
+    _one_of(
+        "scatype", ("1", "2", "3"), "size the mark by the picture's 1: width, 2: height, 3: area"
+    ),
     _number("spcent", 1, 1_000, "how much of it, in thousandths (area: at most 250)"),
 )
 def picture_mark(
@@ -1371,7 +1602,9 @@ def picture_mark(
 ) -> Picture:
     mark = _faded(_mark_picture(picture, image or image_key), dissolve)
     if scatype or spcent:
-        mark = mark.resize(_mark_size(picture.size, mark.size, scatype, spcent), Image.Resampling.LANCZOS)
+        mark = mark.resize(
+            _mark_size(picture.size, mark.size, scatype, spcent), Image.Resampling.LANCZOS
+        )
     mark = _bounded(mark, picture.size, blogo)
     if batch == "1":
         return _tiled(picture, mark, degree, spacing)
@@ -1414,7 +1647,12 @@ def _bounded(mark: Frame, base: Size, blogo: str) -> Frame:
     "watermark/2",
     "text on the picture",
     _encoded("text", f"what to write, at most {MAX_TEXT} characters", required=True),
-    _encoded("font", "accepted and ignored: there is one font here", "a font's name", default="tahoma.ttf"),
+    _encoded(
+        "font",
+        "accepted and ignored: there is one font here",
+        "a font's name",
+        default="tahoma.ttf",
+    ),
     _number("fontsize", 1, 500, "in points", default="13"),
     _colour("fill", "its colour", "#3D3D3D"),
     *MARK,
@@ -1448,7 +1686,9 @@ def text_mark(
 def _drawn_text(text: str, size: int, colour: str, shadow: int, room: Size) -> Frame:
     """The text on transparent ground, no larger than the room there is (its start stays)."""
     font = ImageFont.load_default(size)
-    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
+    left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox(
+        (0, 0), text, font
+    )
     throw = max(1, size // 12) if shadow else 0
     whole = max(1, math.ceil(right - left) + throw), max(1, math.ceil(bottom - top) + throw)
     box = min(whole[0], room[0]), min(whole[1], room[1])
@@ -1472,8 +1712,9 @@ def _faded(mark: Frame, dissolve: int) -> Frame:
 
 
 def _tiled(picture: Picture, mark: Frame, degree: int, spacing: int) -> Picture:
-    """The mark all over, from the top left corner on. A row first, then rows: a tiny mark on a large picture would
-    otherwise be pasted millions of times."""
+    """The mark all over, from the top left corner on. A row first, then rows: a tiny mark on a
+    large picture would otherwise be pasted millions of times.
+    """
     tile = mark.rotate(-degree, Image.Resampling.BICUBIC, expand=True) if degree % 360 else mark
     width, height = picture.size
     row = Image.new("RGBA", (width, tile.size[1]))
@@ -1498,7 +1739,8 @@ def _stamped(picture: Picture, mark: Frame, place: tuple[int, int]) -> Picture:
     return _each(picture, stamp)
 
 
-# ---------------------------------------------------------------------------------------------- writing pictures
+# ----------------------------------------------------------------------------------------------
+# writing pictures
 
 CONTENT_TYPES = {
     "jpeg": "image/jpeg",
@@ -1518,11 +1760,27 @@ def _finish(picture: Picture) -> Result:
         body = json.dumps(picture.info, ensure_ascii=False, separators=(",", ":")).encode()
         width, height = picture.size
         frames = len(picture.frames)
-        return Result(body, "application/json", picture.format, width, height, len(body), None, frames, picture.info)
+        return Result(
+            body,
+            "application/json",
+            picture.format,
+            width,
+            height,
+            len(body),
+            None,
+            frames,
+            picture.info,
+        )
     body, quality = _write(picture)
     if picture.never_larger and len(body) >= len(picture.original):
         return _unchanged(picture.original)
-    return _told(body, picture.format, picture.size, quality, len(picture.frames) if picture.format in MOVING else 1)
+    return _told(
+        body,
+        picture.format,
+        picture.size,
+        quality,
+        len(picture.frames) if picture.format in MOVING else 1,
+    )
 
 
 def _told(body: bytes, name: str, size: Size, quality: int | None, frames: int) -> Result:
@@ -1613,7 +1871,9 @@ def _write_jpeg(picture: Picture, quality: int) -> bytes:
         del attached["exif"]
     frame = _flat(picture.frames[0])
     small = picture.size_limit is not None or picture.never_larger  # else not worth the second pass
-    return _saved(frame, "JPEG", quality=quality, progressive=picture.progressive, optimize=small, **attached)
+    return _saved(
+        frame, "JPEG", quality=quality, progressive=picture.progressive, optimize=small, **attached
+    )
 
 
 def _write_png(picture: Picture, _quality: int) -> bytes:
@@ -1627,8 +1887,8 @@ def _write_bmp(picture: Picture, _quality: int) -> bytes:
     return _saved(_flat(picture.frames[0]), "BMP")
 
 
-# Moving pictures are put together here, from frames that Pillow wrote one by one: its own writers leave out a frame
-# that equals the one before, and then a rule would change the number of frames.
+# Moving pictures are put together here, from frames that Pillow wrote one by one: its own writers
+# leave out a frame that equals the one before, and then a rule would change the number of frames.
 
 
 def _write_gif(picture: Picture, _quality: int) -> bytes:
@@ -1637,7 +1897,9 @@ def _write_gif(picture: Picture, _quality: int) -> bytes:
         return _saved(frames[0], "GIF")
     header = b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0x70, 0, 0)
     loop = (
-        b"" if picture.loop is None else b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", picture.loop & 0xFFFF, 0)
+        b""
+        if picture.loop is None
+        else b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", picture.loop & 0xFFFF, 0)
     )
     moves = [_gif_frame(frame, span) for frame, span in zip(frames, picture.durations, strict=True)]
     return b"".join([header, loop, *moves, b";"])
@@ -1651,7 +1913,9 @@ def _gif_frame(frame: Frame, milliseconds: int) -> bytes:
     while alone[place] == 0x21:
         place = _gif_blocks(alone, place + 2)
     absent = frame.info.get("transparency")
-    shown = 0x04 if absent is None else 0x09  # keep this frame; or clear it away, and one colour is "not there"
+    shown = (
+        0x04 if absent is None else 0x09
+    )  # keep this frame; or clear it away, and one colour is "not there"
     delay = min(0xFFFF, round(milliseconds / 10))
     control = b"!\xf9\x04" + struct.pack("<BHBB", shown, delay, absent or 0, 0)
     descriptor = alone[place : place + 9] + bytes([alone[place + 9] | 0x80 | alone[10] & 7])
@@ -1659,13 +1923,19 @@ def _gif_frame(frame: Frame, milliseconds: int) -> bytes:
 
 
 def _paletted(frame: Frame, colours: int) -> Frame:
-    """A GIF's pixel is there or not there; the colour after the last of the palette stands for "not there"."""
+    """A GIF's pixel is there or not there; the colour after the last of the palette stands for "not
+    there".
+    """
     if frame.mode == "RGB":
         return frame.quantize(colours, dither=Image.Dither.NONE)
     absent = min(colours, 255)
     shown = frame.convert("RGB").quantize(absent, dither=Image.Dither.NONE)
-    shown.putpalette([*(shown.getpalette() or [])[: 3 * absent], *[255] * 3 * 256][: 3 * (absent + 1)])
-    shown.paste(absent, (0, 0), frame.getchannel("A").point(lambda value: 255 if value < 128 else 0))
+    shown.putpalette(
+        [*(shown.getpalette() or [])[: 3 * absent], *[255] * 3 * 256][: 3 * (absent + 1)]
+    )
+    shown.paste(
+        absent, (0, 0), frame.getchannel("A").point(lambda value: 255 if value < 128 else 0)
+    )
     shown.info["transparency"] = absent
     return shown
 
@@ -1700,8 +1970,12 @@ def _webp_sides(size: Size) -> bytes:
 
 def _webp_frame(alone: bytes, size: Size, milliseconds: int) -> bytes:
     """A picture's pixels as one frame of an animation, which replaces the frame before."""
-    pixels = [_webp_chunk(name, content) for name, content in _webp_chunks(alone) if name in WEBP_PIXELS]
-    place = bytes(6) + _webp_sides(size) + min(0xFFFFFF, milliseconds).to_bytes(3, "little") + b"\x02"
+    pixels = [
+        _webp_chunk(name, content) for name, content in _webp_chunks(alone) if name in WEBP_PIXELS
+    ]
+    place = (
+        bytes(6) + _webp_sides(size) + min(0xFFFFFF, milliseconds).to_bytes(3, "little") + b"\x02"
+    )
     return _webp_chunk(b"ANMF", place + b"".join(pixels))
 
 

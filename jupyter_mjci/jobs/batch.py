@@ -1,4 +1,6 @@
-"""Many jobs at once: submissions take turns, and jobs that run already are followed all together."""
+"""Many jobs at once: submissions take turns, and jobs that run already are followed all
+together.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,9 @@ class Desk(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One of many jobs: its `place` among them, from 0, the `job` as it was seen, and whether it is `ended`: followed
-    no further."""
+    """One of many jobs: its `place` among them, from 0, the `job` as it was seen, and whether it is
+    `ended`: followed no further.
+    """
 
     place: int
     job: Job
@@ -43,16 +46,23 @@ class Step:
 
 async def ends(
     desk: Desk, jobs: Sequence[What], at_once: int, longest: float, hand_out: Callable[[Job], None]
-) -> None:  # fmt: skip
+) -> None:
     """Hands out each job as it ends."""
-    await work_off(desk, jobs, at_once, longest, lambda step: hand_out(step.job) if step.ended else None)
+    await work_off(
+        desk, jobs, at_once, longest, lambda step: hand_out(step.job) if step.ended else None
+    )
 
 
 async def work_off(
     desk: Desk, jobs: Sequence[What], at_once: int, longest: float, hand_out: Callable[[Step], None]
-) -> None:  # fmt: skip
-    """Hands out every step of every job. Submissions wait for their turn; a job that runs already needs none."""
-    slots, running = anyio.Semaphore(at_once), {n: job for n, job in enumerate(jobs) if isinstance(job, Job)}
+) -> None:
+    """Hands out every step of every job. Submissions wait for their turn; a job that runs already
+    needs none.
+    """
+    slots, running = (
+        anyio.Semaphore(at_once),
+        {n: job for n, job in enumerate(jobs) if isinstance(job, Job)},
+    )
 
     async def one(place: int, what: Call[Job] | str) -> None:
         async with slots:
@@ -71,8 +81,10 @@ async def work_off(
 
 async def _together(
     desk: Desk, running: Mapping[int, Job], longest: float, hand_out: Callable[[Step], None]
-) -> None:  # fmt: skip
-    """Jobs that run already: a task for each of ten thousand would cost more than all that they tell."""
+) -> None:
+    """Jobs that run already: a task for each of ten thousand would cost more than all that they
+    tell.
+    """
     places = list(running)
 
     async def kept(place: int, job: Job) -> None:
@@ -116,7 +128,9 @@ def unfinished(what: What, error: MjciError) -> Job:
 
 def service_of(job_id: str) -> str:
     """Whose an id looks like; "" where it looks like nobody's."""
-    return next((service for service, shape in _SHAPES.items() if shape.fullmatch(job_id.strip())), "")
+    return next(
+        (service for service, shape in _SHAPES.items() if shape.fullmatch(job_id.strip())), ""
+    )
 
 
 _SHAPES = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}

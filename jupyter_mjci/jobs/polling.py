@@ -1,8 +1,9 @@
-"""One poller for everything that is followed: many jobs in one request, each asked after when it is worth asking.
+"""One poller for everything that is followed: many jobs in one request, each asked after when it is
+worth asking.
 
-A job that tells its progress is asked again after half of the time that it still seems to need; one that tells none,
-after half of what jobs of its action usually take. Batching saves far more requests than any pacing, so jobs that are
-due within a tick are asked after together.
+A job that tells its progress is asked again after half of the time that it still seems to need; one
+that tells none, after half of what jobs of its action usually take. Batching saves far more
+requests than any pacing, so jobs that are due within a tick are asked after together.
 """
 
 from __future__ import annotations
@@ -53,8 +54,9 @@ class Desk(Protocol):
 
 
 class Inbox:
-    """What has moved since somebody looked last: each job once, as it is by then. Whoever is slow misses steps, never
-    the end."""
+    """What has moved since somebody looked last: each job once, as it is by then. Whoever is slow
+    misses steps, never the end.
+    """
 
     def __init__(self) -> None:
         self._moved: list[Followed] = []
@@ -77,8 +79,9 @@ class Inbox:
 
 @dataclass(eq=False, slots=True)
 class Followed:
-    """One job under somebody's eyes, who wants to know of it at least every `longest` seconds. `place` tells it from
-    those that are followed with it, `error` why it is followed no further."""
+    """One job under somebody's eyes, who wants to know of it at least every `longest` seconds.
+    `place` tells it from those that are followed with it, `error` why it is followed no further.
+    """
 
     job: Job
     since: float
@@ -99,10 +102,12 @@ class Followed:
 
 
 class Poller:
-    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any more.
+    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any
+    more.
 
-    `steady` is for what is recorded and played back: each job is asked after by itself, and only when its last step
-    has been taken, so that nothing depends on which jobs happen to be due together, or on how slow a reader is.
+    `steady` is for what is recorded and played back: each job is asked after by itself, and only
+    when its last step has been taken, so that nothing depends on which jobs happen to be due
+    together, or on how slow a reader is.
     """
 
     def __init__(self, desk: Desk, *, steady: bool = False) -> None:
@@ -110,7 +115,9 @@ class Poller:
         self._followed: set[Followed] = set()
         self._turning: event_loop.Handle[None] | None = None
         self._woken = anyio.Event()
-        self._listless = {"mj", "ci"} if steady else set[str]()  # services that cannot tell of several jobs at once
+        self._listless = (
+            {"mj", "ci"} if steady else set[str]()
+        )  # services that cannot tell of several jobs at once
         self._listing = set[str]()  # those that have done so
         self._usual: dict[tuple[str, str], float] = {}
 
@@ -119,13 +126,15 @@ class Poller:
     ) -> AsyncIterator[Sequence[Followed]]:
         """Every change of the jobs from now on, in bunches, until none of them moves any more.
 
-        A job's `error` is WaitTooLong after `patience` seconds, or what asking for it raises, again and again.
+        A job's `error` is WaitTooLong after `patience` seconds, or what asking for it raises, again
+        and again.
         """
         now, inbox = self.desk.clock.now(), Inbox()
         going = {
             Followed(job, now, longest, place, inbox, deadline=now + patience)
-            for place, job in enumerate(jobs) if job.status.moving
-        }  # fmt: skip
+            for place, job in enumerate(jobs)
+            if job.status.moving
+        }
         for one in going:
             one.due = now + self._wait(one, now)
         self._followed |= going
@@ -249,11 +258,15 @@ class Poller:
                 self._stumble([one], error)
 
     def _missed(self, one: Followed) -> None:
-        """A listing may lag behind; a job that is left out again and again has been lost over there."""
+        """A listing may lag behind; a job that is left out again and again has been lost over
+        there.
+        """
         one.misses += 1
         one.due = self.desk.clock.now() + TICK
         if one.misses >= MISSES:
-            lost = replace(one.job, status=Status.FAILED, reason="The service has lost it: submit it again.")
+            lost = replace(
+                one.job, status=Status.FAILED, reason="The service has lost it: submit it again."
+            )
             self.desk.note([lost])
             self._saw(one, lost, self.desk.clock.now())
 
@@ -266,8 +279,10 @@ class Poller:
         one.due = asked + self._wait(one, asked)
 
     def _stumble(self, some: Iterable[Followed], error: MjciError) -> None:
-        """A service that is away for a while ends no wait at once: the job goes on over there. Nor does a page where
-        an answer should be: what has been told of a job once can be told again."""
+        """A service that is away for a while ends no wait at once: the job goes on over there. Nor
+        does a page where an answer should be: what has been told of a job once can be told
+        again.
+        """
         for one in some:
             one.failures += 1
             one.due = self.desk.clock.now() + min(TICK * 1.5**one.failures, LATEST)
@@ -283,11 +298,15 @@ class Poller:
         """Seconds until the job is worth asking after again."""
         soonest, needed = SOONEST[one.job.service], self._needed(one, now)
         one.overdue += needed <= 0
-        wait = max(needed / 2, soonest) if needed > 0 else min(soonest * 1.25**one.overdue, LATEST / 2)
+        wait = (
+            max(needed / 2, soonest) if needed > 0 else min(soonest * 1.25**one.overdue, LATEST / 2)
+        )
         return min(wait, LATEST, one.longest)
 
     def _needed(self, one: Followed, now: float) -> float:
-        """Seconds that the job still seems to need: by its own progress, else by the history of its action."""
+        """Seconds that the job still seems to need: by its own progress, else by the history of its
+        action.
+        """
         job = one.job
         began = job.started or job.submitted or job.finished
         since = one.since if began is None else min(began.timestamp(), now)
@@ -305,7 +324,11 @@ class Poller:
 
 def kept(before: Job, now: Job) -> Job:
     """What an answer does not tell again (some leave the parent or the prompt out) stays known."""
-    told = {name: getattr(before, name) for name in ("subject", "state", "parent") if not getattr(now, name)}
+    told = {
+        name: getattr(before, name)
+        for name in ("subject", "state", "parent")
+        if not getattr(now, name)
+    }
     return replace(now, **told) if told else now
 
 

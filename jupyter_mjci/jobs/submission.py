@@ -1,9 +1,11 @@
-"""A submission happens once: a row before it leaves, a mark to find it by, and looking before repeating.
+"""A submission happens once: a row before it leaves, a mark to find it by, and looking before
+repeating.
 
-Neither service has an idempotency key, and a lost answer does not tell whether the work was begun. So nothing is ever
-sent blindly a second time. The listing is searched for our own mark (or, where the user's own stands in its place, for
-everything that the call says): a job that is there is adopted, one that is surely not there is submitted again, and
-where nobody can know, the row stays "unknown" and the error says so.
+Neither service has an idempotency key, and a lost answer does not tell whether the work was begun.
+So nothing is ever sent blindly a second time. The listing is searched for our own mark (or, where
+the user's own stands in its place, for everything that the call says): a job that is there is
+adopted, one that is surely not there is submitted again, and where nobody can know, the row stays
+"unknown" and the error says so.
 """
 
 from __future__ import annotations
@@ -44,13 +46,16 @@ READINGS = 4
 LOOKS = (0.0, 0.5, 1.0, 2.0)  # seconds before each look: a listing may lag behind
 SOON = 0.3  # seconds after its row was written: sent for the first time
 PAGES = 3  # web pages in a row instead of a listing: one may be a proxy's bad moment
-SETTLING = 5  # times the patience: so long after it left, a request that is in no listing has surely not arrived
+# times the patience: so long after it left, a request that is in no listing has surely not arrived
+SETTLING = 5
 FULL = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
 
 BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
 BUSY_STATUS = 429
 LOST_CODES = frozenset({"5"})  # a relay that does not know itself
-PASSING = frozenset({500, 502, 503, 504})  # HTTP statuses that may pass; the work may have been begun
+PASSING = frozenset(
+    {500, 502, 503, 504}
+)  # HTTP statuses that may pass; the work may have been begun
 
 
 def passing(error: BaseException) -> bool:
@@ -61,17 +66,23 @@ def passing(error: BaseException) -> bool:
 
 
 def patiently(clock: Clock, *, steady: bool = False) -> AsyncRetrying:
-    """Reads again after what may pass, later and later, on the given clock: three seconds in all. With jitter, unless
-    it is to be `steady`: what is recorded and played back."""
+    """Reads again after what may pass, later and later, on the given clock: three seconds in all.
+    With jitter, unless it is to be `steady`: what is recorded and played back.
+    """
     return AsyncRetrying(
-        sleep=clock.sleep, retry=retry_if_exception(passing), stop=stop_after_attempt(READINGS),
-        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.0 if steady else 0.3), reraise=True,
-    )  # fmt: skip
+        sleep=clock.sleep,
+        retry=retry_if_exception(passing),
+        stop=stop_after_attempt(READINGS),
+        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.0 if steady else 0.3),
+        reraise=True,
+    )
 
 
 class Desk(Protocol):
-    """What a submitter works at: `send_once` sends and reads, `directly` also reads patiently. It never takes
-    another way to a listing: what only looks like one would tell that a job is not there."""
+    """What a submitter works at: `send_once` sends and reads, `directly` also reads patiently. It
+    never takes another way to a listing: what only looks like one would tell that a job is not
+    there.
+    """
 
     clock: Clock
 
@@ -94,13 +105,19 @@ class Unknowable(Exception):
 
 
 class Submitter:
-    """Sends submissions once. `marks` makes their marks, `patience` is how long an answer may be looked for."""
+    """Sends submissions once. `marks` makes their marks, `patience` is how long an answer may be
+    looked for.
+    """
 
-    def __init__(self, desk: Desk, journal: Journal, marks: Callable[[], str], patience: float = 60.0) -> None:
+    def __init__(
+        self, desk: Desk, journal: Journal, marks: Callable[[], str], patience: float = 60.0
+    ) -> None:
         self.desk, self.journal, self.marks, self.patience = desk, journal, marks, patience
 
     async def submit(self, call: Call[T], queueing: float = 0.0) -> T:
-        """The accepted job. Waits up to `queueing` seconds for room in a full queue; then QueueFull is raised."""
+        """The accepted job. Waits up to `queueing` seconds for room in a full queue; then QueueFull
+        is raised.
+        """
         mark, since = self.marks(), self.desk.clock.now()
         carrying = SERVICES[call.service].marked(call, mark)
         sent = Sent(carrying or call, mark, since)
@@ -108,11 +125,15 @@ class Submitter:
         return cast(T, await self._settled(sent, queueing))
 
     async def resume(self, row: Submission, sender: Any) -> Job | None:
-        """What became of a submission that nobody saw settled: adopted, or submitted again, or None: still unknown."""
+        """What became of a submission that nobody saw settled: adopted, or submitted again, or
+        None: still unknown.
+        """
         call = SERVICES[row.service].recalled(sender, row.name, row.path, row.body)
         sent, clock = Sent(call, row.mark, row.at), self.desk.clock
         try:
-            found = await self._look(sent, max(0.0, row.at + SETTLING * self.patience - clock.now()))
+            found = await self._look(
+                sent, max(0.0, row.at + SETTLING * self.patience - clock.now())
+            )
         except Unknowable as why:
             self.journal.settle(row.mark, "unknown", reason=str(why))
             return None
@@ -136,7 +157,9 @@ class Submitter:
             self.journal.settle(sent.mark, "refused", reason=error.what)
             raise
         except BaseException as error:
-            self.journal.settle(sent.mark, "unknown", reason=f"interrupted ({type(error).__name__})")
+            self.journal.settle(
+                sent.mark, "unknown", reason=f"interrupted ({type(error).__name__})"
+            )
             raise
         return self._adopt(sent, job)
 
@@ -161,8 +184,9 @@ class Submitter:
         raise AssertionError("unreachable")
 
     async def _look_for(self, sent: Sent, error: MjciError) -> Job | None:
-        """The job of a submission whose answer was lost. A server that was too slow may be at it yet: then only a
-        found job is an answer."""
+        """The job of a submission whose answer was lost. A server that was too slow may be at it
+        yet: then only a found job is an answer.
+        """
         slow = isinstance(error, TransportError) and error.slow
         found = await self._look(sent, self.patience if slow else sum(LOOKS), error)
         if found is None and slow:
@@ -182,8 +206,12 @@ class Submitter:
             await self.desk.clock.sleep(wait)
             wait = min(wait * 1.5, longest)
 
-    async def _look(self, sent: Sent, lingering: float, lost: MjciError | None = None) -> Job | None:
-        """The job that the submission has made; None when it surely made none. Raises Unknowable."""
+    async def _look(
+        self, sent: Sent, lingering: float, lost: MjciError | None = None
+    ) -> Job | None:
+        """The job that the submission has made; None when it surely made none. Raises
+        Unknowable.
+        """
         service, clock = SERVICES[sent.call.service], self.desk.clock
         made_by_it = service.made_by(sent.call, sent.mark, sent.since)
         deadline, missing = clock.now() + lingering, 0
@@ -206,7 +234,9 @@ class Submitter:
                 taken = self.journal.claimed(sent.call.service)
                 found = [job for job in found if job.id not in taken]
             if len(found) > 1:
-                raise Unknowable(f"{len(found)} jobs look like it: {', '.join(job.id for job in found[:4])}.")
+                raise Unknowable(
+                    f"{len(found)} jobs look like it: {', '.join(job.id for job in found[:4])}."
+                )
             if found:
                 return found[0]
             if clock.now() >= deadline:

@@ -1,8 +1,9 @@
-"""Push: a receiver on loopback for the proxies' notifyHook and CI's callbacks, beside the polling, never instead.
+"""Push: a receiver on loopback for the proxies' notifyHook and CI's callbacks, beside the polling,
+never instead.
 
-Hooks carry no signature, come twice, late and in disorder, and may never come at all: relays drop them silently. So the
-address holds a secret path, every delivery is ranked (what is behind what was seen already is dropped), and whoever
-follows a job polls on.
+Hooks carry no signature, come twice, late and in disorder, and may never come at all: relays drop
+them silently. So the address holds a secret path, every delivery is ranked (what is behind what was
+seen already is dropped), and whoever follows a job polls on.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ Scope = MutableMapping[str, Any]
 
 
 class Receiver:
-    """Listens on 127.0.0.1 until it is closed. `url` is what a call's `notify_hook` or `callback` has to be; it is a
-    secret. `heard` is called with the job of every delivery that tells something new."""
+    """Listens on 127.0.0.1 until it is closed. `url` is what a call's `notify_hook` or `callback`
+    has to be; it is a secret. `heard` is called with the job of every delivery that tells something
+    new.
+    """
 
     def __init__(self, heard: Callable[[Job], None]) -> None:
         self._heard, self._path = heard, f"/{secrets.token_urlsafe(24)}"
@@ -37,8 +40,13 @@ class Receiver:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{self._path}"
         config = uvicorn.Config(
-            self._answer, interface="asgi3", log_config=None, access_log=False, lifespan="off", ws="none"
-        )  # fmt: skip
+            self._answer,
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+        )
         self._server = uvicorn.Server(config)
         self._serving = event_loop.spawn(self._server.serve(sockets=[self._socket]))
 
@@ -58,7 +66,9 @@ class Receiver:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _answer(self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Any]) -> None:
+    async def _answer(
+        self, scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Any]
+    ) -> None:
         known = scope["type"] == "http" and secrets.compare_digest(scope["path"], self._path)
         body = await _body(receive) if known else b""
         await send({"type": "http.response.start", "status": 200 if known else 404, "headers": []})
@@ -79,16 +89,23 @@ def rank_of(job: Job) -> float:
     """How far along a job is: the servers' own order of deliveries."""
     if job.status.final:
         return 3.0
-    return {Status.WAITING: 0.0, Status.ASKING: 0.5}.get(job.status, 1.0 + (job.progress or 0) / 100)
+    return {Status.WAITING: 0.0, Status.ASKING: 0.5}.get(
+        job.status, 1.0 + (job.progress or 0) / 100
+    )
 
 
 def jobs_in(body: bytes) -> Iterable[Job]:
-    """The jobs of a delivery: a proxy's task, or CI's event in JSON or XML, of either shape; else none."""
+    """The jobs of a delivery: a proxy's task, or CI's event in JSON or XML, of either shape; else
+    none.
+    """
     with contextlib.suppress(Exception):  # whatever knocks here must not stop the receiver
         told = _tree(body)
         if "JobsDetail" in told:
             details = told["JobsDetail"]
-            return [tencent_ci.job_of(one) for one in (details if isinstance(details, list) else [details])]
+            return [
+                tencent_ci.job_of(one)
+                for one in (details if isinstance(details, list) else [details])
+            ]
         if told.get("id") and "status" in told:
             return [midjourney.job_of(told)]
     return []

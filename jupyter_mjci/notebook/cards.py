@@ -1,8 +1,9 @@
 """Jobs as cards: plain values -> escaped HTML and plain text. Knows no IPython.
 
-A card has the colours of its surroundings (JupyterLab's variables where they exist, else what it inherits), so that it
-looks at home in light and dark. Everything a service or a person wrote is escaped here, and nowhere unescaped. Nothing
-in a card depends on when or where it was made: no timings, no hosts.
+A card has the colours of its surroundings (JupyterLab's variables where they exist, else what it
+inherits), so that it looks at home in light and dark. Everything a service or a person wrote is
+escaped here, and nowhere unescaped. Nothing in a card depends on when or where it was made: no
+timings, no hosts.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a card tells besides the job: `notes` below it, a batch's `children` by status, a `picture` inside it (a
-    data URL), and `links` to results that cannot be shown (name, URL)."""
+    """What a card tells besides the job: `notes` below it, a batch's `children` by status, a
+    `picture` inside it (a data URL), and `links` to results that cannot be shown (name, URL).
+    """
 
     notes: Sequence[str] = ()
     children: Mapping[str, int] | None = None
@@ -37,12 +39,16 @@ NOTHING = Extras()
 
 
 def card_html(job: Job, extras: Extras = NOTHING) -> str:
-    """A job as it is, as a card: action, status, what it is about, what came out or why not, the next moves."""
+    """A job as it is, as a card: action, status, what it is about, what came out or why not, the
+    next moves.
+    """
     return _card(job, extras, _facts(job), _next_html(job))
 
 
 def progress_html(job: Job, preview: str = "") -> str:
-    """A job under way: the card with its bar, and the blurry preview where there is one (a data URL)."""
+    """A job under way: the card with its bar, and the blurry preview where there is one (a data
+    URL).
+    """
     bar = _bar(job.progress, f"{_action(job)} {_BADGES[job.status]}")
     return _card(job, replace(NOTHING, picture=preview), _facts(job), bar)
 
@@ -50,7 +56,9 @@ def progress_html(job: Job, preview: str = "") -> str:
 def card_text(job: Job, extras: Extras = NOTHING) -> str:
     """The same as plain text, for terminals, diffs and readers of saved notebooks."""
     facts = [f"{name}: {value}" for name, value in _facts(job)]
-    return _lines(headline(job), about(job), *facts, _reason(job), *_next_text(job), *_extra_text(extras))
+    return _lines(
+        headline(job), about(job), *facts, _reason(job), *_next_text(job), *_extra_text(extras)
+    )
 
 
 def headline(job: Job) -> str:
@@ -94,14 +102,25 @@ def request_html(text: str) -> str:
 
 
 def request_text(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
-    """The request that would be sent: every header, the body as text. Secrets are hidden, data URLs shortened."""
-    told = [f"{name}: {'***' if name.lower() in _SECRET_HEADERS else value}" for name, value in headers]
-    return "\n".join([f"{method} {_SECRET_PARAMS.sub('***', url)}", *told, "", _body_text(body)]).rstrip()
+    """The request that would be sent: every header, the body as text. Secrets are hidden, data URLs
+    shortened.
+    """
+    told = [
+        f"{name}: {'***' if name.lower() in _SECRET_HEADERS else value}" for name, value in headers
+    ]
+    return "\n".join(
+        [f"{method} {_SECRET_PARAMS.sub('***', url)}", *told, "", _body_text(body)]
+    ).rstrip()
 
 
 _SECRET_HEADERS = {
-    "authorization", "mj-api-secret", "cookie", "proxy-authorization", "x-cos-security-token", "x-ci-security-token",
-}  # fmt: skip
+    "authorization",
+    "mj-api-secret",
+    "cookie",
+    "proxy-authorization",
+    "x-cos-security-token",
+    "x-ci-security-token",
+}
 _SECRET_PARAMS = re.compile(
     r"(?i)(?<=[?&]q-signature=)[^&#]*|(?<=[?&]x-cos-security-token=)[^&#]*|(?<=[?&]x-ci-security-token=)[^&#]*"
     r"|(?<=://)[^/@?#]*(?=@)"
@@ -117,13 +136,14 @@ def _body_text(body: bytes) -> str:
     return _DATA_URL.sub(lambda found: f"{found[1]}…({len(found[2]) * 3 // 4} bytes)", words)
 
 
-# --- many jobs in one card --------------------------------------------------------------------------------------
+# --- many jobs in one card ------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many jobs are where. `failures` are reasons, each with the rows it befell; `percent` is None once nobody
-    follows any more."""
+    """How many jobs are where. `failures` are reasons, each with the rows it befell; `percent` is
+    None once nobody follows any more.
+    """
 
     title: str
     counts: Mapping[Status, int]
@@ -149,7 +169,9 @@ def tally_html(tally: Tally) -> str:
 
 
 def tally_text(tally: Tally) -> str:
-    return _lines(f"{clean(tally.title)}: {tally_counts(tally)}", *_failures(tally), *map(clean, tally.notes))
+    return _lines(
+        f"{clean(tally.title)}: {tally_counts(tally)}", *_failures(tally), *map(clean, tally.notes)
+    )
 
 
 def tally_line(tally: Tally, width: int = 24) -> str:
@@ -159,7 +181,11 @@ def tally_line(tally: Tally, width: int = 24) -> str:
 
 def tally_counts(tally: Tally) -> str:
     total = sum(tally.counts.values())
-    parts = [f"{tally.counts[status]:,} {_BADGES[status]}" for status in Status if tally.counts.get(status)]
+    parts = [
+        f"{tally.counts[status]:,} {_BADGES[status]}"
+        for status in Status
+        if tally.counts.get(status)
+    ]
     return f"{total:,} job{'s' * (total != 1)}{', ' * bool(parts)}{', '.join(parts)}"
 
 
@@ -168,18 +194,22 @@ def _mood(tally: Tally) -> str:
     if tally.percent is not None:
         return "running"
     ranked = (Status.FAILED, Status.ASKING, Status.RUNNING, Status.WAITING, Status.CANCELLED)
-    return next((status.value.lower() for status in ranked if tally.counts.get(status)), "succeeded")
+    return next(
+        (status.value.lower() for status in ranked if tally.counts.get(status)), "succeeded"
+    )
 
 
 def _failures(tally: Tally) -> Iterable[str]:
     for reason, rows in tally.failures[:SHOWN]:
         more = f", … ({len(rows)} rows)" if len(rows) > SHOWN else ""
-        yield clean(f"{reason or _SILENT} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:SHOWN])}{more}")
+        yield clean(
+            f"{reason or _SILENT} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:SHOWN])}{more}"
+        )
     if len(tally.failures) > SHOWN:
         yield f"… and {len(tally.failures) - SHOWN} other reasons"
 
 
-# --- what there is to say ---------------------------------------------------------------------------------------
+# --- what there is to say -------------------------------------------------------------------------
 
 
 def about(job: Job) -> str:
@@ -193,19 +223,32 @@ def _action(job: Job) -> str:
 
 
 def _facts(job: Job) -> list[tuple[str, str]]:
-    """(name, value) rows that the service tells beyond the common fields; cleaned, not yet escaped."""
-    return [(name, clean(value)) for name, value in (_ci_facts(job) if job.service == "ci" else ()) if value]
+    """(name, value) rows that the service tells beyond the common fields; cleaned, not yet
+    escaped.
+    """
+    return [
+        (name, clean(value))
+        for name, value in (_ci_facts(job) if job.service == "ci" else ())
+        if value
+    ]
 
 
 def _ci_facts(job: Job) -> Iterable[tuple[str, str]]:
     operation = part(job.raw, "Operation")
     process = part(operation, "PicProcess") or part(operation, "JobParam", "PicProcess")
-    template = text(operation.get("TemplateId")) or text(part(operation, "JobParam").get("TemplateId"))
+    template = text(operation.get("TemplateId")) or text(
+        part(operation, "JobParam").get("TemplateId")
+    )
     workflows = operation.get("WorkflowIds")
     yield "rule", text(process.get("ProcessRule"))
     yield "template", template
     yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else text(workflows)
-    yield "size", _sizes(part(operation, "PicProcessResult") or part(operation, "JobParam", "PicProcessResult"))
+    yield (
+        "size",
+        _sizes(
+            part(operation, "PicProcessResult") or part(operation, "JobParam", "PicProcessResult")
+        ),
+    )
     yield "user data", job.state
 
 
@@ -221,7 +264,9 @@ def _sizes(result: Mapping[str, Any]) -> str:
 
 def _size(told: Mapping[str, Any]) -> str:
     width, height = text(told.get("Width")), text(told.get("Height"))
-    return f"{width}×{height} {text(told.get('Format')).lower()}".strip() if width and height else ""
+    return (
+        f"{width}×{height} {text(told.get('Format')).lower()}".strip() if width and height else ""
+    )
 
 
 def _reason(job: Job) -> str:
@@ -236,8 +281,14 @@ def _command(job: Job, button: Button) -> str:
 
 
 def _asks(job: Job) -> str:
-    answer = f"with %mj_modal {job.id}" if hasattr(Midjourney, "modal") else "on the proxy's own page (submit/modal)"
-    return clean(f"It waits for your answer to a dialog: give it {answer}. Waiting longer changes nothing.")
+    answer = (
+        f"with %mj_modal {job.id}"
+        if hasattr(Midjourney, "modal")
+        else "on the proxy's own page (submit/modal)"
+    )
+    return clean(
+        f"It waits for your answer to a dialog: give it {answer}. Waiting longer changes nothing."
+    )
 
 
 def _next_text(job: Job) -> Sequence[str]:
@@ -267,11 +318,15 @@ def _lines(first: str, *rest: str) -> str:
     return "\n".join([first, *(f"  {line}".rstrip() for line in indented)])
 
 
-# --- how it looks -----------------------------------------------------------------------------------------------
+# --- how it looks ---------------------------------------------------------------------------------
 
 
 def _card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], last: str) -> str:
-    picture = f'<img class="mjci-job-picture" alt="" src="{escape(extras.picture)}">' if extras.picture else ""
+    picture = (
+        f'<img class="mjci-job-picture" alt="" src="{escape(extras.picture)}">'
+        if extras.picture
+        else ""
+    )
     parts = (_head(job), _subject(job), _table(facts), _why(job), last, _extra_html(extras))
     # Without these classes JupyterLab would take a prompt with two dollar signs for mathematics.
     return (
@@ -290,13 +345,19 @@ def _head(job: Job) -> str:
 
 
 _BADGES = {
-    Status.WAITING: "waiting", Status.RUNNING: "running", Status.ASKING: "asking you",
-    Status.SUCCEEDED: "succeeded", Status.FAILED: "failed", Status.CANCELLED: "cancelled",
-}  # fmt: skip
+    Status.WAITING: "waiting",
+    Status.RUNNING: "running",
+    Status.ASKING: "asking you",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "cancelled",
+}
 
 
 def _badge(job: Job) -> str:
-    percent = f" {job.progress}%" if job.status is Status.RUNNING and job.progress is not None else ""
+    percent = (
+        f" {job.progress}%" if job.status is Status.RUNNING and job.progress is not None else ""
+    )
     return _BADGES[job.status] + percent
 
 
@@ -316,7 +377,9 @@ def _why(job: Job) -> str:
 
 
 def _bar(percent: int | None, said: str) -> str:
-    """A bar; one that does not know how far it is says so to those who cannot see it, too: it has no value."""
+    """A bar; one that does not know how far it is says so to those who cannot see it, too: it has
+    no value.
+    """
     if percent is None:
         now, bar = "", '<i class="mjci-job-unknown"></i>'
     else:
@@ -345,7 +408,9 @@ def _chip(job: Job, button: Button) -> str:
 
 
 def _extra_html(extras: Extras) -> str:
-    children = "" if extras.children is None else f"<div>jobs: {_escaped(_counts(extras.children))}</div>"
+    children = (
+        "" if extras.children is None else f"<div>jobs: {_escaped(_counts(extras.children))}</div>"
+    )
     notes = "".join(f'<div class="mjci-job-note">{_escaped(note)}</div>' for note in extras.notes)
     return children + notes + "".join(_link(name, url) for name, url in extras.links)
 

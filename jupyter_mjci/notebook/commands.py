@@ -1,6 +1,7 @@
 """`%mjci`: which session the magics of a shell use, and the commands that are no endpoints.
 
-A command is a public method of `Commands`; its flags and its help come from its signature, as everywhere.
+A command is a public method of `Commands`; its flags and its help come from its signature, as
+everywhere.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ SessionT = TypeVar("SessionT", bound="Session | None")
 
 
 class Chosen:
-    """The session that the magics of one shell use: the chosen one, else the one in the user's namespace, else a
-    first connection of our own."""
+    """The session that the magics of one shell use: the chosen one, else the one in the user's
+    namespace, else a first connection of our own.
+    """
 
     def __init__(self, ip: Any, given: Callable[[], Mapping[str, Any]] = dict) -> None:
         self._ip, self._given = ip, given
@@ -41,7 +43,9 @@ class Chosen:
         return found
 
     def connected(self, **given: Any) -> Session:
-        """A new session: by what is given, else by `%config MJCI`, else by environment and profile."""
+        """A new session: by what is given, else by `%config MJCI`, else by environment and
+        profile.
+        """
         from jupyter_mjci.session import connect
 
         told = {name: value for name, value in given.items() if value is not None}
@@ -69,7 +73,8 @@ class Chosen:
         mine = self._in_namespace()
         if len(mine) > 1:
             raise SettingsError(
-                f"There are several sessions: {', '.join(mine)}.", hint=f"Choose one: %mjci use {next(iter(mine))}"
+                f"There are several sessions: {', '.join(mine)}.",
+                hint=f"Choose one: %mjci use {next(iter(mine))}",
             )
         for name, session in mine.items():
             return session, f"your variable {name}"
@@ -89,7 +94,9 @@ class Chosen:
         raise SettingsError(f"{name} is no session.", why=f"Variables that hold one: {known}.")
 
     def _in_namespace(self) -> dict[str, Session]:
-        """Variables that hold a session, each session once; none before the session's module was ever imported."""
+        """Variables that hold a session, each session once; none before the session's module was
+        ever imported.
+        """
         kind = _session_type()
         if kind is None:
             return {}
@@ -111,7 +118,9 @@ def _session_type() -> Any:
 
 
 class Commands:
-    """The commands of `%mjci`. Return types are left open: naming them would load what a session needs."""
+    """The commands of `%mjci`. Return types are left open: naming them would load what a session
+    needs.
+    """
 
     def __init__(self, ip: Any, chosen: Chosen) -> None:
         self._ip, self._chosen = ip, chosen
@@ -123,17 +132,23 @@ class Commands:
         self._table(status(*self._chosen.present()))
 
     def connect(self, profile: str | None = None, **given: Any) -> Any:
-        """Use your services: settings given here, else in the environment, else in the profile; secrets never here.
+        """Use your services: settings given here, else in the environment, else in the profile;
+        secrets never here.
 
         Args:
             profile: a table of profiles.toml
         """
-        return self._chosen.choose(self._chosen.connected(profile=profile, **given), "%mjci connect")
+        return self._chosen.choose(
+            self._chosen.connected(profile=profile, **given), "%mjci connect"
+        )
 
     def sandbox(
-        self, *, speed: float | None = None, dialect: Literal["plus", "java", "trueai", "new-api"] = "plus",
+        self,
+        *,
+        speed: float | None = None,
+        dialect: Literal["plus", "java", "trueai", "new-api"] = "plus",
         seed: int = 0,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Use a fresh sandbox in this process: both services, without account or network.
 
         Args:
@@ -169,13 +184,17 @@ class Commands:
         """Every job that the session has seen, as a DataFrame."""
         return self._chosen.session().history()
 
-    def sync(self, since: str | None = None, until: str | None = None, load: str | None = None) -> None:
+    def sync(
+        self, since: str | None = None, until: str | None = None, load: str | None = None
+    ) -> None:
         """Bring the journal up to what the services know, or record the jobs of exported files.
 
         Args:
-            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of what is new
+            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of what
+                is new
             until: jobs created until then
-            load: an exported listing or a log of callbacks (JSON, XML), or a folder of them, instead of the services
+            load: an exported listing or a log of callbacks (JSON, XML), or a folder of them,
+                instead of the services
         """
         from jupyter_mjci.notebook.job_display import screen
 
@@ -192,21 +211,30 @@ class Commands:
         place.final(_line(str(counts)))
 
     def resume(self) -> Any:
-        """Pick up what a dead kernel left: follow unfinished jobs to their end, with their pictures."""
+        """Pick up what a dead kernel left: follow unfinished jobs to their end, with their
+        pictures.
+        """
         from jupyter_mjci.history.frames import frame
         from jupyter_mjci.notebook.job_display import screen, show
 
         session = self._chosen.session()
-        return frame([show(session, job, screen(self._ip), raises=False) for job in session.resume()])
+        return frame(
+            [show(session, job, screen(self._ip), raises=False) for job in session.resume()]
+        )
 
     def replay(
-        self, mode: Literal["record", "play", "off"] | None = None, folder: str | None = None, *,
+        self,
+        mode: Literal["record", "play", "off"] | None = None,
+        folder: str | None = None,
+        *,
         pixels: int | None = None,
-    ) -> Any:  # fmt: skip
-        """Record what the session exchanges into a folder, without secrets; or play a recording back, without network.
+    ) -> Any:
+        """Record what the session exchanges into a folder, without secrets; or play a recording
+        back, without network.
 
         Args:
-            mode: by default what MJCI_REPLAY says, else play where there is a recording, else record
+            mode: by default what MJCI_REPLAY says, else play where there is a recording, else
+                record
             folder: NAME.mjci; by default beside the notebook, by its name
             pixels: while recording, make pictures that are larger this small
         """
@@ -220,7 +248,9 @@ class Commands:
         if chosen == "off":
             self._chosen.choose(*beneath)
         elif chosen == "play":
-            self._chosen.choose(replayed(place), "%mjci replay play").adjust(**self._chosen.manners())
+            self._chosen.choose(replayed(place), "%mjci replay play").adjust(
+                **self._chosen.manners()
+            )
         else:
             session = beneath[0] or self._chosen.connected(replay="off")
             self._chosen.choose(session.recorded(place, pixels=pixels), "%mjci replay record")
@@ -232,8 +262,11 @@ class Commands:
         session, source = self._chosen.present()
         return (session, source) if session is None or not session.recording else self._chosen.under
 
-    def gallery(self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None) -> None:
-        """Show the pictures of this session, of the journal and of the archive on one sheet, the latest first.
+    def gallery(
+        self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None
+    ) -> None:
+        """Show the pictures of this session, of the journal and of the archive on one sheet, the
+        latest first.
 
         Args:
             text: only those that are about this: words of the prompt, part of the key
@@ -244,10 +277,14 @@ class Commands:
         from jupyter_mjci.notebook.gallery import collected, sheet, written
 
         shown = collected(self._chosen.session(), text, action, limit)
-        self._ip.display_pub.publish(*(sheet(shown) if save is None else _line(written(shown, save))))
+        self._ip.display_pub.publish(
+            *(sheet(shown) if save is None else _line(written(shown, save)))
+        )
 
     def doctor(self) -> None:
-        """Find out what is wrong: versions, credentials, addresses, what the services accept and offer, clocks."""
+        """Find out what is wrong: versions, credentials, addresses, what the services accept and
+        offer, clocks.
+        """
         from jupyter_mjci.notebook.doctor import examined, front_end
         from jupyter_mjci.notebook.job_display import screen
 
@@ -271,9 +308,10 @@ class Commands:
 
 
 _PLACES = {
-    "Live": "live: progress is shown", "Paper": "headless: only final outputs",
+    "Live": "live: progress is shown",
+    "Paper": "headless: only final outputs",
     "Terminal": "terminal: progress on stderr",
-}  # fmt: skip
+}
 
 
 def _line(text: str) -> Any:
@@ -293,7 +331,9 @@ def flags(command: str) -> tuple[Param, ...]:
 
 
 def read(command: str, words: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a command. Raises CallError for a wrong line, SettingsError for a secret written on it."""
+    """The arguments of a command. Raises CallError for a wrong line, SettingsError for a secret
+    written on it.
+    """
     if command != "connect":
         return arguments(getattr(Commands, command), words)
     for one in fields(Settings):
@@ -326,9 +366,15 @@ def _setting(one: Any) -> Param:
     kind = _KINDS.get(type(one.default), "text")
     choices = one.metadata["choices"]
     return Param(
-        one.name, _flag(one.name), "choice" if choices else kind, one.default, False, choices,
-        one.metadata["help"], False,
-    )  # fmt: skip
+        one.name,
+        _flag(one.name),
+        "choice" if choices else kind,
+        one.default,
+        False,
+        choices,
+        one.metadata["help"],
+        False,
+    )
 
 
 _KINDS: Mapping[type, Kind] = {float: "number", int: "integer"}

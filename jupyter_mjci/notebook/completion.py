@@ -1,5 +1,6 @@
-"""Completion of our magics' lines: commands, flags, choices, ids and buttons. From local knowledge only: a completer
-never sends a request."""
+"""Completion of our magics' lines: commands, flags, choices, ids and buttons. From local knowledge
+only: a completer never sends a request.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def matches(magics: Magics, context: Any) -> Any:
     """What IPython's completer wants of a matcher."""
     from IPython.core.completer import SimpleCompletion
 
-    fragment, found = completions(magics, context.full_text, context.cursor_line, context.text_until_cursor)
+    fragment, found = completions(
+        magics, context.full_text, context.cursor_line, context.text_until_cursor
+    )
     return {
         "completions": [SimpleCompletion(text, type="param") for text in found],
         "suppress": bool(found),
@@ -31,7 +34,9 @@ def matches(magics: Magics, context: Any) -> Any:
     }
 
 
-def completions(magics: Magics, full_text: str, line: int, until_cursor: str) -> tuple[str, list[str]]:
+def completions(
+    magics: Magics, full_text: str, line: int, until_cursor: str
+) -> tuple[str, list[str]]:
     """The piece of the line that is completed, and what it may become."""
     if line > 0 and full_text.startswith("%%ci_job"):
         return _keys(until_cursor)
@@ -85,7 +90,9 @@ def _keys(until_cursor: str) -> tuple[str, list[str]]:
     if not re.fullmatch(r"\w+", until_cursor):
         return "", []
     known = dict.fromkeys([*params(TencentCI.picture_job), *params(TencentCI.batch)])
-    return until_cursor, [f"{name} = " for name in _starting(until_cursor, dict.fromkeys(one.name for one in known))]
+    return until_cursor, [
+        f"{name} = " for name in _starting(until_cursor, dict.fromkeys(one.name for one in known))
+    ]
 
 
 def _last_word(text: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """`%config MJCI`: how the sessions of a shell's magics behave.
 
-Its traits are made from `Settings`, so a setting is written once. Who one is and where the services are (mj_…, ci_…,
-cos_…) is no matter of a shell: that stays with environment and profiles, and no secret is ever a trait.
+Its traits are made from `Settings`, so a setting is written once. Who one is and where the services
+are (mj_…, ci_…, cos_…) is no matter of a shell: that stays with environment and profiles, and no
+secret is ever a trait.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SECTION = "MJCI"
-SHELLS = {one.name: one for one in fields(Settings) if not one.name.startswith(("mj_", "ci_", "cos_"))}
-ELSEWHERE = {one.name: f"Set {one.metadata['env'][0]}, or write it into a profile." for one in fields(Settings)}
+SHELLS = {
+    one.name: one for one in fields(Settings) if not one.name.startswith(("mj_", "ci_", "cos_"))
+}
+ELSEWHERE = {
+    one.name: f"Set {one.metadata['env'][0]}, or write it into a profile."
+    for one in fields(Settings)
+}
 KINDS: dict[type, type[TraitType[Any, Any]]] = {float: CFloat, int: CInt}
 
 
@@ -35,11 +41,15 @@ class Manners(Configurable):
         try:
             super().__init__(parent=ip)
         except TraitError as error:
-            raise SettingsError(f"c.{SECTION} cannot be: {error}", hint="Correct it in ipython_config.py.") from None
+            raise SettingsError(
+                f"c.{SECTION} cannot be: {error}", hint="Correct it in ipython_config.py."
+            ) from None
 
     @property
     def given(self) -> dict[str, Any]:
-        """What was set here or in a configuration file, by name; a `profile` among it is no setting."""
+        """What was set here or in a configuration file, by name; a `profile` among it is no
+        setting.
+        """
         told = self.config[SECTION]
         return {name: told[name] for name in self.trait_names(config=True) if name in told}
 
@@ -48,7 +58,9 @@ class Manners(Configurable):
         return load_manners(self.given)
 
     def update_config(self, config: Config) -> None:
-        """The door of `%config`. What cannot be is not kept; the session in use takes over what it can."""
+        """The door of `%config`. What cannot be is not kept; the session in use takes over what it
+        can.
+        """
         if SECTION not in config:
             return
         before = self.config
@@ -58,11 +70,15 @@ class Manners(Configurable):
             settings = self.settings()
         except (SettingsError, TraitError):
             self.config = before
-            self._ip.config[SECTION] = before[SECTION]  # the shell hears it first, and would hand it on at a reload
+            self._ip.config[SECTION] = before[
+                SECTION
+            ]  # the shell hears it first, and would hand it on at a reload
             raise
         with suppress(SettingsError):  # several sessions, and none chosen: then none is in use
             if session := self._present():
-                session.adjust(**{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]})
+                session.adjust(
+                    **{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]}
+                )
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:
@@ -96,7 +112,9 @@ def _trait(one: Field[Any]) -> Any:
     return (made(choices, help=help) if choices else made(help=help)).tag(config=True)
 
 
-PROFILE = type("Unicode", (_Current, Unicode), {})(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)
+PROFILE = type("Unicode", (_Current, Unicode), {})(
+    help="A table of profiles.toml; else MJCI_PROFILE"
+).tag(config=True)
 DOC = """What is set holds for sessions that magics connect from now on, before environment and profile; the session
 in use takes over wait, timeout, on_interrupt and thumbnail. To keep it: c.MJCI.wait = 300 in ipython_config.py.
 Addresses and secrets are no matter of a shell; they belong into the environment or into profiles.toml."""

@@ -1,4 +1,6 @@
-"""`%mjci status` and `%mjci doctor`: what is set, what is reached, and what may be in the way. Never a secret."""
+"""`%mjci status` and `%mjci doctor`: what is set, what is reached, and what may be in the way.
+Never a secret.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,35 @@ from jupyter_mjci.session import Session
 
 Rows = list[tuple[str, str]]
 PACKAGES = (
-    "jupyter_mjci", "ipython", "ipykernel", "ipywidgets", "httpx", "anyio", "pandas", "pillow", "nest-asyncio",
+    "jupyter_mjci",
+    "ipython",
+    "ipykernel",
+    "ipywidgets",
+    "httpx",
+    "anyio",
+    "pandas",
+    "pillow",
+    "nest-asyncio",
     "nest-asyncio2",
-)  # fmt: skip
+)
 
 
 def status(session: Session | None, source: str) -> Rows:
     """Which session the magics use, where it goes, and what it has seen."""
     if session is None:
-        return [("session", "none yet: the first magic that needs one connects, or use %mjci connect | sandbox")]
+        return [
+            (
+                "session",
+                "none yet: the first magic that needs one connects, or use %mjci connect | sandbox",
+            )
+        ]
     return [("session", f"{session!r} ({source})"), *_services(session), ("seen", _seen(session))]
 
 
 def examined(session: Session, source: str, place: str) -> Rows:
-    """All that helps to find out why something does not work. Asks both services, which takes a moment."""
+    """All that helps to find out why something does not work. Asks both services, which takes a
+    moment.
+    """
     return [
         *(("version", one) for one in _versions()),
         ("cells", place),
@@ -50,7 +67,11 @@ def front_end(ip: Any) -> str:
         (not hasattr(ip, "get_parent"), "IPython without a kernel"),
     )
     name = next((name for there, name in known if there), "a Jupyter front end")
-    whole = "" if find_spec("anywidget") else "; panels cannot paint masks or save files (pip install anywidget)"
+    whole = (
+        ""
+        if find_spec("anywidget")
+        else "; panels cannot paint masks or save files (pip install anywidget)"
+    )
     return f"{name}{whole}"
 
 
@@ -82,14 +103,20 @@ def _services(session: Session) -> Rows:
 
 
 def _seen(session: Session) -> str:
-    counts = Counter(job.status.value.lower() for service in ("mj", "ci") for job in session.seen(service))
+    counts = Counter(
+        job.status.value.lower() for service in ("mj", "ci") for job in session.seen(service)
+    )
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no jobs"
 
 
 def _credentials(session: Session) -> Rows:
-    """Each secret and the key id: whether there is one and where it comes from, never what it is."""
+    """Each secret and the key id: whether there is one and where it comes from, never what it
+    is.
+    """
     env = {one.name: one.metadata["env"][0] for one in fields(Settings)}
-    return [(name, _origin(getattr(session.settings, name), env[name], session)) for name in CREDENTIALS]
+    return [
+        (name, _origin(getattr(session.settings, name), env[name], session)) for name in CREDENTIALS
+    ]
 
 
 def _origin(value: Secret | str, variable: str, session: Session) -> str:

@@ -1,7 +1,8 @@
 """`%load_ext jupyter_mjci`: registers names and hooks, and nothing that is behind them.
 
-Services, calls and the big libraries are looked at when a magic runs, or when somebody asks for its help. So that the
-names are known before, they stand here; a test compares them with what the builders make.
+Services, calls and the big libraries are looked at when a magic runs, or when somebody asks for its
+help. So that the names are known before, they stand here; a test compares them with what the
+builders make.
 """
 
 from __future__ import annotations
@@ -31,12 +32,16 @@ NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
-JOB, FOLLOWING = ("jupyter_mjci.client.job", "Job"), ("jupyter_mjci.notebook.job_display", "Following")
+JOB, FOLLOWING = (
+    ("jupyter_mjci.client.job", "Job"),
+    ("jupyter_mjci.notebook.job_display", "Following"),
+)
 
 
 class Door:
-    """What a shell has of ours: everything that came, and how each of it goes again. `left` is what an earlier one has
-    left, in plain values, for its code may have been another."""
+    """What a shell has of ours: everything that came, and how each of it goes again. `left` is what
+    an earlier one has left, in plain values, for its code may have been another.
+    """
 
     def __init__(self, ip: Any, left: tuple[Any, ...] = ()) -> None:
         self.ip, self._left = ip, left
@@ -124,7 +129,9 @@ class Door:
 
     def _keep_prompt_back(self) -> None:
         """A terminal writes `Out[1]:` before anybody is asked how the value is to be shown."""
-        if hasattr(self.ip, "get_parent"):  # a kernel, which sends nothing where there is nothing to show
+        if hasattr(
+            self.ip, "get_parent"
+        ):  # a kernel, which sends nothing where there is nothing to show
             return
         theirs, ours = self.ip.displayhook, partial(self._display, self.ip.displayhook)
         self._hook(theirs, ours)
@@ -135,14 +142,16 @@ class Door:
         if sys.displayhook is old:  # the cell that loads us is running
             sys.displayhook = new
 
-    # --- what the shell asks us -------------------------------------------------------------------------------
+    # --- what the shell asks us -------------------------------------------------------------------
 
     def _shown(self, value: Any) -> bool:
         """Whether a magic of this cell has shown the value already; it is so once."""
         return "magics" in vars(self) and self.magics.is_shown(value)
 
     def _is_shown(self, value: Any) -> None:
-        """IPython's door to show a value: what is shown already is not shown a second time as the cell's result."""
+        """IPython's door to show a value: what is shown already is not shown a second time as the
+        cell's result.
+        """
         if not self._shown(value):
             raise NotImplementedError  # then IPython goes on to the other formatters
 
@@ -162,7 +171,9 @@ class Door:
 
 
 class Entry:
-    """A magic as the shell calls it; what it does, and its help, is looked up when that is wanted."""
+    """A magic as the shell calls it; what it does, and its help, is looked up when that is
+    wanted.
+    """
 
     def __init__(self, door: Door, name: str) -> None:
         self._door, self.__name__ = door, name
@@ -180,22 +191,30 @@ _LOADED: WeakKeyDictionary[Any, Door] = WeakKeyDictionary()
 
 
 def load(ip: Any, left: tuple[Any, ...] = ()) -> None:
-    """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left. A second time
-    changes nothing."""
+    """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left.
+    A second time changes nothing.
+    """
     if ip in _LOADED:
         return
-    old = [name for name, value in ip.user_ns.items() if not name.startswith("_") and _outlived(value)]
+    old = [
+        name for name, value in ip.user_ns.items() if not name.startswith("_") and _outlived(value)
+    ]
     if any(map(_outlived, left)):
         left, old = (), old or ["the session that the magics used"]
     if old:
-        _say(ip, f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.")
+        _say(
+            ip,
+            f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.",
+        )
     door = Door(ip, left)
     door.open()
     _LOADED[ip] = door
 
 
 def unload(ip: Any) -> tuple[Any, ...]:
-    """Takes everything away again that `load` has put there. Gives what the next one may take up."""
+    """Takes everything away again that `load` has put there. Gives what the next one may take
+    up.
+    """
     return _LOADED.pop(ip).close() if ip in _LOADED else ()
 
 
@@ -213,7 +232,9 @@ def _say(ip: Any, line: str) -> None:
 
 
 def current(ip: Any) -> Session:
-    """The session that the magics of a shell use, also before they are loaded. Raises SettingsError."""
+    """The session that the magics of a shell use, also before they are loaded. Raises
+    SettingsError.
+    """
     return (_LOADED.get(ip) or Door(ip)).magics.chosen.session()
 
 
@@ -230,12 +251,14 @@ def _pretty(job: Any, printer: Any, cycle: bool) -> None:
     printer.text(card_text(job) if len(printer.stack) == 1 and not cycle else f"<{headline(job)}>")
 
 
-_ASKED = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"  # compiled when there is a question
+# compiled when there is a question
+_ASKED = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"
 
 
 def keep_question_marks(lines: list[str]) -> list[str]:
-    """IPython takes a magic's line that ends in a question mark for a call for help on its last word; a blank after
-    it keeps the prompt a prompt. `%mj_imagine?` is left alone."""
+    """IPython takes a magic's line that ends in a question mark for a call for help on its last
+    word; a blank after it keeps the prompt a prompt. `%mj_imagine?` is left alone.
+    """
     if lines and lines[0].startswith("%%"):
         return lines
     return [re.sub(_ASKED, r"\1 \2", line) if "?" in line else line for line in lines]

@@ -1,6 +1,8 @@
-"""`%mjci gallery`, `jupyter mjci gallery`: many pictures as one sheet in a cell, or as a page of their own.
+"""`%mjci gallery`, `jupyter mjci gallery`: many pictures as one sheet in a cell, or as a page of
+their own.
 
-The pictures are those of this session, of the journal and of the archive; or those that a notebook was saved with.
+The pictures are those of this session, of the journal and of the archive; or those that a notebook
+was saved with.
 """
 
 from __future__ import annotations
@@ -34,8 +36,10 @@ KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", SVG)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture and what is said of it: `kind` and `name` (the action and the job's id, or the cell), what it is
-    `about`, a `caption` that tells it from others, and `alt` for those who cannot see it."""
+    """A picture and what is said of it: `kind` and `name` (the action and the job's id, or the
+    cell), what it is `about`, a `caption` that tells it from others, and `alt` for those who cannot
+    see it.
+    """
 
     content: bytes
     kind: str
@@ -48,14 +52,17 @@ class Shown:
 NOTHING = "No pictures yet, or none that fit."
 
 
-# --- pictures of jobs -------------------------------------------------------------------------------------------
+# --- pictures of jobs -----------------------------------------------------------------------------
 
 
-def collected(session: Session, text: str = "", action: str = "", limit: int = LIMIT) -> list[Shown]:
-    """The pictures of this session, of the journal and of the archive, the latest first; what cannot be fetched any
-    more is left out.
+def collected(
+    session: Session, text: str = "", action: str = "", limit: int = LIMIT
+) -> list[Shown]:
+    """The pictures of this session, of the journal and of the archive, the latest first; what
+    cannot be fetched any more is left out.
 
-    `text` is looked for in what they are about, `action` is the service's word. Raises CallError for a limit below 1.
+    `text` is looked for in what they are about, `action` is the service's word. Raises CallError
+    for a limit below 1.
     """
     if limit < 1:
         raise CallError(f"--limit is at least 1, not {limit}.")
@@ -72,17 +79,28 @@ def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
             yield job, index, None
     for kept in session.archive or ():
         if (kept.service, kept.job_id, kept.index) not in known:
-            yield Job(kept.service, kept.job_id, kept.action, Status.SUCCEEDED, subject=kept.subject), kept.index, kept
+            yield (
+                Job(kept.service, kept.job_id, kept.action, Status.SUCCEEDED, subject=kept.subject),
+                kept.index,
+                kept,
+            )
 
 
 def _latest_first(session: Session) -> list[Job]:
     jobs = [*session.journal.with_results(REMEMBERED), *session.seen("mj"), *session.seen("ci")]
     latest = {(job.service, job.id): job for job in jobs if job.outputs}
-    return sorted(latest.values(), key=lambda job: job.finished.timestamp() if job.finished else 0.0, reverse=True)
+    return sorted(
+        latest.values(),
+        key=lambda job: job.finished.timestamp() if job.finished else 0.0,
+        reverse=True,
+    )
 
 
 def _fits(job: Job, text: str, action: str) -> bool:
-    return text.casefold() in job.subject.casefold() and action.casefold() in ("", job.action.casefold())
+    return text.casefold() in job.subject.casefold() and action.casefold() in (
+        "",
+        job.action.casefold(),
+    )
 
 
 async def _fetched(session: Session, wanted: Sequence[tuple[Job, int, Kept | None]]) -> list[Shown]:
@@ -107,11 +125,12 @@ def _of_job(job: Job, content: bytes) -> Shown:
     return Shown(content, job.action or job.service, job.id, job.subject, caption, alt)
 
 
-# --- pictures of a notebook -------------------------------------------------------------------------------------
+# --- pictures of a notebook -----------------------------------------------------------------------
 
 
 def saved(notebook: Path) -> list[Shown]:
-    """The pictures that a notebook was saved with, in its order: its outputs, and those inside cards and panels.
+    """The pictures that a notebook was saved with, in its order: its outputs, and those inside
+    cards and panels.
 
     Raises CallError for what is no notebook.
     """
@@ -121,7 +140,9 @@ def saved(notebook: Path) -> list[Shown]:
 
 def title_of(notebook: Path) -> str:
     """A notebook's first heading, else its name. Raises CallError for what is no notebook."""
-    lines = [line for cell in _cells(notebook) for line in _joined(cell.get("source", "")).splitlines()]
+    lines = [
+        line for cell in _cells(notebook) for line in _joined(cell.get("source", "")).splitlines()
+    ]
     return next((line[2:].strip() for line in lines if line.startswith("# ")), notebook.stem)
 
 
@@ -133,23 +154,34 @@ def _cells(notebook: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise CallError(f"{notebook} is no notebook.", why=str(error)) from None
     if not isinstance(document, dict) or document.get("nbformat") != 4:
-        raise CallError(f"{notebook} is no notebook of format 4.", hint="JupyterLab saves it as one.")
+        raise CallError(
+            f"{notebook} is no notebook of format 4.", hint="JupyterLab saves it as one."
+        )
     return list(document["cells"])
 
 
 def _of_cell(number: int, cell: Mapping[str, Any]) -> Iterator[Shown]:
-    last = _joined(cell.get("source", "")).strip().rpartition("\n")[2]  # what a cell shows, its last line gives
+    last = (
+        _joined(cell.get("source", "")).strip().rpartition("\n")[2]
+    )  # what a cell shows, its last line gives
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
         text = _joined(data.get("text/plain", ""))
-        for content, alt in (*_picture(data, output.get("metadata", {})), *_inside(_joined(data.get("text/html", "")))):
+        for content, alt in (
+            *_picture(data, output.get("metadata", {})),
+            *_inside(_joined(data.get("text/html", ""))),
+        ):
             told = alt or last.removeprefix("_ = ")
             caption = text if alt and text and not data.get("text/html") else _measured(content)
-            yield Shown(content, f"cell {number}", "", told, caption, told or f"Output of cell {number}")
+            yield Shown(
+                content, f"cell {number}", "", told, caption, told or f"Output of cell {number}"
+            )
 
 
 def _picture(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterator[tuple[bytes, str]]:
-    """An output's picture and its alternative text; of several kinds of the same the first that can be shown."""
+    """An output's picture and its alternative text; of several kinds of the same the first that can
+    be shown.
+    """
     for kind in KINDS:
         content = _joined(data.get(kind, "")).encode()
         shown = content if kind == SVG else _decoded(content)
@@ -205,7 +237,7 @@ def _joined(text: str | list[str]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
-# --- sheets and pages -------------------------------------------------------------------------------------------
+# --- sheets and pages -----------------------------------------------------------------------------
 
 
 def sheet(shown: Sequence[Shown]) -> Bundle:
@@ -214,10 +246,15 @@ def sheet(shown: Sequence[Shown]) -> Bundle:
         return {"text/plain": NOTHING, "text/html": cards.notice_html(NOTHING)}, {}
     labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(shown, 1)]
     small, width, height = images.contact_sheet([one.content for one in shown], labels)
-    lines = [clean(f"{number:>3} {one.caption}  {_short(one.about)}") for number, one in enumerate(shown, 1)]
+    lines = [
+        clean(f"{number:>3} {one.caption}  {_short(one.about)}")
+        for number, one in enumerate(shown, 1)
+    ]
     alt = f"{len(shown)} pictures: " + "; ".join(dict.fromkeys(_short(one.about) for one in shown))
     metadata = {"width": width, "height": height, "alt": clean(alt[:500])}
-    return {"image/jpeg": images.encoded(small), "text/plain": "\n".join(lines)}, {"image/jpeg": metadata}
+    return {"image/jpeg": images.encoded(small), "text/plain": "\n".join(lines)}, {
+        "image/jpeg": metadata
+    }
 
 
 def _short(about: str) -> str:

@@ -1,5 +1,6 @@
-"""What `%name?` and `--help` show: usage, parameters and options from a builder's own signature and docstring, what
-the magic gives, and a line to begin with."""
+"""What `%name?` and `--help` show: usage, parameters and options from a builder's own signature and
+docstring, what the magic gives, and a line to begin with.
+"""
 
 from __future__ import annotations
 
@@ -58,15 +59,31 @@ def of_magic(name: str, builder: Callable[..., Any]) -> str:
     needed = " ".join(one.name.upper() for one in known if one.positional and one.required)
     usage = [f"%{name} {needed}".strip() + " [options]"]
     if many:
-        usage.append(f"%%{name} [options]" + ("" if name == "ci_job" else "     with the prompt as the body"))
-    options = [one for one in (MANY if many else OPTIONS) if one is not NO_WAIT or gives(builder) == JOB]
-    about = [ABOUT.get(name, summary(builder)), PROMPT if has_prompt(builder) else "", GIVES.get(_kind(builder), "")]
-    return _page("\n".join(usage), " ".join(filter(None, about)), _rows(known), _rows(options), _example(name))
+        usage.append(
+            f"%%{name} [options]" + ("" if name == "ci_job" else "     with the prompt as the body")
+        )
+    options = [
+        one for one in (MANY if many else OPTIONS) if one is not NO_WAIT or gives(builder) == JOB
+    ]
+    about = [
+        ABOUT.get(name, summary(builder)),
+        PROMPT if has_prompt(builder) else "",
+        GIVES.get(_kind(builder), ""),
+    ]
+    return _page(
+        "\n".join(usage),
+        " ".join(filter(None, about)),
+        _rows(known),
+        _rows(options),
+        _example(name),
+    )
 
 
 def of_mjci() -> str:
     width = max(map(len, commands.names()))
-    rows = [_row(name, width, summary(getattr(commands.Commands, name))) for name in commands.names()]
+    rows = [
+        _row(name, width, summary(getattr(commands.Commands, name))) for name in commands.names()
+    ]
     more = "%mjci COMMAND --help tells a command's options, %config MJCI how the magics' sessions behave."
     return _page("%mjci COMMAND [options]", "", "\n".join(rows), more, _example("mjci"))
 
@@ -104,7 +121,11 @@ def _rows(known: Sequence[Param]) -> str:
 
 def _row(name: str, width: int, help: str) -> str:
     head = f"  {name:<{width}}  "
-    return textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head)) if help else head.rstrip()
+    return (
+        textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+        if help
+        else head.rstrip()
+    )
 
 
 _VALUES = {"-o": "NAME", "--each": "NAME", "--at-once": "N"}

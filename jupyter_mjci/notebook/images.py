@@ -1,7 +1,8 @@
-"""Bytes <-> pictures: what a notebook can show, small enough to be saved in it. The notebook's home of Pillow.
+"""Bytes <-> pictures: what a notebook can show, small enough to be saved in it. The notebook's home
+of Pillow.
 
-A thumbnail is PNG or JPEG, whatever the service sent: front ends and converters agree on no other format. It stays
-within a budget, so that a notebook with a hundred pictures can still be opened.
+A thumbnail is PNG or JPEG, whatever the service sent: front ends and converters agree on no other
+format. It stays within a budget, so that a notebook with a hundred pictures can still be opened.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 SIZE = 512  # pixels, the longer side of a thumbnail
 BUDGET = 60_000  # bytes
 NAMES = {"mj": "MJ", "ci": "CI"}
-Bundle = tuple[dict[str, Any], dict[str, Any]]  # data and metadata by mime type, as IPython displays them
+Bundle = tuple[
+    dict[str, Any], dict[str, Any]
+]  # data and metadata by mime type, as IPython displays them
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ def look(content: bytes) -> Look | None:
         picture = _opened(content)
     except _UNREADABLE:
         return None
-    return Look((picture.format or "").lower(), *picture.size, frames=getattr(picture, "n_frames", 1))
+    return Look(
+        (picture.format or "").lower(), *picture.size, frames=getattr(picture, "n_frames", 1)
+    )
 
 
 def digest(content: bytes) -> str:
@@ -50,10 +55,14 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def thumbnail(content: bytes, size: int = SIZE, budget: int = BUDGET) -> tuple[bytes, str, int, int]:
-    """The picture (of an animation the first frame) as PNG or JPEG: bytes, media type, width, height.
+def thumbnail(
+    content: bytes, size: int = SIZE, budget: int = BUDGET
+) -> tuple[bytes, str, int, int]:
+    """The picture (of an animation the first frame) as PNG or JPEG: bytes, media type, width,
+    height.
 
-    Neither side is longer than `size`, and the bytes keep to the budget. Raises ValueError for what is no picture.
+    Neither side is longer than `size`, and the bytes keep to the budget. Raises ValueError for what
+    is no picture.
     """
     try:
         picture = _opened(content)
@@ -65,7 +74,9 @@ def thumbnail(content: bytes, size: int = SIZE, budget: int = BUDGET) -> tuple[b
 
 
 def cells(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
-    """The pictures of a grid, left to right and top to bottom, as PNG bytes: of an imagined grid U1 to U4."""
+    """The pictures of a grid, left to right and top to bottom, as PNG bytes: of an imagined grid U1
+    to U4.
+    """
     grid = _opened(content)
     width, height = grid.width // columns, grid.height // rows
     corners = [(column * width, row * height) for row in range(rows) for column in range(columns)]
@@ -73,17 +84,23 @@ def cells(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
 
 
 def picture_bundle(job: Job, content: bytes, size: int = SIZE) -> Bundle:
-    """A result picture as an output of its own: the thumbnail, and a text that tells which picture it is.
+    """A result picture as an output of its own: the thumbnail, and a text that tells which picture
+    it is.
 
-    Never together with HTML, which front ends would prefer. Raises ValueError for what is no picture.
+    Never together with HTML, which front ends would prefer. Raises ValueError for what is no
+    picture.
     """
-    small, mime, width, height = thumbnail(content, size, round(BUDGET * max(1, (size / SIZE) ** 2)))
+    small, mime, width, height = thumbnail(
+        content, size, round(BUDGET * max(1, (size / SIZE) ** 2))
+    )
     data = {mime: encoded(small), "text/plain": caption(job, content)}
     return data, {mime: {"width": width, "height": height, "alt": alt(job)}}
 
 
 def caption(job: Job, content: bytes) -> str:
-    """Which picture it is, in a line that is the same for the same bytes: id, size, format, short hash."""
+    """Which picture it is, in a line that is the same for the same bytes: id, size, format, short
+    hash.
+    """
     seen = look(content) or Look("unknown", 0, 0)
     frames = f" {seen.frames} frames" if seen.frames > 1 else ""
     name = NAMES.get(job.service, job.service)
@@ -93,13 +110,19 @@ def caption(job: Job, content: bytes) -> str:
 def alt(job: Job) -> str:
     """What the picture shows, for those who cannot see it."""
     subject = " ".join(job.subject.split())
-    return f"{job.action or 'Result'}: {subject[:250]}" if subject else f"{job.action or 'Result'} of {job.id}"
+    return (
+        f"{job.action or 'Result'}: {subject[:250]}"
+        if subject
+        else f"{job.action or 'Result'} of {job.id}"
+    )
 
 
 def painted(strokes: Iterable[Mapping[str, Any]], size: tuple[int, int]) -> bytes | None:
-    """Strokes as a mask of a size: white where they are, black elsewhere; as PNG, None where nothing is white.
+    """Strokes as a mask of a size: white where they are, black elsewhere; as PNG, None where
+    nothing is white.
 
-    A stroke has `points`, `size` and `erase`; its numbers are parts of the picture's width (and height, for y).
+    A stroke has `points`, `size` and `erase`; its numbers are parts of the picture's width (and
+    height, for y).
     """
     from PIL import Image, ImageDraw
 
@@ -120,7 +143,9 @@ def encoded(content: bytes) -> str:
 
 
 def data_url(content: bytes, size: int = SIZE, budget: int = BUDGET) -> str:
-    """A thumbnail as a data URL, for a card that holds its picture. Raises ValueError for what is no picture."""
+    """A thumbnail as a data URL, for a card that holds its picture. Raises ValueError for what is
+    no picture.
+    """
     small, mime, _, _ = thumbnail(content, size, budget)
     return f"data:{mime};base64,{encoded(small)}"
 
@@ -129,7 +154,9 @@ SHEET = 200_000  # bytes of a contact sheet
 CELL, LABEL, GAP = 192, 16, 8  # pixels
 
 
-def contact_sheet(contents: Sequence[bytes], labels: Sequence[str], budget: int = SHEET) -> tuple[bytes, int, int]:
+def contact_sheet(
+    contents: Sequence[bytes], labels: Sequence[str], budget: int = SHEET
+) -> tuple[bytes, int, int]:
     """Pictures as one JPEG, in rows, each with its label beneath: bytes, width, height."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -143,7 +170,9 @@ def contact_sheet(contents: Sequence[bytes], labels: Sequence[str], budget: int 
         picture = _upright(_opened(content))
         picture.thumbnail((CELL, CELL))
         over = picture if picture.mode == "RGBA" else None
-        drawn.paste(picture, (x + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2), over)
+        drawn.paste(
+            picture, (x + (CELL - picture.width) // 2, y + (CELL - picture.height) // 2), over
+        )
         pen.text((x, y + CELL + 2), _fitting(label, pen, font), fill="#444", font=font)
     attempts = _as_jpeg(drawn)
     last = next(attempts)
@@ -160,9 +189,10 @@ def _fitting(label: str, pen: ImageDraw.ImageDraw, font: Any) -> str:
     return label
 
 
-# --- Pillow -----------------------------------------------------------------------------------------------------
+# --- Pillow ---------------------------------------------------------------------------------------
 
-# Whatever a damaged file makes Pillow raise. A decompression bomb is a warning that we take for an error.
+# Whatever a damaged file makes Pillow raise. A decompression bomb is a warning that we take for an
+# error.
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
 
 

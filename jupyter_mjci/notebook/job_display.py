@@ -1,8 +1,9 @@
 """A followed job in a cell: the cell saves the same outputs live, headless and in a test run.
 
-Live, one display shows the progress and is finally updated to the final card; headless, that card is displayed once.
-Then every result picture is an output of its own. Nothing goes to stdout or stderr, nothing comes after the cell has
-ended. Only the thread that runs the cell makes outputs; a job that nobody waits for updates its one card.
+Live, one display shows the progress and is finally updated to the final card; headless, that card
+is displayed once. Then every result picture is an output of its own. Nothing goes to stdout or
+stderr, nothing comes after the cell has ended. Only the thread that runs the cell makes outputs; a
+job that nobody waits for updates its one card.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ PATIENCE = 3.0  # seconds for a preview
 
 
 class Interrupted(KeyboardInterrupt):
-    """Nobody waits any longer. `.job` is how a job that was submitted was last seen, `.what` is to be known of it and
-    `.hint` says what to do next."""
+    """Nobody waits any longer. `.job` is how a job that was submitted was last seen, `.what` is to
+    be known of it and `.hint` says what to do next.
+    """
 
     def __init__(self, job: Job | None = None, what: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -66,12 +68,13 @@ def _again(job: Job) -> str:
     return f"{cards.MAGICS.get(job.service, '%mj_task')} {job.id}"
 
 
-# --- where outputs go -------------------------------------------------------------------------------------------
+# --- where outputs go -----------------------------------------------------------------------------
 
 
 class Screen(Protocol):
-    """One job's place in a cell: `progress` (or `step`, for what is no job) whenever it is due, `final` once, `add`
-    for what comes after, and `kept` for where a picture's file is."""
+    """One job's place in a cell: `progress` (or `step`, for what is no job) whenever it is due,
+    `final` once, `add` for what comes after, and `kept` for where a picture's file is.
+    """
 
     live: bool
 
@@ -84,7 +87,9 @@ class Screen(Protocol):
 
 
 def screen(ip: Any) -> Screen:
-    """The screen of this shell: `MJCI_HEADLESS` decides, else whether a person can answer the running cell."""
+    """The screen of this shell: `MJCI_HEADLESS` decides, else whether a person can answer the
+    running cell.
+    """
     told = headless()
     kernel = hasattr(ip, "get_parent")
     if told is None:
@@ -106,7 +111,9 @@ class Paper:
 
     def progress(self, job: Job, preview: str, /) -> None:
         html = cards.progress_html(job, preview)
-        self.step(cards.progress_line(job), ({"text/html": html, "text/plain": cards.card_text(job)}, {}))
+        self.step(
+            cards.progress_line(job), ({"text/html": html, "text/plain": cards.card_text(job)}, {})
+        )
 
     def step(self, line: str, bundle: Bundle, /) -> None:
         pass
@@ -123,7 +130,9 @@ class Paper:
 
 @dataclass
 class Terminal(Paper):
-    """IPython without a notebook: one line on stderr that is overwritten, where stderr is a terminal."""
+    """IPython without a notebook: one line on stderr that is overwritten, where stderr is a
+    terminal.
+    """
 
     width: int = 0
 
@@ -171,7 +180,9 @@ def _cut(line: str, room: int) -> tuple[str, int]:
 
 @dataclass
 class Live(Paper):
-    """A person looks on: one display, updated while the job goes on, not too often and only when something changed."""
+    """A person looks on: one display, updated while the job goes on, not too often and only when
+    something changed.
+    """
 
     live: bool = True
     display_id: str = ""
@@ -194,18 +205,22 @@ class Live(Paper):
 
 def card(job: Job, extras: Extras = cards.NOTHING) -> Bundle:
     """A job's card as an output."""
-    return {"text/html": cards.card_html(job, extras), "text/plain": cards.card_text(job, extras)}, {}
+    return {
+        "text/html": cards.card_html(job, extras),
+        "text/plain": cards.card_text(job, extras),
+    }, {}
 
 
-# --- a job that the cell waits for ------------------------------------------------------------------------------
+# --- a job that the cell waits for ----------------------------------------------------------------
 
 
 def show(session: Session, what: Job | Call[Job], place: Screen, *, raises: bool = True) -> Job:
-    """Submits (a call), follows the job in the cell to its end, and shows its card and its pictures. Returns the job
-    as it ended.
+    """Submits (a call), follows the job in the cell to its end, and shows its card and its
+    pictures. Returns the job as it ended.
 
-    Raises JobFailed where it failed (with `raises` false only if it did so while we waited), WaitTooLong, Interrupted,
-    and whatever went wrong on the way: after the card, so that nothing is lost.
+    Raises JobFailed where it failed (with `raises` false only if it did so while we waited),
+    WaitTooLong, Interrupted, and whatever went wrong on the way: after the card, so that nothing is
+    lost.
     """
     job = what if isinstance(what, Job) else None
     moving, previews = job is None or job.status.moving, Previews(session)
@@ -238,7 +253,9 @@ def show(session: Session, what: Job | Call[Job], place: Screen, *, raises: bool
 
 def _files(session: Session, job: Job) -> Iterable[Path]:
     """Where the archive keeps the job's pictures."""
-    kept = (session.archive.find(job, index) for index in range(len(job.outputs)) if session.archive)
+    kept = (
+        session.archive.find(job, index) for index in range(len(job.outputs)) if session.archive
+    )
     return [one.path for one in kept if one]
 
 
@@ -246,8 +263,12 @@ LOST = "the submission may have arrived: look at the listing before sending it a
 
 
 def _whole(session: Session, job: Job) -> Job:
-    """A submission may be answered with a task that has long succeeded, and no word of its pictures."""
-    incomplete = job.status is Status.SUCCEEDED and job.id and not job.outputs and "Name" not in job.raw
+    """A submission may be answered with a task that has long succeeded, and no word of its
+    pictures.
+    """
+    incomplete = (
+        job.status is Status.SUCCEEDED and job.id and not job.outputs and "Name" not in job.raw
+    )
     return session.describe(job).run() if incomplete else job
 
 
@@ -264,18 +285,25 @@ def _stopped(session: Session, job: Job) -> Interrupted:
     what = "it goes on at the service."
     if session.settings.on_interrupt == "cancel":
         ((job, why),) = called_off(session, [job])
-        what = f"it could not be cancelled and goes on: {why}" if why else "the service was asked to cancel it."
+        what = (
+            f"it could not be cancelled and goes on: {why}"
+            if why
+            else "the service was asked to cancel it."
+        )
     if job.status is Status.CANCELLED:
         return Interrupted(job, "it was cancelled at the service.")
     return Interrupted(job, what, f"Wait for it again with {_again(job)}")
 
 
-CALLING_OFF = 10.0  # seconds that a person who has interrupted a cell waits for the services to say yes
+CALLING_OFF = (
+    10.0  # seconds that a person who has interrupted a cell waits for the services to say yes
+)
 
 
 def called_off(session: Session, jobs: Sequence[Job]) -> list[tuple[Job, str]]:
-    """Asks the services to cancel those of the jobs that have not ended. Each as it then is, and why it could not be
-    cancelled, where that is so."""
+    """Asks the services to cancel those of the jobs that have not ended. Each as it then is, and
+    why it could not be cancelled, where that is so.
+    """
     found = [(job, "there was no answer in time." if job.status.moving else "") for job in jobs]
 
     async def one(place: int, job: Job) -> None:
@@ -299,7 +327,9 @@ def called_off(session: Session, jobs: Sequence[Job]) -> list[tuple[Job, str]]:
 
 @dataclass
 class Previews:
-    """The blurry previews of a running task, each fetched once. One that is not to be had is no matter."""
+    """The blurry previews of a running task, each fetched once. One that is not to be had is no
+    matter.
+    """
 
     session: Session
     url: str = ""
@@ -316,7 +346,7 @@ class Previews:
         return self.shown
 
 
-# --- what came out ----------------------------------------------------------------------------------------------
+# --- what came out --------------------------------------------------------------------------------
 
 
 def results(session: Session, job: Job) -> tuple[list[Bundle], Extras]:
@@ -362,12 +392,13 @@ async def _children(session: Session, job: Job) -> dict[str, int] | None:
     return dict(sorted(Counter(child.status.value for child in page.items).items()))
 
 
-# --- a job that nobody waits for --------------------------------------------------------------------------------
+# --- a job that nobody waits for ------------------------------------------------------------------
 
 
 class Following:
-    """A job that is followed in the background. `await` it, or `.result()` waits for the finished job; `.job` is how
-    it was last seen, `.cancel()` stops following (the job itself goes on)."""
+    """A job that is followed in the background. `await` it, or `.result()` waits for the finished
+    job; `.job` is how it was last seen, `.cancel()` stops following (the job itself goes on).
+    """
 
     def __init__(self, session: Session, job: Job, place: Screen) -> None:
         self.job = job
@@ -376,7 +407,9 @@ class Following:
             place.progress(job, "")
         else:  # nothing may come after the cell has ended, so what stays is what is known now
             place.final(card(job))
-        self._handle = event_loop.spawn(self._follow())  # in a copy of this context: updates find their cell
+        self._handle = event_loop.spawn(
+            self._follow()
+        )  # in a copy of this context: updates find their cell
 
     def __repr__(self) -> str:
         return f"<following {cards.headline(self.job)}>"
@@ -390,7 +423,9 @@ class Following:
         self._handle.cancel()
 
     def result(self) -> Job:
-        """Waits for the finished job. Raises JobFailed if it failed. An interrupt ends only the waiting."""
+        """Waits for the finished job. Raises JobFailed if it failed. An interrupt ends only the
+        waiting.
+        """
         while not self._handle.done():
             wait([self._handle.future], event_loop.SLICE)
         return self._handle.future.result()
@@ -400,12 +435,16 @@ class Following:
 
     async def _outcome(self) -> Job:
         wrapped = asyncio.wrap_future(self._handle.future)
-        while not wrapped.done():  # the heartbeat of every wait; one that is cancelled ends, the following goes on
+        while (
+            not wrapped.done()
+        ):  # the heartbeat of every wait; one that is cancelled ends, the following goes on
             await asyncio.wait({wrapped}, timeout=event_loop.SLICE)
         return wrapped.result()
 
     async def _follow(self) -> Job:
-        extras = Extras(notes=[f"Nobody follows it any longer. Wait for it with {_again(self.job)}"])
+        extras = Extras(
+            notes=[f"Nobody follows it any longer. Wait for it with {_again(self.job)}"]
+        )
         try:
             async for job in self._session.follow(self.job):
                 self.job = job
@@ -456,4 +495,6 @@ class Content(bytes):
             small, mime, width, height = images.thumbnail(self)
         except ValueError:
             return {"text/plain": repr(self)}
-        return {mime: images.encoded(small), "text/plain": repr(self)}, {mime: {"width": width, "height": height}}
+        return {mime: images.encoded(small), "text/plain": repr(self)}, {
+            mime: {"width": width, "height": height}
+        }

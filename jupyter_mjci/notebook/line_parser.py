@@ -1,8 +1,8 @@
 """What a person writes on a magic's line and in its body, read into plain values. Knows no IPython.
 
-A prompt is nobody's syntax: our options are taken from the front and from the very end of its line, and everything
-between is sent byte for byte. `{{name}}` is the only interpolation anywhere, because `{a, b}` and `$5` mean something
-to Midjourney.
+A prompt is nobody's syntax: our options are taken from the front and from the very end of its line,
+and everything between is sent byte for byte. `{{name}}` is the only interpolation anywhere, because
+`{a, b}` and `$5` mean something to Midjourney.
 """
 
 from __future__ import annotations
@@ -45,9 +45,19 @@ NO_WAIT = _switch("--no-wait", "return at once, with a card that goes on and a h
 DRY_RUN = _switch("--dry-run", "send nothing, show the request")
 HELP = _switch("--help", "show this help; also -h")
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, HELP)
-EACH = Param("each", "--each", "text", "", False, (), "a job for each row of this DataFrame (or list of dicts): "
-             "{{column}} is filled in", False)  # fmt: skip
-AT_ONCE = Param("at_once", "--at-once", "integer", 8, False, (), "how many of them at a time (8)", False)
+EACH = Param(
+    "each",
+    "--each",
+    "text",
+    "",
+    False,
+    (),
+    "a job for each row of this DataFrame (or list of dicts): {{column}} is filled in",
+    False,
+)
+AT_ONCE = Param(
+    "at_once", "--at-once", "integer", 8, False, (), "how many of them at a time (8)", False
+)
 MANY = (*OPTIONS, EACH, AT_ONCE)  # what a magic understands that can make many jobs
 
 
@@ -63,7 +73,9 @@ def lex(line: str) -> list[str]:
     return line.split()
 
 
-def split_options(words: Sequence[str], known: Sequence[Param] = OPTIONS) -> tuple[Options, list[str]]:
+def split_options(
+    words: Sequence[str], known: Sequence[Param] = OPTIONS
+) -> tuple[Options, list[str]]:
     """Our own options, wherever they stand, and the other words. Raises CallError."""
     own = {one.flag: one for one in known}
     ours, others, left = [], [], list(words)
@@ -98,7 +110,9 @@ def _consistent(given: Options, at_once: bool) -> Options:
 
 
 def split_prompt(line: str, flags: Sequence[Param]) -> tuple[list[str], str]:
-    """The words of our options at the front and at the very end of the line, and the prompt between them."""
+    """The words of our options at the front and at the very end of the line, and the prompt between
+    them.
+    """
     if line.strip() in ("--help", "-h"):
         return [line.strip()], ""
     known = {one.flag: one for one in (*flags, OUT, NO_WAIT, DRY_RUN, EACH, AT_ONCE)}
@@ -126,7 +140,9 @@ def _from_front(line: str, known: Mapping[str, Param]) -> tuple[list[str], str]:
             continue
         value = re.match(rf"(?:=|\s+){_VALUE}(?=\s|$)", rest)
         if value is None:
-            raise CallError(f"{found[1]} needs a value: {found[1]} {param.metavar}.", hint=param.help)
+            raise CallError(
+                f"{found[1]} needs a value: {found[1]} {param.metavar}.", hint=param.help
+            )
         words, line = [*words, f"{found[1]}={_bare(value[1])}"], rest[value.end() :]
     return words, line
 
@@ -148,7 +164,7 @@ def _bare(value: str) -> str:
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
 
 
-# --- interpolation ----------------------------------------------------------------------------------------------
+# --- interpolation --------------------------------------------------------------------------------
 
 
 def filled(text: str, names: Mapping[str, Any], escape: Callable[[str], str] = str) -> str:
@@ -184,7 +200,7 @@ def in_toml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1].replace("\x7f", "\\u007f")
 
 
-# --- the body of %%ci_job ---------------------------------------------------------------------------------------
+# --- the body of %%ci_job -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +219,14 @@ class Submission:
 
 
 def read_body(body: str, names: Mapping[str, Any]) -> Submission:
-    """The XML of the service's documents, or the short form in TOML, whose keys are the parameters of `picture_job`,
-    or with a `name` of `batch`. Raises CallError with line and column, before anything is sent."""
+    """The XML of the service's documents, or the short form in TOML, whose keys are the parameters
+    of `picture_job`, or with a `name` of `batch`. Raises CallError with line and column, before
+    anything is sent.
+    """
     if not body.strip():
-        raise CallError("The body is empty.", hint='Write TOML (input = "in/a.jpg" …), or the <Request> XML.')
+        raise CallError(
+            "The body is empty.", hint='Write TOML (input = "in/a.jpg" …), or the <Request> XML.'
+        )
     if body.lstrip().startswith("<"):
         text = filled(body, names, in_xml)
         text = text.strip() if "<?xml" in text else text.rstrip()  # a declaration must stand first
@@ -226,15 +246,21 @@ def _short_form(body: str) -> Submission:
     for key, value in told.items():
         param = known.get(key.replace("-", "_"))
         if param is None:
-            raise CallError(f"{_where(body, key)}{builder} has no {key!r}.", hint=instead(key, list(known)))
+            raise CallError(
+                f"{_where(body, key)}{builder} has no {key!r}.", hint=instead(key, list(known))
+            )
         if not _fits(param, value):
             raise CallError(
-                f"{_where(body, key)}{key} wants {_KIND_WORDS[param.kind]}, not {value!r}.", hint=param.help
+                f"{_where(body, key)}{key} wants {_KIND_WORDS[param.kind]}, not {value!r}.",
+                hint=param.help,
             )
         given[param.name] = value
     missing = [name for name, param in known.items() if param.required and name not in given]
     if missing:
-        raise CallError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.", hint=_NOTHING)
+        raise CallError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
+            hint=_NOTHING,
+        )
     return Submission(builder=builder, arguments=given)
 
 
@@ -242,7 +268,9 @@ _NOTHING = "Nothing was sent. Add it to the body."
 
 
 def _not_toml(body: str, error: tomllib.TOMLDecodeError) -> CallError:
-    found = re.search(r"^(.*?)\s*\(at (?:line (\d+), column (\d+)|end of document)\)$", str(error), re.DOTALL)
+    found = re.search(
+        r"^(.*?)\s*\(at (?:line (\d+), column (\d+)|end of document)\)$", str(error), re.DOTALL
+    )
     reason, line, column = (found[1], found[2], found[3]) if found else (str(error), None, None)
     lines = body.splitlines()
     line = line or str(len(lines))
@@ -267,15 +295,28 @@ def _fits(param: Param, value: Any) -> bool:
         return all(isinstance(one, str) for one in value)
     if param.kind == "choice":
         return value in param.choices
-    return isinstance(value, _TYPES[param.kind]) and (param.kind == "switch") == isinstance(value, bool)
+    return isinstance(value, _TYPES[param.kind]) and (param.kind == "switch") == isinstance(
+        value, bool
+    )
 
 
 _TYPES: Mapping[str, Any] = {
-    "text": (str, datetime), "integer": int, "number": (int, float), "switch": bool, "texts": str, "pairs": dict,
+    "text": (str, datetime),
+    "integer": int,
+    "number": (int, float),
+    "switch": bool,
+    "texts": str,
+    "pairs": dict,
     "object": dict,
-}  # fmt: skip
+}
 
 _KIND_WORDS: Mapping[str, str] = {
-    "text": "a text", "integer": "a whole number", "number": "a number", "switch": "true or false",
-    "texts": "a list of texts", "pairs": "a table", "object": "a table", "choice": "one of its choices",
-}  # fmt: skip
+    "text": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "switch": "true or false",
+    "texts": "a list of texts",
+    "pairs": "a table",
+    "object": "a table",
+    "choice": "one of its choices",
+}

@@ -1,7 +1,8 @@
 """The magics: `%mj_*` and `%ci_*` from the call builders' own signatures, `%%ci_job`, and `%mjci`.
 
-Every public method of `Midjourney` and `TencentCI` is a magic by itself; `Magics.table` names the few with manners of
-their own. They are made when the first of them is wanted: what a shell has before that is `loading`'s.
+Every public method of `Midjourney` and `TencentCI` is a magic by itself; `Magics.table` names the
+few with manners of their own. They are made when the first of them is wanted: what a shell has
+before that is `loading`'s.
 """
 
 from __future__ import annotations
@@ -76,17 +77,25 @@ class Magics:
                 magic = f"{service}_{name}"
                 if name.startswith("_") or not callable(builder) or _needs_python(builder):
                     continue
-                ordinary = (self.verbatim, "line_cell") if has_prompt(builder) else (self.plain, "line")
+                ordinary = (
+                    (self.verbatim, "line_cell") if has_prompt(builder) else (self.plain, "line")
+                )
                 run, takes = manners.get(magic, ordinary)
-                yield Magic(magic, partial(run, builder), takes, partial(help.of_magic, magic, builder))
+                yield Magic(
+                    magic, partial(run, builder), takes, partial(help.of_magic, magic, builder)
+                )
         yield Magic("mjci", self.mjci, "line", help.of_mjci)
 
-    # --- what they do -----------------------------------------------------------------------------------------
+    # --- what they do -----------------------------------------------------------------------------
 
     def plain(self, builder: Callable[..., Any], line: str) -> Any:
         """Words and flags are the builder's arguments."""
         read = self._read(builder, line)
-        return None if read is None else self._perform(_build(builder, read[1]), read[0], gives(builder))
+        return (
+            None
+            if read is None
+            else self._perform(_build(builder, read[1]), read[0], gives(builder))
+        )
 
     def verbatim(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
         """A prompt: everything between our options, or the cell's body, byte for byte."""
@@ -106,14 +115,21 @@ class Magics:
         given["prompt"] = prompt if cell is None else cell.strip("\r\n")
 
         def build(names: Mapping[str, Any]) -> Build:
-            return _build(builder, self._with_ids({name: _filled(value, names) for name, value in given.items()}))
+            return _build(
+                builder,
+                self._with_ids({name: _filled(value, names) for name, value in given.items()}),
+            )
 
         if options.each:
-            return self._perform_each(build, json.dumps(given, ensure_ascii=False, default=str), options, builder)
+            return self._perform_each(
+                build, json.dumps(given, ensure_ascii=False, default=str), options, builder
+            )
         return self._perform(build(self.ip.user_ns), options, gives(builder))
 
     def action(self, builder: Callable[..., Any], line: str) -> Any:
-        """A task and a button, which may be named by its label: then the task is asked for its buttons first."""
+        """A task and a button, which may be named by its label: then the task is asked for its
+        buttons first.
+        """
         read = self._read(builder, line, rest="button")
         if read is None:
             return None
@@ -147,7 +163,9 @@ class Magics:
             if options.help:
                 return self._say(builder)
             if words:
-                raise CallError(f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body.")
+                raise CallError(
+                    f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body."
+                )
 
         def build(names: Mapping[str, Any]) -> Build:
             asked = read_body(cell, names)
@@ -170,13 +188,15 @@ class Magics:
             given = commands.read(command, rest)
         return self._keep(options, getattr(self.commands, command)(**given))
 
-    # --- how they do it ---------------------------------------------------------------------------------------
+    # --- how they do it ---------------------------------------------------------------------------
 
     def _known(self, word: str) -> str:
         with _a_wrong_line_is_a_usage_error():
             return commands.wanted(word)
 
-    def _read(self, builder: Callable[..., Any], line: str, rest: str = "") -> tuple[Options, dict[str, Any]] | None:
+    def _read(
+        self, builder: Callable[..., Any], line: str, rest: str = ""
+    ) -> tuple[Options, dict[str, Any]] | None:
         """A line's options and arguments; or None, where it asked for help and has got it."""
         words = self._words(line)
         with _a_wrong_line_is_a_usage_error():
@@ -204,7 +224,9 @@ class Magics:
         return job if isinstance(job, Job) else None
 
     def _task(self, session: Session, given: Mapping[str, Any], options: Options) -> str | Job:
-        """The task whose button is pressed: by a customId its id is enough, a label needs the task itself."""
+        """The task whose button is pressed: by a customId its id is enough, a label needs the task
+        itself.
+        """
         held, task_id = self._held(given["task"]), self._id(given["task"])
         if held is not None and held.buttons:
             return held
@@ -222,7 +244,9 @@ class Magics:
         )
 
     def _perform(self, build: Build, options: Options, gives: str) -> Any:
-        """Sends a call and shows what comes of it. Returns the value, which is also kept where -o says."""
+        """Sends a call and shows what comes of it. Returns the value, which is also kept where -o
+        says.
+        """
         from jupyter_mjci.notebook.job_display import Interrupted
 
         session = self.chosen.session()
@@ -238,9 +262,12 @@ class Magics:
         return self._keep(options, value)
 
     def _perform_each(
-        self, build: Callable[[Mapping[str, Any]], Build], template: str, options: Options,
+        self,
+        build: Callable[[Mapping[str, Any]], Build],
+        template: str,
+        options: Options,
         builder: Callable[..., Any],
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """A job for each row of a table, in one card. Gives the table with its jobs as a frame."""
         from jupyter_mjci.notebook import job_display, row_batch
 
@@ -251,7 +278,9 @@ class Magics:
         if options.dry_run:
             if calls:
                 self._show_request(session, calls[0])
-            return self._publish(f"{title}: {len(calls)} requests{', of which this is the first' * bool(calls)}")
+            return self._publish(
+                f"{title}: {len(calls)} requests{', of which this is the first' * bool(calls)}"
+            )
         many = row_batch.Many(title, rows, calls)
         try:
             many.show(session, options.at_once, job_display.screen(self.ip))
@@ -260,7 +289,9 @@ class Magics:
         return made
 
     def _outcome(self, session: Session, call: Any, options: Options, gives: str) -> Any:
-        """A submission is followed in the cell from its sending on, so that it may wait for a full queue."""
+        """A submission is followed in the cell from its sending on, so that it may wait for a full
+        queue.
+        """
         from jupyter_mjci.notebook import job_display
 
         creates = gives == JOB and call.creates
@@ -285,7 +316,11 @@ class Magics:
         except KeyboardInterrupt:
             from jupyter_mjci.notebook.job_display import LOST, Interrupted
 
-            what = LOST if getattr(call, "creates", False) else "nobody waits for the answer any longer."
+            what = (
+                LOST
+                if getattr(call, "creates", False)
+                else "nobody waits for the answer any longer."
+            )
             raise Interrupted(None, what) from None
 
     def _show_job(self, session: Session, what: Any, options: Options, raises: bool) -> Any:
@@ -305,7 +340,9 @@ class Magics:
 
     def _show_request(self, session: Session, call: Any) -> None:
         request = session.transport.prepare(call)
-        text = cards.request_text(request.method, str(request.url), request.headers.multi_items(), call.body)
+        text = cards.request_text(
+            request.method, str(request.url), request.headers.multi_items(), call.body
+        )
         self.ip.display_pub.publish({"text/plain": text, "text/html": cards.request_html(text)}, {})
 
     def _say(self, builder: Callable[..., Any]) -> None:
@@ -314,7 +351,7 @@ class Magics:
     def _publish(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
 
-    # --- what is shown already --------------------------------------------------------------------------------
+    # --- what is shown already --------------------------------------------------------------------
 
     def forget(self) -> None:
         """A new cell begins."""
@@ -336,7 +373,9 @@ def _filled(value: Any, names: Mapping[str, Any]) -> Any:
 
 
 def _needs_python(builder: Callable[..., Any]) -> bool:
-    """Whether it takes what cannot be written on a line; the body of %%ci_job says such requests."""
+    """Whether it takes what cannot be written on a line; the body of %%ci_job says such
+    requests.
+    """
     return any(one.kind == "object" and one.required for one in params(builder))
 
 

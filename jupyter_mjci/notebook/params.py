@@ -1,7 +1,7 @@
 """A call builder's signature as flags and fields.
 
-An endpoint is written once, in the client: its magic reads its flags here, its panel its fields, and both read their
-help from the "Args:" section of its docstring.
+An endpoint is written once, in the client: its magic reads its flags here, its panel its fields,
+and both read their help from the "Args:" section of its docstring.
 """
 
 from __future__ import annotations
@@ -18,7 +18,17 @@ from typing import Any, Literal
 from jupyter_mjci.errors import CallError, instead
 
 Kind = Literal[
-    "text", "integer", "number", "switch", "choice", "texts", "picture", "pictures", "file", "pairs", "object"
+    "text",
+    "integer",
+    "number",
+    "switch",
+    "choice",
+    "texts",
+    "picture",
+    "pictures",
+    "file",
+    "pairs",
+    "object",
 ]
 
 
@@ -26,8 +36,9 @@ Kind = Literal[
 class Param:
     """One parameter of a builder. `kind` says how a person writes it:
 
-    text · integer · number · switch (there or not) · choice (one of `choices`) · texts (a,b) · picture (a path or data
-    URL) · pictures · file (a path, whose bytes are taken) · pairs (a=1,b=2) · object (cannot be written on a line).
+    text · integer · number · switch (there or not) · choice (one of `choices`) · texts (a,b) ·
+    picture (a path or data URL) · pictures · file (a path, whose bytes are taken) · pairs (a=1,b=2)
+    · object (cannot be written on a line).
     """
 
     name: str
@@ -44,7 +55,13 @@ class Param:
         return "|".join(self.choices) or _METAVARS.get(self.kind, self.name.upper())
 
 
-_METAVARS = {"texts": "A,B,…", "pictures": "PATH,…", "picture": "PATH", "file": "PATH", "pairs": "NAME=VALUE,…"}
+_METAVARS = {
+    "texts": "A,B,…",
+    "pictures": "PATH,…",
+    "picture": "PATH",
+    "file": "PATH",
+    "pairs": "NAME=VALUE,…",
+}
 
 
 def params(builder: Callable[..., Any]) -> tuple[Param, ...]:
@@ -58,8 +75,9 @@ def summary(builder: Callable[..., Any]) -> str:
 
 
 def arguments(builder: Callable[..., Any], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
-    """The keyword arguments that the words of a line say: `--flag value`, `--flag=value`, `--switch`, and bare words
-    for the positional parameters. `rest` names the one that takes all bare words that remain, as one text.
+    """The keyword arguments that the words of a line say: `--flag value`, `--flag=value`,
+    `--switch`, and bare words for the positional parameters. `rest` names the one that takes all
+    bare words that remain, as one text.
 
     Raises CallError, naming the flag and what exists.
     """
@@ -81,11 +99,15 @@ def parsed(known: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dic
     for name, word in _placed(known, bare, written, rest):
         written.setdefault(name, []).append(word)
     _complain_of_missing(known, written)
-    return {param.name: _joined(param, written[param.name]) for param in known if param.name in written}
+    return {
+        param.name: _joined(param, written[param.name]) for param in known if param.name in written
+    }
 
 
 def convert(param: Param, text: str) -> Any:
-    """What a person wrote for a parameter, as the value that its builder wants. Raises CallError."""
+    """What a person wrote for a parameter, as the value that its builder wants. Raises
+    CallError.
+    """
     if param.kind == "choice":
         return _chosen(param, text)
     try:
@@ -93,10 +115,12 @@ def convert(param: Param, text: str) -> Any:
     except OSError as error:
         raise CallError(f"{param.flag}: cannot read {text}.", why=error.strerror or "") from None
     except ValueError:
-        raise CallError(f"{param.flag} wants {_WANTED[param.kind]}, not {text!r}.", hint=param.help) from None
+        raise CallError(
+            f"{param.flag} wants {_WANTED[param.kind]}, not {text!r}.", hint=param.help
+        ) from None
 
 
-# --- reading a signature ----------------------------------------------------------------------------------------
+# --- reading a signature --------------------------------------------------------------------------
 
 
 @cache
@@ -113,13 +137,21 @@ def _param(one: inspect.Parameter, hint: Any, help: str) -> Param:
     kind, choices = _kind(hint)
     required = one.default is inspect.Parameter.empty
     return Param(
-        one.name, "--" + one.name.replace("_", "-"), kind, None if required else one.default, required, choices,
-        help, one.kind is not inspect.Parameter.KEYWORD_ONLY,
-    )  # fmt: skip
+        one.name,
+        "--" + one.name.replace("_", "-"),
+        kind,
+        None if required else one.default,
+        required,
+        choices,
+        help,
+        one.kind is not inspect.Parameter.KEYWORD_ONLY,
+    )
 
 
 def _kind(hint: Any) -> tuple[Kind, tuple[str, ...]]:
-    """The kind of a type, None in a union left aside. Of a union, the first row that one member fits decides."""
+    """The kind of a type, None in a union left aside. Of a union, the first row that one member
+    fits decides.
+    """
     members = [one for one in _members(hint) if one is not types.NoneType]
     if typing.get_origin(members[0]) is Literal:
         return "choice", tuple(str(one) for one in typing.get_args(members[0]))
@@ -181,7 +213,7 @@ def _helps(doc: str) -> dict[str, str]:
     return helps
 
 
-# --- reading a line ---------------------------------------------------------------------------------------------
+# --- reading a line -------------------------------------------------------------------------------
 
 
 def _is_flag(word: str) -> bool:
@@ -189,7 +221,9 @@ def _is_flag(word: str) -> bool:
 
 
 def _flagged(known: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
-    """The parameter that a flag names, and its value, taken from the words after it where the flag has none."""
+    """The parameter that a flag names, and its value, taken from the words after it where the flag
+    has none.
+    """
     flag, has_value, value = word.partition("=")
     param, on = _named(known, flag)
     if param.kind == "switch":
@@ -209,7 +243,9 @@ def _named(known: Sequence[Param], flag: str) -> tuple[Param, bool]:
             return param, True
         if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
             return param, False
-    raise CallError(f"There is no {flag} here.", hint=instead(flag, [param.flag for param in known]))
+    raise CallError(
+        f"There is no {flag} here.", hint=instead(flag, [param.flag for param in known])
+    )
 
 
 def _placed(
@@ -227,20 +263,32 @@ def _placed(
         left = left[take:]
     if left:
         flags = ", ".join(param.flag for param in known)
-        raise CallError(f"What is {left[0]!r} for?", hint=f"There are: {flags}." if flags else "It takes nothing.")
+        raise CallError(
+            f"What is {left[0]!r} for?",
+            hint=f"There are: {flags}." if flags else "It takes nothing.",
+        )
 
 
 def _complain_of_missing(known: Sequence[Param], written: Mapping[str, Any]) -> None:
     missing = [param for param in known if param.required and param.name not in written]
     if missing:
-        names = ", ".join(param.name.upper() if param.positional else param.flag for param in missing)
-        raise CallError(f"{names} is missing." if len(missing) == 1 else f"{names} are missing.", hint=missing[0].help)
+        names = ", ".join(
+            param.name.upper() if param.positional else param.flag for param in missing
+        )
+        raise CallError(
+            f"{names} is missing." if len(missing) == 1 else f"{names} are missing.",
+            hint=missing[0].help,
+        )
 
 
 def _joined(param: Param, values: Sequence[str | bool]) -> Any:
-    """The value of all that was written for one parameter: lists add up, elsewhere the last one counts."""
+    """The value of all that was written for one parameter: lists add up, elsewhere the last one
+    counts.
+    """
     if param.kind == "object":
-        raise CallError(f"{param.flag} cannot be given on a line.", hint="Build the call in Python.")
+        raise CallError(
+            f"{param.flag} cannot be given on a line.", hint="Build the call in Python."
+        )
     if param.kind in ("texts", "pictures"):
         return [one for text in values for one in convert(param, str(text))]
     last = values[-1]
@@ -251,7 +299,9 @@ def _chosen(param: Param, text: str) -> str:
     for choice in param.choices:
         if choice.casefold() == text.casefold():
             return choice
-    raise CallError(f"{param.flag} is one of {', '.join(param.choices)}, not {text!r}.", hint=param.help)
+    raise CallError(
+        f"{param.flag} is one of {', '.join(param.choices)}, not {text!r}.", hint=param.help
+    )
 
 
 def _texts(text: str) -> list[str]:
@@ -270,8 +320,17 @@ def _pairs(text: str) -> dict[str, str]:
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    "integer": int, "number": float, "texts": _texts, "pictures": _pictures, "pairs": _pairs,
+    "integer": int,
+    "number": float,
+    "texts": _texts,
+    "pictures": _pictures,
+    "pairs": _pairs,
     "file": lambda text: Path(text).expanduser().read_bytes(),
-}  # fmt: skip
+}
 
-_WANTED = {"integer": "a whole number", "number": "a number", "pairs": "pairs, NAME=VALUE,…", "file": "a path"}
+_WANTED = {
+    "integer": "a whole number",
+    "number": "a number",
+    "pairs": "pairs, NAME=VALUE,…",
+    "file": "a path",
+}

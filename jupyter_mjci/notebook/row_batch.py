@@ -1,4 +1,5 @@
-"""`--each FRAME`: a job for every row of a table, in one card, with the table and its jobs as the result.
+"""`--each FRAME`: a job for every row of a table, in one card, with the table and its jobs as the
+result.
 
 All requests are built before the first is sent, so a row that lacks something costs nothing.
 """
@@ -28,28 +29,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A DataFrame (or list of dicts) of the user's: its rows without what is missing, and what each is called."""
+    """A DataFrame (or list of dicts) of the user's: its rows without what is missing, and what each
+    is called.
+    """
 
     name: str
     given: Any
     labels: Sequence[str]
     rows: Sequence[Mapping[str, Any]]
 
-    def calls(self, template: str, names: Mapping[str, Any], build: Callable[[Mapping[str, Any]], Call[Job]]) -> Any:
+    def calls(
+        self,
+        template: str,
+        names: Mapping[str, Any],
+        build: Callable[[Mapping[str, Any]], Call[Job]],
+    ) -> Any:
         """The call of every row. Raises CallError, naming row and column."""
-        columns = {column for row in self.rows for column in row} | set(frames.columns_of(self.given))
+        columns = {column for row in self.rows for column in row} | set(
+            frames.columns_of(self.given)
+        )
         wanted = [place for place in dict.fromkeys(PLACE.findall(template)) if place in columns]
         if self.rows and not wanted:
             raise CallError(
                 f"Nothing here differs from row to row: all {len(self.rows)} jobs would be the same.",
                 hint=f"Write a column as {{{{column}}}}; {self.name} has: {', '.join(sorted(columns)) or 'none'}.",
             )
-        return [self._call(label, row, wanted, names, build) for label, row in zip(self.labels, self.rows, strict=True)]
+        return [
+            self._call(label, row, wanted, names, build)
+            for label, row in zip(self.labels, self.rows, strict=True)
+        ]
 
     def _call(
-        self, label: str, row: Mapping[str, Any], wanted: Iterable[str], names: Mapping[str, Any],
+        self,
+        label: str,
+        row: Mapping[str, Any],
+        wanted: Iterable[str],
+        names: Mapping[str, Any],
         build: Callable[[Mapping[str, Any]], Call[Job]],
-    ) -> Call[Job]:  # fmt: skip
+    ) -> Call[Job]:
         for column in wanted:
             if column not in row:
                 raise CallError(
@@ -59,13 +76,17 @@ class Table:
         try:
             return build(ChainMap(dict(row), names))  # type: ignore[arg-type]
         except CallError as error:
-            raise CallError(f"Row {label} of {self.name}: {error.what}", why=error.why, hint=error.hint) from None
+            raise CallError(
+                f"Row {label} of {self.name}: {error.what}", why=error.why, hint=error.hint
+            ) from None
 
 
 def table(name: str, names: Mapping[str, Any]) -> Table:
     """The table in a variable. Raises CallError."""
     if name not in names:
-        raise CallError(f"There is no variable {name!r}.", hint="--each wants a DataFrame or a list of dicts.")
+        raise CallError(
+            f"There is no variable {name!r}.", hint="--each wants a DataFrame or a list of dicts."
+        )
     given = names[name]
     labels, rows = frames.records(given, name)
     return Table(name, given, labels, rows)
@@ -87,7 +108,9 @@ class Many:
         self.jobs = [Job(call.service, "", call.name) for call in calls]
 
     def show(self, session: Session, at_once: int, place: Screen) -> None:
-        """Submits and follows all, in one card. Raises, after the card, Interrupted; or where all of them failed."""
+        """Submits and follows all, in one card. Raises, after the card, Interrupted; or where all
+        of them failed.
+        """
         try:
             for step in session.steps(self.calls, at_once=at_once):
                 self.jobs[step.place] = step.job
@@ -113,14 +136,21 @@ class Many:
 
     def tally(self, going: bool = False, notes: Sequence[str] = ()) -> Tally:
         return Tally(
-            self.title, Counter(job.status for job in self.jobs), self._percent() if going else None,
-            () if going else self._failures(), notes,
-        )  # fmt: skip
+            self.title,
+            Counter(job.status for job in self.jobs),
+            self._percent() if going else None,
+            () if going else self._failures(),
+            notes,
+        )
 
     def _raise_if_all_failed(self) -> None:
-        """Something is wrong with all of them then, and whatever comes after this cell cannot do without."""
+        """Something is wrong with all of them then, and whatever comes after this cell cannot do
+        without.
+        """
         if self.jobs and all(job.status is Status.FAILED for job in self.jobs):
-            raise MjciError(f"None of the {len(self.jobs)} jobs succeeded.", why=_reason(self.jobs[0]))
+            raise MjciError(
+                f"None of the {len(self.jobs)} jobs succeeded.", why=_reason(self.jobs[0])
+            )
 
     def _open(self) -> list[str]:
         """What a person has to know of those that have not ended."""
@@ -130,7 +160,10 @@ class Many:
             note
             for count, note in (
                 (asking, f"{asking} wait for an answer to a dialog: %mj_modal."),
-                (moving, f"{moving} are not done yet; nobody waits any longer. Pick them up with %mjci resume."),
+                (
+                    moving,
+                    f"{moving} are not done yet; nobody waits any longer. Pick them up with %mjci resume.",
+                ),
             )
             if count
         ]

@@ -16,7 +16,10 @@ MODULES = ("loading", "listings", "pages", "creating", "watching", "sandbox_serv
 
 def main(names: list[str]) -> int:
     """Each module in a process of its own: what one leaves in memory shall not slow the next."""
-    commands = [[sys.executable, "-W", "ignore", "-m", f"tests.benchmarks.{name}"] for name in names or MODULES]
+    commands = [
+        [sys.executable, "-W", "ignore", "-m", f"tests.benchmarks.{name}"]
+        for name in names or MODULES
+    ]
     return max(subprocess.run(command).returncode for command in commands)
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.emulator_server
 
-A server process stays on one core and a light client on another: blocking sockets, a few of them kept alive, no HTTP
-library. Every line says ours, the other, the ratio, the bar.
+A server process stays on one core and a light client on another: blocking sockets, a few of them
+kept alive, no HTTP library. Every line says ours, the other, the ratio, the bar.
 """
 
 from __future__ import annotations
@@ -61,9 +61,13 @@ def imagine(sandbox: Any, number: int) -> str:
     """Submit one task as a client would, without the network."""
     from jupyter_mjci.emulator.http import Request
 
-    body = json.dumps({"prompt": f"a lighthouse at dusk, number {number} --ar 16:9", "state": f"n{number}"}).encode()
+    body = json.dumps(
+        {"prompt": f"a lighthouse at dusk, number {number} --ar 16:9", "state": f"n{number}"}
+    ).encode()
     headers = {"mj-api-secret": sandbox.mj_secret, "content-type": "application/json"}
-    answer = sandbox.mj.handle(Request("POST", "mj.sandbox.localhost", "/mj/submit/imagine", "", headers, body))
+    answer = sandbox.mj.handle(
+        Request("POST", "mj.sandbox.localhost", "/mj/submit/imagine", "", headers, body)
+    )
     said = json.loads(answer.body)
     assert said["code"] == 1, said
     return str(said["result"])
@@ -80,7 +84,10 @@ def filled(tasks: int, clock: Any) -> tuple[Any, list[str]]:
 async def canned(scope: Any, receive: Any, send: Any) -> None:
     """What the door alone could do: the same bytes, and no service behind it."""
     await receive()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(canned.body)).encode())]  # type: ignore[attr-defined]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(canned.body)).encode()),
+    ]  # type: ignore[attr-defined]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": canned.body})  # type: ignore[attr-defined]
 
@@ -98,7 +105,10 @@ def serve_tasks() -> None:
     sandbox.app, app = canned, sandbox.app
     plain = LoopbackDoor(sandbox)
     sandbox.app = app
-    print(json.dumps({"port": door.port, "canned": plain.port, "secret": secret, "ids": ids}), flush=True)
+    print(
+        json.dumps({"port": door.port, "canned": plain.port, "secret": secret, "ids": ids}),
+        flush=True,
+    )
     sys.stdin.read()
     plain.close()
     door.close()
@@ -117,7 +127,11 @@ def server() -> Iterator[dict[str, Any]]:
 
 
 def wire(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", *(f"{name}: {text}" for name, text in headers.items())]
+    lines = [
+        f"{method} {path} HTTP/1.1",
+        "Host: 127.0.0.1",
+        *(f"{name}: {text}" for name, text in headers.items()),
+    ]
     return ("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])).encode() + body
 
 
@@ -162,32 +176,59 @@ def rate(port: int, requests: list[bytes], seconds: float) -> float:
 def fetches() -> Iterator[Figure]:
     with server() as told:
         headers = {"mj-api-secret": told["secret"]}
-        requests = [wire("GET", f"/mj/task/{task}/fetch", headers) for task in told["ids"][:: ALIVE // 1000]]
+        requests = [
+            wire("GET", f"/mj/task/{task}/fetch", headers) for task in told["ids"][:: ALIVE // 1000]
+        ]
         pairs = [
-            (rate(told["port"], requests, SECONDS), rate(told["canned"], requests, SECONDS)) for _ in range(ROUNDS)
+            (rate(told["port"], requests, SECONDS), rate(told["canned"], requests, SECONDS))
+            for _ in range(ROUNDS)
         ]
         ours, other = (statistics.median(column) for column in zip(*pairs, strict=True))
         name = f"task fetches a second, {ALIVE:,} tasks alive"
-        yield Figure(name, f"{ours:,.0f}/s", f"canned bytes {other:,.0f}/s", ours / other, ">= 1,000/s", ours >= 1000)
+        yield Figure(
+            name,
+            f"{ours:,.0f}/s",
+            f"canned bytes {other:,.0f}/s",
+            ours / other,
+            ">= 1,000/s",
+            ours >= 1000,
+        )
         by_ids = [many(told["ids"][at : at + 500], headers) for at in range(0, ALIVE, 500)]
         batched = rate(told["port"], by_ids, SECONDS) * 500
         name = "tasks a second, asked 500 at a time"
         yield Figure(
-            name, f"{batched:,.0f}/s", f"one by one {ours:,.0f}/s", batched / ours, ">= one by one", batched >= ours
+            name,
+            f"{batched:,.0f}/s",
+            f"one by one {ours:,.0f}/s",
+            batched / ours,
+            ">= one by one",
+            batched >= ours,
         )
 
 
 def many(ids: list[str], headers: dict[str, str]) -> bytes:
     body = json.dumps({"ids": ids}).encode()
-    return wire("POST", "/mj/task/list-by-condition", {**headers, "Content-Type": "application/json"}, body)
+    return wire(
+        "POST", "/mj/task/list-by-condition", {**headers, "Content-Type": "application/json"}, body
+    )
 
 
 def listing() -> Iterator[Figure]:
     """Page by page through all jobs: the time per job may not grow with their number."""
     small, large = (best(lambda n=n: paged(n)) for n in (JOBS // 10, JOBS))  # type: ignore[misc]
     growth = (large / JOBS) / (small / (JOBS // 10))
-    ours, other = f"{large / JOBS * 1e6:.0f} us/job", f"{JOBS // 10:,}: {small / (JOBS // 10) * 1e6:.0f} us/job"
-    yield Figure(f"listing {JOBS:,} jobs in pages of 100", ours, other, growth, "<= 1.5x (linear)", growth <= 1.5)
+    ours, other = (
+        f"{large / JOBS * 1e6:.0f} us/job",
+        f"{JOBS // 10:,}: {small / (JOBS // 10) * 1e6:.0f} us/job",
+    )
+    yield Figure(
+        f"listing {JOBS:,} jobs in pages of 100",
+        ours,
+        other,
+        growth,
+        "<= 1.5x (linear)",
+        growth <= 1.5,
+    )
 
 
 def best(measure: Callable[[], float]) -> float:
@@ -199,13 +240,23 @@ def paged(jobs: int) -> float:
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.clock import VirtualClock
 
-    with Sandbox(clock=VirtualClock(), ci_options={"wall": None}) as sandbox, sandbox.serve() as door:
+    with (
+        Sandbox(clock=VirtualClock(), ci_options={"wall": None}) as sandbox,
+        sandbox.serve() as door,
+    ):
         create(sandbox, jobs)
         seen, token = 0, ""
         with socket.create_connection(("127.0.0.1", door.port)) as line:
             started = time.perf_counter()
             while True:
-                line.sendall(signed(sandbox, "GET", "/jobs", {"tag": "PicProcess", "size": "100", "nextToken": token}))
+                line.sendall(
+                    signed(
+                        sandbox,
+                        "GET",
+                        "/jobs",
+                        {"tag": "PicProcess", "size": "100", "nextToken": token},
+                    )
+                )
                 page = read_answer(line).decode()
                 seen += page.count("<JobId>")
                 found = re.search(r"<NextToken>([^<]+)</NextToken>", page)
@@ -225,7 +276,9 @@ def create(sandbox: Any, jobs: int) -> None:
     output = f"<Region>{sandbox.region}</Region><Bucket>{sandbox.bucket}</Bucket><Object>o</Object>"
     rule = "<PicProcess><ProcessRule>imageInfo</ProcessRule></PicProcess>"
     operation = f"<Operation>{rule}<Output>{output}</Output></Operation>"
-    body = f"<Request><Tag>PicProcess</Tag><Input><Object>{key}</Object></Input>{operation}</Request>"
+    body = (
+        f"<Request><Tag>PicProcess</Tag><Input><Object>{key}</Object></Input>{operation}</Request>"
+    )
     host, authorization = authorized(sandbox, "POST", "/jobs", {})
     headers = {"host": host, "authorization": authorization, "content-type": "application/xml"}
     request = Request("POST", host, "/jobs", "", headers, body.encode())
@@ -239,7 +292,9 @@ def authorized(sandbox: Any, method: str, path: str, params: dict[str, str]) -> 
 
     host, now = f"{sandbox.bucket}.ci.{sandbox.region}.myqcloud.com", int(sandbox.clock.now())
     keys = {"secret_id": sandbox.secret_id, "secret_key": sandbox.secret_key}
-    return host, sign(method, path, params=params, headers={"host": host}, key_time=f"{now};{now + 3600}", **keys)
+    return host, sign(
+        method, path, params=params, headers={"host": host}, key_time=f"{now};{now + 3600}", **keys
+    )
 
 
 def signed(sandbox: Any, method: str, path: str, params: dict[str, str]) -> bytes:
@@ -254,7 +309,9 @@ def memory() -> Iterator[Figure]:
     told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     ours, other = told["grown"] / 1e6, told["answers"] / 1e6
     name = f"memory for {FINISHED:,} finished tasks"
-    yield Figure(name, f"{ours:.0f} MB", f"their JSON {other:.0f} MB", ours / other, "< 500 MB", ours < 500)
+    yield Figure(
+        name, f"{ours:.0f} MB", f"their JSON {other:.0f} MB", ours / other, "< 500 MB", ours < 500
+    )
 
 
 def fill() -> None:
@@ -270,7 +327,9 @@ def fill() -> None:
     sandbox.mj.advance()
     assert sandbox.next_event() is None
     headers = {"mj-api-secret": sandbox.mj_secret}
-    one = sandbox.mj.handle(Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers)).body
+    one = sandbox.mj.handle(
+        Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers)
+    ).body
     assert json.loads(one)["status"] == "SUCCESS", one
     gc.collect()
     print(json.dumps({"grown": resident() - before, "answers": len(one) * FINISHED}))

@@ -15,8 +15,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `ratio` is how many times better ours is, or how many times the floor it costs; `good`
-    tells whether it keeps to the bar, None where there is none."""
+    """One line of the table. `ratio` is how many times better ours is, or how many times the floor
+    it costs; `good` tells whether it keeps to the bar, None where there is none.
+    """
 
     name: str
     ours: str
@@ -30,18 +31,36 @@ class Figure:
         return f"{self.name:<54} {self.ours:>16}  {self.other:<34} {self.ratio:>6.2f}x  {self.bar:<9} {verdict}"
 
 
-def faster(name: str, ours: float, other: float, what: str, bar: float | None, unit: str = "ms") -> Figure:
+def faster(
+    name: str, ours: float, other: float, what: str, bar: float | None, unit: str = "ms"
+) -> Figure:
     """A line where more is better: the other's time over ours."""
     ratio = other / ours
     said = f">= {bar:g}x" if bar else "no bar"
-    return Figure(name, shown(ours, unit), f"{what} {shown(other, unit)}", ratio, said, ratio >= bar if bar else None)
+    return Figure(
+        name,
+        shown(ours, unit),
+        f"{what} {shown(other, unit)}",
+        ratio,
+        said,
+        ratio >= bar if bar else None,
+    )
 
 
-def within(name: str, ours: float, floor: float, what: str, bar: float | None, unit: str = "ms") -> Figure:
+def within(
+    name: str, ours: float, floor: float, what: str, bar: float | None, unit: str = "ms"
+) -> Figure:
     """A line where less is better: ours over the floor."""
     ratio = ours / floor
     said = f"<= {bar:g}x" if bar else "no bar"
-    return Figure(name, shown(ours, unit), f"{what} {shown(floor, unit)}", ratio, said, ratio <= bar if bar else None)
+    return Figure(
+        name,
+        shown(ours, unit),
+        f"{what} {shown(floor, unit)}",
+        ratio,
+        said,
+        ratio <= bar if bar else None,
+    )
 
 
 UNITS = {"ms": 1e3, "us": 1e6, "s": 1.0, "MB": 1e-6, "/s": 1.0}

@@ -1,8 +1,10 @@
-"""Journals and lakes: what a sighting, a fold, a frame and a question cost, and what they cost when histories grow.
+"""Journals and lakes: what a sighting, a fold, a frame and a question cost, and what they cost when
+histories grow.
 
     python -m tests.benchmarks.history [ROWS]       ROWS of the large lake, 10,000,000 by default
 
-Makes its histories in a temporary folder (TMPDIR; some 3 GB at the default size) and takes about five minutes.
+Makes its histories in a temporary folder (TMPDIR; some 3 GB at the default size) and takes about
+five minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def figures() -> Iterator[Figure]:
         yield from lakes(place)
 
 
-# --- journals ---------------------------------------------------------------------------------------------------
+# --- journals -------------------------------------------------------------------------------------
 
 
 def journals(place: Path) -> Iterator[Figure]:
@@ -67,7 +69,9 @@ def journals(place: Path) -> Iterator[Figure]:
             took[one].append(seconds)
         empty[-1].close()
     ours, other = (median(took[one]) for one in ("large", "empty"))
-    yield within("1,000 new, 1,000 changed into 1,000,000 jobs", ours, other, "into an empty journal", 1.5)
+    yield within(
+        "1,000 new, 1,000 changed into 1,000,000 jobs", ours, other, "into an empty journal", 1.5
+    )
     large.close()
     yield from events(place)
     yield from frames(place)
@@ -94,7 +98,9 @@ def frames(place: Path) -> Iterator[Figure]:
         took = in_turns(ways, 11)
     db.close()
     journal.close()
-    yield faster("s.history() of 100,000 jobs", took["ours"], took["pandas"], "pd.read_sql, same dtypes", 3)
+    yield faster(
+        "s.history() of 100,000 jobs", took["ours"], took["pandas"], "pd.read_sql, same dtypes", 3
+    )
 
 
 def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
@@ -104,13 +110,42 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
     for name in ("submitted", "started", "finished"):
         frame[name] = pd.to_datetime(frame[name], unit="us", utc=True).astype("datetime64[us, UTC]")
-    for name in ("service", "id", "action", "subject", "reason", "outputs", "buttons", "parent", "state"):
+    for name in (
+        "service",
+        "id",
+        "action",
+        "subject",
+        "reason",
+        "outputs",
+        "buttons",
+        "parent",
+        "state",
+    ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
     frame["progress"] = frame["progress"].astype("Int64")
     frame["status"] = pd.Categorical(frame["status"], [one.value for one in Status])
-    frame["waited"], frame["took"] = frame["started"] - frame["submitted"], frame["finished"] - frame["started"]
-    order = ["service", "id", "action", "status", "progress", "subject", "submitted", "started", "waited", "finished",
-             "took", "reason", "outputs", "buttons", "parent", "state"]  # fmt: skip
+    frame["waited"], frame["took"] = (
+        frame["started"] - frame["submitted"],
+        frame["finished"] - frame["started"],
+    )
+    order = [
+        "service",
+        "id",
+        "action",
+        "status",
+        "progress",
+        "subject",
+        "submitted",
+        "started",
+        "waited",
+        "finished",
+        "took",
+        "reason",
+        "outputs",
+        "buttons",
+        "parent",
+        "state",
+    ]
     return frame[order]
 
 
@@ -119,19 +154,30 @@ def grown(path: Path, rows: int) -> Journal:
     journal = Journal(path)
     journal.saw([Job("mj", "first")], 1.0)
     told = {
-        "service": "'mj'", "origin": "''", "id": "printf('%016d', value)",
+        "service": "'mj'",
+        "origin": "''",
+        "id": "printf('%016d', value)",
         "action": "CASE value % 3 WHEN 0 THEN 'IMAGINE' WHEN 1 THEN 'UPSCALE' ELSE 'VARIATION' END",
         "status": f"CASE WHEN value > {rows - 1000} THEN 'RUNNING' ELSE 'SUCCEEDED' END",
-        "final": f"value <= {rows - 1000}", "progress": "100",
+        "final": f"value <= {rows - 1000}",
+        "progress": "100",
         "subject": "'a lighthouse at dusk, number ' || value || ', in oil --ar 16:9'",
         "outputs": "'https://cdn.example.org/attachments/' || printf('%032d', value) || '.png'",
-        "buttons": "'[]'", "button_names": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'",
-        "submitted": "1735689600000000 + value * 1000000", "started": "1735689602000000 + value * 1000000",
-        "finished": "1735689642000000 + value * 1000000", "reason": "''", "state": "''", "notify_hook": "''",
-        "parent": "''", "raw": "'{}'", "first_seen": "1735689600000000 + value * 1000000",
-        "last_seen": "1735689600000000 + value * 1000000", "sequence": "value + 1",
+        "buttons": "'[]'",
+        "button_names": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'",
+        "submitted": "1735689600000000 + value * 1000000",
+        "started": "1735689602000000 + value * 1000000",
+        "finished": "1735689642000000 + value * 1000000",
+        "reason": "''",
+        "state": "''",
+        "notify_hook": "''",
+        "parent": "''",
+        "raw": "'{}'",
+        "first_seen": "1735689600000000 + value * 1000000",
+        "last_seen": "1735689600000000 + value * 1000000",
+        "sequence": "value + 1",
         "day": "(1735689600000000 + value * 1000000) / 86400000000",
-    }  # fmt: skip
+    }
     with journal._writing() as db:
         db.execute(
             f"WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < {rows})"
@@ -145,31 +191,51 @@ def round_of(turn: int, rows: int) -> list[Job]:
     """A thousand changed jobs among the youngest of so many, and a thousand new ones."""
     now = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=rows + turn)
     raw = {"turn": turn, "more": "x" * 100}
-    changed = [Job("mj", f"{rows - one:016d}", "IMAGINE", Status.RUNNING, turn % 99, raw=raw) for one in range(1000)]
+    changed = [
+        Job("mj", f"{rows - one:016d}", "IMAGINE", Status.RUNNING, turn % 99, raw=raw)
+        for one in range(1000)
+    ]
     return changed + [
-        Job("mj", f"{10_000_000 + turn * 1000 + one:016d}", "IMAGINE", subject="a new fox", submitted=now, raw=raw)
+        Job(
+            "mj",
+            f"{10_000_000 + turn * 1000 + one:016d}",
+            "IMAGINE",
+            subject="a new fox",
+            submitted=now,
+            raw=raw,
+        )
         for one in range(1000)
     ]
 
 
-# --- lakes ------------------------------------------------------------------------------------------------------
+# --- lakes ----------------------------------------------------------------------------------------
 
 
 def made(number: str) -> str:
-    """The lake's columns, from a number, in SQL: two years of jobs, each some 490 bytes as a frame's row."""
+    """The lake's columns, from a number, in SQL: two years of jobs, each some 490 bytes as a
+    frame's row.
+    """
     told = {
-        "day": "CAST(submitted AS DATE)", "origin": "'http://p'", "service": "'mj'",
+        "day": "CAST(submitted AS DATE)",
+        "origin": "'http://p'",
+        "service": "'mj'",
         "id": f"lpad(CAST({number} AS VARCHAR), 16, '1')",
         "action": f"['IMAGINE', 'UPSCALE', 'VARIATION', 'DESCRIBE'][1 + CAST(hash({number}) % 4 AS INTEGER)]",
         "status": f"CASE WHEN hash({number} + 7) % 20 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END",
         "progress": "CAST(100 AS BIGINT)",
-        "subject": f"'a lighthouse at dusk, number ' || {number} || ', in oil --ar 16:9'", "submitted": "submitted",
+        "subject": f"'a lighthouse at dusk, number ' || {number} || ', in oil --ar 16:9'",
+        "submitted": "submitted",
         "started": f"submitted + to_microseconds(CAST(hash({number} + 1) % 30000000 AS BIGINT))",
         "finished": f"submitted + to_microseconds(CAST(30000000 + hash({number} + 2) % 60000000 AS BIGINT))",
-        "reason": "NULL::VARCHAR", "outputs": f"'https://cdn.example.org/' || md5(CAST({number} AS VARCHAR)) || '.png'",
-        "buttons": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'", "parent": "NULL::VARCHAR", "state": "'nightly'",
-        "first_seen": "submitted", "last_seen": "submitted", "month": "strftime(submitted, '%Y-%m')",
-    }  # fmt: skip
+        "reason": "NULL::VARCHAR",
+        "outputs": f"'https://cdn.example.org/' || md5(CAST({number} AS VARCHAR)) || '.png'",
+        "buttons": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'",
+        "parent": "NULL::VARCHAR",
+        "state": "'nightly'",
+        "first_seen": "submitted",
+        "last_seen": "submitted",
+        "month": "strftime(submitted, '%Y-%m')",
+    }
     return ", ".join(f"{told[name]} AS {name}" for name in SCHEMA)
 
 
@@ -183,7 +249,10 @@ def lake_of(place: Path, rows: int) -> Lake:
             step = DAYS * 86_400_000_000 // rows
             source = f"(SELECT range AS number FROM range({first}, {min(first + SLICE, rows)}))"
             deltalake.write_deltalake(
-                lake.url, db.sql(rows_of(source, step)).to_arrow_table(), mode="append", writer_properties=_writing()
+                lake.url,
+                db.sql(rows_of(source, step)).to_arrow_table(),
+                mode="append",
+                writer_properties=_writing(),
             )
     return lake
 
@@ -207,7 +276,10 @@ def news(journal: Journal, turn: int) -> None:
     at = [END - timedelta(seconds=43 * one) for one in range(2000)]
     ids = [f"2{turn + 1 if one % 2 else 0:06d}{one:09d}" for one in range(2000)]
     told: dict[str, Any] = {"subject": "a new fox", "raw": {"turn": turn}}
-    jobs = [Job("mj", ids[one], "IMAGINE", Status.RUNNING, turn, submitted=at[one], **told) for one in range(2000)]
+    jobs = [
+        Job("mj", ids[one], "IMAGINE", Status.RUNNING, turn, submitted=at[one], **told)
+        for one in range(2000)
+    ]
     journal.saw(jobs, END.timestamp() + turn)
 
 
@@ -236,7 +308,13 @@ def overlays(place: Path, lake: Lake) -> Iterator[Figure]:
     both = Lake(lake.url, journal=journal)
     took = in_turns({"ours": both.frame, "alone": lake.frame}, ROUNDS)
     journal.close()
-    yield within("lake of 1,000,000 and journal as a frame", took["ours"], took["alone"], "the lake alone", 1.5)
+    yield within(
+        "lake of 1,000,000 and journal as a frame",
+        took["ours"],
+        took["alone"],
+        "the lake alone",
+        1.5,
+    )
 
 
 def questions(lake: Lake) -> Iterator[Figure]:
@@ -267,11 +345,20 @@ def tell(way: str, url: str) -> None:
 
 
 def held() -> int:
-    """The most this process held. Not `peak`: the kernel counts in what the parent held when it made this one."""
+    """The most this process held. Not `peak`: the kernel counts in what the parent held when it
+    made this one.
+    """
     status = Path("/proc/self/status")
     if not status.exists():
         return peak()
-    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    return (
+        next(
+            int(line.split()[1])
+            for line in status.read_text().splitlines()
+            if line.startswith("VmHWM")
+        )
+        * 1024
+    )
 
 
 def ours(url: str) -> pd.DataFrame:
@@ -301,20 +388,35 @@ def by_pandas_whole(url: str) -> pd.DataFrame:
     frame["took"] = (frame["finished"] - frame["started"]).dt.total_seconds()
     frame["ok"] = frame["status"] == "SUCCEEDED"
     groups = frame.groupby([frame["submitted"].dt.floor("D"), "action"])
-    return pd.concat([groups["ok"].mean(), groups[["waited", "took"]].quantile([0.5, 0.95]).unstack()], axis=1)
+    return pd.concat(
+        [groups["ok"].mean(), groups[["waited", "took"]].quantile([0.5, 0.95]).unstack()], axis=1
+    )
 
 
 WAYS: dict[str, Callable[[str], Any]] = {"ours": ours, "hand": by_hand, "pandas": by_pandas_whole}
 
 
 def cluster(lake: Lake) -> Figure:
-    """Every row as a whole on two workers of 1 GB. With one row group a file, Delta's default, they are killed."""
+    """Every row as a whole on two workers of 1 GB. With one row group a file, Delta's default, they
+    are killed.
+    """
     code = f"from tests.benchmarks import history; history.scan({lake.url!r})"
     command = [sys.executable, "-W", "ignore", "-c", f"if __name__ == '__main__': {code}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=600)
-    told = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else {"rows": 0, "seconds": float("nan")}
+    told = (
+        json.loads(done.stdout.splitlines()[-1])
+        if done.returncode == 0
+        else {"rows": 0, "seconds": float("nan")}
+    )
     said = f"whole rows of {ROWS:,} on 2 workers of 1 GB"
-    return Figure(said, f"{told['seconds']:.1f} s", f"{told['rows']:,} rows", 1.0, "finishes", told["rows"] >= ROWS)
+    return Figure(
+        said,
+        f"{told['seconds']:.1f} s",
+        f"{told['rows']:,} rows",
+        1.0,
+        "finishes",
+        told["rows"] >= ROWS,
+    )
 
 
 def scan(url: str) -> None:
@@ -324,7 +426,9 @@ def scan(url: str) -> None:
 
     begin = time.perf_counter()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address="127.0.0.1:0") as workers,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, memory_limit="1GB", dashboard_address="127.0.0.1:0"
+        ) as workers,
         Client(workers) as client,
     ):
         frame = Lake(url).on(client).frame()

@@ -1,6 +1,7 @@
-"""A hundred thousand tasks as a typed frame: time against pandas and against the decoder alone, and memory.
+"""A hundred thousand tasks as a typed frame: time against pandas and against the decoder alone, and
+memory.
 
-    python -m tests.benchmarks.listings
+python -m tests.benchmarks.listings
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ CHUNK = 20_000
 
 
 def body(tasks: int) -> bytes:
-    """A listing as a proxy sends it: the documented fields, nine buttons, nine properties; about 1.9 kB a task."""
+    """A listing as a proxy sends it: the documented fields, nine buttons, nine properties; about
+    1.9 kB a task.
+    """
     chance = random.Random(1)
-    made = (json.dumps(task(number, chance), ensure_ascii=False, separators=(",", ":")) for number in range(tasks))
+    made = (
+        json.dumps(task(number, chance), ensure_ascii=False, separators=(",", ":"))
+        for number in range(tasks)
+    )
     return b"[%b]" % ",".join(made).encode()
 
 
@@ -40,15 +46,28 @@ def task(number: int, chance: random.Random) -> dict[str, Any]:
     done = chance.random() < 0.9
     prompt = f"a lighthouse at dusk, number {number}, in oil --ar 16:9"
     return {
-        "id": str(1_735_689_600_000_000 + number * 7), "action": chance.choice(["IMAGINE", "UPSCALE", "VARIATION"]),
-        "status": "SUCCESS" if done else "FAILURE", "progress": "100%" if done else f"{chance.randint(0, 99)}%",
-        "prompt": prompt, "promptEn": prompt, "description": f"/imagine {prompt}", "state": f"n{number}",
-        "submitTime": submitted, "startTime": started, "finishTime": started + chance.randint(20_000, 90_000),
+        "id": str(1_735_689_600_000_000 + number * 7),
+        "action": chance.choice(["IMAGINE", "UPSCALE", "VARIATION"]),
+        "status": "SUCCESS" if done else "FAILURE",
+        "progress": "100%" if done else f"{chance.randint(0, 99)}%",
+        "prompt": prompt,
+        "promptEn": prompt,
+        "description": f"/imagine {prompt}",
+        "state": f"n{number}",
+        "submitTime": submitted,
+        "startTime": started,
+        "finishTime": started + chance.randint(20_000, 90_000),
         "failReason": "" if done else "timeout",
         "imageUrl": f"https://cdn.discordapp.com/attachments/{message}/{mark}.png?ex=6789abcd&is=67885a4d&hm={mark}",
         "properties": {
-            "notifyHook": "", "finalPrompt": prompt, "messageId": message, "messageHash": mark, "flags": 0,
-            "progressMessageId": message, "nonce": message, "discordInstanceId": "1203344556677889900",
+            "notifyHook": "",
+            "finalPrompt": prompt,
+            "messageId": message,
+            "messageHash": mark,
+            "flags": 0,
+            "progressMessageId": message,
+            "nonce": message,
+            "discordInstanceId": "1203344556677889900",
             "referencedMessageId": message,
         },
         "buttons": [
@@ -56,11 +75,17 @@ def task(number: int, chance: random.Random) -> dict[str, Any]:
             button(f"reroll::0::{mark}::SOLO", emoji="🔄"),
             *(button(f"variation::{one}::{mark}", label=f"V{one}") for one in range(1, 5)),
         ],
-    }  # fmt: skip
+    }
 
 
 def button(custom_id: str, label: str = "", emoji: str = "") -> dict[str, Any]:
-    return {"customId": f"MJ::JOB::{custom_id}", "emoji": emoji, "label": label, "type": 2, "style": 2}
+    return {
+        "customId": f"MJ::JOB::{custom_id}",
+        "emoji": emoji,
+        "label": label,
+        "type": 2,
+        "style": 2,
+    }
 
 
 # ---------------------------------------------------------------- the others
@@ -146,19 +171,35 @@ def times(payload: bytes) -> Iterator[Figure]:
     name = f"{TASKS:,} tasks ({len(payload) / 1e6:.0f} MB) -> typed frame"
     yield faster(name, took["ours"], took["naive"], "pandas", 3.5)
     yield faster("  in bounded memory", took["bounded"], took["naive"], "pandas", None)
-    yield within("  against decoding alone, nested fields as written", took["ours"], took["bare"], "msgspec", 2.8)
+    yield within(
+        "  against decoding alone, nested fields as written",
+        took["ours"],
+        took["bare"],
+        "msgspec",
+        2.8,
+    )
     yield within("  the same, collected", took["ours"], took["plain"], "msgspec", None)
-    yield within("  against decoding alone, buttons decoded", took["ours"], took["whole"], "msgspec", None)
+    yield within(
+        "  against decoding alone, buttons decoded", took["ours"], took["whole"], "msgspec", None
+    )
 
 
 def damaged() -> Figure:
-    """One odd value in a thousand tasks: pandas raises, ours gives every row, the same as task by task."""
+    """One odd value in a thousand tasks: pandas raises, ours gives every row, the same as task by
+    task.
+    """
     from jupyter_mjci.client.calls import Reply
     from jupyter_mjci.history.frames import frame, frame_of_tasks
     from jupyter_mjci.services.midjourney.api import read_tasks
 
     tasks = json.loads(body(1000))
-    odd: list[dict[str, Any]] = [{"submitTime": 10**18}, {"progress": 7}, {"prompt": None}, {"buttons": "x"}, {"id": 5}]
+    odd: list[dict[str, Any]] = [
+        {"submitTime": 10**18},
+        {"progress": 7},
+        {"prompt": None},
+        {"buttons": "x"},
+        {"id": 5},
+    ]
     for number, one in enumerate(odd):
         tasks[number * 100] |= one
     written = json.dumps(tasks).encode()
@@ -177,7 +218,10 @@ def memory() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "payload.json"
         told(["write", str(file)])
-        for name, chunk, bar in (("  its peak memory", 0, 3.0), ("  its peak memory, bounded", CHUNK, 1.5)):
+        for name, chunk, bar in (
+            ("  its peak memory", 0, 3.0),
+            ("  its peak memory, bounded", CHUNK, 1.5),
+        ):
             grown = int(told(["weigh", str(file), str(chunk)]))
             yield within(name, grown, file.stat().st_size, "payload", bar, "MB")
 

@@ -1,10 +1,11 @@
-"""What `%load_ext jupyter_mjci` adds to a shell that has imported httpx and IPython, in fresh processes.
+"""What `%load_ext jupyter_mjci` adds to a shell that has imported httpx and IPython, in fresh
+processes.
 
     python -m tests.benchmarks.loading
 
-Pairs of processes, one without and one with ours, in turns; the ratio is the median of the pairs' own. Each counts by
-itself from its first statement on, so the interpreter's own start is in neither. `%autoreload`, which IPython brings,
-stands beside it.
+Pairs of processes, one without and one with ours, in turns; the ratio is the median of the pairs'
+own. Each counts by itself from its first statement on, so the interpreter's own start is in
+neither. `%autoreload`, which IPython brings, stands beside it.
 """
 
 from __future__ import annotations
@@ -24,14 +25,21 @@ SHELL = f"{IMPORTS}from IPython.core.interactiveshell import InteractiveShell\ns
 WAYS = (
     ("%load_ext jupyter_mjci", SHELL, "shell.run_line_magic('load_ext', 'jupyter_mjci')\n", 1.15),
     ("import jupyter_mjci", IMPORTS, "import jupyter_mjci\n", 1.15),
-    ("  IPython's own: %load_ext autoreload", SHELL, "shell.run_line_magic('load_ext', 'autoreload')\n", None),
+    (
+        "  IPython's own: %load_ext autoreload",
+        SHELL,
+        "shell.run_line_magic('load_ext', 'autoreload')\n",
+        None,
+    ),
 )
 
 
 def seconds(code: str) -> float:
     told = f"import time\nstarted = time.perf_counter()\n{code}print(time.perf_counter() - started)"
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # an installed package is compiled once
-    done = subprocess.run([sys.executable, "-c", told], env=environ, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=environ, capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 

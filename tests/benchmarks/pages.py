@@ -1,6 +1,7 @@
-"""A hundred pages of a hundred CI jobs as one frame, against the official SDK's parser; and one signature.
+"""A hundred pages of a hundred CI jobs as one frame, against the official SDK's parser; and one
+signature.
 
-    python -m tests.benchmarks.pages
+python -m tests.benchmarks.pages
 """
 
 from __future__ import annotations
@@ -69,10 +70,17 @@ def the_sdks(pages: list[bytes]) -> pd.DataFrame:
     return pd.DataFrame([job for one in pages for job in xml_to_dict(one)["JobsDetail"]])
 
 
-PARAMS = {"tag": "PicProcess", "size": "100", "nextToken": "225508", "startCreationTime": "2022-07-18T00:00:00+0800"}
+PARAMS = {
+    "tag": "PicProcess",
+    "size": "100",
+    "nextToken": "225508",
+    "startCreationTime": "2022-07-18T00:00:00+0800",
+}
 HEADERS = {
-    "host": "demo-1250000000.ci.ap-chongqing.myqcloud.com", "content-type": "application/xml", "content-length": "512",
-}  # fmt: skip
+    "host": "demo-1250000000.ci.ap-chongqing.myqcloud.com",
+    "content-type": "application/xml",
+    "content-length": "512",
+}
 KEYS = ("AKIDexample", "k" * 32)
 
 
@@ -80,14 +88,26 @@ class Request:
     """What the SDK's signer wants of a request."""
 
     def __init__(self) -> None:
-        self.method, self.url, self.headers = "GET", f"https://{HEADERS['host']}/jobs", dict(HEADERS)
+        self.method, self.url, self.headers = (
+            "GET",
+            f"https://{HEADERS['host']}/jobs",
+            dict(HEADERS),
+        )
 
 
 def sign_ours() -> None:
     from jupyter_mjci.services.tencent_ci.signing import sign
 
     for _ in range(SIGNATURES):
-        sign("GET", "/jobs", params=PARAMS, headers=HEADERS, secret_id=KEYS[0], secret_key=KEYS[1], key_time="1;601")
+        sign(
+            "GET",
+            "/jobs",
+            params=PARAMS,
+            headers=HEADERS,
+            secret_id=KEYS[0],
+            secret_key=KEYS[1],
+            key_time="1;601",
+        )
 
 
 def sign_the_sdks(config: Any) -> None:
@@ -107,7 +127,13 @@ def figures() -> Iterator[Figure]:
         },
         ROUNDS,
     )
-    yield faster(f"{PAGES} CI pages of 100 jobs -> one frame", took["ours"], took["sdk"], "the SDK's parser", 5)
+    yield faster(
+        f"{PAGES} CI pages of 100 jobs -> one frame",
+        took["ours"],
+        took["sdk"],
+        "the SDK's parser",
+        5,
+    )
     yield within("  against ElementTree alone", took["ours"], took["floor"], "ElementTree", None)
     config = CosConfig(Region="ap-chongqing", SecretId=KEYS[0], SecretKey=KEYS[1], Scheme="https")
     took = in_turns({"ours": sign_ours, "sdk": lambda: sign_the_sdks(config)}, ROUNDS)

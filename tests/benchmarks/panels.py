@@ -1,6 +1,8 @@
-"""How long a panel over 10,000 tasks takes to open, to be searched, to show its gallery: `… tests.benchmarks panels`.
+"""How long a panel over 10,000 tasks takes to open, to be searched, to show its gallery: `…
+tests.benchmarks panels`.
 
-A panel is open when nothing is left to do for it: table given to the browser, plot drawn. The bar is a second.
+A panel is open when nothing is left to do for it: table given to the browser, plot drawn. The bar
+is a second.
 """
 
 from __future__ import annotations
@@ -22,9 +24,15 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 def task(number: int) -> Job:
     begun = START + datetime.timedelta(minutes=number)
     return Job(
-        "mj", str(1767225600000000 + number), "IMAGINE", Status.SUCCEEDED, subject=f"a red fox {number}",
-        submitted=begun, started=begun, finished=begun + datetime.timedelta(seconds=50),
-    )  # fmt: skip
+        "mj",
+        str(1767225600000000 + number),
+        "IMAGINE",
+        Status.SUCCEEDED,
+        subject=f"a red fox {number}",
+        submitted=begun,
+        started=begun,
+        finished=begun + datetime.timedelta(seconds=50),
+    )
 
 
 def opened(session: Session, kind: str) -> Callable[[], None]:
@@ -60,11 +68,15 @@ def main() -> int:
         draw: Any = panel("mj", session)
         history.wait()
         ways = {
-            "open history": opened(session, "history"), "open status": opened(session, "status"),
-            "search history": searched(history), "open gallery": leafed(draw, session),
-        }  # fmt: skip
+            "open history": opened(session, "history"),
+            "open status": opened(session, "status"),
+            "search history": searched(history),
+            "open gallery": leafed(draw, session),
+        }
         took = in_turns(ways, 7)
-    figures: list[Figure] = [within(f"{name} of {TASKS:,}", took[name], 1.0, "a second", 1) for name in ways]
+    figures: list[Figure] = [
+        within(f"{name} of {TASKS:,}", took[name], 1.0, "a second", 1) for name in ways
+    ]
     print(*figures, sep="\n")
     return int(not all(figure.good for figure in figures))
 

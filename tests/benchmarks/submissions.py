@@ -1,9 +1,10 @@
-"""A thousand signed submissions, 64 in flight, to a service that takes 50 ms for each: ours over both ways, the
-official SDK with 64 threads, and one stock `httpx.AsyncClient`.
+"""A thousand signed submissions, 64 in flight, to a service that takes 50 ms for each: ours over
+both ways, the official SDK with 64 threads, and one stock `httpx.AsyncClient`.
 
     python -m tests.benchmarks.submissions
 
-The service is a process of its own on another core; it reads whole requests and answers always the same bytes.
+The service is a process of its own on another core; it reads whole requests and answers always the
+same bytes.
 """
 
 from __future__ import annotations
@@ -58,9 +59,14 @@ ANSWER = (
 
 
 class Service(asyncio.Protocol):
-    """Answers every request, whole, signed and LATENCY later; a request without a signature never."""
+    """Answers every request, whole, signed and LATENCY later; a request without a signature
+    never.
+    """
 
-    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b" % (
+        len(ANSWER),
+        ANSWER,
+    )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -98,7 +104,12 @@ def service() -> Iterator[str]:
 
 
 def desk(place: str, fast: bool, home: Path | None = None) -> Session:
-    given = {"ci_secret_id": KEYS[0], "ci_secret_key": KEYS[1], "ci_bucket": BUCKET, "ci_region": REGION}
+    given = {
+        "ci_secret_id": KEYS[0],
+        "ci_secret_key": KEYS[1],
+        "ci_bucket": BUCKET,
+        "ci_region": REGION,
+    }
     told = load({**given, "ci_endpoint": f"http://{place}", "at_once": AT_ONCE}, environ={})
     made = Session(told, home=home)
     made.transport.fast = fast
@@ -163,9 +174,14 @@ AS_IT_COMES = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 def sdk(place: str) -> CosS3Client:
     config = CosConfig(
-        Region=REGION, SecretId=KEYS[0], SecretKey=KEYS[1], Scheme="http", Domain=place, PoolConnections=AT_ONCE,
+        Region=REGION,
+        SecretId=KEYS[0],
+        SecretKey=KEYS[1],
+        Scheme="http",
+        Domain=place,
+        PoolConnections=AT_ONCE,
         PoolMaxSize=AT_ONCE,
-    )  # fmt: skip
+    )
     return CosS3Client(config)
 
 
@@ -174,7 +190,9 @@ def with_threads(official: CosS3Client) -> None:
         output = {"Region": REGION, "Bucket": BUCKET, "Object": f"out/{number}.jpg"}
         operation = {"PicProcess": {"ProcessRule": RULE}, "Output": output}
         jobs = {"Tag": "PicProcess", "Input": {"Object": "in/a.jpg"}, "Operation": operation}
-        answer = official.ci_create_media_pic_jobs(Bucket=BUCKET, Jobs=jobs, Lst={}, ContentType="application/xml")
+        answer = official.ci_create_media_pic_jobs(
+            Bucket=BUCKET, Jobs=jobs, Lst={}, ContentType="application/xml"
+        )
         assert json.dumps(answer).count("c0123456789abcdef") == 1
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -185,7 +203,9 @@ def with_threads(official: CosS3Client) -> None:
 
 
 def processor(way: Callable[[], None]) -> float:
-    """Seconds of our processor that one submission takes; waiting does not count, nor what others do meanwhile."""
+    """Seconds of our processor that one submission takes; waiting does not count, nor what others
+    do meanwhile.
+    """
     spent = []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -213,22 +233,58 @@ def figures() -> Iterator[Figure]:
         spent = {
             name: processor(way)
             for name, way in (
-                ("plain", lambda: over(plain)), ("fast", lambda: over(fast)), ("sdk", lambda: with_threads(official))
+                ("plain", lambda: over(plain)),
+                ("fast", lambda: over(fast)),
+                ("sdk", lambda: with_threads(official)),
             )
-        }  # fmt: skip
+        }
         for one in (plain, fast, whole):
             one.close()
     name = f"{JOBS:,} signed creates, {LATENCY * 1000:.0f} ms, {AT_ONCE} in flight"
     yield faster(name, took["plain"], took["sdk"], f"the SDK, {AT_ONCE} threads", 1.45, "s")
-    yield faster("  with the extra fast", took["fast"], took["sdk"], f"the SDK, {AT_ONCE} threads", 2, "s")
-    yield faster("  with the extra fast, and journaled", took["journaled"], took["sdk"], "the SDK", None, "s")
+    yield faster(
+        "  with the extra fast", took["fast"], took["sdk"], f"the SDK, {AT_ONCE} threads", 2, "s"
+    )
+    yield faster(
+        "  with the extra fast, and journaled", took["journaled"], took["sdk"], "the SDK", None, "s"
+    )
     floor = LATENCY * JOBS / AT_ONCE
-    yield within("  against the latency alone, with the extra fast", took["fast"], floor, "waiting", None, "s")
+    yield within(
+        "  against the latency alone, with the extra fast",
+        took["fast"],
+        floor,
+        "waiting",
+        None,
+        "s",
+    )
     yield faster("  processor time of each", spent["plain"], spent["sdk"], "the SDK", None, "us")
-    yield faster("  processor time of each, with the extra fast", spent["fast"], spent["sdk"], "the SDK", None, "us")
-    yield faster("  against stock httpx", took["plain"], took["stock"], "one client, 64 kept alive", 7, "s")
-    yield faster("  against stock httpx, with the extra fast", took["fast"], took["stock"], "the same", 7, "s")
-    yield faster("  against stock httpx that keeps 20", took["plain"], took["as it comes"], "44 lines anew", None, "s")
+    yield faster(
+        "  processor time of each, with the extra fast",
+        spent["fast"],
+        spent["sdk"],
+        "the SDK",
+        None,
+        "us",
+    )
+    yield faster(
+        "  against stock httpx", took["plain"], took["stock"], "one client, 64 kept alive", 7, "s"
+    )
+    yield faster(
+        "  against stock httpx, with the extra fast",
+        took["fast"],
+        took["stock"],
+        "the same",
+        7,
+        "s",
+    )
+    yield faster(
+        "  against stock httpx that keeps 20",
+        took["plain"],
+        took["as it comes"],
+        "44 lines anew",
+        None,
+        "s",
+    )
 
 
 if __name__ == "__main__":

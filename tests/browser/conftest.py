@@ -1,8 +1,9 @@
 """A real JupyterLab and a real Chromium, shared by the tests of a session.
 
-The server listens on loopback with its own configuration, data and home directories; each pytest-xdist worker has its
-own. Playwright's blocking API keeps an event loop running in the thread that uses it, which would break everything
-else that runs a loop there (nbclient, anyio's tests), so one thread owns the browser and the tests talk to it.
+The server listens on loopback with its own configuration, data and home directories; each
+pytest-xdist worker has its own. Playwright's blocking API keeps an event loop running in the thread
+that uses it, which would break everything else that runs a loop there (nbclient, anyio's tests), so
+one thread owns the browser and the tests talk to it.
 """
 
 from __future__ import annotations
@@ -31,17 +32,24 @@ PATIENCE = 30_000  # milliseconds: a busy machine is slow, a hung page is for ev
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium on this machine: apt-get install chromium"
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 SETTINGS = {
     "apputils-extension/notification": {
-        "checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True,
+        "checkForUpdates": False,
+        "fetchNews": "false",
+        "doNotDisturbMode": True,
     },
     "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
     # Every cell is in the page, also those out of sight.
     "notebook-extension/tracker": {"windowingMode": "none"},
-}  # fmt: skip
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +72,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's path. Without one the tests are skipped, or fail where MJCI_NO_SKIP=1 says that it belongs here."""
+    """The browser's path. Without one the tests are skipped, or fail where MJCI_NO_SKIP=1 says that
+    it belongs here.
+    """
     found = chromium_here()
     if found is None:
         (pytest.fail if os.environ.get("MJCI_NO_SKIP") == "1" else pytest.skip)(MISSING)
@@ -75,7 +85,7 @@ def chromium_here() -> str | None:
     return next(filter(None, map(shutil.which, CHROMIUMS)), None)
 
 
-# --- the server ---------------------------------------------------------------------------------------------------
+# --- the server -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -88,8 +98,13 @@ class Lab:
     def write(self, name: str, sources: tuple[str, ...]) -> str:
         """A notebook with these code cells; its path below the root."""
         notebook = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(source, id=f"cell-{n}") for n, source in enumerate(sources)],
-            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            cells=[
+                nbformat.v4.new_code_cell(source, id=f"cell-{n}")
+                for n, source in enumerate(sources)
+            ],
+            metadata={
+                "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+            },
         )
         nbformat.write(notebook, self.root / f"{name}.ipynb")
         return f"{name}.ipynb"
@@ -122,9 +137,13 @@ def lab(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab
 
 
 @contextmanager
-def serving(place: Path, command: Sequence[str], probe: str = "/api", python: Path | None = None) -> Iterator[str]:
-    """A server of its own: `python …command --port=…` in a folder, with an empty home there; gives its address.
-    `python` is that of another environment, which has its own settings and packages."""
+def serving(
+    place: Path, command: Sequence[str], probe: str = "/api", python: Path | None = None
+) -> Iterator[str]:
+    """A server of its own: `python …command --port=…` in a folder, with an empty home there; gives
+    its address. `python` is that of another environment, which has its own settings and
+    packages.
+    """
     with (place / "server.log").open("wb") as log:
         server, url = _serve(place, place, log, command, probe, python)
         try:
@@ -135,16 +154,25 @@ def serving(place: Path, command: Sequence[str], probe: str = "/api", python: Pa
 
 
 def _serve(
-    place: Path, root: Path, log: Any, command: Sequence[str], probe: str = "/api", python: Path | None = None
+    place: Path,
+    root: Path,
+    log: Any,
+    command: Sequence[str],
+    probe: str = "/api",
+    python: Path | None = None,
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """The server's process and address. A port can be taken between choosing and using it, so there is another try."""
+    """The server's process and address. A port can be taken between choosing and using it, so there
+    is another try.
+    """
     environ = _environment(place, python)
     for _ in range(3):
         with socket.socket() as probing:
             probing.bind(("127.0.0.1", 0))
             port = probing.getsockname()[1]
         whole = [str(python or sys.executable), *command, f"--port={port}"]
-        server = subprocess.Popen(whole, env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root)
+        server = subprocess.Popen(
+            whole, env=environ, stdout=log, stderr=subprocess.STDOUT, cwd=root
+        )
         if _answers(server, url := f"http://127.0.0.1:{port}", probe):
             return server, url
     pytest.fail(f"The server did not start:\n{(place / 'server.log').read_text()[-2000:]}")
@@ -154,24 +182,40 @@ def lab_command(root: Path) -> list[str]:
     """JupyterLab on a folder, as `serving` wants it."""
     # No token and no XSRF check: this server answers on loopback, to its test only, for a minute.
     return [
-        "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", "--ServerApp.port_retries=0", "--allow-root",
-        f"--ServerApp.root_dir={root}", "--IdentityProvider.token=", "--ServerApp.password=",
-        "--ServerApp.disable_check_xsrf=True", "--ServerApp.terminals_enabled=False",
-        "--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True",
-    ]  # fmt: skip
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        "--ServerApp.port_retries=0",
+        "--allow-root",
+        f"--ServerApp.root_dir={root}",
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+        "--ServerApp.disable_check_xsrf=True",
+        "--ServerApp.terminals_enabled=False",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+    ]
 
 
 def _environment(place: Path, python: Path | None) -> dict[str, str]:
     """The surroundings of the server and its kernels: nothing of the person who runs the tests."""
     kept = {
-        name: value for name, value in os.environ.items()
+        name: value
+        for name, value in os.environ.items()
         if not name.startswith(("JUPYTER", "IPYTHON", "MJCI_", "TENCENTCLOUD", "PYTEST", "COV_"))
-    }  # fmt: skip
+    }
     own = {
-        "HOME": "home", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "JUPYTER_RUNTIME_DIR": "runtime",
-        "IPYTHONDIR": "ipython", "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "MJCI_HOME": "mjci", "XDG_CONFIG_HOME": "xdg",
-    }  # fmt: skip
+        "HOME": "home",
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_DATA_DIR": "data",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "IPYTHONDIR": "ipython",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "MJCI_HOME": "mjci",
+        "XDG_CONFIG_HOME": "xdg",
+    }
     for name, folder in own.items():
         (place / folder).mkdir(exist_ok=True)
         kept[name] = str(place / folder)
@@ -185,7 +229,9 @@ def _environment(place: Path, python: Path | None) -> dict[str, str]:
 def _write_settings(place: Path) -> None:
     page = place / "config" / "labconfig" / "page_config.json"
     page.parent.mkdir(exist_ok=True)
-    page.write_text(json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}))
+    page.write_text(
+        json.dumps({"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}})
+    )
     for name, value in SETTINGS.items():
         file = place / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -208,11 +254,13 @@ def _answers(server: subprocess.Popen[bytes], url: str, probe: str) -> bool:
             return False
 
 
-# --- the browser --------------------------------------------------------------------------------------------------
+# --- the browser ----------------------------------------------------------------------------------
 
 
 class Chromium:
-    """A browser and the one thread that may touch it. `context` is what its pages are like, as Playwright says it."""
+    """A browser and the one thread that may touch it. `context` is what its pages are like, as
+    Playwright says it.
+    """
 
     def __init__(self, path: str, **context: Any) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
@@ -272,8 +320,10 @@ _PICTURES = """selector => {
 
 # JupyterLab's server serves Notebook 7 as well.
 FRONTS = {
-    "lab": "/lab/workspaces/auto-{name}/tree/{path}", "binder": "/lab/tree/{path}", "notebook 7": "/notebooks/{path}",
-}  # fmt: skip
+    "lab": "/lab/workspaces/auto-{name}/tree/{path}",
+    "binder": "/lab/tree/{path}",
+    "notebook 7": "/notebooks/{path}",
+}
 
 
 @dataclass
@@ -332,7 +382,9 @@ class Page:
             self.wait_commands()
 
     def wait_commands(self) -> None:
-        """Until the last command has ended, well or not: a run of many cells ends at the first error."""
+        """Until the last command has ended, well or not: a run of many cells ends at the first
+        error.
+        """
         self.wait_js("() => window.commanded === 'ended'")
         self.wait_js(_IDLE)
 
@@ -356,14 +408,18 @@ class Page:
 
     def save(self) -> nbformat.NotebookNode:
         """Saves, and gives the file's content."""
-        self.shown.do(lambda: self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')"))
+        self.shown.do(
+            lambda: self.page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+        )
         return nbformat.read(self.lab.root / self.path, as_version=4)
 
     def theme(self, name: str) -> None:
         self.shown.do(
-            lambda: self.page.evaluate("name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
-                                       f"JupyterLab {name}")
-        )  # fmt: skip
+            lambda: self.page.evaluate(
+                "name => jupyterapp.commands.execute('apputils:change-theme', {theme: name})",
+                f"JupyterLab {name}",
+            )
+        )
         light = "true" if name == "Light" else "false"
         self.wait_js(f"""() => document.body.dataset.jpThemeLight === '{light}'
           && !document.getElementById('jupyterlab-splash')""")
@@ -402,10 +458,14 @@ class Page:
 
     def outputs(self, cell: int) -> str:
         """What a cell shows below its source, without the prompts."""
-        return "\n".join(text.strip() for text in self.texts(f".jp-Cell >> nth={cell} >> .jp-OutputArea-output"))
+        return "\n".join(
+            text.strip() for text in self.texts(f".jp-Cell >> nth={cell} >> .jp-OutputArea-output")
+        )
 
     def watch_text(self, selector: str, name: str = "seen") -> None:
-        """From now on keeps every text that the selector ever shows, in the page: `seen(name)` reads them."""
+        """From now on keeps every text that the selector ever shows, in the page: `seen(name)`
+        reads them.
+        """
         self.js(_WATCH, [selector, name])
 
     def seen(self, name: str = "seen") -> list[str]:
@@ -426,9 +486,14 @@ class Page:
         return self.shown.do(work)
 
     def complaints(self) -> list[str]:
-        """What the console said above "info", but for what the front end says of itself; Notebook 7, which says much
-        of its menus, is listened to where it speaks of us."""
-        told = [line for line in self.console if line.startswith(("error", "warning")) and not _ITS_OWN(line)]
+        """What the console said above "info", but for what the front end says of itself; Notebook
+        7, which says much of its menus, is listened to where it speaks of us.
+        """
+        told = [
+            line
+            for line in self.console
+            if line.startswith(("error", "warning")) and not _ITS_OWN(line)
+        ]
         return [line for line in told if "mjci" in line] if self.front == "notebook 7" else told
 
     def scroll_to(self, selector: str) -> None:
@@ -458,9 +523,11 @@ _WATCH = """([selector, name]) => {
 def notebook(
     request: pytest.FixtureRequest, lab: Lab, browser: Chromium, shots: Path
 ) -> Iterator[Callable[..., Page]]:
-    """`notebook(source, …)`: opens a notebook with these cells, its kernel started and idle. Afterwards nothing may
-    have left the machine, and the console may hold no complaint. A test that fails prints what its pages showed, and
-    leaves a screenshot. A parameter chooses the front end, of FRONTS."""
+    """`notebook(source, …)`: opens a notebook with these cells, its kernel started and idle.
+    Afterwards nothing may have left the machine, and the console may hold no complaint. A test that
+    fails prints what its pages showed, and leaves a screenshot. A parameter chooses the front end,
+    of FRONTS.
+    """
     opened: list[Page] = []
     front = getattr(request, "param", "lab")
 

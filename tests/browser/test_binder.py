@@ -1,7 +1,9 @@
-"""What repo2docker makes of `binder/`: the notebooks in a JupyterLab for somebody who has installed nothing.
+"""What repo2docker makes of `binder/`: the notebooks in a JupyterLab for somebody who has installed
+nothing.
 
-It makes an environment with conda, copies the repository, and runs `binder/postBuild` there: with NB_PYTHON_PREFIX set,
-that environment's programs first, as a user who owns both. A venv stands for the conda environment here.
+It makes an environment with conda, copies the repository, and runs `binder/postBuild` there: with
+NB_PYTHON_PREFIX set, that environment's programs first, as a user who owns both. A venv stands for
+the conda environment here.
 """
 
 from __future__ import annotations
@@ -22,8 +24,12 @@ from tests.browser.conftest import Chromium, Lab, Page, lab_command, serving
 from tests.installing import ROOT, clone, installed, newcomer
 
 pytestmark = pytest.mark.install
-LINK = r"\(https://mybinder\.org/v2/gh/jupyter-mjci/jupyter_mjci/HEAD\?urlpath=lab/tree/([\w/.-]+)\)"
-(NOTEBOOK,) = {path for page in ROOT.glob("README*.md") for path in re.findall(LINK, page.read_text("utf-8"))}
+LINK = (
+    r"\(https://mybinder\.org/v2/gh/jupyter-mjci/jupyter_mjci/HEAD\?urlpath=lab/tree/([\w/.-]+)\)"
+)
+(NOTEBOOK,) = {
+    path for page in ROOT.glob("README*.md") for path in re.findall(LINK, page.read_text("utf-8"))
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +45,13 @@ class Image:
 
     def say(self, *command: str) -> str:
         return subprocess.run(
-            [self.python, "-m", *command], env=newcomer(self.prefix / "bin"), stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=True,
-        ).stdout  # fmt: skip
+            [self.python, "-m", *command],
+            env=newcomer(self.prefix / "bin"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +59,14 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     place = tmp_path_factory.mktemp("binder")
     made = Image(clone(place / "repository"), place / "notebook")
     subprocess.run([sys.executable, "-m", "venv", made.prefix], check=True)
-    prefix = {name: str(made.prefix) for name in ("NB_PYTHON_PREFIX", "KERNEL_PYTHON_PREFIX", "CONDA_DEFAULT_ENV")}
+    prefix = {
+        name: str(made.prefix)
+        for name in ("NB_PYTHON_PREFIX", "KERNEL_PYTHON_PREFIX", "CONDA_DEFAULT_ENV")
+    }
     home = {"MPLCONFIGDIR": str(place / "matplotlib")}
-    installed(["./binder/postBuild"], made.repository, {**newcomer(made.prefix / "bin"), **prefix, **home})
+    installed(
+        ["./binder/postBuild"], made.repository, {**newcomer(made.prefix / "bin"), **prefix, **home}
+    )
     return made
 
 
@@ -62,19 +77,30 @@ def lab_of_the_image(image: Image, tmp_path: Path) -> Iterator[Lab]:
 
 
 def test_the_repository_stays_clean_and_the_packages_fit(image: Image) -> None:
-    """Who changes a notebook there sees only the own change; every requirement is met; the extensions are there."""
+    """Who changes a notebook there sees only the own change; every requirement is met; the
+    extensions are there.
+    """
     status = ["git", "status", "--porcelain", "--ignored"]
-    told = subprocess.run(status, cwd=image.repository, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        status, cwd=image.repository, capture_output=True, text=True, check=True
+    ).stdout
     assert [line for line in told.splitlines() if "__pycache__" not in line] == []
     assert image.say("pip", "check") == "No broken requirements found.\n"
     extensions = image.say("jupyter", "labextension", "list")
     for name in ("anywidget", "@jupyter-widgets/jupyterlab-manager"):
-        assert [line for line in extensions.splitlines() if name in line and "enabled" in line and "OK" in line]
+        assert [
+            line
+            for line in extensions.splitlines()
+            if name in line and "enabled" in line and "OK" in line
+        ]
 
 
-def test_the_quickstart_runs_where_the_link_opens_it(lab_of_the_image: Lab, browser: Chromium) -> None:
-    """Run All without any key: every cell with its pictures, nothing asked of any other host, a quiet console; and
-    the panels' widgets are shown."""
+def test_the_quickstart_runs_where_the_link_opens_it(
+    lab_of_the_image: Lab, browser: Chromium
+) -> None:
+    """Run All without any key: every cell with its pictures, nothing asked of any other host, a
+    quiet console; and the panels' widgets are shown.
+    """
     lab = lab_of_the_image
     notification = "@jupyterlab/apputils-extension:notification"
     with urllib.request.urlopen(f"{lab.url}/lab/api/settings/{notification}", timeout=30) as answer:

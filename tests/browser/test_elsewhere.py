@@ -1,4 +1,6 @@
-"""Outside JupyterLab: the panels as an app of Voila and in Notebook 7, notebooks as pages of nbconvert."""
+"""Outside JupyterLab: the panels as an app of Voila and in Notebook 7, notebooks as pages of
+nbconvert.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,24 @@ def page(browser: Chromium) -> Iterator[Any]:
     browser.do(shown.close)
 
 
-def test_voila_serves_the_notebook_as_an_app(browser: Chromium, page: Any, tmp_path: Path, shots: Path) -> None:
+def test_voila_serves_the_notebook_as_an_app(
+    browser: Chromium, page: Any, tmp_path: Path, shots: Path
+) -> None:
     """All panels are there without the code; a click on Imagine draws a second fox."""
     shutil.copy(NOTEBOOKS / "02-panels.ipynb", tmp_path)
-    command = ["-m", "voila", str(tmp_path / "02-panels.ipynb"), "--no-browser", "--Voila.ip=127.0.0.1"]
+    command = [
+        "-m",
+        "voila",
+        str(tmp_path / "02-panels.ipynb"),
+        "--no-browser",
+        "--Voila.ip=127.0.0.1",
+    ]
     with serving(tmp_path, command, "/voila/static/none") as url:
 
         def visit() -> None:
-            page.route("**/cdn.jsdelivr.net/**", lambda way: way.abort())  # icons that Voila's own template asks for
+            page.route(
+                "**/cdn.jsdelivr.net/**", lambda way: way.abort()
+            )  # icons that Voila's own template asks for
             page.goto(url)
             page.locator(".mjci-live").nth(3).wait_for()
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
@@ -51,9 +63,18 @@ def test_voila_serves_the_notebook_as_an_app(browser: Chromium, page: Any, tmp_p
     assert [asked for asked in away if "fontawesome" not in asked] == []
 
 
-def test_notebook_7_shows_and_runs_a_panel(browser: Chromium, page: Any, tmp_path: Path, shots: Path) -> None:
+def test_notebook_7_shows_and_runs_a_panel(
+    browser: Chromium, page: Any, tmp_path: Path, shots: Path
+) -> None:
     """Run All, a click, a picture."""
-    command = ["-m", "notebook", "--no-browser", "--ip=127.0.0.1", f"--ServerApp.root_dir={tmp_path}", *OPEN]
+    command = [
+        "-m",
+        "notebook",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--ServerApp.root_dir={tmp_path}",
+        *OPEN,
+    ]
     place = tmp_path
     shutil.copy(NOTEBOOKS / "02-panels.ipynb", place)
     with serving(tmp_path, command) as url:
@@ -75,9 +96,13 @@ def test_notebook_7_shows_and_runs_a_panel(browser: Chromium, page: Any, tmp_pat
 
 
 OPEN = (
-    "--allow-root", "--IdentityProvider.token=", "--ServerApp.password=", "--ServerApp.disable_check_xsrf=True",
-    "--ServerApp.terminals_enabled=False", "--JupyterNotebookApp.expose_app_in_browser=True",
-)  # fmt: skip
+    "--allow-root",
+    "--IdentityProvider.token=",
+    "--ServerApp.password=",
+    "--ServerApp.disable_check_xsrf=True",
+    "--ServerApp.terminals_enabled=False",
+    "--JupyterNotebookApp.expose_app_in_browser=True",
+)
 _TWICE = """() => document.querySelector('.mjci-live').querySelectorAll('.mjci-card .mjci-SUCCEEDED').length === 2"""
 _LOADED = """selector => {
   const found = [...document.querySelectorAll(selector)];
@@ -86,10 +111,16 @@ _LOADED = """selector => {
 
 
 @pytest.mark.parametrize(
-    ("name", "how"), [("01-quickstart", []), ("06-record-and-replay", ["--execute"])], ids=["as saved", "executed"]
+    ("name", "how"),
+    [("01-quickstart", []), ("06-record-and-replay", ["--execute"])],
+    ids=["as saved", "executed"],
 )
-def test_nbconvert_makes_a_quiet_page(name: str, how: list[str], browser: Chromium, page: Any, tmp_path: Path) -> None:
-    """Every picture is in it, and the console has nothing to say; nothing is asked but nbconvert's own scripts."""
+def test_nbconvert_makes_a_quiet_page(
+    name: str, how: list[str], browser: Chromium, page: Any, tmp_path: Path
+) -> None:
+    """Every picture is in it, and the console has nothing to say; nothing is asked but nbconvert's
+    own scripts.
+    """
     path = copied(name, tmp_path)
     command = [sys.executable, "-m", "nbconvert", *how, "--to", "html", path.name]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
@@ -98,7 +129,10 @@ def test_nbconvert_makes_a_quiet_page(name: str, how: list[str], browser: Chromi
     def visit() -> int:
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
-        page.route("https://cdnjs.cloudflare.com/**", lambda way: way.fulfill(body="", content_type="text/javascript"))
+        page.route(
+            "https://cdnjs.cloudflare.com/**",
+            lambda way: way.fulfill(body="", content_type="text/javascript"),
+        )
         page.goto(path.with_suffix(".html").as_uri())
         page.wait_for_function(_LOADED, arg="img")
         return int(page.locator("img").count())

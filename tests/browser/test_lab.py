@@ -12,6 +12,10 @@ def test_cells_run_and_their_outputs_are_saved(notebook: Callable[..., Any]) -> 
     page.run_all()
     assert page.prompts() == ["[1]:", "[2]:", "[3]:"]
     saved = page.save()
-    assert [cell.outputs[0].get("text") or cell.outputs[0].data["text/plain"] for cell in saved.cells] == [
-        "2", "second\n", "'third'",
-    ]  # fmt: skip
+    assert [
+        cell.outputs[0].get("text") or cell.outputs[0].data["text/plain"] for cell in saved.cells
+    ] == [
+        "2",
+        "second\n",
+        "'third'",
+    ]

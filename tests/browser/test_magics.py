@@ -1,4 +1,6 @@
-"""Magics in a real JupyterLab: what a person sees while a cell waits, and what the saved file then holds."""
+"""Magics in a real JupyterLab: what a person sees while a cell waits, and what the saved file then
+holds.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,33 @@ PICTURE = ".jp-Cell .jp-RenderedImage img"
 def outputs_of(notebook: nbformat.NotebookNode) -> list[list[dict[str, Any]]]:
     """What each cell saved, without the counts of executions."""
     return [
-        [{name: value for name, value in output.items() if name != "execution_count"} for output in cell.outputs]
+        [
+            {name: value for name, value in output.items() if name != "execution_count"}
+            for output in cell.outputs
+        ]
         for cell in notebook.cells
     ]
 
 
 def without_a_front_end(*sources: str) -> nbformat.NotebookNode:
     cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    return NotebookClient(nbformat.v4.new_notebook(cells=cells), timeout=60, kernel_name="python3").execute()
+    return NotebookClient(
+        nbformat.v4.new_notebook(cells=cells), timeout=60, kernel_name="python3"
+    ).execute()
 
 
 def test_progress_is_seen_then_the_picture(notebook: Callable[..., Any], shots: Path) -> None:
-    """While the cell waits its card counts up; then the picture is there, in the colours that its bytes have; and
-    the saved outputs are those of a run without a front end."""
+    """While the cell waits its card counts up; then the picture is there, in the colours that its
+    bytes have; and the saved outputs are those of a run without a front end.
+    """
     sources = (BEGIN.format(speed=12), "%mj_imagine a red fox", "%mj_tasks")
     page = notebook(*sources)
     page.watch_text(BADGE, "badges")
     page.run_all()
     page.wait_pictures(PICTURE)
-    percents = [int(found[1]) for text in page.seen("badges") if (found := re.search(r"(\d+)%", text))]
+    percents = [
+        int(found[1]) for text in page.seen("badges") if (found := re.search(r"(\d+)%", text))
+    ]
     assert len(set(percents)) >= 3
     assert percents == sorted(percents)
     assert page.count(BAR) == 0
@@ -56,14 +66,19 @@ def test_progress_is_seen_then_the_picture(notebook: Callable[..., Any], shots: 
 
 def picture_in(cell: nbformat.NotebookNode) -> bytes:
     (found,) = (
-        output.data[mime] for output in cell.outputs for mime in ("image/png", "image/jpeg") if mime in output.data
+        output.data[mime]
+        for output in cell.outputs
+        for mime in ("image/png", "image/jpeg")
+        if mime in output.data
     )
     return base64.b64decode(found)
 
 
 def difference(one: bytes, other: bytes) -> float:
     """How far apart two pictures' colours are on the whole, 0 to 255, whatever their sizes."""
-    small = [Image.open(io.BytesIO(content)).convert("RGB").resize((48, 48)) for content in (one, other)]
+    small = [
+        Image.open(io.BytesIO(content)).convert("RGB").resize((48, 48)) for content in (one, other)
+    ]
     return max(ImageStat.Stat(ImageChops.difference(*small)).mean)
 
 
@@ -82,18 +97,28 @@ def test_the_difference_tells_pictures_apart() -> None:
 def test_run_all_keeps_every_queued_cell(notebook: Callable[..., Any]) -> None:
     """Cells that are queued behind one that waits all run, in their order, each once."""
     page = notebook(
-        BEGIN.format(speed=20), "ran = []", "%mj_imagine -o job a red fox", "ran.append(job.status.value)",
-        "%mj_action job U1", "ran.append('last'); print(*ran)",
-    )  # fmt: skip
+        BEGIN.format(speed=20),
+        "ran = []",
+        "%mj_imagine -o job a red fox",
+        "ran.append(job.status.value)",
+        "%mj_action job U1",
+        "ran.append('last'); print(*ran)",
+    )
     page.run_all()
     assert page.prompts() == [f"[{n}]:" for n in range(1, 7)]
     assert page.outputs(5) == "SUCCEEDED last"
 
 
 @pytest.mark.parametrize("by", ["toolbar", "keyboard"])
-def test_an_interrupt_ends_the_wait_and_names_the_job(notebook: Callable[..., Any], by: str) -> None:
-    """The cell ends at once, tells the job's id and how to wait again; queued cells do not run; the job goes on."""
-    page = notebook(BEGIN.format(speed=1), "%mj_imagine a red fox", "print('not reached')", "%mj_queue")
+def test_an_interrupt_ends_the_wait_and_names_the_job(
+    notebook: Callable[..., Any], by: str
+) -> None:
+    """The cell ends at once, tells the job's id and how to wait again; queued cells do not run; the
+    job goes on.
+    """
+    page = notebook(
+        BEGIN.format(speed=1), "%mj_imagine a red fox", "print('not reached')", "%mj_queue"
+    )
     page.run(0)
     page.js("() => { jupyterapp.shell.currentWidget.content.activeCellIndex = 1; }")
     page.command("notebook:run-all-below")

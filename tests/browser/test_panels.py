@@ -21,10 +21,14 @@ CARD = ".mjci-live .mjci-card"
 
 @pytest.fixture
 def imagine(notebook: Callable[..., Any]) -> Callable[..., Any]:
-    """`imagine(…)`: a notebook whose second cell shows a Midjourney panel, with a prompt typed in."""
+    """`imagine(…)`: a notebook whose second cell shows a Midjourney panel, with a prompt typed
+    in.
+    """
 
     def open_one(*more: str, speed: float = 30) -> Any:
-        page = notebook(SESSION.format(speed=speed), "panel = mjci.panel('mj', session=s)\npanel", *more)
+        page = notebook(
+            SESSION.format(speed=speed), "panel = mjci.panel('mj', session=s)\npanel", *more
+        )
         page.run(0)
         page.run(1)
         page.fill(PROMPT, "a red fox")
@@ -44,7 +48,9 @@ def shoot(page: Any, shots: Path, name: str) -> None:
 
 
 def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path) -> None:
-    """The bar moves, the picture comes, U2 makes a second one in the same card; meanwhile the kernel runs cells."""
+    """The bar moves, the picture comes, U2 makes a second one in the same card; meanwhile the
+    kernel runs cells.
+    """
     page = imagine("6 * 7", speed=15)
     page.watch_text(BAR, "bars")
     page.click(IMAGINE)
@@ -90,7 +96,9 @@ print("not yet" if {waiting} else "heard")
 BUSY = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
 
 
-def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(imagine: Callable[..., Any]) -> None:
+def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(
+    imagine: Callable[..., Any],
+) -> None:
     """It happens when the cell has ended, and the click does not overtake what was typed."""
     page = imagine(BLOCK.format(waiting="not panel.cards.children", patience=2))
     page.run(2, wait=False)
@@ -154,15 +162,23 @@ _NAMELESS = """() => [...document.querySelectorAll(
 
 
 def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], shots: Path) -> None:
-    """The saved file, converted to HTML without a kernel, shows prompt, state and picture; the live page hides that
-    record. After a reload the panel lives on, with the picture it had."""
+    """The saved file, converted to HTML without a kernel, shows prompt, state and picture; the live
+    page hides that record. After a reload the panel lives on, with the picture it had.
+    """
     page = imagine()
     page.click(IMAGINE)
     page.wait_pictures(PICTURE)
     task = page.text(".mjci-live .mjci-head code")
-    assert page.js("() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
-                   ".display") == "none"  # fmt: skip
-    page.wait_js("() => !!document.querySelector('.mjci-record img')")  # it follows the live card by a message
+    assert (
+        page.js(
+            "() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
+            ".display"
+        )
+        == "none"
+    )
+    page.wait_js(
+        "() => !!document.querySelector('.mjci-record img')"
+    )  # it follows the live card by a message
     saved = page.save()
     converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
     (shots / "panel-saved.html").write_text(converted)
@@ -177,9 +193,15 @@ def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], sho
 
 
 def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -> None:
-    """The panel of the cell's last run is closed, also when its job is still under way; the job goes on."""
+    """The panel of the cell's last run is closed, also when its job is still under way; the job
+    goes on.
+    """
     again = "old = panel"
-    page = imagine(again, "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))", speed=0.1)
+    page = imagine(
+        again,
+        "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))",
+        speed=0.1,
+    )
     page.click(IMAGINE)
     page.wait_for(CARD)
     page.run(2)

@@ -1,4 +1,6 @@
-"""Vary (Region) in a real JupyterLab and Notebook 7: a mask is painted on the picture, by mouse and keyboard."""
+"""Vary (Region) in a real JupyterLab and Notebook 7: a mask is painted on the picture, by mouse and
+keyboard.
+"""
 
 from __future__ import annotations
 
@@ -34,9 +36,13 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
 def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], shots: Path) -> None:
-    """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom, Vary (Region) with a
-    painted mask, and the picture that comes differs from its parent where it was painted and only there."""
-    look = "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+    """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom,
+    Vary (Region) with a painted mask, and the picture that comes differs from its parent where it
+    was painted and only there.
+    """
+    look = (
+        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+    )
     strokes = "strokes = card.painter.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"
@@ -54,7 +60,10 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     page.wait_pictures(PICTURE)
     page.click(".mjci-live button:has-text('Picture 2')")
     page.wait_for(".mjci-pictures figcaption:has-text('Picture 2')")
-    assert Image.open(io.BytesIO(page.download(".mjci-live button:has-text('Download')"))).format == "PNG"
+    assert (
+        Image.open(io.BytesIO(page.download(".mjci-live button:has-text('Download')"))).format
+        == "PNG"
+    )
     page.click(".mjci-live button:has-text('Picture 3')")
     page.wait_for(".mjci-pictures figcaption:has-text('Picture 3')")
     shoot(page, shots, "panel-picked")

@@ -1,4 +1,6 @@
-"""Panels live through what happens to notebooks: a service that goes away, a page that is reloaded, a new kernel."""
+"""Panels live through what happens to notebooks: a service that goes away, a page that is reloaded,
+a new kernel.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ AGAIN = "from urllib.parse import urlsplit\nserver, told = start(urlsplit(told['
 
 
 def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> None:
-    """While it is gone a click says so, in two lines; once it is back the same click draws, with no cell run again."""
+    """While it is gone a click says so, in two lines; once it is back the same click draws, with no
+    cell run again.
+    """
     page = notebook(SERVER, "panel = mjci.panel('mj', session=s)\npanel", STOP, AGAIN, STOP)
     page.run(0)
     page.run(1)
@@ -42,8 +46,9 @@ def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> No
 
 
 def test_a_new_kernel_resumes_what_the_old_one_left(notebook: Callable[..., Any]) -> None:
-    """A task is under way when the kernel is restarted; the new kernel's history panel knows it, and `resume` follows
-    it to its end."""
+    """A task is under way when the kernel is restarted; the new kernel's history panel knows it,
+    and `resume` follows it to its end.
+    """
     begin = SERVER.replace('"60"', '"12"').replace("server, told = start(0)", _KEEP)
     resume = "[job.status.value for job in s.resume()]"
     show = "panel = mjci.panel('mj', session=s)\npanel"

@@ -21,8 +21,12 @@ ROW = ".mjci-live table.dataTable tbody tr"
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
 def test_rows_selected_arrive_in_python(notebook: Callable[..., Any], shots: Path) -> None:
     """A click on rows selects them: their pictures come, and `panel.selected` is their frame."""
-    page = notebook(SESSION.format(speed=1000), WORK, "panel = mjci.panel('history', session=s)\npanel",
-                    "list(panel.selected['subject'])")  # fmt: skip
+    page = notebook(
+        SESSION.format(speed=1000),
+        WORK,
+        "panel = mjci.panel('history', session=s)\npanel",
+        "list(panel.selected['subject'])",
+    )
     for cell in range(3):
         page.run(cell)
     page.wait_for(f"{ROW}:has-text('a <b>blue</b> whale')")
@@ -39,9 +43,15 @@ def test_rows_selected_arrive_in_python(notebook: Callable[..., Any], shots: Pat
 
 
 def test_what_another_cell_started_is_in_flight(notebook: Callable[..., Any], shots: Path) -> None:
-    """The status panel shows a job of a later cell while it moves, and that it has ended, by itself."""
-    page = notebook(SESSION.format(speed=10), "panel = mjci.panel('status', session=s)\npanel",
-                    "job = s.mj.imagine('a red fox').run()", "done = s.follow(job).run()")  # fmt: skip
+    """The status panel shows a job of a later cell while it moves, and that it has ended, by
+    itself.
+    """
+    page = notebook(
+        SESSION.format(speed=10),
+        "panel = mjci.panel('status', session=s)\npanel",
+        "job = s.mj.imagine('a red fox').run()",
+        "done = s.follow(job).run()",
+    )
     page.run(0)
     page.run(1)
     page.wait_for(".mjci-live :text('Nothing is in flight.')")

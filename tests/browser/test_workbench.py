@@ -1,4 +1,6 @@
-"""The rule workbench in a real JupyterLab: a rule is put together with sliders, previewed, submitted."""
+"""The rule workbench in a real JupyterLab: a rule is put together with sliders, previewed,
+submitted.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,15 @@ def slide(page: Any, label: str, value: str) -> None:
 def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     notebook: Callable[..., Any], shots: Path
 ) -> None:
-    """A picture is chosen by its thumbnail; sliders write the rule; the preview comes at once, and the job's picture
-    is the preview; text typed moves the sliders; a wrong rule says what is wrong."""
-    page = notebook(SESSION.format(speed=200), "panel = mjci.panel('ci', session=s)\npanel", "print(panel.trial.after)")
+    """A picture is chosen by its thumbnail; sliders write the rule; the preview comes at once, and
+    the job's picture is the preview; text typed moves the sliders; a wrong rule says what is
+    wrong.
+    """
+    page = notebook(
+        SESSION.format(speed=200),
+        "panel = mjci.panel('ci', session=s)\npanel",
+        "print(panel.trial.after)",
+    )
     page.run(0)
     page.run(1)
     page.click(".mjci-live button:has-text('input/')")
@@ -54,20 +62,27 @@ def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     slide(page, "Percent", "40")
     add(page, "Rotate", "Rotate")
     slide(page, "Rotate", "180")
-    page.wait_js("text => document.querySelector('.mjci-live textarea').value === text",
-                 "imageMogr2/thumbnail/!40p/rotate/180")  # fmt: skip
+    page.wait_js(
+        "text => document.querySelector('.mjci-live textarea').value === text",
+        "imageMogr2/thumbnail/!40p/rotate/180",
+    )
     page.wait_pictures(AFTER)
     page.scroll_to(RULE)
     shoot(page, shots, "workbench")
     page.click(".mjci-live button:has-text('Process')")
     page.wait_pictures(PICTURE.replace(".mjci-live", ".mjci-card"))
-    preview, made = source(page, AFTER), source(page, ".mjci-card .mjci-pictures figure:nth-child(2) img")
+    preview, made = (
+        source(page, AFTER),
+        source(page, ".mjci-card .mjci-pictures figure:nth-child(2) img"),
+    )
     assert distance(preview, made) < 3
     assert distance(preview, turned(made)) > 10
     typed = "imageMogr2/thumbnail/!60p/rotate/45"
     page.fill(RULE, typed)
-    page.wait_js("() => [...document.querySelectorAll('.mjci-block .widget-readout')].map(one => one.innerText)"
-                 ".join() === '60,45'")  # fmt: skip
+    page.wait_js(
+        "() => [...document.querySelectorAll('.mjci-block .widget-readout')].map(one => one.innerText)"
+        ".join() === '60,45'"
+    )
     page.fill(RULE, "imageMogr2/rotat/45")
     page.wait_for(".mjci-editor [role=alert]:has-text('did you mean imageMogr2/rotate')")
     page.fill(RULE, "")
@@ -87,6 +102,8 @@ def add(page: Any, step: str, control: str) -> None:
     """Adds a step as a person does, and waits for its control."""
     option = f".mjci-editor select option:has-text('{step} ·')"
     value = page.shown.do(lambda: page.page.locator(option).first.get_attribute("value"))
-    page.shown.do(lambda: page.page.locator(".mjci-editor .widget-dropdown select").last.select_option(value))
+    page.shown.do(
+        lambda: page.page.locator(".mjci-editor .widget-dropdown select").last.select_option(value)
+    )
     page.click(".mjci-live button:has-text('Add step')")
     page.wait_for(f".mjci-block label:has-text('{control}')")

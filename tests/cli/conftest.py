@@ -15,9 +15,15 @@ import pytest
 ROTATE = "imageMogr2/rotate/90"
 COMMAND = [sys.executable, "-m", "jupyter_mjci.cli"]
 NAMES = {
-    "MJ_URL": "mj_url", "MJ_SECRET": "mj_secret", "CI_SECRET_ID": "secret_id", "CI_SECRET_KEY": "secret_key",
-    "CI_BUCKET": "bucket", "CI_REGION": "region", "CI_ENDPOINT": "ci_endpoint", "COS_ENDPOINT": "cos_endpoint",
-}  # fmt: skip
+    "MJ_URL": "mj_url",
+    "MJ_SECRET": "mj_secret",
+    "CI_SECRET_ID": "secret_id",
+    "CI_SECRET_KEY": "secret_key",
+    "CI_BUCKET": "bucket",
+    "CI_REGION": "region",
+    "CI_ENDPOINT": "ci_endpoint",
+    "COS_ENDPOINT": "cos_endpoint",
+}
 
 
 @contextmanager
@@ -52,5 +58,11 @@ def settle(monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]) -> None:
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """A command to its end, its output in pipes."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": 120, **options}
+    options = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "timeout": 120,
+        **options,
+    }
     return subprocess.run([*COMMAND, *arguments], check=False, **options)

@@ -21,13 +21,23 @@ from tests.cli.conftest import COMMAND, NAMES, ROTATE, run
 def test_the_sandbox_tells_where_it_is(served: dict[str, Any]) -> None:
     """One JSON line with everything that a client has to know."""
     assert set(served) == {
-        "url", "mj_url", "mj_secret", "ci_endpoint", "cos_endpoint", "secret_id", "secret_key", "bucket", "region",
-    }  # fmt: skip
+        "url",
+        "mj_url",
+        "mj_secret",
+        "ci_endpoint",
+        "cos_endpoint",
+        "secret_id",
+        "secret_key",
+        "bucket",
+        "region",
+    }
     assert served["url"].startswith("http://127.0.0.1:")
 
 
 def test_jobs_of_both_services_are_cancelled(served: dict[str, Any]) -> None:
-    """A task that runs, and a job that waits in a paused queue; a task that has ended cannot be, and costs no other."""
+    """A task that runs, and a job that waits in a paused queue; a task that has ended cannot be,
+    and costs no other.
+    """
     with mjci.connect() as session:
         task = session.mj.imagine("a red fox --stuck").run()
         (queue,) = (one["QueueId"] for one in session.ci.queues().run())
@@ -54,7 +64,9 @@ def test_nothing_is_cancelled_where_one_id_is_none(served: dict[str, Any]) -> No
 
 
 def test_the_doctor_asks_and_tells(served: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over the network; 0 where nothing is wrong, 1 where something is, with what to set and without any secret."""
+    """Over the network; 0 where nothing is wrong, 1 where something is, with what to set and
+    without any secret.
+    """
     well = run("doctor")
     assert (well.returncode, well.stderr) == (0, "")
     assert "NOT OK" not in well.stdout
@@ -65,7 +77,9 @@ def test_the_doctor_asks_and_tells(served: dict[str, Any], monkeypatch: pytest.M
     assert ill.returncode == 1
     assert "Set MJCI_MJ_AUTH=secret" in ill.stdout
     assert "Check MJCI_CI_SECRET_KEY" in ill.stdout
-    assert not any(secret in ill.stdout for secret in ("hush", served["mj_secret"], served["secret_key"]))
+    assert not any(
+        secret in ill.stdout for secret in ("hush", served["mj_secret"], served["secret_key"])
+    )
 
 
 @pytest.mark.kernel
@@ -79,7 +93,9 @@ def test_a_failing_notebook_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """JupyterLab gets a copy in the current folder, so that the original stays as it is; a second demo keeps it."""
+    """JupyterLab gets a copy in the current folder, so that the original stays as it is; a second
+    demo keeps it.
+    """
     opened: list[list[str]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo.subprocess, "call", lambda command: opened.append(command) or 0)
@@ -89,7 +105,12 @@ def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     copy.write_text("mine")
     assert main.main(["demo"]) == 0
     assert copy.read_text() == "mine"
-    assert opened[0] == [sys.executable, "-m", "jupyterlab", str(Path("mjci-demo") / demo.QUICKSTART)]
+    assert opened[0] == [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        str(Path("mjci-demo") / demo.QUICKSTART),
+    ]
 
 
 BAD = {
@@ -117,7 +138,10 @@ def test_bad_command_lines(line: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_version() -> None:
     """Of the package, by the door that `jupyter mjci` uses, too."""
     told = subprocess.run(
-        [Path(sys.executable).parent / "jupyter", "mjci", "--version"], capture_output=True, text=True, check=True
+        [Path(sys.executable).parent / "jupyter", "mjci", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert told.stdout == f"jupyter_mjci {mjci.__version__}\n"
 
@@ -128,19 +152,29 @@ def test_the_command_is_installed() -> None:
 
 
 @pytest.fixture(scope="module")
-def past(fast: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
-    """A home, and its history: two foxes, a deer, and a job that failed. Their pictures are kept, or in the bucket."""
+def past(
+    fast: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, pd.DataFrame]:
+    """A home, and its history: two foxes, a deer, and a job that failed. Their pictures are kept,
+    or in the bucket.
+    """
     home = tmp_path_factory.mktemp("home")
-    with mjci.connect(home=home, **{name.lower(): fast[key] for name, key in NAMES.items()}) as session:
+    with mjci.connect(
+        home=home, **{name.lower(): fast[key] for name, key in NAMES.items()}
+    ) as session:
         calls = [session.mj.imagine(prompt) for prompt in ("a red <fox>", HOSTILE)]
         for name in ("deer", "none"):
-            calls.append(session.ci.picture_job(input=f"input/{name}.jpg", rule=ROTATE, output="o.jpg"))
+            calls.append(
+                session.ci.picture_job(input=f"input/{name}.jpg", rule=ROTATE, output="o.jpg")
+            )
         session.batch(calls, longest=0.2).run()
         return home, session.history()
 
 
 @pytest.fixture
-def known(past: tuple[Path, pd.DataFrame], served: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+def known(
+    past: tuple[Path, pd.DataFrame], served: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> pd.DataFrame:
     """That history, where the commands look for it."""
     monkeypatch.setenv("MJCI_HOME", str(past[0]))
     return past[1]
@@ -172,7 +206,9 @@ def test_csv_and_json_keep_every_value(known: pd.DataFrame, tmp_path: Path) -> N
     for name in ("a.csv", "a.json"):
         assert run("history", "--out", str(tmp_path / name)).returncode == 0
     rows = [json.loads(line) for line in (tmp_path / "a.json").read_text("utf-8").splitlines()]
-    frame = pd.read_csv(tmp_path / "a.csv", dtype={"id": "string"}, parse_dates=["submitted", "started", "finished"])
+    frame = pd.read_csv(
+        tmp_path / "a.csv", dtype={"id": "string"}, parse_dates=["submitted", "started", "finished"]
+    )
     assert list(frame.columns) == list(rows[0]) == list(known.columns)
     for column in ("id", "action", "subject", "reason", "outputs", "buttons", "progress"):
         there = known[column].notna().tolist()
@@ -185,12 +221,22 @@ def test_csv_and_json_keep_every_value(known: pd.DataFrame, tmp_path: Path) -> N
         assert (times - known[column]).abs().max() < pd.Timedelta("1ms")
     for column in ("waited", "took"):
         for told in (frame[column], [row[column] for row in rows]):
-            assert (pd.Series(pd.to_timedelta(told)) - known[column]).abs().max() < pd.Timedelta("1ms")
+            assert (pd.Series(pd.to_timedelta(told)) - known[column]).abs().max() < pd.Timedelta(
+                "1ms"
+            )
 
 
-def test_what_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another ending, a folder that is not there, and Parquet where its library is not installed."""
-    told = {"a.xyz": ".csv, .json, .parquet", "/no/a.csv": "Cannot write /no/a.csv", "a.parquet": "jupyter_mjci[lake]"}
+def test_what_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another ending, a folder that is not there, and Parquet where its library is not
+    installed.
+    """
+    told = {
+        "a.xyz": ".csv, .json, .parquet",
+        "/no/a.csv": "Cannot write /no/a.csv",
+        "a.parquet": "jupyter_mjci[lake]",
+    }
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     for name, words in told.items():
         assert main.main(["history", "--out", name]) == 2
@@ -198,18 +244,34 @@ def test_what_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_a_gallery_of_what_is_kept(known: pd.DataFrame, tmp_path: Path) -> None:
-    """By the journal: another process made the pictures, the archive has them or the bucket; words choose."""
+    """By the journal: another process made the pictures, the archive has them or the bucket; words
+    choose.
+    """
     page, chosen = tmp_path / "g.html", tmp_path / "f.html"
     assert run("gallery", "--out", str(page)).stdout == f"3 pictures: {page}\n"
-    assert run("gallery", "RED <", "--out", str(chosen), "--limit", "1").stdout == f"1 picture: {chosen}\n"
+    assert (
+        run("gallery", "RED <", "--out", str(chosen), "--limit", "1").stdout
+        == f"1 picture: {chosen}\n"
+    )
     assert "a red &lt;fox&gt;" in chosen.read_text("utf-8")
-    assert all(job_id in page.read_text("utf-8") for job_id in known["id"][known["status"] == "SUCCEEDED"])
+    assert all(
+        job_id in page.read_text("utf-8") for job_id in known["id"][known["status"] == "SUCCEEDED"]
+    )
 
 
 def test_a_gallery_of_a_notebook(tmp_path: Path) -> None:
     """Of its saved outputs; neither a kernel nor a notebook's libraries are loaded for it."""
     source, page = demo.notebooks() / demo.QUICKSTART, tmp_path / "g.html"
-    line = [sys.executable, "-X", "importtime", *COMMAND[1:], "gallery", str(source), "--out", str(page)]
+    line = [
+        sys.executable,
+        "-X",
+        "importtime",
+        *COMMAND[1:],
+        "gallery",
+        str(source),
+        "--out",
+        str(page),
+    ]
     told = subprocess.run(line, capture_output=True, text=True, check=True)
     assert told.stdout == f"6 pictures: {page}\n"
     loaded = {name.rpartition("|")[2].strip() for name in told.stderr.splitlines()}

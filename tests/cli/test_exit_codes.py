@@ -53,7 +53,9 @@ def interrupted() -> tuple[int, str]:
     with mjci.connect() as session:
         stuck = session.mj.imagine("a red fox --stuck").run()
         line = [*COMMAND, "watch", stuck.id, "--longest", "0.2"]
-        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stdout is not None
             assert process.stdout.readline().split()[0] in ("WAITING", "RUNNING")
             process.send_signal(signal.SIGINT)
@@ -75,9 +77,13 @@ def unheard() -> tuple[int, str]:
 
 
 CASES: dict[Exit, Callable[[], tuple[int, str]]] = {
-    Exit.DONE: done, Exit.FAILED: failed, Exit.WRONG: wrong, Exit.OPEN: open_, Exit.INTERRUPTED: interrupted,
+    Exit.DONE: done,
+    Exit.FAILED: failed,
+    Exit.WRONG: wrong,
+    Exit.OPEN: open_,
+    Exit.INTERRUPTED: interrupted,
     Exit.UNHEARD: unheard,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("status", Exit)

@@ -20,19 +20,33 @@ from jupyter_mjci.session import Session
 from tests.cli.conftest import COMMAND, ROTATE, run, serving, settle
 
 HOSTILE = "a fox\x1b]0;owned\x07 \x1b[31mred[/] [bold]new\nline, as long as you like"
-WITHOUT_RICH = [sys.executable, "-c", "import sys; sys.modules['rich'] = None; import jupyter_mjci.cli.__main__"]
+WITHOUT_RICH = [
+    sys.executable,
+    "-c",
+    "import sys; sys.modules['rich'] = None; import jupyter_mjci.cli.__main__",
+]
 
 
 class Terminal:
     """A command on a terminal of its own: `screens` is what was to be seen, one after the other."""
 
     def __init__(
-        self, *words: str, width: int = 120, height: int = 24, command: list[str] = COMMAND, **env: str
+        self,
+        *words: str,
+        width: int = 120,
+        height: int = 24,
+        command: list[str] = COMMAND,
+        **env: str,
     ) -> None:
         self.screen = pyte.Screen(width, height)
         self._stream = pyte.ByteStream(self.screen)
         told = [f"{name}={value}" for name, value in {"TERM": "xterm", **env}.items()]
-        sized = ["-u", "COLUMNS", "-u", "LINES"]  # readline leaves another window's in the environment
+        sized = [
+            "-u",
+            "COLUMNS",
+            "-u",
+            "LINES",
+        ]  # readline leaves another window's in the environment
         line = [*sized, *told, *command, *words]
         self._child = pexpect.spawn("env", line, dimensions=(height, width), timeout=30)
         self.screens: list[str] = []
@@ -87,8 +101,9 @@ def broken(session: Session) -> Job:
 
 
 def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One table, drawn again and again in its place; the results come above it; it stays, and so does the cursor.
-    A prompt commands nothing."""
+    """One table, drawn again and again in its place; the results come above it; it stays, and so
+    does the cursor. A prompt commands nothing.
+    """
     with serving(12) as told:
         settle(monkeypatch, told)
         with mjci.connect() as session:
@@ -96,20 +111,42 @@ def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) ->
             terminal = Terminal("watch", job.id, "--longest", "0.2")
             assert terminal.end() == 0
             done = session.describe(job).run()
-    shares = [screen.partition("RUNNING")[2].split()[1] for screen in terminal.screens if "RUNNING" in screen]
+    shares = [
+        screen.partition("RUNNING")[2].split()[1]
+        for screen in terminal.screens
+        if "RUNNING" in screen
+    ]
     assert len(set(shares)) >= 3, shares
     last = terminal.seen.splitlines()
     assert "".join(last[:-2]).replace(" ", "") == f"{job.id}{done.outputs[0]}"
-    assert last[-2].split() == ["service", "id", "action", "status", "progress", "%", "elapsed", "subject"]
+    assert last[-2].split() == [
+        "service",
+        "id",
+        "action",
+        "status",
+        "progress",
+        "%",
+        "elapsed",
+        "subject",
+    ]
     service, job_id, action, status, bar, percent, elapsed, subject = last[-1].split(maxsplit=7)
-    assert (service, job_id, action, status, bar, percent) == ("mj", job.id, "IMAGINE", "SUCCEEDED", "━" * 10, "100")
+    assert (service, job_id, action, status, bar, percent) == (
+        "mj",
+        job.id,
+        "IMAGINE",
+        "SUCCEEDED",
+        "━" * 10,
+        "100",
+    )
     assert re.fullmatch(r"\d:\d\d", elapsed)
     assert re.fullmatch(r"a fox�\]0;owned� �\[31mred\[/\] \[bold\]new line, .*…", subject)
     assert (terminal.screen.title, terminal.screen.cursor.hidden) == ("", False)
 
 
 def test_several_end_as_the_worst_of_them(session: Session) -> None:
-    """In the order in which they were named. A reason is told; an id that nobody knows stops no other."""
+    """In the order in which they were named. A reason is told; an id that nobody knows stops no
+    other.
+    """
     failed, lost = broken(session), "4711"
     terminal = Terminal("watch", failed.id, lost, "--longest", "0.2")
     assert terminal.end() == 1
@@ -117,8 +154,9 @@ def test_several_end_as_the_worst_of_them(session: Session) -> None:
     assert "The proxy knows no task 4711." in terminal.seen
     *rows, foot = terminal.seen.splitlines()[-3:]
     assert [row.split()[:4] for row in rows] == [
-        ["ci", failed.id, "PicProcess", "FAILED"], ["mj", lost, "unknown", "━━━━━━━━━━"],
-    ]  # fmt: skip
+        ["ci", failed.id, "PicProcess", "FAILED"],
+        ["mj", lost, "unknown", "━━━━━━━━━━"],
+    ]
     assert foot == "1 failed, 1 unknown"
 
 
@@ -135,9 +173,13 @@ def test_an_interrupt_leaves_the_table_and_the_job(paused: Session) -> None:
 
 
 def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
-    """Without ids: what the journal knows unfinished, and what comes while it is watched, until nothing moves."""
+    """Without ids: what the journal knows unfinished, and what comes while it is watched, until
+    nothing moves.
+    """
     first = broken(paused)
-    with subprocess.Popen([*COMMAND, "watch", "--longest", "0.2"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*COMMAND, "watch", "--longest", "0.2"], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{first.id} WAITING\n"
         second = paused.mj.imagine("another fox").run()
@@ -152,11 +194,17 @@ def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
     assert nothing.stdout.startswith("Nothing is unfinished, as far as the journal knows.")
 
 
-def test_what_others_have_begun_is_asked_for(paused: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`--all`: the services list what moves, of both of them; this journal has never heard of it."""
+def test_what_others_have_begun_is_asked_for(
+    paused: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--all`: the services list what moves, of both of them; this journal has never heard of
+    it.
+    """
     jobs = paused.mj.imagine("an endless fox --stuck").run(), broken(paused)
     monkeypatch.setenv("MJCI_HOME", str(tmp_path / "another"))
-    with subprocess.Popen([*COMMAND, "watch", "--all"], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*COMMAND, "watch", "--all"], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert {process.stdout.readline().split()[0] for _ in jobs} == {job.id for job in jobs}
         process.send_signal(signal.SIGINT)
@@ -165,9 +213,11 @@ def test_what_others_have_begun_is_asked_for(paused: Session, tmp_path: Path, mo
 
 
 LINES = {
-    "--plain": (["--plain"], COMMAND, {}), "headless": ([], COMMAND, {"MJCI_HEADLESS": "1"}),
-    "a dumb terminal": ([], COMMAND, {"TERM": "dumb"}), "no rich": ([], WITHOUT_RICH, {}),
-}  # fmt: skip
+    "--plain": (["--plain"], COMMAND, {}),
+    "headless": ([], COMMAND, {"MJCI_HEADLESS": "1"}),
+    "a dumb terminal": ([], COMMAND, {"TERM": "dumb"}),
+    "no rich": ([], WITHOUT_RICH, {}),
+}
 
 
 @pytest.mark.parametrize("case", LINES)
@@ -178,12 +228,16 @@ def test_lines_where_no_table_can_be(case: str, session: Session) -> None:
     terminal = Terminal("watch", failed.id, "--longest", "0.2", *words, command=command, **env)
     assert terminal.end() == 1
     assert terminal.seen.splitlines()[-3:] == [
-        "FAILED", f"PicProcess {failed.id} failed.", "NoSuchKey: The specified key does not exist.",
-    ]  # fmt: skip
+        "FAILED",
+        f"PicProcess {failed.id} failed.",
+        "NoSuchKey: The specified key does not exist.",
+    ]
 
 
 def test_a_small_window_shows_what_moves(paused: Session) -> None:
-    """Columns are spared before the subject, and rows of what has ended before others; those are counted."""
+    """Columns are spared before the subject, and rows of what has ended before others; those are
+    counted.
+    """
     lost = ["4711", "4712", "4713", "4714"]
     job = broken(paused)
     terminal = Terminal("watch", *lost, job.id, "--longest", "0.2", width=70, height=6)

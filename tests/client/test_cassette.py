@@ -1,4 +1,6 @@
-"""Sessions recorded against the sandbox's loopback door, and played back without network, keys or waiting."""
+"""Sessions recorded against the sandbox's loopback door, and played back without network, keys or
+waiting.
+"""
 
 from __future__ import annotations
 
@@ -51,17 +53,24 @@ class Seen:
 
 
 def visit(session: Session) -> Seen:
-    """Everything a notebook does: follow, press, process, fetch, many at once, list, and be refused."""
+    """Everything a notebook does: follow, press, process, fetch, many at once, list, and be
+    refused.
+    """
     sightings = list(session.follow(session.mj.imagine("a red fox")))
     grid = sightings[-1]
     large = session.follow(session.mj.action(grid, "U2")).run()
     turned = session.follow(
-        session.ci.picture_job(input=KEYS[0], rule="imageMogr2/thumbnail/120x|imageMogr2/rotate/90", output="out/a.jpg")
+        session.ci.picture_job(
+            input=KEYS[0], rule="imageMogr2/thumbnail/120x|imageMogr2/rotate/90", output="out/a.jpg"
+        )
     ).run()
     calls: list[Any] = [
-        session.ci.picture_job(input=key, rule="imageMogr2/thumbnail/64x", output=f"small/{key}") for key in KEYS
+        session.ci.picture_job(input=key, rule="imageMogr2/thumbnail/64x", output=f"small/{key}")
+        for key in KEYS
     ]
-    calls += [session.mj.imagine(f"a cat, {number % 3}") for number in range(5)]  # two of them twice
+    calls += [
+        session.mj.imagine(f"a cat, {number % 3}") for number in range(5)
+    ]  # two of them twice
     batch = session.batch(calls, at_once=4).run()
     errors = []
     for refused in (session.ci.get_object("no/such.jpg"), session.mj.task("99")):
@@ -69,10 +78,14 @@ def visit(session: Session) -> Seen:
             refused.run()
         errors.append(str(caught.value))
     with pytest.raises(JobFailed) as failed:
-        session.follow(session.ci.picture_job(input="none.jpg", rule="imageMogr2/rotate/9", output="n.jpg")).run()
+        session.follow(
+            session.ci.picture_job(input="none.jpg", rule="imageMogr2/rotate/9", output="n.jpg")
+        ).run()
     errors.append(str(failed.value))
     session.ci.put_object("mine/note.bin", bytes(range(256))).run()
-    pictures = [session.picture(job).run() for job in (grid, large, turned)] + session.pictures(grid).run()
+    pictures = [session.picture(job).run() for job in (grid, large, turned)] + session.pictures(
+        grid
+    ).run()
     frames = [session.tasks(), session.jobs(), session.mj.queue().run()]
     steps = [(job.status.value, job.progress) for job in sightings]
     return Seen(steps, [grid, large, turned], pictures, batch, frames, errors)
@@ -90,8 +103,11 @@ class Recorded:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """A visit to a sandbox behind a real socket, with keys that nobody else has."""
     folder = tmp_path_factory.mktemp("recorded") / "visit.mjci"
-    keys = {"mj_secret": "Very/Secret+Proxy=Key", "secret_id": "AKIDveryprivate0000000000000000000",
-            "secret_key": "aVeryPrivateKey00000000000000000"}  # fmt: skip
+    keys = {
+        "mj_secret": "Very/Secret+Proxy=Key",
+        "secret_id": "AKIDveryprivate0000000000000000000",
+        "secret_key": "aVeryPrivateKey00000000000000000",
+    }
     with Sandbox(clock=ScaledClock(100), **keys) as sandbox:
         with connected(sandbox) as plain:
             session = plain.recorded(folder)
@@ -102,18 +118,31 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def connected(sandbox: Sandbox, **more: Any) -> Session:
-    """A session that reaches the sandbox over the network, as it reaches the real services, in the sandbox's time."""
+    """A session that reaches the sandbox over the network, as it reaches the real services, in the
+    sandbox's time.
+    """
     told = sandbox.serve().settings
-    given = {name: told[key] for name, key in (
-        ("mj_url", "mj_url"), ("mj_secret", "mj_secret"), ("ci_secret_id", "secret_id"),
-        ("ci_secret_key", "secret_key"), ("ci_bucket", "bucket"), ("ci_region", "region"),
-        ("ci_endpoint", "ci_endpoint"), ("cos_endpoint", "cos_endpoint"))}  # fmt: skip
+    given = {
+        name: told[key]
+        for name, key in (
+            ("mj_url", "mj_url"),
+            ("mj_secret", "mj_secret"),
+            ("ci_secret_id", "secret_id"),
+            ("ci_secret_key", "secret_key"),
+            ("ci_bucket", "bucket"),
+            ("ci_region", "region"),
+            ("ci_endpoint", "ci_endpoint"),
+            ("cos_endpoint", "cos_endpoint"),
+        )
+    }
     return Session(load({**given, **more}, environ={}), clock=sandbox.clock)
 
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every socket that anybody tries to connect fails the test, also where the error is swallowed."""
+    """Every socket that anybody tries to connect fails the test, also where the error is
+    swallowed.
+    """
     event_loop.engine()  # its loop has a socket pair of its own
 
     def refused(*_: Any, **__: Any) -> Any:
@@ -131,8 +160,12 @@ def played(recorded: Recorded, no_network: None) -> Iterator[Session]:
         yield session
 
 
-def test_a_recording_gives_the_same_results_without_network(recorded: Recorded, played: Session) -> None:
-    """Steps, jobs, times, frames, pictures, refusals: all equal, in well under a second for minutes of waiting."""
+def test_a_recording_gives_the_same_results_without_network(
+    recorded: Recorded, played: Session
+) -> None:
+    """Steps, jobs, times, frames, pictures, refusals: all equal, in well under a second for minutes
+    of waiting.
+    """
     began = time.perf_counter()
     seen = visit(played)
     took = time.perf_counter() - began
@@ -152,8 +185,12 @@ def test_a_recording_gives_the_same_results_without_network(recorded: Recorded, 
     assert took < 5
 
 
-def test_progress_is_complete_and_times_are_the_recordings(recorded: Recorded, played: Session) -> None:
-    """A job of many seconds has the same steps, and takes as long on the session's clock as it took."""
+def test_progress_is_complete_and_times_are_the_recordings(
+    recorded: Recorded, played: Session
+) -> None:
+    """A job of many seconds has the same steps, and takes as long on the session's clock as it
+    took.
+    """
     job = played.mj.imagine("a red fox").run()
     began = played.clock.now()
     steps = [one.progress for one in played.follow(job)]
@@ -166,21 +203,32 @@ def test_progress_is_complete_and_times_are_the_recordings(recorded: Recorded, p
 
 
 def test_a_recording_holds_no_secret(recorded: Recorded) -> None:
-    """No key, no signature, no header that carries one; and the scan's own eye finds nothing either."""
+    """No key, no signature, no header that carries one; and the scan's own eye finds nothing
+    either.
+    """
     everything = {path: path.read_bytes() for path in recorded.folder.rglob("*") if path.is_file()}
     assert len(everything) > 50
     for path, content in everything.items():
         for secret in recorded.secrets:
             assert secret.encode() not in content, path
         text = content.decode("latin-1")
-        for word in ("q-sign", "q-ak", "q-signature", "Authorization", "authorization", "mj-api-secret"):
+        for word in (
+            "q-sign",
+            "q-ak",
+            "q-signature",
+            "Authorization",
+            "authorization",
+            "mj-api-secret",
+        ):
             assert word not in text or path.suffix != ".json", (path, word)
         if path.suffix == ".json":
             assert redaction.found(text) == [], path
 
 
 def test_a_recording_is_readable(recorded: Recorded) -> None:
-    """One file for each exchange, named by what it is; JSON and XML as text, pictures once under their hash."""
+    """One file for each exchange, named by what it is; JSON and XML as text, pictures once under
+    their hash.
+    """
     files = sorted(path.name for path in recorded.folder.glob("0*.json"))
     head = json.loads((recorded.folder / cassette.HEAD).read_text("utf-8"))
     assert head["exchanges"] == len(files)
@@ -189,14 +237,18 @@ def test_a_recording_is_readable(recorded: Recorded) -> None:
     assert first["request"]["body"]["prompt"] == "a red fox"
     assert first["answer"]["json"]["code"] == 1
     job = next(name for name in files if re.fullmatch(r"\d+-POST-jobs\.json", name))
-    assert "<Response>" in "".join(json.loads((recorded.folder / job).read_text("utf-8"))["answer"]["text"])
+    assert "<Response>" in "".join(
+        json.loads((recorded.folder / job).read_text("utf-8"))["answer"]["text"]
+    )
     pictures = list((recorded.folder / cassette.PICTURES).iterdir())
     assert len(pictures) == 3
     assert {path.suffix for path in pictures} <= {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, played: Session) -> None:
-    """Both call themselves by the recording's name, so that a cell which shows the session saves the same."""
+    """Both call themselves by the recording's name, so that a cell which shows the session saves
+    the same.
+    """
     assert repr(played) == "<jupyter_mjci session: visit.mjci>"
     assert played.settings.ci_bucket == "demo-1250000000"
 
@@ -204,14 +256,19 @@ def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, playe
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda s: s.mj.imagine("a red box"), ["0001-POST-mj-submit-imagine.json", "another body", "fox"]),
+        (
+            lambda s: s.mj.imagine("a red box"),
+            ["0001-POST-mj-submit-imagine.json", "another body", "fox"],
+        ),
         (lambda s: s.mj.task("123"), ["Nearest is", "-fetch.json", "another host or path"]),
         (lambda s: s.ci.jobs(tag="PicProcess", size=7).first, ["-GET-jobs.json", "another query"]),
         (lambda s: s.ci.delete_object("a.jpg"), ["Nearest is"]),
     ],
     ids=["body", "path", "query", "method"],
 )
-def test_an_unrecorded_request_is_an_error_that_names_the_nearest(build: Any, said: list[str], played: Session) -> None:
+def test_an_unrecorded_request_is_an_error_that_names_the_nearest(
+    build: Any, said: list[str], played: Session
+) -> None:
     with pytest.raises(NotRecorded) as caught:
         build(played).run()
     assert str(caught.value).startswith("The recording has no answer to ")
@@ -221,7 +278,9 @@ def test_an_unrecorded_request_is_an_error_that_names_the_nearest(build: Any, sa
 
 
 def test_a_submission_is_answered_as_often_as_it_was_recorded(played: Session) -> None:
-    """A further one would be a new job, which the recording does not have; a listing may be looked at again."""
+    """A further one would be a new job, which the recording does not have; a listing may be looked
+    at again.
+    """
     played.mj.imagine("a red fox").run()
     with pytest.raises(NotRecorded, match="no answer") as caught:
         played.mj.imagine("a red fox").run()
@@ -235,7 +294,9 @@ def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> Non
     job = recorded.seen.jobs[0]
     assert played.follow(job.id).run() == job
     assert played.mj.task(job.id).run() == job
-    row = next(row for key, row in _player(played)._rows.items() if f"/task/{job.id}/fetch" in key.place)
+    row = next(
+        row for key, row in _player(played)._rows.items() if f"/task/{job.id}/fetch" in key.place
+    )
     while cassette._moves(row.exchanges[-1]) is False:
         row.exchanges.pop()
     row.taken = 0
@@ -261,11 +322,20 @@ def _forge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "said"),
     [
-        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").unlink(), "exchange 0001 is missing"),
+        (
+            lambda copy: (copy / "0001-POST-mj-submit-imagine.json").unlink(),
+            "exchange 0001 is missing",
+        ),
         (lambda copy: sorted(copy.glob("0*.json"))[-1].unlink(), "is missing"),
         (lambda copy: _forge(copy / "0001-POST-mj-submit-imagine.json"), "was changed"),
-        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("{"), "cannot be read"),
-        (lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("[]"), "is no exchange"),
+        (
+            lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("{"),
+            "cannot be read",
+        ),
+        (
+            lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("[]"),
+            "is no exchange",
+        ),
         (lambda copy: next((copy / "pictures").iterdir()).unlink(), "is missing"),
         (lambda copy: next((copy / "pictures").iterdir()).write_bytes(b"x"), "was changed"),
         (lambda copy: (copy / "recording.json").unlink(), "There is no recording"),
@@ -299,7 +369,9 @@ LONG_RULE = "|".join(["imageMogr2/rotate/90"] * 60)  # such a request is known b
 
 
 def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
-    """A session with other marks is answered, and sees its own in the answer; by default they are the recording's."""
+    """A session with other marks is answered, and sees its own in the answer; by default they are
+    the recording's.
+    """
 
     def marked(session: Session) -> list[str]:
         fox = session.follow(session.mj.imagine("a fox")).run()
@@ -321,12 +393,17 @@ def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
     ("route", "build"),
     [
         ("POST /mj/submit/imagine", lambda s: s.mj.imagine("a red fox")),
-        ("POST /jobs", lambda s: s.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg")),
+        (
+            "POST /jobs",
+            lambda s: s.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg"),
+        ),
     ],
     ids=["mj", "ci"],
 )
 def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Path) -> None:
-    """The session that is recorded finds by its mark what it has made, and so does the one that is played back."""
+    """The session that is recorded finds by its mark what it has made, and so does the one that is
+    played back.
+    """
     with Sandbox(clock=ScaledClock(100)) as sandbox:
         sandbox.faults.add("drop_after", route=route, times=1)
         with connected(sandbox) as plain:
@@ -339,14 +416,17 @@ def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Pat
 
 
 def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
-    """Where a session listened is another place in every run, and a secret; what it hears changes nothing that is
-    asked, so that a recording plays where nobody calls."""
+    """Where a session listened is another place in every run, and a secret; what it hears changes
+    nothing that is asked, so that a recording plays where nobody calls.
+    """
 
     def followed(session: Session) -> list[Job]:
         with session.receive() as hook:
             calls = [
                 session.mj.imagine("a red fox", notify_hook=hook.url),
-                session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output="o.jpg", callback=hook.url),
+                session.ci.picture_job(
+                    input=KEYS[0], rule="imageMogr2/rotate/9", output="o.jpg", callback=hook.url
+                ),
             ]
             hooks.append(hook.url)
             return [session.follow(call).run() for call in calls]
@@ -363,11 +443,15 @@ def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
 
 
 def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None) -> None:
-    """A job in slow mode: every step of its progress, and the same time on the session's clock, in no time."""
+    """A job in slow mode: every step of its progress, and the same time on the session's clock, in
+    no time.
+    """
 
     def steps(session: Session) -> tuple[list[Job], float]:
         began = session.clock.now()
-        return list(session.follow(session.mj.imagine("a red fox --relax"))), session.clock.now() - began
+        return list(
+            session.follow(session.mj.imagine("a red fox --relax"))
+        ), session.clock.now() - began
 
     with mjci.sandbox(speed=INF) as plain:
         told, seconds = steps(plain.recorded(tmp_path / "a.mjci"))
@@ -381,14 +465,19 @@ def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None)
 
 
 def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) -> None:
-    """Pictures that are sent, objects that are put, and links signed here, whose signature is another every time."""
+    """Pictures that are sent, objects that are put, and links signed here, whose signature is
+    another every time.
+    """
     picture = Image.linear_gradient("L")
 
     def sent(session: Session) -> list[Any]:
         drawn = session.follow(session.mj.imagine("like this", images=[picture])).run()
         mixed = session.follow(session.mj.blend([picture, picture])).run()
         key = session.upload(PNG, "mine/a.png").run()
-        signed = [session.presign(key), session.presign(KEYS[0], rule="imageMogr2/rotate/90", seconds=60)]
+        signed = [
+            session.presign(key),
+            session.presign(KEYS[0], rule="imageMogr2/rotate/90", seconds=60),
+        ]
         return [drawn, mixed, *(session.picture(link).run() for link in signed)]
 
     with mjci.sandbox(speed=INF) as plain:
@@ -431,12 +520,16 @@ def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) ->
 
 
 def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
-    """Jobs of both services at once: what a cell shows of them is the same, and the same whenever it is played."""
+    """Jobs of both services at once: what a cell shows of them is the same, and the same whenever
+    it is played.
+    """
 
     def batch(session: Session) -> list[tuple[str, Status]]:
         calls: list[Any] = [session.mj.imagine(f"a cat, {number}") for number in range(6)]
         calls += [
-            session.ci.picture_job(input=KEYS[0], rule=f"imageMogr2/rotate/{number}", output=f"{number}.jpg")
+            session.ci.picture_job(
+                input=KEYS[0], rule=f"imageMogr2/rotate/{number}", output=f"{number}.jpg"
+            )
             for number in range(6)
         ]
         return [(job.id, job.status) for job in session.batch(calls, at_once=8).run()]
@@ -469,14 +562,25 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
 def scripted(folder: Path, **answers: Any) -> tuple[Session, Scripted]:
     network = Scripted(**answers)
-    settings = load({"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={})
+    settings = load(
+        {"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={}
+    )
     return Session(settings, door=network).recorded(folder), network
 
 
 def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> None:
     """They are fetched with it while recording; recorded, shown and played back they are plain."""
-    task = {"id": "1", "status": "SUCCESS", "imageUrl": SIGNED, "prompt": "a fox", "userToken": "abcdef", "action": "X"}
-    session, network = scripted(tmp_path / "a.mjci", fetch=task, fox=httpx.Response(200, content=PNG))
+    task = {
+        "id": "1",
+        "status": "SUCCESS",
+        "imageUrl": SIGNED,
+        "prompt": "a fox",
+        "userToken": "abcdef",
+        "action": "X",
+    }
+    session, network = scripted(
+        tmp_path / "a.mjci", fetch=task, fox=httpx.Response(200, content=PNG)
+    )
     job = session.mj.task("1").run()
     assert job.outputs == ("https://cdn.example.com/a/fox.png",)
     assert session.picture(job).run() == PNG
@@ -519,14 +623,24 @@ def test_a_wait_that_ended_ends_again(tmp_path: Path) -> None:
         assert played.follow(again).run().status is Status.SUCCEEDED
 
 
-ASKED = {"method": "POST", "url": "https://h/mj/x?b=2&a=1", "headers": {}, "body": {"p": 1, "state": "mjci-7"}}
+ASKED = {
+    "method": "POST",
+    "url": "https://h/mj/x?b=2&a=1",
+    "headers": {},
+    "body": {"p": 1, "state": "mjci-7"},
+}
 
 
 @pytest.mark.parametrize(
     ("change", "same"),
     [
         ({"url": "https://h/mj/x?a=1&b=2"}, True),
-        ({"url": "http://h/mj/x?a=1&b=2&q-sign-algorithm=sha1&q-signature=00&x-cos-security-token=t"}, True),
+        (
+            {
+                "url": "http://h/mj/x?a=1&b=2&q-sign-algorithm=sha1&q-signature=00&x-cos-security-token=t"
+            },
+            True,
+        ),
         ({"url": "https://h/mj/%78?a=%31&b=2"}, True),
         ({"headers": {"content-type": "text/plain"}}, True),
         ({"body": {"state": "mjci-12", "p": 1}}, True),
@@ -544,17 +658,28 @@ def test_what_makes_a_request_the_same(change: dict[str, Any], same: bool) -> No
 
 
 def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
-    """A listing "of the last hour" is another query in every run: of those about that time it is the next one, and of
-    those of another time only where there is no other."""
+    """A listing "of the last hour" is another query in every run: of those about that time it is
+    the next one, and of those of another time only where there is no other.
+    """
 
     def listed(session: Session, *times: str) -> list[int]:
-        return [len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first.run().items) for time in times]
+        return [
+            len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first.run().items)
+            for time in times
+        ]
 
-    times = ("2020-01-01T00:00:00", "2025-12-31T12:00:00", "2025-12-31T12:00:01", "2025-12-31T12:00:00")
+    times = (
+        "2020-01-01T00:00:00",
+        "2025-12-31T12:00:00",
+        "2025-12-31T12:00:01",
+        "2025-12-31T12:00:00",
+    )
     with mjci.sandbox(speed=INF) as plain:
         session = plain.recorded(tmp_path / "a.mjci")
         for number, time in enumerate(times, 1):
-            call = session.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/9", output=f"{number}.jpg")
+            call = session.ci.picture_job(
+                input=KEYS[0], rule="imageMogr2/rotate/9", output=f"{number}.jpg"
+            )
             session.follow(call).run()
             assert listed(session, time) == [number]
     for given, told in (
@@ -580,9 +705,15 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
     ],
 )
 def test_which_recording_is_meant(
-    mode: str, folder: str, environment: str, notebook: str, there: bool, wanted: tuple[str, str],
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    mode: str,
+    folder: str,
+    environment: str,
+    notebook: str,
+    there: bool,
+    wanted: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What is said on the line wins over the environment, the environment over what there is."""
     monkeypatch.chdir(tmp_path)
     if there:
@@ -598,8 +729,9 @@ def test_an_unclear_wish_is_refused(told: str) -> None:
 
 
 def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By argument and by environment; beside the notebook where the kernel knows its name. Without any account the
-    sandbox is recorded."""
+    """By argument and by environment; beside the notebook where the kernel knows its name. Without
+    any account the sandbox is recorded.
+    """
     monkeypatch.chdir(tmp_path)
     with mjci.connect(replay="record:a.mjci", notice=lambda _: None, speed=1000) as session:
         job = session.follow(session.mj.imagine("a fox")).run()
@@ -624,7 +756,9 @@ def test_recorded_refusals_stay_what_they_are(played: Session) -> None:
 
 
 def test_the_clock_wakes_sleepers_in_their_order() -> None:
-    """Nobody's time runs ahead of another's: the earliest is woken first, and sees exactly its moment."""
+    """Nobody's time runs ahead of another's: the earliest is woken first, and sees exactly its
+    moment.
+    """
     clock, seen = TapeClock(100.0), list[tuple[str, float]]()
 
     async def sleeper(name: str, *naps: float) -> None:
@@ -647,7 +781,9 @@ def test_the_clock_wakes_sleepers_in_their_order() -> None:
 
 
 def test_the_clock_waits_for_what_begins_together() -> None:
-    """A cell begins many things one after another: the next one is not a whole wait behind the first."""
+    """A cell begins many things one after another: the next one is not a whole wait behind the
+    first.
+    """
     clock = TapeClock(100.0)
     clock.GRACE = 0.3  # this machine may be busy
 

@@ -61,7 +61,11 @@ def test_both_iterations_give_every_item() -> None:
     async def collect() -> list[int]:
         return [item async for item in event_loop.relay_each(event_loop.singly(numbers()))]
 
-    assert list(event_loop.iterate(event_loop.singly(numbers()))) == [0, 1, 2] == asyncio.run(collect())
+    assert (
+        list(event_loop.iterate(event_loop.singly(numbers())))
+        == [0, 1, 2]
+        == asyncio.run(collect())
+    )
 
 
 def test_an_empty_bunch_is_not_the_end() -> None:
@@ -120,7 +124,9 @@ async def long_to_end(begun: Callable[[], object], ended: list[str]) -> AsyncIte
 def test_an_interrupted_walk_is_closed_once_its_step_has_ended() -> None:
     """The interrupt is raised, and nothing about a generator that is still running."""
     ended: list[str] = []
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
             list(event_loop.iterate(long_to_end(_thread.interrupt_main, ended)))
@@ -183,7 +189,9 @@ def test_cancelling_an_awaiting_task_ends_the_work() -> None:
 
 
 def test_a_listener_on_the_engine_may_block_for_it() -> None:
-    """`run` from inside the engine's loop would deadlock; nest-asyncio makes our loop, and only ours, re-entrant."""
+    """`run` from inside the engine's loop would deadlock; nest-asyncio makes our loop, and only
+    ours, re-entrant.
+    """
     before = asyncio.run, asyncio.Task, asyncio.Future
 
     async def outer() -> int:
@@ -261,7 +269,11 @@ def test_a_fork_gets_an_engine_of_its_own() -> None:
 def test_the_interpreter_ends_silently_with_work_under_way() -> None:
     program = "import anyio\nfrom jupyter_mjci.client import event_loop\nevent_loop.spawn(anyio.sleep(3600))\nprint('done')"
     ended = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-X", "dev", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (ended.returncode, ended.stdout.strip()) == (0, "done")
     assert "Traceback" not in ended.stderr
@@ -269,9 +281,14 @@ def test_the_interpreter_ends_silently_with_work_under_way() -> None:
 
 @pytest.mark.parametrize(
     ("version", "ipykernel", "two", "expected"),
-    [((3, 11), (7, 4), "1.7.4", "nest_asyncio2"), ((3, 14), (7, 4), "1.7.4", "nest_asyncio2"),
-     ((3, 11), (6, 31), "1.7.2", "nest_asyncio"), ((3, 11), (7, 4), "1.7.2", None), ((3, 14), (6, 31), "1.7.0", None)],
-)  # fmt: skip
+    [
+        ((3, 11), (7, 4), "1.7.4", "nest_asyncio2"),
+        ((3, 14), (7, 4), "1.7.4", "nest_asyncio2"),
+        ((3, 11), (6, 31), "1.7.2", "nest_asyncio"),
+        ((3, 11), (7, 4), "1.7.2", None),
+        ((3, 14), (6, 31), "1.7.0", None),
+    ],
+)
 def test_which_nesting_is_safe(
     monkeypatch: pytest.MonkeyPatch,
     version: tuple[int, ...],

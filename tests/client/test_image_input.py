@@ -35,7 +35,10 @@ class Tensor:
         return np.full((3, 4, 3), 9, "uint8")
 
 
-GREY, COLOUR = np.arange(35, dtype="uint8").reshape(5, 7), np.arange(105, dtype="uint8").reshape(5, 7, 3)
+GREY, COLOUR = (
+    np.arange(35, dtype="uint8").reshape(5, 7),
+    np.arange(105, dtype="uint8").reshape(5, 7, 3),
+)
 
 # what is given -> the picture that arrives, as Pillow reads it
 PICTURES: dict[str, tuple[Callable[[], Any], Any]] = {
@@ -50,9 +53,18 @@ PICTURES: dict[str, tuple[Callable[[], Any], Any]] = {
     "grey array": (lambda: GREY, lambda: Image.fromarray(GREY)),
     "array with one channel": (lambda: GREY[..., None], lambda: Image.fromarray(GREY)),
     "RGB array": (lambda: COLOUR, lambda: Image.fromarray(COLOUR)),
-    "RGBA array": (lambda: np.dstack([COLOUR, GREY]), lambda: Image.fromarray(np.dstack([COLOUR, GREY]))),
-    "array seen in a mirror": (lambda: COLOUR[:, ::-1], lambda: Image.fromarray(COLOUR[:, ::-1].copy())),
-    "array of yes and no": (lambda: GREY > 17, lambda: Image.fromarray((GREY > 17).astype("uint8") * 255)),
+    "RGBA array": (
+        lambda: np.dstack([COLOUR, GREY]),
+        lambda: Image.fromarray(np.dstack([COLOUR, GREY])),
+    ),
+    "array seen in a mirror": (
+        lambda: COLOUR[:, ::-1],
+        lambda: Image.fromarray(COLOUR[:, ::-1].copy()),
+    ),
+    "array of yes and no": (
+        lambda: GREY > 17,
+        lambda: Image.fromarray((GREY > 17).astype("uint8") * 255),
+    ),
     "tensor": (Tensor, lambda: Image.new("RGB", (4, 3), (9, 9, 9))),
 }
 
@@ -65,8 +77,10 @@ def test_every_form_becomes_the_same_picture(name: str) -> None:
     read = Image.open(io.BytesIO(content))
     read.load()
     assert expected is None or (read.mode, read.size, read.tobytes()) == (
-        expected().mode, expected().size, expected().tobytes()
-    )  # fmt: skip
+        expected().mode,
+        expected().size,
+        expected().tobytes(),
+    )
     kind = (read.format or "").lower()
     assert data_url(given()) == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
@@ -107,4 +121,7 @@ def test_what_is_no_picture_is_said(given: Any, said: str) -> None:
 def test_no_picture_library_is_loaded() -> None:
     """Neither Pillow nor numpy is needed to send a picture."""
     code = "import sys, jupyter_mjci.services.midjourney.api; print({'PIL', 'numpy'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+        == "set()\n"
+    )

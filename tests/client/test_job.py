@@ -48,9 +48,14 @@ HOSTILE = "a \x1b]0;title\x07 red\x9b31m \u202e fox\ud83d\r"
 
 
 def test_words_of_others_command_no_terminal() -> None:
-    """Neither a job's reason nor a service's message; lines and tabs stay, halves of characters go."""
+    """Neither a job's reason nor a service's message; lines and tabs stay, halves of characters
+    go.
+    """
     assert clean(HOSTILE) == "a �]0;title� red�31m � fox��"
     assert clean("a\n\tred fox 🦊") == "a\n\tred fox 🦊"
-    for error in (JobFailed(Job("mj", "1", reason=HOSTILE)), MidjourneyError("No.", message=HOSTILE)):
+    for error in (
+        JobFailed(Job("mj", "1", reason=HOSTILE)),
+        MidjourneyError("No.", message=HOSTILE),
+    ):
         assert clean(HOSTILE) in error.lines()
         str(error).encode()

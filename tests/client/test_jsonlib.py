@@ -1,4 +1,6 @@
-"""JSON both ways: what the fast reader turns down, the patient one reads; what is written reads the same again."""
+"""JSON both ways: what the fast reader turns down, the patient one reads; what is written reads the
+same again.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,26 @@ from hypothesis import strategies as st
 from jupyter_mjci.client import jsonlib
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20,
-)  # fmt: skip
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
 
 
 @given(VALUES)
 def test_what_is_written_reads_the_same_again(value: Any) -> None:
     """By us and by the standard library."""
     text = jsonlib.written(value)
-    assert jsonlib.read(text) == jsonlib.read(text.encode()) == jsonlib.read(memoryview(text.encode())) == value
+    assert (
+        jsonlib.read(text)
+        == jsonlib.read(text.encode())
+        == jsonlib.read(memoryview(text.encode()))
+        == value
+    )
     assert standard.loads(text) == value
 
 

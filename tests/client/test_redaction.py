@@ -28,13 +28,22 @@ PLAIN = "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg"
         (LINK, PLAIN),
         (LINK.replace("&", "&amp;"), PLAIN),
         (LINK.replace("?", "?imageMogr2/rotate/90&"), f"{PLAIN}?imageMogr2/rotate/90"),
-        ("https://cdn.discordapp.com/a/b.png?ex=66aa66aa&is=66aa66aa&hm=00ff&width=5", "https://cdn.discordapp.com/a/b.png?width=5"),
-        ("https://s3.example.com/a?X-Amz-Date=1&X-Amz-Signature=2#part", "https://s3.example.com/a#part"),
+        (
+            "https://cdn.discordapp.com/a/b.png?ex=66aa66aa&is=66aa66aa&hm=00ff&width=5",
+            "https://cdn.discordapp.com/a/b.png?width=5",
+        ),
+        (
+            "https://s3.example.com/a?X-Amz-Date=1&X-Amz-Signature=2#part",
+            "https://s3.example.com/a#part",
+        ),
         ("https://me:pw@mj.example.com/mj?a=1", "https://mj.example.com/mj?a=1"),
-        ("https://x/jobs?nextToken=abc&tag=PicProcess", "https://x/jobs?nextToken=abc&tag=PicProcess"),
+        (
+            "https://x/jobs?nextToken=abc&tag=PicProcess",
+            "https://x/jobs?nextToken=abc&tag=PicProcess",
+        ),
         ("https://x/@me", "https://x/@me"),
     ],
-)  # fmt: skip
+)
 def test_links_without_their_signature(url: str, plain: str) -> None:
     """The link is the same otherwise, and once it is plain nothing more is taken away."""
     assert unsigned(url) == plain
@@ -44,9 +53,16 @@ def test_links_without_their_signature(url: str, plain: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [SIGNED, SIGNED.replace("=", "%3D"), DISCORD, KEYS["secret_id"], "sk-" + "a1" * 16, "<SecretKey>abc</SecretKey>",
-     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THs"],
-)  # fmt: skip
+    [
+        SIGNED,
+        SIGNED.replace("=", "%3D"),
+        DISCORD,
+        KEYS["secret_id"],
+        "sk-" + "a1" * 16,
+        "<SecretKey>abc</SecretKey>",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THs",
+    ],
+)
 def test_what_is_hidden_wherever_it_stands(text: str) -> None:
     told = stripped(f"before {text} after")
     assert HIDDEN in told
@@ -67,11 +83,23 @@ def test_given_secrets_in_their_spellings(spelling: str) -> None:
 
 
 def test_json_by_its_fields() -> None:
-    """Every text at any depth; the value of a field that holds a secret goes whole, paging tokens stay."""
-    told = {"userToken": "x1", "list": [{"mj-api-secret": "y", "url": LINK}], "NextToken": "n", "token": "", "n": 1.5}
+    """Every text at any depth; the value of a field that holds a secret goes whole, paging tokens
+    stay.
+    """
+    told = {
+        "userToken": "x1",
+        "list": [{"mj-api-secret": "y", "url": LINK}],
+        "NextToken": "n",
+        "token": "",
+        "n": 1.5,
+    }
     assert stripped_value(told) == {
-        "userToken": HIDDEN, "list": [{"mj-api-secret": HIDDEN, "url": PLAIN}], "NextToken": "n", "token": "", "n": 1.5,
-    }  # fmt: skip
+        "userToken": HIDDEN,
+        "list": [{"mj-api-secret": HIDDEN, "url": PLAIN}],
+        "NextToken": "n",
+        "token": "",
+        "n": 1.5,
+    }
     assert is_secret("Secret_Key")
     assert not is_secret("ContinuationToken")
     assert is_signing("Q-Signature")
@@ -81,8 +109,9 @@ def test_json_by_its_fields() -> None:
 _TEXTS = st.text() | st.sampled_from([LINK, SIGNED, DISCORD, KEYS["secret_id"], *HARMLESS])
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | _TEXTS,
-    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(_TEXTS, inside, max_size=4), max_leaves=12,
-)  # fmt: skip
+    lambda inside: st.lists(inside, max_size=4) | st.dictionaries(_TEXTS, inside, max_size=4),
+    max_leaves=12,
+)
 
 
 @given(_JSON)

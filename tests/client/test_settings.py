@@ -47,8 +47,11 @@ def test_nearer_sources_win(file: Path) -> None:
     environ = {"MJCI_MJ_URL": "http://env", "MJCI_CI_REGION": "ap-env"}
     made = load({"mj_url": "http://given", "ci_region": None}, environ=environ, file=file)
     assert (made.mj_url, made.ci_region, made.mj_secret.reveal(), made.mj_auth) == (
-        "http://given", "ap-env", "from-file", "secret",
-    )  # fmt: skip
+        "http://given",
+        "ap-env",
+        "from-file",
+        "secret",
+    )
 
 
 def test_a_profile_is_chosen_by_name(file: Path) -> None:
@@ -73,14 +76,16 @@ def test_a_credential_tells_where_it_came_from(file: Path) -> None:
     environ = {"TENCENTCLOUD_SECRET_ID": "AKID1", "MJCI_CI_TOKEN": "t"}
     made = load({"ci_secret_key": "k"}, environ=environ, file=file)
     assert {name: getattr(made, name).source for name in CREDENTIALS} == {
-        "mj_secret": "profile default", "ci_secret_id": "environment: TENCENTCLOUD_SECRET_ID",
-        "ci_secret_key": "argument", "ci_token": "environment: MJCI_CI_TOKEN",
-    }  # fmt: skip
+        "mj_secret": "profile default",
+        "ci_secret_id": "environment: TENCENTCLOUD_SECRET_ID",
+        "ci_secret_key": "argument",
+        "ci_token": "environment: MJCI_CI_TOKEN",
+    }
     again = load({"mj_secret": made.mj_secret}, environ={})
     assert again.mj_secret.source == "profile default"
 
 
-# --- the keyring --------------------------------------------------------------------------------------------------
+# --- the keyring ----------------------------------------------------------------------------------
 
 
 class Ring(KeyringBackend):
@@ -132,27 +137,40 @@ def kept(tmp_path: Path) -> Path:
 
 
 def test_the_keyring_keeps_what_a_profile_leaves_to_it(ring: Ring, kept: Path) -> None:
-    """By the profile's and the setting's name, or by the name that stands there; as environment and arguments may."""
+    """By the profile's and the setting's name, or by the name that stands there; as environment and
+    arguments may.
+    """
     keyring.set_password("jupyter_mjci", "default.mj_secret", "s1")
     keyring.set_password("jupyter_mjci", "work.mj_secret", "s2")
     keyring.set_password("jupyter_mjci", "tencent-id", "AKID1")
     plain, work = load(environ={}, file=kept), load(environ={}, profile="work", file=kept)
-    assert (plain.mj_secret.reveal(), plain.mj_secret.source) == ("s1", "keyring: default.mj_secret")
+    assert (plain.mj_secret.reveal(), plain.mj_secret.source) == (
+        "s1",
+        "keyring: default.mj_secret",
+    )
     assert (work.mj_secret.reveal(), work.ci_secret_id) == ("s2", "AKID1")
     assert work.ci_secret_id.source == "keyring: tencent-id"  # type: ignore[attr-defined]
-    told = load({"ci_token": "keyring:tencent-id"}, environ={"MJCI_MJ_SECRET": "keyring:"}, file=Path("/nowhere"))
+    told = load(
+        {"ci_token": "keyring:tencent-id"},
+        environ={"MJCI_MJ_SECRET": "keyring:"},
+        file=Path("/nowhere"),
+    )
     assert (told.mj_secret.reveal(), told.ci_token.reveal()) == ("s1", "AKID1")
 
 
 def test_the_keyring_is_asked_only_where_it_is_meant(ring: Ring, kept: Path) -> None:
-    """Asking may open a window. A nearer source is enough; other settings, and `scan`, never need it."""
+    """Asking may open a window. A nearer source is enough; other settings, and `scan`, never need
+    it.
+    """
     assert load(environ={"MJCI_MJ_SECRET": "mine"}, file=kept).mj_secret.reveal() == "mine"
     load_manners({"wait": 5})
     assert secrets_known({"MJCI_MJ_SECRET": "keyring:"}, kept) == {}
     assert ring.asked == []
 
 
-def test_a_keyring_that_gives_nothing_says_what_to_do(ring: Ring, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_keyring_that_gives_nothing_says_what_to_do(
+    ring: Ring, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No entry, locked, no backend at all, no library: before anything is sent."""
     with pytest.raises(SettingsError, match=r"keyring set jupyter_mjci default\.mj_secret"):
         load(environ={}, file=kept)
@@ -167,7 +185,7 @@ def test_a_keyring_that_gives_nothing_says_what_to_do(ring: Ring, kept: Path, mo
         load(environ={}, file=kept)
 
 
-# --- what cannot be -----------------------------------------------------------------------------------------------
+# --- what cannot be -------------------------------------------------------------------------------
 
 
 def test_unknown_and_wrong_settings_are_told() -> None:
@@ -186,7 +204,11 @@ def test_unknown_and_wrong_settings_are_told() -> None:
 
 def test_the_second_name_of_a_key_counts() -> None:
     """Tencent's own variables are read where ours are not set."""
-    environ = {"TENCENTCLOUD_SECRET_ID": "AKID1", "TENCENTCLOUD_SECRET_KEY": "k", "MJCI_CI_SECRET_KEY": "mine"}
+    environ = {
+        "TENCENTCLOUD_SECRET_ID": "AKID1",
+        "TENCENTCLOUD_SECRET_KEY": "k",
+        "MJCI_CI_SECRET_KEY": "mine",
+    }
     made = load(environ=environ, file=Path("/nowhere"))
     assert (made.ci_secret_id, made.ci_secret_key.reveal()) == ("AKID1", "mine")
 
@@ -199,6 +221,8 @@ def test_a_secret_shows_itself_to_nobody() -> None:
     assert isinstance(made.ci_secret_key, Secret)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("", None), ("1", True), ("0", False), ("no", False), ("yes", True)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", None), ("1", True), ("0", False), ("no", False), ("yes", True)]
+)
 def test_headless_can_be_told(text: str, expected: bool | None) -> None:
     assert headless({"MJCI_HEADLESS": text}) is expected

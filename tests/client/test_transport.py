@@ -26,7 +26,12 @@ from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
 
 Handler = Callable[[httpx.Request], httpx.Response]
-SECRETS = {"mj_secret": "mj-s3cr3t", "ci_secret_id": "AKID1", "ci_secret_key": "k3y", "ci_token": "t0ken"}
+SECRETS = {
+    "mj_secret": "mj-s3cr3t",
+    "ci_secret_id": "AKID1",
+    "ci_secret_key": "k3y",
+    "ci_token": "t0ken",
+}
 GIVEN = {"mj_url": "http://proxy:8080/mj/", "ci_bucket": "demo-1", "ci_region": "ap-x", **SECRETS}
 
 
@@ -45,23 +50,36 @@ def prepared(call: Call[Any], **given: Any) -> httpx.Request:
 
 @pytest.mark.parametrize(
     ("base", "url"),
-    [("http://h:8080", "http://h:8080/mj/task/17/fetch"), ("http://h:8080/", "http://h:8080/mj/task/17/fetch"),
-     ("http://h:8080/mj", "http://h:8080/mj/task/17/fetch"), ("http://h/mj-fast", "http://h/mj-fast/mj/task/17/fetch"),
-     ("http://h/mj-fast/mj/", "http://h/mj-fast/mj/task/17/fetch")],
-)  # fmt: skip
+    [
+        ("http://h:8080", "http://h:8080/mj/task/17/fetch"),
+        ("http://h:8080/", "http://h:8080/mj/task/17/fetch"),
+        ("http://h:8080/mj", "http://h:8080/mj/task/17/fetch"),
+        ("http://h/mj-fast", "http://h/mj-fast/mj/task/17/fetch"),
+        ("http://h/mj-fast/mj/", "http://h/mj-fast/mj/task/17/fetch"),
+    ],
+)
 def test_base_urls_of_every_habit(base: str, url: str) -> None:
     assert str(prepared(Midjourney().task("17"), mj_url=base).url) == url
 
 
 @pytest.mark.parametrize(
     ("style", "header", "value"),
-    [("secret", "mj-api-secret", "mj-s3cr3t"), ("bearer", "authorization", "Bearer mj-s3cr3t"),
-     ("raw", "authorization", "mj-s3cr3t")],
-)  # fmt: skip
+    [
+        ("secret", "mj-api-secret", "mj-s3cr3t"),
+        ("bearer", "authorization", "Bearer mj-s3cr3t"),
+        ("raw", "authorization", "mj-s3cr3t"),
+    ],
+)
 def test_auth_styles(style: str, header: str, value: str) -> None:
-    """One header only: some servers take the first that they know, and it would be the wrong one."""
+    """One header only: some servers take the first that they know, and it would be the wrong
+    one.
+    """
     request = prepared(Midjourney().task("17"), mj_auth=style)
-    sent = {name: text for name, text in request.headers.items() if name in ("mj-api-secret", "authorization")}
+    sent = {
+        name: text
+        for name, text in request.headers.items()
+        if name in ("mj-api-secret", "authorization")
+    }
     assert sent == {header: value}
 
 
@@ -101,7 +119,9 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("failure", "method", "maybe", "words"), FAILURES, ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize(
+    ("failure", "method", "maybe", "words"), FAILURES, ids=lambda value: str(value)[:20]
+)
 def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> None:
     """Each says what happened, whether the request may have been carried out, and no secret."""
 
@@ -119,7 +139,9 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
 
 
 def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]) -> None:
-    """A picture host, and one that it redirects to, see none; the bucket's own host sees a signature, and only one."""
+    """A picture host, and one that it redirects to, see none; the bucket's own host sees a
+    signature, and only one.
+    """
 
     def handler(request: httpx.Request) -> httpx.Response:
         seen.append(request)
@@ -129,22 +151,34 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
 
     desk = session(handler)
     own = "https://demo-1.cos.ap-x.myqcloud.com/k.jpg"
-    for url in ("http://proxy:8080/a", "https://cdn.example/p.png", own, f"{own}?q-sign-algorithm=sha1&q-signature=0"):
+    for url in (
+        "http://proxy:8080/a",
+        "https://cdn.example/p.png",
+        own,
+        f"{own}?q-sign-algorithm=sha1&q-signature=0",
+    ):
         assert desk.picture(url).run() == b"x"
     credentials = [
-        sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers)) for request in seen
+        sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers))
+        for request in seen
     ]
     assert credentials == [["mj-api-secret"], [], [], ["authorization", "x-cos-security-token"], []]
 
 
 @pytest.mark.parametrize(
     ("base", "url", "expected"),
-    [("http://proxy:8080", "/attachments/1.png", "http://proxy:8080/attachments/1.png"),
-     ("http://proxy:8080", "http://localhost:3000/mj/image/1", "http://proxy:8080/mj/image/1"),
-     ("http://127.0.0.1:8080", "http://localhost:3000/x", "http://localhost:3000/x"),
-     ("https://proxy", "//cdn.example/1.png", "https://cdn.example/1.png"),
-     ("http://proxy", "https://cdn.example/1.png?ex=1&hm=2", "https://cdn.example/1.png?ex=1&hm=2")],
-)  # fmt: skip
+    [
+        ("http://proxy:8080", "/attachments/1.png", "http://proxy:8080/attachments/1.png"),
+        ("http://proxy:8080", "http://localhost:3000/mj/image/1", "http://proxy:8080/mj/image/1"),
+        ("http://127.0.0.1:8080", "http://localhost:3000/x", "http://localhost:3000/x"),
+        ("https://proxy", "//cdn.example/1.png", "https://cdn.example/1.png"),
+        (
+            "http://proxy",
+            "https://cdn.example/1.png?ex=1&hm=2",
+            "https://cdn.example/1.png?ex=1&hm=2",
+        ),
+    ],
+)
 def test_picture_links_are_repaired(base: str, url: str, expected: str) -> None:
     """Relative links, and a proxy's own idea of localhost."""
     assert session(lambda _: httpx.Response(200), mj_url=base).transport.resolve(url) == expected
@@ -184,11 +218,13 @@ def test_never_more_in_flight_than_allowed() -> None:
     assert most == 3
 
 
-# --- over a real network, both ways ------------------------------------------------------------------------------
+# --- over a real network, both ways ---------------------------------------------------------------
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Answers by the task's id: "slow" when it is let go, "broken" with half an answer, "rude" with none."""
+    """Answers by the task's id: "slow" when it is let go, "broken" with half an answer, "rude" with
+    none.
+    """
 
     protocol_version = "HTTP/1.1"
     let_go = threading.Event()
@@ -228,7 +264,9 @@ class Quiet(ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     server = Quiet(("127.0.0.1", 0), Answers)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     Answers.let_go.set()
@@ -240,14 +278,21 @@ def server() -> Iterator[str]:
 @pytest.fixture(params=[False, True], ids=["shards", "aiohttp"])
 def way(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Session]:
     """A session whose requests go over the network, without and with the extra `fast`."""
-    desk = Session(load({**GIVEN, "mj_url": server, "ci_endpoint": server, "at_once": 5, "timeout": 20}, environ={}))
+    desk = Session(
+        load(
+            {**GIVEN, "mj_url": server, "ci_endpoint": server, "at_once": 5, "timeout": 20},
+            environ={},
+        )
+    )
     desk.transport.fast = request.param
     yield desk
     desk.close()
 
 
 def test_both_ways_answer(way: Session) -> None:
-    """And keep what they are told to themselves: no cookies, one connection for one request after another."""
+    """And keep what they are told to themselves: no cookies, one connection for one request after
+    another.
+    """
     Answers.lines.clear()
     for _ in range(3):
         assert way.mj.task("1").run().id == "1"
@@ -261,7 +306,9 @@ def test_the_fast_way_is_found_by_itself() -> None:
 
 
 def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
-    """Two hundred, twenty at a time over five connections, ended by anyio scopes; then the next request works."""
+    """Two hundred, twenty at a time over five connections, ended by anyio scopes; then the next
+    request works.
+    """
 
     async def cancelled(scope: anyio.CancelScope) -> None:
         with scope:
@@ -287,10 +334,13 @@ def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "maybe", "words"), [("rude", True, "broke"), ("broken", True, "broke"), ("slow", True, "did not come")]
+    ("task", "maybe", "words"),
+    [("rude", True, "broke"), ("broken", True, "broke"), ("slow", True, "did not come")],
 )
 def test_a_lost_answer_may_have_arrived(way: Session, task: str, maybe: bool, words: str) -> None:
-    """A POST whose answer is lost is never told as "never arrived", whichever way it went; and no slot is lost."""
+    """A POST whose answer is lost is never told as "never arrived", whichever way it went; and no
+    slot is lost.
+    """
     way.transport.timeout = 0.2 if task == "slow" else 20
     for _ in range(7):
         with pytest.raises(TransportError) as caught:
@@ -311,7 +361,9 @@ def test_a_refused_connection_never_arrived(way: Session) -> None:
     desk.close()
 
 
-def test_no_secret_and_no_signature_is_logged(way: Session, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_and_no_signature_is_logged(
+    way: Session, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever the libraries below write into the log, at any level."""
     with caplog.at_level(logging.DEBUG):
         way.mj.task("1").run()
@@ -338,10 +390,14 @@ def test_idle_connections_are_bounded(server: str) -> None:
 
 @pytest.mark.parametrize(
     ("environ", "url", "proxy"),
-    [({}, "https://a/", None), ({"https_proxy": "http://p:1"}, "https://a/", "http://p:1"),
-     ({"http_proxy": "http://p:1"}, "https://a/", None), ({"all_proxy": "http://p:2"}, "http://a/", "http://p:2"),
-     ({"http_proxy": "http://p:1", "no_proxy": "a,127.0.0.1"}, "http://a/", None)],
-)  # fmt: skip
+    [
+        ({}, "https://a/", None),
+        ({"https_proxy": "http://p:1"}, "https://a/", "http://p:1"),
+        ({"http_proxy": "http://p:1"}, "https://a/", None),
+        ({"all_proxy": "http://p:2"}, "http://a/", "http://p:2"),
+        ({"http_proxy": "http://p:1", "no_proxy": "a,127.0.0.1"}, "http://a/", None),
+    ],
+)
 def test_proxies_of_the_environment(
     environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,7 +412,9 @@ def test_proxies_of_the_environment(
 
 
 def test_an_answer_that_trickles_for_ever_is_none() -> None:
-    """Each byte comes in time, the whole never: the wait ends all the same, and the connection is given up."""
+    """Each byte comes in time, the whole never: the wait ends all the same, and the connection is
+    given up.
+    """
     held: list[socket.socket] = []
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -373,7 +431,12 @@ def test_an_answer_that_trickles_for_ever_is_none() -> None:
     ended = threading.Event()
     thread = threading.Thread(target=trickle)
     thread.start()
-    desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2}, environ={}))
+    desk = Session(
+        load(
+            {**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2},
+            environ={},
+        )
+    )
     with pytest.raises(TransportError, match="did not come"):
         event_loop.run(desk.send_once(desk.mj.task("1")))
     thread.join(10)

@@ -51,13 +51,18 @@ def authorization(
     key: str = KEY,
 ) -> str:
     """The q-sign value over the decoded path and all of the given parameters and headers."""
-    parts = [sorted((enc(name).lower(), enc(value)) for name, value in pairs.items()) for pairs in (params, headers)]
+    parts = [
+        sorted((enc(name).lower(), enc(value)) for name, value in pairs.items())
+        for pairs in (params, headers)
+    ]
     joined = ["&".join(f"{name}={value}" for name, value in pairs) for pairs in parts]
     lists = [";".join(name for name, _ in pairs) for pairs in parts]
     http_string = "\n".join([method.lower(), path, *joined, ""])
     digest = hashlib.sha1(http_string.encode()).hexdigest()
     sign_key = hmac.new(key.encode(), span.encode(), hashlib.sha1).hexdigest()
-    signature = hmac.new(sign_key.encode(), f"sha1\n{span}\n{digest}\n".encode(), hashlib.sha1).hexdigest()
+    signature = hmac.new(
+        sign_key.encode(), f"sha1\n{span}\n{digest}\n".encode(), hashlib.sha1
+    ).hexdigest()
     return (
         f"q-sign-algorithm=sha1&q-ak={key_id}&q-sign-time={span}&q-key-time={span}"
         f"&q-header-list={lists[1]}&q-url-param-list={lists[0]}&q-signature={signature}"
@@ -69,7 +74,9 @@ def tree(element: ElementTree.Element) -> Any:
     if not len(element):
         return element.text or ""
     found: dict[str, Any] = {}
-    for name, group in itertools.groupby(sorted(element, key=lambda one: one.tag), key=lambda one: one.tag):
+    for name, group in itertools.groupby(
+        sorted(element, key=lambda one: one.tag), key=lambda one: one.tag
+    ):
         values = [tree(one) for one in group]
         found[name] = values if len(values) > 1 else values[0]
     return found
@@ -104,19 +111,28 @@ class Visitor:
         host: str = CI_HOST,
         flag: str = "",
     ) -> Answer:
-        """A signed request. `flag` goes into the query without being signed, as some clients send `?cancel`."""
+        """A signed request. `flag` goes into the query without being signed, as some clients send
+        `?cancel`.
+        """
         body = body.encode() if isinstance(body, str) else body
         params = dict(params or {})
         signed = {"host": host, **{name.lower(): value for name, value in (headers or {}).items()}}
         given = authorization(method, path, params, signed, self.span())
-        query = "&".join([*(f"{enc(name)}={enc(value)}" for name, value in params.items()), *([flag] if flag else [])])
+        query = "&".join(
+            [
+                *(f"{enc(name)}={enc(value)}" for name, value in params.items()),
+                *([flag] if flag else []),
+            ]
+        )
         wire = {**signed, "authorization": given}
         return self.ci.handle(Request(method, host, quote(path), query, wire, body))
 
     def cos(self, method: str, path: str, *args: Any, **more: Any) -> Answer:
         return self.ask(method, path, *args, host=COS_HOST, **more)
 
-    def picture_job(self, source: str = "in/a.png", rule: str = "imageMogr2/rotate/90", **more: str) -> Answer:
+    def picture_job(
+        self, source: str = "in/a.png", rule: str = "imageMogr2/rotate/90", **more: str
+    ) -> Answer:
         return self.ask("POST", "/jobs", body=job_xml(source, rule, **more))
 
     def job(self, job_id: str) -> Any:
@@ -127,7 +143,9 @@ class Visitor:
         return rows(read(answer).get("JobsDetail"))
 
 
-def job_xml(source: str, rule: str, *, output: str = "out/a.png", top: str = "", inner: str = "") -> str:
+def job_xml(
+    source: str, rule: str, *, output: str = "out/a.png", top: str = "", inner: str = ""
+) -> str:
     return (
         f"<Request><Tag>PicProcess</Tag><Input><Object>{source}</Object></Input><Operation>"
         f"<PicProcess><IsPicInfo>true</IsPicInfo><ProcessRule>{rule}</ProcessRule></PicProcess>{output_xml(output)}"
@@ -136,7 +154,9 @@ def job_xml(source: str, rule: str, *, output: str = "out/a.png", top: str = "",
 
 
 def output_xml(key: str) -> str:
-    return f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket><Object>{key}</Object></Output>"
+    return (
+        f"<Output><Region>{REGION}</Region><Bucket>{BUCKET}</Bucket><Object>{key}</Object></Output>"
+    )
 
 
 def batch_xml(input_xml: str, operation: str, kind: str = "Job") -> str:
@@ -146,15 +166,21 @@ def batch_xml(input_xml: str, operation: str, kind: str = "Job") -> str:
     )
 
 
-def job_operation(output: str = "out/${InputName}.${Ext}", rule: str = "imageMogr2/thumbnail/!50p") -> str:
+def job_operation(
+    output: str = "out/${InputName}.${Ext}", rule: str = "imageMogr2/thumbnail/!50p"
+) -> str:
     return (
         f"<Tag>PicProcess</Tag><JobParam><PicProcess><ProcessRule>{rule}</ProcessRule></PicProcess></JobParam>"
         f"{output_xml(output)}"
     )
 
 
-def visitor(objects: Mapping[str, bytes] | Iterable[tuple[str, bytes]] = (), **settings: Any) -> Visitor:
-    """A fresh service on a clock that stands still, and somebody to visit it. Only that clock counts."""
+def visitor(
+    objects: Mapping[str, bytes] | Iterable[tuple[str, bytes]] = (), **settings: Any
+) -> Visitor:
+    """A fresh service on a clock that stands still, and somebody to visit it. Only that clock
+    counts.
+    """
     clock = VirtualClock()
     things = dict(objects) or {"in/a.png": drawn(40, 20)}
     return Visitor(clock, TencentCI(clock, objects=things, **{"wall": None, **settings}))

@@ -1,4 +1,6 @@
-"""The sandbox's two doors: who is asked, how answers travel, how they fail, who is called back, what is kept."""
+"""The sandbox's two doors: who is asked, how answers travel, how they fail, who is called back,
+what is kept.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def anyio_backend() -> str:
 
 
 class Kettle:
-    """Boils for 5 s after `POST …/submit/boil`, then calls back; tells every request what it saw of it."""
+    """Boils for 5 s after `POST …/submit/boil`, then calls back; tells every request what it saw of
+    it.
+    """
 
     def __init__(self, name: str, clock: Any) -> None:
         self.name, self.clock = name, clock
@@ -70,8 +74,15 @@ class Kettle:
             return self._json(self.jobs.get(request.path.split("/")[-2]))
         if request.path.endswith("/nothing"):
             return Answer(204)
-        seen = {"service": self.name, "method": request.method, "host": request.host, "path": request.path}
-        return self._json({**seen, "query": request.query, "body": len(request.body), "scheme": request.scheme})
+        seen = {
+            "service": self.name,
+            "method": request.method,
+            "host": request.host,
+            "path": request.path,
+        }
+        return self._json(
+            {**seen, "query": request.query, "body": len(request.body), "scheme": request.scheme}
+        )
 
     def _json(self, value: object) -> Answer:
         return Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
@@ -81,11 +92,18 @@ class Kettle:
             if not job["done"] and job["due"] <= self.clock.now() and job_id not in self.frozen:
                 job["done"] = True
                 if job["hook"]:
-                    self.outbox.append(Delivery(job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"}))
+                    self.outbox.append(
+                        Delivery(job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"})
+                    )
 
     def next_event(self) -> float | None:
         return min(
-            (job["due"] for i, job in self.jobs.items() if not job["done"] and i not in self.frozen), default=None
+            (
+                job["due"]
+                for i, job in self.jobs.items()
+                if not job["done"] and i not in self.frozen
+            ),
+            default=None,
         )
 
     def freeze(self, job: str) -> None:
@@ -136,7 +154,9 @@ async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
             sandbox = Kitchen(clock=ScaledClock(1000))
             served = stack.enter_context(sandbox.serve())
             settings, transport = served.settings, httpx.AsyncHTTPTransport()
-        client = httpx.AsyncClient(transport=transport, base_url=settings["mj_url"], trust_env=False, timeout=20)
+        client = httpx.AsyncClient(
+            transport=transport, base_url=settings["mj_url"], trust_env=False, timeout=20
+        )
         yield Door(request.param, sandbox, await stack.enter_async_context(client))
 
 
@@ -230,8 +250,14 @@ async def test_any_host_in_process() -> None:
     """In process every host leads into the sandbox, so pictures' hosts need no network."""
     async with httpx.AsyncClient(transport=Kitchen().transport()) as client:
         seen = (await client.get("https://cdn.discordapp.com/attachments/1/2/a.png?ex=6")).json()
-        assert (seen["service"], seen["host"], seen["scheme"]) == ("mj", "cdn.discordapp.com", "https")
-        seen = (await client.get("https://demo-1250000000.ci.ap-chongqing.myqcloud.com/jobs")).json()
+        assert (seen["service"], seen["host"], seen["scheme"]) == (
+            "mj",
+            "cdn.discordapp.com",
+            "https",
+        )
+        seen = (
+            await client.get("https://demo-1250000000.ci.ap-chongqing.myqcloud.com/jobs")
+        ).json()
         assert seen["service"] == "ci"
 
 
@@ -284,7 +310,13 @@ CLOUD = "demo-1250000000.ci.ap-chongqing.myqcloud.com"
 ABSOLUTE = [
     # target, service, host, path, query
     (f"http://{CLOUD}/jobs?tag=a%20b", "ci", CLOUD, "/jobs", "tag=a%20b"),
-    ("HTTP://user:word@cos.ap-chongqing.myqcloud.com:80/a//c", "ci", "cos.ap-chongqing.myqcloud.com:80", "/a//c", ""),
+    (
+        "HTTP://user:word@cos.ap-chongqing.myqcloud.com:80/a//c",
+        "ci",
+        "cos.ap-chongqing.myqcloud.com:80",
+        "/a//c",
+        "",
+    ),
     ("http://mj.example.com", "mj", "mj.example.com", "/", ""),
     ("http://mj.example.com?x=http://y/z", "mj", "mj.example.com", "/", "x=http://y/z"),
     ("/mj/get/http://x", "mj", "other", "/mj/get/http://x", ""),
@@ -294,17 +326,31 @@ ABSOLUTE = [
 
 
 @pytest.mark.parametrize(("target", "service", "host", "path", "query"), ABSOLUTE)
-def test_absolute_form(served: Any, target: str, service: str, host: str, path: str, query: str) -> None:
-    """A forward proxy's request target is cut into host, path and query; the target's host beats Host."""
-    raw = talk(served.url, f"OPTIONS {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode())
+def test_absolute_form(
+    served: Any, target: str, service: str, host: str, path: str, query: str
+) -> None:
+    """A forward proxy's request target is cut into host, path and query; the target's host beats
+    Host.
+    """
+    raw = talk(
+        served.url,
+        f"OPTIONS {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode(),
+    )
     seen = json.loads(raw.partition(b"\r\n\r\n")[2])
-    assert (seen["service"], seen["host"], seen["path"], seen["query"]) == (service, host, path, query)
+    assert (seen["service"], seen["host"], seen["path"], seen["query"]) == (
+        service,
+        host,
+        path,
+        query,
+    )
 
 
 def test_as_forward_proxy(served: Any) -> None:
     """A client that has the sandbox as its http proxy reaches the services by their own names."""
     with httpx.Client(proxy=served.url, trust_env=False) as client:
-        seen = client.get("http://demo-1250000000.cos.ap-chongqing.myqcloud.com/mj/a%20b?c=d").json()
+        seen = client.get(
+            "http://demo-1250000000.cos.ap-chongqing.myqcloud.com/mj/a%20b?c=d"
+        ).json()
     assert (seen["service"], seen["path"], seen["query"]) == ("ci", "/mj/a%20b", "c=d")
     assert seen["host"] == "demo-1250000000.cos.ap-chongqing.myqcloud.com"
 
@@ -314,16 +360,16 @@ def test_connect(served: Any) -> None:
     with httpx.Client(proxy=served.url, trust_env=False) as client:
         with pytest.raises(httpx.ProxyError, match="405"):
             client.get("https://demo-1250000000.cos.ap-chongqing.myqcloud.com/")
-    assert b"http:// endpoints" in talk(served.url, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n")
+    assert b"http:// endpoints" in talk(
+        served.url, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n"
+    )
 
 
 def test_expect_continue(served: Any) -> None:
     """A client that asks before it sends its body is told to go on."""
     parts = httpx.URL(served.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
-        head = (
-            b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
-        )
+        head = b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
         line.sendall(head)
         assert line.recv(1000).startswith(b"HTTP/1.1 100 ")
         line.sendall(b"hello")
@@ -333,7 +379,13 @@ def test_expect_continue(served: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\r\n" * 9 + b"X" * 99]
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\r\n" * 9 + b"X" * 99,
+    ],
 )
 def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """What is not HTTP ends its own connection and nobody else's."""
@@ -342,7 +394,9 @@ def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) 
 
 
 def test_hung_up(served: Any) -> None:
-    """A client that hangs up in the middle of its body leaves no work behind, and others are served."""
+    """A client that hangs up in the middle of its body leaves no work behind, and others are
+    served.
+    """
     parts = httpx.URL(served.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
         line.sendall(b"POST /mj/submit/boil HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
@@ -351,11 +405,15 @@ def test_hung_up(served: Any) -> None:
 
 
 def test_no_nagle(served: Any) -> None:
-    """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed acknowledgement."""
+    """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed
+    acknowledgement.
+    """
     with httpx.Client(base_url=served.url, trust_env=False) as client:
         client.get("/mj/x")
         (connection,) = served._server.server_state.connections
-        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY
+        )
 
 
 # ---------------------------------------------------------------- faults at both doors
@@ -378,7 +436,9 @@ NO_ANSWER = [
 async def test_broken_connection(
     door: Door, kind: str, settings: dict[str, Any], inside: Any, outside: Any, works: int
 ) -> None:
-    """Connections break as real ones do, before or after the work; the next request is well again."""
+    """Connections break as real ones do, before or after the work; the next request is well
+    again.
+    """
     door.sandbox.faults.add(kind, times=1, **settings)
     with pytest.raises(inside if door.name == "process" else outside):
         await door.client.post("/mj/submit/boil", content=b"")
@@ -400,7 +460,13 @@ TWISTED = [
 
 @pytest.mark.parametrize(("kind", "settings", "status", "type_", "start", "works"), TWISTED)
 async def test_twisted_answer(
-    door: Door, kind: str, settings: dict[str, Any], status: int, type_: str, start: bytes, works: int
+    door: Door,
+    kind: str,
+    settings: dict[str, Any],
+    status: int,
+    type_: str,
+    start: bytes,
+    works: int,
 ) -> None:
     """Answers go wrong while the connection stays whole."""
     door.sandbox.faults.add(kind, times=1, **settings)
@@ -459,11 +525,15 @@ async def test_stuck_and_lost(door: Door) -> None:
     assert (await door.client.get("/mj/task/1/fetch")).json() is None
 
 
-@pytest.mark.parametrize(("settings", "left"), [({}, 0), ({"remember": True}, 1), ({"service": "ci"}, 1)])
+@pytest.mark.parametrize(
+    ("settings", "left"), [({}, 0), ({"remember": True}, 1), ({"service": "ci"}, 1)]
+)
 async def test_restart(door: Door, settings: dict[str, Any], left: int) -> None:
     """A restarted service has forgotten everything, or comes back with what a snapshot kept."""
     await door.client.post("/mj/submit/boil")
-    door.sandbox.faults.add("restart", times=1, route="/jobs" if "service" in settings else "/mj/x", **settings)
+    door.sandbox.faults.add(
+        "restart", times=1, route="/jobs" if "service" in settings else "/mj/x", **settings
+    )
     await door.client.get("/jobs")
     await door.client.get("/mj/x")
     assert len(door.sandbox.mj.jobs) == left
@@ -474,7 +544,10 @@ def test_doors_close_on_stalled_clients(served: Any) -> None:
     served.sandbox.clock.speed = 1e-9
     served.sandbox.faults.add("stall", seconds=3600)
     begun = threading.Event()
-    served.sandbox.clock.sleep, sleep = (lambda seconds: (begun.set(), sleep(seconds))[1]), served.sandbox.clock.sleep
+    served.sandbox.clock.sleep, sleep = (
+        (lambda seconds: (begun.set(), sleep(seconds))[1]),
+        served.sandbox.clock.sleep,
+    )
     outcome: queue.Queue[BaseException] = queue.Queue()
 
     def ask() -> None:
@@ -497,7 +570,13 @@ JOBS_NAMED = [
     ("mj", "POST", "/mj/submit/action", b'{"code":1,"result":"7,8,9"}', ["7", "8", "9"]),
     ("mj", "POST", "/mj/submit/imagine", b'{"code":24}', []),
     ("mj", "POST", "/mj/task/list-by-condition", b'[{"id":"1","result":"2"}]', []),
-    ("ci", "POST", "/jobs", b"<Response><JobsDetail><JobId>c1</JobId></JobsDetail></Response>", ["c1"]),
+    (
+        "ci",
+        "POST",
+        "/jobs",
+        b"<Response><JobsDetail><JobId>c1</JobId></JobsDetail></Response>",
+        ["c1"],
+    ),
     ("ci", "GET", "/jobs/c1,c2%2Cc3", b"", ["c1", "c2", "c3"]),
     ("ci", "PUT", "/inventorytriggerjob/b1", b"", ["b1"]),
     ("ci", "GET", "/jobs", b"<JobId>c1</JobId>", []),
@@ -546,7 +625,9 @@ def receiver() -> Iterator[Receiver]:
 
 
 async def test_callback(door: Door, receiver: Receiver) -> None:
-    """A job's end is called back with the service's own bytes and headers, once the time has come."""
+    """A job's end is called back with the service's own bytes and headers, once the time has
+    come.
+    """
     await door.client.post("/mj/submit/boil", content=f"{receiver.url}/hook?t=1".encode())
     if door.name == "process":
         assert receiver.got.empty()
@@ -639,7 +720,9 @@ def test_loopback_only(host: str) -> None:
 
 def test_settings_of_the_door(served: Any) -> None:
     """The door's settings carry its address; those in process carry fixed names."""
-    assert {served.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {served.url}
+    assert {served.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {
+        served.url
+    }
     assert served.url.startswith("http://127.0.0.1:")
     assert served.sandbox.settings["mj_url"] == "http://mj.sandbox.localhost"
     assert served.settings.keys() == served.sandbox.settings.keys()
@@ -720,14 +803,19 @@ def test_saved_while_serving(tmp_path: Path) -> None:
             assert Shelf(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
 
 
-# ---------------------------------------------------------------- the real services behind both doors
+# ---------------------------------------------------------------- the real services behind both
+# doors
 
 
-def ci_headers(settings: Mapping[str, str], method: str, path: str, plane: str, now: float) -> dict[str, str]:
+def ci_headers(
+    settings: Mapping[str, str], method: str, path: str, plane: str, now: float
+) -> dict[str, str]:
     """Host and signature of a request to the cloud."""
     host = f"{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
     keys = {"secret_id": settings["secret_id"], "secret_key": settings["secret_key"]}
-    authorization = sign(method, path, headers={"host": host}, key_time=f"{int(now)};{int(now) + 600}", **keys)
+    authorization = sign(
+        method, path, headers={"host": host}, key_time=f"{int(now)};{int(now) + 600}", **keys
+    )
     return {"host": host, "authorization": authorization}
 
 
@@ -741,7 +829,9 @@ def job_xml(settings: Mapping[str, str], source: str, output: str) -> bytes:
 class Caller:
     """Speaks to both services through one door's settings, as any client would."""
 
-    def __init__(self, client: httpx.Client, settings: Mapping[str, str], now: Callable[[], float]) -> None:
+    def __init__(
+        self, client: httpx.Client, settings: Mapping[str, str], now: Callable[[], float]
+    ) -> None:
         self.client, self.settings, self.now = client, settings, now
         self.secret = {"mj-api-secret": settings["mj_secret"]}
 
@@ -752,7 +842,9 @@ class Caller:
         return str(answer["result"])
 
     def task(self, task_id: str) -> dict[str, Any] | None:
-        answer = self.client.get(f"{self.settings['mj_url']}/mj/task/{task_id}/fetch", headers=self.secret)
+        answer = self.client.get(
+            f"{self.settings['mj_url']}/mj/task/{task_id}/fetch", headers=self.secret
+        )
         return answer.json() if answer.content else None
 
     def cloud(self, method: str, path: str, plane: str, content: bytes = b"") -> httpx.Response:
@@ -763,13 +855,17 @@ class Caller:
 
 @pytest.fixture(params=["own address", "as http proxy"])
 def caller(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The real services on loopback, addressed directly or with the sandbox as the client's http proxy."""
+    """The real services on loopback, addressed directly or with the sandbox as the client's http
+    proxy.
+    """
     sandbox = Sandbox()
     with sandbox.serve() as served:
         settings, proxy = served.settings, None
         if request.param == "as http proxy":
-            cloud = {f"{plane}_endpoint": f"http://{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
-                     for plane in ("ci", "cos")}  # fmt: skip
+            cloud = {
+                f"{plane}_endpoint": f"http://{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
+                for plane in ("ci", "cos")
+            }
             settings, proxy = {**settings, **cloud, "mj_url": "http://proxy.example"}, served.url
         with httpx.Client(proxy=proxy, trust_env=False) as client:
             found = Caller(client, settings, sandbox.clock.now)
@@ -790,7 +886,9 @@ def test_picture_job(caller: Any) -> None:
 
 
 def test_task(caller: Any, receiver: Receiver) -> None:
-    """A task is imagined, ages with the clock, calls back at its end, and its picture can be fetched."""
+    """A task is imagined, ages with the clock, calls back at its end, and its picture can be
+    fetched.
+    """
     task = caller.imagine("a red fox", notifyHook=f"{receiver.url}/hook")
     for _ in range(100):
         caller.sandbox.clock.advance(10)
@@ -800,7 +898,11 @@ def test_task(caller: Any, receiver: Receiver) -> None:
     while "SUCCESS" not in statuses:
         path, kind, body = receiver.got.get(timeout=10)
         statuses.add(json.loads(body)["status"])
-        assert (path, kind.partition(";")[0], json.loads(body)["id"]) == ("/hook", "application/json", task)
+        assert (path, kind.partition(";")[0], json.loads(body)["id"]) == (
+            "/hook",
+            "application/json",
+            task,
+        )
     assert caller.client.get(done["imageUrl"]).headers["content-type"].startswith("image/")
 
 
@@ -808,13 +910,22 @@ SERVICE_FAULTS = [
     ("mj", "stuck", {}, lambda task: task["status"] != "SUCCESS"),
     ("mj", "lost", {}, lambda task: task is None),
     ("mj", "restart", {"route": "GET /mj/*"}, lambda task: task is None),
-    ("mj", "restart", {"route": "GET /mj/*", "remember": True}, lambda task: task["status"] == "SUCCESS"),
+    (
+        "mj",
+        "restart",
+        {"route": "GET /mj/*", "remember": True},
+        lambda task: task["status"] == "SUCCESS",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("service", "kind", "settings", "holds"), SERVICE_FAULTS)
-def test_task_in_trouble(service: str, kind: str, settings: dict[str, Any], holds: Callable[[Any], bool]) -> None:
-    """A task sticks, vanishes, or is forgotten by a restart; a restart with memory is hardly noticed."""
+def test_task_in_trouble(
+    service: str, kind: str, settings: dict[str, Any], holds: Callable[[Any], bool]
+) -> None:
+    """A task sticks, vanishes, or is forgotten by a restart; a restart with memory is hardly
+    noticed.
+    """
     with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
         caller = Caller(client, served.settings, sandbox.clock.now)
         sandbox.faults.add(kind, service=service, times=1, **settings)
@@ -829,14 +940,19 @@ def test_task_in_trouble(service: str, kind: str, settings: dict[str, Any], hold
         assert caller.task(other)["status"] == "SUCCESS"
 
 
-@pytest.mark.parametrize(("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")])
+@pytest.mark.parametrize(
+    ("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")]
+)
 def test_job_in_trouble(kind: str, held: str) -> None:
     """A cloud job sticks, or nobody knows it any more; the next one is well."""
     with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
         caller = Caller(client, served.settings, sandbox.clock.now)
         sandbox.faults.add(kind, route="POST /jobs", times=1)
         (source,) = list(sandbox.ci.store.buckets[sandbox.bucket].objects)[:1]
-        made = [caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, f"out/{n}")).text for n in (1, 2)]
+        made = [
+            caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, f"out/{n}")).text
+            for n in (1, 2)
+        ]
         first, second = (re.findall("<JobId>([^<]+)<", text)[0] for text in made)
         sandbox.clock.advance(3600)
         assert held in caller.cloud("GET", f"/jobs/{first}", "ci").text
@@ -846,11 +962,15 @@ def test_job_in_trouble(kind: str, held: str) -> None:
 
 
 def test_same_in_every_run() -> None:
-    """The same requests at the same virtual times give the same ids, times and pictures, byte for byte."""
+    """The same requests at the same virtual times give the same ids, times and pictures, byte for
+    byte.
+    """
 
     async def run() -> list[bytes]:
         sandbox, answers = Sandbox(seed=4), []
-        async with httpx.AsyncClient(transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]) as client:
+        async with httpx.AsyncClient(
+            transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]
+        ) as client:
             client.headers["mj-api-secret"] = sandbox.mj_secret
             made = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
             for _ in range(30):
@@ -862,9 +982,7 @@ def test_same_in_every_run() -> None:
     assert anyio.run(run) == anyio.run(run)
 
 
-WORDS = (
-    "mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff %F0%9F a.jpg c1 * ?"
-)
+WORDS = "mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff %F0%9F a.jpg c1 * ?"
 ENDPOINTS = (
     "mj/submit/imagine mj/submit/change mj/submit/simple-change mj/submit/describe mj/submit/blend mj/submit/action "
     "mj/submit/modal mj/submit/shorten mj/submit/upload-discord-images mj/submit/edits mj/submit/video "
@@ -875,7 +993,10 @@ ENDPOINTS = (
 PIECES = st.sampled_from(WORDS.split())
 VALUES = st.one_of(PIECES, st.text(max_size=12).map(quote), st.integers().map(str))
 QUERIES = st.lists(
-    st.tuples(st.one_of(st.sampled_from(["tag", "size", "nextToken", "ids", "prefix", "acl"]), VALUES), VALUES)
+    st.tuples(
+        st.one_of(st.sampled_from(["tag", "size", "nextToken", "ids", "prefix", "acl"]), VALUES),
+        VALUES,
+    )
 )
 BODIES = st.one_of(
     st.binary(max_size=200),
@@ -883,7 +1004,18 @@ BODIES = st.one_of(
         st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9)),
         lambda inner: (
             st.dictionaries(
-                st.sampled_from(["prompt", "taskId", "ids", "base64Array", "action", "index", "state", "customId"]),
+                st.sampled_from(
+                    [
+                        "prompt",
+                        "taskId",
+                        "ids",
+                        "base64Array",
+                        "action",
+                        "index",
+                        "state",
+                        "customId",
+                    ]
+                ),
                 inner,
             )
             | st.lists(inner, max_size=3)
@@ -891,16 +1023,32 @@ BODIES = st.one_of(
         max_leaves=6,
     ).map(lambda value: json.dumps(value).encode()),
     st.lists(
-        st.tuples(st.sampled_from(["Tag", "Input", "Operation", "Object"]), st.text("a<&/>", max_size=5)), max_size=4
+        st.tuples(
+            st.sampled_from(["Tag", "Input", "Operation", "Object"]), st.text("a<&/>", max_size=5)
+        ),
+        max_size=4,
     )
-    .map(lambda rows: "<Request>" + "".join(f"<{tag}>{text}</{tag}>" for tag, text in rows) + "</Request>")
+    .map(
+        lambda rows: (
+            "<Request>" + "".join(f"<{tag}>{text}</{tag}>" for tag, text in rows) + "</Request>"
+        )
+    )
     .map(str.encode),
 )
 HOSTS = st.sampled_from(
-    ["mj.sandbox.localhost", "demo-1250000000.ci.ap-chongqing.myqcloud.com", "ci.x", "cos.x", "", "b.cos."]
+    [
+        "mj.sandbox.localhost",
+        "demo-1250000000.ci.ap-chongqing.myqcloud.com",
+        "ci.x",
+        "cos.x",
+        "",
+        "b.cos.",
+    ]
 )
 PATHS = st.one_of(st.sampled_from(ENDPOINTS.split()), st.lists(VALUES, max_size=5).map("/".join))
-METHODS = st.sampled_from(["GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"])
+METHODS = st.sampled_from(
+    ["GET", "POST", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"]
+)
 
 
 @with_settings(max_examples=1500, deadline=None)
@@ -933,8 +1081,19 @@ FUZZED: dict[str, Sandbox] = {}
 @contextmanager
 def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
     """The command running, and a caller of it."""
-    words = [sys.executable, "-W", "error", "-m", "jupyter_mjci.emulator", "--speed", "100", *arguments]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    words = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "jupyter_mjci.emulator",
+        "--speed",
+        "100",
+        *arguments,
+    ]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout
         assert process.stderr
         line = process.stdout.readline()
@@ -957,8 +1116,16 @@ def test_command(number: signal.Signals) -> None:
     """The command prints one line of JSON, serves both services, and ends well when told to."""
     with command() as (process, caller):
         assert list(caller.settings) == [
-            "url", "mj_url", "mj_secret", "ci_endpoint", "cos_endpoint", "secret_id", "secret_key", "bucket", "region",
-        ]  # fmt: skip
+            "url",
+            "mj_url",
+            "mj_secret",
+            "ci_endpoint",
+            "cos_endpoint",
+            "secret_id",
+            "secret_key",
+            "bucket",
+            "region",
+        ]
         task = caller.imagine("a red fox")
         while (caller.task(task) or {}).get("status") != "SUCCESS":
             pass
@@ -968,12 +1135,15 @@ def test_command(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
-    """Objects and jobs are there again after an orderly end; a kill loses at most what the last second brought."""
+    """Objects and jobs are there again after an orderly end; a kill loses at most what the last
+    second brought.
+    """
     with command("--data", str(tmp_path)) as (process, caller):
         task = caller.imagine("a red fox")
         assert caller.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
         while (
-            number is signal.SIGKILL and caller.client.get(caller.settings["url"] + "/_sandbox/books").json()["unsaved"]
+            number is signal.SIGKILL
+            and caller.client.get(caller.settings["url"] + "/_sandbox/books").json()["unsaved"]
         ):
             pass
         end(process, number)
@@ -986,11 +1156,19 @@ def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
 
 def test_command_with_faults(tmp_path: Path) -> None:
     """The command takes a file of faults and a dialect."""
-    (tmp_path / "faults.toml").write_text('[[fault]]\nkind = "status"\nstatus = 418\nroute = "GET /mj/task/*"\n')
-    with command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (process, caller):
+    (tmp_path / "faults.toml").write_text(
+        '[[fault]]\nkind = "status"\nstatus = 418\nroute = "GET /mj/task/*"\n'
+    )
+    with command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (
+        process,
+        caller,
+    ):
         answer = caller.client.get(caller.settings["mj_url"] + "/mj/task/1/fetch")
         assert answer.status_code == 418
-        assert "text/html" in caller.client.get(caller.settings["mj_url"] + "/nowhere").headers["content-type"]
+        assert (
+            "text/html"
+            in caller.client.get(caller.settings["mj_url"] + "/nowhere").headers["content-type"]
+        )
         assert end(process, signal.SIGTERM)[0] == 0
 
 
@@ -1008,7 +1186,9 @@ def test_command_with_faults(tmp_path: Path) -> None:
         (["--faults", "{tmp}/bad.toml"], "unknown kind"),
     ],
 )
-def test_command_mistakes(argv: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_mistakes(
+    argv: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A wrong option ends the command with 2 and says which; nothing is printed on stdout."""
     (tmp_path / "bad.toml").write_text('[[fault]]\nkind = "bang"\n')
     with pytest.raises(SystemExit) as caught:

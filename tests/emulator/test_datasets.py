@@ -16,7 +16,9 @@ def test_the_same_seed_gives_the_same_history() -> None:
 
 
 def test_tasks_take_as_long_as_the_stand_ins() -> None:
-    """Every finished task within the bounds of its kind and mode; what failed, failed for a told reason."""
+    """Every finished task within the bounds of its kind and mode; what failed, failed for a told
+    reason.
+    """
     kinds = {action: KINDS[kind] for kind, action, _ in HABITS}
     made = list(tasks(3000))
     assert len({task["id"] for task in made}) == len(made) == 3000

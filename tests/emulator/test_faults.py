@@ -30,7 +30,9 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("route", "of", "service", "method", "path", "covered"), ROUTES)
-def test_route(route: str, of: str | None, service: str, method: str, path: str, covered: bool) -> None:
+def test_route(
+    route: str, of: str | None, service: str, method: str, path: str, covered: bool
+) -> None:
     """A route is a method and a path glob; both may be left open, and so may the service."""
     assert Fault("refuse", route=route, service=of).covers(service, method, path) is covered
 
@@ -59,7 +61,9 @@ def test_counts(settings: dict[str, object], expected: str) -> None:
 
 
 def test_probability_repeats() -> None:
-    """The same seed strikes the same requests, another seed others, and about as many as asked for."""
+    """The same seed strikes the same requests, another seed others, and about as many as asked
+    for.
+    """
 
     def run(seed: int) -> str:
         return strikes(Faults([Fault("drop_after", probability=0.2)], seed=seed), 2000)
@@ -82,7 +86,9 @@ def test_first_that_strikes() -> None:
     faults = Faults()
     faults.add("refuse", times=1)
     faults.add("stall", seconds=3)
-    kinds = [fault.kind for fault in (faults.choose("ci", "GET", "/jobs") for _ in range(3)) if fault]
+    kinds = [
+        fault.kind for fault in (faults.choose("ci", "GET", "/jobs") for _ in range(3)) if fault
+    ]
     assert kinds == ["refuse", "stall", "stall"]
     faults.clear()
     assert faults.choose("ci", "GET", "/jobs") is None
@@ -93,7 +99,9 @@ TWISTS = [
     (Fault("drop_after"), ANSWER),
     (
         Fault("status", status=429, body="slow down", headers={"retry-after": "7"}),
-        Answer(429, b"slow down", {"content-type": "text/plain; charset=utf-8", "retry-after": "7"}),
+        Answer(
+            429, b"slow down", {"content-type": "text/plain; charset=utf-8", "retry-after": "7"}
+        ),
     ),
     (
         Fault("status", content_type="application/xml", body="<Error/>"),
@@ -105,11 +113,16 @@ TWISTS = [
         Answer(200, ANSWER.body, {"X-Id": "9", "content-type": "image/png"}),
     ),
     (Fault("malformed"), Answer(200, b'{"code":1,"\x00<{"', ANSWER.headers)),
-    (Fault("html", body="<p>hi"), Answer(200, b"<p>hi", {"content-type": "text/html; charset=utf-8"})),
+    (
+        Fault("html", body="<p>hi"),
+        Answer(200, b"<p>hi", {"content-type": "text/html; charset=utf-8"}),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("fault", "expected"), TWISTS, ids=lambda value: getattr(value, "kind", ""))
+@pytest.mark.parametrize(
+    ("fault", "expected"), TWISTS, ids=lambda value: getattr(value, "kind", "")
+)
 def test_twist(fault: Fault, expected: Answer) -> None:
     """What a fault makes of an answer."""
     assert KINDS[fault.kind].twist(fault, ANSWER) == expected
@@ -151,8 +164,14 @@ def test_file(tmp_path: Path) -> None:
 
 
 BAD_FILES = [
-    ('[[fault]]\nkind = "drop_aftr"', ["line 2", "number 1", "'drop_aftr'", "drop_after", "restart"]),
-    ('[[fault]]\nkind = "stall"\n[[fault]]\ntims = 2\nkind = "stall"', ["line 4", "number 2", "'tims'", "times"]),
+    (
+        '[[fault]]\nkind = "drop_aftr"',
+        ["line 2", "number 1", "'drop_aftr'", "drop_after", "restart"],
+    ),
+    (
+        '[[fault]]\nkind = "stall"\n[[fault]]\ntims = 2\nkind = "stall"',
+        ["line 4", "number 2", "'tims'", "times"],
+    ),
     ('[[fault]]\nkind = "stall"\nstatus = 429', ["line 3", "'status'", "seconds"]),
     ("\n[[fault]]\ntimes = 2", ["line 2", "no kind", "refuse"]),
     ('[[fault]]\nkind = "stall"\nseconds = "3"', ["line 3", "seconds", "'3'", "float"]),

@@ -1,4 +1,6 @@
-"""The imagined pictures: the same for the same words and seed, and each move does what its button says."""
+"""The imagined pictures: the same for the same words and seed, and each move does what its button
+says.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_the_same_words_and_seed_give_the_same_bytes_in_another_process() -> Non
         "import hashlib; from jupyter_mjci.emulator import image_generator as p;"
         "print(hashlib.sha256(p.together(p.imagined('a red fox', 7), 128 * 128).tobytes()).hexdigest())"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     here = image_generator.together(image_generator.imagined("a red fox", 7), 128 * 128)
     assert found == hashlib.sha256(here.tobytes()).hexdigest()
 
@@ -68,7 +72,9 @@ def test_ar_sets_the_shape(prompt: str, size: tuple[int, int]) -> None:
 )
 def test_the_words_set_the_light(prompt: str, lighter: str, darker: str) -> None:
     bright = ImageStat.Stat(drawn(image_generator.imagined(prompt, 3)[0]).convert("L")).mean[0]
-    dark = ImageStat.Stat(drawn(image_generator.imagined(prompt.replace(lighter, darker), 3)[0]).convert("L")).mean[0]
+    dark = ImageStat.Stat(
+        drawn(image_generator.imagined(prompt.replace(lighter, darker), 3)[0]).convert("L")
+    ).mean[0]
     assert bright > dark + 40
 
 
@@ -76,7 +82,9 @@ def test_a_colour_word_tints_what_the_picture_is_about() -> None:
     count = {}
     for color in ("red", "blue"):
         image = drawn(image_generator.imagined(f"a {color} cat on a hill at noon", 5)[0])
-        count[color] = sum(n for n, c in image.getcolors(100_000) or [] if c == image_generator.NAMED[color])
+        count[color] = sum(
+            n for n, c in image.getcolors(100_000) or [] if c == image_generator.NAMED[color]
+        )
     assert min(count.values()) > 500
 
 
@@ -84,8 +92,15 @@ def test_a_colour_word_tints_what_the_picture_is_about() -> None:
 def test_every_figure_shows(figure: str) -> None:
     """The word makes a visible difference."""
     word = next(word for word, name in image_generator.SUBJECTS.items() if name == figure)
-    with_it, without = (image_generator.Scene(p, ((9, 1.0),), image_generator.frame(1), "noon") for p in (word, "nothing"))
-    changed = ImageChops.difference(drawn(with_it), drawn(without)).convert("L").point(lambda v: 255 * (v > 40))
+    with_it, without = (
+        image_generator.Scene(p, ((9, 1.0),), image_generator.frame(1), "noon")
+        for p in (word, "nothing")
+    )
+    changed = (
+        ImageChops.difference(drawn(with_it), drawn(without))
+        .convert("L")
+        .point(lambda v: 255 * (v > 40))
+    )
     assert 0.01 < ImageStat.Stat(changed).mean[0] / 255 < 0.5
 
 
@@ -107,7 +122,9 @@ def test_a_larger_picture_is_drawn_not_enlarged() -> None:
     enlarged = small.resize(large.size, Image.Resampling.BICUBIC)
 
     def sharpness(image: Image.Image) -> float:
-        return ImageStat.Stat(ImageChops.difference(image, ImageChops.offset(image, 1, 0)).convert("L")).stddev[0]
+        return ImageStat.Stat(
+            ImageChops.difference(image, ImageChops.offset(image, 1, 0)).convert("L")
+        ).stddev[0]
 
     assert sharpness(large) > 1.3 * sharpness(enlarged)
 
@@ -119,8 +136,16 @@ def test_zooming_out_keeps_the_picture_in_the_middle(factor: float) -> None:
     left, top = (wide.width - inner.width) // 2, (wide.height - inner.height) // 2
     border = inner.width // 12
     box = (left + border, top + border, left + inner.width - border, top + inner.height - border)
-    assert gap(wide.crop(box), inner.crop((border, border, inner.width - border, inner.height - border))) < 5
-    assert image_generator.ratio_of(image_generator.zoomed(FOX[0], 9, factor)[0]) == pytest.approx(1.5)
+    assert (
+        gap(
+            wide.crop(box),
+            inner.crop((border, border, inner.width - border, inner.height - border)),
+        )
+        < 5
+    )
+    assert image_generator.ratio_of(image_generator.zoomed(FOX[0], 9, factor)[0]) == pytest.approx(
+        1.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,14 +173,19 @@ def test_making_square_keeps_the_picture() -> None:
 def test_repainting_changes_the_white_part_only() -> None:
     mask = Image.new("L", (30, 20))
     mask.paste(255, (0, 0, 15, 20))
-    before, after = drawn(FOX[0]), drawn(image_generator.repainted(FOX[0], 4, "a castle", png(mask))[0])
+    before, after = (
+        drawn(FOX[0]),
+        drawn(image_generator.repainted(FOX[0], 4, "a castle", png(mask))[0]),
+    )
     assert gap(before.crop((124, 0, 240, 160)), after.crop((124, 0, 240, 160))) == 0
     assert gap(before.crop((0, 0, 116, 160)), after.crop((0, 0, 116, 160))) > 2
     assert gap(before, drawn(image_generator.repainted(FOX[0], 4, "a castle", None)[0])) > 2
 
 
 def test_a_blend_has_something_of_each() -> None:
-    red, blue = (image_generator.photo(png(Image.new("RGB", (60, 60), color))) for color in ("red", "blue"))
+    red, blue = (
+        image_generator.photo(png(Image.new("RGB", (60, 60), color))) for color in ("red", "blue")
+    )
     cells = [drawn(cell, 60) for cell in image_generator.blended([red, blue], 3, 1.0)]
     for cell in cells:
         r, g, b = ImageStat.Stat(cell).mean
@@ -168,12 +198,17 @@ def test_a_blend_has_something_of_each() -> None:
 def test_an_edit_takes_the_colours_of_the_words() -> None:
     source = drawn(image_generator.imagined("noon", 3)[0])
     for cell in image_generator.edited(image_generator.photo(png(source)), 3, "midnight", None):
-        assert ImageStat.Stat(drawn(cell).convert("L")).mean[0] < ImageStat.Stat(source.convert("L")).mean[0] - 15
+        assert (
+            ImageStat.Stat(drawn(cell).convert("L")).mean[0]
+            < ImageStat.Stat(source.convert("L")).mean[0] - 15
+        )
 
 
 def test_a_preview_gets_clearer() -> None:
     final = image_generator.together(FOX)
-    previews = [Image.open(io.BytesIO(image_generator.preview(FOX, percent))) for percent in (0, 46, 93)]
+    previews = [
+        Image.open(io.BytesIO(image_generator.preview(FOX, percent))) for percent in (0, 46, 93)
+    ]
     gaps = [gap(final.resize(preview.size, Image.Resampling.BOX), preview) for preview in previews]
     assert gaps == sorted(gaps, reverse=True)
     assert {preview.format for preview in previews} == {"WEBP"}
@@ -200,7 +235,12 @@ def test_a_film_can_end_in_another_picture() -> None:
 
 @pytest.mark.parametrize(
     ("color", "light"),
-    [("navy", "at night"), ("red", "at dusk"), ("white", "in bright sunlight"), ("green", "at dusk")],
+    [
+        ("navy", "at night"),
+        ("red", "at dusk"),
+        ("white", "in bright sunlight"),
+        ("green", "at dusk"),
+    ],
 )
 def test_captions_name_colours_light_and_shape(color: str, light: str) -> None:
     texts = image_generator.captions(Image.new("RGB", (160, 90), image_generator.NAMED[color]))

@@ -1,7 +1,8 @@
-"""The whole conversation of the official Python SDK (cos-python-sdk-v5) with the sandbox, every signature verified.
+"""The whole conversation of the official Python SDK (cos-python-sdk-v5) with the sandbox, every
+signature verified.
 
-Through three doors: straight into `handle`, by the SDK's own `Proxies` setting over the loopback server, and by a
-session adapter that sends every host to the loopback server.
+Through three doors: straight into `handle`, by the SDK's own `Proxies` setting over the loopback
+server, and by a session adapter that sends every host to the loopback server.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ class StraightIn(BaseAdapter):
         answer = self.ci.handle(asked)
         told = {"Content-Length": str(len(answer.body)), **answer.headers}
         raw = urllib3.HTTPResponse(
-            io.BytesIO(answer.body), told, answer.status, preload_content=False, request_method=request.method
+            io.BytesIO(answer.body),
+            told,
+            answer.status,
+            preload_content=False,
+            request_method=request.method,
         )
         return HTTPAdapter().build_response(request, raw)
 
@@ -86,16 +91,25 @@ def text(value: str | bytes) -> str:
 
 
 class Customer:
-    """The official client, the sandbox's clock, and a plain requests session through the same door."""
+    """The official client, the sandbox's clock, and a plain requests session through the same
+    door.
+    """
 
-    def __init__(self, clock: VirtualClock, session: requests.Session, scheme: str, proxies: Any = None) -> None:
+    def __init__(
+        self, clock: VirtualClock, session: requests.Session, scheme: str, proxies: Any = None
+    ) -> None:
         self.clock, self.session, self.scheme, self.proxies = clock, session, scheme, proxies
         session.trust_env = False
         self.client = self.as_(KEY_ID, KEY)
 
     def as_(self, key_id: str, key: str, **more: Any) -> Any:
         config = CosConfig(
-            Region=REGION, SecretId=key_id, SecretKey=key, Scheme=self.scheme, Proxies=self.proxies, **more
+            Region=REGION,
+            SecretId=key_id,
+            SecretKey=key,
+            Scheme=self.scheme,
+            Proxies=self.proxies,
+            **more,
         )
         return CosS3Client(config, session=self.session, retry=0)
 
@@ -153,7 +167,12 @@ def picture_job(**operation: Any) -> dict[str, Any]:
     return {
         "Tag": "PicProcess",
         "Input": {"Object": "in/a.png"},
-        "Operation": {"PicProcess": rule, "Output": target, "UserData": "mine & <yours>", **operation},
+        "Operation": {
+            "PicProcess": rule,
+            "Output": target,
+            "UserData": "mine & <yours>",
+            **operation,
+        },
     }
 
 
@@ -165,10 +184,19 @@ def test_objects_go_and_come(customer: Customer, key: str) -> None:
     """put, head, get, range, delete, with keys that need care."""
     client = customer.client
     client.put_object(
-        BUCKET, b"0123456789", key, EnableMD5=True, ContentType="text/plain", Metadata={"x-cos-meta-a": "1"}
+        BUCKET,
+        b"0123456789",
+        key,
+        EnableMD5=True,
+        ContentType="text/plain",
+        Metadata={"x-cos-meta-a": "1"},
     )
     head = client.head_object(BUCKET, key)
-    assert (head["Content-Length"], head["Content-Type"], head["x-cos-meta-a"]) == ("10", "text/plain", "1")
+    assert (head["Content-Length"], head["Content-Type"], head["x-cos-meta-a"]) == (
+        "10",
+        "text/plain",
+        "1",
+    )
     assert client.get_object(BUCKET, key)["Body"].get_raw_stream().read() == b"0123456789"
     part = client.get_object(BUCKET, key, Range="bytes=2-4")
     assert (part["Content-Range"], part["Body"].get_raw_stream().read()) == ("bytes 2-4/10", b"234")
@@ -188,7 +216,9 @@ def test_listings_copies_appends_and_many_deletes(customer: Customer) -> None:
     first = client.list_objects(BUCKET, Prefix="list/", MaxKeys=2)
     rest = client.list_objects(BUCKET, Prefix="list/", Marker=first["NextMarker"])
     assert (first["IsTruncated"], [row["Key"] for row in rest["Contents"]]) == ("true", ["list/三"])
-    client.copy_object(BUCKET, "copy", {"Bucket": BUCKET, "Key": "list/two words", "Region": REGION})
+    client.copy_object(
+        BUCKET, "copy", {"Bucket": BUCKET, "Key": "list/two words", "Region": REGION}
+    )
     client.append_object(BUCKET, "log", 0, b"ab")
     client.append_object(BUCKET, "log", 2, b"cd")
     assert client.get_object(BUCKET, "log")["Body"].get_raw_stream().read() == b"abcd"
@@ -206,8 +236,12 @@ def test_large_files_go_in_parts(customer: Customer, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(content)
     upload = client.create_multipart_upload(BUCKET, "large")["UploadId"]
     client.upload_part(BUCKET, "large", content[: 1024 * 1024], 1, upload)
-    assert [part["PartNumber"] for part in client.list_parts(BUCKET, "large", upload)["Part"]] == ["1"]
-    client.upload_file(BUCKET, "large", str(tmp_path / "large"), PartSize=1, MAXThread=1, EnableMD5=True)
+    assert [part["PartNumber"] for part in client.list_parts(BUCKET, "large", upload)["Part"]] == [
+        "1"
+    ]
+    client.upload_file(
+        BUCKET, "large", str(tmp_path / "large"), PartSize=1, MAXThread=1, EnableMD5=True
+    )
     client.download_file(BUCKET, "large", str(tmp_path / "back"), PartSize=1, MAXThread=1)
     assert (tmp_path / "back").read_bytes() == content
     other = client.create_multipart_upload(BUCKET, "never")["UploadId"]
@@ -233,22 +267,37 @@ def test_presigned_addresses_work_without_credentials(customer: Customer, sign_h
 
 
 def test_picture_jobs_are_created_got_and_listed(customer: Customer) -> None:
-    """ci_create_media_pic_jobs, ci_get_media_pic_jobs, ci_list_media_pic_jobs, and the newer paths beside them."""
+    """ci_create_media_pic_jobs, ci_get_media_pic_jobs, ci_list_media_pic_jobs, and the newer paths
+    beside them.
+    """
     client = customer.client
     job = client.ci_create_media_pic_jobs(BUCKET, Jobs=picture_job(), Lst={})["JobsDetail"][0]
     assert (job["State"], job["Operation"]["UserData"]) == ("Submitted", "mine & <yours>")
-    newer = client.ci_create_media_jobs(BUCKET, Jobs=picture_job(JobLevel="2"), Lst={})["JobsDetail"][0]
+    newer = client.ci_create_media_jobs(BUCKET, Jobs=picture_job(JobLevel="2"), Lst={})[
+        "JobsDetail"
+    ][0]
     client = customer.after(3)
     told = client.ci_get_media_pic_jobs(BUCKET, JobIDs=f"{job['JobId']},{newer['JobId']},cnone")
     assert [one["State"] for one in told["JobsDetail"]] == ["Success", "Success"]
     assert told["NonExistJobIds"] == "cnone"
     result = told["JobsDetail"][0]["Operation"]["PicProcessResult"]
-    assert (result["ProcessResult"]["Width"], result["OriginalInfo"]["ImageInfo"]["Width"]) == ("20", "40")
-    assert size_of(client.get_object(BUCKET, "out/a.png")["Body"].get_raw_stream().read()) == (20, 40)
+    assert (result["ProcessResult"]["Width"], result["OriginalInfo"]["ImageInfo"]["Width"]) == (
+        "20",
+        "40",
+    )
+    assert size_of(client.get_object(BUCKET, "out/a.png")["Body"].get_raw_stream().read()) == (
+        20,
+        40,
+    )
     listed = client.ci_list_media_pic_jobs(BUCKET, "PicProcess", job["QueueId"], Size=1)
     assert [one["JobId"] for one in listed["JobsDetail"]] == [newer["JobId"]]
-    rest = client.ci_list_media_jobs(BUCKET, Tag="PicProcess", NextToken=listed["NextToken"], States="Success,Failed",
-                                     StartCreationTime="2026-01-01T00:00:00+0800")  # fmt: skip
+    rest = client.ci_list_media_jobs(
+        BUCKET,
+        Tag="PicProcess",
+        NextToken=listed["NextToken"],
+        States="Success,Failed",
+        StartCreationTime="2026-01-01T00:00:00+0800",
+    )
     assert [one["JobId"] for one in rest["JobsDetail"]] == [job["JobId"]]
     assert rest["NextToken"] is None
 
@@ -256,7 +305,9 @@ def test_picture_jobs_are_created_got_and_listed(customer: Customer) -> None:
 def test_jobs_are_cancelled(customer: Customer) -> None:
     """ci_cancel_jobs glues ?cancel to the address, unsigned."""
     client = customer.client
-    job = client.ci_create_media_pic_jobs(BUCKET, Jobs=picture_job(), Lst={})["JobsDetail"][0]["JobId"]
+    job = client.ci_create_media_pic_jobs(BUCKET, Jobs=picture_job(), Lst={})["JobsDetail"][0][
+        "JobId"
+    ]
     client.ci_cancel_jobs(BUCKET, job)
     assert client.ci_get_media_jobs(BUCKET, job)["JobsDetail"][0]["State"] == "Cancel"
     assert refusal(lambda: client.ci_cancel_jobs(BUCKET, "cnone")) == (404, "ResourceNotFound")
@@ -265,16 +316,25 @@ def test_jobs_are_cancelled(customer: Customer) -> None:
 def test_pictures_are_processed_at_once(customer: Customer, tmp_path: Path) -> None:
     """Upload, stored object and download with a rule; imageInfo and imageAve."""
     client = customer.client
-    asked = json.dumps({"is_pic_info": 1, "rules": [{"fileid": "turned.png", "rule": "imageMogr2/rotate/90"}]})
+    asked = json.dumps(
+        {"is_pic_info": 1, "rules": [{"fileid": "turned.png", "rule": "imageMogr2/rotate/90"}]}
+    )
     _, told = client.ci_put_object(BUCKET, drawn(30, 10), "up/c.png", PicOperations=asked)
     assert told["ProcessResults"]["Object"]["Key"] == "up/turned.png"
     _, told = client.ci_image_process(BUCKET, "in/a.png", PicOperations=asked)
-    assert (told["OriginalInfo"]["ImageInfo"]["Width"], told["ProcessResults"]["Object"]["Width"]) == ("40", "20")
+    assert (
+        told["OriginalInfo"]["ImageInfo"]["Width"],
+        told["ProcessResults"]["Object"]["Width"],
+    ) == ("40", "20")
     place = tmp_path / "a.jpg"  # the SDK removes what is there, and renames
-    got = client.ci_get_object(BUCKET, "in/a.png", str(place), "imageMogr2/thumbnail/!50p|imageMogr2/format/jpg")
+    got = client.ci_get_object(
+        BUCKET, "in/a.png", str(place), "imageMogr2/thumbnail/!50p|imageMogr2/format/jpg"
+    )
     assert (got["Content-Type"], place.read_bytes()[:2]) == ("image/jpeg", b"\xff\xd8")
     assert json.loads(client.ci_get_image_info(BUCKET, "in/a.png")[1])["width"] == "40"
-    assert json.loads(client.ci_get_image_ave_info(BUCKET, "in/a.png")[1])["RGB"].lower() == "0x336699"
+    assert (
+        json.loads(client.ci_get_image_ave_info(BUCKET, "in/a.png")[1])["RGB"].lower() == "0x336699"
+    )
 
 
 def test_batches_make_their_jobs(customer: Customer) -> None:
@@ -287,27 +347,43 @@ def test_batches_make_their_jobs(customer: Customer) -> None:
     batch = client.ci_create_inventory_trigger_jobs(BUCKET, body)["JobsDetail"][0]
     assert (batch["State"], batch["StartTime"]) == ("Running", "-")
     client = customer.after(5)
-    assert client.ci_get_inventory_trigger_jobs(BUCKET, batch["JobId"])["JobsDetail"][0]["State"] == "Success"
+    assert (
+        client.ci_get_inventory_trigger_jobs(BUCKET, batch["JobId"])["JobsDetail"][0]["State"]
+        == "Success"
+    )
     listed = client.ci_list_inventory_trigger_jobs(BUCKET, Type="Job", Name="nightly")
     assert [one["JobId"] for one in listed["JobsDetail"]] == [batch["JobId"]]
     children = client.ci_list_media_jobs(BUCKET, Tag="PicProcess")
     assert {one["Input"]["Object"] for one in children["JobsDetail"]} == {"in/a.png", "in/b.jpg"}
-    assert size_of(client.get_object(BUCKET, "half/b.jpg")["Body"].get_raw_stream().read()) == (15, 5)
+    assert size_of(client.get_object(BUCKET, "half/b.jpg")["Body"].get_raw_stream().read()) == (
+        15,
+        5,
+    )
     second = client.ci_create_inventory_trigger_jobs(BUCKET, body)["JobsDetail"][0]["JobId"]
     client.ci_delete_inventory_trigger_jobs(BUCKET, second)
-    assert client.ci_get_inventory_trigger_jobs(BUCKET, second)["JobsDetail"][0]["State"] == "Cancel"
+    assert (
+        client.ci_get_inventory_trigger_jobs(BUCKET, second)["JobsDetail"][0]["State"] == "Cancel"
+    )
 
 
 def test_queues_and_buckets(customer: Customer) -> None:
     """The queue is paused and opened; the bucket is unbound and bound."""
     client = customer.client
     queue = client.ci_get_media_pic_queue(BUCKET, State="All")["QueueList"][0]
-    client.ci_update_media_pic_queue(BUCKET, queue["QueueId"], {"Name": queue["Name"], "QueueID": queue["QueueId"],
-                                                                "State": "Paused"})  # fmt: skip
-    assert client.ci_create_media_pic_jobs(BUCKET, picture_job())["JobsDetail"][0]["State"] == "Pause"
+    client.ci_update_media_pic_queue(
+        BUCKET,
+        queue["QueueId"],
+        {"Name": queue["Name"], "QueueID": queue["QueueId"], "State": "Paused"},
+    )
+    assert (
+        client.ci_create_media_pic_jobs(BUCKET, picture_job())["JobsDetail"][0]["State"] == "Pause"
+    )
     assert client.ci_get_media_pic_queue(BUCKET, State="Paused")["TotalCount"] == "1"
     client.ci_close_pic_bucket(BUCKET)
-    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, picture_job())) == (400, "PicBucketUnBinded")
+    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, picture_job())) == (
+        400,
+        "PicBucketUnBinded",
+    )
     assert client.ci_open_pic_bucket(BUCKET)[1]["PicBucket"]["BucketId"] == BUCKET
     assert client.ci_get_pic_bucket(Regions=REGION)["PicBucketList"][0]["BucketId"] == BUCKET
     assert client.ci_get_media_bucket(BucketName="demo")["MediaBucketList"][0]["Region"] == REGION
@@ -317,7 +393,11 @@ def test_queues_and_buckets(customer: Customer) -> None:
 def test_templates(customer: Customer) -> None:
     """Made, changed, listed, used, deleted."""
     client = customer.client
-    body = {"Tag": "PicProcess", "Name": "half", "PicProcess": {"ProcessRule": "imageMogr2/thumbnail/!50p"}}
+    body = {
+        "Tag": "PicProcess",
+        "Name": "half",
+        "PicProcess": {"ProcessRule": "imageMogr2/thumbnail/!50p"},
+    }
     template = client.ci_create_template(BUCKET, body)["Template"]
     body["Name"] = "renamed"
     client.ci_update_template(BUCKET, template["TemplateId"], body)
@@ -328,28 +408,42 @@ def test_templates(customer: Customer) -> None:
     told = client.ci_create_media_pic_jobs(BUCKET, job)["JobsDetail"][0]
     assert told["Operation"]["TemplateName"] == "renamed"
     client.ci_delete_template(BUCKET, template["TemplateId"])
-    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, job)) == (404, "TemplateNotFound")
+    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, job)) == (
+        404,
+        "TemplateNotFound",
+    )
 
 
 def test_workflows(customer: Customer) -> None:
     """Made, triggered, followed, paused, deleted."""
     client = customer.client
     template = client.ci_create_template(
-        BUCKET, {"Tag": "PicProcess", "Name": "w", "PicProcess": {"ProcessRule": "imageMogr2/rotate/90"}}
+        BUCKET,
+        {"Tag": "PicProcess", "Name": "w", "PicProcess": {"ProcessRule": "imageMogr2/rotate/90"}},
     )
     target = {"Region": REGION, "Bucket": BUCKET, "Object": "flow/${RunId}.png"}
-    node = {"Type": "PicProcess", "Operation": {"TemplateId": template["Template"]["TemplateId"], "Output": target}}
+    node = {
+        "Type": "PicProcess",
+        "Operation": {"TemplateId": template["Template"]["TemplateId"], "Output": target},
+    }
     nodes = {"Start": {"Type": "Start", "Input": {"ObjectPrefix": "in/"}}, "PicProcess_1": node}
     topology = {"Dependencies": {"Start": "PicProcess_1"}, "Nodes": nodes}
     body = {"MediaWorkflow": {"Name": "flow", "State": "Active", "Topology": topology}}
     workflow = client.ci_create_workflow(BUCKET, body)["MediaWorkflow"]["WorkflowId"]
     run = client.ci_trigger_workflow(BUCKET, workflow, "in/a.png")["InstanceId"]
     client = customer.after(5)
-    assert client.ci_get_workflowexecution(BUCKET, run)["WorkflowExecution"][0]["State"] == "Success"
+    assert (
+        client.ci_get_workflowexecution(BUCKET, run)["WorkflowExecution"][0]["State"] == "Success"
+    )
     listed = client.ci_list_workflowexecution(BUCKET, workflow)["WorkflowExecutionList"]
     assert (listed["RunId"] if isinstance(listed, dict) else listed[0]["RunId"]) == run
-    assert size_of(client.get_object(BUCKET, f"flow/{run}.png")["Body"].get_raw_stream().read()) == (20, 40)
-    assert refusal(lambda: client.ci_delete_workflow(BUCKET, workflow)) == (403, "ActiveWorkflowForbiddenUpdate")
+    assert size_of(
+        client.get_object(BUCKET, f"flow/{run}.png")["Body"].get_raw_stream().read()
+    ) == (20, 40)
+    assert refusal(lambda: client.ci_delete_workflow(BUCKET, workflow)) == (
+        403,
+        "ActiveWorkflowForbiddenUpdate",
+    )
     client.ci_update_workflow_state(BUCKET, workflow, "paused")
     assert client.ci_get_workflow(BUCKET, Ids=workflow)["MediaWorkflowList"][0]["State"] == "Paused"
     client.ci_delete_workflow(BUCKET, workflow)
@@ -362,17 +456,26 @@ def test_session_tokens_of_both_planes(customer: Customer) -> None:
     """The SDK sends x-cos-security-token to COS and x-ci-security-token to CI, both signed."""
     client = customer.as_(KEY_ID, KEY, Token="sts-token/AbC+123==~x")
     client.put_object(BUCKET, b"x", "with token")
-    assert client.ci_create_media_pic_jobs(BUCKET, picture_job())["JobsDetail"][0]["State"] == "Submitted"
+    assert (
+        client.ci_create_media_pic_jobs(BUCKET, picture_job())["JobsDetail"][0]["State"]
+        == "Submitted"
+    )
     url = client.get_presigned_url(
         BUCKET, "with token", "GET", Params={"x-cos-security-token": "sts-token/AbC+123==~x"}
     )
     assert customer.fetch(url).content == b"x"
 
 
-@pytest.mark.parametrize(("key_id", "key", "code"), [
-    (KEY_ID, "another", "SignatureDoesNotMatch"), ("AKIDnobody", KEY, "InvalidAccessKeyId"),
-])  # fmt: skip
-def test_strangers_are_refused_on_both_planes(customer: Customer, key_id: str, key: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("key_id", "key", "code"),
+    [
+        (KEY_ID, "another", "SignatureDoesNotMatch"),
+        ("AKIDnobody", KEY, "InvalidAccessKeyId"),
+    ],
+)
+def test_strangers_are_refused_on_both_planes(
+    customer: Customer, key_id: str, key: str, code: str
+) -> None:
     """403 with the full error that the SDK needs."""
     client = customer.as_(key_id, key)
     assert refusal(lambda: client.get_object(BUCKET, "note.txt")) == (403, code)
@@ -381,12 +484,23 @@ def test_strangers_are_refused_on_both_planes(customer: Customer, key_id: str, k
 
 
 def test_errors_are_what_the_sdk_understands(customer: Customer) -> None:
-    """Missing buckets, bad arguments and malformed bodies arrive as CosServiceError with their codes."""
+    """Missing buckets, bad arguments and malformed bodies arrive as CosServiceError with their
+    codes.
+    """
     client = customer.client
     assert refusal(lambda: client.list_objects("none-1250000000")) == (404, "NoSuchBucket")
-    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, {"Tag": "Snapshot"})) == (400, "InvalidArgument")
-    assert refusal(lambda: client.ci_list_media_jobs(BUCKET, Tag="PicProcess", Size=1000)) == (400, "InvalidArgument")
-    assert refusal(lambda: client.get_object(BUCKET, "note.txt", Range="bytes=99-")) == (416, "InvalidRange")
+    assert refusal(lambda: client.ci_create_media_pic_jobs(BUCKET, {"Tag": "Snapshot"})) == (
+        400,
+        "InvalidArgument",
+    )
+    assert refusal(lambda: client.ci_list_media_jobs(BUCKET, Tag="PicProcess", Size=1000)) == (
+        400,
+        "InvalidArgument",
+    )
+    assert refusal(lambda: client.get_object(BUCKET, "note.txt", Range="bytes=99-")) == (
+        416,
+        "InvalidRange",
+    )
     with pytest.raises(CosServiceError) as caught:
         client.head_object(BUCKET, "none")
     assert caught.value.get_error_code() == "NoSuchResource"
@@ -395,10 +509,14 @@ def test_errors_are_what_the_sdk_understands(customer: Customer) -> None:
 def test_a_session_token_that_expired_is_refused() -> None:
     """Where the sandbox was told which tokens are good."""
     with requests.Session() as session:
-        session.mount("https://", StraightIn(TencentCI(VirtualClock(), objects=OBJECTS, sts_token="good")))
+        session.mount(
+            "https://", StraightIn(TencentCI(VirtualClock(), objects=OBJECTS, sts_token="good"))
+        )
         stranger = Customer(VirtualClock(), session, "https")
         stranger.as_(KEY_ID, KEY, Token="good").get_object(BUCKET, "note.txt")
-        assert refusal(lambda: stranger.as_(KEY_ID, KEY, Token="bad").get_object(BUCKET, "note.txt")) == (
+        assert refusal(
+            lambda: stranger.as_(KEY_ID, KEY, Token="bad").get_object(BUCKET, "note.txt")
+        ) == (
             403,
             "ExpiredToken",
         )

@@ -1,4 +1,6 @@
-"""Questions to a history: the numbers by hand, equal on every engine, and pictures that can be read."""
+"""Questions to a history: the numbers by hand, equal on every engine, and pictures that can be
+read.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,28 @@ THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 PRICES = {"IMAGINE": 0.03, "*": 0.01}
 
 
-def job(number: int, action: str, status: Status, waited: float | None, took: float | None, reason: str = "") -> Job:
+def job(
+    number: int,
+    action: str,
+    status: Status,
+    waited: float | None,
+    took: float | None,
+    reason: str = "",
+) -> Job:
     submitted = THEN + timedelta(minutes=20 * number)
     started = None if waited is None else submitted + timedelta(seconds=waited)
     finished = None if took is None or started is None else started + timedelta(seconds=took)
     return Job(
-        "mj", str(number), action, status, subject="x", submitted=submitted, started=started, finished=finished,
+        "mj",
+        str(number),
+        action,
+        status,
+        subject="x",
+        submitted=submitted,
+        started=started,
+        finished=finished,
         reason=reason,
-    )  # fmt: skip
+    )
 
 
 JOBS = [
@@ -43,26 +59,40 @@ JOBS = [
 
 
 def many(rows: int = 5_000) -> pd.DataFrame:
-    """A history with everything odd: missing times, words and ends, over a month's and a year's turn."""
+    """A history with everything odd: missing times, words and ends, over a month's and a year's
+    turn.
+    """
     made = np.random.default_rng(7)
-    submitted = pd.Timestamp("2025-12-28", tz="UTC") + pd.to_timedelta(made.integers(0, 70 * 86_400, rows), unit="s")
+    submitted = pd.Timestamp("2025-12-28", tz="UTC") + pd.to_timedelta(
+        made.integers(0, 70 * 86_400, rows), unit="s"
+    )
     started = submitted + pd.to_timedelta(made.exponential(20, rows), unit="s")
     finished = started + pd.to_timedelta(made.lognormal(3.5, 0.4, rows), unit="s")
     history = pd.DataFrame(
         {
-            "service": "mj", "action": made.choice(["IMAGINE", "UPSCALE", "VARIATION", None], rows),
-            "status": made.choice([one.value for one in Status], rows, p=[0.02, 0.02, 0.01, 0.85, 0.08, 0.02]),
-            "submitted": submitted, "started": started, "finished": finished,
+            "service": "mj",
+            "action": made.choice(["IMAGINE", "UPSCALE", "VARIATION", None], rows),
+            "status": made.choice(
+                [one.value for one in Status], rows, p=[0.02, 0.02, 0.01, 0.85, 0.08, 0.02]
+            ),
+            "submitted": submitted,
+            "started": started,
+            "finished": finished,
             "reason": made.choice(["banned", "timed out", None], rows),
         }
-    )  # fmt: skip
+    )
     for name in ("submitted", "started", "finished"):
         history[name] = history[name].where(made.random(rows) > 0.05).astype("datetime64[us, UTC]")
-    return history.astype({"service": "string", "action": "string", "reason": "string", "status": "category"})
+    return history.astype(
+        {"service": "string", "action": "string", "reason": "string", "status": "category"}
+    )
 
 
 def told(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
-    return [tuple(row) for row in answer.astype(object).where(answer.notna(), None).itertuples(index=False)]
+    return [
+        tuple(row)
+        for row in answer.astype(object).where(answer.notna(), None).itertuples(index=False)
+    ]
 
 
 def test_timeline() -> None:
@@ -88,8 +118,10 @@ def test_turnaround() -> None:
 def test_queue_stats() -> None:
     made = frame(JOBS).mjci.queue_stats(every=None)
     assert told(made[["action", "jobs", "success_rate", "waited_p50", "took_p50"]]) == [
-        ("IMAGINE", 3, pytest.approx(2 / 3), 4, 30), ("UPSCALE", 2, 0, 2, 5), (None, 1, 0, None, None)
-    ]  # fmt: skip
+        ("IMAGINE", 3, pytest.approx(2 / 3), 4, 30),
+        ("UPSCALE", 2, 0, 2, 5),
+        (None, 1, 0, None, None),
+    ]
 
 
 def test_failures() -> None:
@@ -115,11 +147,17 @@ def test_cost() -> None:
 
 @pytest.mark.parametrize("every", ["hour", "day", "week", "month"])
 def test_periods_begin_where_the_calendar_says(every: Any) -> None:
-    """The arithmetic of periods agrees with pandas's calendar over leap years and the turn of centuries."""
-    times = pd.Series(pd.date_range("1999-12-01", "2101-03-05", freq="13h17min", tz="UTC", unit="us"))
+    """The arithmetic of periods agrees with pandas's calendar over leap years and the turn of
+    centuries.
+    """
+    times = pd.Series(
+        pd.date_range("1999-12-01", "2101-03-05", freq="13h17min", tz="UTC", unit="us")
+    )
     history = pd.DataFrame({"status": "SUCCEEDED", "submitted": times})
     plain = times.dt.tz_localize(None)
-    begins = plain.dt.to_period({"hour": "h", "day": "D", "week": "W-SUN", "month": "M"}[every]).dt.start_time
+    begins = plain.dt.to_period(
+        {"hour": "h", "day": "D", "week": "W-SUN", "month": "M"}[every]
+    ).dt.start_time
     expected = begins.value_counts().sort_index()
     made = ask(Question(("jobs",), every), history)
     assert list(made["period"].dt.tz_localize(None)) == list(expected.index)
@@ -128,17 +166,27 @@ def test_periods_begin_where_the_calendar_says(every: Any) -> None:
 
 # Every question with everything that it can be asked.
 QUESTIONS: list[tuple[str, dict[str, Any]]] = [
-    ("timeline", {}), ("timeline", {"every": "month", "by": "action"}), ("throughput", {}),
-    ("throughput", {"every": "week"}), ("turnaround", {}), ("turnaround", {"every": "week", "by": ()}),
-    ("queue_stats", {}), ("queue_stats", {"every": None, "by": ()}), ("queue_stats", {"every": "hour"}),
-    ("failures", {}), ("success_rate", {"by": ["service", "action"]}), ("cost", {"prices": PRICES}),
-]  # fmt: skip
+    ("timeline", {}),
+    ("timeline", {"every": "month", "by": "action"}),
+    ("throughput", {}),
+    ("throughput", {"every": "week"}),
+    ("turnaround", {}),
+    ("turnaround", {"every": "week", "by": ()}),
+    ("queue_stats", {}),
+    ("queue_stats", {"every": None, "by": ()}),
+    ("queue_stats", {"every": "hour"}),
+    ("failures", {}),
+    ("success_rate", {"by": ["service", "action"]}),
+    ("cost", {"prices": PRICES}),
+]
 
 
 @pytest.mark.parametrize(("name", "asked"), QUESTIONS)
 @pytest.mark.parametrize("order", ["submitted", "action"], ids=["cut by time", "cut across"])
 def test_partitions_answer_as_the_whole(name: str, asked: dict[str, Any], order: str) -> None:
-    """However a Dask frame is cut: groups that lie in several partitions are put together, quantiles included."""
+    """However a Dask frame is cut: groups that lie in several partitions are put together,
+    quantiles included.
+    """
     history = many().sort_values(order, ignore_index=True)
     parts = Analyses(dd.from_pandas(history, npartitions=4, sort=False))
     whole = getattr(history.mjci, name)(**asked)
@@ -166,10 +214,12 @@ def test_wrong_questions_are_told() -> None:
 
 
 def test_every_figure_is_one_of_a_kind() -> None:
-    assert {"jobs", "waited_p50", "waited_p95", "took_p50", "took_p95", "total_mean"} <= set(FIGURES)
+    assert {"jobs", "waited_p50", "waited_p95", "took_p50", "took_p95", "total_mean"} <= set(
+        FIGURES
+    )
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
@@ -183,8 +233,9 @@ def drawing() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", [name for name in vars(Plots) if not name.startswith("_")])
 def test_every_picture_is_finished(name: str) -> None:
-    """A title, units on the axes, no background of its own, text that contrasts with white and with black; and
-    nothing outside the paper."""
+    """A title, units on the axes, no background of its own, text that contrasts with white and with
+    black; and nothing outside the paper.
+    """
     ax = getattr(many().mjci.plot, name)(**({"prices": PRICES} if name == "cost" else {}))
     figure = ax.figure
     figure.canvas.draw()
@@ -192,11 +243,20 @@ def test_every_picture_is_finished(name: str) -> None:
     assert ax.get_xlabel()
     assert ax.get_ylabel() or ax.patches
     assert figure.get_facecolor()[3] == ax.get_facecolor()[3] == 0
-    texts = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+    texts = [
+        ax.title,
+        ax._left_title,
+        ax.xaxis.label,
+        ax.yaxis.label,
+        *ax.get_xticklabels(),
+        *ax.get_yticklabels(),
+    ]
     texts += ax.get_legend().get_texts() if ax.get_legend() else []
     for text in texts:
         if text.get_text():
-            assert min(_contrast(text.get_color(), ground) for ground in ("white", "#111111")) >= 3.9, text
+            assert (
+                min(_contrast(text.get_color(), ground) for ground in ("white", "#111111")) >= 3.9
+            ), text
     box, paper = ax.get_tightbbox(), figure.bbox
     assert box is not None
     assert box.x0 >= 0

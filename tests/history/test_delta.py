@@ -1,4 +1,6 @@
-"""Histories beyond one machine: nothing missing and nothing twice, whoever folds, dies or reads meanwhile."""
+"""Histories beyond one machine: nothing missing and nothing twice, whoever folds, dies or reads
+meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,23 @@ def jobs(first: int, many: int, status: Status = Status.SUCCEEDED) -> list[Job]:
     """Jobs over two months, with everything odd that a history may hold."""
     return [
         Job(
-            "mj" if number % 7 else "ci", f"id{number}", ("IMAGINE", "UPSCALE", "")[number % 3],
-            Status.FAILED if number % 11 == 0 else status, number % 101, f"狐 {number}\x1f'", ("http://a",),
-            (Button("c", "U1"),), THEN + timedelta(minutes=37 * number),
+            "mj" if number % 7 else "ci",
+            f"id{number}",
+            ("IMAGINE", "UPSCALE", "")[number % 3],
+            Status.FAILED if number % 11 == 0 else status,
+            number % 101,
+            f"狐 {number}\x1f'",
+            ("http://a",),
+            (Button("c", "U1"),),
+            THEN + timedelta(minutes=37 * number),
             THEN + timedelta(minutes=37 * number, seconds=number % 13) if number % 5 else None,
-            THEN + timedelta(minutes=37 * number, seconds=60 + number % 17) if status.final else None,
+            THEN + timedelta(minutes=37 * number, seconds=60 + number % 17)
+            if status.final
+            else None,
             "banned" if number % 11 == 0 else "",
         )
         for number in range(first, first + many)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -72,15 +82,18 @@ def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     assert [str(kind) for kind in one.dtypes] == [str(kind) for kind in other.dtypes]
     order = ["service", "id"]
     pd.testing.assert_frame_equal(
-        one.astype(other.dtypes).sort_values(order, ignore_index=True), other.sort_values(order, ignore_index=True)
+        one.astype(other.dtypes).sort_values(order, ignore_index=True),
+        other.sort_values(order, ignore_index=True),
     )
 
 
-# --- one writer -------------------------------------------------------------------------------------------------
+# --- one writer -----------------------------------------------------------------------------------
 
 
 def test_a_fold_takes_what_is_new(journal: Journal, lake: Lake) -> None:
-    """One merge per fold; a second fold has nothing to do; what changed changes, and lies there once."""
+    """One merge per fold; a second fold has nothing to do; what changed changes, and lies there
+    once.
+    """
     journal.saw(jobs(0, 500, Status.RUNNING), 1.0)
     first = lake.fold()
     assert (first.jobs, first.merges) == (500, 1)
@@ -106,9 +119,9 @@ def test_readers_see_what_is_only_in_the_journal(journal: Journal, lake: Lake) -
     journal.saw(jobs(200, 400), 2.0)
     assert_same(lake.frame(), remembered(journal))
     assert len(Lake(lake.url).frame()) == 300
-    assert int(lake.sql("SELECT count(*) AS many FROM jobs WHERE status = 'SUCCEEDED'")["many"].iloc[0]) == int(
-        (remembered(journal)["status"] == "SUCCEEDED").sum()
-    )
+    assert int(
+        lake.sql("SELECT count(*) AS many FROM jobs WHERE status = 'SUCCEEDED'")["many"].iloc[0]
+    ) == int((remembered(journal)["status"] == "SUCCEEDED").sum())
 
 
 def test_an_empty_lake_reads_as_an_empty_journal(journal: Journal, lake: Lake) -> None:
@@ -127,12 +140,16 @@ def test_columns_conditions_and_limits(journal: Journal, lake: Lake) -> None:
 
 
 def test_days_stay_though_times_are_learned_later(journal: Journal, lake: Lake) -> None:
-    """A submission's answer tells no time. What is learned after the fold does not move the job to another day,
-    where a merge would not look for it."""
+    """A submission's answer tells no time. What is learned after the fold does not move the job to
+    another day, where a merge would not look for it.
+    """
     lost = Job("mj", "late", "IMAGINE")
     journal.saw([lost], (THEN - timedelta(seconds=1)).timestamp())
     lake.fold()
-    journal.saw([replace(lost, status=Status.RUNNING, submitted=THEN + timedelta(days=40))], THEN.timestamp())
+    journal.saw(
+        [replace(lost, status=Status.RUNNING, submitted=THEN + timedelta(days=40))],
+        THEN.timestamp(),
+    )
     lake.fold()
     assert_same(Lake(lake.url).frame(), remembered(journal))
 
@@ -141,12 +158,22 @@ def test_two_journals_fold_into_one_lake(journal: Journal, lake: Lake, tmp_path:
     """The same job from two machines is one; ended stays ended; what only one knows stays known."""
     other = Journal(tmp_path / "other.db", origin=journal.origin)
     journal.saw([Job("mj", "1", "IMAGINE", Status.SUCCEEDED, subject="a fox", submitted=THEN)], 1.0)
-    other.saw([Job("mj", "1", status=Status.RUNNING, submitted=THEN, parent="0"), Job("mj", "2", submitted=THEN)], 9.0)
+    other.saw(
+        [
+            Job("mj", "1", status=Status.RUNNING, submitted=THEN, parent="0"),
+            Job("mj", "2", submitted=THEN),
+        ],
+        9.0,
+    )
     lake.fold()
     Lake(lake.url, journal=other).fold()
     frame = Lake(lake.url).frame().set_index("id")
     assert list(frame.index) == ["1", "2"]
-    assert tuple(frame.loc["1", ["status", "subject", "action"]]) == ("SUCCEEDED", "a fox", "IMAGINE")
+    assert tuple(frame.loc["1", ["status", "subject", "action"]]) == (
+        "SUCCEEDED",
+        "a fox",
+        "IMAGINE",
+    )
     other.close()
 
 
@@ -155,13 +182,17 @@ def test_odd_ids_are_ids(journal: Journal, lake: Lake) -> None:
     names = ("o'neill", "狐", "x" * 80, "x" * 79 + "y")
     odd = [replace(one, id=name) for one, name in zip(jobs(0, 4), names, strict=True)]
     for turn in range(3):
-        journal.saw([replace(one, status=Status.RUNNING, raw={"turn": turn}) for one in odd], float(turn))
+        journal.saw(
+            [replace(one, status=Status.RUNNING, raw={"turn": turn}) for one in odd], float(turn)
+        )
         lake.fold()
     assert_same(Lake(lake.url).frame(), remembered(journal))
     assert len(remembered(journal)) == 4
 
 
-def test_small_files_are_put_together(journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_put_together(
+    journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many folds: the number of files stays small, and so do their row groups."""
     monkeypatch.setattr(room, "SMALL", 5)
     for number in range(9):
@@ -172,7 +203,9 @@ def test_small_files_are_put_together(journal: Journal, lake: Lake, monkeypatch:
     assert_same(Lake(lake.url).frame(), remembered(journal))
 
 
-def test_files_have_small_row_groups(lake: Lake, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_have_small_row_groups(
+    lake: Lake, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pyarrow.parquet as pq
 
     monkeypatch.setattr(room, "GROUP", 1024)
@@ -186,14 +219,16 @@ def test_files_have_small_row_groups(lake: Lake, journal: Journal, monkeypatch: 
     assert max(len(piece.groups) for piece in pieces) == 2
 
 
-# --- engines ----------------------------------------------------------------------------------------------------
+# --- engines --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with (
         dask.config.set({"distributed.worker.memory.terminate": False}),
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as made,
     ):
         yield made
@@ -201,9 +236,16 @@ def client() -> Iterator[Client]:
 
 @pytest.mark.parametrize(("name", "asked"), QUESTIONS)
 def test_every_engine_gives_the_same_answer(
-    journal: Journal, lake: Lake, client: Client, monkeypatch: pytest.MonkeyPatch, name: str, asked: dict[str, Any]
+    journal: Journal,
+    lake: Lake,
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    asked: dict[str, Any],
 ) -> None:
-    """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal figures, equal dtypes."""
+    """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal figures, equal
+    dtypes.
+    """
     monkeypatch.setattr(room, "AT_ONCE", 500)  # DuckDB is asked span after span
     journal.saw(jobs(0, 2000), 1.0)
     lake.fold()
@@ -229,7 +271,7 @@ def test_whole_rows_on_the_cluster(
     assert len(frame[["took"]].compute()) == 1100
 
 
-# --- several writers, and sudden ends ---------------------------------------------------------------------------
+# --- several writers, and sudden ends -------------------------------------------------------------
 
 
 def _record_and_fold(home: Path, writer: int, rounds: int) -> None:
@@ -290,7 +332,8 @@ KILLS = int(os.environ.get("MJCI_KILLS", "4"))
 
 
 def test_kill_at_any_moment(tmp_path: Path) -> None:
-    """SIGKILL while recording, folding, compacting: both stores open, all that was acknowledged is there, once.
+    """SIGKILL while recording, folding, compacting: both stores open, all that was acknowledged is
+    there, once.
 
     MJCI_KILLS=50 kills fifty times.
     """
@@ -313,7 +356,9 @@ def test_kill_at_any_moment(tmp_path: Path) -> None:
 def _wait_for(path: Path, seed: int) -> None:
     """Until the process has begun its work: importing takes longer than what is to be hit."""
     deadline = time.monotonic() + 60
-    while not (path.exists() and any(int(line) >= seed * 100_000 for line in path.read_text().split())):
+    while not (
+        path.exists() and any(int(line) >= seed * 100_000 for line in path.read_text().split())
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -323,7 +368,9 @@ def _upgrade(home: Path) -> None:
 
 
 def test_kill_in_the_middle_of_a_migration(tmp_path: Path) -> None:
-    """A journal of the first version is either still that or upgraded; the next opening finishes it."""
+    """A journal of the first version is either still that or upgraded; the next opening finishes
+    it.
+    """
     dice = random.Random(KILLS)
     _old_journal(tmp_path / "before.db", 20_000)
     for _ in range(KILLS):
@@ -342,14 +389,20 @@ def test_kill_in_the_middle_of_a_migration(tmp_path: Path) -> None:
 
 
 def _sync(home: Path) -> None:
-    """A session that submits, and another on the same services whose journal knows nothing and catches up."""
+    """A session that submits, and another on the same services whose journal knows nothing and
+    catches up.
+    """
     with mjci.sandbox(speed=float("inf")) as one:
         for number in range(120):
-            one.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"o/{number}.jpg").run()
+            one.ci.picture_job(
+                input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"o/{number}.jpg"
+            ).run()
             one.clock.advance(1)  # type: ignore[attr-defined]
         one.mj.imagine("a red fox").run()
         door = one.sandbox.transport()  # type: ignore[union-attr]
-        with Session(one.settings, clock=one.clock, door=door, sandbox=one.sandbox, home=home) as other:
+        with Session(
+            one.settings, clock=one.clock, door=door, sandbox=one.sandbox, home=home
+        ) as other:
             (home / "begun").touch()
             other.sync(say=lambda counts: (home / "begun").write_text(str(counts)))
 
@@ -375,22 +428,27 @@ def test_kill_in_the_middle_of_a_sync(tmp_path: Path) -> None:
         journal.close()
 
 
-# --- object stores ----------------------------------------------------------------------------------------------
+# --- object stores --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:
-    """An S3 emulator on loopback, and the options that reach it. In a process of its own: deltalake waits for its
-    answers without letting another thread of this one give them."""
+    """An S3 emulator on loopback, and the options that reach it. In a process of its own: deltalake
+    waits for its answers without letting another thread of this one give them.
+    """
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     server = subprocess.Popen([sys.executable, "-c", EMULATOR], **pipes)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
     httpx.put(f"{url}/history").raise_for_status()
     yield {
-        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x",
-        "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "aws_conditional_put": "etag",
-    }  # fmt: skip
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "x",
+        "AWS_SECRET_ACCESS_KEY": "x",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+        "aws_conditional_put": "etag",
+    }
     server.communicate("\n")
 
 
@@ -407,7 +465,9 @@ server.stop()
 """
 
 
-def test_a_lake_in_an_object_store(journal: Journal, bucket: dict[str, str], client: Client) -> None:
+def test_a_lake_in_an_object_store(
+    journal: Journal, bucket: dict[str, str], client: Client
+) -> None:
     """Folded, overlaid and asked as on disk, by every engine."""
     lake = Lake("s3://history/lake", journal=journal, options=bucket)
     journal.saw(jobs(0, 400), 1.0)
@@ -421,7 +481,7 @@ def test_a_lake_in_an_object_store(journal: Journal, bucket: dict[str, str], cli
     assert lake.fold().jobs == 20
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
 
 
 def test_no_lake_is_told(tmp_path: Path) -> None:
@@ -464,7 +524,9 @@ def test_a_missing_extra_is_told(
 
 
 def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """A small disk fills up while recording and folding: clear errors, and what was recorded is all there."""
+    """A small disk fills up while recording and folding: clear errors, and what was recorded is all
+    there.
+    """
     small = _small_disk(tmp_path / "small")
     try:
         journal = Journal(small / "journal.db")
@@ -493,9 +555,10 @@ def _small_disk(place: Path) -> Path:
     """A tmpfs of a few megabytes, some of them ballast to be thrown out later."""
     place.mkdir()
     mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(place)]
-    if shutil.which(mount[0]) is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+    if (
+        shutil.which(mount[0]) is None
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
         pytest.skip("this machine lets nobody mount a small disk")
     (place / "ballast").write_bytes(bytes(4 * 2**20))
     return place
-
-

@@ -13,21 +13,34 @@ from jupyter_mjci.services.midjourney.api import job_of
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 DONE = Job(
-    "mj", "17", "IMAGINE", Status.SUCCEEDED, 100, "a fox", ("http://a", "http://b"),
+    "mj",
+    "17",
+    "IMAGINE",
+    Status.SUCCEEDED,
+    100,
+    "a fox",
+    ("http://a", "http://b"),
     (Button("c", "U1"), Button("d", "V1")),
-    THEN, THEN + timedelta(seconds=2), THEN + timedelta(seconds=40), state="s",
-)  # fmt: skip
+    THEN,
+    THEN + timedelta(seconds=2),
+    THEN + timedelta(seconds=40),
+    state="s",
+)
 
 
 def test_the_columns_are_the_tables() -> None:
-    """The order and names of the columns are told by one table, spans beside what they are made of."""
+    """The order and names of the columns are told by one table, spans beside what they are made
+    of.
+    """
     expected = [column.name for column in COLUMNS]
     for name, later, _, _ in SPANS:
         expected.insert(expected.index(later) + 1, name)
     assert list(frame([]).columns) == expected
 
 
-@pytest.mark.parametrize("jobs", [[], [Job("ci", "c1")], [DONE], [DONE, Job("ci", "c1", progress=None)], [job_of({})]])
+@pytest.mark.parametrize(
+    "jobs", [[], [Job("ci", "c1")], [DONE], [DONE, Job("ci", "c1", progress=None)], [job_of({})]]
+)
 def test_dtypes_are_the_same_whatever_is_in_it(jobs: list[Job]) -> None:
     """Also without rows, and with nothing but empty cells."""
     assert frame(jobs).dtypes.to_dict() == frame([]).dtypes.to_dict()
@@ -45,14 +58,20 @@ def test_dtypes() -> None:
 def test_a_row() -> None:
     row = frame([DONE]).iloc[0]
     assert (row["waited"], row["took"]) == (pd.Timedelta(seconds=2), pd.Timedelta(seconds=38))
-    assert (row["outputs"], row["buttons"], row["status"]) == ("http://a http://b", "U1, V1", "SUCCEEDED")
+    assert (row["outputs"], row["buttons"], row["status"]) == (
+        "http://a http://b",
+        "U1, V1",
+        "SUCCEEDED",
+    )
     assert row["submitted"] == pd.Timestamp("2026-01-01", tz="UTC")
 
 
 def test_nothing_is_missing_not_empty() -> None:
     """What was not told is NA, so that it does not count."""
     row = frame([Job("ci", "c1")]).iloc[0]
-    assert pd.isna(row[["progress", "subject", "submitted", "took", "reason", "outputs", "parent", "state"]]).all()
+    assert pd.isna(
+        row[["progress", "subject", "submitted", "took", "reason", "outputs", "parent", "state"]]
+    ).all()
 
 
 def test_frames_of_both_services_join() -> None:

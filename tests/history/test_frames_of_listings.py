@@ -61,16 +61,43 @@ def listed(*tasks: Any) -> bytes:
 
 
 DAMAGED: dict[str, Any] = {
-    "a null": {"progress": None, "prompt": None, "buttons": None, "imageUrl": None, "submitTime": None},
+    "a null": {
+        "progress": None,
+        "prompt": None,
+        "buttons": None,
+        "imageUrl": None,
+        "submitTime": None,
+    },
     "nothing at all": dict.fromkeys(task()),
-    "numbers for texts": {"id": 17, "action": 3, "prompt": 1.0, "failReason": 2.5, "state": 10**30, "status": 5},
+    "numbers for texts": {
+        "id": 17,
+        "action": 3,
+        "prompt": 1.0,
+        "failReason": 2.5,
+        "state": 10**30,
+        "status": 5,
+    },
     "truth for texts": {"prompt": True, "state": False, "status": True, "submitTime": True},
     "texts for numbers": {"submitTime": "1735689600001", "startTime": "-", "finishTime": ""},
     "floats for times": {"submitTime": 1735689600001.7, "startTime": 1.5, "finishTime": -3.0},
-    "seconds": {"submitTime": 1735689600, "startTime": 99_999_999_999, "finishTime": 100_000_000_000},
-    "times beyond": {"submitTime": 253_402_300_799_000, "startTime": 253_402_300_798_999, "finishTime": 2**70},
+    "seconds": {
+        "submitTime": 1735689600,
+        "startTime": 99_999_999_999,
+        "finishTime": 100_000_000_000,
+    },
+    "times beyond": {
+        "submitTime": 253_402_300_799_000,
+        "startTime": 253_402_300_798_999,
+        "finishTime": 2**70,
+    },
     "times before": {"submitTime": -1, "startTime": -(2**70), "finishTime": 0},
-    "containers for scalars": {"id": {"a": 1}, "prompt": ["x"], "status": [], "submitTime": {}, "progress": [1]},
+    "containers for scalars": {
+        "id": {"a": 1},
+        "prompt": ["x"],
+        "status": [],
+        "submitTime": {},
+        "progress": [1],
+    },
     "odd progress": {"progress": "0%"},
     "words for progress": {"progress": "waiting"},
     "much progress": {"progress": "000000000000000000000120%"},
@@ -93,9 +120,20 @@ DAMAGED: dict[str, Any] = {
     "buttons as text": {"buttons": "U1"},
     "buttons as object": {"buttons": {"customId": "x"}},
     "odd buttons": {
-        "buttons": [None, 1, "U1", [], {}, {"customId": ""}, {"customId": 7}, {"customId": "x", "label": 3}]
+        "buttons": [
+            None,
+            1,
+            "U1",
+            [],
+            {},
+            {"customId": ""},
+            {"customId": 7},
+            {"customId": "x", "label": 3},
+        ]
     },
-    "emojis": {"buttons": [{"customId": f"MJ::JOB::reroll::0::{MARK}::SOLO", "emoji": "🔄", "label": ""}]},
+    "emojis": {
+        "buttons": [{"customId": f"MJ::JOB::reroll::0::{MARK}::SOLO", "emoji": "🔄", "label": ""}]
+    },
     "customIds only": {"buttons": [{"customId": f"MJ::JOB::upsample::1::{MARK}"}]},
     "a mark in a label": {"buttons": [{"customId": f"a::{MARK}", "label": f"b::{MARK}"}]},
     "escapes in buttons": {"buttons": [{"customId": f"a::{MARK}", "label": 'say "\\u0041"'}]},
@@ -128,13 +166,17 @@ def test_what_is_no_object_makes_no_row() -> None:
     assert len(both_ways(listed(None, 1, "x", [task()], 2.5, task(), True))) == 1
 
 
-@pytest.mark.parametrize("body", [b"[]", b" [ ] ", listed(task()).replace(b"{", b" {\n"), b'[{"id":1e400}]'])
+@pytest.mark.parametrize(
+    "body", [b"[]", b" [ ] ", listed(task()).replace(b"{", b" {\n"), b'[{"id":1e400}]']
+)
 def test_arrays_of_every_look(body: bytes) -> None:
     both_ways(body)
     both_ways(body, at_a_time=1)
 
 
-@pytest.mark.parametrize("body", [b"[", b"[{]", b"[1,]", b"\xff[]", b'[{"id":"\xff"}]', b"[" + b"1" * 5000 + b"]"])
+@pytest.mark.parametrize(
+    "body", [b"[", b"[{]", b"[1,]", b"\xff[]", b'[{"id":"\xff"}]', b"[" + b"1" * 5000 + b"]"]
+)
 @pytest.mark.parametrize("at_a_time", [0, 1])
 def test_what_is_no_json_is_told(body: bytes, at_a_time: int) -> None:
     """With the bytes, as when Jobs are read."""
@@ -158,16 +200,22 @@ LOOKALIKES = [
 
 @pytest.mark.parametrize("first", range(len(LOOKALIKES)))
 def test_buttons_are_alike_only_where_they_are(first: int) -> None:
-    """Names are taken over from tasks whose buttons differ in the picture's mark alone, whatever comes first."""
+    """Names are taken over from tasks whose buttons differ in the picture's mark alone, whatever
+    comes first.
+    """
     order = [*LOOKALIKES[first:], *LOOKALIKES[:first], *LOOKALIKES]
     both_ways(listed(*(task(buttons=value) for value in order)))
 
 
 def test_a_mark_that_ends_its_text_is_seen_through() -> None:
-    """Bytes that are like the first task's around the mark, where the mark holds a label of its own."""
+    """Bytes that are like the first task's around the mark, where the mark holds a label of its
+    own.
+    """
     plain = [{"customId": "a::" + "m" * 40, "label": "U1"}]
     crafted = [{"customId": "a::" + "n", "label": "hello", "k": "n" * 8}]
-    written = json.dumps([task(buttons=plain), task(buttons=crafted)], separators=(",", ":")).encode()
+    written = json.dumps(
+        [task(buttons=plain), task(buttons=crafted)], separators=(",", ":")
+    ).encode()
     assert list(both_ways(written)["buttons"]) == ["U1", "hello"]
 
 
@@ -181,14 +229,22 @@ scalars = st.one_of(
     st.integers(0, 300_000_000_000_000),
 )
 anything = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
 )
 button = st.fixed_dictionaries(
-    {}, optional={"customId": anything | st.just(f"a::{MARK}"), "label": anything, "emoji": anything}
+    {},
+    optional={"customId": anything | st.just(f"a::{MARK}"), "label": anything, "emoji": anything},
 )
 odd_task = st.fixed_dictionaries(
     {},
-    optional={name: anything for name in (*task(), *midjourney.RESULTS, "mj_id", "parentId") if name != "buttons"}
+    optional={
+        name: anything
+        for name in (*task(), *midjourney.RESULTS, "mj_id", "parentId")
+        if name != "buttons"
+    }
     | {
         "buttons": st.lists(button | anything, max_size=3) | anything,
         "status": anything | st.sampled_from(list(midjourney.STATUSES)),
@@ -226,13 +282,15 @@ def test_answers_of_every_shape(reply: Reply) -> None:
     pd.testing.assert_frame_equal(frame_of_reply(reply), frame(midjourney.read_tasks(reply)))
 
 
-@pytest.mark.parametrize("reply", [Reply(401, b"{}"), Reply(200, b"<html></html>"), Reply(500, b"[]")])
+@pytest.mark.parametrize(
+    "reply", [Reply(401, b"{}"), Reply(200, b"<html></html>"), Reply(500, b"[]")]
+)
 def test_a_refusal_is_raised(reply: Reply) -> None:
     with pytest.raises(MidjourneyError):
         frame_of_reply(reply)
 
 
-# --- pages of CI jobs --------------------------------------------------------------------------------------------
+# --- pages of CI jobs -----------------------------------------------------------------------------
 
 DETAIL = (
     "<JobsDetail><Code>Success</Code><Message/><JobId>c1</JobId><Tag>PicProcess</Tag><State>Success</State>"
@@ -267,7 +325,9 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "a batch": lambda text: text.replace("<Tag>PicProcess</Tag>", "<Type>Job</Type><Name>n</Name>"),
     "blanks around": lambda text: text.replace(">mine<", ">\n mine \n<"),
     "a text twice": lambda text: text.replace("<JobId>", "<JobId>c0</JobId><JobId>"),
-    "a container twice": lambda text: text.replace("<Input>", "<Input><Object>first</Object></Input><Input>"),
+    "a container twice": lambda text: text.replace(
+        "<Input>", "<Input><Object>first</Object></Input><Input>"
+    ),
     "an empty container first": lambda text: text.replace("<Input>", "<Input/><Input>"),
     "a text that is a container": lambda text: text.replace(">mine<", "><X>mine</X><"),
     "a container that is a text": lambda text: text.replace("<Input><Object>", "<Input>").replace(
@@ -350,7 +410,18 @@ names = st.sampled_from(
     ]
 )
 texts = st.sampled_from(
-    ["", " ", "-", "Success", "Failed", "17", "2024-05-01T10:00:00+0800", "1999-12-31T23:59:59+0800", 'a="b"', "é"]
+    [
+        "",
+        " ",
+        "-",
+        "Success",
+        "Failed",
+        "17",
+        "2024-05-01T10:00:00+0800",
+        "1999-12-31T23:59:59+0800",
+        'a="b"',
+        "é",
+    ]
 ) | st.text(st.characters(min_codepoint=32, max_codepoint=0x2FF), max_size=5)
 elements = st.recursive(
     st.builds(lambda name, text: f"<{name}>{escape(text)}</{name}>", names, texts),
@@ -362,7 +433,9 @@ elements = st.recursive(
     ),
     max_leaves=12,
 )
-details = st.lists(elements, max_size=5).map(lambda parts: f"<JobsDetail>{''.join(parts)}</JobsDetail>")
+details = st.lists(elements, max_size=5).map(
+    lambda parts: f"<JobsDetail>{''.join(parts)}</JobsDetail>"
+)
 
 
 @given(st.lists(details | elements, max_size=4))

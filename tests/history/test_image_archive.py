@@ -26,8 +26,18 @@ def white(content: bytes) -> int:
 def test_boxes_ellipses_and_polygons_are_white() -> None:
     """To the pixel, in one channel, and nothing is grey."""
     made = opened(mjci.mask((100, 50), boxes=[(10, 5, 20, 15)]))
-    assert (made.format, made.mode, made.size, made.getbbox()) == ("PNG", "L", (100, 50), (10, 5, 20, 15))
-    several = mjci.mask((100, 50), [(0, 0, 10, 10)], polygons=[[(50, 0), (60, 0), (50, 9)]], ellipses=[(70, 0, 90, 20)])
+    assert (made.format, made.mode, made.size, made.getbbox()) == (
+        "PNG",
+        "L",
+        (100, 50),
+        (10, 5, 20, 15),
+    )
+    several = mjci.mask(
+        (100, 50),
+        [(0, 0, 10, 10)],
+        polygons=[[(50, 0), (60, 0), (50, 9)]],
+        ellipses=[(70, 0, 90, 20)],
+    )
     assert sorted(set(opened(several).tobytes())) == [0, 255]
     assert 100 + 45 + 250 < white(several) < 100 + 75 + 400
     assert white(mjci.mask((100, 50), [(-10, -10, 500, 500)])) == 5000
@@ -36,7 +46,9 @@ def test_boxes_ellipses_and_polygons_are_white() -> None:
 PICTURE = Image.new("RGB", (32, 24))
 
 
-@pytest.mark.parametrize("picture", [PICTURE, np.zeros((24, 32, 3), "uint8"), mjci.mask(PICTURE, [(0, 0, 1, 1)])])
+@pytest.mark.parametrize(
+    "picture", [PICTURE, np.zeros((24, 32, 3), "uint8"), mjci.mask(PICTURE, [(0, 0, 1, 1)])]
+)
 def test_it_gets_the_size_of_its_picture(picture: Any) -> None:
     assert opened(mjci.mask(picture, [(0, 0, 5, 5)])).size == (32, 24)
 
@@ -60,7 +72,9 @@ def test_a_mask_that_makes_no_sense_is_refused(given: Any, more: Any, said: str)
 
 @pytest.mark.parametrize("dialect", ["plus", "trueai"])
 def test_only_the_white_part_is_drawn_anew(dialect: str) -> None:
-    """From a picture to its four variations through the dialog; outside of the box every pixel stays."""
+    """From a picture to its four variations through the dialog; outside of the box every pixel
+    stays.
+    """
     with mjci.sandbox(speed=math.inf, dialect=dialect) as s:
         grid = s.follow(s.mj.imagine("a lighthouse")).run()
         large = s.follow(s.mj.action(grid, "U1")).run()
@@ -77,7 +91,11 @@ def test_only_the_white_part_is_drawn_anew(dialect: str) -> None:
     for take in takes:
         after = opened(take).convert("RGB")
         was = opened(before).convert("RGB").resize(after.size, Image.Resampling.LANCZOS)
-        changed = ImageChops.difference(was, after).convert("L").point(lambda level: 255 if level > 24 else 0)
+        changed = (
+            ImageChops.difference(was, after)
+            .convert("L")
+            .point(lambda level: 255 if level > 24 else 0)
+        )
         outside = ImageChops.multiply(changed, stays.resize(after.size, Image.Resampling.NEAREST))
         x, y, right, bottom = (round(edge * after.width / width) for edge in box)
         inside = changed.crop((x + 4, y + 4, right - 4, bottom - 4))

@@ -20,22 +20,40 @@ from jupyter_mjci.services.midjourney.api import Midjourney
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 DONE = Job(
-    "mj", "17", "IMAGINE", Status.SUCCEEDED, 100, "a {red} fox", ("http://a", "http://b"),
-    (Button("c::1", "U1"), Button("d", "", "🔄", True)), THEN, THEN + timedelta(seconds=2),
-    THEN + timedelta(seconds=40), "", "mine", "http://hook", "16", {"id": "17", "odd": [None, {"ä": 1}]},
-)  # fmt: skip
+    "mj",
+    "17",
+    "IMAGINE",
+    Status.SUCCEEDED,
+    100,
+    "a {red} fox",
+    ("http://a", "http://b"),
+    (Button("c::1", "U1"), Button("d", "", "🔄", True)),
+    THEN,
+    THEN + timedelta(seconds=2),
+    THEN + timedelta(seconds=40),
+    "",
+    "mine",
+    "http://hook",
+    "16",
+    {"id": "17", "odd": [None, {"ä": 1}]},
+)
 CALL: Call[Job] = Midjourney().imagine("a fox", state="s")
 
 
 @pytest.fixture(params=["file", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "new" / "journal.db" if request.param == "file" else None, origin={"mj": "http://p"})
+    made = Journal(
+        tmp_path / "new" / "journal.db" if request.param == "file" else None,
+        origin={"mj": "http://p"},
+    )
     yield made
     made.close()
 
 
 def test_a_job_comes_back_whole(journal: Journal) -> None:
-    """Every field of the record, its times to the microsecond, and the service's complete answer."""
+    """Every field of the record, its times to the microsecond, and the service's complete
+    answer.
+    """
     journal.saw([DONE], 1.0)
     (back,) = journal.jobs()
     assert back == DONE
@@ -70,8 +88,16 @@ def test_sightings_are_kept_once_each(journal: Journal) -> None:
         ]
     ):
         journal.saw([Job("mj", "1", status=status, progress=progress, raw={"at": at})], float(at))
-    told = [(moment.timestamp(), status, progress) for moment, status, progress in journal.sightings("mj", "1")]
-    assert told == [(0, "WAITING", None), (1, "RUNNING", 15), (3, "RUNNING", 31), (4, "SUCCEEDED", 100)]
+    told = [
+        (moment.timestamp(), status, progress)
+        for moment, status, progress in journal.sightings("mj", "1")
+    ]
+    assert told == [
+        (0, "WAITING", None),
+        (1, "RUNNING", 15),
+        (3, "RUNNING", 31),
+        (4, "SUCCEEDED", 100),
+    ]
 
 
 def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
@@ -85,14 +111,24 @@ def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
 def test_a_submission_is_written_before_and_settled_after(journal: Journal) -> None:
     journal.leaving(CALL, "m1", 5.0, marked=False)
     (left,) = journal.submissions()
-    assert (left.state, left.body, left.path, left.at, left.marked) == ("leaving", CALL.body, CALL.path, 5.0, False)
+    assert (left.state, left.body, left.path, left.at, left.marked) == (
+        "leaving",
+        CALL.body,
+        CALL.path,
+        5.0,
+        False,
+    )
     journal.settle("m1", "accepted", job_id="17")
     assert journal.claimed("mj") == {"17"}
     assert journal.unsettled() == []
 
 
-def test_submissions_of_the_living_are_left_to_them(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row of another process that still runs is not taken over; a dead one's, and an unknown one, are."""
+def test_submissions_of_the_living_are_left_to_them(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of another process that still runs is not taken over; a dead one's, and an unknown one,
+    are.
+    """
     for mark, owner in (("mine", ""), ("alive", "1"), ("dead", "999999999")):
         pid = room.os.getpid() if not owner else int(owner)
         monkeypatch.setattr(room, "_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
@@ -104,7 +140,9 @@ def test_submissions_of_the_living_are_left_to_them(journal: Journal, monkeypatc
 
 def test_durations_are_learned_from_successes(journal: Journal) -> None:
     for number, seconds in enumerate((40, 30, 50)):
-        journal.saw([replace(DONE, id=str(number), finished=THEN + timedelta(seconds=seconds))], 1.0)
+        journal.saw(
+            [replace(DONE, id=str(number), finished=THEN + timedelta(seconds=seconds))], 1.0
+        )
     journal.saw([replace(DONE, id="9", status=Status.FAILED)], 1.0)
     assert journal.durations("mj", "IMAGINE") == [30, 40, 50]
     assert journal.durations("ci", "IMAGINE") == []
@@ -122,16 +160,22 @@ def _write(path: Path, writer: int, rows: int) -> None:
     for number in range(rows):
         mark = f"{writer}-{number}"
         journal.leaving(CALL, mark, float(number), marked=True)
-        journal.saw([Job("mj", mark), Job("mj", f"shared-{number}", raw={"by": writer})], float(number))
+        journal.saw(
+            [Job("mj", mark), Job("mj", f"shared-{number}", raw={"by": writer})], float(number)
+        )
         journal.settle(mark, "accepted", job_id=mark)
 
 
 @pytest.mark.parametrize("writers", [4])
 def test_several_kernels_at_once_lose_nothing(tmp_path: Path, writers: int) -> None:
-    """Four processes, own and shared rows, from the creation of the file on: no "database is locked"."""
+    """Four processes, own and shared rows, from the creation of the file on: no "database is
+    locked".
+    """
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "journal.db"
-    processes = [context.Process(target=_write, args=(path, writer, 40)) for writer in range(writers)]
+    processes = [
+        context.Process(target=_write, args=(path, writer, 40)) for writer in range(writers)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -184,15 +228,22 @@ def _write_and_die(path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-# --- leaving packed, and growing older ----------------------------------------------------------------------------
+# --- leaving packed, and growing older ------------------------------------------------------------
 
 
-def test_columns_leave_packed_in_every_chunk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows, in the order first seen, whatever the chunk; a separator inside a value splits nothing."""
+def test_columns_leave_packed_in_every_chunk(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All rows, in the order first seen, whatever the chunk; a separator inside a value splits
+    nothing.
+    """
     monkeypatch.setattr(room, "CHUNK", 3)
     subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
     journal.saw([Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0)
-    table = {"subject": Packing("subject"), "progress": Packing("coalesce(progress, -1)", number=True)}
+    table = {
+        "subject": Packing("subject"),
+        "progress": Packing("coalesce(progress, -1)", number=True),
+    }
     chunks = list(journal.packed(table))
     assert [chunk.rows for chunk in chunks] == [3, 3, 1]
     told = [chunk.columns["subject"] for chunk in chunks]
@@ -233,18 +284,27 @@ def _old_journal(path: Path, rows: int) -> None:
     for number in range(rows):
         row = room._row(replace(DONE, id=str(number)), "", 1_000_000, number + 1)
         del row["button_names"], row["day"]
-        db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})", row)
+        db.execute(
+            f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})",
+            row,
+        )
     db.execute("COMMIT")
     db.close()
 
 
-def test_a_corrupt_journal_is_told_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the file and what to do; not a byte of it is changed, and nobody holds it open."""
+def test_a_corrupt_journal_is_told_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the file and what to do; not a byte of it is changed, and nobody holds it
+    open.
+    """
     path = tmp_path / "journal.db"
     path.write_bytes(b"no database, but somebody's bytes" * 100)
     before, opened = path.read_bytes(), list[sqlite3.Connection]()
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda *args, **kw: opened.append(connect(*args, **kw)) or opened[-1])
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **kw: opened.append(connect(*args, **kw)) or opened[-1]
+    )
     with pytest.raises(SettingsError, match=r"journal\.db cannot be opened") as caught:
         Journal(path).jobs()
     assert caught.value.hint

@@ -30,20 +30,32 @@ def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "plain":
         find = importlib.util.find_spec
-        monkeypatch.setattr(room, "find_spec", lambda name: None if name == "pyarrow" else find(name))
+        monkeypatch.setattr(
+            room, "find_spec", lambda name: None if name == "pyarrow" else find(name)
+        )
 
 
 def jobs() -> list[Job]:
     made = [
         Job(
-            "mj" if number % 3 else "ci", f"{number}", "IMAGINE", list(Status)[number % 6], number * 10,
-            f"a fox, {number}\x1f" if number == 4 else f"a {{red}} 狐 {number}", ("http://a", "http://b")[: number % 3],
+            "mj" if number % 3 else "ci",
+            f"{number}",
+            "IMAGINE",
+            list(Status)[number % 6],
+            number * 10,
+            f"a fox, {number}\x1f" if number == 4 else f"a {{red}} 狐 {number}",
+            ("http://a", "http://b")[: number % 3],
             (Button("c::1", "U1"), Button("d", "", "🔄")) if number % 2 else (),
-            THEN - timedelta(hours=number), THEN + timedelta(seconds=number),
-            THEN + timedelta(seconds=40) if number % 2 else None, "no" if number == 5 else "", "", "", "7",
+            THEN - timedelta(hours=number),
+            THEN + timedelta(seconds=number),
+            THEN + timedelta(seconds=40) if number % 2 else None,
+            "no" if number == 5 else "",
+            "",
+            "",
+            "7",
         )
         for number in range(9)
-    ]  # fmt: skip
+    ]
     return [*made, Job("mj", "bare")]
 
 

@@ -25,7 +25,9 @@ def s() -> Iterator[Session]:
 
 
 def picture_job(s: Session, number: int) -> Call[Job]:
-    return s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"out/{number}.jpg")
+    return s.ci.picture_job(
+        input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"out/{number}.jpg"
+    )
 
 
 def forgotten(s: Session) -> Session:
@@ -53,8 +55,12 @@ def test_everything_comes_once(s: Session) -> None:
     assert s.sync().new == 0
 
 
-def test_a_sync_that_was_cut_off_goes_on_where_it_was(s: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages that came are kept; the next sync does not ask for them again, and misses nothing."""
+def test_a_sync_that_was_cut_off_goes_on_where_it_was(
+    s: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pages that came are kept; the next sync does not ask for them again, and misses
+    nothing.
+    """
     served(s, 230)
     forgotten(s)
     monkeypatch.setattr("jupyter_mjci.history.sync.OVERLAP", timedelta(0))
@@ -126,33 +132,60 @@ def test_progress_is_a_curve(s: Session) -> None:
     assert len(curve) >= 3
 
 
-# --- exports ----------------------------------------------------------------------------------------------------
+# --- exports --------------------------------------------------------------------------------------
 
-TASK = {"id": "1767225600000001", "action": "IMAGINE", "status": "SUCCESS", "prompt": "狐", "submitTime": 1767225600000}
+TASK = {
+    "id": "1767225600000001",
+    "action": "IMAGINE",
+    "status": "SUCCESS",
+    "prompt": "狐",
+    "submitTime": 1767225600000,
+}
 LATER = {**TASK, "id": "1767225600000002", "submitTime": 1767312000000}
 DETAIL = "<JobsDetail><JobId>j{}</JobId><Tag>PicProcess</Tag><State>Success</State></JobsDetail>"
-EVENT = {"EventName": "TaskFinish", "JobsDetail": {"JobId": "j7", "Tag": "PicProcess", "State": "Failed"}}
+EVENT = {
+    "EventName": "TaskFinish",
+    "JobsDetail": {"JobId": "j7", "Tag": "PicProcess", "State": "Failed"},
+}
 
 # What a file holds, the ids of its jobs, and how many of its records are none.
 FILES: list[tuple[str, str, list[str], int]] = [
     ("list.json", json.dumps([TASK, LATER]), [TASK["id"], LATER["id"]], 0),  # type: ignore[list-item]
     ("one.json", json.dumps(TASK), [TASK["id"]], 0),  # type: ignore[list-item]
     ("wrapped.json", json.dumps({"code": 1, "data": [TASK]}), [TASK["id"]], 0),  # type: ignore[list-item]
-    ("page.xml", f"<Response>{DETAIL.format(1)}{DETAIL.format(2)}<NextToken>x</NextToken></Response>", ["j1", "j2"], 0),
+    (
+        "page.xml",
+        f"<Response>{DETAIL.format(1)}{DETAIL.format(2)}<NextToken>x</NextToken></Response>",
+        ["j1", "j2"],
+        0,
+    ),
     ("single.xml", f"<Response>{DETAIL.format(3)}</Response>", ["j3"], 0),
-    ("hooks.log", "\n".join([json.dumps(TASK), "", "noise", json.dumps(EVENT), json.dumps(LATER)]),
-     [TASK["id"], "j7", LATER["id"]], 1),  # type: ignore[list-item]
-    ("hooks.txt", f"<Response>{DETAIL.format(4)}</Response>\n<Response>{DETAIL.format(5)}</Response>", ["j4", "j5"], 0),
+    (
+        "hooks.log",
+        "\n".join([json.dumps(TASK), "", "noise", json.dumps(EVENT), json.dumps(LATER)]),
+        [TASK["id"], "j7", LATER["id"]],
+        1,
+    ),  # type: ignore[list-item]
+    (
+        "hooks.txt",
+        f"<Response>{DETAIL.format(4)}</Response>\n<Response>{DETAIL.format(5)}</Response>",
+        ["j4", "j5"],
+        0,
+    ),
     ("odd.json", json.dumps([TASK, 7, None, {"x": 1}, LATER]), [TASK["id"], LATER["id"]], 3),  # type: ignore[list-item]
     ("broken.json", '[{"id": ', [], 1),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "content", "ids", "skipped"), FILES, ids=[one[0] for one in FILES])
+@pytest.mark.parametrize(
+    ("name", "content", "ids", "skipped"), FILES, ids=[one[0] for one in FILES]
+)
 def test_exports_are_read(
     s: Session, tmp_path: Path, name: str, content: str, ids: list[str], skipped: int
 ) -> None:
-    """Listings and callback logs of both services; what is no job is counted, not lost in silence."""
+    """Listings and callback logs of both services; what is no job is counted, not lost in
+    silence.
+    """
     (tmp_path / name).write_text(content, "utf-8")
     assert s.history.load(tmp_path / name) == Synced(len(ids), len(ids), 0, 1, skipped)
     assert sorted(s.history()["id"]) == sorted(ids)
@@ -173,6 +206,8 @@ def test_a_folder_and_a_window(s: Session, tmp_path: Path) -> None:
 
 def test_a_text_that_no_file_can_keep_is_kept_as_far_as_it_goes(s: Session, tmp_path: Path) -> None:
     """Half a surrogate pair in a prompt costs that character, not the listing."""
-    (tmp_path / "odd.json").write_text('[{"id": "1", "status": "SUCCESS", "prompt": "a \\ud83d fox"}]')
+    (tmp_path / "odd.json").write_text(
+        '[{"id": "1", "status": "SUCCESS", "prompt": "a \\ud83d fox"}]'
+    )
     assert s.history.load(tmp_path / "odd.json").new == 1
     assert list(s.history()["subject"]) == ["a ? fox"]

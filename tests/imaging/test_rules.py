@@ -1,4 +1,6 @@
-"""The picture rules: a table of rules with the size, the format and the pixels that each must give."""
+"""The picture rules: a table of rules with the size, the format and the pixels that each must
+give.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def b64(plain: str) -> str:
     return base64.urlsafe_b64encode(plain.encode()).decode()
 
 
-# ------------------------------------------------------------------------------------------------ pictures to work on
+# ------------------------------------------------------------------------------------------------
+# pictures to work on
 
 
 def quarters(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -53,7 +56,9 @@ def quarters(width: int, height: int, mode: str = "RGB") -> Image.Image:
 
 def textured(width: int, height: int) -> Image.Image:
     """Quarters with a soft ripple in many colours: something to blur, sharpen and compress."""
-    ripple = Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 40).filter(ImageFilter.GaussianBlur(2))
+    ripple = Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 40).filter(
+        ImageFilter.GaussianBlur(2)
+    )
     slope = Image.linear_gradient("L").resize((width, height))
     rings = Image.radial_gradient("L").resize((width, height))
     return Image.blend(quarters(width, height), Image.merge("RGB", (ripple, rings, slope)), 0.3)
@@ -78,7 +83,12 @@ def moving(name: str, count: int = 5, **options: object) -> bytes:
     for index, frame in enumerate(frames):
         frame.paste(WHITE, (index * 10 % 60, 15, index * 10 % 60 + 10, 25))
     durations = [100 + 50 * index for index in range(count)]
-    more: dict[str, object] = {"save_all": True, "append_images": frames[1:], "duration": durations, "loop": 0}
+    more: dict[str, object] = {
+        "save_all": True,
+        "append_images": frames[1:],
+        "duration": durations,
+        "loop": 0,
+    }
     return saved(frames[0], name, **more, **options)
 
 
@@ -88,7 +98,15 @@ def with_exif(orientation: int) -> bytes:
     exif[ExifTags.Base.Model] = "Box"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 200
     upright = quarters(120, 80)
-    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that undoes what the orientation asks for
+    back = {
+        2: 0,
+        3: 3,
+        4: 1,
+        5: 5,
+        6: 2,
+        7: 6,
+        8: 4,
+    }  # Image.Transpose that undoes what the orientation asks for
     stored = upright.transpose(Image.Transpose(back[orientation])) if orientation > 1 else upright
     return saved(stored, "JPEG", quality=95, subsampling=0, exif=exif)
 
@@ -96,7 +114,9 @@ def with_exif(orientation: int) -> bytes:
 def blinking() -> bytes:
     """A GIF with transparent parts."""
     frames = [half_clear(60, 40), half_clear(60, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    return saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=120, loop=3, disposal=2)
+    return saved(
+        frames[0], "GIF", save_all=True, append_images=frames[1:], duration=120, loop=3, disposal=2
+    )
 
 
 def sixteen_bit() -> bytes:
@@ -154,7 +174,8 @@ def objects(url: str) -> bytes | None:
     return {MARK_URL: mark(), "mark.png": mark(), MARK_URL + "?large": source("doc")}.get(url)
 
 
-# ------------------------------------------------------------------------------------------------ what to look for
+# ------------------------------------------------------------------------------------------------
+# what to look for
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +219,8 @@ def at(x: float, y: float, colour: tuple[int, int, int], tolerance: int = 48) ->
         w, h = seen.first.size
         place = (min(w - 1, int(x * w)), min(h - 1, int(y * h)))
         return all(
-            near(frame.getpixel(place), colour, tolerance) and frame.getpixel(place)[3] == 255 for frame in seen.frames
+            near(frame.getpixel(place), colour, tolerance) and frame.getpixel(place)[3] == 255
+            for frame in seen.frames
         )
 
     return check
@@ -221,7 +243,9 @@ def corners(*colours: tuple[int, int, int], inset: float = 0.1) -> Check:
 
 
 def frames(count: int, *durations: int) -> Check:
-    return lambda seen: len(seen.frames) == count and (not durations or seen.durations == list(durations))
+    return lambda seen: (
+        len(seen.frames) == count and (not durations or seen.durations == list(durations))
+    )
 
 
 def all_of(*checks: Check) -> Check:
@@ -244,7 +268,9 @@ def is_grey(seen: Seen) -> bool:
     return all(
         high <= 3
         for band in ((0, 1), (1, 2))
-        for high in (ImageChops.difference(*(seen.first.getchannel(i) for i in band)).getextrema()[1],)
+        for high in (
+            ImageChops.difference(*(seen.first.getchannel(i) for i in band)).getextrema()[1],
+        )
     )
 
 
@@ -344,11 +370,19 @@ def marked(x: float, y: float, w: float, h: float, within: bool = True) -> Check
 
     def check(seen: Seen) -> bool:
         width, height = seen.first.size
-        changes = ImageChops.difference(seen.first.convert("RGB"), seen.before.convert("RGB")).convert("L")
+        changes = ImageChops.difference(
+            seen.first.convert("RGB"), seen.before.convert("RGB")
+        ).convert("L")
         changes = changes.point(lambda value: 255 if value > 24 else 0)
         box = changes.getbbox()
         room = (x * width - 1, y * height - 1, (x + w) * width + 1, (y + h) * height + 1)
-        inside = bool(box) and box[0] >= room[0] and box[1] >= room[1] and box[2] <= room[2] and box[3] <= room[3]
+        inside = (
+            bool(box)
+            and box[0] >= room[0]
+            and box[1] >= room[1]
+            and box[2] <= room[2]
+            and box[3] <= room[3]
+        )
         return inside is within
 
     return check
@@ -358,7 +392,9 @@ def marked_box(left: int, top: int, right: int, bottom: int, slack: int = 0) -> 
     """Exactly this box differs from the picture as it was."""
 
     def check(seen: Seen) -> bool:
-        changes = ImageChops.difference(seen.first.convert("RGB"), seen.before.convert("RGB")).convert("L")
+        changes = ImageChops.difference(
+            seen.first.convert("RGB"), seen.before.convert("RGB")
+        ).convert("L")
         box = changes.point(lambda value: 255 if value > 24 else 0).getbbox()
         return box is not None and all(
             abs(a - b) <= slack for a, b in zip(box, (left, top, right, bottom), strict=True)
@@ -382,7 +418,8 @@ def pixels(image: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(raw[i : i + 3]) for i in range(0, len(raw), 3)]
 
 
-# ------------------------------------------------------------------------------------------------ the table
+# ------------------------------------------------------------------------------------------------
+# the table
 
 ALL_QUARTERS = corners(RED, GREEN, BLUE, YELLOW)
 MARKED = f"watermark/1/image/{b64(MARK_URL)}"
@@ -414,11 +451,35 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("small", "imageMogr2/thumbnail/1000000@", (100, 60), "png", same_pixels),
     ("small", "imageMogr2/thumbnail/1x", (1, 1), "png", changed),
     ("small", "imageMogr2/thumbnail/!1p", (1, 1), "png", changed),
-    ("clear", "imageMogr2/thumbnail/100x", (100, 50), "png", all_of(clear_at(0.2, 0.5), at(0.9, 0.2, GREEN))),
+    (
+        "clear",
+        "imageMogr2/thumbnail/100x",
+        (100, 50),
+        "png",
+        all_of(clear_at(0.2, 0.5), at(0.9, 0.2, GREEN)),
+    ),
     # pad
-    ("jpg", "imageMogr2/thumbnail/400x400/pad/1", (400, 400), "jpeg", all_of(at(0.5, 0, WHITE), at(0.1, 0.3, RED, 90))),
-    ("jpg", f"imageMogr2/thumbnail/400x400/{PAD_BLUE}", (400, 400), "jpeg", corners(*[(0, 0, 255)] * 4)),
-    ("tall", f"imageMogr2/thumbnail/400x400/{PAD_BLUE}", (400, 400), "jpeg", at(0, 0.5, (0, 0, 255))),
+    (
+        "jpg",
+        "imageMogr2/thumbnail/400x400/pad/1",
+        (400, 400),
+        "jpeg",
+        all_of(at(0.5, 0, WHITE), at(0.1, 0.3, RED, 90)),
+    ),
+    (
+        "jpg",
+        f"imageMogr2/thumbnail/400x400/{PAD_BLUE}",
+        (400, 400),
+        "jpeg",
+        corners(*[(0, 0, 255)] * 4),
+    ),
+    (
+        "tall",
+        f"imageMogr2/thumbnail/400x400/{PAD_BLUE}",
+        (400, 400),
+        "jpeg",
+        at(0, 0.5, (0, 0, 255)),
+    ),
     (
         "small",
         f"imageMogr2/thumbnail/200x200/{PAD_BLUE}",
@@ -426,9 +487,21 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         all_of(at(0, 0.19, (0, 0, 255), 0), at(0, 0.21, RED)),
     ),
-    ("small", "imageMogr2/thumbnail/200x200>/pad/1", (200, 200), "png", all_of(at(0.2, 0.5, WHITE), at(0.3, 0.4, RED))),
+    (
+        "small",
+        "imageMogr2/thumbnail/200x200>/pad/1",
+        (200, 200),
+        "png",
+        all_of(at(0.2, 0.5, WHITE), at(0.3, 0.4, RED)),
+    ),
     ("jpg", "imageMogr2/thumbnail/400x400/pad/0", (400, 200), "jpeg", ALL_QUARTERS),
-    ("clear", "imageMogr2/thumbnail/100x100/pad/1", (100, 100), "png", all_of(at(0, 0, WHITE), clear_at(0.2, 0.5))),
+    (
+        "clear",
+        "imageMogr2/thumbnail/100x100/pad/1",
+        (100, 100),
+        "png",
+        all_of(at(0, 0, WHITE), clear_at(0.2, 0.5)),
+    ),
     # cut
     ("png", "imageMogr2/cut/150x100x0x0", (150, 100), "png", corners(*[RED] * 4)),
     ("png", "imageMogr2/cut/150x100x150x100", (150, 100), "png", corners(*[YELLOW] * 4)),
@@ -439,29 +512,119 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("jpg", "imageMogr2/crop/300x", (300, 500), "jpeg", ALL_QUARTERS),
     ("jpg", "imageMogr2/crop/x300", (1000, 300), "jpeg", ALL_QUARTERS),
     ("jpg", "imageMogr2/crop/300x/gravity/west", (300, 500), "jpeg", corners(RED, RED, BLUE, BLUE)),
-    ("jpg", "imageMogr2/crop/300x/gravity/east", (300, 500), "jpeg", corners(GREEN, GREEN, YELLOW, YELLOW)),
-    ("jpg", "imageMogr2/crop/x200/gravity/north", (1000, 200), "jpeg", corners(RED, GREEN, RED, GREEN)),
-    ("jpg", "imageMogr2/crop/x200/gravity/south", (1000, 200), "jpeg", corners(BLUE, YELLOW, BLUE, YELLOW)),
-    ("png", "imageMogr2/crop/100x/gravity/west/dx/150", (100, 200), "png", corners(GREEN, GREEN, YELLOW, YELLOW)),
-    ("png", "imageMogr2/crop/100x/gravity/east/dx/150", (100, 200), "png", corners(RED, RED, BLUE, BLUE)),
+    (
+        "jpg",
+        "imageMogr2/crop/300x/gravity/east",
+        (300, 500),
+        "jpeg",
+        corners(GREEN, GREEN, YELLOW, YELLOW),
+    ),
+    (
+        "jpg",
+        "imageMogr2/crop/x200/gravity/north",
+        (1000, 200),
+        "jpeg",
+        corners(RED, GREEN, RED, GREEN),
+    ),
+    (
+        "jpg",
+        "imageMogr2/crop/x200/gravity/south",
+        (1000, 200),
+        "jpeg",
+        corners(BLUE, YELLOW, BLUE, YELLOW),
+    ),
+    (
+        "png",
+        "imageMogr2/crop/100x/gravity/west/dx/150",
+        (100, 200),
+        "png",
+        corners(GREEN, GREEN, YELLOW, YELLOW),
+    ),
+    (
+        "png",
+        "imageMogr2/crop/100x/gravity/east/dx/150",
+        (100, 200),
+        "png",
+        corners(RED, RED, BLUE, BLUE),
+    ),
     ("png", "imageMogr2/crop/100x/gravity/center/dx/150", (100, 200), "png", ALL_QUARTERS),
-    ("png", "imageMogr2/crop/x100/gravity/North/dy/100", (300, 100), "png", corners(BLUE, YELLOW, BLUE, YELLOW)),
+    (
+        "png",
+        "imageMogr2/crop/x100/gravity/North/dy/100",
+        (300, 100),
+        "png",
+        corners(BLUE, YELLOW, BLUE, YELLOW),
+    ),
     ("png", "imageMogr2/gravity/west/crop/100x", (100, 200), "png", corners(RED, RED, BLUE, BLUE)),
-    ("png", "imageMogr2/crop/100x200/gravity/northwest", (100, 200), "png", corners(RED, RED, BLUE, BLUE)),
-    ("png", "imageMogr2/crop/100x200/gravity/SouthEast", (100, 200), "png", corners(GREEN, GREEN, YELLOW, YELLOW)),
+    (
+        "png",
+        "imageMogr2/crop/100x200/gravity/northwest",
+        (100, 200),
+        "png",
+        corners(RED, RED, BLUE, BLUE),
+    ),
+    (
+        "png",
+        "imageMogr2/crop/100x200/gravity/SouthEast",
+        (100, 200),
+        "png",
+        corners(GREEN, GREEN, YELLOW, YELLOW),
+    ),
     ("png", "imageMogr2/crop/!100x80a160a110", (100, 80), "png", corners(*[YELLOW] * 4)),
     ("png", "imageMogr2/crop/!100xa10a0", (100, 200), "png", corners(RED, RED, BLUE, BLUE)),
-    ("png", "imageMogr2/crop/!100x80a160a10/gravity/southeast", (100, 80), "png", corners(*[BLUE] * 4)),
-    ("png", "imageMogr2/crop/!100x80a0a150/gravity/southwest", (100, 50), "png", corners(*[RED] * 4)),
+    (
+        "png",
+        "imageMogr2/crop/!100x80a160a10/gravity/southeast",
+        (100, 80),
+        "png",
+        corners(*[BLUE] * 4),
+    ),
+    (
+        "png",
+        "imageMogr2/crop/!100x80a0a150/gravity/southwest",
+        (100, 50),
+        "png",
+        corners(*[RED] * 4),
+    ),
     ("png", "imageMogr2/crop/400x", (300, 200), "png", same_pixels),
     ("png", "imageMogr2/scrop/100x100", (100, 100), "png", ALL_QUARTERS),
     # circles and corners
-    ("png", "imageMogr2/iradius/80", (160, 160), "png", all_of(clear_at(0, 0), clear_at(1, 1), at(0.3, 0.3, RED))),
-    ("png", "imageMogr2/iradius/100", (200, 200), "png", all_of(clear_at(1, 0), at(0.7, 0.7, YELLOW))),
-    ("jpg", "imageMogr2/iradius/200", (400, 400), "jpeg", all_of(at(0, 0, WHITE), at(0.3, 0.3, RED, 90))),
+    (
+        "png",
+        "imageMogr2/iradius/80",
+        (160, 160),
+        "png",
+        all_of(clear_at(0, 0), clear_at(1, 1), at(0.3, 0.3, RED)),
+    ),
+    (
+        "png",
+        "imageMogr2/iradius/100",
+        (200, 200),
+        "png",
+        all_of(clear_at(1, 0), at(0.7, 0.7, YELLOW)),
+    ),
+    (
+        "jpg",
+        "imageMogr2/iradius/200",
+        (400, 400),
+        "jpeg",
+        all_of(at(0, 0, WHITE), at(0.3, 0.3, RED, 90)),
+    ),
     ("jpg", "imageMogr2/iradius/200/format/webp", (400, 400), "webp", clear_at(0, 0)),
-    ("png", "imageMogr2/rradius/50", (300, 200), "png", all_of(clear_at(0, 0), at(0.2, 0, RED), at(0.1, 0.1, RED))),
-    ("jpg", "imageMogr2/rradius/100", (1000, 500), "jpeg", all_of(at(0, 0, WHITE), at(0.2, 0.4, RED, 90))),
+    (
+        "png",
+        "imageMogr2/rradius/50",
+        (300, 200),
+        "png",
+        all_of(clear_at(0, 0), at(0.2, 0, RED), at(0.1, 0.1, RED)),
+    ),
+    (
+        "jpg",
+        "imageMogr2/rradius/100",
+        (1000, 500),
+        "jpeg",
+        all_of(at(0, 0, WHITE), at(0.2, 0.4, RED, 90)),
+    ),
     # turning
     ("png", "imageMogr2/rotate/90", (200, 300), "png", corners(BLUE, RED, YELLOW, GREEN)),
     ("png", "imageMogr2/rotate/180", (300, 200), "png", corners(YELLOW, BLUE, GREEN, RED)),
@@ -469,11 +632,20 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("png", "imageMogr2/rotate/0", (300, 200), "png", same_pixels),
     ("png", "imageMogr2/rotate/360", (300, 200), "png", same_pixels),
     ("jpg", "imageMogr2/rotate/90", (500, 1000), "jpeg", corners(BLUE, RED, YELLOW, GREEN)),
-    ("png", "imageMogr2/rotate/45", (354, 354), "png", all_of(clear_at(0, 0), at(0.5, 0.3, RED), at(0.7, 0.5, GREEN))),
+    (
+        "png",
+        "imageMogr2/rotate/45",
+        (354, 354),
+        "png",
+        all_of(clear_at(0, 0), at(0.5, 0.3, RED), at(0.7, 0.5, GREEN)),
+    ),
     ("png", "imageMogr2/rotate/45/format/jpg", (354, 354), "jpeg", at(0, 0, WHITE)),
     ("png", "imageMogr2/flip/vertical", (300, 200), "png", corners(BLUE, YELLOW, RED, GREEN)),
     ("png", "imageMogr2/flip/horizontal", (300, 200), "png", corners(GREEN, RED, YELLOW, BLUE)),
-    *[(f"turned{n}", "imageMogr2/auto-orient", (120, 80), "jpeg", all_of(ALL_QUARTERS, has_exif)) for n in range(1, 9)],
+    *[
+        (f"turned{n}", "imageMogr2/auto-orient", (120, 80), "jpeg", all_of(ALL_QUARTERS, has_exif))
+        for n in range(1, 9)
+    ],
     ("turned6", "imageMogr2/auto-orient", (120, 80), "jpeg", orientation(1)),
     (
         "turned6",
@@ -498,7 +670,13 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("rich", "imageMogr2/sharpen/70", (300, 200), "png", sharper),
     ("rich", "imageMogr2/blur/8x5", (300, 200), "png", softer),
     ("rich", "imageMogr2/blur/50x0.5", (300, 200), "png", changed),
-    ("clear", "imageMogr2/blur/8x5", (200, 100), "png", all_of(clear_at(0, 0), at(0.95, 0.1, GREEN))),
+    (
+        "clear",
+        "imageMogr2/blur/8x5",
+        (200, 100),
+        "png",
+        all_of(clear_at(0, 0), at(0.95, 0.1, GREEN)),
+    ),
     # formats
     ("png", "imageMogr2/format/jpg", (300, 200), "jpeg", ALL_QUARTERS),
     ("png", "imageMogr2/format/yjpeg", (300, 200), "jpeg", ALL_QUARTERS),
@@ -507,10 +685,34 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("png", "imageMogr2/format/gif", (300, 200), "gif", ALL_QUARTERS),
     ("png", "imageMogr2/format/webp", (300, 200), "webp", ALL_QUARTERS),
     ("jpg", "imageMogr2/format/png", (1000, 500), "png", same_pixels),
-    ("clear", "imageMogr2/format/webp", (200, 100), "webp", all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))),
-    ("clear", "imageMogr2/format/gif", (200, 100), "gif", all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))),
-    ("clear", "imageMogr2/format/jpg", (200, 100), "jpeg", all_of(at(0.2, 0.5, WHITE), at(0.9, 0.1, GREEN))),
-    ("clear", "imageMogr2/format/bmp", (200, 100), "bmp", all_of(at(0.2, 0.5, WHITE), at(0.9, 0.1, GREEN))),
+    (
+        "clear",
+        "imageMogr2/format/webp",
+        (200, 100),
+        "webp",
+        all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN)),
+    ),
+    (
+        "clear",
+        "imageMogr2/format/gif",
+        (200, 100),
+        "gif",
+        all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN)),
+    ),
+    (
+        "clear",
+        "imageMogr2/format/jpg",
+        (200, 100),
+        "jpeg",
+        all_of(at(0.2, 0.5, WHITE), at(0.9, 0.1, GREEN)),
+    ),
+    (
+        "clear",
+        "imageMogr2/format/bmp",
+        (200, 100),
+        "bmp",
+        all_of(at(0.2, 0.5, WHITE), at(0.9, 0.1, GREEN)),
+    ),
     ("jpg", "imageMogr2/interlace/1", (1000, 500), "jpeg", progressive),
     ("jpg", "imageMogr2/interlace/0", (1000, 500), "jpeg", baseline),
     ("turned1", "imageMogr2/strip", (120, 80), "jpeg", no_exif),
@@ -532,7 +734,13 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("jpg60", "imageMogr2/quality/100!/size-limit/900k!", (400, 300), "jpeg", untouched),
     ("jpg60", "imageMogr2/size-limit/5k!", (400, 300), "jpeg", at_most(5 * 1024)),
     # pictures that move
-    ("gif", "imageMogr2/thumbnail/30x", (30, 20), "gif", all_of(frames(5, 100, 150, 200, 250, 300), bar_moves)),
+    (
+        "gif",
+        "imageMogr2/thumbnail/30x",
+        (30, 20),
+        "gif",
+        all_of(frames(5, 100, 150, 200, 250, 300), bar_moves),
+    ),
     ("gif", "imageMogr2/thumbnail/120x", (60, 40), "gif", all_of(frames(5), bar_moves)),
     ("gif", "imageMogr2/thumbnail/90x20!", (60, 20), "gif", frames(5)),
     (
@@ -542,8 +750,20 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "gif",
         all_of(frames(5, 100, 150, 200, 250, 300), corners(BLUE, RED, YELLOW, GREEN)),
     ),
-    ("gif", "imageMogr2/crop/30x/gravity/west", (30, 40), "gif", all_of(frames(5), corners(RED, RED, BLUE, BLUE))),
-    ("gif", "imageMogr2/format/webp", (60, 40), "webp", all_of(frames(5, 100, 150, 200, 250, 300), bar_moves)),
+    (
+        "gif",
+        "imageMogr2/crop/30x/gravity/west",
+        (30, 40),
+        "gif",
+        all_of(frames(5), corners(RED, RED, BLUE, BLUE)),
+    ),
+    (
+        "gif",
+        "imageMogr2/format/webp",
+        (60, 40),
+        "webp",
+        all_of(frames(5, 100, 150, 200, 250, 300), bar_moves),
+    ),
     ("gif", "imageMogr2/format/png", (60, 40), "png", all_of(frames(1), ALL_QUARTERS)),
     ("gif", "imageMogr2/format/jpg", (60, 40), "jpeg", all_of(frames(1), ALL_QUARTERS)),
     ("gif", "imageMogr2/grayscale/1", (60, 40), "gif", all_of(frames(5), is_grey)),
@@ -552,8 +772,20 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("gif40", "imageMogr2/cgif/1", (60, 40), "gif", frames(30)),
     ("gif40", "imageMogr2/cgif/100", (60, 40), "gif", frames(40)),
     ("gif", "imageMogr2/cgif/2", (60, 40), "gif", frames(2, 250, 750)),
-    ("blinking", "imageMogr2/thumbnail/30x", (30, 20), "gif", all_of(frames(2, 120, 120), clear_at(0.1, 0.5))),
-    ("blinking", "imageMogr2/format/webp", (60, 40), "webp", all_of(frames(2, 120, 120), clear_at(0.1, 0.5))),
+    (
+        "blinking",
+        "imageMogr2/thumbnail/30x",
+        (30, 20),
+        "gif",
+        all_of(frames(2, 120, 120), clear_at(0.1, 0.5)),
+    ),
+    (
+        "blinking",
+        "imageMogr2/format/webp",
+        (60, 40),
+        "webp",
+        all_of(frames(2, 120, 120), clear_at(0.1, 0.5)),
+    ),
     (
         "moving_webp",
         "imageMogr2/crop/30x/gravity/west",
@@ -569,7 +801,13 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "webp",
         all_of(frames(5, 100, 150, 200, 250, 300), bar_moves),
     ),
-    ("moving_webp", "imageMogr2/format/gif", (60, 40), "gif", all_of(frames(5, 100, 150, 200, 250, 300), bar_moves)),
+    (
+        "moving_webp",
+        "imageMogr2/format/gif",
+        (60, 40),
+        "gif",
+        all_of(frames(5, 100, 150, 200, 250, 300), bar_moves),
+    ),
     # unusual pictures
     ("webp", "imageMogr2/rotate/90", (200, 300), "webp", corners(BLUE, RED, YELLOW, GREEN)),
     ("bmp", "imageMogr2/rotate/90", (200, 300), "bmp", corners(BLUE, RED, YELLOW, GREEN)),
@@ -585,7 +823,13 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         all_of(at(0, 0.5, BLACK, 4), at(0.5, 0.5, (129,) * 3, 4), at(0.999, 0.5, WHITE, 4)),
     ),
-    ("hole", "imageMogr2/rotate/180", (80, 40), "png", all_of(clear_at(0.9, 0.9), at(0.1, 0.9, GREEN))),
+    (
+        "hole",
+        "imageMogr2/rotate/180",
+        (80, 40),
+        "png",
+        all_of(clear_at(0.9, 0.9), at(0.1, 0.9, GREEN)),
+    ),
     # imageView2
     ("jpg", "imageView2/1/w/400/h/400", (400, 400), "jpeg", ALL_QUARTERS),
     ("jpg", "imageView2/1/w/500/h/400", (500, 400), "jpeg", ALL_QUARTERS),
@@ -607,21 +851,93 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("jpg", "imageView2/2/w/200/format/png", (200, 100), "png", ALL_QUARTERS),
     ("jpg", "imageView2/2/w/200/q/40", (200, 100), "jpeg", quality(40)),
     ("jpg60", "imageView2/2/w/200/rq/50", (200, 150), "jpeg", quality(30)),
-    ("jpg60", "imageView2/2/w/200/lq/70/interlace/1", (200, 150), "jpeg", all_of(quality(70), progressive)),
+    (
+        "jpg60",
+        "imageView2/2/w/200/lq/70/interlace/1",
+        (200, 150),
+        "jpeg",
+        all_of(quality(70), progressive),
+    ),
     # picture watermarks
     ("rich", MARKED, (300, 200), "png", marked_box(262, 182, 298, 198)),
     ("rich", f"{MARKED}/gravity/northwest", (300, 200), "png", marked_box(2, 2, 38, 18)),
-    ("rich", f"{MARKED}/gravity/northwest/dx/100/dy/50", (300, 200), "png", marked_box(102, 52, 138, 68)),
-    ("rich", f"{MARKED}/gravity/southeast/dx/100/dy/50", (300, 200), "png", marked_box(162, 132, 198, 148)),
-    ("rich", f"{MARKED}/gravity/center/dx/100/dy/50", (300, 200), "png", marked_box(132, 92, 168, 108)),
-    ("rich", f"{MARKED}/gravity/north/dx/100/dy/50", (300, 200), "png", marked_box(132, 52, 168, 68)),
-    ("rich", f"{MARKED}/gravity/west/dx/100/dy/50", (300, 200), "png", marked_box(102, 92, 138, 108)),
-    ("rich", f"{MARKED}/gravity/Northeast/dx/10/dy/5", (300, 200), "png", marked_box(252, 7, 288, 23)),
-    ("clear", f"{MARKED}/dissolve/100/gravity/northwest", (200, 100), "png", at(0.1, 0.1, (255, 0, 0), 0)),
-    ("small", f"{MARKED}/dissolve/50/gravity/southeast", (100, 60), "png", at(0.8, 0.8, (242, 110, 15), 12)),
-    ("rich", f"{MARKED}/scatype/1/spcent/500/gravity/northwest", (300, 200), "png", marked_box(7, 7, 143, 68, 3)),
-    ("rich", f"{MARKED}/scatype/2/spcent/500/gravity/northwest", (300, 200), "png", marked_box(10, 10, 190, 90, 4)),
-    ("small", f"{MARKED}/scatype/3/spcent/100/gravity/northwest/dissolve/100", (100, 60), "png", reddish(5, 12)),
+    (
+        "rich",
+        f"{MARKED}/gravity/northwest/dx/100/dy/50",
+        (300, 200),
+        "png",
+        marked_box(102, 52, 138, 68),
+    ),
+    (
+        "rich",
+        f"{MARKED}/gravity/southeast/dx/100/dy/50",
+        (300, 200),
+        "png",
+        marked_box(162, 132, 198, 148),
+    ),
+    (
+        "rich",
+        f"{MARKED}/gravity/center/dx/100/dy/50",
+        (300, 200),
+        "png",
+        marked_box(132, 92, 168, 108),
+    ),
+    (
+        "rich",
+        f"{MARKED}/gravity/north/dx/100/dy/50",
+        (300, 200),
+        "png",
+        marked_box(132, 52, 168, 68),
+    ),
+    (
+        "rich",
+        f"{MARKED}/gravity/west/dx/100/dy/50",
+        (300, 200),
+        "png",
+        marked_box(102, 92, 138, 108),
+    ),
+    (
+        "rich",
+        f"{MARKED}/gravity/Northeast/dx/10/dy/5",
+        (300, 200),
+        "png",
+        marked_box(252, 7, 288, 23),
+    ),
+    (
+        "clear",
+        f"{MARKED}/dissolve/100/gravity/northwest",
+        (200, 100),
+        "png",
+        at(0.1, 0.1, (255, 0, 0), 0),
+    ),
+    (
+        "small",
+        f"{MARKED}/dissolve/50/gravity/southeast",
+        (100, 60),
+        "png",
+        at(0.8, 0.8, (242, 110, 15), 12),
+    ),
+    (
+        "rich",
+        f"{MARKED}/scatype/1/spcent/500/gravity/northwest",
+        (300, 200),
+        "png",
+        marked_box(7, 7, 143, 68, 3),
+    ),
+    (
+        "rich",
+        f"{MARKED}/scatype/2/spcent/500/gravity/northwest",
+        (300, 200),
+        "png",
+        marked_box(10, 10, 190, 90, 4),
+    ),
+    (
+        "small",
+        f"{MARKED}/scatype/3/spcent/100/gravity/northwest/dissolve/100",
+        (100, 60),
+        "png",
+        reddish(5, 12),
+    ),
     (
         "small",
         f"watermark/1/image/{b64(MARK_URL + '?large')}/gravity/northwest/blogo/1/dissolve/100",
@@ -638,16 +954,46 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ),
     ("rich", f"{MARKED}/batch/1/dissolve/100", (300, 200), "png", reddish(60, 80)),
     ("rich", f"{MARKED}/batch/1/spacing/40/dissolve/100", (300, 200), "png", reddish(10, 28)),
-    ("rich", f"{MARKED}/batch/1/degree/90/dissolve/100/spacing/5", (300, 200), "png", reddish(40, 70)),
-    ("rich", f"watermark/1/image_key/{b64('mark.png')}/gravity/northwest", (300, 200), "png", marked_box(2, 2, 38, 18)),
+    (
+        "rich",
+        f"{MARKED}/batch/1/degree/90/dissolve/100/spacing/5",
+        (300, 200),
+        "png",
+        reddish(40, 70),
+    ),
+    (
+        "rich",
+        f"watermark/1/image_key/{b64('mark.png')}/gravity/northwest",
+        (300, 200),
+        "png",
+        marked_box(2, 2, 38, 18),
+    ),
     ("jpg", f"{MARKED}/gravity/northwest", (1000, 500), "jpeg", marked(0, 0, 0.06, 0.06)),
-    ("gif", f"{MARKED}/dissolve/100", (60, 40), "gif", all_of(frames(5), at(0.7, 0.8, (255, 0, 0)))),
+    (
+        "gif",
+        f"{MARKED}/dissolve/100",
+        (60, 40),
+        "gif",
+        all_of(frames(5), at(0.7, 0.8, (255, 0, 0))),
+    ),
     # text watermarks
     ("rich", HELLO, (300, 200), "png", marked(0.8, 0.9, 0.2, 0.1)),
     ("rich", f"{HELLO}/gravity/northwest", (300, 200), "png", marked(0, 0, 0.2, 0.1)),
     ("rich", f"{HELLO}/gravity/center/fontsize/60", (300, 200), "png", marked(0.2, 0.3, 0.6, 0.4)),
-    ("rich", f"{HELLO}/gravity/center/fontsize/60", (300, 200), "png", marked(0.4, 0.4, 0.2, 0.2, within=False)),
-    ("rich", f"{HELLO}/gravity/northwest/dx/150/dy/100", (300, 200), "png", marked(0.5, 0.5, 0.2, 0.1)),
+    (
+        "rich",
+        f"{HELLO}/gravity/center/fontsize/60",
+        (300, 200),
+        "png",
+        marked(0.4, 0.4, 0.2, 0.2, within=False),
+    ),
+    (
+        "rich",
+        f"{HELLO}/gravity/northwest/dx/150/dy/100",
+        (300, 200),
+        "png",
+        marked(0.5, 0.5, 0.2, 0.1),
+    ),
     (
         "rich",
         f"{HELLO}/fill/{b64('#FF0000')}/fontsize/80/gravity/center/dissolve/100",
@@ -655,9 +1001,21 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         reddish(3, 30),
     ),
-    ("rich", f"{HELLO}/font/{b64('simhei黑体.ttf')}", (300, 200), "png", marked(0.8, 0.9, 0.2, 0.1)),
+    (
+        "rich",
+        f"{HELLO}/font/{b64('simhei黑体.ttf')}",
+        (300, 200),
+        "png",
+        marked(0.8, 0.9, 0.2, 0.1),
+    ),
     ("rich", f"{HELLO}/batch/1", (300, 200), "png", marked(0.8, 0.9, 0.2, 0.1, within=False)),
-    ("rich", f"{HELLO}/batch/1/degree/45/spacing/30", (300, 200), "png", marked(0.8, 0.9, 0.2, 0.1, within=False)),
+    (
+        "rich",
+        f"{HELLO}/batch/1/degree/45/spacing/30",
+        (300, 200),
+        "png",
+        marked(0.8, 0.9, 0.2, 0.1, within=False),
+    ),
     (
         "png",
         f"{HELLO}/shadow/100/fontsize/60/fill/{b64('#FFFFFF')}/gravity/center",
@@ -665,9 +1023,21 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         lambda seen: any(near(pixel, BLACK, 30) for pixel in pixels(seen.first)),
     ),
-    ("rich", f"watermark/2/text/{b64('W' * 200)}/fontsize/50/gravity/northwest", (300, 200), "png", changed),
+    (
+        "rich",
+        f"watermark/2/text/{b64('W' * 200)}/fontsize/50/gravity/northwest",
+        (300, 200),
+        "png",
+        changed,
+    ),
     ("small", f"watermark/2/text/{b64('水印')}/fontsize/40", (100, 60), "png", changed),
-    ("clear", f"{HELLO}/gravity/west/fontsize/30", (200, 100), "png", all_of(clear_at(0, 0), changed)),
+    (
+        "clear",
+        f"{HELLO}/gravity/west/fontsize/30",
+        (200, 100),
+        "png",
+        all_of(clear_at(0, 0), changed),
+    ),
     ("blinking", f"{HELLO}/gravity/center", (60, 40), "gif", all_of(frames(2, 120, 120), changed)),
     # several keys, several operations
     (
@@ -677,8 +1047,20 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "webp",
         corners(BLUE, RED, YELLOW, GREEN),
     ),
-    ("jpg", "imageMogr2/thumbnail/200x|imageMogr2/rotate/90", (100, 200), "jpeg", corners(BLUE, RED, YELLOW, GREEN)),
-    ("jpg", "imageMogr2/rotate/90/thumbnail/200x", (200, 400), "jpeg", corners(BLUE, RED, YELLOW, GREEN)),
+    (
+        "jpg",
+        "imageMogr2/thumbnail/200x|imageMogr2/rotate/90",
+        (100, 200),
+        "jpeg",
+        corners(BLUE, RED, YELLOW, GREEN),
+    ),
+    (
+        "jpg",
+        "imageMogr2/rotate/90/thumbnail/200x",
+        (200, 400),
+        "jpeg",
+        corners(BLUE, RED, YELLOW, GREEN),
+    ),
     (
         "jpg",
         f"imageMogr2/thumbnail/200x|{MARKED}/gravity/northwest/dissolve/100",
@@ -711,7 +1093,9 @@ def label(case: tuple[object, ...]) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=label)
-def test_rule_gives_its_size_format_and_pixels(case: tuple[str, str, tuple[int, int], str, Check]) -> None:
+def test_rule_gives_its_size_format_and_pixels(
+    case: tuple[str, str, tuple[int, int], str, Check],
+) -> None:
     """Each rule gives the size, the format and the pixels that the service's documents tell."""
     name, rule, size, format_, check = case
     result = apply(rule, source(name), objects=objects)
@@ -727,7 +1111,9 @@ def test_rule_gives_its_size_format_and_pixels(case: tuple[str, str, tuple[int, 
 
 @pytest.mark.parametrize("case", CASES, ids=label)
 def test_text_is_the_inverse_of_parse(case: tuple[str, str, tuple[int, int], str, Check]) -> None:
-    """A rule read and written again is the same rule, but for base64 padding and a slash at the end."""
+    """A rule read and written again is the same rule, but for base64 padding and a slash at the
+    end.
+    """
     rule = case[1]
     assert parse(text(parse(rule))) == parse(rule)
     assert text(parse(rule)) == rule.replace("=", "").rstrip("/")
@@ -736,22 +1122,39 @@ def test_text_is_the_inverse_of_parse(case: tuple[str, str, tuple[int, int], str
 def test_table_is_large_enough_and_covers_every_key() -> None:
     """At least 120 rules, and every key of every known operation is used by one of them."""
     assert len(CASES) >= 120
-    used = {(each.name, key) for case in CASES + ANSWERS for each in parse(case[1]) for key, _ in each.parameters}
-    known = {(kind.name, parameter.name) for kind in OPERATIONS.values() for parameter in kind.parameters}
-    mogr = {(name.rpartition("/")[0] if name.startswith("imageMogr2/") else name, key) for name, key in known}
+    used = {
+        (each.name, key)
+        for case in CASES + ANSWERS
+        for each in parse(case[1])
+        for key, _ in each.parameters
+    }
+    known = {
+        (kind.name, parameter.name) for kind in OPERATIONS.values() for parameter in kind.parameters
+    }
+    mogr = {
+        (name.rpartition("/")[0] if name.startswith("imageMogr2/") else name, key)
+        for name, key in known
+    }
     modes = {(name, key) for name, key in mogr if name.startswith("imageView2/")}
     assert mogr - modes <= used
-    assert {key for _, key in modes} <= {key for name, key in used if name.startswith("imageView2/")}
+    assert {key for _, key in modes} <= {
+        key for name, key in used if name.startswith("imageView2/")
+    }
     assert {name for name, _ in modes} <= {name for name, _ in used}
 
 
-# ------------------------------------------------------------------------------------------------ answers in JSON
+# ------------------------------------------------------------------------------------------------
+# answers in JSON
 
 ANSWERS: list[tuple[str, str, dict[str, str]]] = [
     ("jpg", "imageInfo", {"format": "jpeg", "width": "1000", "height": "500", "frame_count": "1"}),
     ("gif", "imageInfo", {"format": "gif", "width": "60", "height": "40", "frame_count": "5"}),
     ("turned6", "imageInfo", {"format": "jpeg", "width": "80", "height": "120"}),
-    ("jpg", "imageMogr2/thumbnail/200x/format/png|imageInfo", {"format": "png", "width": "200", "height": "100"}),
+    (
+        "jpg",
+        "imageMogr2/thumbnail/200x/format/png|imageInfo",
+        {"format": "png", "width": "200", "height": "100"},
+    ),
     ("png", "imageAve", {"RGB": "0x80784e"}),
     ("clear", "imageAve", {"RGB": "0xc1e98f"}),
     ("png", "imageMogr2/crop/x100/gravity/north|imageAve", {"RGB": "0x7d731e"}),
@@ -796,14 +1199,17 @@ def test_jpeg_quality_is_estimated_from_its_tables(stored: int) -> None:
 
 
 def test_describe_knows_orientation_and_frames() -> None:
-    """The stored orientation is told, the size is the stored one, and moving pictures tell their frames."""
+    """The stored orientation is told, the size is the stored one, and moving pictures tell their
+    frames.
+    """
     assert [describe(source(f"turned{n}")).orientation for n in range(1, 9)] == list(range(1, 9))
     assert (describe(source("turned6")).width, describe(source("turned6")).height) == (80, 120)
     assert [describe(source(name)).frames for name in ("gif", "moving_webp", "png")] == [5, 5, 1]
     assert [describe(source(name)).quality for name in ("gif", "webp", "png")] == [100, 100, 100]
 
 
-# ------------------------------------------------------------------------------------------------ errors
+# ------------------------------------------------------------------------------------------------
+# errors
 
 ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "", -60998, "empty"),
@@ -811,7 +1217,12 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr3/rotate/90", -60998, "did you mean imageMogr2"),
     ("png", "imageMogr2/rotat/90", -60998, "did you mean imageMogr2/rotate"),
     ("png", "imageMogr2/rotate", -60998, "imageMogr2/rotate must be an integer from 0 to 360"),
-    ("png", "imageMogr2/rotate/361", -60998, "imageMogr2/rotate must be an integer from 0 to 360; got '361'"),
+    (
+        "png",
+        "imageMogr2/rotate/361",
+        -60998,
+        "imageMogr2/rotate must be an integer from 0 to 360; got '361'",
+    ),
     ("png", "imageMogr2/rotate/-1", -60998, "from 0 to 360"),
     ("png", "imageMogr2/rotate/ninety", -60998, "from 0 to 360"),
     ("png", "imageMogr2/rotate/٩٠", -60998, "from 0 to 360"),
@@ -820,7 +1231,12 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/thumbnail/0x", -60998, "start at 1"),
     ("png", "imageMogr2/thumbnail/!0p", -60998, "start at 1"),
     ("png", "imageMogr2/thumbnail/!50p/pad/1", -60998, "pad goes with thumbnail/<W>x<H>"),
-    ("png", f"imageMogr2/thumbnail/9x9/pad/1/color/{b64('blue')}", -60998, "imageMogr2/color must be #RRGGBB"),
+    (
+        "png",
+        f"imageMogr2/thumbnail/9x9/pad/1/color/{b64('blue')}",
+        -60998,
+        "imageMogr2/color must be #RRGGBB",
+    ),
     ("png", "imageMogr2/thumbnail/9x9/pad/1/color/!!", -60998, "imageMogr2/color must be #RRGGBB"),
     ("png", "imageMogr2/thumbnail/10000x", -441, "a side may have 9999"),
     ("png", "imageMogr2/thumbnail/x10000", -441, "a side may have 9999"),
@@ -828,17 +1244,32 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/cut/10x10", -60998, "imageMogr2/cut must be <W>x<H>x<dx>x<dy>"),
     ("png", "imageMogr2/cut/10x10x300x0", -60998, "nothing of a picture of 300x200"),
     ("png", "imageMogr2/cut/0x10x0x0", -60998, "imageMogr2/cut"),
-    ("png", "imageMogr2/crop/!0x10a0a600/gravity/southwest", -60998, "nothing of a picture of 300x200"),
+    (
+        "png",
+        "imageMogr2/crop/!0x10a0a600/gravity/southwest",
+        -60998,
+        "nothing of a picture of 300x200",
+    ),
     ("png", "imageMogr2/crop/10", -60998, "imageMogr2/crop must be"),
     ("png", "imageMogr2/crop/0x0", -60998, "imageMogr2/crop"),
-    ("png", "imageMogr2/crop/10x/gravity/middle", -60998, "imageMogr2/gravity must be one of northwest"),
+    (
+        "png",
+        "imageMogr2/crop/10x/gravity/middle",
+        -60998,
+        "imageMogr2/gravity must be one of northwest",
+    ),
     ("png", "imageMogr2/gravity/center", -60998, "imageMogr2/gravity says nothing without crop"),
     ("png", "imageMogr2/scrop/0x5", -60998, "imageMogr2/scrop"),
     ("png", "imageMogr2/iradius/101", -60998, "at most half the short side (100)"),
     ("png", "imageMogr2/rradius/0", -60998, "imageMogr2/rradius must be an integer from 1"),
     ("gif", "imageMogr2/iradius/10", -60998, "not offered for gif"),
     ("gif", "imageMogr2/rradius/10", -60998, "not offered for gif"),
-    ("png", "imageMogr2/flip/diagonal", -60998, "imageMogr2/flip must be one of vertical, horizontal"),
+    (
+        "png",
+        "imageMogr2/flip/diagonal",
+        -60998,
+        "imageMogr2/flip must be one of vertical, horizontal",
+    ),
     ("png", "imageMogr2/format/heif", -60998, "format/heif can't be written here"),
     ("png", "imageMogr2/format/tpg", -60998, "format/tpg can't be written here"),
     ("png", "imageMogr2/format/docx", -60998, "imageMogr2/format must be one of jpg"),
@@ -847,11 +1278,26 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/rquality/x", -60998, "imageMogr2/rquality"),
     ("png", "imageMogr2/lquality/x", -60998, "imageMogr2/lquality"),
     ("png", "imageMogr2/interlace/2", -60998, "imageMogr2/interlace must be one of 0, 1"),
-    ("png", "imageMogr2/blur/51x5", -60998, "imageMogr2/blur must be <radius 1 to 50>x<sigma above 0>"),
+    (
+        "png",
+        "imageMogr2/blur/51x5",
+        -60998,
+        "imageMogr2/blur must be <radius 1 to 50>x<sigma above 0>",
+    ),
     ("png", "imageMogr2/blur/5x0", -60998, "imageMogr2/blur"),
     ("png", "imageMogr2/sharpen/9", -60998, "imageMogr2/sharpen must be an integer from 10 to 300"),
-    ("png", "imageMogr2/bright/101", -60998, "imageMogr2/bright must be an integer from -100 to 100"),
-    ("png", "imageMogr2/contrast/-101", -60998, "imageMogr2/contrast must be an integer from -100 to 100"),
+    (
+        "png",
+        "imageMogr2/bright/101",
+        -60998,
+        "imageMogr2/bright must be an integer from -100 to 100",
+    ),
+    (
+        "png",
+        "imageMogr2/contrast/-101",
+        -60998,
+        "imageMogr2/contrast must be an integer from -100 to 100",
+    ),
     ("png", "imageMogr2/grayscale/yes", -60998, "imageMogr2/grayscale must be one of 0, 1"),
     ("png", "imageMogr2/cgif/101", -60998, "imageMogr2/cgif must be an integer from 1 to 100"),
     ("png", "imageMogr2/size-limit/12", -60998, "imageMogr2/size-limit must be <n>k or <n>m"),
@@ -865,20 +1311,40 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "watermark", -60998, "watermark"),
     ("png", "watermark/1", -60998, "watermark/1/image is missing"),
     ("png", f"watermark/1/image/{b64('ftp://x')}", -60998, "watermark/1/image must be a http URL"),
-    ("png", f"watermark/1/image/{b64('http://nowhere/x.png')}", -60987, "there is no picture at http://nowhere"),
+    (
+        "png",
+        f"watermark/1/image/{b64('http://nowhere/x.png')}",
+        -60987,
+        "there is no picture at http://nowhere",
+    ),
     ("png", f"{MARKED}/spcent/100", -60998, "go together"),
     ("png", f"{MARKED}/scatype/3/spcent/251", -60998, "1 to 250 with scatype/3"),
     ("png", "|".join([MARKED] * 11), -60998, "at most 10"),
-    ("png", f"{MARKED}/dissolve/0", -60998, "watermark/1/dissolve must be an integer from 1 to 100"),
+    (
+        "png",
+        f"{MARKED}/dissolve/0",
+        -60998,
+        "watermark/1/dissolve must be an integer from 1 to 100",
+    ),
     ("png", f"{MARKED}/blogo/3", -60998, "watermark/1/blogo"),
     ("png", "watermark/2", -60998, "watermark/2/text is missing"),
     ("png", "watermark/2/text/", -60998, "watermark/2/text must be text"),
-    ("png", f"watermark/2/text/{b64('x' * (MAX_TEXT + 1))}", -60998, f"at most {MAX_TEXT} characters"),
+    (
+        "png",
+        f"watermark/2/text/{b64('x' * (MAX_TEXT + 1))}",
+        -60998,
+        f"at most {MAX_TEXT} characters",
+    ),
     ("png", f"{HELLO}/degree/361", -60998, "watermark/2/degree"),
     ("png", f"{HELLO}/shadow/101", -60998, "watermark/2/shadow"),
     ("png", "watermark/3/type/1/text/eA", -60998, "blind watermarks are not offered"),
     ("png", "watermark/4/type/1", -60998, "blind watermarks are not offered"),
-    ("png", "imageInfo|imageMogr2/rotate/90", -60998, "imageInfo answers with JSON and must stand alone or last"),
+    (
+        "png",
+        "imageInfo|imageMogr2/rotate/90",
+        -60998,
+        "imageInfo answers with JSON and must stand alone or last",
+    ),
     ("png", "imageAve|imageInfo", -60998, "imageAve answers with JSON"),
     ("png", "imageInfo/x/1", -60998, "imageInfo/x is no known key"),
     ("png", "imageMogr2/rotate/90|", -60998, "is no known operation"),
@@ -887,7 +1353,9 @@ ERRORS: list[tuple[str, str, int, str]] = [
 
 @pytest.mark.parametrize("case", ERRORS, ids=label)
 def test_errors_name_the_key_and_the_accepted_form(case: tuple[str, str, int, str]) -> None:
-    """A rule that can't be applied says which key is wrong and what it accepts, under the service's code."""
+    """A rule that can't be applied says which key is wrong and what it accepts, under the service's
+    code.
+    """
     name, rule, number, message = case
     with pytest.raises(RuleError) as caught:
         apply(rule, source(name), objects=objects)
@@ -903,7 +1371,8 @@ def png_header(width: int, height: int) -> bytes:
     rows = b"IDAT" + zlib.compress(b"")
     blocks = (chunk, rows, b"IEND")
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block)) for block in blocks
+        struct.pack(">I", len(block) - 4) + block + struct.pack(">I", zlib.crc32(block))
+        for block in blocks
     )
 
 
@@ -915,7 +1384,14 @@ def webp_header(width: int, height: int) -> bytes:
 
 def gif_bomb(count: int, width: int = 1, height: int = 1) -> bytes:
     frame = b"\x2c" + struct.pack("<HHHH", 0, 0, width, height) + b"\0" + b"\x02\x02\x44\x01\0"
-    return b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff" + frame * count + b"\x3b"
+    return (
+        b"GIF89a"
+        + struct.pack("<HH", 1, 1)
+        + b"\x80\0\0"
+        + b"\0\0\0\xff\xff\xff"
+        + frame * count
+        + b"\x3b"
+    )
 
 
 PICTURES: list[tuple[str, Callable[[], bytes], int]] = [
@@ -939,8 +1415,12 @@ PICTURES: list[tuple[str, Callable[[], bytes], int]] = [
 
 @pytest.mark.parametrize(("_name", "make", "number"), PICTURES, ids=[case[0] for case in PICTURES])
 @pytest.mark.parametrize("rule", ["imageMogr2/thumbnail/10x", "imageInfo"])
-def test_bad_pictures_are_rule_errors(_name: str, make: Callable[[], bytes], number: int, rule: str) -> None:
-    """What is no picture, is damaged, or claims to be too large is refused, bombs before they are decoded."""
+def test_bad_pictures_are_rule_errors(
+    _name: str, make: Callable[[], bytes], number: int, rule: str
+) -> None:
+    """What is no picture, is damaged, or claims to be too large is refused, bombs before they are
+    decoded.
+    """
     with pytest.raises(RuleError) as caught:
         apply(rule, make())
     assert caught.value.number == number
@@ -950,7 +1430,11 @@ def test_bad_pictures_are_rule_errors(_name: str, make: Callable[[], bytes], num
 def test_ignore_error_gives_back_what_is_too_large() -> None:
     """The original comes back, described by its header, although nobody decoded it."""
     result = apply("imageMogr2/thumbnail/10x/ignore-error/1", png_header(20_000, 20_000))
-    assert (result.body, result.width, result.height) == (png_header(20_000, 20_000), 20_000, 20_000)
+    assert (result.body, result.width, result.height) == (
+        png_header(20_000, 20_000),
+        20_000,
+        20_000,
+    )
 
 
 def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> None:
@@ -962,7 +1446,8 @@ def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> Non
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-# ------------------------------------------------------------------------------------------------ what goes along
+# ------------------------------------------------------------------------------------------------
+# what goes along
 
 
 @pytest.mark.parametrize("format_", ["jpg", "png", "webp"])
@@ -978,7 +1463,9 @@ def test_colour_profile_goes_along_unless_stripped(format_: str) -> None:
 def test_profile_of_another_colour_space_is_left_out() -> None:
     """CMYK becomes RGB, so a CMYK profile would be wrong."""
     picture = saved(quarters(30, 20).convert("CMYK"), "JPEG", icc_profile=b"a profile")
-    assert "icc_profile" not in look(apply("imageMogr2/rotate/90", picture).body, picture).image.info
+    assert (
+        "icc_profile" not in look(apply("imageMogr2/rotate/90", picture).body, picture).image.info
+    )
 
 
 def test_moving_webp_keeps_exif_and_profile() -> None:
@@ -995,7 +1482,10 @@ def test_moving_webp_keeps_exif_and_profile() -> None:
 @pytest.mark.parametrize(("format_", "loop"), [("gif", 3), ("webp", 3)])
 def test_number_of_loops_is_kept(format_: str, loop: int) -> None:
     """A GIF that plays three times still does, also as WebP."""
-    seen = look(apply(f"imageMogr2/format/{format_}/thumbnail/30x", source("blinking")).body, source("blinking"))
+    seen = look(
+        apply(f"imageMogr2/format/{format_}/thumbnail/30x", source("blinking")).body,
+        source("blinking"),
+    )
     assert seen.image.info["loop"] == loop
 
 
@@ -1009,10 +1499,13 @@ def test_avif_is_written_and_read_where_pillow_can() -> None:
     assert all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))(look(back.body, source("clear")))
 
 
-# ------------------------------------------------------------------------------------------------ sameness and values
+# ------------------------------------------------------------------------------------------------
+# sameness and values
 
 
-@pytest.mark.parametrize("rule", ["imageMogr2/rotate/30/format/webp", "imageMogr2/thumbnail/50x", f"{HELLO}/batch/1"])
+@pytest.mark.parametrize(
+    "rule", ["imageMogr2/rotate/30/format/webp", "imageMogr2/thumbnail/50x", f"{HELLO}/batch/1"]
+)
 @pytest.mark.parametrize("name", ["rich", "gif", "jpg"])
 def test_same_arguments_give_the_same_bytes(name: str, rule: str) -> None:
     """Pictures of a published notebook must not change from run to run."""
@@ -1031,7 +1524,9 @@ def test_parse_gives_plain_values() -> None:
 
 @pytest.mark.parametrize("kind", OPERATIONS.values(), ids=lambda kind: kind.name)
 def test_every_operation_is_described(kind: OperationKind) -> None:
-    """Panels and docs are made from this table: each operation and key has help and a form, defaults are accepted."""
+    """Panels and docs are made from this table: each operation and key has help and a form,
+    defaults are accepted.
+    """
     assert kind.help
     for parameter in kind.parameters:
         assert parameter.help
@@ -1045,12 +1540,25 @@ def test_every_operation_is_described(kind: OperationKind) -> None:
             assert parameter.read(choice.upper()) == choice
 
 
-# ------------------------------------------------------------------------------------------------ whatever comes in
+# ------------------------------------------------------------------------------------------------
+# whatever comes in
 
 ODD = st.one_of(st.text(max_size=5), st.integers(-5, 10**7).map(str), st.just(""))
 SIDE = st.integers(0, 90).map(str)
 FORMS = {
-    "thumbnail": ["{}x{}!", "!{}p", "!{}px", "!x{}p", "{}x", "x{}", "{}x{}", "{}x{}>", "{}x{}<", "!{}x{}r", "{}@"],
+    "thumbnail": [
+        "{}x{}!",
+        "!{}p",
+        "!{}px",
+        "!x{}p",
+        "{}x",
+        "x{}",
+        "{}x{}",
+        "{}x{}>",
+        "{}x{}<",
+        "!{}x{}r",
+        "{}@",
+    ],
     "cut": ["{}x{}x{}x{}"],
     "crop": ["{}x", "x{}", "{}x{}", "!{}x{}a{}a{}", "!x{}a{}a{}"],
     "scrop": ["{}x{}"],
@@ -1066,14 +1574,18 @@ FORMS = {
 
 
 def values(parameter: Parameter) -> st.SearchStrategy[str]:
-    """Mostly what the parameter accepts (in sizes that don't take long), sometimes something else."""
+    """Mostly what the parameter accepts (in sizes that don't take long), sometimes something
+    else.
+    """
     if parameter.minimum is not None and parameter.maximum is not None:
         good = st.integers(parameter.minimum, min(parameter.maximum, 120)).map(str)
     elif parameter.choices:
         good = st.sampled_from(parameter.choices)
     else:
         shapes = FORMS.get(parameter.name, ["{}", "{}!"])
-        good = st.tuples(st.sampled_from(shapes), SIDE, SIDE, SIDE, SIDE).map(lambda all: all[0].format(*all[1:]))
+        good = st.tuples(st.sampled_from(shapes), SIDE, SIDE, SIDE, SIDE).map(
+            lambda all: all[0].format(*all[1:])
+        )
     wire = good.map(b64) if parameter.encoded else good
     return st.integers(0, 19).flatmap(lambda dice: ODD if dice == 0 else wire)
 
@@ -1088,18 +1600,29 @@ def rules_of(kind: OperationKind) -> st.SearchStrategy[str]:
     """The operation with a few of its parameters; what must be there is there."""
     must, may = [kind.name], [pieces(each) for each in kind.parameters if not each.required]
     if kind.name.startswith("imageMogr2/"):
-        must, may = ["imageMogr2"], [pieces(each) for each in kind.parameters if each.name != kind.key]
+        must, may = (
+            ["imageMogr2"],
+            [pieces(each) for each in kind.parameters if each.name != kind.key],
+        )
     first = [pieces(each) for each in kind.parameters if each.required or each.name == kind.key]
     optional = st.lists(st.one_of(may), max_size=5) if may else st.just([])
-    return st.tuples(*map(st.just, must), *first, optional).map(lambda all: "/".join([*all[:-1], *all[-1]]))
+    return st.tuples(*map(st.just, must), *first, optional).map(
+        lambda all: "/".join([*all[:-1], *all[-1]])
+    )
 
 
-RULES = st.lists(st.sampled_from(list(OPERATIONS.values())).flatmap(rules_of), min_size=1, max_size=4).map("|".join)
-QUICK = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+RULES = st.lists(
+    st.sampled_from(list(OPERATIONS.values())).flatmap(rules_of), min_size=1, max_size=4
+).map("|".join)
+QUICK = settings(
+    max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+)
 
 
 def attempt(rule: str, picture: bytes) -> None:
-    """A Result that tells the truth about its bytes, or a RuleError; any other exception fails the test."""
+    """A Result that tells the truth about its bytes, or a RuleError; any other exception fails the
+    test.
+    """
     try:
         result = apply(rule, picture, objects=objects)
     except RuleError:
@@ -1130,11 +1653,27 @@ def test_any_text_is_a_rule_or_a_rule_error(rule: str) -> None:
 @QUICK
 @given(
     name=st.sampled_from(
-        ["small", "jpg60", "gif", "blinking", "webp", "moving_webp", "bmp", "turned6", "hole", "deep"]
+        [
+            "small",
+            "jpg60",
+            "gif",
+            "blinking",
+            "webp",
+            "moving_webp",
+            "bmp",
+            "turned6",
+            "hole",
+            "deep",
+        ]
     ),
     cut=st.one_of(st.just(1.0), st.floats(0, 1)),
-    edits=st.lists(st.tuples(st.one_of(st.integers(0, 60), st.integers(0, 2000)), st.integers(0, 255)), max_size=6),
-    rule=st.sampled_from(["imageMogr2/auto-orient/thumbnail/20x", "imageInfo", "exif", "imageMogr2/format/webp"]),
+    edits=st.lists(
+        st.tuples(st.one_of(st.integers(0, 60), st.integers(0, 2000)), st.integers(0, 255)),
+        max_size=6,
+    ),
+    rule=st.sampled_from(
+        ["imageMogr2/auto-orient/thumbnail/20x", "imageInfo", "exif", "imageMogr2/format/webp"]
+    ),
 )
 def test_any_bytes_give_a_result_or_a_rule_error(
     name: str, cut: float, edits: list[tuple[int, int]], rule: str
@@ -1156,7 +1695,8 @@ def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -
     attempt("imageMogr2/thumbnail/20x", head + picture)
 
 
-# ------------------------------------------------------------------------------------------------ steps, and back
+# ------------------------------------------------------------------------------------------------
+# steps, and back
 
 
 @pytest.mark.parametrize(
@@ -1164,7 +1704,10 @@ def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -
     [
         ("imageMogr2/rotate/90", ["rotate"]),
         ("imageMogr2/gravity/center/crop/20x20/format/webp", ["crop", "format"]),
-        ("imageMogr2/thumbnail/!50p|watermark/2/text/aGk/dx/9|imageMogr2/quality/80", ["thumbnail", "2", "quality"]),
+        (
+            "imageMogr2/thumbnail/!50p|watermark/2/text/aGk/dx/9|imageMogr2/quality/80",
+            ["thumbnail", "2", "quality"],
+        ),
         ("imageView2/1/w/30/q/85", ["1"]),
     ],
 )

@@ -20,11 +20,19 @@ from jupyter_mjci.errors import BannedPrompt, MjciError, NoSuchEndpoint, QueueFu
 from jupyter_mjci.session import Session
 
 FAULTS: dict[str, dict[str, Any]] = {
-    "refuse": {}, "drop_before": {}, "drop_after": {}, "truncate": {}, "malformed": {}, "html": {},
-    "status 429": {"status": 429}, "status 503 not done": {"status": 503},
-    "status 502 done": {"status": 502, "done": True}, "html done": {"done": True}, "content_type": {},
+    "refuse": {},
+    "drop_before": {},
+    "drop_after": {},
+    "truncate": {},
+    "malformed": {},
+    "html": {},
+    "status 429": {"status": 429},
+    "status 503 not done": {"status": 503},
+    "status 502 done": {"status": 502, "done": True},
+    "html done": {"done": True},
+    "content_type": {},
     "restart": {"remember": True},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -43,7 +51,9 @@ def imagine(s: Session, **more: Any) -> Call[Job]:
 
 
 def picture_job(s: Session, **more: Any) -> Call[Job]:
-    return s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", **more)
+    return s.ci.picture_job(
+        input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", **more
+    )
 
 
 def on_the_books(s: Session) -> list[Job]:
@@ -56,7 +66,9 @@ def on_the_books(s: Session) -> list[Job]:
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
-    ("build", "route"), [(imagine, "POST /mj/submit/*"), (picture_job, "POST /jobs")], ids=["mj", "ci"]
+    ("build", "route"),
+    [(imagine, "POST /mj/submit/*"), (picture_job, "POST /jobs")],
+    ids=["mj", "ci"],
 )
 def test_one_submission_one_job(
     s: Session, build: Callable[..., Call[Job]], route: str, fault: str, times: int
@@ -73,7 +85,10 @@ def test_one_submission_one_job(
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before", "malformed"])
 @pytest.mark.parametrize(
     ("build", "route", "mark"),
-    [(imagine, "POST /mj/submit/*", {"state": "mine"}), (picture_job, "POST /jobs", {"user_data": "mine"})],
+    [
+        (imagine, "POST /mj/submit/*", {"state": "mine"}),
+        (picture_job, "POST /jobs", {"user_data": "mine"}),
+    ],
     ids=["mj", "ci"],
 )
 def test_a_users_own_mark_is_never_altered(
@@ -98,7 +113,9 @@ def test_our_own_mark_is_nobodys_business(s: Session) -> None:
 
 @pytest.mark.parametrize("s", ["new-api"], indirect=True)
 def test_where_nobody_can_know_it_is_said(s: Session) -> None:
-    """A relay without a listing: nothing is sent twice, the row stays unknown, and resume says so too."""
+    """A relay without a listing: nothing is sent twice, the row stays unknown, and resume says so
+    too.
+    """
     faulty(s, "drop_after", "POST /mj/submit/*", 1)
     with pytest.raises(TransportError, match="Nobody knows") as caught:
         imagine(s).run()
@@ -121,9 +138,11 @@ def test_two_alike_are_not_guessed_at(s: Session) -> None:
 
 @pytest.mark.parametrize(
     ("prepare", "error", "state"),
-    [(lambda s: s.mj.imagine("a bloody battle"), BannedPrompt, "refused"),
-     (lambda s: s.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "refused")],
-)  # fmt: skip
+    [
+        (lambda s: s.mj.imagine("a bloody battle"), BannedPrompt, "refused"),
+        (lambda s: s.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "refused"),
+    ],
+)
 def test_a_clear_no_is_final(s: Session, prepare: Any, error: type[MjciError], state: str) -> None:
     with pytest.raises(error):
         prepare(s).run()
@@ -150,7 +169,9 @@ def test_a_wrong_address_is_not_a_lost_answer() -> None:
 
 
 def test_a_dialog_is_answered_once(s: Session) -> None:
-    """modal starts a task each time it comes: a lost answer is looked up by the task's own state."""
+    """modal starts a task each time it comes: a lost answer is looked up by the task's own
+    state.
+    """
     grid = s.follow(imagine(s)).run()
     large = s.follow(s.mj.action(grid, "U1")).run()
     asking = s.follow(s.mj.action(large, "Custom Zoom")).run()
@@ -174,7 +195,9 @@ s.follow(s.mj.imagine("a red fox")).run()
 
 @pytest.mark.parametrize("moment", ["leaving", "seen"])
 def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
-    """A process that dies before its request leaves, or after its answer came: another one finishes the work."""
+    """A process that dies before its request leaves, or after its answer came: another one finishes
+    the work.
+    """
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.clock import ScaledClock
 
@@ -183,7 +206,9 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
         arguments = [told["mj_url"], told["mj_secret"], str(tmp_path), moment]
         died = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=60, check=False)
         assert died.returncode == -9
-        with mjci.connect(mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path, timeout=1) as session:
+        with mjci.connect(
+            mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path, timeout=1
+        ) as session:
             (job,) = session.resume(longest=0.2).run()
             assert (job.status, job.subject) == (Status.SUCCEEDED, "a red fox")
             assert len(session.mj.tasks().run()) == 1
@@ -193,8 +218,9 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
 
 
 def test_a_small_drill() -> None:
-    """Sixty submissions to both services, a fifth of the requests faulty, the process killed twice. `python -m
-    tests.stress` is the whole one."""
+    """Sixty submissions to both services, a fifth of the requests faulty, the process killed twice.
+    `python -m tests.stress` is the whole one.
+    """
     from tests.stress import drill
 
     outcome = drill(60, 2, seed=3)
@@ -202,7 +228,9 @@ def test_a_small_drill() -> None:
     assert outcome.struck > 5
 
 
-@pytest.mark.parametrize("fault", ["html", "malformed", "drop_after", "status 503 not done", "truncate"])
+@pytest.mark.parametrize(
+    "fault", ["html", "malformed", "drop_after", "status 503 not done", "truncate"]
+)
 @pytest.mark.parametrize(
     ("build", "route", "listing"),
     [(imagine, "POST /mj/submit/*", "GET /mj/task/list"), (picture_job, "POST /jobs", "GET /jobs")],
@@ -211,7 +239,9 @@ def test_a_small_drill() -> None:
 def test_looking_may_meet_faults_too(
     s: Session, build: Callable[..., Call[Job]], route: str, listing: str, fault: str
 ) -> None:
-    """The answer was a web page although the work was done, and so is the first look: still one job."""
+    """The answer was a web page although the work was done, and so is the first look: still one
+    job.
+    """
     faulty(s, "html done", route, 1)
     faulty(s, fault, listing, 2)
     job = build(s).run()

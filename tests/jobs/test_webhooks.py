@@ -25,7 +25,9 @@ from jupyter_mjci.session import Session
 
 @pytest.fixture
 def door() -> Iterator[LoopbackDoor]:
-    with Sandbox(clock=ScaledClock(20), mj_options={"duplicates": 0.5, "disorder": 0.3}).serve() as served:
+    with Sandbox(
+        clock=ScaledClock(20), mj_options={"duplicates": 0.5, "disorder": 0.3}
+    ).serve() as served:
         yield served
 
 
@@ -33,18 +35,29 @@ def door() -> Iterator[LoopbackDoor]:
 def s(door: LoopbackDoor, tmp_path: Path) -> Iterator[Session]:
     told = door.settings
     with mjci.connect(
-        mj_url=told["mj_url"], mj_secret=told["mj_secret"], ci_secret_id=told["secret_id"],
-        ci_secret_key=told["secret_key"], ci_bucket=told["bucket"], ci_region=told["region"],
-        ci_endpoint=told["ci_endpoint"], cos_endpoint=told["cos_endpoint"], home=tmp_path,
-    ) as session:  # fmt: skip
+        mj_url=told["mj_url"],
+        mj_secret=told["mj_secret"],
+        ci_secret_id=told["secret_id"],
+        ci_secret_key=told["secret_key"],
+        ci_bucket=told["bucket"],
+        ci_region=told["region"],
+        ci_endpoint=told["ci_endpoint"],
+        cos_endpoint=told["cos_endpoint"],
+        home=tmp_path,
+    ) as session:
         yield session
 
 
 def test_a_followed_task_is_heard_of_without_asking(s: Session) -> None:
-    """Polling alone would look for the first time after seconds; the hook tells every step at once."""
+    """Polling alone would look for the first time after seconds; the hook tells every step at
+    once.
+    """
     sent = counted(s)
     with s.receive() as hook:
-        seen = [job.progress for job in s.follow(s.mj.imagine("a red fox", notify_hook=hook.url), longest=600)]
+        seen = [
+            job.progress
+            for job in s.follow(s.mj.imagine("a red fox", notify_hook=hook.url), longest=600)
+        ]
     told = [progress for progress in seen if progress is not None]
     assert told == sorted(told)
     assert told[-1] == 100
@@ -69,9 +82,12 @@ def test_ci_tells_of_the_end(s: Session, form: str) -> None:
     sent = counted(s)
     with s.receive() as hook:
         call = s.ci.picture_job(
-            input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", callback=hook.url,
+            input="input/deer.jpg",
+            rule="imageMogr2/rotate/90",
+            output="o.jpg",
+            callback=hook.url,
             callback_format=form,  # type: ignore[arg-type]
-        )  # fmt: skip
+        )
         done = s.follow(call, longest=600).run()
     assert done.status is Status.SUCCEEDED
     assert len(s.picture(done).run()) > 1000
@@ -88,8 +104,14 @@ def test_disorder_and_duplicates_are_dropped() -> None:
             got.set()
 
     with Receiver(hear) as hook:
-        for status, progress in (("SUBMITTED", "0%"), ("IN_PROGRESS", "46%"), ("IN_PROGRESS", "15%"),
-                                 ("IN_PROGRESS", "46%"), ("SUCCESS", "100%"), ("IN_PROGRESS", "93%")):  # fmt: skip
+        for status, progress in (
+            ("SUBMITTED", "0%"),
+            ("IN_PROGRESS", "46%"),
+            ("IN_PROGRESS", "15%"),
+            ("IN_PROGRESS", "46%"),
+            ("SUCCESS", "100%"),
+            ("IN_PROGRESS", "93%"),
+        ):
             post(hook.url, f'{{"id":"1","status":"{status}","progress":"{progress}"}}'.encode())
         assert got.wait(5)
     assert heard == [("WAITING", 0), ("RUNNING", 46), ("SUCCEEDED", 100)]
@@ -110,7 +132,9 @@ def test_only_the_secret_path_is_heard() -> None:
     assert heard == []
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<a>", b"[]", b"17", b'{"id": 1}', b"\xff\xfe", b"<Response/>"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"<a>", b"[]", b"17", b'{"id": 1}', b"\xff\xfe", b"<Response/>"]
+)
 def test_rubbish_is_nothing(body: bytes) -> None:
     assert list(jobs_in(body)) == []
 

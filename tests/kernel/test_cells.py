@@ -51,7 +51,10 @@ class Cell:
         self.comms += kind.startswith("comm_")
         if kind == "update_display_data":
             self.updates += 1
-            self.outputs[self.places[name]] = ("display_data", (content["data"], content["metadata"]))
+            self.outputs[self.places[name]] = (
+                "display_data",
+                (content["data"], content["metadata"]),
+            )
         elif kind in ("display_data", "execute_result"):
             if name:
                 self.places[name] = len(self.outputs)
@@ -63,7 +66,10 @@ class Cell:
 
     @property
     def kinds(self) -> list[str]:
-        return [",".join(sorted(said[0])) if isinstance(said, tuple) else kind for kind, said in self.outputs]
+        return [
+            ",".join(sorted(said[0])) if isinstance(said, tuple) else kind
+            for kind, said in self.outputs
+        ]
 
 
 Kernel = tuple[KernelManager, BlockingKernelClient]
@@ -93,8 +99,12 @@ def run(client: BlockingKernelClient, code: str, *, live: bool = False) -> Cell:
 
 
 def test_a_notebook_is_the_same_live_and_headless(client: BlockingKernelClient) -> None:
-    """Cell by cell the same outputs, byte for byte; nothing on stderr; and live the progress was seen to move."""
-    headless, live = ([run(client, code, live=mode) for code, _ in NOTEBOOK] for mode in (False, True))
+    """Cell by cell the same outputs, byte for byte; nothing on stderr; and live the progress was
+    seen to move.
+    """
+    headless, live = (
+        [run(client, code, live=mode) for code, _ in NOTEBOOK] for mode in (False, True)
+    )
     for (code, kinds), one, other in zip(NOTEBOOK, headless, live, strict=True):
         assert one.kinds == kinds, (code, one.outputs)
         assert one.outputs == other.outputs, code
@@ -104,9 +114,12 @@ def test_a_notebook_is_the_same_live_and_headless(client: BlockingKernelClient) 
 
 
 def test_a_panel_reads_well_where_nobody_answers_its_widgets(client: BlockingKernelClient) -> None:
-    """As in this client. Beside its widgets stand text and HTML that tell which magics do the same; what it did is in
-    the record below."""
-    cell = run(client, "%mjci sandbox --speed inf -o s\npanel = %mjci panel mj\ndisplay(panel)", live=True)
+    """As in this client. Beside its widgets stand text and HTML that tell which magics do the same;
+    what it did is in the record below.
+    """
+    cell = run(
+        client, "%mjci sandbox --speed inf -o s\npanel = %mjci panel mj\ndisplay(panel)", live=True
+    )
     assert cell.comms
     assert cell.kinds == [f"application/vnd.jupyter.widget-view+json,{CARD}", CARD]
     for kind in CARD.split(","):
@@ -135,11 +148,16 @@ def test_errors_are_short_and_red(client: BlockingKernelClient) -> None:
 
 
 def test_run_all_keeps_every_cell(client: BlockingKernelClient) -> None:
-    """All cells are sent at once, as "Run All" does; each is run, in its order, while jobs are waited for."""
+    """All cells are sent at once, as "Run All" does; each is run, in its order, while jobs are
+    waited for.
+    """
     codes = [
-        "%mjci sandbox --speed 100 -o s", "%mj_imagine a red fox -o job", "%mj_action job U1 -o up",
-        "%%ci_job -o made\n" + CI, "(job.status, up.status, made.status)",
-    ]  # fmt: skip
+        "%mjci sandbox --speed 100 -o s",
+        "%mj_imagine a red fox -o job",
+        "%mj_action job U1 -o up",
+        "%%ci_job -o made\n" + CI,
+        "(job.status, up.status, made.status)",
+    ]
     sent = [client.execute(code) for code in codes]
     replies: dict[str, dict[str, Any]] = {}
     while len(replies) < len(sent):
@@ -148,7 +166,7 @@ def test_run_all_keeps_every_cell(client: BlockingKernelClient) -> None:
     assert [replies[one]["status"] for one in sent] == ["ok"] * len(sent)
     assert [replies[one]["execution_count"] for one in sent] == sorted(
         replies[one]["execution_count"] for one in sent
-    )  # fmt: skip
+    )
     drain(client)
 
 
@@ -161,8 +179,12 @@ def drain(client: BlockingKernelClient) -> None:
         return
 
 
-def test_an_interrupt_ends_the_wait_and_not_the_job(kernel: Kernel, client: BlockingKernelClient) -> None:
-    """Within a second; the cell is red and names the job, which goes on and can be picked up again."""
+def test_an_interrupt_ends_the_wait_and_not_the_job(
+    kernel: Kernel, client: BlockingKernelClient
+) -> None:
+    """Within a second; the cell is red and names the job, which goes on and can be picked up
+    again.
+    """
     manager, _ = kernel
     run(client, "%mjci sandbox --speed 1 -o s")
     cell = Cell()
@@ -193,7 +215,9 @@ def test_an_interrupt_ends_the_wait_and_not_the_job(kernel: Kernel, client: Bloc
 
 
 def test_a_background_job_lands_in_its_own_card(client: BlockingKernelClient) -> None:
-    """`--no-wait`: the cell is done at once, and its card is updated from the engine while other cells run."""
+    """`--no-wait`: the cell is done at once, and its card is updated from the engine while other
+    cells run.
+    """
     run(client, "%mjci sandbox --speed 100")
     cell, other = Cell(), Cell()
     first = client.execute("%mj_imagine a red fox --no-wait -o handle", allow_stdin=True)

@@ -95,7 +95,10 @@ def begun(client: BlockingKernelClient, message: str) -> None:
 def test_queued_cells_are_kept(kernel: tuple[Any, BlockingKernelClient]) -> None:
     """ "Run All": cells that are sent while one blocks are all answered, in their order."""
     _, client = kernel
-    codes = ["event_loop.run(anyio.sleep(1.0))", *(f"n = {number}; s.mj.task('1').run()" for number in range(4))]
+    codes = [
+        "event_loop.run(anyio.sleep(1.0))",
+        *(f"n = {number}; s.mj.task('1').run()" for number in range(4)),
+    ]
     sent = [client.execute(code) for code in codes]
     answered = {}
     while len(answered) < len(sent):
@@ -107,8 +110,12 @@ def test_queued_cells_are_kept(kernel: tuple[Any, BlockingKernelClient]) -> None
 
 
 @pytest.mark.parametrize("code", ["event_loop.run(many())", "await event_loop.relay(many())"])
-def test_interrupts_end_the_wait_and_leave_the_pool_whole(kernel: tuple[Any, BlockingKernelClient], code: str) -> None:
-    """Twenty requests in flight over five connections, interrupted again and again: the next request still works."""
+def test_interrupts_end_the_wait_and_leave_the_pool_whole(
+    kernel: tuple[Any, BlockingKernelClient], code: str
+) -> None:
+    """Twenty requests in flight over five connections, interrupted again and again: the next
+    request still works.
+    """
     manager, client = kernel
     for _ in range(5):
         message = client.execute(code, stop_on_error=False)  # else the next may be aborted with it
@@ -144,9 +151,7 @@ def test_loading_the_extension_is_light(kernel: tuple[Any, BlockingKernelClient]
     try:
         heavy = ["pandas", "httpx", "ipywidgets", "PIL", "xmltodict", "nest_asyncio", "starlette"]
         assert run(client, "%load_ext jupyter_mjci")["status"] == "ok"
-        code = (
-            f"import sys, asyncio\nprint([m for m in {heavy} if m in sys.modules], vars(asyncio).get('_nest_patched'))"
-        )
+        code = f"import sys, asyncio\nprint([m for m in {heavy} if m in sys.modules], vars(asyncio).get('_nest_patched'))"
         assert run(client, code)["text"].strip() == "[] None"
     finally:
         client.stop_channels()

@@ -1,4 +1,6 @@
-"""The demo notebooks as files: executed again they are the same bytes, without network, whoever looks on."""
+"""The demo notebooks as files: executed again they are the same bytes, without network, whoever
+looks on.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 RECORDED = NOTEBOOKS / "06-record-and-replay.ipynb"
 BUDGET = 60_000  # bytes of a picture in a notebook
 
-# Comes into every Python that is started: whoever connects to anything is told off. The kernel's own connections are
-# not Python's; those of a cluster stay on this computer.
+# Comes into every Python that is started: whoever connects to anything is told off. The kernel's
+# own connections are not Python's; those of a cluster stay on this computer.
 GUARD = """
 import socket
 
@@ -58,7 +60,9 @@ def guard(folder: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[str, ...
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
-def test_executed_again_it_is_the_same_file(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_executed_again_it_is_the_same_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Byte by byte, in a kernel whose sockets are closed."""
     guard(tmp_path, monkeypatch, THIS_COMPUTER if path.stem in CLUSTERED else ())
     assert execute(path) == path.read_text("utf-8")
@@ -79,11 +83,22 @@ def test_the_guard_guards(
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", ["01-quickstart", "06-record-and-replay"])
-def test_nbconvert_executes_what_is_committed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nbconvert_executes_what_is_committed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the command that scripts use: cell by cell the same outputs."""
     path = copied(name, tmp_path)
     guard(tmp_path, monkeypatch)
-    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace", path.name]
+    command = [
+        sys.executable,
+        "-m",
+        "nbconvert",
+        "--execute",
+        "--to",
+        "notebook",
+        "--inplace",
+        path.name,
+    ]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     committed, executed = (nbformat.read(one, 4) for one in (NOTEBOOKS / path.name, path))  # type: ignore[no-untyped-call]
     for cell, other in zip(committed.cells, executed.cells, strict=True):
@@ -91,7 +106,9 @@ def test_nbconvert_executes_what_is_committed(name: str, tmp_path: Path, monkeyp
 
 
 @pytest.mark.kernel
-def test_nbval_finds_the_same_again_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nbval_finds_the_same_again_without_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Strictly, and for the second time: the first is a part of every run of these tests."""
     runs = []
     for clustered in (True, False):
@@ -101,14 +118,20 @@ def test_nbval_finds_the_same_again_without_network(tmp_path: Path, monkeypatch:
             guard(here, environment, THIS_COMPUTER if clustered else ())
             paths = [str(path) for path in ALL if (path.stem in CLUSTERED) is clustered]
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *paths]
-            runs.append(subprocess.Popen(command, cwd=NOTEBOOKS.parent, stdout=subprocess.PIPE, text=True))
+            runs.append(
+                subprocess.Popen(command, cwd=NOTEBOOKS.parent, stdout=subprocess.PIPE, text=True)
+            )
     for run in runs:
         said, _ = run.communicate()
         assert run.returncode == 0, said
         assert re.search(r"^\d+ passed in", said, re.M), said
 
 
-GIVEN = {"prompt": 'an "owl", {red, green} --ar 3:2', "angle": 45, "key": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"}
+GIVEN = {
+    "prompt": 'an "owl", {red, green} --ar 3:2',
+    "angle": 45,
+    "key": "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE",
+}
 WITH_PARAMETERS = (
     "%load_ext jupyter_mjci\n%mjci sandbox --speed inf",
     "%mj_imagine {{prompt}} -o owl",
@@ -119,10 +142,13 @@ WITH_PARAMETERS = (
 
 @pytest.mark.kernel
 def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
-    """The outputs are those for its parameters, as any other headless run saves them. A key among them stands in the
-    metadata afterwards, too, where the scan finds it."""
+    """The outputs are those for its parameters, as any other headless run saves them. A key among
+    them stands in the metadata afterwards, too, where the scan finds it.
+    """
     new = nbformat.v4
-    first = new.new_code_cell("prompt, angle, key = 'a red fox', 90, ''", metadata={"tags": ["parameters"]})  # type: ignore[no-untyped-call]
+    first = new.new_code_cell(
+        "prompt, angle, key = 'a red fox', 90, ''", metadata={"tags": ["parameters"]}
+    )  # type: ignore[no-untyped-call]
     cells = [new.new_code_cell(source) for source in WITH_PARAMETERS]  # type: ignore[no-untyped-call]
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new.new_notebook(cells=[first, *cells], metadata=kernel), tmp_path / "a.ipynb")  # type: ignore[no-untyped-call]
@@ -148,9 +174,10 @@ def saved(path: Path) -> list[dict[str, Any]]:
 
 
 PRIVATE = {
-    "MJCI_MJ_SECRET": "Very/Secret+Proxy=Key", "MJCI_CI_SECRET_ID": "AKIDveryprivate0000000000000000000",
+    "MJCI_MJ_SECRET": "Very/Secret+Proxy=Key",
+    "MJCI_CI_SECRET_ID": "AKIDveryprivate0000000000000000000",
     "MJCI_CI_SECRET_KEY": "aVeryPrivateKey00000000000000000",
-}  # fmt: skip
+}
 CELLS = (
     "%load_ext jupyter_mjci\n%mjci replay --folder mine.mjci",
     "%mj_imagine a red fox -o fox",
@@ -162,21 +189,34 @@ CELLS = (
 
 
 @pytest.mark.kernel
-def test_a_notebook_with_keys_is_published_without_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Recorded over a real socket with keys in its environment, then run without keys and without network: the same
-    file, and neither it nor its recording holds a key or a signature."""
+def test_a_notebook_with_keys_is_published_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded over a real socket with keys in its environment, then run without keys and without
+    network: the same file, and neither it nor its recording holds a key or a signature.
+    """
     path = tmp_path / "mine.ipynb"
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]), path)  # type: ignore[no-untyped-call]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS]), path
+    )  # type: ignore[no-untyped-call]
     keys = dict(zip(("mj_secret", "secret_id", "secret_key"), PRIVATE.values(), strict=True))
     with Sandbox(clock=ScaledClock(100), **keys) as sandbox, monkeypatch.context() as environment:
         told = sandbox.serve().settings
-        for name, key in (("MJ_URL", "mj_url"), ("CI_BUCKET", "bucket"), ("CI_REGION", "region"),
-                          ("CI_ENDPOINT", "ci_endpoint"), ("COS_ENDPOINT", "cos_endpoint")):  # fmt: skip
+        for name, key in (
+            ("MJ_URL", "mj_url"),
+            ("CI_BUCKET", "bucket"),
+            ("CI_REGION", "region"),
+            ("CI_ENDPOINT", "ci_endpoint"),
+            ("COS_ENDPOINT", "cos_endpoint"),
+        ):
             environment.setenv(f"MJCI_{name}", told[key])
         for name, value in PRIVATE.items():
             environment.setenv(name, value)
         recorded = execute(path)
-    for text in (recorded, *(file.read_text("latin-1") for file in tmp_path.rglob("*.mjci/**/*") if file.is_file())):
+    for text in (
+        recorded,
+        *(file.read_text("latin-1") for file in tmp_path.rglob("*.mjci/**/*") if file.is_file()),
+    ):
         assert [value for value in PRIVATE.values() if value in text] == []
         assert "q-sign" not in text
         assert found(text) == []
@@ -196,12 +236,22 @@ def test_nbval_overlooks_nothing_but_pictures() -> None:
     settings = ConfigParser(interpolation=None)
     settings.read(NOTEBOOKS.parent / "tests" / "nbval.cfg")
     texts = [
-        output[mime] for path in ALL for output in saved(path) for mime in output if not mime.startswith("image/")
-    ]  # fmt: skip
-    hidden = [found[0] for section in settings.sections() for text in texts
-              for found in re.finditer(settings[section]["regex"], str(text))]  # fmt: skip
+        output[mime]
+        for path in ALL
+        for output in saved(path)
+        for mime in output
+        if not mime.startswith("image/")
+    ]
+    hidden = [
+        found[0]
+        for section in settings.sections()
+        for text in texts
+        for found in re.finditer(settings[section]["regex"], str(text))
+    ]
     assert hidden
-    assert [url[:40] for url in hidden if look(base64.b64decode(url.partition(",")[2])) is None] == []
+    assert [
+        url[:40] for url in hidden if look(base64.b64decode(url.partition(",")[2])) is None
+    ] == []
 
 
 def pictures(path: Path) -> Iterator[tuple[str, int]]:
@@ -209,7 +259,11 @@ def pictures(path: Path) -> Iterator[tuple[str, int]]:
         for output in cell.get("outputs", ()):
             for mime, content in output.get("data", {}).items():
                 told = "".join(content) if isinstance(content, list) else str(content)
-                found = [told] if mime.startswith("image/") else re.findall(r"data:image/\w+;base64,([\w+/=]+)", told)
+                found = (
+                    [told]
+                    if mime.startswith("image/")
+                    else re.findall(r"data:image/\w+;base64,([\w+/=]+)", told)
+                )
                 yield from ((f"cell {number}", len(base64.b64decode(picture))) for picture in found)
 
 

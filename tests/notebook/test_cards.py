@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.notebook.cards import (  # fmt: skip
+from jupyter_mjci.notebook.cards import (
     Extras,
     card_html,
     card_text,
@@ -28,9 +28,16 @@ from jupyter_mjci.services.tencent_ci.api import job_of
 
 BUTTONS = (Button("MJ::JOB::upsample::1::x", "U1"), Button("MJ::JOB::reroll::0::x", "", "🔄"))
 DONE = Job(
-    "mj", "1712345678901234", "IMAGINE", Status.SUCCEEDED, 100, "a red fox --ar 3:2",
-    ("https://cdn.example/a.png",), BUTTONS, datetime(2026, 1, 1, tzinfo=UTC),
-)  # fmt: skip
+    "mj",
+    "1712345678901234",
+    "IMAGINE",
+    Status.SUCCEEDED,
+    100,
+    "a red fox --ar 3:2",
+    ("https://cdn.example/a.png",),
+    BUTTONS,
+    datetime(2026, 1, 1, tzinfo=UTC),
+)
 HOSTILE = "<script>alert(1)</script><img src=x onerror=a()> \"'&amp; $x$ \x1b[31m \u202e"
 SAFE = {"div", "style", "b", "span", "code", "dl", "dt", "dd", "a", "img", "i", "pre"}
 
@@ -56,16 +63,20 @@ class Page(HTMLParser):
 
 
 CI: dict[str, Any] = {
-    "JobId": "c1", "Tag": "PicProcess", "State": "Success", "Input": {"Object": "in/a.jpg"},
+    "JobId": "c1",
+    "Tag": "PicProcess",
+    "State": "Success",
+    "Input": {"Object": "in/a.jpg"},
     "Operation": {
-        "PicProcess": {"ProcessRule": "imageMogr2/rotate/90"}, "UserData": "mine",
+        "PicProcess": {"ProcessRule": "imageMogr2/rotate/90"},
+        "UserData": "mine",
         "Output": {"Object": "out/b.jpg", "Bucket": "b", "Region": "r"},
         "PicProcessResult": {
             "OriginalInfo": {"ImageInfo": {"Format": "JPEG", "Width": "1000", "Height": "667"}},
             "ProcessResult": {"Format": "JPEG", "Width": "667", "Height": "1000", "Size": "24911"},
         },
     },
-}  # fmt: skip
+}
 
 
 def hostile(status: Status) -> Job:
@@ -74,18 +85,24 @@ def hostile(status: Status) -> Job:
 
 
 RENDERED = {
-    "card": lambda job: card_html(job, Extras([HOSTILE], {HOSTILE: 1}, links=[(HOSTILE, "https://x/?" + HOSTILE)])),
+    "card": lambda job: card_html(
+        job, Extras([HOSTILE], {HOSTILE: 1}, links=[(HOSTILE, "https://x/?" + HOSTILE)])
+    ),
     "progress": progress_html,
     "notice": lambda job: notice_html(job.subject),
     "table": lambda job: table_html([(job.subject, job.reason)]),
-    "request": lambda job: request_html(request_text("GET", "http://x/", [("X", job.subject)], job.reason.encode())),
+    "request": lambda job: request_html(
+        request_text("GET", "http://x/", [("X", job.subject)], job.reason.encode())
+    ),
 }
 
 
 @pytest.mark.parametrize("status", list(Status))
 @pytest.mark.parametrize("way", list(RENDERED))
 def test_nothing_that_others_wrote_becomes_markup(way: str, status: Status) -> None:
-    """Scripts, handlers and control characters arrive as text, in every place, for both services."""
+    """Scripts, handlers and control characters arrive as text, in every place, for both
+    services.
+    """
     for service in ("mj", "ci"):
         html = RENDERED[way](replace(hostile(status), service=service))
         page = Page(html)
@@ -117,7 +134,9 @@ def test_a_finished_card_tells_what_to_do_next() -> None:
 
 def test_a_card_does_not_tell_when_or_where() -> None:
     """The same job gives the same card tomorrow, behind another address."""
-    later = replace(DONE, submitted=datetime(2027, 1, 1, tzinfo=UTC), outputs=("http://127.0.0.1:8000/a.png",))
+    later = replace(
+        DONE, submitted=datetime(2027, 1, 1, tzinfo=UTC), outputs=("http://127.0.0.1:8000/a.png",)
+    )
     assert card_html(DONE) == card_html(later)
     assert card_text(DONE) == card_text(later)
     assert "cdn.example" not in card_html(DONE)
@@ -183,7 +202,9 @@ RESULTS: tuple[tuple[Any, str], ...] = (
 def test_every_shape_of_a_result_gives_its_size(result: Any, said: str) -> None:
     """Wrapped or not, alone or in a list, numbers or texts."""
     text = card_text(job_of({**CI, "Operation": {"PicProcessResult": result}}))
-    assert [line.strip() for line in text.splitlines() if "size" in line] == ([f"size: {said}"] if said else [])
+    assert [line.strip() for line in text.splitlines() if "size" in line] == (
+        [f"size: {said}"] if said else []
+    )
 
 
 def test_a_batch_tells_its_jobs() -> None:
@@ -199,18 +220,30 @@ def test_progress_has_a_bar_and_its_preview() -> None:
     running = replace(DONE, status=Status.RUNNING, progress=37, buttons=())
     page = Page(progress_html(running, "data:image/png;base64,AA=="))
     assert ("i", {"style": "width:37%"}) in page.tags
-    assert [attrs["src"] for tag, attrs in page.tags if tag == "img"] == ["data:image/png;base64,AA=="]
+    assert [attrs["src"] for tag, attrs in page.tags if tag == "img"] == [
+        "data:image/png;base64,AA=="
+    ]
     assert [attrs for _, attrs in page.tags if "role" in attrs] == [
-        {"class": "mjci-job-bar", "role": "progressbar", "aria-valuemin": "0", "aria-valuemax": "100",
-         "aria-valuenow": "37", "aria-label": "IMAGINE running"}
-    ]  # fmt: skip
+        {
+            "class": "mjci-job-bar",
+            "role": "progressbar",
+            "aria-valuemin": "0",
+            "aria-valuemax": "100",
+            "aria-valuenow": "37",
+            "aria-label": "IMAGINE running",
+        }
+    ]
     unknown = Page(progress_html(replace(running, progress=None))).tags
     assert ("i", {"class": "mjci-job-unknown"}) in unknown
-    assert not any("aria-valuenow" in attrs for _, attrs in unknown)  # how far is not known, and is not said
+    assert not any(
+        "aria-valuenow" in attrs for _, attrs in unknown
+    )  # how far is not known, and is not said
     assert progress_line(running, 10) == "IMAGINE 1712345678901234 RUNNING 37% [####......]"
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "//x", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "data:text/html,x", "//x", "file:///etc/passwd"]
+)
 def test_only_web_addresses_are_links(url: str) -> None:
     """A service cannot make a card run something."""
     page = Page(card_html(DONE, Extras(links=[("open", url)])))
@@ -219,13 +252,21 @@ def test_only_web_addresses_are_links(url: str) -> None:
 
 
 def test_a_request_is_shown_without_its_secrets() -> None:
-    """Headers, signed parameters and passwords in addresses; the body byte for byte, pictures shortened."""
+    """Headers, signed parameters and passwords in addresses; the body byte for byte, pictures
+    shortened.
+    """
     picture = "data:image/png;base64," + "A" * 4000
     text = request_text(
-        "POST", "http://me:hush@x/mj?q-ak=id&q-signature=hush&x-cos-security-token=hush&b=1",
-        [("Authorization", "hush"), ("mj-api-secret", "hush"), ("X-Cos-Security-Token", "hush"), ("Accept", "*/*")],
+        "POST",
+        "http://me:hush@x/mj?q-ak=id&q-signature=hush&x-cos-security-token=hush&b=1",
+        [
+            ("Authorization", "hush"),
+            ("mj-api-secret", "hush"),
+            ("X-Cos-Security-Token", "hush"),
+            ("Accept", "*/*"),
+        ],
         f'{{"prompt":"a  {{b, c}}","base64Array":["{picture}"]}}'.encode(),
-    )  # fmt: skip
+    )
     assert text.splitlines() == [
         "POST http://***@x/mj?q-ak=id&q-signature=***&x-cos-security-token=***&b=1",
         "Authorization: ***",

@@ -20,8 +20,9 @@ from tests.notebook.conftest import Shell
 
 
 def test_every_setting_of_a_shell_is_shown(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
-    """With its help and what holds now, from the table of settings; neither addresses nor secrets, not even their
-    names: those are no matter of a shell."""
+    """With its help and what holds now, from the table of settings; neither addresses nor secrets,
+    not even their names: those are no matter of a shell.
+    """
     shell.run("%config")
     assert "MJCI" in capfd.readouterr().out
     shell.run("%config MJCI")
@@ -35,7 +36,9 @@ def test_every_setting_of_a_shell_is_shown(shell: Shell, capfd: pytest.CaptureFi
     assert not {"mj_url", "mj_secret", "ci_secret_id", "ci_secret_key", "ci_token"} & set(SHELLS)
 
 
-def test_what_holds_is_what_environment_and_profile_say(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_holds_is_what_environment_and_profile_say(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Looked at when it is asked for, until it is set; then that counts."""
     monkeypatch.setenv("MJCI_WAIT", "55")
     assert shell.run("%config MJCI.wait") == 55.0
@@ -45,20 +48,35 @@ def test_what_holds_is_what_environment_and_profile_say(shell: Shell, monkeypatc
     assert shell.run("%config MJCI.wait") == 900.0
 
 
-def test_what_is_set_holds_for_the_session_in_use_and_for_later_ones(shell: Shell, session: Session) -> None:
-    """The one in use takes over what is not fixed; connecting, a sandbox and the first magic take it all. What stands
-    on a line is nearer."""
-    shell.run('%config MJCI.wait = 300\n%config MJCI.timeout = 7\n%config MJCI.on_interrupt = "cancel"')
+def test_what_is_set_holds_for_the_session_in_use_and_for_later_ones(
+    shell: Shell, session: Session
+) -> None:
+    """The one in use takes over what is not fixed; connecting, a sandbox and the first magic take
+    it all. What stands on a line is nearer.
+    """
+    shell.run(
+        '%config MJCI.wait = 300\n%config MJCI.timeout = 7\n%config MJCI.on_interrupt = "cancel"'
+    )
     shell.run("%config MJCI.at_once = 3\n%config MJCI.speed = 50")
-    assert (session.settings.wait, session.settings.timeout, session.settings.at_once) == (300.0, 7.0, 16)
+    assert (session.settings.wait, session.settings.timeout, session.settings.at_once) == (
+        300.0,
+        7.0,
+        16,
+    )
     assert (session.transport.timeout, session.settings.on_interrupt) == (7.0, "cancel")
     made = shell.run("%mjci sandbox --seed 1")
-    assert (made.settings.wait, made.settings.timeout, made.sandbox.clock.speed) == (300.0, 7.0, 50.0)
+    assert (made.settings.wait, made.settings.timeout, made.sandbox.clock.speed) == (
+        300.0,
+        7.0,
+        50.0,
+    )
     made = shell.run("%mjci connect --mj-url http://127.0.0.1:9 --wait 5")
     assert (made.settings.wait, made.settings.timeout, made.settings.at_once) == (5.0, 7.0, 3)
 
 
-def test_the_first_magic_connects_by_it(empty_shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_magic_connects_by_it(
+    empty_shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where that leads into the sandbox; the environment holds there, too."""
     monkeypatch.setenv("MJCI_TIMEOUT", "9")
     empty_shell.run("%config MJCI.wait = 300")
@@ -100,7 +118,9 @@ def test_a_wrong_configuration_file_is_told_and_nothing_is_loaded() -> None:
     assert ip.run_line_magic("config", "MJCI.wait") == 5.0
 
 
-def test_it_can_be_set_where_no_session_is_chosen_among_several(empty_shell: Shell, session: Session) -> None:
+def test_it_can_be_set_where_no_session_is_chosen_among_several(
+    empty_shell: Shell, session: Session
+) -> None:
     """Then it holds for later ones."""
     with jupyter_mjci.sandbox() as other:
         empty_shell.ip.push({"one": session, "other": other})
@@ -122,7 +142,9 @@ REFUSED: tuple[tuple[str, str], ...] = (
 
 
 @pytest.mark.parametrize(("set_", "said"), REFUSED)
-def test_what_cannot_be_is_not_kept(shell: Shell, session: Session, set_: str, said: str, caplog: Any) -> None:
+def test_what_cannot_be_is_not_kept(
+    shell: Shell, session: Session, set_: str, said: str, caplog: Any
+) -> None:
     """One line says why, without the value of a secret, and everything is as before."""
     shell.run("%config MJCI.wait = 300")
     shell.run(f"%config MJCI.{set_}")

@@ -1,4 +1,6 @@
-"""`%load_ext`, `%unload_ext`, `%reload_ext`: everything comes, everything goes, and what is new is used."""
+"""`%load_ext`, `%unload_ext`, `%reload_ext`: everything comes, everything goes, and what is new is
+used.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,31 @@ PACKAGE = Path(jupyter_mjci.__file__).parent
 
 
 def insides(ip: Any) -> dict[str, Any]:
-    """Everything that a shell consists of, as it is now: its parts, their attributes, and what is in those. Not
-    `config`, where IPython itself notes what %config was told."""
+    """Everything that a shell consists of, as it is now: its parts, their attributes, and what is
+    in those. Not `config`, where IPython itself notes what %config was told.
+    """
     display = ip.display_formatter
     parts = [
-        ip, ip.magics_manager, ip.magics_manager.user_magics, ip.Completer, ip.events, ip.display_pub, ip.displayhook,
-        ip.display_trap, ip.input_transformer_manager, ip.inspector, ip.extension_manager, display,
-        display.ipython_display_formatter, display.mimebundle_formatter, *display.formatters.values(),
-    ]  # fmt: skip
-    found: dict[str, Any] = {"sys.displayhook": id(sys.displayhook), "sys.excepthook": id(sys.excepthook)}
+        ip,
+        ip.magics_manager,
+        ip.magics_manager.user_magics,
+        ip.Completer,
+        ip.events,
+        ip.display_pub,
+        ip.displayhook,
+        ip.display_trap,
+        ip.input_transformer_manager,
+        ip.inspector,
+        ip.extension_manager,
+        display,
+        display.ipython_display_formatter,
+        display.mimebundle_formatter,
+        *display.formatters.values(),
+    ]
+    found: dict[str, Any] = {
+        "sys.displayhook": id(sys.displayhook),
+        "sys.excepthook": id(sys.excepthook),
+    }
     for number, part in enumerate(parts):
         attributes = {**vars(part), **getattr(part, "_trait_values", {})}
         for name in attributes.keys() - {"config", "_trait_values"}:
@@ -54,8 +72,10 @@ def completed(ip: Any, line: str) -> list[str]:
 
 
 def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names, help, formatters, completion, events, transformers, configurables, hooks: all of the shell is as it was
-    before, also when magics ran meanwhile and values were shown. Loading twice is loading once."""
+    """Names, help, formatters, completion, events, transformers, configurables, hooks: all of the
+    shell is as it was before, also when magics ran meanwhile and values were shown. Loading twice
+    is loading once.
+    """
     monkeypatch.setenv("MJCI_HEADLESS", "1")
     ip = Shell().ip
     ip.display_formatter.format(1)  # what comes by itself with the first use
@@ -85,7 +105,9 @@ def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:
-    """After an unloading and another loading: the session that the magics connected, and %config."""
+    """After an unloading and another loading: the session that the magics connected, and
+    %config.
+    """
     empty_shell.run("%config MJCI.speed = 1e6")
     empty_shell.run("%mj_imagine a red fox -o job")
     for code in ("%unload_ext jupyter_mjci", "%load_ext jupyter_mjci"):
@@ -94,7 +116,7 @@ def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:
     assert list(empty_shell.run("%mj_tasks").id) == [empty_shell.ip.user_ns["job"].id]
 
 
-# --- in a real kernel, with code that changes ---------------------------------------------------------------------
+# --- in a real kernel, with code that changes -----------------------------------------------------
 
 
 class Copy:
@@ -122,7 +144,9 @@ class Copy:
             content = message["content"]
             said.append(content.get("text", "") or content.get("data", {}).get("text/plain", ""))
 
-        reply = self.client.execute_interactive(code, output_hook=hear, timeout=60, allow_stdin=False)
+        reply = self.client.execute_interactive(
+            code, output_hook=hear, timeout=60, allow_stdin=False
+        )
         assert reply["content"]["status"] == "ok", reply["content"]
         for one in reply["content"]["payload"]:
             said.append(one["data"]["text/plain"])
@@ -147,9 +171,10 @@ HELLO = """
 
 @pytest.mark.kernel
 def test_reloading_uses_the_code_that_is_there_now(copy: Copy) -> None:
-    """A command that is new is there, and the session in use is kept. Where what is beneath the magics has changed,
-    all is loaded anew: its new magic is there, and a line says which variables are of the old code. Unloaded, nothing
-    is left."""
+    """A command that is new is there, and the session in use is kept. Where what is beneath the
+    magics has changed, all is loaded anew: its new magic is there, and a line says which variables
+    are of the old code. Unloaded, nothing is left.
+    """
     plain = copy.run("print(sorted(get_ipython().magics_manager.magics['line']))")
     copy.run("%load_ext jupyter_mjci\n%mj_imagine a red fox -o job")
     copy.change("notebook/commands.py", "    def use(self", HELLO + "    def use(self")
@@ -157,7 +182,9 @@ def test_reloading_uses_the_code_that_is_there_now(copy: Copy) -> None:
     assert "hi" in copy.run("%mjci hello")
     assert "1 succeeded" in copy.run("%mjci status")
     assert "UPSCALE" in copy.run("%mj_action job U1")
-    copy.change("services/midjourney/api.py", '"""Draw four pictures', '"""Draw four lovely pictures')
+    copy.change(
+        "services/midjourney/api.py", '"""Draw four pictures', '"""Draw four lovely pictures'
+    )
     said = copy.run("s = 1\n%reload_ext jupyter_mjci")
     assert said.endswith("its code has changed and is loaded anew. Make these anew as well: job.")
     assert "four lovely pictures" in copy.run("%mj_imagine?")

@@ -39,14 +39,32 @@ def test_all_pictures_are_on_one_sheet(full: Shell) -> None:
     assert full.run("%mjci gallery") is None
     assert full.kinds == [SHEET]
     lines = full.texts[0].splitlines()
-    assert [line.rpartition("  ")[2] for line in lines] == ["input/deer.jpg", "a red fox", "a red fox"]
-    assert all(re.match(rf"  {number} (MJ|CI) \w+ \d+×\d+ \w+ sha \w{{12}}", lines[number - 1]) for number in (1, 2, 3))
+    assert [line.rpartition("  ")[2] for line in lines] == [
+        "input/deer.jpg",
+        "a red fox",
+        "a red fox",
+    ]
+    assert all(
+        re.match(rf"  {number} (MJ|CI) \w+ \d+×\d+ \w+ sha \w{{12}}", lines[number - 1])
+        for number in (1, 2, 3)
+    )
     sheet = Image.open(io.BytesIO(base64.b64decode(full.outputs[0]["data"]["image/jpeg"])))
-    assert sheet.size == tuple(full.outputs[0]["metadata"]["image/jpeg"][side] for side in ("width", "height"))
-    assert full.outputs[0]["metadata"]["image/jpeg"]["alt"] == "3 pictures: input/deer.jpg; a red fox"
+    assert sheet.size == tuple(
+        full.outputs[0]["metadata"]["image/jpeg"][side] for side in ("width", "height")
+    )
+    assert (
+        full.outputs[0]["metadata"]["image/jpeg"]["alt"] == "3 pictures: input/deer.jpg; a red fox"
+    )
 
 
-CHOSEN = {"RED": 2, "deer": 1, "--action upscale": 1, "fox --action IMAGINE": 1, "--limit 2": 2, "--text fox": 2}
+CHOSEN = {
+    "RED": 2,
+    "deer": 1,
+    "--action upscale": 1,
+    "fox --action IMAGINE": 1,
+    "--limit 2": 2,
+    "--text fox": 2,
+}
 
 
 @pytest.mark.parametrize("line", CHOSEN)
@@ -66,7 +84,9 @@ def test_a_cell_saves_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch
     found = []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
-            session.batch([session.mj.imagine(f"fox {number}") for number in range(3)], at_once=1).run()
+            session.batch(
+                [session.mj.imagine(f"fox {number}") for number in range(3)], at_once=1
+            ).run()
             found.append(kept(monkeypatch, mode, "%mjci gallery", session))
     assert found[0] == found[1]
     assert len(found[0]) == 1
@@ -88,7 +108,10 @@ def test_what_cannot_be_fetched_is_left_out(full: Shell, session: Session) -> No
     """The others are shown."""
     session.ci.delete_object("output/out.jpg").run()
     full.run("%mjci gallery")
-    assert [line.rpartition("  ")[2] for line in full.texts[0].splitlines()] == ["a red fox", "a red fox"]
+    assert [line.rpartition("  ")[2] for line in full.texts[0].splitlines()] == [
+        "a red fox",
+        "a red fox",
+    ]
 
 
 def test_a_page_is_written(full: Shell, tmp_path: Path) -> None:
@@ -106,9 +129,13 @@ def test_a_page_is_written(full: Shell, tmp_path: Path) -> None:
 def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
     """Of an earlier session: a bucket keeps them, so that no archive has to."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
-        rotated = earlier.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="output/out.jpg")
+        rotated = earlier.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/90", output="output/out.jpg"
+        )
         done = earlier.follow(rotated).run()
-        with earlier.recorded(tmp_path / "a.mjci") as other:  # the same sandbox, another session's journal
+        with earlier.recorded(
+            tmp_path / "a.mjci"
+        ) as other:  # the same sandbox, another session's journal
             assert gallery.collected(other) == []
             other.journal.saw([done], 0.0)
             (shown,) = gallery.collected(other)
@@ -118,9 +145,17 @@ def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
 def notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["Words\n", "# A <title>\n"]},
-        {"cell_type": "code", "metadata": {}, "source": source, "outputs": list(outputs), "execution_count": 1},
+        {
+            "cell_type": "code",
+            "metadata": {},
+            "source": source,
+            "outputs": list(outputs),
+            "execution_count": 1,
+        },
     ]
-    path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}), "utf-8")
+    path.write_text(
+        json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}), "utf-8"
+    )
     return path
 
 
@@ -134,28 +169,60 @@ def picture() -> str:
 PNG = picture()
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
 ALT = {"image/png": {"alt": "A <fox>"}}
-SAVED: dict[str, tuple[dict[str, Any], list[tuple[str, str]]]] = {  # an output, and of its pictures about and caption
-    "one of ours": ({"data": {"image/png": PNG, "text/plain": "MJ 1"}, "metadata": ALT}, [("A <fox>", "MJ 1")]),
-    "a plot": ({"data": {"image/png": PNG, "text/plain": "<Figure>"}, "metadata": {}}, [("plot()", "9×9 png")]),
-    "in lines": ({"data": {"image/png": [PNG[:40], PNG[40:]]}, "metadata": {}}, [("plot()", "9×9 png")]),
+SAVED: dict[
+    str, tuple[dict[str, Any], list[tuple[str, str]]]
+] = {  # an output, and of its pictures about and caption
+    "one of ours": (
+        {"data": {"image/png": PNG, "text/plain": "MJ 1"}, "metadata": ALT},
+        [("A <fox>", "MJ 1")],
+    ),
+    "a plot": (
+        {"data": {"image/png": PNG, "text/plain": "<Figure>"}, "metadata": {}},
+        [("plot()", "9×9 png")],
+    ),
+    "in lines": (
+        {"data": {"image/png": [PNG[:40], PNG[40:]]}, "metadata": {}},
+        [("plot()", "9×9 png")],
+    ),
     "a drawing": ({"data": {"image/svg+xml": [SVG]}, "metadata": {}}, [("plot()", "svg")]),
-    "of two kinds": ({"data": {"image/svg+xml": SVG, "image/png": PNG}, "metadata": {}}, [("plot()", "9×9 png")]),
-    "in a card": ({"data": {"text/html": f"<img alt=A src='data:image/png;base64,{PNG}'>"}}, [("A", "9×9 png")]),
-    "drawn in a card": ({"data": {"text/html": "<img src='data:image/svg+xml,%3Csvg/%3E'>"}}, [("plot()", "svg")]),
-    "damaged": ({"data": {"image/png": "?", "text/html": "<img src='data:image/png;base64,/'>"}, "metadata": {}}, []),
-    "elsewhere": ({"data": {"text/html": "<img src='https://example.com/a.png'>", "text/plain": "a"}}, []),
+    "of two kinds": (
+        {"data": {"image/svg+xml": SVG, "image/png": PNG}, "metadata": {}},
+        [("plot()", "9×9 png")],
+    ),
+    "in a card": (
+        {"data": {"text/html": f"<img alt=A src='data:image/png;base64,{PNG}'>"}},
+        [("A", "9×9 png")],
+    ),
+    "drawn in a card": (
+        {"data": {"text/html": "<img src='data:image/svg+xml,%3Csvg/%3E'>"}},
+        [("plot()", "svg")],
+    ),
+    "damaged": (
+        {
+            "data": {"image/png": "?", "text/html": "<img src='data:image/png;base64,/'>"},
+            "metadata": {},
+        },
+        [],
+    ),
+    "elsewhere": (
+        {"data": {"text/html": "<img src='https://example.com/a.png'>", "text/plain": "a"}},
+        [],
+    ),
     "none": ({"output_type": "stream", "text": "data:image/png;base64,"}, []),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SAVED)
 def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
-    """Its outputs', with what they say of themselves; what they do not say, the cell's last line does. The page needs
-    nothing but itself, and runs nothing."""
+    """Its outputs', with what they say of themselves; what they do not say, the cell's last line
+    does. The page needs nothing but itself, and runs nothing.
+    """
     output, told = SAVED[case]
     saved = notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
     shown = gallery.saved(saved)
-    assert [(one.kind, one.about, one.caption) for one in shown] == [("cell 2", *each) for each in told]
+    assert [(one.kind, one.about, one.caption) for one in shown] == [
+        ("cell 2", *each) for each in told
+    ]
     page = gallery.page(shown, gallery.title_of(saved))
     assert "<h1>A &lt;title&gt;</h1>" in page
     assert page.count('<img src="data:image/') == page.count("<img") == len(told)
@@ -179,7 +246,9 @@ def noise(seed: int) -> bytes:
 @pytest.mark.parametrize("count", [1, 2, 24, 60])
 def test_a_sheet_stays_small(count: int) -> None:
     """At most 200 kB, even of noise, and six in a row."""
-    content, width, height = images.contact_sheet([noise(1)] * count, ["狐 a label that is far too long"] * count)
+    content, width, height = images.contact_sheet(
+        [noise(1)] * count, ["狐 a label that is far too long"] * count
+    )
     assert len(content) <= 200_000
     assert Image.open(io.BytesIO(content)).size == (width, height)
     assert width <= 6 * 200 + 8

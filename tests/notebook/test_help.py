@@ -17,8 +17,9 @@ ALL = " ".join(NAMES.values()).split()
 
 @pytest.mark.parametrize("name", ALL)
 def test_help_fits_and_tells_what_comes(shell: Shell, name: str) -> None:
-    """Usage first, no line wider than a terminal, the same for `?` and --help; a job can be left to itself, a listing
-    cannot."""
+    """Usage first, no line wider than a terminal, the same for `?` and --help; a job can be left to
+    itself, a listing cannot.
+    """
     doc = shell.ip.magics_manager.magics["line"][name].__doc__
     assert doc.startswith(f"%{name}")
     assert max(map(len, doc.splitlines())) <= WIDTH
@@ -28,7 +29,9 @@ def test_help_fits_and_tells_what_comes(shell: Shell, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_can_be_run(shell: Shell, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_can_be_run(
+    shell: Shell, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each is a line, or a cell, that makes a request."""
     monkeypatch.chdir(tmp_path)
     for file in ("fox.png", "owl.png"):

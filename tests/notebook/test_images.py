@@ -20,7 +20,9 @@ JOB = Job("mj", "1712345678901234", "IMAGINE", Status.SUCCEEDED, subject="a  red
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
     """The picture that compresses worst."""
-    return Image.frombytes(mode, (width, height), random.Random(1).randbytes(width * height * len(mode)))
+    return Image.frombytes(
+        mode, (width, height), random.Random(1).randbytes(width * height * len(mode))
+    )
 
 
 def smooth(side: int) -> Image.Image:
@@ -53,8 +55,12 @@ SHOWN: tuple[tuple[str, bytes, str, tuple[int, int]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("content", "mime", "size"), [row[1:] for row in SHOWN], ids=[row[0] for row in SHOWN])
-def test_a_thumbnail_is_small_and_widely_known(content: bytes, mime: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("content", "mime", "size"), [row[1:] for row in SHOWN], ids=[row[0] for row in SHOWN]
+)
+def test_a_thumbnail_is_small_and_widely_known(
+    content: bytes, mime: str, size: tuple[int, int]
+) -> None:
     """Every format becomes PNG or JPEG, within the sides and the budget, and says its true size."""
     small, told, width, height = thumbnail(content)
     shown = Image.open(io.BytesIO(small))
@@ -92,13 +98,24 @@ def bomb() -> bytes:
     """A PNG whose header promises 20000 x 20000 pixels."""
     header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + header
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
 
 
-NO_PICTURES = (b"", b"<html>", b"\x89PNG\r\n\x1a\n", saved(noise(64, 64), "JPEG")[:900], bomb(), b"GIF89a" + b"\0" * 20)
+NO_PICTURES = (
+    b"",
+    b"<html>",
+    b"\x89PNG\r\n\x1a\n",
+    saved(noise(64, 64), "JPEG")[:900],
+    bomb(),
+    b"GIF89a" + b"\0" * 20,
+)
 
 
-@pytest.mark.parametrize("content", NO_PICTURES, ids=["empty", "page", "stub", "truncated", "bomb", "zeros"])
+@pytest.mark.parametrize(
+    "content", NO_PICTURES, ids=["empty", "page", "stub", "truncated", "bomb", "zeros"]
+)
 def test_what_is_no_picture_is_said(content: bytes) -> None:
     """Damaged files and decompression bombs are a ValueError, never a crash or a warning."""
     with pytest.raises(ValueError, match="no picture"):
@@ -118,14 +135,18 @@ def test_a_grid_is_cut_into_its_pictures() -> None:
     grid = Image.new("RGB", (20, 10))
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
     for place, colour in enumerate(colours):
-        grid.paste(colour, (place % 2 * 10, place // 2 * 5, place % 2 * 10 + 10, place // 2 * 5 + 5))
+        grid.paste(
+            colour, (place % 2 * 10, place // 2 * 5, place % 2 * 10 + 10, place // 2 * 5 + 5)
+        )
     found = [Image.open(io.BytesIO(one)) for one in cells(saved(grid, "PNG"))]
     assert [one.size for one in found] == [(10, 5)] * 4
     assert [one.getpixel((5, 2)) for one in found] == colours
 
 
 def test_a_bundle_is_one_picture_and_its_caption() -> None:
-    """The text is the same for the same bytes: id, size, format and hash, and nothing that changes."""
+    """The text is the same for the same bytes: id, size, format and hash, and nothing that
+    changes.
+    """
     content = saved(noise(64, 48), "PNG")
     data, metadata = picture_bundle(JOB, content)
     assert base64.b64decode(data["image/png"]) == content

@@ -33,7 +33,14 @@ class Book:
     def __init__(self) -> None:
         self.pages: list[tuple[dict[str, Any], str, bool]] = []
 
-    def publish(self, data: dict[str, Any], _: dict[str, Any], *, transient: Any = None, update: bool = False) -> None:
+    def publish(
+        self,
+        data: dict[str, Any],
+        _: dict[str, Any],
+        *,
+        transient: Any = None,
+        update: bool = False,
+    ) -> None:
         self.pages.append((data, (transient or {}).get("display_id", ""), update))
 
 
@@ -71,7 +78,9 @@ CELLS = (
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_saves_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+def test_a_cell_saves_the_same_live_and_headless(
+    monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
     """The same number of outputs, the same kinds, the same bytes."""
     found = []
     for mode in MODES:
@@ -88,7 +97,9 @@ def test_live_shows_the_progress_and_then_the_final_card(session: Session, book:
     cards = [data["text/html"] for data, name, _ in book.pages if name]
     assert len({name for _, name, _ in book.pages if name}) == 1
     assert [update for _, name, update in book.pages if name] == [False] + [True] * (len(cards) - 1)
-    assert len(cards) == len(set(cards)) >= 3  # how many are seen of a job without duration is chance
+    assert (
+        len(cards) == len(set(cards)) >= 3
+    )  # how many are seen of a job without duration is chance
     assert all("progressbar" in card for card in cards[:-1])
     assert any("data:image/" in card for card in cards)
     assert "progressbar" not in cards[-1]
@@ -97,8 +108,12 @@ def test_live_shows_the_progress_and_then_the_final_card(session: Session, book:
     assert job.status is Status.SUCCEEDED
 
 
-def test_updates_are_throttled(session: Session, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast a job goes, a card changes at most four times a second; the final card always lands."""
+def test_updates_are_throttled(
+    session: Session, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However fast a job goes, a card changes at most four times a second; the final card always
+    lands.
+    """
     monkeypatch.setattr(job_display, "SHORTEST", 0.25)
     begun = time.monotonic()
     job_display.show(session, session.mj.imagine("a red fox").run(), Live(book))
@@ -128,7 +143,9 @@ class Tty(io.StringIO):
         return True
 
 
-def test_a_terminal_has_one_line(session: Session, book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_has_one_line(
+    session: Session, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Overwritten while the job goes on, and wiped at the end; none where stderr is no terminal."""
     monkeypatch.setattr(sys, "stderr", tty := Tty())
     job_display.show(session, session.mj.imagine("a red fox").run(), Terminal(book))
@@ -180,13 +197,15 @@ PLACES: tuple[tuple[Any, str, type], ...] = (
 
 
 @pytest.mark.parametrize(("ip", "told", "kind"), PLACES)
-def test_who_looks_on_is_known(ip: Any, told: str, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_looks_on_is_known(
+    ip: Any, told: str, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the request that runs the cell; MJCI_HEADLESS overrides it."""
     monkeypatch.setenv("MJCI_HEADLESS", told)
     assert type(screen(ip)) is kind
 
 
-# --- what goes wrong on the way ---------------------------------------------------------------------------------
+# --- what goes wrong on the way -------------------------------------------------------------------
 
 
 def broken(session: Session, error: BaseException, after: int) -> None:
@@ -240,13 +259,19 @@ CALLED_OFF: tuple[tuple[str, str, str, Status], ...] = (
 
 
 @pytest.mark.parametrize(("service", "dialect", "said", "status"), CALLED_OFF)
-def test_an_interrupt_may_cancel(book: Book, service: str, dialect: str, said: str, status: Status) -> None:
+def test_an_interrupt_may_cancel(
+    book: Book, service: str, dialect: str, said: str, status: Status
+) -> None:
     """With on_interrupt = "cancel" the service is asked, and the card tells what it answered."""
     with jupyter_mjci.sandbox(speed=1e-6, dialect=dialect, on_interrupt="cancel") as session:
-        rotate = session.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg")
+        rotate = session.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
+        )
         stop_in_the_wait(session, after=1)
         with pytest.raises(Interrupted) as caught:
-            job_display.show(session, session.mj.imagine("a red fox") if service == "mj" else rotate, Paper(book))
+            job_display.show(
+                session, session.mj.imagine("a red fox") if service == "mj" else rotate, Paper(book)
+            )
         job = caught.value.job
         assert job
         assert job.status is status is session.describe(job).run().status
@@ -304,7 +329,7 @@ def test_a_job_that_asks_is_shown_and_no_failure(session: Session, book: Book) -
     assert "%mj_modal 17" in book.pages[-1][0]["text/plain"]
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 
 
 def served(session: Session, content: bytes | Exception) -> None:
@@ -325,19 +350,33 @@ def moving() -> bytes:
     return file.getvalue()
 
 
-DONE = Job("mj", "17", "VIDEO", Status.SUCCEEDED, 100, "a fox", ("https://cdn.example/x/fox.mp4?ex=1",))
+DONE = Job(
+    "mj", "17", "VIDEO", Status.SUCCEEDED, 100, "a fox", ("https://cdn.example/x/fox.mp4?ex=1",)
+)
 
 # (what the service serves, kinds of the outputs, what the card says, whether it links)
 SERVED: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
     (b"\0\0\0\x20ftypisom", [CARD], "fox.mp4: a file to open, not shown here", True),
     (moving(), [CARD, PICTURE], "(3 frames; the first is shown)", True),
-    (AnswerError("The picture is not there (HTTP 404)."), [CARD], "could not be fetched: The picture is not", False),
+    (
+        AnswerError("The picture is not there (HTTP 404)."),
+        [CARD],
+        "could not be fetched: The picture is not",
+        False,
+    ),
 )
 
 
-@pytest.mark.parametrize(("content", "kinds", "said", "links"), SERVED, ids=["video", "animation", "gone"])
+@pytest.mark.parametrize(
+    ("content", "kinds", "said", "links"), SERVED, ids=["video", "animation", "gone"]
+)
 def test_results_that_are_no_still_picture(
-    session: Session, book: Book, content: bytes | Exception, kinds: list[list[str]], said: str, links: bool
+    session: Session,
+    book: Book,
+    content: bytes | Exception,
+    kinds: list[list[str]],
+    said: str,
+    links: bool,
 ) -> None:
     """A first frame or a link; a picture that is gone is a note, because the job has succeeded."""
     served(session, content)
@@ -354,7 +393,7 @@ def test_each_result_is_an_output_of_its_own(session: Session, book: Book) -> No
     assert [sorted(data) for data, _, _ in book.pages] == [CARD] + [PICTURE] * 3
 
 
-# --- in the background ------------------------------------------------------------------------------------------
+# --- in the background ----------------------------------------------------------------------------
 
 
 def ended(handle: Following) -> Job:
@@ -366,13 +405,16 @@ async def awaited(handle: Following) -> Job:
 
 
 WAYS: dict[str, Callable[[Following], Job]] = {
-    "result": ended, "await": lambda handle: asyncio.run(awaited(handle)),
-}  # fmt: skip
+    "result": ended,
+    "await": lambda handle: asyncio.run(awaited(handle)),
+}
 
 
 @pytest.mark.parametrize("way", list(WAYS))
 def test_a_background_job_ends_in_its_card(session: Session, book: Book, way: str) -> None:
-    """Only its own display is updated; the picture is inside it, because nothing may come after the cell."""
+    """Only its own display is updated; the picture is inside it, because nothing may come after the
+    cell.
+    """
     handle = Following(session, session.mj.imagine("a red fox").run(), Live(book))
     done = WAYS[way](handle)
     assert done is handle.job is handle.result()
@@ -403,7 +445,9 @@ class Gone(Live):
         super().final(bundle)
 
 
-def test_a_front_end_that_is_gone_costs_no_job(session: Session, book: Book, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_front_end_that_is_gone_costs_no_job(
+    session: Session, book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
     """The card cannot be updated; the job is followed to its end all the same."""
     handle = Following(session, session.mj.imagine("a red fox").run(), Gone(book))
     assert handle.result().status is Status.SUCCEEDED

@@ -51,24 +51,35 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ("a fox --ar 3:2 --no-wait", ["--no-wait"], "a fox --ar 3:2"),
     ("a fox --no wait", [], "a fox --no wait"),
     ("--ar 3:2 a fox", [], "--ar 3:2 a fox"),
-    ("--dry-run --state mine a fox --no-wait -o job", ["--dry-run", "--state=mine", "--no-wait", "-o=job"], "a fox"),
+    (
+        "--dry-run --state mine a fox --no-wait -o job",
+        ["--dry-run", "--state=mine", "--no-wait", "-o=job"],
+        "a fox",
+    ),
     ("a fox --state 'my own'", ["--state=my own"], "a fox"),
     ("a fox --images=a.png,b.png", ["--images=a.png,b.png"], "a fox"),
     ("a sign that says -o nothing here", [], "a sign that says -o nothing here"),
     ("a --dry-run desert road", [], "a --dry-run desert road"),
-    ("it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250", [],
-     "it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250"),
+    (
+        "it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250",
+        [],
+        "it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250",
+    ),
     ("why?", [], "why?"),
     ("a \\n fox\\", [], "a \\n fox\\"),
     ("--help", ["--help"], ""),
     ("a call for --help", [], "a call for --help"),
     ("", [], ""),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("line", "words", "prompt"), PROMPTS)
-def test_a_prompt_is_everything_between_our_options(line: str, words: list[str], prompt: str) -> None:
-    """Our options count at the front and at the very end; what stands between is left byte for byte."""
+def test_a_prompt_is_everything_between_our_options(
+    line: str, words: list[str], prompt: str
+) -> None:
+    """Our options count at the front and at the very end; what stands between is left byte for
+    byte.
+    """
     assert split_prompt(line, FLAGS) == (words, prompt)
 
 
@@ -87,7 +98,9 @@ def test_options_are_found_anywhere() -> None:
     assert split_options(["-o=df"]) == (Options(out="df"), [])
 
 
-@pytest.mark.parametrize("words", [["-o"], ["-o", "a-b"], ["-o", "class"], ["-o", "--dry-run"], ["-o="]])
+@pytest.mark.parametrize(
+    "words", [["-o"], ["-o", "a-b"], ["-o", "class"], ["-o", "--dry-run"], ["-o="]]
+)
 def test_a_result_goes_into_a_variable(words: list[str]) -> None:
     """What is no name of a variable is refused."""
     with pytest.raises(CallError, match="-o"):
@@ -112,7 +125,10 @@ def test_only_double_braces_are_filled(text: str, expected: str) -> None:
 
 def test_values_are_escaped_for_where_they_go() -> None:
     """XML and TOML stay well-formed whatever a variable holds."""
-    assert filled("<a>{{subject}}</a>", NAMES, in_xml) == "<a>a &apos;red&apos; &lt;fox&gt; &amp; &quot;co&quot;</a>"
+    assert (
+        filled("<a>{{subject}}</a>", NAMES, in_xml)
+        == "<a>a &apos;red&apos; &lt;fox&gt; &amp; &quot;co&quot;</a>"
+    )
     assert filled('k = "{{subject}}"', NAMES, in_toml) == 'k = "a \'red\' <fox> & \\"co\\""'
 
 
@@ -129,7 +145,9 @@ def test_the_short_form_is_a_builder_call() -> None:
     """TOML keys are the builder's parameters."""
     body = 'input = "in/{{n}}.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o"\nlevel = 2\npicture-info = true\n'
     call = read_body(body, NAMES).call(CI)
-    direct = CI.picture_job(input="in/3.jpg", rule="imageMogr2/rotate/90", output="o", level=2, picture_info=True)
+    direct = CI.picture_job(
+        input="in/3.jpg", rule="imageMogr2/rotate/90", output="o", level=2, picture_info=True
+    )
     assert call == direct
 
 
@@ -152,7 +170,10 @@ WRONG: tuple[tuple[str, str], ...] = (
     ("", "The body is empty."),
     ('a = 1\ninput = "x', "not valid TOML: line 2, column 11"),
     ("input = \n", "not valid TOML: line 1, column 9"),
-    ('input = "a"\nrul = "x"\noutput = "o"', "Line 2: picture_job has no 'rul'.\n→ Did you mean rule?"),
+    (
+        'input = "a"\nrul = "x"\noutput = "o"',
+        "Line 2: picture_job has no 'rul'.\n→ Did you mean rule?",
+    ),
     ('input = "a"\noutput = "o"\nlevel = "2"', "Line 3: level wants a whole number, not '2'."),
     ('input = "a"\noutput = "o"\nlevel = true', "level wants a whole number, not True."),
     ('input = "a"\noutput = "o"\npicture_info = 1', "picture_info wants true or false, not 1."),

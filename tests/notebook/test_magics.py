@@ -36,11 +36,13 @@ CARD, PICTURE = ["text/html", "text/plain"], ["image/jpeg", "text/plain"]
 def sent(session: Session) -> list[Any]:
     """Notes every call that leaves the session from now on."""
     calls: list[Any] = []
-    session.listeners.append(lambda event, value: calls.append(value) if event == "leaving" else None)
+    session.listeners.append(
+        lambda event, value: calls.append(value) if event == "leaving" else None
+    )
     return calls
 
 
-# --- coming and going -------------------------------------------------------------------------------------------
+# --- coming and going -----------------------------------------------------------------------------
 
 LOADING = """
 import sys
@@ -58,8 +60,12 @@ print(*sorted(new - set(sys.stdlib_module_names) | new & {"asyncio", "sqlite3"})
 
 
 def test_loading_is_light() -> None:
-    """`%load_ext` brings in nobody's library but ours, and not even asyncio; so it patches nothing."""
-    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)
+    """`%load_ext` brings in nobody's library but ours, and not even asyncio; so it patches
+    nothing.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
+    )
     assert "jupyter_mjci" in done.stdout
     assert set(done.stdout.split()) <= {"IPython", "jupyter_mjci"}
     assert done.stderr == ""
@@ -78,7 +84,14 @@ def test_every_call_has_a_magic(shell: Shell) -> None:
     """By its builder's own name, with help from its own docstring."""
     names = set(shell.ip.magics_manager.magics["line"])
     assert {"mj_imagine", "mj_action", "mj_task", "mj_tasks", "mj_queue", "mjci"} <= names
-    assert {"ci_job", "ci_jobs", "ci_cancel", "ci_picture_job", "ci_batch", "ci_put_object"} <= names
+    assert {
+        "ci_job",
+        "ci_jobs",
+        "ci_cancel",
+        "ci_picture_job",
+        "ci_batch",
+        "ci_put_object",
+    } <= names
     assert {"mj_imagine", "ci_job"} <= set(shell.ip.magics_manager.magics["cell"])
     for name in names:
         if name.startswith(("mj_", "ci_")):
@@ -89,10 +102,12 @@ def test_every_call_has_a_magic(shell: Shell) -> None:
             assert shell.texts == [doc]
 
 
-# --- a job in a cell --------------------------------------------------------------------------------------------
+# --- a job in a cell ------------------------------------------------------------------------------
 
 
-def test_a_bare_magic_shows_its_card_and_its_picture(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bare_magic_shows_its_card_and_its_picture(
+    shell: Shell, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Two outputs and no third, nothing on stderr; the value is the finished job."""
     job = shell.run("%mj_imagine a red fox")
     assert shell.kinds == [CARD, PICTURE]
@@ -138,15 +153,33 @@ def test_prompts_arrive_byte_for_byte(shell: Shell, session: Session, prompt: st
     shell.run(f"%mj_imagine {prompt}")
     shell.run(f"job = %mj_imagine -o other {prompt}\nx = 1")
     shell.run(f"%%mj_imagine --state mine\n{prompt}\nsecond line\n")
-    assert [json.loads(call.body)["prompt"] for call in calls] == [prompt, prompt, f"{prompt}\nsecond line"]
+    assert [json.loads(call.body)["prompt"] for call in calls] == [
+        prompt,
+        prompt,
+        f"{prompt}\nsecond line",
+    ]
     assert json.loads(calls[2].body)["state"] == "mine"
 
 
 def test_help_is_still_to_be_had(shell: Shell) -> None:
     """The question mark of a prompt is kept, the one of help is not taken away."""
-    lines = ["%mj_imagine?", "%mj_imagine why?", "x = %mj_action 1 why?", "print(1)?", "%timeit why?"]
-    assert keep_question_marks(lines) == ["%mj_imagine?", "%mj_imagine why? ", "x = %mj_action 1 why? ", *lines[3:]]
-    assert keep_question_marks(["%%mj_imagine", "%mj_imagine why?"]) == ["%%mj_imagine", "%mj_imagine why?"]
+    lines = [
+        "%mj_imagine?",
+        "%mj_imagine why?",
+        "x = %mj_action 1 why?",
+        "print(1)?",
+        "%timeit why?",
+    ]
+    assert keep_question_marks(lines) == [
+        "%mj_imagine?",
+        "%mj_imagine why? ",
+        "x = %mj_action 1 why? ",
+        *lines[3:],
+    ]
+    assert keep_question_marks(["%%mj_imagine", "%mj_imagine why?"]) == [
+        "%%mj_imagine",
+        "%mj_imagine why?",
+    ]
 
 
 def test_variables_are_filled_in(shell: Shell) -> None:
@@ -171,11 +204,16 @@ def test_jobs_become_frames(shell: Shell) -> None:
     """Listings are DataFrames, also when empty; ids choose."""
     first, second = (shell.run(f"%mj_imagine fox {n}") for n in (1, 2))
     assert list(shell.run("%mj_tasks").id) == [second.id, first.id]
-    assert list(shell.run(f"%mj_tasks --ids {first.id},{second.id} -o df").id) == [first.id, second.id]
+    assert list(shell.run(f"%mj_tasks --ids {first.id},{second.id} -o df").id) == [
+        first.id,
+        second.id,
+    ]
     assert isinstance(shell.ip.user_ns["df"], pd.DataFrame)
     assert len(shell.run("%mj_queue")) == 0
     shell.run("%%ci_job\n" + ROTATE)
-    assert list(shell.run("%ci_jobs --tag PicProcess --states Success").subject) == ["input/deer.jpg"]
+    assert list(shell.run("%ci_jobs --tag PicProcess --states Success").subject) == [
+        "input/deer.jpg"
+    ]
     assert len(shell.run("%ci_jobs --states Failed")) == 0
     assert list(shell.run("%mjci history").service) == ["mj", "mj", "ci"]
 
@@ -189,13 +227,26 @@ def test_other_listings_become_frames_too(shell: Shell) -> None:
     assert list(shown.Name) == ["small"]
     assert list(shown["PicProcess.ProcessRule"]) == ["imageMogr2/thumbnail/9x"]
     assert list(shell.run("%ci_buckets").BucketId) == ["demo-1250000000"]
-    assert list(shell.run("%ci_workflows").columns[-2:]) == ["Topology.Dependencies", "Topology.Nodes"]
+    assert list(shell.run("%ci_workflows").columns[-2:]) == [
+        "Topology.Dependencies",
+        "Topology.Nodes",
+    ]
     assert isinstance(shell.run("%ci_executions"), pd.DataFrame)
     assert len(shell.run("%ci_executions")) == 0
     objects = shell.run("%ci_objects --prefix input/d")
     assert list(objects.key) == ["input/deer.jpg"]
-    assert [str(kind) for kind in objects.dtypes] == ["string", "int64", "datetime64[us, UTC]", "string"]
-    assert list(shell.run("%ci_objects --prefix none/").columns) == ["key", "size", "changed", "etag"]
+    assert [str(kind) for kind in objects.dtypes] == [
+        "string",
+        "int64",
+        "datetime64[us, UTC]",
+        "string",
+    ]
+    assert list(shell.run("%ci_objects --prefix none/").columns) == [
+        "key",
+        "size",
+        "changed",
+        "etag",
+    ]
 
 
 def test_a_ci_job_from_the_short_form_and_from_xml(shell: Shell) -> None:
@@ -247,7 +298,9 @@ def test_no_wait_returns_at_once(shell: Shell) -> None:
 
 
 def test_a_dry_run_sends_nothing(shell: Shell, session: Session) -> None:
-    """It shows the exact request, secrets hidden; a label needs no request where the task is known."""
+    """It shows the exact request, secrets hidden; a label needs no request where the task is
+    known.
+    """
     job = shell.run("%mj_imagine a red fox")
     requests: list[Any] = []
     session.transport.send = lambda call: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
@@ -273,12 +326,14 @@ def test_a_full_queue_is_waited_for(shell: Shell, session: Session) -> None:
     assert shell.kinds == [CARD, PICTURE]
 
 
-# --- what goes wrong --------------------------------------------------------------------------------------------
+# --- what goes wrong ------------------------------------------------------------------------------
 
 
 def test_a_failed_job_shows_its_card_and_fails_the_cell(shell: Shell) -> None:
     """Nothing is lost: the card tells why, -o keeps the job."""
-    said = shell.fails('%%ci_job -o job\ninput = "no/such.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o.jpg"')
+    said = shell.fails(
+        '%%ci_job -o job\ninput = "no/such.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o.jpg"'
+    )
     assert isinstance(shell.error, JobFailed)
     assert "NoSuchKey" in said
     assert shell.kinds == [CARD]
@@ -317,9 +372,16 @@ WRONG: tuple[tuple[str, type[Exception], str], ...] = (
 
 @pytest.mark.parametrize(("cell", "kind", "said"), WRONG, ids=[row[0][:30] for row in WRONG])
 def test_what_is_wrong_is_said_shortly(
-    shell: Shell, session: Session, cell: str, kind: type[Exception], said: str, capfd: pytest.CaptureFixture[str]
+    shell: Shell,
+    session: Session,
+    cell: str,
+    kind: type[Exception],
+    said: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Two to four lines, no submission, no secret. Only a wrong line is a UsageError, which test runs cannot see."""
+    """Two to four lines, no submission, no secret. Only a wrong line is a UsageError, which test
+    runs cannot see.
+    """
     calls = sent(session)
     assert said in shell.fails(cell)
     assert isinstance(shell.error, kind)
@@ -362,13 +424,21 @@ DOORS: tuple[tuple[str, httpx.Response, str], ...] = (
 
 @pytest.mark.parametrize(("cell", "answer", "name"), DOORS)
 def test_answers_of_somebody_else_are_said_shortly(
-    empty_shell: Shell, cell: str, answer: httpx.Response, name: str, capfd: pytest.CaptureFixture[str]
+    empty_shell: Shell,
+    cell: str,
+    answer: httpx.Response,
+    name: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     """A web page, half an answer, a gateway's refusal."""
     settings = Settings(
-        mj_url="http://proxy.example", mj_secret=Secret("hush-hush"), ci_secret_id="id",
-        ci_secret_key=Secret("hush-hush"), ci_bucket="b-1", ci_region="r",
-    )  # fmt: skip
+        mj_url="http://proxy.example",
+        mj_secret=Secret("hush-hush"),
+        ci_secret_id="id",
+        ci_secret_key=Secret("hush-hush"),
+        ci_bucket="b-1",
+        ci_region="r",
+    )
     door = httpx.MockTransport(lambda _: answer)
     with Session(settings, door=door, clock=VirtualClock(math.inf)) as session:
         empty_shell.ip.push({"s": session})
@@ -379,7 +449,7 @@ def test_answers_of_somebody_else_are_said_shortly(
     assert "hush" not in shown
 
 
-# --- which session ----------------------------------------------------------------------------------------------
+# --- which session --------------------------------------------------------------------------------
 
 
 def test_the_first_magic_connects_and_says_so_once(empty_shell: Shell) -> None:
@@ -401,12 +471,16 @@ def test_the_only_session_around_is_taken(empty_shell: Shell, session: Session) 
         assert "There are several sessions: mine, other." in empty_shell.fails("%mj_queue")
         assert empty_shell.run("%mjci use other") is other
         assert chosen.session() is other
-        assert empty_shell.run("%mjci sandbox --speed inf --dialect java -o third") is chosen.session()
+        assert (
+            empty_shell.run("%mjci sandbox --speed inf --dialect java -o third") is chosen.session()
+        )
         assert chosen.session() not in (session, other)
         chosen.session().close()
 
 
-def test_connect_takes_settings_and_the_environment(empty_shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_takes_settings_and_the_environment(
+    empty_shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Flags are the settings' own names."""
     monkeypatch.setenv("MJCI_MJ_SECRET", "hush")
     session = empty_shell.run("%mjci connect --mj-url http://127.0.0.1:9 --timeout 1.5")
@@ -456,7 +530,7 @@ def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
     assert len(shell.run("%mjci resume")) == 0
 
 
-# --- completion -------------------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------
 
 COMPLETED: tuple[tuple[str, str, list[str]], ...] = (
     ("%mjci st", "st", ["status"]),

@@ -18,11 +18,21 @@ Picture = str | bytes | Path
 
 class Desk:
     def press(
-        self, name: str, *, size: int = 3, share: float | None = None, loud: bool | None = None,
-        way: Literal["Up", "Down"] = "Up", ids: Iterable[str] | None = None, states: str | Sequence[str] | None = None,
-        images: Sequence[Picture] = (), mask: Picture | None = None, content: bytes = b"",
-        queue: Mapping[str, str] | None = None, anything: Mapping[str, Any] | str = "",
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        *,
+        size: int = 3,
+        share: float | None = None,
+        loud: bool | None = None,
+        way: Literal["Up", "Down"] = "Up",
+        ids: Iterable[str] | None = None,
+        states: str | Sequence[str] | None = None,
+        images: Sequence[Picture] = (),
+        mask: Picture | None = None,
+        content: bytes = b"",
+        queue: Mapping[str, str] | None = None,
+        anything: Mapping[str, Any] | str = "",
+    ) -> None:
         """Press it.
 
         And hold it
@@ -39,15 +49,26 @@ class Desk:
     def nothing(self) -> None:
         pass
 
-    def plain(self, key: str, ids: Iterable[str] = (), *, size: int = 3, quiet: bool = False) -> None:
+    def plain(
+        self, key: str, ids: Iterable[str] = (), *, size: int = 3, quiet: bool = False
+    ) -> None:
         """Plain."""
 
 
 KINDS = {
-    "name": "text", "size": "integer", "share": "number", "loud": "switch", "way": "choice",
-    "ids": "texts", "states": "texts", "images": "pictures", "mask": "picture", "content": "file",
-    "queue": "pairs", "anything": "object",
-}  # fmt: skip
+    "name": "text",
+    "size": "integer",
+    "share": "number",
+    "loud": "switch",
+    "way": "choice",
+    "ids": "texts",
+    "states": "texts",
+    "images": "pictures",
+    "mask": "picture",
+    "content": "file",
+    "queue": "pairs",
+    "anything": "object",
+}
 
 
 def test_the_annotation_tells_the_kind() -> None:
@@ -61,7 +82,9 @@ def test_bound_and_unbound_builders_are_read_alike() -> None:
 
 
 def test_help_comes_from_the_args_section() -> None:
-    """Continued lines are joined, the text after the section is left out, and colons may stand in the help."""
+    """Continued lines are joined, the text after the section is left out, and colons may stand in
+    the help.
+    """
     helps = {one.name: one.help for one in params(Desk.press) if one.help}
     assert helps == {"name": "whose it is, in full", "size": "how big: 1 to 3"}
     assert summary(Desk.press) == "Press it."
@@ -71,8 +94,16 @@ def test_help_comes_from_the_args_section() -> None:
 def test_defaults_choices_and_positions_are_told() -> None:
     """What a form needs to prefill a field is there."""
     found = {one.name: one for one in params(Desk.plain)}
-    assert (found["key"].required, found["key"].positional, found["key"].default) == (True, True, None)
-    assert (found["size"].required, found["size"].positional, found["size"].default) == (False, False, 3)
+    assert (found["key"].required, found["key"].positional, found["key"].default) == (
+        True,
+        True,
+        None,
+    )
+    assert (found["size"].required, found["size"].positional, found["size"].default) == (
+        False,
+        False,
+        3,
+    )
     assert {one.name: one for one in params(Desk.press)}["way"].choices == ("Up", "Down")
 
 
@@ -141,7 +172,11 @@ def test_texts_become_values(name: str, text: str, value: Any) -> None:
 def test_bad_values_are_named() -> None:
     """A choice lists its choices, pairs show their form, a missing file is said."""
     found = {one.name: one for one in params(Desk.press)}
-    for name, text, said in (("way", "left", "Up, Down"), ("queue", "a", "NAME=VALUE"), ("content", "/no/x", "read")):
+    for name, text, said in (
+        ("way", "left", "Up, Down"),
+        ("queue", "a", "NAME=VALUE"),
+        ("content", "/no/x", "read"),
+    ):
         with pytest.raises(CallError, match=said):
             convert(found[name], text)
 
@@ -149,13 +184,17 @@ def test_bad_values_are_named() -> None:
 def test_a_file_is_read(tmp_path: Path) -> None:
     """`file` parameters take the bytes of a path."""
     (tmp_path / "a").write_bytes(b"\0\1")
-    given = arguments(TencentCI().put_object, ["in/a", str(tmp_path / "a"), "--content-type", "image/png"])
+    given = arguments(
+        TencentCI().put_object, ["in/a", str(tmp_path / "a"), "--content-type", "image/png"]
+    )
     assert given == {"key": "in/a", "content": b"\0\1", "content_type": "image/png"}
 
 
 @pytest.mark.parametrize("service", [Midjourney, TencentCI])
 def test_every_builder_explains_itself(service: type) -> None:
-    """Each public builder has a summary, and each parameter its help: the magics and panels show nothing else."""
+    """Each public builder has a summary, and each parameter its help: the magics and panels show
+    nothing else.
+    """
     for name, builder in vars(service).items():
         if not name.startswith("_") and callable(builder) and name != "request":
             assert summary(builder), name
@@ -165,7 +204,10 @@ def test_every_builder_explains_itself(service: type) -> None:
 def test_arguments_fit_their_builder() -> None:
     """What a line says builds the call."""
     ci = TencentCI(bucket="b-1", region="r")
-    given = arguments(ci.picture_job, ["--input=in/a.jpg", "--output=o", "--rule=imageMogr2/rotate/90", "--level=2"])
+    given = arguments(
+        ci.picture_job,
+        ["--input=in/a.jpg", "--output=o", "--rule=imageMogr2/rotate/90", "--level=2"],
+    )
     call = ci.picture_job(**given)
     assert b"<ProcessRule>imageMogr2/rotate/90</ProcessRule>" in call.body
     assert b"<JobLevel>2</JobLevel>" in call.body

@@ -35,7 +35,9 @@ def saved(shell: Shell, *before: str) -> list[Any]:
 def test_a_notebook_saves_the_same_from_its_recording(
     shell: Shell, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line stays as it is: the first time it records, from then on it plays back; nothing new is asked for."""
+    """The line stays as it is: the first time it records, from then on it plays back; nothing new
+    is asked for.
+    """
     monkeypatch.chdir(tmp_path)
     first = saved(shell, "%mjci replay --folder fox.mjci -o r")
     files = sorted(path.read_bytes() for path in Path("fox.mjci").rglob("*.json"))
@@ -75,7 +77,9 @@ def test_visual_studio_tells_the_name_its_own_way(
 
 
 def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path) -> None:
-    """What stands in the notebook for those who have no kernel: cards, pictures, rows, and the recording's name."""
+    """What stands in the notebook for those who have no kernel: cards, pictures, rows, and the
+    recording's name.
+    """
 
     def records(one: Session) -> list[str]:
         drawn, made = (panel(kind, session=one) for kind in ("mj", "ci"))
@@ -85,7 +89,9 @@ def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path)
         made.input.value, made.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
         made.submit.click()
         made.wait()
-        seen, now = (panel(kind, session=one) for kind in ("history", "status"))  # they show what there is by now
+        seen, now = (
+            panel(kind, session=one) for kind in ("history", "status")
+        )  # they show what there is by now
         for shown in (seen, now):
             shown.wait()
         told = [shown._repr_mimebundle_()["text/html"] for shown in (drawn, made, seen, now)]

@@ -33,11 +33,15 @@ KEYS = ["input/deer.jpg", "no/such.jpg", "input/lighthouse.png"]
 
 @pytest.fixture
 def cats() -> pd.DataFrame:
-    return pd.DataFrame({"key": KEYS, "width": [50, 60, 70], "status": ["a", "b", "c"]}, index=list("xyz"))
+    return pd.DataFrame(
+        {"key": KEYS, "width": [50, 60, 70], "status": ["a", "b", "c"]}, index=list("xyz")
+    )
 
 
 def test_every_row_is_a_job(shell: Shell, cats: pd.DataFrame) -> None:
-    """In the table's order and under its index, typed, with the table's columns beside; a failed row stops no other."""
+    """In the table's order and under its index, typed, with the table's columns beside; a failed
+    row stops no other.
+    """
     shell.ip.push({"cats": cats})
     jobs = shell.run(f"%%ci_job --each cats -o jobs\n{BODY}")
     assert shell.ip.user_ns["jobs"] is jobs
@@ -64,20 +68,34 @@ def test_xml_is_filled_and_escaped(shell: Shell, session: Session) -> None:
 
 
 def test_prompts_are_filled_byte_for_byte(shell: Shell, session: Session) -> None:
-    """In the body and on the line, in options too; other braces stay, variables are still to be had."""
+    """In the body and on the line, in options too; other braces stay, variables are still to be
+    had.
+    """
     calls = sent(session)
-    shell.ip.push({"t": pd.DataFrame({"animal": ["fox", 'owl "x" {{y}}'], "my mark": [1, 2]}), "place": "snow"})
-    jobs = shell.run("%%mj_imagine --each t --state \"m{{my mark}}\"\na {{animal}}, {a, b} in {{place}} --ar 3:2")
+    shell.ip.push(
+        {
+            "t": pd.DataFrame({"animal": ["fox", 'owl "x" {{y}}'], "my mark": [1, 2]}),
+            "place": "snow",
+        }
+    )
+    jobs = shell.run(
+        '%%mj_imagine --each t --state "m{{my mark}}"\na {{animal}}, {a, b} in {{place}} --ar 3:2'
+    )
     line = shell.run("%mj_imagine --each t --at-once 1 a {{animal}}")
     assert [json.loads(call.body)["prompt"] for call in calls] == [
-        "a fox, {a, b} in snow --ar 3:2", 'a owl "x" {{y}}, {a, b} in snow --ar 3:2', "a fox", 'a owl "x" {{y}}',
-    ]  # fmt: skip
+        "a fox, {a, b} in snow --ar 3:2",
+        'a owl "x" {{y}}, {a, b} in snow --ar 3:2',
+        "a fox",
+        'a owl "x" {{y}}',
+    ]
     assert [json.loads(call.body)["state"] for call in calls[:2]] == ["m1", "m2"]
     assert list(jobs.state) == ["m1", "m2"]
     assert set(jobs.status) | set(line.status) == {"SUCCEEDED"}
 
 
-def test_a_dry_run_shows_the_first_request_and_the_count(shell: Shell, session: Session, cats: pd.DataFrame) -> None:
+def test_a_dry_run_shows_the_first_request_and_the_count(
+    shell: Shell, session: Session, cats: pd.DataFrame
+) -> None:
     calls = sent(session)
     shell.ip.push({"cats": cats})
     assert shell.run(f"%%ci_job --each cats --dry-run\n{BODY}") is None
@@ -88,19 +106,44 @@ def test_a_dry_run_shows_the_first_request_and_the_count(shell: Shell, session: 
 
 # (what is in t, options and body, the error, what it says)
 WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
-    ([{"key": "a", "width": 5}, {"key": "b"}], "\n" + BODY, CallError, "Row 1 of t has no value in column 'width'."),
-    (pd.DataFrame({"key": ["a", None], "width": 1}), "\n" + BODY, CallError, "Row 1 of t has no value in column 'key'"),
+    (
+        [{"key": "a", "width": 5}, {"key": "b"}],
+        "\n" + BODY,
+        CallError,
+        "Row 1 of t has no value in column 'width'.",
+    ),
+    (
+        pd.DataFrame({"key": ["a", None], "width": 1}),
+        "\n" + BODY,
+        CallError,
+        "Row 1 of t has no value in column 'key'",
+    ),
     (
         pd.DataFrame({"key": "a", "width": [np.nan]}),
         "\n" + BODY,
         CallError,
         "Row 0 of t has no value in column 'width'",
     ),
-    (pd.DataFrame({"key": ["a"], "width": pd.array([None], "Int64")}), "\n" + BODY, CallError, "Row 0 of t"),
-    (pd.DataFrame({"key": ["a"]}), "\n" + BODY, CallError, "Row 0 of t: There is no variable 'width'"),
+    (
+        pd.DataFrame({"key": ["a"], "width": pd.array([None], "Int64")}),
+        "\n" + BODY,
+        CallError,
+        "Row 0 of t",
+    ),
+    (
+        pd.DataFrame({"key": ["a"]}),
+        "\n" + BODY,
+        CallError,
+        "Row 0 of t: There is no variable 'width'",
+    ),
     (pd.DataFrame({"key": ["a", ""], "width": 1}), "\n" + BODY, CallError, "Row 1 of t: "),
     (pd.DataFrame({"key": ["a"]}), '\ninput = "a.jpg"', CallError, "all 1 jobs would be the same"),
-    (pd.DataFrame([[1, 2]], columns=["key", "key"]), "\n" + BODY, CallError, "two columns of one name"),
+    (
+        pd.DataFrame([[1, 2]], columns=["key", "key"]),
+        "\n" + BODY,
+        CallError,
+        "two columns of one name",
+    ),
     ("text", "\n" + BODY, CallError, "t is neither a DataFrame nor a list of dicts."),
     ([], " --each nope\n" + BODY, CallError, "There is no variable 'nope'."),
     ([], " --at-once 0\n" + BODY, UsageError, "--at-once is at least 1"),
@@ -109,7 +152,9 @@ WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("given", "rest", "kind", "said"), WRONG, ids=[row[3][:40] for row in WRONG])
+@pytest.mark.parametrize(
+    ("given", "rest", "kind", "said"), WRONG, ids=[row[3][:40] for row in WRONG]
+)
 def test_what_is_wrong_with_a_row_is_said_before_anything_is_sent(
     shell: Shell, session: Session, given: Any, rest: str, kind: type[Exception], said: str
 ) -> None:
@@ -152,8 +197,12 @@ def test_where_all_fail_the_cell_fails(shell: Shell) -> None:
     wrong.close()
 
 
-@pytest.mark.parametrize("cell", [f"%%ci_job --each t\n{BODY}", "%%mj_imagine --each t --at-once 2\nfox {{width}}"])
-def test_a_cell_saves_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+@pytest.mark.parametrize(
+    "cell", [f"%%ci_job --each t\n{BODY}", "%%mj_imagine --each t --at-once 2\nfox {{width}}"]
+)
+def test_a_cell_saves_the_same_live_and_headless(
+    monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
     """One card with the same bytes, and the same frame."""
     monkeypatch.setattr(job_display, "SHORTEST", 0.0)
     found, frames = [], []
@@ -180,7 +229,9 @@ def test_live_counts_and_draws_a_bar(session: Session, monkeypatch: pytest.Monke
     """One display: bars that say their value, then the card without one."""
     monkeypatch.setattr(job_display, "SHORTEST", 0.0)
     book = Book()
-    many = row_batch.Many("many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)])
+    many = row_batch.Many(
+        "many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
+    )
     many.show(session, 3, Live(book))
     cards = [data["text/html"] for data, _, _ in book.pages]
     assert len({name for _, name, _ in book.pages}) == 1
@@ -198,12 +249,16 @@ def test_a_terminal_shows_one_line(session: Session, monkeypatch: pytest.MonkeyP
     stderr = io.StringIO()
     stderr.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", stderr)
-    row_batch.Many("many", rows(2), [session.mj.imagine(f"fox {n}") for n in range(2)]).show(session, 2, Terminal(Book()))
+    row_batch.Many("many", rows(2), [session.mj.imagine(f"fox {n}") for n in range(2)]).show(
+        session, 2, Terminal(Book())
+    )
     assert "\rmany: 2 jobs, " in stderr.getvalue()
     assert stderr.getvalue().endswith("\r")
 
 
-def stopped(session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1) -> tuple[row_batch.Many, str]:
+def stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1
+) -> tuple[row_batch.Many, str]:
     """Three jobs whose cell is interrupted after two steps, and what the card tells then."""
     steps = session.steps
 
@@ -215,13 +270,17 @@ def stopped(session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1)
 
     monkeypatch.setattr(session, "steps", interrupted)
     book = Book()
-    many = row_batch.Many("many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)])
+    many = row_batch.Many(
+        "many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
+    )
     with pytest.raises(Interrupted):
         many.show(session, at_once, Live(book))
     return many, book.pages[-1][0]["text/plain"]
 
 
-def test_an_interrupt_keeps_what_was_seen(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_keeps_what_was_seen(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The card tells how to go on; jobs that were never begun are rows all the same."""
     many, said = stopped(session, monkeypatch)
     assert "%mjci resume" in said
@@ -230,7 +289,9 @@ def test_an_interrupt_keeps_what_was_seen(session: Session, monkeypatch: pytest.
 
 
 def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With on_interrupt = "cancel": what was submitted is cancelled at the service, and the card counts it."""
+    """With on_interrupt = "cancel": what was submitted is cancelled at the service, and the card
+    counts it.
+    """
     with jupyter_mjci.sandbox(speed=1e-6, on_interrupt="cancel") as session:
         many, said = stopped(session, monkeypatch, at_once=3)
         assert "1 waiting, 2 cancelled" in said

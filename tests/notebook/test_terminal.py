@@ -1,4 +1,6 @@
-"""IPython in a terminal: what is on the screen after a job, and what a person gets who interrupts it."""
+"""IPython in a terminal: what is on the screen after a job, and what a person gets who interrupts
+it.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +20,30 @@ class Screen:
     """IPython in a pseudo-terminal, and what a person would see there."""
 
     def __init__(self) -> None:
-        environ = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-        options = ["--simple-prompt", "--no-banner", "--no-term-title", "--HistoryManager.enabled=False"]
+        environ = {
+            name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")
+        }
+        options = [
+            "--simple-prompt",
+            "--no-banner",
+            "--no-term-title",
+            "--HistoryManager.enabled=False",
+        ]
         self.pty = pexpect.spawn(
-            sys.executable, ["-m", "IPython", *options], env={**environ, "TERM": "xterm"}, encoding="utf-8",
-            dimensions=(24, COLUMNS), timeout=30,
-        )  # fmt: skip
+            sys.executable,
+            ["-m", "IPython", *options],
+            env={**environ, "TERM": "xterm"},
+            encoding="utf-8",
+            dimensions=(24, COLUMNS),
+            timeout=30,
+        )
         self.cell = 1
         self.pty.expect_exact("In [1]: ")
 
     def run(self, line: str, until: str = "", keys: str = "") -> list[str]:
-        """The lines on the screen after a line of input has run; `keys` are pressed when `until` is seen."""
+        """The lines on the screen after a line of input has run; `keys` are pressed when `until` is
+        seen.
+        """
         self.pty.sendline(line)
         seen = ""
         if until:
@@ -66,14 +81,18 @@ def screen() -> Iterator[Screen]:
 
 
 def test_a_job_leaves_its_card_and_nothing_of_its_progress(screen: Screen) -> None:
-    """One line that is written over, without its bar where that has no room; then card and picture, and no `Out`."""
+    """One line that is written over, without its bar where that has no room; then card and picture,
+    and no `Out`.
+    """
     rows = screen.run("%mj_imagine a red fox 一只红狐狸 -o job")
     assert re.fullmatch(r"IMAGINE \d+ SUCCEEDED", rows[0])
     assert rows[1] == "  a red fox 一只红狐狸"
     assert re.fullmatch(r"MJ \d+ 1024×1024 png sha \w{12}", rows[-1])
     assert not [row for row in rows if re.search(r"RUNNING|#|Out\[", row)]
     assert re.search(r"RUNNING \d+%\s*\r", screen.pty.before)
-    assert screen.run("_ is job, Out[3] is job, job.status.value") == ["Out[4]: (True, True, 'SUCCEEDED')"]
+    assert screen.run("_ is job, Out[3] is job, job.status.value") == [
+        "Out[4]: (True, True, 'SUCCEEDED')"
+    ]
     assert screen.run("1 + 1") == ["Out[5]: 2"]
 
 

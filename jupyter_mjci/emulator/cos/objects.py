@@ -1,7 +1,9 @@
-"""The object plane of COS: put, get, head, delete, list, copy, multipart; and pictures processed on the way.
+"""The object plane of COS: put, get, head, delete, list, copy, multipart; and pictures processed on
+the way.
 
-One table (`ROUTES`) says which method with which query flag, on a bucket or on an object, is answered by which
-function. A function takes a `Visit` and gives an Answer or raises Refused; who may visit was settled before.
+One table (`ROUTES`) says which method with which query flag, on a bucket or on an object, is
+answered by which function. A function takes a `Visit` and gives an Answer or raises Refused; who
+may visit was settled before.
 """
 
 from __future__ import annotations
@@ -43,7 +45,13 @@ LONGEST_KEY = 850
 MOST_KEYS = 1000
 OWNER = {"ID": "qcs::cam::uin/100000000001:uin/100000000001", "DisplayName": "100000000001"}
 XML = {"Content-Type": "application/xml"}
-KEPT_HEADERS = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+KEPT_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+)
 OVERRIDES = (
     "content-type",
     "content-language",
@@ -53,16 +61,48 @@ OVERRIDES = (
     "content-encoding",
 )
 FLAGS = {  # what a query can ask for beside the object or the listing itself
-    *("acl", "append", "cors", "delete", "domain", "encryption", "image_process", "intelligenttiering", "inventory"),
-    *("lifecycle", "location", "logging", "object-lock", "origin", "policy", "referer", "replication", "restore"),
-    *("select", "symlink", "tagging", "torrent", "uploadId", "uploads", "versioning", "versions", "website"),
+    *(
+        "acl",
+        "append",
+        "cors",
+        "delete",
+        "domain",
+        "encryption",
+        "image_process",
+        "intelligenttiering",
+        "inventory",
+    ),
+    *(
+        "lifecycle",
+        "location",
+        "logging",
+        "object-lock",
+        "origin",
+        "policy",
+        "referer",
+        "replication",
+        "restore",
+    ),
+    *(
+        "select",
+        "symlink",
+        "tagging",
+        "torrent",
+        "uploadId",
+        "uploads",
+        "versioning",
+        "versions",
+        "website",
+    ),
     "ci-process",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request that is known to be genuine, with the bucket it is about, the time, and a fresh number."""
+    """A request that is known to be genuine, with the bucket it is about, the time, and a fresh
+    number.
+    """
 
     request: Request
     bucket: Bucket
@@ -105,9 +145,13 @@ class ObjectPlane:
             return found(self, visit)
         if flag and (method, level, "") in ROUTES:
             raise Refused(
-                501, "NotImplemented", f"A header or parameter ({flag}) implies a function that is not there."
+                501,
+                "NotImplemented",
+                f"A header or parameter ({flag}) implies a function that is not there.",
             )
-        raise Refused(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+        raise Refused(
+            405, "MethodNotAllowed", "The specified method is not allowed against this resource."
+        )
 
     def output_bucket(self, name: str) -> Bucket:
         bucket = self.store.buckets.get(name)
@@ -130,7 +174,9 @@ class ObjectPlane:
 
     def _operate(self, visit: Visit, source: Stored) -> Tree:
         asked = PicOperations.read(visit.header("pic-operations"), visit.key)
-        return operate(self.pictures, asked, source, visit.bucket, visit.key, visit.now, self.output_bucket)
+        return operate(
+            self.pictures, asked, source, visit.bucket, visit.key, visit.now, self.output_bucket
+        )
 
     def process(self, visit: Visit) -> Answer:
         """`POST /key?image_process`: pictures made from an object that is there."""
@@ -149,7 +195,9 @@ class ObjectPlane:
     def head(self, visit: Visit) -> Answer:
         thing = visit.bucket.get(visit.key)
         answer = delivered(thing, visit)
-        return Answer(answer.status, b"", {**answer.headers, "Content-Length": str(len(answer.body))})
+        return Answer(
+            answer.status, b"", {**answer.headers, "Content-Length": str(len(answer.body))}
+        )
 
     def delete(self, visit: Visit) -> Answer:
         visit.bucket.remove(visit.key)
@@ -172,7 +220,9 @@ class ObjectPlane:
         headers = visit.request.headers
         given = {name.removeprefix("x-cos-copy-source-"): value for name, value in headers.items()}
         if unmet(source, given):
-            raise Refused(412, "PreconditionFailed", "At least one of the preconditions did not hold.")
+            raise Refused(
+                412, "PreconditionFailed", "At least one of the preconditions did not hold."
+            )
         return source
 
     def append(self, visit: Visit) -> Answer:
@@ -180,11 +230,17 @@ class ObjectPlane:
         old = visit.bucket.objects.get(visit.key)
         body = old.body if old else b""
         if visit.params.get("position") != str(len(body)):
-            raise Refused(409, "PositionNotEqualToLength", f"The position is not the object's length, {len(body)}.")
+            raise Refused(
+                409,
+                "PositionNotEqualToLength",
+                f"The position is not the object's length, {len(body)}.",
+            )
         new = arrived(visit)
         whole = stored(body + new.body, visit.now, new.content_type, new.headers)
         visit.bucket.put(visit.key, whole)
-        return Answer(200, b"", {"ETag": whole.etag, "x-cos-next-append-position": str(len(whole.body))})
+        return Answer(
+            200, b"", {"ETag": whole.etag, "x-cos-next-append-position": str(len(whole.body))}
+        )
 
     def delete_many(self, visit: Visit) -> Answer:
         checked_md5(visit)
@@ -204,7 +260,10 @@ class ObjectPlane:
         name = hashlib.sha256(f"upload {visit.ticket}".encode()).hexdigest()[:40]
         content_type, headers = visit.header("content-type"), kept_headers(visit.request.headers)
         visit.bucket.uploads[name] = Upload(name, visit.key, visit.now, content_type, headers)
-        return xml("InitiateMultipartUploadResult", {"Bucket": visit.bucket.name, "Key": visit.key, "UploadId": name})
+        return xml(
+            "InitiateMultipartUploadResult",
+            {"Bucket": visit.bucket.name, "Key": visit.key, "UploadId": name},
+        )
 
     def _upload(self, visit: Visit) -> Upload:
         upload = visit.bucket.uploads.get(visit.params.get("uploadId", ""))
@@ -219,23 +278,43 @@ class ObjectPlane:
             upload.parts[number] = arrived(visit)
             return Answer(200, b"", {"ETag": upload.parts[number].etag})
         source = self._copied(visit)
-        span = byte_range(visit.header("x-cos-copy-source-range"), len(source.body)) or (0, len(source.body))
+        span = byte_range(visit.header("x-cos-copy-source-range"), len(source.body)) or (
+            0,
+            len(source.body),
+        )
         upload.parts[number] = stored(source.body[slice(*span)], visit.now)
-        return xml("CopyPartResult", {"ETag": upload.parts[number].etag, "LastModified": iso(visit.now)})
+        return xml(
+            "CopyPartResult", {"ETag": upload.parts[number].etag, "LastModified": iso(visit.now)}
+        )
 
     def finish_upload(self, visit: Visit) -> Answer:
         upload = self._upload(visit)
         request = read(visit.request.body, "CompleteMultipartUpload")
-        listed = [(text(part, "PartNumber"), text(part, "ETag").strip('"')) for part in every(request, "Part")]
-        numbers = [int(number) if re.fullmatch(r"\d{1,5}", number, re.ASCII) else 0 for number, _ in listed]
+        listed = [
+            (text(part, "PartNumber"), text(part, "ETag").strip('"'))
+            for part in every(request, "Part")
+        ]
+        numbers = [
+            int(number) if re.fullmatch(r"\d{1,5}", number, re.ASCII) else 0 for number, _ in listed
+        ]
         if not listed or sorted(set(numbers)) != numbers:
-            raise Refused(400, "InvalidPartOrder", "The parts are not listed in the order of their numbers.")
+            raise Refused(
+                400, "InvalidPartOrder", "The parts are not listed in the order of their numbers."
+            )
         parts = [upload.parts.get(number) for number in numbers]
-        good = [part for part, (_, etag) in zip(parts, listed, strict=True) if part and part.etag.strip('"') == etag]
+        good = [
+            part
+            for part, (_, etag) in zip(parts, listed, strict=True)
+            if part and part.etag.strip('"') == etag
+        ]
         if len(good) != len(listed):
-            raise Refused(400, "InvalidPart", "One or more of the specified parts could not be found.")
+            raise Refused(
+                400, "InvalidPart", "One or more of the specified parts could not be found."
+            )
         body = b"".join(part.body for part in good)
-        whole_thing = Stored(body, upload_etag(good), visit.now, upload.content_type, upload.headers)
+        whole_thing = Stored(
+            body, upload_etag(good), visit.now, upload.content_type, upload.headers
+        )
         visit.bucket.put(visit.key, whole_thing)
         del visit.bucket.uploads[upload.id]
         place = {
@@ -255,7 +334,12 @@ class ObjectPlane:
         most = whole(visit.params, "max-parts", MOST_KEYS, 0, 10**9)
         numbers = [number for number in sorted(upload.parts) if number > after]
         shown = numbers[: min(most, MOST_KEYS)]
-        head = {"Bucket": visit.bucket.name, "Key": upload.key, "UploadId": upload.id, "Owner": OWNER}
+        head = {
+            "Bucket": visit.bucket.name,
+            "Key": upload.key,
+            "UploadId": upload.id,
+            "Owner": OWNER,
+        }
         told = {
             "PartNumberMarker": after,
             "NextPartNumberMarker": shown[-1] if len(shown) < len(numbers) and shown else "",
@@ -268,7 +352,9 @@ class ObjectPlane:
 
     def list_uploads(self, visit: Visit) -> Answer:
         prefix = visit.params.get("prefix", "")
-        uploads = sorted(visit.bucket.uploads.values(), key=lambda upload: (upload.key, upload.started))
+        uploads = sorted(
+            visit.bucket.uploads.values(), key=lambda upload: (upload.key, upload.started)
+        )
         told = [
             {
                 "Key": upload.key,
@@ -281,7 +367,12 @@ class ObjectPlane:
             for upload in uploads
             if upload.key.startswith(prefix)
         ]
-        head = {"Bucket": visit.bucket.name, "Prefix": prefix, "MaxUploads": MOST_KEYS, "IsTruncated": False}
+        head = {
+            "Bucket": visit.bucket.name,
+            "Prefix": prefix,
+            "MaxUploads": MOST_KEYS,
+            "IsTruncated": False,
+        }
         return xml("ListMultipartUploadsResult", {**head, "Upload": told})
 
     # -- buckets
@@ -311,13 +402,17 @@ class ObjectPlane:
         return Answer(200, b"", {"x-cos-bucket-region": visit.bucket.region})
 
     def location(self, visit: Visit) -> Answer:
-        return Answer(200, f"<LocationConstraint>{visit.bucket.region}</LocationConstraint>".encode(), XML)
+        return Answer(
+            200, f"<LocationConstraint>{visit.bucket.region}</LocationConstraint>".encode(), XML
+        )
 
     def versioning(self, _visit: Visit) -> Answer:
         return xml("VersioningConfiguration", {})
 
     def put_bucket(self, visit: Visit) -> Answer:
-        raise Refused(409, "BucketAlreadyOwnedByYou", f"The bucket {visit.bucket.name} is yours already.")
+        raise Refused(
+            409, "BucketAlreadyOwnedByYou", f"The bucket {visit.bucket.name} is yours already."
+        )
 
     def delete_bucket(self, visit: Visit) -> Answer:
         if visit.bucket.objects:
@@ -394,11 +489,15 @@ def checked_md5(visit: Visit) -> None:
     if len(digest) != 16:
         raise Refused(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
     if digest != hashlib.md5(visit.request.body).digest():
-        raise Refused(400, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+        raise Refused(
+            400, "BadDigest", "The Content-MD5 you specified did not match what we received."
+        )
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What comes back with an object; some clients send headers without a value, which say nothing."""
+    """What comes back with an object; some clients send headers without a value, which say
+    nothing.
+    """
     return {
         name: value
         for name, value in headers.items()
@@ -414,7 +513,9 @@ def arrived(visit: Visit) -> Stored:
 
 
 def asked_rule(params: Mapping[str, str]) -> str:
-    """A processing rule stands in the query as a name without a value; an unescaped "=" of its base64 cuts it."""
+    """A processing rule stands in the query as a name without a value; an unescaped "=" of its
+    base64 cuts it.
+    """
     for name, value in params.items():
         if RULE.match(name):
             return f"{name}={value}" if value else name
@@ -447,7 +548,9 @@ def _names(spelled: str, etag: str) -> bool:
 
 
 def byte_range(spelled: str, size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of `bytes=a-b`, `a-`, `-n`; None for no range or one that is not understood."""
+    """Start and end (exclusive) of `bytes=a-b`, `a-`, `-n`; None for no range or one that is not
+    understood.
+    """
     found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", spelled.replace(" ", ""), re.ASCII)
     if not found or not (found[1] or found[2]):
         return None
@@ -491,7 +594,9 @@ def _overridden(headers: dict[str, str], overrides: Mapping[str, str]) -> dict[s
 
 
 def page(bucket: Bucket, asked: Mapping[str, str], most: int) -> tuple[list[str], list[str], str]:
-    """Keys and common prefixes of one page of a listing, and the marker of the next ("" at the end)."""
+    """Keys and common prefixes of one page of a listing, and the marker of the next ("" at the
+    end).
+    """
     prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter", "")
     contents: list[str] = []
     prefixes: list[str] = []

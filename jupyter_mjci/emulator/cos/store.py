@@ -11,15 +11,21 @@ from urllib.parse import unquote, urlsplit
 
 from jupyter_mjci.emulator.tencent_ci.xml import Refused
 
-_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9][a-z0-9-]*)\.)?(?P<plane>ci|cos|pic)\.(?P<region>[a-z0-9-]+)\.[a-z]")
+_HOST = re.compile(
+    r"(?:(?P<bucket>[a-z0-9][a-z0-9-]*)\.)?(?P<plane>ci|cos|pic)\.(?P<region>[a-z0-9-]+)\.[a-z]"
+)
 _SERVICE = re.compile(r"service\.cos\.[a-z]")
-_HERE = re.compile(r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+")  # a bare address means the sandbox itself
+_HERE = re.compile(
+    r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+"
+)  # a bare address means the sandbox itself
 HIGHEST = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a host name says: the plane ("ci" or "cos", "" for a bare address), the bucket, the region."""
+    """What a host name says: the plane ("ci" or "cos", "" for a bare address), the bucket, the
+    region.
+    """
 
     plane: str = ""
     bucket: str = ""
@@ -38,7 +44,9 @@ class Place:
 
 @dataclass(slots=True)
 class Stored:
-    """One object. `headers` are those that come back with it: x-cos-meta-*, Cache-Control and their like."""
+    """One object. `headers` are those that come back with it: x-cos-meta-*, Cache-Control and their
+    like.
+    """
 
     body: bytes
     etag: str
@@ -64,7 +72,9 @@ class Bucket:
     name: str
     region: str
     created: float
-    bound: set[str] = field(default_factory=set)  # the services that work on it: "pic", "media", ...
+    bound: set[str] = field(
+        default_factory=set
+    )  # the services that work on it: "pic", "media", ...
     objects: dict[str, Stored] = field(default_factory=dict)
     uploads: dict[str, Upload] = field(default_factory=dict)
     _sorted: list[str] | None = None
@@ -89,7 +99,9 @@ class Bucket:
         return self.objects[key]
 
     def keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
-        """The keys with this prefix, behind `after`, in COS's order, which is that of their UTF-8 bytes."""
+        """The keys with this prefix, behind `after`, in COS's order, which is that of their UTF-8
+        bytes.
+        """
         if self._sorted is None:
             self._sorted = sorted(self.objects)
         ordered = self._sorted
@@ -99,7 +111,9 @@ class Bucket:
             at += 1
 
 
-def stored(body: bytes, now: float, content_type: str = "", headers: Mapping[str, str] | None = None) -> Stored:
+def stored(
+    body: bytes, now: float, content_type: str = "", headers: Mapping[str, str] | None = None
+) -> Stored:
     etag = f'"{hashlib.md5(body).hexdigest()}"'
     return Stored(body, etag, now, content_type or "application/octet-stream", headers or {})
 
@@ -117,7 +131,9 @@ class Store:
         return bucket
 
     def at(self, address: str, home: Bucket) -> tuple[Bucket, str] | None:
-        """The bucket and key that a URL (or, in `home`, a mere key) names; None for what is not ours."""
+        """The bucket and key that a URL (or, in `home`, a mere key) names; None for what is not
+        ours.
+        """
         if "://" not in address:
             return home, address.lstrip("/")
         try:
@@ -137,6 +153,8 @@ class Store:
 
 
 def upload_etag(parts: list[Stored]) -> str:
-    """A multipart object's ETag tells that it was put together: the hash of the hashes, and their number."""
+    """A multipart object's ETag tells that it was put together: the hash of the hashes, and their
+    number.
+    """
     joined = b"".join(bytes.fromhex(part.etag.strip('"')) for part in parts)
     return f'"{hashlib.md5(joined).hexdigest()}-{len(parts)}"'

@@ -1,8 +1,10 @@
-"""Who is asking? Checks the q-sign signature of a request, in its Authorization header or in its query.
+"""Who is asking? Checks the q-sign signature of a request, in its Authorization header or in its
+query.
 
-The sets of headers and parameters that were signed are what q-header-list and q-url-param-list say, never a guess of
-ours: every client signs other ones. Where clients differ in spelling (host with or without port, header bytes, order
-of unusual keys), each public reading is tried, and only then is the signature wrong.
+The sets of headers and parameters that were signed are what q-header-list and q-url-param-list say,
+never a guess of ours: every client signs other ones. Where clients differ in spelling (host with or
+without port, header bytes, order of unusual keys), each public reading is tried, and only then is
+the signature wrong.
 """
 
 from __future__ import annotations
@@ -92,14 +94,20 @@ class Verifier:
         pairs = query_pairs(request.query)
         claim = _claim(request, pairs)
         if claim.key_id not in self.secrets:
-            raise Refused(403, "InvalidAccessKeyId", "The Access Key Id you provided does not exist in our records.")
+            raise Refused(
+                403,
+                "InvalidAccessKeyId",
+                "The Access Key Id you provided does not exist in our records.",
+            )
         self._in_time(Window.read(claim.sign_time), Window.read(claim.key_time))
         self._token(request.headers, pairs)
         self._signature(claim, request, pairs)
         return claim.key_id
 
     def _in_time(self, *windows: Window) -> None:
-        """One of our clocks must stand inside: a sandbox whose time runs faster serves clients whose time does not."""
+        """One of our clocks must stand inside: a sandbox whose time runs faster serves clients
+        whose time does not.
+        """
         nows = [clock() for clock in self.clocks]
         if any(all(window.holds(now) for window in windows) for now in nows):
             return
@@ -112,7 +120,9 @@ class Verifier:
         found = [headers[name] for name in TOKENS if name in headers]
         found += [value for name, value in pairs if name.lower() in TOKENS]
         if self.tokens is not None and any(token not in self.tokens for token in found):
-            raise Refused(403, "ExpiredToken", "The provided security token has expired or is unknown.")
+            raise Refused(
+                403, "ExpiredToken", "The provided security token has expired or is unknown."
+            )
 
     def _signature(self, claim: Claim, request: Request, pairs: Pairs) -> None:
         secret = self.secrets[claim.key_id].encode()
@@ -137,9 +147,13 @@ def _denied(message: str) -> Refused:
 
 
 def _claim(request: Request, pairs: Pairs) -> Claim:
-    """From the header; from a presigned address; from the `sign` parameter that older clients put all of it into."""
+    """From the header; from a presigned address; from the `sign` parameter that older clients put
+    all of it into.
+    """
     whole = dict(pairs).get("sign", "")
-    spelled = request.headers.get("authorization", "").strip() or (whole if "q-signature=" in whole else "")
+    spelled = request.headers.get("authorization", "").strip() or (
+        whole if "q-signature=" in whole else ""
+    )
     in_query = {name: value for name, value in pairs if name in Q_KEYS}
     if spelled:
         parts = (part.partition("=") for part in spelled.split("&"))
@@ -169,9 +183,15 @@ def readings(claim: Claim, request: Request, pairs: Pairs) -> Iterator[bytes]:
 
 
 def _header_sets(request: Request) -> Iterator[Pairs]:
-    """The headers as they came; with the host's port cut off; and with their bytes read as UTF-8."""
+    """The headers as they came; with the host's port cut off; and with their bytes read as
+    UTF-8.
+    """
     headers = {"host": request.host, **request.headers}
-    bare = headers["host"].rpartition(":")[0] if re.search(r":\d*$", headers["host"]) else headers["host"]
+    bare = (
+        headers["host"].rpartition(":")[0]
+        if re.search(r":\d*$", headers["host"])
+        else headers["host"]
+    )
     for host in dict.fromkeys((headers["host"], bare, request.host)):
         spelled = {**headers, "host": host}
         yield list(spelled.items())
@@ -190,7 +210,8 @@ def _utf8(value: str) -> str:
 def _orders(spelled_list: str, sets: Collection[Pairs] | Iterator[Pairs]) -> Iterator[str]:
     """`k=v&k=v` of the listed names: sorted by key, in the list's order, sorted by the decoded key.
 
-    A set that lacks a listed name gives none: what was signed must have come, even if its value was empty.
+    A set that lacks a listed name gives none: what was signed must have come, even if its value was
+    empty.
     """
     names = [name.strip().lower() for name in spelled_list.split(";") if name.strip()]
     orders = (sorted(names), names, sorted(names, key=unquote))
@@ -204,7 +225,9 @@ def _orders(spelled_list: str, sets: Collection[Pairs] | Iterator[Pairs]) -> Ite
 
 
 def _values(pairs: Pairs) -> dict[str, list[str]]:
-    """Encoded values under the encoded lower-case name, and under the plain lower-case name that some lists hold."""
+    """Encoded values under the encoded lower-case name, and under the plain lower-case name that
+    some lists hold.
+    """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         for spelled in dict.fromkeys((_encode(name).lower(), name.lower())):

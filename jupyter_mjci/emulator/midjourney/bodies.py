@@ -20,7 +20,9 @@ EMPTY = Answer(200, b"", {})
 
 
 def compact(value: object) -> bytes:
-    """JSON as these servers write it. Relays replace the very characters `"code":22`, so no space may get in."""
+    """JSON as these servers write it. Relays replace the very characters `"code":22`, so no space
+    may get in.
+    """
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -34,8 +36,12 @@ def same(given: str, secret: str) -> bool:
 
 
 def relay_error(description: str, code: int = 4, status: int = 400) -> Answer:
-    """Go writes the keys in order, and the description with a space and an empty result after it."""
-    return answer({"code": code, "description": f"{description} ", "type": "upstream_error"}, status)
+    """Go writes the keys in order, and the description with a space and an empty result after
+    it.
+    """
+    return answer(
+        {"code": code, "description": f"{description} ", "type": "upstream_error"}, status
+    )
 
 
 class Refused(Exception):
@@ -47,10 +53,19 @@ class Refused(Exception):
 
 
 def submitted(
-    code: int, description: str, result: object = None, properties: Mapping[str, Any] | None = None, status: int = 200
+    code: int,
+    description: str,
+    result: object = None,
+    properties: Mapping[str, Any] | None = None,
+    status: int = 200,
 ) -> Answer:
     """What every submit endpoint says."""
-    said = {"code": code, "description": description, "result": result, "properties": dict(properties or {})}
+    said = {
+        "code": code,
+        "description": description,
+        "result": result,
+        "properties": dict(properties or {}),
+    }
     if code == 24:
         del said["result"]
     return answer(said, status)
@@ -60,15 +75,23 @@ def invalid(description: str, status: int = 200) -> Refused:
     return Refused(submitted(4, description, status=status))
 
 
-MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"RIFF", "image/webp"))
+MAGIC = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
 
 
 def picture_answer(body: bytes) -> Answer:
-    kind = next((name for start, name in MAGIC if body.startswith(start)), "application/octet-stream")
+    kind = next(
+        (name for start, name in MAGIC if body.startswith(start)), "application/octet-stream"
+    )
     return Answer(200, body, {"content-type": kind, "cache-control": "public, max-age=31536000"})
 
 
-# ── reading a body ───────────────────────────────────────────────────────────────────────────────────────────────────
+# ── reading a body
+# ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 TEXTS = frozenset(
     "prompt state notifyHook base64 botType taskId content action customId maskBase64 dimensions link language image "  # noqa: SIM905
@@ -86,7 +109,9 @@ class BadBody(Exception):
 
 
 class Body(dict[str, Any]):
-    """The fields of a request, each of the type it should have; what is missing or null reads as nothing."""
+    """The fields of a request, each of the type it should have; what is missing or null reads as
+    nothing.
+    """
 
     def text(self, name: str) -> str:
         return str(self.get(name) or "").strip()
@@ -140,7 +165,11 @@ def _as_texts(name: str, value: Any, strict: bool) -> list[str]:
 
 
 def _as_number(name: str, value: Any, strict: bool) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str) or (strict and isinstance(value, str)):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | str)
+        or (strict and isinstance(value, str))
+    ):
         raise BadBody(f"{name} must be an integer")
     if not re.fullmatch(r"-?\d{1,9}", str(value)):
         raise BadBody(f"{name} must be an integer")
@@ -198,5 +227,7 @@ def from_form(request: Request) -> Body:
         if part.get_filename() is None:
             body[name] = raw.decode("utf-8", "replace")
         else:
-            body[f"{name}Base64"] = f"data:application/octet-stream;base64,{base64.b64encode(raw).decode()}"
+            body[f"{name}Base64"] = (
+                f"data:application/octet-stream;base64,{base64.b64encode(raw).decode()}"
+            )
     return body

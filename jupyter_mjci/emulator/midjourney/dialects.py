@@ -1,4 +1,6 @@
-"""How the families of Midjourney proxies differ: a `Dialect` is a row of differences, `DIALECTS` the table."""
+"""How the families of Midjourney proxies differ: a `Dialect` is a row of differences, `DIALECTS`
+the table.
+"""
 
 from __future__ import annotations
 
@@ -91,9 +93,17 @@ def _trueai_refusal(headers: Headers) -> Answer:
 
 
 def _relay_refusal(headers: Headers) -> Answer:
-    mark = hashlib.blake2b(repr(sorted(headers.items())).encode("utf-8", "replace"), digest_size=10).hexdigest()
-    said = "无效的令牌" if headers.get("authorization") or headers.get("mj-api-secret") else "未提供令牌"
-    return answer({"error": {"message": f"{said} (request id: {mark})", "type": "new_api_error"}}, 401)
+    mark = hashlib.blake2b(
+        repr(sorted(headers.items())).encode("utf-8", "replace"), digest_size=10
+    ).hexdigest()
+    said = (
+        "无效的令牌"
+        if headers.get("authorization") or headers.get("mj-api-secret")
+        else "未提供令牌"
+    )
+    return answer(
+        {"error": {"message": f"{said} (request id: {mark})", "type": "new_api_error"}}, 401
+    )
 
 
 CONTAINER_404 = (
@@ -148,7 +158,8 @@ def _unbound(_: MidjourneyProxy, __: Request, ___: str) -> Answer:
     return relay_error("bind_request_body_failed")
 
 
-# ── the families ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the families
+# ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _BASE = "imagine describe blend fetch list-by-condition".split()  # noqa: SIM905
 _TASKS = "list queue".split()  # noqa: SIM905
@@ -219,7 +230,9 @@ TRUEAI = Dialect(
 NEW_API = Dialect(
     "new-api",
     _MODES,
-    frozenset([*_BASE, *_CHANGE, *(set(_PLUS) - {"list-by-ids", "cancel"}), "edits", "video", "image"]),
+    frozenset(
+        [*_BASE, *_CHANGE, *(set(_PLUS) - {"list-by-ids", "cancel"}), "edits", "video", "image"]
+    ),
     _bearer,
     _relay_refusal,
     _front_page,
@@ -246,4 +259,6 @@ def _older(dialect: Dialect) -> Dialect:
     return Dialect(**kept)
 
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (JAVA, PLUS, TRUEAI, _older(TRUEAI), NEW_API)}
+DIALECTS: dict[str, Dialect] = {
+    dialect.name: dialect for dialect in (JAVA, PLUS, TRUEAI, _older(TRUEAI), NEW_API)
+}

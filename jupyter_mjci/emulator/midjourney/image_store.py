@@ -1,4 +1,5 @@
-"""The pictures of a Midjourney proxy: links that are signed and die, recipes from the chain of buttons, what was sent.
+"""The pictures of a Midjourney proxy: links that are signed and die, recipes from the chain of
+buttons, what was sent.
 
 Nothing is drawn before somebody follows a link, and little is kept afterwards.
 """
@@ -42,16 +43,29 @@ def snowflake(moment: int, low: int) -> int:
 
 
 class Gallery:
-    """What the tasks of one proxy look like: names, links, recipes, drawn pictures, and the pictures that came in.
+    """What the tasks of one proxy look like: names, links, recipes, drawn pictures, and the
+    pictures that came in.
 
-    `signed` links die after a day; others stay. `origin` starts the links. With `raw_pictures` clients may send bare
-    base64 and links instead of data URLs.
+    `signed` links die after a day; others stay. `origin` starts the links. With `raw_pictures`
+    clients may send bare base64 and links instead of data URLs.
     """
 
     def __init__(
-        self, clock: Clock, seed: int, tasks: list[Task], *, signed: bool = True, raw_pictures: bool = False
+        self,
+        clock: Clock,
+        seed: int,
+        tasks: list[Task],
+        *,
+        signed: bool = True,
+        raw_pictures: bool = False,
     ) -> None:
-        self.clock, self.seed, self.tasks, self.signed, self.raw_pictures = clock, seed, tasks, signed, raw_pictures
+        self.clock, self.seed, self.tasks, self.signed, self.raw_pictures = (
+            clock,
+            seed,
+            tasks,
+            signed,
+            raw_pictures,
+        )
         self.origin = ""
         self.clear()
 
@@ -87,8 +101,12 @@ class Gallery:
         return int.from_bytes(digest, "big") % below
 
     def uuid(self, task: Task) -> str:
-        """The picture's name; its end is the task's number, so that a link leads back to its task."""
-        text = hashlib.blake2b(f"{self.seed}/uuid/{task.number}".encode(), digest_size=10).hexdigest()
+        """The picture's name; its end is the task's number, so that a link leads back to its
+        task.
+        """
+        text = hashlib.blake2b(
+            f"{self.seed}/uuid/{task.number}".encode(), digest_size=10
+        ).hexdigest()
         tail = f"{task.number ^ self.number('uuid', 2**48):012x}"
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{tail}"
 
@@ -115,7 +133,9 @@ class Gallery:
         return hmac.new(f"links/{self.seed}".encode(), text, hashlib.sha256).hexdigest()
 
     def image_url(self, task: Task) -> str | None:
-        """The blurry preview while it is being made, then the picture; a described picture is the one that was sent."""
+        """The blurry preview while it is being made, then the picture; a described picture is the
+        one that was sent.
+        """
         if task.op in ("describe", "retry"):
             return self.blob_url(task.sent[0], task.submitted) if task.phase.start else None
         if task.op == "shorten":
@@ -129,12 +149,16 @@ class Gallery:
         return self._link(int(self.message(task)), self._file(task) + end, task.phase.finish or 0)
 
     def _file(self, task: Task) -> str:
-        words = re.findall(r"[A-Za-z0-9]+", re.sub(r"https?://\S+|--\w+(?:\s+[\d:.]+)?", " ", task.prompt))
+        words = re.findall(
+            r"[A-Za-z0-9]+", re.sub(r"https?://\S+|--\w+(?:\s+[\d:.]+)?", " ", task.prompt)
+        )
         slug = "_".join(words)[:48].strip("_")
         return "_".join(part for part in (USER, slug, self.uuid(task)) if part)
 
     def cell_url(self, task: Task, cell: int, end: str) -> str:
-        return self._link(int(self.message(task)), f"{self.uuid(task)}_0_{cell}{end}", task.phase.finish or 0)
+        return self._link(
+            int(self.message(task)), f"{self.uuid(task)}_0_{cell}{end}", task.phase.finish or 0
+        )
 
     def films(self, task: Task) -> int:
         return int((task.details or {}).get("batch", 1 if task.kind == "filmed" else 4))
@@ -200,19 +224,31 @@ class Gallery:
             return picture_answer(image_generator.png(image_generator.together(grid, area)))
         chosen = grid[int(part) % len(grid)]
         if end == "_640_N.webp":
-            return picture_answer(image_generator.webp(chosen.draw(image_generator.size_of(chosen, 640 * 640))))
+            return picture_answer(
+                image_generator.webp(chosen.draw(image_generator.size_of(chosen, 640 * 640)))
+            )
         if end == ".webp" and task.kind in FILMS:
             return picture_answer(self._film(task, chosen, int(part)))
-        return picture_answer(image_generator.png(chosen.draw(image_generator.size_of(chosen, area))))
+        return picture_answer(
+            image_generator.png(chosen.draw(image_generator.size_of(chosen, area)))
+        )
 
     def _film(self, task: Task, start: image_generator.Picture, number: int) -> bytes:
-        """Moves on its own way for each of the four; one that was picked keeps the way of its parent's."""
+        """Moves on its own way for each of the four; one that was picked keeps the way of its
+        parent's.
+        """
         about = {**(MOVES[task.move].args if task.move else {}), **(task.details or {})}
         source = self.task_at(task.parent) if task.kind == "filmed" else task
         number = about.get("index", 1) - 1 if task.kind == "filmed" else number
         motion = 1.0 if about.get("motion") == "high" else 0.4
-        end = image_generator.photo(self.blobs[about["end"]]) if about.get("end") in self.blobs else None
-        return image_generator.film(start, motion, self.seed_of(source or task) + number, end, bool(about.get("loop")))
+        end = (
+            image_generator.photo(self.blobs[about["end"]])
+            if about.get("end") in self.blobs
+            else None
+        )
+        return image_generator.film(
+            start, motion, self.seed_of(source or task) + number, end, bool(about.get("loop"))
+        )
 
     # ── recipes ──
 
@@ -228,7 +264,11 @@ class Gallery:
         while at is not None and at.number not in self._recipes:
             step = self._repeated(at)
             chain.append((at, step))
-            at = None if step.op in ROOTS or self._starts_over(at, step) else self.task_at(step.parent)
+            at = (
+                None
+                if step.op in ROOTS or self._starts_over(at, step)
+                else self.task_at(step.parent)
+            )
         base = self._recipes[at.number] if at else ()
         for each, step in reversed(chain):
             base = self._painted(each, step, base)
@@ -238,7 +278,9 @@ class Gallery:
         return base
 
     def _repeated(self, task: Task) -> Task:
-        """Whose step a task repeats: its own, or, for a reroll, the nearest ancestor's that is no reroll."""
+        """Whose step a task repeats: its own, or, for a reroll, the nearest ancestor's that is no
+        reroll.
+        """
         at: Task | None = task
         while at is not None and at.op == "reroll":
             at = self.task_at(at.parent)
@@ -261,23 +303,31 @@ class Gallery:
         return name
 
     def received(self, text: str) -> str:
-        """The name of a picture that came as a data URL (or, where allowed, as base64 or a link)."""
+        """The name of a picture that came as a data URL (or, where allowed, as base64 or a
+        link).
+        """
         body = from_data_url(text)
         if body is None and self.raw_pictures:
-            body = self._linked(text) if re.match(r"https?://|/attachments/", text) else decoded(text)
+            body = (
+                self._linked(text) if re.match(r"https?://|/attachments/", text) else decoded(text)
+            )
         if body is None:
             raise invalid("base64格式错误")
         return self.store(body)
 
     def _linked(self, url: str) -> bytes:
-        """What is behind a link: our own pictures are; for another host, which is never asked, one is imagined."""
+        """What is behind a link: our own pictures are; for another host, which is never asked, one
+        is imagined.
+        """
         parts = urlsplit(url) if url.isascii() and "[" not in url else urlsplit("")
         if parts.path.startswith("/attachments/"):
             reply = self.follow(Request("GET", "", parts.path, parts.query))
             if reply.status == 200:
                 return reply.body
         words = " ".join(re.findall(r"[a-z]+", unquote(parts.path.rpartition("/")[2]).lower()))
-        return image_generator.png(image_generator.imagined(words, self.number(url, 2**32))[0].draw((512, 512)))
+        return image_generator.png(
+            image_generator.imagined(words, self.number(url, 2**32))[0].draw((512, 512))
+        )
 
     def sent(self, names: Sequence[str]) -> list[image_generator.Photo]:
         return [image_generator.photo(self.blobs.get(name, b"")) for name in names]
@@ -293,13 +343,16 @@ class Gallery:
 
     def _captions(self, blob: str) -> list[str]:
         if blob not in self._read:
-            self._read[blob] = image_generator.captions(image_generator.opened(self.blobs.get(blob, b"")))
+            self._read[blob] = image_generator.captions(
+                image_generator.opened(self.blobs.get(blob, b""))
+            )
             if len(self._read) > 1000:
                 self._read.popitem(last=False)
         return self._read[blob]
 
 
-# ── how pictures come about ──────────────────────────────────────────────────────────────────────────────────────────
+# ── how pictures come about
+# ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 class Stroke(NamedTuple):
@@ -323,7 +376,8 @@ def _imagine(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
         return grid
     photos, view = gallery.sent(stroke.sent), grid[0].view
     return tuple(
-        image_generator.Blended((*photos, cell), ((stroke.seed + number, 1.0),), view) for number, cell in enumerate(grid)
+        image_generator.Blended((*photos, cell), ((stroke.seed + number, 1.0),), view)
+        for number, cell in enumerate(grid)
     )
 
 
@@ -335,12 +389,16 @@ def _vary(_: Gallery, stroke: Stroke) -> image_generator.Grid:
 def _zoom(_: Gallery, stroke: Stroke) -> image_generator.Grid:
     factor = stroke.about.get("factor", 2.0)
     return (
-        image_generator.zoomed(stroke.chosen, stroke.seed, factor) if factor else image_generator.squared(stroke.chosen, stroke.seed)
+        image_generator.zoomed(stroke.chosen, stroke.seed, factor)
+        if factor
+        else image_generator.squared(stroke.chosen, stroke.seed)
     )
 
 
 def _inpaint(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return image_generator.repainted(stroke.chosen, stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about))
+    return image_generator.repainted(
+        stroke.chosen, stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about)
+    )
 
 
 def _enlarge(_: Gallery, stroke: Stroke) -> image_generator.Grid:
@@ -354,7 +412,9 @@ def _swapped(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
 
 
 def _edit(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return image_generator.edited(gallery.sent(stroke.sent)[0], stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about))
+    return image_generator.edited(
+        gallery.sent(stroke.sent)[0], stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about)
+    )
 
 
 def _blend(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
@@ -362,7 +422,9 @@ def _blend(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
 
 
 def _opening(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return tuple(gallery.sent(stroke.sent)) or image_generator.imagined(stroke.prompt, stroke.seed)[:1]
+    return (
+        tuple(gallery.sent(stroke.sent)) or image_generator.imagined(stroke.prompt, stroke.seed)[:1]
+    )
 
 
 PAINTERS: dict[str, Callable[[Gallery, Stroke], image_generator.Grid]] = {
@@ -380,9 +442,13 @@ PAINTERS: dict[str, Callable[[Gallery, Stroke], image_generator.Grid]] = {
     "enlarge": _enlarge,
     "vary": _vary,
     "zoom": _zoom,
-    "pan": lambda _, stroke: image_generator.panned(stroke.chosen, stroke.seed, stroke.about["way"]),
+    "pan": lambda _, stroke: image_generator.panned(
+        stroke.chosen, stroke.seed, stroke.about["way"]
+    ),
     "inpaint": _inpaint,
     "film": lambda _, stroke: (stroke.chosen,),
     "refilm": lambda _, stroke: stroke.base[:1],
 }
-ROOTS = frozenset({"imagine", "blend", "describe", "retry", "shorten", "swap", "edit", "retexture", "video"})
+ROOTS = frozenset(
+    {"imagine", "blend", "describe", "retry", "shorten", "swap", "edit", "retexture", "video"}
+)

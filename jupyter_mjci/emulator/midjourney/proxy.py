@@ -1,14 +1,18 @@
-"""The stand-in of the Midjourney proxies: tasks that age by the clock, buttons, a queue, callbacks, picture links.
+"""The stand-in of the Midjourney proxies: tasks that age by the clock, buttons, a queue, callbacks,
+picture links.
 
-The families of servers differ in what they offer and how they word it, not in what a task is. So one `MidjourneyProxy`
-keeps the tasks, and a `Dialect` (a row of `DIALECTS`) says which endpoints exist, how a client proves who it is, how
-a task reads, and what an unknown path or id is answered with.
+The families of servers differ in what they offer and how they word it, not in what a task is. So
+one `MidjourneyProxy` keeps the tasks, and a `Dialect` (a row of `DIALECTS`) says which endpoints
+exist, how a client proves who it is, how a task reads, and what an unknown path or id is answered
+with.
 
-Nothing happens between two requests. `advance()` takes the changes that are due off a heap, oldest first, so a task
-is always exactly what the clock makes of it. Pictures are drawn when somebody asks for their link (`pictures.py`).
+Nothing happens between two requests. `advance()` takes the changes that are due off a heap, oldest
+first, so a task is always exactly what the clock makes of it. Pictures are drawn when somebody asks
+for their link (`pictures.py`).
 
-For demonstrations a prompt may ask for trouble: `--fail` ends in FAILURE half way, `--stuck` stops at 46% until the
-server gives up after five minutes, an impossible or unknown `--parameter` is refused at once.
+For demonstrations a prompt may ask for trouble: `--fail` ends in FAILURE half way, `--stuck` stops
+at 46% until the server gives up after five minutes, an impossible or unknown `--parameter` is
+refused at once.
 """
 
 from __future__ import annotations
@@ -108,11 +112,12 @@ _ZOOM = re.compile(r"--zoom\s+(\d(?:\.\d{1,3})?)(?!\S)")
 class MidjourneyProxy:
     """A Midjourney proxy of one family ("java", "plus", "trueai", "trueai-9", "new-api").
 
-    `pace` stretches every task's duration; `failing` is the chance that a task fails; `running` and `waiting` are the
-    account's limits; `remix` makes variations ask for a prompt first; `banned` are the refused words; `notify_hook`
-    hears of tasks that name no hook of their own; `duplicates` and `disorder` are the chances that a callback comes
-    twice or after its successor. `public_url` starts the picture links; None means the address that the latest client
-    used. Everything that is not told by a request comes from `seed` and the clock.
+    `pace` stretches every task's duration; `failing` is the chance that a task fails; `running` and
+    `waiting` are the account's limits; `remix` makes variations ask for a prompt first; `banned`
+    are the refused words; `notify_hook` hears of tasks that name no hook of their own; `duplicates`
+    and `disorder` are the chances that a callback comes twice or after its successor. `public_url`
+    starts the picture links; None means the address that the latest client used. Everything that is
+    not told by a request comes from `seed` and the clock.
     """
 
     def __init__(
@@ -162,7 +167,9 @@ class MidjourneyProxy:
 
     def _locate(self) -> None:
         """Where links are to point."""
-        self.gallery.origin = "" if self.dialect.relative else (self.public_url or self._here).rstrip("/")
+        self.gallery.origin = (
+            "" if self.dialect.relative else (self.public_url or self._here).rstrip("/")
+        )
 
     # ── the shape that every stand-in has ──
 
@@ -206,13 +213,17 @@ class MidjourneyProxy:
             self._leave(task, self.clock.now())
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that a restart would lose, as JSON but for the bytes of the pictures that were sent."""
+        """Everything that a restart would lose, as JSON but for the bytes of the pictures that were
+        sent.
+        """
         return {
             "seed": self.gallery.seed,
             "born": self._born,
             "tasks": [[getattr(task, slot.name) for slot in fields(Task)] for task in self._tasks],
             "known": [task.number for task in self.known.values()],
-            "lanes": {name: [[*lane.running], [*lane.waiting]] for name, lane in self._lanes.items()},
+            "lanes": {
+                name: [[*lane.running], [*lane.waiting]] for name, lane in self._lanes.items()
+            },
             "blobs": dict(self.gallery.blobs),
         }
 
@@ -278,7 +289,9 @@ class MidjourneyProxy:
 
     # ── making tasks ──
 
-    def _new(self, ask: Ask, action: str, kind: str, op: str, prompt: str, description: str) -> Task:
+    def _new(
+        self, ask: Ask, action: str, kind: str, op: str, prompt: str, description: str
+    ) -> Task:
         """A task that nobody knows yet."""
         body, now = ask.body, self.clock.now()
         number = len(self._tasks)
@@ -316,7 +329,14 @@ class MidjourneyProxy:
     def _child(self, ask: Ask, parent: Task, move: Move) -> Task:
         """The task that a button of `parent` makes."""
         prompt = self._prompt_behind(parent, move)
-        task = self._new(ask, self._action(move, parent), move.kind, move.op, prompt, f"/up {parent.id} {move.word}")
+        task = self._new(
+            ask,
+            self._action(move, parent),
+            move.kind,
+            move.op,
+            prompt,
+            f"/up {parent.id} {move.word}",
+        )
         task.parent, task.move, task.bot = parent.number, move.key, parent.bot
         if move.op == "retry":
             task.sent, task.description = parent.sent, parent.description
@@ -367,7 +387,9 @@ class MidjourneyProxy:
         return self._lanes["RELAX" if task.mode == "RELAX" and self.dialect.relax_lane else ""]
 
     def _enter(self, task: Task, lane: Lane, now: float) -> int:
-        """How many were already waiting. Those that run do not count, so the first one to wait hears of none."""
+        """How many were already waiting. Those that run do not count, so the first one to wait
+        hears of none.
+        """
         ahead = len(lane.waiting)
         if len(lane.running) < lane.limit:
             self._begin(task, lane, now)
@@ -461,7 +483,10 @@ class MidjourneyProxy:
         if late and held is None and task.phase.status not in ENDED:
             self._held[task.number] = told
             return
-        twice = self.dialect.duplicates and self._chance("twice", task.number, task.step) < self.duplicates
+        twice = (
+            self.dialect.duplicates
+            and self._chance("twice", task.number, task.step) < self.duplicates
+        )
         self.outbox += [told] * (2 if twice else 1) + ([held] if held else [])
 
     def button_keys(self, task: Task) -> tuple[str, ...]:
@@ -470,7 +495,10 @@ class MidjourneyProxy:
         keys = KINDS[task.kind].buttons
         if task.kind == "show" and len(self.gallery.recipe(task)) == 1:
             keys = KINDS["upscale"].buttons
-        if task.kind in ("upscale", "hd") and image_generator.ratio_of(self.gallery.recipe(task)[0]) != 1:
+        if (
+            task.kind in ("upscale", "hd")
+            and image_generator.ratio_of(self.gallery.recipe(task)[0]) != 1
+        ):
             at = keys.index("MJ::CustomZoom::{h}")
             keys = (*keys[:at], SQUARE, *keys[at:])
         return keys
@@ -496,7 +524,9 @@ class MidjourneyProxy:
         if not prompt:
             raise invalid("prompt不能为空")
         single = [ask.body["base64"]] if ask.body.get("base64") else []
-        names = tuple(self.gallery.received(text) for text in [*ask.body.texts("base64Array"), *single])
+        names = tuple(
+            self.gallery.received(text) for text in [*ask.body.texts("base64Array"), *single]
+        )
         self._refuse_banned(prompt)
         self._check_account(ask.body)
         task = self._new(ask, "IMAGINE", "grid", "imagine", prompt, f"/imagine {prompt}")
@@ -505,7 +535,9 @@ class MidjourneyProxy:
 
     def _doubting(self, task: Task) -> Task:
         """Bytes that are no picture are taken, and fail later."""
-        if not task.fate and not all(image_generator.is_picture(self.gallery.blobs[name]) for name in task.sent):
+        if not task.fate and not all(
+            image_generator.is_picture(self.gallery.blobs[name]) for name in task.sent
+        ):
             task.fate = "[Invalid image] The file could not be read as an image"
         return task
 
@@ -529,7 +561,9 @@ class MidjourneyProxy:
             raise invalid("关联任务不允许执行变化")
         wrong = action != "REROLL" and not 1 <= index <= 4
         key = CHANGES[action].format(1 if wrong else index, h="{h}")
-        return self._pressed(ask, parent, MOVES[key], "[Invalid index] No such picture" if wrong else "")
+        return self._pressed(
+            ask, parent, MOVES[key], "[Invalid index] No such picture" if wrong else ""
+        )
 
     def _parent(self, task_id: str, done: bool = True) -> Task:
         parent = self.known.get(task_id)
@@ -546,9 +580,15 @@ class MidjourneyProxy:
         if not custom_id:
             raise invalid("customId不能为空")
         parent = self._parent(task_id)
-        key = custom_id.replace(self.gallery.uuid(parent), "{h}").replace("MJ::CustomZoom::1::", "MJ::CustomZoom::")
+        key = custom_id.replace(self.gallery.uuid(parent), "{h}").replace(
+            "MJ::CustomZoom::1::", "MJ::CustomZoom::"
+        )
         move = MOVES.get(key)
-        if move is None or not move.known or custom_id.startswith(self.dialect.unsupported or ("\0",)):
+        if (
+            move is None
+            or not move.known
+            or custom_id.startswith(self.dialect.unsupported or ("\0",))
+        ):
             raise invalid("不支持的操作类型")
         if key not in self.button_keys(parent) and not same_button(key, self.button_keys(parent)):
             raise invalid("关联按钮错误")
@@ -559,9 +599,18 @@ class MidjourneyProxy:
 
     def _pressed(self, ask: Ask, parent: Task, move: Move, fate: str = "") -> Answer:
         """What a button does: give the task it made before, ask for more, or make one."""
-        remix = self.remix or ask.body.flag("enableRemix") or ask.body.object("accountFilter").get("remix") is True
+        remix = (
+            self.remix
+            or ask.body.flag("enableRemix")
+            or ask.body.object("accountFilter").get("remix") is True
+        )
         modal = move.modal == "always" or (move.modal == "remix" and remix)
-        if self.dialect.adopts and move.once and not modal and (before := self._made_before(parent, move)):
+        if (
+            self.dialect.adopts
+            and move.once
+            and not modal
+            and (before := self._made_before(parent, move))
+        ):
             about = {"status": before.phase.status, "imageUrl": self.gallery.image_url(before)}
             return submitted(21, "任务已存在", before.id, about)
         task = self._child(ask, parent, move)
@@ -573,7 +622,11 @@ class MidjourneyProxy:
 
     def _made_before(self, parent: Task, move: Move) -> Task | None:
         task = self.gallery.task_at((parent.pressed or {}).get(move.key, -1))
-        return task if task and task.id in self.known and task.phase.status not in (FAILURE, CANCEL) else None
+        return (
+            task
+            if task and task.id in self.known and task.phase.status not in (FAILURE, CANCEL)
+            else None
+        )
 
     def _imagine_all(self, ask: Ask, parent: Task) -> Answer:
         """Four tasks at once, one for each caption."""
@@ -596,7 +649,9 @@ class MidjourneyProxy:
         if task.phase.status != MODAL and not self.dialect.tells_prompt:
             raise invalid("关联任务状态错误")
         prompt = ask.body.text("prompt") or task.prompt
-        mask = self.gallery.received(ask.body["maskBase64"]) if ask.body.text("maskBase64") else None
+        mask = (
+            self.gallery.received(ask.body["maskBase64"]) if ask.body.text("maskBase64") else None
+        )
         self._refuse_banned(prompt)
         if self._lane(task).full():
             return self._submit(task)
@@ -604,7 +659,9 @@ class MidjourneyProxy:
         return self._submit(task)
 
     def _confirm(self, task: Task, body: Body, prompt: str, mask: str | None) -> None:
-        """The .NET server does not mind whether the task waits for this, and starts it once more."""
+        """The .NET server does not mind whether the task waits for this, and starts it once
+        more.
+        """
         task.due = None
         self._leave(task, self.clock.now())
         self.gallery.repaint(task)
@@ -621,7 +678,9 @@ class MidjourneyProxy:
         task.state = body.get("state") or task.state
 
     def describe(self, ask: Ask) -> Answer:
-        text = ask.body.text("base64") or (ask.body.text("link") if self.dialect.raw_pictures else "")
+        text = ask.body.text("base64") or (
+            ask.body.text("link") if self.dialect.raw_pictures else ""
+        )
         if not text:
             raise invalid("base64不能为空")
         name = self.gallery.received(text)
@@ -649,14 +708,20 @@ class MidjourneyProxy:
             raise invalid("prompt不能为空")
         self._refuse_banned(prompt)
         self._check_account(ask.body)
-        return self._submit(self._new(ask, "SHORTEN", "shorten", "shorten", prompt, f"/shorten {prompt}"))
+        return self._submit(
+            self._new(ask, "SHORTEN", "shorten", "shorten", prompt, f"/shorten {prompt}")
+        )
 
     def upload(self, ask: Ask) -> Answer:
         texts = ask.body.texts("base64Array")
         if not texts:
             raise invalid("base64Array不能为空")
         now = round(self.clock.now() * 1000)
-        return submitted(1, "提交成功", [self.gallery.blob_url(self.gallery.received(text), now) for text in texts])
+        return submitted(
+            1,
+            "提交成功",
+            [self.gallery.blob_url(self.gallery.received(text), now) for text in texts],
+        )
 
     def edits(self, ask: Ask) -> Answer:
         return self._studio(ask, "EDIT", "edit")
@@ -666,11 +731,17 @@ class MidjourneyProxy:
 
     def _studio(self, ask: Ask, action: str, op: str) -> Answer:
         prompt = ask.body.text("prompt")
-        given = ask.body.text("image") or ask.body.text("base64") or next(iter(ask.body.texts("base64Array")), "")
+        given = (
+            ask.body.text("image")
+            or ask.body.text("base64")
+            or next(iter(ask.body.texts("base64Array")), "")
+        )
         if not prompt or not given:
             raise invalid("prompt和image不能为空")
         names = (self.gallery.received(given),)
-        mask = self.gallery.received(ask.body["maskBase64"]) if ask.body.text("maskBase64") else None
+        mask = (
+            self.gallery.received(ask.body["maskBase64"]) if ask.body.text("maskBase64") else None
+        )
         self._refuse_banned(prompt)
         task = self._new(ask, action, "grid", op, prompt, f"/{op} {prompt}")
         task.sent, task.details = names, {"mask": mask} if mask else None
@@ -681,17 +752,38 @@ class MidjourneyProxy:
         parent_id, action = body.text("taskId"), body.text("action")
         if (not prompt and not parent_id) or (parent_id and action != "extend"):
             raise invalid("参数错误")
-        if body.text("motion") not in ("", "low", "high") or body.number("batchSize", 4) not in (1, 2, 4):
+        if body.text("motion") not in ("", "low", "high") or body.number("batchSize", 4) not in (
+            1,
+            2,
+            4,
+        ):
             raise invalid("参数错误")
         parent = self._parent(parent_id) if parent_id else None
         names = (self.gallery.received(body.text("image")),) if body.text("image") else ()
         end = self.gallery.received(body.text("endImage")) if body.text("endImage") else None
         self._refuse_banned(prompt)
-        task = self._new(ask, "VIDEO_EXTEND" if parent else "VIDEO", "film", "film" if parent else "video", prompt, "")
+        task = self._new(
+            ask,
+            "VIDEO_EXTEND" if parent else "VIDEO",
+            "film",
+            "film" if parent else "video",
+            prompt,
+            "",
+        )
         task.description, task.sent = f"/video {prompt}", names
-        task.parent, task.prompt = (parent.number, prompt or parent.prompt) if parent else (-1, prompt)
-        told = {"motion": body.text("motion") or "low", "batch": body.number("batchSize", 4), "end": end}
-        task.details = {**told, "loop": body.flag("loop"), "index": min(3, max(0, body.number("index"))) + 1}
+        task.parent, task.prompt = (
+            (parent.number, prompt or parent.prompt) if parent else (-1, prompt)
+        )
+        told = {
+            "motion": body.text("motion") or "low",
+            "batch": body.number("batchSize", 4),
+            "end": end,
+        }
+        task.details = {
+            **told,
+            "loop": body.flag("loop"),
+            "index": min(3, max(0, body.number("index"))) + 1,
+        }
         return self._submit(self._doubting(task))
 
     def swap(self, ask: Ask) -> Answer:
@@ -702,7 +794,8 @@ class MidjourneyProxy:
 
     def _swap(self, ask: Ask, action: str, kind: str, op: str) -> Answer:
         given = [
-            ask.body.text(f"{side}Base64") or (ask.body.text(f"{side}Url") if self.dialect.raw_pictures else "")
+            ask.body.text(f"{side}Base64")
+            or (ask.body.text(f"{side}Url") if self.dialect.raw_pictures else "")
             for side in ("source", "target")
         ]
         if not all(given):
@@ -722,7 +815,9 @@ class MidjourneyProxy:
         shown = self.gallery.by_uuid(found[0]) if found else None
         if shown is None or shown.phase.status != SUCCESS:
             raise invalid("jobId参数错误")
-        task = self._new(ask, "SHOW", "show", "same", shown.prompt, f"/show {found[0] if found else ''}")
+        task = self._new(
+            ask, "SHOW", "show", "same", shown.prompt, f"/show {found[0] if found else ''}"
+        )
         task.parent = shown.number
         return self._submit(task)
 
@@ -746,7 +841,10 @@ class MidjourneyProxy:
     def _queued(self) -> list[Task]:
         """Waiting and running, oldest first."""
         inside = [
-            task for lane in self._lanes.values() for part in (lane.running, lane.waiting) for task in part.values()
+            task
+            for lane in self._lanes.values()
+            for part in (lane.running, lane.waiting)
+            for task in part.values()
         ]
         return sorted(inside, key=lambda task: task.number)
 
@@ -755,23 +853,39 @@ class MidjourneyProxy:
 
     def list_by_ids(self, ask: Ask) -> Answer:
         tasks = self._named(ask.body.texts("ids"))
-        return answer([self.dialect.view(self, task) | {"displays": displays(self, task)} for task in tasks])
+        return answer(
+            [self.dialect.view(self, task) | {"displays": displays(self, task)} for task in tasks]
+        )
 
     def _named(self, ids: list[str]) -> list[Task]:
         """Those in the queue first, so the order is not that of the ids."""
-        found = list({task_id: self.known[task_id] for task_id in ids if task_id in self.known}.values())
-        return sorted(found, key=lambda task: task.phase.status in ENDED or task.phase.status == MODAL)
+        found = list(
+            {task_id: self.known[task_id] for task_id in ids if task_id in self.known}.values()
+        )
+        return sorted(
+            found, key=lambda task: task.phase.status in ENDED or task.phase.status == MODAL
+        )
 
     def query(self, ask: Ask) -> Answer:
         """Filtered and paged; any of a task's fields may be asked for."""
         body = ask.body
-        found = [task for task in self._tasks if self.known.get(task.id) is task and self._matches(task, body)]
+        found = [
+            task
+            for task in self._tasks
+            if self.known.get(task.id) is task and self._matches(task, body)
+        ]
         if not body.text("sort").endswith("asc"):
             found.reverse()
-        page, size = max(0, body.number("pageNumber")), min(1000, max(1, body.number("pageSize", 10)))
+        page, size = (
+            max(0, body.number("pageNumber")),
+            min(1000, max(1, body.number("pageSize", 10))),
+        )
         return answer(
             {
-                "content": [self.dialect.view(self, task) for task in found[page * size : page * size + size]],
+                "content": [
+                    self.dialect.view(self, task)
+                    for task in found[page * size : page * size + size]
+                ],
                 "totalElements": len(found),
                 "totalPages": math.ceil(len(found) / size),
                 "number": page,
@@ -781,9 +895,12 @@ class MidjourneyProxy:
 
     def _matches(self, task: Task, body: Body) -> bool:
         exact = {
-            "id": task.id, "action": task.action, "status": task.phase.status, "state": task.state,
+            "id": task.id,
+            "action": task.action,
+            "status": task.phase.status,
+            "state": task.state,
             "instanceId": self.instance,
-        }  # fmt: skip
+        }
         parts = {"prompt": task.prompt, "promptEn": task.prompt, "description": task.description}
         parts["failReason"] = task.phase.reason or ""
         return (
@@ -809,7 +926,11 @@ class MidjourneyProxy:
             return EMPTY if reason else answer({"code": 1, "description": "成功"})
         if self.dialect.cancelled[1]:
             return EMPTY
-        return answer({"code": 4, "description": "任务已结束"} if task else {"code": 3, "description": "任务不存在"})
+        return answer(
+            {"code": 4, "description": "任务已结束"}
+            if task
+            else {"code": 3, "description": "任务不存在"}
+        )
 
     # ── the rest ──
 
@@ -867,7 +988,11 @@ class MidjourneyProxy:
     def relayed_url(self, task: Task, phase: Phase) -> str:
         if task.op == "shorten" or phase.status not in (IN_PROGRESS, SUCCESS) or not phase.percent:
             return ""
-        fresh = "" if phase.status == SUCCESS else f"?rand={self.gallery.number((task.number, phase.percent), 10**19)}"
+        fresh = (
+            ""
+            if phase.status == SUCCESS
+            else f"?rand={self.gallery.number((task.number, phase.percent), 10**19)}"
+        )
         return f"{self.gallery.origin}/mj/image/{task.id}{fresh}"
 
 
@@ -888,12 +1013,24 @@ def _wanted_mode(body: Body, prompt: str) -> str:
     return named[0] if named else ""
 
 
-# ── endpoints ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── endpoints
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SUBMITS = (
-    "imagine", "change", "simple-change", "describe", "blend", "shorten", "action", "modal", "upload-discord-images",
-    "edits", "retexture", "video", "show",
-)  # fmt: skip
+    "imagine",
+    "change",
+    "simple-change",
+    "describe",
+    "blend",
+    "shorten",
+    "action",
+    "modal",
+    "upload-discord-images",
+    "edits",
+    "retexture",
+    "video",
+    "show",
+)
 SERVED: dict[str, Callable[[MidjourneyProxy, Ask], Answer]] = {
     "imagine": MidjourneyProxy.imagine,
     "change": MidjourneyProxy.change,

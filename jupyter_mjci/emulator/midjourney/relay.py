@@ -1,4 +1,6 @@
-"""The relay that most vendors put in front: what it turns down itself, and how it rewrites what comes back."""
+"""The relay that most vendors put in front: what it turns down itself, and how it rewrites what
+comes back.
+"""
 
 from __future__ import annotations
 
@@ -96,7 +98,9 @@ SNIFFED = frozenset(
 
 
 def reworded(ask: Ask, reply: Answer) -> Answer:
-    """A relay turns codes 22 and most 21 into 1, in the text of the answer, and names no content type."""
+    """A relay turns codes 22 and most 21 into 1, in the text of the answer, and names no content
+    type.
+    """
     if ask.endpoint not in SNIFFED:
         return reply
     body = reply.body.replace(b'"code":22', b'"code":1')

@@ -1,4 +1,6 @@
-"""What a Midjourney task is, how each sort of it goes, and the buttons that lead from one to the next."""
+"""What a Midjourney task is, how each sort of it goes, and the buttons that lead from one to the
+next.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Task:
     details: dict[str, Any] | None = None  # what only few tasks have: mask, motion, zoom …
     fate: str = ""  # how it will end, if not well: "stuck", or a failReason
     note: str = ""  # what the submission was answered with (relays show it)
-    pressed: dict[str, int] | None = None  # buttons already pressed: key of MOVES -> number of the task it made
+    pressed: dict[str, int] | None = (
+        None  # buttons already pressed: key of MOVES -> number of the task it made
+    )
     step: int = 0
     due: float | None = None
     shown: Phase | None = None  # what a relay saw last
@@ -56,7 +60,9 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How a sort of task goes: seconds from accepted to done, progress on the way, the buttons at the end."""
+    """How a sort of task goes: seconds from accepted to done, progress on the way, the buttons at
+    the end.
+    """
 
     low: float
     high: float
@@ -71,7 +77,9 @@ SHORT = (0, 46)
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A button: what it is called, what it makes of its parent, and whether it first asks for more (MODAL)."""
+    """A button: what it is called, what it makes of its parent, and whether it first asks for more
+    (MODAL).
+    """
 
     key: str  # the customId with {h} for the picture's uuid
     label: str
@@ -90,60 +98,174 @@ def _moves() -> Iterator[Move]:
     solo = "{h}::SOLO"
     for i in range(1, 5):
         yield Move(
-            f"MJ::JOB::upsample::{i}::{{h}}", f"U{i}", "", f"U{i}", "UPSCALE", "upscale", "upscale", {"index": i}
+            f"MJ::JOB::upsample::{i}::{{h}}",
+            f"U{i}",
+            "",
+            f"U{i}",
+            "UPSCALE",
+            "upscale",
+            "upscale",
+            {"index": i},
         )
         yield Move(
-            f"MJ::JOB::variation::{i}::{{h}}", f"V{i}", "", f"V{i}", "VARIATION", "grid", "vary",
-            {"index": i, "strength": 0.35}, "remix",
-        )  # fmt: skip
+            f"MJ::JOB::variation::{i}::{{h}}",
+            f"V{i}",
+            "",
+            f"V{i}",
+            "VARIATION",
+            "grid",
+            "vary",
+            {"index": i, "strength": 0.35},
+            "remix",
+        )
         yield Move(
-            f"MJ::Job::PicReader::{i}", "", f"{i}️⃣", f"PicReader {i}", "IMAGINE", "grid", "imagine",
-            {"index": i}, "always", once=False,
-        )  # fmt: skip
-        yield Move(
-            f"MJ::JOB::video_virtual_upscale::{i}::{{h}}", f"U{i}", "", f"video U{i}", "UPSCALE", "filmed", "refilm",
+            f"MJ::Job::PicReader::{i}",
+            "",
+            f"{i}️⃣",
+            f"PicReader {i}",
+            "IMAGINE",
+            "grid",
+            "imagine",
             {"index": i},
-        )  # fmt: skip
+            "always",
+            once=False,
+        )
+        yield Move(
+            f"MJ::JOB::video_virtual_upscale::{i}::{{h}}",
+            f"U{i}",
+            "",
+            f"video U{i}",
+            "UPSCALE",
+            "filmed",
+            "refilm",
+            {"index": i},
+        )
     for i in range(1, 6):
         yield Move(
-            f"MJ::Job::PromptAnalyzer::{i}", "", f"{i}️⃣", f"PromptAnalyzer {i}", "IMAGINE", "grid", "imagine",
-            {"index": i}, "always", once=False,
-        )  # fmt: skip
+            f"MJ::Job::PromptAnalyzer::{i}",
+            "",
+            f"{i}️⃣",
+            f"PromptAnalyzer {i}",
+            "IMAGINE",
+            "grid",
+            "imagine",
+            {"index": i},
+            "always",
+            once=False,
+        )
     yield Move(
-        "MJ::Job::PicReader::all", "Imagine all", "🎉", "PicReader all", "IMAGINE", "grid", "imagine", once=False
+        "MJ::Job::PicReader::all",
+        "Imagine all",
+        "🎉",
+        "PicReader all",
+        "IMAGINE",
+        "grid",
+        "imagine",
+        once=False,
     )
     yield Move("MJ::Picread::Retry", "", "🔄", "Retry", "DESCRIBE", "describe", "retry", once=False)
     yield Move(
-        f"MJ::JOB::reroll::0::{solo}", "", "🔄", "R", "REROLL", "grid", "reroll", modal="remix", once=False
-    )  # fmt: skip
+        f"MJ::JOB::reroll::0::{solo}",
+        "",
+        "🔄",
+        "R",
+        "REROLL",
+        "grid",
+        "reroll",
+        modal="remix",
+        once=False,
+    )
     for version in ("v7_2x", "v6", "v6r1", "v5_2x", "v5_4x"):
         for style in ("subtle", "creative"):
             name = f"upsample_{version}_{style}"
             change = {"strength": 0.0 if style == "subtle" else 0.06}
             label = f"Upscale ({style.capitalize()})"
-            yield Move(f"MJ::JOB::{name}::1::{solo}", label, "upscale_1", name, "UPSCALE_HD", "hd", "enlarge", change)
+            yield Move(
+                f"MJ::JOB::{name}::1::{solo}",
+                label,
+                "upscale_1",
+                name,
+                "UPSCALE_HD",
+                "hd",
+                "enlarge",
+                change,
+            )
     for style, label, strength in (("low", "Vary (Subtle)", 0.15), ("high", "Vary (Strong)", 0.55)):
         name = f"{style}_variation"
         args = {"index": 1, "strength": strength}
-        yield Move(f"MJ::JOB::{name}::1::{solo}", label, "🪄", name, "VARIATION", "grid", "vary", args, "remix")
+        yield Move(
+            f"MJ::JOB::{name}::1::{solo}",
+            label,
+            "🪄",
+            name,
+            "VARIATION",
+            "grid",
+            "vary",
+            args,
+            "remix",
+        )
     yield Move(
-        f"MJ::Inpaint::1::{solo}", "Vary (Region)", "🖌️", "Inpaint", "VARIATION", "grid", "inpaint",
-        modal="always", once=False,
-    )  # fmt: skip
-    for percent, label, factor in ((50, "Zoom Out 2x", 2.0), (75, "Zoom Out 1.5x", 1.5), (100, "Make Square", 0.0)):
+        f"MJ::Inpaint::1::{solo}",
+        "Vary (Region)",
+        "🖌️",
+        "Inpaint",
+        "VARIATION",
+        "grid",
+        "inpaint",
+        modal="always",
+        once=False,
+    )
+    for percent, label, factor in (
+        (50, "Zoom Out 2x", 2.0),
+        (75, "Zoom Out 1.5x", 1.5),
+        (100, "Make Square", 0.0),
+    ):
         zoom = {"factor": factor}
-        yield Move(f"MJ::Outpaint::{percent}::1::{solo}", label, "🔍", label, "ZOOM", "grid", "zoom", zoom)
+        yield Move(
+            f"MJ::Outpaint::{percent}::1::{solo}", label, "🔍", label, "ZOOM", "grid", "zoom", zoom
+        )
     yield Move(
-        "MJ::CustomZoom::{h}", "Custom Zoom", "🔍", "CustomZoom", "ZOOM", "grid", "zoom", modal="always", once=False
-    )  # fmt: skip
+        "MJ::CustomZoom::{h}",
+        "Custom Zoom",
+        "🔍",
+        "CustomZoom",
+        "ZOOM",
+        "grid",
+        "zoom",
+        modal="always",
+        once=False,
+    )
     for way, arrow in (("left", "⬅️"), ("right", "➡️"), ("up", "⬆️"), ("down", "⬇️")):
         name = f"pan_{way}"
-        yield Move(f"MJ::JOB::{name}::1::{solo}", "", arrow, name, "PAN", "grid", "pan", {"way": way}, "remix")
+        yield Move(
+            f"MJ::JOB::{name}::1::{solo}",
+            "",
+            arrow,
+            name,
+            "PAN",
+            "grid",
+            "pan",
+            {"way": way},
+            "remix",
+        )
     for motion in ("high", "low"):
-        for tail, label in (("", f"Animate ({motion.capitalize()} motion)"), ("_extend", f"Extend ({motion})")):
+        for tail, label in (
+            ("", f"Animate ({motion.capitalize()} motion)"),
+            ("_extend", f"Extend ({motion})"),
+        ):
             name = f"animate_{motion}{tail}"
             how = {"motion": motion}
-            yield Move(f"MJ::JOB::{name}::1::{solo}", label, "🎞️", name, "VIDEO", "film", "film", how, "remix")
+            yield Move(
+                f"MJ::JOB::{name}::1::{solo}",
+                label,
+                "🎞️",
+                name,
+                "VIDEO",
+                "film",
+                "film",
+                how,
+                "remix",
+            )
     yield Move("MJ::BOOKMARK::{h}", "", "❤️", "BOOKMARK", "ACTION", "grid", "vary", known=False)
 
 
@@ -164,7 +286,9 @@ SINGLE = (
     *(f"MJ::JOB::animate_{motion}::1::{{h}}::SOLO" for motion in ("high", "low")),
     "MJ::JOB::reroll::0::{h}::SOLO",
 )
-ENLARGE = tuple(f"MJ::JOB::upsample_v7_2x_{style}::1::{{h}}::SOLO" for style in ("subtle", "creative"))
+ENLARGE = tuple(
+    f"MJ::JOB::upsample_v7_2x_{style}::1::{{h}}::SOLO" for style in ("subtle", "creative")
+)
 SQUARE = "MJ::Outpaint::100::1::{h}::SOLO"
 READ = tuple(f"MJ::Job::PicReader::{i}" for i in (1, 2, 3, 4, "all"))
 
@@ -176,7 +300,9 @@ KINDS: dict[str, Kind] = {
     "shorten": Kind(4, 8, (), tuple(f"MJ::Job::PromptAnalyzer::{i}" for i in range(1, 6))),
     "swap": Kind(10, 20, SHORT, (), image_generator.CELL * 4),
     "show": Kind(4, 8, (), GRID),
-    "film": Kind(40, 80, LONG, tuple(f"MJ::JOB::video_virtual_upscale::{i}::{{h}}" for i in range(1, 5))),
+    "film": Kind(
+        40, 80, LONG, tuple(f"MJ::JOB::video_virtual_upscale::{i}::{{h}}" for i in range(1, 5))
+    ),
     "filmed": Kind(10, 20, SHORT),
 }
 FILMS = frozenset({"film", "filmed"})
@@ -187,7 +313,18 @@ KNOWN_PARAMETERS = frozenset(
     "relax turbo video raw cref cw sref sw sv p profile personalize draft exp zoom hd ow oref motion loop bs end hq "
     "vibe test testp upbeta creative uplight fail stuck dref dw sd".split()
 )
-BANNED = ("bloody", "gore", "nude", "naked", "nsfw", "porn", "suicide", "torture", "massacre", "beheading")
+BANNED = (
+    "bloody",
+    "gore",
+    "nude",
+    "naked",
+    "nsfw",
+    "porn",
+    "suicide",
+    "torture",
+    "massacre",
+    "beheading",
+)
 
 _PARAMETER = re.compile(r"(?<!\S)--([A-Za-z]\w*)")
 _AR = re.compile(r"--(?:ar|aspect)\b\s*(\S*)")
@@ -199,14 +336,22 @@ def parameters(prompt: str) -> list[str]:
 
 
 def fate_of(prompt: str) -> str:
-    """How a prompt will end, if not well: what demonstrations ask for, or what the bot refuses to read."""
+    """How a prompt will end, if not well: what demonstrations ask for, or what the bot refuses to
+    read.
+    """
     names = parameters(prompt)
     if unknown := [f"--{name}" for name in names if name not in KNOWN_PARAMETERS]:
         return f"[Invalid parameter] Unrecognized parameter(s): {', '.join(unknown)}"
-    if (found := _AR.search(prompt)) and not re.fullmatch(r"0*[1-9]\d{0,3}:0*[1-9]\d{0,3},?", found[1]):
+    if (found := _AR.search(prompt)) and not re.fullmatch(
+        r"0*[1-9]\d{0,3}:0*[1-9]\d{0,3},?", found[1]
+    ):
         return f"[Invalid parameter] --ar needs two numbers like 3:2, not {found[1] or 'nothing'}"
     return (
-        "stuck" if "stuck" in names else "The picture could not be made: --fail asked for it" if "fail" in names else ""
+        "stuck"
+        if "stuck" in names
+        else "The picture could not be made: --fail asked for it"
+        if "fail" in names
+        else ""
     )
 
 
@@ -231,7 +376,9 @@ CHANGES = {
 
 
 def mode_of(word: str | None) -> str:
-    """FAST, RELAX or TURBO as the name of a path's prefix, an account's mode or a --parameter has it; else nothing."""
+    """FAST, RELAX or TURBO as the name of a path's prefix, an account's mode or a --parameter has
+    it; else nothing.
+    """
     found = (word or "").removeprefix("mj-").upper()
     return found if found in ("FAST", "RELAX", "TURBO") else ""
 

@@ -69,10 +69,22 @@ TRUEAI_EXTRAS: dict[str, Any] = dict.fromkeys(
     "accountFilter url proxyUrl height width size contentType imageHeight imageWidth videoGenOriginImageUrl "
     "videoDuration frameCount videoUrl version storageOption videoType".split()
 ) | {
-    "isWhite": False, "remixAutoSubmit": False, "remixModaling": False, "messageIds": [], "isCompleted": False,
-    "imageUrls": [], "hasAIReviewRetried": False, "isThirdParty": False, "isPartner": False, "isPartnerRelax": False,
-    "isOfficial": False, "isDiscord": True, "isReplicate": False, "videoUrls": [], "isHdVideo": False,
-}  # fmt: skip
+    "isWhite": False,
+    "remixAutoSubmit": False,
+    "remixModaling": False,
+    "messageIds": [],
+    "isCompleted": False,
+    "imageUrls": [],
+    "hasAIReviewRetried": False,
+    "isThirdParty": False,
+    "isPartner": False,
+    "isPartnerRelax": False,
+    "isOfficial": False,
+    "isDiscord": True,
+    "isReplicate": False,
+    "videoUrls": [],
+    "isHdVideo": False,
+}
 
 
 def trueai_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
@@ -96,13 +108,27 @@ def trueai_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
 
 ALWAYS_MODAL = frozenset(move.key for move in MOVES.values() if move.modal == "always")
 STATUS_WORDS = {
-    NOT_START: "未启动", SUBMITTED: "已提交", IN_PROGRESS: "执行中", MODAL: "窗口等待",
-    SUCCESS: "成功", FAILURE: "失败", CANCEL: "已取消",
-}  # fmt: skip
+    NOT_START: "未启动",
+    SUBMITTED: "已提交",
+    IN_PROGRESS: "执行中",
+    MODAL: "窗口等待",
+    SUCCESS: "成功",
+    FAILURE: "失败",
+    CANCEL: "已取消",
+}
 ACTION_WORDS = {
-    "IMAGINE": "绘图", "UPSCALE": "放大", "VARIATION": "变换", "REROLL": "重新生成", "DESCRIBE": "图生文",
-    "BLEND": "混图", "ZOOM": "变焦", "PAN": "平移", "SHORTEN": "提示词分析", "SWAP_FACE": "换脸", "VIDEO": "视频",
-}  # fmt: skip
+    "IMAGINE": "绘图",
+    "UPSCALE": "放大",
+    "VARIATION": "变换",
+    "REROLL": "重新生成",
+    "DESCRIBE": "图生文",
+    "BLEND": "混图",
+    "ZOOM": "变焦",
+    "PAN": "平移",
+    "SHORTEN": "提示词分析",
+    "SWAP_FACE": "换脸",
+    "VIDEO": "视频",
+}
 
 
 def displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
@@ -118,7 +144,9 @@ def displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
 
 
 def _readable(moment: int | None) -> str:
-    return datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+    return (
+        datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
+    )
 
 
 def _use_time(phase: Phase) -> str:
@@ -126,16 +154,23 @@ def _use_time(phase: Phase) -> str:
 
 
 RELAY_ACTIONS = {  # a relay reads the action off the button
-    "low_variation": "LOW_VARIATION", "high_variation": "HIGH_VARIATION", "Inpaint": "INPAINT",
-    "CustomZoom": "CUSTOM_ZOOM", "R": "REROLL",
-}  # fmt: skip
+    "low_variation": "LOW_VARIATION",
+    "high_variation": "HIGH_VARIATION",
+    "Inpaint": "INPAINT",
+    "CustomZoom": "CUSTOM_ZOOM",
+    "R": "REROLL",
+}
 
 
 def relay_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """What the relay last heard; before its first refresh it knows only what was submitted."""
     phase, word = proxy.relayed(task), MOVES[task.move].word if task.move else ""
     failed, english = phase.status == FAILURE, prompts(proxy, task)[1] if phase.status else ""
-    final = {"finalPrompt": final_prompt(proxy, task), "finalZhPrompt": ""} if phase.status == SUCCESS else None
+    final = (
+        {"finalPrompt": final_prompt(proxy, task), "finalZhPrompt": ""}
+        if phase.status == SUCCESS
+        else None
+    )
     return {
         "id": task.id,
         "action": RELAY_ACTIONS.get(word, task.action),
@@ -176,14 +211,24 @@ def final_prompt(proxy: MidjourneyProxy, task: Task) -> str:
         return "\n\n".join(_numbered(proxy.gallery.proposals(task)))
     if task.phase.status == SUCCESS and task.kind == "shorten":
         important, shorter = image_generator.shortened(task.prompt)
-        return "\n".join(["## Important tokens", important, "## Shortened prompts", *_numbered(shorter)])
-    links = [proxy.gallery.blob_url(blob, task.submitted) for blob in task.sent] if task.op == "imagine" else []
+        return "\n".join(
+            ["## Important tokens", important, "## Shortened prompts", *_numbered(shorter)]
+        )
+    links = (
+        [proxy.gallery.blob_url(blob, task.submitted) for blob in task.sent]
+        if task.op == "imagine"
+        else []
+    )
     return " ".join([*links, task.prompt])
 
 
 def properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """What the server keeps about the bot's messages; grows while the task goes on."""
-    kept: dict[str, Any] = {"notifyHook": task.hook, "discordInstanceId": proxy.instance, "nonce": nonce(proxy, task)}
+    kept: dict[str, Any] = {
+        "notifyHook": task.hook,
+        "discordInstanceId": proxy.instance,
+        "nonce": nonce(proxy, task),
+    }
     if parent := proxy.gallery.task_at(task.parent):
         kept["referencedMessageId"] = proxy.gallery.message(parent)
     if task.phase.start:
@@ -191,14 +236,20 @@ def properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     if task.phase.status == IN_PROGRESS or task.phase.percent:
         kept["progressMessageId"] = str(snowflake(task.phase.start or 0, task.number))
     if task.phase.status == SUCCESS:
-        kept |= {"messageId": proxy.gallery.message(task), "messageHash": proxy.gallery.uuid(task), "flags": 0}
+        kept |= {
+            "messageId": proxy.gallery.message(task),
+            "messageHash": proxy.gallery.uuid(task),
+            "flags": 0,
+        }
     return kept
 
 
 def more_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     more: dict[str, Any] = {"botType": task.bot, "discordChannelId": proxy.gallery.channel}
     if task.phase.status == SUCCESS:
-        more["messageContent"] = f"**{task.prompt}** - <@1012983546824114217> ({(task.mode or 'fast').lower()})"
+        more["messageContent"] = (
+            f"**{task.prompt}** - <@1012983546824114217> ({(task.mode or 'fast').lower()})"
+        )
         more |= {"finalZhPrompt": ""} if task.kind == "describe" else {}
     return more
 
@@ -241,7 +292,10 @@ def finished(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     width, height = image_generator.size_of(grid[0], KINDS[task.kind].area)
     times = 2 if len(grid) > 1 else 1
     cells = [
-        {"url": proxy.gallery.cell_url(task, i, ".png"), "thumbnail": proxy.gallery.cell_url(task, i, "_640_N.webp")}
+        {
+            "url": proxy.gallery.cell_url(task, i, ".png"),
+            "thumbnail": proxy.gallery.cell_url(task, i, "_640_N.webp"),
+        }
         for i in range(len(grid))
     ]
     sizes = {"width": width * times, "height": height * times}

@@ -1,7 +1,8 @@
 """Many pictures at once: batches (inventory jobs), workflows, and a workflow's executions.
 
-A batch is created Running, finds its objects a moment later, and ends when the last of its children has ended: jobs of
-its own (Type=Job), or executions of workflows (Type=Workflow), whose nodes are jobs in turn.
+A batch is created Running, finds its objects a moment later, and ends when the last of its children
+has ended: jobs of its own (Type=Job), or executions of workflows (Type=Workflow), whose nodes are
+jobs in turn.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Workflow:
     def after(self, node: str) -> list[str]:
         """The nodes that depend on this one."""
         spelled = every(self.topology, f"Dependencies/{node}")
-        names = [name.strip() for part in spelled if isinstance(part, str) for name in part.split(",")]
+        names = [
+            name.strip() for part in spelled if isinstance(part, str) for name in part.split(",")
+        ]
         return [name for name in names if name and name != "End"]
 
     def wants(self, key: str) -> bool:
@@ -82,7 +85,9 @@ class Workflow:
         if text(rules, "State") != "On" or text(rules, "AllFile") == "true":
             return True
         ext = key.rpartition(".")[2].lower()
-        own = text(rules, "CustomExts").lower().split("/") if text(rules, "Custom") == "true" else []
+        own = (
+            text(rules, "CustomExts").lower().split("/") if text(rules, "Custom") == "true" else []
+        )
         return ext in own or (text(rules, "Image") == "true" and ext in IMAGES)
 
 
@@ -152,7 +157,9 @@ class Batches:
         if batch.kind == "Job" and batch.task:
             batch.open += 1
             queue = self.jobs.pick_queue(batch.bucket, batch.queue)
-            self.jobs.submit(batch.bucket, key, batch.output, batch.task, queue, now, batch=batch.id)
+            self.jobs.submit(
+                batch.bucket, key, batch.output, batch.task, queue, now, batch=batch.id
+            )
             return
         for name in batch.workflows:
             workflow = self.workflows.get(name)
@@ -191,9 +198,13 @@ class Batches:
 
     # -- executions
 
-    def execute(self, workflow: Workflow, key: str, now: float, *, batch: str = "", name: str = "") -> Execution:
+    def execute(
+        self, workflow: Workflow, key: str, now: float, *, batch: str = "", name: str = ""
+    ) -> Execution:
         number = len(self.executions) + 1
-        execution = Execution(number, self.names.new("i"), workflow.bucket, key, workflow, now, batch, name)
+        execution = Execution(
+            number, self.names.new("i"), workflow.bucket, key, workflow, now, batch, name
+        )
         self.executions[execution.id] = execution
         execution.open = 1
         self._follow(execution, "Start", key, now)
@@ -218,7 +229,9 @@ class Batches:
             execution.open += 1
             output = text(spelled, "Operation/Output/Object")
             of = {"run": execution.id, "workflow": workflow.id, "node": name}
-            execution.jobs.append(self.jobs.submit(workflow.bucket, source, output, task, queue, now, **of))
+            execution.jobs.append(
+                self.jobs.submit(workflow.bucket, source, output, task, queue, now, **of)
+            )
 
     def _step(self, execution: Execution, now: float) -> None:
         execution.open -= 1
@@ -251,9 +264,13 @@ def named_objects(spelled: Tree, bucket: Bucket, store: Store) -> Sequence[str]:
     if kind == "Object":
         return [value.lstrip("/")]
     lines = _file(value, bucket, store)
-    addresses = lines.decode("utf-8", "replace").split() if kind == "UrlFile" else _manifest(lines, bucket)
+    addresses = (
+        lines.decode("utf-8", "replace").split() if kind == "UrlFile" else _manifest(lines, bucket)
+    )
     found = (store.at(address, bucket) for address in addresses)
-    return list(dict.fromkeys(place[1] for place in found if place and place[0] is bucket and place[1]))
+    return list(
+        dict.fromkeys(place[1] for place in found if place and place[0] is bucket and place[1])
+    )
 
 
 def _file(address: str, bucket: Bucket, store: Store) -> bytes:
@@ -264,15 +281,21 @@ def _file(address: str, bucket: Bucket, store: Store) -> bytes:
 
 
 def _manifest(body: bytes, bucket: Bucket) -> list[str]:
-    """The keys that a COS inventory lists: manifest.json names CSV files, whose columns fileSchema names."""
+    """The keys that a COS inventory lists: manifest.json names CSV files, whose columns fileSchema
+    names.
+    """
     try:
         manifest = json.loads(body)
         columns = [name.strip().lower() for name in manifest["fileSchema"].split(",")]
         at = columns.index("key")
         files = [str(file["key"]) for file in manifest["files"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Refused(400, "InvalidContent", "The manifest is not a COS inventory's manifest.json.") from None
-    return [unquote(row[at]) for name in files for row in _rows(bucket.get(name).body) if len(row) > at]
+        raise Refused(
+            400, "InvalidContent", "The manifest is not a COS inventory's manifest.json."
+        ) from None
+    return [
+        unquote(row[at]) for name in files for row in _rows(bucket.get(name).body) if len(row) > at
+    ]
 
 
 def _rows(body: bytes) -> Iterator[list[str]]:
@@ -336,7 +359,12 @@ def execution_detail(execution: Execution) -> Tree:
 
 
 def _task_row(job: Job) -> Tree:
-    made = {"ObjectName": job.output, "InputObjectName": job.source, "Code": job.code, "Message": job.message}
+    made = {
+        "ObjectName": job.output,
+        "InputObjectName": job.source,
+        "Code": job.code,
+        "Message": job.message,
+    }
     return {
         "Type": "PicProcess",
         "CreateTime": stamp(job.created),

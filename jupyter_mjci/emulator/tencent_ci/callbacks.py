@@ -36,11 +36,17 @@ def read_callback(tree: Tree) -> Tree:
 
 
 def job_callbacks(job: Job, region: str, *, live: bool) -> list[Delivery]:
-    """The job's own callback, else its queue's; `no` says nobody. Message queues are not there to be told."""
+    """The job's own callback, else its queue's; `no` says nobody. Message queues are not there to
+    be told.
+    """
     own, notify = job.task.callback, job.queue.notify
     subscribed = notify.get("State") == "On" and "TaskFinish" in notify.get("Event", "")
     url = own.get("CallBack", "") or (notify.get("Url", "") if subscribed else "")
-    kind = own.get("CallBackType", "") or ("" if own.get("CallBack") else notify.get("Type", "")) or "Url"
+    kind = (
+        own.get("CallBackType", "")
+        or ("" if own.get("CallBack") else notify.get("Type", ""))
+        or "Url"
+    )
     if not url or url == "no" or kind != "Url":
         return []
     shape = own.get("CallBackFormat", "") or notify.get("ResultFormat", "") or "XML"
@@ -86,10 +92,15 @@ def spelled_out(value: Any) -> Any:
 
 
 def live_detail(job: Job, told: Tree) -> list[Tree]:
-    """The shape captured from the live service: lists where the documents have one, numbers, a leading slash."""
+    """The shape captured from the live service: lists where the documents have one, numbers, a
+    leading slash.
+    """
     operation = dict(told["Operation"])
     if "PicProcess" in operation:
-        operation["PicProcess"] = {"IsPicInfo": Raw(job.task.with_info), "ProcessRule": job.task.rule}
+        operation["PicProcess"] = {
+            "IsPicInfo": Raw(job.task.with_info),
+            "ProcessRule": job.task.rule,
+        }
     operation["Output"] = {**operation["Output"], "Force": Raw(False)}
     if "PicProcessResult" in operation:
         operation["PicProcessResult"] = [live_result(job, operation["PicProcessResult"])]
@@ -99,7 +110,8 @@ def live_detail(job: Job, told: Tree) -> list[Tree]:
 def live_result(job: Job, result: Tree) -> Tree:
     hosts = (f"{name}.cos.{job.task.region}.myqcloud.com" for name in (job.bucket, job.task.bucket))
     source, target = (
-        f"https://{host}/{key.lstrip('/')}" for host, key in zip(hosts, (job.source, job.output), strict=True)
+        f"https://{host}/{key.lstrip('/')}"
+        for host, key in zip(hosts, (job.source, job.output), strict=True)
     )
     original = result.get("OriginalInfo", {"Etag": "", "ImageInfo": {}})
     return {

@@ -1,7 +1,8 @@
 """The jobs of Tencent CI: how they wait in queues, run and end; how they are told and listed.
 
-Nothing here waits. An `Agenda` holds what will happen by itself and when; `Jobs.advance(now)` lets it happen in order,
-each thing at its own moment, so a job that nobody looked at for an hour ended an hour ago.
+Nothing here waits. An `Agenda` holds what will happen by itself and when; `Jobs.advance(now)` lets
+it happen in order, each thing at its own moment, so a job that nobody looked at for an hour ended
+an hour ago.
 
     Submitted --(WAIT, then a free place in its queue)--> Running --(WORK)--> Success or Failed
     Submitted in a paused queue is told as Pause;  Submitted or Pause --cancel--> Cancel
@@ -32,12 +33,16 @@ CHINA = timezone(timedelta(hours=8))
 
 def stamp(moment: float) -> str:
     """`2024-05-01T10:00:00+0800`, or `-` for what has not happened."""
-    return datetime.fromtimestamp(moment, CHINA).strftime("%Y-%m-%dT%H:%M:%S+0800") if moment else "-"
+    return (
+        datetime.fromtimestamp(moment, CHINA).strftime("%Y-%m-%dT%H:%M:%S+0800") if moment else "-"
+    )
 
 
 def moment(spelled: str) -> float:
     """A time as users spell it; the `+` of the zone is forgiven when it came as a blank."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(Z|[+ -]\d\d:?\d\d)?", spelled.strip(), re.ASCII)
+    found = re.fullmatch(
+        r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(Z|[+ -]\d\d:?\d\d)?", spelled.strip(), re.ASCII
+    )
     try:
         if found:
             zone = (found[2] or "+0800").replace(" ", "+").replace("Z", "+0000")
@@ -48,7 +53,9 @@ def moment(spelled: str) -> float:
 
 
 class Names:
-    """Identifiers in the services' shape (a letter and 32 hex digits), the same for the same seed and order."""
+    """Identifiers in the services' shape (a letter and 32 hex digits), the same for the same seed
+    and order.
+    """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -83,7 +90,9 @@ class Agenda:
         return self._heap[0][0] if self._heap else None
 
     def pop(self, now: float) -> list[Any]:
-        """All items of the earliest moment that has come, in the order in which they were put down."""
+        """All items of the earliest moment that has come, in the order in which they were put
+        down.
+        """
         due = self.next()
         if due is None or due > now:
             return []
@@ -168,7 +177,9 @@ class Job:
 
 
 def output_name(pattern: str, source: str, facts: Mapping[str, str]) -> str:
-    """The output object with its variables filled in; an unknown variable stays as it is written."""
+    """The output object with its variables filled in; an unknown variable stays as it is
+    written.
+    """
     path, _, last = source.rpartition("/")
     name, dot, ext = last.rpartition(".")
     known = {
@@ -178,14 +189,23 @@ def output_name(pattern: str, source: str, facts: Mapping[str, str]) -> str:
         "number": "0",
         **{key.lower(): value for key, value in facts.items()},
     }
-    return re.sub(r"\$\{(\w{1,40})\}", lambda found: known.get(found[1].lower(), found[0]), pattern).lstrip("/")
+    return re.sub(
+        r"\$\{(\w{1,40})\}", lambda found: known.get(found[1].lower(), found[0]), pattern
+    ).lstrip("/")
 
 
 class Jobs:
     """All picture jobs of the account, in the order of their creation."""
 
     def __init__(
-        self, store: Store, pictures: Pictures, names: Names, agenda: Agenda, *, wait: float, work: float
+        self,
+        store: Store,
+        pictures: Pictures,
+        names: Names,
+        agenda: Agenda,
+        *,
+        wait: float,
+        work: float,
     ) -> None:
         self.store = store
         self.pictures = pictures
@@ -202,12 +222,16 @@ class Jobs:
 
     # -- what happens
 
-    def submit(self, bucket: str, source: str, output: str, task: Task, queue: Queue, now: float, **of: str) -> Job:
+    def submit(
+        self, bucket: str, source: str, output: str, task: Task, queue: Queue, now: float, **of: str
+    ) -> Job:
         """A new job; `of` says of which batch, run, workflow and node it is."""
         self.count += 1
         job = Job(self.count, self.names.new("c"), bucket, source, "", task, queue, now, **of)  # type: ignore[arg-type]
         facts = {"InventoryTriggerJobId": job.batch, "RunId": job.run}
-        job.output = output_name(output, source, {name: value for name, value in facts.items() if value})
+        job.output = output_name(
+            output, source, {name: value for name, value in facts.items() if value}
+        )
         self.enter(job)
         self.agenda.put(job, now + self.wait)
         return job
@@ -219,7 +243,9 @@ class Jobs:
             self.of_batch.setdefault(job.batch, []).append(job)
 
     def happen(self, jobs: Sequence[Job], now: float) -> None:
-        """These jobs' moment has come: those that waited ask for a place, those that ran have ended."""
+        """These jobs' moment has come: those that waited ask for a place, those that ran have
+        ended.
+        """
         queues = {}
         for job in jobs:
             queues[job.queue.id] = job.queue
@@ -255,7 +281,11 @@ class Jobs:
         if bucket is None:
             raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
         if target is None or target.region != job.task.region:
-            raise Refused(403, "WriteTargetBucketDenied", f"The bucket {job.task.bucket} cannot be written to.")
+            raise Refused(
+                403,
+                "WriteTargetBucketDenied",
+                f"The bucket {job.task.bucket} cannot be written to.",
+            )
         source = bucket.get(job.source.lstrip("/"))
         made = self.pictures.make(job.task.rule, source, bucket)
         if job.task.with_info:
@@ -310,9 +340,17 @@ class Jobs:
 
     # -- lists
 
-    def page(self, bucket: Bucket, asked: Filter, size: int, after: int | None) -> tuple[list[Job], str]:
-        """One page, and the token of the next: the number of its first job. Pages together cost one walk."""
-        rows = self.of_batch.get(asked.batch, []) if asked.batch else self.of_bucket.get(bucket.name, [])
+    def page(
+        self, bucket: Bucket, asked: Filter, size: int, after: int | None
+    ) -> tuple[list[Job], str]:
+        """One page, and the token of the next: the number of its first job. Pages together cost one
+        walk.
+        """
+        rows = (
+            self.of_batch.get(asked.batch, [])
+            if asked.batch
+            else self.of_bucket.get(bucket.name, [])
+        )
         found: list[Job] = []
         for job in _walk(rows, asked, after):
             if job.bucket == bucket.name and asked.holds(job):
@@ -322,7 +360,12 @@ class Jobs:
         return found, ""
 
 
-CATEGORIES = {"pic-process": "PicProcess", "media": "Transcoding", "ai": "AIProcess", "doc": "DocProcess"}
+CATEGORIES = {
+    "pic-process": "PicProcess",
+    "media": "Transcoding",
+    "ai": "AIProcess",
+    "doc": "DocProcess",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +391,9 @@ class Filter:
 
 
 def _walk(rows: Sequence[Job], asked: Filter, after: int | None) -> Iterator[Job]:
-    """The rows of the time window in the order asked for, from the job with the number `after` on."""
+    """The rows of the time window in the order asked for, from the job with the number `after`
+    on.
+    """
     first = bisect_left(rows, asked.since, key=lambda job: math.floor(job.created))
     last = bisect_right(rows, asked.until, key=lambda job: math.floor(job.created))
     if asked.newest_first:
@@ -377,7 +422,9 @@ def detail(job: Job, region: str) -> Tree:
         "QueueId": job.queue.id,
         "Tag": "PicProcess",
         "Input": {"BucketId": job.bucket, "Object": job.source, "Region": region},
-        "Operation": {"Output": {"Bucket": task.bucket, "Object": job.output, "Region": task.region}},
+        "Operation": {
+            "Output": {"Bucket": task.bucket, "Object": job.output, "Region": task.region}
+        },
     }
     operation: Tree = tree["Operation"]
     if task.template_id:
@@ -426,7 +473,9 @@ def queue_detail(queue: Queue) -> Tree:
         "BucketId": queue.bucket,
         "CreateTime": stamp(queue.created),
         "UpdateTime": stamp(queue.updated),
-        "NotifyConfig": {name: queue.notify.get(name, "Off" if name == "State" else "") for name in NOTIFY_FIELDS},
+        "NotifyConfig": {
+            name: queue.notify.get(name, "Off" if name == "State" else "") for name in NOTIFY_FIELDS
+        },
     }
 
 

@@ -1,7 +1,9 @@
-"""Picture work as the services report it: one rule on one picture, once; and the Pic-Operations around it.
+"""Picture work as the services report it: one rule on one picture, once; and the Pic-Operations
+around it.
 
-The same rule on the same bytes gives the same picture, so results are kept (the newest `KEPT` bytes of them): a
-hundred thousand jobs over a dozen samples cost a dozen computations, and their output objects share their bytes.
+The same rule on the same bytes gives the same picture, so results are kept (the newest `KEPT` bytes
+of them): a hundred thousand jobs over a dozen samples cost a dozen computations, and their output
+objects share their bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ RULE = re.compile(r"(imageMogr2|imageView2|watermark|imageInfo|imageAve|exif|ima
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """A processed picture and what the services tell of it (Format, Width, Height, Size, Quality)."""
+    """A processed picture and what the services tell of it (Format, Width, Height, Size,
+    Quality).
+    """
 
     body: bytes
     content_type: str
@@ -49,7 +53,9 @@ class Pictures:
         else:
             made = self._work(rule, source.body, home, key)
         if isinstance(made, Refused):
-            raise Refused(made.status, made.code, made.message)  # a fresh one: a raised one remembers every raise
+            raise Refused(
+                made.status, made.code, made.message
+            )  # a fresh one: a raised one remembers every raise
         return made
 
     def _work(self, rule: str, body: bytes, home: Bucket, key: tuple[str, str]) -> Made | Refused:
@@ -64,8 +70,14 @@ class Pictures:
             made = _made(rules.apply(rule, body, objects=objects))
         except rules.RuleError as error:
             made = Refused(400, error.code, error.message)
-        except Exception as error:  # a picture that nobody foresaw fails its own job, not the service
-            made = Refused(400, "ImageProcessError", f"The picture could not be processed: {type(error).__name__}")
+        except (
+            Exception
+        ) as error:  # a picture that nobody foresaw fails its own job, not the service
+            made = Refused(
+                400,
+                "ImageProcessError",
+                f"The picture could not be processed: {type(error).__name__}",
+            )
         if not borrowed:  # what another object lends may be another picture tomorrow
             self._keep(key, made)
         return made
@@ -77,7 +89,9 @@ class Pictures:
             self._bytes -= _weight(self._kept.popitem(last=False)[1])
 
     def told(self, source: Stored) -> Tree:
-        """The ImageInfo of an original picture: Format, Width, Height, Quality, Ave, Orientation."""
+        """The ImageInfo of an original picture: Format, Width, Height, Quality, Ave,
+        Orientation.
+        """
         if source.etag not in self._told:
             try:
                 seen = rules.describe(source.body)
@@ -102,7 +116,9 @@ def _made(result: rules.Result) -> Made:
     }
     if result.frames > 1:
         facts["FrameCount"] = result.frames
-    return Made(result.body, result.content_type, f'"{hashlib.md5(result.body).hexdigest()}"', facts)
+    return Made(
+        result.body, result.content_type, f'"{hashlib.md5(result.body).hexdigest()}"', facts
+    )
 
 
 # -- Pic-Operations: pictures made while an object is uploaded, or from one that is there
@@ -122,7 +138,9 @@ class PicOperations:
 
     @classmethod
     def read(cls, header: str, key: str) -> PicOperations:
-        """Of `{"is_pic_info": 1, "rules": [{"fileid": "/out.png", "rule": "imageMogr2/format/png"}]}`."""
+        """Of `{"is_pic_info": 1, "rules": [{"fileid": "/out.png", "rule":
+        "imageMogr2/format/png"}]}`.
+        """
         try:
             spelled = json.loads(header)
         except (ValueError, RecursionError):
@@ -132,7 +150,10 @@ class PicOperations:
             raise invalid("Pic-Operations needs a list of rules.")
         if len(rules) > MOST_RULES:
             raise invalid(f"Pic-Operations holds more than {MOST_RULES} rules (-60997).")
-        return cls(tuple(_rule(rule, key) for rule in rules), str(spelled.get("is_pic_info", 0)) in ("1", "True"))
+        return cls(
+            tuple(_rule(rule, key) for rule in rules),
+            str(spelled.get("is_pic_info", 0)) in ("1", "True"),
+        )
 
 
 def _rule(spelled: Tree, key: str) -> PicRule:
@@ -141,7 +162,9 @@ def _rule(spelled: Tree, key: str) -> PicRule:
         raise invalid("A rule's fileid, rule and bucket are texts.")
     if not fileid.strip("/") or not rule:
         raise invalid("A rule needs a fileid and a rule (-60998).")
-    if any("\ud800" <= letter <= "\udfff" for letter in fileid + rule):  # JSON can spell half a character
+    if any(
+        "\ud800" <= letter <= "\udfff" for letter in fileid + rule
+    ):  # JSON can spell half a character
         raise invalid("A rule's texts must be proper Unicode.")
     target = fileid if fileid.startswith("/") else posixpath.join(posixpath.dirname(key), fileid)
     return PicRule(target.lstrip("/"), rule, bucket)
@@ -156,7 +179,9 @@ def operate(
     now: float,
     bucket_of: Callable[[str], Bucket],
 ) -> Tree:
-    """Makes and stores what the operations ask for; the content of the UploadResult. All or nothing is stored."""
+    """Makes and stores what the operations ask for; the content of the UploadResult. All or nothing
+    is stored.
+    """
     made = [(rule, pictures.make(rule.rule, source, home)) for rule in operations.rules]
     original: Tree = {"Key": key, "Location": f"{home.host}/{key}", "ETag": source.etag}
     if operations.with_info:

@@ -3,9 +3,10 @@
     ci = TencentCI(clock, objects={"input/deer.jpg": picture})
     answer = ci.handle(request)
 
-Every request is routed by its Host (CI plane, object plane, or a bare address, where the path decides), its signature
-is verified, and one table (`ROUTES`) says which function answers it. A function takes a `Visit` and gives the content
-of the XML, or raises `Refused`; what every answer carries (request ids, Server) is put on in one place.
+Every request is routed by its Host (CI plane, object plane, or a bare address, where the path
+decides), its signature is verified, and one table (`ROUTES`) says which function answers it. A
+function takes a `Visit` and gives the content of the XML, or raises `Refused`; what every answer
+carries (request ids, Server) is put on in one place.
 """
 
 from __future__ import annotations
@@ -67,8 +68,12 @@ from jupyter_mjci.emulator.tencent_ci.xml import (
 
 SECRET_ID = "AKIDsandbox0000000000000000000000000"
 SECRET_KEY = "sandboxSecretKey0000000000000000"
-SAMPLE_TEMPLATE = "t10461fe2bd5a649db9022452ec71e0381"  # the ids that the service's documents use in their
-SAMPLE_WORKFLOW = "w7476ff3564ee45b7b490d64bccaba6cc"  # examples; here they exist, so the examples work
+SAMPLE_TEMPLATE = (
+    "t10461fe2bd5a649db9022452ec71e0381"  # the ids that the service's documents use in their
+)
+SAMPLE_WORKFLOW = (
+    "w7476ff3564ee45b7b490d64bccaba6cc"  # examples; here they exist, so the examples work
+)
 JOB_HEADS = ("jobs", "pic_jobs")
 BINDINGS = {  # path -> (the service it binds, the element that tells of it)
     "picbucket": ("pic-process", "PicBucket"),
@@ -82,9 +87,10 @@ QUEUES = {"picqueue": "pic-process", "queue": "media", "ai_queue": "ai", "docque
 class TencentCI:
     """Tencent CI and COS for one account with one bucket, more when they are created.
 
-    `objects` are there from the start (else the sample pictures). `sts_token` says which session tokens are good
-    (None: any). `wait` and `work` are the seconds that a job waits and runs, `concurrency` how many run at once.
-    `callback_shape` is "documented" or "live". A signature is in time by the sandbox's clock or by `wall`.
+    `objects` are there from the start (else the sample pictures). `sts_token` says which session
+    tokens are good (None: any). `wait` and `work` are the seconds that a job waits and runs,
+    `concurrency` how many run at once. `callback_shape` is "documented" or "live". A signature is
+    in time by the sandbox's clock or by `wall`.
     """
 
     def __init__(
@@ -124,10 +130,14 @@ class TencentCI:
         self.jobs.ended = self._job_ended
         self.batches.node_task = self._node_task
         self.batches.finished = self._execution_ended
-        self._furnish(objects() if callable(objects) else objects if objects is not None else samples())
+        self._furnish(
+            objects() if callable(objects) else objects if objects is not None else samples()
+        )
 
     def _furnish(self, objects: Mapping[str, bytes]) -> None:
-        """The bucket, bound to the services, with the sample pictures and what the documents' examples name."""
+        """The bucket, bound to the services, with the sample pictures and what the documents'
+        examples name.
+        """
         now = self.clock.now()
         name, region = self.home
         home = self.store.buckets[name] = Bucket(name, region, now)
@@ -136,9 +146,18 @@ class TencentCI:
         for key, body in objects.items():
             home.put(key, stored(body, now, content_type_of(key)))
         rule = "imageMogr2/thumbnail/!50p"
-        self.templates[SAMPLE_TEMPLATE] = Template(SAMPLE_TEMPLATE, name, "test", rule, False, now, now)
-        output = {"Region": region, "Bucket": name, "Object": "workflow/${RunId}/${InputName}.${Ext}"}
-        node = {"Type": "PicProcess", "Operation": {"TemplateId": SAMPLE_TEMPLATE, "Output": output}}
+        self.templates[SAMPLE_TEMPLATE] = Template(
+            SAMPLE_TEMPLATE, name, "test", rule, False, now, now
+        )
+        output = {
+            "Region": region,
+            "Bucket": name,
+            "Object": "workflow/${RunId}/${InputName}.${Ext}",
+        }
+        node = {
+            "Type": "PicProcess",
+            "Operation": {"TemplateId": SAMPLE_TEMPLATE, "Output": output},
+        }
         start = {"Type": "Start", "Input": {"ObjectPrefix": "input"}}
         topology = {
             "Dependencies": {"Start": "PicProcess_1"},
@@ -184,15 +203,24 @@ class TencentCI:
                 {**answer.headers, "Content-Length": length if answer.status < 300 else "0"},
             )
         return replace(
-            answer, headers={**answer.headers, f"x-{plane}-request-id": ticket, "Server": f"tencent-{plane}"}
+            answer,
+            headers={
+                **answer.headers,
+                f"x-{plane}-request-id": ticket,
+                "Server": f"tencent-{plane}",
+            },
         )
 
     def _ticket(self, now: float) -> str:
         """A request id in the service's shape: base64 of four hex numbers."""
         mark = self.names.digest(f"request {self.requests}")
-        return base64.b64encode(f"{int(now):08x}_{mark[:8]}_{mark[8:12]}_{self.requests:x}".encode()).decode()
+        return base64.b64encode(
+            f"{int(now):08x}_{mark[:8]}_{mark[8:12]}_{self.requests:x}".encode()
+        ).decode()
 
-    def _answer(self, request: Request, place: Place, plane: str, path: str, ticket: str, now: float) -> Answer:
+    def _answer(
+        self, request: Request, place: Place, plane: str, path: str, ticket: str, now: float
+    ) -> Answer:
         if request.method == "OPTIONS":
             return preflight(request)
         if "\ufffd" in path:
@@ -203,17 +231,33 @@ class TencentCI:
         key = path.removeprefix("/")
         if not name:
             return self._account(plane, key, params, region, ticket, request)
-        if plane == "cos" and request.method == "PUT" and not key and not params and name not in self.store.buckets:
+        if (
+            plane == "cos"
+            and request.method == "PUT"
+            and not key
+            and not params
+            and name not in self.store.buckets
+        ):
             return self.plane.new_bucket(name, region, now)
         visit = Visit(request, self.store.find(name, region), key, params, now, ticket)
         return self.plane.answer(visit) if plane == "cos" else self._ci(visit)
 
     def _account(
-        self, plane: str, key: str, params: Mapping[str, str], region: str, ticket: str, request: Request
+        self,
+        plane: str,
+        key: str,
+        params: Mapping[str, str],
+        region: str,
+        ticket: str,
+        request: Request,
     ) -> Answer:
         """Calls without a bucket: the list of buckets, on either plane."""
         if request.method != "GET":
-            raise Refused(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+            raise Refused(
+                405,
+                "MethodNotAllowed",
+                "The specified method is not allowed against this resource.",
+            )
         if plane == "cos":
             return self.plane.list_buckets()
         return response(self._bindings(key, params, region, ticket))
@@ -225,8 +269,16 @@ class TencentCI:
         if route is None:
             if head not in CI_HEADS:
                 raise Refused(404, "ResourceNotFound", f"There is no resource /{head}.")
-            raise Refused(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
-        service, code = ("pic-process", "PicBucketUnBinded") if head in PIC_HEADS else ("media", "MediaBucketUnBinded")
+            raise Refused(
+                405,
+                "MethodNotAllowed",
+                "The specified method is not allowed against this resource.",
+            )
+        service, code = (
+            ("pic-process", "PicBucketUnBinded")
+            if head in PIC_HEADS
+            else ("media", "MediaBucketUnBinded")
+        )
         if head not in BINDINGS and service not in visit.bucket.bound:
             raise Refused(400, code, "The bucket is not bound to the service; bind it first.")
         content = route(self, visit)
@@ -238,19 +290,29 @@ class TencentCI:
         request = read(visit.request.body, "Request")
         tag = text(request, "Tag")
         if tag != "PicProcess":
-            raise invalid(f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed.")
+            raise invalid(
+                f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed."
+            )
         source = needed(request, "Input/Object")
         queue = self.jobs.pick_queue(visit.bucket.name, text(request, "QueueId"))
         operations = every(request, "Operation")
         if not operations:
             raise invalid("Operation is needed.")
         callback = read_callback(request)
-        tasks = [(self._task(visit.bucket.name, one, one, callback), text(one, "Output/Object")) for one in operations]
-        made = [self.jobs.submit(visit.bucket.name, source, output, task, queue, visit.now) for task, output in tasks]
+        tasks = [
+            (self._task(visit.bucket.name, one, one, callback), text(one, "Output/Object"))
+            for one in operations
+        ]
+        made = [
+            self.jobs.submit(visit.bucket.name, source, output, task, queue, visit.now)
+            for task, output in tasks
+        ]
         return {"JobsDetail": [detail(job, visit.bucket.region) for job in made]}
 
     def _task(self, bucket: str, spelled: Tree, operation: Tree, callback: Tree) -> Task:
-        """What shall be done (`spelled` holds TemplateId or PicProcess), and where the result goes (`operation`)."""
+        """What shall be done (`spelled` holds TemplateId or PicProcess), and where the result goes
+        (`operation`).
+        """
         for name in ("Region", "Bucket", "Object"):
             needed(operation, f"Output/{name}")
         level = text(operation, "JobLevel") or "0"
@@ -276,15 +338,24 @@ class TencentCI:
         if template_id:
             template = self._template(bucket, template_id)
             return Task(template.rule, template.with_info, template.id, template.name)
-        return Task(needed(spelled, "PicProcess/ProcessRule"), truth(text(spelled, "PicProcess/IsPicInfo")))
+        return Task(
+            needed(spelled, "PicProcess/ProcessRule"), truth(text(spelled, "PicProcess/IsPicInfo"))
+        )
 
     def describe_jobs(self, visit: Visit) -> Tree:
         found, unknown = self._found(self.jobs.by_id, visit)
-        return {"JobsDetail": [detail(job, visit.bucket.region) for job in found], "NonExistJobIds": unknown}
+        return {
+            "JobsDetail": [detail(job, visit.bucket.region) for job in found],
+            "NonExistJobIds": unknown,
+        }
 
     def _found(self, known: Mapping[str, Any], visit: Visit) -> tuple[list[Any], list[str]]:
         names = [name.strip() for name in visit.key.split(",") if name.strip()]
-        found = [known[name] for name in names if name in known and known[name].bucket == visit.bucket.name]
+        found = [
+            known[name]
+            for name in names
+            if name in known and known[name].bucket == visit.bucket.name
+        ]
         here = {item.id for item in found}
         return found, [name for name in names if name not in here]
 
@@ -297,7 +368,10 @@ class TencentCI:
         if tag and tag != "PicProcess":
             return {"NextToken": ""}
         jobs, token = self.jobs.page(visit.bucket, read_filter(asked), size, read_token(asked))
-        return {"JobsDetail": [detail(job, visit.bucket.region) for job in jobs], "NextToken": token}
+        return {
+            "JobsDetail": [detail(job, visit.bucket.region) for job in jobs],
+            "NextToken": token,
+        }
 
     def cancel_job(self, visit: Visit) -> None:
         meant_cancel(visit)
@@ -323,7 +397,13 @@ class TencentCI:
         operation = branch(request, "Operation")
         since, until = batching.interval(operation, request)
         batch = Batch(
-            self.names.new("b"), visit.bucket.name, name, kind, branch(request, "Input"), operation, visit.now
+            self.names.new("b"),
+            visit.bucket.name,
+            name,
+            kind,
+            branch(request, "Input"),
+            operation,
+            visit.now,
         )
         batch.since, batch.until = since, until
         (self._of_jobs if kind == "Job" else self._of_workflows)(batch, operation)
@@ -359,7 +439,9 @@ class TencentCI:
         def holds(batch: Batch) -> bool:
             return (
                 batch.bucket == visit.bucket.name
-                and all(not value or getattr(batch, field) == value for field, value in wanted.items())
+                and all(
+                    not value or getattr(batch, field) == value for field, value in wanted.items()
+                )
                 and (not rules.states or batch.state in rules.states)
                 and rules.since <= int(batch.created) <= rules.until
                 and (not rules.workflow or rules.workflow in batch.workflows)
@@ -379,7 +461,9 @@ class TencentCI:
     # -- workflows
 
     def create_workflow(self, visit: Visit) -> Tree:
-        workflow = Workflow(self.names.new("w"), visit.bucket.name, "", "Active", {}, visit.now, visit.now)
+        workflow = Workflow(
+            self.names.new("w"), visit.bucket.name, "", "Active", {}, visit.now, visit.now
+        )
         self._write_workflow(workflow, visit)
         self.batches.workflows[workflow.id] = workflow
         return {"RequestId": visit.ticket, "MediaWorkflow": batching.workflow_detail(workflow)}
@@ -421,7 +505,11 @@ class TencentCI:
 
     def _paused(self, workflow: Workflow) -> None:
         if workflow.state == "Active":
-            raise Refused(403, "ActiveWorkflowForbiddenUpdate", "An active workflow cannot be changed; pause it first.")
+            raise Refused(
+                403,
+                "ActiveWorkflowForbiddenUpdate",
+                "An active workflow cannot be changed; pause it first.",
+            )
 
     def delete_workflow(self, visit: Visit) -> Tree:
         workflow = self._workflow(visit, visit.key)
@@ -438,7 +526,12 @@ class TencentCI:
         rows = [one for one in rows if not ids or one.id in ids]
         shown, counts = numbered_page(rows, asked)
         told = [batching.workflow_detail(one) for one in shown]
-        return {"RequestId": visit.ticket, **counts, "MediaWorkflowList": told, "NonExistWIds": unknown}
+        return {
+            "RequestId": visit.ticket,
+            **counts,
+            "MediaWorkflowList": told,
+            "NonExistWIds": unknown,
+        }
 
     def trigger_workflow(self, visit: Visit) -> Tree:
         asked = lowered(visit.params)
@@ -475,7 +568,9 @@ class TencentCI:
 
     def _node_task(self, workflow: Workflow, node: Tree) -> Task:
         if text(node, "Type") != "PicProcess":
-            raise invalid(f"A node of type {text(node, 'Type')!r} is not served here; PicProcess is.")
+            raise invalid(
+                f"A node of type {text(node, 'Type')!r} is not served here; PicProcess is."
+            )
         operation = branch(node, "Operation")
         return self._task(workflow.bucket, operation, operation, {})
 
@@ -488,7 +583,9 @@ class TencentCI:
         return template
 
     def create_template(self, visit: Visit) -> Tree:
-        template = Template(self.names.new("t"), visit.bucket.name, "", "", False, visit.now, visit.now)
+        template = Template(
+            self.names.new("t"), visit.bucket.name, "", "", False, visit.now, visit.now
+        )
         self._write_template(template, visit)
         self.templates[template.id] = template
         return {"RequestId": visit.ticket, "Template": template_detail(template)}
@@ -503,10 +600,16 @@ class TencentCI:
         request = read(visit.request.body, "Request")
         tag, name = text(request, "Tag"), needed(request, "Name")
         if tag != "PicProcess":
-            raise invalid(f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed.")
+            raise invalid(
+                f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed."
+            )
         if not re.fullmatch(r"[\w*-]{1,64}", name):
             raise invalid("Name is Chinese, Latin, digits, _, - and *, at most 64 characters.")
-        others = (one for one in self.templates.values() if one is not template and one.bucket == template.bucket)
+        others = (
+            one
+            for one in self.templates.values()
+            if one is not template and one.bucket == template.bucket
+        )
         if any(one.name == name for one in others):
             raise Refused(400, "TemplateNameDuplicate", f"There is a template {name!r} already.")
         rule = needed(request, "PicProcess/ProcessRule")
@@ -529,10 +632,17 @@ class TencentCI:
         rows = [
             one
             for one in self.templates.values()
-            if own and one.bucket == visit.bucket.name and one.name.startswith(name) and (not ids or one.id in ids)
+            if own
+            and one.bucket == visit.bucket.name
+            and one.name.startswith(name)
+            and (not ids or one.id in ids)
         ]
         shown, counts = numbered_page(rows, asked)
-        return {"RequestId": visit.ticket, **counts, "TemplateList": [template_detail(one) for one in shown]}
+        return {
+            "RequestId": visit.ticket,
+            **counts,
+            "TemplateList": [template_detail(one) for one in shown],
+        }
 
     # -- queues and bindings
 
@@ -540,9 +650,15 @@ class TencentCI:
         asked = lowered(visit.params)
         ids, state = listed(asked.get("queueids", "") or visit.key), asked.get("state", "")
         category = CATEGORIES[QUEUES[visit.head]]
-        mine = [queue for queue in self.jobs.queues_of(visit.bucket.name) if queue.category == category]
+        mine = [
+            queue for queue in self.jobs.queues_of(visit.bucket.name) if queue.category == category
+        ]
         unknown = [name for name in ids if name not in {queue.id for queue in mine}]
-        mine = [queue for queue in mine if (not ids or queue.id in ids) and state in ("", "All", queue.state)]
+        mine = [
+            queue
+            for queue in mine
+            if (not ids or queue.id in ids) and state in ("", "All", queue.state)
+        ]
         shown, counts = numbered_page(mine, asked)
         told = [queue_detail(queue) for queue in shown]
         return {"RequestId": visit.ticket, **counts, "QueueList": told, "NonExistPIDs": unknown}
@@ -575,7 +691,11 @@ class TencentCI:
     def unbind(self, visit: Visit) -> Tree:
         service, _ = BINDINGS[visit.head]
         if service not in visit.bucket.bound:
-            raise Refused(400, UNBOUND.get(service, "ResourceNotFound"), "The bucket is not bound to the service.")
+            raise Refused(
+                400,
+                UNBOUND.get(service, "ResourceNotFound"),
+                "The bucket is not bound to the service.",
+            )
         visit.bucket.bound.discard(service)
         return {"RequestId": visit.ticket, "BucketName": visit.bucket.name}
 
@@ -584,10 +704,16 @@ class TencentCI:
 
     def _bindings(self, head: str, params: Mapping[str, str], region: str, ticket: str) -> Tree:
         if head not in BINDINGS:
-            raise Refused(404, "ResourceNotFound", f"There is no resource /{head} without a bucket.")
+            raise Refused(
+                404, "ResourceNotFound", f"There is no resource /{head} without a bucket."
+            )
         service, element = BINDINGS[head]
         asked = lowered(params)
-        regions, names, prefix = listed(asked.get("regions", "")), listed(asked.get("bucketnames", "")), ""
+        regions, names, prefix = (
+            listed(asked.get("regions", "")),
+            listed(asked.get("bucketnames", "")),
+            "",
+        )
         prefix = asked.get("bucketname", "")
         rows = [
             bucket
@@ -598,7 +724,11 @@ class TencentCI:
             and bucket.name.startswith(prefix)
         ]
         shown, counts = numbered_page(rows, asked)
-        return {"RequestId": ticket, **counts, f"{element}List": [binding_detail(bucket) for bucket in shown]}
+        return {
+            "RequestId": ticket,
+            **counts,
+            f"{element}List": [binding_detail(bucket) for bucket in shown],
+        }
 
     # -- what comes of an ended job
 
@@ -728,7 +858,9 @@ def read_token(asked: Mapping[str, str]) -> int | None:
 
 
 def meant_cancel(visit: Visit) -> None:
-    """`PUT …/{id}` without `?cancel` is what some official SDKs send; an empty body says that cancel is meant."""
+    """`PUT …/{id}` without `?cancel` is what some official SDKs send; an empty body says that
+    cancel is meant.
+    """
     if "cancel" not in visit.params and visit.request.body.strip():
         raise invalid("The only change that can be asked for is ?cancel.")
 
@@ -743,8 +875,12 @@ def numbered_page(rows: list[Any], asked: Mapping[str, str]) -> tuple[list[Any],
     return rows[(number - 1) * size : number * size], counts
 
 
-def token_page(rows: Iterable[Any], holds: Callable[[Any], bool], asked: Mapping[str, str]) -> tuple[list[Any], str]:
-    """A page of rows kept in the order of their creation; the token is the place of the next row in that order."""
+def token_page(
+    rows: Iterable[Any], holds: Callable[[Any], bool], asked: Mapping[str, str]
+) -> tuple[list[Any], str]:
+    """A page of rows kept in the order of their creation; the token is the place of the next row in
+    that order.
+    """
     size, after = whole(asked, "size", 10, 1, 100), read_token(asked)
     numbered = list(enumerate(rows, 1))
     newest_first = (asked.get("orderbytime", "") or "Desc").lower() == "desc"
@@ -771,7 +907,9 @@ def refused(refusal: Refused, path: str, ticket: str, plane: str) -> Answer:
     """The full error shape: clients take an error without one of these elements for none at all."""
     trace = base64.b64encode(f"trace {ticket}".encode()).decode()
     known = {"Code": refusal.code, "Message": refusal.message or refusal.code}
-    body = write("Error", {**known, **refusal.more, "Resource": path, "RequestId": ticket, "TraceId": trace})
+    body = write(
+        "Error", {**known, **refusal.more, "Resource": path, "RequestId": ticket, "TraceId": trace}
+    )
     return Answer(refusal.status, body, {**XML, f"x-{plane}-trace-id": trace})
 
 
@@ -792,6 +930,13 @@ def preflight(request: Request) -> Answer:
 
 
 def content_type_of(key: str) -> str:
-    kinds = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "gif": "gif", "webp": "webp", "bmp": "bmp"}
+    kinds = {
+        "jpg": "jpeg",
+        "jpeg": "jpeg",
+        "png": "png",
+        "gif": "gif",
+        "webp": "webp",
+        "bmp": "bmp",
+    }
     kind = kinds.get(key.rpartition(".")[2].lower())
     return f"image/{kind}" if kind else "application/octet-stream"

@@ -1,4 +1,6 @@
-"""The state of Tencent CI and its buckets as plain rows: a sandbox survives a restart, its work in flight too."""
+"""The state of Tencent CI and its buckets as plain rows: a sandbox survives a restart, its work in
+flight too.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,18 @@ Row = dict[str, Any]
 
 
 def _row(thing: Any, *without: str) -> Row:
-    """The fields of a record; JSON has no infinity, so that is spelled (and `float` reads it back)."""
-    values = ((field.name, getattr(thing, field.name)) for field in fields(thing) if field.name not in without)
-    return {name: str(value) if isinstance(value, float) and math.isinf(value) else value for name, value in values}
+    """The fields of a record; JSON has no infinity, so that is spelled (and `float` reads it
+    back).
+    """
+    values = (
+        (field.name, getattr(thing, field.name))
+        for field in fields(thing)
+        if field.name not in without
+    )
+    return {
+        name: str(value) if isinstance(value, float) and math.isinf(value) else value
+        for name, value in values
+    }
 
 
 def keep(store: Store, jobs: Jobs, batches: Batches, templates: Mapping[str, Template]) -> Row:
@@ -33,7 +44,10 @@ def keep(store: Store, jobs: Jobs, batches: Batches, templates: Mapping[str, Tem
         "tasks": [_row(task) for _, task in tasks.values()],
         "jobs": kept_jobs,
         "count": jobs.count,
-        "batches": [{**_row(one, "task"), "task": one.task and _row(one.task)} for one in batches.batches.values()],
+        "batches": [
+            {**_row(one, "task"), "task": one.task and _row(one.task)}
+            for one in batches.batches.values()
+        ],
         "workflows": [_row(one) for one in batches.workflows.values()],
         "executions": [_execution_row(one) for one in batches.executions.values()],
         "templates": [_row(one) for one in templates.values()],
@@ -42,20 +56,38 @@ def keep(store: Store, jobs: Jobs, batches: Batches, templates: Mapping[str, Tem
 
 def _bucket_row(bucket: Bucket) -> Row:
     uploads = [
-        {**_row(one, "parts"), "parts": [[number, _row(part)] for number, part in one.parts.items()]}
+        {
+            **_row(one, "parts"),
+            "parts": [[number, _row(part)] for number, part in one.parts.items()],
+        }
         for one in bucket.uploads.values()
     ]
     objects = [[key, _row(thing)] for key, thing in bucket.objects.items()]
-    head = {"name": bucket.name, "region": bucket.region, "created": bucket.created, "bound": sorted(bucket.bound)}
+    head = {
+        "name": bucket.name,
+        "region": bucket.region,
+        "created": bucket.created,
+        "bound": sorted(bucket.bound),
+    }
     return {**head, "objects": objects, "uploads": uploads}
 
 
 def _execution_row(one: Execution) -> Row:
     # The workflow as it was: it may have been changed or deleted since.
-    return {**_row(one, "workflow", "jobs"), "workflow": _row(one.workflow), "jobs": [job.id for job in one.jobs]}
+    return {
+        **_row(one, "workflow", "jobs"),
+        "workflow": _row(one.workflow),
+        "jobs": [job.id for job in one.jobs],
+    }
 
 
-def recall(kept: Mapping[str, Any], store: Store, jobs: Jobs, batches: Batches, templates: dict[str, Template]) -> None:
+def recall(
+    kept: Mapping[str, Any],
+    store: Store,
+    jobs: Jobs,
+    batches: Batches,
+    templates: dict[str, Template],
+) -> None:
     """Puts the rows in place of what is there, and what was in flight back on the agenda."""
     store.buckets = {row["name"]: _bucket(row) for row in kept["buckets"]}
     jobs.queues = {row["id"]: Queue(**row) for row in kept["queues"]}
@@ -82,7 +114,11 @@ def _recall_jobs(kept: Mapping[str, Any], jobs: Jobs) -> None:
     tasks = [Task(**row) for row in kept["tasks"]]
     jobs.by_id, jobs.of_bucket, jobs.of_batch = {}, {}, {}
     for row in kept["jobs"]:
-        own = {"queue": jobs.queues[row["queue"]], "task": tasks[row["task"]], "due": float(row["due"])}
+        own = {
+            "queue": jobs.queues[row["queue"]],
+            "task": tasks[row["task"]],
+            "due": float(row["due"]),
+        }
         jobs.enter(Job(**{**row, **own}))
     jobs.count = kept["count"]
 
@@ -95,7 +131,9 @@ def _batch(row: Row) -> Batch:
 
 def _execution(row: Row, batches: Batches, jobs: Jobs) -> Execution:
     workflow = batches.workflows.get(row["workflow"]["id"]) or Workflow(**row["workflow"])
-    known = [jobs.by_id[name] for name in row["jobs"] if name in jobs.by_id]  # one may have been lost
+    known = [
+        jobs.by_id[name] for name in row["jobs"] if name in jobs.by_id
+    ]  # one may have been lost
     return Execution(**{**row, "workflow": workflow, "jobs": known})
 
 

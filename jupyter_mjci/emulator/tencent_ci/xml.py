@@ -1,7 +1,8 @@
 """The XML that Tencent CI and COS speak, read and written; and the refusals they answer with.
 
-A document becomes nested dicts of text: an element that repeats becomes a list, an empty one "". Reading is strict
-(an ill-formed body is refused with tag, line and column) and bounded: no document types, no bottomless nesting.
+A document becomes nested dicts of text: an element that repeats becomes a list, an empty one "".
+Reading is strict (an ill-formed body is refused with tag, line and column) and bounded: no document
+types, no bottomless nesting.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 
 
 class Refused(Exception):
-    """The request is answered with an error: HTTP status, the service's code, a message, further XML elements."""
+    """The request is answered with an error: HTTP status, the service's code, a message, further
+    XML elements.
+    """
 
     def __init__(self, status: int, code: str, message: str, **more: str) -> None:
         super().__init__(message)
@@ -76,7 +79,9 @@ def escape(text: str) -> str:
 
 
 class _Reader:
-    """Builds the tree while expat reads; keeps the open elements, to name the one that is not closed."""
+    """Builds the tree while expat reads; keeps the open elements, to name the one that is not
+    closed.
+    """
 
     def __init__(self) -> None:
         self.root = ""
@@ -129,9 +134,13 @@ class _Reader:
 
 
 def read(body: bytes, root: str) -> Tree:
-    """The children of the root element, which must have this name. Raises Refused, never anything else."""
+    """The children of the root element, which must have this name. Raises Refused, never anything
+    else.
+    """
     if not body.strip():
-        raise Refused(400, "MissingRequestBodyError", f"A request body with a <{root}> element is needed.")
+        raise Refused(
+            400, "MissingRequestBodyError", f"A request body with a <{root}> element is needed."
+        )
     reader = _Reader()
     try:
         reader.parser.Parse(body, True)

@@ -1,4 +1,6 @@
-"""Panels: forms from call builders, cards from followed jobs, in ipywidgets. `panel("mj")` is the door."""
+"""Panels: forms from call builders, cards from followed jobs, in ipywidgets. `panel("mj")` is the
+door.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +22,11 @@ KINDS = {
 
 
 def panel(kind: str, session: Session | None = None) -> Panel:
-    """A panel of a kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or "status" (what is in flight).
+    """A panel of a kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or "status" (what is in
+    flight).
 
-    Without a session it uses the notebook's own, the one that the magics use. Raises CallError for another kind.
+    Without a session it uses the notebook's own, the one that the magics use. Raises CallError for
+    another kind.
     """
     if kind not in KINDS:
         raise CallError(f"There is no panel {kind!r}.", hint=f"There are: {', '.join(KINDS)}.")

@@ -1,8 +1,9 @@
 """What every panel is: a form, a place for messages, a column of cards, and work on the engine.
 
-A click only starts work on the engine and returns, so the kernel stays free and every click is heard: while a cell
-blocks, a card's buttons at once (where the kernel can), a form's when the cell has ended. All that a panel shows of
-its work is changed by that work, in the engine's thread, one thing at a time.
+A click only starts work on the engine and returns, so the kernel stays free and every click is
+heard: while a cell blocks, a card's buttons at once (where the kernel can), a form's when the cell
+has ended. All that a panel shows of its work is changed by that work, in the engine's thread, one
+thing at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.style import CSS
 from jupyter_mjci.session import Session
 
-HOLD = 0.5  # seconds that a button stays shut after a click: the second click of a double click is not meant
+# seconds that a button stays shut after a click: the second click of a double click is not meant
+HOLD = 0.5
 SLOW = 1.5  # seconds without an answer after which a panel says that it is still asking
 LATE = ("No answer yet.", "It is asked again until it answers or must be given up.")
 T = TypeVar("T")
@@ -45,7 +47,9 @@ class Shows(Protocol):
 
 
 class Panel(W.VBox):  # type: ignore[misc]
-    """A panel. Show it as often as you like; `close()` ends its watching (the jobs go on at the service)."""
+    """A panel. Show it as often as you like; `close()` ends its watching (the jobs go on at the
+    service).
+    """
 
     name = ""
     title = ""
@@ -77,7 +81,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         """The widgets below them."""
         return ()
 
-    # --- work ---------------------------------------------------------------------------------------------------
+    # --- work -------------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, None]) -> event_loop.Handle[None] | None:
         """Begins work on the engine. A closed panel begins nothing."""
@@ -102,22 +106,34 @@ class Panel(W.VBox):  # type: ignore[misc]
             self._under_way.discard(handle)
 
     def on_press(self, button: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """A click on the button carries out the work, once at a time: until it is done the button is shut."""
+        """A click on the button carries out the work, once at a time: until it is done the button
+        is shut.
+        """
         Press(self, button, work)
 
     async def save(self, name: str, files: Mapping[str, bytes]) -> None:
-        """Puts pictures (name without ending -> bytes) where the browser keeps its downloads; several in a zip."""
+        """Puts pictures (name without ending -> bytes) where the browser keeps its downloads;
+        several in a zip.
+        """
         if self.saver is None:
-            raise CallError("Files cannot be saved from here.", why="anywidget is not there.", hint=downloads.LACKING)
+            raise CallError(
+                "Files cannot be saved from here.",
+                why="anywidget is not there.",
+                hint=downloads.LACKING,
+            )
         self.saver.save(*await anyio.to_thread.run_sync(downloads.file_of, name, files))
 
     def under_way(self) -> int:
-        """How many pieces of work this panel has on the engine: submissions, and jobs that it watches."""
+        """How many pieces of work this panel has on the engine: submissions, and jobs that it
+        watches.
+        """
         with self._lock:
             return len(self._under_way)
 
     async def asked(self, call: Awaitable[T]) -> T:
-        """The answer to a call. Where it takes its time, the panel says so: a service that is away is asked again."""
+        """The answer to a call. Where it takes its time, the panel says so: a service that is away
+        is asked again.
+        """
         late = self.start(self._tell_late())
         try:
             return await call
@@ -132,8 +148,9 @@ class Panel(W.VBox):  # type: ignore[misc]
         self.say(*LATE, note=True)
 
     def wait(self, timeout: float = 300.0) -> None:
-        """Blocks until all that was begun here has ended, as a cell does that fills a panel in from Python. An
-        interrupt ends the wait, not the work. Raises TimeoutError."""
+        """Blocks until all that was begun here has ended, as a cell does that fills a panel in from
+        Python. An interrupt ends the wait, not the work. Raises TimeoutError.
+        """
         ends = time.monotonic() + timeout
         while rest := list(self._under_way):
             if time.monotonic() > ends:
@@ -152,9 +169,11 @@ class Panel(W.VBox):  # type: ignore[misc]
             if widget is not self:
                 widget.close()
         super().close()
-        self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets takes it away; ours still tells the last state
+        self.__dict__.pop(
+            "_repr_mimebundle_", None
+        )  # ipywidgets takes it away; ours still tells the last state
 
-    # --- what it shows ------------------------------------------------------------------------------------------
+    # --- what it shows ----------------------------------------------------------------------------
 
     def complain(self, error: BaseException) -> None:
         self.say(*html.lines(error))
@@ -194,13 +213,17 @@ class Panel(W.VBox):  # type: ignore[misc]
         return {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
 
     def _still(self) -> dict[str, str]:
-        body = self.static_html() or '<p class="mjci-faint">Nothing has been submitted here yet.</p>'
+        body = (
+            self.static_html() or '<p class="mjci-faint">Nothing has been submitted here yet.</p>'
+        )
         head = f'<style>{CSS}</style><div class="mjci-panel mjci-record">{_title(self.title, self.session)}'
         return {"text/plain": self.static_text(), "text/html": f"{head}{body}</div>"}
 
     def _ipython_display_(self) -> None:
-        """Shows the panel, and below it a record of its last state: that is what a saved notebook shows to those who
-        open it without a kernel. A live panel hides its record (see the stylesheet)."""
+        """Shows the panel, and below it a record of its last state: that is what a saved notebook
+        shows to those who open it without a kernel. A live panel hides its record (see the
+        stylesheet).
+        """
         if not self._closed:
             line = f"{self.title} panel. Its last state is below; run the cell to use it."
             line += f" Without widgets: {self.magics}."
@@ -212,7 +235,9 @@ class Panel(W.VBox):  # type: ignore[misc]
             display(self._still(), raw=True, display_id=self._record.display_id)
 
     def keep_record(self) -> None:
-        """Brings the static record up to date; called when something has ended, not at every step."""
+        """Brings the static record up to date; called when something has ended, not at every
+        step.
+        """
         if self._record is not None and not self._closed:
             self._record.update(self._still(), raw=True)
 
@@ -220,10 +245,13 @@ class Panel(W.VBox):  # type: ignore[misc]
 class Press:
     """A button that starts work on the engine.
 
-    A double click starts it once: what comes before the work is done, or sooner than HOLD, is not heard.
+    A double click starts it once: what comes before the work is done, or sooner than HOLD, is not
+    heard.
     """
 
-    def __init__(self, panel: Panel, button: Any, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self, panel: Panel, button: Any, work: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
         self._panel, self._button, self._work = panel, button, work
         self._busy = threading.Lock()
         button.on_click(self._clicked)
@@ -259,16 +287,20 @@ def within(widget: Any) -> list[Any]:
 
 
 def at_once(widget: Any) -> None:
-    """Lets a button be heard while a cell blocks: in the subshell that the front end chose, where there are any.
+    """Lets a button be heard while a cell blocks: in the subshell that the front end chose, where
+    there are any.
 
-    Only for buttons that need no field: a click must never overtake what was typed before it. (ipykernel 7.4 answers a
-    widget where it last published, mostly in the shell that a cell blocks; other versions do not have the attribute.)
+    Only for buttons that need no field: a click must never overtake what was typed before it.
+    (ipykernel 7.4 answers a widget where it last published, mostly in the shell that a cell blocks;
+    other versions do not have the attribute.)
     """
     _route(widget, lambda _, chosen: chosen)
 
 
 def in_order(widget: Any) -> None:
-    """Keeps a form's fields and buttons in one queue, the main shell's: while a cell blocks they wait, but together."""
+    """Keeps a form's fields and buttons in one queue, the main shell's: while a cell blocks they
+    wait, but together.
+    """
     _route(widget, lambda *_: None)
 
 
@@ -282,7 +314,9 @@ _in_cells: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary
 
 
 def _one_per_cell(panel: Panel) -> None:
-    """A cell that is run again closes the panels of its last run, so that nothing goes on watching unseen."""
+    """A cell that is run again closes the panels of its last run, so that nothing goes on watching
+    unseen.
+    """
     cell, run = _cell()
     if not cell:
         return
@@ -299,4 +333,3 @@ def _cell() -> tuple[str, str]:
     parent = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
     cell = str(parent.get("metadata", {}).get("cellId", ""))
     return cell, str(parent.get("header", {}).get("msg_id", ""))
-

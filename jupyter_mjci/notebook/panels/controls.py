@@ -1,7 +1,8 @@
-"""A parameter of a picture rule as something to move: sliders, lists, switches, made from what the engine says of it.
+"""A parameter of a picture rule as something to move: sliders, lists, switches, made from what the
+engine says of it.
 
-A parameter's `form` tells its shapes ("<W>x, x<H> or <W>x<H>"): a list chooses the shape, a slider fills each slot.
-What no shape fits is still there to be written as text.
+A parameter's `form` tells its shapes ("<W>x, x<H> or <W>x<H>"): a list chooses the shape, a slider
+fills each slot. What no shape fits is still there to be written as text.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ WRITTEN = "as written"
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A number in a shape: what it is called, and where its slider begins, ends and stands at first."""
+    """A number in a shape: what it is called, and where its slider begins, ends and stands at
+    first.
+    """
 
     label: str
     low: float = 1
@@ -39,11 +42,21 @@ SLOTS = {
     "n": Slot("At most", 1, 2000, 200),
 }
 NAMED = {
-    "!<S>p": "percent", "!<S>px": "percent of the width", "!x<S>p": "percent of the height", "<W>x": "width",
-    "x<H>": "height", "<W>x<H>": "width × height", "<W>x<H>>": "only smaller", "<W>x<H><": "only larger",
-    "!<W>x<H>r": "covering", "<W>x<H>!": "exactly", "<area>@": "so many pixels", "<n>k": "kB", "<n>m": "MB",
+    "!<S>p": "percent",
+    "!<S>px": "percent of the width",
+    "!x<S>p": "percent of the height",
+    "<W>x": "width",
+    "x<H>": "height",
+    "<W>x<H>": "width × height",
+    "<W>x<H>>": "only smaller",
+    "<W>x<H><": "only larger",
+    "!<W>x<H>r": "covering",
+    "<W>x<H>!": "exactly",
+    "<area>@": "so many pixels",
+    "<n>k": "kB",
+    "<n>m": "MB",
     "!<W>x<H>a<dx>a<dy>": "at a place",
-}  # fmt: skip
+}
 _SLOT = re.compile(r"<([A-Za-z]+)(?: [^<>]*)?>")
 _FORCED = re.compile(r",? with ! .*")
 
@@ -64,7 +77,11 @@ class Shape:
 
     def write(self, numbers: Sequence[float]) -> str:
         rest = iter(numbers)
-        return _SLOT.sub(lambda _: f"{next(rest):g}" if self.slots else "", self.text) if numbers else self.text
+        return (
+            _SLOT.sub(lambda _: f"{next(rest):g}" if self.slots else "", self.text)
+            if numbers
+            else self.text
+        )
 
     def read(self, value: str) -> list[float] | None:
         """The numbers in a value of this shape, None for one of another shape."""
@@ -80,7 +97,9 @@ def shapes(form: str) -> tuple[Shape, ...]:
 
 
 class Control:
-    """A parameter on the screen. `read` gives its value as a rule wants it, None for what need not be said."""
+    """A parameter on the screen. `read` gives its value as a rule wants it, None for what need not
+    be said.
+    """
 
     def __init__(self, parameter: Any, key: bool) -> None:
         self.parameter, self.key = parameter, key
@@ -119,7 +138,9 @@ class Text(Control):
 
     def build(self) -> list[Any]:
         form = self.parameter.form.removesuffix(", in URL-safe base64")
-        self.widget = W.Text(description=self.label(), placeholder=form, tooltip=self.parameter.help)
+        self.widget = W.Text(
+            description=self.label(), placeholder=form, tooltip=self.parameter.help
+        )
         return self.listen(self.widget)
 
     def value(self) -> str:
@@ -147,8 +168,12 @@ class Percent(Text):
     """From 1 to 100, and whether to insist on it: 85 or 85!."""
 
     def build(self) -> list[Any]:
-        self.widget = W.IntSlider(85, min=1, max=100, description=self.label(), tooltip=self.parameter.help)
-        self.force = W.Checkbox(description="whatever the original's is", indent=False, tooltip="Written with !")
+        self.widget = W.IntSlider(
+            85, min=1, max=100, description=self.label(), tooltip=self.parameter.help
+        )
+        self.force = W.Checkbox(
+            description="whatever the original's is", indent=False, tooltip="Written with !"
+        )
         return self.listen(self.widget, self.force)
 
     def value(self) -> str:
@@ -163,7 +188,9 @@ class Switch(Text):
 
     def build(self) -> list[Any]:
         help = self.parameter.help.removeprefix("1: ")
-        self.widget = W.Checkbox(description=self.label() if self.key else help, indent=False, tooltip=help)
+        self.widget = W.Checkbox(
+            description=self.label() if self.key else help, indent=False, tooltip=help
+        )
         return self.listen(self.widget)
 
     def value(self) -> str:
@@ -179,7 +206,9 @@ class Choice(Text):
     def build(self) -> list[Any]:
         none = [] if self.key or self.parameter.default else [("–", "")]
         options = [*none, *((one, one) for one in self.parameter.choices)]
-        self.widget = W.Dropdown(options=options, description=self.label(), tooltip=self.parameter.help)
+        self.widget = W.Dropdown(
+            options=options, description=self.label(), tooltip=self.parameter.help
+        )
         return self.listen(self.widget)
 
     def write(self, value: str) -> None:
@@ -207,10 +236,16 @@ class Shaped(Control):
     def build(self) -> list[Any]:
         self.shapes = shapes(self.parameter.form)
         options = [(one.name or self.label(), one) for one in self.shapes] + [(WRITTEN, None)]
-        self.shape = W.Dropdown(options=options, description=self.label(), tooltip=self.parameter.help)
+        self.shape = W.Dropdown(
+            options=options, description=self.label(), tooltip=self.parameter.help
+        )
         self.numbers = W.HBox().add_class("mjci-slots")
-        self.text = W.Text(description="Text", placeholder=self.parameter.form, layout={"display": "none"})
-        self.force = W.Checkbox(description="or the original, if it is smaller", indent=False, tooltip="Written with !")
+        self.text = W.Text(
+            description="Text", placeholder=self.parameter.form, layout={"display": "none"}
+        )
+        self.force = W.Checkbox(
+            description="or the original, if it is smaller", indent=False, tooltip="Written with !"
+        )
         self._slide([slot.start for slot in self.shape.value.slots])
         self.shape.observe(self._reshape, "value")
         self.listen(self.text, self.force)
@@ -231,7 +266,9 @@ class Shaped(Control):
             return
         bare = value.removesuffix("!").lower() if self._forcible else value
         self.force.value = self._forcible and value.endswith("!")
-        found = next(((one, numbers) for one in self.shapes if (numbers := one.read(bare)) is not None), None)
+        found = next(
+            ((one, numbers) for one in self.shapes if (numbers := one.read(bare)) is not None), None
+        )
         self.shape.unobserve(self._reshape, "value")
         self.shape.value = found[0] if found else None
         self.shape.observe(self._reshape, "value")
@@ -242,7 +279,11 @@ class Shaped(Control):
         """Another shape: numbers that both have keep their values."""
         kept = {one.description: one.value for one in self.numbers.children}
         if change["new"] is None:
-            self.text.value = change["old"].write([one.value for one in self.numbers.children]) if change["old"] else ""
+            self.text.value = (
+                change["old"].write([one.value for one in self.numbers.children])
+                if change["old"]
+                else ""
+            )
         slots = change["new"].slots if change["new"] else ()
         self._slide([kept.get(slot.label, slot.start) for slot in slots])
         self.heard()
@@ -255,7 +296,10 @@ class Shaped(Control):
                 one.max, one.min = max(one.max, value), min(one.min, value)
                 one.value = value
             return
-        old, self.numbers.children = self.numbers.children, [_slider(*one) for one in zip(slots, values, strict=True)]
+        old, self.numbers.children = (
+            self.numbers.children,
+            [_slider(*one) for one in zip(slots, values, strict=True)],
+        )
         self.listen(*self.numbers.children)
         for one in old:
             one.close()

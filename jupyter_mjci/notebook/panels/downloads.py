@@ -1,4 +1,5 @@
-"""Files for the person's own computer: their names, one of them or several in a zip; and the painter, if there is one.
+"""Files for the person's own computer: their names, one of them or several in a zip; and the
+painter, if there is one.
 
 Both need anywidget (extra `lab`); without it a click says so, and everything else works.
 """
@@ -46,9 +47,13 @@ def name(job: Job) -> str:
 
 
 def file_of(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:
-    """One file with its ending, or several in a zip: name, media type, content. Raises CallError for none."""
+    """One file with its ending, or several in a zip: name, media type, content. Raises CallError
+    for none.
+    """
     if not files:
-        raise CallError("There is nothing to download.", hint="Pictures come when a job has succeeded.")
+        raise CallError(
+            "There is nothing to download.", hint="Pictures come when a job has succeeded."
+        )
     named = {f"{one}.{_ending(content)}": content for one, content in files.items()}
     if len(named) == 1:
         ((only, content),) = named.items()

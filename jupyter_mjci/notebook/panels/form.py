@@ -15,7 +15,9 @@ FULL = {"width": "100%"}
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One parameter and the widget it is filled in with. `read` gives the value, None while it is left alone."""
+    """One parameter and the widget it is filled in with. `read` gives the value, None while it is
+    left alone.
+    """
 
     param: Param
     widget: Any
@@ -33,15 +35,24 @@ def field(param: Param) -> Field | None:
 
 
 def _text(param: Param) -> Field:
-    widget = W.Text(description=label(param), placeholder=param.help, tooltip=param.help, layout=FULL)
-    return Field(param, widget, lambda: convert(param, text) if (text := widget.value.strip()) else None)
+    widget = W.Text(
+        description=label(param), placeholder=param.help, tooltip=param.help, layout=FULL
+    )
+    return Field(
+        param, widget, lambda: convert(param, text) if (text := widget.value.strip()) else None
+    )
 
 
 def area(param: Param, *, placeholder: str = "", tall: bool = False) -> Field:
-    """A field of several lines, `tall` with its label above. Its text is taken as it stands: a prompt is sent byte
-    for byte."""
+    """A field of several lines, `tall` with its label above. Its text is taken as it stands: a
+    prompt is sent byte for byte.
+    """
     widget = W.Textarea(
-        description=label(param), placeholder=placeholder or param.help, tooltip=param.help, rows=2, layout=FULL
+        description=label(param),
+        placeholder=placeholder or param.help,
+        tooltip=param.help,
+        rows=2,
+        layout=FULL,
     )
     if tall:
         widget.add_class("mjci-tall")
@@ -51,7 +62,11 @@ def area(param: Param, *, placeholder: str = "", tall: bool = False) -> Field:
 def combo(param: Param, options: Iterable[str]) -> Field:
     """A text field that offers what is known."""
     widget = W.Combobox(
-        description=label(param), placeholder=param.help, tooltip=param.help, options=tuple(options), layout=FULL
+        description=label(param),
+        placeholder=param.help,
+        tooltip=param.help,
+        options=tuple(options),
+        layout=FULL,
     )
     return Field(param, widget, lambda: widget.value.strip() or None)
 
@@ -69,7 +84,10 @@ def _switch(param: Param) -> Field:
 
 def _upload(param: Param) -> Field:
     widget = W.FileUpload(
-        description=label(param), accept="image/*", multiple=param.kind == "pictures", tooltip=param.help
+        description=label(param),
+        accept="image/*",
+        multiple=param.kind == "pictures",
+        tooltip=param.help,
     )
 
     def read() -> Any:
@@ -82,27 +100,40 @@ def _upload(param: Param) -> Field:
 
 
 _MAKERS: dict[str, Callable[[Param], Field]] = {
-    "text": _text, "integer": _text, "number": _text, "texts": _text, "pairs": _text,
-    "choice": _choice, "switch": _switch, "picture": _upload, "pictures": _upload, "file": _upload,
-}  # fmt: skip
+    "text": _text,
+    "integer": _text,
+    "number": _text,
+    "texts": _text,
+    "pairs": _text,
+    "choice": _choice,
+    "switch": _switch,
+    "picture": _upload,
+    "pictures": _upload,
+    "file": _upload,
+}
 
 
 class Form:
     """The fields of a builder: those named first in sight, the rest under "More options".
 
-    `own` makes the field of a parameter where the usual one does not do. `arguments` gives what was filled in.
+    `own` makes the field of a parameter where the usual one does not do. `arguments` gives what was
+    filled in.
     """
 
     def __init__(
-        self, builder: Callable[..., Any], first: Sequence[str],
+        self,
+        builder: Callable[..., Any],
+        first: Sequence[str],
         own: Mapping[str, Callable[[Param], Field]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         makers = own or {}
         made = [makers.get(param.name, field)(param) for param in params(builder)]
         self.fields = {one.param.name: one for one in made if one is not None}
         self.first = [self.fields[name].widget for name in first]
         rest = [one.widget for name, one in self.fields.items() if name not in first]
-        self.more = W.ToggleButton(description="More options", icon="chevron-down", tooltip="Show or hide them")
+        self.more = W.ToggleButton(
+            description="More options", icon="chevron-down", tooltip="Show or hide them"
+        )
         self.rest = W.VBox(rest, layout={"display": "none"}).add_class("mjci-fold")
         self.more.observe(self._toggle, "value")
 

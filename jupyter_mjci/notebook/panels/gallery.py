@@ -1,4 +1,6 @@
-"""Everything drawn so far, as the journal knows it: found by text, action and status; opened, or downloaded at once."""
+"""Everything drawn so far, as the journal knows it: found by text, action and status; opened, or
+downloaded at once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ STATUSES = (ANY, *((html.WORDS[status], status.value) for status in Status))
 
 
 class Gallery:
-    """A page of tasks after the other, newest first. `open_card` is called with a task that was clicked."""
+    """A page of tasks after the other, newest first. `open_card` is called with a task that was
+    clicked.
+    """
 
     def __init__(self, panel: Panel, open_card: Callable[[Job], None]) -> None:
         self.panel, self._open_card = panel, open_card
@@ -40,21 +44,37 @@ class Gallery:
         self.tiles, self.note = W.HBox().add_class("mjci-tiles"), W.HTML()
         row = W.HBox([self.refresh, self.text, self.action, self.status]).add_class("mjci-row")
         moves = W.HBox([self.back, self.on, self.download]).add_class("mjci-row")
-        self.box = W.VBox([row, self.tiles, self.note, moves]).add_class("mjci-form").add_class("mjci-gallery")
+        self.box = (
+            W.VBox([row, self.tiles, self.note, moves])
+            .add_class("mjci-form")
+            .add_class("mjci-gallery")
+        )
 
     def _fields(self) -> None:
-        self.text = W.Text(description="Find", placeholder="words of a prompt, an id", tooltip="Tasks with this text")
-        self.action = W.Dropdown(description="Action", options=[ANY], tooltip="Only tasks of this action")
-        self.status = W.Dropdown(description="Status", options=STATUSES, tooltip="Only tasks that stand so")
+        self.text = W.Text(
+            description="Find",
+            placeholder="words of a prompt, an id",
+            tooltip="Tasks with this text",
+        )
+        self.action = W.Dropdown(
+            description="Action", options=[ANY], tooltip="Only tasks of this action"
+        )
+        self.status = W.Dropdown(
+            description="Status", options=STATUSES, tooltip="Only tasks that stand so"
+        )
         for widget in (self.text, self.action, self.status):
             widget.observe(lambda _: self.choose(), "value")
 
     def _buttons(self) -> None:
         hidden = {"layout": {"display": "none"}}
-        self.refresh = W.Button(description="Gallery", icon="picture-o", tooltip="Show what the proxy and we know")
+        self.refresh = W.Button(
+            description="Gallery", icon="picture-o", tooltip="Show what the proxy and we know"
+        )
         self.back = W.Button(description="‹ Newer", tooltip="Page back", **hidden)
         self.on = W.Button(description="Older ›", tooltip="Page on", **hidden)
-        self.download = W.Button(description="Download all", tooltip="A zip of all that was found", **hidden)
+        self.download = W.Button(
+            description="Download all", tooltip="A zip of all that was found", **hidden
+        )
         works = ((self.refresh, self.look), (self.download, self._download))
         for button, work in works:
             self.panel.on_press(button, work)
@@ -63,13 +83,17 @@ class Gallery:
         self.on.on_click(lambda _: self._turn(1))
 
     async def look(self) -> None:
-        """Asks the proxy for its tasks, where it can tell, and shows them with those of the journal."""
+        """Asks the proxy for its tasks, where it can tell, and shows them with those of the
+        journal.
+        """
         self.panel.say()
         try:
             await anyio.to_thread.run_sync(self.panel.session.tasks)
         except MjciError as error:
             self.panel.complain(error)  # the journal knows them all the same
-        self.frame = await anyio.to_thread.run_sync(partial(self.panel.session.history, service="mj"))
+        self.frame = await anyio.to_thread.run_sync(
+            partial(self.panel.session.history, service="mj")
+        )
         actions = sorted(self.frame["action"].dropna().unique())
         kept = self.action.value
         self.action.options = [ANY, *((one, one) for one in actions)]
@@ -80,7 +104,9 @@ class Gallery:
         """Leaves what the fields say."""
         if self.frame is None:
             return
-        self.found = _found(self.frame[::-1], self.text.value.strip(), self.action.value, self.status.value)
+        self.found = _found(
+            self.frame[::-1], self.text.value.strip(), self.action.value, self.status.value
+        )
         self._page = 0
         self._draw()
 
@@ -114,8 +140,10 @@ class Gallery:
         jobs = [job_of(row) for _, row in self.found.iterrows()]
         wanted = [job for job in jobs if job.outputs and job.status is Status.SUCCEEDED]
         if len(wanted) > MOST:
-            raise CallError(f"{len(wanted)} pictures are too many for one download.",
-                            hint=f"Find fewer than {MOST}, or use session.archive in Python.")  # fmt: skip
+            raise CallError(
+                f"{len(wanted)} pictures are too many for one download.",
+                hint=f"Find fewer than {MOST}, or use session.archive in Python.",
+            )
         files: dict[str, bytes] = {}
 
         async def fetch(job: Job) -> None:
@@ -133,7 +161,11 @@ class Piece:
     def __init__(self, panel: Panel, job: Job, opened: Callable[[Job], Any]) -> None:
         self.panel, self.job = panel, job
         self.picture = W.HTML(f'<div class="mjci-thumb">{html.pill(job)}</div>')
-        words = f"{job.action.capitalize()}: {job.subject}" if job.subject else f"{job.action.capitalize()} {job.id}"
+        words = (
+            f"{job.action.capitalize()}: {job.subject}"
+            if job.subject
+            else f"{job.action.capitalize()} {job.id}"
+        )
         self.button = W.Button(description=words, tooltip=f"Open {job.id}: {job.subject}")
         panel.on_press(self.button, partial(opened, job))
         in_order(self.button)
@@ -169,7 +201,14 @@ def _found(rows: pd.DataFrame, text: str, action: str, status: str) -> pd.DataFr
 def job_of(row: Any) -> Job:
     """A row of a history as far as a tile shows it."""
     outputs = row["outputs"] if isinstance(row["outputs"], str) else ""
-    subject, action = (value if isinstance(value := row[name], str) else "" for name in ("subject", "action"))
+    subject, action = (
+        value if isinstance(value := row[name], str) else "" for name in ("subject", "action")
+    )
     return Job(
-        row["service"], row["id"], action, Status(row["status"]), subject=subject, outputs=tuple(outputs.split())
+        row["service"],
+        row["id"],
+        action,
+        Status(row["status"]),
+        subject=subject,
+        outputs=tuple(outputs.split()),
     )

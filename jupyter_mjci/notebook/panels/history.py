@@ -30,14 +30,21 @@ ANY = ("any", "")
 SEEN = 6  # pictures of selected rows
 SMALL = (300, 40_000)
 PLOTS = (
-    ("no plot", ""), ("jobs submitted", "timeline"), ("throughput", "throughput"), ("turnaround", "turnaround"),
-    ("waiting in the queue", "queue_stats"), ("failures", "failures"), ("success rate", "success_rate"),
-)  # fmt: skip
+    ("no plot", ""),
+    ("jobs submitted", "timeline"),
+    ("throughput", "throughput"),
+    ("turnaround", "turnaround"),
+    ("waiting in the queue", "queue_stats"),
+    ("failures", "failures"),
+    ("success rate", "success_rate"),
+)
 
 
 class TablePanel(Panel):
-    """A frame with fields to find rows by. `panel.frame` is all of it, `panel.found` what the fields leave, and
-    `panel.selected` the rows that are selected (as long as none is, all that were found)."""
+    """A frame with fields to find rows by. `panel.frame` is all of it, `panel.found` what the
+    fields leave, and `panel.selected` the rows that are selected (as long as none is, all that were
+    found).
+    """
 
     empty = "Nothing yet."
 
@@ -50,9 +57,15 @@ class TablePanel(Panel):
         self.start(self._refresh())
 
     def form(self) -> Sequence[Any]:
-        self.filter = W.Text(description="Find", placeholder="any text of a row", tooltip="Rows that hold this text")
-        self.service = W.Dropdown(description="Service", options=[ANY, ("Midjourney", "mj"), ("Tencent CI", "ci")])
-        self.action = W.Dropdown(description="Action", options=[ANY], tooltip="Only jobs of this action")
+        self.filter = W.Text(
+            description="Find", placeholder="any text of a row", tooltip="Rows that hold this text"
+        )
+        self.service = W.Dropdown(
+            description="Service", options=[ANY, ("Midjourney", "mj"), ("Tencent CI", "ci")]
+        )
+        self.action = W.Dropdown(
+            description="Action", options=[ANY], tooltip="Only jobs of this action"
+        )
         self.refresh = W.Button(description="Refresh", icon="refresh", tooltip="Ask again")
         self.on_press(self.refresh, self._refresh)
         self.note = W.HTML()
@@ -62,7 +75,9 @@ class TablePanel(Panel):
             self.grid.observe(self._selected, "selected_rows")
         for widget in (self.filter, self.service, self.action):
             widget.observe(lambda _: self._choose(), "value")
-        row = W.HBox([self.refresh, self.filter, self.service, self.action, *self.more_fields()]).add_class("mjci-row")
+        row = W.HBox(
+            [self.refresh, self.filter, self.service, self.action, *self.more_fields()]
+        ).add_class("mjci-row")
         table = [self.table, self._turns()] if self.grid is None else [self.grid]
         return [W.VBox([row, *self.above(), self.note, *table]).add_class("mjci-form")]
 
@@ -92,7 +107,7 @@ class TablePanel(Panel):
             return self.found
         return self._shown.iloc[list(self.grid.selected_rows)]
 
-    # --- finding ------------------------------------------------------------------------------------------------
+    # --- finding ----------------------------------------------------------------------------------
 
     async def _refresh(self) -> None:
         self.say()
@@ -129,7 +144,7 @@ class TablePanel(Panel):
     def _selected(self, _: Mapping[str, Any]) -> None:
         """Rows were selected, or no longer."""
 
-    # --- drawing ------------------------------------------------------------------------------------------------
+    # --- drawing ----------------------------------------------------------------------------------
 
     def _draw(self) -> None:
         if self.grid is None:
@@ -165,15 +180,21 @@ class TablePanel(Panel):
 
 
 class HistoryPanel(TablePanel):
-    """Every job that was seen: find them, plot them, select them; `panel.selected` is a DataFrame."""
+    """Every job that was seen: find them, plot them, select them; `panel.selected` is a
+    DataFrame.
+    """
 
     name, title = "history", "History"
     magics = "%mjci history"
     empty = "No job has been seen yet."
 
     def more_fields(self) -> Sequence[Any]:
-        self.since = W.DatePicker(description="Since", tooltip="Submitted on this day (UTC) or later")
-        self.until = W.DatePicker(description="Until", tooltip="Submitted on this day (UTC) or before")
+        self.since = W.DatePicker(
+            description="Since", tooltip="Submitted on this day (UTC) or later"
+        )
+        self.until = W.DatePicker(
+            description="Until", tooltip="Submitted on this day (UTC) or before"
+        )
         for widget in (self.since, self.until):
             widget.observe(lambda _: self._choose(), "value")
         return self.since, self.until
@@ -181,8 +202,12 @@ class HistoryPanel(TablePanel):
     def above(self) -> Sequence[Any]:
         self._drawing: event_loop.Handle[None] | None = None
         self._seeing: event_loop.Handle[None] | None = None
-        self.analysis = W.Dropdown(description="Plot", options=PLOTS, value="timeline", tooltip="What to make of them")
-        self.every = W.Dropdown(description="Every", options=("hour", "day", "week", "month"), value="day")
+        self.analysis = W.Dropdown(
+            description="Plot", options=PLOTS, value="timeline", tooltip="What to make of them"
+        )
+        self.every = W.Dropdown(
+            description="Every", options=("hour", "day", "week", "month"), value="day"
+        )
         self.plot = W.HTML()
         for widget in (self.analysis, self.every):
             widget.observe(lambda _: self._plot(), "value")
@@ -247,7 +272,9 @@ class HistoryPanel(TablePanel):
 
 
 class StatusPanel(TablePanel):
-    """What is in flight, whichever cell started it, and how the services answer. It keeps itself up to date."""
+    """What is in flight, whichever cell started it, and how the services answer. It keeps itself up
+    to date.
+    """
 
     name, title = "status", "In flight"
     magics = "%mj_queue, %ci_jobs"
@@ -273,7 +300,9 @@ class StatusPanel(TablePanel):
         if settings.has_mj:
             await self._ask("Midjourney", self.session.mj.queue())
         if settings.has_ci:
-            await self._ask("Tencent CI", self.session.ci.jobs(states=("Submitted", "Running"), limit=100))
+            await self._ask(
+                "Tencent CI", self.session.ci.jobs(states=("Submitted", "Running"), limit=100)
+            )
         await super()._refresh()
 
     async def _ask(self, service: str, question: Any) -> None:
@@ -287,7 +316,9 @@ class StatusPanel(TablePanel):
         super()._draw()
         counts = self.frame["status"].value_counts()
         told = [(name, f"{html.WORDS[Status(name)]}: {counts.get(name, 0)}") for name in MOVING]
-        pills = "".join(f'<span class="mjci-pill mjci-{name}">{escape(words)}</span> ' for name, words in told)
+        pills = "".join(
+            f'<span class="mjci-pill mjci-{name}">{escape(words)}</span> ' for name, words in told
+        )
         lines = "".join(_answer(*one) for one in self._answers.items())
         self.glance.value = f'<div role="status">{pills}</div>{lines}'
 
@@ -318,10 +349,16 @@ def _answer(service: str, told: str) -> str:
 
 # All rows that it is given, in pages; our own fields find them; text is text.
 GRID: Mapping[str, Any] = {
-    "select": True, "maxBytes": 0, "allow_html": False, "showIndex": False, "pageLength": 10,
-    "lengthMenu": [10, 25, 100], "classes": "display compact nowrap", "layout": {"topStart": None, "topEnd": None},
+    "select": True,
+    "maxBytes": 0,
+    "allow_html": False,
+    "showIndex": False,
+    "pageLength": 10,
+    "lengthMenu": [10, 25, 100],
+    "classes": "display compact nowrap",
+    "layout": {"topStart": None, "topEnd": None},
     "columnDefs": [{"className": "dt-left", "targets": "_all"}],
-}  # fmt: skip
+}
 
 
 def _grid() -> Any:
@@ -360,4 +397,3 @@ def _words(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(rows: pd.DataFrame) -> str:
     return str(_words(rows).to_html(index=False, border=0, escape=True))
-

@@ -14,14 +14,20 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError
 
 WORDS = {
-    Status.WAITING: "waiting", Status.RUNNING: "running", Status.ASKING: "asks you", Status.SUCCEEDED: "done",
-    Status.FAILED: "failed", Status.CANCELLED: "cancelled",
-}  # fmt: skip
+    Status.WAITING: "waiting",
+    Status.RUNNING: "running",
+    Status.ASKING: "asks you",
+    Status.SUCCEEDED: "done",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "cancelled",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A picture as it is shown: small enough for a page. `note` is its caption, `alt` what it shows."""
+    """A picture as it is shown: small enough for a page. `note` is its caption, `alt` what it
+    shows.
+    """
 
     content: bytes
     mime: str
@@ -45,7 +51,9 @@ def head(job: Job) -> str:
 
 def pill(job: Job) -> str:
     """How a job stands, as a coloured word."""
-    return f'<span class="mjci-pill mjci-{job.status.value}">{WORDS[job.status]}{_percent(job)}</span>'
+    return (
+        f'<span class="mjci-pill mjci-{job.status.value}">{WORDS[job.status]}{_percent(job)}</span>'
+    )
 
 
 def subject(job: Job) -> str:
@@ -75,7 +83,10 @@ def lines(error: BaseException) -> tuple[str, ...]:
     if isinstance(error, MjciError):
         first, *rest = error.lines()
         return (first, " ".join(rest)) if rest else (first,)
-    return (f"{type(error).__name__}: {error}", "This is a mistake in jupyter_mjci, not yours: please report it.")
+    return (
+        f"{type(error).__name__}: {error}",
+        "This is a mistake in jupyter_mjci, not yours: please report it.",
+    )
 
 
 def said(told: Iterable[str], *, note: bool = False) -> str:
@@ -100,4 +111,10 @@ def _percent(job: Job) -> str:
 
 def weight(size: int) -> str:
     """A number of bytes as a person says it."""
-    return f"{size} B" if size < 1000 else f"{size / 1000:.0f} kB" if size < 1e6 else f"{size / 1e6:.1f} MB"
+    return (
+        f"{size} B"
+        if size < 1000
+        else f"{size / 1000:.0f} kB"
+        if size < 1e6
+        else f"{size / 1e6:.1f} MB"
+    )

@@ -1,7 +1,8 @@
 """A card: one submission and what came of it, step by step.
 
-The first step is what was submitted; each button pressed under a picture makes a further step in the same card, so a
-card is a small tree. It shows one step at a time; the breadcrumb leads back to its parents, and on to its children.
+The first step is what was submitted; each button pressed under a picture makes a further step in
+the same card, so a card is a small tree. It shows one step at a time; the breadcrumb leads back to
+its parents, and on to its children.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ LEFT = ("Not waiting any more.", "The job goes on at the service; Wait again pic
 
 @dataclass(eq=False)
 class Step:
-    """One job of a card. `label` is its crumb, `button` what it was begun with, `given` what it was made from, if that
-    is to be seen beside it; `quarters` are a grid's four pictures, `picked` those of them that were chosen."""
+    """One job of a card. `label` is its crumb, `button` what it was begun with, `given` what it was
+    made from, if that is to be seen beside it; `quarters` are a grid's four pictures, `picked`
+    those of them that were chosen.
+    """
 
     label: str
     job: Job
@@ -70,19 +73,38 @@ class Step:
 
 
 class Card:
-    """A submitted job in a panel, as it goes on. `given` is the picture it was made from, for a card of two."""
+    """A submitted job in a panel, as it goes on. `given` is the picture it was made from, for a
+    card of two.
+    """
 
     def __init__(
-        self, panel: Panel, job: Job, *, label: str, given: Callable[[], Coroutine[Any, Any, bytes]] | None = None,
+        self,
+        panel: Panel,
+        job: Job,
+        *,
+        label: str,
+        given: Callable[[], Coroutine[Any, Any, bytes]] | None = None,
         leave: Callable[[Card], None],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.panel, self._given, self._leave = panel, given, leave
         self.crumbs = _row("mjci-crumbs")
         self.head, self.pictures, self.message = W.HTML(), W.HTML(), W.HTML()
-        self.moves, self.controls, self.picks = _row("mjci-moves"), _row("mjci-quiet"), _row("mjci-quiet")
+        self.moves, self.controls, self.picks = (
+            _row("mjci-moves"),
+            _row("mjci-quiet"),
+            _row("mjci-quiet"),
+        )
         self.painter: Painter | None = None
         self.canvas_place = W.VBox(layout={"overflow": "visible"})
-        parts = [self.crumbs, self.head, self.pictures, self.picks, self.moves, self.message, self._dialog()]
+        parts = [
+            self.crumbs,
+            self.head,
+            self.pictures,
+            self.picks,
+            self.moves,
+            self.message,
+            self._dialog(),
+        ]
         self.box = W.VBox([*parts, self.controls])
         self.box.add_class("mjci-card")
         self._drawn: dict[str, Any] = {}
@@ -90,7 +112,7 @@ class Card:
         self._build_controls()
         self.watch(self.first)
 
-    # --- following ----------------------------------------------------------------------------------------------
+    # --- following --------------------------------------------------------------------------------
 
     def watch(self, step: Step) -> None:
         """Follows the step's job on the engine, and shows each change."""
@@ -119,8 +141,11 @@ class Card:
         try:
             content = await self.panel.session.picture(url)
         except MjciError:
-            return  # a preview is a courtesy: the next one may come, and the picture itself will tell
-        step.preview = await anyio.to_thread.run_sync(show, content, LARGE, f"Preview of {step.job.subject}", "")
+            # a preview is a courtesy: the next one may come, and the picture itself will tell
+            return
+        step.preview = await anyio.to_thread.run_sync(
+            show, content, LARGE, f"Preview of {step.job.subject}", ""
+        )
         self.draw()
 
     async def _see_pictures(self, step: Step) -> None:
@@ -129,7 +154,9 @@ class Card:
             return
         step.shown, step.small, step.given = [], [], []
         if self._given is not None:
-            before, _ = await _both(await self._given(), f"Before: {job.subject}", f"Before · {job.subject}")
+            before, _ = await _both(
+                await self._given(), f"Before: {job.subject}", f"Before · {job.subject}"
+            )
             step.given = [before]
         for index in range(min(len(job.outputs), MOST)):
             content = await session.picture(job, index)
@@ -141,7 +168,7 @@ class Card:
                 seen = images.look(content)
                 step.size = (seen.width, seen.height) if seen else (0, 0)
 
-    # --- what a person does -------------------------------------------------------------------------------------
+    # --- what a person does -----------------------------------------------------------------------
 
     async def _press(self, step: Step, button: Button) -> None:
         """Does the next action in place."""
@@ -158,15 +185,21 @@ class Card:
         self.watch(child)
 
     async def _reply(self) -> None:
-        """Answers the dialog that the task asks for. Only once: some servers start the task again each time."""
+        """Answers the dialog that the task asks for. Only once: some servers start the task again
+        each time.
+        """
         step, asked = self.step, self.step.job
         try:
-            job = await self.panel.session.mj.modal(asked.id, self.answer.value, mask=self._mask(step))
+            job = await self.panel.session.mj.modal(
+                asked.id, self.answer.value, mask=self._mask(step)
+            )
         except MjciError as error:
             step.told = html.lines(error)
             self.draw()
             return
-        step.job = replace(job, action=asked.action, subject=job.subject or asked.subject, parent=asked.parent)
+        step.job = replace(
+            job, action=asked.action, subject=job.subject or asked.subject, parent=asked.parent
+        )
         self.mask.value = ()
         self.watch(step)
 
@@ -182,7 +215,9 @@ class Card:
         if not step.quarters:
             found = await self.panel.session.pictures(step.job)
             for index, content in enumerate(found, 1):
-                large, _ = await _both(content, f"{images.alt(step.job)}, picture {index}", f"Picture {index}")
+                large, _ = await _both(
+                    content, f"{images.alt(step.job)}, picture {index}", f"Picture {index}"
+                )
                 step.quarters.append(large)
         step.picked = sorted(set(step.picked) ^ {number})
         self.draw()
@@ -195,9 +230,14 @@ class Card:
             contents = {f"-{number}": whole[number - 1] for number in step.picked}
         else:
             several = len(step.job.outputs) > 1
-            contents = {f"-{n}" * several: await session.picture(step.job, n - 1)
-                        for n in range(1, len(step.job.outputs) + 1)}  # fmt: skip
-        await self.panel.save(downloads.name(step.job), {downloads.name(step.job) + end: one for end, one in contents.items()})
+            contents = {
+                f"-{n}" * several: await session.picture(step.job, n - 1)
+                for n in range(1, len(step.job.outputs) + 1)
+            }
+        await self.panel.save(
+            downloads.name(step.job),
+            {downloads.name(step.job) + end: one for end, one in contents.items()},
+        )
 
     async def _go(self, step: Step) -> None:
         self.step = step
@@ -211,7 +251,9 @@ class Card:
             self.draw()
 
     async def _cancel(self) -> None:
-        """Asks the service to cancel, and then what came of it. A watch goes on: the service may have said no."""
+        """Asks the service to cancel, and then what came of it. A watch goes on: the service may
+        have said no.
+        """
         step = self.step
         try:
             await self._canceller(step.job)(step.job.id)
@@ -247,7 +289,7 @@ class Card:
             rest = [*step.children, *rest]
         return found
 
-    # --- drawing: always in the engine's thread, or before the card is in sight ----------------------------------
+    # --- drawing: always in the engine's thread, or before the card is in sight -------------------
 
     def draw(self) -> None:
         step, job = self.step, self.step.job
@@ -260,16 +302,23 @@ class Card:
         self._draw_if_new(self.crumbs, self._crumbs(step), self._crumb_buttons)
         self._draw_if_new(self.moves, (step, job.buttons), self._move_buttons)
         grid = bool(step.shown) and is_grid(job)
-        self._draw_if_new(self.picks, (step, grid, tuple(step.picked)), partial(self._pick_buttons, grid))
+        self._draw_if_new(
+            self.picks, (step, grid, tuple(step.picked)), partial(self._pick_buttons, grid)
+        )
         self._draw_dialog(step)
         self.download_button.layout.display = "" if step.shown else "none"
         waiting = step.watched
         self.stop_button.layout.display = "" if waiting else "none"
-        self.cancel_button.layout.display = "" if self._canceller(job) and job.status.moving else "none"
+        self.cancel_button.layout.display = (
+            "" if self._canceller(job) and job.status.moving else "none"
+        )
         self.again_button.layout.display = "" if not waiting and job.status.moving else "none"
 
     def _draw_message(self, step: Step) -> None:
-        told, note = step.told or _of_itself(step), step.told == LEFT or step.job.status is Status.ASKING
+        told, note = (
+            step.told or _of_itself(step),
+            step.told == LEFT or step.job.status is Status.ASKING,
+        )
         self.message.value = html.said(told, note=note)
 
     def _draw_dialog(self, step: Step) -> None:
@@ -297,7 +346,9 @@ class Card:
             self.painter.show(picture.url, f"To paint on: {picture.alt}", step.parent.size)
 
     def _draw_if_new(self, box: Any, key: Any, make: Callable[[Step], list[Any]]) -> None:
-        """Buttons are made anew only when they differ, so that the keyboard's place on them is kept."""
+        """Buttons are made anew only when they differ, so that the keyboard's place on them is
+        kept.
+        """
         if self._drawn.get(box.model_id) == key:
             return
         self._drawn[box.model_id] = key
@@ -327,7 +378,9 @@ class Card:
     def _move_buttons(self, step: Step) -> list[Any]:
         made = []
         for button in step.job.buttons:
-            one = self._button(_face(button), partial(self._press, step, button), tooltip=_hint(button))
+            one = self._button(
+                _face(button), partial(self._press, step, button), tooltip=_hint(button)
+            )
             if button.pressed or any(child.label == button.name for child in step.children):
                 one.add_class("mjci-done")
             made.append(one)
@@ -338,7 +391,9 @@ class Card:
             return []
         made = []
         for number in range(1, 5):
-            one = self._button(f"Picture {number}", partial(self._pick, step, number), tooltip=_PICK.format(number))
+            one = self._button(
+                f"Picture {number}", partial(self._pick, step, number), tooltip=_PICK.format(number)
+            )
             if number in step.picked:
                 one.add_class("mjci-picked")
             made.append(one)
@@ -346,34 +401,54 @@ class Card:
 
     def _dialog(self) -> Any:
         """What a task that asks wants to hear: a prompt, and for Vary (Region) a mask."""
-        self.answer = W.Textarea(description="Prompt", rows=2, layout={"width": "100%"}).add_class("mjci-tall")
+        self.answer = W.Textarea(description="Prompt", rows=2, layout={"width": "100%"}).add_class(
+            "mjci-tall"
+        )
         self.mask = W.FileUpload(
-            description="Mask file", accept="image/*", tooltip="For Vary (Region): white is drawn anew, black stays"
+            description="Mask file",
+            accept="image/*",
+            tooltip="For Vary (Region): white is drawn anew, black stays",
         )
         self.reply_button = self._button("Answer", self._reply, tooltip="Go on with this prompt")
         self.reply_button.button_style = "primary"
         row = _row("mjci-reply")
         row.children = [self.reply_button, self.mask]
-        self.dialog = W.VBox([self.canvas_place, self.answer, row], layout={"display": "none", "overflow": "visible"})
+        self.dialog = W.VBox(
+            [self.canvas_place, self.answer, row], layout={"display": "none", "overflow": "visible"}
+        )
         in_order(self.dialog)
         return self.dialog
 
     def _build_controls(self) -> None:
-        self.stop_button = self._button("Stop waiting", self._stop, tooltip="The job goes on at the service")
-        self.cancel_button = self._button("Cancel job", self._cancel, tooltip="Ask the service to cancel it")
+        self.stop_button = self._button(
+            "Stop waiting", self._stop, tooltip="The job goes on at the service"
+        )
+        self.cancel_button = self._button(
+            "Cancel job", self._cancel, tooltip="Ask the service to cancel it"
+        )
         self.again_button = self._button("Wait again", self._again, tooltip="Pick the job up again")
-        self.remove_button = self._button("Remove", self._remove, tooltip="Take this card away; the job goes on")
-        self.download_button = self._button("Download", self._download, tooltip="Save what came out, or was chosen")
+        self.remove_button = self._button(
+            "Remove", self._remove, tooltip="Take this card away; the job goes on"
+        )
+        self.download_button = self._button(
+            "Download", self._download, tooltip="Save what came out, or was chosen"
+        )
         self.controls.children = [
-            self.stop_button, self.cancel_button, self.again_button, self.download_button, self.remove_button
-        ]  # fmt: skip
+            self.stop_button,
+            self.cancel_button,
+            self.again_button,
+            self.download_button,
+            self.remove_button,
+        ]
 
-    def _button(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, tooltip: str = "") -> Any:
+    def _button(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, None]], *, tooltip: str = ""
+    ) -> Any:
         button = W.Button(description=name, tooltip=tooltip)
         self.panel.on_press(button, work)
         return button
 
-    # --- the static record --------------------------------------------------------------------------------------
+    # --- the static record ------------------------------------------------------------------------
 
     def static_html(self) -> str:
         return f'<div class="mjci-card">{"".join(_still(step) for step in self.steps())}</div>'
@@ -406,7 +481,9 @@ def _of_itself(step: Step) -> tuple[str, ...]:
 
 
 def _face(button: Button) -> str:
-    """What stands on a button: its emoji, where it is one (Discord's own have but a name), and a word."""
+    """What stands on a button: its emoji, where it is one (Discord's own have but a name), and a
+    word.
+    """
     emoji = "" if button.emoji.isascii() else button.emoji
     return f"{emoji} {button.label or button.word.capitalize()}".strip() or button.custom_id
 
@@ -429,11 +506,16 @@ def _key(url: str) -> str:
 
 
 def show(content: bytes, room: tuple[int, int], alt: str, note: str, *, told: str = "") -> Shown:
-    """The picture small enough to show, with its true size in its caption. Raises AnswerError for what is none."""
+    """The picture small enough to show, with its true size in its caption. Raises AnswerError for
+    what is none.
+    """
     seen = images.look(content)
     if seen is None:
-        raise AnswerError("The result is no picture that can be shown here.", body=content,
-                          hint="session.picture(job).run() gives its bytes.")  # fmt: skip
+        raise AnswerError(
+            "The result is no picture that can be shown here.",
+            body=content,
+            hint="session.picture(job).run() gives its bytes.",
+        )
     small, mime, *_ = images.thumbnail(content, *room)
     size = told or f"{seen.width}×{seen.height} {seen.format} · {html.weight(len(content))}"
     return Shown(small, mime, alt, f"{note} · {size}" if note else size)
@@ -441,4 +523,6 @@ def show(content: bytes, room: tuple[int, int], alt: str, note: str, *, told: st
 
 def _both(content: bytes, alt: str, note: str) -> Awaitable[tuple[Shown, Shown]]:
     """Both sizes; made in a worker thread, because the engine has other jobs."""
-    return anyio.to_thread.run_sync(lambda: (show(content, LARGE, alt, note), show(content, SMALL, alt, note)))
+    return anyio.to_thread.run_sync(
+        lambda: (show(content, LARGE, alt, note), show(content, SMALL, alt, note))
+    )

@@ -1,4 +1,6 @@
-"""The jobs of the bucket as the service knows them, whoever submitted them: states, cancel, retry, output picture."""
+"""The jobs of the bucket as the service knows them, whoever submitted them: states, cancel, retry,
+output picture.
+"""
 
 from __future__ import annotations
 
@@ -16,36 +18,55 @@ from jupyter_mjci.notebook.panels.base import Panel, in_order
 
 PAGE = 8  # rows
 STATES = (
-    ("any", ""), ("waiting", "Submitted"), ("running", "Running"), ("done", "Success"), ("failed", "Failed"),
-    ("paused", "Pause"), ("cancelled", "Cancel"),
-)  # fmt: skip
+    ("any", ""),
+    ("waiting", "Submitted"),
+    ("running", "Running"),
+    ("done", "Success"),
+    ("failed", "Failed"),
+    ("paused", "Pause"),
+    ("cancelled", "Cancel"),
+)
 
 
 def again(ci: Any, job: Job) -> Call[Job]:
-    """The call that submits a job's work once more, as the service tells what it was. Raises CallError."""
+    """The call that submits a job's work once more, as the service tells what it was. Raises
+    CallError.
+    """
     given, operation = job.raw.get("Input") or {}, job.raw.get("Operation") or {}
     picture, output = operation.get("PicProcess") or {}, operation.get("Output") or {}
     rule, template = picture.get("ProcessRule"), operation.get("TemplateId")
     if not given.get("Object") or not output.get("Object") or not (rule or template):
-        raise CallError(f"The service does not tell enough of {job.id} to submit it again.",
-                        hint="Choose its picture and rule in the form.")  # fmt: skip
+        raise CallError(
+            f"The service does not tell enough of {job.id} to submit it again.",
+            hint="Choose its picture and rule in the form.",
+        )
     call: Call[Job] = ci.picture_job(
-        input=given["Object"], output=output["Object"], rule=rule, template_id=None if rule else template,
-        output_bucket=output.get("Bucket"), output_region=output.get("Region"),
-    )  # fmt: skip
+        input=given["Object"],
+        output=output["Object"],
+        rule=rule,
+        template_id=None if rule else template,
+        output_bucket=output.get("Bucket"),
+        output_region=output.get("Region"),
+    )
     return call
 
 
 class Ledger:
-    """A page of jobs after the other, newest first. `show` is called with a job that is wanted as a card."""
+    """A page of jobs after the other, newest first. `show` is called with a job that is wanted as a
+    card.
+    """
 
     def __init__(self, panel: Panel, show: Callable[[Job, str], None]) -> None:
         self.panel, self._show = panel, show
         self.jobs: list[Job] = []
         self._tokens = [""]  # of each page up to the next one
         self._page = 0
-        self.state = W.Dropdown(options=STATES, description="State", tooltip="Only jobs in this state")
-        self.refresh = W.Button(description="List jobs", icon="refresh", tooltip="Ask the service for its jobs")
+        self.state = W.Dropdown(
+            options=STATES, description="State", tooltip="Only jobs in this state"
+        )
+        self.refresh = W.Button(
+            description="List jobs", icon="refresh", tooltip="Ask the service for its jobs"
+        )
         self.back = W.Button(description="‹ Newer", tooltip="Page back", layout={"display": "none"})
         self.on = W.Button(description="Older ›", tooltip="Page on", layout={"display": "none"})
         self.rows, self.note = W.VBox().add_class("mjci-rows"), W.HTML()
@@ -90,12 +111,19 @@ class Ledger:
             moves.append(("Picture", f"Show what {job.id} made", partial(self._see, job)))
         if job.status.moving:
             moves.append(("Watch", f"Follow {job.id}", partial(self._see, job)))
-            moves.append(("Cancel", f"Ask the service to cancel {job.id}", partial(self._cancel, job)))
+            moves.append(
+                ("Cancel", f"Ask the service to cancel {job.id}", partial(self._cancel, job))
+            )
         if job.status.final:
             moves.append(("Retry", f"Submit the work of {job.id} again", partial(self._retry, job)))
         buttons = [self._button(*move) for move in moves]
         told = W.HTML(_line(job)).add_class("mjci-grow")
-        return W.HBox([told, *buttons]).add_class("mjci-row").add_class("mjci-quiet").add_class("mjci-job-row")
+        return (
+            W.HBox([told, *buttons])
+            .add_class("mjci-row")
+            .add_class("mjci-quiet")
+            .add_class("mjci-job-row")
+        )
 
     def _button(self, name: str, tooltip: str, work: Any) -> Any:
         button = W.Button(description=name, tooltip=tooltip)
@@ -119,4 +147,4 @@ def _line(job: Job) -> str:
     rule = ((job.raw.get("Operation") or {}).get("PicProcess") or {}).get("ProcessRule") or ""
     when = f"{job.submitted:%Y-%m-%d %H:%M:%S}" if job.submitted else ""
     facts = " · ".join(one for one in (job.subject, rule, job.reason, when) if one)
-    return f'{html.pill(job)} <code>{html.escape(job.id)}</code> <span>{html.escape(facts)}</span>'
+    return f"{html.pill(job)} <code>{html.escape(job.id)}</code> <span>{html.escape(facts)}</span>"

@@ -1,7 +1,9 @@
-"""What only a browser can do: paint on a picture, and save a file. The home of anywidget (extra `lab`).
+"""What only a browser can do: paint on a picture, and save a file. The home of anywidget (extra
+`lab`).
 
-A canvas of our own, because a stroke must follow the hand: it is drawn in the page and told to the kernel when it is
-done, also while a cell blocks. (ipycanvas draws what the kernel says, a journey for each move of the mouse.)
+A canvas of our own, because a stroke must follow the hand: it is drawn in the page and told to the
+kernel when it is done, also while a cell blocks. (ipycanvas draws what the kernel says, a journey
+for each move of the mouse.)
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ HERE = Path(__file__).parent
 
 
 class Canvas(anywidget.AnyWidget):
-    """A picture (a data URL) with strokes over it. `brush` is the width of the next one, as a part of the picture's."""
+    """A picture (a data URL) with strokes over it. `brush` is the width of the next one, as a part
+    of the picture's.
+    """
 
     _esm = HERE / "mask_canvas.js"
     picture = T.Unicode().tag(sync=True)
@@ -47,16 +51,29 @@ class Painter:
     def __init__(self) -> None:
         self.canvas = Canvas()
         self.size = (0, 0)
-        self.brush = W.IntSlider(12, min=2, max=40, description="Brush", tooltip="In hundredths of the picture")
-        self.erase = W.ToggleButton(description="Erase", icon="eraser", tooltip="Paint or take away")
-        tools = (("Undo", "Take the last stroke back", self._undo), ("Clear", "Take all strokes back", self._clear),
-                 ("All of it", "Paint the whole picture", self._fill))  # fmt: skip
+        self.brush = W.IntSlider(
+            12, min=2, max=40, description="Brush", tooltip="In hundredths of the picture"
+        )
+        self.erase = W.ToggleButton(
+            description="Erase", icon="eraser", tooltip="Paint or take away"
+        )
+        tools = (
+            ("Undo", "Take the last stroke back", self._undo),
+            ("Clear", "Take all strokes back", self._clear),
+            ("All of it", "Paint the whole picture", self._fill),
+        )
         self.tools = [W.Button(description=name, tooltip=said) for name, said, _ in tools]
         for button, (_, _, work) in zip(self.tools, tools, strict=True):
             button.on_click(lambda _, work=work: work())
-        self.brush.observe(lambda change: setattr(self.canvas, "brush", change["new"] / 100), "value")
+        self.brush.observe(
+            lambda change: setattr(self.canvas, "brush", change["new"] / 100), "value"
+        )
         self.erase.observe(lambda change: setattr(self.canvas, "erase", change["new"]), "value")
-        row = W.HBox([self.brush, self.erase, *self.tools]).add_class("mjci-row").add_class("mjci-tools")
+        row = (
+            W.HBox([self.brush, self.erase, *self.tools])
+            .add_class("mjci-row")
+            .add_class("mjci-tools")
+        )
         self.box = W.VBox([self.canvas, row], layout={"display": "none", "overflow": "visible"})
         in_order(self.box)
 
@@ -69,7 +86,10 @@ class Painter:
         """The mask as PNG. Raises CallError where nothing is painted."""
         content = images.painted(self.canvas.strokes, self.size)
         if content is None:
-            raise CallError("Nothing is painted yet.", hint="Paint what is to be drawn anew; the rest stays as it is.")
+            raise CallError(
+                "Nothing is painted yet.",
+                hint="Paint what is to be drawn anew; the rest stays as it is.",
+            )
         return content
 
     def _undo(self) -> None:

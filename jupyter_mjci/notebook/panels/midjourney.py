@@ -22,7 +22,8 @@ from jupyter_mjci.notebook.panels.job_card import Card
 class Flag:
     """One of Midjourney's own flags: how it is written, and what it takes.
 
-    That is one of `values`, a number from 0 to `most` (the `usual` one is not written), or any text.
+    That is one of `values`, a number from 0 to `most` (the `usual` one is not written), or any
+    text.
     """
 
     written: str
@@ -34,7 +35,9 @@ class Flag:
 
     def widget(self) -> Any:
         if self.usual is not None:
-            return W.IntSlider(self.usual, min=0, max=self.most, description=self.label, tooltip=self.hint)
+            return W.IntSlider(
+                self.usual, min=0, max=self.most, description=self.label, tooltip=self.hint
+            )
         if self.values:
             options = [("–", ""), *((value, value) for value in self.values)]
             return W.Dropdown(description=self.label, options=options, tooltip=self.hint)
@@ -42,7 +45,12 @@ class Flag:
 
 
 FLAGS = (
-    Flag("--ar", "Aspect ratio", ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9"), "width to height"),
+    Flag(
+        "--ar",
+        "Aspect ratio",
+        ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9"),
+        "width to height",
+    ),
     Flag("--v", "Version", ("7", "6.1", "6", "5.2"), "of the model"),
     Flag("--stylize", "Stylize", hint="how much of the model's own taste", usual=100, most=1000),
     Flag("--chaos", "Chaos", hint="how different the four pictures are", usual=0, most=100),
@@ -59,12 +67,16 @@ class MidjourneyPanel(Panel):
     magics = "%mj_imagine, %mj_action"
 
     def form(self) -> Sequence[Any]:
-        own = {"prompt": partial(area, placeholder="What to draw: a red fox in the snow", tall=True)}
+        own = {
+            "prompt": partial(area, placeholder="What to draw: a red fox in the snow", tall=True)
+        }
         self.fields = Form(self.session.mj.imagine, ("prompt", "images"), own)
         self.prompt = self.fields["prompt"]
         self.flags = {flag.written: flag.widget() for flag in FLAGS}
         self.sent = W.HTML()
-        self.submit = W.Button(description="Imagine", button_style="primary", tooltip="Submit the prompt")
+        self.submit = W.Button(
+            description="Imagine", button_style="primary", tooltip="Submit the prompt"
+        )
         self.on_press(self.submit, self._submit)
         for widget in (self.prompt, *self.flags.values()):
             widget.observe(self._tell_prompt, "value")
@@ -74,9 +86,15 @@ class MidjourneyPanel(Panel):
         return [W.VBox([prompt, flags, self.sent, row, self.fields.rest]).add_class("mjci-form")]
 
     def whole_prompt(self) -> str:
-        """The prompt as it will be sent: what was typed, byte for byte, then the flags that were chosen."""
+        """The prompt as it will be sent: what was typed, byte for byte, then the flags that were
+        chosen.
+        """
         chosen = [(flag, str(self.flags[flag.written].value).strip()) for flag in FLAGS]
-        told = [f"{flag.written} {value}" for flag, value in chosen if value and value != str(flag.usual)]
+        told = [
+            f"{flag.written} {value}"
+            for flag, value in chosen
+            if value and value != str(flag.usual)
+        ]
         return " ".join([self.prompt.value, *told])
 
     def call(self) -> Call[Job]:
@@ -100,5 +118,6 @@ class MidjourneyPanel(Panel):
 
     def _tell_prompt(self, _: Mapping[str, Any]) -> None:
         whole = self.whole_prompt()
-        self.sent.value = f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if whole else ""
-
+        self.sent.value = (
+            f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if whole else ""
+        )

@@ -24,17 +24,25 @@ PICTURES = ("jpg", "jpeg", "png", "gif", "bmp", "webp", "avif", "heif", "heic", 
 
 
 class Bucket:
-    """Shows what lies under a prefix. `choose` is called with the key of a picture that was clicked."""
+    """Shows what lies under a prefix. `choose` is called with the key of a picture that was
+    clicked.
+    """
 
     def __init__(self, panel: Panel, choose: Callable[[str], None]) -> None:
         self.panel, self._choose = panel, choose
         self.objects: list[StoredObject] = []
         self._page = 0
         self._thumbnails: event_loop.Handle[None] | None = None
-        self.prefix = W.Text(description="Prefix", placeholder="all of the bucket", tooltip="Only keys that begin so")
+        self.prefix = W.Text(
+            description="Prefix", placeholder="all of the bucket", tooltip="Only keys that begin so"
+        )
         self.show = W.Button(description="Show", icon="folder-open", tooltip="List the bucket")
-        self.back = W.Button(description="‹ Back", tooltip="The page before", layout={"display": "none"})
-        self.on = W.Button(description="More ›", tooltip="The next page", layout={"display": "none"})
+        self.back = W.Button(
+            description="‹ Back", tooltip="The page before", layout={"display": "none"}
+        )
+        self.on = W.Button(
+            description="More ›", tooltip="The next page", layout={"display": "none"}
+        )
         self.note = W.HTML()
         self.folders, self.tiles = W.HBox().add_class("mjci-row"), W.HBox().add_class("mjci-tiles")
         panel.on_press(self.show, self.look)
@@ -60,7 +68,7 @@ class Bucket:
         self.prefix.value = folder
         await self.look()
 
-    # --- drawing ------------------------------------------------------------------------------------------------
+    # --- drawing ----------------------------------------------------------------------------------
 
     def here(self) -> str:
         """The folder that is shown: the prefix up to its last slash."""
@@ -70,8 +78,12 @@ class Bucket:
         """The folders below, and the objects that lie here."""
         here = self.here()
         below = [one.key[len(here) :] for one in self.objects]
-        folders = list(dict.fromkeys(rest.partition("/")[0] + "/" for rest in below if "/" in rest.rstrip("/")))
-        return folders, [one for one in self.objects if "/" not in one.key[len(here) :] and one.size]
+        folders = list(
+            dict.fromkeys(rest.partition("/")[0] + "/" for rest in below if "/" in rest.rstrip("/"))
+        )
+        return folders, [
+            one for one in self.objects if "/" not in one.key[len(here) :] and one.size
+        ]
 
     def _draw(self) -> None:
         folders, objects = self.inside()
@@ -89,7 +101,11 @@ class Bucket:
 
     def _told(self, first: int, shown: int, there: int) -> str:
         if not self.objects:
-            words = "Nothing lies under this prefix." if self.prefix.value.strip() else "The bucket is empty."
+            words = (
+                "Nothing lies under this prefix."
+                if self.prefix.value.strip()
+                else "The bucket is empty."
+            )
         elif not shown:
             words = "No pictures lie right here; open a folder." if not there else ""
         else:
@@ -105,7 +121,9 @@ class Bucket:
     def _folder(self, name: str, path: str | None = None) -> Any:
         target = self.here() + name if path is None else path and path + "/"
         icon = "level-up" if name == ".." else "folder-o"
-        button = W.Button(description=name, icon=icon, tooltip=f"Open {target or 'the whole bucket'}")
+        button = W.Button(
+            description=name, icon=icon, tooltip=f"Open {target or 'the whole bucket'}"
+        )
         self.panel.on_press(button, partial(self._open, target))
         in_order(button)
         return button
@@ -125,8 +143,12 @@ class Tile:
         name = given.key.rpartition("/")[2]
         kind = name.rpartition(".")[2].lower()
         self.is_picture = kind in PICTURES
-        self.picture = W.HTML(f'<div class="mjci-thumb">{html.escape(kind[:5] if "." in name else "–")}</div>')
-        self.button = W.Button(description=name, tooltip=f"Choose {given.key}, {html.weight(given.size)}")
+        self.picture = W.HTML(
+            f'<div class="mjci-thumb">{html.escape(kind[:5] if "." in name else "–")}</div>'
+        )
+        self.button = W.Button(
+            description=name, tooltip=f"Choose {given.key}, {html.weight(given.size)}"
+        )
 
         async def chosen() -> None:
             choose(given.key)

@@ -1,7 +1,7 @@
 """A picture rule both ways: as its text, and as blocks with controls. Each follows the other.
 
-What is typed stays as it was typed; only moving a control writes the text anew. A wrong text leaves the blocks as they
-are and says what is wrong with it.
+What is typed stays as it was typed; only moving a control writes the text anew. A wrong text leaves
+the blocks as they are and says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -19,16 +19,37 @@ from jupyter_mjci.notebook.panels.controls import Control, Shaped, control
 
 # How an operation begins when it is added, where the lowest value would show nothing.
 BEGIN = {
-    "rotate": "90", "flip": "horizontal", "sharpen": "70", "bright": "30", "contrast": "30", "grayscale": "1",
-    "format": "webp", "interlace": "1", "cgif": "10", "iradius": "200", "rradius": "40", "ignore-error": "1",
-    "quality": "80", "rquality": "80", "lquality": "80", "text": "mjci", "w": "400", "h": "300",
-}  # fmt: skip
+    "rotate": "90",
+    "flip": "horizontal",
+    "sharpen": "70",
+    "bright": "30",
+    "contrast": "30",
+    "grayscale": "1",
+    "format": "webp",
+    "interlace": "1",
+    "cgif": "10",
+    "iradius": "200",
+    "rradius": "40",
+    "ignore-error": "1",
+    "quality": "80",
+    "rquality": "80",
+    "lquality": "80",
+    "text": "mjci",
+    "w": "400",
+    "h": "300",
+}
 ANSWERS = ("imageInfo", "imageAve", "exif")  # they answer with JSON, not with a picture
 TITLES = {
-    "imageView2/0": "Fit: long and short edge", "imageView2/1": "Cover and cut", "imageView2/2": "Fit inside",
-    "imageView2/3": "Cover", "imageView2/4": "Cover: long and short edge", "imageView2/5": "Cover and cut: edges",
-    "watermark/1": "Picture mark", "watermark/2": "Text mark", "imageSlim": "Slim",
-}  # fmt: skip
+    "imageView2/0": "Fit: long and short edge",
+    "imageView2/1": "Cover and cut",
+    "imageView2/2": "Fit inside",
+    "imageView2/3": "Cover",
+    "imageView2/4": "Cover: long and short edge",
+    "imageView2/5": "Cover and cut: edges",
+    "watermark/1": "Picture mark",
+    "watermark/2": "Text mark",
+    "imageSlim": "Slim",
+}
 
 
 def title(name: str) -> str:
@@ -54,22 +75,32 @@ class Block:
             f'<span class="mjci-faint">{html.escape(self.kind.help)}</span>'
         ).add_class("mjci-grow")
         moves = (("↑", "Earlier", -1), ("↓", "Later", 1), ("✕", "Remove this step", 0))
-        buttons = [W.Button(description=face, tooltip=f"{said}: {self.kind.name}") for face, said, _ in moves]
+        buttons = [
+            W.Button(description=face, tooltip=f"{said}: {self.kind.name}")
+            for face, said, _ in moves
+        ]
         for button, (_, _, by) in zip(buttons, moves, strict=True):
             button.on_click(lambda _, by=by: editor.shift(self, by))
         return W.HBox([name, *buttons]).add_class("mjci-row").add_class("mjci-quiet")
 
     def _bodies(self) -> list[Any]:
-        """The controls that matter at once; those with a usual value folded away, where there are many."""
+        """The controls that matter at once; those with a usual value folded away, where there are
+        many.
+        """
         boxes = [one.box for one in self.controls.values()]
         few = [one.box for one in self.controls.values() if one.key or one.parameter.name in FIRST]
         rest = [box for box in boxes if box not in few] if few and len(boxes) > 4 else []
         shown = W.HBox([box for box in boxes if box not in rest]).add_class("mjci-controls")
         if not rest:
             return [shown] if boxes else []
-        more = W.ToggleButton(description="More", icon="chevron-down", tooltip=f"More of {self.kind.name}")
+        more = W.ToggleButton(
+            description="More", icon="chevron-down", tooltip=f"More of {self.kind.name}"
+        )
         folded = W.HBox(rest, layout={"display": "none"}).add_class("mjci-controls")
-        more.observe(lambda change: setattr(folded.layout, "display", "" if change["new"] else "none"), "value")
+        more.observe(
+            lambda change: setattr(folded.layout, "display", "" if change["new"] else "none"),
+            "value",
+        )
         shown.children = (*shown.children, more)
         return [shown, folded]
 
@@ -98,7 +129,9 @@ FIRST = ("w", "h", "text", "fontsize", "fill", "gravity", "image_key", "dissolve
 
 
 class RuleEditor:
-    """The text field, the blocks, and what is wrong. `changed` is called after every change of the rule."""
+    """The text field, the blocks, and what is wrong. `changed` is called after every change of the
+    rule.
+    """
 
     def __init__(self, engine: Any, text: Any, changed: Callable[[], None]) -> None:
         self.engine, self.text, self._changed = engine, text, changed
@@ -106,16 +139,22 @@ class RuleEditor:
         self._lock, self._following = threading.RLock(), False
         self.problem = W.HTML()
         self.wrong = False
-        offered = [(_offer(kind), name) for name, kind in engine.OPERATIONS.items() if name not in ANSWERS]
-        self.palette = W.Dropdown(options=offered, description="Step", tooltip="What to do to the picture")
-        self.add_button = W.Button(description="Add step", icon="plus", tooltip="Add it to the end of the rule")
+        offered = [
+            (_offer(kind), name) for name, kind in engine.OPERATIONS.items() if name not in ANSWERS
+        ]
+        self.palette = W.Dropdown(
+            options=offered, description="Step", tooltip="What to do to the picture"
+        )
+        self.add_button = W.Button(
+            description="Add step", icon="plus", tooltip="Add it to the end of the rule"
+        )
         self.add_button.on_click(lambda _: self.add(self.palette.value))
         self.stack = W.VBox().add_class("mjci-stack")
         row = W.HBox([self.palette, self.add_button]).add_class("mjci-row")
         self.box = W.VBox([self.problem, self.stack, row]).add_class("mjci-editor")
         text.observe(lambda _: self.typed(), "value")
 
-    # --- from the text to the blocks ----------------------------------------------------------------------------
+    # --- from the text to the blocks --------------------------------------------------------------
 
     def typed(self) -> None:
         """The text is another: the blocks follow it, if it is a rule."""
@@ -124,7 +163,13 @@ class RuleEditor:
         with self._alone():
             groups = self._read()
             if groups is not None:
-                self._follow([(step, group and place == 0) for group in groups for place, step in enumerate(group)])
+                self._follow(
+                    [
+                        (step, group and place == 0)
+                        for group in groups
+                        for place, step in enumerate(group)
+                    ]
+                )
         self._changed()
 
     def _read(self) -> Any:
@@ -159,7 +204,7 @@ class RuleEditor:
         for block in gone:
             block.box.close()
 
-    # --- from the blocks to the text ----------------------------------------------------------------------------
+    # --- from the blocks to the text --------------------------------------------------------------
 
     def moved(self) -> None:
         """A control was moved: the text follows the blocks."""
@@ -215,5 +260,3 @@ class RuleEditor:
 
 def _offer(kind: Any) -> str:
     return f"{title(kind.name)} · {kind.help.partition(';')[0]}"
-
-

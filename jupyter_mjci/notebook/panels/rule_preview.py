@@ -1,4 +1,6 @@
-"""What a rule would make of a picture: before and after side by side, worked out here while the rule is changed."""
+"""What a rule would make of a picture: before and after side by side, worked out here while the
+rule is changed.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,15 @@ from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.html import Shown
 from jupyter_mjci.notebook.panels.job_card import LARGE, show
 
-PAUSE = 0.2  # seconds without a change before the work begins: a slider that moves is not worth a picture at each step
+# seconds without a change before the work begins: a slider that moves is not worth a picture at
+# each step
+PAUSE = 0.2
 
 
 class Trial:
-    """The chosen picture and what the rule makes of it. `after` is the last result, as the engine gave it."""
+    """The chosen picture and what the rule makes of it. `after` is the last result, as the engine
+    gave it.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
@@ -66,7 +72,9 @@ class Trial:
     async def _carry_out(self, rule: str) -> None:
         if not rule:
             self.after = None
-            self._draw('<p class="mjci-faint">Add a step, or type a rule: what it makes is shown here at once.</p>')
+            self._draw(
+                '<p class="mjci-faint">Add a step, or type a rule: what it makes is shown here at once.</p>'
+            )
             return
         made = await self.panel.session.preview(rule, self._content)
         if made.info is not None:

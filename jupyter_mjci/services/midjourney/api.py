@@ -1,9 +1,9 @@
 """Every call of the Midjourney proxies (`/mj/...`), and how their answers are read.
 
-Three server families speak this protocol, and relays in front of them; no two answer quite alike. So the readers
-here take nulls, "", 0, texts for numbers and numbers for texts, missing and extra keys; the status decides, never the
-progress, and a message text decides nothing.
-Sources: the documents of POST /mj/submit/action and of the task queries; the public code of the server families.
+Three server families speak this protocol, and relays in front of them; no two answer quite alike.
+So the readers here take nulls, "", 0, texts for numbers and numbers for texts, missing and extra
+keys; the status decides, never the progress, and a message text decides nothing. Sources: the
+documents of POST /mj/submit/action and of the task queries; the public code of the server families.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ Bot = Literal["MID_JOURNEY", "NIJI_JOURNEY"]
 class Midjourney:
     """Builds the calls of a Midjourney proxy. Building sends nothing: `.run()` or `await` the call.
 
-    Building raises CallError for what cannot be said. Running raises TransportError where no answer comes,
-    NoSuchEndpoint where the proxy's family lacks the call, QueueFull, BannedPrompt or another MidjourneyError where
-    it says no, and AnswerError for an answer that nobody can read.
+    Building raises CallError for what cannot be said. Running raises TransportError where no answer
+    comes, NoSuchEndpoint where the proxy's family lacks the call, QueueFull, BannedPrompt or
+    another MidjourneyError where it says no, and AnswerError for an answer that nobody can read.
     """
 
     def __init__(self, sender: Sender | None = None) -> None:
@@ -47,26 +47,42 @@ class Midjourney:
 
     # POST /mj/submit/imagine
     def imagine(
-        self, prompt: str, *, images: Sequence[Picture] = (), bot: Bot | None = None,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        prompt: str,
+        *,
+        images: Sequence[Picture] = (),
+        bot: Bot | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Draw four pictures of a prompt.
 
         Args:
-            prompt: what to draw, with Midjourney's own flags (--ar 3:2, --no wolves, …); sent byte for byte
+            prompt: what to draw, with Midjourney's own flags (--ar 3:2, --no wolves, …); sent byte
+                for byte
             images: reference pictures: paths, bytes, data URLs, Pillow images or arrays
             bot: which bot draws
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        body = {"prompt": _told(prompt), "base64Array": [data_url(one) for one in images], "botType": bot}
+        body = {
+            "prompt": _told(prompt),
+            "base64Array": [data_url(one) for one in images],
+            "botType": bot,
+        }
         return self._submit("imagine", body, "IMAGINE", prompt, state, notify_hook)
 
     # POST /mj/submit/action
     def action(
-        self, task: str | Job, button: str, *, same_channel: bool = False, remix: bool | None = None,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        task: str | Job,
+        button: str,
+        *,
+        same_channel: bool = False,
+        remix: bool | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Press a button of a finished task: upscale, vary, zoom, pan, …
 
         Args:
@@ -78,7 +94,9 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         if isinstance(task, Job) and "buttons" not in task.raw and (changed := change_of(button)):
-            return self.change(task.id, *changed, state=state, notify_hook=notify_hook)  # a family without buttons
+            return self.change(
+                task.id, *changed, state=state, notify_hook=notify_hook
+            )  # a family without buttons
         custom_id = task.button(button).custom_id if isinstance(task, Job) else button
         if "::" not in custom_id:
             raise CallError(
@@ -94,13 +112,20 @@ class Midjourney:
             "enableRemix": remix,
         }
         subject = task.subject if isinstance(task, Job) else ""
-        return self._submit("action", body, action_of(custom_id), subject, state, notify_hook, parent=parent)
+        return self._submit(
+            "action", body, action_of(custom_id), subject, state, notify_hook, parent=parent
+        )
 
     # POST /mj/submit/change
     def change(
-        self, task_id: str, action: Literal["UPSCALE", "VARIATION", "REROLL"], index: int = 1, *,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        task_id: str,
+        action: Literal["UPSCALE", "VARIATION", "REROLL"],
+        index: int = 1,
+        *,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Upscale, vary or draw again where a proxy offers no buttons.
 
         Args:
@@ -117,7 +142,9 @@ class Midjourney:
         return self._submit("change", body, action, "", state, notify_hook, parent=_id(task_id))
 
     # POST /mj/submit/simple-change
-    def simple_change(self, content: str, *, state: str | None = None, notify_hook: str | None = None) -> Call[Job]:
+    def simple_change(
+        self, content: str, *, state: str | None = None, notify_hook: str | None = None
+    ) -> Call[Job]:
         """The same in one text: "14001934816969359 U2".
 
         Args:
@@ -128,19 +155,30 @@ class Midjourney:
         task_id, _, label = content.strip().partition(" ")
         changed = change_of(label)
         if changed is None:
-            raise CallError(f"{content!r} is no change.", hint='Write "TASK_ID U2", "TASK_ID V1" or "TASK_ID R".')
+            raise CallError(
+                f"{content!r} is no change.",
+                hint='Write "TASK_ID U2", "TASK_ID V1" or "TASK_ID R".',
+            )
         body = {"content": content.strip()}
-        return self._submit("simple-change", body, changed[0], "", state, notify_hook, parent=_id(task_id))
+        return self._submit(
+            "simple-change", body, changed[0], "", state, notify_hook, parent=_id(task_id)
+        )
 
     # POST /mj/submit/describe
     def describe(
-        self, picture: Picture, *, bot: Bot | None = None, language: str | None = None,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        picture: Picture,
+        *,
+        bot: Bot | None = None,
+        language: str | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Four prompts that could have made a picture.
 
         Args:
-            picture: path, bytes, data URL, Pillow image or array; a link where the proxy takes links
+            picture: path, bytes, data URL, Pillow image or array; a link where the proxy takes
+                links
             bot: which bot describes
             language: zh asks for Chinese where the proxy can
             state: your own mark; comes back on the task
@@ -153,9 +191,14 @@ class Midjourney:
 
     # POST /mj/submit/blend
     def blend(
-        self, pictures: Sequence[Picture], *, dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
-        bot: Bot | None = None, state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        pictures: Sequence[Picture],
+        *,
+        dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
+        bot: Bot | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Mix two to five pictures.
 
         Args:
@@ -167,12 +210,21 @@ class Midjourney:
         """
         if not 2 <= len(pictures) <= 5:
             raise CallError(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
-        body = {"base64Array": [data_url(one) for one in pictures], "dimensions": dimensions, "botType": bot}
+        body = {
+            "base64Array": [data_url(one) for one in pictures],
+            "dimensions": dimensions,
+            "botType": bot,
+        }
         return self._submit("blend", body, "BLEND", "", state, notify_hook)
 
     # POST /mj/submit/shorten
     def shorten(
-        self, prompt: str, *, bot: Bot | None = None, state: str | None = None, notify_hook: str | None = None
+        self,
+        prompt: str,
+        *,
+        bot: Bot | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
     ) -> Call[Job]:
         """Which words of a prompt matter, and shorter prompts.
 
@@ -182,25 +234,43 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        return self._submit("shorten", {"prompt": _told(prompt), "botType": bot}, "SHORTEN", prompt, state, notify_hook)
+        return self._submit(
+            "shorten",
+            {"prompt": _told(prompt), "botType": bot},
+            "SHORTEN",
+            prompt,
+            state,
+            notify_hook,
+        )
 
     # POST /mj/submit/modal
     def modal(
-        self, task_id: str, prompt: str = "", *, mask: Picture | None = None,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
-        """Answer the dialog that a button opened: a remixed prompt, a custom zoom, a region to draw anew.
+        self,
+        task_id: str,
+        prompt: str = "",
+        *,
+        mask: Picture | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
+        """Answer the dialog that a button opened: a remixed prompt, a custom zoom, a region to draw
+        anew.
 
         Send it once: some servers start the task again each time.
 
         Args:
             task_id: the task that is ASKING (not its parent)
-            prompt: the new prompt; empty keeps the parent's; a custom zoom needs --zoom between 1 and 2
+            prompt: the new prompt; empty keeps the parent's; a custom zoom needs --zoom between 1
+                and 2
             mask: picture of the parent's size: white is drawn anew, black stays (see mjci.mask)
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        body = {"taskId": _id(task_id), "prompt": prompt, "maskBase64": None if mask is None else data_url(mask)}
+        body = {
+            "taskId": _id(task_id),
+            "prompt": prompt,
+            "maskBase64": None if mask is None else data_url(mask),
+        }
         return self._submit("modal", body, "", prompt, state, notify_hook)
 
     # POST /mj/submit/upload-discord-images
@@ -216,9 +286,14 @@ class Midjourney:
 
     # POST /mj/submit/edits
     def edits(
-        self, prompt: str, picture: Picture, *, mask: Picture | None = None,
-        state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        prompt: str,
+        picture: Picture,
+        *,
+        mask: Picture | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """Change a picture as the prompt says.
 
         Args:
@@ -229,13 +304,20 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         body = {
-            "prompt": _told(prompt), "image": data_url(picture), "maskBase64": None if mask is None else data_url(mask)
-        }  # fmt: skip
+            "prompt": _told(prompt),
+            "image": data_url(picture),
+            "maskBase64": None if mask is None else data_url(mask),
+        }
         return self._submit("edits", body, "EDIT", prompt, state, notify_hook)
 
     # POST /mj/submit/retexture
     def retexture(
-        self, prompt: str, picture: Picture, *, state: str | None = None, notify_hook: str | None = None
+        self,
+        prompt: str,
+        picture: Picture,
+        *,
+        state: str | None = None,
+        notify_hook: str | None = None,
     ) -> Call[Job]:
         """Give a picture's shapes other surfaces.
 
@@ -250,11 +332,20 @@ class Midjourney:
 
     # POST /mj/submit/video
     def video(
-        self, prompt: str, *, picture: Picture | None = None, end_picture: Picture | None = None,
-        motion: Literal["low", "high"] | None = None, loop: bool | None = None, extend: str | None = None,
-        index: int | None = None, video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
-        batch_size: int | None = None, state: str | None = None, notify_hook: str | None = None,
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        prompt: str,
+        *,
+        picture: Picture | None = None,
+        end_picture: Picture | None = None,
+        motion: Literal["low", "high"] | None = None,
+        loop: bool | None = None,
+        extend: str | None = None,
+        index: int | None = None,
+        video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
+        batch_size: int | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
+    ) -> Call[Job]:
         """A short film from a prompt and a first picture, or a longer one from an earlier film.
 
         Args:
@@ -271,16 +362,27 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         body = {
-            "prompt": prompt, "motion": motion, "image": None if picture is None else data_url(picture),
-            "endImage": None if end_picture is None else data_url(end_picture), "loop": loop,
-            "action": "extend" if extend else None, "taskId": _id(extend) if extend else None, "index": index,
-            "videoType": video_type, "batchSize": batch_size,
-        }  # fmt: skip
+            "prompt": prompt,
+            "motion": motion,
+            "image": None if picture is None else data_url(picture),
+            "endImage": None if end_picture is None else data_url(end_picture),
+            "loop": loop,
+            "action": "extend" if extend else None,
+            "taskId": _id(extend) if extend else None,
+            "index": index,
+            "videoType": video_type,
+            "batchSize": batch_size,
+        }
         return self._submit("video", body, "VIDEO", prompt, state, notify_hook, parent=extend or "")
 
     # POST /mj/insight-face/swap
     def swap(
-        self, source: Picture, target: Picture, *, state: str | None = None, notify_hook: str | None = None
+        self,
+        source: Picture,
+        target: Picture,
+        *,
+        state: str | None = None,
+        notify_hook: str | None = None,
     ) -> Call[Job]:
         """Put the face of one picture into another.
 
@@ -324,7 +426,8 @@ class Midjourney:
 
     # GET /mj/task/list, POST /mj/task/list-by-condition
     def tasks(self, ids: Iterable[str] | None = None) -> Call[list[Job]]:
-        """The tasks that the proxy knows, newest first; or those with the given ids, in the order given.
+        """The tasks that the proxy knows, newest first; or those with the given ids, in the order
+        given.
 
         Args:
             ids: only these tasks; ids that the proxy does not know are left out
@@ -343,9 +446,15 @@ class Midjourney:
 
     # POST /mj/task/query
     def query(
-        self, *, status: str | None = None, action: str | None = None, prompt: str | None = None,
-        state: str | None = None, page: int = 1, size: int = 100,
-    ) -> Call[list[Job]]:  # fmt: skip
+        self,
+        *,
+        status: str | None = None,
+        action: str | None = None,
+        prompt: str | None = None,
+        state: str | None = None,
+        page: int = 1,
+        size: int = 100,
+    ) -> Call[list[Job]]:
         """The tasks that fit, newest first, page by page; where the proxy can be asked so.
 
         Args:
@@ -362,39 +471,59 @@ class Midjourney:
 
     # GET /mj/account/list
     def accounts(self) -> Call[list[dict[str, Any]]]:
-        """The accounts that the proxy draws with. Their Discord tokens, which some proxies tell, are left out."""
+        """The accounts that the proxy draws with. Their Discord tokens, which some proxies tell,
+        are left out.
+        """
         return self._call("accounts", "GET", "/mj/account/list", read_accounts)
 
     def _submit(
-        self, name: str, body: Mapping[str, Any], action: str, subject: str, state: str | None,
-        notify_hook: str | None, parent: str = "", path: str = "",
-    ) -> Call[Job]:  # fmt: skip
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        action: str,
+        subject: str,
+        state: str | None,
+        notify_hook: str | None,
+        parent: str = "",
+        path: str = "",
+    ) -> Call[Job]:
         marks = {"state": state, "notifyHook": notify_hook}
         read = partial(
             read_submission,
             asked=Job("mj", "", action, subject=subject, state=state or "", parent=parent),
         )
         path = path or f"/mj/submit/{name}"
-        return self._call(name.replace("-", "_"), "POST", path, read, {**body, **marks}, creates=True)
+        return self._call(
+            name.replace("-", "_"), "POST", path, read, {**body, **marks}, creates=True
+        )
 
     def _call(
-        self, name: str, method: str, path: str, read: Callable[[Reply], T],
-        body: Mapping[str, Any] | None = None, creates: bool = False,
-    ) -> Call[T]:  # fmt: skip
+        self,
+        name: str,
+        method: str,
+        path: str,
+        read: Callable[[Reply], T],
+        body: Mapping[str, Any] | None = None,
+        creates: bool = False,
+    ) -> Call[T]:
         sent, headers = b"", {"Accept": "application/json"}
         if body is not None:
             sent = _compact({field: value for field, value in body.items() if value is not None})
             headers["Content-Type"] = "application/json"
-        return Call("mj", name, method, path, read, {}, headers, sent, "mj", creates, sender=self._sender)
+        return Call(
+            "mj", name, method, path, read, {}, headers, sent, "mj", creates, sender=self._sender
+        )
 
 
-# --- what we say ------------------------------------------------------------------------------------------------
+# --- what we say ----------------------------------------------------------------------------------
 
 
 def _id(task_id: object) -> str:
     text = str(task_id).strip()
     if not text or not re.fullmatch(r"[\w.:-]+", text):
-        raise CallError(f"{text!r} is no task id.", hint="A task id is a row of digits: see %mj_tasks.")
+        raise CallError(
+            f"{text!r} is no task id.", hint="A task id is a row of digits: see %mj_tasks."
+        )
     return text
 
 
@@ -408,7 +537,9 @@ _CHANGES: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VA
 
 
 def change_of(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], int] | None:
-    """What `change` calls the button with this label: U1 to U4, V1 to V4, R or 🔄. None for any other."""
+    """What `change` calls the button with this label: U1 to U4, V1 to V4, R or 🔄. None for any
+    other.
+    """
     if label.casefold() in ("r", "🔄", "reroll"):
         return "REROLL", 1
     found = re.fullmatch(r"([UV])([1-4])", label.upper())
@@ -416,7 +547,9 @@ def change_of(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], in
 
 
 def label_of(change: Mapping[str, Any]) -> tuple[str, str]:
-    """The task and the label of the button that does what the body of a (simple) change asks for."""
+    """The task and the label of the button that does what the body of a (simple) change asks
+    for.
+    """
     if "content" in change:
         task_id, _, label = str(change["content"]).partition(" ")
         return task_id, "🔄" if label.upper() == "R" else label
@@ -442,21 +575,37 @@ _ACTIONS = (
 
 
 def action_of(custom_id: str) -> str:
-    """What pressing a button makes, as the proxies call it; they tell it themselves once the task is fetched."""
+    """What pressing a button makes, as the proxies call it; they tell it themselves once the task
+    is fetched.
+    """
     return next((action for part, action in _ACTIONS if part in custom_id), "ACTION")
 
 
-# --- what they say: pieces --------------------------------------------------------------------------------------
+# --- what they say: pieces ------------------------------------------------------------------------
 
 STATUSES = {
-    "NOT_START": Status.WAITING, "SUBMITTED": Status.WAITING, "": Status.WAITING, "PENDING": Status.WAITING,
-    "QUEUED": Status.WAITING, "IN_PROGRESS": Status.RUNNING, "PROCESSING": Status.RUNNING,
-    "MODAL": Status.ASKING, "SUCCESS": Status.SUCCEEDED, "FAILURE": Status.FAILED, "FAILED": Status.FAILED,
-    "CANCEL": Status.CANCELLED, "CANCELLED": Status.CANCELLED,
+    "NOT_START": Status.WAITING,
+    "SUBMITTED": Status.WAITING,
+    "": Status.WAITING,
+    "PENDING": Status.WAITING,
+    "QUEUED": Status.WAITING,
+    "IN_PROGRESS": Status.RUNNING,
+    "PROCESSING": Status.RUNNING,
+    "MODAL": Status.ASKING,
+    "SUCCESS": Status.SUCCEEDED,
+    "FAILURE": Status.FAILED,
+    "FAILED": Status.FAILED,
+    "CANCEL": Status.CANCELLED,
+    "CANCELLED": Status.CANCELLED,
     # the .NET family's numbers, should they ever be sent
-    "0": Status.WAITING, "1": Status.WAITING, "3": Status.RUNNING, "4": Status.FAILED,
-    "5": Status.SUCCEEDED, "6": Status.ASKING, "7": Status.CANCELLED,
-}  # fmt: skip
+    "0": Status.WAITING,
+    "1": Status.WAITING,
+    "3": Status.RUNNING,
+    "4": Status.FAILED,
+    "5": Status.SUCCEEDED,
+    "6": Status.ASKING,
+    "7": Status.CANCELLED,
+}
 
 
 def text(value: Any) -> str:
@@ -482,7 +631,9 @@ def progress(value: Any) -> int | None:
 
 
 def moment(value: Any) -> datetime | None:
-    """Epoch milliseconds as an aware datetime; null, "" and 0 mean "not yet". Small values are seconds."""
+    """Epoch milliseconds as an aware datetime; null, "" and 0 mean "not yet". Small values are
+    seconds.
+    """
     try:
         number = float(text(value) or 0)
     except ValueError:
@@ -501,7 +652,12 @@ def buttons(value: Any) -> tuple[Button, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(
-        Button(text(one["customId"]), text(one.get("label")), text(one.get("emoji")), text(one.get("style")) == "3")
+        Button(
+            text(one["customId"]),
+            text(one.get("label")),
+            text(one.get("emoji")),
+            text(one.get("style")) == "3",
+        )
         for one in value
         if isinstance(one, dict) and one.get("customId")
     )
@@ -520,7 +676,9 @@ def outputs(told_status: Any, *results: Any) -> tuple[str, ...]:
     if status(told_status) is not Status.SUCCEEDED:
         return ()
     for value in filter(None, results):
-        found = tuple(url for one in (value if isinstance(value, list) else [value]) if (url := _url(one)))
+        found = tuple(
+            url for one in (value if isinstance(value, list) else [value]) if (url := _url(one))
+        )
         if found:
             return found
     return ()
@@ -552,7 +710,8 @@ def own_mark(value: Any) -> str:
     return users_own(text(value))
 
 
-# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same lines.
+# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
+# lines.
 TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("id", "mj_id"), first),
     ("action", ("action",), text),
@@ -581,16 +740,20 @@ def preview_of(job: Job) -> str:
     return text(job.raw.get("imageUrl")) if job.status is Status.RUNNING else ""
 
 
-# --- what they say: answers -------------------------------------------------------------------------------------
+# --- what they say: answers -----------------------------------------------------------------------
 
 
 def read_task(reply: Reply, task_id: str = "") -> Job:
-    """GET /mj/task/{id}/fetch. An empty answer, or one that says so, means that the proxy does not know the id."""
+    """GET /mj/task/{id}/fetch. An empty answer, or one that says so, means that the proxy does not
+    know the id.
+    """
     if reply.status in (200, 204) and reply.body.strip() in (b"", b"null"):
         raise _unknown(task_id, reply)
     task = _unwrap(_checked(reply, task_id))
     if not isinstance(task, dict):
-        raise AnswerError("The answer is no task.", why=reply.body[:120].decode(errors="replace"), body=reply.body)
+        raise AnswerError(
+            "The answer is no task.", why=reply.body[:120].decode(errors="replace"), body=reply.body
+        )
     return job_of(task)
 
 
@@ -612,21 +775,27 @@ def read_tasks(reply: Reply, order: tuple[str, ...] | None = None) -> list[Job]:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a listing tells to somebody who knows most of it: the tasks that moved, and the ids of all."""
+    """What a listing tells to somebody who knows most of it: the tasks that moved, and the ids of
+    all.
+    """
 
     items: tuple[Job, ...]
     ids: frozenset[str]
 
 
 def read_news(reply: Reply, known: Mapping[str, Job]) -> News:
-    """A listing, of which only those tasks are read whole whose status or progress is not the known one.
+    """A listing, of which only those tasks are read whole whose status or progress is not the known
+    one.
 
-    Of ten thousand followed tasks few move between two looks; reading all of them would keep a core busy.
+    Of ten thousand followed tasks few move between two looks; reading all of them would keep a core
+    busy.
     """
     try:
         pieces = _PIECES.decode(reply.body)
         glances = [_GLANCE.decode(piece) for piece in pieces]
-    except msgspec.MsgspecError:  # a wrapper, an error, a damaged record: the patient reader knows them all
+    except (
+        msgspec.MsgspecError
+    ):  # a wrapper, an error, a damaged record: the patient reader knows them all
         jobs = read_tasks(reply)
         return News(tuple(jobs), frozenset(job.id for job in jobs))
     ids, moved = [text(glance.id) for glance in glances], []
@@ -645,7 +814,10 @@ class _Glance(msgspec.Struct):
 def _moved(job: Job | None, glance: _Glance) -> bool:
     if job is None:
         return True
-    if glance.status and (glance.status, glance.progress) == (job.raw.get("status"), job.raw.get("progress")):
+    if glance.status and (glance.status, glance.progress) == (
+        job.raw.get("status"),
+        job.raw.get("progress"),
+    ):
         return False  # the very words of last time, as nearly always
     return status(glance.status) is not job.status or progress(glance.progress) != job.progress
 
@@ -655,10 +827,11 @@ _GLANCE = msgspec.json.Decoder(_Glance)
 
 
 def read_submission(reply: Reply, asked: Job) -> Job:
-    """The answer of every submit call: `{code, description, result, properties}`, of which only the code decides.
+    """The answer of every submit call: `{code, description, result, properties}`, of which only the
+    code decides.
 
-    1 and 22 accept; 21 is either a task that exists already or a dialog that waits for `modal`. 23 raises QueueFull,
-    24 BannedPrompt, everything else MidjourneyError.
+    1 and 22 accept; 21 is either a task that exists already or a dialog that waits for `modal`. 23
+    raises QueueFull, 24 BannedPrompt, everything else MidjourneyError.
     """
     answer = _checked(reply)
     if isinstance(answer, dict) and "code" not in answer and isinstance(answer.get("data"), list):
@@ -683,7 +856,10 @@ def read_accounts(reply: Reply) -> list[dict[str, Any]]:
     """Account records without anything that is a token."""
     found = _unwrap(_checked(reply))
     records = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return [{name: value for name, value in one.items() if "token" not in name.lower()} for one in records]
+    return [
+        {name: value for name, value in one.items() if "token" not in name.lower()}
+        for one in records
+    ]
 
 
 def read_upload(reply: Reply) -> list[str]:
@@ -713,7 +889,9 @@ def _accepted(reply: Reply) -> Any:
 
 
 def _existing_or_dialog(properties: Mapping[str, Any]) -> Status:
-    """Code 21 has two meanings: with a status or picture the task exists already, else a dialog waits."""
+    """Code 21 has two meanings: with a status or picture the task exists already, else a dialog
+    waits.
+    """
     if properties.get("status") or properties.get("imageUrl"):
         return status(properties.get("status"))
     return Status.ASKING
@@ -729,8 +907,16 @@ _ACCEPTED: dict[str, Callable[[Mapping[str, Any]], Status]] = {
 
 def _made(asked: Job, job_id: str, now: Status, answer: Mapping[str, Any]) -> Job:
     return Job(
-        "mj", job_id, asked.action, now, None, asked.subject, state=asked.state, parent=asked.parent, raw=answer
-    )  # fmt: skip
+        "mj",
+        job_id,
+        asked.action,
+        now,
+        None,
+        asked.subject,
+        state=asked.state,
+        parent=asked.parent,
+        raw=answer,
+    )
 
 
 def _result_id(result: Any) -> str:
@@ -744,16 +930,28 @@ def _finished_pictures(answer: Mapping[str, Any], asked: Job) -> Job:
     urls = tuple(_url(one) for one in answer["data"] if _url(one))
     made = moment(answer.get("created"))
     return Job(
-        "mj", "", asked.action, Status.SUCCEEDED, 100, asked.subject, urls,
-        submitted=made, finished=made, state=asked.state, parent=asked.parent, raw=answer,
-    )  # fmt: skip
+        "mj",
+        "",
+        asked.action,
+        Status.SUCCEEDED,
+        100,
+        asked.subject,
+        urls,
+        submitted=made,
+        finished=made,
+        state=asked.state,
+        parent=asked.parent,
+        raw=answer,
+    )
 
 
-# --- what they say when they say no ------------------------------------------------------------------------------
+# --- what they say when they say no ---------------------------------------------------------------
 
 
 def _checked(reply: Reply, task_id: str = "") -> Any:
-    """The JSON of an answer that is one. Raises for pages, refusals and errors of every family's shape."""
+    """The JSON of an answer that is one. Raises for pages, refusals and errors of every family's
+    shape.
+    """
     if reply.is_page:
         raise NoSuchEndpoint(
             f"This server has no such endpoint: {reply.url}",
@@ -763,7 +961,9 @@ def _checked(reply: Reply, task_id: str = "") -> Any:
         )
     if reply.status in _STATUS_SAYS and not _is_result(reply):
         what, hint = _STATUS_SAYS[reply.status]
-        raise MidjourneyError(what, status=reply.status, code=str(reply.status), message=_message(reply), hint=hint)
+        raise MidjourneyError(
+            what, status=reply.status, code=str(reply.status), message=_message(reply), hint=hint
+        )
     if reply.status == 404 and not reply.body.strip():
         raise NoSuchEndpoint(f"This server has no such endpoint: {reply.url}", status=404)
     answer = reply.json()
@@ -775,7 +975,10 @@ def _checked(reply: Reply, task_id: str = "") -> Any:
 
 
 _STATUS_SAYS = {
-    401: ("The proxy refuses the secret.", "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw."),
+    401: (
+        "The proxy refuses the secret.",
+        "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw.",
+    ),
     403: ("The proxy forbids it.", "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw."),
     429: ("The proxy asks to slow down.", "Wait a little, then try again."),
     500: ("The proxy is in trouble.", "Try again; its own log says more."),
@@ -795,18 +998,38 @@ def _is_result(reply: Reply) -> bool:
 
 
 def _is_error(answer: Mapping[str, Any], reply: Reply) -> bool:
-    return "error" in answer or answer.get("success") is False or (reply.status >= 400 and "result" not in answer)
+    return (
+        "error" in answer
+        or answer.get("success") is False
+        or (reply.status >= 400 and "result" not in answer)
+    )
 
 
 _REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
-    "3": (MidjourneyError, "The proxy does not find what this needs.", "Check the task id; or no account is free now."),
+    "3": (
+        MidjourneyError,
+        "The proxy does not find what this needs.",
+        "Check the task id; or no account is free now.",
+    ),
     "4": (MidjourneyError, "The proxy refuses the request.", ""),
-    "5": (MidjourneyError, "The relay did not reach its proxy.", "Look at the listing before sending it again."),
+    "5": (
+        MidjourneyError,
+        "The relay did not reach its proxy.",
+        "Look at the listing before sending it again.",
+    ),
     "9": (MidjourneyError, "The proxy failed to submit it.", ""),
-    "23": (QueueFull, "The proxy's queue is full; nothing was accepted.", "Wait for a task to end: %mj_queue."),
-    "24": (BannedPrompt, "The prompt may hold a banned word; nothing was accepted.", "Rephrase it."),
+    "23": (
+        QueueFull,
+        "The proxy's queue is full; nothing was accepted.",
+        "Wait for a task to end: %mj_queue.",
+    ),
+    "24": (
+        BannedPrompt,
+        "The prompt may hold a banned word; nothing was accepted.",
+        "Rephrase it.",
+    ),
     "30": (MidjourneyError, "The relay is saturated; nothing was accepted.", "Try again later."),
-}  # fmt: skip
+}
 
 
 def _refusal(answer: Mapping[str, Any], reply: Reply) -> MidjourneyError:
@@ -816,9 +1039,13 @@ def _refusal(answer: Mapping[str, Any], reply: Reply) -> MidjourneyError:
         kind, what, hint = _REFUSALS["23"]
     word = text(_properties(answer).get("bannedWord"))
     error = kind(
-        what, status=reply.status, code=code, message=message, hint=hint,
+        what,
+        status=reply.status,
+        code=code,
+        message=message,
+        hint=hint,
         why=f"{message} ({word})" if word else f"{message} (code {code})" if code else message,
-    )  # fmt: skip
+    )
     if isinstance(error, BannedPrompt):
         error.word = word
     return error
@@ -829,8 +1056,9 @@ def _unknown(task_id: str, reply: Reply) -> MidjourneyError:
         f"The proxy knows no task {task_id}.",
         why="Tasks are forgotten after a time, and by some proxies at a restart.",
         hint="See %mj_tasks for those that it knows.",
-        status=reply.status, code="not_found",
-    )  # fmt: skip
+        status=reply.status,
+        code="not_found",
+    )
 
 
 def _words(answer: Mapping[str, Any]) -> str:
@@ -852,14 +1080,23 @@ def _message(reply: Reply) -> str:
 
 def _unwrap(answer: Any) -> Any:
     """Some put the task or the list into `data`."""
-    if isinstance(answer, dict) and "data" in answer and "id" not in answer and "status" not in answer:
+    if (
+        isinstance(answer, dict)
+        and "data" in answer
+        and "id" not in answer
+        and "status" not in answer
+    ):
         inner = answer["data"]
-        if inner is None or isinstance(inner, list) or (isinstance(inner, dict) and {"id", "status"} & set(inner)):
+        if (
+            inner is None
+            or isinstance(inner, list)
+            or (isinstance(inner, dict) and {"id", "status"} & set(inner))
+        ):
             return inner
     return answer
 
 
-# --- how a submission is found again when its answer was lost ------------------------------------------------------
+# --- how a submission is found again when its answer was lost -------------------------------------
 
 
 def traceable(call: Call[Any]) -> bool:
@@ -868,7 +1105,9 @@ def traceable(call: Call[Any]) -> bool:
 
 
 def marked(call: Call[T], mark: str) -> Call[T] | None:
-    """The call with our mark in `state`; None where that place is taken, or where the task exists already."""
+    """The call with our mark in `state`; None where that place is taken, or where the task exists
+    already.
+    """
     body = jsonlib.read(call.body)
     if body.get("state") or call.name == "modal":
         return None
@@ -876,14 +1115,21 @@ def marked(call: Call[T], mark: str) -> Call[T] | None:
 
 
 def listing(call: Call[Any], _: float) -> Call[list[Job]]:
-    """What to ask to find the task that the call has made. A dialog's answer concerns a task that is known."""
+    """What to ask to find the task that the call has made. A dialog's answer concerns a task that
+    is known.
+    """
     builder = Midjourney(call.sender)
-    return builder.tasks(ids=[jsonlib.read(call.body)["taskId"]]) if call.name == "modal" else builder.tasks()
+    return (
+        builder.tasks(ids=[jsonlib.read(call.body)["taskId"]])
+        if call.name == "modal"
+        else builder.tasks()
+    )
 
 
 def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
-    """Tells of a task whether the call has made it: by its mark; else by everything that the user's call says. The
-    body, which may hold pictures, is read once for the whole listing."""
+    """Tells of a task whether the call has made it: by its mark; else by everything that the user's
+    call says. The body, which may hold pictures, is read once for the whole listing.
+    """
     body = jsonlib.read(call.body)
     if call.name == "modal":
         return lambda job: job.id == body["taskId"] and job.status is not Status.ASKING
@@ -913,7 +1159,8 @@ def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[J
     action = action_of(told["customId"]) if "customId" in told else name.upper()
     parent, state = told.get("taskId", ""), users_own(text(told.get("state")))
     read = partial(
-        read_submission, asked=Job("mj", "", action, subject=told.get("prompt", ""), state=state, parent=parent)
+        read_submission,
+        asked=Job("mj", "", action, subject=told.get("prompt", ""), state=state, parent=parent),
     )
     return Call("mj", name, "POST", path, read, {}, JSON, body, "mj", True, sender=sender)
 

@@ -1,8 +1,8 @@
 """Another way to the same thing, where a proxy family lacks a call.
 
-The Java family knows no buttons, the .NET family no `change` and no queue, relays no listings at all. Each detour is
-taken when the server has said that it has no such endpoint, and says the same as the direct way would, as far as it
-can be known.
+The Java family knows no buttons, the .NET family no `change` and no queue, relays no listings at
+all. Each detour is taken when the server has said that it has no such endpoint, and says the same
+as the direct way would, as far as it can be known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.services.midjourney.api import Midjourney, label_of
 
 T = TypeVar("T")
-NOBODY = "1000000000000000"  # an id that no proxy has: asking for it tells whether a proxy is there at all
+# an id that no proxy has: asking for it tells whether a proxy is there at all
+NOBODY = "1000000000000000"
 AT_ONCE = 8
 
 
@@ -39,12 +40,16 @@ async def by_button(desk: Desk, call: Call[Any]) -> Job:
     told = json.loads(call.body)
     task_id, label = label_of(told)
     parent = await desk.fetch(desk.mj.task(task_id))
-    pressed = desk.mj.action(parent, label, state=told.get("state"), notify_hook=told.get("notifyHook"))
+    pressed = desk.mj.action(
+        parent, label, state=told.get("state"), notify_hook=told.get("notifyHook")
+    )
     return await desk.fetch(pressed)
 
 
 async def listed(desk: Desk, call: Call[Any]) -> list[Job]:
-    """Tasks by their ids, asked for by the other endpoint's name, else one by one; without ids, from the journal."""
+    """Tasks by their ids, asked for by the other endpoint's name, else one by one; without ids,
+    from the journal.
+    """
     if call.method == "GET":
         return await _remembered(desk)
     try:
@@ -56,11 +61,16 @@ async def listed(desk: Desk, call: Call[Any]) -> list[Job]:
 async def queued(desk: Desk, _: Call[Any]) -> list[Job]:
     """The queue, derived from the listing: oldest first, what still moves."""
     jobs = await desk.fetch(desk.mj.tasks())
-    return sorted((job for job in jobs if job.status.moving), key=lambda job: (job.submitted is None, job.submitted))
+    return sorted(
+        (job for job in jobs if job.status.moving),
+        key=lambda job: (job.submitted is None, job.submitted),
+    )
 
 
 async def _remembered(desk: Desk) -> list[Job]:
-    """What this toolkit has seen of the proxy, newest first; what still moved then is asked for again."""
+    """What this toolkit has seen of the proxy, newest first; what still moved then is asked for
+    again.
+    """
     try:
         await desk.fetch(desk.mj.task(NOBODY))
     except NoSuchEndpoint:

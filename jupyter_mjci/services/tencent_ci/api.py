@@ -1,8 +1,8 @@
 """Every operation of Tencent Cloud Infinite (CI) picture jobs and of the COS objects around them.
 
-Bodies and answers are XML without a namespace. Input says BucketId and Output says Bucket; "-" is "not yet"; one job
-in an answer may come alone where several come as a list. Sources: the documents of POST /jobs and
-POST /inventorytriggerjob, and the public API pages of the other calls.
+Bodies and answers are XML without a namespace. Input says BucketId and Output says Bucket; "-" is
+"not yet"; one job in an answer may come alone where several come as a list. Sources: the documents
+of POST /jobs and POST /inventorytriggerjob, and the public API pages of the other calls.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ CHINA = timezone(timedelta(hours=8))
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing tells of it: its `key`, `size` in bytes, `changed` aware and in UTC, `etag` unquoted."""
+    """An object as a listing tells of it: its `key`, `size` in bytes, `changed` aware and in UTC,
+    `etag` unquoted.
+    """
 
     key: str
     size: int
@@ -38,10 +40,12 @@ class StoredObject:
 
 
 class TencentCI:
-    """Builds the calls of Tencent CI for one bucket. Building sends nothing: `.run()` or `await` the call.
+    """Builds the calls of Tencent CI for one bucket. Building sends nothing: `.run()` or `await`
+    the call.
 
-    Building raises CallError for what cannot be said. Running raises TransportError where no answer comes, CIError
-    with COS's own code where the service says no, and AnswerError for an answer that nobody can read.
+    Building raises CallError for what cannot be said. Running raises TransportError where no answer
+    comes, CIError with COS's own code where the service says no, and AnswerError for an answer that
+    nobody can read.
     """
 
     def __init__(self, sender: Sender | None = None, *, bucket: str = "", region: str = "") -> None:
@@ -49,13 +53,23 @@ class TencentCI:
 
     # POST /jobs
     def picture_job(
-        self, *, input: str, output: str, rule: str | None = None, template_id: str | None = None,
-        output_bucket: str | None = None, output_region: str | None = None, picture_info: bool | None = None,
-        user_data: str | None = None, level: int | None = None, queue_id: str | None = None,
-        callback: str | None = None, callback_format: Literal["JSON", "XML"] | None = None,
+        self,
+        *,
+        input: str,
+        output: str,
+        rule: str | None = None,
+        template_id: str | None = None,
+        output_bucket: str | None = None,
+        output_region: str | None = None,
+        picture_info: bool | None = None,
+        user_data: str | None = None,
+        level: int | None = None,
+        queue_id: str | None = None,
+        callback: str | None = None,
+        callback_format: Literal["JSON", "XML"] | None = None,
         callback_type: Literal["Url", "TDMQ", "Kafka"] | None = None,
         callback_mq: Mapping[str, str] | None = None,
-    ) -> Call[Job]:  # fmt: skip
+    ) -> Call[Job]:
         """Process one picture of the bucket by a rule or a template.
 
         Args:
@@ -66,7 +80,8 @@ class TencentCI:
             output_bucket: bucket of the result, if it is another one
             output_region: region of that bucket
             picture_info: also tell about the original picture
-            user_data: your own mark, printable ASCII, at most 1024 characters; comes back on the job
+            user_data: your own mark, printable ASCII, at most 1024 characters; comes back on the
+                job
             level: priority 0, 1 or 2; higher goes first
             queue_id: the queue to use: p…
             callback: URL that is told of the end; "no" silences the queue's own
@@ -90,16 +105,31 @@ class TencentCI:
 
     # POST /inventorytriggerjob
     def batch(
-        self, *, name: str, prefix: str | None = None, object: str | None = None, url_file: str | None = None,
-        manifest: str | None = None, workflow_ids: Sequence[str] = (), start: str | datetime | None = None,
-        end: str | datetime | None = None, tag: str | None = None, rule: str | None = None,
-        template_id: str | None = None, output: str | None = None, output_bucket: str | None = None,
-        output_region: str | None = None, picture_info: bool | None = None, user_data: str | None = None,
-        level: int | None = None, queue_id: str | None = None, callback: str | None = None,
+        self,
+        *,
+        name: str,
+        prefix: str | None = None,
+        object: str | None = None,
+        url_file: str | None = None,
+        manifest: str | None = None,
+        workflow_ids: Sequence[str] = (),
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
+        tag: str | None = None,
+        rule: str | None = None,
+        template_id: str | None = None,
+        output: str | None = None,
+        output_bucket: str | None = None,
+        output_region: str | None = None,
+        picture_info: bool | None = None,
+        user_data: str | None = None,
+        level: int | None = None,
+        queue_id: str | None = None,
+        callback: str | None = None,
         callback_format: Literal["JSON", "XML"] | None = None,
         callback_type: Literal["Url", "TDMQ", "Kafka"] | None = None,
         callback_mq: Mapping[str, str] | None = None,
-    ) -> Call[Job]:  # fmt: skip
+    ) -> Call[Job]:
         """Process many pictures: by workflows, or by one rule or template for all.
 
         Args:
@@ -127,14 +157,22 @@ class TencentCI:
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
         """
         if not 0 < len(name) <= 128:
-            raise CallError("A batch's name has 1 to 128 characters.", why=f"This one has {len(name)}.")
-        chosen = _one_of({"Prefix": prefix, "Object": object, "UrlFile": url_file, "Manifest": manifest})
+            raise CallError(
+                "A batch's name has 1 to 128 characters.", why=f"This one has {len(name)}."
+            )
+        chosen = _one_of(
+            {"Prefix": prefix, "Object": object, "UrlFile": url_file, "Manifest": manifest}
+        )
         window = {"Start": _time(start), "End": _time(end)} if start or end else None
         if workflow_ids and (rule or template_id):
-            raise CallError("A batch runs workflows or a rule, not both.", hint="Leave out one of them.")
+            raise CallError(
+                "A batch runs workflows or a rule, not both.", hint="Leave out one of them."
+            )
         operation: dict[str, Any] = {"TimeInterval": window}
         if workflow_ids:
-            operation["WorkflowIds"] = ",".join([workflow_ids] if isinstance(workflow_ids, str) else workflow_ids)
+            operation["WorkflowIds"] = ",".join(
+                [workflow_ids] if isinstance(workflow_ids, str) else workflow_ids
+            )
         else:
             operation |= {
                 "Tag": tag or "PicProcess",
@@ -149,7 +187,8 @@ class TencentCI:
         }
         kind = "Workflow" if workflow_ids else "Job"
         return self.request(
-            "/inventorytriggerjob", {"Name": name, "Type": kind, "Input": chosen, "Operation": operation}
+            "/inventorytriggerjob",
+            {"Name": name, "Type": kind, "Input": chosen, "Operation": operation},
         )
 
     def request(self, path: str, request: Mapping[str, Any] | str) -> Call[Job]:
@@ -175,12 +214,22 @@ class TencentCI:
 
     # GET /jobs
     def jobs(
-        self, *, tag: str = "PicProcess", ids: Iterable[str] | None = None, queue_id: str | None = None,
-        queue_type: str | None = None, order: Literal["Desc", "Asc"] | None = None,
-        states: str | Sequence[str] | None = None, start: str | datetime | None = None,
-        end: str | datetime | None = None, workflow_id: str | None = None, batch_id: str | None = None,
-        input: str | None = None, size: int = 100, limit: int | None = None,
-    ) -> Pages[Job]:  # fmt: skip
+        self,
+        *,
+        tag: str = "PicProcess",
+        ids: Iterable[str] | None = None,
+        queue_id: str | None = None,
+        queue_type: str | None = None,
+        order: Literal["Desc", "Asc"] | None = None,
+        states: str | Sequence[str] | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
+        workflow_id: str | None = None,
+        batch_id: str | None = None,
+        input: str | None = None,
+        size: int = 100,
+        limit: int | None = None,
+    ) -> Pages[Job]:
         """The jobs that the service knows, page by page as they are walked, newest first.
 
         Args:
@@ -204,20 +253,34 @@ class TencentCI:
         if not 1 <= size <= 100:
             raise CallError(f"A page has 1 to 100 jobs, not {size}.")
         query = {
-            "tag": tag, "queueId": queue_id, "queueType": queue_type, "orderByTime": order,
+            "tag": tag,
+            "queueId": queue_id,
+            "queueType": queue_type,
+            "orderByTime": order,
             "states": _joined(states),
-            "startCreationTime": _time(start), "endCreationTime": _time(end), "workflowId": workflow_id,
-            "inventoryTriggerJobId": batch_id, "inputObject": input, "size": str(size),
-        }  # fmt: skip
+            "startCreationTime": _time(start),
+            "endCreationTime": _time(end),
+            "workflowId": workflow_id,
+            "inventoryTriggerJobId": batch_id,
+            "inputObject": input,
+            "size": str(size),
+        }
         return self._pages("jobs", "/jobs", query, limit, read_page)
 
     # GET /inventorytriggerjob
     def batches(
-        self, *, type: Literal["Workflow", "Job"] | None = None, name: str | None = None,
-        order: Literal["Desc", "Asc"] | None = None, states: str | Sequence[str] | None = None,
-        start: str | datetime | None = None, end: str | datetime | None = None, workflow_id: str | None = None,
-        size: int = 100, limit: int | None = None,
-    ) -> Pages[Job]:  # fmt: skip
+        self,
+        *,
+        type: Literal["Workflow", "Job"] | None = None,
+        name: str | None = None,
+        order: Literal["Desc", "Asc"] | None = None,
+        states: str | Sequence[str] | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
+        workflow_id: str | None = None,
+        size: int = 100,
+        limit: int | None = None,
+    ) -> Pages[Job]:
         """The batches that the service knows, newest first.
 
         Args:
@@ -232,11 +295,15 @@ class TencentCI:
             limit: stop after so many batches
         """
         query = {
-            "type": type, "name": name, "orderByTime": order,
+            "type": type,
+            "name": name,
+            "orderByTime": order,
             "states": _joined(states),
-            "startCreationTime": _time(start), "endCreationTime": _time(end), "workflowId": workflow_id,
+            "startCreationTime": _time(start),
+            "endCreationTime": _time(end),
+            "workflowId": workflow_id,
             "size": str(size),
-        }  # fmt: skip
+        }
         return self._pages("batches", "/inventorytriggerjob", query, limit, read_page)
 
     # PUT /jobs/{id}?cancel, PUT /inventorytriggerjob/{id}?cancel
@@ -251,10 +318,17 @@ class TencentCI:
 
     # POST /jobs with any Tag
     def tagged_job(
-        self, tag: str, *, operation: Mapping[str, Any], input: str | None = None, queue_id: str | None = None,
-        callback: str | None = None, callback_format: Literal["JSON", "XML"] | None = None,
-    ) -> Call[Job]:  # fmt: skip
-        """A job of any other kind: the elements of its `<Operation>` are passed on as they are given.
+        self,
+        tag: str,
+        *,
+        operation: Mapping[str, Any],
+        input: str | None = None,
+        queue_id: str | None = None,
+        callback: str | None = None,
+        callback_format: Literal["JSON", "XML"] | None = None,
+    ) -> Call[Job]:
+        """A job of any other kind: the elements of its `<Operation>` are passed on as they are
+        given.
 
         Args:
             tag: what to do: ImageInspect, Snapshot, …
@@ -265,13 +339,18 @@ class TencentCI:
             callback_format: XML (the default) or JSON
         """
         request = {
-            "Tag": tag, "QueueId": queue_id, "Input": None if input is None else {"Object": _key(input, "input")},
-            "Operation": operation, **_callbacks(callback, callback_format, None, None),
-        }  # fmt: skip
+            "Tag": tag,
+            "QueueId": queue_id,
+            "Input": None if input is None else {"Object": _key(input, "input")},
+            "Operation": operation,
+            **_callbacks(callback, callback_format, None, None),
+        }
         return self.request("/jobs", request)
 
     # POST /template
-    def create_template(self, name: str, *, rule: str, picture_info: bool | None = None) -> Call[Tree]:
+    def create_template(
+        self, name: str, *, rule: str, picture_info: bool | None = None
+    ) -> Call[Tree]:
         """Store a rule under a name; the answer tells its TemplateId.
 
         Args:
@@ -279,7 +358,9 @@ class TencentCI:
             rule: what to do: imageMogr2/thumbnail/200x
             picture_info: also tell about the original picture
         """
-        return self._write("create_template", "POST", "/template", _template(name, rule, picture_info), "Template")
+        return self._write(
+            "create_template", "POST", "/template", _template(name, rule, picture_info), "Template"
+        )
 
     # PUT /template/{id}
     def update_template(
@@ -294,7 +375,9 @@ class TencentCI:
             picture_info: also tell about the original picture
         """
         path = f"/template/{_job_id(template_id)}"
-        return self._write("update_template", "PUT", path, _template(name, rule, picture_info), "Template")
+        return self._write(
+            "update_template", "PUT", path, _template(name, rule, picture_info), "Template"
+        )
 
     # DELETE /template/{id}
     def delete_template(self, template_id: str) -> Call[None]:
@@ -303,13 +386,20 @@ class TencentCI:
         Args:
             template_id: the template's id: t…
         """
-        return self._call("delete_template", "DELETE", f"/template/{_job_id(template_id)}", read_nothing)
+        return self._call(
+            "delete_template", "DELETE", f"/template/{_job_id(template_id)}", read_nothing
+        )
 
     # GET /template
     def templates(
-        self, *, ids: Sequence[str] | None = None, name: str | None = None,
-        category: Literal["Custom", "Official"] | None = None, page: int = 1, size: int = 100,
-    ) -> Call[list[Tree]]:  # fmt: skip
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        name: str | None = None,
+        category: Literal["Custom", "Official"] | None = None,
+        page: int = 1,
+        size: int = 100,
+    ) -> Call[list[Tree]]:
         """The stored rules of the bucket.
 
         Args:
@@ -324,9 +414,13 @@ class TencentCI:
 
     # GET /picqueue
     def queues(
-        self, *, ids: Sequence[str] | None = None, state: Literal["Active", "Paused"] | None = None, page: int = 1,
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        state: Literal["Active", "Paused"] | None = None,
+        page: int = 1,
         size: int = 100,
-    ) -> Call[list[Tree]]:  # fmt: skip
+    ) -> Call[list[Tree]]:
         """The queues that picture jobs wait in.
 
         Args:
@@ -340,9 +434,15 @@ class TencentCI:
 
     # PUT /picqueue/{id}
     def update_queue(
-        self, queue_id: str, *, name: str, state: Literal["Active", "Paused"], notify: Mapping[str, str] | None = None
+        self,
+        queue_id: str,
+        *,
+        name: str,
+        state: Literal["Active", "Paused"],
+        notify: Mapping[str, str] | None = None,
     ) -> Call[Tree]:
-        """Rename, pause or resume a queue, and say whom it tells of ended jobs. Running jobs go on when it pauses.
+        """Rename, pause or resume a queue, and say whom it tells of ended jobs. Running jobs go on
+        when it pauses.
 
         Args:
             queue_id: the queue's id: p…
@@ -350,12 +450,21 @@ class TencentCI:
             state: Active or Paused
             notify: the elements of NotifyConfig: State, Url, Event, Type, ResultFormat, …
         """
-        request = {"Name": name, "QueueID": queue_id, "State": state, "NotifyConfig": notify or {"State": "Off"}}
-        return self._write("update_queue", "PUT", f"/picqueue/{_job_id(queue_id)}", request, "Queue")
+        request = {
+            "Name": name,
+            "QueueID": queue_id,
+            "State": state,
+            "NotifyConfig": notify or {"State": "Off"},
+        }
+        return self._write(
+            "update_queue", "PUT", f"/picqueue/{_job_id(queue_id)}", request, "Queue"
+        )
 
     # POST /picbucket
     def bind(self) -> Call[Tree]:
-        """Bind the bucket to picture processing, which makes its first queue. Binding twice does no harm."""
+        """Bind the bucket to picture processing, which makes its first queue. Binding twice does no
+        harm.
+        """
         return self._call("bind", "POST", "/picbucket", partial(read_tree, root="PicBucket"))
 
     # DELETE /picbucket
@@ -365,9 +474,14 @@ class TencentCI:
 
     # GET /picbucket, at the account's host
     def buckets(
-        self, *, regions: Sequence[str] | None = None, names: Sequence[str] | None = None, prefix: str | None = None,
-        page: int = 1, size: int = 100,
-    ) -> Call[list[Tree]]:  # fmt: skip
+        self,
+        *,
+        regions: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        prefix: str | None = None,
+        page: int = 1,
+        size: int = 100,
+    ) -> Call[list[Tree]]:
         """The account's buckets that are bound to picture processing.
 
         Args:
@@ -378,10 +492,14 @@ class TencentCI:
             size: buckets a page, 1 to 100
         """
         query = {"regions": _joined(regions), "bucketNames": _joined(names), "bucketName": prefix}
-        return self._list("buckets", "/picbucket", query, page, size, "PicBucketList", plane="account")
+        return self._list(
+            "buckets", "/picbucket", query, page, size, "PicBucketList", plane="account"
+        )
 
     # POST /workflow
-    def create_workflow(self, name: str, *, topology: Mapping[str, Any], active: bool = False) -> Call[Tree]:
+    def create_workflow(
+        self, name: str, *, topology: Mapping[str, Any], active: bool = False
+    ) -> Call[Tree]:
         """Store a workflow; the answer tells its WorkflowId.
 
         Args:
@@ -389,7 +507,13 @@ class TencentCI:
             topology: its Dependencies and Nodes, nested as in the service's documents
             active: let uploads trigger it
         """
-        return self._write("create_workflow", "POST", "/workflow", _workflow(name, topology, active), "MediaWorkflow")
+        return self._write(
+            "create_workflow",
+            "POST",
+            "/workflow",
+            _workflow(name, topology, active),
+            "MediaWorkflow",
+        )
 
     # PUT /workflow/{id}
     def update_workflow(
@@ -404,7 +528,9 @@ class TencentCI:
             active: let uploads trigger it
         """
         path = f"/workflow/{_job_id(workflow_id)}"
-        return self._write("update_workflow", "PUT", path, _workflow(name, topology, active), "MediaWorkflow")
+        return self._write(
+            "update_workflow", "PUT", path, _workflow(name, topology, active), "MediaWorkflow"
+        )
 
     # PUT /workflow/{id}?active, PUT /workflow/{id}?paused
     def switch_workflow(self, workflow_id: str, *, active: bool) -> Call[None]:
@@ -415,7 +541,9 @@ class TencentCI:
             active: whether they do
         """
         params = {"active" if active else "paused": ""}
-        return self._call("switch_workflow", "PUT", f"/workflow/{_job_id(workflow_id)}", read_nothing, params)
+        return self._call(
+            "switch_workflow", "PUT", f"/workflow/{_job_id(workflow_id)}", read_nothing, params
+        )
 
     # DELETE /workflow/{id}
     def delete_workflow(self, workflow_id: str) -> Call[None]:
@@ -424,11 +552,18 @@ class TencentCI:
         Args:
             workflow_id: the workflow's id: w…
         """
-        return self._call("delete_workflow", "DELETE", f"/workflow/{_job_id(workflow_id)}", read_nothing)
+        return self._call(
+            "delete_workflow", "DELETE", f"/workflow/{_job_id(workflow_id)}", read_nothing
+        )
 
     # GET /workflow
     def workflows(
-        self, *, ids: Sequence[str] | None = None, name: str | None = None, page: int = 1, size: int = 100
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        name: str | None = None,
+        page: int = 1,
+        size: int = 100,
     ) -> Call[list[Tree]]:
         """The workflows of the bucket.
 
@@ -439,11 +574,18 @@ class TencentCI:
             size: workflows a page, 1 to 100
         """
         return self._list(
-            "workflows", "/workflow", {"ids": _joined(ids), "name": name}, page, size, "MediaWorkflowList"
+            "workflows",
+            "/workflow",
+            {"ids": _joined(ids), "name": name},
+            page,
+            size,
+            "MediaWorkflowList",
         )
 
     # POST /triggerworkflow
-    def trigger_workflow(self, workflow_id: str, object: str, *, name: str | None = None) -> Call[str]:
+    def trigger_workflow(
+        self, workflow_id: str, object: str, *, name: str | None = None
+    ) -> Call[str]:
         """Run a workflow over one object; gives the id of the run.
 
         Args:
@@ -454,7 +596,9 @@ class TencentCI:
         params = {"workflowId": _job_id(workflow_id), "object": _key(object, "object")}
         if name:
             params["name"] = name
-        return self._call("trigger_workflow", "POST", "/triggerworkflow", read_instance, params, creates=True)
+        return self._call(
+            "trigger_workflow", "POST", "/triggerworkflow", read_instance, params, creates=True
+        )
 
     # GET /workflowexecution/{id}
     def execution(self, run_id: str) -> Call[Tree]:
@@ -468,11 +612,18 @@ class TencentCI:
 
     # GET /workflowexecution
     def executions(
-        self, *, workflow_id: str | None = None, name: str | None = None, batch_id: str | None = None,
-        states: str | Sequence[str] | None = None, order: Literal["Desc", "Asc"] | None = None,
-        start: str | datetime | None = None, end: str | datetime | None = None, size: int = 100,
+        self,
+        *,
+        workflow_id: str | None = None,
+        name: str | None = None,
+        batch_id: str | None = None,
+        states: str | Sequence[str] | None = None,
+        order: Literal["Desc", "Asc"] | None = None,
+        start: str | datetime | None = None,
+        end: str | datetime | None = None,
+        size: int = 100,
         limit: int | None = None,
-    ) -> Pages[Tree]:  # fmt: skip
+    ) -> Pages[Tree]:
         """The runs of workflows, newest first.
 
         Args:
@@ -487,9 +638,15 @@ class TencentCI:
             limit: stop after so many runs
         """
         query = {
-            "workflowId": workflow_id, "name": name, "jobId": batch_id, "states": _joined(states),
-            "orderByTime": order, "startCreationTime": _time(start), "endCreationTime": _time(end), "size": str(size),
-        }  # fmt: skip
+            "workflowId": workflow_id,
+            "name": name,
+            "jobId": batch_id,
+            "states": _joined(states),
+            "orderByTime": order,
+            "startCreationTime": _time(start),
+            "endCreationTime": _time(end),
+            "size": str(size),
+        }
         return self._pages("executions", "/workflowexecution", query, limit, read_executions)
 
     # GET /
@@ -518,7 +675,9 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        return self._call("delete_object", "DELETE", f"/{_key(key, 'key')}", read_nothing, plane="cos")
+        return self._call(
+            "delete_object", "DELETE", f"/{_key(key, 'key')}", read_nothing, plane="cos"
+        )
 
     # GET /{key}?{rule}
     def processed(self, key: str, *, rule: str) -> Call[bytes]:
@@ -528,11 +687,16 @@ class TencentCI:
             key: the picture's key
             rule: what to do: imageMogr2/thumbnail/400x
         """
-        return self._call("processed", "GET", f"/{_key(key, 'key')}", read_bytes, {rule: ""}, plane="cos")
+        return self._call(
+            "processed", "GET", f"/{_key(key, 'key')}", read_bytes, {rule: ""}, plane="cos"
+        )
 
     # POST /{key}?image_process
-    def process(self, key: str, *, rules: Mapping[str, str], picture_info: bool = True) -> Call[Tree]:
-        """Process a picture of the bucket at once and store the results; the answer tells about all pictures.
+    def process(
+        self, key: str, *, rules: Mapping[str, str], picture_info: bool = True
+    ) -> Call[Tree]:
+        """Process a picture of the bucket at once and store the results; the answer tells about all
+        pictures.
 
         Args:
             key: the picture's key
@@ -541,15 +705,23 @@ class TencentCI:
         """
         if not 1 <= len(rules) <= 5:
             raise CallError(f"One request takes 1 to 5 rules, not {len(rules)}.")
-        wanted = [{"fileid": f"/{_key(name, 'rules')}", "rule": rule} for name, rule in rules.items()]
-        operations = json.dumps({"is_pic_info": int(picture_info), "rules": wanted}, separators=(",", ":"))
+        wanted = [
+            {"fileid": f"/{_key(name, 'rules')}", "rule": rule} for name, rule in rules.items()
+        ]
+        operations = json.dumps(
+            {"is_pic_info": int(picture_info), "rules": wanted}, separators=(",", ":")
+        )
         headers = {"Pic-Operations": operations}
         read = partial(read_tree, root="UploadResult", whole=True)
         path = f"/{_key(key, 'key')}"
-        return self._call("process", "POST", path, read, {"image_process": ""}, headers=headers, plane="cos")
+        return self._call(
+            "process", "POST", path, read, {"image_process": ""}, headers=headers, plane="cos"
+        )
 
     # PUT /{key}
-    def put_object(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> Call[None]:
+    def put_object(
+        self, key: str, content: bytes, *, content_type: str = "application/octet-stream"
+    ) -> Call[None]:
         """Put an object into the bucket.
 
         Args:
@@ -559,7 +731,9 @@ class TencentCI:
         """
         path = f"/{_key(key, 'key')}"
         headers = {"Content-Type": content_type}
-        return self._call("put_object", "PUT", path, read_nothing, headers=headers, body=content, plane="cos")
+        return self._call(
+            "put_object", "PUT", path, read_nothing, headers=headers, body=content, plane="cos"
+        )
 
     # GET /{key}
     def get_object(self, key: str) -> Call[bytes]:
@@ -571,43 +745,85 @@ class TencentCI:
         return self._call("get_object", "GET", f"/{_key(key, 'key')}", read_bytes, plane="cos")
 
     def _output(self, key: str, bucket: str | None, region: str | None) -> dict[str, str]:
-        return {"Region": region or self.region, "Bucket": bucket or self.bucket, "Object": _key(key, "output")}
+        return {
+            "Region": region or self.region,
+            "Bucket": bucket or self.bucket,
+            "Object": _key(key, "output"),
+        }
 
     def _pages(
-        self, name: str, path: str, query: Mapping[str, str | None], limit: int | None,
+        self,
+        name: str,
+        path: str,
+        query: Mapping[str, str | None],
+        limit: int | None,
         read: Callable[[Reply], Page[T]],
-    ) -> Pages[T]:  # fmt: skip
+    ) -> Pages[T]:
         def turn(token: str) -> Call[Page[T]]:
-            params = {key: value for key, value in {**query, "nextToken": token or None}.items() if value is not None}
+            params = {
+                key: value
+                for key, value in {**query, "nextToken": token or None}.items()
+                if value is not None
+            }
             return self._call(name, "GET", path, read, params)
 
         return Pages(turn, limit)
 
     def _list(
-        self, name: str, path: str, query: Mapping[str, str | None], page: int, size: int, element: str,
+        self,
+        name: str,
+        path: str,
+        query: Mapping[str, str | None],
+        page: int,
+        size: int,
+        element: str,
         plane: str = "ci",
-    ) -> Call[list[Tree]]:  # fmt: skip
+    ) -> Call[list[Tree]]:
         told = {**query, "pageNumber": str(page), "pageSize": str(size)}
         params = {key: value for key, value in told.items() if value is not None}
-        return self._call(name, "GET", path, partial(read_list, element=element), params, plane=plane)
+        return self._call(
+            name, "GET", path, partial(read_list, element=element), params, plane=plane
+        )
 
-    def _write(self, name: str, method: str, path: str, request: Mapping[str, Any], root: str) -> Call[Tree]:
+    def _write(
+        self, name: str, method: str, path: str, request: Mapping[str, Any], root: str
+    ) -> Call[Tree]:
         body = xml.write("Request", request)
         return self._call(name, method, path, partial(read_tree, root=root), body=body)
 
     def _call(
-        self, name: str, method: str, path: str, read: Callable[[Reply], T], params: Mapping[str, str] | None = None,
-        *, headers: Mapping[str, str] | None = None, body: bytes = b"", plane: str = "ci", creates: bool = False,
-    ) -> Call[T]:  # fmt: skip
+        self,
+        name: str,
+        method: str,
+        path: str,
+        read: Callable[[Reply], T],
+        params: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        plane: str = "ci",
+        creates: bool = False,
+    ) -> Call[T]:
         if body and headers is None:
             headers = {"Content-Type": "application/xml"}
         return Call(
-            "ci", name, method, path, read, params or {}, headers or {}, body, plane, creates, sender=self._sender
-        )  # fmt: skip
+            "ci",
+            name,
+            method,
+            path,
+            read,
+            params or {},
+            headers or {},
+            body,
+            plane,
+            creates,
+            sender=self._sender,
+        )
 
 
 def submission(body: str) -> tuple[str, dict[str, Any]]:
-    """Where a person's `<Request>` XML belongs, and its elements: Tag goes to /jobs, a batch to /inventorytriggerjob.
+    """Where a person's `<Request>` XML belongs, and its elements: Tag goes to /jobs, a batch to
+    /inventorytriggerjob.
 
     Raises CallError with line and column where it is not well-formed.
     """
@@ -625,12 +841,14 @@ def submission(body: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-# --- what we say ------------------------------------------------------------------------------------------------
+# --- what we say ----------------------------------------------------------------------------------
 
 
 def _key(key: str, name: str) -> str:
     if not key or key.startswith("/"):
-        raise CallError(f"{name}={key!r} is no object key.", hint="A key has no leading slash: input/deer.jpg")
+        raise CallError(
+            f"{name}={key!r} is no object key.", hint="A key has no leading slash: input/deer.jpg"
+        )
     return key
 
 
@@ -644,10 +862,14 @@ def _path_of(job_id: str) -> str:
     return "/inventorytriggerjob" if job_id.startswith("b") else "/jobs"
 
 
-def _processing(rule: str | None, template_id: str | None, picture_info: bool | None) -> dict[str, Any]:
+def _processing(
+    rule: str | None, template_id: str | None, picture_info: bool | None
+) -> dict[str, Any]:
     if bool(rule) == bool(template_id):
         raise CallError(
-            "Give a rule or a template_id, not both." if rule else "A picture job needs a rule or a template_id.",
+            "Give a rule or a template_id, not both."
+            if rule
+            else "A picture job needs a rule or a template_id.",
             hint='For example rule="imageMogr2/thumbnail/200x".',
         )
     if template_id:
@@ -655,10 +877,19 @@ def _processing(rule: str | None, template_id: str | None, picture_info: bool | 
     return {"PicProcess": {"IsPicInfo": picture_info, "ProcessRule": rule}}
 
 
-def _callbacks(url: str | None, form: str | None, kind: str | None, queue: Mapping[str, str] | None) -> dict[str, Any]:
+def _callbacks(
+    url: str | None, form: str | None, kind: str | None, queue: Mapping[str, str] | None
+) -> dict[str, Any]:
     if kind == "TDMQ" and not queue:
-        raise CallError("callback_type TDMQ needs callback_mq.", hint="Give MqRegion, MqMode and MqName.")
-    return {"CallBack": url, "CallBackFormat": form, "CallBackType": kind, "CallBackMqConfig": queue}
+        raise CallError(
+            "callback_type TDMQ needs callback_mq.", hint="Give MqRegion, MqMode and MqName."
+        )
+    return {
+        "CallBack": url,
+        "CallBackFormat": form,
+        "CallBackType": kind,
+        "CallBackMqConfig": queue,
+    }
 
 
 def _user_data(text: str | None) -> str | None:
@@ -689,23 +920,36 @@ def _template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]
 
 
 def _workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
-    return {"MediaWorkflow": {"Name": name, "State": "Active" if active else "Paused", "Topology": topology}}
+    return {
+        "MediaWorkflow": {
+            "Name": name,
+            "State": "Active" if active else "Paused",
+            "Topology": topology,
+        }
+    }
 
 
 def _time(value: str | datetime | None) -> str | None:
-    """A time as the service writes it, 2001-01-01T00:00:00+0800. A naive one is taken as UTC; texts pass through."""
+    """A time as the service writes it, 2001-01-01T00:00:00+0800. A naive one is taken as UTC; texts
+    pass through.
+    """
     if value is None or isinstance(value, str):
         return value or None
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
     return aware.astimezone(CHINA).strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
-# --- what it says: pieces ---------------------------------------------------------------------------------------
+# --- what it says: pieces -------------------------------------------------------------------------
 
 STATES = {
-    "submitted": Status.WAITING, "pause": Status.WAITING, "": Status.WAITING, "running": Status.RUNNING,
-    "success": Status.SUCCEEDED, "failed": Status.FAILED, "cancel": Status.CANCELLED,
-}  # fmt: skip
+    "submitted": Status.WAITING,
+    "pause": Status.WAITING,
+    "": Status.WAITING,
+    "running": Status.RUNNING,
+    "success": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "cancel": Status.CANCELLED,
+}
 
 
 def text(value: Any) -> str:
@@ -735,7 +979,9 @@ def part(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return detail
 
 
-def outputs(state: Any, kind: Any, name: Any, told: Any, asked: Any, bucket: Any, region: Any) -> tuple[str, ...]:
+def outputs(
+    state: Any, kind: Any, name: Any, told: Any, asked: Any, bucket: Any, region: Any
+) -> tuple[str, ...]:
     """The result's URL, once there is one. A batch's output is a pattern, not an object."""
     key = first(told, asked).removeprefix("/")
     is_batch = text(kind) and text(name)
@@ -755,9 +1001,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
 def first(*values: Any) -> str:
     """The first that tells something."""
     return next((told for value in values if (told := text(value))), "")
-
-
-
 
 
 def _subject(detail: Mapping[str, Any]) -> str:
@@ -788,11 +1031,14 @@ def own_mark(value: Any) -> str:
 
 INPUT = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
 OUTPUT = (
-    "Operation.PicProcessResult.ObjectName", "Operation.Output.Object", "Operation.Output.Bucket",
+    "Operation.PicProcessResult.ObjectName",
+    "Operation.Output.Object",
+    "Operation.Output.Bucket",
     "Operation.Output.Region",
-)  # fmt: skip
+)
 
-# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same lines.
+# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
+# lines.
 DETAIL: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("JobId",), text),
     ("action", ("Tag", "Operation.Tag", "Type"), first),
@@ -817,7 +1063,7 @@ def job_of(detail: Mapping[str, Any]) -> Job:
     return Job("ci", raw=detail, **told)
 
 
-# --- what it says: answers --------------------------------------------------------------------------------------
+# --- what it says: answers ------------------------------------------------------------------------
 
 
 def read_job(reply: Reply, job_id: str = "") -> Job:
@@ -827,9 +1073,12 @@ def read_job(reply: Reply, job_id: str = "") -> Job:
     if not details:
         missing = job_id or ", ".join(text(one) for one in answer.get("NonExistJobIds") or ())
         raise CIError(
-            f"Tencent CI knows no job {missing}.", status=reply.status, code="NonExistJobIds",
-            request_id=_request_id(reply), hint="See %ci_jobs for those that it knows.",
-        )  # fmt: skip
+            f"Tencent CI knows no job {missing}.",
+            status=reply.status,
+            code="NonExistJobIds",
+            request_id=_request_id(reply),
+            hint="See %ci_jobs for those that it knows.",
+        )
     return job_of(details[0])
 
 
@@ -865,7 +1114,9 @@ def read_list(reply: Reply, element: str) -> list[Tree]:
 
 
 def read_executions(reply: Reply) -> Page[Tree]:
-    return Page(tuple(read_list(reply, "WorkflowExecutionList")), text(_response(reply).get("NextToken")))
+    return Page(
+        tuple(read_list(reply, "WorkflowExecutionList")), text(_response(reply).get("NextToken"))
+    )
 
 
 def read_instance(reply: Reply) -> str:
@@ -875,10 +1126,15 @@ def read_instance(reply: Reply) -> str:
 def read_objects(reply: Reply) -> Page[StoredObject]:
     listing = part(_document(reply), "ListBucketResult")
     found = tuple(
-        StoredObject(text(one.get("Key")), int(text(one.get("Size")) or 0), _stamp(one.get("LastModified")),
-                     text(one.get("ETag")).strip('"'))
-        for one in listing.get("Contents") or () if isinstance(one, dict)
-    )  # fmt: skip
+        StoredObject(
+            text(one.get("Key")),
+            int(text(one.get("Size")) or 0),
+            _stamp(one.get("LastModified")),
+            text(one.get("ETag")).strip('"'),
+        )
+        for one in listing.get("Contents") or ()
+        if isinstance(one, dict)
+    )
     more = text(listing.get("IsTruncated")) == "true"
     last = found[-1].key if found else ""
     return Page(found, (text(listing.get("NextMarker")) or last) if more else "")
@@ -904,9 +1160,10 @@ def _response(reply: Reply) -> Tree:
     if "Response" not in document:
         raise AnswerError(
             f"The answer of {reply.url.partition('?')[0]} is none of Tencent CI's (HTTP {reply.status}).",
-            why=reply.body[:120].decode("utf-8", "replace"), body=reply.body,
+            why=reply.body[:120].decode("utf-8", "replace"),
+            body=reply.body,
             hint="Check MJCI_CI_ENDPOINT, bucket and region.",
-        )  # fmt: skip
+        )
     return part(document, "Response")
 
 
@@ -922,8 +1179,10 @@ def _document(reply: Reply) -> dict[str, Any]:
 def _not_xml(reply: Reply, error: ExpatError) -> AnswerError:
     return AnswerError(
         f"The answer of {reply.url.partition('?')[0]} is not XML (HTTP {reply.status}).",
-        why=str(error), hint="Check MJCI_CI_ENDPOINT, bucket and region.", body=reply.body,
-    )  # fmt: skip
+        why=str(error),
+        hint="Check MJCI_CI_ENDPOINT, bucket and region.",
+        body=reply.body,
+    )
 
 
 _HINTS = {
@@ -949,16 +1208,19 @@ def refusal(reply: Reply) -> CIError:
     return CIError(
         f"Tencent answers {code or f'HTTP {reply.status}'}.",
         why=message or reply.body[:120].decode("utf-8", "replace"),
-        status=reply.status, code=code or ("NoSuchKey" if reply.status == 404 else ""), message=message,
-        request_id=request_id, hint=_HINTS.get(code, f"Request id: {request_id}" if request_id else ""),
-    )  # fmt: skip
+        status=reply.status,
+        code=code or ("NoSuchKey" if reply.status == 404 else ""),
+        message=message,
+        request_id=request_id,
+        hint=_HINTS.get(code, f"Request id: {request_id}" if request_id else ""),
+    )
 
 
 def _request_id(reply: Reply) -> str:
     return reply.headers.get("x-ci-request-id") or reply.headers.get("x-cos-request-id") or ""
 
 
-# --- how a submission is found again when its answer was lost ------------------------------------------------------
+# --- how a submission is found again when its answer was lost -------------------------------------
 
 SKEW = 60.0  # seconds that two clocks may differ
 
@@ -985,7 +1247,9 @@ def listing(call: Call[Any], since: float) -> Pages[Job]:
     start = datetime.fromtimestamp(since - SKEW, UTC)
     if call.path == "/jobs":
         return builder.jobs(
-            tag=text(request.get("Tag")), start=start, input=text(part(request, "Input").get("Object")) or None
+            tag=text(request.get("Tag")),
+            start=start,
+            input=text(part(request, "Input").get("Object")) or None,
         )
     return builder.batches(type=_kind(request), name=text(request.get("Name")), start=start)
 

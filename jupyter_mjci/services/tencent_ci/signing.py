@@ -1,6 +1,7 @@
 """COS and CI request signatures ("q-sign", HMAC-SHA1) as pure functions.
 
-Source: Tencent Cloud, "Request signature" of COS; checked against vectors made with the official SDK.
+Source: Tencent Cloud, "Request signature" of COS; checked against vectors made with the official
+SDK.
 
     SignKey      = hex(HMAC-SHA1(SecretKey, KeyTime))
     HttpString   = method \\n decoded path \\n parameters \\n headers \\n
@@ -19,9 +20,15 @@ from urllib.parse import quote, unquote, urlsplit
 
 
 def sign(
-    method: str, path: str, *, params: Mapping[str, str] = {}, headers: Mapping[str, str] = {},
-    secret_id: str, secret_key: str, key_time: str,
-) -> str:  # fmt: skip
+    method: str,
+    path: str,
+    *,
+    params: Mapping[str, str] = {},
+    headers: Mapping[str, str] = {},
+    secret_id: str,
+    secret_key: str,
+    key_time: str,
+) -> str:
     """The value of the Authorization header.
 
     Args:
@@ -38,15 +45,24 @@ def sign(
 
 
 def presign(
-    method: str, url: str, *, params: Mapping[str, str] = {}, headers: Mapping[str, str] = {},
-    secret_id: str, secret_key: str, key_time: str, token: str | None = None,
-) -> str:  # fmt: skip
-    """The URL with its signature in the query: whoever has it may send this one request until the end of `key_time`.
+    method: str,
+    url: str,
+    *,
+    params: Mapping[str, str] = {},
+    headers: Mapping[str, str] = {},
+    secret_id: str,
+    secret_key: str,
+    key_time: str,
+    token: str | None = None,
+) -> str:
+    """The URL with its signature in the query: whoever has it may send this one request until the
+    end of `key_time`.
 
     Args:
         method: GET, PUT, …, in any case
         url: the object's URL, its path percent-encoded
-        params: parameters that are signed and become part of the URL; a processing rule is one with an empty value
+        params: parameters that are signed and become part of the URL; a processing rule is one with
+            an empty value
         headers: what is signed besides; the host is not, unless it is here
         secret_id: the SecretId, which becomes part of the URL
         secret_key: the SecretKey, which does not
@@ -67,9 +83,14 @@ def key_time(now: float, seconds: int = 600) -> str:
 
 
 def _fields(
-    method: str, path: str, params: Mapping[str, str], headers: Mapping[str, str],
-    secret_id: str, secret_key: str, key_time: str,
-) -> dict[str, str]:  # fmt: skip
+    method: str,
+    path: str,
+    params: Mapping[str, str],
+    headers: Mapping[str, str],
+    secret_id: str,
+    secret_key: str,
+    key_time: str,
+) -> dict[str, str]:
     names, pairs = _canonical(params)
     header_names, header_pairs = _canonical(headers)
     http_string = f"{method.lower()}\n{path}\n{pairs}\n{header_pairs}\n"
@@ -87,9 +108,13 @@ def _fields(
 
 
 def _canonical(values: Mapping[str, str]) -> tuple[str, str]:
-    """The sorted names joined by ";" and the pairs joined by "&". Names are lower-cased after encoding."""
+    """The sorted names joined by ";" and the pairs joined by "&". Names are lower-cased after
+    encoding.
+    """
     encoded = sorted([(_name(name), _encode(value)) for name, value in values.items()])
-    return ";".join([name for name, _ in encoded]), "&".join([f"{name}={value}" for name, value in encoded])
+    return ";".join([name for name, _ in encoded]), "&".join(
+        [f"{name}={value}" for name, value in encoded]
+    )
 
 
 @lru_cache(maxsize=256)

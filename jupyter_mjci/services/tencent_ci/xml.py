@@ -1,7 +1,8 @@
-"""CI's XML <-> plain dicts, through xmltodict. Elements that may repeat are always lists, named here once.
+"""CI's XML <-> plain dicts, through xmltodict. Elements that may repeat are always lists, named
+here once.
 
-Pages of jobs have a second, faster way: `rows` walks the tree once and takes only the texts that are wanted, the same
-that `leaf` finds in xmltodict's dicts.
+Pages of jobs have a second, faster way: `rows` walks the tree once and takes only the texts that
+are wanted, the same that `leaf` finds in xmltodict's dicts.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def read(body: bytes | str) -> dict[str, Any]:
 
     Raises ExpatError (with line and column) when it is not well-formed.
     """
-    declared = isinstance(body, str) and body.startswith("<?xml")  # an encoding that a text does not have
+    declared = isinstance(body, str) and body.startswith(
+        "<?xml"
+    )  # an encoding that a text does not have
     with collecting_later():
         tree = None if declared else _tree(body.encode() if isinstance(body, str) else body)
         if tree is not None:
@@ -59,7 +62,9 @@ def read_any(body: bytes | str) -> dict[str, Any]:
 
 
 def _joined(into: dict[str, Any], one: Element) -> dict[str, Any]:
-    """Puts an element among its siblings, as xmltodict does: what comes again, or may, makes a list."""
+    """Puts an element among its siblings, as xmltodict does: what comes again, or may, makes a
+    list.
+    """
     name, value = one.tag, _value(one)
     if name not in into:
         into[name] = [value] if name in _LISTS else value
@@ -88,7 +93,8 @@ Row = tuple[str | None, ...]
 
 
 def leaf(tree: Mapping[str, Any], path: str) -> Any:
-    """The text at a path ("Operation.Output.Object"); None where there is none, or more than a text.
+    """The text at a path ("Operation.Output.Object"); None where there is none, or more than a
+    text.
 
     On the way the first of several alike counts; a leaf that comes several times is no text.
     """
@@ -103,8 +109,11 @@ def leaf(tree: Mapping[str, Any], path: str) -> Any:
     return None if isinstance(found, (dict, list)) else found
 
 
-def rows(body: bytes, root: str, item: str, wanted: Sequence[str], beside: str) -> tuple[list[Row], str | None]:
-    """Of each `item` right under the root the texts at the wanted paths; and the text of the leaf `beside` them.
+def rows(
+    body: bytes, root: str, item: str, wanted: Sequence[str], beside: str
+) -> tuple[list[Row], str | None]:
+    """Of each `item` right under the root the texts at the wanted paths; and the text of the leaf
+    `beside` them.
 
     The same as `leaf` tells of what `read` gives, several times as fast. Raises ExpatError.
     """
@@ -115,8 +124,9 @@ def rows(body: bytes, root: str, item: str, wanted: Sequence[str], beside: str) 
 
 @contextmanager
 def collecting_later() -> Iterator[None]:
-    """Without Python's search for circles meanwhile: there are none in what is read here, and it takes half the time.
-    For moments only, since it is meant for the whole process."""
+    """Without Python's search for circles meanwhile: there are none in what is read here, and it
+    takes half the time. For moments only, since it is meant for the whole process.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -138,11 +148,15 @@ def _walked(
     return found, _stripped(_under(tree, beside))
 
 
-def _rows_of(found: Any, item: str, wanted: Sequence[str], beside: str) -> tuple[list[Row], str | None]:
+def _rows_of(
+    found: Any, item: str, wanted: Sequence[str], beside: str
+) -> tuple[list[Row], str | None]:
     tree = found if isinstance(found, dict) else {}
     items = tree.get(item)
     items = items if isinstance(items, list) else [items]
-    made = [tuple(leaf(one, path) for path in wanted) for one in items if isinstance(one, dict) and one]
+    made = [
+        tuple(leaf(one, path) for path in wanted) for one in items if isinstance(one, dict) and one
+    ]
     return made, leaf(tree, beside)
 
 
@@ -151,13 +165,16 @@ def _steps(path: str) -> tuple[str, ...]:
     return tuple(path.split("."))
 
 
-# What xmltodict tells apart and a bare tree does not: attributes; comments, CDATA, document types, instructions.
+# What xmltodict tells apart and a bare tree does not: attributes; comments, CDATA, document types,
+# instructions.
 _ATTRIBUTE = re.compile(rb"""=\s*["']""")
 _NOTHING = Element("nothing")
 
 
 def _tree(body: bytes) -> Element | None:
-    """The parsed document where it is as plain as the service's own; None where xmltodict must read it."""
+    """The parsed document where it is as plain as the service's own; None where xmltodict must read
+    it.
+    """
     begin = max(body.find(b"?>"), 0) + 2 if body.startswith(b"<?xml") else 0
     if _ATTRIBUTE.search(body, begin) or any(
         body.find(mark, begin) >= 0 and body.find(b"<" + mark, begin) >= 0 for mark in (b"!", b"?")
@@ -170,8 +187,9 @@ def _tree(body: bytes) -> Element | None:
 
 
 def _texts(one: Element, wanted: tuple[str, ...]) -> Row:
-    """Jobs are alike: where the wanted elements stand is found once for each shape (names and numbers of children, in
-    document order), and then only looked up."""
+    """Jobs are alike: where the wanted elements stand is found once for each shape (names and
+    numbers of children, in document order), and then only looked up.
+    """
     parts = list(one.iter())
     shape = (*[part.tag for part in parts], *map(len, parts), wanted)
     places = _PLACES.get(shape)
@@ -190,7 +208,8 @@ def _learn(
     if len(_PLACES) > 500:  # a service that sends ever new shapes would fill the memory
         _PLACES.clear()
     at = {id(part): number for number, part in enumerate(parts)}
-    # The last of the parts is always "nothing"; asking for it twice more makes a tuple of a single one, too.
+    # The last of the parts is always "nothing"; asking for it twice more makes a tuple of a single
+    # one, too.
     places = [at.get(id(_under(one, path)), len(parts)) for path in wanted]
     taken = itemgetter(*places, len(parts), len(parts))
     _PLACES[shape] = lambda found: taken(found)[:-2]
@@ -214,7 +233,9 @@ def _stripped(found: Element | None) -> str | None:
 
 
 def write(root: str, content: Mapping[str, Any]) -> bytes:
-    """One document without a declaration. None leaves an element out, True and False are "true" and "false"."""
+    """One document without a declaration. None leaves an element out, True and False are "true" and
+    "false".
+    """
     import xmltodict
 
     text = xmltodict.unparse({root: _prune(content)}, full_document=False)
@@ -222,7 +243,9 @@ def write(root: str, content: Mapping[str, Any]) -> bytes:
 
 
 def read_request(body: str) -> dict[str, Any]:
-    """A person's `<Request>` document as a dict. Raises CallError with line and column where it is not well-formed."""
+    """A person's `<Request>` document as a dict. Raises CallError with line and column where it is
+    not well-formed.
+    """
     try:
         document = read(body)
     except ExpatError as error:

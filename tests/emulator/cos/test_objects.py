@@ -1,4 +1,6 @@
-"""The object plane of COS: objects, ranges, conditions, listings, copies, multipart uploads, pictures on the way."""
+"""The object plane of COS: objects, ranges, conditions, listings, copies, multipart uploads,
+pictures on the way.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,12 @@ def test_what_is_put_comes_back_with_its_headers(here: Visitor) -> None:
     put = here.cos("PUT", "/输入 dir/a+b.txt", None, TEXT, {**sent, "Expires": ""})
     got = here.cos("GET", "/输入 dir/a+b.txt")
     assert (put.status, put.body, put.headers["ETag"]) == (200, b"", etag(TEXT))
-    assert (got.status, got.body, got.headers["ETag"], got.headers["Accept-Ranges"]) == (200, TEXT, etag(TEXT), "bytes")
+    assert (got.status, got.body, got.headers["ETag"], got.headers["Accept-Ranges"]) == (
+        200,
+        TEXT,
+        etag(TEXT),
+        "bytes",
+    )
     assert "expires" not in got.headers
     assert got.headers["Last-Modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
     assert {name.lower(): value for name, value in sent.items()}.items() <= {
@@ -81,7 +88,9 @@ RANGES = {
 
 @pytest.mark.parametrize("spelled", RANGES)
 def test_a_range_is_a_part_of_the_object(here: Visitor, spelled: str) -> None:
-    """206 with Content-Range for one range that can be met; what is no range at all counts as none."""
+    """206 with Content-Range for one range that can be met; what is no range at all counts as
+    none.
+    """
     status, body, told = RANGES[spelled]
     answer = here.cos("GET", "/note.txt", headers={"Range": spelled})
     assert (answer.status, answer.body, answer.headers.get("Content-Range")) == (status, body, told)
@@ -94,7 +103,9 @@ def test_a_range_behind_the_end_is_refused(here: Visitor, spelled: str) -> None:
     assert (answer.status, read(answer)["Code"]) == (416, "InvalidRange")
 
 
-EARLIER, SAME, LATER = ("Thu, 01 Jan 2026 00:00:00 GMT".replace("2026", year) for year in ("2025", "2026", "2027"))
+EARLIER, SAME, LATER = (
+    "Thu, 01 Jan 2026 00:00:00 GMT".replace("2026", year) for year in ("2025", "2026", "2027")
+)
 CONDITIONS = [
     ({"If-Match": etag(TEXT)}, 200),
     ({"If-Match": "*"}, 200),
@@ -121,8 +132,13 @@ def test_conditions_are_kept(here: Visitor, headers: dict[str, str], status: int
 
 
 def test_content_md5_is_verified(here: Visitor) -> None:
-    """The right one passes, a wrong one is BadDigest, and what is no MD5 at all is InvalidDigest."""
-    answers = [here.cos("PUT", "/x", None, TEXT, {"Content-MD5": value}) for value in (md5(TEXT), md5(b"y"), "no")]
+    """The right one passes, a wrong one is BadDigest, and what is no MD5 at all is
+    InvalidDigest.
+    """
+    answers = [
+        here.cos("PUT", "/x", None, TEXT, {"Content-MD5": value})
+        for value in (md5(TEXT), md5(b"y"), "no")
+    ]
     assert [answer.status for answer in answers] == [200, 400, 400]
     assert [read(answer)["Code"] for answer in answers[1:]] == ["BadDigest", "InvalidDigest"]
 
@@ -135,9 +151,15 @@ def test_a_key_has_at_most_850_bytes(here: Visitor) -> None:
 
 def test_a_signed_address_may_rename_the_download(here: Visitor) -> None:
     """response-* parameters replace headers; line breaks cannot be smuggled in."""
-    asked = {"response-content-type": "text/html", "response-content-disposition": "attachment\r\nx: y"}
+    asked = {
+        "response-content-type": "text/html",
+        "response-content-disposition": "attachment\r\nx: y",
+    }
     headers = here.cos("GET", "/note.txt", asked).headers
-    assert (headers["content-type"], headers["content-disposition"]) == ("text/html", "attachmentx: y")
+    assert (headers["content-type"], headers["content-disposition"]) == (
+        "text/html",
+        "attachmentx: y",
+    )
     assert "Content-Type" not in headers
 
 
@@ -150,7 +172,9 @@ def shelf() -> Visitor:
 
 
 def listing(here: Visitor, **asked: str) -> tuple[list[str], list[str], Any]:
-    told = read(here.cos("GET", "/", {name.replace("_", "-"): value for name, value in asked.items()}))
+    told = read(
+        here.cos("GET", "/", {name.replace("_", "-"): value for name, value in asked.items()})
+    )
     keys = [row["Key"] for row in rows(told.get("Contents"))]
     return keys, [row["Prefix"] for row in rows(told.get("CommonPrefixes"))], told.get("NextMarker")
 
@@ -177,7 +201,9 @@ def test_a_listing_knows_prefix_marker_and_delimiter(
 
 @pytest.mark.parametrize("delimiter", ["", "/"])
 @pytest.mark.parametrize("most", ["1", "2", "3"])
-def test_pages_of_a_listing_meet_without_gap_or_repeat(shelf: Visitor, delimiter: str, most: str) -> None:
+def test_pages_of_a_listing_meet_without_gap_or_repeat(
+    shelf: Visitor, delimiter: str, most: str
+) -> None:
     """NextMarker leads on, over folded prefixes too, to the same whole."""
     found: list[str] = []
     marker = ""
@@ -201,10 +227,13 @@ def test_many_are_deleted_at_once(shelf: Visitor) -> None:
 
 
 def test_buckets_come_and_go() -> None:
-    """A new one is empty and listed; one with objects cannot go; one that is there cannot come again."""
+    """A new one is empty and listed; one with objects cannot go; one that is there cannot come
+    again.
+    """
     here, host = visitor(), f"second-1250000000.cos.{REGION}.myqcloud.com"
     statuses = [
-        here.ask(*call, host=host).status for call in (("PUT", "/"), ("PUT", "/"), ("PUT", "/k"), ("HEAD", "/"))
+        here.ask(*call, host=host).status
+        for call in (("PUT", "/"), ("PUT", "/"), ("PUT", "/k"), ("HEAD", "/"))
     ]
     assert statuses == [200, 409, 200, 200]
     told = read(here.ask("GET", "/", host="service.cos.myqcloud.com"))
@@ -246,31 +275,46 @@ def test_an_object_grows_at_its_end_only(here: Visitor) -> None:
     first = here.cos("POST", "/log", {"append": "", "position": "0"}, b"ab")
     second = here.cos("POST", "/log", {"append": "", "position": "2"}, b"cd")
     wrong = here.cos("POST", "/log", {"append": "", "position": "2"}, b"ef")
-    assert [answer.headers.get("x-cos-next-append-position") for answer in (first, second)] == ["2", "4"]
+    assert [answer.headers.get("x-cos-next-append-position") for answer in (first, second)] == [
+        "2",
+        "4",
+    ]
     assert (wrong.status, here.cos("GET", "/log").body) == (409, b"abcd")
 
 
 def started(here: Visitor, key: str = "/big") -> dict[str, str]:
-    upload = read(here.cos("POST", key, {"uploads": ""}, b"", {"Content-Type": "text/plain"}))["UploadId"]
+    upload = read(here.cos("POST", key, {"uploads": ""}, b"", {"Content-Type": "text/plain"}))[
+        "UploadId"
+    ]
     return {"uploadId": upload}
 
 
 def complete_xml(*parts: tuple[int, str]) -> str:
-    listed = "".join(f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in parts)
+    listed = "".join(
+        f"<Part><PartNumber>{n}</PartNumber><ETag>{tag}</ETag></Part>" for n, tag in parts
+    )
     return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
 
 
 def test_parts_become_one_object(here: Visitor) -> None:
-    """Parts in any order, put together by number; the ETag tells their count; the upload is gone."""
+    """Parts in any order, put together by number; the ETag tells their count; the upload is
+    gone.
+    """
     upload = started(here)
-    tags = {n: here.cos("PUT", "/big", {**upload, "partNumber": str(n)}, body).headers["ETag"]
-            for n, body in ((2, b"second"), (1, b"first "))}  # fmt: skip
+    tags = {
+        n: here.cos("PUT", "/big", {**upload, "partNumber": str(n)}, body).headers["ETag"]
+        for n, body in ((2, b"second"), (1, b"first "))
+    }
     listed = read(here.cos("GET", "/big", upload))
     assert [part["PartNumber"] for part in listed["Part"]] == ["1", "2"]
     assert read(here.cos("GET", "/", {"uploads": ""}))["Upload"]["UploadId"] == upload["uploadId"]
     done = read(here.cos("POST", "/big", upload, complete_xml((1, tags[1]), (2, tags[2]))))
     got = here.cos("GET", "/big")
-    assert (got.body, got.headers["Content-Type"], got.headers["ETag"]) == (b"first second", "text/plain", done["ETag"])
+    assert (got.body, got.headers["Content-Type"], got.headers["ETag"]) == (
+        b"first second",
+        "text/plain",
+        done["ETag"],
+    )
     assert done["ETag"].endswith('-2"')
     assert read(here.cos("GET", "/big", upload))["Code"] == "NoSuchUpload"
 
@@ -279,12 +323,22 @@ def test_wrong_parts_are_refused_and_an_upload_can_be_given_up(here: Visitor) ->
     """InvalidPart, InvalidPartOrder, a part number out of range; after the abort NoSuchUpload."""
     upload = started(here)
     tag = here.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x").headers["ETag"]
-    bodies = [complete_xml((1, '"no"')), complete_xml((2, tag)), complete_xml((1, tag), (1, tag)), complete_xml()]
+    bodies = [
+        complete_xml((1, '"no"')),
+        complete_xml((2, tag)),
+        complete_xml((1, tag), (1, tag)),
+        complete_xml(),
+    ]
     codes = [read(here.cos("POST", "/big", upload, body))["Code"] for body in bodies]
     assert codes == ["InvalidPart", "InvalidPart", "InvalidPartOrder", "InvalidPartOrder"]
-    assert read(here.cos("PUT", "/big", {**upload, "partNumber": "10001"}, b"x"))["Code"] == "InvalidArgument"
+    assert (
+        read(here.cos("PUT", "/big", {**upload, "partNumber": "10001"}, b"x"))["Code"]
+        == "InvalidArgument"
+    )
     assert here.cos("DELETE", "/big", upload).status == 204
-    assert read(here.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x"))["Code"] == "NoSuchUpload"
+    assert (
+        read(here.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x"))["Code"] == "NoSuchUpload"
+    )
 
 
 # -- pictures on the way
@@ -302,7 +356,11 @@ def test_a_rule_in_the_query_processes_the_download(
 ) -> None:
     """`GET /key?rule` sends the processed picture; the stored one stays as it is."""
     answer = here.cos("GET", "/in/a.png", asked)
-    assert (answer.status, answer.headers["Content-Type"], size_of(answer.body)) == (200, kind, size)
+    assert (answer.status, answer.headers["Content-Type"], size_of(answer.body)) == (
+        200,
+        kind,
+        size,
+    )
     assert size_of(here.cos("GET", "/in/a.png").body) == (40, 20)
 
 
@@ -321,7 +379,9 @@ def test_facts_are_json(here: Visitor) -> None:
     assert (told["width"], told["height"], told["format"]) == ("40", "20", "png")
 
 
-@pytest.mark.parametrize(("key", "rule"), [("/note.txt", "imageMogr2/rotate/90"), ("/in/a.png", "imageMogr2/rotate/x")])
+@pytest.mark.parametrize(
+    ("key", "rule"), [("/note.txt", "imageMogr2/rotate/90"), ("/in/a.png", "imageMogr2/rotate/x")]
+)
 def test_what_cannot_be_processed_is_an_error(here: Visitor, key: str, rule: str) -> None:
     """A non-picture or a bad rule is 400 with the picture service's code."""
     answer = here.cos("GET", key, {rule: ""})
@@ -334,32 +394,56 @@ def operations(*rules: tuple[str, str], info: int = 1) -> dict[str, str]:
 
 
 def test_pictures_are_made_while_uploading(here: Visitor) -> None:
-    """PUT with Pic-Operations stores the original and the results; names are absolute or beside the original."""
-    asked = operations(("/made/one.png", "imageMogr2/rotate/90"), ("two.jpg", "imageMogr2/format/jpg"))
+    """PUT with Pic-Operations stores the original and the results; names are absolute or beside the
+    original.
+    """
+    asked = operations(
+        ("/made/one.png", "imageMogr2/rotate/90"), ("two.jpg", "imageMogr2/format/jpg")
+    )
     answer = here.cos("PUT", "/new/b.png", None, drawn(30, 10), asked)
     told = read(answer)
-    assert (told["OriginalInfo"]["Key"], told["OriginalInfo"]["ImageInfo"]["Width"]) == ("new/b.png", "30")
+    assert (told["OriginalInfo"]["Key"], told["OriginalInfo"]["ImageInfo"]["Width"]) == (
+        "new/b.png",
+        "30",
+    )
     made = told["ProcessResults"]["Object"]
     assert [(one["Key"], one["Width"], one["Height"]) for one in made] == [
         ("made/one.png", "10", "30"),
         ("new/two.jpg", "30", "10"),
     ]
-    assert [size_of(here.cos("GET", key).body) for key in ("/new/b.png", "/made/one.png")] == [(30, 10), (10, 30)]
+    assert [size_of(here.cos("GET", key).body) for key in ("/new/b.png", "/made/one.png")] == [
+        (30, 10),
+        (10, 30),
+    ]
     assert here.cos("HEAD", "/made/one.png").headers["ETag"] == made[0]["ETag"]
 
 
 def test_pictures_are_made_from_what_is_stored(here: Visitor) -> None:
     """POST ?image_process, here without the picture's own facts."""
     told = read(
-        here.cos("POST", "/in/a.png", {"image_process": ""}, b"", operations(("t.png", "imageMogr2/rotate/90"), info=0))
+        here.cos(
+            "POST",
+            "/in/a.png",
+            {"image_process": ""},
+            b"",
+            operations(("t.png", "imageMogr2/rotate/90"), info=0),
+        )
     )
     assert "ImageInfo" not in told["OriginalInfo"]
     assert size_of(here.cos("GET", "/in/t.png").body) == (20, 40)
 
 
-BAD_OPERATIONS = ["", "{", "[]", '{"rules": 1}', '{"rules": [1]}', '{"rules": [{"fileid": "a"}]}',
-                  '{"rules": [{"fileid": "\\ud800", "rule": "imageInfo"}]}', "[" * 100_000,
-                  operations(*[("a.png", "imageMogr2/rotate/90")] * 6)["Pic-Operations"]]  # fmt: skip
+BAD_OPERATIONS = [
+    "",
+    "{",
+    "[]",
+    '{"rules": 1}',
+    '{"rules": [1]}',
+    '{"rules": [{"fileid": "a"}]}',
+    '{"rules": [{"fileid": "\\ud800", "rule": "imageInfo"}]}',
+    "[" * 100_000,
+    operations(*[("a.png", "imageMogr2/rotate/90")] * 6)["Pic-Operations"],
+]
 
 
 @pytest.mark.parametrize("header", BAD_OPERATIONS, ids=range(len(BAD_OPERATIONS)))

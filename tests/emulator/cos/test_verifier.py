@@ -1,4 +1,6 @@
-"""The signature check, against vectors made with the official SDK and against every way to be wrong."""
+"""The signature check, against vectors made with the official SDK and against every way to be
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ from tests.emulator.cos_client import (
     visitor,
 )
 
-SAMPLES = json.loads((Path(__file__).parents[2] / "samples" / "cos_signature.json").read_text("utf-8"))
+SAMPLES = json.loads(
+    (Path(__file__).parents[2] / "samples" / "cos_signature.json").read_text("utf-8")
+)
 NOW = int(EPOCH)
 SPAN = f"{NOW - 60};{NOW + 3600}"
 
@@ -46,7 +50,13 @@ def vector_request(vector: dict[str, Any]) -> Request:
 
 def presigned_request(vector: dict[str, Any]) -> Request:
     parts = urlsplit(vector["url"])
-    return Request(vector["call"].get("Method", "GET"), parts.netloc, parts.path, parts.query, {"host": parts.netloc})
+    return Request(
+        vector["call"].get("Method", "GET"),
+        parts.netloc,
+        parts.path,
+        parts.query,
+        {"host": parts.netloc},
+    )
 
 
 CASES = [pytest.param(one, vector_request(one), id=one["name"]) for one in SAMPLES["vectors"]]
@@ -54,7 +64,9 @@ CASES += [pytest.param(one, presigned_request(one), id=one["name"]) for one in S
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
-def test_every_vector_of_the_official_sdk_is_accepted(vector: dict[str, Any], request_: Request) -> None:
+def test_every_vector_of_the_official_sdk_is_accepted(
+    vector: dict[str, Any], request_: Request
+) -> None:
     """What the official SDK signs is genuine."""
     assert verifier(vector).check(request_) == vector["secret_id"]
 
@@ -88,11 +100,19 @@ def sent(
     sts: Any = None,
     **headers: str,
 ) -> Answer:
-    wire = {"host": host, **headers} if given is None else {"host": host, "authorization": given, **headers}
-    return visitor(sts_token=sts).ci.handle(Request("GET", host.rpartition(":")[0] or host, path, query, wire))
+    wire = (
+        {"host": host, **headers}
+        if given is None
+        else {"host": host, "authorization": given, **headers}
+    )
+    return visitor(sts_token=sts).ci.handle(
+        Request("GET", host.rpartition(":")[0] or host, path, query, wire)
+    )
 
 
-def signed(params: dict[str, str] | None = None, path: str = "/in/a.png", span: str = SPAN, **more: Any) -> str:
+def signed(
+    params: dict[str, str] | None = None, path: str = "/in/a.png", span: str = SPAN, **more: Any
+) -> str:
     headers = more.pop("headers", {"host": COS_HOST})
     return authorization("GET", path, params or {}, headers, span, **more)
 
@@ -106,17 +126,35 @@ REFUSALS = {
     "not yet": (signed(span=f"{NOW + 60};{NOW + 600}"), 403, "AccessDenied"),
     "a wrong clock": (signed(span=f"{NOW + 3600};{NOW + 7200}"), 403, "RequestTimeTooSkewed"),
     "another path": (signed(path="/in/b.png"), 403, "SignatureDoesNotMatch"),
-    "another method": (authorization("PUT", "/in/a.png", {}, {"host": COS_HOST}, SPAN), 403, "SignatureDoesNotMatch"),
+    "another method": (
+        authorization("PUT", "/in/a.png", {}, {"host": COS_HOST}, SPAN),
+        403,
+        "SignatureDoesNotMatch",
+    ),
     "another algorithm": (signed().replace("=sha1", "=sha256"), 403, "AccessDenied"),
     "no time": (signed().replace(f"q-key-time={SPAN}", "q-key-time=soon"), 403, "AccessDenied"),
     "a field missing": (signed().replace("q-url-param-list=&", ""), 403, "AccessDenied"),
     "a listed header that did not come": (
-        signed(headers={"host": COS_HOST, "x-cos-meta-a": "1"}), 403, "SignatureDoesNotMatch",
+        signed(headers={"host": COS_HOST, "x-cos-meta-a": "1"}),
+        403,
+        "SignatureDoesNotMatch",
     ),
-    "a listed parameter that did not come": (signed({"versions": "1"}), 403, "SignatureDoesNotMatch"),
-    "a listed parameter without a value": (signed({"imageMogr2/rotate/90": ""}), 403, "SignatureDoesNotMatch"),
-    "a listed header without a value": (signed(headers={"x-cos-meta-a": ""}), 403, "SignatureDoesNotMatch"),
-}  # fmt: skip
+    "a listed parameter that did not come": (
+        signed({"versions": "1"}),
+        403,
+        "SignatureDoesNotMatch",
+    ),
+    "a listed parameter without a value": (
+        signed({"imageMogr2/rotate/90": ""}),
+        403,
+        "SignatureDoesNotMatch",
+    ),
+    "a listed header without a value": (
+        signed(headers={"x-cos-meta-a": ""}),
+        403,
+        "SignatureDoesNotMatch",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -137,27 +175,42 @@ def test_the_error_tells_what_was_signed_here() -> None:
 
 PRESENT = {
     "nothing signed but the path": (signed(headers={}), {}),
-    "the host as it came, with its port": (signed(headers={"host": f"{COS_HOST}:8080"}), {"host": f"{COS_HOST}:8080"}),
+    "the host as it came, with its port": (
+        signed(headers={"host": f"{COS_HOST}:8080"}),
+        {"host": f"{COS_HOST}:8080"},
+    ),
     "the host without its port": (signed(), {"host": f"{COS_HOST}:8080"}),
     "a header of ours": (
-        signed(headers={"host": COS_HOST, "x-cos-meta-a": "1 2"}), {"x_cos_meta_a": "1 2"},
+        signed(headers={"host": COS_HOST, "x-cos-meta-a": "1 2"}),
+        {"x_cos_meta_a": "1 2"},
     ),
     "a header in UTF-8": (
-        signed(headers={"x-cos-meta-a": "图"}), {"x_cos_meta_a": "图".encode().decode("latin-1")},
+        signed(headers={"x-cos-meta-a": "图"}),
+        {"x_cos_meta_a": "图".encode().decode("latin-1")},
     ),
-    "a blank as +": (signed({"response-content-type": "a b"}), {"query": "response-content-type=a+b"}),
-    "a blank as %20": (signed({"response-content-type": "a b"}), {"query": "response-content-type=a%20b"}),
+    "a blank as +": (
+        signed({"response-content-type": "a b"}),
+        {"query": "response-content-type=a+b"},
+    ),
+    "a blank as %20": (
+        signed({"response-content-type": "a b"}),
+        {"query": "response-content-type=a%20b"},
+    ),
     "a parameter without a value": (signed({"x": ""}), {"query": "x"}),
     "an unsigned parameter": (signed(), {"query": "cancel"}),
     "a key in capitals": (signed({"X-Y": "1"}), {"query": "X-Y=1"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PRESENT)
 def test_what_clients_sign_differently_is_all_right(name: str) -> None:
-    """The lists of the signature say what was signed; hosts, blanks and bytes are read in each usual way."""
+    """The lists of the signature say what was signed; hosts, blanks and bytes are read in each
+    usual way.
+    """
     given, wire = PRESENT[name]
-    assert sent(given, **{key.replace("_", "-"): value for key, value in wire.items()}).status == 200
+    assert (
+        sent(given, **{key.replace("_", "-"): value for key, value in wire.items()}).status == 200
+    )
 
 
 def test_the_list_s_own_order_is_tried() -> None:
@@ -168,7 +221,9 @@ def test_the_list_s_own_order_is_tried() -> None:
     text = f"get\n/in/a.png\n{joined}\n\n"
     digest = hashlib.sha1(text.encode()).hexdigest()
     key = hmac.new(KEY.encode(), SPAN.encode(), hashlib.sha1).hexdigest()
-    signature = hmac.new(key.encode(), f"sha1\n{SPAN}\n{digest}\n".encode(), hashlib.sha1).hexdigest()
+    signature = hmac.new(
+        key.encode(), f"sha1\n{SPAN}\n{digest}\n".encode(), hashlib.sha1
+    ).hexdigest()
     names = ";".join(quote(name, safe="").lower() for name in ordered)
     given = (
         f"q-sign-algorithm=sha1&q-ak={KEY_ID}&q-sign-time={SPAN}&q-key-time={SPAN}"
@@ -179,7 +234,12 @@ def test_the_list_s_own_order_is_tried() -> None:
 
 def in_query(given: str, rest: str = "") -> str:
     parts = (part.partition("=") for part in given.split("&"))
-    return "&".join([*(f"{name}={quote(value, safe='')}" for name, _, value in parts), *([rest] if rest else [])])
+    return "&".join(
+        [
+            *(f"{name}={quote(value, safe='')}" for name, _, value in parts),
+            *([rest] if rest else []),
+        ]
+    )
 
 
 def test_a_presigned_address_needs_no_authorization() -> None:
@@ -229,12 +289,20 @@ def test_either_clock_may_say_that_it_is_time() -> None:
     here = visitor(wall=lambda: 1_700_000_000.0)
     for start in (1_700_000_000, NOW):
         given = signed(span=f"{start - 1};{start + 1}")
-        request = Request("GET", COS_HOST, "/in/a.png", "", {"host": COS_HOST, "authorization": given})
+        request = Request(
+            "GET", COS_HOST, "/in/a.png", "", {"host": COS_HOST, "authorization": given}
+        )
         assert here.ci.handle(request).status == 200
 
 
 def test_a_bucket_that_is_not_there_is_told_only_to_those_who_may_ask() -> None:
     """Unsigned 403, signed 404 NoSuchBucket; a region of another name is another bucket."""
-    for host in (f"none-1250000000.cos.{REGION}.myqcloud.com", f"{BUCKET}.cos.ap-beijing.myqcloud.com"):
-        answers = [sent(given, path="/", host=host) for given in (None, signed(path="/", headers={"host": host}))]
+    for host in (
+        f"none-1250000000.cos.{REGION}.myqcloud.com",
+        f"{BUCKET}.cos.ap-beijing.myqcloud.com",
+    ):
+        answers = [
+            sent(given, path="/", host=host)
+            for given in (None, signed(path="/", headers={"host": host}))
+        ]
         assert [read(answer)["Code"] for answer in answers] == ["AccessDenied", "NoSuchBucket"]

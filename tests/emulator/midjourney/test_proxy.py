@@ -1,4 +1,6 @@
-"""The stand-in of the Midjourney proxies, asked directly: no HTTP, and a clock that the test moves."""
+"""The stand-in of the Midjourney proxies, asked directly: no HTTP, and a clock that the test
+moves.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Client:
 
     def raw(self, method: str, url: str, body: object = None) -> Answer:
         parts = urlsplit(url)
-        sent = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = (
+            b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        )
         host = "mj.sandbox.localhost"
         return self.proxy.handle(Request(method, host, parts.path, parts.query, self.headers, sent))
 
@@ -56,8 +60,14 @@ class Client:
         return self.task(said["result"])
 
     def press(self, task: Any, label: str, **body: Any) -> Any:
-        button = next(b for b in task["buttons"] if label in (b["label"], b["emoji"], b["customId"].split("::")[2]))
-        return self.post("/mj/submit/action", taskId=task["id"], customId=button["customId"], **body)
+        button = next(
+            b
+            for b in task["buttons"]
+            if label in (b["label"], b["emoji"], b["customId"].split("::")[2])
+        )
+        return self.post(
+            "/mj/submit/action", taskId=task["id"], customId=button["customId"], **body
+        )
 
     def picture(self, url: str) -> Image.Image:
         reply = self.raw("GET", url)
@@ -71,11 +81,14 @@ def data_url(color: str = "red", size: tuple[int, int] = (90, 60), kind: str = "
     return f"data:image/{kind.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-# ── a task's life ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a task's life
+# ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_task_ages_by_the_clock() -> None:
-    """NOT_START, SUBMITTED at 0%, IN_PROGRESS in the known steps with a preview, SUCCESS at 100% with a picture."""
+    """NOT_START, SUBMITTED at 0%, IN_PROGRESS in the known steps with a preview, SUCCESS at 100%
+    with a picture.
+    """
     client, seen = Client(), []
     said = client.imagine()
     assert said["code"] == 1
@@ -85,7 +98,11 @@ def test_a_task_ages_by_the_clock() -> None:
         if not seen or seen[-1] != now:
             seen.append(now)
         client.clock.advance(0.1)
-    expected = [("NOT_START", None), ("SUBMITTED", "0%"), *(("IN_PROGRESS", f"{step}%") for step in STEPS)]
+    expected = [
+        ("NOT_START", None),
+        ("SUBMITTED", "0%"),
+        *(("IN_PROGRESS", f"{step}%") for step in STEPS),
+    ]
     assert seen == [*expected, ("SUCCESS", "100%")]
     assert task["submitTime"] < task["startTime"] < task["finishTime"]
     assert 30_000 <= task["finishTime"] - task["startTime"] <= 60_000
@@ -180,7 +197,8 @@ def test_some_tasks_fail_when_told_to() -> None:
     assert 15 < len(failed) < 45
 
 
-# ── the queue ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the queue
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_three_run_ten_wait_and_the_fourteenth_is_turned_away() -> None:
@@ -194,7 +212,9 @@ def test_three_run_ten_wait_and_the_fourteenth_is_turned_away() -> None:
     queue = client.get("/mj/task/queue")
     assert [task["id"] for task in queue] == [s["result"] for s in said[:13]]
     client.clock.advance(2)
-    assert [task["status"] for task in client.get("/mj/task/queue")] == ["SUBMITTED"] * 3 + ["NOT_START"] * 10
+    assert [task["status"] for task in client.get("/mj/task/queue")] == ["SUBMITTED"] * 3 + [
+        "NOT_START"
+    ] * 10
     client.clock.advance(600)
     assert client.get("/mj/task/queue") == []
     assert all(task["status"] == "SUCCESS" for task in client.get("/mj/task/list"))
@@ -227,7 +247,8 @@ def test_trueai_cancels_without_a_word() -> None:
     assert client.task(said["result"])["failReason"] == "取消任务"
 
 
-# ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is refused
+# ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -284,14 +305,19 @@ def test_only_grids_can_be_changed() -> None:
     """`change` refuses the result of an upscale; its buttons do not."""
     client = Client()
     single = client.done(client.press(client.done(client.imagine()), "U1"))
-    assert client.post("/mj/submit/change", taskId=single["id"], action="VARIATION", index=1)["code"] == 4
+    assert (
+        client.post("/mj/submit/change", taskId=single["id"], action="VARIATION", index=1)["code"]
+        == 4
+    )
 
 
 def test_a_wrong_index_gives_an_id_that_fails() -> None:
     """The Java server does not look at the index."""
     client = Client("java")
     task = client.done(client.imagine())
-    failed = client.done(client.post("/mj/submit/change", taskId=task["id"], action="UPSCALE", index=7))
+    failed = client.done(
+        client.post("/mj/submit/change", taskId=task["id"], action="UPSCALE", index=7)
+    )
     assert failed["status"] == "FAILURE"
 
 
@@ -302,10 +328,17 @@ def test_bytes_that_are_no_picture_fail_later() -> None:
     assert client.done(said)["status"] == "FAILURE"
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"prompt": {}}', b'{"base64Array": "x"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"prompt": {}}', b'{"base64Array": "x"}', b"\xff"]
+)
 @pytest.mark.parametrize(
     ("dialect", "status", "key"),
-    [("java", 400, "timestamp"), ("plus", 400, "error"), ("trueai", 200, "success"), ("new-api", 400, "description")],
+    [
+        ("java", 400, "timestamp"),
+        ("plus", 400, "error"),
+        ("trueai", 200, "success"),
+        ("new-api", 400, "description"),
+    ],
 )
 def test_bodies_that_cannot_be_read(dialect: str, status: int, key: str, body: bytes) -> None:
     reply = Client(dialect).raw("POST", "/mj/submit/imagine", body)
@@ -318,13 +351,24 @@ def test_the_java_servers_take_a_number_for_a_text() -> None:
     assert Client("trueai").imagine(12)["code"] == -1  # type: ignore[arg-type]
 
 
-# ── buttons ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── buttons
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_nine_buttons_after_imagine() -> None:
     client = Client()
     task = client.done(client.imagine())
-    assert [b["label"] or b["emoji"] for b in task["buttons"]] == ["U1", "U2", "U3", "U4", "🔄", "V1", "V2", "V3", "V4"]
+    assert [b["label"] or b["emoji"] for b in task["buttons"]] == [
+        "U1",
+        "U2",
+        "U3",
+        "U4",
+        "🔄",
+        "V1",
+        "V2",
+        "V3",
+        "V4",
+    ]
     assert [b["customId"] for b in task["buttons"]] == [
         k.replace("{h}", task["properties"]["messageHash"]) for k in GRID
     ]
@@ -340,7 +384,10 @@ def test_a_pressed_button_turns_green_and_gives_the_same_task_again() -> None:
     assert (again["code"], again["result"]) == (21, first["result"])
     assert again["properties"]["status"] == "NOT_START"
     done = client.done(first)
-    assert client.press(task, "U2")["properties"] == {"status": "SUCCESS", "imageUrl": done["imageUrl"]}
+    assert client.press(task, "U2")["properties"] == {
+        "status": "SUCCESS",
+        "imageUrl": done["imageUrl"],
+    }
     assert [b["style"] for b in client.task(task["id"])["buttons"]] == [2, 3, *[2] * 7]
 
 
@@ -375,7 +422,9 @@ def test_others_make_a_new_task_each_time(dialect: str) -> None:
     ],
 )
 def test_what_a_single_picture_can_become(label: str, action: str, singles: int) -> None:
-    """Each button of an upscaled picture gives a task with a picture and the buttons that fit it."""
+    """Each button of an upscaled picture gives a task with a picture and the buttons that fit
+    it.
+    """
     client = Client()
     single = client.done(client.press(client.done(client.imagine("a deer --ar 3:2")), "U3"))
     task = client.done(client.press(single, label))
@@ -387,14 +436,22 @@ def test_what_a_single_picture_can_become(label: str, action: str, singles: int)
 def test_a_button_must_be_one_of_the_tasks_own() -> None:
     client = Client()
     task, other = client.done(client.imagine()), client.done(client.imagine())
-    for custom_id in (other["buttons"][0]["customId"], "MJ::JOB::pan_left::1::x::SOLO", "MJ::BOOKMARK::x", "", "x"):
+    for custom_id in (
+        other["buttons"][0]["customId"],
+        "MJ::JOB::pan_left::1::x::SOLO",
+        "MJ::BOOKMARK::x",
+        "",
+        "x",
+    ):
         said = client.post("/mj/submit/action", taskId=task["id"], customId=custom_id)
         assert said["code"] == 4, custom_id
 
 
 def test_an_action_copies_the_prompt_and_names_its_parent() -> None:
     client = Client()
-    task = client.done(client.imagine("a red fox", state="mine", notifyHook="http://127.0.0.1:9/hook"))
+    task = client.done(
+        client.imagine("a red fox", state="mine", notifyHook="http://127.0.0.1:9/hook")
+    )
     up = client.done(client.press(task, "U2"))
     assert (up["prompt"], up["description"]) == ("a red fox", f"/up {task['id']} U2")
     assert up["properties"]["referencedMessageId"] == task["properties"]["messageId"]
@@ -411,7 +468,8 @@ def test_trueai_names_a_reroll_after_its_parent() -> None:
     assert client.done(client.press(varied, "U1"))["parentId"] == varied["id"]
 
 
-# ── the modal ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the modal
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def upscaled(client: Client, prompt: str = "a red fox") -> Any:
@@ -431,12 +489,16 @@ def test_inpaint_asks_first_and_changes_only_the_white_part() -> None:
     out = io.BytesIO()
     mask.save(out, "PNG")
     white_left = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
-    said = client.post("/mj/submit/modal", taskId=asked["result"], prompt="a castle", maskBase64=white_left)
+    said = client.post(
+        "/mj/submit/modal", taskId=asked["result"], prompt="a castle", maskBase64=white_left
+    )
     assert (said["code"], said["result"]) == (1, asked["result"])
     task = client.done(said)
     grid = client.picture(task["imageUrl"]).convert("RGB")
     cell = grid.crop((0, 0, grid.width // 2, grid.height // 2))
-    before = client.picture(single["imageUrl"]).convert("RGB").resize(cell.size, Image.Resampling.BOX)
+    before = (
+        client.picture(single["imageUrl"]).convert("RGB").resize(cell.size, Image.Resampling.BOX)
+    )
     changed = ImageChops.difference(cell, before).convert("L")
     left = changed.crop((0, 0, cell.width // 2 - 8, cell.height))
     right = changed.crop((cell.width // 2 + 8, 0, cell.width, cell.height))
@@ -446,7 +508,12 @@ def test_inpaint_asks_first_and_changes_only_the_white_part() -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "status"),
-    [("a fox --zoom 1.8", "SUCCESS"), ("", "SUCCESS"), ("a fox", "FAILURE"), ("a fox --zoom 3", "FAILURE")],
+    [
+        ("a fox --zoom 1.8", "SUCCESS"),
+        ("", "SUCCESS"),
+        ("a fox", "FAILURE"),
+        ("a fox --zoom 3", "FAILURE"),
+    ],
 )
 def test_custom_zoom_wants_a_factor(prompt: str, status: str) -> None:
     client = Client()
@@ -463,7 +530,11 @@ def test_remix_asks_before_a_variation() -> None:
     assert asked["code"] == 21
     said = client.post("/mj/submit/modal", taskId=asked["result"], prompt="a blue whale")
     done = client.done(said)
-    assert (done["id"], done["prompt"], done["action"]) == (asked["result"], "a blue whale", "VARIATION")
+    assert (done["id"], done["prompt"], done["action"]) == (
+        asked["result"],
+        "a blue whale",
+        "VARIATION",
+    )
     assert client.post("/mj/submit/modal", taskId=asked["result"])["code"] == 4
     assert Client(remix=True).imagine()["code"] == 1
 
@@ -476,14 +547,17 @@ def test_trueai_tells_the_prompt_and_starts_a_modal_twice() -> None:
         "Waiting for window confirm",
         {"finalPrompt": "a fox", "remix": True},
     )
-    assert client.done(client.post("/mj/submit/modal", taskId=asked["result"]))["status"] == "SUCCESS"
+    assert (
+        client.done(client.post("/mj/submit/modal", taskId=asked["result"]))["status"] == "SUCCESS"
+    )
     assert client.post("/mj/submit/modal", taskId=asked["result"])["code"] == 1
     assert client.task(asked["result"])["status"] == "NOT_START"
     reply = client.raw("POST", "/mj/submit/modal", {"taskId": "1"})
     assert (reply.status, json.loads(reply.body)["code"]) == (404, 3)
 
 
-# ── text, blend, swap, video … ───────────────────────────────────────────────────────────────────────────────────────
+# ── text, blend, swap, video …
+# ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_describe_sees_the_colours_and_its_buttons_imagine_them() -> None:
@@ -491,7 +565,10 @@ def test_describe_sees_the_colours_and_its_buttons_imagine_them() -> None:
     task = client.done(client.post("/mj/submit/describe", base64=data_url("navy")))
     captions = task["properties"]["finalPrompt"].split("\n\n")
     assert len(captions) == 4
-    assert all(text.startswith(f"{i}️⃣ ") and "navy" in text and "--ar 3:2" in text for i, text in enumerate(captions, 1))
+    assert all(
+        text.startswith(f"{i}️⃣ ") and "navy" in text and "--ar 3:2" in text
+        for i, text in enumerate(captions, 1)
+    )
     assert task["prompt"] == task["properties"]["finalPrompt"]
     assert client.picture(task["imageUrl"]).size == (90, 60)
     asked = client.press(task, "2️⃣")
@@ -525,7 +602,8 @@ def test_shorten_weighs_the_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "size"), [("PORTRAIT", (832, 1248)), ("SQUARE", (1024, 1024)), ("LANDSCAPE", (1248, 832))]
+    ("dimensions", "size"),
+    [("PORTRAIT", (832, 1248)), ("SQUARE", (1024, 1024)), ("LANDSCAPE", (1248, 832))],
 )
 def test_blend_mixes_what_it_is_given(dimensions: str, size: tuple[int, int]) -> None:
     client = Client()
@@ -550,19 +628,28 @@ def test_an_image_prompt_shows_in_the_picture() -> None:
 
 def test_swap_and_upload() -> None:
     client = Client()
-    said = client.post("/mj/insight-face/swap", sourceBase64=data_url("red"), targetBase64=data_url("blue"))
+    said = client.post(
+        "/mj/insight-face/swap", sourceBase64=data_url("red"), targetBase64=data_url("blue")
+    )
     task = client.done(said)
     picture = client.picture(task["imageUrl"]).convert("RGB")
     assert picture.getpixel((5, picture.height - 5)) == (0, 0, 255)
     assert (255, 0, 0) in (color for _, color in picture.getcolors(maxcolors=100_000) or [])
-    links = client.post("/mj/submit/upload-discord-images", base64Array=[data_url("red"), data_url("blue")])["result"]
-    assert [client.picture(link).convert("RGB").getpixel((0, 0)) for link in links] == [(255, 0, 0), (0, 0, 255)]
+    links = client.post(
+        "/mj/submit/upload-discord-images", base64Array=[data_url("red"), data_url("blue")]
+    )["result"]
+    assert [client.picture(link).convert("RGB").getpixel((0, 0)) for link in links] == [
+        (255, 0, 0),
+        (0, 0, 255),
+    ]
 
 
 def test_trueai_edits_retextures_and_animates() -> None:
     client = Client("trueai")
     for path in ("edits", "edit", "retexture"):
-        task = client.done(client.post(f"/mj/submit/{path}", prompt="green forest", image=data_url("red")))
+        task = client.done(
+            client.post(f"/mj/submit/{path}", prompt="green forest", image=data_url("red"))
+        )
         assert task["status"] == "SUCCESS"
         assert client.picture(task["imageUrl"]).size == (1248, 832)
         assert client.post(f"/mj/submit/{path}", prompt="green forest")["code"] == 4
@@ -606,7 +693,9 @@ def test_trueai_takes_bare_base64_and_its_own_links() -> None:
     bare = data_url("navy").partition(",")[2]
     task = client.done(client.post("/mj/submit/describe", base64=bare))
     assert "navy" in task["promptEn"]
-    again = client.done(client.post("/mj/submit/describe", link=f"http://mj.sandbox.localhost{task['imageUrl']}"))
+    again = client.done(
+        client.post("/mj/submit/describe", link=f"http://mj.sandbox.localhost{task['imageUrl']}")
+    )
     assert again["promptEn"] == task["promptEn"]
     assert client.post("/mj/submit/describe", base64="?")["code"] == 4
 
@@ -630,7 +719,8 @@ def test_the_seed_of_a_picture_gives_it_again() -> None:
     assert client.get("/mj/task/1/image-seed")["code"] == 3
 
 
-# ── pictures and links ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── pictures and links
+# ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_an_upscale_is_that_one_of_the_four_larger() -> None:
@@ -638,14 +728,26 @@ def test_an_upscale_is_that_one_of_the_four_larger() -> None:
     task = client.done(client.imagine("a lighthouse --ar 3:2"))
     grid = client.picture(task["imageUrl"]).convert("RGB")
     width, height = grid.width // 2, grid.height // 2
-    cells = [grid.crop((x * width, y * height, (x + 1) * width, (y + 1) * height)) for y in (0, 1) for x in (0, 1)]
+    cells = [
+        grid.crop((x * width, y * height, (x + 1) * width, (y + 1) * height))
+        for y in (0, 1)
+        for x in (0, 1)
+    ]
     for number in (1, 4):
-        up = client.picture(client.done(client.press(task, f"U{number}"))["imageUrl"]).convert("RGB")
+        up = client.picture(client.done(client.press(task, f"U{number}"))["imageUrl"]).convert(
+            "RGB"
+        )
         assert up.size == (width * 2, height * 2)
         small = up.resize((width, height), Image.Resampling.BOX)
-        gaps = [sum(ImageChops.difference(small, cell).convert("L").histogram()[40:]) for cell in cells]
+        gaps = [
+            sum(ImageChops.difference(small, cell).convert("L").histogram()[40:]) for cell in cells
+        ]
         assert min(range(4), key=gaps.__getitem__) == number - 1
-        assert gaps[number - 1] < 0.02 * width * height < min(gap for i, gap in enumerate(gaps) if i != number - 1)
+        assert (
+            gaps[number - 1]
+            < 0.02 * width * height
+            < min(gap for i, gap in enumerate(gaps) if i != number - 1)
+        )
 
 
 @pytest.mark.parametrize("label", ["V1", "Zoom Out 2x", "⬅️", "Vary (Region)"])
@@ -658,7 +760,12 @@ def test_a_long_chain_of_buttons_is_still_drawn(label: str) -> None:
             task = client.done(client.press(task, "U2"))
         said = client.press(task, label)
         if said["code"] == 21:
-            said = client.post("/mj/submit/modal", taskId=said["result"], prompt="a boat", maskBase64=data_url("white"))
+            said = client.post(
+                "/mj/submit/modal",
+                taskId=said["result"],
+                prompt="a boat",
+                maskBase64=data_url("white"),
+            )
         task = client.done(said)
     picture = client.picture(task["imageUrl"])
     assert picture.width <= 6.1 * picture.height
@@ -690,7 +797,9 @@ def test_links_die_after_a_day() -> None:
     assert (reply.status, reply.body) == (404, b"This content is no longer available.")
 
 
-@pytest.mark.parametrize("spoil", [lambda u: u[:-1] + ("0" if u[-1] != "0" else "1"), lambda u: u.partition("?")[0]])
+@pytest.mark.parametrize(
+    "spoil", [lambda u: u[:-1] + ("0" if u[-1] != "0" else "1"), lambda u: u.partition("?")[0]]
+)
 def test_a_link_needs_its_signature(spoil: Any) -> None:
     client = Client()
     link = client.done(client.imagine())["imageUrl"]
@@ -705,7 +814,9 @@ def test_trueai_links_are_relative_and_stay() -> None:
     assert task["imageUrl"].startswith("/attachments/")
     client.clock.advance(200_000)
     assert client.picture(task["imageUrl"]).size == (task["width"], task["height"])
-    assert [client.picture(cell["url"]).width * 2 for cell in task["imageUrls"]] == [task["width"]] * 4
+    assert [client.picture(cell["url"]).width * 2 for cell in task["imageUrls"]] == [
+        task["width"]
+    ] * 4
     assert client.picture(task["thumbnailUrl"]).format == "WEBP"
 
 
@@ -714,10 +825,13 @@ def test_links_start_with_the_address_that_was_asked_or_the_one_that_was_set() -
     said = client.imagine()
     assert client.done(said)["imageUrl"].startswith("http://mj.sandbox.localhost/attachments/")
     client.proxy.public_url = "https://pictures.example/"
-    assert client.task(said["result"])["imageUrl"].startswith("https://pictures.example/attachments/")
+    assert client.task(said["result"])["imageUrl"].startswith(
+        "https://pictures.example/attachments/"
+    )
 
 
-# ── dialects ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dialects
+# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ENDPOINTS = {
     "POST /mj/submit/imagine": "java plus trueai trueai-9 new-api",
@@ -802,11 +916,19 @@ def test_unknown_tasks(dialect: str, status: int, body: bytes) -> None:
         ("trueai", {"authorization": "sandbox-secret"}, True),
         ("trueai", {"authorization": "Bearer sandbox-secret"}, False),
         ("trueai", {"mj-api-secret": "sandbox-secret"}, True),
-        ("trueai", {"authorization": "Bearer sandbox-secret", "mj-api-secret": "sandbox-secret"}, False),
+        (
+            "trueai",
+            {"authorization": "Bearer sandbox-secret", "mj-api-secret": "sandbox-secret"},
+            False,
+        ),
         ("new-api", {"authorization": "Bearer sandbox-secret"}, True),
         ("new-api", {"authorization": "Bearer sk-sandbox-secret"}, True),
         ("new-api", {"authorization": "Bearer sk-sandbox-secret-17"}, True),
-        ("new-api", {"authorization": "Bearer midjourney-proxy", "mj-api-secret": "sandbox-secret"}, True),
+        (
+            "new-api",
+            {"authorization": "Bearer midjourney-proxy", "mj-api-secret": "sandbox-secret"},
+            True,
+        ),
         ("new-api", {"mj-api-secret": "Bearer sk-sandbox-secret"}, True),
         ("new-api", {"authorization": "Bearer nope", "mj-api-secret": "sandbox-secret"}, False),
         ("new-api", {}, False),
@@ -879,7 +1001,8 @@ def test_speed_prefixes(prefix: str) -> None:
     )
 
 
-# ── the relay ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the relay
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_relay_looks_every_fifteen_seconds() -> None:
@@ -888,8 +1011,18 @@ def test_a_relay_looks_every_fifteen_seconds() -> None:
     client.clock.advance(1)
     said = client.imagine("a fox", state="x")
     first = client.task(said["result"])
-    assert (first["status"], first["progress"], first["imageUrl"], first["startTime"]) == ("", "0%", "", 0)
-    assert (first["state"], first["description"], first["buttons"], first["properties"]) == ("", "提交成功", None, None)
+    assert (first["status"], first["progress"], first["imageUrl"], first["startTime"]) == (
+        "",
+        "0%",
+        "",
+        0,
+    )
+    assert (first["state"], first["description"], first["buttons"], first["properties"]) == (
+        "",
+        "提交成功",
+        None,
+        None,
+    )
     client.clock.advance(13.9)
     assert client.task(said["result"])["status"] == ""
     client.clock.advance(0.1)
@@ -928,7 +1061,11 @@ def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
     assert client.press(task, "U1") == client.press(task, "U1") | {"code": 1}
     for label in ("Vary (Region)", "Custom Zoom"):
         assert client.press(single, label)["code"] == 21
-    assert client.raw("POST", "/mj/submit/imagine", {"prompt": "x"}).headers["content-type"].startswith("text/plain")
+    assert (
+        client.raw("POST", "/mj/submit/imagine", {"prompt": "x"})
+        .headers["content-type"]
+        .startswith("text/plain")
+    )
 
 
 @pytest.mark.parametrize(
@@ -942,8 +1079,16 @@ def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
         ("simple-change", {}, "content_is_required"),
         ("simple-change", {"content": "nonsense"}, "content_parse_failed"),
         ("action", {"taskId": "1"}, "custom_id_is_required"),
-        ("action", {"taskId": "1", "customId": "MJ::BOOKMARK::x"}, "unknown_action:MJ::BOOKMARK::x"),
-        ("action", {"taskId": "1", "customId": "MJ::Job::PicReader::1"}, "unknown_action:MJ::Job::PicReader::1"),
+        (
+            "action",
+            {"taskId": "1", "customId": "MJ::BOOKMARK::x"},
+            "unknown_action:MJ::BOOKMARK::x",
+        ),
+        (
+            "action",
+            {"taskId": "1", "customId": "MJ::Job::PicReader::1"},
+            "unknown_action:MJ::Job::PicReader::1",
+        ),
         (
             "action",
             {"taskId": "1", "customId": "MJ::JOB::animate_high::1::x::SOLO"},
@@ -956,13 +1101,19 @@ def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
 def test_a_relays_own_refusals(path: str, body: dict[str, Any], complaint: str) -> None:
     reply = Client("new-api").raw("POST", f"/mj/submit/{path}", body)
     assert reply.status == 400
-    assert json.loads(reply.body) == {"description": f"{complaint} ", "type": "upstream_error", "code": 4}
+    assert json.loads(reply.body) == {
+        "description": f"{complaint} ",
+        "type": "upstream_error",
+        "code": 4,
+    }
 
 
 def test_a_relay_wants_to_have_seen_the_parent_succeed() -> None:
     client = Client("new-api")
     task_id = client.imagine()["result"]
-    reply = client.raw("POST", "/mj/submit/change", {"taskId": task_id, "action": "UPSCALE", "index": 1})
+    reply = client.raw(
+        "POST", "/mj/submit/change", {"taskId": task_id, "action": "UPSCALE", "index": 1}
+    )
     assert json.loads(reply.body)["description"] == "task_status_not_success "
 
 
@@ -972,19 +1123,29 @@ def test_a_relay_gives_up_after_an_hour() -> None:
     asked = client.press(client.done(client.imagine()), "V1")
     client.clock.advance(3700)
     task = client.task(asked["result"])
-    assert (task["status"], task["progress"], task["failReason"]) == ("FAILURE", "100%", "上游任务超时（超过1小时）")
+    assert (task["status"], task["progress"], task["failReason"]) == (
+        "FAILURE",
+        "100%",
+        "上游任务超时（超过1小时）",
+    )
 
 
 @pytest.mark.parametrize(
     ("label", "action"),
-    [("Vary (Subtle)", "LOW_VARIATION"), ("Vary (Strong)", "HIGH_VARIATION"), ("⬅️", "PAN"), ("Zoom Out 2x", "ZOOM")],
+    [
+        ("Vary (Subtle)", "LOW_VARIATION"),
+        ("Vary (Strong)", "HIGH_VARIATION"),
+        ("⬅️", "PAN"),
+        ("Zoom Out 2x", "ZOOM"),
+    ],
 )
 def test_a_relay_has_names_of_its_own(label: str, action: str) -> None:
     client = Client("new-api")
     assert client.done(client.press(upscaled(client), label))["action"] == action
 
 
-# ── listings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── listings
+# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_lists() -> None:
@@ -1011,13 +1172,19 @@ def test_query_pages_and_filters() -> None:
     ids = [client.imagine(f"fox {i}", state=f"s{i % 2}")["result"] for i in range(25)]
     page = client.post("/mj/task/query", pageNumber=1)
     assert [task["id"] for task in page["content"]] == ids[14:4:-1]
-    assert (page["totalElements"], page["totalPages"], page["number"], page["size"]) == (25, 3, 1, 10)
+    assert (page["totalElements"], page["totalPages"], page["number"], page["size"]) == (
+        25,
+        3,
+        1,
+        10,
+    )
     assert client.post("/mj/task/query", state="s1", sort="id,asc")["content"][0]["id"] == ids[1]
     assert client.post("/mj/task/query", prompt="fox 24")["totalElements"] == 1
     assert client.post("/mj/task/query", statusSet=["SUCCESS"])["totalElements"] == 0
 
 
-# ── callbacks ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── callbacks
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 HOOK = "http://127.0.0.1:9000/hook"
 
@@ -1058,7 +1225,9 @@ def rank(task: Any) -> float:
 
 
 def test_callbacks_may_come_twice_or_late() -> None:
-    """Every change arrives; java repeats some; a straggler may follow its successor, also the last one."""
+    """Every change arrives; java repeats some; a straggler may follow its successor, also the last
+    one.
+    """
     client = Client("java", duplicates=0.3, disorder=0.3)
     client.imagine(notifyHook=HOOK)
     ranks = [rank(task) for task in told(client)]
@@ -1079,7 +1248,8 @@ def test_a_relay_drops_hooks_silently() -> None:
     assert client.proxy.outbox == []
 
 
-# ── faults and the disk ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── faults and the disk
+# ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_frozen_task_changes_no_more_and_a_lost_one_is_unknown() -> None:
@@ -1110,7 +1280,9 @@ def test_a_restored_snapshot_goes_on_as_before(dialect: str) -> None:
     one, other = Client(dialect), Client(dialect, seed=99)
     ids = live(one)
     other.clock.advance(one.clock.now() - other.clock.now())
-    kept = json.dumps(one.proxy.snapshot(), default=lambda raw: {"b64": base64.b64encode(raw).decode()})
+    kept = json.dumps(
+        one.proxy.snapshot(), default=lambda raw: {"b64": base64.b64encode(raw).decode()}
+    )
     thaw = lambda value: base64.b64decode(value["b64"]) if "b64" in value else value  # noqa: E731
     other.proxy.restore(json.loads(kept, object_hook=thaw))
     for _ in range(6):
@@ -1121,13 +1293,36 @@ def test_a_restored_snapshot_goes_on_as_before(dialect: str) -> None:
     assert one.raw("GET", link) == other.raw("GET", link)
 
 
-# ── anything at all ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── anything at all
+# ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 NAMES = [
-    "prompt", "taskId", "customId", "action", "index", "content", "base64", "base64Array", "state", "notifyHook", "ids",
-    "maskBase64", "dimensions", "image", "motion", "accountFilter", "enableRemix", "jobId", "batchSize", "pageSize",
-    "link", "sourceBase64", "targetBase64", "statusSet", "sort",
-]  # fmt: skip
+    "prompt",
+    "taskId",
+    "customId",
+    "action",
+    "index",
+    "content",
+    "base64",
+    "base64Array",
+    "state",
+    "notifyHook",
+    "ids",
+    "maskBase64",
+    "dimensions",
+    "image",
+    "motion",
+    "accountFilter",
+    "enableRemix",
+    "jobId",
+    "batchSize",
+    "pageSize",
+    "link",
+    "sourceBase64",
+    "targetBase64",
+    "statusSet",
+    "sort",
+]
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -1147,7 +1342,9 @@ VALUES = st.recursive(
             "@id",
         ]
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 BODIES = st.one_of(
@@ -1159,7 +1356,13 @@ PATHS = st.one_of(
     st.sampled_from([key.split()[1].replace("/1/", "/@id/") for key in ENDPOINTS]),
     st.text(max_size=30).map(lambda text: "/" + text),
     st.sampled_from(
-        ["/attachments/", "/attachments/1/2/x.png", "/mj/image/@id", "/mj//submit/imagine", "/%ff%00/mj/task"]
+        [
+            "/attachments/",
+            "/attachments/1/2/x.png",
+            "/mj/image/@id",
+            "/mj//submit/imagine",
+            "/%ff%00/mj/task",
+        ]
     ),
     st.text(max_size=12).map(lambda text: f"/mj/task/{text}/fetch"),
 )
@@ -1167,14 +1370,19 @@ METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "P
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.sampled_from([*DIALECTS]), st.lists(st.tuples(METHODS, PATHS, BODIES), min_size=1, max_size=5))
+@given(
+    st.sampled_from([*DIALECTS]),
+    st.lists(st.tuples(METHODS, PATHS, BODIES), min_size=1, max_size=5),
+)
 def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -> None:
     """Whatever is asked is answered, never with 500, and never by an exception."""
     client = Client(dialect)
     task_id = client.imagine("a fox")["result"]
     client.clock.advance(90)
     for method, path, body in requests:
-        sent = body if isinstance(body, bytes) else json.dumps(body).replace("@id", task_id).encode()
+        sent = (
+            body if isinstance(body, bytes) else json.dumps(body).replace("@id", task_id).encode()
+        )
         path = path.replace("@id", task_id)
         reply = client.proxy.handle(Request(method, "h", path, "ex=1&is=\xff", SECRET, sent))
         assert 200 <= reply.status < 500
@@ -1203,7 +1411,14 @@ def test_a_hundred_thousand_finished_tasks_are_small() -> None:
     tracemalloc.start()
     for i in range(10_000):
         client.proxy.handle(
-            Request("POST", "h", "/mj/submit/imagine", "", SECRET, b'{"prompt":"a red fox in the snow, number %d"}' % i)
+            Request(
+                "POST",
+                "h",
+                "/mj/submit/imagine",
+                "",
+                SECRET,
+                b'{"prompt":"a red fox in the snow, number %d"}' % i,
+            )
         )
     client.clock.advance(100)
     client.proxy.advance()

@@ -1,4 +1,6 @@
-"""Tencent CI's jobs, batches, workflows, templates, queues and callbacks, as a client can observe them."""
+"""Tencent CI's jobs, batches, workflows, templates, queues and callbacks, as a client can observe
+them.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ from tests.emulator.cos_client import (
 
 @pytest.fixture
 def here() -> Visitor:
-    return visitor({"in/a.png": drawn(40, 20), "in/b.jpg": drawn(30, 10, "JPEG"), "note.txt": b"no picture"})
+    return visitor(
+        {"in/a.png": drawn(40, 20), "in/b.jpg": drawn(30, 10, "JPEG"), "note.txt": b"no picture"}
+    )
 
 
 def created(answer: Answer) -> Any:
@@ -55,7 +59,9 @@ def code(answer: Answer) -> tuple[int, str]:
 
 
 def test_a_job_ages_by_the_clock_and_really_makes_the_picture(here: Visitor) -> None:
-    """Submitted, after a second Running, after two Success; then the turned picture lies in the bucket."""
+    """Submitted, after a second Running, after two Success; then the turned picture lies in the
+    bucket.
+    """
     job = created(here.picture_job())
     seen = []
     for _ in range(3):
@@ -71,7 +77,9 @@ def test_a_job_ages_by_the_clock_and_really_makes_the_picture(here: Visitor) -> 
 
 
 def test_the_created_job_has_the_documented_fields(here: Visitor) -> None:
-    """Input speaks of BucketId, Output of Bucket; what was sent is echoed; nothing is there yet that is not."""
+    """Input speaks of BucketId, Output of Bucket; what was sent is echoed; nothing is there yet
+    that is not.
+    """
     inner = "<UserData>This is my data.</UserData><JobLevel>2</JobLevel>"
     job = created(here.picture_job(inner=inner))
     job_id, queue = job.pop("JobId"), job.pop("QueueId")
@@ -101,7 +109,12 @@ def test_the_result_has_no_upload_result_around_it(here: Visitor) -> None:
     result = here.job(job["JobId"])["Operation"]["PicProcessResult"]
     assert result["ObjectName"] == "out/a.png"
     info = result["OriginalInfo"]["ImageInfo"]
-    assert (info["Width"], info["Height"], info["Ave"].lower(), info["Orientation"]) == ("40", "20", "0x336699", "1")
+    assert (info["Width"], info["Height"], info["Ave"].lower(), info["Orientation"]) == (
+        "40",
+        "20",
+        "0x336699",
+        "1",
+    )
     assert result["OriginalInfo"]["Etag"] == here.cos("HEAD", "/in/a.png").headers["ETag"]
     made = result["ProcessResult"]
     length = here.cos("HEAD", "/out/a.png").headers["Content-Length"]
@@ -133,7 +146,11 @@ def test_a_job_fails_with_the_service_s_reason(
     job = created(here.ask("POST", "/jobs", body=body))
     here.clock.advance(2)
     told = here.job(job["JobId"])
-    assert (told["State"], told["Code"] == "Success", told["Message"] == "") == ("Failed", False, False)
+    assert (told["State"], told["Code"] == "Success", told["Message"] == "") == (
+        "Failed",
+        False,
+        False,
+    )
     assert reason in (None, told["Code"])
     assert "PicProcessResult" not in told["Operation"]
     assert here.cos("HEAD", "/out/a.png").status == 404
@@ -150,16 +167,31 @@ GOOD = job_xml("in/a.png", "imageMogr2/rotate/90", inner="<JobLevel>0</JobLevel>
 BAD_JOBS = {
     **{
         f"without {name}": request_without(name)
-        for name in ("Tag", "Input", "Operation", "Output", "Region", "Bucket", "PicProcess", "ProcessRule")
+        for name in (
+            "Tag",
+            "Input",
+            "Operation",
+            "Output",
+            "Region",
+            "Bucket",
+            "PicProcess",
+            "ProcessRule",
+        )
     },
     "another tag": GOOD.replace("PicProcess</Tag>", "Snapshot</Tag>"),
-    "both template and rule": GOOD.replace("<PicProcess>", f"<TemplateId>{SAMPLE_TEMPLATE}</TemplateId><PicProcess>"),
+    "both template and rule": GOOD.replace(
+        "<PicProcess>", f"<TemplateId>{SAMPLE_TEMPLATE}</TemplateId><PicProcess>"
+    ),
     "a level of 3": GOOD.replace("<JobLevel>0", "<JobLevel>3"),
     "user data in Chinese": GOOD.replace("<JobLevel>0</JobLevel>", "<UserData>图</UserData>"),
     "long user data": GOOD.replace("<JobLevel>0</JobLevel>", f"<UserData>{'x' * 1025}</UserData>"),
-    "a callback format": GOOD.replace("</Request>", "<CallBackFormat>YAML</CallBackFormat></Request>"),
+    "a callback format": GOOD.replace(
+        "</Request>", "<CallBackFormat>YAML</CallBackFormat></Request>"
+    ),
     "a callback type": GOOD.replace("</Request>", "<CallBackType>Pigeon</CallBackType></Request>"),
-    "a queue of messages without a name": GOOD.replace("</Request>", "<CallBackType>TDMQ</CallBackType></Request>"),
+    "a queue of messages without a name": GOOD.replace(
+        "</Request>", "<CallBackType>TDMQ</CallBackType></Request>"
+    ),
 }
 
 
@@ -178,17 +210,27 @@ REFUSED_JOBS = [
 
 
 @pytest.mark.parametrize(("template", "top", "reason"), REFUSED_JOBS)
-def test_what_a_job_names_must_be_there(here: Visitor, template: str, top: str, reason: tuple[int, str]) -> None:
+def test_what_a_job_names_must_be_there(
+    here: Visitor, template: str, top: str, reason: tuple[int, str]
+) -> None:
     """Unknown templates and queues, and callbacks to nowhere, each with its code."""
     body = GOOD.replace("</Request>", f"{top}</Request>")
     if template:
-        body = body.replace(body[body.index("<PicProcess>") : body.index("</PicProcess>") + 13], template)
+        body = body.replace(
+            body[body.index("<PicProcess>") : body.index("</PicProcess>") + 13], template
+        )
     assert code(here.ask("POST", "/jobs", body=body)) == reason
 
 
 MALFORMED = [
-    ("<Request><Name>demo</Name><Type>Workflow</Name></Request>", "</Name> does not close <Type>, line 1, column 41"),
-    ("<Request>\n  <Tag>PicProcess\n</Request>", "</Request> does not close <Tag>, line 3, column 1"),
+    (
+        "<Request><Name>demo</Name><Type>Workflow</Name></Request>",
+        "</Name> does not close <Type>, line 1, column 41",
+    ),
+    (
+        "<Request>\n  <Tag>PicProcess\n</Request>",
+        "</Request> does not close <Tag>, line 3, column 1",
+    ),
     ("<Request><Tag>a & b</Tag></Request>", "in <Tag>, line 1, column 18"),
     ("<Job/>", "the root element is <Job>, not <Request>"),
     ("just text", "line 1, column 1"),
@@ -201,8 +243,12 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("body", "complaint"), MALFORMED)
 @pytest.mark.parametrize("path", ["/jobs", "/inventorytriggerjob", "/template", "/workflow"])
-def test_malformed_xml_is_refused_with_its_place(here: Visitor, path: str, body: str, complaint: str) -> None:
-    """400 MalformedXML names the element, the line and the column, the documents' own mistake included."""
+def test_malformed_xml_is_refused_with_its_place(
+    here: Visitor, path: str, body: str, complaint: str
+) -> None:
+    """400 MalformedXML names the element, the line and the column, the documents' own mistake
+    included.
+    """
     answer = here.ask("POST", path, body=body)
     assert code(answer) == (400, "MalformedXML")
     assert complaint in read(answer)["Message"]
@@ -219,7 +265,9 @@ def test_an_empty_body_is_missing(here: Visitor) -> None:
 @pytest.mark.parametrize("head", ["jobs", "pic_jobs"])
 def test_jobs_are_described_by_a_list_of_ids(here: Visitor, head: str) -> None:
     """Known ones in the order asked for; unknown ones are named; both paths know the same jobs."""
-    ids = [created(here.ask("POST", f"/{path}", body=GOOD))["JobId"] for path in ("jobs", "pic_jobs")]
+    ids = [
+        created(here.ask("POST", f"/{path}", body=GOOD))["JobId"] for path in ("jobs", "pic_jobs")
+    ]
     told = read(here.ask("GET", f"/{head}/{ids[1]},cnone,{ids[0]},j-none"))
     assert [job["JobId"] for job in told["JobsDetail"]] == [ids[1], ids[0]]
     assert told["NonExistJobIds"] == ["cnone", "j-none"]
@@ -230,7 +278,8 @@ def crowd(here: Visitor) -> Visitor:
     """Seven jobs, one a minute: two fail, the last is only submitted, the last but one runs."""
     for minute in range(7):
         here.picture_job(
-            "in/none.png" if minute in (1, 2) else "in/a.png" if minute % 2 else "in/b.jpg", output=f"out/{minute}"
+            "in/none.png" if minute in (1, 2) else "in/a.png" if minute % 2 else "in/b.jpg",
+            output=f"out/{minute}",
         )
         here.clock.advance({6: 0, 5: 1.5}.get(minute, 60))
     return here
@@ -249,7 +298,13 @@ FILTERS = [
     ({"inputObject": "in/a.png"}, [5, 3]),
     ({"startCreationTime": "2026-01-01T08:03:00+0800"}, [6, 5, 4, 3]),
     ({"endCreationTime": "2026-01-01T08:01:00 0800"}, [1, 0]),
-    ({"startCreationTime": "2026-01-01T00:01:00Z", "endCreationTime": "2026-01-01T08:02:00+08:00"}, [2, 1]),
+    (
+        {
+            "startCreationTime": "2026-01-01T00:01:00Z",
+            "endCreationTime": "2026-01-01T08:02:00+08:00",
+        },
+        [2, 1],
+    ),
     ({"queueId": "pother"}, []),
     ({"workflowId": "wother"}, []),
     ({"inventoryTriggerJobId": "bother"}, []),
@@ -260,19 +315,29 @@ FILTERS = [
 
 @pytest.mark.parametrize(("asked", "found"), FILTERS)
 def test_every_filter_of_the_list(crowd: Visitor, asked: dict[str, str], found: list[int]) -> None:
-    """Newest first unless asked otherwise; empty filters filter nothing; a blank for the zone's + is forgiven."""
+    """Newest first unless asked otherwise; empty filters filter nothing; a blank for the zone's +
+    is forgiven.
+    """
     assert minutes(crowd.jobs(**asked)) == found
 
 
-@pytest.mark.parametrize("asked", [{}, {"states": "Success"}, {"orderByTime": "Asc", "states": "Failed,Running"}])
+@pytest.mark.parametrize(
+    "asked", [{}, {"states": "Success"}, {"orderByTime": "Asc", "states": "Failed,Running"}]
+)
 @pytest.mark.parametrize("size", ["1", "2", "3"])
 def test_pages_meet_without_gap_or_repeat(crowd: Visitor, asked: dict[str, str], size: str) -> None:
-    """NextToken leads through the same rows as one large page, also when new jobs arrive on the way."""
+    """NextToken leads through the same rows as one large page, also when new jobs arrive on the
+    way.
+    """
     whole = crowd.jobs(**asked)
     found: list[Any] = []
     token = ""
     while True:
-        page = read(crowd.ask("GET", "/jobs", {"tag": "PicProcess", "size": size, "nextToken": token, **asked}))
+        page = read(
+            crowd.ask(
+                "GET", "/jobs", {"tag": "PicProcess", "size": size, "nextToken": token, **asked}
+            )
+        )
         found += rows(page.get("JobsDetail"))
         token = page["NextToken"]
         if asked.get("orderByTime") != "Asc":
@@ -299,7 +364,10 @@ BAD_LISTS = [
 @pytest.mark.parametrize("asked", BAD_LISTS, ids=str)
 def test_a_list_asked_for_wrongly_is_refused(here: Visitor, asked: dict[str, str]) -> None:
     """400 InvalidArgument for what no filter can be."""
-    assert code(here.ask("GET", "/jobs", {"tag": "PicProcess", **asked})) == (400, "InvalidArgument")
+    assert code(here.ask("GET", "/jobs", {"tag": "PicProcess", **asked})) == (
+        400,
+        "InvalidArgument",
+    )
 
 
 # -- queues, levels, cancelling
@@ -310,7 +378,9 @@ def queue_of(here: Visitor) -> Any:
 
 
 def set_queue(here: Visitor, content: str) -> Answer:
-    return here.ask("PUT", f"/picqueue/{queue_of(here)['QueueId']}", body=f"<Request>{content}</Request>")
+    return here.ask(
+        "PUT", f"/picqueue/{queue_of(here)['QueueId']}", body=f"<Request>{content}</Request>"
+    )
 
 
 def test_a_paused_queue_holds_what_has_not_begun() -> None:
@@ -335,7 +405,10 @@ def test_a_paused_queue_holds_what_has_not_begun() -> None:
 def test_a_queue_runs_so_many_at_once_the_highest_level_first() -> None:
     """With two places, five jobs need three rounds, ordered by JobLevel and then by age."""
     here = visitor(concurrency=2)
-    ids = [created(here.picture_job(inner=f"<JobLevel>{level}</JobLevel>"))["JobId"] for level in (0, 1, 0, 2, 1)]
+    ids = [
+        created(here.picture_job(inner=f"<JobLevel>{level}</JobLevel>"))["JobId"]
+        for level in (0, 1, 0, 2, 1)
+    ]
     here.clock.advance(1)
     rounds = []
     for _ in range(3):
@@ -345,7 +418,9 @@ def test_a_queue_runs_so_many_at_once_the_highest_level_first() -> None:
 
 
 def test_only_what_has_not_begun_can_be_cancelled(here: Visitor) -> None:
-    """200 with nothing in it for Submitted and Pause, and again for Cancel; 400 for Running and for what has ended."""
+    """200 with nothing in it for Submitted and Pause, and again for Cancel; 400 for Running and for
+    what has ended.
+    """
     early, late = (created(here.picture_job(output=f"out/{name}"))["JobId"] for name in "ab")
     answer = here.ask("PUT", f"/jobs/{early}", flag="cancel")
     assert (answer.status, answer.body) == (200, b"")
@@ -380,10 +455,20 @@ def test_put_without_cancel_is_a_cancel_too_when_its_body_is_empty(here: Visitor
 def test_queues_are_told_and_changed(here: Visitor) -> None:
     """The documented fields, filters by id and state, and what is unknown by name."""
     queue = queue_of(here)
-    assert (queue["Name"], queue["MaxSize"], queue["MaxConcurrent"]) == ("queue-pic-process-1", "10000", "10")
+    assert (queue["Name"], queue["MaxSize"], queue["MaxConcurrent"]) == (
+        "queue-pic-process-1",
+        "10000",
+        "10",
+    )
     set_queue(here, "<Name>mine</Name><State>Paused</State>")
-    told = read(here.ask("GET", "/picqueue", {"queueIds": f"{queue['QueueId']},pnone", "state": "Paused"}))
-    assert (told["TotalCount"], told["QueueList"]["Name"], told["NonExistPIDs"]) == ("1", "mine", "pnone")
+    told = read(
+        here.ask("GET", "/picqueue", {"queueIds": f"{queue['QueueId']},pnone", "state": "Paused"})
+    )
+    assert (told["TotalCount"], told["QueueList"]["Name"], told["NonExistPIDs"]) == (
+        "1",
+        "mine",
+        "pnone",
+    )
     assert read(here.ask("GET", "/picqueue", {"state": "Active"}))["TotalCount"] == "0"
     assert code(set_queue(here, "<State>Asleep</State>")) == (400, "InvalidArgument")
     assert code(here.ask("PUT", "/picqueue/pnone", body="<Request/>")) == (404, "QueueNotFound")
@@ -414,7 +499,12 @@ def test_bound_buckets_are_listed_on_the_account_s_host(here: Visitor) -> None:
         return [row["BucketId"] for row in rows(told.get("PicBucketList"))]
 
     assert names() == [BUCKET, second]
-    assert names(bucketName="sec") == names(bucketNames=second) == names(pageNumber="2", pageSize="1") == [second]
+    assert (
+        names(bucketName="sec")
+        == names(bucketNames=second)
+        == names(pageNumber="2", pageSize="1")
+        == [second]
+    )
     assert names(regions="ap-beijing") == []
 
 
@@ -433,10 +523,15 @@ def test_templates_are_made_changed_listed_and_deleted(here: Visitor) -> None:
     made = read(here.ask("POST", "/template", body=template_xml("thumb-10")))["Template"]
     assert (made["TemplateId"][0], made["Category"], made["BucketId"]) == ("t", "Custom", BUCKET)
     assert made["PicProcess"] == {"IsPicInfo": "true", "ProcessRule": "imageMogr2/thumbnail/10x"}
-    assert code(here.ask("POST", "/template", body=template_xml("thumb-10"))) == (400, "TemplateNameDuplicate")
+    assert code(here.ask("POST", "/template", body=template_xml("thumb-10"))) == (
+        400,
+        "TemplateNameDuplicate",
+    )
     path = f"/template/{made['TemplateId']}"
     here.clock.advance(60)
-    changed = read(here.ask("PUT", path, body=template_xml("thumb-20", "imageMogr2/thumbnail/20x")))["Template"]
+    changed = read(
+        here.ask("PUT", path, body=template_xml("thumb-20", "imageMogr2/thumbnail/20x"))
+    )["Template"]
     assert (changed["Name"], changed["UpdateTime"]) == ("thumb-20", "2026-01-01T08:01:00+0800")
     for asked in (
         {"ids": made["TemplateId"]},
@@ -464,7 +559,9 @@ def test_a_template_needs_a_name_and_a_rule(here: Visitor, body: str) -> None:
 
 
 def test_the_documents_own_example_works() -> None:
-    """The first example of the jobs page, sent as it stands but for the bucket: a template, a JSON callback."""
+    """The first example of the jobs page, sent as it stands but for the bucket: a template, a JSON
+    callback.
+    """
     here = visitor({"input/deer.jpg": drawn(80, 60, "JPEG")})
     body = (
         f"<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input><Operation><TemplateId>"
@@ -472,7 +569,10 @@ def test_the_documents_own_example_works() -> None:
         "</JobLevel></Operation><CallBack>http://callback.demo.com</CallBack><CallBackFormat>JSON</CallBackFormat></Request>"
     )
     job = created(here.ask("POST", "/jobs", body=body))
-    assert (job["Operation"]["TemplateId"], job["Operation"]["TemplateName"]) == (SAMPLE_TEMPLATE, "test")
+    assert (job["Operation"]["TemplateId"], job["Operation"]["TemplateName"]) == (
+        SAMPLE_TEMPLATE,
+        "test",
+    )
     assert "PicProcess" not in job["Operation"]
     here.clock.advance(2)
     here.ci.advance()
@@ -484,15 +584,27 @@ def test_the_documents_own_example_works() -> None:
 
 
 def test_a_batch_makes_a_job_for_each_object_of_its_prefix(here: Visitor) -> None:
-    """Created Running; its children are found by its id; it ends when they have; each output has its own name."""
-    answer = here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation()))
+    """Created Running; its children are found by its id; it ends when they have; each output has
+    its own name.
+    """
+    answer = here.ask(
+        "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
+    )
     batch = created(answer)
-    assert (batch["JobId"][0], batch["State"], batch["StartTime"], batch["EndTime"]) == ("b", "Running", "-", "-")
+    assert (batch["JobId"][0], batch["State"], batch["StartTime"], batch["EndTime"]) == (
+        "b",
+        "Running",
+        "-",
+        "-",
+    )
     assert read(answer)["RequestId"] == answer.headers["x-ci-request-id"]
     assert batch["Input"] == {"Prefix": "in/"}
     here.clock.advance(10)
     children = here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
-    assert [child["Operation"]["Output"]["Object"] for child in children] == ["out/a.png", "out/b.jpg"]
+    assert [child["Operation"]["Output"]["Object"] for child in children] == [
+        "out/a.png",
+        "out/b.jpg",
+    ]
     told = created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))
     assert (told["State"], told["StartTime"][-12:], told["EndTime"][-12:]) == (
         "Success",
@@ -504,7 +616,9 @@ def test_a_batch_makes_a_job_for_each_object_of_its_prefix(here: Visitor) -> Non
 
 def inventory(*keys: str, packed: bool = True) -> bytes:
     text = io.StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL).writerows([["1250000000", BUCKET, key, "10"] for key in keys])
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerows(
+        [["1250000000", BUCKET, key, "10"] for key in keys]
+    )
     body = text.getvalue().encode()
     return gzip.compress(body, mtime=0) if packed else body
 
@@ -522,20 +636,27 @@ INPUTS = {
     "no such prefix": ("<Prefix>none/</Prefix>", []),
     "url file": (f"<UrlFile>http://{COS_HOST}/urls.txt</UrlFile>", ["in/b.jpg", "in/x y.png"]),
     "url file by key": ("<UrlFile>urls.txt</UrlFile>", ["in/b.jpg", "in/x y.png"]),
-    "manifest": (f"<Manifest>https://{COS_HOST}/inv/manifest.json</Manifest>", ["in/a.png", "in/x y.png", "in/b.jpg"]),
+    "manifest": (
+        f"<Manifest>https://{COS_HOST}/inv/manifest.json</Manifest>",
+        ["in/a.png", "in/x y.png", "in/b.jpg"],
+    ),
 }
 
 
 @pytest.mark.parametrize("name", INPUTS)
 def test_a_batch_finds_its_objects_in_every_kind_of_input(here: Visitor, name: str) -> None:
-    """By prefix, by name, by a file of addresses (others' objects are left out), by an inventory's manifest."""
+    """By prefix, by name, by a file of addresses (others' objects are left out), by an inventory's
+    manifest.
+    """
     urls = f"https://{COS_HOST}/in/b.jpg\nhttp://{COS_HOST}/in/x%20y.png\nhttps://elsewhere.example/in/a.png\n"
     here.cos("PUT", "/urls.txt", None, urls)
     here.cos("PUT", "/inv/manifest.json", None, json.dumps(MANIFEST))
     here.cos("PUT", "/inv/1.csv.gz", None, inventory("in/a.png", "in/x%20y.png"))
     here.cos("PUT", "/inv/2.csv", None, inventory("in/b.jpg", packed=False))
     spelled, found = INPUTS[name]
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation())))
+    batch = created(
+        here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation()))
+    )
     here.clock.advance(10)
     children = here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
     assert [child["Input"]["Object"] for child in children] == found
@@ -556,20 +677,26 @@ def test_a_batch_whose_list_cannot_be_read_fails(here: Visitor, spelled: str, re
     here.cos("PUT", "/bad.json", None, json.dumps(MANIFEST))
     here.cos("PUT", "/torn.json", None, json.dumps({**MANIFEST, "files": [{"key": "torn.gz"}]}))
     here.cos("PUT", "/torn.gz", None, inventory("in/a.png")[:-9])
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation())))
+    batch = created(
+        here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation()))
+    )
     here.clock.advance(2)
     told = created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))
     assert (told["State"], told["Code"]) == ("Failed", reason)
 
 
 def test_a_batch_may_look_at_a_time_window_only(here: Visitor) -> None:
-    """TimeInterval is about the objects' last change; it may stand in Operation or, as one page has it, beside."""
+    """TimeInterval is about the objects' last change; it may stand in Operation or, as one page has
+    it, beside.
+    """
     here.clock.advance(3600)
     here.cos("PUT", "/in/new.png", None, drawn(4, 4))
     window = "<TimeInterval><Start>2026-01-01T08:30:00+0800</Start><End>2026-01-01T12:00:00+0800</End></TimeInterval>"
     bodies = [
         batch_xml("<Prefix>in/</Prefix>", job_operation() + window),
-        batch_xml("<Prefix>in/</Prefix>", job_operation()).replace("</Request>", f"{window}</Request>"),
+        batch_xml("<Prefix>in/</Prefix>", job_operation()).replace(
+            "</Request>", f"{window}</Request>"
+        ),
     ]
     for body in bodies:
         batch = created(here.ask("POST", "/inventorytriggerjob", body=body))
@@ -579,13 +706,21 @@ def test_a_batch_may_look_at_a_time_window_only(here: Visitor) -> None:
 
 
 BAD_BATCHES = {
-    "no name": batch_xml("<Prefix>in/</Prefix>", job_operation()).replace("<Name>nightly</Name>", ""),
-    "a name with a blank": batch_xml("<Prefix>in/</Prefix>", job_operation()).replace("nightly", "night ly"),
+    "no name": batch_xml("<Prefix>in/</Prefix>", job_operation()).replace(
+        "<Name>nightly</Name>", ""
+    ),
+    "a name with a blank": batch_xml("<Prefix>in/</Prefix>", job_operation()).replace(
+        "nightly", "night ly"
+    ),
     "another type": batch_xml("<Prefix>in/</Prefix>", job_operation(), "Pipeline"),
     "no input": batch_xml("", job_operation()),
     "two inputs": batch_xml("<Prefix>in/</Prefix><Object>in/a.png</Object>", job_operation()),
-    "another tag": batch_xml("<Prefix>in/</Prefix>", job_operation().replace("PicProcess</Tag>", "Snapshot</Tag>")),
-    "no parameters": batch_xml("<Prefix>in/</Prefix>", job_operation().replace("JobParam", "Param")),
+    "another tag": batch_xml(
+        "<Prefix>in/</Prefix>", job_operation().replace("PicProcess</Tag>", "Snapshot</Tag>")
+    ),
+    "no parameters": batch_xml(
+        "<Prefix>in/</Prefix>", job_operation().replace("JobParam", "Param")
+    ),
     "no output": batch_xml("<Prefix>in/</Prefix>", job_operation().replace("Output", "Input")),
     "no workflows": batch_xml("<Prefix>in/</Prefix>", "", "Workflow"),
     "a window of nonsense": batch_xml(
@@ -597,12 +732,21 @@ BAD_BATCHES = {
 @pytest.mark.parametrize("name", BAD_BATCHES)
 def test_a_batch_that_says_too_little_is_refused(here: Visitor, name: str) -> None:
     """400 InvalidArgument."""
-    assert code(here.ask("POST", "/inventorytriggerjob", body=BAD_BATCHES[name])) == (400, "InvalidArgument")
+    assert code(here.ask("POST", "/inventorytriggerjob", body=BAD_BATCHES[name])) == (
+        400,
+        "InvalidArgument",
+    )
 
 
 def test_a_batch_can_be_cancelled(here: Visitor) -> None:
-    """Its jobs that have not begun are cancelled with it; cancelling again, or too late, changes nothing."""
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())))
+    """Its jobs that have not begun are cancelled with it; cancelling again, or too late, changes
+    nothing.
+    """
+    batch = created(
+        here.ask(
+            "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
+        )
+    )
     path = f"/inventorytriggerjob/{batch['JobId']}"
     here.clock.advance(1.5)
     assert (here.ask("PUT", path, flag="cancel").status, here.ask("PUT", path).status) == (200, 200)
@@ -610,13 +754,18 @@ def test_a_batch_can_be_cancelled(here: Visitor) -> None:
     assert {job["State"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"])} == {"Cancel"}
     assert created(here.ask("GET", path))["State"] == "Cancel"
     assert here.ci.next_event() is None
-    assert code(here.ask("PUT", "/inventorytriggerjob/bnone", flag="cancel")) == (404, "ResourceNotFound")
+    assert code(here.ask("PUT", "/inventorytriggerjob/bnone", flag="cancel")) == (
+        404,
+        "ResourceNotFound",
+    )
 
 
 def test_batches_are_listed_with_filters_and_pages(here: Visitor) -> None:
     """By type, name, id, workflow, state and time; the official SDK sends the empty ones too."""
     job_body = batch_xml("<Prefix>in/</Prefix>", job_operation())
-    flow_body = batch_xml("<Prefix>in/</Prefix>", f"<WorkflowIds>{SAMPLE_WORKFLOW}</WorkflowIds>", "Workflow")
+    flow_body = batch_xml(
+        "<Prefix>in/</Prefix>", f"<WorkflowIds>{SAMPLE_WORKFLOW}</WorkflowIds>", "Workflow"
+    )
     bodies = [job_body, flow_body, job_body.replace("nightly", "daily")]
     ids = []
     for body in bodies:
@@ -628,18 +777,29 @@ def test_batches_are_listed_with_filters_and_pages(here: Visitor) -> None:
         return [ids.index(row["JobId"]) for row in rows(told.get("JobsDetail"))]
 
     assert found(workflowId="", jobId="", nextToken="", states="All") == [2, 1, 0]
-    assert (found(type="Job"), found(type="Workflow"), found(name="daily"), found(jobId=ids[0])) == (
+    assert (
+        found(type="Job"),
+        found(type="Workflow"),
+        found(name="daily"),
+        found(jobId=ids[0]),
+    ) == (
         [2, 0],
         [1],
         [2],
         [0],
     )
-    assert (found(workflowId=SAMPLE_WORKFLOW), found(states="Running"), found(orderByTime="Asc", size="2")) == (
+    assert (
+        found(workflowId=SAMPLE_WORKFLOW),
+        found(states="Running"),
+        found(orderByTime="Asc", size="2"),
+    ) == (
         [1],
         [],
         [0, 1],
     )
-    assert found(startCreationTime="2026-01-01T08:01:00+0800", endCreationTime="2026-01-01T08:01:30+0800") == [1]
+    assert found(
+        startCreationTime="2026-01-01T08:01:00+0800", endCreationTime="2026-01-01T08:01:30+0800"
+    ) == [1]
     first = read(here.ask("GET", "/inventorytriggerjob", {"size": "2"}))
     assert found(nextToken=first["NextToken"], size="2") == [0]
 
@@ -652,7 +812,9 @@ def workflow_xml(nodes: dict[str, tuple[str, str]], name: str = "flow", start: s
     followers: dict[str, list[str]] = {}
     for node, (before, _) in nodes.items():
         followers.setdefault(before, []).append(node)
-    dependencies = "".join(f"<{before}>{','.join(after)}</{before}>" for before, after in followers.items())
+    dependencies = "".join(
+        f"<{before}>{','.join(after)}</{before}>" for before, after in followers.items()
+    )
     spelled = "".join(
         f"<{node}><Type>PicProcess</Type><Operation><TemplateId>{SAMPLE_TEMPLATE}</TemplateId>{output_xml(output)}"
         f"</Operation></{node}>"
@@ -665,7 +827,11 @@ def workflow_xml(nodes: dict[str, tuple[str, str]], name: str = "flow", start: s
     )
 
 
-CHAIN = {"One": ("Start", "one/${RunId}.png"), "Two": ("One", "two/${InputName}.png"), "Side": ("Start", "side.png")}
+CHAIN = {
+    "One": ("Start", "one/${RunId}.png"),
+    "Two": ("One", "two/${InputName}.png"),
+    "Side": ("Start", "side.png"),
+}
 
 
 def new_workflow(here: Visitor, body: str) -> str:
@@ -675,15 +841,31 @@ def new_workflow(here: Visitor, body: str) -> str:
 
 
 def test_a_workflow_s_nodes_follow_each_other(here: Visitor) -> None:
-    """A node starts when the one before it has ended, on its result; the execution ends with the last."""
+    """A node starts when the one before it has ended, on its result; the execution ends with the
+    last.
+    """
     workflow = new_workflow(here, workflow_xml(CHAIN))
-    run = read(here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"}))["InstanceId"]
+    run = read(
+        here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
+    )["InstanceId"]
     here.clock.advance(2)
-    assert {job["Workflow"]["Name"] for job in here.jobs(workflowId=workflow)} == {"One", "Two", "Side"}
-    assert read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]["State"] == "Running"
+    assert {job["Workflow"]["Name"] for job in here.jobs(workflowId=workflow)} == {
+        "One",
+        "Two",
+        "Side",
+    }
+    assert (
+        read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]["State"]
+        == "Running"
+    )
     here.clock.advance(2)
     told = read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
-    assert (run[0], told["State"], told["WorkflowName"], len(told["Tasks"])) == ("i", "Success", "flow", 3)
+    assert (run[0], told["State"], told["WorkflowName"], len(told["Tasks"])) == (
+        "i",
+        "Success",
+        "flow",
+        3,
+    )
     sizes = [size_of(here.cos("GET", key).body) for key in (f"/one/{run}.png", f"/two/{run}.png")]
     assert sizes == [(20, 10), (10, 5)]
 
@@ -691,18 +873,29 @@ def test_a_workflow_s_nodes_follow_each_other(here: Visitor) -> None:
 def test_a_failed_node_fails_its_execution(here: Visitor) -> None:
     """Nodes behind it do not start."""
     workflow = new_workflow(here, workflow_xml(CHAIN))
-    run = read(here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "note.txt"}))["InstanceId"]
+    run = read(
+        here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "note.txt"})
+    )["InstanceId"]
     here.clock.advance(10)
     told = read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
-    assert (told["State"], sorted(task["Name"] for task in told["Tasks"])) == ("Failed", ["One", "Side"])
+    assert (told["State"], sorted(task["Name"] for task in told["Tasks"])) == (
+        "Failed",
+        ["One", "Side"],
+    )
 
 
 def test_a_batch_of_workflows_executes_them_for_each_object(here: Visitor) -> None:
-    """Its executions are found by its id; the documents' own body, corrected, is accepted as it stands."""
+    """Its executions are found by its id; the documents' own body, corrected, is accepted as it
+    stands.
+    """
     workflow = new_workflow(here, workflow_xml(CHAIN))
     operation = f"<WorkflowIds>{workflow},{SAMPLE_WORKFLOW}</WorkflowIds>"
     batch = created(
-        here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", operation, "Workflow"))
+        here.ask(
+            "POST",
+            "/inventorytriggerjob",
+            body=batch_xml("<Prefix>in/</Prefix>", operation, "Workflow"),
+        )
     )
     here.clock.advance(10)
 
@@ -736,10 +929,16 @@ def test_an_active_workflow_cannot_be_changed(here: Visitor) -> None:
     workflow = new_workflow(here, workflow_xml(CHAIN))
     path, body = f"/workflow/{workflow}", workflow_xml(CHAIN, "other")
     forbidden = (403, "ActiveWorkflowForbiddenUpdate")
-    assert [code(here.ask("PUT", path, body=body)), code(here.ask("DELETE", path))] == [forbidden, forbidden]
+    assert [code(here.ask("PUT", path, body=body)), code(here.ask("DELETE", path))] == [
+        forbidden,
+        forbidden,
+    ]
     assert read(here.ask("PUT", path, flag="paused"))["MediaWorkflow"]["State"] == "Paused"
     assert read(here.ask("PUT", path, body=body))["MediaWorkflow"]["Name"] == "other"
-    assert read(here.ask("GET", "/workflow", {"name": "oth"}))["MediaWorkflowList"]["WorkflowId"] == workflow
+    assert (
+        read(here.ask("GET", "/workflow", {"name": "oth"}))["MediaWorkflowList"]["WorkflowId"]
+        == workflow
+    )
     here.ask("PUT", path, flag="paused")
     assert read(here.ask("DELETE", path))["WorkflowId"] == workflow
     assert read(here.ask("GET", "/workflow", {"ids": workflow}))["NonExistWIds"] == workflow
@@ -770,12 +969,17 @@ def called_back(here: Visitor, top: str = "", rule: str = "imageMogr2/rotate/90"
 TO = "<CallBack>http://127.0.0.1:9/done</CallBack>"
 
 
-@pytest.mark.parametrize(("rule", "state"), [("imageMogr2/rotate/90", "Success"), ("imageMogr2/rotate/x", "Failed")])
+@pytest.mark.parametrize(
+    ("rule", "state"), [("imageMogr2/rotate/90", "Success"), ("imageMogr2/rotate/x", "Failed")]
+)
 def test_an_ended_job_is_called_back_in_xml(here: Visitor, rule: str, state: str) -> None:
     """The default format: the Response of a describe, with its EventName; after a failure too."""
     [delivery] = called_back(here, TO, rule)
     told = tree(ElementTree.fromstring(delivery.body.decode()))
-    assert (delivery.url, delivery.headers["Content-Type"]) == ("http://127.0.0.1:9/done", "application/xml")
+    assert (delivery.url, delivery.headers["Content-Type"]) == (
+        "http://127.0.0.1:9/done",
+        "application/xml",
+    )
     assert (told["EventName"], told["JobsDetail"]["State"]) == ("TaskFinish", state)
     assert told["JobsDetail"] == here.job(told["JobsDetail"]["JobId"])
 
@@ -795,14 +999,15 @@ def test_the_live_json_holds_lists_and_numbers() -> None:
     [job] = json.loads(delivery.body)["JobsDetail"]
     [result] = job["Operation"]["PicProcessResult"]
     assert (job["QueueType"], job["Operation"]["PicProcess"]["IsPicInfo"]) == ("PicProcess", True)
-    assert (result["ObjectName"], result["InputObjectUrl"]) == ("/out/a.png", f"https://{COS_HOST}/in/a.png")
+    assert (result["ObjectName"], result["InputObjectUrl"]) == (
+        "/out/a.png",
+        f"https://{COS_HOST}/in/a.png",
+    )
     assert (result["ProcessResult"]["Width"], result["ProcessResult"]["Height"]) == (20, 40)
     assert job["Operation"]["Output"]["Force"] is False
 
 
-NOTIFY = (
-    "<NotifyConfig><State>{}</State><Event>{}</Event><Type>{}</Type><Url>http://127.0.0.1:9/queue</Url></NotifyConfig>"
-)
+NOTIFY = "<NotifyConfig><State>{}</State><Event>{}</Event><Type>{}</Type><Url>http://127.0.0.1:9/queue</Url></NotifyConfig>"
 SUBSCRIPTIONS = [
     (("On", "TaskFinish", "Url"), "", ["http://127.0.0.1:9/queue"]),
     (("On", "WorkflowFinish,TaskFinish", "Url"), TO, ["http://127.0.0.1:9/done"]),
@@ -833,7 +1038,9 @@ def test_a_cancelled_job_calls_nobody(here: Visitor) -> None:
 
 
 def test_a_workflow_tells_its_end(here: Visitor) -> None:
-    """The Start node's NotifyConfig subscribes to WorkflowFinish, with all tasks and their results."""
+    """The Start node's NotifyConfig subscribes to WorkflowFinish, with all tasks and their
+    results.
+    """
     start = NOTIFY.format("On", "WorkflowFinish", "Url")
     workflow = new_workflow(here, workflow_xml(CHAIN, start=start))
     here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
@@ -842,7 +1049,9 @@ def test_a_workflow_tells_its_end(here: Visitor) -> None:
     [delivery] = here.ci.outbox
     told = tree(ElementTree.fromstring(delivery.body.decode()))
     assert (told["EventName"], told["WorkflowExecution"]["State"]) == ("WorkflowFinish", "Success")
-    assert [task["ResultInfo"]["ObjectCount"] for task in told["WorkflowExecution"]["Tasks"]] == ["1"] * 3
+    assert [task["ResultInfo"]["ObjectCount"] for task in told["WorkflowExecution"]["Tasks"]] == [
+        "1"
+    ] * 3
 
 
 # -- names in the output
@@ -858,7 +1067,9 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize(("source", "pattern", "name"), OUTPUTS)
-def test_output_variables_are_filled_in(here: Visitor, source: str, pattern: str, name: str) -> None:
+def test_output_variables_are_filled_in(
+    here: Visitor, source: str, pattern: str, name: str
+) -> None:
     """Known ones by any case, unknown ones stay; there is never a leading slash."""
     here.cos("PUT", f"/{source}", None, drawn(4, 2))
     job = created(here.picture_job(source, output=pattern))
@@ -870,7 +1081,11 @@ def test_output_variables_are_filled_in(here: Visitor, source: str, pattern: str
 def test_a_batch_s_children_know_its_id(here: Visitor) -> None:
     """${InventoryTriggerJobId} keeps batches apart."""
     operation = job_operation("out/${InventoryTriggerJobId}/${InputName}.png")
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Object>in/a.png</Object>", operation)))
+    batch = created(
+        here.ask(
+            "POST", "/inventorytriggerjob", body=batch_xml("<Object>in/a.png</Object>", operation)
+        )
+    )
     here.clock.advance(10)
     assert here.cos("HEAD", f"/out/{batch['JobId']}/a.png").status == 200
 
@@ -887,20 +1102,32 @@ def test_every_answer_carries_its_request_id(here: Visitor) -> None:
         here.cos("HEAD", "/no"),
     ]
     planes = ["ci", "ci", "cos", "cos"]
-    ids = [answer.headers[f"x-{plane}-request-id"] for answer, plane in zip(answers, planes, strict=True)]
+    ids = [
+        answer.headers[f"x-{plane}-request-id"]
+        for answer, plane in zip(answers, planes, strict=True)
+    ]
     assert len({*ids}) == 4
-    assert [answer.headers["Server"] for answer in answers] == [f"tencent-{plane}" for plane in planes]
+    assert [answer.headers["Server"] for answer in answers] == [
+        f"tencent-{plane}" for plane in planes
+    ]
 
 
 def test_a_bare_address_tells_the_planes_apart_by_path(here: Visitor) -> None:
-    """For clients that only know an address: the default bucket, CI by its own paths, else an object."""
+    """For clients that only know an address: the default bucket, CI by its own paths, else an
+    object.
+    """
     jobs = here.ask("GET", "/jobs", {"tag": "PicProcess"}, host="127.0.0.1:8080")
     thing = here.ask("GET", "/note.txt", host="localhost")
-    assert (jobs.status, "x-ci-request-id" in jobs.headers, thing.body) == (200, True, b"no picture")
+    assert (jobs.status, "x-ci-request-id" in jobs.headers, thing.body) == (
+        200,
+        True,
+        b"no picture",
+    )
 
 
 @pytest.mark.parametrize(
-    "host", [f"{BUCKET}.ci.{REGION}.tencentci.cn", f"{BUCKET}.ci.{REGION}.localhost:8080", CI_HOST.upper()]
+    "host",
+    [f"{BUCKET}.ci.{REGION}.tencentci.cn", f"{BUCKET}.ci.{REGION}.localhost:8080", CI_HOST.upper()],
 )
 def test_the_service_has_other_host_names_too(here: Visitor, host: str) -> None:
     """The backup domain, a local one with a port, capitals."""
@@ -916,43 +1143,63 @@ def test_the_service_has_other_host_names_too(here: Visitor, host: str) -> None:
         ("GET", "/", (404, "ResourceNotFound")),
     ],
 )
-def test_what_there_is_not_is_said(here: Visitor, method: str, path: str, reason: tuple[int, str]) -> None:
+def test_what_there_is_not_is_said(
+    here: Visitor, method: str, path: str, reason: tuple[int, str]
+) -> None:
     """Unknown resources and methods have their codes."""
     assert code(here.ask(method, path)) == reason
 
 
 def test_the_same_requests_have_the_same_answers() -> None:
-    """Nothing depends on real time, on chance or on the process: ids, times and pictures come again."""
+    """Nothing depends on real time, on chance or on the process: ids, times and pictures come
+    again.
+    """
 
     def conversation() -> list[bytes]:
         here = visitor(seed=3)
         answers = [here.picture_job(), here.ask("POST", "/template", body=template_xml("x"))]
         here.clock.advance(5)
-        return [answer.body for answer in [*answers, here.ask("GET", "/jobs"), here.cos("GET", "/out/a.png")]]
+        return [
+            answer.body
+            for answer in [*answers, here.ask("GET", "/jobs"), here.cos("GET", "/out/a.png")]
+        ]
 
     assert conversation() == conversation()
-    assert created(visitor(seed=1).picture_job())["JobId"] != created(visitor(seed=2).picture_job())["JobId"]
+    assert (
+        created(visitor(seed=1).picture_job())["JobId"]
+        != created(visitor(seed=2).picture_job())["JobId"]
+    )
 
 
 def test_everything_survives_a_restart() -> None:
-    """A snapshot through JSON, taken while jobs wait, run and are paused, goes on exactly as the original does."""
+    """A snapshot through JSON, taken while jobs wait, run and are paused, goes on exactly as the
+    original does.
+    """
     here = visitor(concurrency=1)
     new_workflow(here, workflow_xml(CHAIN))
     for level in ("0", "2", "1"):
         here.picture_job(inner=f"<JobLevel>{level}</JobLevel>", top=TO)
-    here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation()))
+    here.ask(
+        "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
+    )
     here.ask("POST", "/triggerworkflow", {"workflowId": SAMPLE_WORKFLOW, "object": "in/a.png"})
     here.cos("POST", "/big", {"uploads": ""})
     here.clock.advance(2.5)
     here.ci.advance()
     again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall=None, concurrency=1))
     again.ci.restore(
-        json.loads(json.dumps(here.ci.snapshot(), default=lambda body: {"hex": body.hex()}), object_hook=thawed)
+        json.loads(
+            json.dumps(here.ci.snapshot(), default=lambda body: {"hex": body.hex()}),
+            object_hook=thawed,
+        )
     )
     here.clock.advance(1.25)
     here.ci.advance()
     again.ci.advance()
-    assert (here.ci.snapshot(), here.ci.next_event()) == (again.ci.snapshot(), again.ci.next_event())
+    assert (here.ci.snapshot(), here.ci.next_event()) == (
+        again.ci.snapshot(),
+        again.ci.next_event(),
+    )
     here.clock.advance(60)
     here.ci.advance()
     again.ci.advance()
@@ -985,11 +1232,19 @@ def test_a_stuck_job_keeps_its_place_and_state() -> None:
 
 
 def test_a_lost_job_leaves_no_trace_and_its_batch_goes_on() -> None:
-    """Described as unknown, absent from lists, its place free for the next; a lost batch is unknown too."""
+    """Described as unknown, absent from lists, its place free for the next; a lost batch is unknown
+    too.
+    """
     here = visitor({"in/a.png": drawn(4, 2), "in/b.png": drawn(4, 2)}, concurrency=1)
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())))
+    batch = created(
+        here.ask(
+            "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
+        )
+    )
     here.clock.advance(2)
-    lost, other = [job["JobId"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")]
+    lost, other = [
+        job["JobId"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
+    ]
     here.ci.forget(lost)
     assert read(here.ask("GET", f"/jobs/{lost}"))["NonExistJobIds"] == lost
     assert [job["JobId"] for job in here.jobs()] == [other]
@@ -1004,13 +1259,17 @@ def test_a_lost_job_leaves_no_trace_and_its_batch_goes_on() -> None:
 def test_a_stuck_batch_never_ends(here: Visitor) -> None:
     """Frozen before it looked, it finds nothing; frozen later, it waits for ever."""
     body = batch_xml("<Prefix>in/</Prefix>", job_operation())
-    early, late = (created(here.ask("POST", "/inventorytriggerjob", body=body))["JobId"] for _ in range(2))
+    early, late = (
+        created(here.ask("POST", "/inventorytriggerjob", body=body))["JobId"] for _ in range(2)
+    )
     here.ci.freeze(early)
     here.clock.advance(1.5)
     here.ci.advance()
     here.ci.freeze(late)
     here.clock.advance(60)
-    states = [created(here.ask("GET", f"/inventorytriggerjob/{one}"))["State"] for one in (early, late)]
+    states = [
+        created(here.ask("GET", f"/inventorytriggerjob/{one}"))["State"] for one in (early, late)
+    ]
     assert (states, here.jobs(inventoryTriggerJobId=early)) == (["Running", "Running"], [])
 
 
@@ -1028,12 +1287,16 @@ class Counting(Filter):
 
 
 def test_many_jobs_stay_light() -> None:
-    """All pages together look at each job once or twice, and outputs of one picture share their bytes."""
+    """All pages together look at each job once or twice, and outputs of one picture share their
+    bytes.
+    """
     here, count = visitor(concurrency=100_000), 20_000
     job_id = created(here.picture_job())["JobId"]
     first = here.ci.jobs.by_id[job_id]
     for at in range(count - 1):
-        here.ci.jobs.submit(BUCKET, "in/a.png", f"many/{at}", first.task, first.queue, here.clock.now())
+        here.ci.jobs.submit(
+            BUCKET, "in/a.png", f"many/{at}", first.task, first.queue, here.clock.now()
+        )
     here.clock.advance(5)
     here.ci.advance()
     home = here.ci.store.buckets[BUCKET]
@@ -1102,7 +1365,9 @@ NAMES = st.sampled_from(
         "workflowId",
     ]
 )
-VALUES = WORDS | st.sampled_from(["PicProcess", "1", "100", "-1", "All", "/", "url", "2026-01-01T00:00:00+0800"])
+VALUES = WORDS | st.sampled_from(
+    ["PicProcess", "1", "100", "-1", "All", "/", "url", "2026-01-01T00:00:00+0800"]
+)
 HEADERS = st.dictionaries(
     st.sampled_from(
         [
@@ -1168,7 +1433,9 @@ ELEMENTS = st.sampled_from(
         "TimeInterval",
     ]
 )
-TEXTS = VALUES.map(lambda text: "".join(letter for letter in text if letter.isprintable() and letter not in "<&"))
+TEXTS = VALUES.map(
+    lambda text: "".join(letter for letter in text if letter.isprintable() and letter not in "<&")
+)
 XML = st.recursive(
     TEXTS,
     lambda inner: st.lists(st.tuples(ELEMENTS, inner), max_size=5).map(
@@ -1178,7 +1445,12 @@ XML = st.recursive(
 )
 ROOTS = st.sampled_from(["Request", "Delete", "CompleteMultipartUpload", "Job"])
 GOOD_BODIES = st.sampled_from(
-    [GOOD, template_xml("y"), workflow_xml(CHAIN), batch_xml("<Prefix>in/</Prefix>", job_operation())]
+    [
+        GOOD,
+        template_xml("y"),
+        workflow_xml(CHAIN),
+        batch_xml("<Prefix>in/</Prefix>", job_operation()),
+    ]
 )
 BODIES = st.one_of(
     st.tuples(ROOTS, XML).map(lambda pair: f"<{pair[0]}>{pair[1]}</{pair[0]}>".encode()),
@@ -1195,7 +1467,14 @@ CALL = st.tuples(
     BODIES,
     HEADERS,
     st.sampled_from(
-        [CI_HOST, CI_HOST, COS_HOST, "127.0.0.1:80", f"ci.{REGION}.myqcloud.com", "service.cos.myqcloud.com"]
+        [
+            CI_HOST,
+            CI_HOST,
+            COS_HOST,
+            "127.0.0.1:80",
+            f"ci.{REGION}.myqcloud.com",
+            "service.cos.myqcloud.com",
+        ]
     ),
 )
 
@@ -1203,13 +1482,18 @@ CALL = st.tuples(
 @settings(max_examples=250, deadline=None)
 @given(st.lists(CALL, min_size=4, max_size=16))
 def test_whatever_is_asked_there_is_an_answer(calls: list[Any]) -> None:
-    """Genuine requests of any content are answered or refused: no exception, and no 5xx but NotImplemented."""
+    """Genuine requests of any content are answered or refused: no exception, and no 5xx but
+    NotImplemented.
+    """
     here = visitor({"in/a.png": drawn(8, 4), "x": b"no picture"})
     for method, path, params, body, headers, host in calls:
         answer = here.ask(method, path, params, body, headers, host=host)
         assert answer.status < 500 or answer.status == 501, answer.body
         if answer.status >= 400 and answer.body:
-            assert all(read(answer)[name] for name in ("Code", "Message", "Resource", "RequestId", "TraceId"))
+            assert all(
+                read(answer)[name]
+                for name in ("Code", "Message", "Resource", "RequestId", "TraceId")
+            )
         here.clock.advance(0.7)
     json.dumps(here.ci.snapshot(), default=bytes.hex)
 
@@ -1219,7 +1503,9 @@ def test_whatever_is_asked_there_is_an_answer(calls: list[Any]) -> None:
     st.sampled_from(["GET", "PUT", "POST", "HEAD"]),
     st.text(max_size=20),
     st.text(max_size=60),
-    st.dictionaries(st.sampled_from(["authorization", "host", "x-cos-security-token"]), st.text(max_size=80)),
+    st.dictionaries(
+        st.sampled_from(["authorization", "host", "x-cos-security-token"]), st.text(max_size=80)
+    ),
     st.text(max_size=30),
 )
 def test_whoever_asks_there_is_an_answer(
@@ -1227,7 +1513,9 @@ def test_whoever_asks_there_is_an_answer(
 ) -> None:
     """Raw bytes that nobody signed are refused, whatever they are."""
     clock = VirtualClock()
-    answer = TencentCI(clock, objects={}).handle(Request(method, host, "/" + path, query, headers, b""))
+    answer = TencentCI(clock, objects={}).handle(
+        Request(method, host, "/" + path, query, headers, b"")
+    )
     assert 400 <= answer.status < 500
 
 
@@ -1237,6 +1525,8 @@ def test_an_authorization_of_nonsense_is_refused() -> None:
     good = authorization("GET", "/jobs", {}, {}, here.span())
     for part in good.split("&"):
         for wrong in (part.partition("=")[0] + "=", part + ";;", part + "\u0661"):
-            request = Request("GET", CI_HOST, "/jobs", "", {"authorization": good.replace(part, wrong)})
+            request = Request(
+                "GET", CI_HOST, "/jobs", "", {"authorization": good.replace(part, wrong)}
+            )
             status = here.ci.handle(request).status
             assert status == 403 or part.startswith(("q-header", "q-url")), wrong

@@ -1,4 +1,6 @@
-"""The history and status panels without a browser: finding, selecting, plotting, what is in flight."""
+"""The history and status panels without a browser: finding, selecting, plotting, what is in
+flight.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def past(opened: Callable[[str], Any], session: Session) -> Any:
     for call in (
         session.mj.imagine("a red fox"),
         session.mj.imagine("a <i>blue</i> whale"),
-        session.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="turned.jpg"),
+        session.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/90", output="turned.jpg"
+        ),
     ):
         session.follow(call).run()
     one = opened("history")
@@ -49,7 +53,9 @@ def rows_of(one: Any) -> list[list[Any]]:
 
 
 def test_every_job_is_a_row_newest_first(past: Any) -> None:
-    """The grid holds what the journal knows; HTML from the wire is escaped, there and in the record."""
+    """The grid holds what the journal knows; HTML from the wire is escaped, there and in the
+    record.
+    """
     assert subjects(past) == ["input/deer.jpg", "a <i>blue</i> whale", "a red fox"]
     assert len(rows_of(past)) == 3
     assert "&lt;i&gt;blue" in past.grid._dt_args["data_json"]
@@ -100,12 +106,17 @@ def test_every_analysis_is_a_plot(past: Any, plot: str) -> None:
 def many(count: int) -> Any:
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     return frame(
-        Job("mj", str(n), "IMAGINE", Status.SUCCEEDED, subject=f"fox {n}", submitted=start) for n in range(count)
+        Job("mj", str(n), "IMAGINE", Status.SUCCEEDED, subject=f"fox {n}", submitted=start)
+        for n in range(count)
     )
 
 
-def test_a_long_history_shows_its_newest(opened: Callable[[str], Any], session: Session, monkeypatch: Any) -> None:
-    """The grid is given ten thousand rows at most, and the panel says of how many; the fields find the others."""
+def test_a_long_history_shows_its_newest(
+    opened: Callable[[str], Any], session: Session, monkeypatch: Any
+) -> None:
+    """The grid is given ten thousand rows at most, and the panel says of how many; the fields find
+    the others.
+    """
     long = many(10_050)
     monkeypatch.setattr(session, "history", lambda: long)
     one = opened("history")
@@ -134,17 +145,21 @@ def test_without_itables_the_table_is_plain(
     settle(one)
 
 
-# --- in flight --------------------------------------------------------------------------------------------------
+# --- in flight ------------------------------------------------------------------------------------
 
 
-def test_the_status_panel_shows_what_is_in_flight(slow: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that moves is in flight, whoever started it and whenever; the panel hears of a later one by itself."""
+def test_the_status_panel_shows_what_is_in_flight(
+    slow: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that moves is in flight, whoever started it and whenever; the panel hears of a later
+    one by itself.
+    """
     monkeypatch.setattr(history, "SOON", 0.0)
     slow.mj.imagine("a red fox").run()
     one = panel("status", slow)
     settle(one)
     assert subjects(one) == ["a red fox"]
-    assert "Midjourney</span> <span class=\"mjci-faint\">answers" in one.glance.value
+    assert 'Midjourney</span> <span class="mjci-faint">answers' in one.glance.value
     slow.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
     settle(one)
     assert subjects(one) == ["input/deer.jpg", "a red fox"]
@@ -152,7 +167,9 @@ def test_the_status_panel_shows_what_is_in_flight(slow: Session, monkeypatch: py
     assert one._hear not in slow.listeners
 
 
-def test_a_service_that_went_away_and_came_back(slow: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_went_away_and_came_back(
+    slow: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The panel says which one does not answer, shows what is known, and says when it is back."""
     one = panel("status", slow)
     settle(one)
@@ -160,7 +177,10 @@ def test_a_service_that_went_away_and_came_back(slow: Session, monkeypatch: pyte
 
     monkeypatch.setattr(slow.mj, "queue", lambda: _Failing())
     press_and_wait(one, one.refresh)
-    assert "mjci-FAILED\">Midjourney</span> <span class=\"mjci-faint\">The proxy does not answer." in one.glance.value
+    assert (
+        'mjci-FAILED">Midjourney</span> <span class="mjci-faint">The proxy does not answer.'
+        in one.glance.value
+    )
     monkeypatch.setattr(slow.mj, "queue", queue)
     press_and_wait(one, one.refresh)
     assert "does not answer" not in one.glance.value

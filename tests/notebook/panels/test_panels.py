@@ -1,4 +1,6 @@
-"""Panels without a browser: widgets are filled in and clicked, and the engine's own futures say when it is done."""
+"""Panels without a browser: widgets are filled in and clicked, and the engine's own futures say
+when it is done.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,12 @@ def click(one: Any, button: Any) -> None:
 def named(one: Any, name: str) -> Any:
     """The button in sight with this name."""
     found = [
-        widget for widget in base.within(one)
-        if isinstance(widget, W.Button) and widget.description == name and widget.layout.display != "none"
-    ]  # fmt: skip
+        widget
+        for widget in base.within(one)
+        if isinstance(widget, W.Button)
+        and widget.description == name
+        and widget.layout.display != "none"
+    ]
     assert found, name
     return found[0]
 
@@ -89,7 +94,7 @@ def imagined(opened: Callable[[str], Any], prompt: str = "a red fox") -> Any:
     return one
 
 
-# --- forms ------------------------------------------------------------------------------------------------------
+# --- forms ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,9 +106,12 @@ def test_every_panel_opens_without_a_request(opened: Callable[[str], Any], kind:
     assert one.message.value == ""
 
 
-def test_colab_is_told_to_show_our_widgets(opened: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It shows strangers' widgets only where it is told to. anywidget tells it when one of its widgets is made, once in
-    a process; every panel makes one."""
+def test_colab_is_told_to_show_our_widgets(
+    opened: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows strangers' widgets only where it is told to. anywidget tells it when one of its
+    widgets is made, once in a process; every panel makes one.
+    """
     told: list[str] = []
     colab = types.SimpleNamespace(enable_custom_widget_manager=lambda: told.append("told"))
     monkeypatch.setitem(sys.modules, "google.colab.output", colab)  # type: ignore[arg-type]
@@ -119,10 +127,14 @@ def test_an_unknown_kind_names_those_that_exist() -> None:
 
 
 def test_fields_come_from_the_builder(session: Session) -> None:
-    """Each parameter of the builder is a field, with its help; only those named are in sight at first."""
+    """Each parameter of the builder is a field, with its help; only those named are in sight at
+    first.
+    """
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
     assert [widget.description for widget in made.first] == ["Input", "Rule", "Output"]
-    assert {"template_id", "picture_info", "level", "callback_format", "callback_mq"} <= set(made.fields)
+    assert {"template_id", "picture_info", "level", "callback_format", "callback_mq"} <= set(
+        made.fields
+    )
     assert made.rest.layout.display == "none"
     made.more.value = True
     assert made.rest.layout.display == ""
@@ -139,8 +151,12 @@ FILLED = (
 
 
 @pytest.mark.parametrize(("name", "filled", "value"), FILLED, ids=[row[0] for row in FILLED])
-def test_a_field_gives_the_value_its_builder_wants(session: Session, name: str, filled: Any, value: Any) -> None:
-    """What a person fills in becomes the parameter's type; what is left alone is not given at all."""
+def test_a_field_gives_the_value_its_builder_wants(
+    session: Session, name: str, filled: Any, value: Any
+) -> None:
+    """What a person fills in becomes the parameter's type; what is left alone is not given at
+    all.
+    """
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
     assert made.arguments() == {"input": "", "output": ""}
     made[name].value = filled
@@ -159,7 +175,13 @@ def test_uploaded_pictures_go_with_the_prompt(opened: Callable[[str], Any]) -> N
     """Reference pictures are given as bytes, and leave as data URLs."""
     one = opened("mj")
     one.prompt.value = "a fox like this"
-    sent = {"name": "fox.png", "type": "image/png", "size": 3, "content": memoryview(photo()), "last_modified": 0}
+    sent = {
+        "name": "fox.png",
+        "type": "image/png",
+        "size": 3,
+        "content": memoryview(photo()),
+        "last_modified": 0,
+    }
     upload = one.fields["images"]
     upload.set_trait("value", ({**sent, "last_modified": _moment()},))
     assert b"data:image/png;base64," in one.call().body
@@ -171,11 +193,13 @@ def _moment() -> Any:
     return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
-# --- Midjourney -------------------------------------------------------------------------------------------------
+# --- Midjourney -----------------------------------------------------------------------------------
 
 
 def test_flags_are_added_to_the_prompt_and_shown(opened: Callable[[str], Any]) -> None:
-    """The prompt stays as typed; chosen flags follow it, and what will be sent is shown, escaped."""
+    """The prompt stays as typed; chosen flags follow it, and what will be sent is shown,
+    escaped.
+    """
     one = opened("mj")
     one.prompt.value = "a <b>red</b> fox  "
     one.flags["--ar"].value = "3:2"
@@ -185,7 +209,9 @@ def test_flags_are_added_to_the_prompt_and_shown(opened: Callable[[str], Any]) -
     assert "<b>red" not in one.sent.value
 
 
-def test_imagine_shows_the_picture_and_its_buttons(opened: Callable[[str], Any], session: Session) -> None:
+def test_imagine_shows_the_picture_and_its_buttons(
+    opened: Callable[[str], Any], session: Session
+) -> None:
     """After a click on Imagine the card holds the picture, the id, and the task's own buttons."""
     one = imagined(opened)
     (job,) = session.seen("mj")
@@ -196,8 +222,12 @@ def test_imagine_shows_the_picture_and_its_buttons(opened: Callable[[str], Any],
     assert {"U1", "U2", "U3", "U4", "V1", "V4"} <= set(names(one))
 
 
-def test_a_button_does_the_next_action_in_place(opened: Callable[[str], Any], session: Session) -> None:
-    """U2 makes the second task in the same card; the breadcrumb leads back to the first and on to the second."""
+def test_a_button_does_the_next_action_in_place(
+    opened: Callable[[str], Any], session: Session
+) -> None:
+    """U2 makes the second task in the same card; the breadcrumb leads back to the first and on to
+    the second.
+    """
     one = imagined(opened)
     click(one, named(one, "U2"))
     card = one._cards[0]
@@ -215,11 +245,15 @@ def test_a_button_does_the_next_action_in_place(opened: Callable[[str], Any], se
 
 
 def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session: Session) -> None:
-    """Custom Zoom asks for a prompt; the card asks the person, and goes on with the same task and that answer."""
+    """Custom Zoom asks for a prompt; the card asks the person, and goes on with the same task and
+    that answer.
+    """
     one = imagined(opened)
     click(one, named(one, "U2"))
     card = one._cards[0]
-    click(one, next(button for button in card.moves.children if "Custom Zoom" in button.description))
+    click(
+        one, next(button for button in card.moves.children if "Custom Zoom" in button.description)
+    )
     asking = card.step.job
     assert asking.status is Status.ASKING
     assert card.dialog.layout.display == ""
@@ -260,7 +294,9 @@ def test_a_quick_second_click_is_not_heard_even_after_the_answer(
     assert len(session.mj.tasks().run()) == 1
 
 
-def test_an_empty_prompt_is_refused_in_the_panel(opened: Callable[[str], Any], session: Session) -> None:
+def test_an_empty_prompt_is_refused_in_the_panel(
+    opened: Callable[[str], Any], session: Session
+) -> None:
     """Nothing is sent; the panel says what to do."""
     one = opened("mj")
     one.flags["--ar"].value = "3:2"
@@ -305,7 +341,9 @@ def test_html_from_the_wire_is_escaped(opened: Callable[[str], Any]) -> None:
         assert "&lt;img src=x" in shown
 
 
-def test_an_unforeseen_error_is_shown_not_swallowed(opened: Callable[[str], Any], monkeypatch: Any) -> None:
+def test_an_unforeseen_error_is_shown_not_swallowed(
+    opened: Callable[[str], Any], monkeypatch: Any
+) -> None:
     """A mistake of ours is named in the panel, and the button can be pressed again."""
     one = opened("mj")
     monkeypatch.setattr(one, "call", lambda: 1 / 0)
@@ -314,7 +352,7 @@ def test_an_unforeseen_error_is_shown_not_swallowed(opened: Callable[[str], Any]
     assert not one.submit.disabled
 
 
-# --- watching ---------------------------------------------------------------------------------------------------
+# --- watching -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -390,19 +428,25 @@ def test_removing_a_card_ends_its_watching(slow: Session) -> None:
     one.close()
 
 
-# --- Tencent CI -------------------------------------------------------------------------------------------------
+# --- Tencent CI -----------------------------------------------------------------------------------
 
 
 def processed(opened: Callable[[str], Any], session: Session, **filled: str) -> Any:
     session.ci.put_object("input/photo.png", photo(), content_type="image/png").run()
     one = opened("ci")
-    for name, value in {"input": "input/photo.png", "rule": "imageMogr2/rotate/90", **filled}.items():
+    for name, value in {
+        "input": "input/photo.png",
+        "rule": "imageMogr2/rotate/90",
+        **filled,
+    }.items():
         one.fields[name].value = value
     click(one, one.submit)
     return one
 
 
-def test_a_rule_gives_before_and_after_with_their_sizes(opened: Callable[[str], Any], session: Session) -> None:
+def test_a_rule_gives_before_and_after_with_their_sizes(
+    opened: Callable[[str], Any], session: Session
+) -> None:
     """The job's card shows the input and the output picture side by side, and how large each is."""
     one = processed(opened, session)
     card = one._cards[0]
@@ -429,10 +473,14 @@ def test_every_example_is_a_rule_that_works(session: Session) -> None:
         session.ci.picture_job(input="input/photo.png", rule=rule, output=f"out/{n}.png")
         for n, (_, rule) in enumerate(EXAMPLES)
     ]
-    assert [(job.status, job.reason) for job in session.batch(calls)] == [(Status.SUCCEEDED, "")] * len(EXAMPLES)
+    assert [(job.status, job.reason) for job in session.batch(calls)] == [
+        (Status.SUCCEEDED, "")
+    ] * len(EXAMPLES)
 
 
-def test_a_missing_input_tells_on_the_card_or_in_the_panel(opened: Callable[[str], Any], session: Session) -> None:
+def test_a_missing_input_tells_on_the_card_or_in_the_panel(
+    opened: Callable[[str], Any], session: Session
+) -> None:
     """A key that the bucket does not hold is told with the service's own code."""
     one = processed(opened, session, input="input/none.png")
     assert "NoSuchKey" in html(one) or "none.png" in one._cards[0].message.value
@@ -458,22 +506,31 @@ def test_cancel_asks_the_service(slow: Session) -> None:
     assert slow.ci.job(card.step.job.id).run().status is Status.CANCELLED
 
 
-def test_an_uploaded_picture_becomes_the_input(opened: Callable[[str], Any], session: Session) -> None:
+def test_an_uploaded_picture_becomes_the_input(
+    opened: Callable[[str], Any], session: Session
+) -> None:
     """An upload goes into the bucket, and its key into the input field."""
     one = opened("ci")
-    sent = {"name": "mine.png", "type": "image/png", "size": 3, "content": memoryview(photo("blue")),
-            "last_modified": _moment()}  # fmt: skip
+    sent = {
+        "name": "mine.png",
+        "type": "image/png",
+        "size": 3,
+        "content": memoryview(photo("blue")),
+        "last_modified": _moment(),
+    }
     one.upload.set_trait("value", (sent,))
     settle(one)
     assert one.input.value == "input/mine.png"
     assert session.ci.get_object("input/mine.png").run() == photo("blue")
 
 
-# --- what a saved notebook keeps ---------------------------------------------------------------------------------
+# --- what a saved notebook keeps ------------------------------------------------------------------
 
 
 def test_the_bundle_holds_the_view_and_a_readable_state(opened: Callable[[str], Any]) -> None:
-    """One bundle: the live view, and as HTML and text the prompt, the id and the state as last seen."""
+    """One bundle: the live view, and as HTML and text the prompt, the id and the state as last
+    seen.
+    """
     one = imagined(opened)
     click(one, named(one, "U2"))
     bundle = one._repr_mimebundle_()

@@ -1,4 +1,6 @@
-"""The rule workbench without a browser: controls and texts, the preview, the bucket, templates, batches, the jobs."""
+"""The rule workbench without a browser: controls and texts, the preview, the bucket, templates,
+batches, the jobs.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,7 @@ def editor(session: Session) -> RuleEditor:
     return RuleEditor(session.rules, W.Textarea(), lambda: None)
 
 
-# --- text and controls ------------------------------------------------------------------------------------------
+# --- text and controls ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -86,7 +88,9 @@ def outcome(engine: Any, rule: str, picture: bytes) -> Any:
 
 
 def test_every_operation_can_be_added_and_is_a_rule(editor: RuleEditor, session: Session) -> None:
-    """Each operation of the engine is on offer; added, its controls say a rule that the engine can read."""
+    """Each operation of the engine is on offer; added, its controls say a rule that the engine can
+    read.
+    """
     offered = [name for _, name in editor.palette.options]
     assert offered == [name for name in session.rules.OPERATIONS if name not in ANSWERS]
     for name in offered:
@@ -134,7 +138,9 @@ def test_steps_are_moved_and_taken_away(editor: RuleEditor) -> None:
     ],
 )
 def test_a_wrong_rule_says_what_is_wrong(editor: RuleEditor, rule: str, said: str) -> None:
-    """The text stays, the blocks stay, and the line under the rule tells the engine's own words, escaped."""
+    """The text stays, the blocks stay, and the line under the rule tells the engine's own words,
+    escaped.
+    """
     editor.text.value = "imageMogr2/rotate/90"
     editor.text.value = rule
     assert said in editor.problem.value
@@ -144,7 +150,9 @@ def test_a_wrong_rule_says_what_is_wrong(editor: RuleEditor, rule: str, said: st
 
 
 def test_every_shape_reads_what_it_writes(session: Session) -> None:
-    """For every parameter with shapes: what the sliders write, the engine accepts, and the sliders read again."""
+    """For every parameter with shapes: what the sliders write, the engine accepts, and the sliders
+    read again.
+    """
     seen = 0
     for kind in session.rules.OPERATIONS.values():
         for parameter in kind.parameters:
@@ -156,12 +164,17 @@ def test_every_shape_reads_what_it_writes(session: Session) -> None:
     assert seen > 15
 
 
-# --- the preview ------------------------------------------------------------------------------------------------
+# --- the preview ----------------------------------------------------------------------------------
 
 
 def test_the_preview_is_what_the_job_makes(ci: Any, session: Session) -> None:
-    """The engine's bytes here and the service's output are one; the panel tells size, format and bytes of both."""
-    ci.input.value, ci.rule.value = "input/deer.jpg", "imageMogr2/thumbnail/300x/rotate/10/format/webp"
+    """The engine's bytes here and the service's output are one; the panel tells size, format and
+    bytes of both.
+    """
+    ci.input.value, ci.rule.value = (
+        "input/deer.jpg",
+        "imageMogr2/thumbnail/300x/rotate/10/format/webp",
+    )
     settle(ci)
     before = session.ci.get_object("input/deer.jpg").run()
     shown = ci.trial.pictures.value
@@ -176,11 +189,15 @@ def size(content: bytes) -> str:
     return "{}×{}".format(*Image.open(io.BytesIO(content)).size)
 
 
-def test_only_the_last_of_many_changes_is_worked_out(ci: Any, session: Session, monkeypatch: Any) -> None:
+def test_only_the_last_of_many_changes_is_worked_out(
+    ci: Any, session: Session, monkeypatch: Any
+) -> None:
     """A slider that moves through twenty values asks the engine once, for the last one."""
     asked: list[str] = []
     preview = session.preview
-    monkeypatch.setattr(session, "preview", lambda rule, content: asked.append(rule) or preview(rule, content))
+    monkeypatch.setattr(
+        session, "preview", lambda rule, content: asked.append(rule) or preview(rule, content)
+    )
     monkeypatch.setattr(rule_preview, "PAUSE", 0.1)
     ci.input.value = "album/photo.png"
     for degrees in range(20):
@@ -190,7 +207,9 @@ def test_only_the_last_of_many_changes_is_worked_out(ci: Any, session: Session, 
 
 
 def test_what_cannot_be_carried_out_is_told_beside_the_picture(ci: Any) -> None:
-    """A rule that is well written but does not fit the picture: the engine's reason stands where the result would."""
+    """A rule that is well written but does not fit the picture: the engine's reason stands where
+    the result would.
+    """
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/iradius/300"
     settle(ci)
     assert "imageMogr2/iradius must be at most half the short side (100)" in ci.trial.pictures.value
@@ -221,7 +240,7 @@ def test_an_answer_in_json_is_shown_as_text(ci: Any) -> None:
     assert json.loads(told[1].replace("&quot;", '"'))["width"] == "400"
 
 
-# --- the bucket -------------------------------------------------------------------------------------------------
+# --- the bucket -----------------------------------------------------------------------------------
 
 
 def test_the_bucket_is_browsed_by_prefix(ci: Any) -> None:
@@ -252,7 +271,7 @@ def test_a_key_is_escaped_and_a_full_folder_is_paged(ci: Any, session: Session) 
     assert "Nothing lies under this prefix." in ci.bucket.note.value
 
 
-# --- what is done with a rule -----------------------------------------------------------------------------------
+# --- what is done with a rule ---------------------------------------------------------------------
 
 
 def test_a_rule_is_saved_as_a_template(ci: Any, session: Session) -> None:
@@ -271,7 +290,11 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
     ci.batch_prefix.value, ci.batch_output.value = "input/", "turned/${InputName}"
     click(ci, ci.run_batch)
     assert ci._cards[0].step.job.status is Status.SUCCEEDED
-    assert len(session.ci.objects(prefix="turned/").run()) == len(session.ci.objects(prefix="input/").run()) == 6
+    assert (
+        len(session.ci.objects(prefix="turned/").run())
+        == len(session.ci.objects(prefix="input/").run())
+        == 6
+    )
 
 
 def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
@@ -286,9 +309,19 @@ def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
 def test_jobs_are_listed_retried_and_shown(ci: Any, session: Session) -> None:
     """A row per job with its state; retry submits the same work, picture opens a card."""
     done = session.follow(
-        session.ci.picture_job(input="album/photo.png", rule="imageMogr2/rotate/90", output="out/a.png")
+        session.ci.picture_job(
+            input="album/photo.png", rule="imageMogr2/rotate/90", output="out/a.png"
+        )
     ).run()
-    list(session.batch([session.ci.picture_job(input="album/none.png", rule="imageMogr2/rotate/90", output="b.png")]))
+    list(
+        session.batch(
+            [
+                session.ci.picture_job(
+                    input="album/none.png", rule="imageMogr2/rotate/90", output="b.png"
+                )
+            ]
+        )
+    )
     click(ci, named(ci, "List jobs"))
     assert [job.status for job in ci.ledger.jobs] == [Status.FAILED, Status.SUCCEEDED]
     click(ci, ci.ledger.rows.children[1].children[2])
@@ -304,7 +337,9 @@ def test_jobs_are_listed_retried_and_shown(ci: Any, session: Session) -> None:
 def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
     """A page holds eight; older and newer lead on and back."""
     calls = [
-        session.ci.picture_job(input="album/photo.png", rule=f"imageMogr2/rotate/{n}", output=f"out/{n}.png")
+        session.ci.picture_job(
+            input="album/photo.png", rule=f"imageMogr2/rotate/{n}", output=f"out/{n}.png"
+        )
         for n in range(10)
     ]
     session.batch(calls).run()
@@ -322,7 +357,9 @@ def test_a_waiting_job_is_cancelled_from_its_row(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(base, "HOLD", 0.0)
     with sandbox(speed=1e-3) as slow:
         one = panel("ci", slow)
-        job = slow.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
+        job = slow.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
+        ).run()
         press_and_wait(one, one.ledger.refresh)
         press_and_wait(one, named(one, "Cancel"))
         assert "cancelled" in html(one)

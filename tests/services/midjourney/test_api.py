@@ -1,4 +1,6 @@
-"""What is said to Midjourney proxies, and every shape of answer that they are known to give. No network, no loop."""
+"""What is said to Midjourney proxies, and every shape of answer that they are known to give. No
+network, no loop.
+"""
 
 from __future__ import annotations
 
@@ -47,19 +49,40 @@ def reply(body: Any, http: int = 200, kind: str = "application/json") -> Reply:
 @pytest.mark.parametrize(
     ("call", "method", "path", "body"),
     [
-        (mj.imagine("a {red, green} fox --ar 3:2 ::2"), "POST", "/mj/submit/imagine",
-         {"prompt": "a {red, green} fox --ar 3:2 ::2", "base64Array": []}),
-        (mj.imagine("x", bot="NIJI_JOURNEY", state="s", notify_hook="http://h"), "POST", "/mj/submit/imagine",
-         {"prompt": "x", "base64Array": [], "botType": "NIJI_JOURNEY", "state": "s", "notifyHook": "http://h"}),
-        (mj.action("14001934816969359", "MJ::JOB::upsample::2::3dbbd469", same_channel=True), "POST",
-         "/mj/submit/action",
-         {"chooseSameChannel": True, "customId": "MJ::JOB::upsample::2::3dbbd469", "taskId": "14001934816969359"}),
+        (
+            mj.imagine("a {red, green} fox --ar 3:2 ::2"),
+            "POST",
+            "/mj/submit/imagine",
+            {"prompt": "a {red, green} fox --ar 3:2 ::2", "base64Array": []},
+        ),
+        (
+            mj.imagine("x", bot="NIJI_JOURNEY", state="s", notify_hook="http://h"),
+            "POST",
+            "/mj/submit/imagine",
+            {
+                "prompt": "x",
+                "base64Array": [],
+                "botType": "NIJI_JOURNEY",
+                "state": "s",
+                "notifyHook": "http://h",
+            },
+        ),
+        (
+            mj.action("14001934816969359", "MJ::JOB::upsample::2::3dbbd469", same_channel=True),
+            "POST",
+            "/mj/submit/action",
+            {
+                "chooseSameChannel": True,
+                "customId": "MJ::JOB::upsample::2::3dbbd469",
+                "taskId": "14001934816969359",
+            },
+        ),
         (mj.task("17"), "GET", "/mj/task/17/fetch", None),
         (mj.tasks(), "GET", "/mj/task/list", None),
         (mj.tasks(ids=["1", "2"]), "POST", "/mj/task/list-by-condition", {"ids": ["1", "2"]}),
         (mj.queue(), "GET", "/mj/task/queue", None),
     ],
-)  # fmt: skip
+)
 def test_what_is_sent(call: Any, method: str, path: str, body: Any) -> None:
     """Method, path and body of each call are those of the service's documents."""
     assert (call.method, call.path) == (method, path)
@@ -85,10 +108,14 @@ def test_calls_are_values() -> None:
 
 
 GRID = {
-    "id": "17", "status": "SUCCESS", "action": "IMAGINE",
-    "buttons": [{"customId": "MJ::JOB::upsample::1::h", "label": "U1", "emoji": "", "style": 2},
-                {"customId": "MJ::JOB::reroll::0::h::SOLO", "label": "", "emoji": "🔄", "style": 3}],
-}  # fmt: skip
+    "id": "17",
+    "status": "SUCCESS",
+    "action": "IMAGINE",
+    "buttons": [
+        {"customId": "MJ::JOB::upsample::1::h", "label": "U1", "emoji": "", "style": 2},
+        {"customId": "MJ::JOB::reroll::0::h::SOLO", "label": "", "emoji": "🔄", "style": 3},
+    ],
+}
 
 
 @pytest.mark.parametrize("wanted", ["U1", "u1", "MJ::JOB::upsample::1::h"])
@@ -109,9 +136,15 @@ def test_a_wrong_button_names_those_that_exist() -> None:
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: mj.imagine("  "), lambda: mj.action("17", "U1"), lambda: mj.task(""), lambda: mj.task("a/b"),
-     lambda: mj.imagine("x", images=[b"not a picture"]), lambda: mj.imagine("x", images=["/nowhere.png"])],
-)  # fmt: skip
+    [
+        lambda: mj.imagine("  "),
+        lambda: mj.action("17", "U1"),
+        lambda: mj.task(""),
+        lambda: mj.task("a/b"),
+        lambda: mj.imagine("x", images=[b"not a picture"]),
+        lambda: mj.imagine("x", images=["/nowhere.png"]),
+    ],
+)
 def test_what_cannot_be_said_is_refused_before_sending(build: Any) -> None:
     with pytest.raises(CallError):
         build()
@@ -121,60 +154,131 @@ def test_pictures_become_data_urls(tmp_path: Path) -> None:
     """Bytes and files are sent as the data URLs that every family takes; links pass through."""
     png = b"\x89PNG\r\n\x1a\n rest"
     (tmp_path / "a.png").write_bytes(png)
-    assert data_url(png) == data_url(tmp_path / "a.png") == "data:image/png;base64,iVBORw0KGgogcmVzdA=="
+    assert (
+        data_url(png)
+        == data_url(tmp_path / "a.png")
+        == "data:image/png;base64,iVBORw0KGgogcmVzdA=="
+    )
     assert data_url("https://x/y.png") == "https://x/y.png"
 
 
 SUBMISSIONS = [
     ("accepted", {"code": 1, "description": "提交成功", "result": "17"}, "17", Status.WAITING),
-    ("queued", {"code": 22, "result": "17", "properties": {"numberOfQueues": 2}}, "17", Status.WAITING),
-    ("integer id", {"code": 1, "result": 1712345678901234567}, "1712345678901234567", Status.WAITING),
+    (
+        "queued",
+        {"code": 22, "result": "17", "properties": {"numberOfQueues": 2}},
+        "17",
+        Status.WAITING,
+    ),
+    (
+        "integer id",
+        {"code": 1, "result": 1712345678901234567},
+        "1712345678901234567",
+        Status.WAITING,
+    ),
     ("code as text", {"code": "1", "result": "17"}, "17", Status.WAITING),
     ("code 0 with result", {"code": 0, "result": "17"}, "17", Status.WAITING),
-    ("dialog", {"code": 21, "result": "18", "properties": {"finalPrompt": "x", "remix": True}}, "18", Status.ASKING),
+    (
+        "dialog",
+        {"code": 21, "result": "18", "properties": {"finalPrompt": "x", "remix": True}},
+        "18",
+        Status.ASKING,
+    ),
     ("dialog, no properties", {"code": 21, "result": "18"}, "18", Status.ASKING),
-    ("exists", {"code": 21, "result": "9", "properties": {"status": "SUCCESS", "imageUrl": "u"}}, "9",
-     Status.SUCCEEDED),
-    ("exists, running", {"code": 21, "result": "9", "properties": {"status": "IN_PROGRESS"}}, "9", Status.RUNNING),
+    (
+        "exists",
+        {"code": 21, "result": "9", "properties": {"status": "SUCCESS", "imageUrl": "u"}},
+        "9",
+        Status.SUCCEEDED,
+    ),
+    (
+        "exists, running",
+        {"code": 21, "result": "9", "properties": {"status": "IN_PROGRESS"}},
+        "9",
+        Status.RUNNING,
+    ),
     ("four at once", {"code": 1, "result": "1,2,3,4"}, "1,2,3,4", Status.WAITING),
     ("properties null", {"code": 1, "result": "17", "properties": None}, "17", Status.WAITING),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "body", "job_id", "now"), SUBMISSIONS, ids=[case[0] for case in SUBMISSIONS])
+@pytest.mark.parametrize(
+    ("name", "body", "job_id", "now"), SUBMISSIONS, ids=[case[0] for case in SUBMISSIONS]
+)
 def test_accepted_submissions(name: str, body: Any, job_id: str, now: Status) -> None:
     """Only the code decides, in whatever type it comes; what was asked stays known."""
     job = read_submission(reply(body, kind="text/plain"), ASKED)
-    assert (job.id, job.status, job.subject, job.state, job.action) == (job_id, now, "a fox", "nb-1", "IMAGINE")
+    assert (job.id, job.status, job.subject, job.state, job.action) == (
+        job_id,
+        now,
+        "a fox",
+        "nb-1",
+        "IMAGINE",
+    )
 
 
 REFUSALS = [
-    ("queue full", {"code": 23, "description": "队列已满，请稍后尝试", "result": None}, 200, QueueFull, "23"),
-    ("queue full, as 9", {"code": 9, "description": "提交失败，队列已满，请稍后重试"}, 200, QueueFull, "9"),
+    (
+        "queue full",
+        {"code": 23, "description": "队列已满，请稍后尝试", "result": None},
+        200,
+        QueueFull,
+        "23",
+    ),
+    (
+        "queue full, as 9",
+        {"code": 9, "description": "提交失败，队列已满，请稍后重试"},
+        200,
+        QueueFull,
+        "9",
+    ),
     ("failure", {"code": 9, "description": "提交失败，系统异常"}, 200, MidjourneyError, "9"),
     ("banned", {"code": 24, "properties": {"bannedWord": "bloody"}}, 200, BannedPrompt, "24"),
     ("not found", {"code": 3, "description": "关联任务不存在或已失效"}, 200, MidjourneyError, "3"),
     ("not found, 404", {"code": 3, "description": "x", "result": None}, 404, MidjourneyError, "3"),
     ("validation", {"code": 4, "description": "bad"}, 200, MidjourneyError, "4"),
-    ("relay", {"description": "do_request_failed", "type": "upstream_error", "code": 5}, 400, MidjourneyError, "5"),
-    ("saturated", {"description": "负载已饱和", "type": "new_api_error", "code": 30}, 429, MidjourneyError, "429"),
+    (
+        "relay",
+        {"description": "do_request_failed", "type": "upstream_error", "code": 5},
+        400,
+        MidjourneyError,
+        "5",
+    ),
+    (
+        "saturated",
+        {"description": "负载已饱和", "type": "new_api_error", "code": 30},
+        429,
+        MidjourneyError,
+        "429",
+    ),
     ("wrapper", {"success": False, "code": -1, "message": "bad model"}, 200, MidjourneyError, "-1"),
     ("unauthorised, empty", b"", 401, MidjourneyError, "401"),
     ("unauthorised, text", b"Authorization header missing.", 401, MidjourneyError, "401"),
-    ("unauthorised, json", {"error": {"message": "no (request id: 1)", "type": "new_api_error"}}, 401,
-     MidjourneyError, "401"),
+    (
+        "unauthorised, json",
+        {"error": {"message": "no (request id: 1)", "type": "new_api_error"}},
+        401,
+        MidjourneyError,
+        "401",
+    ),
     ("error text", {"error": "upstream"}, 500, MidjourneyError, "500"),
     ("limited, empty", b"", 429, MidjourneyError, "429"),
     ("page", b"<!doctype html><html><body>hi</body></html>", 200, NoSuchEndpoint, ""),
     ("page, spaces first", b"\n <html lang=en>", 404, NoSuchEndpoint, ""),
     ("missing, empty", b"", 404, NoSuchEndpoint, ""),
     ("accepted without id", {"code": 1, "result": None}, 200, MidjourneyError, "1"),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize(("name", "body", "http", "kind", "code"), REFUSALS, ids=[case[0] for case in REFUSALS])
-def test_refused_submissions(name: str, body: Any, http: int, kind: type[MidjourneyError], code: str) -> None:
-    """Every family's way to say no becomes the error of whose turn it is, with the service's own words."""
+@pytest.mark.parametrize(
+    ("name", "body", "http", "kind", "code"), REFUSALS, ids=[case[0] for case in REFUSALS]
+)
+def test_refused_submissions(
+    name: str, body: Any, http: int, kind: type[MidjourneyError], code: str
+) -> None:
+    """Every family's way to say no becomes the error of whose turn it is, with the service's own
+    words.
+    """
     with pytest.raises(kind) as caught:
         read_submission(reply(body, http), ASKED)
     assert caught.value.code == code
@@ -183,14 +287,20 @@ def test_refused_submissions(name: str, body: Any, http: int, kind: type[Midjour
 
 def test_a_banned_word_is_told() -> None:
     with pytest.raises(BannedPrompt) as caught:
-        read_submission(reply({"code": 24, "description": "x", "properties": {"bannedWord": "bloody"}}), ASKED)
+        read_submission(
+            reply({"code": 24, "description": "x", "properties": {"bannedWord": "bloody"}}), ASKED
+        )
     assert caught.value.word == "bloody"
     assert "bloody" in str(caught.value)
 
 
 def test_the_documented_picture_answer_is_a_finished_job() -> None:
-    """One vendor documents `{created, data: [{url}]}` for submit/action: pictures at once, without a task."""
-    job = read_submission(reply({"created": 1589478378, "data": [{"url": "https://a"}, {"url": "https://b"}]}), ASKED)
+    """One vendor documents `{created, data: [{url}]}` for submit/action: pictures at once, without
+    a task.
+    """
+    job = read_submission(
+        reply({"created": 1589478378, "data": [{"url": "https://a"}, {"url": "https://b"}]}), ASKED
+    )
     assert (job.status, job.outputs, job.id) == (Status.SUCCEEDED, ("https://a", "https://b"), "")
     assert job.finished == datetime(2020, 5, 14, 17, 46, 18, tzinfo=UTC)
 
@@ -207,7 +317,7 @@ UNKNOWN = [
     ("trueai", b"", 204),
     ("null", b"null", 200),
     ("relay", {"description": "task_no_found ", "type": "upstream_error", "code": 4}, 400),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "body", "http"), UNKNOWN, ids=[case[0] for case in UNKNOWN])
@@ -221,12 +331,18 @@ def test_unknown_tasks(name: str, body: Any, http: int) -> None:
 def test_the_documents_own_task() -> None:
     """The sample of the task query's document is read field by field."""
     job = read_task(reply(json.loads(SEED.read_text())))
-    assert job == Job("mj", "string", "IMAGINE", Status.WAITING, None, "string", reason="string", state="string")
+    assert job == Job(
+        "mj", "string", "IMAGINE", Status.WAITING, None, "string", reason="string", state="string"
+    )
 
 
 @pytest.mark.parametrize(
     "wrap",
-    [lambda task: task, lambda task: {"code": 1, "data": task}, lambda task: {"success": True, "data": task}],
+    [
+        lambda task: task,
+        lambda task: {"code": 1, "data": task},
+        lambda task: {"success": True, "data": task},
+    ],
 )
 def test_tasks_in_wrappers(wrap: Any) -> None:
     assert read_task(reply(wrap({"id": "17", "status": "SUCCESS"}))).id == "17"
@@ -254,10 +370,20 @@ def test_a_listing_by_ids_keeps_the_order_that_was_asked_for() -> None:
 
 NOW = datetime(2024, 4, 5, 19, 34, 38, 901000, tzinfo=UTC)
 MOMENTS = [
-    (1712345678901, NOW), ("1712345678901", NOW), (1712345678901.0, NOW), (1712345678, NOW.replace(microsecond=0)),
-    (None, None), (0, None), ("", None), ("0", None), ("soon", None), ({}, None), (-5, None), (1e40, None),
+    (1712345678901, NOW),
+    ("1712345678901", NOW),
+    (1712345678901.0, NOW),
+    (1712345678, NOW.replace(microsecond=0)),
+    (None, None),
+    (0, None),
+    ("", None),
+    ("0", None),
+    ("soon", None),
+    ({}, None),
+    (-5, None),
+    (1e40, None),
     (True, None),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("value", "expected"), MOMENTS, ids=[str(case[0]) for case in MOMENTS])
@@ -268,20 +394,43 @@ def test_moments(value: Any, expected: datetime | None) -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("37%", 37), ("0%", 0), (31, 31), ("100%", 100), ("", None), (None, None), ("relaxed", None), (46.0, 46),
-     ("Waiting to start", None), ("250%", 100), ([], None)],
-)  # fmt: skip
+    [
+        ("37%", 37),
+        ("0%", 0),
+        (31, 31),
+        ("100%", 100),
+        ("", None),
+        (None, None),
+        ("relaxed", None),
+        (46.0, 46),
+        ("Waiting to start", None),
+        ("250%", 100),
+        ([], None),
+    ],
+)
 def test_progress(value: Any, expected: int | None) -> None:
     assert progress(value) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("NOT_START", Status.WAITING), ("SUBMITTED", Status.WAITING), ("", Status.WAITING), (None, Status.WAITING),
-     ("IN_PROGRESS", Status.RUNNING), ("PROCESSING", Status.RUNNING), ("MODAL", Status.ASKING),
-     ("SUCCESS", Status.SUCCEEDED), ("FAILURE", Status.FAILED), ("FAILED", Status.FAILED),
-     ("CANCEL", Status.CANCELLED), ("success", Status.SUCCEEDED), (4, Status.FAILED), ("brooding", Status.RUNNING)],
-)  # fmt: skip
+    [
+        ("NOT_START", Status.WAITING),
+        ("SUBMITTED", Status.WAITING),
+        ("", Status.WAITING),
+        (None, Status.WAITING),
+        ("IN_PROGRESS", Status.RUNNING),
+        ("PROCESSING", Status.RUNNING),
+        ("MODAL", Status.ASKING),
+        ("SUCCESS", Status.SUCCEEDED),
+        ("FAILURE", Status.FAILED),
+        ("FAILED", Status.FAILED),
+        ("CANCEL", Status.CANCELLED),
+        ("success", Status.SUCCEEDED),
+        (4, Status.FAILED),
+        ("brooding", Status.RUNNING),
+    ],
+)
 def test_statuses(value: Any, expected: Status) -> None:
     """All spellings that were met; an unknown word is not the end."""
     assert status(value) is expected
@@ -289,13 +438,38 @@ def test_statuses(value: Any, expected: Status) -> None:
 
 def test_the_status_decides_not_the_progress() -> None:
     """A relay says 100% of a failure; a preview of a running task is no result."""
-    failed = job_of({"id": "1", "status": "FAILURE", "progress": "100%", "failReason": "timeout", "imageUrl": "p"})
+    failed = job_of(
+        {
+            "id": "1",
+            "status": "FAILURE",
+            "progress": "100%",
+            "failReason": "timeout",
+            "imageUrl": "p",
+        }
+    )
     assert (failed.status, failed.outputs, failed.reason) == (Status.FAILED, (), "timeout")
 
 
 ODD = [None, "", 0, -1, 3.5, "x", [], {}, True, [None], [{}], {"a": 1}, "😀", 10**30]
-KEYS = ["id", "action", "status", "progress", "prompt", "imageUrl", "imageUrls", "buttons", "submitTime", "startTime",
-        "finishTime", "failReason", "state", "properties", "parentId", "description", "videoUrls"]  # fmt: skip
+KEYS = [
+    "id",
+    "action",
+    "status",
+    "progress",
+    "prompt",
+    "imageUrl",
+    "imageUrls",
+    "buttons",
+    "submitTime",
+    "startTime",
+    "finishTime",
+    "failReason",
+    "state",
+    "properties",
+    "parentId",
+    "description",
+    "videoUrls",
+]
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -310,10 +484,16 @@ def test_odd_values_never_stop_a_listing(key: str) -> None:
 
 @pytest.mark.parametrize(
     ("custom_id", "action"),
-    [("MJ::JOB::upsample::2::h", "UPSCALE"), ("MJ::JOB::upsample_v7_2x_subtle::1::h::SOLO", "UPSCALE_HD"),
-     ("MJ::JOB::low_variation::1::h::SOLO", "VARIATION"), ("MJ::JOB::reroll::0::h::SOLO", "REROLL"),
-     ("MJ::Outpaint::50::1::h::SOLO", "ZOOM"), ("MJ::JOB::pan_left::1::h::SOLO", "PAN"), ("X::Y", "ACTION")],
-)  # fmt: skip
+    [
+        ("MJ::JOB::upsample::2::h", "UPSCALE"),
+        ("MJ::JOB::upsample_v7_2x_subtle::1::h::SOLO", "UPSCALE_HD"),
+        ("MJ::JOB::low_variation::1::h::SOLO", "VARIATION"),
+        ("MJ::JOB::reroll::0::h::SOLO", "REROLL"),
+        ("MJ::Outpaint::50::1::h::SOLO", "ZOOM"),
+        ("MJ::JOB::pan_left::1::h::SOLO", "PAN"),
+        ("X::Y", "ACTION"),
+    ],
+)
 def test_what_a_button_makes(custom_id: str, action: str) -> None:
     assert action_of(custom_id) == action
 

@@ -26,7 +26,9 @@ def grid(s: Session) -> Job:
 
 @pytest.mark.parametrize("s", ["plus", "trueai", "java", "new-api"], indirect=True)
 def test_change_and_action_mean_the_same_everywhere(s: Session) -> None:
-    """A label on a task of a family without buttons becomes `change`; `change` where it was removed, the button."""
+    """A label on a task of a family without buttons becomes `change`; `change` where it was
+    removed, the button.
+    """
     parent = grid(s)
     for call in (
         s.mj.action(parent, "U2"),
@@ -49,7 +51,10 @@ def test_listings_everywhere(s: Session) -> None:
     done = grid(s)
     moving = s.mj.imagine("a blue fox").run()
     assert list(s.tasks()["id"]) == [moving.id, done.id]
-    assert [job.id for job in s.mj.tasks(ids=[moving.id, done.id, "404"]).run()] == [moving.id, done.id]
+    assert [job.id for job in s.mj.tasks(ids=[moving.id, done.id, "404"]).run()] == [
+        moving.id,
+        done.id,
+    ]
     assert list(s.queue()["id"]) == [moving.id]
     assert s.tasks().dtypes.equals(s.history().dtypes)
 
@@ -71,7 +76,9 @@ def test_a_detour_is_found_once(s: Session) -> None:
 
 
 def test_a_wrong_address_is_not_hidden_by_a_history() -> None:
-    """A server that answers everything with a page is no proxy: that is said, instead of an empty history."""
+    """A server that answers everything with a page is no proxy: that is said, instead of an empty
+    history.
+    """
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
     session = Session(load({"mj_url": "http://elsewhere"}, environ={}), door=page)
     for call in (

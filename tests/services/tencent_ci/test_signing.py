@@ -24,13 +24,20 @@ KEYS = {"secret_id": "AKIDexample", "secret_key": "key", "key_time": "1700000000
 def test_every_vector(vector: dict[str, Any]) -> None:
     """The Authorization value is the official SDK's, to the byte."""
     made = sign(
-        vector["method"], vector["path"], params=vector["params"], headers=vector["signed_headers"],
-        secret_id=vector["secret_id"], secret_key=vector["secret_key"], key_time=vector["q_key_time"],
-    )  # fmt: skip
+        vector["method"],
+        vector["path"],
+        params=vector["params"],
+        headers=vector["signed_headers"],
+        secret_id=vector["secret_id"],
+        secret_key=vector["secret_key"],
+        key_time=vector["q_key_time"],
+    )
     assert made == vector["authorization"]
 
 
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=12)
+texts = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=12
+)
 names = st.text("abcdefghijklmnop-XYZ/|_~", min_size=1, max_size=12)
 
 
@@ -40,11 +47,17 @@ def official() -> Any:
     pytest.importorskip("qcloud_cos")
     from qcloud_cos import cos_auth
 
-    def authorization(method: str, path: str, params: dict[str, str], headers: dict[str, str]) -> str:
+    def authorization(
+        method: str, path: str, params: dict[str, str], headers: dict[str, str]
+    ) -> str:
         conf = SimpleNamespace(
-            _secret_id=KEYS["secret_id"], _secret_key=KEYS["secret_key"], _anonymous=False, _sign_params=True,
-            _sign_host=True, _credential_inst=None,
-        )  # fmt: skip
+            _secret_id=KEYS["secret_id"],
+            _secret_key=KEYS["secret_key"],
+            _anonymous=False,
+            _sign_params=True,
+            _sign_host=True,
+            _credential_inst=None,
+        )
         request = SimpleNamespace(method=method, headers=dict(headers), url="http://unused/")
         with mock.patch.object(cos_auth, "time", SimpleNamespace(time=lambda: 1700000060)):
             cos_auth.CosS3Auth(conf, path, params, 3600)(request)
@@ -55,7 +68,9 @@ def official() -> Any:
 
 @given(
     path=texts.map(lambda text: f"/{text}"),
-    params=st.dictionaries(names, texts, max_size=4).filter(lambda d: len({k.lower() for k in d}) == len(d)),
+    params=st.dictionaries(names, texts, max_size=4).filter(
+        lambda d: len({k.lower() for k in d}) == len(d)
+    ),
     token=texts,
 )
 def test_equals_the_official_sdk_for_any_path_and_parameters(
@@ -68,12 +83,17 @@ def test_equals_the_official_sdk_for_any_path_and_parameters(
 
 
 def test_a_presigned_url_carries_the_signature_of_the_same_request() -> None:
-    """The q-* values of the URL are those of the header, and the rule stays a parameter without a value."""
+    """The q-* values of the URL are those of the header, and the rule stays a parameter without a
+    value.
+    """
     url = "https://demo-1.cos.ap-x.myqcloud.com/in/a%20b.jpg"
     params, headers = {"imageMogr2/rotate/90": ""}, {"host": "demo-1.cos.ap-x.myqcloud.com"}
-    query = dict(parse_qsl(urlsplit(presign("GET", url, params=params, headers=headers, **KEYS)).query, True))
+    query = dict(
+        parse_qsl(urlsplit(presign("GET", url, params=params, headers=headers, **KEYS)).query, True)
+    )
     header = dict(
-        part.split("=", 1) for part in sign("GET", "/in/a b.jpg", params=params, headers=headers, **KEYS).split("&")
+        part.split("=", 1)
+        for part in sign("GET", "/in/a b.jpg", params=params, headers=headers, **KEYS).split("&")
     )
     assert {name: query[name] for name in header} == header
     assert query["imageMogr2/rotate/90"] == ""
@@ -92,13 +112,19 @@ def test_presigned_equals_the_official_sdk(official: Any) -> None:
     from qcloud_cos import CosConfig, CosS3Client, cos_auth
 
     client = CosS3Client(
-        CosConfig(Region="ap-x", SecretId=KEYS["secret_id"], SecretKey=KEYS["secret_key"], Scheme="https")
+        CosConfig(
+            Region="ap-x", SecretId=KEYS["secret_id"], SecretKey=KEYS["secret_key"], Scheme="https"
+        )
     )
     host = "demo-1250000000.cos.ap-x.myqcloud.com"
     for params in ({}, {"imageMogr2/rotate/90": ""}, {"x-cos-security-token": "a/b+c=="}):
         with mock.patch.object(cos_auth, "time", SimpleNamespace(time=lambda: 1700000060)):
-            theirs = client.get_presigned_url("demo-1250000000", "in/deer.jpg", "GET", 3600, Params=params)
-        ours = presign("GET", f"https://{host}/in/deer.jpg", params=params, headers={"host": host}, **KEYS)
+            theirs = client.get_presigned_url(
+                "demo-1250000000", "in/deer.jpg", "GET", 3600, Params=params
+            )
+        ours = presign(
+            "GET", f"https://{host}/in/deer.jpg", params=params, headers={"host": host}, **KEYS
+        )
         assert ours == theirs
 
 

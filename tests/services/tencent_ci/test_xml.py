@@ -21,8 +21,12 @@ def test_one_job_is_a_list_too() -> None:
 
 
 def test_write_escapes_and_leaves_out() -> None:
-    """Letters with a meaning in XML are escaped, None leaves its element out, booleans are words."""
-    made = xml.write("Request", {"A": "a<b>&c", "B": None, "C": {"D": True, "E": None}, "F": [1, 2]})
+    """Letters with a meaning in XML are escaped, None leaves its element out, booleans are
+    words.
+    """
+    made = xml.write(
+        "Request", {"A": "a<b>&c", "B": None, "C": {"D": True, "E": None}, "F": [1, 2]}
+    )
     assert made == b"<Request><A>a&lt;b&gt;&amp;c</A><C><D>true</D></C><F>1</F><F>2</F></Request>"
 
 
@@ -50,15 +54,36 @@ def test_an_answer_that_is_no_xml_raises() -> None:
 
 
 DOCUMENTS = [
-    b"<A/>", b"<A>x</A>", b"<A> x </A>", b"<A>\n</A>", b"<A><B/><B>1</B></A>", b"<A><B>1</B><C/><B>2</B><B/></A>",
-    b"<A><Contents/></A>", b"<A><Contents>1</Contents><Contents><B/></Contents></A>", b"<Contents>1</Contents>",
-    b"<A>x<B/>y</A>", b"<A> <B>1</B>\n</A>", b"<A>x<!-- y -->z</A>", b"<A><![CDATA[ <x> ]]></A>", b'<A b="1"/>',
-    b"<A b = '1'>x</A>", b"<?xml version='1.0' encoding='utf-8'?>\n<A>\xc3\xa9</A>", b"<A>&lt;&#233;&amp;</A>",
-    b"<?xml version='1.0'?><?x y?><A/>", b"<!DOCTYPE A><A/>", b"<a:A><a:B/></a:A>", b"<A><B xmlns='u'>1</B></A>",
-    "<A>é</A>".encode("utf-16"), b"<A>a=b</A>", b"<A>a='b'</A>", b"<A>x\xc2\xa0</A>", b"\xef\xbb\xbf<A>1</A>",
-    b"<A>a</A>\n", b"<A>what?! =</A>",
+    b"<A/>",
+    b"<A>x</A>",
+    b"<A> x </A>",
+    b"<A>\n</A>",
+    b"<A><B/><B>1</B></A>",
+    b"<A><B>1</B><C/><B>2</B><B/></A>",
+    b"<A><Contents/></A>",
+    b"<A><Contents>1</Contents><Contents><B/></Contents></A>",
+    b"<Contents>1</Contents>",
+    b"<A>x<B/>y</A>",
+    b"<A> <B>1</B>\n</A>",
+    b"<A>x<!-- y -->z</A>",
+    b"<A><![CDATA[ <x> ]]></A>",
+    b'<A b="1"/>',
+    b"<A b = '1'>x</A>",
+    b"<?xml version='1.0' encoding='utf-8'?>\n<A>\xc3\xa9</A>",
+    b"<A>&lt;&#233;&amp;</A>",
+    b"<?xml version='1.0'?><?x y?><A/>",
+    b"<!DOCTYPE A><A/>",
+    b"<a:A><a:B/></a:A>",
+    b"<A><B xmlns='u'>1</B></A>",
+    "<A>é</A>".encode("utf-16"),
+    b"<A>a=b</A>",
+    b"<A>a='b'</A>",
+    b"<A>x\xc2\xa0</A>",
+    b"\xef\xbb\xbf<A>1</A>",
+    b"<A>a</A>\n",
+    b"<A>what?! =</A>",
     "<?xml version='1.0' encoding='gbk'?><A>é</A>",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
@@ -73,7 +98,9 @@ def test_a_document_of_any_depth_is_read() -> None:
     assert (found, depth) == ("x", 3000)
 
 
-@pytest.mark.parametrize("document", [b"", b"<A>", b"<A></B>", b"x", b"<A/><B/>", b"<A>\xff</A>", b"<A>&x;</A>"])
+@pytest.mark.parametrize(
+    "document", [b"", b"<A>", b"<A></B>", b"x", b"<A/><B/>", b"<A>\xff</A>", b"<A>&x;</A>"]
+)
 def test_both_ways_refuse_the_same(document: bytes) -> None:
     """With the same words, line and column."""
     with pytest.raises(ExpatError) as quick:
@@ -90,10 +117,11 @@ elements = st.recursive(
     st.builds(lambda name, text: f"<{name}>{escape(text)}</{name}>", names, texts),
     lambda inner: st.builds(
         lambda name, parts: f"<{name}>{''.join(text + part for text, part in parts)}</{name}>",
-        names, st.lists(st.tuples(texts.map(escape), inner), max_size=4),
+        names,
+        st.lists(st.tuples(texts.map(escape), inner), max_size=4),
     ),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
 @given(elements)
