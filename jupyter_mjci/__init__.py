@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_EXPORTS = {
     "Button": "jupyter_mjci.client.job",
     "Job": "jupyter_mjci.client.job",
     "Status": "jupyter_mjci.client.job",
@@ -38,18 +38,18 @@ __all__ = ["Button", "Job", "MjciError", "Session", "Status", "connect", "mask",
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_EXPORTS})
 
 
 # --- as an extension of IPython -------------------------------------------------------------------
 
-_LEFT: WeakKeyDictionary[Any, Any] = (
+_SAVED_STATE: WeakKeyDictionary[Any, Any] = (
     globals().get("_LEFT") or WeakKeyDictionary()
 )  # outlives a reload
 
@@ -58,7 +58,7 @@ def load_ipython_extension(ip: Any) -> None:
     """`%load_ext jupyter_mjci`: the magics. Loads nothing heavy and patches nothing."""
     from jupyter_mjci.notebook.extension import load
 
-    load(ip, _LEFT.pop(ip, ()))
+    load(ip, _SAVED_STATE.pop(ip, ()))
 
 
 def unload_ipython_extension(ip: Any) -> None:
@@ -68,10 +68,10 @@ def unload_ipython_extension(ip: Any) -> None:
     """
     from jupyter_mjci.notebook.extension import unload
 
-    _LEFT[ip] = unload(ip) or _LEFT.get(ip, ())
+    _SAVED_STATE[ip] = unload(ip) or _SAVED_STATE.get(ip, ())
 
 
-def _forget(since: float) -> None:
+def _unload_modules(loaded_at: float) -> None:
     """Lets go of code, so that it is loaded anew: always of what makes magics, cards and panels; of
     everything where something beneath has changed on disk since then. Sessions and jobs are of the
     old code in that case.
@@ -81,11 +81,11 @@ def _forget(since: float) -> None:
     files = [
         module.__file__ for name, module in ours.items() if name not in above and module.__file__
     ]
-    changed = any(os.path.getmtime(file) > since for file in files if os.path.exists(file))
+    changed = any(os.path.getmtime(file) > loaded_at for file in files if os.path.exists(file))
     for name in ours if changed else above:
         del sys.modules[name]
 
 
 if "_SINCE" in globals():  # executed a second time: %reload_ext, importlib.reload
-    _forget(globals()["_SINCE"])
-_SINCE = time.time()
+    _unload_modules(globals()["_SINCE"])
+_LOADED_AT = time.time()

@@ -34,30 +34,32 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """Anything that can go wrong but for bugs: `.what` happened, `.why`, and a `.hint`: what to do
+    """Anything that can go wrong but for bugs: `.message` happened, `.detail`, and a `.hint`: what to do
     next.
     """
 
-    def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
-        super().__init__(what)
-        self.what, self.why, self.hint = what, why, hint
-        self._shown = False
+    def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.detail, self.hint = message, detail, hint
+        self._summary_shown = False
 
     def __str__(self) -> str:
-        return "\n".join(self.lines())
+        return "\n".join(self.format_lines())
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """What, why and the hint, as far as they are told: what a cell shows."""
         return [
-            clean(line) for line in (self.what, self.why, self.hint and f"→ {self.hint}") if line
+            sanitize(line)
+            for line in (self.message, self.detail, self.hint and f"→ {self.hint}")
+            if line
         ]
 
     def _render_traceback_(self) -> list[str]:
         """IPython's door: short the first time, whole when asked again (`%tb`)."""
-        if self._shown:
+        if self._summary_shown:
             return "".join(traceback.format_exception(self)).splitlines()
-        self._shown = True
-        first, *rest = self.lines()
+        self._summary_shown = True
+        first, *rest = self.format_lines()
         return [f"{type(self).__name__}: {first}", *(f"  {line}" for line in rest)]
 
 
@@ -68,7 +70,7 @@ class SettingsError(MjciError):
     """
 
 
-def lacking(library: str, extra: str) -> SettingsError:
+def missing_extra(library: str, extra: str) -> SettingsError:
     """The error where a library of one of our extras is not installed."""
     return SettingsError(
         f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'"
@@ -76,15 +78,15 @@ def lacking(library: str, extra: str) -> SettingsError:
 
 
 @contextmanager
-def needing(library: str, extra: str) -> Iterator[None]:
+def requires_extra(library: str, extra: str) -> Iterator[None]:
     """Around what imports a library of one of our extras."""
     try:
         yield
     except ImportError:
-        raise lacking(library, extra) from None
+        raise missing_extra(library, extra) from None
 
 
-class CallError(MjciError):
+class InvalidRequest(MjciError):
     """What was asked for cannot be said to the service. Nothing was sent.
 
     → Correct the call: the error names what there is, or line and column.
@@ -99,8 +101,8 @@ class HistoryError(MjciError):
 
 
 class TransportError(MjciError):
-    """No answer came. `.maybe_arrived` is true where the request may have been carried out all the
-    same, `.slow` where the service may be at it yet.
+    """No answer came. `.may_have_been_sent` is true where the request may have been carried out all the
+    same, `.timed_out` where the service may be at it yet.
 
     → Look at the address and the network; `%mjci resume` looks for a submission that may have
         arrived.
@@ -108,15 +110,15 @@ class TransportError(MjciError):
 
     def __init__(
         self,
-        what: str,
+        message: str,
         *,
-        why: str = "",
+        detail: str = "",
         hint: str = "",
-        maybe_arrived: bool = False,
-        slow: bool = False,
+        may_have_been_sent: bool = False,
+        timed_out: bool = False,
     ) -> None:
-        super().__init__(what, why=why, hint=hint)
-        self.maybe_arrived, self.slow = maybe_arrived, slow
+        super().__init__(message, detail=detail, hint=hint)
+        self.may_have_been_sent, self.timed_out = may_have_been_sent, timed_out
 
 
 class NotRecorded(MjciError):
@@ -128,7 +130,7 @@ class NotRecorded(MjciError):
 
 
 class ServiceError(MjciError):
-    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.message` and
+    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.service_message` and
     `.request_id` as it told them.
 
     → `%mjci doctor` examines addresses, secrets and clocks.
@@ -138,17 +140,22 @@ class ServiceError(MjciError):
 
     def __init__(
         self,
-        what: str,
+        message: str,
         *,
         status: int = 0,
         code: str = "",
-        message: str = "",
+        service_message: str = "",
         request_id: str = "",
-        why: str = "",
+        detail: str = "",
         hint: str = "",
     ) -> None:
-        super().__init__(what, why=why or message, hint=hint)
-        self.status, self.code, self.message, self.request_id = status, code, message, request_id
+        super().__init__(message, detail=detail or service_message, hint=hint)
+        self.status, self.code, self.service_message, self.request_id = (
+            status,
+            code,
+            service_message,
+            request_id,
+        )
 
 
 class MidjourneyError(ServiceError):
@@ -160,7 +167,7 @@ class MidjourneyError(ServiceError):
     service = "mj"
 
 
-class NoSuchEndpoint(MidjourneyError):
+class Unsupported(MidjourneyError):
     """This proxy does not offer the call (it answered with a page, or 404), and no other call does
     the same.
 
@@ -193,14 +200,16 @@ class CIError(ServiceError):
     service = "ci"
 
 
-class AnswerError(MjciError):
+class InvalidResponse(MjciError):
     """An answer that cannot be read. `.body` keeps its bytes.
 
     → Look at them: an address that leads elsewhere answers with a page.
     """
 
-    def __init__(self, what: str, *, body: bytes = b"", why: str = "", hint: str = "") -> None:
-        super().__init__(what, why=why, hint=hint)
+    def __init__(
+        self, message: str, *, body: bytes = b"", detail: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(message, detail=detail, hint=hint)
         self.body = body
 
 
@@ -213,13 +222,13 @@ class JobFailed(MjciError):
     def __init__(self, job: Job, *, hint: str = "") -> None:
         super().__init__(
             f"{job.action or 'Job'} {job.id} {'was cancelled' if job.status == 'CANCELLED' else 'failed'}.",
-            why=job.reason,
+            detail=job.reason,
             hint=hint,
         )
         self.job = job
 
 
-class WaitTooLong(MjciError):
+class WaitTimeout(MjciError):
     """Nobody waits any longer, but the job goes on. `.job` is how it was last seen.
 
     → Follow it again by its id; the setting `wait` is the patience.
@@ -236,19 +245,21 @@ class WaitTooLong(MjciError):
 # --- their words ----------------------------------------------------------------------------------
 
 
-def clean(words: str) -> str:
+def sanitize(text: str) -> str:
     """What a service or a person wrote, without the control characters that would command a
     terminal, and without halves of characters, which nothing can print.
     """
-    return _CONTROLS.sub("�", words)
+    return _CONTROL_CHARACTERS.sub("�", text)
 
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_CHARACTERS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
-def instead(word: str, known: Sequence[str]) -> str:
+def suggest(name: str, choices: Sequence[str]) -> str:
     """What a person may have meant by a word that is not among the known ones; else all of them."""
-    close = get_close_matches(word, known, 1, 0.6)
+    close = get_close_matches(name, choices, 1, 0.6)
     if close:
         return f"Did you mean {close[0]}?"
-    return f"There are: {', '.join(known)}." if known else "It takes none."
+    return f"There are: {', '.join(choices)}." if choices else "It takes none."

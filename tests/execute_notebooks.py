@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from jupyter_mjci.cli.demo import QUIET
+from jupyter_mjci.cli.demo import KERNEL_ARGS
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 KEPT = {
@@ -31,7 +31,7 @@ def execute(path: Path) -> str:
         notebook,
         timeout=120,
         record_timing=False,
-        extra_arguments=QUIET,
+        extra_arguments=KERNEL_ARGS,
         resources={"metadata": {"path": path.parent}},
     ).execute()
     notebook.metadata = nbformat.from_dict(KEPT)

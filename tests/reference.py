@@ -17,12 +17,12 @@ from jupyter_mjci.cli import exit_codes, main
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.emulator import __main__ as serving
-from jupyter_mjci.history.analysis import Analyses
-from jupyter_mjci.history.frames import COLUMNS, SPANS
+from jupyter_mjci.history.analysis import JobAccessor
+from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS
 from jupyter_mjci.notebook import commands as magic_commands
-from jupyter_mjci.notebook.line_parser import MANY, OPTIONS
-from jupyter_mjci.notebook.magics import SERVICES, Magics
-from jupyter_mjci.notebook.params import Param, params, summary
+from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
+from jupyter_mjci.notebook.magics import SERVICE_APIS, Magics
+from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
 from jupyter_mjci.services.midjourney import api as midjourney
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import api as tencent_ci
@@ -48,7 +48,7 @@ def table(*heads: str) -> list[str]:
 
 def calls(service: type, prefix: str) -> Iterator[str]:
     """Every builder: how it is called, the magic it gives, what it sends, what it is for."""
-    magics = {magic.name for magic in Magics(None).table()}
+    magics = {magic.name for magic in Magics(None).iter_magics()}
     routes = re.findall(r"# ([^\n]+)\n    def (\w+)\(", inspect.getsource(service))
     sent = {name: route for route, name in routes}
     for name, method in inspect.getmembers(service, inspect.isfunction):
@@ -56,19 +56,19 @@ def calls(service: type, prefix: str) -> Iterator[str]:
             magic = f"`%{prefix}_{name}`" if f"{prefix}_{name}" in magics else ""
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
             route = f"`{sent[name]}`" if name in sent else ""
-            yield row(f"`{prefix}.{name}({parameters})`", magic, route, summary(method))
+            yield row(f"`{prefix}.{name}({parameters})`", magic, route, get_summary(method))
 
 
 def magics() -> Iterator[str]:
     """Every magic of a call: as it is written, and what else it takes."""
-    for magic in Magics(None).table():
+    for magic in Magics(None).iter_magics():
         prefix, _, name = magic.name.partition("_")
-        if prefix in SERVICES:
+        if prefix in SERVICE_APIS:
             usage = magic.help.partition(" [options]")[0]
             body = f"`%%{magic.name}`" if magic.kind == "line_cell" else ""
             optional = [
                 one
-                for one in params(getattr(SERVICES[prefix], name))
+                for one in parse_signature(getattr(SERVICE_APIS[prefix], name))
                 if not (one.required and one.positional)
             ]
             yield row(f"`{usage}`", body, flags(optional))
@@ -76,9 +76,9 @@ def magics() -> Iterator[str]:
 
 def commands() -> Iterator[str]:
     """Every command of `%mjci`."""
-    for name in magic_commands.names():
+    for name in magic_commands.list_commands():
         command = getattr(magic_commands.Commands, name)
-        known = params(command)
+        known = parse_signature(command)
         words = " ".join(one.metavar for one in known if one.positional and one.required)
         more = any(
             one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values()
@@ -86,7 +86,9 @@ def commands() -> Iterator[str]:
         told = [flags(one for one in known if not (one.positional and one.required))]
         told += ["every setting but secrets, as a flag"] * more
         yield row(
-            f"`{f'%mjci {name} {words}'.rstrip()}`", summary(command), ", ".join(filter(None, told))
+            f"`{f'%mjci {name} {words}'.rstrip()}`",
+            get_summary(command),
+            ", ".join(filter(None, told)),
         )
 
 
@@ -97,14 +99,14 @@ def flags(known: Iterable[Param]) -> str:
 
 
 def options() -> Iterator[str]:
-    for one in MANY:
+    for one in BATCH_OPTIONS:
         yield row(flags([one]), one.help + FOR_MANY * (one not in OPTIONS))
 
 
 def terminal() -> Iterator[str]:
     """Every command of `jupyter mjci` and, below it, its arguments."""
     (choices,) = (
-        one for one in main.arguments()._actions if isinstance(one, argparse._SubParsersAction)
+        one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction)
     )
     parsers = {**choices.choices, "sandbox": serving.arguments()}
     for one in choices._choices_actions:
@@ -129,7 +131,7 @@ def settings() -> Iterator[str]:
 
 def job_fields() -> Iterator[str]:
     kinds = {one.name: str(one.type) for one in fields(Job)}
-    return (row(f"`{one.name}`", f"`{kinds[one.name]}`", one.help) for one in params(Job))
+    return (row(f"`{one.name}`", f"`{kinds[one.name]}`", one.help) for one in parse_signature(Job))
 
 
 def statuses() -> Iterator[str]:
@@ -137,11 +139,11 @@ def statuses() -> Iterator[str]:
     for status in Status:
         after = (
             "it moves by itself; following waits"
-            if status.moving
+            if status.is_active
             else "a person answers: `mj.modal`"
         )
-        words = (_words(table, status) for table in (midjourney.STATUSES, tencent_ci.STATES))
-        yield row(f"`{status}`", *words, "nothing: it has ended" if status.final else after)
+        words = (_words(table, status) for table in (midjourney.STATUSES, tencent_ci.STATUSES))
+        yield row(f"`{status}`", *words, "nothing: it has ended" if status.is_terminal else after)
 
 
 def _words(table: Mapping[str, Status], status: Status) -> str:
@@ -151,12 +153,12 @@ def _words(table: Mapping[str, Status], status: Status) -> str:
 
 def columns() -> Iterator[str]:
     yield from (row(f"`{one.name}`", one.dtype, one.help) for one in COLUMNS)
-    yield from (row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in SPANS)
+    yield from (row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in DURATION_COLUMNS)
 
 
 def questions() -> Iterator[str]:
     """Every analysis: what it can be asked, and what its frame holds."""
-    for name, method in vars(Analyses).items():
+    for name, method in vars(JobAccessor).items():
         if not name.startswith("_") and inspect.isfunction(method):
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
             yield row(f"`.mjci.{name}({parameters})`", inspect.getdoc(method) or "")
@@ -206,7 +208,7 @@ def page() -> str:
             *terminal(),
             "",
             *table("exit status", "meaning"),
-            *(row(f"{one}", told) for one, told in exit_codes.MEANINGS.items()),
+            *(row(f"{one}", told) for one, told in exit_codes.EXIT_CODE_HELP.items()),
         ],
         "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
         "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
@@ -218,7 +220,7 @@ def page() -> str:
         "Questions to a history": [
             "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.",
             "",
-            *(text for part in paragraphs(Analyses)[1:] for text in (part, "")),
+            *(text for part in paragraphs(JobAccessor)[1:] for text in (part, "")),
             *table("question", "answer"),
             *questions(),
         ],

@@ -109,7 +109,7 @@ def begun(session: Session) -> set[int]:
     """The numbers that were accepted, or of which nobody knows yet: those are for `resume` to find
     out.
     """
-    rows = [row for row in session.journal.submissions() if row.state != "refused"]
+    rows = [row for row in session.journal.submissions() if row.state != "rejected"]
     return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
 
 
@@ -119,12 +119,12 @@ def work(told: dict[str, Any], home: Path, count: int) -> None:
     """
     with connect(told, home) as session:
         for _ in range(8):
-            session.resume(longest=0.3).run()
+            session.resume(poll_interval=0.3).run()
             left = [number for number in range(count) if number not in begun(session)]
-            if not left and not session.journal.unfinished() and not session.journal.unsettled():
+            if not left and not session.journal.active_jobs() and not session.journal.unresolved():
                 return
             session.batch(
-                [call_of(session, number) for number in left], at_once=32, longest=0.3
+                [call_of(session, number) for number in left], at_once=32, poll_interval=0.3
             ).run()
     raise SystemExit("the work does not end")
 
@@ -155,7 +155,7 @@ class Outcome:
 def drill(count: int, kills: int, seed: int) -> Outcome:
     began = time.monotonic()
     chance = random.Random(seed)
-    options: dict[str, Any] = {"running": 40, "waiting": 60, "duplicates": 0}
+    options: dict[str, Any] = {"max_running": 40, "max_waiting": 60, "duplicate_rate": 0}
     clock = ScaledClock(SPEED)
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(
@@ -205,7 +205,7 @@ def _judge(session: Session, count: int, struck: int, kills: int, began: float) 
             twice=sum(times[name] > 1 for name in times),
             missing=sum(name_of(number) not in times for number in range(count)),
             settled=len({row.job_id for row in accepted}),
-            final=sum(job.status.final for job in jobs),
+            final=sum(job.status.is_terminal for job in jobs),
             struck=struck,
             kills=kills,
             seconds=time.monotonic() - began,

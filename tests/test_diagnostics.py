@@ -10,7 +10,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.diagnostics import Finding, probed
+from jupyter_mjci.diagnostics import Finding, diagnose
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.session import Session
 
@@ -20,7 +20,7 @@ PLACE = "http://mj.sandbox.localhost"
 def found(**given: Any) -> dict[str, Finding]:
     """The findings on a sandbox with these settings; none of them tells a secret."""
     with mjci.sandbox(speed=math.inf, **given) as session:
-        findings = probed(session)
+        findings = diagnose(session)
         told = session.settings
         for secret in (
             told.mj_secret.reveal(),
@@ -28,8 +28,8 @@ def found(**given: Any) -> dict[str, Finding]:
             session.sandbox.mj_secret,
         ):  # type: ignore[union-attr]
             assert not secret.strip() or secret.strip() not in str(findings)
-    assert len({finding.what for finding in findings}) == len(findings)
-    return {finding.what: finding for finding in findings}
+    assert len({finding.name for finding in findings}) == len(findings)
+    return {finding.name: finding for finding in findings}
 
 
 # dialect -> family, what it offers of listing, queue, several at once and buttons
@@ -48,11 +48,11 @@ def test_a_family_is_known_by_what_it_offers(dialect: str) -> None:
     family, *offers = FAMILIES[dialect]
     findings = found(dialect=dialect)
     names = ("listing", "queue", "several at once", "buttons")
-    assert findings["Midjourney family"].said == family
+    assert findings["Midjourney family"].message == family
     assert [findings[f"Midjourney {name}"].ok for name in names] == offers
-    assert [finding for finding in findings.values() if finding.ok is False or finding.change] == []
+    assert [finding for finding in findings.values() if finding.ok is False or finding.fix] == []
     assert findings["Tencent CI signature"].ok is findings["clock"].ok is True
-    assert findings["demo-1250000000 in CI"].said == "bound to picture processing"
+    assert findings["demo-1250000000 in CI"].message == "bound to picture processing"
 
 
 # settings, the finding that is not ok, what it tells to change
@@ -98,8 +98,8 @@ def test_what_is_set_wrong_is_named_with_what_to_set(
 ) -> None:
     """Only that, and the rest is still looked at."""
     findings = found(dialect=dialect, **given)
-    assert [finding.what for finding in findings.values() if finding.ok is False] == [what]
-    assert findings[what].change.startswith(change)
+    assert [finding.name for finding in findings.values() if finding.ok is False] == [what]
+    assert findings[what].fix.startswith(change)
 
 
 @pytest.mark.parametrize("ending", ["/mj", "/mj/", "/"])
@@ -114,9 +114,7 @@ def test_a_secret_that_was_copied_with_something_is_seen_through(form: str) -> N
         right = session.settings.mj_secret.reveal()
     findings = found(mj_secret=form.format(right))
     assert findings["Midjourney secret"].ok is False
-    assert (
-        'Take the blanks, or "Bearer ", off MJCI_MJ_SECRET' in findings["Midjourney secret"].change
-    )
+    assert 'Take the blanks, or "Bearer ", off MJCI_MJ_SECRET' in findings["Midjourney secret"].fix
 
 
 CLOCKS = (
@@ -140,15 +138,17 @@ def test_a_clock_that_is_wrong_is_found_out(seconds: float, said: str, late: boo
                 return theirs() + seconds
 
         session.clock = Ours(math.inf)
-        wrong = Session(session.settings, clock=session.clock, door=session.transport.door)
-        findings = {finding.what: finding for finding in probed(wrong)}
+        wrong = Session(
+            session.settings, clock=session.clock, transport=session.transport.custom_transport
+        )
+        findings = {finding.name: finding for finding in diagnose(wrong)}
         wrong.close()
-    assert findings["clock"].said.startswith(said)
+    assert findings["clock"].message.startswith(said)
     assert findings["clock"].ok is (False if late else None)
     assert findings["Tencent CI signature"].ok is not late
     if late:
         assert (
-            findings["Tencent CI signature"].change
+            findings["Tencent CI signature"].fix
             == "Set the clock first: signatures hold for a time."
         )
 
@@ -223,19 +223,19 @@ def test_whatever_answers_is_told_plainly(
         return httpx.Response(200, content=NONE) if bucket else answer
 
     session = Session(
-        load(GIVEN, environ={}), clock=VirtualClock(math.inf), door=httpx.MockTransport(door)
+        load(GIVEN, environ={}), clock=VirtualClock(math.inf), transport=httpx.MockTransport(door)
     )
-    findings = {finding.what: finding for finding in probed(session)}
+    findings = {finding.name: finding for finding in diagnose(session)}
     session.close()
     assert findings[what].ok is ok
-    assert said in findings[what].said
+    assert said in findings[what].message
     assert "hush" not in str(findings)
 
 
 def test_what_is_not_configured_is_no_fault() -> None:
     """It is told how to."""
     session = Session(load({}, environ={}))
-    assert [(finding.ok, finding.said) for finding in probed(session)] == [
+    assert [(finding.ok, finding.message) for finding in diagnose(session)] == [
         (None, "not configured")
     ] * 2
     session.close()
@@ -243,5 +243,5 @@ def test_what_is_not_configured_is_no_fault() -> None:
 
 def test_a_recording_is_left_alone(tmp_path: Any) -> None:
     """Probing would be recorded, too."""
-    with mjci.sandbox() as session, session.recorded(tmp_path / "a.mjci") as recorded:
-        assert [finding.ok for finding in probed(recorded)] == [None]
+    with mjci.sandbox() as session, session.record_to(tmp_path / "a.mjci") as recorded:
+        assert [finding.ok for finding in diagnose(recorded)] == [None]

@@ -21,7 +21,7 @@ from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.history import analysis, delta, history, image_archive, sync
 from jupyter_mjci.jobs import webhooks
 from jupyter_mjci.notebook import commands, job_display
-from jupyter_mjci.notebook.params import params
+from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
@@ -51,28 +51,28 @@ SURFACE = (
     *MADE,
     Settings,
     session.Watch,
-    session.Step,
-    session.replayed,
-    webhooks.Receiver,
+    session.BatchUpdate,
+    session.replay,
+    webhooks.WebhookServer,
     calls.Call,
-    calls.Reply,
+    calls.Response,
     calls.Stream,
     calls.Page,
-    calls.Pages,
-    calls.Work,
+    calls.Paginator,
+    calls.Operation,
     StoredObject,
     signing.sign,
     signing.presign,
     signing.key_time,
     history.History,
-    sync.Synced,
-    delta.Folded,
-    delta.Spread,
-    analysis.Analyses,
-    analysis.Plots,
-    image_archive.Archive,
-    image_archive.Kept,
-    job_display.Following,
+    sync.SyncResult,
+    delta.MergeResult,
+    delta.DaskLake,
+    analysis.JobAccessor,
+    analysis.PlotAccessor,
+    image_archive.ImageArchive,
+    image_archive.ArchivedImage,
+    job_display.JobFuture,
     jupyter_mjci.load_ipython_extension,
     jupyter_mjci.unload_ipython_extension,
 )
@@ -153,7 +153,7 @@ def test_flags_and_fields_have_a_help() -> None:
         for kind in BUILDERS
         for name, builder in vars(kind).items()
         if not name.startswith("_")
-        for param in params(builder)
+        for param in parse_signature(builder)
     }
     of_settings = {
         name: one.metadata["help"] for name, one in Settings.__dataclass_fields__.items()

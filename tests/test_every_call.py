@@ -13,9 +13,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client.calls import Call, Pages
+from jupyter_mjci.client.calls import Call, Paginator
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import NoSuchEndpoint
+from jupyter_mjci.errors import Unsupported
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 from jupyter_mjci.session import Session
@@ -319,7 +319,7 @@ def test_midjourney(s: Session, name: str) -> None:
     _, build, right = MJ[name]
     answer = build(s).run()
     assert right(answer), answer
-    if isinstance(answer, Job) and answer.status.moving:
+    if isinstance(answer, Job) and answer.status.is_active:
         assert s.follow(answer).run().status is Status.SUCCEEDED
 
 
@@ -327,7 +327,7 @@ def test_midjourney(s: Session, name: str) -> None:
 def test_tencent_ci(s: Session, name: str) -> None:
     build, right = CI[name]
     call = build(s)
-    assert isinstance(call, (Call, Pages))
+    assert isinstance(call, (Call, Paginator))
     answer = call.run()
     assert right(answer), answer
 
@@ -336,5 +336,5 @@ def test_tencent_ci(s: Session, name: str) -> None:
 def test_what_a_family_lacks_is_said(s: Session) -> None:
     """A call that this proxy family does not have is told as such, not as broken JSON."""
     lacking = {"java": s.mj.shorten("x"), "new-api": s.mj.cancel("1")}
-    with pytest.raises(NoSuchEndpoint):
+    with pytest.raises(Unsupported):
         lacking[s.sandbox.mj.dialect.name].run()  # type: ignore[union-attr]

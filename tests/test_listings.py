@@ -12,7 +12,7 @@ import pytest
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
-from jupyter_mjci.session import AT_ONCE, Session
+from jupyter_mjci.session import LISTING_BATCH_SIZE, Session
 
 GIVEN = {
     "mj_url": "http://proxy",
@@ -53,7 +53,7 @@ def service() -> Service:
 @pytest.fixture
 def desk(service: Service) -> Iterator[Session]:
     with Session(
-        load(GIVEN, environ={}), clock=VirtualClock(), door=httpx.MockTransport(service)
+        load(GIVEN, environ={}), clock=VirtualClock(), transport=httpx.MockTransport(service)
     ) as session:
         yield session
 
@@ -86,7 +86,7 @@ def test_every_job_of_a_small_listing_is_seen(
     service.tasks, service.details = [task(1), task(2)], [detail(1)]
     assert list(desk.tasks()["id"]) == ["1", "2"]
     assert list(desk.jobs()["id"]) == ["c1"]
-    assert heard == [("seen", "1"), ("seen", "2"), ("seen", "c1")]
+    assert heard == [("job_updated", "1"), ("job_updated", "2"), ("job_updated", "c1")]
     assert set(desk.history()["id"]) == {"1", "2", "c1"}
 
 
@@ -96,36 +96,38 @@ def test_of_a_large_listing_only_what_moved_is_seen(
     """All of it when it is new; then nothing; then what moved. The journal knows all of it,
     whole.
     """
-    service.tasks = [task(number) for number in range(AT_ONCE + 500)]
+    service.tasks = [task(number) for number in range(LISTING_BATCH_SIZE + 500)]
     service.tasks[7] |= {"status": "IN_PROGRESS", "progress": "3%"}
-    assert len(desk.tasks()) == AT_ONCE + 500
-    assert [event for event, _ in heard] == ["listed"] + ["seen"] * (AT_ONCE + 500)
+    assert len(desk.tasks()) == LISTING_BATCH_SIZE + 500
+    assert [event for event, _ in heard] == ["listing"] + ["job_updated"] * (
+        LISTING_BATCH_SIZE + 500
+    )
     heard.clear()
     desk.tasks()
-    assert [event for event, _ in heard] == ["listed"]
+    assert [event for event, _ in heard] == ["listing"]
     heard.clear()
     service.tasks[7]["progress"] = "40%"
     service.tasks[8] |= {"status": "FAILURE"}
     listing = desk.tasks()
-    assert [(event, value) for event, value in heard if event == "seen"] == [
-        ("seen", "7"),
-        ("seen", "8"),
+    assert [(event, value) for event, value in heard if event == "job_updated"] == [
+        ("job_updated", "7"),
+        ("job_updated", "8"),
     ]
     assert heard[0][1].frame is listing
     assert desk.journal.jobs("id = '7'")[0].raw["progress"] == "40%"
-    assert len(desk.history()) == AT_ONCE + 500
+    assert len(desk.history()) == LISTING_BATCH_SIZE + 500
 
 
 def test_large_listings_come_page_by_page(
     desk: Session, service: Service, heard: list[tuple[str, Any]]
 ) -> None:
-    service.details = [detail(number) for number in range(AT_ONCE + 150)]
-    assert list(desk.jobs()["id"]) == [f"c{number}" for number in range(AT_ONCE + 150)]
+    service.details = [detail(number) for number in range(LISTING_BATCH_SIZE + 150)]
+    assert list(desk.jobs()["id"]) == [f"c{number}" for number in range(LISTING_BATCH_SIZE + 150)]
     assert len(desk.jobs(limit=130)) == 130
     heard.clear()
     service.details[3] = detail(3, "Failed")
     assert desk.jobs()["status"].iloc[3] == "FAILED"
-    assert [value for event, value in heard if event == "seen"] == ["c3"]
+    assert [value for event, value in heard if event == "job_updated"] == ["c3"]
 
 
 def test_a_listing_is_asked_for_again(desk: Session, service: Service) -> None:

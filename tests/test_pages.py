@@ -15,11 +15,11 @@ import pytest
 import jupyter_mjci
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
-from jupyter_mjci.notebook.extension import NAMES
+from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from tests.test_architecture import PACKAGE, ROOMS, ROOT, name_of
 
 TEXT = (ROOT / "docs" / "explanation" / "how-it-works.md").read_text("utf-8")
-MAGICS = {"load_ext", *(name for names in NAMES.values() for name in names.split())}
+MAGICS = {"load_ext", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
 WORDS = {
     "for",
@@ -74,7 +74,7 @@ def exists(span: str) -> bool:
     if span.startswith("%"):
         magic, _, command = span.lstrip("%").partition(" ")
         return magic in MAGICS and (
-            magic != "mjci" or not command or command.split()[0] in commands.names()
+            magic != "mjci" or not command or command.split()[0] in commands.list_commands()
         )
     if found := re.match(r"python -m (\S+)", span):
         return _is_module(ROOT / found[1].replace(".", "/"))

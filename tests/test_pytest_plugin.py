@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from jupyter_mjci import pytest_plugin
-from jupyter_mjci.pytest_plugin import Saved
+from jupyter_mjci.pytest_plugin import SavedOutputs
 
 pytest_plugins = ["pytester"]
 
@@ -103,7 +103,7 @@ def test_notebooks_that_differ_fail_and_say_where(pytester: pytest.Pytester) -> 
 def test_a_notebook_that_is_the_same_passes(pytester: pytest.Pytester) -> None:
     """Displays that are updated, cleared outputs, widgets, addresses, and our own magics."""
     write(pytester.path, *ALIKE)
-    write(pytester.path, "1 / 0", name="raises.ipynb", tags=(pytest_plugin.RAISES,))
+    write(pytester.path, "1 / 0", name="raises.ipynb", tags=(pytest_plugin.RAISES_TAG,))
     pytester.runpytest("--mjci-notebooks", "-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
@@ -139,10 +139,10 @@ def test_the_plugin_is_installed(pytester: pytest.Pytester) -> None:
 
 
 def heard(*messages: tuple[str, dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    saved = Saved()
-    saved.begin()
+    saved = SavedOutputs()
+    saved.start_cell()
     for kind, content in messages:
-        saved.hear({"msg_type": kind, "content": content})
+        saved.handle_message({"msg_type": kind, "content": content})
     return saved.outputs
 
 

@@ -294,7 +294,7 @@ def test_names_exist(text: str, empty_shell: Shell) -> None:
     """Magics and settings that the README tells of; and every setting is told of, or can be looked
     up.
     """
-    known = {one.name for one in magics.Magics(empty_shell.ip).table()} | {"load_ext"}
+    known = {one.name for one in magics.Magics(empty_shell.ip).iter_magics()} | {"load_ext"}
     told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", text)))
     assert told - known == set()
     variables = {
@@ -305,11 +305,11 @@ def test_names_exist(text: str, empty_shell: Shell) -> None:
 
 def test_flags_of_the_table_exist(empty_shell: Shell) -> None:
     """What a row writes after a magic's name, its magic knows."""
-    helps = {one.name: one.help for one in magics.Magics(empty_shell.ip).table()}
+    helps = {one.name: one.help for one in magics.Magics(empty_shell.ip).iter_magics()}
     for span in (span for row in rows(TEXT) for span in row if span.startswith("%")):
         name, *words = span.lstrip("%").split()
         if name == "mjci" and words:
-            assert words[0] in magic_commands.names()
+            assert words[0] in magic_commands.list_commands()
         else:
             assert [
                 flag for flag in re.findall(r"--[a-z-]+", span) if flag not in helps[name]

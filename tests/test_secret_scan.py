@@ -18,9 +18,9 @@ from PIL import Image, PngImagePlugin
 
 import jupyter_mjci as mjci
 from jupyter_mjci.cli import main
-from jupyter_mjci.cli.demo import notebooks
-from jupyter_mjci.client.settings import secrets_known
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.cli.demo import find_notebooks
+from jupyter_mjci.client.settings import load_known_secrets
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.secret_scan import Leak, scan
 from jupyter_mjci.services.tencent_ci.signing import presign, sign
 
@@ -193,13 +193,13 @@ def test_which_variables_are_secret(tmp_path: Path) -> None:
     }
     file = tmp_path / "profiles.toml"
     file.write_text('[work]\nmj_url = "https://x"\nmj_secret = "e"\n')
-    assert secrets_known(environ, file) == {
+    assert load_known_secrets(environ, file) == {
         "MJCI_CI_SECRET_KEY": "a",
         "TENCENTCLOUD_TOKEN": "b",
         "mj_secret of the profile work": "e",
     }
     file.write_text("[")
-    assert secrets_known({}, file) == {}
+    assert load_known_secrets({}, file) == {}
 
 
 def test_a_journal_is_read_row_by_row(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_a_journal_is_read_row_by_row(tmp_path: Path) -> None:
     database.execute("delete from gone")
     database.commit()
     database.close()
-    told = {(leak.place, leak.kind) for leak in scan([path], {})}
+    told = {(leak.location, leak.kind) for leak in scan([path], {})}
     assert {("table jobs", "Discord token"), ("free space", "Tencent Cloud SecretId")} <= told
 
 
@@ -227,7 +227,7 @@ def test_our_own_journal_and_recording_are_clean(tmp_path: Path) -> None:
     """What the toolkit writes by itself holds no secret of the session that wrote it."""
     with mjci.sandbox(speed=float("inf"), home=tmp_path / "home") as session:
         session.follow(session.mj.imagine("a fox")).run()
-        tape = session.recorded(tmp_path / "a.mjci")
+        tape = session.record_to(tmp_path / "a.mjci")
         tape.follow(
             tape.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o.jpg")
         ).run()
@@ -258,12 +258,12 @@ def test_the_command_tells_where_and_never_what(
     assert capsys.readouterr().out == ""
     assert main.main(["scan", str(tmp_path / "none")]) == 2
     assert "There is no" in capsys.readouterr().err
-    with pytest.raises(CallError):
+    with pytest.raises(InvalidRequest):
         list(scan([tmp_path / "none"], {}))
 
 
 def test_the_demo_notebooks_are_clean() -> None:
-    assert list(scan([notebooks()], {})) == []
+    assert list(scan([find_notebooks()], {})) == []
 
 
 def test_a_leak_never_holds_the_secret(tmp_path: Path) -> None:

@@ -20,12 +20,12 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import (
     BannedPrompt,
-    CallError,
     CIError,
+    InvalidRequest,
     JobFailed,
     MidjourneyError,
     SettingsError,
-    WaitTooLong,
+    WaitTimeout,
 )
 from jupyter_mjci.session import Session
 
@@ -67,7 +67,7 @@ def test_imagine_then_upscale(s: Session) -> None:
 
     sightings = event_loop.run(walk())
     statuses = [job.status for job in sightings]
-    assert statuses[0] is Status.WAITING
+    assert statuses[0] is Status.QUEUED
     assert Status.RUNNING in statuses
     assert statuses[-1] is Status.SUCCEEDED
     told = [job.progress for job in sightings if job.progress is not None]
@@ -115,7 +115,7 @@ def test_a_picture_job(s: Session) -> None:
     assert after == (round(before[1] * 300 / before[0]), 300)
     row = s.jobs().iloc[0]
     assert (row["id"], row["subject"], row["status"]) == (job.id, "input/deer.jpg", "SUCCEEDED")
-    assert row["took"].total_seconds() >= 0
+    assert row["run_time"].total_seconds() >= 0
 
 
 def test_an_object_goes_there_and_back(s: Session) -> None:
@@ -176,10 +176,10 @@ def test_jobs_that_run_already_need_no_turn(s: Session, monkeypatch: pytest.Monk
     """
     jobs = [s.mj.imagine(f"fox {number}").run() for number in range(6)]
     asked = asked_of(s, monkeypatch)
-    steps = list(s.steps(jobs, at_once=1))
-    assert [step.place for step in steps[:6]] == list(range(6))
-    ended = [step for step in steps if step.ended]
-    assert sorted(step.place for step in ended) == list(range(6))
+    steps = list(s.batch_updates(jobs, at_once=1))
+    assert [step.index for step in steps[:6]] == list(range(6))
+    ended = [step for step in steps if step.done]
+    assert sorted(step.index for step in ended) == list(range(6))
     assert {(step.job.id, step.job.status) for step in ended} == {
         (job.id, Status.SUCCEEDED) for job in jobs
     }
@@ -192,8 +192,8 @@ def test_a_running_job_that_takes_too_long_ends_the_wait_for_it_alone() -> None:
     with mjci.sandbox(speed=float("inf"), wait=20) as s:
         slow, lost = (s.mj.imagine(f"fox {number}").run() for number in range(2))
         assert s.sandbox is not None
-        s.sandbox.touch("mj", "stuck", [slow.id])
-        s.sandbox.touch("mj", "lost", [lost.id])
+        s.sandbox.alter_jobs("mj", "stuck", [slow.id])
+        s.sandbox.alter_jobs("mj", "lost", [lost.id])
         ended = {job.id: job for job in s.batch([slow, lost]).run()}
     assert ended[slow.id].status.moving
     assert (ended[lost.id].status, ended[lost.id].reason[:24]) == (
@@ -241,12 +241,12 @@ def test_a_failed_job_raises_and_tells_why(s: Session) -> None:
         s.follow(call).run()
     assert caught.value.job.status is Status.FAILED
     assert caught.value.job.reason
-    with pytest.raises(CallError, match="no results"):
+    with pytest.raises(InvalidRequest, match="no results"):
         s.picture(caught.value.job).run()
 
 
 def test_a_wait_that_is_too_long_leaves_the_job_alone(s: Session) -> None:
-    with pytest.raises(WaitTooLong) as caught:
+    with pytest.raises(WaitTimeout) as caught:
         s.follow(s.mj.imagine("a red fox"), timeout=3).run()
     assert s.follow(caught.value.job).run().status is Status.SUCCEEDED
 
@@ -275,7 +275,7 @@ def test_a_wrong_secret_is_told_and_not_shown(s: Session) -> None:
         with pytest.raises((MidjourneyError, CIError)) as caught:
             call.run()
         assert "wr0ng" not in str(caught.value)
-        assert 2 <= len(caught.value.lines()) <= 3
+        assert 2 <= len(caught.value.format_lines()) <= 3
 
 
 def test_connect_without_anything_is_the_sandbox_and_says_so(
@@ -305,12 +305,12 @@ def test_listeners_hear_of_submissions_and_sightings(s: Session) -> None:
 
     def listener(event: str, value: Any) -> None:
         heard.append((event, getattr(value, "name", None) or value.id))
-        if event == "leaving":
+        if event == "submitting":
             s.mj.queue().run()
 
     s.listeners.append(listener)
     job = s.mj.imagine("a red fox").run()
-    assert heard == [("leaving", "imagine"), ("seen", job.id)]
+    assert heard == [("submitting", "imagine"), ("job_updated", job.id)]
 
 
 def test_leaving_a_walk_early_leaves_the_session_usable(s: Session) -> None:
@@ -374,7 +374,7 @@ def test_files_go_up_and_results_come_down(s: Session, tmp_path: Path) -> None:
     (written,) = s.download(job, tmp_path / "new").run()
     assert written == tmp_path / "new" / "turned one.jpg"
     assert size_of(written.read_bytes()) == (667, 1000)
-    with pytest.raises(CallError, match="nowhere"):
+    with pytest.raises(InvalidRequest, match="nowhere"):
         s.upload(tmp_path / "nowhere.png").run()
 
 
@@ -432,7 +432,7 @@ def test_jobs_of_both_services_are_cancelled_by_their_ids(s: Session) -> None:
 
 def test_the_journal_knows_whose_an_unusual_id_is(s: Session) -> None:
     """Some relays call their tasks otherwise; what nobody knows is told before anything is sent."""
-    s.note([Job("mj", "task_a-1"), Job("ci", "4711")])
+    s._record([Job("mj", "task_a-1"), Job("ci", "4711")])
     assert [s.describe(one).service for one in ("task_a-1", "4711", "4712", "j8d742190fce")] == [
         "mj",
         "ci",
@@ -440,7 +440,7 @@ def test_the_journal_knows_whose_an_unusual_id_is(s: Session) -> None:
         "ci",
     ]
     for build in (s.describe, s.cancel):
-        with pytest.raises(CallError, match="no job's id that is known here"):
+        with pytest.raises(InvalidRequest, match="no job's id that is known here"):
             build("task_a-2")
 
 

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.cli.exit_codes import Exit, complain, exit_of, say, writing
+from jupyter_mjci.cli.exit_codes import Exit, echo, get_exit_code, print_error, report_write_errors
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import CallError, MjciError, needing
+from jupyter_mjci.errors import InvalidRequest, MjciError, requires_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
 # --- what they do ---------------------------------------------------------------------------------
 
 
-def _session(told: Namespace, **given: Any) -> Session:
+def _open_session(args: Namespace, **options: Any) -> Session:
     from jupyter_mjci.session import connect
 
-    return connect(profile=told.profile, notice=partial(say, file=sys.stderr), **given)
+    return connect(profile=args.profile, notice=partial(echo, file=sys.stderr), **options)
 
 
-def _demo(told: Namespace) -> int:
-    from jupyter_mjci.cli.demo import demo
+def _run_demo(args: Namespace) -> int:
+    from jupyter_mjci.cli.demo import run_demo
 
-    return demo(told.execute)
+    return run_demo(args.execute)
 
 
-def _watch(told: Namespace) -> int:
+def _run_watch(args: Namespace) -> int:
     from jupyter_mjci.cli.watch import watch
 
-    with _session(told) as session:
-        return watch(session, told)
+    with _open_session(args) as session:
+        return watch(session, args)
 
 
-def _cancel(told: Namespace) -> int:
+def _run_cancel(args: Namespace) -> int:
     """Asks for each, whatever becomes of the others; a wrong id is told before anything is sent."""
-    with _session(told) as session:
-        for word in told.job_ids:
+    with _open_session(args) as session:
+        for word in args.job_ids:
             session.cancel(word)
-        return max(_cancelled(session, word) for word in told.job_ids)
+        return max(_cancel_job(session, word) for word in args.job_ids)
 
 
-def _cancelled(session: Session, job_id: str) -> Exit:
+def _cancel_job(session: Session, job_id: str) -> Exit:
     try:
         session.cancel(job_id).run()
         job = session.describe(job_id).run()
@@ -60,115 +60,129 @@ def _cancelled(session: Session, job_id: str) -> Exit:
             hint = f"Look again: jupyter mjci watch {job_id}"
             raise MjciError(f"{job_id} is not cancelled: it is {job.status}.", hint=hint)
     except MjciError as error:
-        say("Not cancelled:", job_id, file=sys.stderr)
-        complain(error)
-        return exit_of(error)
-    say("Cancelled:", job_id)
-    return Exit.DONE
+        echo("Not cancelled:", job_id, file=sys.stderr)
+        print_error(error)
+        return get_exit_code(error)
+    echo("Cancelled:", job_id)
+    return Exit.SUCCESS
 
 
-SHOWN = 20  # jobs of the history on a terminal
-COLUMNS = ("service", "id", "action", "status", "submitted", "subject")
-WRITERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+DEFAULT_HISTORY_LIMIT = 20  # jobs of the history on a terminal
+HISTORY_COLUMNS = ("service", "id", "action", "status", "submitted", "subject")
+EXPORTERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ".csv": ("to_csv", {"index": False}),
     ".json": ("to_json", {"orient": "records", "lines": True, "date_format": "iso"}),
     ".parquet": ("to_parquet", {"index": False}),
 }
 
 
-def _history(told: Namespace) -> int:
-    out: Path | None = told.out
-    if out and out.suffix not in WRITERS:
-        raise CallError(f"{out} has no known ending.", hint=f"Use one of {', '.join(WRITERS)}.")
-    with _session(told) as session:
-        frame = session.history(since=told.since, limit=told.limit or (None if out else SHOWN))
+def _run_history(args: Namespace) -> int:
+    out: Path | None = args.out
+    if out and out.suffix not in EXPORTERS:
+        raise InvalidRequest(
+            f"{out} has no known ending.", hint=f"Use one of {', '.join(EXPORTERS)}."
+        )
+    with _open_session(args) as session:
+        frame = session.history(
+            since=args.since, limit=args.limit or (None if out else DEFAULT_HISTORY_LIMIT)
+        )
     if out:
-        _write(frame, out)
-        return Exit.DONE
+        _export_frame(frame, out)
+        return Exit.SUCCESS
     frame["submitted"] = frame["submitted"].dt.strftime("%Y-%m-%d %H:%M:%S")
-    cells = frame[list(COLUMNS)].astype("string").fillna("").to_numpy().tolist()
-    _tell([COLUMNS, *([" ".join(cell.split()) for cell in row] for row in cells)])
+    cells = frame[list(HISTORY_COLUMNS)].astype("string").fillna("").to_numpy().tolist()
+    _print_table([HISTORY_COLUMNS, *([" ".join(cell.split()) for cell in row] for row in cells)])
     if "note" in frame.attrs:
-        say(frame.attrs["note"], file=sys.stderr)
-    return Exit.DONE
+        echo(frame.attrs["note"], file=sys.stderr)
+    return Exit.SUCCESS
 
 
-def _write(frame: pd.DataFrame, out: Path) -> None:
-    name, options = WRITERS[out.suffix]
+def _export_frame(frame: pd.DataFrame, out: Path) -> None:
+    name, options = EXPORTERS[out.suffix]
     if name == "to_json":  # where pandas 2 takes spans of microseconds for nanoseconds
         frame = frame.astype(
             dict.fromkeys(frame.select_dtypes("timedelta").columns, "timedelta64[ns]")
         )
-    with needing("pyarrow", "lake"), writing(out):
+    with requires_extra("pyarrow", "lake"), report_write_errors(out):
         getattr(frame, name)(out, **options)
-    say(f"{len(frame):,} jobs: {out}")
+    echo(f"{len(frame):,} jobs: {out}")
 
 
-def _tell(rows: Sequence[Sequence[str]]) -> None:
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
     """Rows as a table; the last column is as long as it likes."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        say("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        echo(
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
 
 
-def _gallery(told: Namespace) -> int:
-    from jupyter_mjci.notebook.gallery import LIMIT, collected, saved, title_of, written
+def _run_gallery(args: Namespace) -> int:
+    from jupyter_mjci.notebook.gallery import (
+        DEFAULT_LIMIT,
+        collect_items,
+        get_title,
+        load_notebook_images,
+        write_page,
+    )
 
-    if told.what.endswith(".ipynb"):
-        notebook = Path(told.what)
-        shown, title = saved(notebook)[: told.limit], title_of(notebook)
+    if args.what.endswith(".ipynb"):
+        notebook = Path(args.what)
+        shown, title = load_notebook_images(notebook)[: args.limit], get_title(notebook)
     else:
-        with _session(told) as session:
-            shown = collected(session, told.what, limit=LIMIT if told.limit is None else told.limit)
-        title = told.what or "Pictures"
-    say(written(shown, told.out, title))
-    return Exit.DONE
+        with _open_session(args) as session:
+            shown = collect_items(
+                session, args.what, limit=DEFAULT_LIMIT if args.limit is None else args.limit
+            )
+        title = args.what or "Pictures"
+    echo(write_page(shown, args.out, title))
+    return Exit.SUCCESS
 
 
-def _scan(told: Namespace) -> int:
+def _run_scan(args: Namespace) -> int:
     from jupyter_mjci.secret_scan import scan
 
-    found = Exit.DONE
-    for leak in scan(told.paths):
+    found = Exit.SUCCESS
+    for leak in scan(args.paths):
         found = Exit.FAILED
-        say(str(leak))
+        echo(str(leak))
     return found
 
 
-def _doctor(told: Namespace) -> int:
-    from jupyter_mjci.diagnostics import probed
+def _run_doctor(args: Namespace) -> int:
+    from jupyter_mjci.diagnostics import diagnose
 
-    with _session(told, replay="off") as session:
-        findings = probed(session)
-    _tell([(finding.what, str(finding)) for finding in findings])
-    return Exit.FAILED if any(finding.ok is False for finding in findings) else Exit.DONE
+    with _open_session(args, replay="off") as session:
+        findings = diagnose(session)
+    _print_table([(finding.name, str(finding)) for finding in findings])
+    return Exit.FAILED if any(finding.ok is False for finding in findings) else Exit.SUCCESS
 
 
 # --- how they are called --------------------------------------------------------------------------
 
 
-def _count(word: str) -> int:
+def _parse_count(text: str) -> int:
     """A number of things. Raises ArgumentTypeError below one."""
-    if not word.isdecimal() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"a number from 1 on, not {word!r}")
-    return int(word)
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
+    return int(text)
 
 
-def _seconds(word: str) -> float:
+def _parse_seconds(text: str) -> float:
     """A span of time. Raises ArgumentTypeError for none."""
     try:
-        seconds = float(word)
+        seconds = float(text)
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"a number of seconds above 0, not {word!r}")
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0, not {text!r}")
     return seconds
 
 
 Argument = tuple[tuple[str, ...], Mapping[str, Any]]
 
 
-def _argument(*names: str, **options: Any) -> Argument:
+def _make_argument(*names: str, **options: Any) -> Argument:
     return names, options
 
 
@@ -181,15 +195,15 @@ class Command:
     arguments: tuple[Argument, ...] = ()
 
 
-SANDBOX = "serve both services on a loopback port, without account"
-_PROFILE = _argument("--profile", metavar="NAME", help="use this profile of profiles.toml")
+SANDBOX_HELP = "serve both services on a loopback port, without account"
+_PROFILE = _make_argument("--profile", metavar="NAME", help="use this profile of profiles.toml")
 
 COMMANDS: Mapping[str, Command] = {
     "demo": Command(
         "the quickstart notebook on the sandbox, in JupyterLab or as a page",
-        _demo,
+        _run_demo,
         (
-            _argument(
+            _make_argument(
                 "--execute",
                 metavar="OUT.html",
                 type=Path,
@@ -199,20 +213,22 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "watch": Command(
         "follow jobs to their ends: a table in the terminal, elsewhere a line for each change",
-        _watch,
+        _run_watch,
         (
-            _argument(
+            _make_argument(
                 "job_ids",
                 metavar="JOB_ID",
                 nargs="*",
                 help="jobs of either service; by default what the journal knows unfinished, and what comes meanwhile",
             ),
-            _argument("--all", action="store_true", help="also what the services list as moving"),
-            _argument("--plain", action="store_true", help="lines on a terminal, too"),
-            _argument(
+            _make_argument(
+                "--all", action="store_true", help="also what the services list as moving"
+            ),
+            _make_argument("--plain", action="store_true", help="lines on a terminal, too"),
+            _make_argument(
                 "--longest",
                 metavar="SECONDS",
-                type=_seconds,
+                type=_parse_seconds,
                 default=3.0,
                 help="look at least so often (3)",
             ),
@@ -221,52 +237,52 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "cancel": Command(
         "ask to cancel Midjourney tasks, or Tencent CI jobs or batches that have not begun",
-        _cancel,
+        _run_cancel,
         (
-            _argument("job_ids", metavar="JOB_ID", nargs="+", help="jobs of either service"),
+            _make_argument("job_ids", metavar="JOB_ID", nargs="+", help="jobs of either service"),
             _PROFILE,
         ),
     ),
     "history": Command(
         "what the journal knows, as a table or a file",
-        _history,
+        _run_history,
         (
-            _argument(
+            _make_argument(
                 "--out",
                 metavar="FILE",
                 type=Path,
                 help="write it: .csv, .json (a job a line) or .parquet",
             ),
-            _argument(
+            _make_argument(
                 "--since", metavar="TIME", help="only jobs submitted from then on: 2026-01-31"
             ),
-            _argument(
+            _make_argument(
                 "--limit",
                 metavar="N",
-                type=_count,
-                help=f"only the latest so many ({SHOWN} on the terminal)",
+                type=_parse_count,
+                help=f"only the latest so many ({DEFAULT_HISTORY_LIMIT} on the terminal)",
             ),
             _PROFILE,
         ),
     ),
     "gallery": Command(
         "pictures on a page of its own: the journal's and the archive's, or a notebook's",
-        _gallery,
+        _run_gallery,
         (
-            _argument(
+            _make_argument(
                 "what",
                 metavar="NOTEBOOK.ipynb|TEXT",
                 nargs="?",
                 default="",
                 help="a notebook with saved outputs (no kernel is needed); or words that the pictures are about",
             ),
-            _argument(
+            _make_argument(
                 "--out", metavar="FILE.html", type=Path, required=True, help="the page to write"
             ),
-            _argument(
+            _make_argument(
                 "--limit",
                 metavar="N",
-                type=_count,
+                type=_parse_count,
                 help="at most so many (24; a notebook's are all shown)",
             ),
             _PROFILE,
@@ -274,9 +290,9 @@ COMMANDS: Mapping[str, Command] = {
     ),
     "scan": Command(
         "look for secrets in notebooks, recordings, journals and other files",
-        _scan,
+        _run_scan,
         (
-            _argument(
+            _make_argument(
                 "paths",
                 metavar="PATH",
                 type=Path,
@@ -286,6 +302,8 @@ COMMANDS: Mapping[str, Command] = {
         ),
     ),
     "doctor": Command(
-        "ask both services whether addresses, secrets and clocks are right", _doctor, (_PROFILE,)
+        "ask both services whether addresses, secrets and clocks are right",
+        _run_doctor,
+        (_PROFILE,),
     ),
 }

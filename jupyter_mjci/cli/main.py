@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 import jupyter_mjci
-from jupyter_mjci.cli.commands import COMMANDS, SANDBOX
-from jupyter_mjci.cli.exit_codes import MEANINGS, Exit, complain, exit_of
-from jupyter_mjci.errors import MjciError, instead
+from jupyter_mjci.cli.commands import COMMANDS, SANDBOX_HELP
+from jupyter_mjci.cli.exit_codes import EXIT_CODE_HELP, Exit, get_exit_code, print_error
+from jupyter_mjci.errors import MjciError, suggest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,38 +19,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            return _done(list(sys.argv[1:] if argv is None else argv))
+            return _run(list(sys.argv[1:] if argv is None else argv))
         finally:
             print(end="", flush=True)
     except BrokenPipeError:
         # What is still unwritten goes nowhere, or the interpreter would complain of it when it
         # ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.UNHEARD
+        return Exit.BROKEN_PIPE
 
 
-def _done(given: Sequence[str]) -> int:
-    if given[:1] == ["sandbox"]:  # its flags, and their help, are its own
+def _run(argv: Sequence[str]) -> int:
+    if argv[:1] == ["sandbox"]:  # its flags, and their help, are its own
         from jupyter_mjci.emulator.__main__ import main as serve
 
-        return serve(given[1:])
-    ours = arguments()
+        return serve(argv[1:])
+    ours = build_parser()
     names = ("sandbox", *COMMANDS)
-    if given and not given[0].startswith("-") and given[0] not in names:
-        ours.error(f"there is no command {given[0]!r}. {instead(given[0], names)}")
-    told = ours.parse_args(given)
+    if argv and not argv[0].startswith("-") and argv[0] not in names:
+        ours.error(f"there is no command {argv[0]!r}. {suggest(argv[0], names)}")
+    told = ours.parse_args(argv)
     try:
         return int(told.run(told))
     except MjciError as error:
-        complain(error)
-        return exit_of(error)
+        print_error(error)
+        return get_exit_code(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
 
 
-def arguments() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line; that of `sandbox` is the sandbox's own."""
-    statuses = "\n".join(f"  {status:<5} {meaning}" for status, meaning in MEANINGS.items())
+    statuses = "\n".join(f"  {status:<5} {meaning}" for status, meaning in EXIT_CODE_HELP.items())
     made = argparse.ArgumentParser(
         "jupyter mjci",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,7 +61,7 @@ def arguments() -> argparse.ArgumentParser:
         "--version", action="version", version=f"jupyter_mjci {jupyter_mjci.__version__}"
     )
     commands = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    commands.add_parser("sandbox", help=SANDBOX, add_help=False)
+    commands.add_parser("sandbox", help=SANDBOX_HELP, add_help=False)
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.help, description=command.help)
         one.set_defaults(run=command.run)

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from jupyter_mjci.client import event_loop, jsonlib
-from jupyter_mjci.errors import AnswerError, SettingsError
+from jupyter_mjci.errors import InvalidResponse, SettingsError
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Response:
     """An answer as it came: HTTP `status`, `body`, `headers` (names in lower case), and the `url`
     that was asked.
     """
@@ -41,16 +41,16 @@ class Reply:
         AnswerError.
         """
         try:
-            return jsonlib.read(self.body)
+            return jsonlib.loads(self.body)
         except ValueError:
-            raise AnswerError(
+            raise InvalidResponse(
                 f"The answer of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
-                why=self.body[:120].decode("utf-8", "replace"),
+                detail=self.body[:120].decode("utf-8", "replace"),
                 body=self.body,
             ) from None
 
     @property
-    def is_page(self) -> bool:
+    def is_html(self) -> bool:
         """Whether it is an HTML page, which no API call answers with."""
         return self.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
 
@@ -71,13 +71,13 @@ class Call(Generic[T]):
         name: the builder's name: imagine, picture_job, …
         method: GET, POST, PUT or DELETE
         path: the path, decoded, with its leading slash
-        read: the pure function from the answer to the value
+        parse: the pure function from the answer to the value
         params: the query, decoded
         headers: those of this request; credentials are added when it is sent
         body: the bytes of the body
-        plane: which host it goes to: mj, ci, cos or account
-        creates: it is a submission: sent once, never blindly repeated
-        reads: it only reads, although it is a POST
+        endpoint: which host it goes to: mj, ci, cos or account
+        is_submission: it is a submission: sent once, never blindly repeated
+        is_safe: it only reads, although it is a POST
         sender: who sends it: the session
     """
 
@@ -85,26 +85,26 @@ class Call(Generic[T]):
     name: str
     method: str
     path: str
-    read: Callable[[Reply], T] = field(repr=False, compare=False)
+    parse: Callable[[Response], T] = field(repr=False, compare=False)
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    plane: str = "mj"
-    creates: bool = False
-    reads: bool = False
+    endpoint: str = "mj"
+    is_submission: bool = False
+    is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
 
     @property
-    def repeatable(self) -> bool:
+    def is_retryable(self) -> bool:
         """Whether sending it twice does no harm."""
-        return self.reads or (self.method != "POST" and not self.creates)
+        return self.is_safe or (self.method != "POST" and not self.is_submission)
 
     def run(self) -> T:
         """Sends it and waits for the answer."""
         return event_loop.run(self._send())
 
     def __await__(self) -> Generator[Any, None, T]:
-        return event_loop.relay(self._send()).__await__()
+        return event_loop.run_async(self._send()).__await__()
 
     async def _send(self) -> T:
         if self.sender is None:
@@ -119,33 +119,33 @@ class Stream(Generic[T]):
     """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the
     outcome.
 
-    `outcome` makes the outcome of all that came; by default it is their list. Every walk starts
+    `finalize` makes the outcome of all that came; by default it is their list. Every walk starts
     anew. A `source` gives them in bunches: a page, or what has come meanwhile.
     """
 
     def __init__(
         self,
         source: Callable[[], AsyncIterator[Sequence[T]]],
-        outcome: Callable[[list[T]], Any] = list,
+        finalize: Callable[[list[T]], Any] = list,
     ) -> None:
-        self._source, self._outcome = source, outcome
+        self._source, self._finalize = source, finalize
 
     def __iter__(self) -> Iterator[T]:
-        return event_loop.iterate(self._source())
+        return event_loop.iterate_sync(self._source())
 
     def __aiter__(self) -> AsyncIterator[T]:
-        return event_loop.relay_each(self._source())
+        return event_loop.iterate_async(self._source())
 
     def run(self) -> Any:
         """Walks to the end and gives the outcome."""
-        return event_loop.run(self.gathered())
+        return event_loop.run(self.collect())
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return event_loop.relay(self.gathered()).__await__()
+        return event_loop.run_async(self.collect()).__await__()
 
-    async def gathered(self) -> Any:
+    async def collect(self) -> Any:
         """The outcome, for code that is already on the engine."""
-        return self._outcome([item async for bunch in self._source() for item in bunch])
+        return self._finalize([item async for bunch in self._source() for item in bunch])
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +158,27 @@ class Page(Generic[T]):
     next_token: str = ""
 
 
-class Pages(Stream[T]):
-    """A listing, fetched page by page as it is walked. `first` is the call of its first page."""
+class Paginator(Stream[T]):
+    """A listing, fetched page by page as it is walked. `first_page` is the call of its first page."""
 
-    def __init__(self, turn: Callable[[str], Call[Page[T]]], limit: int | None = None) -> None:
-        super().__init__(self._walk)
-        self.first, self._turn, self.limit = turn(""), turn, limit
+    def __init__(
+        self, build_page_call: Callable[[str], Call[Page[T]]], limit: int | None = None
+    ) -> None:
+        super().__init__(self._iter_pages)
+        self.first_page, self._build_page_call, self.limit = (
+            build_page_call(""),
+            build_page_call,
+            limit,
+        )
 
-    def turn(self, token: str) -> Call[Page[T]]:
+    def page(self, token: str) -> Call[Page[T]]:
         """The call of the page that a `token` names ("" is the first), for who walks by pages."""
-        return self._turn(token)
+        return self._build_page_call(token)
 
-    async def _walk(self) -> AsyncIterator[Sequence[T]]:
+    async def _iter_pages(self) -> AsyncIterator[Sequence[T]]:
         token, left, seen = "", self.limit, set[str]()
         while left != 0:
-            page = await self._turn(token)._send()
+            page = await self._build_page_call(token)._send()
             yield page.items[:left]
             left = None if left is None else max(left - len(page.items), 0)
             token = page.next_token
@@ -181,17 +187,17 @@ class Pages(Stream[T]):
             seen.add(token)
 
 
-class Work(Generic[T]):
+class Operation(Generic[T]):
     """An outcome that may take several requests. `.run()` blocks for it, `await` does not; each
     time it starts anew.
     """
 
-    def __init__(self, begin: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._begin = begin
+    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._start = start
 
     def run(self) -> T:
         """Does it and gives the outcome."""
-        return event_loop.run(self._begin())
+        return event_loop.run(self._start())
 
     def __await__(self) -> Generator[Any, None, T]:
-        return event_loop.relay(self._begin()).__await__()
+        return event_loop.run_async(self._start()).__await__()

@@ -35,14 +35,14 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop, redaction
-from jupyter_mjci.client.image_input import kind_of
+from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import NotRecorded, SettingsError
 
-FORMAT = 1
-HEAD = "recording.json"
-PICTURES = "pictures"
-TOLD = (
+FORMAT_VERSION = 1
+MANIFEST = "recording.json"
+IMAGE_FOLDER = "pictures"
+RECORDED_SETTINGS = (
     "mj_url",
     "mj_auth",
     "ci_bucket",
@@ -52,7 +52,7 @@ TOLD = (
     "wait",
     "at_once",
 )  # settings
-SECRETS = (
+SECRET_SETTINGS = (
     "mj_secret",
     "ci_secret_id",
     "ci_secret_key",
@@ -60,158 +60,168 @@ SECRETS = (
 )  # of which is told only that they were there
 MODES = ("record", "play", "off")
 
-HEADERS = (
+REQUEST_HEADERS = (
     "content-type",
     "pic-operations",
     "range",
     "x-cos-copy-source",
 )  # of requests, that are kept
-COMPARED = HEADERS[1:]
-ANSWERED = re.compile(
+MATCH_ON_HEADERS = REQUEST_HEADERS[1:]
+RESPONSE_HEADERS = re.compile(
     r"content-type|location|etag|last-modified|retry-after|content-range|x-(cos|ci)-(?!.*token).*"
 )
-TIMES = {
+TIME_PARAMS = {
     "startcreationtime",
     "endcreationtime",
 }  # query parameters that a second run may say differently
-ABOUT = 60.0  # seconds that they differ by, where they mean the same
-MARK = re.compile(
+TIME_TOLERANCE = 60.0  # seconds that they differ by, where they mean the same
+MARKER_RE = re.compile(
     r"\bmjci-(?:[0-9a-f]{32}|\d+)\b"
 )  # our own marks in `state` and UserData; counted in old recordings
-LONG = 1000  # characters: longer texts of a request are known by their hash
+MAX_INLINE = 1000  # characters: longer texts of a request are known by their hash
 
 # Answers that tell of a job which still moves: there is more to come after them.
-MOVING = re.compile(
+ACTIVE_RE = re.compile(
     rb'"status"\s*:\s*"(NOT_START|SUBMITTED|IN_PROGRESS)"|<State>\s*(Submitted|Running|Auditing|Snapshoting)\s*</State>'
 )
-READING = re.compile(
+SAFE_POST_RE = re.compile(
     r"/list-by-(condition|ids)$|/(queue|list)$|/query$"
 )  # POSTs that create nothing
 
 
-def wanted(told: str, notebook: str = "") -> tuple[str, Path]:
+def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
     """The mode and the folder of `record`, `play` or `off`, each also with `:FOLDER`; by default
     the folder beside the notebook, by its name. Raises SettingsError where either is not known.
     """
-    mode, _, folder = told.partition(":")
+    mode, _, folder = value.partition(":")
     mode = mode.strip() or "off"
     if mode not in MODES:
         raise SettingsError(
-            f"replay is {told!r}.", hint=f"Use one of: {', '.join(MODES)}; or record:FOLDER."
+            f"replay is {value!r}.", hint=f"Use one of: {', '.join(MODES)}; or record:FOLDER."
         )
     if mode != "off" and not (folder or notebook):
         raise SettingsError(
             "Which recording?",
-            why="This kernel was not told the name of its notebook.",
+            detail="This kernel was not told the name of its notebook.",
             hint=f"Name the folder: %mjci replay {mode} NAME.mjci, or MJCI_REPLAY={mode}:NAME.mjci.",
         )
     return mode, Path(folder.strip() or f"{notebook}.mjci")
 
 
-def asked_for(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
+def resolve_mode(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
     """The mode and the folder for what was said; a mode that was not said is the environment's,
     else to play a recording that is there, and to record where there is none.
     """
     told, _, place = environment.partition(":")
-    said, where = wanted(f"{mode or told or 'play'}:{folder or place}", notebook)
-    return (said if mode or told or (where / HEAD).is_file() else "record"), where
+    said, where = parse_mode(f"{mode or told or 'play'}:{folder or place}", notebook)
+    return (said if mode or told or (where / MANIFEST).is_file() else "record"), where
 
 
 # --- time -----------------------------------------------------------------------------------------
 
 
-class TapeClock:
+class ReplayClock:
     """Virtual time: all who wait are in one row, and whoever waits for the earliest moment is woken
     when nobody else has anything left to do. So times are those of the recording however fast it is
     played. Before it leaps, a cell that begins many things at once (`gather`, threads) is given the
     time to begin the next one.
     """
 
-    PATIENCE = 30  # rounds of the loop: then everybody waits
-    LEAP, GRACE = 0.5, 0.002  # so many seconds at once; real seconds in which nobody came
+    IDLE_ROUNDS = 30  # rounds of the loop: then everybody waits
+    LONG_JUMP, GRACE_PERIOD = (
+        0.5,
+        0.002,
+    )  # so many seconds at once; real seconds in which nobody came
 
     def __init__(self, start: float) -> None:
         self._now = start
-        self._row: list[tuple[float, float, int, anyio.Event]] = []
-        self._came = self._awaited = (
+        self._waiters: list[tuple[float, float, int, anyio.Event]] = []
+        self._arrivals = self._arrivals_at_grace = (
             0  # how many have come; and when it was last seen that nobody else does
         )
-        self._turning = False
+        self._running = False
 
     def now(self) -> float:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        await self.until(self._now + max(0.0, seconds))
+        await self.sleep_until(self._now + max(0.0, seconds))
 
-    async def until(self, moment: float, rank: float = math.inf) -> None:
+    async def sleep_until(self, deadline: float, priority: float = math.inf) -> None:
         """Waits for a moment; of those who wait for the same one, the lower rank is woken first."""
-        self._came += 1
-        place = (moment, rank, self._came, anyio.Event())
-        heapq.heappush(self._row, place)
-        if not self._turning:
-            self._turning = True
-            self._turn(self.PATIENCE)
+        self._arrivals += 1
+        place = (deadline, priority, self._arrivals, anyio.Event())
+        heapq.heappush(self._waiters, place)
+        if not self._running:
+            self._running = True
+            self._advance(self.IDLE_ROUNDS)
         try:
             await place[-1].wait()
         finally:
-            if place in self._row:
-                self._row.remove(place)
-                heapq.heapify(self._row)
+            if place in self._waiters:
+                self._waiters.remove(place)
+                heapq.heapify(self._waiters)
 
-    def _turn(self, rounds: int) -> None:
-        if rounds == 0 and self._row:
-            if self._row[0][0] - self._now > self.LEAP and self._awaited != self._came:
-                self._awaited = self._came
-                asyncio.get_running_loop().call_later(self.GRACE, self._turn, self.PATIENCE)
+    def _advance(self, rounds: int) -> None:
+        if rounds == 0 and self._waiters:
+            if (
+                self._waiters[0][0] - self._now > self.LONG_JUMP
+                and self._arrivals_at_grace != self._arrivals
+            ):
+                self._arrivals_at_grace = self._arrivals
+                asyncio.get_running_loop().call_later(
+                    self.GRACE_PERIOD, self._advance, self.IDLE_ROUNDS
+                )
                 return
-            moment, *_, gate = heapq.heappop(self._row)
+            moment, *_, gate = heapq.heappop(self._waiters)
             self._now = max(self._now, moment)
             gate.set()
-            rounds = self.PATIENCE
-        self._turning = bool(self._row)
-        if self._turning:
-            asyncio.get_running_loop().call_soon(self._turn, max(0, rounds - 1))
+            rounds = self.IDLE_ROUNDS
+        self._running = bool(self._waiters)
+        if self._running:
+            asyncio.get_running_loop().call_soon(self._advance, max(0, rounds - 1))
 
 
 # --- an exchange ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestKey:
     """What makes a request the one it is, without what signs it and without our own marks."""
 
     method: str
-    place: str  # host and path
+    host_path: str  # host and path
     query: tuple[tuple[str, str], ...]
     headers: tuple[tuple[str, str], ...]
     body: str
 
     def __str__(self) -> str:
         query = "&".join(f"{name}={value}" if value else name for name, value in self.query)
-        return f"{self.method} {self.place}{'?' if query else ''}{query}"
+        return f"{self.method} {self.host_path}{'?' if query else ''}{query}"
 
     @property
-    def timeless(self) -> Asked:
-        kept = tuple((name, "" if name.lower() in TIMES else value) for name, value in self.query)
-        return Asked(self.method, self.place, kept, self.headers, self.body)
+    def without_times(self) -> RequestKey:
+        kept = tuple(
+            (name, "" if name.lower() in TIME_PARAMS else value) for name, value in self.query
+        )
+        return RequestKey(self.method, self.host_path, kept, self.headers, self.body)
 
     @property
     def times(self) -> list[float]:
         """The times that are asked for, in seconds; none of one that nobody can read."""
         with contextlib.suppress(ValueError):
-            told = [value for name, value in self.query if name.lower() in TIMES]
+            told = [value for name, value in self.query if name.lower() in TIME_PARAMS]
             return [datetime.fromisoformat(value).timestamp() for value in told]
         return []
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         return "\n".join(
             [str(self), *(f"{name}: {value}" for name, value in self.headers), self.body]
         )
 
 
-def asked(method: str, url: str, headers: Mapping[str, str], body: Any) -> Asked:
+def build_request_key(method: str, url: str, headers: Mapping[str, str], body: Any) -> RequestKey:
     """The identity of a request; `url` has the host that it is meant for, `body` is as a recording
     tells it.
     """
@@ -220,16 +230,20 @@ def asked(method: str, url: str, headers: Mapping[str, str], body: Any) -> Asked
     query = sorted(
         (unquote(name), unquote(value))
         for name, _, value in pairs
-        if not redaction.is_signing(name)
+        if not redaction.is_signature_param(name)
     )
-    said = tuple((name, headers[name]) for name in COMPARED if name in headers)
+    said = tuple((name, headers[name]) for name in MATCH_ON_HEADERS if name in headers)
     text = body if isinstance(body, str) else json.dumps(body, sort_keys=True, ensure_ascii=False)
-    return Asked(
-        method, f"{parts.netloc}{unquote(parts.path)}", tuple(query), said, MARK.sub("mjci-", text)
+    return RequestKey(
+        method,
+        f"{parts.netloc}{unquote(parts.path)}",
+        tuple(query),
+        said,
+        MARKER_RE.sub("mjci-", text),
     )
 
 
-def address(request: httpx.Request) -> str:
+def get_target_url(request: httpx.Request) -> str:
     """The request's URL with the host that it is meant for, which may be behind a door of another
     name.
     """
@@ -237,7 +251,7 @@ def address(request: httpx.Request) -> str:
     return f"{request.url.scheme}://{host}{request.url.raw_path.decode('ascii', 'replace')}"
 
 
-def request_body(content: bytes, strip: Callable[[str], str]) -> Any:
+def normalize_request_body(content: bytes, redact: Callable[[str], str]) -> Any:
     """A request's body as a recording tells it: JSON as it is, text as text, anything else by its
     hash.
     """
@@ -248,25 +262,27 @@ def request_body(content: bytes, strip: Callable[[str], str]) -> Any:
     except UnicodeDecodeError:
         return f"sha256:{hashlib.sha256(content).hexdigest()} ({len(content)} bytes)"
     try:
-        return _brief(redaction.stripped_value(json.loads(text), strip))
+        return _shorten(redaction.redact_value(json.loads(text), redact))
     except ValueError:
-        return _brief(strip(text))
+        return _shorten(redact(text))
 
 
-def _brief(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     if isinstance(value, str):
-        return value if len(value) <= LONG else _hashed(value)
+        return value if len(value) <= MAX_INLINE else _hash_text(value)
     if isinstance(value, list):
-        return [_brief(one) for one in value]
-    return {name: _brief(one) for name, one in value.items()} if isinstance(value, dict) else value
+        return [_shorten(one) for one in value]
+    return (
+        {name: _shorten(one) for name, one in value.items()} if isinstance(value, dict) else value
+    )
 
 
-def _hashed(text: str) -> str:
+def _hash_text(text: str) -> str:
     """A text's hash, whatever our marks in it are called; and they themselves, as an answer may
     tell of them.
     """
-    digest = hashlib.sha256(MARK.sub("mjci-", text).encode()).hexdigest()
-    return " ".join([f"sha256:{digest}", *MARK.findall(text)])
+    digest = hashlib.sha256(MARKER_RE.sub("mjci-", text).encode()).hexdigest()
+    return " ".join([f"sha256:{digest}", *MARKER_RE.findall(text)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,36 +291,38 @@ class Exchange:
 
     name: str
     number: int
-    asked: Asked
-    answered: float  # seconds after the recording's beginning
-    answer: Mapping[str, Any]
-    marks: tuple[str, ...] = ()
+    request_key: RequestKey
+    responded_at: float  # seconds after the recording's beginning
+    response: Mapping[str, Any]
+    markers: tuple[str, ...] = ()
 
     @property
-    def creates(self) -> bool:
-        return self.asked.method == "POST" and not READING.search(self.asked.place)
+    def is_submission(self) -> bool:
+        return self.request_key.method == "POST" and not SAFE_POST_RE.search(
+            self.request_key.host_path
+        )
 
 
-def seal(told: Mapping[str, Any]) -> str:
+def compute_checksum(exchange: Mapping[str, Any]) -> str:
     """What tells whether an exchange was changed since."""
-    rest = {name: value for name, value in told.items() if name != "seal"}
+    rest = {name: value for name, value in exchange.items() if name != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _lines(text: str) -> str | list[str]:
+def _split_lines(text: str) -> str | list[str]:
     """Text as lines, where it has several: so it can be read, and compared by other programs."""
     lines = text.splitlines(keepends=True)
     return lines if len(lines) > 1 else text
 
 
-def _joined(text: str | list[str]) -> str:
+def _join_lines(text: str | list[str]) -> str:
     return text if isinstance(text, str) else "".join(text)
 
 
 # --- recording ------------------------------------------------------------------------------------
 
 
-class Way(Protocol):
+class TransportFactory(Protocol):
     """The door behind a recorder, made when it is first needed."""
 
     def __call__(self) -> httpx.AsyncBaseTransport: ...
@@ -315,42 +333,42 @@ class Recorder(httpx.AsyncBaseTransport):
     replaced.
 
     `secrets` are stripped wherever they stand; `shrink` makes a picture smaller, before anybody
-    sees it. `marks` is what the recorded session makes its marks of, which nobody else has: played
+    sees it. `marker_seed` is what the recorded session makes its marks of, which nobody else has: played
     back, they are the same.
     """
 
     def __init__(
         self,
         folder: Path,
-        way: Way,
+        make_transport: TransportFactory,
         clock: Clock,
         *,
         settings: Mapping[str, str],
         secrets: Iterable[str] = (),
         shrink: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        self.folder, self.clock, self.shrink, self.marks = folder, clock, shrink, uuid4().hex
-        self._way = way
+        self.folder, self.clock, self.shrink, self.marker_seed = folder, clock, shrink, uuid4().hex
+        self._make_transport = make_transport
         self._inner: httpx.AsyncBaseTransport | None = None
-        self._engine: event_loop.Engine | None = None
-        self._strip = partial(redaction.stripped, secrets=tuple(secrets))
-        self._signed: dict[str, str] = {}  # links as they are shown, and as they work
+        self._loop_thread: event_loop.LoopThread | None = None
+        self._redact = partial(redaction.redact, secrets=tuple(secrets))
+        self._signed_urls: dict[str, str] = {}  # links as they are shown, and as they work
         self._count = 0
-        self._started = round(clock.now(), 3)
-        self._head: dict[str, Any] = {
-            "format": FORMAT,
-            "started": self._started,
-            "marks": self.marks,
+        self._started_at = round(clock.now(), 3)
+        self._manifest: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "started": self._started_at,
+            "marks": self.marker_seed,
             "exchanges": 0,
             "settings": {
-                name: redaction.unsigned(value) for name, value in settings.items() if value
+                name: redaction.strip_signature(value) for name, value in settings.items() if value
             },
         }
-        clear(folder)
-        self._write_head()
+        prepare_folder(folder)
+        self._write_manifest()
 
     @property
-    def busy(self) -> int:
+    def in_flight(self) -> int:
         return int(getattr(self._inner, "busy", 0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -358,46 +376,48 @@ class Recorder(httpx.AsyncBaseTransport):
         sent = self.clock.now()
         told = {
             "method": request.method,
-            "url": redaction.unsigned(address(request)),
+            "url": redaction.strip_signature(get_target_url(request)),
             "headers": {
-                name: self._strip(request.headers[name])
-                for name in HEADERS
+                name: self._redact(request.headers[name])
+                for name in REQUEST_HEADERS
                 if name in request.headers
             },
-            "body": request_body(content, self._strip),
+            "body": normalize_request_body(content, self._redact),
         }
         try:
-            response = await self._door().handle_async_request(self._working(request, content))
+            response = await self._ensure_transport().handle_async_request(
+                self._restore_signature(request, content)
+            )
             body = await response.aread()
             await response.aclose()
         except (httpx.TransportError, OSError) as error:
-            self._write(
-                told, sent, {"error": type(error).__name__, "text": self._strip(str(error))}
+            self._write_exchange(
+                told, sent, {"error": type(error).__name__, "text": self._redact(str(error))}
             )
             raise
         headers = {
-            name: self._strip(self._remembered(value))
+            name: self._redact(self._remember_signed_urls(value))
             for name, value in sorted(response.headers.items())
-            if ANSWERED.fullmatch(name)
+            if RESPONSE_HEADERS.fullmatch(name)
         }
-        answer = {"status": response.status_code, "headers": headers, **self._kept(body)}
-        self._write(told, sent, answer)
-        return _response(answer, self.folder)
+        answer = {"status": response.status_code, "headers": headers, **self._serialize_body(body)}
+        self._write_exchange(told, sent, answer)
+        return _build_response(answer, self.folder)
 
     async def aclose(self) -> None:
         if self._inner is not None:
             await self._inner.aclose()
             self._inner = None
 
-    def _door(self) -> httpx.AsyncBaseTransport:
-        engine = event_loop.engine()
-        if self._inner is None or self._engine is not engine:
-            self._inner, self._engine = self._way(), engine
+    def _ensure_transport(self) -> httpx.AsyncBaseTransport:
+        engine = event_loop.get_loop_thread()
+        if self._inner is None or self._loop_thread is not engine:
+            self._inner, self._loop_thread = self._make_transport(), engine
         return self._inner
 
-    def _working(self, request: httpx.Request, content: bytes) -> httpx.Request:
+    def _restore_signature(self, request: httpx.Request, content: bytes) -> httpx.Request:
         """The request as it was meant: a link without its signature gets it back."""
-        signed = self._signed.get(str(request.url))
+        signed = self._signed_urls.get(str(request.url))
         if signed is None:
             return request
         headers = [
@@ -411,81 +431,83 @@ class Recorder(httpx.AsyncBaseTransport):
             extensions=request.extensions,
         )
 
-    def _kept(self, body: bytes) -> dict[str, Any]:
+    def _serialize_body(self, body: bytes) -> dict[str, Any]:
         """An answer's body as it is told: JSON or text, stripped; anything else as a file of its
         own.
         """
-        kind = kind_of(body)
+        kind = detect_image_format(body)
         if kind or b"\0" in body:
-            return {"file": self._file(body, kind)}
+            return {"file": self._save_file(body, kind)}
         try:
             text = body.decode("utf-8")
         except UnicodeDecodeError:
-            return {"file": self._file(body, kind)}
+            return {"file": self._save_file(body, kind)}
         try:
             value = json.loads(text)
         except ValueError:
-            return {"text": _lines(self._clean(text))}
-        return {"json": redaction.stripped_value(value, self._clean)}
+            return {"text": _split_lines(self._redact_text(text))}
+        return {"json": redaction.redact_value(value, self._redact_text)}
 
-    def _file(self, body: bytes, kind: str) -> str:
+    def _save_file(self, body: bytes, kind: str) -> str:
         if kind and self.shrink is not None:
             body = self.shrink(body)
-            kind = kind_of(body)
-        name = f"{PICTURES}/{hashlib.sha256(body).hexdigest()[:32]}.{kind or 'bin'}"
+            kind = detect_image_format(body)
+        name = f"{IMAGE_FOLDER}/{hashlib.sha256(body).hexdigest()[:32]}.{kind or 'bin'}"
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(body)
         return name
 
-    def _clean(self, text: str) -> str:
-        return self._strip(self._remembered(text))
+    def _redact_text(self, text: str) -> str:
+        return self._redact(self._remember_signed_urls(text))
 
-    def _remembered(self, text: str) -> str:
+    def _remember_signed_urls(self, text: str) -> str:
         """The text itself; its signed links are kept in mind, to be fetched with their
         signatures.
         """
-        for link in redaction.links(text):
-            plain = redaction.unsigned(link)
+        for link in redaction.find_urls(text):
+            plain = redaction.strip_signature(link)
             if plain != link:
-                self._signed[str(httpx.URL(plain.replace("&amp;", "&")))] = link.replace(
+                self._signed_urls[str(httpx.URL(plain.replace("&amp;", "&")))] = link.replace(
                     "&amp;", "&"
                 )
         return text
 
-    def _write(self, told: Mapping[str, Any], sent: float, answer: Mapping[str, Any]) -> None:
+    def _write_exchange(
+        self, request: Mapping[str, Any], sent: float, answer: Mapping[str, Any]
+    ) -> None:
         self._count += 1
-        started, now = self._started, self.clock.now()
+        started, now = self._started_at, self.clock.now()
         exchange = {
             "sent": round(sent - started, 3),
             "answered": round(now - started, 3),
-            "request": told,
+            "request": request,
             "answer": answer,
         }
-        exchange["seal"] = seal(exchange)
-        path = urlsplit(str(told["url"])).path
+        exchange["seal"] = compute_checksum(exchange)
+        path = urlsplit(str(request["url"])).path
         slug = re.sub(r"[^A-Za-z0-9]+", "-", unquote(path)).strip("-")[:60]
-        _write_json(self.folder / f"{self._count:04d}-{told['method']}-{slug}.json", exchange)
-        self._write_head()
+        _write_json(self.folder / f"{self._count:04d}-{request['method']}-{slug}.json", exchange)
+        self._write_manifest()
 
-    def _write_head(self) -> None:
-        self._head["exchanges"] = self._count
-        _write_json(self.folder / HEAD, self._head)
+    def _write_manifest(self) -> None:
+        self._manifest["exchanges"] = self._count
+        _write_json(self.folder / MANIFEST, self._manifest)
 
 
-def clear(folder: Path) -> None:
+def prepare_folder(folder: Path) -> None:
     """Makes the folder, or empties the recording that it holds. Raises SettingsError for a folder
     of anything else.
     """
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / HEAD).is_file():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
         raise SettingsError(
             f"{folder} holds something else than a recording.", hint="Give another folder."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for old in [
         *folder.glob("[0-9][0-9][0-9][0-9]*-*.json"),
-        *folder.glob(f"{PICTURES}/*"),
-        folder / HEAD,
+        *folder.glob(f"{IMAGE_FOLDER}/*"),
+        folder / MANIFEST,
     ]:
         old.unlink(missing_ok=True)
 
@@ -498,37 +520,41 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 @dataclass(slots=True)
-class Row:
+class Track:
     """Equal requests in their recorded order, and how many of them were answered."""
 
     exchanges: list[Exchange] = field(default_factory=list)
-    taken: int = 0
+    position: int = 0
 
     @property
-    def turn(self) -> float:
+    def next_number(self) -> float:
         """The place of the next one in the whole recording; infinite where none is left."""
-        return self.exchanges[self.taken].number if self.taken < len(self.exchanges) else math.inf
+        return (
+            self.exchanges[self.position].number
+            if self.position < len(self.exchanges)
+            else math.inf
+        )
 
-    def away(self, wanted: Asked) -> float:
+    def compute_distance(self, key: RequestKey) -> float:
         """How many seconds the times that are asked for are from those that were."""
         return sum(
             abs(one - other)
-            for one, other in zip(self.exchanges[0].asked.times, wanted.times, strict=False)
+            for one, other in zip(self.exchanges[0].request_key.times, key.times, strict=False)
         )
 
-    def take(self) -> Exchange | None:
+    def pop(self) -> Exchange | None:
         """The next one. The last is given again where nothing more can come after it."""
-        if self.turn < math.inf:
-            self.taken += 1
-            return self.exchanges[self.taken - 1]
+        if self.next_number < math.inf:
+            self.position += 1
+            return self.exchanges[self.position - 1]
         last = self.exchanges[-1]
-        return None if last.creates or "error" in last.answer or _moves(last) else last
+        return None if last.is_submission or "error" in last.response or _is_active(last) else last
 
 
-def _moves(exchange: Exchange) -> bool:
-    answer = exchange.answer
-    text = json.dumps(answer["json"]) if "json" in answer else _joined(answer.get("text", ""))
-    return MOVING.search(text.encode()) is not None
+def _is_active(exchange: Exchange) -> bool:
+    answer = exchange.response
+    text = json.dumps(answer["json"]) if "json" in answer else _join_lines(answer.get("text", ""))
+    return ACTIVE_RE.search(text.encode()) is not None
 
 
 class Player(httpx.AsyncBaseTransport):
@@ -538,158 +564,174 @@ class Player(httpx.AsyncBaseTransport):
     Raises NotRecorded for any other request, and SettingsError for a recording that is not whole.
     """
 
-    busy = 0
+    in_flight = 0
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.head, exchanges = _read(folder)
-        self.clock = TapeClock(float(self.head["started"]))
-        self.marks = str(self.head.get("marks", ""))
+        self.manifest, exchanges = _load_recording(folder)
+        self.clock = ReplayClock(float(self.manifest["started"]))
+        self.marker_seed = str(self.manifest.get("marks", ""))
         self.settings: dict[str, str] = {
-            name: str(self.head["settings"].get(name, "")) for name in TOLD + SECRETS
+            name: str(self.manifest["settings"].get(name, ""))
+            for name in RECORDED_SETTINGS + SECRET_SETTINGS
         }
-        self._rows: dict[Asked, Row] = defaultdict(Row)
-        self._timeless: dict[Asked, list[Row]] = defaultdict(list)
+        self._tracks: dict[RequestKey, Track] = defaultdict(Track)
+        self._tracks_without_times: dict[RequestKey, list[Track]] = defaultdict(list)
         for exchange in exchanges:
-            self._rows[exchange.asked].exchanges.append(exchange)
-        for key, row in self._rows.items():
-            self._timeless[key.timeless].append(row)
-        self._marks: dict[str, str] = {}
+            self._tracks[exchange.request_key].exchanges.append(exchange)
+        for key, row in self._tracks.items():
+            self._tracks_without_times[key.without_times].append(row)
+        self._markers: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
-        body = request_body(content, redaction.stripped)
+        body = normalize_request_body(content, redaction.redact)
         headers = {
-            name: redaction.stripped(request.headers[name])
-            for name in HEADERS
+            name: redaction.redact(request.headers[name])
+            for name in REQUEST_HEADERS
             if name in request.headers
         }
-        wanted = asked(request.method, redaction.unsigned(address(request)), headers, body)
-        row = self._row(wanted)
-        exchange = row.take() if row else None
-        if exchange is None:
-            raise self._not_recorded(wanted, row)
-        self._marks.update(
-            zip(exchange.marks, MARK.findall(content.decode("utf-8", "replace")), strict=False)
+        wanted = build_request_key(
+            request.method, redaction.strip_signature(get_target_url(request)), headers, body
         )
-        await self.clock.until(float(self.head["started"]) + exchange.answered, exchange.number)
-        if "error" in exchange.answer:
-            raise _error(exchange.answer)
-        return _response(exchange.answer, self.folder, self._marks)
+        row = self._find_track(wanted)
+        exchange = row.pop() if row else None
+        if exchange is None:
+            raise self._build_not_recorded_error(wanted, row)
+        self._markers.update(
+            zip(
+                exchange.markers,
+                MARKER_RE.findall(content.decode("utf-8", "replace")),
+                strict=False,
+            )
+        )
+        await self.clock.sleep_until(
+            float(self.manifest["started"]) + exchange.responded_at, exchange.number
+        )
+        if "error" in exchange.response:
+            raise _build_error(exchange.response)
+        return _build_response(exchange.response, self.folder, self._markers)
 
-    def _row(self, wanted: Asked) -> Row | None:
+    def _find_track(self, key: RequestKey) -> Track | None:
         """The requests that are equal but for the times that they ask for: those whose turn it is,
         if there are any among those of about the same time.
         """
 
-        def fitting(row: Row) -> tuple[bool, bool, float, float]:
-            away = row.away(wanted)
-            return row.turn == math.inf, away > ABOUT, row.turn, away
+        def fitting(row: Track) -> tuple[bool, bool, float, float]:
+            away = row.compute_distance(key)
+            return row.next_number == math.inf, away > TIME_TOLERANCE, row.next_number, away
 
-        return min(self._timeless.get(wanted.timeless, ()), key=fitting, default=None)
+        return min(self._tracks_without_times.get(key.without_times, ()), key=fitting, default=None)
 
-    def _not_recorded(self, wanted: Asked, row: Row | None) -> NotRecorded:
-        what = f"The recording has no answer to {str(wanted)[:200]}."
+    def _build_not_recorded_error(self, key: RequestKey, track: Track | None) -> NotRecorded:
+        what = f"The recording has no answer to {str(key)[:200]}."
         hint = "Record the notebook again: %mjci replay record."
-        if row is not None:
-            last = row.exchanges[-1]
-            times = f"{row.taken} time{'s' * (row.taken != 1)}"
+        if track is not None:
+            last = track.exchanges[-1]
+            times = f"{track.position} time{'s' * (track.position != 1)}"
             return NotRecorded(
                 what,
-                why=f"It was asked {times} when it was recorded, last in {last.name}.",
+                detail=f"It was asked {times} when it was recorded, last in {last.name}.",
                 hint=hint,
             )
-        near = self._nearest(wanted)
+        near = self._find_nearest(key)
         return NotRecorded(
             what,
-            why=_difference(wanted, near) if near else "It holds no exchange at all.",
+            detail=_describe_difference(key, near) if near else "It holds no exchange at all.",
             hint=hint,
         )
 
-    def _nearest(self, wanted: Asked) -> Exchange | None:
-        def likeness(one: Asked) -> tuple[bool, bool, float]:
+    def _find_nearest(self, key: RequestKey) -> Exchange | None:
+        def likeness(one: RequestKey) -> tuple[bool, bool, float]:
             alike = difflib.SequenceMatcher(
-                None, one.whole[:2000], wanted.whole[:2000], autojunk=False
+                None, one.full_text[:2000], key.full_text[:2000], autojunk=False
             )
-            return one.method == wanted.method, one.place == wanted.place, alike.ratio()
+            return one.method == key.method, one.host_path == key.host_path, alike.ratio()
 
-        near = max(self._rows, key=likeness, default=None)
-        return self._rows[near].exchanges[0] if near else None
+        near = max(self._tracks, key=likeness, default=None)
+        return self._tracks[near].exchanges[0] if near else None
 
 
-def _difference(wanted: Asked, near: Exchange) -> str:
+def _describe_difference(key: RequestKey, nearest: Exchange) -> str:
     """Which exchange is nearest, and what is different about it."""
     parts = [
         name
         for name in ("method", "place", "query", "headers", "body")
-        if getattr(wanted, name) != getattr(near.asked, name)
+        if getattr(key, name) != getattr(nearest.request_key, name)
     ]
-    told = f"Nearest is {near.name} ({str(near.asked)[:200]})"
+    told = f"Nearest is {nearest.name} ({str(nearest.request_key)[:200]})"
     if parts == ["body"]:
-        return f"{told}, with another body: {_around(near.asked.body, wanted.body)}."
+        return (
+            f"{told}, with another body: {_excerpt_difference(nearest.request_key.body, key.body)}."
+        )
     return f"{told}: another {', '.join(parts).replace('place', 'host or path')}."
 
 
-def _around(recorded: str, now: str, width: int = 60) -> str:
+def _excerpt_difference(recorded: str, actual: str, width: int = 60) -> str:
     """The place where two texts part."""
     start = next(
-        (at for at, (one, other) in enumerate(zip(recorded, now, strict=False)) if one != other),
-        min(len(recorded), len(now)),
+        (at for at, (one, other) in enumerate(zip(recorded, actual, strict=False)) if one != other),
+        min(len(recorded), len(actual)),
     )
     begin = max(0, start - width // 3)
-    return f"recorded …{recorded[begin : begin + width]}…, asked …{now[begin : begin + width]}…"
+    return f"recorded …{recorded[begin : begin + width]}…, asked …{actual[begin : begin + width]}…"
 
 
-def _error(answer: Mapping[str, Any]) -> Exception:
-    kind = getattr(httpx, str(answer["error"]), httpx.ReadError)
+def _build_error(recorded: Mapping[str, Any]) -> Exception:
+    kind = getattr(httpx, str(recorded["error"]), httpx.ReadError)
     return (
-        kind(answer["text"])
+        kind(recorded["text"])
         if issubclass(kind, httpx.TransportError)
-        else httpx.ReadError(answer["text"])
+        else httpx.ReadError(recorded["text"])
     )
 
 
-def _response(
-    answer: Mapping[str, Any], folder: Path, marks: Mapping[str, str] | None = None
+def _build_response(
+    recorded: Mapping[str, Any], folder: Path, markers: Mapping[str, str] | None = None
 ) -> httpx.Response:
     """The answer as a client gets it, recorded or played back."""
-    if "file" in answer:
+    if "file" in recorded:
         return httpx.Response(
-            answer["status"], headers=answer["headers"], content=_file(folder, answer["file"])
+            recorded["status"],
+            headers=recorded["headers"],
+            content=_load_file(folder, recorded["file"]),
         )
     text = (
-        json.dumps(answer["json"], ensure_ascii=False)
-        if "json" in answer
-        else _joined(answer["text"])
+        json.dumps(recorded["json"], ensure_ascii=False)
+        if "json" in recorded
+        else _join_lines(recorded["text"])
     )
-    if marks:
-        text = MARK.sub(lambda found: marks.get(found[0], found[0]), text)
-    return httpx.Response(answer["status"], headers=answer["headers"], content=text.encode())
+    if markers:
+        text = MARKER_RE.sub(lambda found: markers.get(found[0], found[0]), text)
+    return httpx.Response(recorded["status"], headers=recorded["headers"], content=text.encode())
 
 
-def _file(folder: Path, name: str) -> bytes:
+def _load_file(folder: Path, name: str) -> bytes:
     path = folder / name
     if not path.is_file():
-        raise SettingsError(f"{folder.name} is not whole: {name} is missing.", hint=AGAIN)
+        raise SettingsError(f"{folder.name} is not whole: {name} is missing.", hint=RESTORE_HINT)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest()[:32] != path.stem:
-        raise SettingsError(f"{folder.name}: {name} was changed since it was recorded.", hint=AGAIN)
+        raise SettingsError(
+            f"{folder.name}: {name} was changed since it was recorded.", hint=RESTORE_HINT
+        )
     return content
 
 
-AGAIN = "Get it again from where it came, or record the notebook again: %mjci replay record."
+RESTORE_HINT = "Get it again from where it came, or record the notebook again: %mjci replay record."
 
 
-def _read(folder: Path) -> tuple[dict[str, Any], list[Exchange]]:
+def _load_recording(folder: Path) -> tuple[dict[str, Any], list[Exchange]]:
     """A recording's head and exchanges. Raises SettingsError where it is not whole."""
-    if not (folder / HEAD).is_file():
+    if not (folder / MANIFEST).is_file():
         raise SettingsError(
             f"There is no recording in {folder}.", hint="Make one: %mjci replay record."
         )
-    head = _json(folder / HEAD)
-    if head.get("format") != FORMAT:
+    head = _load_json(folder / MANIFEST)
+    if head.get("format") != FORMAT_VERSION:
         raise SettingsError(
-            f"{folder.name} has the format {head.get('format')}, not {FORMAT}.", hint=AGAIN
+            f"{folder.name} has the format {head.get('format')}, not {FORMAT_VERSION}.",
+            hint=RESTORE_HINT,
         )
     files = {
         int(path.name.partition("-")[0]): path
@@ -700,20 +742,21 @@ def _read(folder: Path) -> tuple[dict[str, Any], list[Exchange]]:
     ]
     if missing:
         raise SettingsError(
-            f"{folder.name} is not whole: exchange {', '.join(missing)} is missing.", hint=AGAIN
+            f"{folder.name} is not whole: exchange {', '.join(missing)} is missing.",
+            hint=RESTORE_HINT,
         )
-    return head, [_exchange(files[number]) for number in sorted(files)]
+    return head, [_load_exchange(files[number]) for number in sorted(files)]
 
 
-def _exchange(path: Path) -> Exchange:
-    told = _json(path)
-    if told.get("seal") != seal(told):
-        raise SettingsError(f"{path.name} was changed since it was recorded.", hint=AGAIN)
+def _load_exchange(path: Path) -> Exchange:
+    told = _load_json(path)
+    if told.get("seal") != compute_checksum(told):
+        raise SettingsError(f"{path.name} was changed since it was recorded.", hint=RESTORE_HINT)
     request, answer = told["request"], told["answer"]
     if "file" in answer:
-        _file(path.parent, answer["file"])
-    key = asked(request["method"], request["url"], request["headers"], request["body"])
-    marks = MARK.findall(json.dumps(request["body"]))
+        _load_file(path.parent, answer["file"])
+    key = build_request_key(request["method"], request["url"], request["headers"], request["body"])
+    marks = MARKER_RE.findall(json.dumps(request["body"]))
     return Exchange(
         path.name,
         int(path.name.partition("-")[0]),
@@ -724,11 +767,13 @@ def _exchange(path: Path) -> Exchange:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _load_json(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path.name} cannot be read.", why=str(error), hint=AGAIN) from None
+        raise SettingsError(
+            f"{path.name} cannot be read.", detail=str(error), hint=RESTORE_HINT
+        ) from None
     if not isinstance(told, dict):
-        raise SettingsError(f"{path.name} is no exchange.", hint=AGAIN)
+        raise SettingsError(f"{path.name} is no exchange.", hint=RESTORE_HINT)
     return told

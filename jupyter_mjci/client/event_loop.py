@@ -3,7 +3,7 @@ own.
 
 Nesting on a kernel's loop loses the cells queued behind a blocking one (ipykernel >= 7.1), so all
 I/O happens on a daemon thread's loop. `run` waits for it in short slices, so that an interrupt
-arrives; `relay` is the same for `await`, on whatever loop the caller has. Both end by cancelling an
+arrives; `run_async` is the same for `await`, on whatever loop the caller has. Both end by cancelling an
 anyio scope from outside: native cancellation around httpx leaks pool slots for ever, anyio scopes
 leak none.
 
@@ -30,65 +30,65 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from jupyter_mjci.errors import SettingsError
 
 T = TypeVar("T")
-SLICE = 0.2  # seconds: how late an interrupt may arrive
+WAIT_SLICE = 0.2  # seconds: how late an interrupt may arrive
 
 
-class EngineLoop(asyncio.SelectorEventLoop):
+class PrivateEventLoop(asyncio.SelectorEventLoop):
     """Our loop's own class, so that making it re-entrant changes no other loop."""
 
 
-class Engine:
+class LoopThread:
     """A daemon thread with a running loop."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.loop = EngineLoop()
-        self.thread = threading.Thread(target=self._turn, name="mjci-engine", daemon=True)
+        self.loop = PrivateEventLoop()
+        self.thread = threading.Thread(target=self._run_loop, name="mjci-engine", daemon=True)
         self.thread.start()
 
-    def _turn(self) -> None:
+    def _run_loop(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
 
-_engine: Engine | None = None
+_loop_thread: LoopThread | None = None
 _lock = threading.Lock()
 
 
-def engine() -> Engine:
+def get_loop_thread() -> LoopThread:
     """The engine, started on first use and started anew after a fork (threads do not survive
     one).
     """
-    global _engine
+    global _loop_thread
     with _lock:
-        if _engine is None or _engine.pid != os.getpid():
-            _engine = Engine()
-        return _engine
+        if _loop_thread is None or _loop_thread.pid != os.getpid():
+            _loop_thread = LoopThread()
+        return _loop_thread
 
 
-class Handle(Generic[T]):
+class BackgroundTask(Generic[T]):
     """Work under way on the engine. `cancel` ends it from any thread; `result` waits for it in
     slices.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
         self._scope: anyio.CancelScope | None = None
-        self._stop = False
-        self._engine = engine()
+        self._cancel_requested = False
+        self._loop_thread = get_loop_thread()
         context = contextvars.copy_context()
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._engine.loop.call_soon_threadsafe(self._begin, work, context=context)
+        self._loop_thread.loop.call_soon_threadsafe(self._start, coro, context=context)
 
-    def _begin(self, work: Coroutine[Any, Any, T]) -> None:
+    def _start(self, coro: Coroutine[Any, Any, T]) -> None:
         # The loop keeps only weak references to its tasks.
-        self._task = asyncio.ensure_future(self._work(work))
+        self._task = asyncio.ensure_future(self._run(coro))
 
-    async def _work(self, work: Coroutine[Any, Any, T]) -> None:
+    async def _run(self, coro: Coroutine[Any, Any, T]) -> None:
         try:
             with anyio.CancelScope() as self._scope:
-                if self._stop:
+                if self._cancel_requested:
                     self._scope.cancel()
-                value = await work
+                value = await coro
         except BaseException as error:
             self.future.set_exception(error)
         else:
@@ -98,7 +98,7 @@ class Handle(Generic[T]):
             else:
                 self.future.set_result(value)
 
-    def _end(self) -> None:
+    def _cancel_now(self) -> None:
         if self._scope is not None:
             self._scope.cancel()
 
@@ -106,14 +106,14 @@ class Handle(Generic[T]):
         return self.future.done()
 
     def cancel(self) -> None:
-        self._stop = True
-        self._engine.loop.call_soon_threadsafe(self._end)
+        self._cancel_requested = True
+        self._loop_thread.loop.call_soon_threadsafe(self._cancel_now)
 
     def result(self) -> T:
         try:
             while True:
                 try:
-                    return self.future.result(SLICE)
+                    return self.future.result(WAIT_SLICE)
                 except concurrent.futures.TimeoutError:
                     if self.future.done():
                         return self.future.result()
@@ -122,76 +122,76 @@ class Handle(Generic[T]):
                 self.cancel()
             raise
 
-    async def _outcome(self) -> T:
+    async def _wait_result(self) -> T:
         wrapped = asyncio.wrap_future(self.future)
         try:
             while not wrapped.done():
                 # The heartbeat: a kernel notices ■ in an await cell only when its loop wakes.
-                await asyncio.wait({wrapped}, timeout=SLICE)
+                await asyncio.wait({wrapped}, timeout=WAIT_SLICE)
             return wrapped.result()
         finally:
             if not self.future.done():
                 self.cancel()
 
     def __await__(self) -> Generator[Any, None, T]:
-        return self._outcome().__await__()
+        return self._wait_result().__await__()
 
 
-def spawn(work: Coroutine[Any, Any, T]) -> Handle[T]:
+def start(coro: Coroutine[Any, Any, T]) -> BackgroundTask[T]:
     """Starts the work on the engine and returns at once."""
-    return Handle(work)
+    return BackgroundTask(coro)
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(coro: Coroutine[Any, Any, T]) -> T:
     """Carries out the work on the engine and blocks until it is done. An interrupt cancels it and
     is raised.
     """
-    if threading.current_thread() is engine().thread:
-        return _run_inside(work)
-    return Handle(work).result()
+    if threading.current_thread() is get_loop_thread().thread:
+        return _run_reentrant(coro)
+    return BackgroundTask(coro).result()
 
 
-async def relay(work: Coroutine[Any, Any, T]) -> T:
+async def run_async(coro: Coroutine[Any, Any, T]) -> T:
     """The same for `await`, from any loop: the work itself always happens on the engine."""
-    if asyncio.get_running_loop() is engine().loop:
-        return await work
-    return await Handle(work)
+    if asyncio.get_running_loop() is get_loop_thread().loop:
+        return await coro
+    return await BackgroundTask(coro)
 
 
-def iterate(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
+def iterate_sync(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
     """What comes in bunches, walked one by one by blocking code; closed when the walk ends early.
     Each bunch crosses from the engine's thread once, however many are in it.
     """
-    walk = _Walk(source)
+    walk = _ChunkReader(source)
     try:
-        while bunch := run(walk.step()):
+        while bunch := run(walk.read_chunk()):
             yield from bunch
     finally:
         run(walk.close())
 
 
-async def relay_each(source: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
+async def iterate_async(source: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
     """The same, walked from any loop."""
-    walk = _Walk(source)
+    walk = _ChunkReader(source)
     try:
-        while bunch := await relay(walk.step()):
+        while bunch := await run_async(walk.read_chunk()):
             for item in bunch:
                 yield item
     finally:
-        await relay(walk.close())
+        await run_async(walk.close())
 
 
-async def singly(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
+async def one_per_chunk(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
     """For what is worth crossing for by itself."""
     async with contextlib.aclosing(source) as items:  # type: ignore[type-var]
         async for item in items:
             yield (item,)
 
 
-async def produced(
-    work: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
+async def stream_from_callback(
+    producer: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
 ) -> AsyncIterator[Sequence[T]]:
-    """What `work` hands to its argument: the next, and with it whatever else has come meanwhile. It
+    """What `producer` hands to its argument: the next, and with it whatever else has come meanwhile. It
     runs in a task of its own, because a task group or a cancel scope must not be left open across a
     `yield`; ending the walk cancels it.
     """
@@ -199,64 +199,64 @@ async def produced(
 
     async def turn() -> None:
         async with send:
-            await work(send.send_nowait)
+            await producer(send.send_nowait)
 
-    handle = spawn(turn())
+    handle = start(turn())
     try:
         async with receive:
             async for item in receive:
-                yield [item, *_waiting(receive)]
+                yield [item, *_drain(receive)]
         await handle
     finally:
         if not handle.done():
             handle.cancel()
 
 
-def _waiting(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
+def _drain(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
     with contextlib.suppress(anyio.WouldBlock, anyio.EndOfStream):
         while True:
             yield stream.receive_nowait()
 
 
-class _Walk(Generic[T]):
+class _ChunkReader(Generic[T]):
     """A source, a step at a time. An interrupted step is over a little later than its caller; the
     end waits for it.
     """
 
     def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
-        self.source, self.turn = source, asyncio.Lock()
-        self.under_way: anyio.CancelScope | None = None
+        self.source, self.lock = source, asyncio.Lock()
+        self.scope: anyio.CancelScope | None = None
 
-    async def step(self) -> Sequence[T]:
+    async def read_chunk(self) -> Sequence[T]:
         """The next bunch that holds anything; an empty one is the end."""
-        async with self.turn:
-            with anyio.CancelScope() as self.under_way:
+        async with self.lock:
+            with anyio.CancelScope() as self.scope:
                 async for bunch in self.source:
                     if bunch:
                         return bunch
         return ()
 
     async def close(self) -> None:
-        if self.under_way is not None:
+        if self.scope is not None:
             # an interrupt may come before anybody waits for the step, who would cancel it
-            self.under_way.cancel()
+            self.scope.cancel()
         close = getattr(self.source, "aclose", None)
         if close is not None:
-            async with self.turn:
+            async with self.lock:
                 await close()
 
 
-def _run_inside(work: Coroutine[Any, Any, T]) -> T:
+def _run_reentrant(coro: Coroutine[Any, Any, T]) -> T:
     """`run` called on the engine's own thread, by a listener: the loop has to be entered a second
     time.
     """
-    loop = engine().loop
-    if not hasattr(EngineLoop, "_nest_patched"):
+    loop = get_loop_thread().loop
+    if not hasattr(PrivateEventLoop, "_nest_patched"):
         _make_reentrant(loop)
-    return loop.run_until_complete(work)
+    return loop.run_until_complete(coro)
 
 
-def _make_reentrant(loop: EngineLoop) -> None:
+def _make_reentrant(loop: PrivateEventLoop) -> None:
     """Changes our loop's class and nothing else, where that can be had: `apply` would replace
     asyncio's Task and `asyncio.run` in the whole process. From Python 3.14 on only nest-asyncio2
     works, and only whole.
@@ -271,19 +271,21 @@ def _make_reentrant(loop: EngineLoop) -> None:
         nest_asyncio._patch_loop(loop)
 
 
-def nest(version: tuple[Any, ...] = sys.version_info, ipykernel: tuple[int, ...] = (0,)) -> str:
+def enable_nested_loops(
+    version: tuple[Any, ...] = sys.version_info, ipykernel: tuple[int, ...] = (0,)
+) -> str:
     """Makes the caller's own running loop re-entrant (`asyncio.run` in a cell). Returns the
     implementation's name.
 
     Raises SettingsError where no installed implementation is safe.
     """
-    name = _implementation(version, ipykernel)
+    name = _choose_implementation(version, ipykernel)
     module = __import__(name)
     module.apply()
     return name
 
 
-def _implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str:
+def _choose_implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str:
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
@@ -297,6 +299,6 @@ def _implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str
         return "nest_asyncio"
     raise SettingsError(
         "Nested event loops are not safe here.",
-        why="nest-asyncio breaks httpx on Python 3.14 and loses queued cells under ipykernel 7.1 and later.",
+        detail="nest-asyncio breaks httpx on Python 3.14 and loses queued cells under ipykernel 7.1 and later.",
         hint="pip install 'nest-asyncio2>=1.7.3', or use `await` in cells, which needs no nesting.",
     )

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 
 
-class Saves(Protocol):
+class SupportsSave(Protocol):
     """What can write itself as a picture: a Pillow image."""
 
     def save(self, fp: Any, format: str | None = None) -> Any: ...
 
 
-class Array(Protocol):
+class SupportsArray(Protocol):
     """What can give itself as a numpy array: height × width (× channels), whole numbers from 0 to
     255.
     """
@@ -33,31 +33,31 @@ class Array(Protocol):
     def __array__(self) -> Any: ...
 
 
-Picture = str | bytes | Path | Saves | Array
+ImageInput = str | bytes | Path | SupportsSave | SupportsArray
 
 
-def data_url(picture: Picture) -> str:
+def to_data_url(picture: ImageInput) -> str:
     """A picture as the data URL that every proxy family takes; a link or data URL stays as it is.
 
     Raises CallError for what is no picture.
     """
     if isinstance(picture, str) and picture.startswith(("data:image/", "http://", "https://")):
         return picture
-    content = content_of(picture)
-    return f"data:image/{kind_of(content)};base64,{base64.b64encode(content).decode()}"
+    content = to_image_bytes(picture)
+    return f"data:image/{detect_image_format(content)};base64,{base64.b64encode(content).decode()}"
 
 
-def content_of(picture: Picture) -> bytes:
+def to_image_bytes(picture: ImageInput) -> bytes:
     """A picture as the bytes of a file. Raises CallError for what is no picture, and for a link."""
-    content = _content(picture)
-    if not kind_of(content):
-        raise CallError(
-            "This is no PNG, JPEG, GIF or WebP picture.", why=f"It begins with {content[:8]!r}."
+    content = _read_content(picture)
+    if not detect_image_format(content):
+        raise InvalidRequest(
+            "This is no PNG, JPEG, GIF or WebP picture.", detail=f"It begins with {content[:8]!r}."
         )
     return content
 
 
-def kind_of(content: bytes) -> str:
+def detect_image_format(content: bytes) -> str:
     """png, jpeg, gif or webp by the first bytes; "" for what is no picture. Content types cannot be
     trusted.
     """
@@ -67,38 +67,38 @@ def kind_of(content: bytes) -> str:
 _MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
-def _content(picture: Any) -> bytes:
+def _read_content(picture: Any) -> bytes:
     if isinstance(picture, str) and picture.startswith("data:"):
-        return _decoded(picture)
+        return _decode_data_url(picture)
     if isinstance(picture, str) and picture.startswith(("http://", "https://")):
-        raise CallError(
+        raise InvalidRequest(
             "A link is no picture yet.", hint="Fetch it first: session.picture(url).run()"
         )
     if isinstance(picture, (str, Path)):
-        return _read(picture)
+        return _read_file(picture)
     if isinstance(picture, (bytes, bytearray)):
         return bytes(picture)
     if hasattr(picture, "save"):
-        return _saved(picture)
+        return _encode_saveable(picture)
     if hasattr(picture, "__array__"):
-        return _drawn(picture)
-    raise CallError(f"A {type(picture).__name__} is no picture.", hint=_FORMS)
+        return _encode_array(picture)
+    raise InvalidRequest(f"A {type(picture).__name__} is no picture.", hint=_ACCEPTED_INPUTS)
 
 
-_FORMS = (
+_ACCEPTED_INPUTS = (
     "Give a path, bytes, a data URL, a Pillow image, or an array of height × width (× channels)."
 )
 
 
-def _read(path: str | Path) -> bytes:
+def _read_file(path: str | Path) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
     except (OSError, ValueError) as error:
         why = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise CallError(f"Cannot read the picture {str(path)[:200]}.", why=why) from None
+        raise InvalidRequest(f"Cannot read the picture {str(path)[:200]}.", detail=why) from None
 
 
-def _decoded(url: str) -> bytes:
+def _decode_data_url(url: str) -> bytes:
     head, _, data = url.partition(",")
     try:
         return (
@@ -107,10 +107,10 @@ def _decoded(url: str) -> bytes:
             else unquote_to_bytes(data)
         )
     except binascii.Error as error:
-        raise CallError("This data URL cannot be read.", why=str(error)) from None
+        raise InvalidRequest("This data URL cannot be read.", detail=str(error)) from None
 
 
-def _saved(picture: Any) -> bytes:
+def _encode_saveable(picture: Any) -> bytes:
     """As PNG; as JPEG where PNG has no such colours (CMYK)."""
     why = ""
     for format in ("PNG", "JPEG"):
@@ -121,50 +121,65 @@ def _saved(picture: Any) -> bytes:
             why = why or str(error)
         else:
             return file.getvalue()
-    raise CallError(
-        f"This {type(picture).__name__} cannot be saved as a picture.", why=why, hint=_FORMS
+    raise InvalidRequest(
+        f"This {type(picture).__name__} cannot be saved as a picture.",
+        detail=why,
+        hint=_ACCEPTED_INPUTS,
     )
 
 
 # --- arrays ---------------------------------------------------------------------------------------
 
-COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG's colour type: grey, grey and alpha, RGB, RGBA
-WHITE = bytes([0]) + bytes([255]) * 255  # what a yes and a no become
+PNG_COLOR_TYPES = {
+    1: 0,
+    2: 4,
+    3: 2,
+    4: 6,
+}  # channels -> PNG's colour type: grey, grey and alpha, RGB, RGBA
+BOOL_TO_GRAY = bytes([0]) + bytes([255]) * 255  # what a yes and a no become
 
 
-def _drawn(picture: Any) -> bytes:
+def _encode_array(picture: Any) -> bytes:
     """An array as PNG. Of yes and no, as masks often are, too."""
     lent = memoryview(picture.__array__())
     sides: tuple[int, ...] = lent.shape or ()
     shape = sides if len(sides) == 3 else (*sides, 1)
-    if lent.format not in ("B", "?") or len(shape) != 3 or shape[2] not in COLOURS or 0 in shape:
-        raise CallError(
+    if (
+        lent.format not in ("B", "?")
+        or len(shape) != 3
+        or shape[2] not in PNG_COLOR_TYPES
+        or 0 in shape
+    ):
+        raise InvalidRequest(
             f"An array of {' × '.join(map(str, sides)) or 'nothing'} ({lent.format}) is no picture.",
-            why="A picture is height × width, or height × width × 3 (RGB) or × 4 (RGBA), of uint8.",
+            detail="A picture is height × width, or height × width × 3 (RGB) or × 4 (RGBA), of uint8.",
             hint="Values from 0 to 1: (array * 255).astype('uint8')"
             if lent.format in "efd"
             else "",
         )
     content = lent.tobytes()
-    return png(
-        content.translate(WHITE) if lent.format == "?" else content, shape[1], shape[0], shape[2]
+    return encode_png(
+        content.translate(BOOL_TO_GRAY) if lent.format == "?" else content,
+        shape[1],
+        shape[0],
+        shape[2],
     )
 
 
-def png(content: bytes, width: int, height: int, channels: int) -> bytes:
+def encode_png(content: bytes, width: int, height: int, channels: int) -> bytes:
     """A PNG file of raw bytes, row by row, a byte for each channel."""
     stride = width * channels
     rows = b"".join(b"\0" + content[at : at + stride] for at in range(0, stride * height, stride))
-    head = struct.pack(">IIBBBBB", width, height, 8, COLOURS[channels], 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOR_TYPES[channels], 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", head)
-        + _chunk(b"IDAT", zlib.compress(rows, 6))
-        + _chunk(b"IEND", b"")
+        + _build_chunk(b"IHDR", head)
+        + _build_chunk(b"IDAT", zlib.compress(rows, 6))
+        + _build_chunk(b"IEND", b"")
     )
 
 
-def _chunk(name: bytes, content: bytes) -> bytes:
+def _build_chunk(name: bytes, content: bytes) -> bytes:
     return (
         struct.pack(">I", len(content))
         + name

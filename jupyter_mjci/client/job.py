@@ -10,41 +10,41 @@ from typing import Any
 
 import msgspec
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 
-MARK = "mjci-"  # our own mark in `state` or UserData, where the user gave none
+MARKER_PREFIX = "mjci-"  # our own mark in `state` or UserData, where the user gave none
 
 
-def users_own(mark: str) -> str:
+def strip_marker(user_data: str) -> str:
     """The user's own mark: ours is nobody's business."""
-    return "" if mark.startswith(MARK) else mark
+    return "" if user_data.startswith(MARKER_PREFIX) else user_data
 
 
 class Status(StrEnum):
-    """Where a job is. `ASKING` waits for a person (Midjourney's modal dialogs); it never ends by
+    """Where a job is. `NEEDS_INPUT` waits for a person (Midjourney's modal dialogs); it never ends by
     itself.
     """
 
-    WAITING = "WAITING"
+    QUEUED = "QUEUED"
     RUNNING = "RUNNING"
-    ASKING = "ASKING"
+    NEEDS_INPUT = "NEEDS_INPUT"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
 
     @property
-    def final(self) -> bool:
+    def is_terminal(self) -> bool:
         """Whether the job has ended, well or not, and changes no more."""
-        return self in _FINAL
+        return self in _TERMINAL
 
     @property
-    def moving(self) -> bool:
+    def is_active(self) -> bool:
         """Whether waiting makes sense: the job will change without anybody's doing."""
-        return self in _MOVING
+        return self in _ACTIVE
 
 
-_FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
-_MOVING = frozenset({Status.WAITING, Status.RUNNING})
+_TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+_ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 
 
 class Button(
@@ -56,13 +56,13 @@ class Button(
         custom_id: what the service wants to hear
         label: what is written on it: U1, Vary (Region); "" where it shows only an emoji
         emoji: what is drawn on it: 🔄
-        pressed: whether somebody has pressed it, where the proxy tells
+        used: whether somebody has pressed it, where the proxy tells
     """
 
     custom_id: str
     label: str = ""
     emoji: str = ""
-    pressed: bool = False
+    used: bool = False
 
     @property
     def name(self) -> str:
@@ -70,21 +70,21 @@ class Button(
         return self.label or self.emoji or self.custom_id
 
     @property
-    def word(self) -> str:
+    def alias(self) -> str:
         """What a button that shows only an emoji does, for those who cannot see or type it; "" for
         any other.
         """
         if self.label or not self.emoji:
             return ""
-        return next((word for part, word in _WORDS if part in self.custom_id), "")
+        return next((word for part, word in _ALIASES if part in self.custom_id), "")
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """The name, and the word where the name is an emoji: 🔄 reroll."""
-        return f"{self.name} {self.word}".rstrip()
+        return f"{self.name} {self.alias}".rstrip()
 
 
-_WORDS = (
+_ALIASES = (
     ("reroll", "reroll"),
     ("Retry", "describe again"),
     ("pan_left", "pan left"),
@@ -118,8 +118,8 @@ class Job:
         started: begun
         finished: ended, well or not
         reason: why it failed, in the service's words
-        state: your own mark: state, or CI's UserData
-        notify_hook: URL that is told of its changes
+        user_data: your own mark: state, or CI's UserData
+        webhook_url: URL that is told of its changes
         parent: the task whose button was pressed
         raw: the complete answer of the service; does not count in comparisons
     """
@@ -127,7 +127,7 @@ class Job:
     service: str
     id: str
     action: str = ""
-    status: Status = Status.WAITING
+    status: Status = Status.QUEUED
     progress: int | None = None
     subject: str = ""
     outputs: tuple[str, ...] = ()
@@ -136,28 +136,28 @@ class Job:
     started: datetime | None = None
     finished: datetime | None = None
     reason: str = ""
-    state: str = ""
-    notify_hook: str = ""
+    user_data: str = ""
+    webhook_url: str = ""
     parent: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __hash__(self) -> int:
         return hash((self.service, self.id, self.status, self.progress))
 
-    def button(self, wanted: str) -> Button:
-        """The button that is `wanted`: by label, emoji (or what it means: reroll) or customId.
+    def find_button(self, name: str) -> Button:
+        """The button that is `name`: by label, emoji (or what it means: reroll) or customId.
         Upper and lower case are one.
 
         Raises CallError, naming the buttons that exist.
         """
         for button in self.buttons:
-            known = (button.label.casefold(), button.emoji, button.word)
-            if wanted == button.custom_id or (wanted and wanted.casefold() in known):
+            known = (button.label.casefold(), button.emoji, button.alias)
+            if name == button.custom_id or (name and name.casefold() in known):
                 return button
         names = ", ".join(button.name for button in self.buttons)
-        raise CallError(
-            f"Task {self.id} has no button {wanted!r}.",
-            why=f"It has: {names}."
+        raise InvalidRequest(
+            f"Task {self.id} has no button {name!r}.",
+            detail=f"It has: {names}."
             if names
             else f"It has no buttons ({self.action} is {self.status}).",
             hint="Give one of these labels, or a customId."

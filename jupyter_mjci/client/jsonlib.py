@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 
-def read(text: bytes | memoryview | str) -> Any:
+def loads(text: bytes | memoryview | str) -> Any:
     """The value of a JSON text. Raises ValueError.
 
     What msgspec turns down may still be read: half of a surrogate pair, NaN, UTF-16, a number out
@@ -22,7 +22,7 @@ def read(text: bytes | memoryview | str) -> Any:
         return json.loads(bytes(text) if isinstance(text, memoryview) else text)
 
 
-def written(value: Any) -> str:
+def dumps(value: Any) -> str:
     """A value as compact JSON; what JSON has no word for as text."""
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()

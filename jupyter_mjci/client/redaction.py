@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-HIDDEN = "***"
+REDACTED = "***"
 
 # Query parameters that sign a request or stand for a person, by their lower-case names.
-SIGNING = re.compile(
+SIGNATURE_PARAMS = re.compile(
     r"q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
     r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*|awsaccesskeyid|googleaccessid|ossaccesskeyid"
     r"|signature|sig|sign|hmac|expires|access_token|token|api_?key|secret|ex|is|hm"
@@ -53,22 +53,22 @@ _URL = re.compile(r"https?://[^\s\"'<>\\]+")
 _SIGNATURE = re.compile(r"q-sign-algorithm(?:=|%3D)[^\s\"'<>\\]*?q-signature(?:=|%3D)[0-9a-fA-F]+")
 _KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,80}")
 _RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
-_WEB_TOKEN = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
-_DISCORD = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
+_JWT = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
+_DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
 # Where we listen for callbacks: whoever knows the path can tell us anything, and it is another in
 # every run.
-_RECEIVER = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
-_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
+_WEBHOOK_URL = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
+_XML_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
 
-def is_signing(name: str) -> bool:
+def is_signature_param(name: str) -> bool:
     """Whether a query parameter only signs a request, so that the request is the same without
     it.
     """
-    return SIGNING.fullmatch(unquote(name).lower()) is not None
+    return SIGNATURE_PARAMS.fullmatch(unquote(name).lower()) is not None
 
 
-def unsigned(url: str) -> str:
+def strip_signature(url: str) -> str:
     """A URL without its signature, its tokens, and a user's name and password."""
     address, mark, query = url.partition("?")
     address = re.sub(r"^(\w+://)[^/@]*@", r"\1", address)
@@ -76,72 +76,79 @@ def unsigned(url: str) -> str:
         return address
     query, hash_mark, fragment = query.partition("#")
     joint = "&amp;" if "&amp;" in query else "&"
-    kept = joint.join(pair for pair in query.split(joint) if not is_signing(pair.partition("=")[0]))
+    kept = joint.join(
+        pair for pair in query.split(joint) if not is_signature_param(pair.partition("=")[0])
+    )
     return f"{address}{'?' if kept else ''}{kept}{hash_mark}{fragment}"
 
 
-def stripped(text: str, secrets: Iterable[str] = ()) -> str:
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """A text without signatures, tokens and these secrets. Links stay links: only what signs them
     goes.
     """
-    text = _RECEIVER.sub(rf"\1/{HIDDEN}", _URL.sub(lambda found: unsigned(found[0]), text))
-    for pattern in (_SIGNATURE, _DISCORD, _KEY_ID, _RELAY_KEY, _WEB_TOKEN):
-        text = pattern.sub(HIDDEN, text)
-    text = _ELEMENT.sub(
-        lambda found: f"{found[1]}{HIDDEN}{found[4]}" if is_secret(found[2]) else found[0], text
+    text = _WEBHOOK_URL.sub(
+        rf"\1/{REDACTED}", _URL.sub(lambda found: strip_signature(found[0]), text)
     )
-    for written in _spellings(secrets):
-        text = text.replace(written, HIDDEN)
+    for pattern in (_SIGNATURE, _DISCORD_TOKEN, _KEY_ID, _RELAY_KEY, _JWT):
+        text = pattern.sub(REDACTED, text)
+    text = _XML_ELEMENT.sub(
+        lambda found: f"{found[1]}{REDACTED}{found[4]}" if is_secret_field(found[2]) else found[0],
+        text,
+    )
+    for written in _iter_encodings(secrets):
+        text = text.replace(written, REDACTED)
     return text
 
 
-def links(text: str) -> list[str]:
+def find_urls(text: str) -> list[str]:
     return _URL.findall(text)
 
 
-def is_secret(field: str) -> bool:
+def is_secret_field(field: str) -> bool:
     return re.sub(r"[^a-z]", "", field.lower()) in SECRET_FIELDS
 
 
-def stripped_value(value: Any, strip: Callable[[str], str] = stripped) -> Any:
+def redact_value(value: Any, redact_text: Callable[[str], str] = redact) -> Any:
     """The same for parsed JSON: every text in it, and whole the values of fields that hold
     secrets.
     """
     if isinstance(value, str):
-        return strip(value)
+        return redact_text(value)
     if isinstance(value, list):
-        return [stripped_value(one, strip) for one in value]
+        return [redact_value(one, redact_text) for one in value]
     if isinstance(value, dict):
         return {
-            strip(key): HIDDEN
-            if is_secret(key) and isinstance(one, str) and one
-            else stripped_value(one, strip)
+            redact_text(key): REDACTED
+            if is_secret_field(key) and isinstance(one, str) and one
+            else redact_value(one, redact_text)
             for key, one in value.items()
         }
     return value
 
 
-def _spellings(secrets: Iterable[str]) -> Iterator[str]:
+def _iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
     """The ways in which a secret may be written: as it is, in a URL, and alone in base64."""
     for secret in sorted(
-        {one for one in secrets if len(one) >= SHORTEST}, key=lambda one: (-len(one), one)
+        {one for one in secrets if len(one) >= MIN_SECRET_LENGTH}, key=lambda one: (-len(one), one)
     ):
         alone = base64.b64encode(secret.encode()).decode().rstrip("=")
         yield from dict.fromkeys([secret, quote(secret, safe=""), alone])
 
 
-SHORTEST = 4  # shorter ones would be found in every other word
+MIN_SECRET_LENGTH = 4  # shorter ones would be found in every other word
 
-_VALUE = r"[\"']?\s*[:=]\s*\\?[\"']?"  # between a name and what is assigned to it
-_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret was
+_ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"  # between a name and what is assigned to it
+_NOT_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret was
 
 # What a scan looks for: the kind as it is told, and how it looks.
-KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
+SECRET_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Tencent Cloud SecretId", _KEY_ID),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
     (
         "security token",
-        re.compile(rf"(?i)x-(cos|ci)-security-token(%3D|{_VALUE}){_MASKED}[^\s\"'&<>\\]{{8,}}"),
+        re.compile(
+            rf"(?i)x-(cos|ci)-security-token(%3D|{_ASSIGNMENT}){_NOT_MASKED}[^\s\"'&<>\\]{{8,}}"
+        ),
     ),
     (
         "presigned query",
@@ -153,38 +160,41 @@ KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
         "Authorization header",
         re.compile(
-            rf"(?i)\bauthorization{_VALUE}((bearer|basic)\s+)?{_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"
+            rf"(?i)\bauthorization{_ASSIGNMENT}((bearer|basic)\s+)?{_NOT_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"
         ),
     ),
-    ("proxy secret", re.compile(rf"(?i)\bmj-api-secret{_VALUE}{_MASKED}[^\s\"'<>\\]{{4,}}")),
+    (
+        "proxy secret",
+        re.compile(rf"(?i)\bmj-api-secret{_ASSIGNMENT}{_NOT_MASKED}[^\s\"'<>\\]{{4,}}"),
+    ),
     (
         "secret in an assignment",
         re.compile(
             r"(?i)\b(secret_?key|mj_secret|ci_token|api_?key|password)\\?[\"']?\s*[:=]\s*\\?[\"']"
-            rf"{_MASKED}[^\s\"'<>\\]{{6,}}\\?[\"']"
+            rf"{_NOT_MASKED}[^\s\"'<>\\]{{6,}}\\?[\"']"
         ),
     ),
     (
         "secret in an assignment",
         re.compile(
             r"\b(MJCI_MJ_SECRET|MJCI_CI_SECRET_KEY|MJCI_CI_TOKEN|TENCENTCLOUD_SECRET_KEY|TENCENTCLOUD_TOKEN)"
-            rf"{_VALUE}{_MASKED}[\w%+/=.:~-]{{6,}}"
+            rf"{_ASSIGNMENT}{_NOT_MASKED}[\w%+/=.:~-]{{6,}}"
         ),
     ),
     ("relay key", _RELAY_KEY),
-    ("JSON Web Token", _WEB_TOKEN),
-    ("Discord token", _DISCORD),
+    ("JSON Web Token", _JWT),
+    ("Discord token", _DISCORD_TOKEN),
 )
 
 
-def found(text: str, known: Mapping[str, str] | None = None) -> list[str]:
-    """The kinds of secrets that stand in a text; `known` are secrets to look for by their value, by
+def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> list[str]:
+    """The kinds of secrets that stand in a text; `known_secrets` are secrets to look for by their value, by
     a name to tell.
     """
-    kinds = [kind for kind, pattern in KINDS if pattern.search(text)]
+    kinds = [kind for kind, pattern in SECRET_PATTERNS if pattern.search(text)]
     named = [
         name
-        for name, secret in (known or {}).items()
-        if any(one in text for one in _spellings([secret]))
+        for name, secret in (known_secrets or {}).items()
+        if any(one in text for one in _iter_encodings([secret]))
     ]
     return list(dict.fromkeys([*kinds, *named]))

@@ -52,13 +52,13 @@ class Secret:
         return Secret, ("",)
 
 
-class Named(str):
+class SourcedStr(str):
     """A text that is no secret, but tells where it came from, too."""
 
     source = ""
 
 
-def _setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
+def _define_setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"help": help, "env": env, "choices": choices})
 
 
@@ -69,61 +69,61 @@ AUTH_STYLES = ("secret", "bearer", "raw")
 class Settings:
     """One connection. Texts given for secrets are wrapped; nothing here is ever sent by itself."""
 
-    mj_url: str = _setting(
+    mj_url: str = _define_setting(
         "", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL"
     )
-    mj_secret: Secret = _setting(Secret(""), "The proxy's secret or key", "MJCI_MJ_SECRET")
-    mj_auth: str = _setting(
+    mj_secret: Secret = _define_setting(Secret(""), "The proxy's secret or key", "MJCI_MJ_SECRET")
+    mj_auth: str = _define_setting(
         "secret",
         "How it is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), raw (Authorization: …)",
         "MJCI_MJ_AUTH",
         choices=AUTH_STYLES,
     )
-    ci_secret_id: str = _setting(
+    ci_secret_id: str = _define_setting(
         "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
     )
-    ci_secret_key: Secret = _setting(
+    ci_secret_key: Secret = _define_setting(
         Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
     )
-    ci_token: Secret = _setting(
+    ci_token: Secret = _define_setting(
         Secret(""), "Session token of a temporary key (STS)", "MJCI_CI_TOKEN", "TENCENTCLOUD_TOKEN"
     )
-    ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
-    ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
-    ci_endpoint: str = _setting(
+    ci_bucket: str = _define_setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
+    ci_region: str = _define_setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
+    ci_endpoint: str = _define_setting(
         "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
     )
-    cos_endpoint: str = _setting(
+    cos_endpoint: str = _define_setting(
         "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
     )
-    home: Path = _setting(
+    home: Path = _define_setting(
         Path(), "Where journal and pictures are kept; by default with the user's data", "MJCI_HOME"
     )
-    wait: float = _setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
-    timeout: float = _setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
-    at_once: int = _setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
-    replay: str = _setting(
+    wait: float = _define_setting(900.0, "How many seconds a job is waited for", "MJCI_WAIT")
+    timeout: float = _define_setting(60.0, "How many seconds one request may take", "MJCI_TIMEOUT")
+    at_once: int = _define_setting(16, "How many requests may be in flight", "MJCI_AT_ONCE")
+    replay: str = _define_setting(
         "",
         "record, play or off: the session's exchanges; with :FOLDER where they are (NAME.mjci)",
         "MJCI_REPLAY",
     )
-    speed: float = _setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
-    on_interrupt: str = _setting(
+    speed: float = _define_setting(20.0, "How fast the embedded sandbox's time runs", "MJCI_SPEED")
+    on_interrupt: str = _define_setting(
         "detach",
         "What becomes of a job whose cell is interrupted: detach (it goes on at the service), cancel (the service is "
         "asked to cancel it)",
         "MJCI_ON_INTERRUPT",
         choices=("detach", "cancel"),
     )
-    thumbnail: int = _setting(
+    thumbnail: int = _define_setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            object.__setattr__(self, one.name, _checked(one, getattr(self, one.name)))
+            object.__setattr__(self, one.name, _validate(one, getattr(self, one.name)))
         if self.home == Path():
-            object.__setattr__(self, "home", _own_folder("user_data_dir"))
+            object.__setattr__(self, "home", _get_app_folder("user_data_dir"))
 
     @property
     def has_mj(self) -> bool:
@@ -137,7 +137,7 @@ class Settings:
 
 
 def load(
-    given: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     profile: str | None = None,
@@ -147,50 +147,52 @@ def load(
     profile.
     """
     environ = os.environ if environ is None else environ
-    given = {name: value for name, value in (given or {}).items() if value is not None}
-    if unknown := sorted(set(given) - set(NAMES)):
+    overrides = {name: value for name, value in (overrides or {}).items() if value is not None}
+    if unknown := sorted(set(overrides) - set(SETTING_NAMES)):
         raise SettingsError(
-            f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(NAMES)}."
+            f"Unknown setting: {', '.join(unknown)}.", hint=f"Known: {', '.join(SETTING_NAMES)}."
         )
     profile = profile or environ.get("MJCI_PROFILE")
     told = {
         name: (value, f"profile {profile or 'default'}")
-        for name, value in _profile(profile, file).items()
+        for name, value in _read_profile(profile, file).items()
     }
-    told |= _from_environ(environ) | {name: (value, "argument") for name, value in given.items()}
+    told |= _read_environ(environ) | {
+        name: (value, "argument") for name, value in overrides.items()
+    }
     known = {
-        name: _credential(name, *told[name], profile or "default")
+        name: _resolve_credential(name, *told[name], profile or "default")
         for name in CREDENTIALS
         if name in told
     }
     return replace(Settings(), **{name: value for name, (value, _) in told.items()} | known)
 
 
-def load_manners(given: Mapping[str, Any]) -> Settings:
+def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
     """The same without who one is, so that no keyring is asked; a `profile` may be among what is
     given.
     """
-    told = {**given, **dict.fromkeys(CREDENTIALS, "")}
+    told = {**overrides, **dict.fromkeys(CREDENTIALS, "")}
     return load(told, profile=told.pop("profile", None))
 
 
-KEYRING, SERVICE = "keyring:", "jupyter_mjci"
+KEYRING_PREFIX, KEYRING_SERVICE = "keyring:", "jupyter_mjci"
 
 
-def _credential(name: str, value: Any, source: str, profile: str) -> Secret | Named:
+def _resolve_credential(name: str, value: Any, source: str, profile: str) -> Secret | SourcedStr:
     """What proves who one is, from the keyring where that is said, and where it came from."""
     text = value.reveal() if isinstance(value, Secret) else str(value)
-    if text.startswith(KEYRING):
-        user = text.removeprefix(KEYRING) or f"{profile}.{name}"
-        text, source = _from_keyring(name, user), f"keyring: {user}"
+    if text.startswith(KEYRING_PREFIX):
+        user = text.removeprefix(KEYRING_PREFIX) or f"{profile}.{name}"
+        text, source = _read_keyring(name, user), f"keyring: {user}"
     if name != "ci_secret_id":
         return Secret(text, getattr(value, "source", "") or source)
-    key_id = Named(text)
+    key_id = SourcedStr(text)
     key_id.source = getattr(value, "source", "") or source
     return key_id
 
 
-def _from_keyring(name: str, user: str) -> str:
+def _read_keyring(name: str, user: str) -> str:
     try:
         import keyring
     except ImportError:
@@ -199,29 +201,29 @@ def _from_keyring(name: str, user: str) -> str:
             hint="pip install 'jupyter_mjci[keyring]'",
         ) from None
     try:
-        found = keyring.get_password(SERVICE, user)
+        found = keyring.get_password(KEYRING_SERVICE, user)
     except Exception as error:  # each backend has errors of its own: it is locked, not there, not to be asked from here
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         raise SettingsError(
             f"The keyring does not give {name}.",
-            why=why,
+            detail=why,
             hint="Unlock it, or set the secret in the environment.",
         ) from None
     if not found:
         raise SettingsError(
-            f"The keyring has no {user} of {SERVICE}.",
-            hint=f"Put it there, in a shell: keyring set {SERVICE} {user}",
+            f"The keyring has no {user} of {KEYRING_SERVICE}.",
+            hint=f"Put it there, in a shell: keyring set {KEYRING_SERVICE} {user}",
         )
     return found
 
 
-def headless(environ: Mapping[str, str] | None = None) -> bool | None:
+def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
     """What MJCI_HEADLESS says, or None where it says nothing."""
     text = (os.environ if environ is None else environ).get("MJCI_HEADLESS", "").strip().lower()
     return None if not text else text not in ("0", "false", "no", "off")
 
 
-def secrets_known(
+def load_known_secrets(
     environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> dict[str, str]:
     """The secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by where
@@ -233,17 +235,21 @@ def secrets_known(
     environ = os.environ if environ is None else environ
     found = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
     with contextlib.suppress(OSError, SettingsError):
-        for profile, values in _profiles(file or profile_file()).items():
+        for profile, values in _parse_profiles(file or get_profile_path()).items():
             for name in values if isinstance(values, dict) else ():
                 if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
                     found[f"{name} of the profile {profile}"] = str(values[name])
-    return {name: value for name, value in found.items() if value and not value.startswith(KEYRING)}
+    return {
+        name: value
+        for name, value in found.items()
+        if value and not value.startswith(KEYRING_PREFIX)
+    }
 
 
 _SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w*")
 
 
-def notebook(environ: Mapping[str, str] | None = None) -> str:
+def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
     """The name of the notebook that this kernel runs, without its ending; "" where its server does
     not tell it.
     """
@@ -251,17 +257,17 @@ def notebook(environ: Mapping[str, str] | None = None) -> str:
     return told.stem if told.suffix == ".ipynb" else ""
 
 
-def profile_file() -> Path:
-    return _own_folder("user_config_dir") / "profiles.toml"
+def get_profile_path() -> Path:
+    return _get_app_folder("user_config_dir") / "profiles.toml"
 
 
-def _own_folder(kind: str) -> Path:
+def _get_app_folder(kind: str) -> Path:
     import platformdirs
 
     return Path(getattr(platformdirs, kind)("jupyter_mjci"))
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _read_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     """Values, and the variable that each came from."""
     found = {}
     for one in fields(Settings):
@@ -271,38 +277,40 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     return found
 
 
-def _profile(name: str | None, file: Path | None) -> dict[str, Any]:
-    path = file or profile_file()
+def _read_profile(name: str | None, file: Path | None) -> dict[str, Any]:
+    path = file or get_profile_path()
     if not path.is_file():
         if name:
-            raise SettingsError(f"There is no profile {name!r}.", why=f"{path} does not exist.")
+            raise SettingsError(f"There is no profile {name!r}.", detail=f"{path} does not exist.")
         return {}
-    profiles = _profiles(path)
+    profiles = _parse_profiles(path)
     chosen = profiles.get(name or "default", None)
     if chosen is None and name:
         raise SettingsError(
             f"There is no profile {name!r} in {path}.", hint=f"It has: {', '.join(profiles)}."
         )
-    if unknown := sorted(set(chosen or {}) - set(NAMES)):
+    if unknown := sorted(set(chosen or {}) - set(SETTING_NAMES)):
         raise SettingsError(f"Unknown setting in {path}: {', '.join(unknown)}.")
     return dict(chosen or {})
 
 
-def _profiles(path: Path) -> dict[str, Any]:
+def _parse_profiles(path: Path) -> dict[str, Any]:
     import tomllib  # here, because a shell that loads the extension may never read a profile
 
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML.", why=str(error)) from None
+        raise SettingsError(f"{path} is not valid TOML.", detail=str(error)) from None
 
 
-def _checked(one: Any, given: Any) -> Any:
-    value, choices = _convert(one.name, given, one.default), one.metadata["choices"]
+def _validate(setting: Any, raw: Any) -> Any:
+    value, choices = _convert(setting.name, raw, setting.default), setting.metadata["choices"]
     if choices and value not in choices:
-        raise SettingsError(f"{one.name} is {value!r}.", hint=f"Use one of: {', '.join(choices)}.")
+        raise SettingsError(
+            f"{setting.name} is {value!r}.", hint=f"Use one of: {', '.join(choices)}."
+        )
     if isinstance(value, (int, float)) and not value > 0:
-        raise SettingsError(f"{one.name} must be more than 0, not {value!r}.")
+        raise SettingsError(f"{setting.name} must be more than 0, not {value!r}.")
     return value
 
 
@@ -319,12 +327,12 @@ def _convert(name: str, value: Any, default: Any) -> Any:
         raise SettingsError(f"{name} must be {kind.__name__}, not {value!r}.") from None
 
 
-NAMES = tuple(one.name for one in fields(Settings))
+SETTING_NAMES = tuple(one.name for one in fields(Settings))
 CREDENTIALS = (
     *(one.name for one in fields(Settings) if isinstance(one.default, Secret)),
     "ci_secret_id",
 )
-MANNERS = (
+RUNTIME_SETTINGS = (
     "wait",
     "timeout",
     "on_interrupt",

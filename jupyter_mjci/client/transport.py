@@ -3,7 +3,7 @@ came.
 
 One `httpx.AsyncClient` gets slower the more requests are in flight: its pool looks at every
 connection at the begin and end of each. So there is none. Requests go through a transport of ours:
-`Shards` (httpx transports of one connection each), or `OverAiohttp` where aiohttp is installed (the
+`ShardedTransport` (httpx transports of one connection each), or `AiohttpTransport` where aiohttp is installed (the
 extra `fast`). Nothing then writes URLs, which may be signed, into the log either.
 """
 
@@ -28,17 +28,17 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.settings import Secret
-from jupyter_mjci.errors import CallError, SettingsError, TransportError
+from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services.tencent_ci import signing
 
 if TYPE_CHECKING:
     import aiohttp
 
 T = TypeVar("T")
-REDIRECTS = 5
-WHOLE, WHOLE_PICTURE = (
+MAX_REDIRECTS = 5
+TOTAL_TIMEOUT_FACTOR, IMAGE_TIMEOUT_FACTOR = (
     3,
     10,
 )  # times the timeout of one step: how long a whole answer, or a picture, may take
@@ -60,27 +60,27 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-Authorize = Callable[
+AuthFunc = Callable[
     [httpx.Request, str], None
 ]  # changes the request's headers; gets the decoded path
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Endpoint:
     """Where a plane's calls go. `host` is the service's own name where `url` is a door in front of
     it.
     """
 
     url: str
     host: str = ""
-    authorize: Authorize | None = None
+    authorize: AuthFunc | None = None
 
     @property
     def name(self) -> str:
         return self.host or httpx.URL(self.url).netloc.decode()
 
 
-def mj_auth(style: str, secret: Secret) -> Authorize | None:
+def build_mj_auth(style: str, secret: Secret) -> AuthFunc | None:
     """The proxy families' three ways to hear a secret. Never two at once: the .NET family takes the
     first it sees.
     """
@@ -96,9 +96,9 @@ def mj_auth(style: str, secret: Secret) -> Authorize | None:
     return authorize if secret else None
 
 
-def cos_auth(
+def build_cos_auth(
     secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str
-) -> Authorize:
+) -> AuthFunc:
     """COS and CI signatures over Host, the content headers and every parameter."""
 
     def authorize(request: httpx.Request, path: str) -> None:
@@ -107,7 +107,7 @@ def cos_auth(
         headers = {
             name: value
             for name, value in request.headers.items()
-            if name.startswith(_SIGNED) or name == "host"
+            if name.startswith(_SIGNED_HEADERS) or name == "host"
         }
         request.headers["Authorization"] = signing.sign(
             request.method,
@@ -122,11 +122,11 @@ def cos_auth(
     return authorize
 
 
-_SIGNED = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
+_SIGNED_HEADERS = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
 
 
 class Transport:
-    """Sends calls over HTTP. `origins` tells each plane's host, `door` replaces the network (the
+    """Sends calls over HTTP. `endpoints` tells each plane's host, `transport` replaces the network (the
     sandbox in process).
 
     All sending happens on the engine's loop. Never more than `at_once` requests are in flight:
@@ -135,86 +135,91 @@ class Transport:
 
     def __init__(
         self,
-        origins: Mapping[str, Origin],
+        endpoints: Mapping[str, Endpoint],
         *,
         clock: Clock,
         timeout: float = 60.0,
         at_once: int = 16,
-        door: httpx.AsyncBaseTransport | None = None,
-        fast: bool | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        use_aiohttp: bool | None = None,
     ) -> None:
-        self.origins, self.clock, self.timeout, self.at_once, self.door = (
-            origins,
+        self.endpoints, self.clock, self.timeout, self.at_once, self.custom_transport = (
+            endpoints,
             clock,
             timeout,
             at_once,
-            door,
+            transport,
         )
-        self.fast = find_spec("aiohttp") is not None if fast is None else fast
-        self._engine: event_loop.Engine | None = None
+        self.use_aiohttp = find_spec("aiohttp") is not None if use_aiohttp is None else use_aiohttp
+        self._loop_thread: event_loop.LoopThread | None = None
 
     @property
-    def busy(self) -> int:
+    def in_flight(self) -> int:
         """How many requests are in flight, and connections in use: 0 when nobody waits for
         anything.
         """
         return (
             0
-            if self._engine is None
-            else self.at_once - self._slots.value + getattr(self._way, "busy", 0)
+            if self._loop_thread is None
+            else self.at_once - self._semaphore.value + getattr(self._pool, "busy", 0)
         )
 
-    async def send(self, call: Call[Any]) -> Reply:
+    async def send(self, call: Call[Any]) -> Response:
         """The answer, whatever its status. Raises TransportError where none came."""
-        return await self._exchange(self.prepare(call), self.timeout * WHOLE)
+        return await self._send_request(
+            self.build_request(call), self.timeout * TOTAL_TIMEOUT_FACTOR
+        )
 
-    async def get(self, url: str) -> Reply:
+    async def get(self, url: str) -> Response:
         """A picture or file by its URL. Only the services' own hosts see a credential, on every hop
         of a redirect.
         """
-        for _ in range(REDIRECTS):
-            reply = await self._exchange(
-                self._plain("GET", self.resolve(url)), self.timeout * WHOLE_PICTURE
+        for _ in range(MAX_REDIRECTS):
+            reply = await self._send_request(
+                self._build_download_request("GET", self.resolve_url(url)),
+                self.timeout * IMAGE_TIMEOUT_FACTOR,
             )
             if reply.status not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
                 return reply
             url = urljoin(reply.url, reply.headers["location"])
         raise TransportError(f"{httpx.URL(url).host} redirects in circles.")
 
-    def prepare(self, call: Call[Any]) -> httpx.Request:
+    def build_request(self, call: Call[Any]) -> httpx.Request:
         """The request that `send` would send, signed now."""
-        origin = self.origins.get(call.plane)
+        origin = self.endpoints.get(call.endpoint)
         if origin is None:
-            raise _not_configured(call.service)
+            raise _build_not_configured_error(call.service)
         query = "&".join(f"{_quote(name)}={_quote(value)}" for name, value in call.params.items())
         url = f"{origin.url}{quote(call.path, safe='/-_.~')}{'?' if query else ''}{query}"
-        return self._request(call.method, url, origin, call.path, dict(call.headers), call.body)
+        return self._build_authorized_request(
+            call.method, url, origin, call.path, dict(call.headers), call.body
+        )
 
-    def resolve(self, url: str) -> str:
+    def resolve_url(self, url: str) -> str:
         """A picture's URL made absolute: some proxies tell only its path, or their own idea of
         localhost.
         """
-        origin = self.origins.get("mj")
+        origin = self.endpoints.get("mj")
         if origin is None:
             return url
         absolute = httpx.URL(urljoin(f"{origin.url}/", url))
         home = httpx.URL(origin.url)
         if (
-            absolute.host in _LOCAL
-            and home.host not in _LOCAL
+            absolute.host in _LOCAL_HOSTS
+            and home.host not in _LOCAL_HOSTS
             and not home.host.endswith(".localhost")
         ):
             absolute = absolute.copy_with(scheme=home.scheme, host=home.host, port=home.port)
         return str(absolute)
 
     async def close(self) -> None:
-        if self._engine is not None:
-            await self._way.aclose()
-            self._engine = None
+        if self._loop_thread is not None:
+            await self._pool.aclose()
+            self._loop_thread = None
 
-    def _plain(self, method: str, url: str) -> httpx.Request:
+    def _build_download_request(self, method: str, url: str) -> httpx.Request:
         parsed = httpx.URL(url)
-        for plane, origin in self.origins.items():
+        for plane, origin in self.endpoints.items():
             if (
                 "q-signature" in parsed.params
             ):  # it is signed: a second signature would be one too many
@@ -222,83 +227,95 @@ class Transport:
             if parsed.host == origin.name.partition(":")[0] and plane != "mj":
                 door = httpx.URL(origin.url)
                 at_door = parsed.copy_with(scheme=door.scheme, host=door.host, port=door.port)
-                return self._request(method, str(at_door), origin, parsed.path, {}, b"")
-        own = self.origins.get("mj")
+                return self._build_authorized_request(
+                    method, str(at_door), origin, parsed.path, {}, b""
+                )
+        own = self.endpoints.get("mj")
         if own is not None and parsed.netloc == httpx.URL(own.url).netloc:
-            return self._request(method, url, own, parsed.path, {}, b"")
+            return self._build_authorized_request(method, url, own, parsed.path, {}, b"")
         return httpx.Request(method, url)
 
-    def _request(
-        self, method: str, url: str, origin: Origin, path: str, headers: dict[str, str], body: bytes
+    def _build_authorized_request(
+        self,
+        method: str,
+        url: str,
+        endpoint: Endpoint,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
     ) -> httpx.Request:
-        if origin.host:
-            headers["Host"] = origin.host
+        if endpoint.host:
+            headers["Host"] = endpoint.host
         try:
             request = httpx.Request(method, url, headers=headers, content=body or None)
         except httpx.InvalidURL as error:
-            raise CallError(f"This cannot be a URL: {url[:200]}", why=str(error)) from None
-        if origin.authorize is not None:
-            origin.authorize(request, path)
+            raise InvalidRequest(f"This cannot be a URL: {url[:200]}", detail=str(error)) from None
+        if endpoint.authorize is not None:
+            endpoint.authorize(request, path)
         return request
 
-    async def _exchange(self, request: httpx.Request, within: float) -> Reply:
+    async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """One request and its whole answer. An answer that trickles for ever is none: each piece of
         it comes in time, so only the whole has a bound that it can break.
         """
-        self._wake()
+        self._ensure_pool()
         request.extensions = {
             **request.extensions,
             "timeout": httpx.Timeout(self.timeout).as_dict(),
         }
-        async with self._slots:
+        async with self._semaphore:
             try:
-                with anyio.move_on_after(within):
-                    response = await self._way.handle_async_request(request)
+                with anyio.move_on_after(total_timeout):
+                    response = await self._pool.handle_async_request(request)
                     content = await response.aread()
                     await response.aclose()
                     headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Reply(response.status_code, content, headers, str(request.url))
+                    return Response(response.status_code, content, headers, str(request.url))
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-                raise _no_answer(request, error, self.timeout) from error
-        raise _no_answer(request, httpx.ReadTimeout("the answer did not end"), within)
+                raise _build_transport_error(request, error, self.timeout) from error
+        raise _build_transport_error(
+            request, httpx.ReadTimeout("the answer did not end"), total_timeout
+        )
 
-    def way(self) -> httpx.AsyncBaseTransport:
+    def make_transport(self) -> httpx.AsyncBaseTransport:
         """What carries requests: the door, or a way of our own to the network."""
-        return self.door or (OverAiohttp() if self.fast else Shards(self.at_once))
+        return self.custom_transport or (
+            AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
+        )
 
-    def _wake(self) -> None:
+    def _ensure_pool(self) -> None:
         """The pool belongs to one loop; after a fork there is a new one."""
-        engine = event_loop.engine()
-        if self._engine is engine:
+        engine = event_loop.get_loop_thread()
+        if self._loop_thread is engine:
             return
-        self._way = self.way()
-        self._slots = anyio.Semaphore(self.at_once)
-        self._engine = engine
+        self._pool = self.make_transport()
+        self._semaphore = anyio.Semaphore(self.at_once)
+        self._loop_thread = engine
 
 
 @lru_cache(maxsize=1)
-def tls() -> ssl.SSLContext:
+def get_ssl_context() -> ssl.SSLContext:
     """One for all connections: to make one takes as long as many requests."""
     return httpx.create_ssl_context()
 
 
-class Shards(httpx.AsyncBaseTransport):
-    """httpx transports of one connection each, at most `keep` of them idle.
+class ShardedTransport(httpx.AsyncBaseTransport):
+    """httpx transports of one connection each, at most `max_idle` of them idle.
 
     A connection whose request did not come to its end is thrown away with its transport, so nothing
     can stay behind in a pool. How many are in flight is the caller's business. Proxies of the
     environment are used.
     """
 
-    def __init__(self, keep: int = 16) -> None:
-        self.keep, self.busy = keep, 0
+    def __init__(self, max_idle: int = 16) -> None:
+        self.max_idle, self.in_flight = max_idle, 0
         self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         place = (request.url.scheme, request.url.host, request.url.port)
         idle = self._idle.get(place)
-        shard = idle.pop() if idle else _one_connection(request.url)
-        self.busy += 1
+        shard = idle.pop() if idle else _build_single_connection(request.url)
+        self.in_flight += 1
         try:
             response = await shard.handle_async_request(request)
             await response.aread()
@@ -308,14 +325,14 @@ class Shards(httpx.AsyncBaseTransport):
                 await shard.aclose()
             raise
         finally:
-            self.busy -= 1
+            self.in_flight -= 1
         self._idle.setdefault(place, []).append(shard)
-        await self._forget()
+        await self._evict_idle()
         return response
 
-    async def _forget(self) -> None:
+    async def _evict_idle(self) -> None:
         """Of too many, the one that has been idle longest at its place."""
-        if sum(map(len, self._idle.values())) > self.keep:
+        if sum(map(len, self._idle.values())) > self.max_idle:
             place = next(place for place, idle in self._idle.items() if idle)
             spare = self._idle[place].pop(0)
             if not self._idle[place]:
@@ -330,20 +347,20 @@ class Shards(httpx.AsyncBaseTransport):
             await shard.aclose()
 
 
-def _one_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
+def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     return httpx.AsyncHTTPTransport(
-        verify=tls(), trust_env=False, limits=limits, proxy=_proxy_for(url)
+        verify=get_ssl_context(), trust_env=False, limits=limits, proxy=_find_proxy(url)
     )
 
 
-def _proxy_for(url: httpx.URL) -> str | None:
+def _find_proxy(url: httpx.URL) -> str | None:
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     return None if proxy is None or urllib.request.proxy_bypass(url.host) else proxy
 
 
-class OverAiohttp(httpx.AsyncBaseTransport):
+class AiohttpTransport(httpx.AsyncBaseTransport):
     """httpx requests, carried by aiohttp: several times as many in a second.
 
     What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is
@@ -354,7 +371,7 @@ class OverAiohttp(httpx.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
 
     @property
-    def busy(self) -> int:
+    def in_flight(self) -> int:
         connector: Any = None if self._session is None else self._session.connector
         return len(connector._acquired) if connector else 0
 
@@ -366,7 +383,7 @@ class OverAiohttp(httpx.AsyncBaseTransport):
             raise httpx.UnsupportedProtocol(
                 "Request URL is missing an 'http://' or 'https://' protocol."
             )
-        session = self._session or self._open()
+        session = self._session or self._open_session()
         limits = request.extensions.get("timeout", {})
         timeout = aiohttp.ClientTimeout(
             sock_connect=limits.get("connect"), sock_read=limits.get("read")
@@ -380,27 +397,29 @@ class OverAiohttp(httpx.AsyncBaseTransport):
                 data=body or None,
                 allow_redirects=False,
                 timeout=timeout,
-                proxy=_proxy_for(request.url),
+                proxy=_find_proxy(request.url),
             ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _in_httpx(error) from error
+            raise _to_httpx_error(error) from error
         return httpx.Response(answer.status, headers=list(answer.raw_headers), content=content)
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         import aiohttp
 
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             # it would send what ~/.netrc holds; proxies are told with each request
             trust_env=False,
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        self._close = partial(_close, self._session, asyncio.get_running_loop(), os.getpid())
-        weakref.finalize(self, self._close).atexit = False
-        _OPEN.add(self)
+        self._close_session = partial(
+            _close_session, self._session, asyncio.get_running_loop(), os.getpid()
+        )
+        weakref.finalize(self, self._close_session).atexit = False
+        _OPEN_TRANSPORTS.add(self)
         return self._session
 
     async def aclose(self) -> None:
@@ -409,7 +428,7 @@ class OverAiohttp(httpx.AsyncBaseTransport):
             await session.close()
 
 
-def _in_httpx(error: Exception) -> httpx.HTTPError:
+def _to_httpx_error(error: Exception) -> httpx.HTTPError:
     import aiohttp
 
     never_sent = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
@@ -427,10 +446,10 @@ def _in_httpx(error: Exception) -> httpx.HTTPError:
 
 
 # aiohttp complains aloud about a session that nobody closed; a notebook's user cannot be asked to.
-_OPEN: weakref.WeakSet[OverAiohttp] = weakref.WeakSet()
+_OPEN_TRANSPORTS: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
 
 
-def _close(
+def _close_session(
     session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int, wait: float = 0
 ) -> None:
     if session.closed or pid != os.getpid() or not loop.is_running():
@@ -442,14 +461,14 @@ def _close(
 
 
 @atexit.register
-def _close_all() -> None:
-    for way in list(_OPEN):
-        way._close(wait=1)
+def _close_open_transports() -> None:
+    for way in list(_OPEN_TRANSPORTS):
+        way._close_session(wait=1)
 
 
-_LOCAL = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
 
-_NEEDED = {
+_REQUIRED_SETTINGS = {
     "mj": ("No Midjourney proxy is configured.", "MJCI_MJ_URL (and MJCI_MJ_SECRET)"),
     "ci": (
         "No Tencent CI account is configured.",
@@ -458,14 +477,14 @@ _NEEDED = {
 }
 
 
-def _not_configured(service: str) -> SettingsError:
-    what, names = _NEEDED[service]
+def _build_not_configured_error(service: str) -> SettingsError:
+    what, names = _REQUIRED_SETTINGS[service]
     return SettingsError(what, hint=f"Set {names}, or use mjci.sandbox(), which needs no account.")
 
 
 # What went wrong, in a person's words, and whether the service may have acted on the request all
 # the same.
-_REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
+_FAILURE_REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
     (
         httpx.ConnectTimeout,
         "nothing accepted the connection in {timeout:g} s",
@@ -490,8 +509,13 @@ _REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
 )
 
 
-def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> TransportError:
-    reason = next((reason for reason in _REASONS if isinstance(error, reason[0])), _REASONS[-1])
+def _build_transport_error(
+    request: httpx.Request, error: Exception, timeout: float
+) -> TransportError:
+    reason = next(
+        (reason for reason in _FAILURE_REASONS if isinstance(error, reason[0])),
+        _FAILURE_REASONS[-1],
+    )
     _, why, hint, maybe = reason
     if request.method in ("GET", "HEAD"):  # reading twice costs nothing
         maybe, hint = False, "Try again." if maybe else hint
@@ -500,7 +524,11 @@ def _no_answer(request: httpx.Request, error: Exception, timeout: float) -> Tran
     what = f"No answer from {where}."
     slow = isinstance(error, httpx.ReadTimeout)
     return TransportError(
-        what, why=f"{said[:1].upper()}{said[1:]}.", hint=hint, maybe_arrived=maybe, slow=slow
+        what,
+        detail=f"{said[:1].upper()}{said[1:]}.",
+        hint=hint,
+        may_have_been_sent=maybe,
+        timed_out=slow,
     )
 
 

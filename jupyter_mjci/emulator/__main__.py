@@ -18,10 +18,10 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import FaultError
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
-from jupyter_mjci.emulator.storage import Shelf
+from jupyter_mjci.emulator.storage import StateStore
 
 
-def arguments() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="jupyter mjci sandbox",
@@ -46,22 +46,22 @@ def arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _served_clock(speed: float, data: Path | None) -> ScaledClock:
+def _build_clock(speed: float, data: Path | None) -> ScaledClock:
     """Now, or where the kept jobs' time has got to, whichever is later: time never runs backwards
     for them.
     """
-    kept = Shelf(data).load() if data else {}
+    kept = StateStore(data).load() if data else {}
     return ScaledClock(speed, start=max(time.time(), float(kept.get("now", 0.0))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until SIGINT or SIGTERM; prints one line of JSON when ready."""
-    parser = arguments()
+    parser = build_parser()
     asked = parser.parse_args(argv)
     if not 0 < asked.speed < math.inf:
         parser.error("--speed must be a number above 0")
     try:
-        clock = _served_clock(asked.speed, asked.data)
+        clock = _build_clock(asked.speed, asked.data)
         sandbox = Sandbox(
             clock=clock,
             dialect=asked.dialect,

@@ -29,37 +29,37 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_mjci.emulator.asgi import (
-    TOO_LARGE,
-    AbsoluteForm,
-    Conversation,
-    Gone,
-    Line,
-    TooLarge,
-    answer_with,
-    body_of,
-    request_of,
+    TOO_LARGE_RESPONSES,
+    AbsoluteFormMiddleware,
+    FaultedRequest,
+    ClientDisconnected,
+    Connection,
+    BodyTooLarge,
+    send_response,
+    read_body,
+    parse_request,
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
-from jupyter_mjci.emulator.faults import Fault, Faults, read_faults
-from jupyter_mjci.emulator.http import Answer, Delivery, Request
+from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
+from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
-from jupyter_mjci.emulator.server import LoopbackDoor, Ticker
-from jupyter_mjci.emulator.storage import Shelf
+from jupyter_mjci.emulator.server import LoopbackServer, Ticker
+from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.tencent_ci.service import SECRET_ID, SECRET_KEY, TencentCI
-from jupyter_mjci.emulator.webhooks import Postman
+from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
 MJ_SECRET = "sandbox-secret"
 BUCKET = "demo-1250000000"
 REGION = "ap-chongqing"
 
 
-class Service(Protocol):
+class EmulatedService(Protocol):
     """The shape that both stand-ins have."""
 
-    outbox: list[Delivery]
+    outbox: list[WebhookDelivery]
 
-    def handle(self, request: Request) -> Answer: ...
+    def handle(self, request: Request) -> Response: ...
     def advance(self) -> None: ...
     def next_event(self) -> float | None: ...
     def snapshot(self) -> dict[str, Any]: ...
@@ -76,7 +76,7 @@ _CLOUD_PATH = re.compile(
 )
 
 
-def service_for(request: Request) -> str:
+def select_service(request: Request) -> str:
     """ "mj" or "ci". The cloud's host names decide; for any other host (an address, localhost) what
     is asked does.
     """
@@ -103,7 +103,7 @@ class Sandbox:
     sandbox to the next.
     """
 
-    SAVE_EVERY = 1.0  # real seconds between saves, longer where one save takes long
+    SAVE_INTERVAL = 1.0  # real seconds between saves, longer where one save takes long
 
     def __init__(
         self,
@@ -128,58 +128,60 @@ class Sandbox:
         self.bucket, self.region = bucket, region
         self.mj_secret, self.secret_id, self.secret_key = mj_secret, secret_id, secret_key
         self._options = {"mj": dict(mj_options or {}), "ci": dict(ci_options or {})}
-        self.faults = _faults(faults, seed)
-        self.postman = Postman()
-        self._shelf = Shelf(Path(data)) if data is not None else None
-        kept = self._shelf.load() if self._shelf else {}
+        self.faults = _load_faults(faults, seed)
+        self.webhooks = WebhookDispatcher()
+        self._state_store = StateStore(Path(data)) if data is not None else None
+        kept = self._state_store.load() if self._state_store else {}
         self.clock = clock or VirtualClock(speed, **({"start": kept["now"]} if kept else {}))
         self._lock = threading.RLock()  # both doors may be open at once, each on its own thread
         self._restarts = 0
         self._unsaved = False
         self._next_save = 0.0
         self._ticker: Ticker | None = None
-        self._doors: list[LoopbackDoor] = []
-        self._date = (0, b"")
-        self._services: dict[str, Service] = {name: self._fresh(name) for name in ("mj", "ci")}
+        self._servers: list[LoopbackServer] = []
+        self._cached_date = (0, b"")
+        self._services: dict[str, EmulatedService] = {
+            name: self._build_service(name) for name in ("mj", "ci")
+        }
         for name, service in self._services.items():
             if name in kept:
                 service.restore(kept[name])
         if isinstance(self.clock, VirtualClock):
-            self.clock.busy = lambda: self.next_event() is not None
-            self.clock.moved = self._clock_moved
+            self.clock.is_busy = lambda: self.next_event() is not None
+            self.clock.on_moved = self._on_clock_moved
         self.app = Starlette(
-            routes=[Route("/_sandbox/books", self._books), _EveryPath(self)],
-            middleware=[Middleware(AbsoluteForm)],
+            routes=[Route("/_sandbox/books", self._get_stats), _CatchAllRoute(self)],
+            middleware=[Middleware(AbsoluteFormMiddleware)],
         )
 
     # ------------------------------------------------ the services
 
-    def _fresh(self, name: str) -> Service:
+    def _build_service(self, name: str) -> EmulatedService:
         """A new service that knows nothing yet."""
-        build: Callable[[], Service] = {"mj": self._fresh_mj, "ci": self._fresh_ci}[name]
+        build: Callable[[], EmulatedService] = {"mj": self._build_mj, "ci": self._build_ci}[name]
         return build()
 
-    def _fresh_mj(self) -> Service:
+    def _build_mj(self) -> EmulatedService:
         return MidjourneyProxy(
             self.clock,
             dialect=self.dialect,
             secret=self.mj_secret,
-            seed=self._seed(),
+            seed=self._derive_seed(),
             **self._options["mj"],
         )
 
-    def _fresh_ci(self) -> Service:
+    def _build_ci(self) -> EmulatedService:
         return TencentCI(
             self.clock,
             bucket=self.bucket,
             region=self.region,
             secret_id=self.secret_id,
             secret_key=self.secret_key,
-            seed=self._seed(),
+            seed=self._derive_seed(),
             **self._options["ci"],
         )
 
-    def _seed(self) -> int:
+    def _derive_seed(self) -> int:
         """After a restart ids must not come again."""
         return self.seed + 1_000_003 * self._restarts
 
@@ -199,46 +201,46 @@ class Sandbox:
             moments = [service.next_event() for service in self._services.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def work(self, service: str, request: Request) -> Answer:
+    def handle_request(self, service: str, request: Request) -> Response:
         """Let a service answer, and see to what comes of it."""
         with self._lock:
             answer = self._services[service].handle(request)
             changes = request.method not in ("GET", "HEAD")
             self._unsaved |= changes
-            self._collect()
+            self._collect_webhooks()
         if changes and self._ticker:
-            self._ticker.set()
-        elif changes and self._shelf:
+            self._ticker.reschedule()
+        elif changes and self._state_store:
             self.save_if_due()
         return answer
 
-    def pump(self) -> None:
+    def run_due(self) -> None:
         """Bring every job up to now, and hand the callbacks that fell due to the postman."""
         with self._lock:
             for service in self._services.values():
                 service.advance()
             self._unsaved = True
-            self._collect()
+            self._collect_webhooks()
 
-    def _collect(self) -> None:
+    def _collect_webhooks(self) -> None:
         for service in self._services.values():
             if service.outbox:
-                self.postman.take(service.outbox)
+                self.webhooks.enqueue(service.outbox)
                 service.outbox.clear()
-        if self._ticker is None or self._ticker.here():
-            self.postman.set_out()
+        if self._ticker is None or self._ticker.is_server_thread():
+            self.webhooks.start()
 
-    def _clock_moved(self) -> None:
+    def _on_clock_moved(self) -> None:
         """Somebody slept on the virtual clock or pushed it."""
-        if self._ticker is None or self._ticker.here():
-            self.pump()
+        if self._ticker is None or self._ticker.is_server_thread():
+            self.run_due()
         else:
-            self._ticker.call(self.pump)
+            self._ticker.call_threadsafe(self.run_due)
 
-    async def settle(self) -> None:
+    async def drain_webhooks(self) -> None:
         """Until every callback handed out so far has been delivered or has failed."""
-        self.pump()
-        await self.postman.settle()
+        self.run_due()
+        await self.webhooks.drain()
 
     # ------------------------------------------------ trouble
 
@@ -250,26 +252,26 @@ class Sandbox:
             self._restarts += 1
             for name in [service] if service else list(self._services):
                 kept = (
-                    json.dumps(self._services[name].snapshot(), default=_as_text)
+                    json.dumps(self._services[name].snapshot(), default=_encode_bytes)
                     if remember
                     else None
                 )
-                self._services[name] = self._fresh(name)
+                self._services[name] = self._build_service(name)
                 if kept is not None:
-                    self._services[name].restore(json.loads(kept, object_hook=_as_bytes))
+                    self._services[name].restore(json.loads(kept, object_hook=_decode_bytes))
 
-    def touch(self, service: str, kind: str, jobs: Iterable[str]) -> None:
+    def alter_jobs(self, service: str, kind: str, job_ids: Iterable[str]) -> None:
         """ "stuck": the jobs change no more by themselves. "lost": the service knows them no
         more.
         """
         act = {"stuck": "freeze", "lost": "forget"}[kind]
         with self._lock:
-            for job in jobs:
+            for job in job_ids:
                 getattr(self._services[service], act)(job)
 
     # ------------------------------------------------ the disk
 
-    def state(self) -> dict[str, Any]:
+    def snapshot(self) -> dict[str, Any]:
         """Everything that `data` keeps."""
         with self._lock:
             kept = {name: service.snapshot() for name, service in self._services.items()}
@@ -277,22 +279,22 @@ class Sandbox:
 
     def save(self) -> None:
         """Write `data` now."""
-        if self._shelf is None:
+        if self._state_store is None:
             return
         started = time.monotonic()
         with self._lock:
             self._unsaved = False
-            self._shelf.save(self.state())
+            self._state_store.save(self.snapshot())
         ended = time.monotonic()
-        self._next_save = ended + max(self.SAVE_EVERY, 10 * (ended - started))
+        self._next_save = ended + max(self.SAVE_INTERVAL, 10 * (ended - started))
 
     def save_if_due(self) -> None:
-        if self._shelf and self._unsaved and time.monotonic() >= self._next_save:
+        if self._state_store and self._unsaved and time.monotonic() >= self._next_save:
             self.save()
 
     def close(self) -> None:
         """Close the loopback doors, and save what `data` keeps."""
-        for door in self._doors:
+        for door in self._servers:
             door.close()
         self.save()
 
@@ -307,13 +309,13 @@ class Sandbox:
     @property
     def settings(self) -> dict[str, str]:
         """How to reach the services in process, through `transport()`."""
-        return self.settings_at(
+        return self.build_settings(
             "http://mj.sandbox.localhost",
             "http://ci.sandbox.localhost",
             "http://cos.sandbox.localhost",
         )
 
-    def settings_at(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
+    def build_settings(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
         return {
             "mj_url": mj_url,
             "mj_secret": self.mj_secret,
@@ -327,47 +329,49 @@ class Sandbox:
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """The door in process: whatever host a client asks, the sandbox answers."""
-        return InProcess(self.app)
+        return InProcessTransport(self.app)
 
-    def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackDoor:
+    def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackServer:
         """The loopback door, ready when this returns: for other programs, and for clients in other
         languages.
 
         A `ScaledClock` runs by itself there. With a `VirtualClock` the jobs stand still until
         somebody moves it.
         """
-        door = LoopbackDoor(self, port, host)
-        self._doors.append(door)
+        door = LoopbackServer(self, port, host)
+        self._servers.append(door)
         return door
 
-    def date(self) -> bytes:
+    def build_date_header(self) -> bytes:
         """The Date header: the sandbox's time, not ours."""
         now = int(self.clock.now())
-        if now != self._date[0]:
-            self._date = (now, formatdate(now, usegmt=True).encode())
-        return self._date[1]
+        if now != self._cached_date[0]:
+            self._cached_date = (now, formatdate(now, usegmt=True).encode())
+        return self._cached_date[1]
 
-    async def converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def handle_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request and its answer."""
-        request = request_of(scope)
-        service = service_for(request)
-        line = scope.get("state", {}).get("line") or _IN_PROCESS
+        request = parse_request(scope)
+        service = select_service(request)
+        line = scope.get("state", {}).get("line") or _IN_PROCESS_CONNECTION
         fault = (
-            self.faults.choose(service, request.method, request.path) if len(self.faults) else None
+            self.faults.select(service, request.method, request.path) if len(self.faults) else None
         )
         try:
             if fault:
-                return await Conversation(self, service, request, line, receive, send).meet(fault)
-            answer = self.work(service, await self.with_body(request, receive))
-        except Gone:
+                return await FaultedRequest(self, service, request, line, receive, send).apply(
+                    fault
+                )
+            answer = self.handle_request(service, await self.read_request_body(request, receive))
+        except ClientDisconnected:
             return None
-        except TooLarge:
-            answer = TOO_LARGE[service]
-        await answer_with(send, answer, request.method, self.date())
+        except BodyTooLarge:
+            answer = TOO_LARGE_RESPONSES[service]
+        await send_response(send, answer, request.method, self.build_date_header())
         return None
 
-    async def with_body(self, request: Request, receive: Receive) -> Request:
-        body = await body_of(request.headers, receive)
+    async def read_request_body(self, request: Request, receive: Receive) -> Request:
+        body = await read_body(request.headers, receive)
         if not body:
             return request
         return Request(
@@ -380,9 +384,9 @@ class Sandbox:
             request.scheme,
         )
 
-    async def _books(self, _: StarletteRequest) -> JSONResponse:
+    async def _get_stats(self, _: StarletteRequest) -> JSONResponse:
         """What a person who debugs callbacks or faults wants to know."""
-        post = self.postman
+        post = self.webhooks
         callbacks = {
             "delivered": post.delivered,
             "failed": post.failed,
@@ -396,33 +400,35 @@ class Sandbox:
                 "callbacks": {**callbacks, "dropped_urls": list(post.dropped)},
                 "faults": {"armed": len(self.faults), "struck": self.faults.count},
                 "restarts": self._restarts,
-                "unsaved": self._shelf is not None and self._unsaved,
+                "unsaved": self._state_store is not None and self._unsaved,
             }
         )
 
 
-_IN_PROCESS = Line()
+_IN_PROCESS_CONNECTION = Connection()
 
 
-def _faults(given: Faults | Iterable[Fault] | Path | None, seed: int) -> Faults:
-    if isinstance(given, Faults):
-        return given
+def _load_faults(source: Faults | Iterable[Fault] | Path | None, seed: int) -> Faults:
+    if isinstance(source, Faults):
+        return source
     return (
-        read_faults(given, seed=seed) if isinstance(given, Path) else Faults(given or (), seed=seed)
+        load_faults(source, seed=seed)
+        if isinstance(source, Path)
+        else Faults(source or (), seed=seed)
     )
 
 
-def _as_text(value: object) -> dict[str, str]:
+def _encode_bytes(value: object) -> dict[str, str]:
     if isinstance(value, bytes | bytearray):
         return {"$bytes": value.hex()}
     raise TypeError(f"cannot keep {type(value).__name__}")
 
 
-def _as_bytes(value: dict[str, Any]) -> Any:
+def _decode_bytes(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["$bytes"]) if value.keys() == {"$bytes"} else value
 
 
-class _EveryPath(BaseRoute):
+class _CatchAllRoute(BaseRoute):
     """Everything that is not the sandbox's own page belongs to a service, whatever its path looks
     like.
     """
@@ -434,10 +440,10 @@ class _EveryPath(BaseRoute):
         return (Match.FULL, {}) if scope["type"] == "http" else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._sandbox.converse(scope, receive, send)
+        await self._sandbox.handle_asgi(scope, receive, send)
 
 
-class InProcess(httpx.AsyncBaseTransport):
+class InProcessTransport(httpx.AsyncBaseTransport):
     """httpx's ASGI transport around the app, telling it how long this client would wait for an
     answer.
     """
@@ -452,6 +458,6 @@ class InProcess(httpx.AsyncBaseTransport):
         await anyio.lowlevel.checkpoint()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await self._app({**scope, "state": {"line": Line(patience)}}, receive, send)
+            await self._app({**scope, "state": {"line": Connection(patience)}}, receive, send)
 
         return await httpx.ASGITransport(app=app).handle_async_request(request)

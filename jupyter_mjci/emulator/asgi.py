@@ -1,6 +1,6 @@
 """One conversation over ASGI: reading a request, sending an answer, and how it is made to fail.
 
-`faults.py` says what goes wrong; a `Line` does it to a connection: in process as the error that
+`faults.py` says what goes wrong; a `Connection` does it to a connection: in process as the error that
 httpx would raise, on the loopback door to the real socket.
 """
 
@@ -18,18 +18,18 @@ import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.faults import KINDS, Fault
-from jupyter_mjci.emulator.http import Answer, Request
+from jupyter_mjci.emulator.faults import FAULT_KINDS, Fault
+from jupyter_mjci.emulator.http import Response, Request
 
 if TYPE_CHECKING:
     from jupyter_mjci.emulator.app import Sandbox
 
-LIMIT = 128 * 1024 * 1024  # bytes of one request's body
+MAX_BODY_BYTES = 128 * 1024 * 1024  # bytes of one request's body
 
 # ---------------------------------------------------------------- reading and answering
 
 
-def request_of(scope: Scope) -> Request:
+def parse_request(scope: Scope) -> Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
@@ -46,37 +46,37 @@ def request_of(scope: Scope) -> Request:
     )
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """The other side hung up."""
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """More body than the door takes in."""
 
 
-async def body_of(scope_headers: Mapping[str, str], receive: Receive) -> bytes:
-    announced = scope_headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > LIMIT:
-        raise TooLarge
+async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
+    announced = headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+        raise BodyTooLarge
     message = await receive()
     chunks: list[bytes] = []
     size = 0
     while message["type"] == "http.request":
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
-        if size > LIMIT:
-            raise TooLarge
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLarge
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
         message = await receive()
-    raise Gone
+    raise ClientDisconnected
 
 
-TOO_LARGE = {
-    "mj": Answer(
+TOO_LARGE_RESPONSES = {
+    "mj": Response(
         413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
     ),
-    "ci": Answer(
+    "ci": Response(
         400,
         b"<Error><Code>EntityTooLarge</Code><Message>The body is larger than the sandbox takes in.</Message></Error>",
         {"content-type": "application/xml", "connection": "close"},
@@ -84,7 +84,7 @@ TOO_LARGE = {
 }
 
 
-def _plain(text: str) -> bytes:
+def _encode_header(text: str) -> bytes:
     """A header's bytes, whatever a service put into it."""
     try:
         raw = text.encode("latin-1")
@@ -93,37 +93,38 @@ def _plain(text: str) -> bytes:
     return raw.translate(None, b"\r\n\0").strip()
 
 
-def _head(answer: Answer, method: str) -> list[tuple[bytes, bytes]]:
+def build_headers(response: Response, method: str) -> list[tuple[bytes, bytes]]:
     """The headers as the service spells them: some of its clients look them up by their exact
     letters.
     """
     headers = [
-        (name.encode("latin-1", "replace"), _plain(text)) for name, text in answer.headers.items()
+        (name.encode("latin-1", "replace"), _encode_header(text))
+        for name, text in response.headers.items()
     ]
     names = {name.lower() for name, _ in headers}
-    if answer.status in (204, 304):
+    if response.status in (204, 304):
         return headers
     if method != "HEAD" or b"content-length" not in names:
         headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
-        headers.append((b"Content-Length", str(len(answer.body)).encode()))
+        headers.append((b"Content-Length", str(len(response.body)).encode()))
     return headers
 
 
-async def answer_with(send: Send, answer: Answer, method: str, date: bytes = b"") -> None:
+async def send_response(send: Send, response: Response, method: str, date: bytes = b"") -> None:
     """Send a whole answer."""
-    headers = _head(answer, method)
+    headers = build_headers(response, method)
     if date:
         headers.append((b"date", date))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    bodiless = method == "HEAD" or answer.status in (204, 304)
-    await send({"type": "http.response.body", "body": b"" if bodiless else answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    bodiless = method == "HEAD" or response.status in (204, 304)
+    await send({"type": "http.response.body", "body": b"" if bodiless else response.body})
 
 
 # ---------------------------------------------------------------- how clients of a forward proxy
 # ask
 
 
-class AbsoluteForm:
+class AbsoluteFormMiddleware:
     """Cuts `GET http://host/path`, what a client of a forward proxy sends, into Host and path;
     turns CONNECT down.
     """
@@ -134,15 +135,15 @@ class AbsoluteForm:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if scope["method"] == "CONNECT":
-                return await answer_with(send, _NO_TUNNELS, "CONNECT")
+                return await send_response(send, _CONNECT_REJECTED, "CONNECT")
             raw: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
             if not raw.startswith(b"/"):
-                scope = _origin_form(scope, raw)
+                scope = _to_origin_form(scope, raw)
         await self.app(scope, receive, send)
         return None
 
 
-_NO_TUNNELS = Answer(
+_CONNECT_REJECTED = Response(
     405,
     b"The sandbox opens no tunnels: it answers as both services itself. Use http:// endpoints through it.\n",
     {
@@ -153,7 +154,7 @@ _NO_TUNNELS = Answer(
 )
 
 
-def _origin_form(scope: Scope, raw: bytes) -> Scope:
+def _to_origin_form(scope: Scope, raw: bytes) -> Scope:
     scheme, separator, rest = raw.partition(b"://")
     if not separator:  # "OPTIONS *"
         return {**scope, "raw_path": b"/", "path": "/"}
@@ -169,38 +170,42 @@ def _origin_form(scope: Scope, raw: bytes) -> Scope:
 # made to fail
 
 
-class Line:
+class Connection:
     """In process: what would have happened to a connection is raised as the error that httpx would
     raise.
     """
 
-    def __init__(self, patience: float | None = None) -> None:
-        self.patience = patience
+    def __init__(self, timeout: float | None = None) -> None:
+        self.timeout = timeout
 
-    async def cut(self, error: type[httpx.TransportError], words: str, receive: Receive) -> None:
+    async def abort(
+        self, error: type[httpx.TransportError], message: str, receive: Receive
+    ) -> None:
         del receive  # nobody hangs up in process
-        raise error(words)
+        raise error(message)
 
     async def wait(self, clock: Clock, seconds: float, receive: Receive) -> None:
         """Let time pass on the sandbox's clock; a client that runs out of patience sees its
         timeout.
         """
         del receive
-        if self.patience is not None and seconds > self.patience:
-            await clock.sleep(self.patience)
+        if self.timeout is not None and seconds > self.timeout:
+            await clock.sleep(self.timeout)
             raise httpx.ReadTimeout("The sandbox stalls.")
         await clock.sleep(seconds)
 
 
-class SocketLine(Line):
+class SocketConnection(Connection):
     """On the loopback door the connection really breaks: reset, or closed early."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
 
-    async def cut(self, error: type[httpx.TransportError], words: str, receive: Receive) -> None:
-        del words  # the client's own socket will find them
+    async def abort(
+        self, error: type[httpx.TransportError], message: str, receive: Receive
+    ) -> None:
+        del message  # the client's own socket will find them
         if error is httpx.RemoteProtocolError:
             self._transport.close()  # flushes what was sent, then an orderly end
         else:
@@ -211,11 +216,11 @@ class SocketLine(Line):
 
     async def wait(self, clock: Clock, seconds: float, receive: Receive) -> None:
         async with anyio.create_task_group() as group:
-            group.start_soon(self._stop_when_gone, receive, group.cancel_scope)
+            group.start_soon(self._cancel_on_disconnect, receive, group.cancel_scope)
             await clock.sleep(seconds)
             group.cancel_scope.cancel()
 
-    async def _stop_when_gone(self, receive: Receive, scope: anyio.CancelScope) -> None:
+    async def _cancel_on_disconnect(self, receive: Receive, scope: anyio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         scope.cancel()
@@ -228,7 +233,7 @@ def _reset_on_close(transport: asyncio.Transport) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-class Conversation:
+class FaultedRequest:
     """One request with a fault in it: each kind of fault is one method."""
 
     def __init__(
@@ -236,56 +241,67 @@ class Conversation:
         sandbox: Sandbox,
         service: str,
         request: Request,
-        line: Line,
+        connection: Connection,
         receive: Receive,
         send: Send,
     ):
         self.sandbox, self.service, self.request = sandbox, service, request
-        self.line, self.receive, self.send = line, receive, send
+        self.connection, self.receive, self.send = connection, receive, send
 
-    async def meet(self, fault: Fault) -> None:
-        answer = Answer()
+    async def apply(self, fault: Fault) -> None:
+        answer = Response()
         if fault.kind != "refuse":
-            request = await self.sandbox.with_body(self.request, self.receive)
+            request = await self.sandbox.read_request_body(self.request, self.receive)
             if fault.kind == "restart":
                 self.sandbox.restart(fault.service, remember=fault.remember)
-            works = KINDS[fault.kind].works
+            works = FAULT_KINDS[fault.kind].executes
             if fault.done if works is None else works:
-                answer = self.sandbox.work(self.service, request)
-        answer = KINDS[fault.kind].twist(fault, answer)
-        await self._ENDINGS.get(fault.kind, Conversation._whole)(self, fault, answer)
+                answer = self.sandbox.handle_request(self.service, request)
+        answer = FAULT_KINDS[fault.kind].transform(fault, answer)
+        await self._HANDLERS.get(fault.kind, FaultedRequest._respond)(self, fault, answer)
 
-    async def _refuse(self, _: Fault, __: Answer) -> None:
-        await self.line.cut(httpx.ConnectError, "Connection refused by the sandbox.", self.receive)
-
-    async def _whole(self, _: Fault, answer: Answer) -> None:
-        await answer_with(self.send, answer, self.request.method, self.sandbox.date())
-
-    async def _drop(self, fault: Fault, _: Answer) -> None:
-        await self._cut(fault, "Server disconnected without sending a response.")
-
-    async def _cut(self, fault: Fault, words: str) -> None:
-        if fault.reset:
-            await self.line.cut(httpx.ReadError, "Connection reset by the sandbox.", self.receive)
-        else:
-            await self.line.cut(httpx.RemoteProtocolError, words, self.receive)
-
-    async def _stall(self, fault: Fault, answer: Answer) -> None:
-        await self.line.wait(self.sandbox.clock, fault.seconds, self.receive)
-        await self._whole(fault, answer)
-
-    async def _start(self, answer: Answer) -> bytes:
-        headers = [*_head(answer, self.request.method), (b"date", self.sandbox.date())]
-        await self.send(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
+    async def _refuse(self, _: Fault, __: Response) -> None:
+        await self.connection.abort(
+            httpx.ConnectError, "Connection refused by the sandbox.", self.receive
         )
-        return b"" if self.request.method == "HEAD" or answer.status in (204, 304) else answer.body
 
-    async def _slow(self, fault: Fault, answer: Answer) -> None:
-        body = await self._start(answer)
+    async def _respond(self, _: Fault, response: Response) -> None:
+        await send_response(
+            self.send, response, self.request.method, self.sandbox.build_date_header()
+        )
+
+    async def _drop(self, fault: Fault, _: Response) -> None:
+        await self._abort(fault, "Server disconnected without sending a response.")
+
+    async def _abort(self, fault: Fault, message: str) -> None:
+        if fault.reset:
+            await self.connection.abort(
+                httpx.ReadError, "Connection reset by the sandbox.", self.receive
+            )
+        else:
+            await self.connection.abort(httpx.RemoteProtocolError, message, self.receive)
+
+    async def _stall(self, fault: Fault, response: Response) -> None:
+        await self.connection.wait(self.sandbox.clock, fault.seconds, self.receive)
+        await self._respond(fault, response)
+
+    async def _start_response(self, response: Response) -> bytes:
+        headers = [
+            *build_headers(response, self.request.method),
+            (b"date", self.sandbox.build_date_header()),
+        ]
+        await self.send(
+            {"type": "http.response.start", "status": response.status, "headers": headers}
+        )
+        return (
+            b"" if self.request.method == "HEAD" or response.status in (204, 304) else response.body
+        )
+
+    async def _slow(self, fault: Fault, response: Response) -> None:
+        body = await self._start_response(response)
         size = max(1, int(fault.rate / 4))
         for start in range(0, len(body), size):
-            await self.line.wait(self.sandbox.clock, size / fault.rate, self.receive)
+            await self.connection.wait(self.sandbox.clock, size / fault.rate, self.receive)
             await self.send(
                 {
                     "type": "http.response.body",
@@ -295,45 +311,47 @@ class Conversation:
             )
         await self.send({"type": "http.response.body"})
 
-    async def _truncate(self, fault: Fault, answer: Answer) -> None:
-        body = await self._start(answer)
+    async def _truncate(self, fault: Fault, response: Response) -> None:
+        body = await self._start_response(response)
         part = body[: min(int(len(body) * fault.keep), max(0, len(body) - 1))]
         if part:
             await self.send({"type": "http.response.body", "body": part, "more_body": True})
-        await self._cut(
+        await self._abort(
             fault,
             f"peer closed connection without sending complete message body (received {len(part)} bytes)",
         )
 
-    async def _touch(self, fault: Fault, answer: Answer) -> None:
+    async def _alter_jobs(self, fault: Fault, response: Response) -> None:
         """Do something to the jobs that the request names or has made."""
-        self.sandbox.touch(self.service, fault.kind, named_jobs(self.service, self.request, answer))
-        await self._whole(fault, answer)
+        self.sandbox.alter_jobs(
+            self.service, fault.kind, find_job_ids(self.service, self.request, response)
+        )
+        await self._respond(fault, response)
 
-    _ENDINGS: Mapping[str, Callable[[Conversation, Fault, Answer], Awaitable[None]]] = {
+    _HANDLERS: Mapping[str, Callable[[FaultedRequest, Fault, Response], Awaitable[None]]] = {
         "refuse": _refuse,
         "drop_before": _drop,
         "drop_after": _drop,
         "stall": _stall,
         "slow": _slow,
         "truncate": _truncate,
-        "stuck": _touch,
-        "lost": _touch,
+        "stuck": _alter_jobs,
+        "lost": _alter_jobs,
     }
 
 
-_JOB_IN_PATH = {
+_JOB_ID_IN_PATH = {
     "mj": re.compile(r"/task/([^/]+)/"),
     "ci": re.compile(r"/(?:\w+_)?(?:jobs|inventorytriggerjob)/([^/?]+)"),
 }
 
 
-def named_jobs(service: str, request: Request, answer: Answer) -> list[str]:
+def find_job_ids(service: str, request: Request, response: Response) -> list[str]:
     """The ids of the jobs that a request is about: named in its path, or made by it."""
-    found = _JOB_IN_PATH[service].search(request.path)
+    found = _JOB_ID_IN_PATH[service].search(request.path)
     if found:
         return re.split(r",|%2C", found[1])
-    text = answer.body.decode("utf-8", "replace")
+    text = response.body.decode("utf-8", "replace")
     if service == "ci":
         return re.findall(r"<JobId>([^<]+)</JobId>", text) if request.method == "POST" else []
     made = re.search(r'"result":\s*"([^"]+)"', text) if "/submit/" in request.path else None

@@ -45,32 +45,37 @@ class VirtualClock:
     `advance`.
 
     Work that nobody waits for must still age under the eyes of a person: while `busy()` says that
-    something is in flight and nobody has slept or asked for `GRACE` real seconds, real time counts
+    something is in flight and nobody has slept or asked for `IDLE_GRACE` real seconds, real time counts
     too. A notebook whose cells wait for their jobs never gets there, so its times stay the same in
     every run.
     """
 
-    GRACE = 2.0
+    IDLE_GRACE = 2.0
 
     def __init__(self, speed: float = math.inf, start: float = EPOCH) -> None:
         self.speed = speed
-        self.busy: Callable[[], bool] = lambda: False
-        self.moved: Callable[[], None] = lambda: None  # called after every sleep and advance
+        self.is_busy: Callable[[], bool] = lambda: False
+        self.on_moved: Callable[[], None] = lambda: None  # called after every sleep and advance
         self._now = start
         self._sleepers = 0
-        self._touched = time.monotonic()
+        self._last_used = time.monotonic()
 
     def now(self) -> float:
         moment = time.monotonic()
-        idle = moment - self._touched
-        if idle > self.GRACE and not self._sleepers and self.speed < math.inf and self.busy():
+        idle = moment - self._last_used
+        if (
+            idle > self.IDLE_GRACE
+            and not self._sleepers
+            and self.speed < math.inf
+            and self.is_busy()
+        ):
             self._now += idle * self.speed
-        self._touched = moment
+        self._last_used = moment
         return self._now
 
     def advance(self, seconds: float) -> None:
         self._now += seconds
-        self.moved()
+        self.on_moved()
 
     async def sleep(self, seconds: float) -> None:
         seconds = max(0.0, seconds)
@@ -80,6 +85,6 @@ class VirtualClock:
             await anyio.sleep(seconds / self.speed)
         finally:
             self._sleepers -= 1
-            self._touched = time.monotonic()
+            self._last_used = time.monotonic()
         self._now = max(self._now, wake)
-        self.moved()
+        self.on_moved()

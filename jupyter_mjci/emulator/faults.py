@@ -25,7 +25,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jupyter_mjci.emulator.http import Answer
+from jupyter_mjci.emulator.http import Response
 
 SERVICES = ("mj", "ci")
 
@@ -64,20 +64,20 @@ class Fault:
     remember: bool = False
 
     def __post_init__(self) -> None:
-        problem = _problem(self)
+        problem = _find_problem(self)
         if problem:
             raise FaultError(problem)
 
-    def covers(self, service: str, method: str, path: str) -> bool:
+    def matches(self, service: str, method: str, path: str) -> bool:
         """Whether a request is this fault's business."""
         if self.service not in (None, service):
             return False
-        wanted, pattern = _route(self.route)
+        wanted, pattern = _compile_route(self.route)
         return wanted in ("*", method) and pattern(path) is not None
 
 
 @lru_cache(maxsize=1024)
-def _route(route: str) -> tuple[str, Callable[[str], re.Match[str] | None]]:
+def _compile_route(route: str) -> tuple[str, Callable[[str], re.Match[str] | None]]:
     method, _, path = route.strip().rpartition(" ")
     return method.strip().upper() or "*", re.compile(translate(path)).match
 
@@ -85,64 +85,70 @@ def _route(route: str) -> tuple[str, Callable[[str], re.Match[str] | None]]:
 # ---------------------------------------------------------------- what a fault does to an answer
 
 
-def _as_is(_: Fault, answer: Answer) -> Answer:
-    return answer
+def _keep_response(_: Fault, response: Response) -> Response:
+    return response
 
 
-def _other_status(fault: Fault, _: Answer) -> Answer:
+def _replace_status(fault: Fault, _: Response) -> Response:
     kind = {"content-type": fault.content_type or "text/plain; charset=utf-8"}
-    return Answer(fault.status, (fault.body or "").encode(), {**kind, **fault.headers})
+    return Response(fault.status, (fault.body or "").encode(), {**kind, **fault.headers})
 
 
-def _other_type(fault: Fault, answer: Answer) -> Answer:
-    kept = {name: value for name, value in answer.headers.items() if name.lower() != "content-type"}
-    return replace(answer, headers={**kept, "content-type": fault.content_type or "text/plain"})
+def _replace_content_type(fault: Fault, response: Response) -> Response:
+    kept = {
+        name: value for name, value in response.headers.items() if name.lower() != "content-type"
+    }
+    return replace(response, headers={**kept, "content-type": fault.content_type or "text/plain"})
 
 
-def _malformed(_: Fault, answer: Answer) -> Answer:
+def _corrupt_body(_: Fault, response: Response) -> Response:
     """The first half, then bytes that neither JSON nor XML nor a picture can hold."""
-    return replace(answer, body=answer.body[: len(answer.body) // 2] + b'\x00<{"')
+    return replace(response, body=response.body[: len(response.body) // 2] + b'\x00<{"')
 
 
-def _html(fault: Fault, _: Answer) -> Answer:
+def _replace_with_html(fault: Fault, _: Response) -> Response:
     body = HTML_PAGE if fault.body is None else fault.body.encode()
-    return Answer(200, body, {"content-type": "text/html; charset=utf-8", **fault.headers})
+    return Response(200, body, {"content-type": "text/html; charset=utf-8", **fault.headers})
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FaultKind:
     """How a kind of fault behaves: what it listens to, whether the request's work is done, the
     answer then.
     """
 
-    listens: tuple[str, ...] = ()
-    works: bool | None = True  # None: the fault's own `done` decides
-    twist: Callable[[Fault, Answer], Answer] = _as_is
+    options: tuple[str, ...] = ()
+    executes: bool | None = True  # None: the fault's own `done` decides
+    transform: Callable[[Fault, Response], Response] = _keep_response
 
 
-KINDS: dict[str, Kind] = {
+FAULT_KINDS: dict[str, FaultKind] = {
     # the connection
-    "refuse": Kind(works=False),  # reset before the request is read
-    "drop_before": Kind(("reset",), works=False),  # dropped before the work is done
-    "drop_after": Kind(("reset",)),  # the work is done, the answer lost
-    "stall": Kind(("seconds",)),  # the work is done, the answer comes `seconds` later
-    "slow": Kind(("rate",)),  # `rate` bytes a second
-    "truncate": Kind(("keep", "reset")),  # only this share of the body, then the connection ends
+    "refuse": FaultKind(executes=False),  # reset before the request is read
+    "drop_before": FaultKind(("reset",), executes=False),  # dropped before the work is done
+    "drop_after": FaultKind(("reset",)),  # the work is done, the answer lost
+    "stall": FaultKind(("seconds",)),  # the work is done, the answer comes `seconds` later
+    "slow": FaultKind(("rate",)),  # `rate` bytes a second
+    "truncate": FaultKind(
+        ("keep", "reset")
+    ),  # only this share of the body, then the connection ends
     # the answer
-    "status": Kind(("status", "body", "headers", "content_type", "done"), None, _other_status),
-    "content_type": Kind(("content_type",), True, _other_type),
-    "malformed": Kind((), True, _malformed),
-    "html": Kind(("body", "headers", "done"), None, _html),
+    "status": FaultKind(
+        ("status", "body", "headers", "content_type", "done"), None, _replace_status
+    ),
+    "content_type": FaultKind(("content_type",), True, _replace_content_type),
+    "malformed": FaultKind((), True, _corrupt_body),
+    "html": FaultKind(("body", "headers", "done"), None, _replace_with_html),
     # the service
-    "stuck": Kind(),  # the job that the request is about changes no more
-    "lost": Kind(),  # the job that the request is about vanishes
-    "restart": Kind(
+    "stuck": FaultKind(),  # the job that the request is about changes no more
+    "lost": FaultKind(),  # the job that the request is about vanishes
+    "restart": FaultKind(
         ("remember",)
     ),  # the service forgets everything (or, with `remember`, only starts anew)
 }
 
-_ALWAYS = ("kind", "route", "service", "times", "after", "probability")
-_TYPES: dict[str, tuple[type, ...]] = {
+_COMMON_FIELDS = ("kind", "route", "service", "times", "after", "probability")
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "kind": (str,),
     "route": (str,),
     "service": (str,),
@@ -160,7 +166,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "reset": (bool,),
     "remember": (bool,),
 }
-_RANGES: dict[str, tuple[float, float]] = {
+_FIELD_RANGES: dict[str, tuple[float, float]] = {
     "times": (0, float("inf")),
     "after": (0, float("inf")),
     "probability": (0, 1),
@@ -171,62 +177,64 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def _problem(fault: Fault) -> str | None:
+def _find_problem(fault: Fault) -> str | None:
     """What is wrong with a fault, in words; None when nothing is."""
-    if fault.kind not in KINDS:
-        return f"unknown kind {fault.kind!r}; known kinds: {', '.join(KINDS)}"
+    if fault.kind not in FAULT_KINDS:
+        return f"unknown kind {fault.kind!r}; known kinds: {', '.join(FAULT_KINDS)}"
     if fault.service not in (None, *SERVICES):
         return f"unknown service {fault.service!r}; known services: {', '.join(SERVICES)}"
-    for name, (low, high) in _RANGES.items():
+    for name, (low, high) in _FIELD_RANGES.items():
         value = getattr(fault, name)
         if value is not None and not low <= value <= high:
             return f"{name} = {value!r} is outside {low:g} to {high:g}"
-    known = {*_ALWAYS, *KINDS[fault.kind].listens}
+    known = {*_COMMON_FIELDS, *FAULT_KINDS[fault.kind].options}
     deaf = [
         f.name
         for f in fields(fault)
-        if f.name not in known and getattr(fault, f.name) != _default(f)
+        if f.name not in known and getattr(fault, f.name) != _get_default(f)
     ]
     return (
-        f"{fault.kind!r} does not listen to {deaf[0]!r}; it knows: {_names(fault.kind)}"
+        f"{fault.kind!r} does not listen to {deaf[0]!r}; it knows: {_list_allowed_fields(fault.kind)}"
         if deaf
         else None
     )
 
 
-def _default(item: Any) -> Any:
+def _get_default(item: Any) -> Any:
     return item.default if item.default is not MISSING else item.default_factory()
 
 
-def _names(kind: str) -> str:
-    return ", ".join((*_ALWAYS, *KINDS[kind].listens))
+def _list_allowed_fields(kind: str) -> str:
+    return ", ".join((*_COMMON_FIELDS, *FAULT_KINDS[kind].options))
 
 
 # ---------------------------------------------------------------- choosing
 
 
 @dataclass(slots=True)
-class _Armed:
+class _ActiveFault:
     """A fault and what it has seen so far."""
 
     fault: Fault
-    coin: random.Random
-    seen: int = 0
-    struck: int = 0
+    rng: random.Random
+    match_count: int = 0
+    trigger_count: int = 0
 
-    def strikes(self) -> bool:
-        self.seen += 1
+    def should_trigger(self) -> bool:
+        self.match_count += 1
         fault = self.fault
-        if self.seen <= fault.after or (fault.times is not None and self.struck >= fault.times):
+        if self.match_count <= fault.after or (
+            fault.times is not None and self.trigger_count >= fault.times
+        ):
             return False
-        if fault.probability < 1 and self.coin.random() >= fault.probability:
+        if fault.probability < 1 and self.rng.random() >= fault.probability:
             return False
-        self.struck += 1
+        self.trigger_count += 1
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class Struck:
+class TriggeredFault:
     """A fault that happened, and to which request."""
 
     fault: Fault
@@ -236,43 +244,43 @@ class Struck:
 
 
 class Faults:
-    """The faults of one sandbox. `add` more at any time; `struck` tells the latest, `count` how
+    """The faults of one sandbox. `add` more at any time; `triggered` tells the latest, `count` how
     many in all.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
         self.seed = seed
         self.count = 0
-        self.struck: deque[Struck] = deque(maxlen=10_000)
-        self._armed: list[_Armed] = []
-        self._added = 0
+        self.triggered: deque[TriggeredFault] = deque(maxlen=10_000)
+        self._active: list[_ActiveFault] = []
+        self._added_count = 0
         for fault in faults:
             self.add(fault)
 
     def __iter__(self) -> Any:
-        return (armed.fault for armed in self._armed)
+        return (armed.fault for armed in self._active)
 
     def __len__(self) -> int:
-        return len(self._armed)
+        return len(self._active)
 
     def add(self, fault: Fault | str, **settings: Any) -> Fault:
         """Arm one more: a `Fault`, or its kind and settings."""
         fault = Fault(fault, **settings) if isinstance(fault, str) else fault
         # Text, because random.Random seeds from text the same way in every process.
-        self._armed.append(_Armed(fault, random.Random(f"{self.seed}/{self._added}")))
-        self._added += 1
+        self._active.append(_ActiveFault(fault, random.Random(f"{self.seed}/{self._added_count}")))
+        self._added_count += 1
         return fault
 
     def clear(self) -> None:
         """Nothing goes wrong from here on."""
-        self._armed.clear()
+        self._active.clear()
 
-    def choose(self, service: str, method: str, path: str) -> Fault | None:
+    def select(self, service: str, method: str, path: str) -> Fault | None:
         """The fault that this request meets, if any."""
-        for armed in self._armed:
-            if armed.fault.covers(service, method, path) and armed.strikes():
+        for armed in self._active:
+            if armed.fault.matches(service, method, path) and armed.should_trigger():
                 self.count += 1
-                self.struck.append(Struck(armed.fault, service, method, path))
+                self.triggered.append(TriggeredFault(armed.fault, service, method, path))
                 return armed.fault
         return None
 
@@ -280,7 +288,7 @@ class Faults:
 # ---------------------------------------------------------------- from a file
 
 
-def read_faults(source: Path | str, *, seed: int = 0) -> Faults:
+def load_faults(source: Path | str, *, seed: int = 0) -> Faults:
     """The faults of a TOML file (a path) or of TOML text. A top-level `seed` beats the one given
     here.
     """
@@ -293,7 +301,7 @@ def read_faults(source: Path | str, *, seed: int = 0) -> Faults:
         raise FaultError(f"{name}: {error}") from None
     unknown = [key for key in document if key not in ("seed", "fault")]
     if unknown:
-        where = _line_of(text.splitlines(), unknown[0], 0)
+        where = _describe_line(text.splitlines(), unknown[0], 0)
         raise FaultError(
             f"{name}{where}: unknown key {unknown[0]!r}; known: seed, [[fault]] tables"
         )
@@ -302,31 +310,34 @@ def read_faults(source: Path | str, *, seed: int = 0) -> Faults:
         raise FaultError(f'{name}: "fault" must be an array of tables: write [[fault]] above each')
     if type(document.get("seed", 0)) is not int:
         raise FaultError(f"{name}: seed must be a whole number")
-    armed = [_from_table(name, text, number, table) for number, table in enumerate(tables, 1)]
+    armed = [_parse_table(name, text, number, table) for number, table in enumerate(tables, 1)]
     return Faults(armed, seed=document.get("seed", seed))
 
 
-def _from_table(name: str, text: str, number: int, table: Mapping[str, Any]) -> Fault:
+def _parse_table(name: str, text: str, number: int, table: Mapping[str, Any]) -> Fault:
     lines = text.splitlines()
-    start = _header_line(lines, number)
+    start = _find_header_line(lines, number)
 
     def refuse(words: str, key: str | None = None) -> FaultError:
-        where = (_line_of(lines, key, start) if key else "") or (f", line {start}" if start else "")
+        where = (_describe_line(lines, key, start) if key else "") or (
+            f", line {start}" if start else ""
+        )
         return FaultError(f"{name}{where}: [[fault]] number {number}: {words}")
 
     if "kind" not in table:
-        raise refuse(f"no kind; known kinds: {', '.join(KINDS)}")
+        raise refuse(f"no kind; known kinds: {', '.join(FAULT_KINDS)}")
     kind = table["kind"]
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise refuse(f"unknown kind {kind!r}; known kinds: {', '.join(KINDS)}", "kind")
+    if not isinstance(kind, str) or kind not in FAULT_KINDS:
+        raise refuse(f"unknown kind {kind!r}; known kinds: {', '.join(FAULT_KINDS)}", "kind")
     for key, value in table.items():
-        if key not in (*_ALWAYS, *KINDS[kind].listens):
-            raise refuse(f"unknown key {key!r}; {kind!r} knows: {_names(kind)}", key)
-        if not isinstance(value, _TYPES[key]) or (
-            isinstance(value, bool) and bool not in _TYPES[key]
+        if key not in (*_COMMON_FIELDS, *FAULT_KINDS[kind].options):
+            raise refuse(f"unknown key {key!r}; {kind!r} knows: {_list_allowed_fields(kind)}", key)
+        if not isinstance(value, _FIELD_TYPES[key]) or (
+            isinstance(value, bool) and bool not in _FIELD_TYPES[key]
         ):
             raise refuse(
-                f"{key} = {value!r} must be {' or '.join(t.__name__ for t in _TYPES[key])}", key
+                f"{key} = {value!r} must be {' or '.join(t.__name__ for t in _FIELD_TYPES[key])}",
+                key,
             )
     if any(not isinstance(value, str) for value in table.get("headers", {}).values()):
         raise refuse("headers must map names to text", "headers")
@@ -336,7 +347,7 @@ def _from_table(name: str, text: str, number: int, table: Mapping[str, Any]) -> 
         raise refuse(str(error)) from None
 
 
-def _header_line(lines: list[str], number: int) -> int:
+def _find_header_line(lines: list[str], number: int) -> int:
     """The 1-based line of the nth [[fault]] header; 0 when it is written some other way."""
     headers = [
         i
@@ -346,7 +357,7 @@ def _header_line(lines: list[str], number: int) -> int:
     return headers[number - 1] if number <= len(headers) else 0
 
 
-def _line_of(lines: list[str], key: str, start: int) -> str:
+def _describe_line(lines: list[str], key: str, start: int) -> str:
     pattern = re.compile(rf"\s*[\[\"']*{re.escape(key)}[\"']?\s*[=.\]]")
     found = next(
         (i for i, line in enumerate(lines[start:], start + 1) if pattern.match(line)), None

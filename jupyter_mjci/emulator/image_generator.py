@@ -4,7 +4,7 @@ A picture is a small frozen recipe, drawn only when somebody asks for its pixels
 world without edges (sky, ridges, water, a motif) seen through a `view` box, so the moves of the
 service fall out of it: an upscale is the same view with more pixels, zooming out and panning widen
 the view, a variation rolls the same dice a little differently. What cannot be seen as a world (a
-picture that somebody sent) is a `Photo`; `Wider` sets a picture into a larger one and `Patched`
+picture that somebody sent) is a `Photo`; `Outpainted` sets a picture into a larger one and `Inpainted`
 repaints only the white part of a mask.
 """
 
@@ -28,34 +28,34 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 Lineage = tuple[tuple[int, float], ...]  # who rolled the dice, and how much each roll changed
 
-CELL = 512 * 512  # pixels of one cell of a grid; an upscale has four times as many
-PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # the four cells, row by row
+CELL_AREA = 512 * 512  # pixels of one cell of a grid; an upscale has four times as many
+CELL_POSITIONS = ((0, 0), (1, 0), (0, 1), (1, 1))  # the four cells, row by row
 
 
-class Picture(Protocol):
+class Drawable(Protocol):
     """Something that can be drawn at any size, varied, and seen through a wider window."""
 
     @property
     def view(self) -> Box: ...
     def draw(self, size: Size) -> Image.Image: ...
-    def vary(self, seed: int, strength: float) -> Picture: ...
-    def outward(self, seed: int, view: Box) -> Picture: ...
+    def vary(self, seed: int, strength: float) -> Drawable: ...
+    def expand(self, seed: int, view: Box) -> Drawable: ...
 
 
-def ratio_of(picture: Picture) -> float:
+def get_aspect_ratio(picture: Drawable) -> float:
     """Width by height."""
     left, top, right, bottom = picture.view
     return (right - left) / (bottom - top)
 
 
-def size_of(picture: Picture, area: int = CELL) -> Size:
+def get_pixel_size(picture: Drawable, area: int = CELL_AREA) -> Size:
     """Pixels of a picture of about that area, both sides multiples of 16."""
-    ratio = ratio_of(picture)
+    ratio = get_aspect_ratio(picture)
     height = math.sqrt(area / ratio)
     return max(16, round(height * ratio / 16) * 16), max(16, round(height / 16) * 16)
 
 
-def frame(ratio: float) -> Box:
+def center_view(ratio: float) -> Box:
     """The view of area 1 around the middle of the world."""
     width, height = math.sqrt(ratio), 1 / math.sqrt(ratio)
     return (-width / 2, -height / 2, width / 2, height / 2)
@@ -65,18 +65,18 @@ def frame(ratio: float) -> Box:
 # ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def unit(*parts: object) -> float:
+def hash_to_unit(*parts: object) -> float:
     """A number from 0 to 1 that depends on nothing but the parts."""
     text = ":".join(map(str, parts)).encode("utf-8", "replace")
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") / 0xFFFFFFFF
 
 
-def further(lineage: Lineage, seed: int, strength: float) -> Lineage:
+def extend_lineage(lineage: Lineage, seed: int, strength: float) -> Lineage:
     """One roller more; of very many the root and the latest count."""
     return (lineage[0], *lineage[1:][-15:], (seed, strength)) if lineage else ((seed, strength),)
 
 
-class Dice:
+class SeededRandom:
     """Named rolls. The first of the lineage decides, each later one pulls every roll a little its
     own way.
     """
@@ -87,17 +87,17 @@ class Dice:
     def __call__(self, name: object, low: float = 0.0, high: float = 1.0) -> float:
         value = 0.5
         for seed, strength in self.lineage:
-            value += (unit(seed, name) - value) * strength
+            value += (hash_to_unit(seed, name) - value) * strength
         return low + (high - low) * value
 
-    def fixed(self, name: object) -> float:
+    def get_fixed(self, name: object) -> float:
         """A roll that variations leave alone: what would otherwise jump from one thing to quite
         another.
         """
-        return unit(self.lineage[0][0], name)
+        return hash_to_unit(self.lineage[0][0], name)
 
-    def pick(self, name: object, items: Sequence[T]) -> T:
-        return items[min(int(self.fixed(name) * len(items)), len(items) - 1)]
+    def choose(self, name: object, items: Sequence[T]) -> T:
+        return items[min(int(self.get_fixed(name) * len(items)), len(items) - 1)]
 
 
 # ── colours and words
@@ -116,21 +116,21 @@ class Palette:
     light: Color
 
 
-def rgb(text: str) -> Color:
+def parse_rgb(text: str) -> Color:
     return (int(text[0:2], 16), int(text[2:4], 16), int(text[4:6], 16))
 
 
-def mix(first: Color, second: Color, share: float) -> Color:
+def mix_colors(first: Color, second: Color, ratio: float) -> Color:
     a, b = first, second
     return (
-        round(a[0] + (b[0] - a[0]) * share),
-        round(a[1] + (b[1] - a[1]) * share),
-        round(a[2] + (b[2] - a[2]) * share),
+        round(a[0] + (b[0] - a[0]) * ratio),
+        round(a[1] + (b[1] - a[1]) * ratio),
+        round(a[2] + (b[2] - a[2]) * ratio),
     )
 
 
 PALETTES: dict[str, Palette] = {
-    name: Palette(*map(rgb, colors.split()))
+    name: Palette(*map(parse_rgb, colors.split()))
     for name, colors in {
         # name      top    middle horizon near   accent light
         "ember": "3b2a5a c8553d f9b26b 2a1626 d9481c fff0c9",
@@ -164,8 +164,8 @@ MOODS: tuple[tuple[str, str], ...] = (
     ("ember", "fox red autumn fire orange warm tiger city"),
     ("noon", "blue day summer sky mountain village house bird dog"),
 )
-HOURS = 5  # so many of the moods above are an hour or a weather
-SIBLINGS = {
+TIME_AND_WEATHER_MOODS = 5  # so many of the moods above are an hour or a weather
+RELATED_PALETTES = {
     "ember": "desert",
     "dawn": "blossom",
     "noon": "sea",
@@ -184,14 +184,14 @@ COLOR_WORDS = (
     "violet=9a6ad6 pink=f08fb8 rose=e0567a brown=7a4a2a sand=e3c690 cream=fbf1d6 white=fafafa silver=c3c8cc "
     "grey=808488 charcoal=33373c black=0a0a0c gold=d6a32a"
 )
-NAMED: dict[str, Color] = {
-    pair.partition("=")[0]: rgb(pair.partition("=")[2]) for pair in COLOR_WORDS.split()
+NAMED_COLORS: dict[str, Color] = {
+    pair.partition("=")[0]: parse_rgb(pair.partition("=")[2]) for pair in COLOR_WORDS.split()
 }
 _WORD = re.compile(r"[a-z]+")
 _RATIO = re.compile(r"--(?:ar|aspect)\s+(\d{1,4}):(\d{1,4})(?!\S)")
 
 
-def words_of(prompt: str) -> tuple[str, ...]:
+def extract_words(prompt: str) -> tuple[str, ...]:
     """The lower-case words of a prompt, its --parameters left out; a plural also counts as its
     singular.
     """
@@ -199,7 +199,7 @@ def words_of(prompt: str) -> tuple[str, ...]:
     return tuple(found) + tuple(word[:-1] for word in found if word.endswith("s") and len(word) > 3)
 
 
-def ratio_in(prompt: str) -> float:
+def parse_aspect_ratio(prompt: str) -> float:
     """What --ar asks for; 1 without it."""
     found = _RATIO.search(prompt)
     if not found or not int(found[1]) * int(found[2]):
@@ -207,25 +207,29 @@ def ratio_in(prompt: str) -> float:
     return min(5.0, max(0.2, int(found[1]) / int(found[2])))
 
 
-def mood_of(words: Sequence[str], dice: Dice) -> str:
+def choose_mood(words: Sequence[str], rng: SeededRandom) -> str:
     """The hour and the weather decide; else one of the moods that the words suggest; else any."""
     known = set(words)
-    for mood, triggers in MOODS[:HOURS]:
+    for mood, triggers in MOODS[:TIME_AND_WEATHER_MOODS]:
         if not known.isdisjoint(triggers.split()):
             return mood
-    found = [mood for mood, triggers in MOODS[HOURS:] if not known.isdisjoint(triggers.split())]
-    return dice.pick("mood", found or [*PALETTES])
+    found = [
+        mood
+        for mood, triggers in MOODS[TIME_AND_WEATHER_MOODS:]
+        if not known.isdisjoint(triggers.split())
+    ]
+    return rng.choose("mood", found or [*PALETTES])
 
 
-def palette_for(mood: str, words: Sequence[str], dice: Dice) -> Palette:
+def build_palette(mood: str, words: Sequence[str], rng: SeededRandom) -> Palette:
     """The palette of a mood, leaning towards a related one; a colour word tints the accent."""
-    own, other, share = PALETTES[mood], PALETTES[SIBLINGS[mood]], dice("lean", 0.0, 0.5)
-    accent = next((NAMED[word] for word in words if word in NAMED), own.accent)
+    own, other, share = PALETTES[mood], PALETTES[RELATED_PALETTES[mood]], rng("lean", 0.0, 0.5)
+    accent = next((NAMED_COLORS[word] for word in words if word in NAMED_COLORS), own.accent)
     return Palette(
-        mix(own.top, other.top, share),
-        mix(own.middle, other.middle, share),
-        mix(own.horizon, other.horizon, share),
-        mix(own.near, other.near, share * 0.5),
+        mix_colors(own.top, other.top, share),
+        mix_colors(own.middle, other.middle, share),
+        mix_colors(own.horizon, other.horizon, share),
+        mix_colors(own.near, other.near, share * 0.5),
         accent,
         own.light,
     )
@@ -244,16 +248,16 @@ class Canvas:
         self.image = Image.new("RGB", size)
         self.pen = ImageDraw.Draw(self.image)
 
-    def point(self, x: float, y: float) -> tuple[float, float]:
+    def to_pixel(self, x: float, y: float) -> tuple[float, float]:
         return ((x - self.view[0]) * self.scale, (y - self.view[1]) * self.scale)
 
-    def points(self, path: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-        return [self.point(x, y) for x, y in path]
+    def to_pixels(self, path: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+        return [self.to_pixel(x, y) for x, y in path]
 
-    def gradient(self, stops: Sequence[tuple[float, Color]], height: int) -> Image.Image:
+    def build_gradient(self, stops: Sequence[tuple[float, Color]], height: int) -> Image.Image:
         """Colours down a column of `height` pixels; stops are (share of the height, colour)."""
         strip = Image.new("RGB", (1, 128))
-        strip.putdata([_between(stops, row / 127) for row in range(128)])
+        strip.putdata([_interpolate(stops, row / 127) for row in range(128)])
         return strip.resize((1, max(1, height)), Image.Resampling.BICUBIC)
 
     def fill(
@@ -262,28 +266,29 @@ class Canvas:
         wide = column.resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST)
         self.image.paste(wide, box[:2], mask)
 
-    def glow(self, x: float, y: float, radius: float, color: Color, strength: float) -> None:
+    def draw_glow(self, x: float, y: float, radius: float, color: Color, strength: float) -> None:
         """A soft round light."""
         side = max(2, round(radius * 2 * self.scale))
-        px, py = self.point(x, y)
-        mask = _halo(strength).resize((side, side), Image.Resampling.BILINEAR)
+        px, py = self.to_pixel(x, y)
+        mask = _build_halo(strength).resize((side, side), Image.Resampling.BILINEAR)
         self.image.paste(color, (round(px) - side // 2, round(py) - side // 2), mask)
 
-    def disc(self, x: float, y: float, radius: float, color: Color) -> None:
+    def draw_disc(self, x: float, y: float, radius: float, color: Color) -> None:
         self.pen.ellipse(
-            (*self.point(x - radius, y - radius), *self.point(x + radius, y + radius)), fill=color
+            (*self.to_pixel(x - radius, y - radius), *self.to_pixel(x + radius, y + radius)),
+            fill=color,
         )
 
 
-def _between(stops: Sequence[tuple[float, Color]], share: float) -> Color:
+def _interpolate(stops: Sequence[tuple[float, Color]], share: float) -> Color:
     for (low, first), (high, second) in pairwise(stops):
         if share <= high:
-            return mix(first, second, max(0.0, (share - low) / max(1e-9, high - low)))
+            return mix_colors(first, second, max(0.0, (share - low) / max(1e-9, high - low)))
     return stops[-1][1]
 
 
 @cache
-def _halo(strength: float) -> Image.Image:
+def _build_halo(strength: float) -> Image.Image:
     """Opaque in the middle, nothing at the rim, with a soft shoulder."""
     edge = Image.radial_gradient("L")
     return edge.point(
@@ -294,7 +299,7 @@ def _halo(strength: float) -> Image.Image:
 # ── the scene
 # ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-WATER = {
+WATER_WORDS = {
     "sea",
     "ocean",
     "beach",
@@ -308,7 +313,7 @@ WATER = {
     "harbour",
     "wave",
 }
-TREES = {
+TREE_WORDS = {
     "forest",
     "wood",
     "woods",
@@ -322,7 +327,7 @@ TREES = {
     "pine",
     "bear",
 }
-STARRY = {"night", "neon"}
+STARRY_MOODS = {"night", "neon"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,13 +337,13 @@ class Scene:
     prompt: str
     lineage: Lineage
     view: Box
-    hues: str = ""  # another prompt that sets the colours
+    color_prompt: str = ""  # another prompt that sets the colours
 
     def vary(self, seed: int, strength: float) -> Scene:
-        return replace(self, lineage=further(self.lineage, seed, strength))
+        return replace(self, lineage=extend_lineage(self.lineage, seed, strength))
 
-    def outward(self, seed: int, view: Box) -> Scene:
-        return replace(self, lineage=further(self.lineage, seed, 0.05), view=view)
+    def expand(self, seed: int, view: Box) -> Scene:
+        return replace(self, lineage=extend_lineage(self.lineage, seed, 0.05), view=view)
 
     def draw(self, size: Size) -> Image.Image:
         """Drawn at twice the size and reduced, so that edges are smooth; very large ones as they
@@ -346,57 +351,59 @@ class Scene:
         """
         twice = 2 if size[0] * size[1] <= 2_000_000 else 1
         canvas = Canvas(self.view, (size[0] * twice, size[1] * twice))
-        _paint(canvas, self.prompt, self.hues or self.prompt, Dice(self.lineage))
+        _paint_scene(
+            canvas, self.prompt, self.color_prompt or self.prompt, SeededRandom(self.lineage)
+        )
         return canvas.image.reduce(2) if twice == 2 else canvas.image
 
 
 @dataclass(frozen=True, slots=True)
-class Land:
+class SceneContext:
     """What every layer of one scene needs to know."""
 
     words: tuple[str, ...]
-    dice: Dice
+    rng: SeededRandom
     mood: str
     colors: Palette
     horizon: float
-    water: bool
-    low: float  # how deep the scene reaches: less for wide pictures
+    has_water: bool
+    depth: float  # how deep the scene reaches: less for wide pictures
 
 
-def _paint(canvas: Canvas, prompt: str, hues: str, dice: Dice) -> None:
-    words, mood = words_of(prompt), mood_of(words_of(hues), dice)
-    low = min(1.1, ratio_in(hues) ** -0.5)
-    water = not WATER.isdisjoint(words_of(hues))
-    colors = palette_for(mood, words, dice)
-    land = Land(words, dice, mood, colors, dice("horizon", 0.04, 0.2) * low, water, low)
-    _sky(canvas, land)
-    if mood in STARRY:
-        _stars(canvas, land)
-    _sun(canvas, land)
-    _clouds(canvas, land)
-    (_sea if water else _hills)(canvas, land)
-    _motif(canvas, land)
-    _birds(canvas, land)
+def _paint_scene(canvas: Canvas, prompt: str, color_prompt: str, rng: SeededRandom) -> None:
+    words, mood = extract_words(prompt), choose_mood(extract_words(color_prompt), rng)
+    low = min(1.1, parse_aspect_ratio(color_prompt) ** -0.5)
+    water = not WATER_WORDS.isdisjoint(extract_words(color_prompt))
+    colors = build_palette(mood, words, rng)
+    land = SceneContext(words, rng, mood, colors, rng("horizon", 0.04, 0.2) * low, water, low)
+    _draw_sky(canvas, land)
+    if mood in STARRY_MOODS:
+        _draw_stars(canvas, land)
+    _draw_sun(canvas, land)
+    _draw_clouds(canvas, land)
+    (_draw_sea if water else _draw_hills)(canvas, land)
+    _draw_figure(canvas, land)
+    _draw_birds(canvas, land)
 
 
-def _sky(canvas: Canvas, land: Land) -> None:
+def _draw_sky(canvas: Canvas, land: SceneContext) -> None:
     top, bottom = canvas.view[1], canvas.view[3]
-    colors, middle = land.colors, land.dice("middle", -0.3, -0.12)
+    colors, middle = land.colors, land.rng("middle", -0.3, -0.12)
 
     def share(y: float) -> float:
         return (y - top) / (bottom - top)
 
     stops = [
-        (share(-1.2), mix(colors.top, (0, 0, 0), 0.35)),
+        (share(-1.2), mix_colors(colors.top, (0, 0, 0), 0.35)),
         (share(-0.55), colors.top),
         (share(middle), colors.middle),
         (share(land.horizon), colors.horizon),
         (share(land.horizon + 1), colors.horizon),
     ]
-    canvas.fill((0, 0, *canvas.size), canvas.gradient(stops, canvas.size[1]), None)
+    canvas.fill((0, 0, *canvas.size), canvas.build_gradient(stops, canvas.size[1]), None)
 
 
-def _cells(low: float, high: float, step: float) -> range:
+def _iter_cells(low: float, high: float, step: float) -> range:
     """The squares of the world between two edges; none where they would be too many to tell
     apart.
     """
@@ -405,23 +412,23 @@ def _cells(low: float, high: float, step: float) -> range:
     return range(math.floor(low / step), math.ceil(high / step) + 1)
 
 
-def _stars(canvas: Canvas, land: Land) -> None:
+def _draw_stars(canvas: Canvas, land: SceneContext) -> None:
     """One star to a square of the world, so that a wider view has more of them."""
-    step, root = 0.075, land.dice.lineage[0][0]
+    step, root = 0.075, land.rng.lineage[0][0]
     left, top, right, _ = canvas.view
-    for row in _cells(top, land.horizon, step):
-        for column in _cells(left, right, step):
-            x, y, size = (unit(root, "star", row, column, axis) for axis in "xys")
-            place = canvas.point((column + x) * step, (row + y) * step)
+    for row in _iter_cells(top, land.horizon, step):
+        for column in _iter_cells(left, right, step):
+            x, y, size = (hash_to_unit(root, "star", row, column, axis) for axis in "xys")
+            place = canvas.to_pixel((column + x) * step, (row + y) * step)
             radius = canvas.scale * (0.0008 + 0.0022 * size**4)
-            color = mix(land.colors.middle, land.colors.light, 0.35 + 0.65 * size)
+            color = mix_colors(land.colors.middle, land.colors.light, 0.35 + 0.65 * size)
             canvas.pen.ellipse(
                 (place[0] - radius, place[1] - radius, place[0] + radius, place[1] + radius), color
             )
 
 
-def _sun_place(land: Land) -> tuple[float, float, float]:
-    dice = land.dice
+def _place_sun(land: SceneContext) -> tuple[float, float, float]:
+    dice = land.rng
     return (
         dice("sun.x", -0.3, 0.3),
         dice("sun.y", -0.3, land.horizon - 0.07),
@@ -429,34 +436,34 @@ def _sun_place(land: Land) -> tuple[float, float, float]:
     )
 
 
-def _sun(canvas: Canvas, land: Land) -> None:
-    x, y, radius = _sun_place(land)
+def _draw_sun(canvas: Canvas, land: SceneContext) -> None:
+    x, y, radius = _place_sun(land)
     light = land.colors.light
-    canvas.glow(x, y, radius * 7, mix(light, land.colors.horizon, 0.4), 0.55)
-    canvas.glow(x, y, radius * 2.6, light, 0.6)
-    canvas.disc(x, y, radius, light)
+    canvas.draw_glow(x, y, radius * 7, mix_colors(light, land.colors.horizon, 0.4), 0.55)
+    canvas.draw_glow(x, y, radius * 2.6, light, 0.6)
+    canvas.draw_disc(x, y, radius, light)
     if land.mood == "night":
         for name in range(4):
-            spot = radius * land.dice(("crater", name), 0.1, 0.24)
+            spot = radius * land.rng(("crater", name), 0.1, 0.24)
             angle, far = (
-                land.dice(("angle", name), 0, 6.28),
-                radius * land.dice(("far", name), 0.15, 0.65),
+                land.rng(("angle", name), 0, 6.28),
+                radius * land.rng(("far", name), 0.15, 0.65),
             )
-            shade = mix(light, land.colors.middle, 0.16)
-            canvas.disc(x + math.cos(angle) * far, y + math.sin(angle) * far, spot, shade)
+            shade = mix_colors(light, land.colors.middle, 0.16)
+            canvas.draw_disc(x + math.cos(angle) * far, y + math.sin(angle) * far, spot, shade)
 
 
-def _clouds(canvas: Canvas, land: Land) -> None:
+def _draw_clouds(canvas: Canvas, land: SceneContext) -> None:
     """Long lens-shaped bands, softened: drawn small, blurred, laid over."""
     small = (max(1, canvas.size[0] // 8), max(1, canvas.size[1] // 8))
     mask = Image.new("L", small)
     pen, scale = ImageDraw.Draw(mask), canvas.scale / 8
-    for band in range(int(land.dice("clouds", 3, 9))):
+    for band in range(int(land.rng("clouds", 3, 9))):
         x, y = (
-            land.dice(("cx", band), -0.9, 0.9),
-            land.dice(("cy", band), -0.5, land.horizon - 0.05),
+            land.rng(("cx", band), -0.9, 0.9),
+            land.rng(("cy", band), -0.5, land.horizon - 0.05),
         )
-        long, thick = land.dice(("cl", band), 0.12, 0.45), land.dice(("ct", band), 0.006, 0.022)
+        long, thick = land.rng(("cl", band), 0.12, 0.45), land.rng(("ct", band), 0.006, 0.022)
         for puff in range(3):
             at, wide, high = (
                 x + long * (puff - 1) * 0.35,
@@ -470,16 +477,16 @@ def _clouds(canvas: Canvas, land: Land) -> None:
     soft = mask.filter(ImageFilter.GaussianBlur(max(0.6, scale * 0.006))).resize(
         canvas.size, Image.Resampling.BICUBIC
     )
-    canvas.image.paste(mix(land.colors.horizon, land.colors.light, 0.5), (0, 0), soft)
+    canvas.image.paste(mix_colors(land.colors.horizon, land.colors.light, 0.5), (0, 0), soft)
 
 
 Ridge = Callable[[float], float]
 
 
-def _ridge(dice: Dice, name: int, base: float, height: float, peaks: bool) -> Ridge:
+def _build_ridge(rng: SeededRandom, name: int, base: float, height: float, peaks: bool) -> Ridge:
     """The height of the land at x: rolling for hills, folded waves for mountains."""
-    tempo = dice(("tempo", name), 2.2, 4.2) * (1.35 if peaks else 1)
-    phases = [dice(("phase", name, wave), 0, 6.28) for wave in range(4)]
+    tempo = rng(("tempo", name), 2.2, 4.2) * (1.35 if peaks else 1)
+    phases = [rng(("phase", name, wave), 0, 6.28) for wave in range(4)]
 
     def rolling(x: float) -> float:
         swell = 0.6 * math.sin(tempo * x + phases[0]) + 0.3 * math.sin(2.3 * tempo * x + phases[1])
@@ -502,66 +509,74 @@ def _fill_ridge(canvas: Canvas, ridge: Ridge, upper: Color, lower: Color) -> Non
         (left + (right - left) * i / steps, ridge(left + (right - left) * i / steps))
         for i in range(steps + 1)
     ]
-    top = max(0, math.floor(canvas.point(0, min(y for _, y in line))[1]))
+    top = max(0, math.floor(canvas.to_pixel(0, min(y for _, y in line))[1]))
     if top >= canvas.size[1]:
         return
     outline = [
-        (x, y - top) for x, y in canvas.points([*line, (right, bottom + 1), (left, bottom + 1)])
+        (x, y - top) for x, y in canvas.to_pixels([*line, (right, bottom + 1), (left, bottom + 1)])
     ]
     mask = Image.new("1", (canvas.size[0], canvas.size[1] - top))
     ImageDraw.Draw(mask).polygon(outline, fill=1)
     reach = max(1, round(0.34 * canvas.scale))
     stops = [(0.0, upper), (min(1.0, reach / mask.size[1]), lower), (1.0, lower)]
-    canvas.fill((0, top, *canvas.size), canvas.gradient(stops, mask.size[1]), mask)
+    canvas.fill((0, top, *canvas.size), canvas.build_gradient(stops, mask.size[1]), mask)
 
 
-def _hills(canvas: Canvas, land: Land) -> None:
+def _draw_hills(canvas: Canvas, land: SceneContext) -> None:
     """Four ridges, each nearer, darker and lower; trees on the last two where the words ask for
     them.
     """
-    colors, dice = land.colors, land.dice
-    leafy = not TREES.isdisjoint(land.words) or (
-        dice.fixed("leafy") > 0.55 and "desert" not in land.words
+    colors, dice = land.colors, land.rng
+    leafy = not TREE_WORDS.isdisjoint(land.words) or (
+        dice.get_fixed("leafy") > 0.55 and "desert" not in land.words
     )
     for number in range(4):
         depth = number / 3
-        base = land.horizon + (0.02, 0.08, 0.17, 0.3)[number] * land.low
-        ridge = _ridge(
+        base = land.horizon + (0.02, 0.08, 0.17, 0.3)[number] * land.depth
+        ridge = _build_ridge(
             dice,
             number,
             base,
             (0.1, 0.06, 0.045, 0.035)[number],
-            peaks=number < 1 + (dice.fixed("alps") > 0.5),
+            peaks=number < 1 + (dice.get_fixed("alps") > 0.5),
         )
-        color = mix(mix(colors.horizon, colors.middle, 0.45), colors.near, 0.22 + 0.7 * depth)
-        _fill_ridge(canvas, ridge, color, mix(color, colors.horizon, 0.3 * (1 - depth) + 0.04))
+        color = mix_colors(
+            mix_colors(colors.horizon, colors.middle, 0.45), colors.near, 0.22 + 0.7 * depth
+        )
+        _fill_ridge(
+            canvas, ridge, color, mix_colors(color, colors.horizon, 0.3 * (1 - depth) + 0.04)
+        )
         if leafy and number >= 2:
-            _trees(canvas, land, ridge, number, mix(color, (0, 0, 0), 0.22))
-    _foreground(canvas, land)
+            _draw_trees(canvas, land, ridge, number, mix_colors(color, (0, 0, 0), 0.22))
+    _draw_foreground(canvas, land)
 
 
-def _foreground(canvas: Canvas, land: Land) -> None:
+def _draw_foreground(canvas: Canvas, land: SceneContext) -> None:
     """The ground between the scene and the viewer, which only a wider view shows."""
     for number, base in enumerate((0.66, 0.85, 1.1, 1.4, 1.8)):
         if base - 0.1 < canvas.view[3]:
-            color = mix(land.colors.near, (0, 0, 0), min(0.6, 0.18 + 0.14 * number))
-            ridge = _ridge(land.dice, 10 + number, base, 0.06, peaks=False)
-            _fill_ridge(canvas, ridge, color, mix(color, (0, 0, 0), 0.15))
+            color = mix_colors(land.colors.near, (0, 0, 0), min(0.6, 0.18 + 0.14 * number))
+            ridge = _build_ridge(land.rng, 10 + number, base, 0.06, peaks=False)
+            _fill_ridge(canvas, ridge, color, mix_colors(color, (0, 0, 0), 0.15))
 
 
-def _trees(canvas: Canvas, land: Land, ridge: Ridge, number: int, color: Color) -> None:
-    step, root = (0.05, 0.13)[number - 2], land.dice.lineage[0][0]
-    for cell in _cells(canvas.view[0], canvas.view[2], step):
-        if unit(root, "tree", number, cell) < (0.3, 0.5)[number - 2] or (
+def _draw_trees(
+    canvas: Canvas, land: SceneContext, ridge: Ridge, number: int, color: Color
+) -> None:
+    step, root = (0.05, 0.13)[number - 2], land.rng.lineage[0][0]
+    for cell in _iter_cells(canvas.view[0], canvas.view[2], step):
+        if hash_to_unit(root, "tree", number, cell) < (0.3, 0.5)[number - 2] or (
             number == 3 and abs(cell) < 3
         ):
             continue
-        x = (cell + unit(root, "at", number, cell)) * step
-        tall = step * (1.1 + 0.9 * unit(root, "tall", number, cell))
-        canvas.pen.polygon(canvas.points(_pine(x, ridge(x) + tall * 0.06, tall)), fill=color)
+        x = (cell + hash_to_unit(root, "at", number, cell)) * step
+        tall = step * (1.1 + 0.9 * hash_to_unit(root, "tall", number, cell))
+        canvas.pen.polygon(
+            canvas.to_pixels(_build_pine(x, ridge(x) + tall * 0.06, tall)), fill=color
+        )
 
 
-def _pine(x: float, y: float, tall: float) -> list[tuple[float, float]]:
+def _build_pine(x: float, y: float, tall: float) -> list[tuple[float, float]]:
     """A fir: four skirts, each wider than the one above."""
     right = [(0.0, 1.0)]
     for skirt in range(4):
@@ -572,63 +587,67 @@ def _pine(x: float, y: float, tall: float) -> list[tuple[float, float]]:
     return [(x + px * tall, y - py * tall) for px, py in both]
 
 
-def _sea(canvas: Canvas, land: Land) -> None:
+def _draw_sea(canvas: Canvas, land: SceneContext) -> None:
     """Far headlands, water that mirrors the sky, the sun's path on it, a shore in front."""
-    colors, dice, scale = land.colors, land.dice, canvas.scale
+    colors, dice, scale = land.colors, land.rng, canvas.scale
     for number in range(2):
-        ridge = _ridge(dice, number, land.horizon + 0.02, 0.07 - 0.03 * number, peaks=number == 0)
-        color = mix(mix(colors.horizon, colors.middle, 0.5), colors.near, 0.2 + 0.18 * number)
-        _fill_ridge(canvas, ridge, color, mix(color, colors.horizon, 0.35))
-    top = max(0, round(canvas.point(0, land.horizon)[1]))
+        ridge = _build_ridge(
+            dice, number, land.horizon + 0.02, 0.07 - 0.03 * number, peaks=number == 0
+        )
+        color = mix_colors(
+            mix_colors(colors.horizon, colors.middle, 0.5), colors.near, 0.2 + 0.18 * number
+        )
+        _fill_ridge(canvas, ridge, color, mix_colors(color, colors.horizon, 0.35))
+    top = max(0, round(canvas.to_pixel(0, land.horizon)[1]))
     if top < canvas.size[1]:
         below = canvas.size[1] - top
-        deep = mix(colors.near, colors.top, 0.35)
+        deep = mix_colors(colors.near, colors.top, 0.35)
         stops = [
-            (0.0, mix(colors.horizon, colors.middle, 0.5)),
+            (0.0, mix_colors(colors.horizon, colors.middle, 0.5)),
             (min(1.0, 0.2 * scale / below), colors.middle),
         ]
-        column = canvas.gradient(
+        column = canvas.build_gradient(
             [*stops, (max(stops[1][0], min(1.0, 0.6 * scale / below)), deep), (1.0, deep)], below
         )
         canvas.fill((0, top, *canvas.size), column, None)
-        _waves(canvas, land)
-    shore = _ridge(dice, 7, land.horizon + 0.36 * land.low, 0.06, peaks=False)
-    _fill_ridge(canvas, shore, mix(colors.near, colors.horizon, 0.12), colors.near)
-    _foreground(canvas, land)
+        _draw_waves(canvas, land)
+    shore = _build_ridge(dice, 7, land.horizon + 0.36 * land.depth, 0.06, peaks=False)
+    _fill_ridge(canvas, shore, mix_colors(colors.near, colors.horizon, 0.12), colors.near)
+    _draw_foreground(canvas, land)
 
 
-def _waves(canvas: Canvas, land: Land) -> None:
+def _draw_waves(canvas: Canvas, land: SceneContext) -> None:
     """Short strokes, longer towards the viewer; bright under the sun."""
-    root, colors = land.dice.lineage[0][0], land.colors
-    sun = _sun_place(land)[0]
+    root, colors = land.rng.lineage[0][0], land.colors
+    sun = _place_sun(land)[0]
     for row in range(46):
         depth = (row / 46) ** 1.6
         y = land.horizon + 0.006 + depth * 0.85
         step = 0.06 + 0.22 * depth
-        for cell in _cells(canvas.view[0], canvas.view[2], step):
-            x = (cell + unit(root, "wave", row, cell)) * step
+        for cell in _iter_cells(canvas.view[0], canvas.view[2], step):
+            x = (cell + hash_to_unit(root, "wave", row, cell)) * step
             near = max(0.0, 1 - abs(x - sun) / (0.06 + 0.22 * depth))
-            long = step * (0.12 + 0.4 * unit(root, "long", row, cell)) * (1 + near)
-            shade = mix(colors.middle, colors.light, 0.12 + 0.8 * near)
+            long = step * (0.12 + 0.4 * hash_to_unit(root, "long", row, cell)) * (1 + near)
+            shade = mix_colors(colors.middle, colors.light, 0.12 + 0.8 * near)
             thick = max(1, round(canvas.scale * (0.0014 + 0.0035 * depth)))
             canvas.pen.line(
-                canvas.points([(x - long / 2, y), (x + long / 2, y)]), fill=shade, width=thick
+                canvas.to_pixels([(x - long / 2, y), (x + long / 2, y)]), fill=shade, width=thick
             )
 
 
-def _birds(canvas: Canvas, land: Land) -> None:
+def _draw_birds(canvas: Canvas, land: SceneContext) -> None:
     """A few wings in the distance."""
-    if land.dice.fixed("birds") < 0.35 or land.mood in STARRY:
+    if land.rng.get_fixed("birds") < 0.35 or land.mood in STARRY_MOODS:
         return
-    x, y = land.dice("flock.x", -0.35, 0.35), land.dice("flock.y", -0.36, -0.12)
-    color = mix(land.colors.near, land.colors.middle, 0.25)
-    for bird in range(int(land.dice("flock", 3, 8))):
-        bx, by = x + land.dice(("bx", bird), -0.14, 0.14), y + land.dice(("by", bird), -0.06, 0.06)
-        wing = land.dice(("wing", bird), 0.009, 0.02)
+    x, y = land.rng("flock.x", -0.35, 0.35), land.rng("flock.y", -0.36, -0.12)
+    color = mix_colors(land.colors.near, land.colors.middle, 0.25)
+    for bird in range(int(land.rng("flock", 3, 8))):
+        bx, by = x + land.rng(("bx", bird), -0.14, 0.14), y + land.rng(("by", bird), -0.06, 0.06)
+        wing = land.rng(("wing", bird), 0.009, 0.02)
         path = [(bx - wing, by - wing * 0.55), (bx - wing * 0.4, by - wing * 0.5), (bx, by)]
         path += [(bx + wing * 0.4, by - wing * 0.5), (bx + wing, by - wing * 0.55)]
         canvas.pen.line(
-            canvas.points(path),
+            canvas.to_pixels(path),
             fill=color,
             width=max(1, round(canvas.scale * 0.0028)),
             joint="curve",
@@ -794,7 +813,7 @@ FIGURES: dict[str, str] = {
         disc light .0,.77 .09,.1
         blob dark -.11,.76 -.1,.9 .0,.93 .1,.9 .11,.76 .06,.82 -.06,.82""",
 }
-SUBJECTS: dict[str, str] = {
+FIGURE_BY_WORD: dict[str, str] = {
     word: figure
     for figure, words in {
         "fox": "fox wolf dog puppy",
@@ -815,7 +834,7 @@ SUBJECTS: dict[str, str] = {
     }.items()
     for word in words.split()
 }
-PLACED: dict[
+FIGURE_PLACEMENT: dict[
     str, tuple[float, float]
 ] = {  # height in the world, and how far above its ground it hangs
     "balloon": (0.34, 0.3),
@@ -831,12 +850,14 @@ PLACED: dict[
 
 
 @cache
-def _shapes(figure: str) -> tuple[tuple[str, str, tuple[tuple[float, float], ...], float], ...]:
+def _load_shapes(
+    figure: str,
+) -> tuple[tuple[str, str, tuple[tuple[float, float], ...], float], ...]:
     """(kind, tone, points, width) of each shape of a figure."""
-    return tuple(_shape(line.split()) for line in FIGURES[figure].strip().splitlines())
+    return tuple(_parse_shape(line.split()) for line in FIGURES[figure].strip().splitlines())
 
 
-def _shape(parts: list[str]) -> tuple[str, str, tuple[tuple[float, float], ...], float]:
+def _parse_shape(parts: list[str]) -> tuple[str, str, tuple[tuple[float, float], ...], float]:
     kind, tone, *rest = parts
     width = float(rest.pop(0)) if kind == "line" else 0.0
     points = [(float(x), float(y)) for x, y in (pair.split(",") for pair in rest)]
@@ -858,39 +879,39 @@ def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return points
 
 
-def _motif(canvas: Canvas, land: Land) -> None:
-    figure = next((SUBJECTS[word] for word in land.words if word in SUBJECTS), None)
+def _draw_figure(canvas: Canvas, land: SceneContext) -> None:
+    figure = next((FIGURE_BY_WORD[word] for word in land.words if word in FIGURE_BY_WORD), None)
     if figure is None:
         return
-    tall, above = PLACED.get(figure, (0.4, 0.0))
-    tall *= land.dice("motif.size", 0.88, 1.12) * (0.3 + 0.7 * land.low)
-    x = land.dice("motif.x", -0.2, 0.2)
-    ground = (0.4 if not land.water else 0.46) * land.low
-    base = land.horizon + 0.12 * land.low if figure in ("boat", "whale") else ground - above
-    if above >= 0 and figure in ("lighthouse", "castle") and not land.water:
-        base = 0.36 * land.low
-    tones = _tones(land)
-    flip = -1 if land.dice.fixed("motif.flip") > 0.5 else 1
+    tall, above = FIGURE_PLACEMENT.get(figure, (0.4, 0.0))
+    tall *= land.rng("motif.size", 0.88, 1.12) * (0.3 + 0.7 * land.depth)
+    x = land.rng("motif.x", -0.2, 0.2)
+    ground = (0.4 if not land.has_water else 0.46) * land.depth
+    base = land.horizon + 0.12 * land.depth if figure in ("boat", "whale") else ground - above
+    if above >= 0 and figure in ("lighthouse", "castle") and not land.has_water:
+        base = 0.36 * land.depth
+    tones = _build_tones(land)
+    flip = -1 if land.rng.get_fixed("motif.flip") > 0.5 else 1
     if figure in ("lighthouse", "rocket"):
-        canvas.glow(
+        canvas.draw_glow(
             x,
             base - tall * (0.85 if figure == "lighthouse" else 0.1),
             tall * 0.45,
             land.colors.light,
             0.6,
         )
-    for kind, tone, points, width in _shapes(figure):
+    for kind, tone, points, width in _load_shapes(figure):
         path = [(x + flip * px * tall, base - py * tall) for px, py in points]
-        DRAW[kind](canvas, path, points, tones[tone], width * tall, tall)
+        SHAPE_DRAWERS[kind](canvas, path, points, tones[tone], width * tall, tall)
 
 
-def _tones(land: Land) -> dict[str, Color]:
+def _build_tones(land: SceneContext) -> dict[str, Color]:
     colors = land.colors
     return {
         "body": colors.accent,
-        "shade": mix(colors.accent, colors.near, 0.45),
-        "dark": mix(colors.near, (0, 0, 0), 0.35),
-        "light": mix(colors.light, colors.horizon, 0.15),
+        "shade": mix_colors(colors.accent, colors.near, 0.45),
+        "dark": mix_colors(colors.near, (0, 0, 0), 0.35),
+        "light": mix_colors(colors.light, colors.horizon, 0.15),
         "glow": (255, 226, 140),
     }
 
@@ -899,7 +920,7 @@ Path = Sequence[tuple[float, float]]
 
 
 def _draw_poly(canvas: Canvas, path: Path, _: Path, color: Color, __: float, ___: float) -> None:
-    canvas.pen.polygon(canvas.points(path), fill=color)
+    canvas.pen.polygon(canvas.to_pixels(path), fill=color)
 
 
 def _draw_disc(
@@ -907,15 +928,15 @@ def _draw_disc(
 ) -> None:
     (x, y), (wide, high) = path[0], points[1]
     corners = (
-        *canvas.point(x - wide * tall, y - high * tall),
-        *canvas.point(x + wide * tall, y + high * tall),
+        *canvas.to_pixel(x - wide * tall, y - high * tall),
+        *canvas.to_pixel(x + wide * tall, y + high * tall),
     )
     canvas.pen.ellipse(corners, fill=color)
 
 
 def _draw_line(canvas: Canvas, path: Path, _: Path, color: Color, width: float, __: float) -> None:
     canvas.pen.line(
-        canvas.points(path), fill=color, width=max(1, round(width * canvas.scale)), joint="curve"
+        canvas.to_pixels(path), fill=color, width=max(1, round(width * canvas.scale)), joint="curve"
     )
 
 
@@ -928,13 +949,13 @@ def _draw_windows(
     step = 0.05 * tall
     for row in range(int((bottom - top) / step)):
         for column in range(int((right - left) / step)):
-            if unit("window", points, row, column) > 0.5:
+            if hash_to_unit("window", points, row, column) > 0.5:
                 x, y = left + column * step, top + row * step
-                box = (*canvas.point(x, y), *canvas.point(x + step * 0.5, y + step * 0.6))
+                box = (*canvas.to_pixel(x, y), *canvas.to_pixel(x + step * 0.5, y + step * 0.6))
                 canvas.pen.rectangle(box, fill=color)
 
 
-DRAW: dict[str, Callable[[Canvas, Path, Path, Color, float, float], None]] = {
+SHAPE_DRAWERS: dict[str, Callable[[Canvas, Path, Path, Color, float, float], None]] = {
     "blob": _draw_poly,
     "poly": _draw_poly,
     "disc": _draw_disc,
@@ -947,7 +968,7 @@ DRAW: dict[str, Callable[[Canvas, Path, Path, Color, float, float], None]] = {
 # ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def opened(body: bytes) -> Image.Image:
+def open_image(body: bytes) -> Image.Image:
     """The pixels of a picture that somebody sent, upright, RGB; a plain grey square if it is
     none.
     """
@@ -956,12 +977,12 @@ def opened(body: bytes) -> Image.Image:
             if image.width * image.height > 40_000_000:
                 return Image.new("RGB", (64, 64), (128, 128, 128))
             image.draft("RGB", (2048, 2048))
-            return _flat(ImageOps.exif_transpose(image))
+            return _flatten(ImageOps.exif_transpose(image))
     except Exception:  # whatever Pillow says about bytes that are no picture
         return Image.new("RGB", (64, 64), (128, 128, 128))
 
 
-def _flat(image: Image.Image) -> Image.Image:
+def _flatten(image: Image.Image) -> Image.Image:
     """Transparency on white."""
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
@@ -969,7 +990,7 @@ def _flat(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def is_picture(body: bytes) -> bool:
+def is_image(body: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(body)) as image:
             return image.width > 0
@@ -989,48 +1010,48 @@ class Photo:
     view: Box
 
     def vary(self, seed: int, strength: float) -> Photo:
-        return replace(self, lineage=further(self.lineage, seed, strength))
+        return replace(self, lineage=extend_lineage(self.lineage, seed, strength))
 
-    def outward(self, seed: int, view: Box) -> Scene:
+    def expand(self, seed: int, view: Box) -> Scene:
         return Scene(self.prompt, ((seed, 1.0),), view)
 
     def draw(self, size: Size) -> Image.Image:
-        image = ImageOps.fit(opened(self.body), size, Image.Resampling.LANCZOS)
+        image = ImageOps.fit(open_image(self.body), size, Image.Resampling.LANCZOS)
         if not self.lineage:
             return image
-        dice = Dice(((self.lineage[0][0], 1.0), *self.lineage[1:]))
-        words = words_of(self.prompt)
-        colors = palette_for(mood_of(words, dice), words, dice)
+        dice = SeededRandom(((self.lineage[0][0], 1.0), *self.lineage[1:]))
+        words = extract_words(self.prompt)
+        colors = build_palette(choose_mood(words, dice), words, dice)
         tinted = ImageOps.colorize(
             ImageOps.autocontrast(image.convert("L")),
             colors.near,
             colors.light,
-            mid=mix(colors.accent, colors.middle, 0.5),
+            mid=mix_colors(colors.accent, colors.middle, 0.5),
         )
         strength = min(0.85, sum(share for _, share in self.lineage))
         return Image.blend(image, tinted, strength * dice("tint", 0.5, 0.95))
 
 
-def photo(body: bytes, prompt: str = "", lineage: Lineage = ()) -> Photo:
-    image = opened(body)
-    return Photo(body, prompt, lineage, frame(min(5.0, max(0.2, image.width / image.height))))
+def load_photo(body: bytes, prompt: str = "", lineage: Lineage = ()) -> Photo:
+    image = open_image(body)
+    return Photo(body, prompt, lineage, center_view(min(5.0, max(0.2, image.width / image.height))))
 
 
 @dataclass(frozen=True, slots=True)
-class Wider:
+class Outpainted:
     """`inner`, kept as it is, in the world that `outer` shows around it."""
 
-    outer: Picture
-    inner: Picture
+    outer: Drawable
+    inner: Drawable
     view: Box
 
-    def vary(self, seed: int, strength: float) -> Wider:
+    def vary(self, seed: int, strength: float) -> Outpainted:
         return replace(
             self, outer=self.outer.vary(seed, strength), inner=self.inner.vary(seed, strength)
         )
 
-    def outward(self, seed: int, view: Box) -> Picture:
-        return self.outer.outward(seed, view)
+    def expand(self, seed: int, view: Box) -> Drawable:
+        return self.outer.expand(seed, view)
 
     def draw(self, size: Size) -> Image.Image:
         image = self.outer.draw(size)
@@ -1038,11 +1059,13 @@ class Wider:
         left, top = (round((self.inner.view[i] - self.view[i]) * scale) for i in (0, 1))
         right, bottom = (round((self.inner.view[i + 2] - self.view[i]) * scale) for i in (0, 1))
         inner = self.inner.draw((max(1, right - left), max(1, bottom - top)))
-        image.paste(inner, (left, top), _feather(inner.size, (left, top, right, bottom), size))
+        image.paste(
+            inner, (left, top), _build_feather_mask(inner.size, (left, top, right, bottom), size)
+        )
         return image
 
 
-def _feather(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.Image:
+def _build_feather_mask(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.Image:
     """Opaque, with soft edges wherever the inner picture does not reach the rim of the outer
     one.
     """
@@ -1061,27 +1084,27 @@ def _feather(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.
 
 
 @dataclass(frozen=True, slots=True)
-class Patched:
+class Inpainted:
     """`over` where the mask is white, `under` elsewhere, to the pixel."""
 
-    under: Picture
-    over: Picture
+    under: Drawable
+    over: Drawable
     mask: bytes
 
     @property
     def view(self) -> Box:
         return self.under.view
 
-    def vary(self, seed: int, strength: float) -> Patched:
+    def vary(self, seed: int, strength: float) -> Inpainted:
         return replace(
             self, under=self.under.vary(seed, strength), over=self.over.vary(seed, strength)
         )
 
-    def outward(self, seed: int, view: Box) -> Picture:
-        return self.under.outward(seed, view)
+    def expand(self, seed: int, view: Box) -> Drawable:
+        return self.under.expand(seed, view)
 
     def draw(self, size: Size) -> Image.Image:
-        mask = opened(self.mask).convert("L").resize(size, Image.Resampling.BILINEAR)
+        mask = open_image(self.mask).convert("L").resize(size, Image.Resampling.BILINEAR)
         return Image.composite(
             self.over.draw(size),
             self.under.draw(size),
@@ -1093,18 +1116,18 @@ class Patched:
 class Blended:
     """Several pictures in one: the last ones shine through the first along a soft wave."""
 
-    parts: tuple[Picture, ...]
+    parts: tuple[Drawable, ...]
     lineage: Lineage
     view: Box
 
     def vary(self, seed: int, strength: float) -> Blended:
-        return replace(self, lineage=further(self.lineage, seed, strength))
+        return replace(self, lineage=extend_lineage(self.lineage, seed, strength))
 
-    def outward(self, seed: int, view: Box) -> Picture:
-        return self.parts[0].outward(seed, view)
+    def expand(self, seed: int, view: Box) -> Drawable:
+        return self.parts[0].expand(seed, view)
 
     def draw(self, size: Size) -> Image.Image:
-        dice = Dice(self.lineage)
+        dice = SeededRandom(self.lineage)
         image = self.parts[0].draw(size)
         for number, part in enumerate(self.parts[1:], 2):
             wave = (
@@ -1120,21 +1143,21 @@ class Blended:
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
+class FaceSwapped:
     """`target` with the middle of `source` as its face."""
 
-    source: Picture
-    target: Picture
+    source: Drawable
+    target: Drawable
 
     @property
     def view(self) -> Box:
         return self.target.view
 
-    def vary(self, seed: int, strength: float) -> Swapped:
+    def vary(self, seed: int, strength: float) -> FaceSwapped:
         return replace(self, target=self.target.vary(seed, strength))
 
-    def outward(self, seed: int, view: Box) -> Picture:
-        return self.target.outward(seed, view)
+    def expand(self, seed: int, view: Box) -> Drawable:
+        return self.target.expand(seed, view)
 
     def draw(self, size: Size) -> Image.Image:
         image = self.target.draw(size)
@@ -1155,135 +1178,146 @@ class Swapped:
         return image
 
 
-Grid = tuple[Picture, ...]
+Grid = tuple[Drawable, ...]
 
 
-def imagined(prompt: str, seed: int) -> Grid:
+def imagine(prompt: str, seed: int) -> Grid:
     """The four pictures of a prompt: the same prompt and seed always give the same four."""
-    view = frame(ratio_in(prompt))
-    return tuple(Scene(prompt, ((_mixed(seed, cell), 1.0),), view) for cell in range(4))
+    view = center_view(parse_aspect_ratio(prompt))
+    return tuple(Scene(prompt, ((_derive_seed(seed, cell), 1.0),), view) for cell in range(4))
 
 
-def varied(picture: Picture, seed: int, strength: float) -> Grid:
+def vary(picture: Drawable, seed: int, strength: float) -> Grid:
     """Four relatives; strength from 0 (the same) to 1 (nothing left of it)."""
-    return tuple(picture.vary(_mixed(seed, cell), strength) for cell in range(4))
+    return tuple(picture.vary(_derive_seed(seed, cell), strength) for cell in range(4))
 
 
-def zoomed(picture: Picture, seed: int, factor: float) -> Grid:
+def zoom_out(picture: Drawable, seed: int, factor: float) -> Grid:
     """The picture in the middle of four wider ones."""
     left, top, right, bottom = picture.view
     x, y = (left + right) / 2, (top + bottom) / 2
     wide, high = (right - left) / 2 * factor, (bottom - top) / 2 * factor
-    return _around(picture, seed, (x - wide, y - high, x + wide, y + high))
+    return _outpaint(picture, seed, (x - wide, y - high, x + wide, y + high))
 
 
-def squared(picture: Picture, seed: int) -> Grid:
+def make_square(picture: Drawable, seed: int) -> Grid:
     """The picture, widened in its shorter direction until it is square."""
     left, top, right, bottom = picture.view
     half = max(right - left, bottom - top) / 2
     x, y = (left + right) / 2, (top + bottom) / 2
-    return _around(picture, seed, (x - half, y - half, x + half, y + half))
+    return _outpaint(picture, seed, (x - half, y - half, x + half, y + half))
 
 
-PANS = {"left": (-1, 0, 0, 0), "up": (0, -1, 0, 0), "right": (0, 0, 1, 0), "down": (0, 0, 0, 1)}
+PAN_DIRECTIONS = {
+    "left": (-1, 0, 0, 0),
+    "up": (0, -1, 0, 0),
+    "right": (0, 0, 1, 0),
+    "down": (0, 0, 0, 1),
+}
 
 
-def panned(picture: Picture, seed: int, direction: str) -> Grid:
+def pan(picture: Drawable, seed: int, direction: str) -> Grid:
     """The picture, longer by half in one direction."""
     left, top, right, bottom = picture.view
-    a, b, c, d = PANS[direction]
+    a, b, c, d = PAN_DIRECTIONS[direction]
     wide, high = (right - left) / 2, (bottom - top) / 2
-    return _around(
+    return _outpaint(
         picture, seed, (left + a * wide, top + b * high, right + c * wide, bottom + d * high)
     )
 
 
-LONGEST = 6.0  # sides of a panned picture
-WIDEST = 40.0  # how much of the world one can see
-DEEPEST = 6  # pictures in pictures
+MAX_PAN_RATIO = 6.0  # sides of a panned picture
+MAX_VIEW_SIDE = 40.0  # how much of the world one can see
+MAX_NESTING = 6  # pictures in pictures
 
 
-def _depth(picture: Picture) -> int:
+def _get_nesting_depth(picture: Drawable) -> int:
     return (
-        1 + _depth(picture.inner if isinstance(picture, Wider) else picture.under)
-        if _nested(picture)
+        1 + _get_nesting_depth(picture.inner if isinstance(picture, Outpainted) else picture.under)
+        if _is_nested(picture)
         else 0
     )
 
 
-def _nested(picture: Picture) -> TypeGuard[Wider | Patched]:
-    return isinstance(picture, Wider | Patched)
+def _is_nested(picture: Drawable) -> TypeGuard[Outpainted | Inpainted]:
+    return isinstance(picture, Outpainted | Inpainted)
 
 
-def _shallow(picture: Picture) -> Picture:
+def _limit_nesting(picture: Drawable) -> Drawable:
     """Of a picture in a picture in a picture … only the outermost world."""
-    while _nested(picture) and _depth(picture) > DEEPEST:
-        picture = picture.outer if isinstance(picture, Wider) else picture.under
+    while _is_nested(picture) and _get_nesting_depth(picture) > MAX_NESTING:
+        picture = picture.outer if isinstance(picture, Outpainted) else picture.under
     return picture
 
 
-def _around(picture: Picture, seed: int, view: Box) -> Grid:
+def _outpaint(picture: Drawable, seed: int, view: Box) -> Grid:
     left, top, right, bottom = view
     if (
-        max(right - left, bottom - top) > WIDEST
-        or not 1 / LONGEST <= (right - left) / (bottom - top) <= LONGEST
+        max(right - left, bottom - top) > MAX_VIEW_SIDE
+        or not 1 / MAX_PAN_RATIO <= (right - left) / (bottom - top) <= MAX_PAN_RATIO
     ):
         view = picture.view
-    picture = _shallow(picture)
+    picture = _limit_nesting(picture)
     return tuple(
-        Wider(picture.outward(_mixed(seed, cell), view), picture, view) for cell in range(4)
+        Outpainted(picture.expand(_derive_seed(seed, cell), view), picture, view)
+        for cell in range(4)
     )
 
 
-def repainted(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
+def inpaint(picture: Drawable, seed: int, prompt: str, mask: bytes | None) -> Grid:
     """Four takes on what could be in the white part of the mask (everywhere without one)."""
-    picture = _shallow(picture)
-    fresh = [_retold(picture, _mixed(seed, cell), prompt) for cell in range(4)]
-    return tuple(Patched(picture, scene, mask) if mask else scene for scene in fresh)
+    picture = _limit_nesting(picture)
+    fresh = [_replace_scene(picture, _derive_seed(seed, cell), prompt) for cell in range(4)]
+    return tuple(Inpainted(picture, scene, mask) if mask else scene for scene in fresh)
 
 
-def _retold(picture: Picture, seed: int, prompt: str) -> Scene:
+def _replace_scene(picture: Drawable, seed: int, prompt: str) -> Scene:
     """Another story in the same land, so that the seam of a patch hardly shows."""
     if isinstance(picture, Scene):
-        lineage = further(picture.lineage, seed, 0.12)
-        return Scene(prompt, lineage, picture.view, picture.hues or picture.prompt)
-    if isinstance(picture, Wider | Patched):
+        lineage = extend_lineage(picture.lineage, seed, 0.12)
+        return Scene(prompt, lineage, picture.view, picture.color_prompt or picture.prompt)
+    if isinstance(picture, Outpainted | Inpainted):
         return replace(
-            _retold(picture.outer if isinstance(picture, Wider) else picture.under, seed, prompt),
+            _replace_scene(
+                picture.outer if isinstance(picture, Outpainted) else picture.under, seed, prompt
+            ),
             view=picture.view,
         )
     return Scene(prompt, ((seed, 1.0),), picture.view)
 
 
-def edited(picture: Picture, seed: int, prompt: str, mask: bytes | None) -> Grid:
+def edit(picture: Drawable, seed: int, prompt: str, mask: bytes | None) -> Grid:
     """Four takes on a sent picture in the colours of the prompt."""
-    tinted = [picture.vary(_mixed(seed, cell), 0.8) for cell in range(4)]
+    tinted = [picture.vary(_derive_seed(seed, cell), 0.8) for cell in range(4)]
     if isinstance(picture, Photo):
         tinted = [
-            Photo(picture.body, prompt, ((_mixed(seed, cell), 0.8),), picture.view)
+            Photo(picture.body, prompt, ((_derive_seed(seed, cell), 0.8),), picture.view)
             for cell in range(4)
         ]
-    return tuple(Patched(picture, take, mask) if mask else take for take in tinted)
+    return tuple(Inpainted(picture, take, mask) if mask else take for take in tinted)
 
 
-def reworded(picture: Picture, prompt: str) -> Picture:
+def replace_prompt(picture: Drawable, prompt: str) -> Drawable:
     """The same picture for another prompt, where it was drawn from one."""
     if isinstance(picture, Scene):
-        return replace(picture, prompt=prompt, hues="")
-    if isinstance(picture, Wider):
+        return replace(picture, prompt=prompt, color_prompt="")
+    if isinstance(picture, Outpainted):
         return replace(
-            picture, outer=reworded(picture.outer, prompt), inner=reworded(picture.inner, prompt)
+            picture,
+            outer=replace_prompt(picture.outer, prompt),
+            inner=replace_prompt(picture.inner, prompt),
         )
     return picture
 
 
-def blended(parts: Sequence[Picture], seed: int, ratio: float) -> Grid:
+def blend(parts: Sequence[Drawable], seed: int, ratio: float) -> Grid:
     return tuple(
-        Blended(tuple(parts), ((_mixed(seed, cell), 1.0),), frame(ratio)) for cell in range(4)
+        Blended(tuple(parts), ((_derive_seed(seed, cell), 1.0),), center_view(ratio))
+        for cell in range(4)
     )
 
 
-def _mixed(seed: int, part: object) -> int:
+def _derive_seed(seed: int, part: object) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{part}".encode(), digest_size=4).digest(), "big")
 
 
@@ -1291,50 +1325,50 @@ def _mixed(seed: int, part: object) -> int:
 # ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def together(pictures: Sequence[Picture], area: int = CELL) -> Image.Image:
+def compose_grid(pictures: Sequence[Drawable], area: int = CELL_AREA) -> Image.Image:
     """One picture as it is, four as a grid without gutters."""
-    size = size_of(pictures[0], area)
+    size = get_pixel_size(pictures[0], area)
     if len(pictures) == 1:
         return pictures[0].draw(size)
     sheet = Image.new("RGB", (size[0] * 2, size[1] * 2))
-    for picture, (column, row) in zip(pictures, PLACES, strict=False):
+    for picture, (column, row) in zip(pictures, CELL_POSITIONS, strict=False):
         sheet.paste(picture.draw(size), (column * size[0], row * size[1]))
     return sheet
 
 
-def png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
     return out.getvalue()
 
 
-def webp(image: Image.Image, quality: int = 80) -> bytes:
+def encode_webp(image: Image.Image, quality: int = 80) -> bytes:
     out = io.BytesIO()
     image.save(out, "WEBP", quality=quality, method=0)
     return out.getvalue()
 
 
-def preview(pictures: Sequence[Picture], progress: int) -> bytes:
+def render_preview(pictures: Sequence[Drawable], progress: int) -> bytes:
     """What is to be seen half way: small, and the blurrier the earlier."""
-    image = together(pictures, CELL // 16 if len(pictures) > 1 else CELL // 4)
+    image = compose_grid(pictures, CELL_AREA // 16 if len(pictures) > 1 else CELL_AREA // 4)
     radius = max(1.0, (100 - progress) / 100 * min(image.size) / 14)
-    return webp(image.filter(ImageFilter.GaussianBlur(radius)), 60)
+    return encode_webp(image.filter(ImageFilter.GaussianBlur(radius)), 60)
 
 
-FRAMES = 16
+VIDEO_FRAMES = 16
 
 
-def film(
-    start: Picture, motion: float, seed: int, end: Picture | None = None, loop: bool = False
+def render_video(
+    start: Drawable, motion: float, seed: int, end: Drawable | None = None, loop: bool = False
 ) -> bytes:
     """A short moving picture (an animated WebP): a slow camera over the scene, or from one picture
     to another.
     """
-    width, height = size_of(start, 320 * 320)
+    width, height = get_pixel_size(start, 320 * 320)
     reach = 1 + 0.5 * motion
     still = start.draw((round(width * reach), round(height * reach)))
     last = end.draw((width, height)) if end else None
-    frames = list(_moves(still, (width, height), last, seed, loop))
+    frames = list(_iter_video_frames(still, (width, height), last, seed, loop))
     out = io.BytesIO()
     frames[0].save(
         out,
@@ -1349,13 +1383,13 @@ def film(
     return out.getvalue()
 
 
-def _moves(
+def _iter_video_frames(
     still: Image.Image, size: Size, last: Image.Image | None, seed: int, loop: bool
 ) -> Iterator[Image.Image]:
     room = (still.width - size[0], still.height - size[1])
-    turn = unit(seed, "way") * 6.28
-    for number in range(FRAMES):
-        share = number / (FRAMES - 1)
+    turn = hash_to_unit(seed, "way") * 6.28
+    for number in range(VIDEO_FRAMES):
+        share = number / (VIDEO_FRAMES - 1)
         path = math.sin(math.pi * share) if loop else share
         x = room[0] / 2 * (1 + math.cos(turn) * (path - 0.5) * 1.9)
         y = room[1] / 2 * (1 + math.sin(turn) * (path - 0.5) * 1.9)
@@ -1369,7 +1403,7 @@ def _moves(
 # ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def colors_of(image: Image.Image) -> list[str]:
+def find_main_colors(image: Image.Image) -> list[str]:
     """The names of the main colours, the largest first, each once."""
     small = (
         image.convert("RGB")
@@ -1385,26 +1419,26 @@ def colors_of(image: Image.Image) -> list[str]:
         r, g, b = palette[index * 3 : index * 3 + 3]
         names[
             min(
-                NAMED,
+                NAMED_COLORS,
                 key=lambda name: sum(
-                    (x - y) ** 2 for x, y in zip(NAMED[name], (r, g, b), strict=True)
+                    (x - y) ** 2 for x, y in zip(NAMED_COLORS[name], (r, g, b), strict=True)
                 ),
             )
         ] = None
     return list(names)
 
 
-LIGHTS = ("at night", "at dusk", "in soft daylight", "in bright sunlight")
+LIGHT_PHRASES = ("at night", "at dusk", "in soft daylight", "in bright sunlight")
 
 
-def captions(image: Image.Image) -> list[str]:
+def caption_image(image: Image.Image) -> list[str]:
     """Four descriptions of a picture, made from its colours, light and shape, each ending in its
     --ar.
     """
-    names = colors_of(image)
+    names = find_main_colors(image)
     names = (names * 3)[:3] if len(names) < 3 else names
     level = image.convert("L").resize((1, 1), Image.Resampling.BOX).tobytes()[0]
-    light = LIGHTS[level // 64]
+    light = LIGHT_PHRASES[level // 64]
     shape = (
         "a wide landscape"
         if image.width > image.height
@@ -1422,30 +1456,32 @@ def captions(image: Image.Image) -> list[str]:
     ]
 
 
-FILLERS = (
+STOP_WORD_TEXT = (
     "a an the of in on at by to with and or for from very really so is are was it its this that as into over under "
     "highly beautiful amazing please make me some"
 )
-WEAK = frozenset(FILLERS.split())
+STOP_WORDS = frozenset(STOP_WORD_TEXT.split())
 
 
-def tokens(prompt: str) -> list[tuple[str, float]]:
+def weigh_tokens(prompt: str) -> list[tuple[str, float]]:
     """The words of a prompt and how much each matters, from 0 to 1."""
     words = re.findall(r"[^\s,.;]+", re.sub(r"--\w+(?:\s+[\w:.]+)?", " ", prompt))
     return [
         (
             word,
-            0.08 if word.lower() in WEAK else round(0.35 + 0.65 * unit("token", word.lower()), 2),
+            0.08
+            if word.lower() in STOP_WORDS
+            else round(0.35 + 0.65 * hash_to_unit("token", word.lower()), 2),
         )
         for word in words
     ]
 
 
-def shortened(prompt: str) -> tuple[str, list[str]]:
+def shorten_prompt(prompt: str) -> tuple[str, list[str]]:
     """The important tokens as Markdown, and five shorter prompts, each shorter than the one
     before.
     """
-    weighed = tokens(prompt)
+    weighed = weigh_tokens(prompt)
     strong = [word if weight < 0.5 else f"**{word}**" for word, weight in weighed if weight >= 0.2]
     weak = [f"~~{word}~~" for word, weight in weighed if weight < 0.2]
     keep = (
@@ -1465,29 +1501,31 @@ def shortened(prompt: str) -> tuple[str, list[str]]:
 # ──────────────────────────────────────────────────────────────────────────────
 
 
-def _scene(prompt: str, seed: int, size: Size) -> Image.Image:
-    return Scene(prompt, ((seed, 1.0),), frame(size[0] / size[1])).draw(size)
+def _draw_scene(prompt: str, seed: int, size: Size) -> Image.Image:
+    return Scene(prompt, ((seed, 1.0),), center_view(size[0] / size[1])).draw(size)
 
 
-def _saved(image: Image.Image, kind: str, **options: object) -> bytes:
+def _encode_image(image: Image.Image, kind: str, **options: object) -> bytes:
     out = io.BytesIO()
     image.save(out, kind, **options)
     return out.getvalue()
 
 
-def _deer() -> bytes:
-    return _saved(_scene("a deer in a misty forest --ar 3:2", 11, (1000, 667)), "JPEG", quality=88)
+def _draw_deer() -> bytes:
+    return _encode_image(
+        _draw_scene("a deer in a misty forest --ar 3:2", 11, (1000, 667)), "JPEG", quality=88
+    )
 
 
-def _lighthouse() -> bytes:
-    return png(_scene("a lighthouse at dusk --ar 2:3", 5, (640, 960)))
+def _draw_lighthouse() -> bytes:
+    return encode_png(_draw_scene("a lighthouse at dusk --ar 2:3", 5, (640, 960)))
 
 
-def _banner() -> bytes:
-    return webp(_scene("snow pines in winter --ar 3:1", 3, (1200, 400)), 85)
+def _draw_banner() -> bytes:
+    return encode_webp(_draw_scene("snow pines in winter --ar 3:1", 3, (1200, 400)), 85)
 
 
-def _portrait() -> bytes:
+def _draw_portrait() -> bytes:
     """As a camera held upright writes it: the pixels lie on their side, and orientation 6 says
     so.
     """
@@ -1500,59 +1538,65 @@ def _portrait() -> bytes:
         0x0132: "2026:01:01 08:00:00",
     }
     exif.update(tags)
-    upright = _scene("portrait of a woman at sunrise --ar 3:4", 8, (600, 800))
-    return _saved(
+    upright = _draw_scene("portrait of a woman at sunrise --ar 3:4", 8, (600, 800))
+    return _encode_image(
         upright.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=88, exif=exif.tobytes()
     )
 
 
-def _spinner() -> bytes:
+def _draw_spinner() -> bytes:
     """Twelve frames of a dot that runs round."""
     frames = []
     for number in range(12):
-        image = Image.new("RGB", (240, 240), NAMED["cream"])
+        image = Image.new("RGB", (240, 240), NAMED_COLORS["cream"])
         pen = ImageDraw.Draw(image)
         for dot in range(12):
             angle = math.tau * dot / 12
             x, y = 120 + 76 * math.cos(angle), 120 + 76 * math.sin(angle)
             radius = 8 + 12 * ((dot - number) % 12) / 12
-            color = mix(NAMED["cream"], NAMED["crimson"], ((dot - number) % 12) / 11)
+            color = mix_colors(
+                NAMED_COLORS["cream"], NAMED_COLORS["crimson"], ((dot - number) % 12) / 11
+            )
             pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
         frames.append(image.quantize(64))
-    return _saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    return _encode_image(
+        frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0
+    )
 
 
-def _logo() -> bytes:
+def _draw_logo() -> bytes:
     """A badge on nothing: transparent corners, a half transparent shadow."""
     image = Image.new("RGBA", (1024, 1024))
     pen = ImageDraw.Draw(image)
     pen.ellipse((72, 92, 992, 1012), fill=(0, 0, 0, 60))
-    pen.ellipse((52, 52, 972, 972), fill=(*NAMED["navy"], 255))
-    pen.ellipse((112, 112, 912, 912), fill=(*NAMED["cream"], 255))
+    pen.ellipse((52, 52, 972, 972), fill=(*NAMED_COLORS["navy"], 255))
+    pen.ellipse((112, 112, 912, 912), fill=(*NAMED_COLORS["cream"], 255))
     for color, points in (
         ("teal", ((200, 700), (440, 330), (620, 610), (720, 480), (830, 700))),
         ("orange", ((330, 700), (440, 530), (560, 700))),
     ):
-        pen.polygon(points, fill=(*NAMED[color], 255))
-    pen.ellipse((610, 250, 750, 390), fill=(*NAMED["gold"], 255))
-    return _saved(image.resize((512, 512), Image.Resampling.LANCZOS), "PNG", compress_level=6)
+        pen.polygon(points, fill=(*NAMED_COLORS[color], 255))
+    pen.ellipse((610, 250, 750, 390), fill=(*NAMED_COLORS["gold"], 255))
+    return _encode_image(
+        image.resize((512, 512), Image.Resampling.LANCZOS), "PNG", compress_level=6
+    )
 
 
 SAMPLES: dict[str, Callable[[], bytes]] = {
-    "input/deer.jpg": _deer,
-    "input/lighthouse.png": _lighthouse,
-    "input/banner.webp": _banner,
-    "input/portrait.jpg": _portrait,
-    "input/spinner.gif": _spinner,
-    "input/logo.png": _logo,
+    "input/deer.jpg": _draw_deer,
+    "input/lighthouse.png": _draw_lighthouse,
+    "input/banner.webp": _draw_banner,
+    "input/portrait.jpg": _draw_portrait,
+    "input/spinner.gif": _draw_spinner,
+    "input/logo.png": _draw_logo,
 }
 
 
 @cache
-def _sample(name: str) -> bytes:
+def _get_sample(name: str) -> bytes:
     return SAMPLES[name]()
 
 
-def samples() -> dict[str, bytes]:
+def build_samples() -> dict[str, bytes]:
     """A few drawn pictures of several formats, by object key: the same bytes in every run."""
-    return {name: _sample(name) for name in SAMPLES}
+    return {name: _get_sample(name) for name in SAMPLES}

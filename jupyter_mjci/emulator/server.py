@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from jupyter_mjci.emulator.asgi import SocketLine
+from jupyter_mjci.emulator.asgi import SocketConnection
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 
 if TYPE_CHECKING:
@@ -24,39 +24,39 @@ if TYPE_CHECKING:
 class Ticker:
     """Wakes the services on the server's loop when the next job is due."""
 
-    LONGEST = 0.25  # real seconds; a heartbeat, which also saves what is unsaved
+    MAX_INTERVAL = 0.25  # real seconds; a heartbeat, which also saves what is unsaved
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._timer = self._loop.call_later(self.LONGEST, self._tick)
+        self._timer = self._loop.call_later(self.MAX_INTERVAL, self._tick)
 
-    def here(self) -> bool:
+    def is_server_thread(self) -> bool:
         """Whether the caller is on the server's thread."""
         return threading.get_ident() == self._thread
 
-    def call(self, act: Callable[[], None]) -> None:
+    def call_threadsafe(self, function: Callable[[], None]) -> None:
         """Have the server's thread do it."""
-        self._loop.call_soon_threadsafe(act)
+        self._loop.call_soon_threadsafe(function)
 
-    def set(self) -> None:
+    def reschedule(self) -> None:
         """Look again when the next job is due: a request may have made an earlier one."""
-        if not self.here():
-            return self.call(self.set)
+        if not self.is_server_thread():
+            return self.call_threadsafe(self.reschedule)
         self._timer.cancel()
-        self._timer = self._loop.call_later(self._delay(), self._tick)
+        self._timer = self._loop.call_later(self._compute_delay(), self._tick)
         return None
 
     def stop(self) -> None:
         self._timer.cancel()
 
-    def _delay(self) -> float:
+    def _compute_delay(self) -> float:
         due = self._sandbox.next_event()
         clock = self._sandbox.clock
         if due is None or isinstance(clock, VirtualClock):
-            return self.LONGEST
-        return min(self.LONGEST, max(0.002, (due - clock.now()) / clock.speed))
+            return self.MAX_INTERVAL
+        return min(self.MAX_INTERVAL, max(0.002, (due - clock.now()) / clock.speed))
 
     def _tick(self) -> None:
         due = self._sandbox.next_event()
@@ -65,12 +65,12 @@ class Ticker:
             and isinstance(self._sandbox.clock, ScaledClock)
             and due <= self._sandbox.clock.now()
         ):
-            self._sandbox.pump()
+            self._sandbox.run_due()
         self._sandbox.save_if_due()
-        self.set()
+        self.reschedule()
 
 
-class LoopbackDoor:
+class LoopbackServer:
     """A uvicorn server on 127.0.0.1, in a daemon thread. `close()` it, or use it in a `with`
     block.
     """
@@ -80,10 +80,10 @@ class LoopbackDoor:
             raise ValueError(
                 f"The sandbox listens on 127.0.0.1 only, never on {host!r}: anybody could use it there."
             )
-        self._socket = _listen(port)
+        self._socket = _open_socket(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = sandbox.settings_at(self.url, self.url, self.url)
+        self.settings = sandbox.build_settings(self.url, self.url, self.url)
         self._ready = threading.Event()
         self._server: Any = None
         self._failure: Exception | None = None
@@ -105,7 +105,7 @@ class LoopbackDoor:
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._server = _server(self.sandbox.app, self._ready)
+        self._server = _build_server(self.sandbox.app, self._ready)
         self.sandbox._ticker = ticker = Ticker(self.sandbox)
         try:
             await self._server.serve(sockets=[self._socket])
@@ -121,7 +121,7 @@ class LoopbackDoor:
             self.sandbox.save()
         self._socket.close()
 
-    def __enter__(self) -> LoopbackDoor:
+    def __enter__(self) -> LoopbackServer:
         return self
 
     def __exit__(
@@ -133,7 +133,7 @@ class LoopbackDoor:
         self.close()
 
 
-def _listen(port: int) -> socket.socket:
+def _open_socket(port: int) -> socket.socket:
     """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off only
     where it is:
 
@@ -151,7 +151,7 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def _server(app: ASGIApp, ready: threading.Event) -> Any:
+def _build_server(app: ASGIApp, ready: threading.Event) -> Any:
     """uvicorn, told apart from its signals, its logging and its manners at the end."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -159,7 +159,7 @@ def _server(app: ASGIApp, ready: threading.Event) -> Any:
     class Connection(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.app_state = {**self.app_state, "line": SocketLine(transport)}
+            self.app_state = {**self.app_state, "line": SocketConnection(transport)}
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

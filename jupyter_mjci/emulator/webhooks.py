@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from jupyter_mjci.emulator.http import Delivery
+from jupyter_mjci.emulator.http import WebhookDelivery
 
 
 def is_loopback(url: str) -> bool:
@@ -31,12 +31,12 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-class Postman:
+class WebhookDispatcher:
     """Delivers callbacks, several at once, each once; what is not for loopback is dropped and
     listed.
     """
 
-    AT_ONCE = 16
+    MAX_CONCURRENCY = 16
     TIMEOUT = 5.0
 
     def __init__(self) -> None:
@@ -44,54 +44,56 @@ class Postman:
         self.failed = 0
         self.dropped_count = 0
         self.dropped: deque[str] = deque(maxlen=1000)
-        self._waiting: deque[Delivery] = deque()
-        self._carriers = 0
-        self._rounds: set[asyncio.Task[None]] = set()
+        self._queue: deque[WebhookDelivery] = deque()
+        self._worker_count = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(self, deliveries: Iterable[Delivery]) -> None:
+    def enqueue(self, deliveries: Iterable[WebhookDelivery]) -> None:
         for delivery in deliveries:
             if is_loopback(delivery.url):
-                self._waiting.append(delivery)
+                self._queue.append(delivery)
             else:
                 self.dropped_count += 1
                 self.dropped.append(delivery.url)
 
-    def set_out(self) -> None:
+    def start(self) -> None:
         """Start carrying, on the running loop; does nothing where none runs, and the post waits."""
-        carriers = min(self.AT_ONCE - self._carriers, len(self._waiting))
+        carriers = min(self.MAX_CONCURRENCY - self._worker_count, len(self._queue))
         if carriers <= 0:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._carriers += carriers
-        task = loop.create_task(self._round(carriers))
-        self._rounds.add(task)
-        task.add_done_callback(self._rounds.discard)
+        self._worker_count += carriers
+        task = loop.create_task(self._run_workers(carriers))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def settle(self) -> None:
+    async def drain(self) -> None:
         """Until everything handed in so far has been carried."""
-        while self._rounds:
-            await asyncio.wait(set(self._rounds))
+        while self._tasks:
+            await asyncio.wait(set(self._tasks))
 
-    async def _round(self, carriers: int) -> None:
+    async def _run_workers(self, count: int) -> None:
         try:
             # trust_env=False: a proxy from the environment would carry it off this machine.
-            limits = httpx.Limits(max_connections=self.AT_ONCE)
+            limits = httpx.Limits(max_connections=self.MAX_CONCURRENCY)
             async with httpx.AsyncClient(
                 trust_env=False, verify=False, timeout=self.TIMEOUT, limits=limits
             ) as client:
-                await asyncio.gather(*(self._carry(client) for _ in range(carriers)))
+                await asyncio.gather(*(self._deliver_queued(client) for _ in range(count)))
         finally:
-            self._carriers -= carriers
+            self._worker_count -= count
 
-    async def _carry(self, client: httpx.AsyncClient) -> None:
-        while self._waiting:
-            delivery = self._waiting.popleft()
+    async def _deliver_queued(self, client: httpx.AsyncClient) -> None:
+        while self._queue:
+            delivery = self._queue.popleft()
             try:
                 answer = await client.post(
-                    _numeric(delivery.url), content=delivery.body, headers=dict(delivery.headers)
+                    _resolve_localhost(delivery.url),
+                    content=delivery.body,
+                    headers=dict(delivery.headers),
                 )
                 self.delivered += answer.is_success
                 self.failed += not answer.is_success
@@ -99,7 +101,7 @@ class Postman:
                 self.failed += 1
 
 
-def _numeric(url: str) -> str:
+def _resolve_localhost(url: str) -> str:
     """Names under .localhost stay on this machine even where the resolver does not know that."""
     parts = urlsplit(url)
     if not (parts.hostname or "").endswith(".localhost"):

@@ -22,13 +22,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
-from jupyter_mjci.client.image_input import Picture, content_of, kind_of
+from jupyter_mjci.client.image_input import ImageInput, detect_image_format, to_image_bytes
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ArchivedImage:
     """A picture of the archive and where it came from.
 
     Args:
@@ -55,29 +55,31 @@ class Kept:
     fetched: datetime
     expires: datetime | None
 
-    def content(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """The picture's bytes, as they were fetched."""
         return self.path.read_bytes()
 
 
-class Archive:
+class ImageArchive:
     """The folder of kept pictures. It is made when the first picture comes."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, job: Job, url: str, content: bytes, index: int, at: float) -> Kept:
+    def save(
+        self, job: Job, url: str, content: bytes, index: int, fetched_at: float
+    ) -> ArchivedImage:
         """Writes a picture (its bytes as `content`) and its provenance: the job and which of its
-        results it is, from 0 (`index`), its URL, and when it came, in Unix seconds (`at`). Raises
+        results it is, from 0 (`index`), its URL, and when it came, in Unix seconds (`fetched_at`). Raises
         ValueError for what is no picture.
         """
-        kind = kind_of(content)
+        kind = detect_image_format(content)
         if not kind:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
         sha = hashlib.sha256(content).hexdigest()
         path = self.folder / sha[:2] / f"{sha}.{kind}"
         if not path.exists():
-            _write(path, content)
+            _write_atomically(path, content)
         note = {
             "file": f"{sha[:2]}/{path.name}",
             "sha256": sha,
@@ -87,52 +89,55 @@ class Archive:
             "subject": job.subject,
             "url": url,
             "index": index,
-            "fetched": datetime.fromtimestamp(at, UTC).isoformat(),
-            "expires": _isoformat(expiry(url)),
+            "fetched": datetime.fromtimestamp(fetched_at, UTC).isoformat(),
+            "expires": _format_time(parse_expiry(url)),
         }
-        _write(self._note(job, index), json.dumps(note, ensure_ascii=False, indent=1).encode())
-        return self._kept(note)
+        _write_atomically(
+            self._get_metadata_path(job, index),
+            json.dumps(note, ensure_ascii=False, indent=1).encode(),
+        )
+        return self._build_image(note)
 
-    def find(self, job: Job, index: int = 0) -> Kept | None:
+    def find(self, job: Job, index: int = 0) -> ArchivedImage | None:
         """The kept picture of a job's result (the one at `index`, from 0), or None."""
-        note = self._note(job, index)
+        note = self._get_metadata_path(job, index)
         try:
-            return self._kept(json.loads(note.read_text("utf-8")))
+            return self._build_image(json.loads(note.read_text("utf-8")))
         except (OSError, ValueError, KeyError):
             return None
 
-    def __iter__(self) -> Iterator[Kept]:
+    def __iter__(self) -> Iterator[ArchivedImage]:
         """Every kept picture, the latest first."""
         notes = sorted(
             self.folder.glob("notes/*/*.json"), key=lambda note: note.stat().st_mtime, reverse=True
         )
         for note in notes:
-            yield self._kept(json.loads(note.read_text("utf-8")))
+            yield self._build_image(json.loads(note.read_text("utf-8")))
 
-    def _note(self, job: Job, index: int) -> Path:
+    def _get_metadata_path(self, job: Job, index: int) -> Path:
         name = (
             re.sub(r"[^\w.-]", "_", job.id)
             or hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
         )
         return self.folder / "notes" / job.service / f"{name}-{index}.json"
 
-    def _kept(self, note: Mapping[str, Any]) -> Kept:
-        expires = note["expires"]
-        return Kept(
-            self.folder / note["file"],
-            note["sha256"],
-            note["service"],
-            note["job_id"],
-            note["action"],
-            note["subject"],
-            note["url"],
-            note["index"],
-            datetime.fromisoformat(note["fetched"]),
+    def _build_image(self, metadata: Mapping[str, Any]) -> ArchivedImage:
+        expires = metadata["expires"]
+        return ArchivedImage(
+            self.folder / metadata["file"],
+            metadata["sha256"],
+            metadata["service"],
+            metadata["job_id"],
+            metadata["action"],
+            metadata["subject"],
+            metadata["url"],
+            metadata["index"],
+            datetime.fromisoformat(metadata["fetched"]),
             datetime.fromisoformat(expires) if expires else None,
         )
 
 
-def expiry(url: str) -> datetime | None:
+def parse_expiry(url: str) -> datetime | None:
     """When a Discord link ends: its `ex` is that moment in hexadecimal Unix seconds."""
     told = parse_qs(urlsplit(url).query).get("ex", [""])[0]
     return (
@@ -142,12 +147,12 @@ def expiry(url: str) -> datetime | None:
     )
 
 
-def quarters(content: bytes) -> list[bytes]:
+def split_grid(content: bytes) -> list[bytes]:
     """The four pictures of a 2×2 grid, row by row, as PNG."""
     with Image.open(io.BytesIO(content)) as grid:
         width, height = grid.width // 2, grid.height // 2
         boxes = [(x, y, x + width, y + height) for y in (0, height) for x in (0, width)]
-        return [_png(grid.crop(box)) for box in boxes]
+        return [_encode_png(grid.crop(box)) for box in boxes]
 
 
 def is_grid(job: Job) -> bool:
@@ -164,7 +169,7 @@ Point = tuple[float, float]
 
 
 def mask(
-    picture: Picture | tuple[int, int],
+    picture: ImageInput | tuple[int, int],
     boxes: Sequence[Box] = (),
     *,
     polygons: Sequence[Sequence[Point]] = (),
@@ -177,23 +182,23 @@ def mask(
     size that is given. Boxes are (left, top, right, bottom), polygons lists of (x, y), ellipses the
     boxes that they fill. Raises CallError.
     """
-    size = picture if _is_size(picture) else _size_of(picture)  # type: ignore[arg-type]
+    size = picture if _is_size(picture) else _get_size(picture)  # type: ignore[arg-type]
     drawn = Image.new("L", size)  # type: ignore[arg-type]
     pen = ImageDraw.Draw(drawn)
-    for left, top, right, bottom in map(_box, boxes):
+    for left, top, right, bottom in map(_validate_box, boxes):
         pen.rectangle((left, top, right - 1, bottom - 1), fill=255)
-    for left, top, right, bottom in map(_box, ellipses):
+    for left, top, right, bottom in map(_validate_box, ellipses):
         pen.ellipse((left, top, right - 1, bottom - 1), fill=255)
     for polygon in polygons:
         if len(polygon) < 3:
-            raise CallError(f"A polygon has at least three points, not {len(polygon)}.")
+            raise InvalidRequest(f"A polygon has at least three points, not {len(polygon)}.")
         pen.polygon([tuple(point) for point in polygon], fill=255)
     if drawn.getbbox() is None:
-        raise CallError(
+        raise InvalidRequest(
             "Nothing of this mask is white, so nothing would be drawn anew.",
             hint=f"Give boxes, polygons or ellipses, in pixels, within {drawn.width}×{drawn.height}.",
         )
-    return _png(drawn)
+    return _encode_png(drawn)
 
 
 def _is_size(picture: object) -> bool:
@@ -204,34 +209,34 @@ def _is_size(picture: object) -> bool:
     )
 
 
-def _size_of(picture: Picture) -> tuple[int, int]:
+def _get_size(picture: ImageInput) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(content_of(picture))) as opened:
+        with Image.open(io.BytesIO(to_image_bytes(picture))) as opened:
             return opened.size
     except (UnidentifiedImageError, OSError) as error:
-        raise CallError("This picture cannot be opened.", why=str(error)) from None
+        raise InvalidRequest("This picture cannot be opened.", detail=str(error)) from None
 
 
-def _box(box: Box) -> Box:
+def _validate_box(box: Box) -> Box:
     left, top, right, bottom = box
     if right <= left or bottom <= top:
-        raise CallError(
+        raise InvalidRequest(
             f"{tuple(box)} is no box.", hint="A box is (left, top, right, bottom), in pixels."
         )
     return left, top, right, bottom
 
 
-def _png(picture: Image.Image) -> bytes:
+def _encode_png(picture: Image.Image) -> bytes:
     out = io.BytesIO()
     picture.save(out, "PNG")
     return out.getvalue()
 
 
-def _isoformat(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.isoformat()
+def _format_time(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """The file appears under its name when all of it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
@@ -246,15 +251,15 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def shrunk(content: bytes, pixels: int) -> bytes:
+def resize_to_fit(content: bytes, max_size: int) -> bytes:
     """The picture with at most so many pixels on its longer side, in its own format; else as it
     is.
     """
     with Image.open(io.BytesIO(content)) as picture:
         kind = picture.format or "PNG"
-        if max(picture.size) <= pixels or getattr(picture, "n_frames", 1) > 1:
+        if max(picture.size) <= max_size or getattr(picture, "n_frames", 1) > 1:
             return content
-        picture.thumbnail((pixels, pixels))
+        picture.thumbnail((max_size, max_size))
         out = io.BytesIO()
         picture.save(out, kind)
     return out.getvalue()

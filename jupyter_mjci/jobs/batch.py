@@ -14,47 +14,57 @@ import anyio
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.errors import MjciError, WaitTooLong
-from jupyter_mjci.jobs.polling import Followed, Poller
+from jupyter_mjci.errors import MjciError, WaitTimeout
+from jupyter_mjci.jobs.polling import Poller, Subscription
 
-What = Call[Job] | Job | str  # to be submitted; or followed, as it is or by its id
+JobLike = Call[Job] | Job | str  # to be submitted; or followed, as it is or by its id
 
 
-class Desk(Protocol):
+class BatchClient(Protocol):
     """What many jobs are worked off at."""
 
     settings: Settings
     poller: Poller
 
-    def sightings(self, what: What, patience: float, longest: float) -> AsyncIterator[Job]: ...
+    def _watch(
+        self, target: JobLike, timeout: float, poll_interval: float
+    ) -> AsyncIterator[Job]: ...
 
-    def keeps(self, job: Job) -> bool: ...
+    def _should_archive(self, job: Job) -> bool: ...
 
-    async def keep(self, job: Job) -> None: ...
+    async def _archive_images(self, job: Job) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One of many jobs: its `place` among them, from 0, the `job` as it was seen, and whether it is
-    `ended`: followed no further.
+class BatchUpdate:
+    """One of many jobs: its `index` among them, from 0, the `job` as it was seen, and whether it is
+    `done`: followed no further.
     """
 
-    place: int
+    index: int
     job: Job
-    ended: bool
+    done: bool
 
 
-async def ends(
-    desk: Desk, jobs: Sequence[What], at_once: int, longest: float, hand_out: Callable[[Job], None]
+async def as_completed(
+    client: BatchClient,
+    jobs: Sequence[JobLike],
+    at_once: int,
+    poll_interval: float,
+    emit: Callable[[Job], None],
 ) -> None:
     """Hands out each job as it ends."""
-    await work_off(
-        desk, jobs, at_once, longest, lambda step: hand_out(step.job) if step.ended else None
+    await run_batch(
+        client, jobs, at_once, poll_interval, lambda step: emit(step.job) if step.done else None
     )
 
 
-async def work_off(
-    desk: Desk, jobs: Sequence[What], at_once: int, longest: float, hand_out: Callable[[Step], None]
+async def run_batch(
+    client: BatchClient,
+    jobs: Sequence[JobLike],
+    at_once: int,
+    poll_interval: float,
+    emit: Callable[[BatchUpdate], None],
 ) -> None:
     """Hands out every step of every job. Submissions wait for their turn; a job that runs already
     needs none.
@@ -67,20 +77,23 @@ async def work_off(
     async def one(place: int, what: Call[Job] | str) -> None:
         async with slots:
             try:
-                async for job in desk.sightings(what, desk.settings.wait, longest):
-                    hand_out(Step(place, job, not job.status.moving))
+                async for job in client._watch(what, client.settings.wait, poll_interval):
+                    emit(BatchUpdate(place, job, not job.status.is_active))
             except MjciError as error:
-                hand_out(Step(place, unfinished(what, error), True))
+                emit(BatchUpdate(place, build_failed_job(what, error), True))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(_together, desk, running, longest, hand_out)
+        group.start_soon(_follow_running, client, running, poll_interval, emit)
         for place, what in enumerate(jobs):
             if not isinstance(what, Job):
                 group.start_soon(one, place, what)
 
 
-async def _together(
-    desk: Desk, running: Mapping[int, Job], longest: float, hand_out: Callable[[Step], None]
+async def _follow_running(
+    client: BatchClient,
+    running: Mapping[int, Job],
+    poll_interval: float,
+    emit: Callable[[BatchUpdate], None],
 ) -> None:
     """Jobs that run already: a task for each of ten thousand would cost more than all that they
     tell.
@@ -88,49 +101,51 @@ async def _together(
     places = list(running)
 
     async def kept(place: int, job: Job) -> None:
-        await desk.keep(job)
-        hand_out(Step(place, job, True))
+        await client._archive_images(job)
+        emit(BatchUpdate(place, job, True))
 
     async with anyio.create_task_group() as group:
 
         def tell(place: int, job: Job) -> None:
-            if desk.keeps(job):
+            if client._should_archive(job):
                 group.start_soon(kept, place, job)
             else:
-                hand_out(Step(place, job, not job.status.moving))
+                emit(BatchUpdate(place, job, not job.status.is_active))
 
         for place, job in running.items():
             tell(place, job)
-        async for moved in desk.poller.sightings(running.values(), desk.settings.wait, longest):
+        async for moved in client.poller.watch(
+            running.values(), client.settings.wait, poll_interval
+        ):
             for one in moved:
                 if one.error is None:
-                    tell(places[one.place], one.job)
+                    tell(places[one.index], one.job)
                 else:
-                    hand_out(Step(places[one.place], _given_up(one), True))
+                    emit(BatchUpdate(places[one.index], _failed_from_error(one), True))
 
 
-def _given_up(one: Followed) -> Job:
-    if not isinstance(one.error, MjciError):  # a bug of ours
-        raise one.error or AssertionError
-    return unfinished(one.job, one.error)
+def _failed_from_error(subscription: Subscription) -> Job:
+    if not isinstance(subscription.error, MjciError):  # a bug of ours
+        raise subscription.error or AssertionError
+    return build_failed_job(subscription.job, subscription.error)
 
 
-def unfinished(what: What, error: MjciError) -> Job:
+def build_failed_job(target: JobLike, error: MjciError) -> Job:
     """A job that stands for what became of a call, or of a wait."""
-    if isinstance(error, WaitTooLong):
+    if isinstance(error, WaitTimeout):
         return error.job
-    if isinstance(what, Call):
-        what = Job(what.service, "", what.name)
-    elif isinstance(what, str):
-        what = Job(service_of(what), what)
-    return replace(what, status=Status.FAILED, reason=error.what, raw={"error": str(error)})
+    if isinstance(target, Call):
+        target = Job(target.service, "", target.name)
+    elif isinstance(target, str):
+        target = Job(guess_service(target), target)
+    return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
 
 
-def service_of(job_id: str) -> str:
+def guess_service(job_id: str) -> str:
     """Whose an id looks like; "" where it looks like nobody's."""
     return next(
-        (service for service, shape in _SHAPES.items() if shape.fullmatch(job_id.strip())), ""
+        (service for service, shape in _ID_PATTERNS.items() if shape.fullmatch(job_id.strip())), ""
     )
 
 
-_SHAPES = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
+_ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}

@@ -15,12 +15,12 @@ from html import escape
 from typing import Any
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import clean as clean
+from jupyter_mjci.errors import sanitize as sanitize
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import part, text
+from jupyter_mjci.services.tencent_ci.api import get_element, to_text
 
-SERVICES = {"mj": "Midjourney", "ci": "Tencent CI"}
-MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
+SERVICE_TITLES = {"mj": "Midjourney", "ci": "Tencent CI"}
+JOB_MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,44 +35,49 @@ class Extras:
     links: Sequence[tuple[str, str]] = ()
 
 
-NOTHING = Extras()
+NO_EXTRAS = Extras()
 
 
-def card_html(job: Job, extras: Extras = NOTHING) -> str:
+def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
     """A job as it is, as a card: action, status, what it is about, what came out or why not, the
     next moves.
     """
-    return _card(job, extras, _facts(job), _next_html(job))
+    return _render_card(job, extras, _facts(job), _actions_html(job))
 
 
 def progress_html(job: Job, preview: str = "") -> str:
     """A job under way: the card with its bar, and the blurry preview where there is one (a data
     URL).
     """
-    bar = _bar(job.progress, f"{_action(job)} {_BADGES[job.status]}")
-    return _card(job, replace(NOTHING, picture=preview), _facts(job), bar)
+    bar = _bar_html(job.progress, f"{_action_name(job)} {_STATUS_LABELS[job.status]}")
+    return _render_card(job, replace(NO_EXTRAS, picture=preview), _facts(job), bar)
 
 
-def card_text(job: Job, extras: Extras = NOTHING) -> str:
+def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
     """The same as plain text, for terminals, diffs and readers of saved notebooks."""
     facts = [f"{name}: {value}" for name, value in _facts(job)]
-    return _lines(
-        headline(job), about(job), *facts, _reason(job), *_next_text(job), *_extra_text(extras)
+    return _join_lines(
+        headline(job),
+        describe_subject(job),
+        *facts,
+        _failure_reason(job),
+        *_actions_text(job),
+        *_extras_text(extras),
     )
 
 
 def headline(job: Job) -> str:
     """A job in one line: IMAGINE 1712345678901234 SUCCEEDED."""
-    percent = f" {job.progress}%" if job.status.moving and job.progress is not None else ""
-    return clean(f"{_action(job)} {job.id} {job.status.value}{percent}").strip()
+    percent = f" {job.progress}%" if job.status.is_active and job.progress is not None else ""
+    return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}").strip()
 
 
 def progress_line(job: Job, width: int = 24) -> str:
     """A terminal's progress: one line, made to be overwritten."""
-    return f"{headline(job)} {_strip(job.progress or 0, width)}"
+    return f"{headline(job)} {_text_bar(job.progress or 0, width)}"
 
 
-def _strip(percent: int, width: int) -> str:
+def _text_bar(percent: int, width: int) -> str:
     full = round(percent / 100 * width)
     return f"[{'#' * full}{'.' * (width - full)}]"
 
@@ -81,24 +86,24 @@ def notice_html(line: str) -> str:
     """A line that the toolkit itself says, in a cell's outputs."""
     return (
         f'<div class="mjci-job-notice" style="opacity:.75;'
-        f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape(clean(line))}</div>'
+        f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape(sanitize(line))}</div>'
     )
 
 
 def table_html(rows: Sequence[tuple[str, str]]) -> str:
     """Named findings as a card."""
-    body = _table([(clean(name), clean(value)) for name, value in rows])
+    body = _facts_html([(sanitize(name), sanitize(value)) for name, value in rows])
     return f'<div class="mjci-job tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">{body}</div></div>'
 
 
 def table_text(rows: Sequence[tuple[str, str]]) -> str:
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(clean(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
+    return "\n".join(sanitize(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
 
 
 def request_html(text: str) -> str:
     """A request's text, as it would be sent."""
-    return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{_escaped(text)}</pre>'
+    return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{_escape(text)}</pre>'
 
 
 def request_text(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
@@ -140,7 +145,7 @@ def _body_text(body: bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class BatchSummary:
     """How many jobs are where. `failures` are reasons, each with the rows it befell; `percent` is
     None once nobody follows any more.
     """
@@ -152,73 +157,81 @@ class Tally:
     notes: Sequence[str] = ()
 
 
-SHOWN = 10  # reasons, and rows of each, that a card names
+MAX_LISTED_FAILURES = 10  # reasons, and rows of each, that a card names
 
 
-def tally_html(tally: Tally) -> str:
+def summary_html(summary: BatchSummary) -> str:
     """Many jobs as one card: how many are where, the bar, and who failed and why."""
-    going = tally.percent is not None
-    bar = _bar(tally.percent, f"{tally.title}: {tally_counts(tally)}") if going else ""
-    why = "".join(f'<div class="mjci-job-why">{_escaped(line)}</div>' for line in _failures(tally))
-    notes = "".join(f'<div class="mjci-job-note">{_escaped(note)}</div>' for note in tally.notes)
+    going = summary.percent is not None
+    bar = _bar_html(summary.percent, f"{summary.title}: {summary_counts(summary)}") if going else ""
+    why = "".join(
+        f'<div class="mjci-job-why">{_escape(line)}</div>' for line in _failure_lines(summary)
+    )
+    notes = "".join(f'<div class="mjci-job-note">{_escape(note)}</div>' for note in summary.notes)
     return (
-        f'<div class="mjci-job mjci-{_mood(tally)} tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">'
-        f'<div class="mjci-job-head"><b>{_escaped(tally.title)}</b> '
-        f'<span class="mjci-job-badge">{_escaped(tally_counts(tally))}</span></div>{bar}{why}{notes}</div></div>'
+        f'<div class="mjci-job mjci-{_summary_css_class(summary)} tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">'
+        f'<div class="mjci-job-head"><b>{_escape(summary.title)}</b> '
+        f'<span class="mjci-job-badge">{_escape(summary_counts(summary))}</span></div>{bar}{why}{notes}</div></div>'
     )
 
 
-def tally_text(tally: Tally) -> str:
-    return _lines(
-        f"{clean(tally.title)}: {tally_counts(tally)}", *_failures(tally), *map(clean, tally.notes)
+def summary_text(summary: BatchSummary) -> str:
+    return _join_lines(
+        f"{sanitize(summary.title)}: {summary_counts(summary)}",
+        *_failure_lines(summary),
+        *map(sanitize, summary.notes),
     )
 
 
-def tally_line(tally: Tally, width: int = 24) -> str:
+def summary_line(summary: BatchSummary, width: int = 24) -> str:
     """A terminal's progress: one line, made to be overwritten."""
-    return f"{clean(tally.title)}: {tally_counts(tally)} {_strip(tally.percent or 0, width)}"
+    return f"{sanitize(summary.title)}: {summary_counts(summary)} {_text_bar(summary.percent or 0, width)}"
 
 
-def tally_counts(tally: Tally) -> str:
-    total = sum(tally.counts.values())
+def summary_counts(summary: BatchSummary) -> str:
+    total = sum(summary.counts.values())
     parts = [
-        f"{tally.counts[status]:,} {_BADGES[status]}"
+        f"{summary.counts[status]:,} {_STATUS_LABELS[status]}"
         for status in Status
-        if tally.counts.get(status)
+        if summary.counts.get(status)
     ]
     return f"{total:,} job{'s' * (total != 1)}{', ' * bool(parts)}{', '.join(parts)}"
 
 
-def _mood(tally: Tally) -> str:
+def _summary_css_class(summary: BatchSummary) -> str:
     """What colours the card: that something goes on, else the worst of what came out."""
-    if tally.percent is not None:
+    if summary.percent is not None:
         return "running"
-    ranked = (Status.FAILED, Status.ASKING, Status.RUNNING, Status.WAITING, Status.CANCELLED)
+    ranked = (Status.FAILED, Status.NEEDS_INPUT, Status.RUNNING, Status.QUEUED, Status.CANCELLED)
     return next(
-        (status.value.lower() for status in ranked if tally.counts.get(status)), "succeeded"
+        (status.value.lower() for status in ranked if summary.counts.get(status)), "succeeded"
     )
 
 
-def _failures(tally: Tally) -> Iterable[str]:
-    for reason, rows in tally.failures[:SHOWN]:
-        more = f", … ({len(rows)} rows)" if len(rows) > SHOWN else ""
-        yield clean(
-            f"{reason or _SILENT} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:SHOWN])}{more}"
+def _failure_lines(summary: BatchSummary) -> Iterable[str]:
+    for reason, rows in summary.failures[:MAX_LISTED_FAILURES]:
+        more = f", … ({len(rows)} rows)" if len(rows) > MAX_LISTED_FAILURES else ""
+        yield sanitize(
+            f"{reason or _NO_REASON_GIVEN} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:MAX_LISTED_FAILURES])}{more}"
         )
-    if len(tally.failures) > SHOWN:
-        yield f"… and {len(tally.failures) - SHOWN} other reasons"
+    if len(summary.failures) > MAX_LISTED_FAILURES:
+        yield f"… and {len(summary.failures) - MAX_LISTED_FAILURES} other reasons"
 
 
 # --- what there is to say -------------------------------------------------------------------------
 
 
-def about(job: Job) -> str:
+def describe_subject(job: Job) -> str:
     """What the job is about: the prompt; or the input, and the output that is made of it."""
-    output = text(part(job.raw, "Operation", "Output").get("Object")) if job.service == "ci" else ""
-    return clean(f"{job.subject} → {output}" if output else job.subject)
+    output = (
+        to_text(get_element(job.raw, "Operation", "Output").get("Object"))
+        if job.service == "ci"
+        else ""
+    )
+    return sanitize(f"{job.subject} → {output}" if output else job.subject)
 
 
-def _action(job: Job) -> str:
+def _action_name(job: Job) -> str:
     return job.action or "Job"
 
 
@@ -227,93 +240,101 @@ def _facts(job: Job) -> list[tuple[str, str]]:
     escaped.
     """
     return [
-        (name, clean(value))
+        (name, sanitize(value))
         for name, value in (_ci_facts(job) if job.service == "ci" else ())
         if value
     ]
 
 
 def _ci_facts(job: Job) -> Iterable[tuple[str, str]]:
-    operation = part(job.raw, "Operation")
-    process = part(operation, "PicProcess") or part(operation, "JobParam", "PicProcess")
-    template = text(operation.get("TemplateId")) or text(
-        part(operation, "JobParam").get("TemplateId")
+    operation = get_element(job.raw, "Operation")
+    process = get_element(operation, "PicProcess") or get_element(
+        operation, "JobParam", "PicProcess"
+    )
+    template = to_text(operation.get("TemplateId")) or to_text(
+        get_element(operation, "JobParam").get("TemplateId")
     )
     workflows = operation.get("WorkflowIds")
-    yield "rule", text(process.get("ProcessRule"))
+    yield "rule", to_text(process.get("ProcessRule"))
     yield "template", template
-    yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else text(workflows)
+    yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else to_text(workflows)
     yield (
         "size",
-        _sizes(
-            part(operation, "PicProcessResult") or part(operation, "JobParam", "PicProcessResult")
+        _format_size_change(
+            get_element(operation, "PicProcessResult")
+            or get_element(operation, "JobParam", "PicProcessResult")
         ),
     )
-    yield "user data", job.state
+    yield "user data", job.user_data
 
 
-def _sizes(result: Mapping[str, Any]) -> str:
+def _format_size_change(result: Mapping[str, Any]) -> str:
     """ "1000×667 jpeg → 667×1000 jpeg, 24.9 kB": as far as the answer tells."""
-    result = part(result, "UploadResult") or result
-    made = part(result, "ProcessResult") or part(result, "ProcessResults", "Object")
-    before, after = _size(part(result, "OriginalInfo", "ImageInfo")), _size(made)
-    weight = text(made.get("Size"))
+    result = get_element(result, "UploadResult") or result
+    made = get_element(result, "ProcessResult") or get_element(result, "ProcessResults", "Object")
+    before, after = (
+        _format_image_size(get_element(result, "OriginalInfo", "ImageInfo")),
+        _format_image_size(made),
+    )
+    weight = to_text(made.get("Size"))
     heavy = f", {int(weight) / 1000:.1f} kB" if weight.isdigit() else ""
     return f"{f'{before} → ' if before else ''}{after}{heavy}" if after else ""
 
 
-def _size(told: Mapping[str, Any]) -> str:
-    width, height = text(told.get("Width")), text(told.get("Height"))
+def _format_image_size(info: Mapping[str, Any]) -> str:
+    width, height = to_text(info.get("Width")), to_text(info.get("Height"))
     return (
-        f"{width}×{height} {text(told.get('Format')).lower()}".strip() if width and height else ""
+        f"{width}×{height} {to_text(info.get('Format')).lower()}".strip()
+        if width and height
+        else ""
     )
 
 
-def _reason(job: Job) -> str:
-    return clean(job.reason) or (_SILENT if job.status is Status.FAILED else "")
+def _failure_reason(job: Job) -> str:
+    return sanitize(job.reason) or (_NO_REASON_GIVEN if job.status is Status.FAILED else "")
 
 
-_SILENT = "The service does not say why."
+_NO_REASON_GIVEN = "The service does not say why."
 
 
-def _command(job: Job, button: Button) -> str:
-    return clean(f"%mj_action {job.id} {button.name}")
+def _button_command(job: Job, button: Button) -> str:
+    return sanitize(f"%mj_action {job.id} {button.name}")
 
 
-def _asks(job: Job) -> str:
+def _input_needed_text(job: Job) -> str:
     answer = (
         f"with %mj_modal {job.id}"
         if hasattr(Midjourney, "modal")
         else "on the proxy's own page (submit/modal)"
     )
-    return clean(
+    return sanitize(
         f"It waits for your answer to a dialog: give it {answer}. Waiting longer changes nothing."
     )
 
 
-def _next_text(job: Job) -> Sequence[str]:
-    if job.status is Status.ASKING:
-        return (_asks(job),)
+def _actions_text(job: Job) -> Sequence[str]:
+    if job.status is Status.NEEDS_INPUT:
+        return (_input_needed_text(job),)
     if not job.buttons:
         return ()
-    names = "  ".join(f"[{clean(button.title)}]" for button in job.buttons)
-    return (f"buttons: {names}", f"press one: {_command(job, job.buttons[0])}")
+    names = "  ".join(f"[{sanitize(button.display_name)}]" for button in job.buttons)
+    return (f"buttons: {names}", f"press one: {_button_command(job, job.buttons[0])}")
 
 
-def _extra_text(extras: Extras) -> Iterable[str]:
+def _extras_text(extras: Extras) -> Iterable[str]:
     if extras.children is not None:
-        yield f"jobs: {clean(_counts(extras.children))}"
-    yield from (clean(note) for note in extras.notes)
-    yield from (f"{clean(name)}: a file to open, not shown here" for name, _ in extras.links)
+        yield f"jobs: {sanitize(_format_child_counts(extras.children))}"
+    yield from (sanitize(note) for note in extras.notes)
+    yield from (f"{sanitize(name)}: a file to open, not shown here" for name, _ in extras.links)
 
 
-def _counts(children: Mapping[str, int]) -> str:
+def _format_child_counts(children: Mapping[str, int]) -> str:
     total = sum(children.values())
     parts = ", ".join(f"{count} {status.lower()}" for status, count in children.items())
     return f"{total} ({parts})" if parts else "none"
 
 
-def _lines(first: str, *rest: str) -> str:
+def _join_lines(first: str, *rest: str) -> str:
     indented = [line for block in rest if block for line in block.splitlines()]
     return "\n".join([first, *(f"  {line}".rstrip() for line in indented)])
 
@@ -321,13 +342,20 @@ def _lines(first: str, *rest: str) -> str:
 # --- how it looks ---------------------------------------------------------------------------------
 
 
-def _card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], last: str) -> str:
+def _render_card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], footer: str) -> str:
     picture = (
         f'<img class="mjci-job-picture" alt="" src="{escape(extras.picture)}">'
         if extras.picture
         else ""
     )
-    parts = (_head(job), _subject(job), _table(facts), _why(job), last, _extra_html(extras))
+    parts = (
+        _header_html(job),
+        _subject_html(job),
+        _facts_html(facts),
+        _reason_html(job),
+        footer,
+        _extras_html(extras),
+    )
     # Without these classes JupyterLab would take a prompt with two dollar signs for mathematics.
     return (
         f'<div class="mjci-job mjci-{job.status.value.lower()} tex2jax_ignore mathjax_ignore">{STYLE}'
@@ -335,48 +363,52 @@ def _card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], last: str)
     )
 
 
-def _head(job: Job) -> str:
+def _header_html(job: Job) -> str:
     return (
-        f'<div class="mjci-job-head"><b>{_escaped(_action(job))}</b> '
-        f'<span class="mjci-job-badge">{_badge(job)}</span> '
-        f'<span class="mjci-job-dim">{escape(SERVICES.get(job.service, job.service))}</span> '
-        f"<code>{_escaped(job.id)}</code></div>"
+        f'<div class="mjci-job-head"><b>{_escape(_action_name(job))}</b> '
+        f'<span class="mjci-job-badge">{_status_label(job)}</span> '
+        f'<span class="mjci-job-dim">{escape(SERVICE_TITLES.get(job.service, job.service))}</span> '
+        f"<code>{_escape(job.id)}</code></div>"
     )
 
 
-_BADGES = {
-    Status.WAITING: "waiting",
+_STATUS_LABELS = {
+    Status.QUEUED: "waiting",
     Status.RUNNING: "running",
-    Status.ASKING: "asking you",
+    Status.NEEDS_INPUT: "asking you",
     Status.SUCCEEDED: "succeeded",
     Status.FAILED: "failed",
     Status.CANCELLED: "cancelled",
 }
 
 
-def _badge(job: Job) -> str:
+def _status_label(job: Job) -> str:
     percent = (
         f" {job.progress}%" if job.status is Status.RUNNING and job.progress is not None else ""
     )
-    return _BADGES[job.status] + percent
+    return _STATUS_LABELS[job.status] + percent
 
 
-def _subject(job: Job) -> str:
+def _subject_html(job: Job) -> str:
     kind = "mjci-job-subject" + (" mjci-job-key" if job.service == "ci" else "")
-    return f'<div class="{kind}">{escape(about(job))}</div>' if about(job) else ""
+    return (
+        f'<div class="{kind}">{escape(describe_subject(job))}</div>'
+        if describe_subject(job)
+        else ""
+    )
 
 
-def _table(facts: Sequence[tuple[str, str]]) -> str:
+def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _why(job: Job) -> str:
-    reason = _reason(job)
+def _reason_html(job: Job) -> str:
+    reason = _failure_reason(job)
     return f'<div class="mjci-job-why">{escape(reason)}</div>' if reason else ""
 
 
-def _bar(percent: int | None, said: str) -> str:
+def _bar_html(percent: int | None, label: str) -> str:
     """A bar; one that does not know how far it is says so to those who cannot see it, too: it has
     no value.
     """
@@ -387,43 +419,45 @@ def _bar(percent: int | None, said: str) -> str:
         now, bar = f' aria-valuenow="{percent}"', f'<i style="width:{percent}%"></i>'
     return (
         f'<div class="mjci-job-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"{now} '
-        f'aria-label="{_escaped(said)}">{bar}</div>'
+        f'aria-label="{_escape(label)}">{bar}</div>'
     )
 
 
-def _next_html(job: Job) -> str:
-    if job.status is Status.ASKING:
-        return f'<div class="mjci-job-ask">{escape(_asks(job))}</div>'
+def _actions_html(job: Job) -> str:
+    if job.status is Status.NEEDS_INPUT:
+        return f'<div class="mjci-job-ask">{escape(_input_needed_text(job))}</div>'
     if not job.buttons:
         return ""
-    chips = "".join(_chip(job, button) for button in job.buttons)
-    typed = escape(_command(job, job.buttons[0]))
+    chips = "".join(_button_html(job, button) for button in job.buttons)
+    typed = escape(_button_command(job, job.buttons[0]))
     return f'<div class="mjci-job-chips">{chips}</div><div class="mjci-job-dim">press one: <code>{typed}</code></div>'
 
 
-def _chip(job: Job, button: Button) -> str:
-    pressed = " mjci-job-pressed" if button.pressed else ""
-    title = escape(_command(job, button))
-    return f'<span class="mjci-job-chip{pressed}" title="{title}">{_escaped(button.title)}</span> '
+def _button_html(job: Job, button: Button) -> str:
+    pressed = " mjci-job-pressed" if button.used else ""
+    title = escape(_button_command(job, button))
+    return f'<span class="mjci-job-chip{pressed}" title="{title}">{_escape(button.display_name)}</span> '
 
 
-def _extra_html(extras: Extras) -> str:
+def _extras_html(extras: Extras) -> str:
     children = (
-        "" if extras.children is None else f"<div>jobs: {_escaped(_counts(extras.children))}</div>"
+        ""
+        if extras.children is None
+        else f"<div>jobs: {_escape(_format_child_counts(extras.children))}</div>"
     )
-    notes = "".join(f'<div class="mjci-job-note">{_escaped(note)}</div>' for note in extras.notes)
-    return children + notes + "".join(_link(name, url) for name, url in extras.links)
+    notes = "".join(f'<div class="mjci-job-note">{_escape(note)}</div>' for note in extras.notes)
+    return children + notes + "".join(_link_html(name, url) for name, url in extras.links)
 
 
-def _link(name: str, url: str) -> str:
+def _link_html(name: str, url: str) -> str:
     """A link, where it is one that may be followed: never `javascript:`."""
     if not url.lower().startswith(("http://", "https://")):
-        return f"<div>{_escaped(name)}</div>"
-    return f'<div><a href="{_escaped(url)}" target="_blank" rel="noopener noreferrer">{_escaped(name)}</a></div>'
+        return f"<div>{_escape(name)}</div>"
+    return f'<div><a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">{_escape(name)}</a></div>'
 
 
-def _escaped(words: str) -> str:
-    return escape(clean(words))
+def _escape(words: str) -> str:
+    return escape(sanitize(words))
 
 
 STYLE = (

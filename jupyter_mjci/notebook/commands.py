@@ -12,10 +12,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from jupyter_mjci.client.settings import MANNERS, Secret, Settings, load_manners
-from jupyter_mjci.errors import CallError, SettingsError, instead
+from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, load_runtime_settings
+from jupyter_mjci.errors import InvalidRequest, SettingsError, suggest
 from jupyter_mjci.notebook import cards
-from jupyter_mjci.notebook.params import Kind, Param, arguments, params, parsed
+from jupyter_mjci.notebook.params import Kind, Param, parse_arguments, parse_signature, parse_tokens
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
@@ -23,54 +23,56 @@ if TYPE_CHECKING:
 SessionT = TypeVar("SessionT", bound="Session | None")
 
 
-class Chosen:
+class CurrentSession:
     """The session that the magics of one shell use: the chosen one, else the one in the user's
     namespace, else a first connection of our own.
     """
 
-    def __init__(self, ip: Any, given: Callable[[], Mapping[str, Any]] = dict) -> None:
-        self._ip, self._given = ip, given
+    def __init__(self, ip: Any, get_config: Callable[[], Mapping[str, Any]] = dict) -> None:
+        self._ip, self._get_config = ip, get_config
         self._session: Session | None = None
         self._source = ""
-        self._own: Session | None = None
-        self.under: tuple[Session | None, str] = (None, "")  # what a recording stands before
+        self._default: Session | None = None
+        self.unrecorded: tuple[Session | None, str] = (None, "")  # what a recording stands before
 
-    def session(self) -> Session:
+    def get_or_connect(self) -> Session:
         """The session to use; connects when there is none. Raises SettingsError."""
-        found, _ = self.present()
+        found, _ = self.get()
         if found is None:
-            found = self._own = self.connected()
+            found = self._default = self.connect()
         return found
 
-    def connected(self, **given: Any) -> Session:
+    def connect(self, **overrides: Any) -> Session:
         """A new session: by what is given, else by `%config MJCI`, else by environment and
         profile.
         """
         from jupyter_mjci.session import connect
 
-        told = {name: value for name, value in given.items() if value is not None}
-        return connect(notice=self._say, **{**self._given(), **told})
+        told = {name: value for name, value in overrides.items() if value is not None}
+        return connect(notice=self._publish_notice, **{**self._get_config(), **told})
 
-    def kept(self) -> tuple[Any, ...]:
+    def save_state(self) -> tuple[Any, ...]:
         """What outlives an unloading, for `take`."""
-        return self._session, self._source, self._own, self.under
+        return self._session, self._source, self._default, self.unrecorded
 
-    def take(self, kept: tuple[Any, ...]) -> None:
-        self._session, self._source, self._own, self.under = kept
+    def restore_state(self, state: tuple[Any, ...]) -> None:
+        self._session, self._source, self._default, self.unrecorded = state
 
     def settings(self) -> Settings:
         """What a new session would get, but for its credentials. Raises SettingsError."""
-        return load_manners(self._given())
+        return load_runtime_settings(self._get_config())
 
-    def manners(self) -> dict[str, Any]:
+    def runtime_settings(self) -> dict[str, Any]:
         """What `%config MJCI` says of any session, wherever it is connected."""
-        return {name: value for name, value in self._given().items() if name in MANNERS}
+        return {
+            name: value for name, value in self._get_config().items() if name in RUNTIME_SETTINGS
+        }
 
-    def present(self) -> tuple[Session | None, str]:
+    def get(self) -> tuple[Session | None, str]:
         """The session that is there, and why it is the one. Never connects."""
         if self._session is not None:
             return self._session, self._source
-        mine = self._in_namespace()
+        mine = self._find_in_namespace()
         if len(mine) > 1:
             raise SettingsError(
                 f"There are several sessions: {', '.join(mine)}.",
@@ -78,26 +80,26 @@ class Chosen:
             )
         for name, session in mine.items():
             return session, f"your variable {name}"
-        return self._own, "connected by the first magic" if self._own else ""
+        return self._default, "connected by the first magic" if self._default else ""
 
-    def choose(self, session: SessionT, source: str) -> SessionT:
+    def set(self, session: SessionT, source: str) -> SessionT:
         self._session, self._source = session, source
         return session
 
-    def named(self, name: str) -> Session:
+    def from_variable(self, name: str) -> Session:
         """The session in a variable. Raises SettingsError."""
-        kind, value = _session_type(), self._ip.user_ns.get(name)
+        kind, value = _get_session_type(), self._ip.user_ns.get(name)
         if kind is not None and isinstance(value, kind):
             found: Session = value
             return found
-        known = ", ".join(self._in_namespace()) or "none"
-        raise SettingsError(f"{name} is no session.", why=f"Variables that hold one: {known}.")
+        known = ", ".join(self._find_in_namespace()) or "none"
+        raise SettingsError(f"{name} is no session.", detail=f"Variables that hold one: {known}.")
 
-    def _in_namespace(self) -> dict[str, Session]:
+    def _find_in_namespace(self) -> dict[str, Session]:
         """Variables that hold a session, each session once; none before the session's module was
         ever imported.
         """
-        kind = _session_type()
+        kind = _get_session_type()
         if kind is None:
             return {}
         found: dict[int, tuple[str, Session]] = {}
@@ -106,13 +108,13 @@ class Chosen:
                 found.setdefault(id(value), (name, value))
         return dict(found.values())
 
-    def _say(self, line: str) -> None:
+    def _publish_notice(self, line: str) -> None:
         """A line that must be seen, as an output: the same live and headless, and not on stdout."""
         data = {"text/plain": line, "text/html": cards.notice_html(line)}
         self._ip.display_pub.publish(data, {})
 
 
-def _session_type() -> Any:
+def _get_session_type() -> Any:
     module = sys.modules.get("jupyter_mjci.session")
     return getattr(module, "Session", None)
 
@@ -122,24 +124,24 @@ class Commands:
     needs.
     """
 
-    def __init__(self, ip: Any, chosen: Chosen) -> None:
-        self._ip, self._chosen = ip, chosen
+    def __init__(self, ip: Any, current: CurrentSession) -> None:
+        self._ip, self._current = ip, current
 
     def status(self) -> None:
         """Show which session the magics use and what it has seen."""
-        from jupyter_mjci.notebook.doctor import status
+        from jupyter_mjci.notebook.doctor import build_status
 
-        self._table(status(*self._chosen.present()))
+        self._publish_table(build_status(*self._current.get()))
 
-    def connect(self, profile: str | None = None, **given: Any) -> Any:
+    def connect(self, profile: str | None = None, **overrides: Any) -> Any:
         """Use your services: settings given here, else in the environment, else in the profile;
         secrets never here.
 
         Args:
             profile: a table of profiles.toml
         """
-        return self._chosen.choose(
-            self._chosen.connected(profile=profile, **given), "%mjci connect"
+        return self._current.set(
+            self._current.connect(profile=profile, **overrides), "%mjci connect"
         )
 
     def sandbox(
@@ -158,9 +160,9 @@ class Commands:
         """
         from jupyter_mjci.session import sandbox
 
-        speed = speed or self._chosen.settings().speed
-        made = sandbox(speed=speed, dialect=dialect, seed=seed, **self._chosen.manners())
-        return self._chosen.choose(made, "%mjci sandbox")
+        speed = speed or self._current.settings().speed
+        made = sandbox(speed=speed, dialect=dialect, seed=seed, **self._current.runtime_settings())
+        return self._current.set(made, "%mjci sandbox")
 
     def use(self, name: str) -> Any:
         """Use the session in one of your variables.
@@ -168,7 +170,7 @@ class Commands:
         Args:
             name: the variable
         """
-        return self._chosen.choose(self._chosen.named(name), f"your variable {name}")
+        return self._current.set(self._current.from_variable(name), f"your variable {name}")
 
     def panel(self, kind: Literal["mj", "ci", "history", "status"]) -> Any:
         """Show a panel.
@@ -178,11 +180,11 @@ class Commands:
         """
         from jupyter_mjci.notebook.panels import panel
 
-        return panel(kind, session=self._chosen.session())
+        return panel(kind, session=self._current.get_or_connect())
 
     def history(self) -> Any:
         """Every job that the session has seen, as a DataFrame."""
-        return self._chosen.session().history()
+        return self._current.get_or_connect().history()
 
     def sync(
         self, since: str | None = None, until: str | None = None, load: str | None = None
@@ -196,30 +198,33 @@ class Commands:
             load: an exported listing or a log of callbacks (JSON, XML), or a folder of them,
                 instead of the services
         """
-        from jupyter_mjci.notebook.job_display import screen
+        from jupyter_mjci.notebook.job_display import select_output
 
-        session, place = self._chosen.session(), screen(self._ip)
+        session, place = self._current.get_or_connect(), select_output(self._ip)
 
         def say(counts: Any) -> None:
-            if place.live and place.due():
-                place.final(_line(f"{counts} …"))
+            if place.live and place.should_update():
+                place.show_final(_notice_bundle(f"{counts} …"))
 
         if load is None:
-            counts = session.sync(since=since, until=until, say=say)
+            counts = session.sync(since=since, until=until, on_progress=say)
         else:
-            counts = session.history.load(load, since=since, until=until, say=say)
-        place.final(_line(str(counts)))
+            counts = session.history.load(load, since=since, until=until, on_progress=say)
+        place.show_final(_notice_bundle(str(counts)))
 
     def resume(self) -> Any:
         """Pick up what a dead kernel left: follow unfinished jobs to their end, with their
         pictures.
         """
-        from jupyter_mjci.history.frames import frame
-        from jupyter_mjci.notebook.job_display import screen, show
+        from jupyter_mjci.history.frames import jobs_to_frame
+        from jupyter_mjci.notebook.job_display import display_job, select_output
 
-        session = self._chosen.session()
-        return frame(
-            [show(session, job, screen(self._ip), raises=False) for job in session.resume()]
+        session = self._current.get_or_connect()
+        return jobs_to_frame(
+            [
+                display_job(session, job, select_output(self._ip), raises=False)
+                for job in session.resume()
+            ]
         )
 
     def replay(
@@ -238,29 +243,35 @@ class Commands:
             folder: NAME.mjci; by default beside the notebook, by its name
             pixels: while recording, make pictures that are larger this small
         """
-        from jupyter_mjci.client.cassette import asked_for
-        from jupyter_mjci.client.settings import notebook
-        from jupyter_mjci.session import replayed
+        from jupyter_mjci.client.cassette import resolve_mode
+        from jupyter_mjci.client.settings import get_notebook_name
+        from jupyter_mjci.session import replay
 
-        name = notebook() or Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
-        chosen, place = asked_for(mode or "", folder or "", self._chosen.settings().replay, name)
-        beneath = self._beneath()
+        name = get_notebook_name() or Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
+        chosen, place = resolve_mode(
+            mode or "", folder or "", self._current.settings().replay, name
+        )
+        beneath = self._get_unrecorded()
         if chosen == "off":
-            self._chosen.choose(*beneath)
+            self._current.set(*beneath)
         elif chosen == "play":
-            self._chosen.choose(replayed(place), "%mjci replay play").adjust(
-                **self._chosen.manners()
+            self._current.set(replay(place), "%mjci replay play").configure(
+                **self._current.runtime_settings()
             )
         else:
-            session = beneath[0] or self._chosen.connected(replay="off")
-            self._chosen.choose(session.recorded(place, pixels=pixels), "%mjci replay record")
-        self._chosen.under = beneath
-        return self._chosen.present()[0]
+            session = beneath[0] or self._current.connect(replay="off")
+            self._current.set(session.record_to(place, pixels=pixels), "%mjci replay record")
+        self._current.unrecorded = beneath
+        return self._current.get()[0]
 
-    def _beneath(self) -> tuple[Session | None, str]:
+    def _get_unrecorded(self) -> tuple[Session | None, str]:
         """The session that is there apart from recordings."""
-        session, source = self._chosen.present()
-        return (session, source) if session is None or not session.recording else self._chosen.under
+        session, source = self._current.get()
+        return (
+            (session, source)
+            if session is None or not session.recording
+            else self._current.unrecorded
+        )
 
     def gallery(
         self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None
@@ -274,23 +285,29 @@ class Commands:
             limit: at most so many
             save: write a page with them instead: FILE.html
         """
-        from jupyter_mjci.notebook.gallery import collected, sheet, written
+        from jupyter_mjci.notebook.gallery import collect_items, render_contact_sheet, write_page
 
-        shown = collected(self._chosen.session(), text, action, limit)
+        shown = collect_items(self._current.get_or_connect(), text, action, limit)
         self._ip.display_pub.publish(
-            *(sheet(shown) if save is None else _line(written(shown, save)))
+            *(
+                render_contact_sheet(shown)
+                if save is None
+                else _notice_bundle(write_page(shown, save))
+            )
         )
 
     def doctor(self) -> None:
         """Find out what is wrong: versions, credentials, addresses, what the services accept and
         offer, clocks.
         """
-        from jupyter_mjci.notebook.doctor import examined, front_end
-        from jupyter_mjci.notebook.job_display import screen
+        from jupyter_mjci.notebook.doctor import build_report, detect_front_end
+        from jupyter_mjci.notebook.job_display import select_output
 
-        session = self._chosen.session()
-        place = f"{_PLACES[type(screen(self._ip)).__name__]}; {front_end(self._ip)}"
-        self._table(examined(session, self._chosen.present()[1], place))
+        session = self._current.get_or_connect()
+        place = (
+            f"{_OUTPUT_MODES[type(select_output(self._ip)).__name__]}; {detect_front_end(self._ip)}"
+        )
+        self._publish_table(build_report(session, self._current.get()[1], place))
 
     def nest(self, switch: Literal["on"]) -> str:
         """Let `asyncio.run` work inside cells, where that is safe; our own magics never need it.
@@ -298,89 +315,91 @@ class Commands:
         Args:
             switch: on; there is no way back but a restart
         """
-        from jupyter_mjci.client.event_loop import nest
+        from jupyter_mjci.client.event_loop import enable_nested_loops
 
-        return f"nesting of event loops is {switch} ({nest(ipykernel=_ipykernel())})"
+        return f"nesting of event loops is {switch} ({enable_nested_loops(ipykernel=_ipykernel_version())})"
 
-    def _table(self, rows: Sequence[tuple[str, str]]) -> None:
+    def _publish_table(self, rows: Sequence[tuple[str, str]]) -> None:
         data = {"text/plain": cards.table_text(rows), "text/html": cards.table_html(rows)}
         self._ip.display_pub.publish(data, {})
 
 
-_PLACES = {
+_OUTPUT_MODES = {
     "Live": "live: progress is shown",
     "Paper": "headless: only final outputs",
     "Terminal": "terminal: progress on stderr",
 }
 
 
-def _line(text: str) -> Any:
+def _notice_bundle(text: str) -> Any:
     return {"text/plain": text, "text/html": cards.notice_html(text)}, {}
 
 
-def names() -> list[str]:
+def list_commands() -> list[str]:
     return [name for name in vars(Commands) if not name.startswith("_")]
 
 
-def flags(command: str) -> tuple[Param, ...]:
+def get_command_params(command: str) -> tuple[Param, ...]:
     """The parameters of a command."""
-    known = params(getattr(Commands, command))
+    known = parse_signature(getattr(Commands, command))
     if command != "connect":
         return known
-    return known + tuple(_setting(one) for one in fields(Settings) if not _hidden(one))
+    return known + tuple(_setting_param(one) for one in fields(Settings) if not _is_secret(one))
 
 
-def read(command: str, words: Sequence[str]) -> dict[str, Any]:
+def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
     """The arguments of a command. Raises CallError for a wrong line, SettingsError for a secret
     written on it.
     """
     if command != "connect":
-        return arguments(getattr(Commands, command), words)
+        return parse_arguments(getattr(Commands, command), words)
     for one in fields(Settings):
-        if _hidden(one) and any(word.partition("=")[0] == _flag(one.name) for word in words):
+        if _is_secret(one) and any(
+            word.partition("=")[0] == _flag_name(one.name) for word in words
+        ):
             raise SettingsError(
                 f"{one.name} is not taken on a magic's line, where the notebook and its history would keep it.",
-                why="Take it out of this cell now.",
+                detail="Take it out of this cell now.",
                 hint=f"Set {one.metadata['env'][0]} in the environment, or write it into a profile.",
             )
-    return parsed(flags("connect"), words)
+    return parse_tokens(get_command_params("connect"), words)
 
 
-def wanted(word: str) -> str:
+def resolve_command(word: str) -> str:
     """The command that a word names. Raises CallError."""
-    known = names()
+    known = list_commands()
     if word not in known:
-        raise CallError(f"There is no %mjci {word}.", hint=instead(word, known))
+        raise InvalidRequest(f"There is no %mjci {word}.", hint=suggest(word, known))
     return word
 
 
-def _hidden(one: Any) -> bool:
-    return isinstance(one.default, Secret)
+def _is_secret(field: Any) -> bool:
+    return isinstance(field.default, Secret)
 
 
-def _flag(name: str) -> str:
+def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _setting(one: Any) -> Param:
-    kind = _KINDS.get(type(one.default), "text")
-    choices = one.metadata["choices"]
+def _setting_param(field: Any) -> Param:
+    kind = _KIND_BY_TYPE.get(type(field.default), "text")
+    choices = field.metadata["choices"]
     return Param(
-        one.name,
-        _flag(one.name),
+        field.name,
+        _flag_name(field.name),
         "choice" if choices else kind,
-        one.default,
+        field.default,
         False,
         choices,
-        one.metadata["help"],
+        field.metadata["help"],
         False,
     )
 
 
-_KINDS: Mapping[type, Kind] = {float: "number", int: "integer"}
+_KIND_BY_TYPE: Mapping[type, Kind] = {float: "number", int: "integer"}
 
 
-def _ipykernel() -> tuple[int, ...]:
+def _ipykernel_version() -> tuple[int, ...]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -16,28 +16,28 @@ from typing import TYPE_CHECKING, Any
 from traitlets import CFloat, CInt, Enum, TraitError, TraitType, Unicode
 from traitlets.config import Config, Configurable
 
-from jupyter_mjci.client.settings import MANNERS, Settings, load_manners
+from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SECTION = "MJCI"
-SHELLS = {
+SHELL_FIELDS = {
     one.name: one for one in fields(Settings) if not one.name.startswith(("mj_", "ci_", "cos_"))
 }
-ELSEWHERE = {
+UNSUPPORTED_HINTS = {
     one.name: f"Set {one.metadata['env'][0]}, or write it into a profile."
     for one in fields(Settings)
 }
-KINDS: dict[type, type[TraitType[Any, Any]]] = {float: CFloat, int: CInt}
+TRAIT_TYPES: dict[type, type[TraitType[Any, Any]]] = {float: CFloat, int: CInt}
 
 
-class Manners(Configurable):
+class MJCIConfig(Configurable):
     """What was set for a shell, and what holds for it."""
 
-    def __init__(self, ip: Any, present: Callable[[], Session | None]) -> None:
-        self._ip, self._present = ip, present
+    def __init__(self, ip: Any, get_session: Callable[[], Session | None]) -> None:
+        self._ip, self._get_session = ip, get_session
         try:
             super().__init__(parent=ip)
         except TraitError as error:
@@ -46,7 +46,7 @@ class Manners(Configurable):
             ) from None
 
     @property
-    def given(self) -> dict[str, Any]:
+    def config_values(self) -> dict[str, Any]:
         """What was set here or in a configuration file, by name; a `profile` among it is no
         setting.
         """
@@ -55,7 +55,7 @@ class Manners(Configurable):
 
     def settings(self) -> Settings:
         """What a session gets that connects now, but for its credentials. Raises SettingsError."""
-        return load_manners(self.given)
+        return load_runtime_settings(self.config_values)
 
     def update_config(self, config: Config) -> None:
         """The door of `%config`. What cannot be is not kept; the session in use takes over what it
@@ -65,7 +65,7 @@ class Manners(Configurable):
             return
         before = self.config
         try:
-            self._complain_of_strangers(config[SECTION])
+            self._reject_unknown_names(config[SECTION])
             super().update_config(config)
             settings = self.settings()
         except (SettingsError, TraitError):
@@ -75,9 +75,13 @@ class Manners(Configurable):
             ]  # the shell hears it first, and would hand it on at a reload
             raise
         with suppress(SettingsError):  # several sessions, and none chosen: then none is in use
-            if session := self._present():
-                session.adjust(
-                    **{name: getattr(settings, name) for name in MANNERS if name in config[SECTION]}
+            if session := self._get_session():
+                session.configure(
+                    **{
+                        name: getattr(settings, name)
+                        for name in RUNTIME_SETTINGS
+                        if name in config[SECTION]
+                    }
                 )
 
     @classmethod
@@ -85,15 +89,15 @@ class Manners(Configurable):
         """What `%config MJCI` shows."""
         return f"{super().class_get_help(inst)}\n\n{cls.__doc__}"
 
-    def _complain_of_strangers(self, told: Config) -> None:
+    def _reject_unknown_names(self, section: Config) -> None:
         known = self.trait_names(config=True)
-        for name in told:
+        for name in section:
             if name not in known:
-                hint = ELSEWHERE.get(name, f"There are: {', '.join(known)}.")
+                hint = UNSUPPORTED_HINTS.get(name, f"There are: {', '.join(known)}.")
                 raise SettingsError(f"{name} is not set by %config {SECTION}.", hint=hint)
 
 
-class _Current:
+class _EffectiveTrait:
     """A trait that tells what holds now: what was set, else what environment and profile say."""
 
     name: str | None
@@ -105,18 +109,18 @@ class _Current:
         return str(value) if isinstance(value, Path) else value
 
 
-def _trait(one: Field[Any]) -> Any:
-    help, choices = one.metadata["help"], one.metadata["choices"]
-    kind = Enum if choices else KINDS.get(type(one.default), Unicode)
-    made = type(kind.__name__.removeprefix("C"), (_Current, kind), {})
+def _make_trait(field: Field[Any]) -> Any:
+    help, choices = field.metadata["help"], field.metadata["choices"]
+    kind = Enum if choices else TRAIT_TYPES.get(type(field.default), Unicode)
+    made = type(kind.__name__.removeprefix("C"), (_EffectiveTrait, kind), {})
     return (made(choices, help=help) if choices else made(help=help)).tag(config=True)
 
 
-PROFILE = type("Unicode", (_Current, Unicode), {})(
+PROFILE = type("Unicode", (_EffectiveTrait, Unicode), {})(
     help="A table of profiles.toml; else MJCI_PROFILE"
 ).tag(config=True)
 DOC = """What is set holds for sessions that magics connect from now on, before environment and profile; the session
 in use takes over wait, timeout, on_interrupt and thumbnail. To keep it: c.MJCI.wait = 300 in ipython_config.py.
 Addresses and secrets are no matter of a shell; they belong into the environment or into profiles.toml."""
-TRAITS = {name: _trait(one) for name, one in SHELLS.items()}
-MJCI: Any = type(SECTION, (Manners,), {**TRAITS, "profile": PROFILE, "__doc__": DOC})
+TRAITS = {name: _make_trait(one) for name, one in SHELL_FIELDS.items()}
+MJCI: Any = type(SECTION, (MJCIConfig,), {**TRAITS, "profile": PROFILE, "__doc__": DOC})

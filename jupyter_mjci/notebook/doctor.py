@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
-from jupyter_mjci.diagnostics import probed, shown
+from jupyter_mjci.diagnostics import diagnose, sanitize_url
 from jupyter_mjci.session import Session
 
 Rows = list[tuple[str, str]]
@@ -32,7 +32,7 @@ PACKAGES = (
 )
 
 
-def status(session: Session | None, source: str) -> Rows:
+def build_status(session: Session | None, source: str) -> Rows:
     """Which session the magics use, where it goes, and what it has seen."""
     if session is None:
         return [
@@ -41,25 +41,29 @@ def status(session: Session | None, source: str) -> Rows:
                 "none yet: the first magic that needs one connects, or use %mjci connect | sandbox",
             )
         ]
-    return [("session", f"{session!r} ({source})"), *_services(session), ("seen", _seen(session))]
+    return [
+        ("session", f"{session!r} ({source})"),
+        *_service_rows(session),
+        ("seen", _count_jobs(session)),
+    ]
 
 
-def examined(session: Session, source: str, place: str) -> Rows:
+def build_report(session: Session, source: str, output_mode: str) -> Rows:
     """All that helps to find out why something does not work. Asks both services, which takes a
     moment.
     """
     return [
-        *(("version", one) for one in _versions()),
-        ("cells", place),
-        ("event loop", patched()),
+        *(("version", one) for one in _list_versions()),
+        ("cells", output_mode),
+        ("event loop", describe_asyncio()),
         ("session", f"{session!r} ({source})"),
-        *_services(session),
-        *_credentials(session),
-        *((finding.what, str(finding)) for finding in probed(session)),
+        *_service_rows(session),
+        *_credential_rows(session),
+        *((finding.name, str(finding)) for finding in diagnose(session)),
     ]
 
 
-def front_end(ip: Any) -> str:
+def detect_front_end(ip: Any) -> str:
     """Where cells are shown, as far as it can be told, and whether panels are whole there."""
     known = (
         ("google.colab" in sys.modules, "Google Colab"),
@@ -75,7 +79,7 @@ def front_end(ip: Any) -> str:
     return f"{name}{whole}"
 
 
-def patched() -> str:
+def describe_asyncio() -> str:
     """Whether something has replaced asyncio's own machinery in this process."""
     if getattr(asyncio, "_nest_patched", False) or asyncio.run.__module__ != "asyncio.runners":
         return (
@@ -85,7 +89,7 @@ def patched() -> str:
     return "asyncio is as Python made it"
 
 
-def _versions() -> list[str]:
+def _list_versions() -> list[str]:
     found = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
@@ -95,31 +99,32 @@ def _versions() -> list[str]:
     return [", ".join(found)]
 
 
-def _services(session: Session) -> Rows:
+def _service_rows(session: Session) -> Rows:
     told = session.settings
-    mj = shown(told.mj_url) if told.has_mj else "not configured"
+    mj = sanitize_url(told.mj_url) if told.has_mj else "not configured"
     ci = f"{told.ci_bucket} in {told.ci_region}" if told.has_ci else "not configured"
     return [("Midjourney", mj), ("Tencent CI", ci)]
 
 
-def _seen(session: Session) -> str:
+def _count_jobs(session: Session) -> str:
     counts = Counter(
-        job.status.value.lower() for service in ("mj", "ci") for job in session.seen(service)
+        job.status.value.lower() for service in ("mj", "ci") for job in session.known_jobs(service)
     )
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no jobs"
 
 
-def _credentials(session: Session) -> Rows:
+def _credential_rows(session: Session) -> Rows:
     """Each secret and the key id: whether there is one and where it comes from, never what it
     is.
     """
     env = {one.name: one.metadata["env"][0] for one in fields(Settings)}
     return [
-        (name, _origin(getattr(session.settings, name), env[name], session)) for name in CREDENTIALS
+        (name, _describe_source(getattr(session.settings, name), env[name], session))
+        for name in CREDENTIALS
     ]
 
 
-def _origin(value: Secret | str, variable: str, session: Session) -> str:
+def _describe_source(value: Secret | str, variable: str, session: Session) -> str:
     if not value:
         return f"not set ({variable})"
     if session.sandbox is not None:

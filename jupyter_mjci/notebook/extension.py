@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.config import Manners
+    from jupyter_mjci.notebook.config import MJCIConfig
     from jupyter_mjci.notebook.magics import Magic, Magics
     from jupyter_mjci.session import Session
 
-NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
+MAGIC_NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
     "line": """
         mjci
         mj_accounts mj_action mj_blend mj_cancel mj_change mj_describe mj_image_seed mj_query mj_queue mj_simple_change
@@ -32,19 +32,19 @@ NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
-JOB, FOLLOWING = (
+JOB_TYPE, JOB_FUTURE_TYPE = (
     ("jupyter_mjci.client.job", "Job"),
     ("jupyter_mjci.notebook.job_display", "Following"),
 )
 
 
-class Door:
-    """What a shell has of ours: everything that came, and how each of it goes again. `left` is what
+class Extension:
+    """What a shell has of ours: everything that came, and how each of it goes again. `saved_state` is what
     an earlier one has left, in plain values, for its code may have been another.
     """
 
-    def __init__(self, ip: Any, left: tuple[Any, ...] = ()) -> None:
-        self.ip, self._left = ip, left
+    def __init__(self, ip: Any, saved_state: tuple[Any, ...] = ()) -> None:
+        self.ip, self._saved_state = ip, saved_state
         self._undo = ExitStack()
 
     @cached_property
@@ -52,199 +52,212 @@ class Door:
         """The magics themselves, made when the first of them is wanted."""
         from jupyter_mjci.notebook.magics import Magics
 
-        made = Magics(self.ip, lambda: self.config.given)
-        if self._left:
-            made.chosen.take(self._left)
+        made = Magics(self.ip, lambda: self.config.config_values)
+        if self._saved_state:
+            made.current_session.restore_state(self._saved_state)
         return made
 
     @cached_property
-    def config(self) -> Manners:
+    def config(self) -> MJCIConfig:
         """What `%config MJCI` and configuration files say."""
         from jupyter_mjci.notebook.config import MJCI
 
-        made: Manners = MJCI(self.ip, lambda: self.magics.chosen.present()[0])
+        made: MJCIConfig = MJCI(self.ip, lambda: self.magics.current_session.get()[0])
         return made
 
-    def magic(self, name: str) -> Magic:
-        return self._table[name]
+    def get_magic(self, name: str) -> Magic:
+        return self._magics_by_name[name]
 
     @cached_property
-    def _table(self) -> Mapping[str, Magic]:
-        return {magic.name: magic for magic in self.magics.table()}
+    def _magics_by_name(self) -> Mapping[str, Magic]:
+        return {magic.name: magic for magic in self.magics.iter_magics()}
 
-    def open(self) -> None:
-        self._put(self.ip.configurables, self.config)
-        for kind, names in NAMES.items():
+    def register(self) -> None:
+        self._add_hook(self.ip.configurables, self.config)
+        for kind, names in MAGIC_NAMES.items():
             for name in names.split():
-                self._register(kind, name)
-        for hook in (self._complete, self._listen, self._show, self._keep_prompt_back):
+                self._register_magic(kind, name)
+        for hook in (
+            self._register_completer,
+            self._register_events,
+            self._register_formatters,
+            self._suppress_out_prompt,
+        ):
             hook()
 
-    def close(self) -> tuple[Any, ...]:
+    def unregister(self) -> tuple[Any, ...]:
         """Takes everything away again. Gives which sessions the magics used."""
         self._undo.close()
-        return self.magics.chosen.kept() if "magics" in vars(self) else self._left
+        return (
+            self.magics.current_session.save_state()
+            if "magics" in vars(self)
+            else self._saved_state
+        )
 
-    def _register(self, kind: str, name: str) -> None:
+    def _register_magic(self, kind: str, name: str) -> None:
         from IPython.core.magic import no_var_expand
 
         manager = self.ip.magics_manager
-        self.ip.register_magic_function(no_var_expand(Entry(self, name)), kind, name)
+        self.ip.register_magic_function(no_var_expand(LazyMagic(self, name)), kind, name)
         self._undo.callback(vars(manager.user_magics).pop, name, None)
         for one in kind.split("_"):
             self._undo.callback(manager.magics[one].pop, name, None)
 
-    def _complete(self) -> None:
+    def _register_completer(self) -> None:
         from IPython.core.completer import context_matcher
 
         @context_matcher(identifier="mjci")  # type: ignore[untyped-decorator, unused-ignore]
         def mjci_matcher(context: Any) -> Any:
-            from jupyter_mjci.notebook.completion import matches
+            from jupyter_mjci.notebook.completion import build_matcher_result
 
-            return matches(self.magics, context)
+            return build_matcher_result(self.magics, context)
 
-        self._put(self.ip.Completer.custom_matchers, mjci_matcher)
+        self._add_hook(self.ip.Completer.custom_matchers, mjci_matcher)
 
-    def _listen(self) -> None:
-        self.ip.events.register("pre_run_cell", self._forget)
-        self._undo.callback(self.ip.events.unregister, "pre_run_cell", self._forget)
-        self._put(self.ip.input_transformers_cleanup, keep_question_marks)
+    def _register_events(self) -> None:
+        self.ip.events.register("pre_run_cell", self._on_pre_run_cell)
+        self._undo.callback(self.ip.events.unregister, "pre_run_cell", self._on_pre_run_cell)
+        self._add_hook(self.ip.input_transformers_cleanup, keep_question_marks)
 
-    def _put(self, hooks: list[Any], hook: Any) -> None:
+    def _add_hook(self, hooks: list[Any], hook: Any) -> None:
         hooks.append(hook)
         self._undo.callback(hooks.remove, hook)
 
-    def _show(self) -> None:
+    def _register_formatters(self) -> None:
         """Cards for jobs, by the names of their types, which need not be there yet."""
         display = self.ip.display_formatter
-        self._format(display.formatters["text/html"], JOB, _card)
-        self._format(display.formatters["text/plain"], JOB, _pretty)
-        self._format(display.formatters["text/html"], FOLLOWING, lambda one: _card(one.job))
-        for kind in (JOB, FOLLOWING):
-            self._format(display.ipython_display_formatter, kind, self._is_shown)
+        self._add_formatter(display.formatters["text/html"], JOB_TYPE, _job_to_html)
+        self._add_formatter(display.formatters["text/plain"], JOB_TYPE, _print_job)
+        self._add_formatter(
+            display.formatters["text/html"], JOB_FUTURE_TYPE, lambda one: _job_to_html(one.job)
+        )
+        for kind in (JOB_TYPE, JOB_FUTURE_TYPE):
+            self._add_formatter(display.ipython_display_formatter, kind, self._suppress_displayed)
 
-    def _format(self, formatter: Any, kind: tuple[str, str], show: Callable[..., Any]) -> None:
-        formatter.for_type_by_name(*kind, show)
+    def _add_formatter(
+        self, formatter: Any, kind: tuple[str, str], render: Callable[..., Any]
+    ) -> None:
+        formatter.for_type_by_name(*kind, render)
         self._undo.callback(formatter.pop, ".".join(kind), None)
 
-    def _keep_prompt_back(self) -> None:
+    def _suppress_out_prompt(self) -> None:
         """A terminal writes `Out[1]:` before anybody is asked how the value is to be shown."""
         if hasattr(
             self.ip, "get_parent"
         ):  # a kernel, which sends nothing where there is nothing to show
             return
-        theirs, ours = self.ip.displayhook, partial(self._display, self.ip.displayhook)
-        self._hook(theirs, ours)
-        self._undo.callback(self._hook, ours, theirs)
+        theirs, ours = self.ip.displayhook, partial(self._run_displayhook, self.ip.displayhook)
+        self._replace_displayhook(theirs, ours)
+        self._undo.callback(self._replace_displayhook, ours, theirs)
 
-    def _hook(self, old: Any, new: Any) -> None:
+    def _replace_displayhook(self, old: Any, new: Any) -> None:
         self.ip.display_trap.hook = new
         if sys.displayhook is old:  # the cell that loads us is running
             sys.displayhook = new
 
     # --- what the shell asks us -------------------------------------------------------------------
 
-    def _shown(self, value: Any) -> bool:
+    def _was_displayed(self, value: Any) -> bool:
         """Whether a magic of this cell has shown the value already; it is so once."""
-        return "magics" in vars(self) and self.magics.is_shown(value)
+        return "magics" in vars(self) and self.magics.was_displayed(value)
 
-    def _is_shown(self, value: Any) -> None:
+    def _suppress_displayed(self, value: Any) -> None:
         """IPython's door to show a value: what is shown already is not shown a second time as the
         cell's result.
         """
-        if not self._shown(value):
+        if not self._was_displayed(value):
             raise NotImplementedError  # then IPython goes on to the other formatters
 
-    def _display(self, hook: Any, value: Any = None) -> None:
+    def _run_displayhook(self, hook: Any, value: Any = None) -> None:
         """What the shell's own hook does, but for the writing."""
-        if not self._shown(value):
+        if not self._was_displayed(value):
             hook(value)
             return
         hook.check_for_underscore()
         hook.update_user_ns(value)
         hook.fill_exec_result(value)
 
-    def _forget(self, *_: Any) -> None:
+    def _on_pre_run_cell(self, *_: Any) -> None:
         """A new cell begins."""
         if "magics" in vars(self):
-            self.magics.forget()
+            self.magics.clear_displayed()
 
 
-class Entry:
+class LazyMagic:
     """A magic as the shell calls it; what it does, and its help, is looked up when that is
     wanted.
     """
 
-    def __init__(self, door: Door, name: str) -> None:
-        self._door, self.__name__ = door, name
+    def __init__(self, extension: Extension, name: str) -> None:
+        self._extension, self.__name__ = extension, name
 
     def __call__(self, line: str = "", cell: str | None = None) -> Any:
-        run = self._door.magic(self.__name__).run
+        run = self._extension.get_magic(self.__name__).run
         return run(line) if cell is None else run(line, cell)
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
-        return self._door.magic(self.__name__).help
+        return self._extension.get_magic(self.__name__).help
 
 
-_LOADED: WeakKeyDictionary[Any, Door] = WeakKeyDictionary()
+_EXTENSIONS: WeakKeyDictionary[Any, Extension] = WeakKeyDictionary()
 
 
-def load(ip: Any, left: tuple[Any, ...] = ()) -> None:
+def load(ip: Any, saved_state: tuple[Any, ...] = ()) -> None:
     """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left.
     A second time changes nothing.
     """
-    if ip in _LOADED:
+    if ip in _EXTENSIONS:
         return
     old = [
-        name for name, value in ip.user_ns.items() if not name.startswith("_") and _outlived(value)
+        name for name, value in ip.user_ns.items() if not name.startswith("_") and _is_stale(value)
     ]
-    if any(map(_outlived, left)):
-        left, old = (), old or ["the session that the magics used"]
+    if any(map(_is_stale, saved_state)):
+        saved_state, old = (), old or ["the session that the magics used"]
     if old:
-        _say(
+        _publish_notice(
             ip,
             f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.",
         )
-    door = Door(ip, left)
-    door.open()
-    _LOADED[ip] = door
+    door = Extension(ip, saved_state)
+    door.register()
+    _EXTENSIONS[ip] = door
 
 
 def unload(ip: Any) -> tuple[Any, ...]:
     """Takes everything away again that `load` has put there. Gives what the next one may take
     up.
     """
-    return _LOADED.pop(ip).close() if ip in _LOADED else ()
+    return _EXTENSIONS.pop(ip).unregister() if ip in _EXTENSIONS else ()
 
 
-def _outlived(value: Any) -> bool:
+def _is_stale(value: Any) -> bool:
     """Whether it is a session or a job of code that is no longer loaded."""
     kind = type(value)
     there = getattr(sys.modules.get(kind.__module__), kind.__name__, None)
-    return kind.__module__ in ("jupyter_mjci.session", JOB[0]) and there is not kind
+    return kind.__module__ in ("jupyter_mjci.session", JOB_TYPE[0]) and there is not kind
 
 
-def _say(ip: Any, line: str) -> None:
+def _publish_notice(ip: Any, line: str) -> None:
     from jupyter_mjci.notebook.cards import notice_html
 
     ip.display_pub.publish({"text/plain": line, "text/html": notice_html(line)}, {})
 
 
-def current(ip: Any) -> Session:
+def get_current_session(ip: Any) -> Session:
     """The session that the magics of a shell use, also before they are loaded. Raises
     SettingsError.
     """
-    return (_LOADED.get(ip) or Door(ip)).magics.chosen.session()
+    return (_EXTENSIONS.get(ip) or Extension(ip)).magics.current_session.get_or_connect()
 
 
-def _card(job: Any) -> str:
+def _job_to_html(job: Any) -> str:
     from jupyter_mjci.notebook.cards import card_html
 
     return card_html(job)
 
 
-def _pretty(job: Any, printer: Any, cycle: bool) -> None:
+def _print_job(job: Any, printer: Any, cycle: bool) -> None:
     """A card where the job stands alone, one line where it is part of a list."""
     from jupyter_mjci.notebook.cards import card_text, headline
 
@@ -252,7 +265,7 @@ def _pretty(job: Any, printer: Any, cycle: bool) -> None:
 
 
 # compiled when there is a question
-_ASKED = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"
+_TRAILING_QUESTION_MARK = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"
 
 
 def keep_question_marks(lines: list[str]) -> list[str]:
@@ -261,4 +274,6 @@ def keep_question_marks(lines: list[str]) -> list[str]:
     """
     if lines and lines[0].startswith("%%"):
         return lines
-    return [re.sub(_ASKED, r"\1 \2", line) if "?" in line else line for line in lines]
+    return [
+        re.sub(_TRAILING_QUESTION_MARK, r"\1 \2", line) if "?" in line else line for line in lines
+    ]

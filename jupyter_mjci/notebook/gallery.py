@@ -22,42 +22,42 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import CallError, MjciError, clean
-from jupyter_mjci.history.image_archive import Kept
+from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
+from jupyter_mjci.history.image_archive import ArchivedImage
 from jupyter_mjci.notebook import cards, images
-from jupyter_mjci.notebook.images import Bundle
+from jupyter_mjci.notebook.images import MimeBundle
 from jupyter_mjci.session import Session
 
-LIMIT = 24
-REMEMBERED = 10_000  # jobs of the journal that are looked through
+DEFAULT_LIMIT = 24
+MAX_JOURNAL_JOBS = 10_000  # jobs of the journal that are looked through
 SVG = "image/svg+xml"
-KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", SVG)
+MIME_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", SVG)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GalleryItem:
     """A picture and what is said of it: `kind` and `name` (the action and the job's id, or the
-    cell), what it is `about`, a `caption` that tells it from others, and `alt` for those who cannot
+    cell), what it is `subject`, a `caption` that tells it from others, and `alt` for those who cannot
     see it.
     """
 
     content: bytes
     kind: str
     name: str
-    about: str
+    subject: str
     caption: str
     alt: str
 
 
-NOTHING = "No pictures yet, or none that fit."
+NO_PICTURES = "No pictures yet, or none that fit."
 
 
 # --- pictures of jobs -----------------------------------------------------------------------------
 
 
-def collected(
-    session: Session, text: str = "", action: str = "", limit: int = LIMIT
-) -> list[Shown]:
+def collect_items(
+    session: Session, text: str = "", action: str = "", limit: int = DEFAULT_LIMIT
+) -> list[GalleryItem]:
     """The pictures of this session, of the journal and of the archive, the latest first; what
     cannot be fetched any more is left out.
 
@@ -65,15 +65,15 @@ def collected(
     for a limit below 1.
     """
     if limit < 1:
-        raise CallError(f"--limit is at least 1, not {limit}.")
-    fits = [one for one in _results(session) if _fits(one[0], text, action)][:limit]
-    return event_loop.run(_fetched(session, fits))
+        raise InvalidRequest(f"--limit is at least 1, not {limit}.")
+    fits = [one for one in _iter_results(session) if _matches(one[0], text, action)][:limit]
+    return event_loop.run(_fetch_items(session, fits))
 
 
-def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
+def _iter_results(session: Session) -> Iterator[tuple[Job, int, ArchivedImage | None]]:
     """Every result once: those of jobs that are known, then those that the archive has besides."""
     known = set[tuple[str, str, int]]()
-    for job in _latest_first(session):
+    for job in _list_latest_jobs(session):
         for index in range(len(job.outputs)):
             known.add((job.service, job.id, index))
             yield job, index, None
@@ -86,8 +86,12 @@ def _results(session: Session) -> Iterator[tuple[Job, int, Kept | None]]:
             )
 
 
-def _latest_first(session: Session) -> list[Job]:
-    jobs = [*session.journal.with_results(REMEMBERED), *session.seen("mj"), *session.seen("ci")]
+def _list_latest_jobs(session: Session) -> list[Job]:
+    jobs = [
+        *session.journal.jobs_with_outputs(MAX_JOURNAL_JOBS),
+        *session.known_jobs("mj"),
+        *session.known_jobs("ci"),
+    ]
     latest = {(job.service, job.id): job for job in jobs if job.outputs}
     return sorted(
         latest.values(),
@@ -96,112 +100,124 @@ def _latest_first(session: Session) -> list[Job]:
     )
 
 
-def _fits(job: Job, text: str, action: str) -> bool:
+def _matches(job: Job, text: str, action: str) -> bool:
     return text.casefold() in job.subject.casefold() and action.casefold() in (
         "",
         job.action.casefold(),
     )
 
 
-async def _fetched(session: Session, wanted: Sequence[tuple[Job, int, Kept | None]]) -> list[Shown]:
-    found: dict[int, Shown] = {}
+async def _fetch_items(
+    session: Session, results: Sequence[tuple[Job, int, ArchivedImage | None]]
+) -> list[GalleryItem]:
+    found: dict[int, GalleryItem] = {}
 
-    async def fetch(place: int, job: Job, index: int, kept: Kept | None) -> None:
+    async def fetch(place: int, job: Job, index: int, kept: ArchivedImage | None) -> None:
         try:
-            content = kept.content() if kept else await session.picture(job, index)
+            content = kept.read_bytes() if kept else await session.picture(job, index)
         except (MjciError, OSError):
             return
-        if images.look(content):
-            found[place] = _of_job(job, content)
+        if images.identify(content):
+            found[place] = _build_item(job, content)
 
     async with anyio.create_task_group() as group:
-        for place, one in enumerate(wanted):
+        for place, one in enumerate(results):
             group.start_soon(partial(fetch, place, *one))
     return [found[place] for place in sorted(found)]
 
 
-def _of_job(job: Job, content: bytes) -> Shown:
-    caption, alt = images.caption(job, content), images.alt(job)
-    return Shown(content, job.action or job.service, job.id, job.subject, caption, alt)
+def _build_item(job: Job, content: bytes) -> GalleryItem:
+    caption, alt = images.format_caption(job, content), images.format_alt_text(job)
+    return GalleryItem(content, job.action or job.service, job.id, job.subject, caption, alt)
 
 
 # --- pictures of a notebook -----------------------------------------------------------------------
 
 
-def saved(notebook: Path) -> list[Shown]:
+def load_notebook_images(notebook: Path) -> list[GalleryItem]:
     """The pictures that a notebook was saved with, in its order: its outputs, and those inside
     cards and panels.
 
     Raises CallError for what is no notebook.
     """
-    cells = _cells(notebook)
-    return [shown for number, cell in enumerate(cells, 1) for shown in _of_cell(number, cell)]
+    cells = _load_cells(notebook)
+    return [
+        shown for number, cell in enumerate(cells, 1) for shown in _iter_cell_items(number, cell)
+    ]
 
 
-def title_of(notebook: Path) -> str:
+def get_title(notebook: Path) -> str:
     """A notebook's first heading, else its name. Raises CallError for what is no notebook."""
     lines = [
-        line for cell in _cells(notebook) for line in _joined(cell.get("source", "")).splitlines()
+        line
+        for cell in _load_cells(notebook)
+        for line in _join_text(cell.get("source", "")).splitlines()
     ]
     return next((line[2:].strip() for line in lines if line.startswith("# ")), notebook.stem)
 
 
-def _cells(notebook: Path) -> list[dict[str, Any]]:
+def _load_cells(notebook: Path) -> list[dict[str, Any]]:
     try:
         document = json.loads(notebook.read_text("utf-8"))
     except OSError as error:
-        raise CallError(f"Cannot read {notebook}.", why=error.strerror or str(error)) from None
+        raise InvalidRequest(
+            f"Cannot read {notebook}.", detail=error.strerror or str(error)
+        ) from None
     except ValueError as error:
-        raise CallError(f"{notebook} is no notebook.", why=str(error)) from None
+        raise InvalidRequest(f"{notebook} is no notebook.", detail=str(error)) from None
     if not isinstance(document, dict) or document.get("nbformat") != 4:
-        raise CallError(
+        raise InvalidRequest(
             f"{notebook} is no notebook of format 4.", hint="JupyterLab saves it as one."
         )
     return list(document["cells"])
 
 
-def _of_cell(number: int, cell: Mapping[str, Any]) -> Iterator[Shown]:
+def _iter_cell_items(number: int, cell: Mapping[str, Any]) -> Iterator[GalleryItem]:
     last = (
-        _joined(cell.get("source", "")).strip().rpartition("\n")[2]
+        _join_text(cell.get("source", "")).strip().rpartition("\n")[2]
     )  # what a cell shows, its last line gives
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
-        text = _joined(data.get("text/plain", ""))
+        text = _join_text(data.get("text/plain", ""))
         for content, alt in (
-            *_picture(data, output.get("metadata", {})),
-            *_inside(_joined(data.get("text/html", ""))),
+            *_iter_output_pictures(data, output.get("metadata", {})),
+            *_iter_html_pictures(_join_text(data.get("text/html", ""))),
         ):
             told = alt or last.removeprefix("_ = ")
-            caption = text if alt and text and not data.get("text/html") else _measured(content)
-            yield Shown(
+            caption = text if alt and text and not data.get("text/html") else _format_size(content)
+            yield GalleryItem(
                 content, f"cell {number}", "", told, caption, told or f"Output of cell {number}"
             )
 
 
-def _picture(data: Mapping[str, Any], metadata: Mapping[str, Any]) -> Iterator[tuple[bytes, str]]:
+def _iter_output_pictures(
+    data: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> Iterator[tuple[bytes, str]]:
     """An output's picture and its alternative text; of several kinds of the same the first that can
     be shown.
     """
-    for kind in KINDS:
-        content = _joined(data.get(kind, "")).encode()
-        shown = content if kind == SVG else _decoded(content)
-        if _can_be_shown(shown):
+    for kind in MIME_TYPES:
+        content = _join_text(data.get(kind, "")).encode()
+        shown = content if kind == SVG else _decode_base64(content)
+        if _is_displayable(shown):
             yield shown, metadata.get(kind, {}).get("alt", "")
             return
 
 
-def _inside(html: str) -> Iterator[tuple[bytes, str]]:
+def _iter_html_pictures(html: str) -> Iterator[tuple[bytes, str]]:
     """The pictures that are part of a card or a panel, and their alternative texts."""
-    found = _Pictures()
+    found = _ImageUrlParser()
     found.feed(html)
     for url, alt in found.urls:
         head, _, body = url.partition(",")
-        content = _decoded(body.encode()) if head.endswith(";base64") else unquote_to_bytes(body)
-        if _can_be_shown(content):
+        content = (
+            _decode_base64(body.encode()) if head.endswith(";base64") else unquote_to_bytes(body)
+        )
+        if _is_displayable(content):
             yield content, alt
 
 
-class _Pictures(HTMLParser):
+class _ImageUrlParser(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.urls: list[tuple[str, str]] = []
@@ -212,27 +228,27 @@ class _Pictures(HTMLParser):
             self.urls.append((told["src"], told.get("alt", "")))
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode_base64(text: bytes) -> bytes:
     try:
         return base64.b64decode(text)
     except ValueError:  # a damaged picture costs no other
         return b""
 
 
-def _can_be_shown(content: bytes) -> bool:
-    return _is_drawing(content) or images.look(content) is not None
+def _is_displayable(content: bytes) -> bool:
+    return _is_svg(content) or images.identify(content) is not None
 
 
-def _is_drawing(content: bytes) -> bool:
+def _is_svg(content: bytes) -> bool:
     return b"<svg" in content[:1000]
 
 
-def _measured(content: bytes) -> str:
-    seen = images.look(content)
+def _format_size(content: bytes) -> str:
+    seen = images.identify(content)
     return f"{seen.width}×{seen.height} {seen.format}" if seen else "svg"
 
 
-def _joined(text: str | list[str]) -> str:
+def _join_text(text: str | list[str]) -> str:
     """Notebooks keep texts whole or as a list of their lines."""
     return text if isinstance(text, str) else "".join(text)
 
@@ -240,59 +256,61 @@ def _joined(text: str | list[str]) -> str:
 # --- sheets and pages -----------------------------------------------------------------------------
 
 
-def sheet(shown: Sequence[Shown]) -> Bundle:
+def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:
     """All of them as one picture, and as text which is which."""
-    if not shown:
-        return {"text/plain": NOTHING, "text/html": cards.notice_html(NOTHING)}, {}
-    labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(shown, 1)]
-    small, width, height = images.contact_sheet([one.content for one in shown], labels)
+    if not items:
+        return {"text/plain": NO_PICTURES, "text/html": cards.notice_html(NO_PICTURES)}, {}
+    labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(items, 1)]
+    small, width, height = images.contact_sheet([one.content for one in items], labels)
     lines = [
-        clean(f"{number:>3} {one.caption}  {_short(one.about)}")
-        for number, one in enumerate(shown, 1)
+        sanitize(f"{number:>3} {one.caption}  {_shorten(one.subject)}")
+        for number, one in enumerate(items, 1)
     ]
-    alt = f"{len(shown)} pictures: " + "; ".join(dict.fromkeys(_short(one.about) for one in shown))
-    metadata = {"width": width, "height": height, "alt": clean(alt[:500])}
-    return {"image/jpeg": images.encoded(small), "text/plain": "\n".join(lines)}, {
+    alt = f"{len(items)} pictures: " + "; ".join(
+        dict.fromkeys(_shorten(one.subject) for one in items)
+    )
+    metadata = {"width": width, "height": height, "alt": sanitize(alt[:500])}
+    return {"image/jpeg": images.to_base64(small), "text/plain": "\n".join(lines)}, {
         "image/jpeg": metadata
     }
 
 
-def _short(about: str) -> str:
-    words = " ".join(about.split())
+def _shorten(subject: str) -> str:
+    words = " ".join(subject.split())
     return words if len(words) <= 100 else words[:99] + "…"
 
 
-def page(shown: Sequence[Shown], title: str = "Pictures") -> str:
+def render_page(items: Sequence[GalleryItem], title: str = "Pictures") -> str:
     """All of them as a page that needs nothing but itself."""
-    figures = "\n".join(_figure(one) for one in shown) or f"<p>{NOTHING}</p>"
+    figures = "\n".join(_render_figure(one) for one in items) or f"<p>{NO_PICTURES}</p>"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escaped(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width">{_STYLE}</head>\n'
-        f"<body><header><h1>{_escaped(title)}</h1><p>{_counted(shown)}</p></header>\n"
+        f"<body><header><h1>{_escape(title)}</h1><p>{_format_count(items)}</p></header>\n"
         f"<main>\n{figures}\n</main></body></html>\n"
     )
 
 
-def _counted(shown: Sequence[Shown]) -> str:
-    return f"{len(shown)} picture{'s' * (len(shown) != 1)}"
+def _format_count(items: Sequence[GalleryItem]) -> str:
+    return f"{len(items)} picture{'s' * (len(items) != 1)}"
 
 
-def _figure(one: Shown) -> str:
+def _render_figure(item: GalleryItem) -> str:
     return (
-        f'<figure><div><img src="{_url(one.content)}" alt="{_escaped(one.alt)}" loading="lazy"></div>'
-        f"<figcaption><b>{_escaped(one.kind)}</b><p>{_escaped(one.about)}</p>"
-        f"<code>{_escaped(one.caption)}</code></figcaption></figure>"
+        f'<figure><div><img src="{_to_data_url(item.content)}" alt="{_escape(item.alt)}" loading="lazy"></div>'
+        f"<figcaption><b>{_escape(item.kind)}</b><p>{_escape(item.subject)}</p>"
+        f"<code>{_escape(item.caption)}</code></figcaption></figure>"
     )
 
 
-def _url(content: bytes) -> str:
-    if _is_drawing(content):  # as a picture: no script in it is run, nothing it names is fetched
-        return f"data:{SVG};base64,{images.encoded(content)}"
+def _to_data_url(content: bytes) -> str:
+    if _is_svg(content):  # as a picture: no script in it is run, nothing it names is fetched
+        return f"data:{SVG};base64,{images.to_base64(content)}"
     return images.data_url(content)
 
 
-def _escaped(words: str) -> str:
-    return escape(clean(words))
+def _escape(words: str) -> str:
+    return escape(sanitize(words))
 
 
 _STYLE = """<style>
@@ -317,10 +335,10 @@ code{margin-top:auto;padding-top:.2rem;font:11px/1.45 ui-monospace,Menlo,Consola
 </style>"""
 
 
-def written(shown: Sequence[Shown], path: str | Path, title: str = "Pictures") -> str:
+def write_page(items: Sequence[GalleryItem], path: str | Path, title: str = "Pictures") -> str:
     """Writes the page; says where. Raises CallError where it cannot be written."""
     try:
-        Path(path).expanduser().write_text(page(shown, title), "utf-8")
+        Path(path).expanduser().write_text(render_page(items, title), "utf-8")
     except OSError as error:
-        raise CallError(f"Cannot write {path}.", why=error.strerror or str(error)) from None
-    return f"{_counted(shown)}: {path}"
+        raise InvalidRequest(f"Cannot write {path}.", detail=error.strerror or str(error)) from None
+    return f"{_format_count(items)}: {path}"

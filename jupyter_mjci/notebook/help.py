@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jupyter_mjci.notebook import commands
-from jupyter_mjci.notebook.line_parser import MANY, NO_WAIT, OPTIONS
-from jupyter_mjci.notebook.params import Param, params, summary
+from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, NO_WAIT, OPTIONS
+from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
 
 WIDTH = 100
-JOB = "Call[Job]"  # what calls give, as their signatures say it
-FRAMES = ("Call[list[", "Pages[")
+JOB_ANNOTATION = "Call[Job]"  # what calls give, as their signatures say it
+FRAME_ANNOTATIONS = ("Call[list[", "Pages[")
 
 # What is another matter on a line than in Python, by magic or by parameter.
-ABOUT: Mapping[str, str] = {
+DESCRIPTIONS: Mapping[str, str] = {
     "mj_action": "Press a button of a finished task. %mj_task shows which it has.",
     "ci_job": "Follow a job or batch by its id; or submit a new one, which the cell's body describes: in TOML with the "
     "parameters of %ci_picture_job, or with a name those of %ci_batch; or as the <Request> XML of the service's "
     "documents. {{name}} is filled in from your variables.",
 }
-PARAMETERS: Mapping[str, str] = {
+PARAMETER_HELP: Mapping[str, str] = {
     "task": "the task's id, or a variable that holds it: _ is the last one",
     "task_id": "the task's id, or a variable that holds it: _ is the last one",
     "job_id": "the job's id, or a variable that holds it; a batch's begins with b",
@@ -45,17 +45,17 @@ output = "output/deer.jpg\"""",
     "ci_put_object": "%ci_put_object input/fox.png fox.png",
     "mjci": "%mjci sandbox",
 }
-PROMPT = "{{name}} is filled in from your variables."
-GIVES: Mapping[str, str] = {
-    JOB: "Gives the job, which is followed to its end and shown with its pictures.",
+PROMPT_NOTE = "{{name}} is filled in from your variables."
+RETURN_NOTES: Mapping[str, str] = {
+    JOB_ANNOTATION: "Gives the job, which is followed to its end and shown with its pictures.",
     "frame": "Gives a DataFrame.",
     "Call[bytes]": "Gives the bytes; a picture is shown.",
 }
 
 
-def of_magic(name: str, builder: Callable[..., Any]) -> str:
+def build_magic_help(name: str, builder: Callable[..., Any]) -> str:
     """A magic's help, from its builder."""
-    known, many = params(builder), name == "ci_job" or has_prompt(builder)
+    known, many = parse_signature(builder), name == "ci_job" or has_prompt(builder)
     needed = " ".join(one.name.upper() for one in known if one.positional and one.required)
     usage = [f"%{name} {needed}".strip() + " [options]"]
     if many:
@@ -63,63 +63,70 @@ def of_magic(name: str, builder: Callable[..., Any]) -> str:
             f"%%{name} [options]" + ("" if name == "ci_job" else "     with the prompt as the body")
         )
     options = [
-        one for one in (MANY if many else OPTIONS) if one is not NO_WAIT or gives(builder) == JOB
+        one
+        for one in (BATCH_OPTIONS if many else OPTIONS)
+        if one is not NO_WAIT or return_annotation(builder) == JOB_ANNOTATION
     ]
     about = [
-        ABOUT.get(name, summary(builder)),
-        PROMPT if has_prompt(builder) else "",
-        GIVES.get(_kind(builder), ""),
+        DESCRIPTIONS.get(name, get_summary(builder)),
+        PROMPT_NOTE if has_prompt(builder) else "",
+        RETURN_NOTES.get(_return_kind(builder), ""),
     ]
-    return _page(
+    return _join_sections(
         "\n".join(usage),
         " ".join(filter(None, about)),
-        _rows(known),
-        _rows(options),
-        _example(name),
+        _format_params(known),
+        _format_params(options),
+        _format_example(name),
     )
 
 
-def of_mjci() -> str:
-    width = max(map(len, commands.names()))
+def build_mjci_help() -> str:
+    width = max(map(len, commands.list_commands()))
     rows = [
-        _row(name, width, summary(getattr(commands.Commands, name))) for name in commands.names()
+        _format_row(name, width, get_summary(getattr(commands.Commands, name)))
+        for name in commands.list_commands()
     ]
     more = "%mjci COMMAND --help tells a command's options, %config MJCI how the magics' sessions behave."
-    return _page("%mjci COMMAND [options]", "", "\n".join(rows), more, _example("mjci"))
+    return _join_sections(
+        "%mjci COMMAND [options]", "", "\n".join(rows), more, _format_example("mjci")
+    )
 
 
-def of_command(command: str) -> str:
-    known = commands.flags(command)
+def build_command_help(command: str) -> str:
+    known = commands.get_command_params(command)
     words = [one.metavar if one.required else f"[{one.metavar}]" for one in known if one.positional]
     usage = " ".join([f"%mjci {command}", *words])
-    return _page(usage, summary(getattr(commands.Commands, command)), _rows(known))
+    return _join_sections(
+        usage, get_summary(getattr(commands.Commands, command)), _format_params(known)
+    )
 
 
-def gives(builder: Callable[..., Any]) -> str:
+def return_annotation(builder: Callable[..., Any]) -> str:
     """What a builder's call gives, as its signature says it."""
     return str(builder.__annotations__.get("return"))
 
 
 def has_prompt(builder: Callable[..., Any]) -> bool:
-    return any(one.name == "prompt" and one.positional for one in params(builder))
+    return any(one.name == "prompt" and one.positional for one in parse_signature(builder))
 
 
-def _kind(builder: Callable[..., Any]) -> str:
-    given = gives(builder)
-    return "frame" if given.startswith(FRAMES) else given
+def _return_kind(builder: Callable[..., Any]) -> str:
+    given = return_annotation(builder)
+    return "frame" if given.startswith(FRAME_ANNOTATIONS) else given
 
 
-def _page(usage: str, about: str, *blocks: str) -> str:
+def _join_sections(usage: str, about: str, *blocks: str) -> str:
     return "\n\n".join(block for block in (usage, textwrap.fill(about, WIDTH), *blocks) if block)
 
 
-def _rows(known: Sequence[Param]) -> str:
-    told = [(_written(one), PARAMETERS.get(one.name, one.help)) for one in known]
+def _format_params(known: Sequence[Param]) -> str:
+    told = [(_format_param(one), PARAMETER_HELP.get(one.name, one.help)) for one in known]
     width = max((len(written) for written, _ in told), default=0)
-    return "\n".join(_row(written, width, help) for written, help in told)
+    return "\n".join(_format_row(written, width, help) for written, help in told)
 
 
-def _row(name: str, width: int, help: str) -> str:
+def _format_row(name: str, width: int, help: str) -> str:
     head = f"  {name:<{width}}  "
     return (
         textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
@@ -128,14 +135,18 @@ def _row(name: str, width: int, help: str) -> str:
     )
 
 
-_VALUES = {"-o": "NAME", "--each": "NAME", "--at-once": "N"}
+_OPTION_METAVARS = {"-o": "NAME", "--each": "NAME", "--at-once": "N"}
 
 
-def _written(one: Param) -> str:
-    if one.positional and one.required:
-        return one.name.upper()
-    return one.flag if one.kind == "switch" else f"{one.flag} {_VALUES.get(one.flag, one.metavar)}"
+def _format_param(param: Param) -> str:
+    if param.positional and param.required:
+        return param.name.upper()
+    return (
+        param.flag
+        if param.kind == "switch"
+        else f"{param.flag} {_OPTION_METAVARS.get(param.flag, param.metavar)}"
+    )
 
 
-def _example(name: str) -> str:
+def _format_example(name: str) -> str:
     return f"For example:\n\n{textwrap.indent(EXAMPLES[name], '  ')}" if name in EXAMPLES else ""

@@ -77,7 +77,9 @@ def filled(tasks: int, clock: Any) -> tuple[Any, list[str]]:
     """A sandbox with so many tasks, all running."""
     from jupyter_mjci.emulator.app import Sandbox
 
-    sandbox = Sandbox(clock=clock, mj_options={"running": tasks, "waiting": tasks, "failing": 0.0})
+    sandbox = Sandbox(
+        clock=clock, mj_options={"max_running": tasks, "max_waiting": tasks, "failure_rate": 0.0}
+    )
     return sandbox, [imagine(sandbox, number) for number in range(tasks)]
 
 
@@ -95,7 +97,7 @@ async def canned(scope: Any, receive: Any, send: Any) -> None:
 def serve_tasks() -> None:
     """Serve ten thousand tasks that age under way, and next to them the same bytes canned."""
     from jupyter_mjci.emulator.clock import ScaledClock
-    from jupyter_mjci.emulator.server import LoopbackDoor
+    from jupyter_mjci.emulator.server import LoopbackServer
 
     pin(0)
     sandbox, ids = filled(ALIVE, ScaledClock(0.5))
@@ -103,7 +105,7 @@ def serve_tasks() -> None:
     url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.mj_secret
     canned.body = request_once(door.port, wire("GET", url, {"mj-api-secret": secret}))  # type: ignore[attr-defined]
     sandbox.app, app = canned, sandbox.app
-    plain = LoopbackDoor(sandbox)
+    plain = LoopbackServer(sandbox)
     sandbox.app = app
     print(
         json.dumps({"port": door.port, "canned": plain.port, "secret": secret, "ids": ids}),
@@ -241,7 +243,7 @@ def paged(jobs: int) -> float:
     from jupyter_mjci.emulator.clock import VirtualClock
 
     with (
-        Sandbox(clock=VirtualClock(), ci_options={"wall": None}) as sandbox,
+        Sandbox(clock=VirtualClock(), ci_options={"wall_clock": None}) as sandbox,
         sandbox.serve() as door,
     ):
         create(sandbox, jobs)

@@ -26,9 +26,9 @@ import duckdb
 import pandas as pd
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.history.delta import SCHEMA, Lake, _writing
+from jupyter_mjci.history.delta import SCHEMA, Lake, _make_writer_properties
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.journal_frame import remembered
+from jupyter_mjci.history.journal_frame import load_journal_frame
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 10_000_000
@@ -54,12 +54,12 @@ def journals(place: Path) -> Iterator[Figure]:
     turn = iter(range(1_000_000))
 
     def into_large() -> None:
-        large.saw(round_of(next(turn), 1_000_000), 1.0)
+        large.record_jobs(round_of(next(turn), 1_000_000), 1.0)
 
     empty: list[Journal] = []
 
     def into_empty() -> None:
-        empty[-1].saw(round_of(0, 1_000), 1.0)
+        empty[-1].record_jobs(round_of(0, 1_000), 1.0)
 
     took: dict[str, list[float]] = {"large": [], "empty": []}
     for number in range(7):
@@ -82,7 +82,7 @@ def events(place: Path) -> Iterator[Figure]:
     table, turn = str(place / "events"), iter(range(10_000))
     row = duckdb.sql(rows_of("(SELECT 0 AS number)", 1)).to_arrow_table()
     ways: dict[str, Callable[[], Any]] = {
-        "ours": lambda: journal.saw([Job("mj", f"event{next(turn)}")], 1.0),
+        "ours": lambda: journal.record_jobs([Job("mj", f"event{next(turn)}")], 1.0),
         "delta": lambda: deltalake.write_deltalake(table, row, mode="append"),
     }
     took = in_turns(ways, 40)
@@ -93,7 +93,7 @@ def events(place: Path) -> Iterator[Figure]:
 def frames(place: Path) -> Iterator[Figure]:
     journal = grown(place / "frame.db", 100_000)
     with sqlite3.connect(place / "frame.db") as db:
-        ways = {"ours": partial(remembered, journal), "pandas": partial(by_pandas, db)}
+        ways = {"ours": partial(load_journal_frame, journal), "pandas": partial(by_pandas, db)}
         pd.testing.assert_frame_equal(ways["ours"](), ways["pandas"]())
         took = in_turns(ways, 11)
     db.close()
@@ -124,7 +124,7 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         frame[name] = frame[name].astype("string").replace("", pd.NA)
     frame["progress"] = frame["progress"].astype("Int64")
     frame["status"] = pd.Categorical(frame["status"], [one.value for one in Status])
-    frame["waited"], frame["took"] = (
+    frame["queue_time"], frame["run_time"] = (
         frame["started"] - frame["submitted"],
         frame["finished"] - frame["started"],
     )
@@ -137,9 +137,9 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "subject",
         "submitted",
         "started",
-        "waited",
+        "queue_time",
         "finished",
-        "took",
+        "run_time",
         "reason",
         "outputs",
         "buttons",
@@ -152,7 +152,7 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
 def grown(path: Path, rows: int) -> Journal:
     """A journal of so many jobs, some 500 bytes each, the last thousand of them running."""
     journal = Journal(path)
-    journal.saw([Job("mj", "first")], 1.0)
+    journal.record_jobs([Job("mj", "first")], 1.0)
     told = {
         "service": "'mj'",
         "origin": "''",
@@ -178,7 +178,7 @@ def grown(path: Path, rows: int) -> Journal:
         "sequence": "value + 1",
         "day": "(1735689600000000 + value * 1000000) / 86400000000",
     }
-    with journal._writing() as db:
+    with journal._transaction() as db:
         db.execute(
             f"WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < {rows})"
             f" INSERT INTO jobs ({', '.join(told)}) SELECT {', '.join(told.values())} FROM numbers"
@@ -242,7 +242,7 @@ def made(number: str) -> str:
 def lake_of(place: Path, rows: int) -> Lake:
     """A lake of so many jobs over two years, in files of 100,000 with small row groups."""
     lake = Lake(place / f"lake{rows}")
-    lake._made()
+    lake._open_or_create()
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         for first in range(0, rows, SLICE):
@@ -252,7 +252,7 @@ def lake_of(place: Path, rows: int) -> Lake:
                 lake.url,
                 db.sql(rows_of(source, step)).to_arrow_table(),
                 mode="append",
-                writer_properties=_writing(),
+                writer_properties=_make_writer_properties(),
             )
     return lake
 
@@ -280,18 +280,18 @@ def news(journal: Journal, turn: int) -> None:
         Job("mj", ids[one], "IMAGINE", Status.RUNNING, turn, submitted=at[one], **told)
         for one in range(2000)
     ]
-    journal.saw(jobs, END.timestamp() + turn)
+    journal.record_jobs(jobs, END.timestamp() + turn)
 
 
 def folds(place: Path, small: Lake, large: Lake) -> Iterator[Figure]:
     took: dict[str, list[float]] = {"small": [], "large": []}
     for name, lake in (("small", small), ("large", large)):
-        lake.journal = Journal(place / f"{name}.journal", origin={"mj": "http://p"})
+        lake.journal = Journal(place / f"{name}.journal", origins={"mj": "http://p"})
     for turn in range(ROUNDS + 1):
         for lake in (small, large):
             assert lake.journal is not None
             news(lake.journal, turn)
-        once = in_turns({"small": small.fold, "large": large.fold}, 1)
+        once = in_turns({"small": small.merge, "large": large.merge}, 1)
         for name, seconds in once.items():
             took[name].append(seconds)
     ours, other = (median(took[name][1:]) for name in ("large", "small"))
@@ -303,7 +303,7 @@ def folds(place: Path, small: Lake, large: Lake) -> Iterator[Figure]:
 
 
 def overlays(place: Path, lake: Lake) -> Iterator[Figure]:
-    journal = Journal(place / "overlay.journal", origin={"mj": "http://p"})
+    journal = Journal(place / "overlay.journal", origins={"mj": "http://p"})
     news(journal, 1)
     both = Lake(lake.url, journal=journal)
     took = in_turns({"ours": both.frame, "alone": lake.frame}, ROUNDS)
@@ -384,12 +384,13 @@ def by_hand(url: str) -> Any:
 
 def by_pandas_whole(url: str) -> pd.DataFrame:
     frame = deltalake.DeltaTable(url).to_pyarrow_table().to_pandas()
-    frame["waited"] = (frame["started"] - frame["submitted"]).dt.total_seconds()
-    frame["took"] = (frame["finished"] - frame["started"]).dt.total_seconds()
+    frame["queue_time"] = (frame["started"] - frame["submitted"]).dt.total_seconds()
+    frame["run_time"] = (frame["finished"] - frame["started"]).dt.total_seconds()
     frame["ok"] = frame["status"] == "SUCCEEDED"
     groups = frame.groupby([frame["submitted"].dt.floor("D"), "action"])
     return pd.concat(
-        [groups["ok"].mean(), groups[["waited", "took"]].quantile([0.5, 0.95]).unstack()], axis=1
+        [groups["ok"].mean(), groups[["queue_time", "run_time"]].quantile([0.5, 0.95]).unstack()],
+        axis=1,
     )
 
 
@@ -431,7 +432,7 @@ def scan(url: str) -> None:
         ) as workers,
         Client(workers) as client,
     ):
-        frame = Lake(url).on(client).frame()
+        frame = Lake(url).with_client(client).frame()
         rows = int(frame.map_partitions(_touched, meta=("rows", "int64")).sum().compute())
     print(json.dumps({"rows": rows, "seconds": time.perf_counter() - begin}))
 

@@ -154,13 +154,13 @@ def figures() -> Iterator[Figure]:
 
 
 def times(payload: bytes) -> Iterator[Figure]:
-    from jupyter_mjci.history.frames import frame_of_tasks
+    from jupyter_mjci.history.frames import tasks_to_frame
 
     response = httpx.Response(200, content=payload)
     took = in_turns(
         {
-            "ours": lambda: frame_of_tasks(payload),
-            "bounded": lambda: frame_of_tasks(payload, at_a_time=CHUNK),
+            "ours": lambda: tasks_to_frame(payload),
+            "bounded": lambda: tasks_to_frame(payload, chunk_size=CHUNK),
             "naive": lambda: naive(response),
             "bare": lambda: BARE.decode(payload),
             "plain": lambda: PLAIN.decode(payload),
@@ -188,9 +188,9 @@ def damaged() -> Figure:
     """One odd value in a thousand tasks: pandas raises, ours gives every row, the same as task by
     task.
     """
-    from jupyter_mjci.client.calls import Reply
-    from jupyter_mjci.history.frames import frame, frame_of_tasks
-    from jupyter_mjci.services.midjourney.api import read_tasks
+    from jupyter_mjci.client.calls import Response
+    from jupyter_mjci.history.frames import jobs_to_frame, tasks_to_frame
+    from jupyter_mjci.services.midjourney.api import parse_tasks
 
     tasks = json.loads(body(1000))
     odd: list[dict[str, Any]] = [
@@ -208,8 +208,8 @@ def damaged() -> Figure:
         said = "pandas takes it"
     except (ValueError, TypeError, AttributeError) as error:
         said = f"pandas: {type(error).__name__}"
-    made = frame_of_tasks(written)
-    right = made.equals(frame(read_tasks(Reply(200, written)))) and "takes" not in said
+    made = tasks_to_frame(written)
+    right = made.equals(jobs_to_frame(parse_tasks(Response(200, written)))) and "takes" not in said
     return Figure("  with damaged records", f"{len(made):,} rows", said, 1.0, "all right", right)
 
 
@@ -233,12 +233,12 @@ def told(role: list[str]) -> bytes:
 
 def weigh(file: Path, chunk: int) -> int:
     """How much more memory the frame takes on its way than the payload and the imports."""
-    from jupyter_mjci.history.frames import frame_of_tasks
+    from jupyter_mjci.history.frames import tasks_to_frame
 
-    assert len(frame_of_tasks(body(10), at_a_time=chunk)) == 10
+    assert len(tasks_to_frame(body(10), chunk_size=chunk)) == 10
     payload = file.read_bytes()
     before = peak()
-    assert len(frame_of_tasks(payload, at_a_time=chunk)) == TASKS
+    assert len(tasks_to_frame(payload, chunk_size=chunk)) == TASKS
     return peak() - before
 
 

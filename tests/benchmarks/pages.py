@@ -58,11 +58,11 @@ def detail(number: int, chance: random.Random) -> str:
 
 
 def ours(pages: list[bytes]) -> pd.DataFrame:
-    from jupyter_mjci.client.calls import Reply
-    from jupyter_mjci.history.frames import frame_of_rows
-    from jupyter_mjci.services.tencent_ci.api import read_rows
+    from jupyter_mjci.client.calls import Response
+    from jupyter_mjci.history.frames import rows_to_frame
+    from jupyter_mjci.services.tencent_ci.api import parse_rows
 
-    return frame_of_rows([row for one in pages for row in read_rows(Reply(200, one)).items])
+    return rows_to_frame([row for one in pages for row in parse_rows(Response(200, one)).items])
 
 
 def the_sdks(pages: list[bytes]) -> pd.DataFrame:

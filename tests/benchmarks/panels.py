@@ -63,7 +63,7 @@ def leafed(one: Any, session: Session) -> Callable[[], None]:
 
 def main() -> int:
     with sandbox(speed=1e6) as session:
-        session.journal.saw([task(number) for number in range(TASKS)], session.clock.now())
+        session.journal.record_jobs([task(number) for number in range(TASKS)], session.clock.now())
         history: Any = panel("history", session)
         draw: Any = panel("mj", session)
         history.wait()

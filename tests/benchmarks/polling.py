@@ -25,8 +25,8 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
-from jupyter_mjci.jobs.polling import Followed, Poller
-from jupyter_mjci.services.midjourney.api import job_of
+from jupyter_mjci.jobs.polling import Poller, Subscription
+from jupyter_mjci.services.midjourney.api import parse_job
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure
 
@@ -113,9 +113,9 @@ def watch() -> Iterator[Figure]:
     port, ends = near.recv()
     try:
         session = Session(load({"mj_url": f"http://127.0.0.1:{port}", "wait": 60}, environ={}))
-        jobs = [job_of(json.loads(_task(number, False, 0))) for number in range(TASKS)]
+        jobs = [parse_job(json.loads(_task(number, False, 0))) for number in range(TASKS)]
         began, cpu, late = time.time(), time.process_time(), []
-        for job in session.batch(jobs, at_once=TASKS, longest=TICK):
+        for job in session.batch(jobs, at_once=TASKS, poll_interval=TICK):
             assert job.status is Status.SUCCEEDED, job
             late.append(time.time() - ends[int(job.id) - 10**15])
         seconds, spent = time.time() - began, time.process_time() - cpu
@@ -159,7 +159,7 @@ def push() -> Iterator[Figure]:
     a poll here.
     """
     settings = load({"mj_url": "http://127.0.0.1:9", "wait": 60}, environ={})
-    jobs = [job_of(json.loads(_task(number, False, 0))) for number in range(PUSHED)]
+    jobs = [parse_job(json.loads(_task(number, False, 0))) for number in range(PUSHED)]
     told: dict[str, float] = {}
     with Session(settings) as session, session.receive() as receiver:
         posting = threading.Thread(target=_post, args=(receiver.url, told))
@@ -221,12 +221,12 @@ def _followed(length: float) -> tuple[int, float]:
     clock = _Still()
     began = clock.time
     poller = Poller(_Desk(clock))  # type: ignore[arg-type]
-    submitted = job_of(
+    submitted = parse_job(
         {"id": "1", "status": "SUBMITTED", "action": "IMAGINE", "submitTime": began * 1000}
     )
-    one, count = Followed(submitted, began, longest=math.inf), 0
+    one, count = Subscription(submitted, began, max_interval=math.inf), 0
     while True:
-        clock.time += poller._wait(one, clock.time)
+        clock.time += poller._estimate_delay(one, clock.time)
         count += 1
         past = clock.time - began
         if past >= length:

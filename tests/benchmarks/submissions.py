@@ -28,7 +28,7 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.session import Session
@@ -112,7 +112,7 @@ def desk(place: str, fast: bool, home: Path | None = None) -> Session:
     }
     told = load({**given, "ci_endpoint": f"http://{place}", "at_once": AT_ONCE}, environ={})
     made = Session(told, home=home)
-    made.transport.fast = fast
+    made.transport.use_aiohttp = fast
     return made
 
 
@@ -139,7 +139,7 @@ def over(session: Session) -> None:
 
     async def one(number: int) -> Job:
         made = call(session, number)
-        return made.read(await session.transport.send(made))
+        return made.parse(await session.transport.send(made))
 
     event_loop.run(all_of(one))
 
@@ -157,8 +157,8 @@ def stock(session: Session, limits: httpx.Limits) -> None:
 
             async def one(number: int) -> Job:
                 made = call(session, number)
-                response = await sender.send(session.transport.prepare(made))
-                return made.read(Reply(response.status_code, response.content))
+                response = await sender.send(session.transport.build_request(made))
+                return made.parse(Response(response.status_code, response.content))
 
             await all_of(one)
 

@@ -83,7 +83,7 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     page.press("Shift+ArrowUp")
     shoot(page, shots, "panel-region")
     page.run(2)
-    assert "['Vary (Region)', 'ASKING']" in page.outputs(2)
+    assert "['Vary (Region)', 'NEEDS_INPUT']" in page.outputs(2)
     page.run(3)
     assert page.outputs(3) == "(2, 0.12, False)"
     page.click(".mjci-live button:has-text('Answer')")

@@ -59,7 +59,7 @@ def test_nothing_is_cancelled_where_one_id_is_none(served: dict[str, Any]) -> No
         told = run("cancel", task.id, "no/such.id")
         assert (told.returncode, told.stdout) == (2, "")
         assert "'no/such.id' is no job's id" in told.stderr
-        assert session.describe(task).run().status.moving
+        assert session.describe(task).run().status.is_active
         session.cancel(task).run()
 
 
@@ -87,7 +87,7 @@ def test_a_failing_notebook_is_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     """The page is still written; the exit status is not 0."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])  # type: ignore[no-untyped-call]
     nbformat.write(notebook, tmp_path / "broken.ipynb")  # type: ignore[no-untyped-call]
-    assert demo.execute(tmp_path / "broken.ipynb", tmp_path / "out.html") == 1
+    assert demo.execute_notebook(tmp_path / "broken.ipynb", tmp_path / "out.html") == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert "ZeroDivisionError" in (tmp_path / "out.html").read_text("utf-8")
 
@@ -101,7 +101,7 @@ def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(demo.subprocess, "call", lambda command: opened.append(command) or 0)
     assert main.main(["demo"]) == 0
     copy = tmp_path / "mjci-demo" / demo.QUICKSTART
-    assert copy.read_bytes() == (demo.notebooks() / demo.QUICKSTART).read_bytes()
+    assert copy.read_bytes() == (demo.find_notebooks() / demo.QUICKSTART).read_bytes()
     copy.write_text("mine")
     assert main.main(["demo"]) == 0
     assert copy.read_text() == "mine"
@@ -167,7 +167,7 @@ def past(
             calls.append(
                 session.ci.picture_job(input=f"input/{name}.jpg", rule=ROTATE, output="o.jpg")
             )
-        session.batch(calls, longest=0.2).run()
+        session.batch(calls, poll_interval=0.2).run()
         return home, session.history()
 
 
@@ -219,7 +219,7 @@ def test_csv_and_json_keep_every_value(known: pd.DataFrame, tmp_path: Path) -> N
         assert (frame[column] == known[column]).equals(known[column].notna())
         times = pd.Series(pd.to_datetime([row[column] for row in rows]))
         assert (times - known[column]).abs().max() < pd.Timedelta("1ms")
-    for column in ("waited", "took"):
+    for column in ("queue_time", "run_time"):
         for told in (frame[column], [row[column] for row in rows]):
             assert (pd.Series(pd.to_timedelta(told)) - known[column]).abs().max() < pd.Timedelta(
                 "1ms"
@@ -261,7 +261,7 @@ def test_a_gallery_of_what_is_kept(known: pd.DataFrame, tmp_path: Path) -> None:
 
 def test_a_gallery_of_a_notebook(tmp_path: Path) -> None:
     """Of its saved outputs; neither a kernel nor a notebook's libraries are loaded for it."""
-    source, page = demo.notebooks() / demo.QUICKSTART, tmp_path / "g.html"
+    source, page = demo.find_notebooks() / demo.QUICKSTART, tmp_path / "g.html"
     line = [
         sys.executable,
         "-X",

@@ -12,7 +12,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.cli import commands, main
-from jupyter_mjci.cli.exit_codes import MEANINGS, Exit
+from jupyter_mjci.cli.exit_codes import EXIT_CODE_HELP, Exit
 from jupyter_mjci.client.job import Job
 from tests.cli.conftest import COMMAND, ROTATE, run
 
@@ -57,11 +57,11 @@ def interrupted() -> tuple[int, str]:
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None
-            assert process.stdout.readline().split()[0] in ("WAITING", "RUNNING")
+            assert process.stdout.readline().split()[0] in ("QUEUED", "RUNNING")
             process.send_signal(signal.SIGINT)
             _, told = process.communicate(timeout=20)
         assert f"jupyter mjci watch {stuck.id}" in told
-        assert session.describe(stuck).run().status.moving
+        assert session.describe(stuck).run().status.is_active
         session.cancel(stuck).run()
     return process.returncode, told
 
@@ -77,12 +77,12 @@ def unheard() -> tuple[int, str]:
 
 
 CASES: dict[Exit, Callable[[], tuple[int, str]]] = {
-    Exit.DONE: done,
+    Exit.SUCCESS: done,
     Exit.FAILED: failed,
-    Exit.WRONG: wrong,
-    Exit.OPEN: open_,
+    Exit.USAGE_ERROR: wrong,
+    Exit.INCOMPLETE: open_,
     Exit.INTERRUPTED: interrupted,
-    Exit.UNHEARD: unheard,
+    Exit.BROKEN_PIPE: unheard,
 }
 
 
@@ -92,13 +92,13 @@ def test_every_status_is_what_it_says(status: Exit, served: dict[str, Any]) -> N
     got, told = CASES[status]()
     assert got == status
     assert "Traceback" not in told
-    assert (told == "") == (status in (Exit.DONE, Exit.UNHEARD))
+    assert (told == "") == (status in (Exit.SUCCESS, Exit.BROKEN_PIPE))
 
 
 def test_the_help_tells_them_all() -> None:
     told = run("--help")
-    assert (told.returncode, set(MEANINGS)) == (0, set(Exit))
-    for status, meaning in MEANINGS.items():
+    assert (told.returncode, set(EXIT_CODE_HELP)) == (0, set(Exit))
+    for status, meaning in EXIT_CODE_HELP.items():
         assert f"{status:<5} {meaning}\n" in told.stdout
 
 
@@ -106,7 +106,7 @@ def test_no_answer_is_an_open_end(served: dict[str, Any], monkeypatch: pytest.Mo
     """Nobody listens at the address: no job has failed by that."""
     monkeypatch.setenv("MJCI_MJ_URL", "http://127.0.0.1:9")
     told = run("watch", "--all")
-    assert told.returncode == Exit.OPEN
+    assert told.returncode == Exit.INCOMPLETE
     assert "127.0.0.1:9" in told.stderr
     assert "Traceback" not in told.stderr
 

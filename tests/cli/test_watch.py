@@ -166,10 +166,10 @@ def test_an_interrupt_leaves_the_table_and_the_job(paused: Session) -> None:
     terminal.until("PicProcess")
     terminal.press_control_c()
     assert terminal.end() == 130
-    assert terminal.seen.splitlines()[1].split()[:4] == ["ci", job.id, "PicProcess", "WAITING"]
+    assert terminal.seen.splitlines()[1].split()[:4] == ["ci", job.id, "PicProcess", "QUEUED"]
     assert f"→ Watch again: jupyter mjci watch {job.id}" in terminal.seen
     assert not terminal.screen.cursor.hidden
-    assert paused.describe(job).run().status.moving
+    assert paused.describe(job).run().status.is_active
 
 
 def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
@@ -181,7 +181,7 @@ def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
         [*COMMAND, "watch", "--longest", "0.2"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == f"{first.id} WAITING\n"
+        assert process.stdout.readline() == f"{first.id} QUEUED\n"
         second = paused.mj.imagine("another fox").run()
         lines = [next(line for line in process.stdout if line.startswith(second.id))]
         paused.cancel(first).run()
@@ -244,6 +244,6 @@ def test_a_small_window_shows_what_moves(paused: Session) -> None:
     terminal.until("PicProcess")
     shown = terminal.until("(2 not shown)").splitlines()
     assert shown[-5].split() == ["id", "action", "status", "%", "subject"]
-    assert shown[-2].split()[:3] == [job.id, "PicProcess", "WAITING"]
+    assert shown[-2].split()[:3] == [job.id, "PicProcess", "QUEUED"]
     terminal.press_control_c()
     assert terminal.end() == 130

@@ -20,7 +20,13 @@ from PIL import Image
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client import cassette, event_loop, redaction
-from jupyter_mjci.client.cassette import Player, Recorder, TapeClock, asked, asked_for
+from jupyter_mjci.client.cassette import (
+    Player,
+    Recorder,
+    ReplayClock,
+    build_request_key,
+    resolve_mode,
+)
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.app import Sandbox
@@ -32,9 +38,9 @@ from jupyter_mjci.errors import (
     NotRecorded,
     SettingsError,
     TransportError,
-    WaitTooLong,
+    WaitTimeout,
 )
-from jupyter_mjci.session import Session, replayed
+from jupyter_mjci.session import Session, replay
 
 INF = float("inf")
 KEYS = ("input/deer.jpg", "input/lighthouse.png", "input/portrait.jpg")
@@ -110,7 +116,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     }
     with Sandbox(clock=ScaledClock(100), **keys) as sandbox:
         with connected(sandbox) as plain:
-            session = plain.recorded(folder)
+            session = plain.record_to(folder)
             began = sandbox.clock.now()
             seen = visit(session)
             session.close()
@@ -143,7 +149,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every socket that anybody tries to connect fails the test, also where the error is
     swallowed.
     """
-    event_loop.engine()  # its loop has a socket pair of its own
+    event_loop.get_loop_thread()  # its loop has a socket pair of its own
 
     def refused(*_: Any, **__: Any) -> Any:
         pytest.fail("a socket was used")
@@ -156,7 +162,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def played(recorded: Recorded, no_network: None) -> Iterator[Session]:
-    with replayed(recorded.folder) as session:
+    with replay(recorded.folder) as session:
         yield session
 
 
@@ -222,7 +228,7 @@ def test_a_recording_holds_no_secret(recorded: Recorded) -> None:
         ):
             assert word not in text or path.suffix != ".json", (path, word)
         if path.suffix == ".json":
-            assert redaction.found(text) == [], path
+            assert redaction.find_secrets(text) == [], path
 
 
 def test_a_recording_is_readable(recorded: Recorded) -> None:
@@ -230,7 +236,7 @@ def test_a_recording_is_readable(recorded: Recorded) -> None:
     their hash.
     """
     files = sorted(path.name for path in recorded.folder.glob("0*.json"))
-    head = json.loads((recorded.folder / cassette.HEAD).read_text("utf-8"))
+    head = json.loads((recorded.folder / cassette.MANIFEST).read_text("utf-8"))
     assert head["exchanges"] == len(files)
     assert files[0] == "0001-POST-mj-submit-imagine.json"
     first = json.loads((recorded.folder / files[0]).read_text("utf-8"))
@@ -240,7 +246,7 @@ def test_a_recording_is_readable(recorded: Recorded) -> None:
     assert "<Response>" in "".join(
         json.loads((recorded.folder / job).read_text("utf-8"))["answer"]["text"]
     )
-    pictures = list((recorded.folder / cassette.PICTURES).iterdir())
+    pictures = list((recorded.folder / cassette.IMAGE_FOLDER).iterdir())
     assert len(pictures) == 3
     assert {path.suffix for path in pictures} <= {".png", ".jpg", ".jpeg", ".webp"}
 
@@ -273,7 +279,7 @@ def test_an_unrecorded_request_is_an_error_that_names_the_nearest(
         build(played).run()
     assert str(caught.value).startswith("The recording has no answer to ")
     for words in said:
-        assert words in caught.value.why
+        assert words in caught.value.detail
     assert "%mjci replay record" in caught.value.hint
 
 
@@ -284,7 +290,7 @@ def test_a_submission_is_answered_as_often_as_it_was_recorded(played: Session) -
     played.mj.imagine("a red fox").run()
     with pytest.raises(NotRecorded, match="no answer") as caught:
         played.mj.imagine("a red fox").run()
-    assert "It was asked 1 time when it was recorded" in caught.value.why
+    assert "It was asked 1 time when it was recorded" in caught.value.detail
     first = played.tasks()
     assert played.tasks().equals(first)
 
@@ -295,17 +301,19 @@ def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> Non
     assert played.follow(job.id).run() == job
     assert played.mj.task(job.id).run() == job
     row = next(
-        row for key, row in _player(played)._rows.items() if f"/task/{job.id}/fetch" in key.place
+        row
+        for key, row in _player(played)._tracks.items()
+        if f"/task/{job.id}/fetch" in key.host_path
     )
-    while cassette._moves(row.exchanges[-1]) is False:
+    while cassette._is_active(row.exchanges[-1]) is False:
         row.exchanges.pop()
-    row.taken = 0
+    row.position = 0
     with pytest.raises(NotRecorded):
         played.follow(job.id).run()
 
 
 def _player(session: Session) -> Player:
-    door = session.transport.door
+    door = session.transport.custom_transport
     assert isinstance(door, Player)
     return door
 
@@ -346,7 +354,7 @@ def _forge(path: Path) -> None:
 def test_a_recording_that_is_not_whole_is_told(harm: Any, said: str, copy: Path) -> None:
     harm(copy)
     with pytest.raises(SettingsError) as caught:
-        replayed(copy)
+        replay(copy)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 3
 
@@ -356,10 +364,10 @@ def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
     (tmp_path / "thesis.md").write_text("years of work")
     with mjci.sandbox(speed=INF) as session:
         with pytest.raises(SettingsError, match="holds something else"):
-            session.recorded(tmp_path)
+            session.record_to(tmp_path)
         again = tmp_path / "one.mjci"
         for prompt in ("first", "second"):
-            session.recorded(again).mj.imagine(prompt).run()
+            session.record_to(again).mj.imagine(prompt).run()
     assert (tmp_path / "thesis.md").exists()
     assert [path.name for path in again.glob("0*")] == ["0001-POST-mj-submit-imagine.json"]
     assert "second" in next(again.glob("0*")).read_text("utf-8")
@@ -379,13 +387,13 @@ def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
         return [fox.raw["state"], session.follow(call).run().raw["Operation"]["UserData"]]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = marked(plain.recorded(tmp_path / "a.mjci"))
+        told = marked(plain.record_to(tmp_path / "a.mjci"))
     assert len(set(told)) == 2
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         assert marked(played) == told
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         others = [f"mjci-{letter * 32}" for letter in "ef"]
-        played._submitter.marks = iter(others).__next__
+        played._submitter.make_marker = iter(others).__next__
         assert marked(played) == others
 
 
@@ -407,11 +415,11 @@ def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Pat
     with Sandbox(clock=ScaledClock(100)) as sandbox:
         sandbox.faults.add("drop_after", route=route, times=1)
         with connected(sandbox) as plain:
-            session = plain.recorded(tmp_path / "a.mjci")
+            session = plain.record_to(tmp_path / "a.mjci")
             job = session.follow(build(session)).run()
             assert [one.id for one in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
     for _ in range(2):
-        with replayed(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as played:
             assert played.follow(build(played)).run() == job
 
 
@@ -433,8 +441,8 @@ def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
 
     hooks: list[str] = []
     with Sandbox(clock=ScaledClock(100)) as sandbox, connected(sandbox) as plain:
-        told = followed(plain.recorded(tmp_path / "a.mjci"))
-    with replayed(tmp_path / "a.mjci") as played:
+        told = followed(plain.record_to(tmp_path / "a.mjci"))
+    with replay(tmp_path / "a.mjci") as played:
         assert followed(played) == told
     assert hooks[0] != hooks[1]
     paths = [url.rpartition("/")[2] for url in hooks]
@@ -454,11 +462,11 @@ def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None)
         ), session.clock.now() - began
 
     with mjci.sandbox(speed=INF) as plain:
-        told, seconds = steps(plain.recorded(tmp_path / "a.mjci"))
+        told, seconds = steps(plain.record_to(tmp_path / "a.mjci"))
     assert [job.progress for job in told][-3:] == [78, 93, 100]
     assert seconds > 80
     for _ in range(2):
-        with replayed(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as played:
             began = time.perf_counter()
             assert steps(played) == (told, seconds)
             assert time.perf_counter() - began < 1
@@ -481,21 +489,21 @@ def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) ->
         return [drawn, mixed, *(session.picture(link).run() for link in signed)]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = sent(plain.recorded(tmp_path / "a.mjci"))
+        told = sent(plain.record_to(tmp_path / "a.mjci"))
     assert told[2] == PNG
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         assert sent(played) == told
 
 
 def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
     """The recorded session sees the small ones already, so that both runs show the same."""
     with mjci.sandbox(speed=INF) as plain:
-        session = plain.recorded(tmp_path / "a.mjci", pixels=100)
+        session = plain.record_to(tmp_path / "a.mjci", pixels=100)
         job = session.follow(session.mj.imagine("a fox --ar 2:1")).run()
         small = session.picture(job).run()
         other = plain.follow(plain.mj.imagine("a fox --ar 2:1")).run()
         whole = plain.picture(other).run()
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         assert played.picture(job).run() == small
     (path,) = (tmp_path / "a.mjci" / "pictures").iterdir()
     with Image.open(path) as image:
@@ -512,10 +520,10 @@ def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) ->
         return sorted((job.subject, job.id) for job in jobs)
 
     with mjci.sandbox(speed=INF) as plain:
-        told = batch(plain.recorded(tmp_path / "a.mjci"), prompts)
+        told = batch(plain.record_to(tmp_path / "a.mjci"), prompts)
     assert len(set(told)) == 12
     for order in (prompts[::-1], prompts[5:] + prompts[:5]):
-        with replayed(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as played:
             assert batch(played, order) == told
 
 
@@ -535,10 +543,10 @@ def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
         return [(job.id, job.status) for job in session.batch(calls, at_once=8).run()]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = batch(plain.recorded(tmp_path / "a.mjci"))
+        told = batch(plain.record_to(tmp_path / "a.mjci"))
     assert len(set(told)) == 12
     for _ in range(2):
-        with replayed(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as played:
             assert batch(played) == told
 
 
@@ -565,7 +573,7 @@ def scripted(folder: Path, **answers: Any) -> tuple[Session, Scripted]:
     settings = load(
         {"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={}
     )
-    return Session(settings, door=network).recorded(folder), network
+    return Session(settings, transport=network).record_to(folder), network
 
 
 def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> None:
@@ -590,7 +598,7 @@ def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> No
     assert "abcdef" not in text
     assert "s3cret" not in text
     assert "me:pw" not in text
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         assert played.mj.task("1").run() == job
         assert played.picture(job).run() == PNG
         assert played.picture(SIGNED).run() == PNG
@@ -601,7 +609,7 @@ def test_silence_is_recorded_too(tmp_path: Path) -> None:
     session, _ = scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
     with pytest.raises(TransportError) as caught:
         event_loop.run(session.send_once(session.mj.task("1")))
-    with replayed(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
+    with replay(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
         event_loop.run(played.send_once(played.mj.task("1")))
     assert str(again.value) == str(caught.value)
 
@@ -609,14 +617,14 @@ def test_silence_is_recorded_too(tmp_path: Path) -> None:
 def test_a_wait_that_ended_ends_again(tmp_path: Path) -> None:
     """Giving up after so many seconds is part of what happened."""
     with mjci.sandbox(speed=INF) as plain:
-        session = plain.recorded(tmp_path / "a.mjci")
+        session = plain.record_to(tmp_path / "a.mjci")
         job = session.mj.imagine("a fox").run()
-        with pytest.raises(WaitTooLong) as caught:
+        with pytest.raises(WaitTimeout) as caught:
             session.follow(job, timeout=9).run()
         session.follow(job).run()
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         again = played.mj.imagine("a fox").run()
-        with pytest.raises(WaitTooLong) as other:
+        with pytest.raises(WaitTimeout) as other:
             played.follow(again, timeout=9).run()
         assert str(other.value) == str(caught.value)
         assert other.value.job == caught.value.job
@@ -654,7 +662,7 @@ ASKED = {
 )
 def test_what_makes_a_request_the_same(change: dict[str, Any], same: bool) -> None:
     """Order, signatures, spelling and our own marks do not matter; everything else does."""
-    assert (asked(**{**ASKED, **change}) == asked(**ASKED)) is same  # type: ignore[arg-type]
+    assert (build_request_key(**{**ASKED, **change}) == build_request_key(**ASKED)) is same  # type: ignore[arg-type]
 
 
 def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
@@ -664,7 +672,7 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
 
     def listed(session: Session, *times: str) -> list[int]:
         return [
-            len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first.run().items)
+            len(session.ci.jobs(tag="PicProcess", start=f"{time}+0800").first_page.run().items)
             for time in times
         ]
 
@@ -675,7 +683,7 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
         "2025-12-31T12:00:00",
     )
     with mjci.sandbox(speed=INF) as plain:
-        session = plain.recorded(tmp_path / "a.mjci")
+        session = plain.record_to(tmp_path / "a.mjci")
         for number, time in enumerate(times, 1):
             call = session.ci.picture_job(
                 input=KEYS[0], rule="imageMogr2/rotate/9", output=f"{number}.jpg"
@@ -687,7 +695,7 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
         (("2025-12-31T12:00:01", "2025-12-31T12:00:01", "2025-12-31T12:00:02"), [2, 3, 4]),
         (("2026-03-01T00:00:00",) * 5, [1, 2, 3, 4, 3]),
     ):
-        with replayed(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as played:
             assert listed(played, *given) == told
 
 
@@ -718,14 +726,14 @@ def test_which_recording_is_meant(
     monkeypatch.chdir(tmp_path)
     if there:
         Path(wanted[1]).mkdir()
-        (Path(wanted[1]) / cassette.HEAD).touch()
-    assert asked_for(mode, folder, environment, notebook) == (wanted[0], Path(wanted[1]))
+        (Path(wanted[1]) / cassette.MANIFEST).touch()
+    assert resolve_mode(mode, folder, environment, notebook) == (wanted[0], Path(wanted[1]))
 
 
 @pytest.mark.parametrize("told", ["play", "rewind", "record:"])
 def test_an_unclear_wish_is_refused(told: str) -> None:
     with pytest.raises(SettingsError):
-        cassette.wanted(told)
+        cassette.parse_mode(told)
 
 
 def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -744,7 +752,7 @@ def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("JPY_SESSION_NAME", "/somewhere/fox hunt.ipynb")
     with mjci.connect(notice=lambda _: None) as session:
         assert repr(session) == "<jupyter_mjci session: fox hunt.mjci>"
-    assert (tmp_path / "fox hunt.mjci" / cassette.HEAD).exists()
+    assert (tmp_path / "fox hunt.mjci" / cassette.MANIFEST).exists()
     with mjci.connect(replay="off", notice=lambda _: None) as session:
         assert repr(session) == "<jupyter_mjci session: sandbox>"
 
@@ -759,7 +767,7 @@ def test_the_clock_wakes_sleepers_in_their_order() -> None:
     """Nobody's time runs ahead of another's: the earliest is woken first, and sees exactly its
     moment.
     """
-    clock, seen = TapeClock(100.0), list[tuple[str, float]]()
+    clock, seen = ReplayClock(100.0), list[tuple[str, float]]()
 
     async def sleeper(name: str, *naps: float) -> None:
         for nap in naps:
@@ -784,22 +792,22 @@ def test_the_clock_waits_for_what_begins_together() -> None:
     """A cell begins many things one after another: the next one is not a whole wait behind the
     first.
     """
-    clock = TapeClock(100.0)
-    clock.GRACE = 0.3  # this machine may be busy
+    clock = ReplayClock(100.0)
+    clock.GRACE_PERIOD = 0.3  # this machine may be busy
 
     async def nap() -> float:
         await clock.sleep(10)
         return clock.now()
 
-    first = event_loop.spawn(nap())
+    first = event_loop.start(nap())
     time.sleep(0.02)
-    assert [one.result() for one in (event_loop.spawn(nap()), first)] == [110.0, 110.0]
+    assert [one.result() for one in (event_loop.start(nap()), first)] == [110.0, 110.0]
 
 
 def test_a_recorder_passes_its_business_on(tmp_path: Path) -> None:
     """How busy the connections are can be seen through it."""
     with mjci.sandbox(speed=INF) as plain:
-        session = plain.recorded(tmp_path / "a.mjci")
+        session = plain.record_to(tmp_path / "a.mjci")
         session.mj.imagine("a fox").run()
-        assert isinstance(session.transport.door, Recorder)
-        assert session.transport.busy == 0
+        assert isinstance(session.transport.custom_transport, Recorder)
+        assert session.transport.in_flight == 0

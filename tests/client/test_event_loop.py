@@ -42,7 +42,7 @@ def test_run_happens_on_the_engine() -> None:
 
 def test_await_happens_on_the_engine_too() -> None:
     async def cell() -> tuple[int, str]:
-        return await event_loop.relay(answer()), await event_loop.relay(here())
+        return await event_loop.run_async(answer()), await event_loop.run_async(here())
 
     assert asyncio.run(cell()) == (42, "mjci-engine")
 
@@ -54,15 +54,17 @@ def test_errors_come_through() -> None:
     with pytest.raises(ZeroDivisionError):
         event_loop.run(fail())
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(event_loop.relay(fail()))
+        asyncio.run(event_loop.run_async(fail()))
 
 
 def test_both_iterations_give_every_item() -> None:
     async def collect() -> list[int]:
-        return [item async for item in event_loop.relay_each(event_loop.singly(numbers()))]
+        return [
+            item async for item in event_loop.iterate_async(event_loop.one_per_chunk(numbers()))
+        ]
 
     assert (
-        list(event_loop.iterate(event_loop.singly(numbers())))
+        list(event_loop.iterate_sync(event_loop.one_per_chunk(numbers())))
         == [0, 1, 2]
         == asyncio.run(collect())
     )
@@ -76,9 +78,9 @@ def test_an_empty_bunch_is_not_the_end() -> None:
             yield bunch
 
     async def collect() -> list[int]:
-        return [item async for item in event_loop.relay_each(bunches())]
+        return [item async for item in event_loop.iterate_async(bunches())]
 
-    assert list(event_loop.iterate(bunches())) == [1, 2, 3] == asyncio.run(collect())
+    assert list(event_loop.iterate_sync(bunches())) == [1, 2, 3] == asyncio.run(collect())
 
 
 def test_what_has_come_meanwhile_crosses_together() -> None:
@@ -89,7 +91,7 @@ def test_what_has_come_meanwhile_crosses_together() -> None:
             hand_out(number)
 
     async def bunches() -> list[int]:
-        return [len(bunch) async for bunch in event_loop.produced(work)]
+        return [len(bunch) async for bunch in event_loop.stream_from_callback(work)]
 
     assert event_loop.run(bunches()) == [1000]
 
@@ -104,7 +106,7 @@ def test_leaving_an_iteration_early_closes_its_source() -> None:
         finally:
             closed.set()
 
-    for _ in event_loop.iterate(event_loop.singly(endless())):
+    for _ in event_loop.iterate_sync(event_loop.one_per_chunk(endless())):
         break
     assert closed.wait(5)
 
@@ -129,7 +131,7 @@ def test_an_interrupted_walk_is_closed_once_its_step_has_ended() -> None:
     )  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(event_loop.iterate(long_to_end(_thread.interrupt_main, ended)))
+            list(event_loop.iterate_sync(long_to_end(_thread.interrupt_main, ended)))
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended == ["ended"]
@@ -139,7 +141,7 @@ def test_a_cancelled_walk_is_closed_once_its_step_has_ended() -> None:
     begun, ended = threading.Event(), list[str]()
 
     async def walk() -> None:
-        task = asyncio.ensure_future(anext(event_loop.relay_each(long_to_end(begun.set, ended))))
+        task = asyncio.ensure_future(anext(event_loop.iterate_async(long_to_end(begun.set, ended))))
         await asyncio.to_thread(begun.wait, 5)
         task.cancel()
         await task
@@ -160,7 +162,7 @@ def test_cancel_ends_the_work() -> None:
         finally:
             ended.set()
 
-    handle = event_loop.spawn(forever())
+    handle = event_loop.start(forever())
     assert begun.wait(5)
     handle.cancel()
     assert ended.wait(5)
@@ -178,7 +180,7 @@ def test_cancelling_an_awaiting_task_ends_the_work() -> None:
             ended.set()
 
     async def cell() -> None:
-        task = asyncio.ensure_future(event_loop.relay(forever()))
+        task = asyncio.ensure_future(event_loop.run_async(forever()))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -228,8 +230,8 @@ def test_produced_hands_out_and_raises() -> None:
 
     seen: list[int] = []
     with pytest.raises(ZeroDivisionError):
-        seen.extend(event_loop.iterate(event_loop.produced(work)))
-    walked = event_loop.iterate(event_loop.produced(work))
+        seen.extend(event_loop.iterate_sync(event_loop.stream_from_callback(work)))
+    walked = event_loop.iterate_sync(event_loop.stream_from_callback(work))
     assert (next(walked), next(walked)) == (1, 2)
     walked.close()
 
@@ -244,7 +246,7 @@ def test_leaving_produced_early_cancels_its_work() -> None:
         finally:
             ended.set()
 
-    for _ in event_loop.iterate(event_loop.produced(work)):
+    for _ in event_loop.iterate_sync(event_loop.stream_from_callback(work)):
         break
     assert ended.wait(5)
 
@@ -299,7 +301,7 @@ def test_which_nesting_is_safe(
     """The table of what was seen to work: refuse rather than lose cells."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: two)
     if expected:
-        assert event_loop._implementation(version, ipykernel) == expected
+        assert event_loop._choose_implementation(version, ipykernel) == expected
     else:
         with pytest.raises(SettingsError):
-            event_loop._implementation(version, ipykernel)
+            event_loop._choose_implementation(version, ipykernel)

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jupyter_mjci.client.image_input import content_of, data_url
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.client.image_input import to_data_url, to_image_bytes
+from jupyter_mjci.errors import InvalidRequest
 
 
 def image(mode: str = "RGB") -> Image.Image:
@@ -73,7 +73,7 @@ PICTURES: dict[str, tuple[Callable[[], Any], Any]] = {
 def test_every_form_becomes_the_same_picture(name: str) -> None:
     """As a file that Pillow reads, and as a data URL of it."""
     given, expected = PICTURES[name]
-    content = content_of(given())
+    content = to_image_bytes(given())
     read = Image.open(io.BytesIO(content))
     read.load()
     assert expected is None or (read.mode, read.size, read.tobytes()) == (
@@ -82,19 +82,19 @@ def test_every_form_becomes_the_same_picture(name: str) -> None:
         expected().tobytes(),
     )
     kind = (read.format or "").lower()
-    assert data_url(given()) == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    assert to_data_url(given()) == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved())
-    assert content_of(tmp_path / "a.png") == content_of(str(tmp_path / "a.png")) == saved()
+    assert to_image_bytes(tmp_path / "a.png") == to_image_bytes(str(tmp_path / "a.png")) == saved()
 
 
 def test_a_link_is_left_to_the_service() -> None:
     """It is sent as it is; where bytes are needed, it is said how to get them."""
-    assert data_url("https://x.example/a.png") == "https://x.example/a.png"
-    with pytest.raises(CallError, match=r"session\.picture"):
-        content_of("https://x.example/a.png")
+    assert to_data_url("https://x.example/a.png") == "https://x.example/a.png"
+    with pytest.raises(InvalidRequest, match=r"session\.picture"):
+        to_image_bytes("https://x.example/a.png")
 
 
 WRONG: tuple[tuple[Any, str], ...] = (
@@ -113,8 +113,8 @@ WRONG: tuple[tuple[Any, str], ...] = (
 
 @pytest.mark.parametrize(("given", "said"), WRONG)
 def test_what_is_no_picture_is_said(given: Any, said: str) -> None:
-    with pytest.raises(CallError) as caught:
-        content_of(given)
+    with pytest.raises(InvalidRequest) as caught:
+        to_image_bytes(given)
     assert said in str(caught.value)
 
 

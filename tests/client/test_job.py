@@ -8,7 +8,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job
-from jupyter_mjci.errors import CallError, JobFailed, MidjourneyError, clean
+from jupyter_mjci.errors import InvalidRequest, JobFailed, MidjourneyError, sanitize
 
 BUTTONS: tuple[tuple[Button, str], ...] = (
     (Button("MJ::JOB::upsample::1::a", "U1"), "U1"),
@@ -24,15 +24,15 @@ BUTTONS: tuple[tuple[Button, str], ...] = (
 @pytest.mark.parametrize(("button", "title"), BUTTONS, ids=[title for _, title in BUTTONS])
 def test_an_emoji_alone_gets_a_word(button: Button, title: str) -> None:
     """And is found by it, by the emoji, and by its customId."""
-    assert button.title == title
+    assert button.display_name == title
     job = Job("mj", "1", buttons=(Button("MJ::first", "first"), button))
-    for name in filter(None, (button.word.upper(), button.emoji, button.label, button.custom_id)):
-        assert job.button(name) is button
+    for name in filter(None, (button.alias.upper(), button.emoji, button.label, button.custom_id)):
+        assert job.find_button(name) is button
 
 
 def test_no_name_is_no_button() -> None:
-    with pytest.raises(CallError):
-        Job("mj", "1", buttons=(BUTTONS[0][0],)).button("")
+    with pytest.raises(InvalidRequest):
+        Job("mj", "1", buttons=(BUTTONS[0][0],)).find_button("")
 
 
 def test_every_button_of_a_finished_task_says_what_it_does() -> None:
@@ -51,11 +51,11 @@ def test_words_of_others_command_no_terminal() -> None:
     """Neither a job's reason nor a service's message; lines and tabs stay, halves of characters
     go.
     """
-    assert clean(HOSTILE) == "a �]0;title� red�31m � fox��"
-    assert clean("a\n\tred fox 🦊") == "a\n\tred fox 🦊"
+    assert sanitize(HOSTILE) == "a �]0;title� red�31m � fox��"
+    assert sanitize("a\n\tred fox 🦊") == "a\n\tred fox 🦊"
     for error in (
         JobFailed(Job("mj", "1", reason=HOSTILE)),
-        MidjourneyError("No.", message=HOSTILE),
+        MidjourneyError("No.", service_message=HOSTILE),
     ):
-        assert clean(HOSTILE) in error.lines()
+        assert sanitize(HOSTILE) in error.format_lines()
         str(error).encode()

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_mjci.client.redaction import (
-    HIDDEN,
-    found,
-    is_secret,
-    is_signing,
-    stripped,
-    stripped_value,
-    unsigned,
+    REDACTED,
+    find_secrets,
+    is_secret_field,
+    is_signature_param,
+    redact,
+    redact_value,
+    strip_signature,
 )
 from tests.test_secret_scan import DISCORD, HARMLESS, KEYS, LINK, SIGNED
 
@@ -46,9 +46,9 @@ PLAIN = "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg"
 )
 def test_links_without_their_signature(url: str, plain: str) -> None:
     """The link is the same otherwise, and once it is plain nothing more is taken away."""
-    assert unsigned(url) == plain
-    assert unsigned(plain) == plain
-    assert stripped(f"see {url} there") == f"see {plain} there"
+    assert strip_signature(url) == plain
+    assert strip_signature(plain) == plain
+    assert redact(f"see {url} there") == f"see {plain} there"
 
 
 @pytest.mark.parametrize(
@@ -64,22 +64,22 @@ def test_links_without_their_signature(url: str, plain: str) -> None:
     ],
 )
 def test_what_is_hidden_wherever_it_stands(text: str) -> None:
-    told = stripped(f"before {text} after")
-    assert HIDDEN in told
+    told = redact(f"before {text} after")
+    assert REDACTED in told
     assert told.startswith("before ")
     assert told.endswith(" after")
-    assert found(told) == []
+    assert find_secrets(told) == []
 
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_what_stays(text: str) -> None:
-    assert stripped(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize("spelling", ["ab/cd+ef", "ab%2Fcd%2Bef", "YWIvY2QrZWY"])
 def test_given_secrets_in_their_spellings(spelling: str) -> None:
     """As they are, inside a URL, in base64; texts that are too short to be one are left alone."""
-    assert stripped(f"x{spelling}y", ["ab/cd+ef", "a"]) == f"x{HIDDEN}y"
+    assert redact(f"x{spelling}y", ["ab/cd+ef", "a"]) == f"x{REDACTED}y"
 
 
 def test_json_by_its_fields() -> None:
@@ -93,17 +93,17 @@ def test_json_by_its_fields() -> None:
         "token": "",
         "n": 1.5,
     }
-    assert stripped_value(told) == {
-        "userToken": HIDDEN,
-        "list": [{"mj-api-secret": HIDDEN, "url": PLAIN}],
+    assert redact_value(told) == {
+        "userToken": REDACTED,
+        "list": [{"mj-api-secret": REDACTED, "url": PLAIN}],
         "NextToken": "n",
         "token": "",
         "n": 1.5,
     }
-    assert is_secret("Secret_Key")
-    assert not is_secret("ContinuationToken")
-    assert is_signing("Q-Signature")
-    assert not is_signing("imageMogr2/rotate/90")
+    assert is_secret_field("Secret_Key")
+    assert not is_secret_field("ContinuationToken")
+    assert is_signature_param("Q-Signature")
+    assert not is_signature_param("imageMogr2/rotate/90")
 
 
 _TEXTS = st.text() | st.sampled_from([LINK, SIGNED, DISCORD, KEYS["secret_id"], *HARMLESS])
@@ -117,10 +117,10 @@ _JSON = st.recursive(
 @given(_JSON)
 def test_stripping_twice_is_stripping_once(value: Any) -> None:
     """Of anything; so a recorded request and the same one played back are told alike."""
-    once = stripped_value(value)
-    assert stripped_value(once) == once
+    once = redact_value(value)
+    assert redact_value(once) == once
 
 
 @given(_TEXTS, _TEXTS)
 def test_nothing_is_found_in_what_was_stripped(before: str, after: str) -> None:
-    assert "COS signature" not in found(stripped(f"{before} {SIGNED} {LINK} {after}"))
+    assert "COS signature" not in find_secrets(redact(f"{before} {SIGNED} {LINK} {after}"))

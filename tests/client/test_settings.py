@@ -17,10 +17,10 @@ from jupyter_mjci.client.settings import (
     CREDENTIALS,
     Secret,
     Settings,
-    headless,
+    is_headless,
     load,
-    load_manners,
-    secrets_known,
+    load_known_secrets,
+    load_runtime_settings,
 )
 from jupyter_mjci.errors import SettingsError
 
@@ -163,8 +163,8 @@ def test_the_keyring_is_asked_only_where_it_is_meant(ring: Ring, kept: Path) -> 
     it.
     """
     assert load(environ={"MJCI_MJ_SECRET": "mine"}, file=kept).mj_secret.reveal() == "mine"
-    load_manners({"wait": 5})
-    assert secrets_known({"MJCI_MJ_SECRET": "keyring:"}, kept) == {}
+    load_runtime_settings({"wait": 5})
+    assert load_known_secrets({"MJCI_MJ_SECRET": "keyring:"}, kept) == {}
     assert ring.asked == []
 
 
@@ -225,4 +225,4 @@ def test_a_secret_shows_itself_to_nobody() -> None:
     ("text", "expected"), [("", None), ("1", True), ("0", False), ("no", False), ("yes", True)]
 )
 def test_headless_can_be_told(text: str, expected: bool | None) -> None:
-    assert headless({"MJCI_HEADLESS": text}) is expected
+    assert is_headless({"MJCI_HEADLESS": text}) is expected

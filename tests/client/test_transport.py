@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.client.transport import OverAiohttp, Shards, SystemClock, Transport
-from jupyter_mjci.errors import CallError, SettingsError, TransportError
+from jupyter_mjci.client.transport import AiohttpTransport, ShardedTransport, SystemClock, Transport
+from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
@@ -36,7 +36,7 @@ GIVEN = {"mj_url": "http://proxy:8080/mj/", "ci_bucket": "demo-1", "ci_region": 
 
 
 def session(handler: Handler, **given: Any) -> Session:
-    return Session(load({**GIVEN, **given}, environ={}), door=httpx.MockTransport(handler))
+    return Session(load({**GIVEN, **given}, environ={}), transport=httpx.MockTransport(handler))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def seen() -> list[httpx.Request]:
 
 
 def prepared(call: Call[Any], **given: Any) -> httpx.Request:
-    return session(lambda _: httpx.Response(200), **given).transport.prepare(call)
+    return session(lambda _: httpx.Response(200), **given).transport.build_request(call)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,9 @@ def test_auth_styles(style: str, header: str, value: str) -> None:
 
 def test_ci_requests_are_signed_for_the_services_own_host() -> None:
     """Through another endpoint the Host, and so the signature, stays the service's."""
-    call = TencentCI(bucket="demo-1", region="ap-x").jobs(start="2022-07-18T00:00:00+0800").first
+    call = (
+        TencentCI(bucket="demo-1", region="ap-x").jobs(start="2022-07-18T00:00:00+0800").first_page
+    )
     request = prepared(call, ci_endpoint="http://127.0.0.1:9/")
     assert request.url.host == "127.0.0.1"
     assert request.headers["host"] == "demo-1.ci.ap-x.myqcloud.com"
@@ -132,9 +134,9 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
     call: Call[Any] = desk.mj.imagine("x") if method == "POST" else desk.mj.task("17")
     with pytest.raises(TransportError) as caught:
         event_loop.run(desk.send_once(call))
-    assert caught.value.maybe_arrived is maybe
+    assert caught.value.may_have_been_sent is maybe
     assert words in str(caught.value)
-    assert len(caught.value.lines()) == 3
+    assert len(caught.value.format_lines()) == 3
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -181,7 +183,9 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
 )
 def test_picture_links_are_repaired(base: str, url: str, expected: str) -> None:
     """Relative links, and a proxy's own idea of localhost."""
-    assert session(lambda _: httpx.Response(200), mj_url=base).transport.resolve(url) == expected
+    assert (
+        session(lambda _: httpx.Response(200), mj_url=base).transport.resolve_url(url) == expected
+    )
 
 
 def test_redirects_in_circles_end() -> None:
@@ -191,8 +195,8 @@ def test_redirects_in_circles_end() -> None:
 
 
 def test_what_cannot_be_a_url_is_refused() -> None:
-    with pytest.raises(CallError):
-        prepared(Call("mj", "x", "GET", "/x", read=Reply.json), mj_url="http://[::1")
+    with pytest.raises(InvalidRequest):
+        prepared(Call("mj", "x", "GET", "/x", parse=Response.json), mj_url="http://[::1")
 
 
 def test_never_more_in_flight_than_allowed() -> None:
@@ -207,7 +211,9 @@ def test_never_more_in_flight_than_allowed() -> None:
         now -= 1
         return httpx.Response(200, json={"id": "1"})
 
-    desk = Session(load({**GIVEN, "at_once": 3}, environ={}), door=httpx.MockTransport(handler))
+    desk = Session(
+        load({**GIVEN, "at_once": 3}, environ={}), transport=httpx.MockTransport(handler)
+    )
 
     async def many() -> None:
         async with anyio.create_task_group() as group:
@@ -284,7 +290,7 @@ def way(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator
             environ={},
         )
     )
-    desk.transport.fast = request.param
+    desk.transport.use_aiohttp = request.param
     yield desk
     desk.close()
 
@@ -296,13 +302,15 @@ def test_both_ways_answer(way: Session) -> None:
     Answers.lines.clear()
     for _ in range(3):
         assert way.mj.task("1").run().id == "1"
-    assert type(way.transport._way) is (OverAiohttp if way.transport.fast else Shards)
+    assert type(way.transport._pool) is (
+        AiohttpTransport if way.transport.use_aiohttp else ShardedTransport
+    )
     assert len(Answers.lines) == 1
-    assert way.transport.busy == 0
+    assert way.transport.in_flight == 0
 
 
 def test_the_fast_way_is_found_by_itself() -> None:
-    assert Transport({}, clock=SystemClock()).fast
+    assert Transport({}, clock=SystemClock()).use_aiohttp
 
 
 def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
@@ -321,12 +329,12 @@ def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
                 for scope in scopes:
                     group.start_soon(cancelled, scope)
                 with anyio.fail_after(10):
-                    while way.transport.busy < 10:  # five slots, five connections
+                    while way.transport.in_flight < 10:  # five slots, five connections
                         await anyio.lowlevel.checkpoint()
                 for scope in scopes:
                     scope.cancel()
             assert all(scope.cancelled_caught for scope in scopes)
-            assert way.transport.busy == 0
+            assert way.transport.in_flight == 0
 
     event_loop.run(rounds())
     Answers.lines.clear()
@@ -345,19 +353,19 @@ def test_a_lost_answer_may_have_arrived(way: Session, task: str, maybe: bool, wo
     for _ in range(7):
         with pytest.raises(TransportError) as caught:
             event_loop.run(way.transport.send(way.mj.cancel(task)))
-        assert caught.value.maybe_arrived is maybe
+        assert caught.value.may_have_been_sent is maybe
         assert words in str(caught.value)
-    assert way.transport.busy == 0
+    assert way.transport.in_flight == 0
 
 
 def test_a_refused_connection_never_arrived(way: Session) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
-    desk.transport.fast = way.transport.fast
+    desk.transport.use_aiohttp = way.transport.use_aiohttp
     with pytest.raises(TransportError) as caught:
         event_loop.run(desk.transport.send(desk.mj.cancel("1")))
-    assert not caught.value.maybe_arrived
+    assert not caught.value.may_have_been_sent
     desk.close()
 
 
@@ -377,7 +385,7 @@ def test_idle_connections_are_bounded(server: str) -> None:
     """Shards keep no more than they are told, however many were in use at once."""
 
     async def many() -> int:
-        shards = Shards(keep=2)
+        shards = ShardedTransport(max_idle=2)
         async with anyio.create_task_group() as group:
             for _ in range(4):
                 group.start_soon(shards.handle_async_request, httpx.Request("GET", f"{server}/x"))
@@ -401,14 +409,14 @@ def test_idle_connections_are_bounded(server: str) -> None:
 def test_proxies_of_the_environment(
     environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_mjci.client.transport import _proxy_for
+    from jupyter_mjci.client.transport import _find_proxy
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         for spelled in (name, name.upper()):
             monkeypatch.delenv(spelled, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert _proxy_for(httpx.URL(url)) == proxy
+    assert _find_proxy(httpx.URL(url)) == proxy
 
 
 def test_an_answer_that_trickles_for_ever_is_none() -> None:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Answer, Request
+from jupyter_mjci.emulator.http import Response, Request
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 
 BUCKET, REGION = "demo-1250000000", "ap-chongqing"
@@ -82,7 +82,7 @@ def tree(element: ElementTree.Element) -> Any:
     return found
 
 
-def read(answer: Answer) -> Any:
+def read(answer: Response) -> Any:
     return tree(ElementTree.fromstring(answer.body.decode()))
 
 
@@ -110,7 +110,7 @@ class Visitor:
         *,
         host: str = CI_HOST,
         flag: str = "",
-    ) -> Answer:
+    ) -> Response:
         """A signed request. `flag` goes into the query without being signed, as some clients send
         `?cancel`.
         """
@@ -127,12 +127,12 @@ class Visitor:
         wire = {**signed, "authorization": given}
         return self.ci.handle(Request(method, host, quote(path), query, wire, body))
 
-    def cos(self, method: str, path: str, *args: Any, **more: Any) -> Answer:
+    def cos(self, method: str, path: str, *args: Any, **more: Any) -> Response:
         return self.ask(method, path, *args, host=COS_HOST, **more)
 
     def picture_job(
         self, source: str = "in/a.png", rule: str = "imageMogr2/rotate/90", **more: str
-    ) -> Answer:
+    ) -> Response:
         return self.ask("POST", "/jobs", body=job_xml(source, rule, **more))
 
     def job(self, job_id: str) -> Any:
@@ -183,4 +183,4 @@ def visitor(
     """
     clock = VirtualClock()
     things = dict(objects) or {"in/a.png": drawn(40, 20)}
-    return Visitor(clock, TencentCI(clock, objects=things, **{"wall": None, **settings}))
+    return Visitor(clock, TencentCI(clock, objects=things, **{"wall_clock": None, **settings}))

@@ -31,12 +31,12 @@ from hypothesis import strategies as st
 
 from jupyter_mjci.emulator import asgi
 from jupyter_mjci.emulator.__main__ import main
-from jupyter_mjci.emulator.app import Sandbox, service_for
-from jupyter_mjci.emulator.asgi import named_jobs
+from jupyter_mjci.emulator.app import Sandbox, select_service
+from jupyter_mjci.emulator.asgi import find_job_ids
 from jupyter_mjci.emulator.clock import EPOCH, ScaledClock, VirtualClock
 from jupyter_mjci.emulator.faults import FaultError
-from jupyter_mjci.emulator.http import Answer, Delivery, Request
-from jupyter_mjci.emulator.storage import Shelf
+from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
+from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import is_loopback
 from jupyter_mjci.services.tencent_ci.signing import sign
 
@@ -60,10 +60,10 @@ class Kettle:
         self.name, self.clock = name, clock
         self.works = 0
         self.frozen: list[str] = []
-        self.outbox: list[Delivery] = []
+        self.outbox: list[WebhookDelivery] = []
         self.jobs: dict[str, dict[str, Any]] = {}
 
-    def handle(self, request: Request) -> Answer:
+    def handle(self, request: Request) -> Response:
         self.advance()
         self.works += 1
         if request.path.endswith("/submit/boil"):
@@ -73,7 +73,7 @@ class Kettle:
         if "/task/" in request.path:
             return self._json(self.jobs.get(request.path.split("/")[-2]))
         if request.path.endswith("/nothing"):
-            return Answer(204)
+            return Response(204)
         seen = {
             "service": self.name,
             "method": request.method,
@@ -84,8 +84,8 @@ class Kettle:
             {**seen, "query": request.query, "body": len(request.body), "scheme": request.scheme}
         )
 
-    def _json(self, value: object) -> Answer:
-        return Answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+    def _json(self, value: object) -> Response:
+        return Response(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
     def advance(self) -> None:
         for job_id, job in self.jobs.items():
@@ -93,7 +93,9 @@ class Kettle:
                 job["done"] = True
                 if job["hook"]:
                     self.outbox.append(
-                        Delivery(job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"})
+                        WebhookDelivery(
+                            job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"}
+                        )
                     )
 
     def next_event(self) -> float | None:
@@ -212,7 +214,7 @@ ROUTING = [
 @pytest.mark.parametrize(("host", "path", "query", "headers", "service"), ROUTING)
 def test_routing(host: str, path: str, query: str, headers: dict[str, str], service: str) -> None:
     """The cloud's host names decide; for other hosts the signature does, then the path."""
-    assert service_for(Request("GET", host, path, query, headers)) == service
+    assert select_service(Request("GET", host, path, query, headers)) == service
 
 
 # ---------------------------------------------------------------- how a request arrives
@@ -587,7 +589,7 @@ JOBS_NAMED = [
 @pytest.mark.parametrize(("service", "method", "path", "body", "ids"), JOBS_NAMED)
 def test_named_jobs(service: str, method: str, path: str, body: bytes, ids: list[str]) -> None:
     """The jobs a request is about: those in its path, else the one it made."""
-    assert named_jobs(service, Request(method, "h", path), Answer(200, body)) == ids
+    assert find_job_ids(service, Request(method, "h", path), Response(200, body)) == ids
 
 
 # ---------------------------------------------------------------- callbacks
@@ -632,10 +634,10 @@ async def test_callback(door: Door, receiver: Receiver) -> None:
     if door.name == "process":
         assert receiver.got.empty()
         await door.sandbox.clock.sleep(5)
-        await door.sandbox.settle()
+        await door.sandbox.drain_webhooks()
     got = await anyio.to_thread.run_sync(lambda: receiver.got.get(timeout=10))
     assert got == ("/hook?t=1", "text/x-kettle", b"1")
-    assert door.sandbox.postman.dropped_count == 0
+    assert door.sandbox.webhooks.dropped_count == 0
 
 
 def test_callback_of_a_pushed_clock(served: Any, receiver: Receiver) -> None:
@@ -699,12 +701,12 @@ async def test_busy() -> None:
     """The virtual clock knows whether either service has something in flight."""
     sandbox = Kitchen()
     assert isinstance(sandbox.clock, VirtualClock)
-    assert sandbox.clock.busy() is False
+    assert sandbox.clock.is_busy() is False
     async with httpx.AsyncClient(transport=sandbox.transport()) as client:
         await client.post("http://localhost/mj/submit/boil")
-    assert sandbox.clock.busy() is True
+    assert sandbox.clock.is_busy() is True
     await sandbox.clock.sleep(5)
-    assert sandbox.clock.busy() is False
+    assert sandbox.clock.is_busy() is False
     assert sandbox.next_event() is None
 
 
@@ -775,7 +777,7 @@ async def test_data(tmp_path: Path) -> None:
 
 def test_shelf_replaces(tmp_path: Path) -> None:
     """A save leaves the latest state, its bytes, and nothing else."""
-    shelf = Shelf(tmp_path)
+    shelf = StateStore(tmp_path)
     assert shelf.load() == {}
     shelf.save({"a": [b"one", {"b": b"two"}], "n": 1})
     shelf.save({"a": [b"one"], "n": 2})
@@ -786,7 +788,7 @@ def test_shelf_replaces(tmp_path: Path) -> None:
 
 def test_shelf_survives_a_failed_save(tmp_path: Path) -> None:
     """A state that cannot be written leaves the old one whole."""
-    shelf = Shelf(tmp_path)
+    shelf = StateStore(tmp_path)
     shelf.save({"n": 1, "b": b"x"})
     with pytest.raises(TypeError):
         shelf.save({"n": 2, "b": object()})
@@ -800,7 +802,7 @@ def test_saved_while_serving(tmp_path: Path) -> None:
             client.post("/mj/submit/boil")
             while client.get("/_sandbox/books").json()["unsaved"]:
                 pass
-            assert Shelf(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
+            assert StateStore(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
 
 
 # ---------------------------------------------------------------- the real services behind both
@@ -1067,7 +1069,7 @@ def test_nothing_breaks_it(
             method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys
         )
     request = Request(method, host, target, params, names, body)
-    answer = sandbox.work(service_for(request), request)
+    answer = sandbox.handle_request(select_service(request), request)
     assert answer.status != 500, (request, answer)
     sandbox.clock.advance(1)
 

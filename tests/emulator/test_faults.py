@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mjci.emulator.faults import KINDS, Fault, FaultError, Faults, read_faults
-from jupyter_mjci.emulator.http import Answer
+from jupyter_mjci.emulator.faults import FAULT_KINDS, Fault, FaultError, Faults, load_faults
+from jupyter_mjci.emulator.http import Response
 
 ROUTES = [
     # route, service asked of the fault, service, method, path, covered
@@ -34,11 +34,11 @@ def test_route(
     route: str, of: str | None, service: str, method: str, path: str, covered: bool
 ) -> None:
     """A route is a method and a path glob; both may be left open, and so may the service."""
-    assert Fault("refuse", route=route, service=of).covers(service, method, path) is covered
+    assert Fault("refuse", route=route, service=of).matches(service, method, path) is covered
 
 
 def strikes(faults: Faults, times: int) -> str:
-    return "".join("x" if faults.choose("mj", "GET", "/mj/") else "." for _ in range(times))
+    return "".join("x" if faults.select("mj", "GET", "/mj/") else "." for _ in range(times))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_counts(settings: dict[str, object], expected: str) -> None:
     """`after` lets requests pass first, `times` bounds the strikes."""
     faults = Faults([Fault("refuse", **settings)])  # type: ignore[arg-type]
     assert strikes(faults, 8) == expected
-    assert faults.count == len(faults.struck) == expected.count("x")
+    assert faults.count == len(faults.triggered) == expected.count("x")
 
 
 def test_probability_repeats() -> None:
@@ -87,35 +87,40 @@ def test_first_that_strikes() -> None:
     faults.add("refuse", times=1)
     faults.add("stall", seconds=3)
     kinds = [
-        fault.kind for fault in (faults.choose("ci", "GET", "/jobs") for _ in range(3)) if fault
+        fault.kind for fault in (faults.select("ci", "GET", "/jobs") for _ in range(3)) if fault
     ]
     assert kinds == ["refuse", "stall", "stall"]
     faults.clear()
-    assert faults.choose("ci", "GET", "/jobs") is None
+    assert faults.select("ci", "GET", "/jobs") is None
 
 
-ANSWER = Answer(200, b'{"code":1,"result":"1"}', {"Content-Type": "application/json", "X-Id": "9"})
+ANSWER = Response(
+    200, b'{"code":1,"result":"1"}', {"Content-Type": "application/json", "X-Id": "9"}
+)
 TWISTS = [
     (Fault("drop_after"), ANSWER),
     (
         Fault("status", status=429, body="slow down", headers={"retry-after": "7"}),
-        Answer(
+        Response(
             429, b"slow down", {"content-type": "text/plain; charset=utf-8", "retry-after": "7"}
         ),
     ),
     (
         Fault("status", content_type="application/xml", body="<Error/>"),
-        Answer(503, b"<Error/>", {"content-type": "application/xml"}),
+        Response(503, b"<Error/>", {"content-type": "application/xml"}),
     ),
-    (Fault("content_type"), Answer(200, ANSWER.body, {"X-Id": "9", "content-type": "text/plain"})),
+    (
+        Fault("content_type"),
+        Response(200, ANSWER.body, {"X-Id": "9", "content-type": "text/plain"}),
+    ),
     (
         Fault("content_type", content_type="image/png"),
-        Answer(200, ANSWER.body, {"X-Id": "9", "content-type": "image/png"}),
+        Response(200, ANSWER.body, {"X-Id": "9", "content-type": "image/png"}),
     ),
-    (Fault("malformed"), Answer(200, b'{"code":1,"\x00<{"', ANSWER.headers)),
+    (Fault("malformed"), Response(200, b'{"code":1,"\x00<{"', ANSWER.headers)),
     (
         Fault("html", body="<p>hi"),
-        Answer(200, b"<p>hi", {"content-type": "text/html; charset=utf-8"}),
+        Response(200, b"<p>hi", {"content-type": "text/html; charset=utf-8"}),
     ),
 ]
 
@@ -123,9 +128,9 @@ TWISTS = [
 @pytest.mark.parametrize(
     ("fault", "expected"), TWISTS, ids=lambda value: getattr(value, "kind", "")
 )
-def test_twist(fault: Fault, expected: Answer) -> None:
+def test_twist(fault: Fault, expected: Response) -> None:
     """What a fault makes of an answer."""
-    assert KINDS[fault.kind].twist(fault, ANSWER) == expected
+    assert FAULT_KINDS[fault.kind].transform(fault, ANSWER) == expected
 
 
 FILE = """
@@ -154,7 +159,7 @@ def test_file(tmp_path: Path) -> None:
     """A file says the same as Python."""
     path = tmp_path / "faults.toml"
     path.write_text(FILE)
-    faults = read_faults(path)
+    faults = load_faults(path)
     assert faults.seed == 7
     assert list(faults) == [
         Fault("drop_after", route="POST /mj/submit/*", probability=0.25),
@@ -193,7 +198,7 @@ def test_bad_file(tmp_path: Path, text: str, words: list[str]) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(text)
     with pytest.raises(FaultError) as caught:
-        read_faults(path)
+        load_faults(path)
     assert [word for word in [*words, "broken.toml"] if word not in str(caught.value)] == []
 
 

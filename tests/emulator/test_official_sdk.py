@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.emulator.http import Request
-from jupyter_mjci.emulator.server import LoopbackDoor
+from jupyter_mjci.emulator.server import LoopbackServer
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 from tests.emulator.cos_client import BUCKET, KEY, KEY_ID, REGION, drawn, size_of
 
@@ -122,7 +122,7 @@ class Customer:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[tuple[VirtualClock, LoopbackDoor, Sandbox]]:
+def served() -> Iterator[tuple[VirtualClock, LoopbackServer, Sandbox]]:
     clock = VirtualClock()
     settings = {"secret_id": KEY_ID, "secret_key": KEY, "ci_options": {"objects": OBJECTS}}
     with Sandbox(clock=clock, **settings) as sandbox, sandbox.serve() as door:

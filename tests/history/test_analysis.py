@@ -15,9 +15,9 @@ import pandas as pd
 import pytest
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import CallError
-from jupyter_mjci.history.analysis import FIGURES, Analyses, Plots, Question, ask
-from jupyter_mjci.history.frames import frame
+from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.history.analysis import METRICS, JobAccessor, PlotAccessor, Query, run_query
+from jupyter_mjci.history.frames import jobs_to_frame
 
 THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 PRICES = {"IMAGINE": 0.03, "*": 0.01}
@@ -98,26 +98,31 @@ def told(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
 def test_timeline() -> None:
     """Jobs by the day on which they were submitted; one without a time is on no day."""
     days = [pd.Timestamp("2026-01-30", tz="UTC"), pd.Timestamp("2026-01-31", tz="UTC")]
-    assert told(frame(JOBS).mjci.timeline()) == [(days[0], 2, 2, 0, 0, 0), (days[1], 4, 0, 2, 1, 1)]
+    assert told(jobs_to_frame(JOBS).mjci.timeline()) == [
+        (days[0], 2, 2, 0, 0, 0),
+        (days[1], 4, 0, 2, 1, 1),
+    ]
 
 
 def test_throughput() -> None:
     """Ended jobs by when they ended, as a rate that does not depend on the period's length."""
-    hours = frame(JOBS).mjci.throughput()
+    hours = jobs_to_frame(JOBS).mjci.throughput()
     assert list(hours["jobs"]) == [2, 2]
     assert list(hours["per_hour"]) == [2, 2]
-    assert list(frame(JOBS).mjci.throughput("month")["per_hour"]) == [4 / (31 * 24)]
+    assert list(jobs_to_frame(JOBS).mjci.throughput("month")["per_hour"]) == [4 / (31 * 24)]
 
 
 def test_turnaround() -> None:
     """From submission to success; the other ends do not count."""
-    (row,) = told(frame(JOBS).mjci.turnaround()[["action", "jobs", "mean", "p50", "p95", "max"]])
+    (row,) = told(
+        jobs_to_frame(JOBS).mjci.turnaround()[["action", "jobs", "mean", "p50", "p95", "max"]]
+    )
     assert row == ("IMAGINE", 2, 43, 43, pytest.approx(32 + 22 * 0.95), 54)
 
 
 def test_queue_stats() -> None:
-    made = frame(JOBS).mjci.queue_stats(every=None)
-    assert told(made[["action", "jobs", "success_rate", "waited_p50", "took_p50"]]) == [
+    made = jobs_to_frame(JOBS).mjci.queue_stats(every=None)
+    assert told(made[["action", "jobs", "success_rate", "queue_time_p50", "run_time_p50"]]) == [
         ("IMAGINE", 3, pytest.approx(2 / 3), 4, 30),
         ("UPSCALE", 2, 0, 2, 5),
         (None, 1, 0, None, None),
@@ -126,7 +131,7 @@ def test_queue_stats() -> None:
 
 def test_failures() -> None:
     """Most frequent first, with their share."""
-    made = frame(JOBS * 2)
+    made = jobs_to_frame(JOBS * 2)
     made.loc[made["id"] == "3", "reason"] = "banned"
     assert told(made.mjci.failures("reason")[["reason", "jobs", "share"]]) == [("banned", 4, 1.0)]
     assert len(made.mjci.failures(limit=1)) == 1
@@ -134,15 +139,15 @@ def test_failures() -> None:
 
 def test_success_rate() -> None:
     """Of the ended ones: what still runs is no failure yet."""
-    assert list(frame(JOBS).mjci.success_rate()["success_rate"]) == [1, 0]
-    assert list(frame(JOBS).mjci.success_rate(every=None, by="service")["ended"]) == [5]
+    assert list(jobs_to_frame(JOBS).mjci.success_rate()["success_rate"]) == [1, 0]
+    assert list(jobs_to_frame(JOBS).mjci.success_rate(every=None, by="service")["ended"]) == [5]
 
 
 def test_cost() -> None:
     """Succeeded jobs at their action's price; without one the cost is not known, rather than 0."""
-    assert list(frame(JOBS).mjci.cost({"IMAGINE": 0.5})["cost"]) == [1]
-    assert frame(JOBS).mjci.cost({"UPSCALE": 1})["cost"].isna().all()
-    assert list(frame(JOBS).mjci.cost({"*": 2})["price"]) == [2]
+    assert list(jobs_to_frame(JOBS).mjci.cost({"IMAGINE": 0.5})["cost"]) == [1]
+    assert jobs_to_frame(JOBS).mjci.cost({"UPSCALE": 1})["cost"].isna().all()
+    assert list(jobs_to_frame(JOBS).mjci.cost({"*": 2})["price"]) == [2]
 
 
 @pytest.mark.parametrize("every", ["hour", "day", "week", "month"])
@@ -159,7 +164,7 @@ def test_periods_begin_where_the_calendar_says(every: Any) -> None:
         {"hour": "h", "day": "D", "week": "W-SUN", "month": "M"}[every]
     ).dt.start_time
     expected = begins.value_counts().sort_index()
-    made = ask(Question(("jobs",), every), history)
+    made = run_query(Query(("jobs",), every), history)
     assert list(made["period"].dt.tz_localize(None)) == list(expected.index)
     assert list(made["jobs"]) == list(expected)
 
@@ -188,14 +193,14 @@ def test_partitions_answer_as_the_whole(name: str, asked: dict[str, Any], order:
     quantiles included.
     """
     history = many().sort_values(order, ignore_index=True)
-    parts = Analyses(dd.from_pandas(history, npartitions=4, sort=False))
+    parts = JobAccessor(dd.from_pandas(history, npartitions=4, sort=False))
     whole = getattr(history.mjci, name)(**asked)
     pd.testing.assert_frame_equal(getattr(parts, name)(**asked), whole, rtol=1e-12)
     assert len(whole) > 0
 
 
 def test_no_jobs_give_empty_answers_with_the_same_columns() -> None:
-    empty, full = frame([]), frame(JOBS)
+    empty, full = jobs_to_frame([]), jobs_to_frame(JOBS)
     for name, asked in QUESTIONS:
         nothing, something = (getattr(one.mjci, name)(**asked) for one in (empty, full))
         assert list(nothing.columns) == list(something.columns), name
@@ -203,20 +208,25 @@ def test_no_jobs_give_empty_answers_with_the_same_columns() -> None:
 
 
 def test_wrong_questions_are_told() -> None:
-    with pytest.raises(CallError, match="every is hour"):
-        frame(JOBS).mjci.timeline("fortnight")
-    with pytest.raises(CallError, match="colour"):
-        frame(JOBS).mjci.timeline(by="colour")
-    with pytest.raises(CallError, match="no column reason"):
-        frame(JOBS).drop(columns="reason").mjci.failures()
+    with pytest.raises(InvalidRequest, match="every is hour"):
+        jobs_to_frame(JOBS).mjci.timeline("fortnight")
+    with pytest.raises(InvalidRequest, match="colour"):
+        jobs_to_frame(JOBS).mjci.timeline(by="colour")
+    with pytest.raises(InvalidRequest, match="no column reason"):
+        jobs_to_frame(JOBS).drop(columns="reason").mjci.failures()
     with pytest.raises(AttributeError, match="frames of jobs"):
         pd.DataFrame({"a": [1]}).mjci  # noqa: B018 - looking is what fails
 
 
 def test_every_figure_is_one_of_a_kind() -> None:
-    assert {"jobs", "waited_p50", "waited_p95", "took_p50", "took_p95", "total_mean"} <= set(
-        FIGURES
-    )
+    assert {
+        "jobs",
+        "queue_time_p50",
+        "queue_time_p95",
+        "run_time_p50",
+        "run_time_p95",
+        "total_mean",
+    } <= set(METRICS)
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -231,7 +241,7 @@ def drawing() -> Iterator[None]:
     plt.close("all")
 
 
-@pytest.mark.parametrize("name", [name for name in vars(Plots) if not name.startswith("_")])
+@pytest.mark.parametrize("name", [name for name in vars(PlotAccessor) if not name.startswith("_")])
 def test_every_picture_is_finished(name: str) -> None:
     """A title, units on the axes, no background of its own, text that contrasts with white and with
     black; and nothing outside the paper.
@@ -276,7 +286,7 @@ def _luminance(rgb: tuple[float, float, float]) -> float:
 
 def test_a_single_day_is_a_bar_and_no_wall() -> None:
     """It takes a part of the width; and jobs are counted in whole numbers, however few they are."""
-    ax = frame([JOBS[0]]).mjci.plot.timeline()
+    ax = jobs_to_frame([JOBS[0]]).mjci.plot.timeline()
     low, high = ax.get_xlim()
     (bar,) = ax.patches
     assert bar.get_width() < (high - low) / 3

@@ -31,10 +31,10 @@ import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, SettingsError
 from jupyter_mjci.history import delta as room
-from jupyter_mjci.history.analysis import Analyses
+from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.delta import Lake
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.journal_frame import remembered
+from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
 from tests.history.test_analysis import QUESTIONS
 from tests.history.test_journal import _old_journal
@@ -57,7 +57,7 @@ def jobs(first: int, many: int, status: Status = Status.SUCCEEDED) -> list[Job]:
             THEN + timedelta(minutes=37 * number),
             THEN + timedelta(minutes=37 * number, seconds=number % 13) if number % 5 else None,
             THEN + timedelta(minutes=37 * number, seconds=60 + number % 17)
-            if status.final
+            if status.is_terminal
             else None,
             "banned" if number % 11 == 0 else "",
         )
@@ -67,7 +67,7 @@ def jobs(first: int, many: int, status: Status = Status.SUCCEEDED) -> list[Job]:
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "journal.db", origin={"mj": "http://p", "ci": "bucket"})
+    made = Journal(tmp_path / "journal.db", origins={"mj": "http://p", "ci": "bucket"})
     yield made
     made.close()
 
@@ -94,48 +94,48 @@ def test_a_fold_takes_what_is_new(journal: Journal, lake: Lake) -> None:
     """One merge per fold; a second fold has nothing to do; what changed changes, and lies there
     once.
     """
-    journal.saw(jobs(0, 500, Status.RUNNING), 1.0)
-    first = lake.fold()
+    journal.record_jobs(jobs(0, 500, Status.RUNNING), 1.0)
+    first = lake.merge()
     assert (first.jobs, first.merges) == (500, 1)
-    assert lake.fold() == replace(first, jobs=0, merges=0)
-    journal.saw(jobs(400, 300), 2.0)
-    assert lake.fold().jobs == 291  # 200 new ones; of 100 known ones 9 had failed before
-    assert_same(Lake(lake.url).frame(), remembered(journal))
+    assert lake.merge() == replace(first, jobs=0, merges=0)
+    journal.record_jobs(jobs(400, 300), 2.0)
+    assert lake.merge().jobs == 291  # 200 new ones; of 100 known ones 9 had failed before
+    assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
 def test_a_long_journal_is_folded_in_slices(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "SLICE", 90)
-    journal.saw(jobs(0, 300), 1.0)
-    assert lake.fold().merges == 4
-    assert_same(Lake(lake.url).frame(), remembered(journal))
+    journal.record_jobs(jobs(0, 300), 1.0)
+    assert lake.merge().merges == 4
+    assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
 def test_readers_see_what_is_only_in_the_journal(journal: Journal, lake: Lake) -> None:
     """The lake, and over it new jobs and changed ones; for every engine."""
-    journal.saw(jobs(0, 300, Status.RUNNING), 1.0)
-    lake.fold()
-    journal.saw(jobs(200, 400), 2.0)
-    assert_same(lake.frame(), remembered(journal))
+    journal.record_jobs(jobs(0, 300, Status.RUNNING), 1.0)
+    lake.merge()
+    journal.record_jobs(jobs(200, 400), 2.0)
+    assert_same(lake.frame(), load_journal_frame(journal))
     assert len(Lake(lake.url).frame()) == 300
     assert int(
         lake.sql("SELECT count(*) AS many FROM jobs WHERE status = 'SUCCEEDED'")["many"].iloc[0]
-    ) == int((remembered(journal)["status"] == "SUCCEEDED").sum())
+    ) == int((load_journal_frame(journal)["status"] == "SUCCEEDED").sum())
 
 
 def test_an_empty_lake_reads_as_an_empty_journal(journal: Journal, lake: Lake) -> None:
-    lake.fold()
-    pd.testing.assert_frame_equal(lake.frame(), remembered(journal))
-    journal.saw(jobs(0, 3), 1.0)
-    assert_same(lake.frame(), remembered(journal))
+    lake.merge()
+    pd.testing.assert_frame_equal(lake.frame(), load_journal_frame(journal))
+    journal.record_jobs(jobs(0, 3), 1.0)
+    assert_same(lake.frame(), load_journal_frame(journal))
 
 
 def test_columns_conditions_and_limits(journal: Journal, lake: Lake) -> None:
-    journal.saw(jobs(0, 50), 1.0)
-    lake.fold()
-    frame = lake.frame(["id", "took"], where="status = 'FAILED'", limit=3)
-    assert list(frame.columns) == ["id", "took"]
+    journal.record_jobs(jobs(0, 50), 1.0)
+    lake.merge()
+    frame = lake.frame(["id", "run_time"], where="status = 'FAILED'", limit=3)
+    assert list(frame.columns) == ["id", "run_time"]
     assert list(frame["id"]) == ["id0", "id11", "id22"]
 
 
@@ -144,29 +144,31 @@ def test_days_stay_though_times_are_learned_later(journal: Journal, lake: Lake) 
     another day, where a merge would not look for it.
     """
     lost = Job("mj", "late", "IMAGINE")
-    journal.saw([lost], (THEN - timedelta(seconds=1)).timestamp())
-    lake.fold()
-    journal.saw(
+    journal.record_jobs([lost], (THEN - timedelta(seconds=1)).timestamp())
+    lake.merge()
+    journal.record_jobs(
         [replace(lost, status=Status.RUNNING, submitted=THEN + timedelta(days=40))],
         THEN.timestamp(),
     )
-    lake.fold()
-    assert_same(Lake(lake.url).frame(), remembered(journal))
+    lake.merge()
+    assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
 def test_two_journals_fold_into_one_lake(journal: Journal, lake: Lake, tmp_path: Path) -> None:
     """The same job from two machines is one; ended stays ended; what only one knows stays known."""
-    other = Journal(tmp_path / "other.db", origin=journal.origin)
-    journal.saw([Job("mj", "1", "IMAGINE", Status.SUCCEEDED, subject="a fox", submitted=THEN)], 1.0)
-    other.saw(
+    other = Journal(tmp_path / "other.db", origins=journal.origins)
+    journal.record_jobs(
+        [Job("mj", "1", "IMAGINE", Status.SUCCEEDED, subject="a fox", submitted=THEN)], 1.0
+    )
+    other.record_jobs(
         [
             Job("mj", "1", status=Status.RUNNING, submitted=THEN, parent="0"),
             Job("mj", "2", submitted=THEN),
         ],
         9.0,
     )
-    lake.fold()
-    Lake(lake.url, journal=other).fold()
+    lake.merge()
+    Lake(lake.url, journal=other).merge()
     frame = Lake(lake.url).frame().set_index("id")
     assert list(frame.index) == ["1", "2"]
     assert tuple(frame.loc["1", ["status", "subject", "action"]]) == (
@@ -182,12 +184,12 @@ def test_odd_ids_are_ids(journal: Journal, lake: Lake) -> None:
     names = ("o'neill", "狐", "x" * 80, "x" * 79 + "y")
     odd = [replace(one, id=name) for one, name in zip(jobs(0, 4), names, strict=True)]
     for turn in range(3):
-        journal.saw(
+        journal.record_jobs(
             [replace(one, status=Status.RUNNING, raw={"turn": turn}) for one in odd], float(turn)
         )
-        lake.fold()
-    assert_same(Lake(lake.url).frame(), remembered(journal))
-    assert len(remembered(journal)) == 4
+        lake.merge()
+    assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
+    assert len(load_journal_frame(journal)) == 4
 
 
 def test_small_files_are_put_together(
@@ -196,11 +198,11 @@ def test_small_files_are_put_together(
     """However many folds: the number of files stays small, and so do their row groups."""
     monkeypatch.setattr(room, "SMALL", 5)
     for number in range(9):
-        journal.saw(jobs(number * 10, 10), 1.0)
-        lake.fold()
-    table = lake._table()
+        journal.record_jobs(jobs(number * 10, 10), 1.0)
+        lake.merge()
+    table = lake._load_table()
     assert len(table.file_uris()) <= 6
-    assert_same(Lake(lake.url).frame(), remembered(journal))
+    assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
 def test_files_have_small_row_groups(
@@ -209,14 +211,14 @@ def test_files_have_small_row_groups(
     import pyarrow.parquet as pq
 
     monkeypatch.setattr(room, "GROUP", 1024)
-    journal.saw(jobs(0, 600), 1.0)
-    journal.saw([replace(job, submitted=THEN) for job in jobs(1000, 3000)], 1.0)
-    lake.fold()
-    for uri in lake._table().file_uris():
+    journal.record_jobs(jobs(0, 600), 1.0)
+    journal.record_jobs([replace(job, submitted=THEN) for job in jobs(1000, 3000)], 1.0)
+    lake.merge()
+    for uri in lake._load_table().file_uris():
         metadata = pq.ParquetFile(uri.removeprefix("file://")).metadata
         assert all(metadata.row_group(at).num_rows <= 1024 for at in range(metadata.num_row_groups))
-    pieces = room._pieces(room._View(lake), 2048)
-    assert max(len(piece.groups) for piece in pieces) == 2
+    pieces = room._partition_by_rows(room._LakeSnapshot(lake), 2048)
+    assert max(len(piece.row_groups) for piece in pieces) == 2
 
 
 # --- engines --------------------------------------------------------------------------------------
@@ -247,11 +249,14 @@ def test_every_engine_gives_the_same_answer(
     dtypes.
     """
     monkeypatch.setattr(room, "AT_ONCE", 500)  # DuckDB is asked span after span
-    journal.saw(jobs(0, 2000), 1.0)
-    lake.fold()
-    journal.saw(jobs(1900, 300), 2.0)
-    here = getattr(Analyses(remembered(journal)), name)(**asked)
-    there, spread = getattr(lake.mjci, name)(**asked), getattr(lake.on(client).mjci, name)(**asked)
+    journal.record_jobs(jobs(0, 2000), 1.0)
+    lake.merge()
+    journal.record_jobs(jobs(1900, 300), 2.0)
+    here = getattr(JobAccessor(load_journal_frame(journal)), name)(**asked)
+    there, spread = (
+        getattr(lake.mjci, name)(**asked),
+        getattr(lake.with_client(client).mjci, name)(**asked),
+    )
     assert len(here) > 0
     pd.testing.assert_frame_equal(there, here, rtol=1e-12)
     pd.testing.assert_frame_equal(spread, here, rtol=1e-12)
@@ -262,13 +267,13 @@ def test_whole_rows_on_the_cluster(
 ) -> None:
     """Every row once, in pieces of bounded size; Dask reads only the columns that are asked for."""
     monkeypatch.setattr(room, "GROUP", 128)
-    journal.saw(jobs(0, 1000), 1.0)
-    lake.fold()
-    journal.saw(jobs(900, 200), 2.0)
-    frame = lake.on(client).frame(rows=256)
+    journal.record_jobs(jobs(0, 1000), 1.0)
+    lake.merge()
+    journal.record_jobs(jobs(900, 200), 2.0)
+    frame = lake.with_client(client).frame(partition_size=256)
     assert frame.npartitions >= 4
-    assert_same(frame.compute(), remembered(journal))
-    assert len(frame[["took"]].compute()) == 1100
+    assert_same(frame.compute(), load_journal_frame(journal))
+    assert len(frame[["run_time"]].compute()) == 1100
 
 
 # --- several writers, and sudden ends -------------------------------------------------------------
@@ -278,9 +283,11 @@ def _record_and_fold(home: Path, writer: int, rounds: int) -> None:
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
     for number in range(rounds):
-        journal.saw(jobs(writer * 1000 + number * 10, 10), 1.0)
-        journal.saw([replace(job, id=f"shared{job.id}") for job in jobs(number * 5, 5)], 2.0)
-        lake.fold()
+        journal.record_jobs(jobs(writer * 1000 + number * 10, 10), 1.0)
+        journal.record_jobs(
+            [replace(job, id=f"shared{job.id}") for job in jobs(number * 5, 5)], 2.0
+        )
+        lake.merge()
     journal.close()
 
 
@@ -297,10 +304,10 @@ def _assert_whole(home: Path, least: int) -> None:
     """Journal and lake open, agree, and hold each job once."""
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
-    told = remembered(journal)
+    told = load_journal_frame(journal)
     assert len(told) >= least
     assert_same(lake.frame(), told)  # before the next fold: readers see it all
-    lake.fold()
+    lake.merge()
     assert_same(Lake(home / "lake").frame(), told)
     journal.close()
 
@@ -317,15 +324,15 @@ def _go_on(home: Path, seed: int) -> None:
     """Records and folds until killed, and writes down what was acknowledged."""
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
-    room.SMALL = 3  # type: ignore[misc]  # compaction is to be hit, too
+    room.MAX_SMALL_FILES = 3  # type: ignore[misc]  # compaction is to be hit, too
     number = seed * 100_000
     with open(home / "acknowledged", "a") as acknowledged:
         while True:
-            journal.saw(jobs(number, 20), 1.0)
+            journal.record_jobs(jobs(number, 20), 1.0)
             number += 20
             acknowledged.write(f"{number - 1}\n")
             acknowledged.flush()
-            lake.fold()
+            lake.merge()
 
 
 KILLS = int(os.environ.get("MJCI_KILLS", "4"))
@@ -347,7 +354,7 @@ def test_kill_at_any_moment(tmp_path: Path) -> None:
         assert process.exitcode == -signal.SIGKILL
         last = [int(line) for line in (tmp_path / "acknowledged").read_text().split()]
         journal = Journal(tmp_path / "journal.db")
-        told = set(remembered(journal)["id"])
+        told = set(load_journal_frame(journal)["id"])
         assert all(f"id{number}" in told for number in last)
         journal.close()
     _assert_whole(tmp_path, KILLS * 20)
@@ -401,10 +408,10 @@ def _sync(home: Path) -> None:
         one.mj.imagine("a red fox").run()
         door = one.sandbox.transport()  # type: ignore[union-attr]
         with Session(
-            one.settings, clock=one.clock, door=door, sandbox=one.sandbox, home=home
+            one.settings, clock=one.clock, transport=door, sandbox=one.sandbox, home=home
         ) as other:
             (home / "begun").touch()
-            other.sync(say=lambda counts: (home / "begun").write_text(str(counts)))
+            other.sync(on_progress=lambda counts: (home / "begun").write_text(str(counts)))
 
 
 def test_kill_in_the_middle_of_a_sync(tmp_path: Path) -> None:
@@ -469,16 +476,16 @@ def test_a_lake_in_an_object_store(
     journal: Journal, bucket: dict[str, str], client: Client
 ) -> None:
     """Folded, overlaid and asked as on disk, by every engine."""
-    lake = Lake("s3://history/lake", journal=journal, options=bucket)
-    journal.saw(jobs(0, 400), 1.0)
-    lake.fold()
-    journal.saw(jobs(390, 30), 2.0)
-    assert_same(lake.frame(), remembered(journal))
-    here = Analyses(remembered(journal)).queue_stats()
+    lake = Lake("s3://history/lake", journal=journal, storage_options=bucket)
+    journal.record_jobs(jobs(0, 400), 1.0)
+    lake.merge()
+    journal.record_jobs(jobs(390, 30), 2.0)
+    assert_same(lake.frame(), load_journal_frame(journal))
+    here = JobAccessor(load_journal_frame(journal)).queue_stats()
     pd.testing.assert_frame_equal(lake.mjci.queue_stats(), here, rtol=1e-12)
-    pd.testing.assert_frame_equal(lake.on(client).mjci.queue_stats(), here, rtol=1e-12)
-    assert_same(lake.on(client).frame().compute(), remembered(journal))
-    assert lake.fold().jobs == 20
+    pd.testing.assert_frame_equal(lake.with_client(client).mjci.queue_stats(), here, rtol=1e-12)
+    assert_same(lake.with_client(client).frame().compute(), load_journal_frame(journal))
+    assert lake.merge().jobs == 20
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -489,17 +496,17 @@ def test_no_lake_is_told(tmp_path: Path) -> None:
         Lake(tmp_path / "nowhere").frame()
     assert not (tmp_path / "nowhere").exists()
     with pytest.raises(SettingsError, match="no journal"):
-        Lake(tmp_path / "nowhere").fold()
+        Lake(tmp_path / "nowhere").merge()
 
 
 def test_a_table_of_another_schema_is_left_alone(journal: Journal, tmp_path: Path) -> None:
     """Somebody else's table: an error that says what differs, and not a file touched."""
     deltalake.write_deltalake(str(tmp_path / "theirs"), pa.table({"id": [1], "x": ["y"]}))
     before = sorted(tmp_path.rglob("*.*"))
-    journal.saw(jobs(0, 3), 1.0)
+    journal.record_jobs(jobs(0, 3), 1.0)
     with pytest.raises(HistoryError, match="another schema") as caught:
-        Lake(tmp_path / "theirs", journal=journal).fold()
-    assert "service" in caught.value.why
+        Lake(tmp_path / "theirs", journal=journal).merge()
+    assert "service" in caught.value.detail
     assert [one for one in sorted(tmp_path.rglob("*.*")) if "journal" not in one.name] == [
         one for one in before if "journal" not in one.name
     ]
@@ -510,7 +517,7 @@ def test_a_missing_extra_is_told(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     """What to install, instead of an ImportError."""
-    lake.fold()
+    lake.merge()
 
     def missing(name: str) -> Any:
         if name == module:
@@ -534,15 +541,15 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         many = 0
         with pytest.raises(HistoryError, match=r"(cannot|could not) be written") as caught:  # noqa: PT012
             while many < 100_000:
-                journal.saw(jobs(many, 500), 1.0)
+                journal.record_jobs(jobs(many, 500), 1.0)
                 many += 500
-                lake.fold()
+                lake.merge()
         assert caught.value.hint
-        assert many <= len(remembered(journal)) <= many + 500
+        assert many <= len(load_journal_frame(journal)) <= many + 500
         for stray in small.glob("ballast"):
             stray.unlink()
-        assert lake.fold().version > 0
-        assert_same(lake.frame(), remembered(journal))
+        assert lake.merge().version > 0
+        assert_same(lake.frame(), load_journal_frame(journal))
         journal.close()
     finally:
         subprocess.run([*AS_ROOT, "umount", small], check=True)

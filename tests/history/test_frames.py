@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.history.frames import COLUMNS, SPANS, frame
-from jupyter_mjci.services.midjourney.api import job_of
+from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, jobs_to_frame
+from jupyter_mjci.services.midjourney.api import parse_job
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 DONE = Job(
@@ -24,7 +24,7 @@ DONE = Job(
     THEN,
     THEN + timedelta(seconds=2),
     THEN + timedelta(seconds=40),
-    state="s",
+    user_data="s",
 )
 
 
@@ -33,31 +33,34 @@ def test_the_columns_are_the_tables() -> None:
     of.
     """
     expected = [column.name for column in COLUMNS]
-    for name, later, _, _ in SPANS:
+    for name, later, _, _ in DURATION_COLUMNS:
         expected.insert(expected.index(later) + 1, name)
-    assert list(frame([]).columns) == expected
+    assert list(jobs_to_frame([]).columns) == expected
 
 
 @pytest.mark.parametrize(
-    "jobs", [[], [Job("ci", "c1")], [DONE], [DONE, Job("ci", "c1", progress=None)], [job_of({})]]
+    "jobs", [[], [Job("ci", "c1")], [DONE], [DONE, Job("ci", "c1", progress=None)], [parse_job({})]]
 )
 def test_dtypes_are_the_same_whatever_is_in_it(jobs: list[Job]) -> None:
     """Also without rows, and with nothing but empty cells."""
-    assert frame(jobs).dtypes.to_dict() == frame([]).dtypes.to_dict()
+    assert jobs_to_frame(jobs).dtypes.to_dict() == jobs_to_frame([]).dtypes.to_dict()
 
 
 def test_dtypes() -> None:
-    table = frame([])
+    table = jobs_to_frame([])
     assert str(table["submitted"].dtype) == "datetime64[us, UTC]"
-    assert str(table["took"].dtype) == "timedelta64[us]"
+    assert str(table["run_time"].dtype) == "timedelta64[us]"
     assert str(table["progress"].dtype) == "Int64"
     assert str(table["subject"].dtype) == "string"
     assert list(table["status"].cat.categories) == [status.value for status in Status]
 
 
 def test_a_row() -> None:
-    row = frame([DONE]).iloc[0]
-    assert (row["waited"], row["took"]) == (pd.Timedelta(seconds=2), pd.Timedelta(seconds=38))
+    row = jobs_to_frame([DONE]).iloc[0]
+    assert (row["queue_time"], row["run_time"]) == (
+        pd.Timedelta(seconds=2),
+        pd.Timedelta(seconds=38),
+    )
     assert (row["outputs"], row["buttons"], row["status"]) == (
         "http://a http://b",
         "U1, V1",
@@ -68,13 +71,15 @@ def test_a_row() -> None:
 
 def test_nothing_is_missing_not_empty() -> None:
     """What was not told is NA, so that it does not count."""
-    row = frame([Job("ci", "c1")]).iloc[0]
+    row = jobs_to_frame([Job("ci", "c1")]).iloc[0]
     assert pd.isna(
-        row[["progress", "subject", "submitted", "took", "reason", "outputs", "parent", "state"]]
+        row[
+            ["progress", "subject", "submitted", "run_time", "reason", "outputs", "parent", "state"]
+        ]
     ).all()
 
 
 def test_frames_of_both_services_join() -> None:
-    both = pd.concat([frame([DONE]), frame([Job("ci", "c1")])], ignore_index=True)
-    assert both.dtypes.to_dict() == frame([]).dtypes.to_dict()
+    both = pd.concat([jobs_to_frame([DONE]), jobs_to_frame([Job("ci", "c1")])], ignore_index=True)
+    assert both.dtypes.to_dict() == jobs_to_frame([]).dtypes.to_dict()
     assert list(both["service"]) == ["mj", "ci"]

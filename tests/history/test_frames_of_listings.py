@@ -12,9 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_mjci.client.calls import Reply
-from jupyter_mjci.errors import AnswerError, MidjourneyError
-from jupyter_mjci.history.frames import frame, frame_of_reply, frame_of_rows, frame_of_tasks
+from jupyter_mjci.client.calls import Response
+from jupyter_mjci.errors import InvalidResponse, MidjourneyError
+from jupyter_mjci.history.frames import (
+    jobs_to_frame,
+    response_to_frame,
+    rows_to_frame,
+    tasks_to_frame,
+)
 from jupyter_mjci.services.midjourney import api as midjourney
 from jupyter_mjci.services.tencent_ci import api as tencent_ci
 
@@ -51,8 +56,8 @@ def buttons(mark: str = MARK, *labels: str) -> list[dict[str, Any]]:
 
 def both_ways(body: bytes, **given: Any) -> pd.DataFrame:
     """The frame, once both ways agree on it."""
-    expected = frame(midjourney.read_tasks(Reply(200, body)))
-    pd.testing.assert_frame_equal(frame_of_tasks(body, **given), expected)
+    expected = jobs_to_frame(midjourney.parse_tasks(Response(200, body)))
+    pd.testing.assert_frame_equal(tasks_to_frame(body, **given), expected)
     return expected
 
 
@@ -180,8 +185,8 @@ def test_arrays_of_every_look(body: bytes) -> None:
 @pytest.mark.parametrize("at_a_time", [0, 1])
 def test_what_is_no_json_is_told(body: bytes, at_a_time: int) -> None:
     """With the bytes, as when Jobs are read."""
-    with pytest.raises(AnswerError):
-        frame_of_tasks(body, at_a_time=at_a_time)
+    with pytest.raises(InvalidResponse):
+        tasks_to_frame(body, chunk_size=at_a_time)
 
 
 LOOKALIKES = [
@@ -242,7 +247,7 @@ odd_task = st.fixed_dictionaries(
     {},
     optional={
         name: anything
-        for name in (*task(), *midjourney.RESULTS, "mj_id", "parentId")
+        for name in (*task(), *midjourney.RESULT_FIELDS, "mj_id", "parentId")
         if name != "buttons"
     }
     | {
@@ -263,31 +268,33 @@ def test_a_listing_in_the_order_of_its_ids() -> None:
     """As `read_tasks` orders it: unknown ids are left out, the last of two alike counts."""
     body = listed(task(id="1"), task(id="2"), task(id="1", prompt="later"))
     for order in (("2", "1"), ("1", "404", "1"), ()):
-        expected = frame(midjourney.read_tasks(Reply(200, body), order))
-        pd.testing.assert_frame_equal(frame_of_tasks(body, order), expected)
+        expected = jobs_to_frame(midjourney.parse_tasks(Response(200, body), order))
+        pd.testing.assert_frame_equal(tasks_to_frame(body, order), expected)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(200, b""),
-        Reply(204, b" "),
-        Reply(200, b"null"),
-        Reply(200, b'{"code":1,"data":[{"id":"7"}]}'),
-        Reply(200, b"\n[]"),
-        Reply(200, b'[{"id":"7"}]'),
+        Response(200, b""),
+        Response(204, b" "),
+        Response(200, b"null"),
+        Response(200, b'{"code":1,"data":[{"id":"7"}]}'),
+        Response(200, b"\n[]"),
+        Response(200, b'[{"id":"7"}]'),
     ],
 )
-def test_answers_of_every_shape(reply: Reply) -> None:
-    pd.testing.assert_frame_equal(frame_of_reply(reply), frame(midjourney.read_tasks(reply)))
+def test_answers_of_every_shape(reply: Response) -> None:
+    pd.testing.assert_frame_equal(
+        response_to_frame(reply), jobs_to_frame(midjourney.parse_tasks(reply))
+    )
 
 
 @pytest.mark.parametrize(
-    "reply", [Reply(401, b"{}"), Reply(200, b"<html></html>"), Reply(500, b"[]")]
+    "reply", [Response(401, b"{}"), Response(200, b"<html></html>"), Response(500, b"[]")]
 )
-def test_a_refusal_is_raised(reply: Reply) -> None:
+def test_a_refusal_is_raised(reply: Response) -> None:
     with pytest.raises(MidjourneyError):
-        frame_of_reply(reply)
+        response_to_frame(reply)
 
 
 # --- pages of CI jobs -----------------------------------------------------------------------------
@@ -307,10 +314,10 @@ def paged(*details: str, token: str = "<NextToken>7</NextToken>") -> bytes:
 
 
 def pages_agree(body: bytes) -> pd.DataFrame:
-    expected = tencent_ci.read_page(Reply(200, body))
-    page = tencent_ci.read_rows(Reply(200, body))
+    expected = tencent_ci.parse_page(Response(200, body))
+    page = tencent_ci.parse_rows(Response(200, body))
     assert page.next_token == expected.next_token
-    pd.testing.assert_frame_equal(made := frame_of_rows(page.items), frame(expected.items))
+    pd.testing.assert_frame_equal(made := rows_to_frame(page.items), jobs_to_frame(expected.items))
     return made
 
 
@@ -380,8 +387,8 @@ def test_pages_of_every_look(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"<Other><JobsDetail/></Other>", b"", b"<Response>", b"[]"])
 def test_what_is_no_page_is_told(body: bytes) -> None:
-    with pytest.raises(AnswerError):
-        tencent_ci.read_rows(Reply(200, body))
+    with pytest.raises(InvalidResponse):
+        tencent_ci.parse_rows(Response(200, body))
 
 
 names = st.sampled_from(

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 
 
 def opened(content: bytes) -> Image.Image:
@@ -65,7 +65,7 @@ WRONG: tuple[tuple[tuple[Any, ...], dict[str, Any], str], ...] = (
 
 @pytest.mark.parametrize(("given", "more", "said"), WRONG)
 def test_a_mask_that_makes_no_sense_is_refused(given: Any, more: Any, said: str) -> None:
-    with pytest.raises(CallError) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         mjci.mask(*given, **more)
     assert said in str(caught.value)
 
@@ -80,7 +80,7 @@ def test_only_the_white_part_is_drawn_anew(dialect: str) -> None:
         large = s.follow(s.mj.action(grid, "U1")).run()
         before = s.picture(large).run()
         dialog = s.follow(s.mj.action(large, "Vary (Region)")).run()
-        assert dialog.status is Status.ASKING
+        assert dialog.status is Status.NEEDS_INPUT
         width, height = opened(before).size
         box = (width // 4, height // 4, width // 2, height // 2)
         answered = s.mj.modal(dialog.id, "a red sail", mask=mjci.mask(before, [box])).run()

@@ -15,7 +15,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.history import journal as room
-from jupyter_mjci.history.journal import Journal, Packing
+from jupyter_mjci.history.journal import ColumnExport, Journal
 from jupyter_mjci.services.midjourney.api import Midjourney
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
@@ -44,7 +44,7 @@ CALL: Call[Job] = Midjourney().imagine("a fox", state="s")
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     made = Journal(
         tmp_path / "new" / "journal.db" if request.param == "file" else None,
-        origin={"mj": "http://p"},
+        origins={"mj": "http://p"},
     )
     yield made
     made.close()
@@ -54,7 +54,7 @@ def test_a_job_comes_back_whole(journal: Journal) -> None:
     """Every field of the record, its times to the microsecond, and the service's complete
     answer.
     """
-    journal.saw([DONE], 1.0)
+    journal.record_jobs([DONE], 1.0)
     (back,) = journal.jobs()
     assert back == DONE
     assert back.raw == DONE.raw
@@ -62,17 +62,17 @@ def test_a_job_comes_back_whole(journal: Journal) -> None:
 
 def test_what_an_answer_leaves_out_stays_known(journal: Journal) -> None:
     """A poll that tells less than the submission does not wipe it out."""
-    first = Job("mj", "1", "IMAGINE", subject="a fox", state="mine", raw={"a": 1})
-    journal.saw([first], 1.0)
-    journal.saw([Job("mj", "1", status=Status.RUNNING, progress=31, raw={"a": 2})], 2.0)
+    first = Job("mj", "1", "IMAGINE", subject="a fox", user_data="mine", raw={"a": 1})
+    journal.record_jobs([first], 1.0)
+    journal.record_jobs([Job("mj", "1", status=Status.RUNNING, progress=31, raw={"a": 2})], 2.0)
     (back,) = journal.jobs()
     assert back == replace(first, status=Status.RUNNING, progress=31)
 
 
 def test_an_ended_job_never_moves_again(journal: Journal) -> None:
     """Callbacks come late and in disorder."""
-    journal.saw([DONE], 1.0)
-    journal.saw([replace(DONE, status=Status.RUNNING, progress=62, raw={})], 2.0)
+    journal.record_jobs([DONE], 1.0)
+    journal.record_jobs([replace(DONE, status=Status.RUNNING, progress=62, raw={})], 2.0)
     assert journal.jobs() == [DONE]
 
 
@@ -80,20 +80,22 @@ def test_sightings_are_kept_once_each(journal: Journal) -> None:
     """Progress curves need when each step was first seen, not every poll."""
     for at, (status, progress) in enumerate(
         [
-            (Status.WAITING, None),
+            (Status.QUEUED, None),
             (Status.RUNNING, 15),
             (Status.RUNNING, 15),
             (Status.RUNNING, 31),
             (Status.SUCCEEDED, 100),
         ]
     ):
-        journal.saw([Job("mj", "1", status=status, progress=progress, raw={"at": at})], float(at))
+        journal.record_jobs(
+            [Job("mj", "1", status=status, progress=progress, raw={"at": at})], float(at)
+        )
     told = [
         (moment.timestamp(), status, progress)
-        for moment, status, progress in journal.sightings("mj", "1")
+        for moment, status, progress in journal.status_history("mj", "1")
     ]
     assert told == [
-        (0, "WAITING", None),
+        (0, "QUEUED", None),
         (1, "RUNNING", 15),
         (3, "RUNNING", 31),
         (4, "SUCCEEDED", 100),
@@ -102,25 +104,27 @@ def test_sightings_are_kept_once_each(journal: Journal) -> None:
 
 def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
     """Not the ended ones, nor those that wait for a person, nor another proxy's."""
-    journal.saw([DONE, Job("mj", "1"), Job("mj", "2", status=Status.ASKING), Job("ci", "c1")], 1.0)
-    assert {job.id for job in journal.unfinished()} == {"1", "c1"}
-    journal.origin["mj"] = "http://another"
-    assert {job.id for job in journal.unfinished()} == {"c1"}
+    journal.record_jobs(
+        [DONE, Job("mj", "1"), Job("mj", "2", status=Status.NEEDS_INPUT), Job("ci", "c1")], 1.0
+    )
+    assert {job.id for job in journal.active_jobs()} == {"1", "c1"}
+    journal.origins["mj"] = "http://another"
+    assert {job.id for job in journal.active_jobs()} == {"c1"}
 
 
 def test_a_submission_is_written_before_and_settled_after(journal: Journal) -> None:
-    journal.leaving(CALL, "m1", 5.0, marked=False)
+    journal.record_submission(CALL, "m1", 5.0, has_marker=False)
     (left,) = journal.submissions()
-    assert (left.state, left.body, left.path, left.at, left.marked) == (
-        "leaving",
+    assert (left.state, left.body, left.path, left.at, left.has_marker) == (
+        "pending",
         CALL.body,
         CALL.path,
         5.0,
         False,
     )
-    journal.settle("m1", "accepted", job_id="17")
-    assert journal.claimed("mj") == {"17"}
-    assert journal.unsettled() == []
+    journal.resolve("m1", "accepted", job_id="17")
+    assert journal.accepted_job_ids("mj") == {"17"}
+    assert journal.unresolved() == []
 
 
 def test_submissions_of_the_living_are_left_to_them(
@@ -132,18 +136,18 @@ def test_submissions_of_the_living_are_left_to_them(
     for mark, owner in (("mine", ""), ("alive", "1"), ("dead", "999999999")):
         pid = room.os.getpid() if not owner else int(owner)
         monkeypatch.setattr(room, "_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
-        journal.leaving(CALL, mark, 1.0, marked=True)
-    assert {one.mark for one in journal.unsettled()} == {"mine", "dead"}
-    journal.settle("alive", "unknown", reason="no answer")
-    assert {one.mark for one in journal.unsettled()} == {"mine", "dead", "alive"}
+        journal.record_submission(CALL, mark, 1.0, has_marker=True)
+    assert {one.marker for one in journal.unresolved()} == {"mine", "dead"}
+    journal.resolve("alive", "unknown", reason="no answer")
+    assert {one.marker for one in journal.unresolved()} == {"mine", "dead", "alive"}
 
 
 def test_durations_are_learned_from_successes(journal: Journal) -> None:
     for number, seconds in enumerate((40, 30, 50)):
-        journal.saw(
+        journal.record_jobs(
             [replace(DONE, id=str(number), finished=THEN + timedelta(seconds=seconds))], 1.0
         )
-    journal.saw([replace(DONE, id="9", status=Status.FAILED)], 1.0)
+    journal.record_jobs([replace(DONE, id="9", status=Status.FAILED)], 1.0)
     assert journal.durations("mj", "IMAGINE") == [30, 40, 50]
     assert journal.durations("ci", "IMAGINE") == []
 
@@ -159,11 +163,11 @@ def _write(path: Path, writer: int, rows: int) -> None:
     journal = Journal(path)
     for number in range(rows):
         mark = f"{writer}-{number}"
-        journal.leaving(CALL, mark, float(number), marked=True)
-        journal.saw(
+        journal.record_submission(CALL, mark, float(number), has_marker=True)
+        journal.record_jobs(
             [Job("mj", mark), Job("mj", f"shared-{number}", raw={"by": writer})], float(number)
         )
-        journal.settle(mark, "accepted", job_id=mark)
+        journal.resolve(mark, "accepted", job_id=mark)
 
 
 @pytest.mark.parametrize("writers", [4])
@@ -212,7 +216,7 @@ def test_rows_outlive_a_kill(tmp_path: Path) -> None:
     process.join(60)
     assert process.exitcode == -9
     journal = Journal(path)
-    assert [one.mark for one in journal.unsettled()] == ["left"]
+    assert [one.marker for one in journal.unresolved()] == ["left"]
     assert journal.jobs() == []
     journal.close()
 
@@ -222,8 +226,8 @@ def _write_and_die(path: Path) -> None:
     import signal
 
     journal = Journal(path)
-    journal.leaving(CALL, "left", 1.0, marked=True)
-    with journal._writing() as db:
+    journal.record_submission(CALL, "left", 1.0, has_marker=True)
+    with journal._transaction() as db:
         db.execute("INSERT INTO jobs (service, origin, id, sequence) VALUES ('mj', '', '1', 1)")
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -239,12 +243,14 @@ def test_columns_leave_packed_in_every_chunk(
     """
     monkeypatch.setattr(room, "CHUNK", 3)
     subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
-    journal.saw([Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0)
+    journal.record_jobs(
+        [Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0
+    )
     table = {
-        "subject": Packing("subject"),
-        "progress": Packing("coalesce(progress, -1)", number=True),
+        "subject": ColumnExport("subject"),
+        "progress": ColumnExport("coalesce(progress, -1)", is_integer=True),
     }
-    chunks = list(journal.packed(table))
+    chunks = list(journal.export_columns(table))
     assert [chunk.rows for chunk in chunks] == [3, 3, 1]
     told = [chunk.columns["subject"] for chunk in chunks]
     values = [one if isinstance(one, list) else one.decode().split("\x1f") for one in told]
@@ -253,12 +259,12 @@ def test_columns_leave_packed_in_every_chunk(
 
 
 def test_news_are_counted_from_a_number_on(journal: Journal) -> None:
-    assert journal.news(0) == (0, 0)
-    journal.saw([Job("mj", "1"), Job("mj", "2")], 1.0)
-    many, last = journal.news(0)
+    assert journal.changes_since(0) == (0, 0)
+    journal.record_jobs([Job("mj", "1"), Job("mj", "2")], 1.0)
+    many, last = journal.changes_since(0)
     assert many == 2
-    journal.saw([Job("mj", "1", status=Status.RUNNING), Job("mj", "2")], 2.0)
-    assert journal.news(last)[0] == 1
+    journal.record_jobs([Job("mj", "1", status=Status.RUNNING), Job("mj", "2")], 2.0)
+    assert journal.changes_since(last)[0] == 1
 
 
 def test_a_journal_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -> None:
@@ -266,8 +272,8 @@ def test_a_journal_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -
     path = tmp_path / "journal.db"
     _old_journal(path, 3)
     journal = Journal(path)
-    journal.saw([replace(DONE, id="new")], 9.0)
-    rows = journal._rows("SELECT id, button_names, day FROM jobs ORDER BY rowid")
+    journal.record_jobs([replace(DONE, id="new")], 9.0)
+    rows = journal._fetch_rows("SELECT id, button_names, day FROM jobs ORDER BY rowid")
     day = (THEN - room.EPOCH).days
     assert [tuple(row) for row in rows] == [(one, "U1, 🔄", day) for one in ("0", "1", "2", "new")]
     assert {job.id for job in journal.jobs()} == {"0", "1", "2", "new"}
@@ -278,11 +284,11 @@ def test_a_journal_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -
 def _old_journal(path: Path, rows: int) -> None:
     """A journal as the first version wrote it."""
     db = sqlite3.connect(path, isolation_level=None)
-    room._first(db)
+    room._create_schema(db)
     db.execute("PRAGMA user_version = 1")
     db.execute("BEGIN")
     for number in range(rows):
-        row = room._row(replace(DONE, id=str(number)), "", 1_000_000, number + 1)
+        row = room._job_to_row(replace(DONE, id=str(number)), "", 1_000_000, number + 1)
         del row["button_names"], row["day"]
         db.execute(
             f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})",

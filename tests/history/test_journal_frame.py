@@ -12,9 +12,9 @@ import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.history import journal_frame as room
-from jupyter_mjci.history.frames import frame
+from jupyter_mjci.history.frames import jobs_to_frame
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.journal_frame import remembered
+from jupyter_mjci.history.journal_frame import load_journal_frame
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 
@@ -61,22 +61,24 @@ def jobs() -> list[Job]:
 
 def test_it_equals_the_frame_of_the_same_jobs(journal: Journal, way: None) -> None:
     """Column by column, dtype by dtype, oldest first, in whatever order they were seen."""
-    journal.saw(jobs(), 1.0)
-    pd.testing.assert_frame_equal(remembered(journal), frame(journal.jobs()))
+    journal.record_jobs(jobs(), 1.0)
+    pd.testing.assert_frame_equal(load_journal_frame(journal), jobs_to_frame(journal.jobs()))
 
 
 def test_chunks_make_no_difference(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal.saw(jobs(), 1.0)
-    whole = remembered(journal)
+    journal.record_jobs(jobs(), 1.0)
+    whole = load_journal_frame(journal)
     monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK", 2)
-    pd.testing.assert_frame_equal(remembered(journal), whole)
+    pd.testing.assert_frame_equal(load_journal_frame(journal), whole)
 
 
 def test_an_empty_journal_has_all_columns(journal: Journal, way: None) -> None:
-    assert remembered(journal).dtypes.equals(frame(jobs()).dtypes)
-    assert remembered(journal).empty
+    assert load_journal_frame(journal).dtypes.equals(jobs_to_frame(jobs()).dtypes)
+    assert load_journal_frame(journal).empty
 
 
 def test_a_condition_narrows(journal: Journal) -> None:
-    journal.saw(jobs(), 1.0)
-    assert list(remembered(journal, "service = ? AND status = 'FAILED'", ("mj",))["id"]) == ["4"]
+    journal.record_jobs(jobs(), 1.0)
+    assert list(
+        load_journal_frame(journal, "service = ? AND status = 'FAILED'", ("mj",))["id"]
+    ) == ["4"]

@@ -13,8 +13,8 @@ import pytest
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import CallError, HistoryError, TransportError
-from jupyter_mjci.history.sync import Synced
+from jupyter_mjci.errors import HistoryError, InvalidRequest, TransportError
+from jupyter_mjci.history.sync import SyncResult
 from jupyter_mjci.session import Session
 
 
@@ -32,8 +32,10 @@ def picture_job(s: Session, number: int) -> Call[Job]:
 
 def forgotten(s: Session) -> Session:
     """The same services, and a journal that knows nothing."""
-    s.journal._open().executescript("DELETE FROM jobs; DELETE FROM sightings; DELETE FROM notes")
-    s._seen.clear()
+    s.journal._get_connection().executescript(
+        "DELETE FROM jobs; DELETE FROM job_events; DELETE FROM metadata"
+    )
+    s._known_jobs.clear()
     return s
 
 
@@ -87,7 +89,7 @@ def test_what_had_not_ended_is_asked_for_again(s: Session) -> None:
     """Jobs older than the last sync change, too."""
     task = s.mj.imagine("a red fox").run()
     s.sync()
-    assert list(s.history()["status"]) == ["WAITING"]
+    assert list(s.history()["status"]) == ["QUEUED"]
     s.clock.advance(3600)  # type: ignore[attr-defined]
     counts = s.sync()
     assert (counts.new, counts.changed) == (0, 1)
@@ -105,7 +107,7 @@ def test_a_window_of_time(s: Session) -> None:
     assert len(s.history(service="ci")) == 2
     assert s.sync(until=middle.isoformat()).seen == 4
     assert s.sync().new == 0
-    with pytest.raises(CallError, match="no time"):
+    with pytest.raises(InvalidRequest, match="no time"):
         s.sync(since="yesterday")
 
 
@@ -187,7 +189,7 @@ def test_exports_are_read(
     silence.
     """
     (tmp_path / name).write_text(content, "utf-8")
-    assert s.history.load(tmp_path / name) == Synced(len(ids), len(ids), 0, 1, skipped)
+    assert s.history.load(tmp_path / name) == SyncResult(len(ids), len(ids), 0, 1, skipped)
     assert sorted(s.history()["id"]) == sorted(ids)
     assert s.history.load(tmp_path / name).new == 0
 

@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 
 from jupyter_mjci.imaging.rules import (
-    MAX_TEXT,
+    MAX_TEXT_LENGTH,
     OPERATIONS,
     Operation,
-    OperationKind,
+    OperationSpec,
     Parameter,
     RuleError,
-    apply,
-    describe,
-    joined,
-    parse,
-    steps,
-    text,
+    apply_rule,
+    read_image_info,
+    join_steps,
+    parse_rule,
+    split_steps,
+    format_rule,
 )
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
@@ -317,7 +317,7 @@ def changed(seen: Seen) -> bool:
 
 
 def quality(number: int) -> Check:
-    return lambda seen: describe(seen.body).quality == number
+    return lambda seen: read_image_info(seen.body).quality == number
 
 
 def at_most(size: int) -> Check:
@@ -1098,7 +1098,7 @@ def test_rule_gives_its_size_format_and_pixels(
 ) -> None:
     """Each rule gives the size, the format and the pixels that the service's documents tell."""
     name, rule, size, format_, check = case
-    result = apply(rule, source(name), objects=objects)
+    result = apply_rule(rule, source(name), load_object=objects)
     assert (result.width, result.height) == size
     assert result.format == format_
     seen = look(result.body, source(name))
@@ -1115,8 +1115,8 @@ def test_text_is_the_inverse_of_parse(case: tuple[str, str, tuple[int, int], str
     end.
     """
     rule = case[1]
-    assert parse(text(parse(rule))) == parse(rule)
-    assert text(parse(rule)) == rule.replace("=", "").rstrip("/")
+    assert parse_rule(format_rule(parse_rule(rule))) == parse_rule(rule)
+    assert format_rule(parse_rule(rule)) == rule.replace("=", "").rstrip("/")
 
 
 def test_table_is_large_enough_and_covers_every_key() -> None:
@@ -1125,7 +1125,7 @@ def test_table_is_large_enough_and_covers_every_key() -> None:
     used = {
         (each.name, key)
         for case in CASES + ANSWERS
-        for each in parse(case[1])
+        for each in parse_rule(case[1])
         for key, _ in each.parameters
     }
     known = {
@@ -1167,7 +1167,7 @@ ANSWERS: list[tuple[str, str, dict[str, str]]] = [
 def test_answers_are_json_with_string_values(case: tuple[str, str, dict[str, str]]) -> None:
     """imageInfo, imageAve and exif answer with JSON whose values are strings."""
     name, rule, expected = case
-    result = apply(rule, source(name))
+    result = apply_rule(rule, source(name))
     assert result.content_type == "application/json"
     assert json.loads(result.body) == result.info
     assert result.quality is None
@@ -1176,7 +1176,7 @@ def test_answers_are_json_with_string_values(case: tuple[str, str, dict[str, str
 
 def test_image_info_tells_size_digest_and_mean_colour_of_the_stored_picture() -> None:
     """imageInfo and `describe` agree, and speak of the bytes as they were stored."""
-    told, info = describe(source("jpg")), apply("imageInfo", source("jpg")).info
+    told, info = read_image_info(source("jpg")), apply_rule("imageInfo", source("jpg")).info
     assert info is not None
     assert (info["md5"], info["size"], info["photo_rgb"]) == (told.md5, str(told.size), told.ave)
     assert told.size == len(source("jpg"))
@@ -1185,7 +1185,7 @@ def test_image_info_tells_size_digest_and_mean_colour_of_the_stored_picture() ->
 
 def test_exif_tells_the_tags() -> None:
     """The tags of the picture and of its EXIF block, by name."""
-    tags = apply("exif", source("turned6")).info
+    tags = apply_rule("exif", source("turned6")).info
     assert tags is not None
     assert tags["Orientation"] == {"val": "6"}
     assert tags["Model"] == {"val": "Box"}
@@ -1195,17 +1195,30 @@ def test_exif_tells_the_tags() -> None:
 @pytest.mark.parametrize("stored", [1, 10, 25, 50, 60, 75, 88, 95, 100])
 def test_jpeg_quality_is_estimated_from_its_tables(stored: int) -> None:
     """What the encoder was told is found again."""
-    assert describe(saved(textured(64, 48), "JPEG", quality=stored)).quality == stored
+    assert read_image_info(saved(textured(64, 48), "JPEG", quality=stored)).quality == stored
 
 
 def test_describe_knows_orientation_and_frames() -> None:
     """The stored orientation is told, the size is the stored one, and moving pictures tell their
     frames.
     """
-    assert [describe(source(f"turned{n}")).orientation for n in range(1, 9)] == list(range(1, 9))
-    assert (describe(source("turned6")).width, describe(source("turned6")).height) == (80, 120)
-    assert [describe(source(name)).frames for name in ("gif", "moving_webp", "png")] == [5, 5, 1]
-    assert [describe(source(name)).quality for name in ("gif", "webp", "png")] == [100, 100, 100]
+    assert [read_image_info(source(f"turned{n}")).orientation for n in range(1, 9)] == list(
+        range(1, 9)
+    )
+    assert (
+        read_image_info(source("turned6")).width,
+        read_image_info(source("turned6")).height,
+    ) == (80, 120)
+    assert [read_image_info(source(name)).frames for name in ("gif", "moving_webp", "png")] == [
+        5,
+        5,
+        1,
+    ]
+    assert [read_image_info(source(name)).quality for name in ("gif", "webp", "png")] == [
+        100,
+        100,
+        100,
+    ]
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1331,9 +1344,9 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "watermark/2/text/", -60998, "watermark/2/text must be text"),
     (
         "png",
-        f"watermark/2/text/{b64('x' * (MAX_TEXT + 1))}",
+        f"watermark/2/text/{b64('x' * (MAX_TEXT_LENGTH + 1))}",
         -60998,
-        f"at most {MAX_TEXT} characters",
+        f"at most {MAX_TEXT_LENGTH} characters",
     ),
     ("png", f"{HELLO}/degree/361", -60998, "watermark/2/degree"),
     ("png", f"{HELLO}/shadow/101", -60998, "watermark/2/shadow"),
@@ -1358,7 +1371,7 @@ def test_errors_name_the_key_and_the_accepted_form(case: tuple[str, str, int, st
     """
     name, rule, number, message = case
     with pytest.raises(RuleError) as caught:
-        apply(rule, source(name), objects=objects)
+        apply_rule(rule, source(name), load_object=objects)
     assert caught.value.number == number
     assert caught.value.code == "InvalidArgument"
     assert message in caught.value.message
@@ -1422,14 +1435,14 @@ def test_bad_pictures_are_rule_errors(
     decoded.
     """
     with pytest.raises(RuleError) as caught:
-        apply(rule, make())
+        apply_rule(rule, make())
     assert caught.value.number == number
     assert caught.value.code == ("EntityTooLarge" if number == -60996 else "InvalidArgument")
 
 
 def test_ignore_error_gives_back_what_is_too_large() -> None:
     """The original comes back, described by its header, although nobody decoded it."""
-    result = apply("imageMogr2/thumbnail/10x/ignore-error/1", png_header(20_000, 20_000))
+    result = apply_rule("imageMogr2/thumbnail/10x/ignore-error/1", png_header(20_000, 20_000))
     assert (result.body, result.width, result.height) == (
         png_header(20_000, 20_000),
         20_000,
@@ -1441,7 +1454,7 @@ def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> Non
     """100 million pixels are more than Pillow's own limit and less than the service's."""
     large = saved(Image.new("1", (20_000, 5_000), 1), "PNG")
     limit = Image.MAX_IMAGE_PIXELS
-    result = apply("imageMogr2/crop/10x10", large)
+    result = apply_rule("imageMogr2/crop/10x10", large)
     assert (result.width, result.height) == (10, 10)
     assert limit == Image.MAX_IMAGE_PIXELS
 
@@ -1454,8 +1467,8 @@ def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> Non
 def test_colour_profile_goes_along_unless_stripped(format_: str) -> None:
     """A picture keeps its colour profile from format to format; `strip` takes it out."""
     picture = saved(quarters(30, 20), "JPEG", icc_profile=b"a profile")
-    kept = apply(f"imageMogr2/format/{format_}", picture).body
-    stripped = apply(f"imageMogr2/format/{format_}/strip", picture).body
+    kept = apply_rule(f"imageMogr2/format/{format_}", picture).body
+    stripped = apply_rule(f"imageMogr2/format/{format_}/strip", picture).body
     assert look(kept, picture).image.info["icc_profile"] == b"a profile"
     assert "icc_profile" not in look(stripped, picture).image.info
 
@@ -1464,7 +1477,8 @@ def test_profile_of_another_colour_space_is_left_out() -> None:
     """CMYK becomes RGB, so a CMYK profile would be wrong."""
     picture = saved(quarters(30, 20).convert("CMYK"), "JPEG", icc_profile=b"a profile")
     assert (
-        "icc_profile" not in look(apply("imageMogr2/rotate/90", picture).body, picture).image.info
+        "icc_profile"
+        not in look(apply_rule("imageMogr2/rotate/90", picture).body, picture).image.info
     )
 
 
@@ -1473,7 +1487,7 @@ def test_moving_webp_keeps_exif_and_profile() -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Model] = "Box"
     picture = moving("WEBP", exif=exif, icc_profile=b"a profile")
-    seen = look(apply("imageMogr2/thumbnail/30x", picture).body, picture)
+    seen = look(apply_rule("imageMogr2/thumbnail/30x", picture).body, picture)
     assert seen.image.info["icc_profile"] == b"a profile"
     assert has_exif(seen)
     assert seen.image.info["loop"] == 0
@@ -1483,7 +1497,7 @@ def test_moving_webp_keeps_exif_and_profile() -> None:
 def test_number_of_loops_is_kept(format_: str, loop: int) -> None:
     """A GIF that plays three times still does, also as WebP."""
     seen = look(
-        apply(f"imageMogr2/format/{format_}/thumbnail/30x", source("blinking")).body,
+        apply_rule(f"imageMogr2/format/{format_}/thumbnail/30x", source("blinking")).body,
         source("blinking"),
     )
     assert seen.image.info["loop"] == loop
@@ -1492,9 +1506,9 @@ def test_number_of_loops_is_kept(format_: str, loop: int) -> None:
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 def test_avif_is_written_and_read_where_pillow_can() -> None:
     """AVIF goes both ways."""
-    avif = apply("imageMogr2/format/avif/thumbnail/100x", source("clear"))
+    avif = apply_rule("imageMogr2/format/avif/thumbnail/100x", source("clear"))
     assert (avif.format, avif.content_type) == ("avif", "image/avif")
-    back = apply("imageMogr2/format/png", avif.body)
+    back = apply_rule("imageMogr2/format/png", avif.body)
     assert (back.width, back.height) == (100, 50)
     assert all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))(look(back.body, source("clear")))
 
@@ -1509,35 +1523,35 @@ def test_avif_is_written_and_read_where_pillow_can() -> None:
 @pytest.mark.parametrize("name", ["rich", "gif", "jpg"])
 def test_same_arguments_give_the_same_bytes(name: str, rule: str) -> None:
     """Pictures of a published notebook must not change from run to run."""
-    assert apply(rule, source(name)) == apply(rule, source(name))
+    assert apply_rule(rule, source(name)) == apply_rule(rule, source(name))
 
 
 def test_parse_gives_plain_values() -> None:
     """A rule as values: names, ordered parameters, base64 undone, flags without a value."""
     rule = f"imageMogr2/auto-orient/thumbnail/200x|watermark/2/text/{b64('你好')}/dx/5"
-    assert parse(rule) == (
+    assert parse_rule(rule) == (
         Operation("imageMogr2", (("auto-orient", ""), ("thumbnail", "200x"))),
         Operation("watermark/2", (("text", "你好"), ("dx", "5"))),
     )
-    assert text(parse(rule)) == rule.replace("=", "")
+    assert format_rule(parse_rule(rule)) == rule.replace("=", "")
 
 
 @pytest.mark.parametrize("kind", OPERATIONS.values(), ids=lambda kind: kind.name)
-def test_every_operation_is_described(kind: OperationKind) -> None:
+def test_every_operation_is_described(kind: OperationSpec) -> None:
     """Panels and docs are made from this table: each operation and key has help and a form,
     defaults are accepted.
     """
     assert kind.help
     for parameter in kind.parameters:
         assert parameter.help
-        assert parameter.form
+        assert parameter.expected
         if parameter.default is not None:
-            parameter.read(parameter.default)
+            parameter.parse(parameter.default)
         if parameter.minimum is not None:
             bounds = (parameter.minimum, parameter.maximum)
-            assert bounds == tuple(parameter.read(str(bound)) for bound in bounds)
+            assert bounds == tuple(parameter.parse(str(bound)) for bound in bounds)
         for choice in parameter.choices:
-            assert parameter.read(choice.upper()) == choice
+            assert parameter.parse(choice.upper()) == choice
 
 
 # ------------------------------------------------------------------------------------------------
@@ -1596,7 +1610,7 @@ def pieces(parameter: Parameter) -> st.SearchStrategy[str]:
     return values(parameter).map(lambda value: f"{parameter.name}/{value}")
 
 
-def rules_of(kind: OperationKind) -> st.SearchStrategy[str]:
+def rules_of(kind: OperationSpec) -> st.SearchStrategy[str]:
     """The operation with a few of its parameters; what must be there is there."""
     must, may = [kind.name], [pieces(each) for each in kind.parameters if not each.required]
     if kind.name.startswith("imageMogr2/"):
@@ -1624,7 +1638,7 @@ def attempt(rule: str, picture: bytes) -> None:
     test.
     """
     try:
-        result = apply(rule, picture, objects=objects)
+        result = apply_rule(rule, picture, load_object=objects)
     except RuleError:
         return
     assert result.size == len(result.body)
@@ -1644,10 +1658,10 @@ def test_any_rule_gives_a_result_or_a_rule_error(rule: str, name: str) -> None:
 def test_any_text_is_a_rule_or_a_rule_error(rule: str) -> None:
     """Neither does any text whatsoever, and what can be read can be written and read again."""
     try:
-        operations = parse(rule)
+        operations = parse_rule(rule)
     except RuleError:
         return
-    assert parse(text(operations)) == operations
+    assert parse_rule(format_rule(operations)) == operations
 
 
 @QUICK
@@ -1713,8 +1727,8 @@ def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -
 )
 def test_a_rule_is_its_steps(rule: str, names: list[str]) -> None:
     """Each step comes with its own parameters, and together they make a rule that does the same."""
-    found = steps(rule)
+    found = split_steps(rule)
     assert [step.name.rpartition("/")[2] for group in found for step in group] == names
-    assert steps(joined(found)) == found
+    assert split_steps(join_steps(found)) == found
     picture = saved(quarters(40, 60), "PNG")
-    assert apply(joined(found), picture) == apply(rule, picture)
+    assert apply_rule(join_steps(found), picture) == apply_rule(rule, picture)

@@ -16,7 +16,7 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.errors import BannedPrompt, MjciError, NoSuchEndpoint, QueueFull, TransportError
+from jupyter_mjci.errors import BannedPrompt, MjciError, QueueFull, TransportError, Unsupported
 from jupyter_mjci.session import Session
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -99,14 +99,14 @@ def test_a_users_own_mark_is_never_altered(
     faulty(s, fault, route, 1)
     job = build(s, **mark).run()
     assert {one.id for one in on_the_books(s)} == {earlier.id, job.id}
-    assert {one.state for one in on_the_books(s)} == {"mine"}
+    assert {one.user_data for one in on_the_books(s)} == {"mine"}
     assert earlier.id != job.id
 
 
 def test_our_own_mark_is_nobodys_business(s: Session) -> None:
     """It travels in `state` and UserData, and shows in no Job and no frame."""
     jobs = [imagine(s).run(), picture_job(s).run()]
-    assert [job.state for job in (*jobs, *on_the_books(s))] == ["", "", "", ""]
+    assert [job.user_data for job in (*jobs, *on_the_books(s))] == ["", "", "", ""]
     assert s.history()["state"].isna().all()
     assert str(s.mj.task(jobs[0].id).run().raw["state"]).startswith("mjci-")
 
@@ -119,10 +119,10 @@ def test_where_nobody_can_know_it_is_said(s: Session) -> None:
     faulty(s, "drop_after", "POST /mj/submit/*", 1)
     with pytest.raises(TransportError, match="Nobody knows") as caught:
         imagine(s).run()
-    assert caught.value.maybe_arrived
-    assert [row.state for row in s.journal.unsettled()] == ["unknown"]
+    assert caught.value.may_have_been_sent
+    assert [row.state for row in s.journal.unresolved()] == ["unknown"]
     assert s.resume().run() == []
-    assert [row.state for row in s.journal.unsettled()] == ["unknown"]
+    assert [row.state for row in s.journal.unresolved()] == ["unknown"]
 
 
 def test_two_alike_are_not_guessed_at(s: Session) -> None:
@@ -139,8 +139,8 @@ def test_two_alike_are_not_guessed_at(s: Session) -> None:
 @pytest.mark.parametrize(
     ("prepare", "error", "state"),
     [
-        (lambda s: s.mj.imagine("a bloody battle"), BannedPrompt, "refused"),
-        (lambda s: s.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "refused"),
+        (lambda s: s.mj.imagine("a bloody battle"), BannedPrompt, "rejected"),
+        (lambda s: s.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "rejected"),
     ],
 )
 def test_a_clear_no_is_final(s: Session, prepare: Any, error: type[MjciError], state: str) -> None:
@@ -162,10 +162,10 @@ def test_a_full_queue_waits_for_the_follower_only(s: Session) -> None:
 def test_a_wrong_address_is_not_a_lost_answer() -> None:
     """A server that is no proxy at all answers everything with a page: that is said at once."""
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), door=page)
-    with pytest.raises(NoSuchEndpoint):
+    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
+    with pytest.raises(Unsupported):
         session.mj.imagine("a red fox").run()
-    assert [row.state for row in session.journal.submissions()] == ["refused"]
+    assert [row.state for row in session.journal.submissions()] == ["rejected"]
 
 
 def test_a_dialog_is_answered_once(s: Session) -> None:
@@ -175,7 +175,7 @@ def test_a_dialog_is_answered_once(s: Session) -> None:
     grid = s.follow(imagine(s)).run()
     large = s.follow(s.mj.action(grid, "U1")).run()
     asking = s.follow(s.mj.action(large, "Custom Zoom")).run()
-    assert asking.status is Status.ASKING
+    assert asking.status is Status.NEEDS_INPUT
     faulty(s, "drop_after", "POST /mj/submit/modal", 1)
     assert s.mj.modal(asking.id, "a red fox --zoom 1.5").run().id == asking.id
     assert len(on_the_books(s)) == 3
@@ -193,7 +193,7 @@ s.follow(s.mj.imagine("a red fox")).run()
 """
 
 
-@pytest.mark.parametrize("moment", ["leaving", "seen"])
+@pytest.mark.parametrize("moment", ["submitting", "job_updated"])
 def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
     """A process that dies before its request leaves, or after its answer came: another one finishes
     the work.
@@ -209,7 +209,7 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
         with mjci.connect(
             mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path, timeout=1
         ) as session:
-            (job,) = session.resume(longest=0.2).run()
+            (job,) = session.resume(poll_interval=0.2).run()
             assert (job.status, job.subject) == (Status.SUCCEEDED, "a red fox")
             assert len(session.mj.tasks().run()) == 1
             assert [row.state for row in session.journal.submissions()] == ["accepted"]

@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client.calls import Call, Reply
+from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
-from jupyter_mjci.emulator.server import LoopbackDoor
-from jupyter_mjci.jobs.webhooks import Receiver, jobs_in, rank_of
-from jupyter_mjci.services.midjourney.api import job_of
+from jupyter_mjci.emulator.server import LoopbackServer
+from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook, progress_rank
+from jupyter_mjci.services.midjourney.api import parse_job
 from jupyter_mjci.session import Session
 
 
 @pytest.fixture
-def door() -> Iterator[LoopbackDoor]:
+def door() -> Iterator[LoopbackServer]:
     with Sandbox(
-        clock=ScaledClock(20), mj_options={"duplicates": 0.5, "disorder": 0.3}
+        clock=ScaledClock(20), mj_options={"duplicate_rate": 0.5, "reorder_rate": 0.3}
     ).serve() as served:
         yield served
 
 
 @pytest.fixture
-def s(door: LoopbackDoor, tmp_path: Path) -> Iterator[Session]:
+def s(door: LoopbackServer, tmp_path: Path) -> Iterator[Session]:
     told = door.settings
     with mjci.connect(
         mj_url=told["mj_url"],
@@ -56,7 +56,7 @@ def test_a_followed_task_is_heard_of_without_asking(s: Session) -> None:
     with s.receive() as hook:
         seen = [
             job.progress
-            for job in s.follow(s.mj.imagine("a red fox", notify_hook=hook.url), longest=600)
+            for job in s.follow(s.mj.imagine("a red fox", notify_hook=hook.url), poll_interval=600)
         ]
     told = [progress for progress in seen if progress is not None]
     assert told == sorted(told)
@@ -69,7 +69,7 @@ def counted(s: Session) -> list[str]:
     sent: list[str] = []
     plain = s.transport.send
 
-    async def send(call: Call[Any]) -> Reply:
+    async def send(call: Call[Any]) -> Response:
         sent.append(call.path)
         return await plain(call)
 
@@ -88,7 +88,7 @@ def test_ci_tells_of_the_end(s: Session, form: str) -> None:
             callback=hook.url,
             callback_format=form,  # type: ignore[arg-type]
         )
-        done = s.follow(call, longest=600).run()
+        done = s.follow(call, poll_interval=600).run()
     assert done.status is Status.SUCCEEDED
     assert len(s.picture(done).run()) > 1000
     assert sent == ["/jobs"]
@@ -100,10 +100,10 @@ def test_disorder_and_duplicates_are_dropped() -> None:
 
     def hear(job: Job) -> None:
         heard.append((job.status.value, job.progress))
-        if job.status.final:
+        if job.status.is_terminal:
             got.set()
 
-    with Receiver(hear) as hook:
+    with WebhookServer(hear) as hook:
         for status, progress in (
             ("SUBMITTED", "0%"),
             ("IN_PROGRESS", "46%"),
@@ -114,7 +114,7 @@ def test_disorder_and_duplicates_are_dropped() -> None:
         ):
             post(hook.url, f'{{"id":"1","status":"{status}","progress":"{progress}"}}'.encode())
         assert got.wait(5)
-    assert heard == [("WAITING", 0), ("RUNNING", 46), ("SUCCEEDED", 100)]
+    assert heard == [("QUEUED", 0), ("RUNNING", 46), ("SUCCEEDED", 100)]
 
 
 def post(url: str, body: bytes) -> int:
@@ -125,7 +125,7 @@ def post(url: str, body: bytes) -> int:
 
 def test_only_the_secret_path_is_heard() -> None:
     heard: list[Job] = []
-    with Receiver(heard.append) as hook:
+    with WebhookServer(heard.append) as hook:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             post(hook.url[:-1], b'{"id":"1","status":"SUCCESS"}')
         assert hook.url not in repr(hook)
@@ -136,19 +136,21 @@ def test_only_the_secret_path_is_heard() -> None:
     "body", [b"", b"{", b"<a>", b"[]", b"17", b'{"id": 1}', b"\xff\xfe", b"<Response/>"]
 )
 def test_rubbish_is_nothing(body: bytes) -> None:
-    assert list(jobs_in(body)) == []
+    assert list(parse_webhook(body)) == []
 
 
 def test_ranks() -> None:
     """Waiting, then asking, then by progress, then every kind of end alike."""
     words = ["NOT_START", "MODAL", "IN_PROGRESS", "SUCCESS"]
-    ranks = [rank_of(job_of({"id": "1", "status": word, "progress": "31%"})) for word in words]
+    ranks = [
+        progress_rank(parse_job({"id": "1", "status": word, "progress": "31%"})) for word in words
+    ]
     assert ranks == sorted(ranks)
     assert len(set(ranks)) == 4
 
 
 def test_closing_frees_the_port() -> None:
-    hook = Receiver(lambda _: None)
+    hook = WebhookServer(lambda _: None)
     hook.close()
     began = time.monotonic()
     with pytest.raises(OSError, match=r"refused|reset"):

@@ -19,11 +19,11 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from jupyter_mjci.client.redaction import found
+from jupyter_mjci.client.redaction import find_secrets
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
-from jupyter_mjci.notebook.images import look
-from jupyter_mjci.pytest_plugin import differences
+from jupyter_mjci.notebook.images import identify
+from jupyter_mjci.pytest_plugin import find_differences
 from jupyter_mjci.secret_scan import scan
 from tests.execute_notebooks import NOTEBOOKS, copied, execute
 
@@ -162,7 +162,7 @@ def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
     assert made == written
     assert GIVEN["prompt"] in made[-1]["text/plain"]
     assert "imageMogr2/rotate/45" in made[-1]["text/plain"]
-    places = {leak.place for leak in scan([tmp_path / "made.ipynb"])}
+    places = {leak.location for leak in scan([tmp_path / "made.ipynb"])}
     assert places == {"cell 2", "notebook metadata"}
 
 
@@ -219,7 +219,7 @@ def test_a_notebook_with_keys_is_published_without_them(
     ):
         assert [value for value in PRIVATE.values() if value in text] == []
         assert "q-sign" not in text
-        assert found(text) == []
+        assert find_secrets(text) == []
     path.write_text(recorded, "utf-8")
     guard(tmp_path, monkeypatch)
     assert execute(path) == path.read_text("utf-8")
@@ -228,7 +228,7 @@ def test_a_notebook_with_keys_is_published_without_them(
 @pytest.mark.kernel
 def test_the_recorded_notebook_is_the_same_live_and_headless() -> None:
     """By the plugin that users run on theirs."""
-    assert list(differences(RECORDED)) == []
+    assert list(find_differences(RECORDED)) == []
 
 
 def test_nbval_overlooks_nothing_but_pictures() -> None:
@@ -250,7 +250,7 @@ def test_nbval_overlooks_nothing_but_pictures() -> None:
     ]
     assert hidden
     assert [
-        url[:40] for url in hidden if look(base64.b64decode(url.partition(",")[2])) is None
+        url[:40] for url in hidden if identify(base64.b64decode(url.partition(",")[2])) is None
     ] == []
 
 

@@ -24,7 +24,7 @@ from jupyter_mjci.notebook.cards import (
     table_html,
     table_text,
 )
-from jupyter_mjci.services.tencent_ci.api import job_of
+from jupyter_mjci.services.tencent_ci.api import parse_job
 
 BUTTONS = (Button("MJ::JOB::upsample::1::x", "U1"), Button("MJ::JOB::reroll::0::x", "", "🔄"))
 DONE = Job(
@@ -149,9 +149,9 @@ def test_mathematics_is_left_alone() -> None:
 
 
 STATUSES: tuple[tuple[Status, str, str], ...] = (
-    (Status.WAITING, "waiting", ""),
+    (Status.QUEUED, "waiting", ""),
     (Status.RUNNING, "running 37%", ""),
-    (Status.ASKING, "asking you", "%mj_modal 1712345678901234"),
+    (Status.NEEDS_INPUT, "asking you", "%mj_modal 1712345678901234"),
     (Status.FAILED, "failed", "The service does not say why."),
     (Status.CANCELLED, "cancelled", ""),
 )
@@ -176,14 +176,14 @@ def test_the_reason_of_a_failure_is_shown() -> None:
 
 def test_a_ci_card_tells_way_rule_and_sizes() -> None:
     """Input and output, the rule, and what the picture was and became."""
-    assert card_text(job_of(CI)).splitlines() == [
+    assert card_text(parse_job(CI)).splitlines() == [
         "PicProcess c1 SUCCEEDED",
         "  in/a.jpg → out/b.jpg",
         "  rule: imageMogr2/rotate/90",
         "  size: 1000×667 jpeg → 667×1000 jpeg, 24.9 kB",
         "  user data: mine",
     ]
-    assert "1000×667 jpeg → 667×1000 jpeg, 24.9 kB" in Page(card_html(job_of(CI))).text
+    assert "1000×667 jpeg → 667×1000 jpeg, 24.9 kB" in Page(card_html(parse_job(CI))).text
 
 
 MADE = {"Format": "png", "Width": 10, "Height": 20, "Size": 1500}
@@ -201,7 +201,7 @@ RESULTS: tuple[tuple[Any, str], ...] = (
 @pytest.mark.parametrize(("result", "said"), RESULTS)
 def test_every_shape_of_a_result_gives_its_size(result: Any, said: str) -> None:
     """Wrapped or not, alone or in a list, numbers or texts."""
-    text = card_text(job_of({**CI, "Operation": {"PicProcessResult": result}}))
+    text = card_text(parse_job({**CI, "Operation": {"PicProcessResult": result}}))
     assert [line.strip() for line in text.splitlines() if "size" in line] == (
         [f"size: {said}"] if said else []
     )
@@ -209,7 +209,7 @@ def test_every_shape_of_a_result_gives_its_size(result: Any, said: str) -> None:
 
 def test_a_batch_tells_its_jobs() -> None:
     """How many, and how they are."""
-    batch = job_of({"JobId": "b1", "Name": "n", "Type": "Job"})
+    batch = parse_job({"JobId": "b1", "Name": "n", "Type": "Job"})
     text = card_text(batch, Extras(children={"FAILED": 1, "SUCCEEDED": 5}))
     assert "  jobs: 6 (1 failed, 5 succeeded)" in text.splitlines()
     assert "jobs: none" in card_text(DONE, Extras(children={}))

@@ -11,10 +11,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_mjci
-from jupyter_mjci.client.settings import MANNERS, Settings
+from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings
 from jupyter_mjci.errors import SettingsError
-from jupyter_mjci.notebook.config import SHELLS
-from jupyter_mjci.notebook.extension import _LOADED
+from jupyter_mjci.notebook.config import SHELL_FIELDS
+from jupyter_mjci.notebook.extension import _EXTENSIONS
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -28,12 +28,14 @@ def test_every_setting_of_a_shell_is_shown(shell: Shell, capfd: pytest.CaptureFi
     shell.run("%config MJCI")
     told = re.sub(r"\s+", " ", capfd.readouterr().out)
     for one in fields(Settings):
-        assert (f"MJCI.{one.name}=" in told) == (one.name in SHELLS)
-        assert (one.metadata["help"] in told) == (one.name in SHELLS)
+        assert (f"MJCI.{one.name}=" in told) == (one.name in SHELL_FIELDS)
+        assert (one.metadata["help"] in told) == (one.name in SHELL_FIELDS)
     assert "Current: 900.0" in told
     assert "c.MJCI.wait = 300 in ipython_config.py" in told
-    assert set(MANNERS) <= set(SHELLS)
-    assert not {"mj_url", "mj_secret", "ci_secret_id", "ci_secret_key", "ci_token"} & set(SHELLS)
+    assert set(RUNTIME_SETTINGS) <= set(SHELL_FIELDS)
+    assert not {"mj_url", "mj_secret", "ci_secret_id", "ci_secret_key", "ci_token"} & set(
+        SHELL_FIELDS
+    )
 
 
 def test_what_holds_is_what_environment_and_profile_say(
@@ -81,7 +83,7 @@ def test_the_first_magic_connects_by_it(
     monkeypatch.setenv("MJCI_TIMEOUT", "9")
     empty_shell.run("%config MJCI.wait = 300")
     empty_shell.run("%mj_queue")
-    told = _LOADED[empty_shell.ip].magics.chosen.session().settings
+    told = _EXTENSIONS[empty_shell.ip].magics.current_session.get_or_connect().settings
     assert (told.wait, told.timeout) == (300.0, 9.0)
 
 
@@ -101,7 +103,10 @@ def test_a_configuration_file_sets_it_too(monkeypatch: pytest.MonkeyPatch) -> No
     ip.extension_manager.load_extension("jupyter_mjci")
     ip.push({"s": jupyter_mjci.sandbox()})
     assert ip.run_line_magic("config", "MJCI.timeout") == 7.0
-    assert _LOADED[ip].magics.chosen.connected(mj_url="http://127.0.0.1:9").settings.wait == 300.0
+    assert (
+        _EXTENSIONS[ip].magics.current_session.connect(mj_url="http://127.0.0.1:9").settings.wait
+        == 300.0
+    )
 
 
 def test_a_wrong_configuration_file_is_told_and_nothing_is_loaded() -> None:
@@ -150,7 +155,7 @@ def test_what_cannot_be_is_not_kept(
     shell.run(f"%config MJCI.{set_}")
     assert said in caplog.text
     assert "hush" not in caplog.text
-    assert _LOADED[shell.ip].config.given == {"wait": 300}
+    assert _EXTENSIONS[shell.ip].config.config_values == {"wait": 300}
     assert session.settings.wait == 300.0
     shell.run("%unload_ext jupyter_mjci\n%load_ext jupyter_mjci")
     assert shell.run("%config MJCI.wait") == 300.0

@@ -17,7 +17,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 import jupyter_mjci
-from jupyter_mjci.notebook.extension import _LOADED
+from jupyter_mjci.notebook.extension import _EXTENSIONS
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -101,7 +101,7 @@ def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPa
     assert manager.unload_extension("jupyter_mjci") is None
     jupyter_mjci.unload_ipython_extension(ip)
     assert insides(ip) == before
-    assert ip not in _LOADED
+    assert ip not in _EXTENSIONS
 
 
 def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import gallery, images
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
@@ -76,7 +76,7 @@ def test_pictures_are_chosen(full: Shell, line: str) -> None:
 
 def test_nothing_is_said_to_be_nothing(shell: Shell) -> None:
     shell.run("%mjci gallery")
-    assert shell.texts == [gallery.NOTHING]
+    assert shell.texts == [gallery.NO_PICTURES]
     assert "--limit is at least 1" in shell.fails("%mjci gallery --limit 0")
 
 
@@ -96,7 +96,7 @@ def test_the_archive_is_shown_without_its_session(tmp_path: Path, shell: Shell) 
     """Pictures of an earlier session, though their links are dead; none comes twice."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
         done = earlier.follow(earlier.mj.imagine("an old fox")).run()
-        assert len(gallery.collected(earlier)) == 1
+        assert len(gallery.collect_items(earlier)) == 1
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as later:
         shell.ip.push({"s": later})
         shell.run("%mjci gallery")
@@ -133,13 +133,13 @@ def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="output/out.jpg"
         )
         done = earlier.follow(rotated).run()
-        with earlier.recorded(
+        with earlier.record_to(
             tmp_path / "a.mjci"
         ) as other:  # the same sandbox, another session's journal
-            assert gallery.collected(other) == []
-            other.journal.saw([done], 0.0)
-            (shown,) = gallery.collected(other)
-    assert (shown.kind, shown.name, shown.about) == ("PicProcess", done.id, "input/deer.jpg")
+            assert gallery.collect_items(other) == []
+            other.journal.record_jobs([done], 0.0)
+            (shown,) = gallery.collect_items(other)
+    assert (shown.kind, shown.name, shown.subject) == ("PicProcess", done.id, "input/deer.jpg")
 
 
 def notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
@@ -163,7 +163,7 @@ def picture() -> str:
     """As a notebook keeps it."""
     file = io.BytesIO()
     Image.new("RGB", (9, 9)).save(file, "PNG")
-    return images.encoded(file.getvalue())
+    return images.to_base64(file.getvalue())
 
 
 PNG = picture()
@@ -219,22 +219,22 @@ def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
     """
     output, told = SAVED[case]
     saved = notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
-    shown = gallery.saved(saved)
-    assert [(one.kind, one.about, one.caption) for one in shown] == [
+    shown = gallery.load_notebook_images(saved)
+    assert [(one.kind, one.subject, one.caption) for one in shown] == [
         ("cell 2", *each) for each in told
     ]
-    page = gallery.page(shown, gallery.title_of(saved))
+    page = gallery.render_page(shown, gallery.get_title(saved))
     assert "<h1>A &lt;title&gt;</h1>" in page
     assert page.count('<img src="data:image/') == page.count("<img") == len(told)
     assert "onload" not in page
-    assert (gallery.NOTHING in page) == (not told)
+    assert (gallery.NO_PICTURES in page) == (not told)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"nbformat": 3, "worksheets": []}', "\x00"])
 def test_what_is_no_notebook_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(text)
-    with pytest.raises(CallError, match="is no notebook"):
-        gallery.saved(tmp_path / "a.ipynb")
+    with pytest.raises(InvalidRequest, match="is no notebook"):
+        gallery.load_notebook_images(tmp_path / "a.ipynb")
 
 
 def noise(seed: int) -> bytes:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jupyter_mjci.notebook.extension import NAMES
+from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from jupyter_mjci.notebook.help import EXAMPLES, WIDTH
 from tests.notebook.conftest import Shell
 
-ALL = " ".join(NAMES.values()).split()
+ALL = " ".join(MAGIC_NAMES.values()).split()
 
 
 @pytest.mark.parametrize("name", ALL)

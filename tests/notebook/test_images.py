@@ -13,7 +13,15 @@ import pytest
 from PIL import Image
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.notebook.images import BUDGET, alt, cells, digest, look, picture_bundle, thumbnail
+from jupyter_mjci.notebook.images import (
+    MAX_THUMBNAIL_BYTES,
+    digest,
+    format_alt_text,
+    identify,
+    make_thumbnail,
+    picture_bundle,
+    split_grid,
+)
 
 JOB = Job("mj", "1712345678901234", "IMAGINE", Status.SUCCEEDED, subject="a  red\nfox")
 
@@ -62,20 +70,20 @@ def test_a_thumbnail_is_small_and_widely_known(
     content: bytes, mime: str, size: tuple[int, int]
 ) -> None:
     """Every format becomes PNG or JPEG, within the sides and the budget, and says its true size."""
-    small, told, width, height = thumbnail(content)
+    small, told, width, height = make_thumbnail(content)
     shown = Image.open(io.BytesIO(small))
     shown.load()
     assert (told, shown.size) == (mime, (width, height))
     assert Image.MIME[shown.format or ""] == mime
-    assert len(small) <= BUDGET
+    assert len(small) <= MAX_THUMBNAIL_BYTES
     assert (width, height) == size
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_the_budget_goes_before_the_size(mode: str) -> None:
     """A picture that nothing compresses becomes smaller instead, and keeps its transparency."""
-    small, mime, width, height = thumbnail(saved(noise(512, 512, mode), "PNG"))
-    assert len(small) <= BUDGET
+    small, mime, width, height = make_thumbnail(saved(noise(512, 512, mode), "PNG"))
+    assert len(small) <= MAX_THUMBNAIL_BYTES
     assert 32 <= width == height < 512
     assert mime == {"RGB": "image/jpeg", "RGBA": "image/png"}[mode]
 
@@ -83,7 +91,7 @@ def test_the_budget_goes_before_the_size(mode: str) -> None:
 def test_what_needs_no_change_keeps_its_bytes() -> None:
     """A small PNG is shown as the service sent it."""
     content = saved(noise(64, 48), "PNG")
-    assert thumbnail(content)[0] == content
+    assert make_thumbnail(content)[0] == content
 
 
 def test_exif_orientation_is_respected() -> None:
@@ -91,7 +99,7 @@ def test_exif_orientation_is_respected() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     content = saved(noise(800, 400), "JPEG", exif=exif)
-    assert thumbnail(content)[2:] == (256, 512)
+    assert make_thumbnail(content)[2:] == (256, 512)
 
 
 def bomb() -> bytes:
@@ -119,15 +127,15 @@ NO_PICTURES = (
 def test_what_is_no_picture_is_said(content: bytes) -> None:
     """Damaged files and decompression bombs are a ValueError, never a crash or a warning."""
     with pytest.raises(ValueError, match="no picture"):
-        thumbnail(content)
+        make_thumbnail(content)
 
 
 def test_a_look_tells_format_size_and_frames() -> None:
     """And None where there is nothing to see."""
-    seen = look(frames("GIF"))
+    seen = identify(frames("GIF"))
     assert seen is not None
     assert (seen.format, seen.width, seen.height, seen.frames) == ("gif", 40, 20, 3)
-    assert look(b"nothing") is None
+    assert identify(b"nothing") is None
 
 
 def test_a_grid_is_cut_into_its_pictures() -> None:
@@ -138,7 +146,7 @@ def test_a_grid_is_cut_into_its_pictures() -> None:
         grid.paste(
             colour, (place % 2 * 10, place // 2 * 5, place % 2 * 10 + 10, place // 2 * 5 + 5)
         )
-    found = [Image.open(io.BytesIO(one)) for one in cells(saved(grid, "PNG"))]
+    found = [Image.open(io.BytesIO(one)) for one in split_grid(saved(grid, "PNG"))]
     assert [one.size for one in found] == [(10, 5)] * 4
     assert [one.getpixel((5, 2)) for one in found] == colours
 
@@ -158,9 +166,9 @@ def test_a_bundle_is_one_picture_and_its_caption() -> None:
 def test_thumbnails_are_reproducible() -> None:
     """The same picture gives the same bytes."""
     content = saved(noise(1024, 768), "PNG")
-    assert thumbnail(content) == thumbnail(content)
+    assert make_thumbnail(content) == make_thumbnail(content)
 
 
 def test_a_picture_without_a_subject_has_an_alt_text() -> None:
     """There is always something to read out."""
-    assert alt(Job("ci", "j1", "PicProcess")) == "PicProcess of j1"
+    assert format_alt_text(Job("ci", "j1", "PicProcess")) == "PicProcess of j1"

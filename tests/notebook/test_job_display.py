@@ -16,11 +16,18 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci
-from jupyter_mjci.client.calls import Work
+from jupyter_mjci.client.calls import Operation
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import AnswerError, JobFailed, TransportError, WaitTooLong
+from jupyter_mjci.errors import InvalidResponse, JobFailed, TransportError, WaitTimeout
 from jupyter_mjci.notebook import job_display
-from jupyter_mjci.notebook.job_display import Following, Interrupted, Live, Paper, Terminal, screen
+from jupyter_mjci.notebook.job_display import (
+    HeadlessOutput,
+    Interrupted,
+    JobFuture,
+    LiveOutput,
+    TerminalOutput,
+    select_output,
+)
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -93,7 +100,7 @@ def test_a_cell_saves_the_same_live_and_headless(
 def test_live_shows_the_progress_and_then_the_final_card(session: Session, book: Book) -> None:
     """One display from first to last: bars, a blurry preview, the final card; then the picture."""
     session.clock.speed = 200  # type: ignore[attr-defined]
-    job = job_display.show(session, session.mj.imagine("a red fox").run(), Live(book))
+    job = job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     cards = [data["text/html"] for data, name, _ in book.pages if name]
     assert len({name for _, name, _ in book.pages if name}) == 1
     assert [update for _, name, update in book.pages if name] == [False] + [True] * (len(cards) - 1)
@@ -116,7 +123,7 @@ def test_updates_are_throttled(
     """
     monkeypatch.setattr(job_display, "SHORTEST", 0.25)
     begun = time.monotonic()
-    job_display.show(session, session.mj.imagine("a red fox").run(), Live(book))
+    job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     updates = [data for data, name, _ in book.pages if name]
     assert len(updates) <= (time.monotonic() - begun) / 0.25 + 2
     assert "succeeded" in updates[-1]["text/html"]
@@ -124,16 +131,16 @@ def test_updates_are_throttled(
 
 def test_nothing_is_shown_twice(book: Book) -> None:
     """A card that did not change is not sent again."""
-    place = Live(book)
+    place = LiveOutput(book)
     job = Job("mj", "1", "IMAGINE", Status.RUNNING, 10)
     for _ in range(3):
-        place.progress(job, "")
+        place.show_progress(job, "")
     assert len(book.pages) == 1
 
 
 def test_headless_shows_only_what_stays(session: Session, book: Book) -> None:
     """No progress, no display ids: the card and the picture."""
-    job_display.show(session, session.mj.imagine("a red fox").run(), Paper(book))
+    job_display.display_job(session, session.mj.imagine("a red fox").run(), HeadlessOutput(book))
     assert [sorted(data) for data, _, _ in book.pages] == [CARD, PICTURE]
     assert {name for _, name, _ in book.pages} == {""}
 
@@ -148,26 +155,28 @@ def test_a_terminal_has_one_line(
 ) -> None:
     """Overwritten while the job goes on, and wiped at the end; none where stderr is no terminal."""
     monkeypatch.setattr(sys, "stderr", tty := Tty())
-    job_display.show(session, session.mj.imagine("a red fox").run(), Terminal(book))
+    job_display.display_job(session, session.mj.imagine("a red fox").run(), TerminalOutput(book))
     lines = tty.getvalue().split("\r")
-    assert "WAITING [" in tty.getvalue()
+    assert "QUEUED [" in tty.getvalue()
     assert "\n" not in tty.getvalue()
     assert lines[-1] == ""
     assert lines[-2].strip() == ""
     assert max(map(len, lines)) < 80
     assert len(book.pages) == 2
     monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
-    job_display.show(session, session.mj.imagine("a red fox").run(), Terminal(book))
+    job_display.display_job(session, session.mj.imagine("a red fox").run(), TerminalOutput(book))
     assert plain.getvalue() == ""
 
 
 def test_a_terminal_is_told_where_the_picture_is(book: Book, tmp_path: Path) -> None:
     """Which cannot be seen there; a notebook holds it, and no paths."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as session:
-        job = job_display.show(session, session.mj.imagine("a red fox"), Terminal(book))
+        job = job_display.display_job(
+            session, session.mj.imagine("a red fox"), TerminalOutput(book)
+        )
         told = book.pages[-1][0]["text/plain"]
         assert Path(told.removeprefix("  kept as ")).read_bytes() == session.picture(job).run()
-        job_display.show(session, job, Paper(book))
+        job_display.display_job(session, job, HeadlessOutput(book))
     assert len(book.pages) == 5
 
 
@@ -186,13 +195,13 @@ class Plain:
 
 
 PLACES: tuple[tuple[Any, str, type], ...] = (
-    (Kernel(True), "", Live),
-    (Kernel(False), "", Paper),
-    (Kernel(None), "", Paper),
-    (Plain(), "", Terminal),
-    (Kernel(True), "1", Paper),
-    (Kernel(False), "0", Live),
-    (Plain(), "1", Paper),
+    (Kernel(True), "", LiveOutput),
+    (Kernel(False), "", HeadlessOutput),
+    (Kernel(None), "", HeadlessOutput),
+    (Plain(), "", TerminalOutput),
+    (Kernel(True), "1", HeadlessOutput),
+    (Kernel(False), "0", LiveOutput),
+    (Plain(), "1", HeadlessOutput),
 )
 
 
@@ -202,7 +211,7 @@ def test_who_looks_on_is_known(
 ) -> None:
     """From the request that runs the cell; MJCI_HEADLESS overrides it."""
     monkeypatch.setenv("MJCI_HEADLESS", told)
-    assert type(screen(ip)) is kind
+    assert type(select_output(ip)) is kind
 
 
 # --- what goes wrong on the way -------------------------------------------------------------------
@@ -238,7 +247,7 @@ def test_the_job_is_named_whatever_happens(
     else:
         broken(session, error, after=3)
     with pytest.raises(kind) as caught:
-        job_display.show(session, job, Paper(book))
+        job_display.display_job(session, job, HeadlessOutput(book))
     data, _, _ = book.pages[-1]
     assert len(book.pages) == 1
     assert said in data["text/plain"]
@@ -254,7 +263,7 @@ def test_the_job_is_named_whatever_happens(
 CALLED_OFF: tuple[tuple[str, str, str, Status], ...] = (
     ("mj", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
     ("ci", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
-    ("mj", "java", "Interrupted: it could not be cancelled and goes on: ", Status.WAITING),
+    ("mj", "java", "Interrupted: it could not be cancelled and goes on: ", Status.QUEUED),
 )
 
 
@@ -269,21 +278,23 @@ def test_an_interrupt_may_cancel(
         )
         stop_in_the_wait(session, after=1)
         with pytest.raises(Interrupted) as caught:
-            job_display.show(
-                session, session.mj.imagine("a red fox") if service == "mj" else rotate, Paper(book)
+            job_display.display_job(
+                session,
+                session.mj.imagine("a red fox") if service == "mj" else rotate,
+                HeadlessOutput(book),
             )
         job = caught.value.job
         assert job
         assert job.status is status is session.describe(job).run().status
     assert said in book.pages[-1][0]["text/plain"]
-    assert bool(caught.value.hint) == status.moving
+    assert bool(caught.value.hint) == status.is_active
 
 
 def test_an_interrupted_submission_may_have_arrived(session: Session, book: Book) -> None:
     """Nothing is known yet, so nothing is shown but what to do."""
     stop_in_the_wait(session, after=0)
     with pytest.raises(Interrupted) as caught:
-        job_display.show(session, session.mj.imagine("a red fox"), Paper(book))
+        job_display.display_job(session, session.mj.imagine("a red fox"), HeadlessOutput(book))
     assert caught.value.job is None
     assert "may have arrived" in "".join(caught.value._render_traceback_())
     assert book.pages == []
@@ -307,8 +318,10 @@ def stop_in_the_wait(session: Session, after: int) -> None:
 def test_a_wait_that_is_too_long_ends(session: Session, book: Book) -> None:
     """The job goes on, and the card says so."""
     session.settings = replace(session.settings, wait=10.0)
-    with pytest.raises(WaitTooLong):
-        job_display.show(session, session.mj.imagine("a red fox").run(), Paper(book))
+    with pytest.raises(WaitTimeout):
+        job_display.display_job(
+            session, session.mj.imagine("a red fox").run(), HeadlessOutput(book)
+        )
     assert "Nobody waits any longer" in book.pages[-1][0]["text/plain"]
 
 
@@ -317,15 +330,15 @@ def test_a_failure_is_shown_and_raised(session: Session, book: Book, status: Sta
     """After the red card. Looking at a job that has long failed is no failure."""
     job = Job("mj", "1", "IMAGINE", status, reason="banned")
     with pytest.raises(JobFailed, match="banned" if status is Status.FAILED else "cancelled"):
-        job_display.show(session, job, Paper(book))
-    assert job_display.show(session, job, Paper(book), raises=False) is job
+        job_display.display_job(session, job, HeadlessOutput(book))
+    assert job_display.display_job(session, job, HeadlessOutput(book), raises=False) is job
     assert [sorted(data) for data, _, _ in book.pages] == [CARD, CARD]
 
 
 def test_a_job_that_asks_is_shown_and_no_failure(session: Session, book: Book) -> None:
     """It waits for a person."""
-    job = Job("mj", "17", "ZOOM", Status.ASKING)
-    assert job_display.show(session, job, Paper(book)) is job
+    job = Job("mj", "17", "ZOOM", Status.NEEDS_INPUT)
+    assert job_display.display_job(session, job, HeadlessOutput(book)) is job
     assert "%mj_modal 17" in book.pages[-1][0]["text/plain"]
 
 
@@ -340,7 +353,7 @@ def served(session: Session, content: bytes | Exception) -> None:
             raise content
         return content
 
-    session.picture = lambda *_: Work(fetched)  # type: ignore[method-assign]
+    session.picture = lambda *_: Operation(fetched)  # type: ignore[method-assign]
 
 
 def moving() -> bytes:
@@ -359,7 +372,7 @@ SERVED: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
     (b"\0\0\0\x20ftypisom", [CARD], "fox.mp4: a file to open, not shown here", True),
     (moving(), [CARD, PICTURE], "(3 frames; the first is shown)", True),
     (
-        AnswerError("The picture is not there (HTTP 404)."),
+        InvalidResponse("The picture is not there (HTTP 404)."),
         [CARD],
         "could not be fetched: The picture is not",
         False,
@@ -380,7 +393,7 @@ def test_results_that_are_no_still_picture(
 ) -> None:
     """A first frame or a link; a picture that is gone is a note, because the job has succeeded."""
     served(session, content)
-    job_display.show(session, DONE, Paper(book))
+    job_display.display_job(session, DONE, HeadlessOutput(book))
     assert [sorted(data) for data, _, _ in book.pages] == kinds
     assert said in book.pages[0][0]["text/plain"]
     assert ('href="https://cdn.example/x/fox.mp4?ex=1"' in book.pages[0][0]["text/html"]) is links
@@ -389,22 +402,22 @@ def test_results_that_are_no_still_picture(
 def test_each_result_is_an_output_of_its_own(session: Session, book: Book) -> None:
     """In the order of the results."""
     done = session.follow(session.mj.imagine("a red fox")).run()
-    job_display.show(session, replace(done, outputs=done.outputs * 3), Paper(book))
+    job_display.display_job(session, replace(done, outputs=done.outputs * 3), HeadlessOutput(book))
     assert [sorted(data) for data, _, _ in book.pages] == [CARD] + [PICTURE] * 3
 
 
 # --- in the background ----------------------------------------------------------------------------
 
 
-def ended(handle: Following) -> Job:
+def ended(handle: JobFuture) -> Job:
     return handle.result()
 
 
-async def awaited(handle: Following) -> Job:
+async def awaited(handle: JobFuture) -> Job:
     return await handle
 
 
-WAYS: dict[str, Callable[[Following], Job]] = {
+WAYS: dict[str, Callable[[JobFuture], Job]] = {
     "result": ended,
     "await": lambda handle: asyncio.run(awaited(handle)),
 }
@@ -415,7 +428,7 @@ def test_a_background_job_ends_in_its_card(session: Session, book: Book, way: st
     """Only its own display is updated; the picture is inside it, because nothing may come after the
     cell.
     """
-    handle = Following(session, session.mj.imagine("a red fox").run(), Live(book))
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     done = WAYS[way](handle)
     assert done is handle.job is handle.result()
     assert handle.done()
@@ -430,26 +443,26 @@ def test_a_background_job_ends_in_its_card(session: Session, book: Book, way: st
 def test_a_background_job_that_fails_says_so_when_asked(session: Session, book: Book) -> None:
     """The card is red, `result` raises."""
     call = session.ci.picture_job(input="no/such.jpg", rule="imageMogr2/rotate/90", output="o.jpg")
-    handle = Following(session, call.run(), Live(book))
+    handle = JobFuture(session, call.run(), LiveOutput(book))
     with pytest.raises(JobFailed, match="NoSuchKey"):
         handle.result()
     assert "failed" in book.pages[-1][0]["text/html"]
 
 
-class Gone(Live):
+class Gone(LiveOutput):
     """A front end that hears the first card and nothing after it."""
 
     def final(self, bundle: Any) -> None:
         if self.display_id:
             raise OSError("no socket")
-        super().final(bundle)
+        super().show_final(bundle)
 
 
 def test_a_front_end_that_is_gone_costs_no_job(
     session: Session, book: Book, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The card cannot be updated; the job is followed to its end all the same."""
-    handle = Following(session, session.mj.imagine("a red fox").run(), Gone(book))
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), Gone(book))
     assert handle.result().status is Status.SUCCEEDED
     assert len(book.pages) == 1
     assert "could not be updated" in caplog.text
@@ -457,7 +470,7 @@ def test_a_front_end_that_is_gone_costs_no_job(
 
 def test_a_headless_background_job_leaves_one_card(session: Session, book: Book) -> None:
     """As it was when the cell ended."""
-    handle = Following(session, session.mj.imagine("a red fox").run(), Paper(book))
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), HeadlessOutput(book))
     handle.result()
     assert len(book.pages) == 1
     assert "waiting" in book.pages[0][0]["text/html"]
@@ -466,7 +479,7 @@ def test_a_headless_background_job_leaves_one_card(session: Session, book: Book)
 def test_following_can_be_stopped(session: Session, book: Book) -> None:
     """The job goes on at the service, and the card says how to pick it up."""
     session.clock.speed = 0.001  # type: ignore[attr-defined]
-    handle = Following(session, session.mj.imagine("a red fox").run(), Live(book))
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     handle.cancel()
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(awaited(handle))

@@ -7,18 +7,18 @@ from typing import Any
 import pytest
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.line_parser import (
     Options,
-    filled,
-    in_toml,
-    in_xml,
-    lex,
-    read_body,
+    escape_toml,
+    escape_xml,
+    interpolate,
+    parse_body,
     split_options,
     split_prompt,
+    tokenize,
 )
-from jupyter_mjci.notebook.params import params
+from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -37,10 +37,10 @@ WORDS: tuple[tuple[str, list[str]], ...] = (
 @pytest.mark.parametrize(("line", "words"), WORDS)
 def test_a_line_is_read_as_words(line: str, words: list[str]) -> None:
     """Quotes hold words together; one that is never closed is text; a hash begins no comment."""
-    assert lex(line) == words
+    assert tokenize(line) == words
 
 
-FLAGS = [one for one in params(Midjourney.imagine) if one.name != "prompt"]
+FLAGS = [one for one in parse_signature(Midjourney.imagine) if one.name != "prompt"]
 
 # (line, our words, the prompt)
 PROMPTS: tuple[tuple[str, list[str], str], ...] = (
@@ -86,7 +86,7 @@ def test_a_prompt_is_everything_between_our_options(
 @pytest.mark.parametrize("line", ["a fox -o", "--state"])
 def test_an_option_without_its_value_never_becomes_a_prompt(line: str) -> None:
     """A submission costs money: a forgotten name is asked for."""
-    with pytest.raises(CallError, match=r"wants|needs"):
+    with pytest.raises(InvalidRequest, match=r"wants|needs"):
         split_prompt(line, FLAGS)
 
 
@@ -103,7 +103,7 @@ def test_options_are_found_anywhere() -> None:
 )
 def test_a_result_goes_into_a_variable(words: list[str]) -> None:
     """What is no name of a variable is refused."""
-    with pytest.raises(CallError, match="-o"):
+    with pytest.raises(InvalidRequest, match="-o"):
         split_options(words)
 
 
@@ -120,22 +120,24 @@ FILLED: tuple[tuple[str, str], ...] = (
 @pytest.mark.parametrize(("text", "expected"), FILLED)
 def test_only_double_braces_are_filled(text: str, expected: str) -> None:
     """Variables by name, jobs by id, once; every other brace and dollar is somebody else's."""
-    assert filled(text, NAMES) == expected
+    assert interpolate(text, NAMES) == expected
 
 
 def test_values_are_escaped_for_where_they_go() -> None:
     """XML and TOML stay well-formed whatever a variable holds."""
     assert (
-        filled("<a>{{subject}}</a>", NAMES, in_xml)
+        interpolate("<a>{{subject}}</a>", NAMES, escape_xml)
         == "<a>a &apos;red&apos; &lt;fox&gt; &amp; &quot;co&quot;</a>"
     )
-    assert filled('k = "{{subject}}"', NAMES, in_toml) == 'k = "a \'red\' <fox> & \\"co\\""'
+    assert (
+        interpolate('k = "{{subject}}"', NAMES, escape_toml) == 'k = "a \'red\' <fox> & \\"co\\""'
+    )
 
 
 def test_an_unknown_name_is_said() -> None:
     """It is neither sent as it stands nor left out."""
-    with pytest.raises(CallError, match=r"There is no variable 'nope' for \{\{nope\}\}"):
-        filled("a {{nope}}", NAMES)
+    with pytest.raises(InvalidRequest, match=r"There is no variable 'nope' for \{\{nope\}\}"):
+        interpolate("a {{nope}}", NAMES)
 
 
 CI = TencentCI(bucket="b-1", region="r")
@@ -144,7 +146,7 @@ CI = TencentCI(bucket="b-1", region="r")
 def test_the_short_form_is_a_builder_call() -> None:
     """TOML keys are the builder's parameters."""
     body = 'input = "in/{{n}}.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o"\nlevel = 2\npicture-info = true\n'
-    call = read_body(body, NAMES).call(CI)
+    call = parse_body(body, NAMES).build_call(CI)
     direct = CI.picture_job(
         input="in/3.jpg", rule="imageMogr2/rotate/90", output="o", level=2, picture_info=True
     )
@@ -153,16 +155,18 @@ def test_the_short_form_is_a_builder_call() -> None:
 
 def test_a_name_makes_it_a_batch() -> None:
     """And lists are lists."""
-    call = read_body('name = "nightly"\nprefix = "in/"\nworkflow_ids = ["w1", "w2"]', {}).call(CI)
+    call = parse_body(
+        'name = "nightly"\nprefix = "in/"\nworkflow_ids = ["w1", "w2"]', {}
+    ).build_call(CI)
     assert call == CI.batch(name="nightly", prefix="in/", workflow_ids=["w1", "w2"])
 
 
 def test_xml_is_sent_as_it_was_written() -> None:
     """Only the service's own words decide where it goes."""
     body = "\n<Request>\n <Tag>PicProcess</Tag><Input><Object>{{subject}}</Object></Input>\n</Request>\n"
-    call = read_body(body, NAMES).call(CI)
+    call = parse_body(body, NAMES).build_call(CI)
     assert call.path == "/jobs"
-    assert call.body.decode() == body.strip().replace("{{subject}}", in_xml(NAMES["subject"]))  # type: ignore[arg-type]
+    assert call.body.decode() == body.strip().replace("{{subject}}", escape_xml(NAMES["subject"]))  # type: ignore[arg-type]
 
 
 # (body, what the error says)
@@ -190,13 +194,13 @@ WRONG: tuple[tuple[str, str], ...] = (
 @pytest.mark.parametrize(("body", "said"), WRONG)
 def test_a_wrong_body_is_said_with_its_place(body: str, said: str) -> None:
     """Before any request."""
-    with pytest.raises(CallError) as caught:
-        read_body(body, {})
+    with pytest.raises(InvalidRequest) as caught:
+        parse_body(body, {})
     assert said in str(caught.value)
 
 
 def test_a_rule_is_demanded_before_anything_is_sent() -> None:
     """What the builder itself refuses, the body does not get past."""
-    asked: Any = read_body('input = "a"\noutput = "o"', {})
-    with pytest.raises(CallError, match="needs a rule"):
+    asked: Any = parse_body('input = "a"\noutput = "o"', {})
+    with pytest.raises(InvalidRequest, match="needs a rule"):
         asked.call(CI)

@@ -21,10 +21,10 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
-from jupyter_mjci.notebook.completion import completions
-from jupyter_mjci.notebook.doctor import front_end
-from jupyter_mjci.notebook.extension import _LOADED, NAMES, keep_question_marks
-from jupyter_mjci.notebook.job_display import Content, Following
+from jupyter_mjci.notebook.completion import complete_line
+from jupyter_mjci.notebook.doctor import detect_front_end
+from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
+from jupyter_mjci.notebook.job_display import JobFuture, ObjectBytes
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
@@ -37,7 +37,7 @@ def sent(session: Session) -> list[Any]:
     """Notes every call that leaves the session from now on."""
     calls: list[Any] = []
     session.listeners.append(
-        lambda event, value: calls.append(value) if event == "leaving" else None
+        lambda event, value: calls.append(value) if event == "submitting" else None
     )
     return calls
 
@@ -74,10 +74,12 @@ def test_loading_is_light() -> None:
 def test_the_names_that_are_loaded_are_those_of_the_builders() -> None:
     """Loading looks at no builder, so their names stand in a table; here it is compared."""
     made: dict[str, list[str]] = {"line": [], "line_cell": []}
-    for magic in Magics(None).table():
+    for magic in Magics(None).iter_magics():
         made[magic.kind].append(magic.name)
     told = {kind: sorted(names) for kind, names in made.items()}
-    assert {kind: sorted(names.split()) for kind, names in NAMES.items()} == told, f"NAMES = {told}"
+    assert {kind: sorted(names.split()) for kind, names in MAGIC_NAMES.items()} == told, (
+        f"NAMES = {told}"
+    )
 
 
 def test_every_call_has_a_magic(shell: Shell) -> None:
@@ -276,7 +278,7 @@ def test_a_batch_tells_its_jobs(shell: Shell) -> None:
 def test_objects_are_put_and_got(shell: Shell, tmp_path: Path) -> None:
     """A file goes up; what comes down shows itself as a picture and is its bytes."""
     deer = shell.run("%ci_get_object input/deer.jpg")
-    assert isinstance(deer, Content)
+    assert isinstance(deer, ObjectBytes)
     assert deer.startswith(b"\xff\xd8")
     data, _ = deer._repr_mimebundle_()
     assert sorted(data) == PICTURE
@@ -289,7 +291,7 @@ def test_objects_are_put_and_got(shell: Shell, tmp_path: Path) -> None:
 def test_no_wait_returns_at_once(shell: Shell) -> None:
     """One card, and a handle that can be awaited, asked and named."""
     handle = shell.run("%mj_imagine a red fox --no-wait -o handle")
-    assert isinstance(handle, Following)
+    assert isinstance(handle, JobFuture)
     assert shell.kinds == [CARD]
     done = shell.run("await handle")
     assert done.status is Status.SUCCEEDED
@@ -440,7 +442,7 @@ def test_answers_of_somebody_else_are_said_shortly(
         ci_region="r",
     )
     door = httpx.MockTransport(lambda _: answer)
-    with Session(settings, door=door, clock=VirtualClock(math.inf)) as session:
+    with Session(settings, transport=door, clock=VirtualClock(math.inf)) as session:
         empty_shell.ip.push({"s": session})
         empty_shell.fails(cell)
     assert type(empty_shell.error).__name__ == name
@@ -463,19 +465,20 @@ def test_the_first_magic_connects_and_says_so_once(empty_shell: Shell) -> None:
 
 def test_the_only_session_around_is_taken(empty_shell: Shell, session: Session) -> None:
     """A variable of the user's; with two, a choice is asked for; one that is chosen stays."""
-    chosen = _LOADED[empty_shell.ip].magics.chosen
+    chosen = _EXTENSIONS[empty_shell.ip].magics.current_session
     empty_shell.ip.push({"mine": session, "same": session})
-    assert chosen.session() is session
+    assert chosen.get_or_connect() is session
     with jupyter_mjci.sandbox() as other:
         empty_shell.ip.push({"other": other})
         assert "There are several sessions: mine, other." in empty_shell.fails("%mj_queue")
         assert empty_shell.run("%mjci use other") is other
-        assert chosen.session() is other
+        assert chosen.get_or_connect() is other
         assert (
-            empty_shell.run("%mjci sandbox --speed inf --dialect java -o third") is chosen.session()
+            empty_shell.run("%mjci sandbox --speed inf --dialect java -o third")
+            is chosen.get_or_connect()
         )
-        assert chosen.session() not in (session, other)
-        chosen.session().close()
+        assert chosen.get_or_connect() not in (session, other)
+        chosen.get_or_connect().close()
 
 
 def test_connect_takes_settings_and_the_environment(
@@ -516,10 +519,10 @@ def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
 def test_the_doctor_knows_front_ends(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what they leave in the kernel; and what panels lack there."""
     shell.ip.push({"__vsc_ipynb_file__": "/home/me/a.ipynb"})
-    assert front_end(shell.ip) == "Visual Studio Code"
+    assert detect_front_end(shell.ip) == "Visual Studio Code"
     monkeypatch.setitem(sys.modules, "google.colab", sys)
     monkeypatch.setattr("jupyter_mjci.notebook.doctor.find_spec", lambda _: None)
-    assert front_end(shell.ip).startswith("Google Colab; panels cannot paint masks")
+    assert detect_front_end(shell.ip).startswith("Google Colab; panels cannot paint masks")
 
 
 def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
@@ -550,8 +553,8 @@ COMPLETED: tuple[tuple[str, str, list[str]], ...] = (
 @pytest.mark.parametrize(("line", "fragment", "found"), COMPLETED)
 def test_lines_are_completed(shell: Shell, line: str, fragment: str, found: list[str]) -> None:
     """Commands, flags and choices; prompts are left alone."""
-    magics = _LOADED[shell.ip].magics
-    assert completions(magics, line, 0, line) == (fragment, found)
+    magics = _EXTENSIONS[shell.ip].magics
+    assert complete_line(magics, line, 0, line) == (fragment, found)
 
 
 def test_ids_and_buttons_are_completed_from_what_was_seen(shell: Shell, session: Session) -> None:
@@ -559,16 +562,16 @@ def test_ids_and_buttons_are_completed_from_what_was_seen(shell: Shell, session:
     job = shell.run("%mj_imagine a red fox -o job")
     upscale = shell.run("%mj_action job U1")
     session.transport.send = None  # type: ignore[assignment, method-assign]
-    magics = _LOADED[shell.ip].magics
+    magics = _EXTENSIONS[shell.ip].magics
 
     def complete(line: str) -> tuple[str, list[str]]:
-        return completions(magics, line, 0, line)
+        return complete_line(magics, line, 0, line)
 
     assert complete("%mj_task ") == ("", [upscale.id, job.id])
     assert complete(f"%mj_action {job.id[:-1]}") == (job.id[:-1], [job.id])
     assert complete("%mj_action job U") == ("U", ["U1", "U2", "U3", "U4"])
     assert complete(f"%mj_action {upscale.id} Upscale (S") == ("Upscale (S", ["Upscale (Subtle)"])
-    assert completions(magics, "%%ci_job\nru", 1, "ru") == ("ru", ["rule = "])
+    assert complete_line(magics, "%%ci_job\nru", 1, "ru") == ("ru", ["rule = "])
 
 
 def test_the_completer_of_the_shell_asks_us(shell: Shell) -> None:

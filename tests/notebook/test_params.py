@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from jupyter_mjci.errors import CallError
-from jupyter_mjci.notebook.params import arguments, convert, params, summary
+from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.notebook.params import convert, get_summary, parse_arguments, parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -73,27 +73,27 @@ KINDS = {
 
 def test_the_annotation_tells_the_kind() -> None:
     """Every annotation that builders use has its kind, optional or not."""
-    assert {one.name: one.kind for one in params(Desk().press)} == KINDS
+    assert {one.name: one.kind for one in parse_signature(Desk().press)} == KINDS
 
 
 def test_bound_and_unbound_builders_are_read_alike() -> None:
     """`self` is no parameter."""
-    assert params(Desk.press) == params(Desk().press)
+    assert parse_signature(Desk.press) == parse_signature(Desk().press)
 
 
 def test_help_comes_from_the_args_section() -> None:
     """Continued lines are joined, the text after the section is left out, and colons may stand in
     the help.
     """
-    helps = {one.name: one.help for one in params(Desk.press) if one.help}
+    helps = {one.name: one.help for one in parse_signature(Desk.press) if one.help}
     assert helps == {"name": "whose it is, in full", "size": "how big: 1 to 3"}
-    assert summary(Desk.press) == "Press it."
-    assert summary(Desk.nothing) == ""
+    assert get_summary(Desk.press) == "Press it."
+    assert get_summary(Desk.nothing) == ""
 
 
 def test_defaults_choices_and_positions_are_told() -> None:
     """What a form needs to prefill a field is there."""
-    found = {one.name: one for one in params(Desk.plain)}
+    found = {one.name: one for one in parse_signature(Desk.plain)}
     assert (found["key"].required, found["key"].positional, found["key"].default) == (
         True,
         True,
@@ -104,7 +104,7 @@ def test_defaults_choices_and_positions_are_told() -> None:
         False,
         3,
     )
-    assert {one.name: one for one in params(Desk.press)}["way"].choices == ("Up", "Down")
+    assert {one.name: one for one in parse_signature(Desk.press)}["way"].choices == ("Up", "Down")
 
 
 LINES: tuple[tuple[list[str], dict[str, Any]], ...] = (
@@ -124,7 +124,7 @@ LINES: tuple[tuple[list[str], dict[str, Any]], ...] = (
 @pytest.mark.parametrize(("tokens", "expected"), LINES)
 def test_words_become_arguments(tokens: list[str], expected: dict[str, Any]) -> None:
     """Flags in any place, bare words for positional parameters, lists that add up."""
-    assert arguments(Desk().plain, tokens) == expected
+    assert parse_arguments(Desk().plain, tokens) == expected
 
 
 WRONG: tuple[tuple[list[str], str], ...] = (
@@ -142,15 +142,15 @@ WRONG: tuple[tuple[list[str], str], ...] = (
 @pytest.mark.parametrize(("tokens", "said"), WRONG)
 def test_a_wrong_word_is_named(tokens: list[str], said: str) -> None:
     """The error names the flag, and what exists instead."""
-    with pytest.raises(CallError) as caught:
-        arguments(Desk().plain, tokens)
+    with pytest.raises(InvalidRequest) as caught:
+        parse_arguments(Desk().plain, tokens)
     assert said in str(caught.value)
 
 
 def test_too_many_words_are_an_error() -> None:
     """A word that no parameter takes is named, not dropped."""
-    with pytest.raises(CallError, match="What is 'extra' for"):
-        arguments(Midjourney().task, ["1", "extra"])
+    with pytest.raises(InvalidRequest, match="What is 'extra' for"):
+        parse_arguments(Midjourney().task, ["1", "extra"])
 
 
 CONVERTED: tuple[tuple[str, str, Any], ...] = (
@@ -166,25 +166,25 @@ CONVERTED: tuple[tuple[str, str, Any], ...] = (
 @pytest.mark.parametrize(("name", "text", "value"), CONVERTED)
 def test_texts_become_values(name: str, text: str, value: Any) -> None:
     """What a person writes becomes what the builder wants."""
-    assert convert({one.name: one for one in params(Desk.press)}[name], text) == value
+    assert convert({one.name: one for one in parse_signature(Desk.press)}[name], text) == value
 
 
 def test_bad_values_are_named() -> None:
     """A choice lists its choices, pairs show their form, a missing file is said."""
-    found = {one.name: one for one in params(Desk.press)}
+    found = {one.name: one for one in parse_signature(Desk.press)}
     for name, text, said in (
         ("way", "left", "Up, Down"),
         ("queue", "a", "NAME=VALUE"),
         ("content", "/no/x", "read"),
     ):
-        with pytest.raises(CallError, match=said):
+        with pytest.raises(InvalidRequest, match=said):
             convert(found[name], text)
 
 
 def test_a_file_is_read(tmp_path: Path) -> None:
     """`file` parameters take the bytes of a path."""
     (tmp_path / "a").write_bytes(b"\0\1")
-    given = arguments(
+    given = parse_arguments(
         TencentCI().put_object, ["in/a", str(tmp_path / "a"), "--content-type", "image/png"]
     )
     assert given == {"key": "in/a", "content": b"\0\1", "content_type": "image/png"}
@@ -197,14 +197,14 @@ def test_every_builder_explains_itself(service: type) -> None:
     """
     for name, builder in vars(service).items():
         if not name.startswith("_") and callable(builder) and name != "request":
-            assert summary(builder), name
-            assert [one.name for one in params(builder) if not one.help] == [], name
+            assert get_summary(builder), name
+            assert [one.name for one in parse_signature(builder) if not one.help] == [], name
 
 
 def test_arguments_fit_their_builder() -> None:
     """What a line says builds the call."""
     ci = TencentCI(bucket="b-1", region="r")
-    given = arguments(
+    given = parse_arguments(
         ci.picture_job,
         ["--input=in/a.jpg", "--output=o", "--rule=imageMogr2/rotate/90", "--level=2"],
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jupyter_mjci import panel
-from jupyter_mjci.session import Session, replayed
+from jupyter_mjci.session import Session, replay
 from tests.notebook.conftest import Shell
 
 CELLS = (
@@ -99,8 +99,8 @@ def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path)
             shown.close()
         return told
 
-    told = records(session.recorded(tmp_path / "a.mjci"))
+    told = records(session.record_to(tmp_path / "a.mjci"))
     assert all("a.mjci" in one for one in told)
     assert "data:image/" in told[0]
-    with replayed(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as played:
         assert records(played) == told

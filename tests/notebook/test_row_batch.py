@@ -13,10 +13,10 @@ from IPython.core.error import UsageError
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import CallError, MjciError
-from jupyter_mjci.history.frames import frame
+from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.history.frames import jobs_to_frame
 from jupyter_mjci.notebook import cards, job_display, row_batch
-from jupyter_mjci.notebook.job_display import Interrupted, Live, Terminal
+from jupyter_mjci.notebook.job_display import Interrupted, LiveOutput, TerminalOutput
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 from tests.notebook.test_job_display import MODES, Book, kept
@@ -48,7 +48,7 @@ def test_every_row_is_a_job(shell: Shell, cats: pd.DataFrame) -> None:
     assert list(jobs.index) == ["x", "y", "z"]
     assert list(jobs.status) == ["SUCCEEDED", "FAILED", "SUCCEEDED"]
     assert list(jobs.subject) == KEYS
-    assert list(jobs.dtypes[frame([]).columns]) == list(frame([]).dtypes)
+    assert list(jobs.dtypes[jobs_to_frame([]).columns]) == list(jobs_to_frame([]).dtypes)
     assert list(jobs.width) == [50, 60, 70]
     assert list(jobs.status_given) == ["a", "b", "c"]
     assert shell.kinds == [CARD]
@@ -109,43 +109,48 @@ WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
     (
         [{"key": "a", "width": 5}, {"key": "b"}],
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "Row 1 of t has no value in column 'width'.",
     ),
     (
         pd.DataFrame({"key": ["a", None], "width": 1}),
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "Row 1 of t has no value in column 'key'",
     ),
     (
         pd.DataFrame({"key": "a", "width": [np.nan]}),
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "Row 0 of t has no value in column 'width'",
     ),
     (
         pd.DataFrame({"key": ["a"], "width": pd.array([None], "Int64")}),
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "Row 0 of t",
     ),
     (
         pd.DataFrame({"key": ["a"]}),
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "Row 0 of t: There is no variable 'width'",
     ),
-    (pd.DataFrame({"key": ["a", ""], "width": 1}), "\n" + BODY, CallError, "Row 1 of t: "),
-    (pd.DataFrame({"key": ["a"]}), '\ninput = "a.jpg"', CallError, "all 1 jobs would be the same"),
+    (pd.DataFrame({"key": ["a", ""], "width": 1}), "\n" + BODY, InvalidRequest, "Row 1 of t: "),
+    (
+        pd.DataFrame({"key": ["a"]}),
+        '\ninput = "a.jpg"',
+        InvalidRequest,
+        "all 1 jobs would be the same",
+    ),
     (
         pd.DataFrame([[1, 2]], columns=["key", "key"]),
         "\n" + BODY,
-        CallError,
+        InvalidRequest,
         "two columns of one name",
     ),
-    ("text", "\n" + BODY, CallError, "t is neither a DataFrame nor a list of dicts."),
-    ([], " --each nope\n" + BODY, CallError, "There is no variable 'nope'."),
+    ("text", "\n" + BODY, InvalidRequest, "t is neither a DataFrame nor a list of dicts."),
+    ([], " --each nope\n" + BODY, InvalidRequest, "There is no variable 'nope'."),
     ([], " --at-once 0\n" + BODY, UsageError, "--at-once is at least 1"),
     ([], " --no-wait\n" + BODY, UsageError, "leave --no-wait out"),
     ([], " --each 1x\n" + BODY, UsageError, "--each wants the name of a variable"),
@@ -222,17 +227,17 @@ def test_a_cell_saves_the_same_live_and_headless(
 
 
 def rows(count: int) -> row_batch.Table:
-    return row_batch.table("t", {"t": [{"n": number} for number in range(count)]})
+    return row_batch.load_table("t", {"t": [{"n": number} for number in range(count)]})
 
 
 def test_live_counts_and_draws_a_bar(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """One display: bars that say their value, then the card without one."""
     monkeypatch.setattr(job_display, "SHORTEST", 0.0)
     book = Book()
-    many = row_batch.Many(
+    many = row_batch.RowBatch(
         "many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
     )
-    many.show(session, 3, Live(book))
+    many.run(session, 3, LiveOutput(book))
     cards = [data["text/html"] for data, _, _ in book.pages]
     assert len({name for _, name, _ in book.pages}) == 1
     assert all('aria-valuenow="' in card for card in cards[:-1])
@@ -249,8 +254,8 @@ def test_a_terminal_shows_one_line(session: Session, monkeypatch: pytest.MonkeyP
     stderr = io.StringIO()
     stderr.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", stderr)
-    row_batch.Many("many", rows(2), [session.mj.imagine(f"fox {n}") for n in range(2)]).show(
-        session, 2, Terminal(Book())
+    row_batch.RowBatch("many", rows(2), [session.mj.imagine(f"fox {n}") for n in range(2)]).run(
+        session, 2, TerminalOutput(Book())
     )
     assert "\rmany: 2 jobs, " in stderr.getvalue()
     assert stderr.getvalue().endswith("\r")
@@ -258,9 +263,9 @@ def test_a_terminal_shows_one_line(session: Session, monkeypatch: pytest.MonkeyP
 
 def stopped(
     session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1
-) -> tuple[row_batch.Many, str]:
+) -> tuple[row_batch.RowBatch, str]:
     """Three jobs whose cell is interrupted after two steps, and what the card tells then."""
-    steps = session.steps
+    steps = session.batch_updates
 
     def interrupted(*given: Any, **more: Any) -> Any:
         for number, step in enumerate(steps(*given, **more)):
@@ -270,11 +275,11 @@ def stopped(
 
     monkeypatch.setattr(session, "steps", interrupted)
     book = Book()
-    many = row_batch.Many(
+    many = row_batch.RowBatch(
         "many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
     )
     with pytest.raises(Interrupted):
-        many.show(session, at_once, Live(book))
+        many.run(session, at_once, LiveOutput(book))
     return many, book.pages[-1][0]["text/plain"]
 
 
@@ -284,8 +289,8 @@ def test_an_interrupt_keeps_what_was_seen(
     """The card tells how to go on; jobs that were never begun are rows all the same."""
     many, said = stopped(session, monkeypatch)
     assert "%mjci resume" in said
-    assert list(many.frame().n) == [0, 1, 2]
-    assert many.frame().status.iloc[2] == "WAITING"
+    assert list(many.to_frame().n) == [0, 1, 2]
+    assert many.to_frame().status.iloc[2] == "QUEUED"
 
 
 def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,17 +308,17 @@ def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_card_names_the_first_reasons_and_rows() -> None:
     """However many fail, the card stays short; a reason is escaped."""
     failures = [(f"<b>{number}", [str(row) for row in range(30)]) for number in range(12)]
-    tally = cards.Tally("t", {Status.FAILED: 360}, failures=failures)
-    lines = cards.tally_text(tally).splitlines()
+    tally = cards.BatchSummary("t", {Status.FAILED: 360}, failures=failures)
+    lines = cards.summary_text(tally).splitlines()
     assert len(lines) == 12
     assert lines[1] == "  <b>0 rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (30 rows)"
     assert lines[-1] == "  … and 2 other reasons"
-    assert "<b>0" not in cards.tally_html(tally)
+    assert "<b>0" not in cards.summary_html(tally)
 
 
 def test_what_has_not_ended_is_told() -> None:
     """A dialog that waits for an answer, and a job that outlasted our patience."""
-    many = row_batch.Many("t", rows(2), [])
-    many.jobs = [Job("mj", "1", status=Status.ASKING), Job("mj", "2", status=Status.RUNNING)]
-    assert "%mj_modal" in many._open()[0]
-    assert "%mjci resume" in many._open()[1]
+    many = row_batch.RowBatch("t", rows(2), [])
+    many.jobs = [Job("mj", "1", status=Status.NEEDS_INPUT), Job("mj", "2", status=Status.RUNNING)]
+    assert "%mj_modal" in many._unfinished_notes()[0]
+    assert "%mjci resume" in many._unfinished_notes()[1]

@@ -100,7 +100,7 @@ def test_control_c_ends_the_waiting(screen: Screen) -> None:
     """The card and two lines say how to wait again, and the shell goes on."""
     rows = screen.run("%mj_imagine a slow fox", until="RUNNING", keys="\x03")
     said = " ".join(rows)
-    assert re.match(r"IMAGINE \d+ (WAITING|RUNNING)", rows[0])
+    assert re.match(r"IMAGINE \d+ (QUEUED|RUNNING)", rows[0])
     assert "Wait for it again with %mj_task" in said
     assert "[#" not in said.replace("^C", "")
     number = re.search(r"\d{10,}", said)

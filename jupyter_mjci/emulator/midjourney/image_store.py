@@ -16,37 +16,44 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from jupyter_mjci.emulator import image_generator
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.http import Answer, Request
+from jupyter_mjci.emulator.http import Response, Request
 from jupyter_mjci.emulator.midjourney.bodies import (
-    TEXT,
-    decoded,
-    from_data_url,
-    invalid,
-    picture_answer,
-    same,
+    TEXT_HEADERS,
+    decode_base64,
+    decode_data_url,
+    validation_error,
+    image_response,
+    secrets_equal,
 )
-from jupyter_mjci.emulator.midjourney.tasks import FILMS, IN_PROGRESS, KINDS, MOVES, SUCCESS, Task
+from jupyter_mjci.emulator.midjourney.tasks import (
+    VIDEO_KINDS,
+    IN_PROGRESS,
+    TASK_KINDS,
+    BUTTONS,
+    SUCCESS,
+    Task,
+)
 
-DAY = 86400
-PIXELS = 48 * 1024 * 1024  # bytes of drawn pictures kept for the next time they are asked for
+SECONDS_PER_DAY = 86400
+CACHE_BYTES = 48 * 1024 * 1024  # bytes of drawn pictures kept for the next time they are asked for
 SNOWFLAKE_EPOCH = 1420070400000
-USER = "sandbox_artist"
-GONE = Answer(404, b"This content is no longer available.", TEXT)
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_CELL = re.compile(r"_0_([0-3])(_640_N\.webp|\.png|\.webp)$")
-_SEED = re.compile(r"--(?:seed|sameseed)\s+(\d{1,10})(?!\S)")
+USERNAME = "sandbox_artist"
+EXPIRED_RESPONSE = Response(404, b"This content is no longer available.", TEXT_HEADERS)
+UUID_RE = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_CELL_FILE_RE = re.compile(r"_0_([0-3])(_640_N\.webp|\.png|\.webp)$")
+_SEED_PARAMETER_RE = re.compile(r"--(?:seed|sameseed)\s+(\d{1,10})(?!\S)")
 
 
-def snowflake(moment: int, low: int) -> int:
+def build_snowflake(timestamp_ms: int, low: int) -> int:
     """A Discord id: milliseconds, then 22 bits of our choice."""
-    return (max(0, moment - SNOWFLAKE_EPOCH) << 22) | (low & 0x3FFFFF)
+    return (max(0, timestamp_ms - SNOWFLAKE_EPOCH) << 22) | (low & 0x3FFFFF)
 
 
-class Gallery:
+class ImageStore:
     """What the tasks of one proxy look like: names, links, recipes, drawn pictures, and the
     pictures that came in.
 
-    `signed` links die after a day; others stay. `origin` starts the links. With `raw_pictures`
+    `signs_links` links die after a day; others stay. `origin` starts the links. With `accepts_raw_images`
     clients may send bare base64 and links instead of data URLs.
     """
 
@@ -56,399 +63,433 @@ class Gallery:
         seed: int,
         tasks: list[Task],
         *,
-        signed: bool = True,
-        raw_pictures: bool = False,
+        signs_links: bool = True,
+        accepts_raw_images: bool = False,
     ) -> None:
-        self.clock, self.seed, self.tasks, self.signed, self.raw_pictures = (
+        self.clock, self.seed, self.tasks, self.signs_links, self.accepts_raw_images = (
             clock,
             seed,
             tasks,
-            signed,
-            raw_pictures,
+            signs_links,
+            accepts_raw_images,
         )
         self.origin = ""
         self.clear()
 
     def clear(self) -> None:
         self.blobs: dict[str, bytes] = {}
-        self._drawn: OrderedDict[tuple[int, str], Answer] = OrderedDict()
-        self._drawn_size = 0
-        self._recipes: OrderedDict[int, image_generator.Grid] = OrderedDict()
-        self._read: OrderedDict[str, list[str]] = OrderedDict()
+        self._rendered: OrderedDict[tuple[int, str], Response] = OrderedDict()
+        self._rendered_bytes = 0
+        self._grids: OrderedDict[int, image_generator.Grid] = OrderedDict()
+        self._caption_cache: OrderedDict[str, list[str]] = OrderedDict()
 
-    def repaint(self, task: Task) -> None:
+    def invalidate(self, task: Task) -> None:
         """The task starts over: what was known of its picture is not true any more."""
-        self._recipes.pop(task.number, None)
-        for key in [key for key in self._drawn if key[0] == task.number]:
-            self._drawn_size -= len(self._drawn.pop(key).body)
+        self._grids.pop(task.number, None)
+        for key in [key for key in self._rendered if key[0] == task.number]:
+            self._rendered_bytes -= len(self._rendered.pop(key).body)
 
     # ── names ──
 
-    def task_at(self, number: int) -> Task | None:
+    def get_task(self, number: int) -> Task | None:
         return self.tasks[number] if 0 <= number < len(self.tasks) else None
 
     @property
-    def channel(self) -> str:
+    def channel_id(self) -> str:
         """The Discord channel, which is also the account's id."""
-        return str(1_100_000_000_000_000_000 + self.number("channel", 10**17))
+        return str(1_100_000_000_000_000_000 + self.derive_number("channel", 10**17))
 
     @property
-    def guild(self) -> str:
-        return str(1_100_000_000_000_000_000 + self.number("guild", 10**17))
+    def guild_id(self) -> str:
+        return str(1_100_000_000_000_000_000 + self.derive_number("guild", 10**17))
 
-    def number(self, name: object, below: int) -> int:
+    def derive_number(self, name: object, below: int) -> int:
         digest = hashlib.blake2b(f"{self.seed}/{name}".encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") % below
 
-    def uuid(self, task: Task) -> str:
+    def build_uuid(self, task: Task) -> str:
         """The picture's name; its end is the task's number, so that a link leads back to its
         task.
         """
         text = hashlib.blake2b(
             f"{self.seed}/uuid/{task.number}".encode(), digest_size=10
         ).hexdigest()
-        tail = f"{task.number ^ self.number('uuid', 2**48):012x}"
+        tail = f"{task.number ^ self.derive_number('uuid', 2**48):012x}"
         return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{tail}"
 
-    def by_uuid(self, uuid: str) -> Task | None:
-        task = self.task_at(int(uuid[-12:], 16) ^ self.number("uuid", 2**48))
-        return task if task and self.uuid(task) == uuid else None
+    def find_by_uuid(self, uuid: str) -> Task | None:
+        task = self.get_task(int(uuid[-12:], 16) ^ self.derive_number("uuid", 2**48))
+        return task if task and self.build_uuid(task) == uuid else None
 
-    def message(self, task: Task) -> str:
-        return str(snowflake(task.phase.finish or task.submitted, task.number))
+    def build_message_id(self, task: Task) -> str:
+        return str(build_snowflake(task.phase.finish or task.submitted, task.number))
 
     # ── links ──
 
-    def _link(self, message: int, name: str, moment: int) -> str:
-        """An attachment's address, signed for a day from `moment` (ms) where links die."""
-        path = f"/attachments/{self.channel}/{message}/{quote(name)}"
-        if not self.signed:
+    def _build_attachment_url(self, message: int, name: str, timestamp_ms: int) -> str:
+        """An attachment's address, signed for a day from `timestamp_ms` (ms) where links die."""
+        path = f"/attachments/{self.channel_id}/{message}/{quote(name)}"
+        if not self.signs_links:
             return self.origin + path
-        issued = moment // 1000
-        expires = f"{issued + DAY:x}"
-        return f"{self.origin}{path}?ex={expires}&is={issued:x}&hm={self._signature(path, expires, f'{issued:x}')}"
+        issued = timestamp_ms // 1000
+        expires = f"{issued + SECONDS_PER_DAY:x}"
+        return f"{self.origin}{path}?ex={expires}&is={issued:x}&hm={self._sign(path, expires, f'{issued:x}')}"
 
-    def _signature(self, path: str, expires: str, issued: str) -> str:
+    def _sign(self, path: str, expires: str, issued: str) -> str:
         text = f"{path}\n{expires}\n{issued}".encode("utf-8", "replace")
         return hmac.new(f"links/{self.seed}".encode(), text, hashlib.sha256).hexdigest()
 
-    def image_url(self, task: Task) -> str | None:
+    def build_image_url(self, task: Task) -> str | None:
         """The blurry preview while it is being made, then the picture; a described picture is the
         one that was sent.
         """
         if task.op in ("describe", "retry"):
-            return self.blob_url(task.sent[0], task.submitted) if task.phase.start else None
+            return (
+                self.build_blob_url(task.input_images[0], task.submitted)
+                if task.phase.start
+                else None
+            )
         if task.op == "shorten":
             return None
         if task.phase.status == IN_PROGRESS and task.phase.percent:
-            message = snowflake(task.phase.start or 0, task.phase.percent)
-            return self._link(message, f"{self.uuid(task)}_grid_0.webp", task.phase.start or 0)
+            message = build_snowflake(task.phase.start or 0, task.phase.percent)
+            return self._build_attachment_url(
+                message, f"{self.build_uuid(task)}_grid_0.webp", task.phase.start or 0
+            )
         if task.phase.status != SUCCESS:
             return None
-        end = "_0_0_640_N.webp" if task.kind in FILMS else ".png"
-        return self._link(int(self.message(task)), self._file(task) + end, task.phase.finish or 0)
+        end = "_0_0_640_N.webp" if task.kind in VIDEO_KINDS else ".png"
+        return self._build_attachment_url(
+            int(self.build_message_id(task)),
+            self._build_file_stem(task) + end,
+            task.phase.finish or 0,
+        )
 
-    def _file(self, task: Task) -> str:
+    def _build_file_stem(self, task: Task) -> str:
         words = re.findall(
             r"[A-Za-z0-9]+", re.sub(r"https?://\S+|--\w+(?:\s+[\d:.]+)?", " ", task.prompt)
         )
         slug = "_".join(words)[:48].strip("_")
-        return "_".join(part for part in (USER, slug, self.uuid(task)) if part)
+        return "_".join(part for part in (USERNAME, slug, self.build_uuid(task)) if part)
 
-    def cell_url(self, task: Task, cell: int, end: str) -> str:
-        return self._link(
-            int(self.message(task)), f"{self.uuid(task)}_0_{cell}{end}", task.phase.finish or 0
+    def build_cell_url(self, task: Task, cell: int, suffix: str) -> str:
+        return self._build_attachment_url(
+            int(self.build_message_id(task)),
+            f"{self.build_uuid(task)}_0_{cell}{suffix}",
+            task.phase.finish or 0,
         )
 
-    def films(self, task: Task) -> int:
+    def count_videos(self, task: Task) -> int:
         return int((task.details or {}).get("batch", 1 if task.kind == "filmed" else 4))
 
-    def blob_url(self, blob: str, moment: int) -> str:
-        return self._link(snowflake(moment, self.number(blob, 2**22)), f"{blob}.png", moment)
+    def build_blob_url(self, blob: str, timestamp_ms: int) -> str:
+        return self._build_attachment_url(
+            build_snowflake(timestamp_ms, self.derive_number(blob, 2**22)),
+            f"{blob}.png",
+            timestamp_ms,
+        )
 
     # ── links, followed ──
 
-    def follow(self, request: Request) -> Answer:
+    def serve(self, request: Request) -> Response:
         """A picture; after a day, or with a signature that is not ours, it is gone."""
         if request.method.upper() not in ("GET", "HEAD"):
-            return Answer(405, b"", {"allow": "GET, HEAD"})
-        if self.signed and not self._link_lives(request):
-            return GONE
+            return Response(405, b"", {"allow": "GET, HEAD"})
+        if self.signs_links and not self._is_link_valid(request):
+            return EXPIRED_RESPONSE
         name = unquote(request.path).rpartition("/")[2]
         stem = name.partition(".")[0]
         if stem in self.blobs:
-            return picture_answer(self.blobs[stem])
-        found = UUID.search(name)
-        task = self.by_uuid(found[0]) if found else None
-        if task is None or not self._visible(task, name):
-            return GONE
-        return self._picture_named(task, name, request.path)
+            return image_response(self.blobs[stem])
+        found = UUID_RE.search(name)
+        task = self.find_by_uuid(found[0]) if found else None
+        if task is None or not self._is_visible(task, name):
+            return EXPIRED_RESPONSE
+        return self._serve_file(task, name, request.path)
 
-    def _link_lives(self, request: Request) -> bool:
+    def _is_link_valid(self, request: Request) -> bool:
         given = {name: values[-1] for name, values in parse_qs(request.query[:1000]).items()}
         expires, issued = given.get("ex", ""), given.get("is", "")
         if not re.fullmatch(r"[0-9a-f]{1,12}", expires) or int(expires, 16) < self.clock.now():
             return False
-        return same(given.get("hm", ""), self._signature(request.path, expires, issued))
+        return secrets_equal(given.get("hm", ""), self._sign(request.path, expires, issued))
 
-    def _visible(self, task: Task, name: str) -> bool:
+    def _is_visible(self, task: Task, name: str) -> bool:
         return task.phase.status == SUCCESS or "_grid_0.webp" in name
 
-    def _picture_named(self, task: Task, name: str, path: str) -> Answer:
+    def _serve_file(self, task: Task, name: str, path: str) -> Response:
         if name.endswith("_grid_0.webp"):
             percent = int(path.split("/")[-2]) & 127 if path.split("/")[-2].isdigit() else 50
-            return self.shown(task, f"preview {min(percent, 100)}")
-        cell = _CELL.search(name)
-        return self.shown(task, f"cell {cell[1]} {cell[2]}" if cell else "whole")
+            return self.render(task, f"preview {min(percent, 100)}")
+        cell = _CELL_FILE_RE.search(name)
+        return self.render(task, f"cell {cell[1]} {cell[2]}" if cell else "whole")
 
-    def shown(self, task: Task, what: str) -> Answer:
+    def render(self, task: Task, variant: str) -> Response:
         """Draw, or take what was drawn a moment ago."""
-        key = (task.number, what)
-        if key in self._drawn:
-            self._drawn.move_to_end(key)
-            return self._drawn[key]
-        reply = self._draw(task, *what.split(" "))
-        self._drawn[key] = reply
-        self._drawn_size += len(reply.body)
-        while self._drawn_size > PIXELS and len(self._drawn) > 1:
-            self._drawn_size -= len(self._drawn.popitem(last=False)[1].body)
+        key = (task.number, variant)
+        if key in self._rendered:
+            self._rendered.move_to_end(key)
+            return self._rendered[key]
+        reply = self._render_variant(task, *variant.split(" "))
+        self._rendered[key] = reply
+        self._rendered_bytes += len(reply.body)
+        while self._rendered_bytes > CACHE_BYTES and len(self._rendered) > 1:
+            self._rendered_bytes -= len(self._rendered.popitem(last=False)[1].body)
         return reply
 
-    def _draw(self, task: Task, what: str, part: str = "", end: str = "") -> Answer:
-        grid, area = self.recipe(task), KINDS[task.kind].area
+    def _render_variant(
+        self, task: Task, variant: str, part: str = "", suffix: str = ""
+    ) -> Response:
+        grid, area = self.build_grid(task), TASK_KINDS[task.kind].area
         if not grid:
-            return GONE
-        if what == "preview":
-            return picture_answer(image_generator.preview(grid, int(part)))
-        if what == "whole":
-            return picture_answer(image_generator.png(image_generator.together(grid, area)))
-        chosen = grid[int(part) % len(grid)]
-        if end == "_640_N.webp":
-            return picture_answer(
-                image_generator.webp(chosen.draw(image_generator.size_of(chosen, 640 * 640)))
+            return EXPIRED_RESPONSE
+        if variant == "preview":
+            return image_response(image_generator.render_preview(grid, int(part)))
+        if variant == "whole":
+            return image_response(
+                image_generator.encode_png(image_generator.compose_grid(grid, area))
             )
-        if end == ".webp" and task.kind in FILMS:
-            return picture_answer(self._film(task, chosen, int(part)))
-        return picture_answer(
-            image_generator.png(chosen.draw(image_generator.size_of(chosen, area)))
+        chosen = grid[int(part) % len(grid)]
+        if suffix == "_640_N.webp":
+            return image_response(
+                image_generator.encode_webp(
+                    chosen.draw(image_generator.get_pixel_size(chosen, 640 * 640))
+                )
+            )
+        if suffix == ".webp" and task.kind in VIDEO_KINDS:
+            return image_response(self._render_video(task, chosen, int(part)))
+        return image_response(
+            image_generator.encode_png(chosen.draw(image_generator.get_pixel_size(chosen, area)))
         )
 
-    def _film(self, task: Task, start: image_generator.Picture, number: int) -> bytes:
+    def _render_video(self, task: Task, start: image_generator.Drawable, number: int) -> bytes:
         """Moves on its own way for each of the four; one that was picked keeps the way of its
         parent's.
         """
-        about = {**(MOVES[task.move].args if task.move else {}), **(task.details or {})}
-        source = self.task_at(task.parent) if task.kind == "filmed" else task
+        about = {**(BUTTONS[task.button].args if task.button else {}), **(task.details or {})}
+        source = self.get_task(task.parent) if task.kind == "filmed" else task
         number = about.get("index", 1) - 1 if task.kind == "filmed" else number
         motion = 1.0 if about.get("motion") == "high" else 0.4
         end = (
-            image_generator.photo(self.blobs[about["end"]])
+            image_generator.load_photo(self.blobs[about["end"]])
             if about.get("end") in self.blobs
             else None
         )
-        return image_generator.film(
-            start, motion, self.seed_of(source or task) + number, end, bool(about.get("loop"))
+        return image_generator.render_video(
+            start, motion, self.get_seed(source or task) + number, end, bool(about.get("loop"))
         )
 
     # ── recipes ──
 
-    def seed_of(self, task: Task) -> int:
+    def get_seed(self, task: Task) -> int:
         """What --seed says, else the task's own."""
-        found = _SEED.search(task.prompt) if task.op == "imagine" else None
-        return int(found[1]) % 2**32 if found else self.number(("seed", task.number), 2**32)
+        found = _SEED_PARAMETER_RE.search(task.prompt) if task.op == "imagine" else None
+        return int(found[1]) % 2**32 if found else self.derive_number(("seed", task.number), 2**32)
 
-    def recipe(self, task: Task) -> image_generator.Grid:
+    def build_grid(self, task: Task) -> image_generator.Grid:
         """How to draw a task's pictures: the steps of its ancestors, from the root on."""
         chain: list[tuple[Task, Task]] = []
         at: Task | None = task
-        while at is not None and at.number not in self._recipes:
-            step = self._repeated(at)
+        while at is not None and at.number not in self._grids:
+            step = self._resolve_reroll(at)
             chain.append((at, step))
             at = (
                 None
-                if step.op in ROOTS or self._starts_over(at, step)
-                else self.task_at(step.parent)
+                if step.op in ROOT_OPERATIONS or self._restarts_from_prompt(at, step)
+                else self.get_task(step.parent)
             )
-        base = self._recipes[at.number] if at else ()
+        base = self._grids[at.number] if at else ()
         for each, step in reversed(chain):
-            base = self._painted(each, step, base)
-            self._recipes[each.number] = base
-        while len(self._recipes) > 2000:
-            self._recipes.popitem(last=False)
+            base = self._apply_step(each, step, base)
+            self._grids[each.number] = base
+        while len(self._grids) > 2000:
+            self._grids.popitem(last=False)
         return base
 
-    def _repeated(self, task: Task) -> Task:
+    def _resolve_reroll(self, task: Task) -> Task:
         """Whose step a task repeats: its own, or, for a reroll, the nearest ancestor's that is no
         reroll.
         """
         at: Task | None = task
         while at is not None and at.op == "reroll":
-            at = self.task_at(at.parent)
+            at = self.get_task(at.parent)
         return at or task
 
-    def _starts_over(self, task: Task, step: Task) -> bool:
+    def _restarts_from_prompt(self, task: Task, step: Task) -> bool:
         """Rerolling a single picture imagines its prompt anew."""
         return task is not step and step.kind in ("upscale", "hd")
 
-    def _painted(self, task: Task, step: Task, base: image_generator.Grid) -> image_generator.Grid:
-        op = "imagine" if self._starts_over(task, step) else step.op
-        about = {**(MOVES[step.move].args if step.move else {}), **(step.details or {})}
-        return PAINTERS[op](self, Stroke(task.prompt, self.seed_of(task), about, step.sent, base))
+    def _apply_step(
+        self, task: Task, step: Task, base: image_generator.Grid
+    ) -> image_generator.Grid:
+        op = "imagine" if self._restarts_from_prompt(task, step) else step.op
+        about = {**(BUTTONS[step.button].args if step.button else {}), **(step.details or {})}
+        return GRID_BUILDERS[op](
+            self, StepInput(task.prompt, self.get_seed(task), about, step.input_images, base)
+        )
 
     # ── pictures that clients send ──
 
-    def store(self, body: bytes) -> str:
+    def save_blob(self, body: bytes) -> str:
         name = hashlib.sha256(body).hexdigest()[:32]
         self.blobs[name] = body
         return name
 
-    def received(self, text: str) -> str:
+    def save_input_image(self, text: str) -> str:
         """The name of a picture that came as a data URL (or, where allowed, as base64 or a
         link).
         """
-        body = from_data_url(text)
-        if body is None and self.raw_pictures:
+        body = decode_data_url(text)
+        if body is None and self.accepts_raw_images:
             body = (
-                self._linked(text) if re.match(r"https?://|/attachments/", text) else decoded(text)
+                self._load_linked_image(text)
+                if re.match(r"https?://|/attachments/", text)
+                else decode_base64(text)
             )
         if body is None:
-            raise invalid("base64格式错误")
-        return self.store(body)
+            raise validation_error("base64格式错误")
+        return self.save_blob(body)
 
-    def _linked(self, url: str) -> bytes:
+    def _load_linked_image(self, url: str) -> bytes:
         """What is behind a link: our own pictures are; for another host, which is never asked, one
         is imagined.
         """
         parts = urlsplit(url) if url.isascii() and "[" not in url else urlsplit("")
         if parts.path.startswith("/attachments/"):
-            reply = self.follow(Request("GET", "", parts.path, parts.query))
+            reply = self.serve(Request("GET", "", parts.path, parts.query))
             if reply.status == 200:
                 return reply.body
         words = " ".join(re.findall(r"[a-z]+", unquote(parts.path.rpartition("/")[2]).lower()))
-        return image_generator.png(
-            image_generator.imagined(words, self.number(url, 2**32))[0].draw((512, 512))
+        return image_generator.encode_png(
+            image_generator.imagine(words, self.derive_number(url, 2**32))[0].draw((512, 512))
         )
 
-    def sent(self, names: Sequence[str]) -> list[image_generator.Photo]:
-        return [image_generator.photo(self.blobs.get(name, b"")) for name in names]
+    def load_photos(self, names: Sequence[str]) -> list[image_generator.Photo]:
+        return [image_generator.load_photo(self.blobs.get(name, b"")) for name in names]
 
-    def sent_mask(self, about: Mapping[str, Any]) -> bytes | None:
-        return self.blobs.get(about.get("mask") or "")
+    def load_mask(self, options: Mapping[str, Any]) -> bytes | None:
+        return self.blobs.get(options.get("mask") or "")
 
-    def proposals(self, task: Task) -> list[str]:
+    def suggest_prompts(self, task: Task) -> list[str]:
         """The prompts that a describe or shorten task came up with."""
         if task.kind == "shorten":
-            return image_generator.shortened(task.prompt)[1]
-        return self._captions(task.sent[0])
+            return image_generator.shorten_prompt(task.prompt)[1]
+        return self._caption_blob(task.input_images[0])
 
-    def _captions(self, blob: str) -> list[str]:
-        if blob not in self._read:
-            self._read[blob] = image_generator.captions(
-                image_generator.opened(self.blobs.get(blob, b""))
+    def _caption_blob(self, blob: str) -> list[str]:
+        if blob not in self._caption_cache:
+            self._caption_cache[blob] = image_generator.caption_image(
+                image_generator.open_image(self.blobs.get(blob, b""))
             )
-            if len(self._read) > 1000:
-                self._read.popitem(last=False)
-        return self._read[blob]
+            if len(self._caption_cache) > 1000:
+                self._caption_cache.popitem(last=False)
+        return self._caption_cache[blob]
 
 
 # ── how pictures come about
 # ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-class Stroke(NamedTuple):
+class StepInput(NamedTuple):
     """What one step of a recipe is given."""
 
     prompt: str
     seed: int
-    about: Mapping[str, Any]
-    sent: tuple[str, ...]
-    base: image_generator.Grid
+    options: Mapping[str, Any]
+    input_images: tuple[str, ...]
+    parent_grid: image_generator.Grid
 
     @property
-    def chosen(self) -> image_generator.Picture:
+    def selected(self) -> image_generator.Drawable:
         """The picture of the parent that the button named."""
-        return self.base[min(int(self.about.get("index", 1)), len(self.base)) - 1]
+        return self.parent_grid[min(int(self.options.get("index", 1)), len(self.parent_grid)) - 1]
 
 
-def _imagine(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    grid = image_generator.imagined(stroke.prompt, stroke.seed)
-    if not stroke.sent:
+def _imagine(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    grid = image_generator.imagine(stroke.prompt, stroke.seed)
+    if not stroke.input_images:
         return grid
-    photos, view = gallery.sent(stroke.sent), grid[0].view
+    photos, view = gallery.load_photos(stroke.input_images), grid[0].view
     return tuple(
         image_generator.Blended((*photos, cell), ((stroke.seed + number, 1.0),), view)
         for number, cell in enumerate(grid)
     )
 
 
-def _vary(_: Gallery, stroke: Stroke) -> image_generator.Grid:
-    chosen = image_generator.reworded(stroke.chosen, stroke.prompt)
-    return image_generator.varied(chosen, stroke.seed, stroke.about["strength"])
+def _vary(_: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    chosen = image_generator.replace_prompt(stroke.selected, stroke.prompt)
+    return image_generator.vary(chosen, stroke.seed, stroke.options["strength"])
 
 
-def _zoom(_: Gallery, stroke: Stroke) -> image_generator.Grid:
-    factor = stroke.about.get("factor", 2.0)
+def _zoom(_: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    factor = stroke.options.get("factor", 2.0)
     return (
-        image_generator.zoomed(stroke.chosen, stroke.seed, factor)
+        image_generator.zoom_out(stroke.selected, stroke.seed, factor)
         if factor
-        else image_generator.squared(stroke.chosen, stroke.seed)
+        else image_generator.make_square(stroke.selected, stroke.seed)
     )
 
 
-def _inpaint(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return image_generator.repainted(
-        stroke.chosen, stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about)
+def _inpaint(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    return image_generator.inpaint(
+        stroke.selected, stroke.seed, stroke.prompt, gallery.load_mask(stroke.options)
     )
 
 
-def _enlarge(_: Gallery, stroke: Stroke) -> image_generator.Grid:
-    strength = stroke.about["strength"]
-    return (stroke.chosen.vary(stroke.seed, strength) if strength else stroke.chosen,)
+def _enlarge(_: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    strength = stroke.options["strength"]
+    return (stroke.selected.vary(stroke.seed, strength) if strength else stroke.selected,)
 
 
-def _swapped(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    source, target = gallery.sent(stroke.sent)
-    return (image_generator.Swapped(source, target),)
+def _swap_faces(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    source, target = gallery.load_photos(stroke.input_images)
+    return (image_generator.FaceSwapped(source, target),)
 
 
-def _edit(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return image_generator.edited(
-        gallery.sent(stroke.sent)[0], stroke.seed, stroke.prompt, gallery.sent_mask(stroke.about)
+def _edit(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    return image_generator.edit(
+        gallery.load_photos(stroke.input_images)[0],
+        stroke.seed,
+        stroke.prompt,
+        gallery.load_mask(stroke.options),
     )
 
 
-def _blend(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
-    return image_generator.blended(gallery.sent(stroke.sent), stroke.seed, stroke.about["ratio"])
+def _blend(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
+    return image_generator.blend(
+        gallery.load_photos(stroke.input_images), stroke.seed, stroke.options["ratio"]
+    )
 
 
-def _opening(gallery: Gallery, stroke: Stroke) -> image_generator.Grid:
+def _build_start_frame(gallery: ImageStore, stroke: StepInput) -> image_generator.Grid:
     return (
-        tuple(gallery.sent(stroke.sent)) or image_generator.imagined(stroke.prompt, stroke.seed)[:1]
+        tuple(gallery.load_photos(stroke.input_images))
+        or image_generator.imagine(stroke.prompt, stroke.seed)[:1]
     )
 
 
-PAINTERS: dict[str, Callable[[Gallery, Stroke], image_generator.Grid]] = {
+GRID_BUILDERS: dict[str, Callable[[ImageStore, StepInput], image_generator.Grid]] = {
     "imagine": _imagine,
     "blend": _blend,
-    "describe": lambda gallery, stroke: tuple(gallery.sent(stroke.sent)),
-    "retry": lambda gallery, stroke: tuple(gallery.sent(stroke.sent)),
+    "describe": lambda gallery, stroke: tuple(gallery.load_photos(stroke.input_images)),
+    "retry": lambda gallery, stroke: tuple(gallery.load_photos(stroke.input_images)),
     "shorten": lambda _, __: (),
-    "swap": _swapped,
+    "swap": _swap_faces,
     "edit": _edit,
     "retexture": _edit,
-    "video": _opening,
-    "upscale": lambda _, stroke: (stroke.chosen,),
-    "same": lambda _, stroke: stroke.base,
+    "video": _build_start_frame,
+    "upscale": lambda _, stroke: (stroke.selected,),
+    "same": lambda _, stroke: stroke.parent_grid,
     "enlarge": _enlarge,
     "vary": _vary,
     "zoom": _zoom,
-    "pan": lambda _, stroke: image_generator.panned(
-        stroke.chosen, stroke.seed, stroke.about["way"]
+    "pan": lambda _, stroke: image_generator.pan(
+        stroke.selected, stroke.seed, stroke.options["way"]
     ),
     "inpaint": _inpaint,
-    "film": lambda _, stroke: (stroke.chosen,),
-    "refilm": lambda _, stroke: stroke.base[:1],
+    "film": lambda _, stroke: (stroke.selected,),
+    "refilm": lambda _, stroke: stroke.parent_grid[:1],
 }
-ROOTS = frozenset(
+ROOT_OPERATIONS = frozenset(
     {"imagine", "blend", "describe", "retry", "shorten", "swap", "edit", "retexture", "video"}
 )

@@ -13,7 +13,7 @@ from jupyter_mjci.emulator import image_generator
 
 NOT_START, SUBMITTED, IN_PROGRESS, MODAL = "NOT_START", "SUBMITTED", "IN_PROGRESS", "MODAL"
 SUCCESS, FAILURE, CANCEL = "SUCCESS", "FAILURE", "CANCEL"
-ENDED = frozenset({SUCCESS, FAILURE, CANCEL})
+TERMINAL_STATUSES = frozenset({SUCCESS, FAILURE, CANCEL})
 
 
 class Phase(NamedTuple):
@@ -40,43 +40,43 @@ class Task:
     submitted: int
     phase: Phase
     state: str | None = None
-    hook: str | None = None
+    notify_hook: str | None = None
     parent: int = -1  # the parent's number
-    move: str = ""  # which button of the parent (a key of MOVES)
+    button: str = ""  # which button of the parent (a key of MOVES)
     bot: str = "MID_JOURNEY"
     mode: str = ""
-    sent: tuple[str, ...] = ()  # names of the pictures that came with it
+    input_images: tuple[str, ...] = ()  # names of the pictures that came with it
     details: dict[str, Any] | None = None  # what only few tasks have: mask, motion, zoom …
-    fate: str = ""  # how it will end, if not well: "stuck", or a failReason
-    note: str = ""  # what the submission was answered with (relays show it)
-    pressed: dict[str, int] | None = (
+    planned_failure: str = ""  # how it will end, if not well: "stuck", or a failReason
+    submit_message: str = ""  # what the submission was answered with (relays show it)
+    pressed_buttons: dict[str, int] | None = (
         None  # buttons already pressed: key of MOVES -> number of the task it made
     )
     step: int = 0
     due: float | None = None
-    shown: Phase | None = None  # what a relay saw last
-    changed: float = 0.0
+    last_relayed: Phase | None = None  # what a relay saw last
+    changed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class TaskKind:
     """How a sort of task goes: seconds from accepted to done, progress on the way, the buttons at
     the end.
     """
 
-    low: float
-    high: float
-    steps: tuple[int, ...]
+    min_seconds: float
+    max_seconds: float
+    progress_steps: tuple[int, ...]
     buttons: tuple[str, ...] = ()
-    area: int = image_generator.CELL
+    area: int = image_generator.CELL_AREA
 
 
-LONG = (0, 15, 31, 46, 62, 78, 93)
-SHORT = (0, 46)
+LONG_PROGRESS = (0, 15, 31, 46, 62, 78, 93)
+SHORT_PROGRESS = (0, 46)
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class ButtonSpec:
     """A button: what it is called, what it makes of its parent, and whether it first asks for more
     (MODAL).
     """
@@ -84,20 +84,20 @@ class Move:
     key: str  # the customId with {h} for the picture's uuid
     label: str
     emoji: str
-    word: str  # how the description names it
+    short_name: str  # how the description names it
     action: str  # what the new task is called
     kind: str
     op: str
     args: Mapping[str, Any] = field(default_factory=dict)
-    modal: str = "never"  # "never", "remix" (when remix is on) or "always"
-    once: bool = True  # pressing it again gives the task it made before
-    known: bool = True  # False: the service shows it but cannot do it
+    modal_policy: str = "never"  # "never", "remix" (when remix is on) or "always"
+    reusable: bool = True  # pressing it again gives the task it made before
+    supported: bool = True  # False: the service shows it but cannot do it
 
 
-def _moves() -> Iterator[Move]:
+def _iter_buttons() -> Iterator[ButtonSpec]:
     solo = "{h}::SOLO"
     for i in range(1, 5):
-        yield Move(
+        yield ButtonSpec(
             f"MJ::JOB::upsample::{i}::{{h}}",
             f"U{i}",
             "",
@@ -107,7 +107,7 @@ def _moves() -> Iterator[Move]:
             "upscale",
             {"index": i},
         )
-        yield Move(
+        yield ButtonSpec(
             f"MJ::JOB::variation::{i}::{{h}}",
             f"V{i}",
             "",
@@ -118,7 +118,7 @@ def _moves() -> Iterator[Move]:
             {"index": i, "strength": 0.35},
             "remix",
         )
-        yield Move(
+        yield ButtonSpec(
             f"MJ::Job::PicReader::{i}",
             "",
             f"{i}️⃣",
@@ -128,9 +128,9 @@ def _moves() -> Iterator[Move]:
             "imagine",
             {"index": i},
             "always",
-            once=False,
+            reusable=False,
         )
-        yield Move(
+        yield ButtonSpec(
             f"MJ::JOB::video_virtual_upscale::{i}::{{h}}",
             f"U{i}",
             "",
@@ -141,7 +141,7 @@ def _moves() -> Iterator[Move]:
             {"index": i},
         )
     for i in range(1, 6):
-        yield Move(
+        yield ButtonSpec(
             f"MJ::Job::PromptAnalyzer::{i}",
             "",
             f"{i}️⃣",
@@ -151,9 +151,9 @@ def _moves() -> Iterator[Move]:
             "imagine",
             {"index": i},
             "always",
-            once=False,
+            reusable=False,
         )
-    yield Move(
+    yield ButtonSpec(
         "MJ::Job::PicReader::all",
         "Imagine all",
         "🎉",
@@ -161,10 +161,12 @@ def _moves() -> Iterator[Move]:
         "IMAGINE",
         "grid",
         "imagine",
-        once=False,
+        reusable=False,
     )
-    yield Move("MJ::Picread::Retry", "", "🔄", "Retry", "DESCRIBE", "describe", "retry", once=False)
-    yield Move(
+    yield ButtonSpec(
+        "MJ::Picread::Retry", "", "🔄", "Retry", "DESCRIBE", "describe", "retry", reusable=False
+    )
+    yield ButtonSpec(
         f"MJ::JOB::reroll::0::{solo}",
         "",
         "🔄",
@@ -172,15 +174,15 @@ def _moves() -> Iterator[Move]:
         "REROLL",
         "grid",
         "reroll",
-        modal="remix",
-        once=False,
+        modal_policy="remix",
+        reusable=False,
     )
     for version in ("v7_2x", "v6", "v6r1", "v5_2x", "v5_4x"):
         for style in ("subtle", "creative"):
             name = f"upsample_{version}_{style}"
             change = {"strength": 0.0 if style == "subtle" else 0.06}
             label = f"Upscale ({style.capitalize()})"
-            yield Move(
+            yield ButtonSpec(
                 f"MJ::JOB::{name}::1::{solo}",
                 label,
                 "upscale_1",
@@ -193,7 +195,7 @@ def _moves() -> Iterator[Move]:
     for style, label, strength in (("low", "Vary (Subtle)", 0.15), ("high", "Vary (Strong)", 0.55)):
         name = f"{style}_variation"
         args = {"index": 1, "strength": strength}
-        yield Move(
+        yield ButtonSpec(
             f"MJ::JOB::{name}::1::{solo}",
             label,
             "🪄",
@@ -204,7 +206,7 @@ def _moves() -> Iterator[Move]:
             args,
             "remix",
         )
-    yield Move(
+    yield ButtonSpec(
         f"MJ::Inpaint::1::{solo}",
         "Vary (Region)",
         "🖌️",
@@ -212,8 +214,8 @@ def _moves() -> Iterator[Move]:
         "VARIATION",
         "grid",
         "inpaint",
-        modal="always",
-        once=False,
+        modal_policy="always",
+        reusable=False,
     )
     for percent, label, factor in (
         (50, "Zoom Out 2x", 2.0),
@@ -221,10 +223,10 @@ def _moves() -> Iterator[Move]:
         (100, "Make Square", 0.0),
     ):
         zoom = {"factor": factor}
-        yield Move(
+        yield ButtonSpec(
             f"MJ::Outpaint::{percent}::1::{solo}", label, "🔍", label, "ZOOM", "grid", "zoom", zoom
         )
-    yield Move(
+    yield ButtonSpec(
         "MJ::CustomZoom::{h}",
         "Custom Zoom",
         "🔍",
@@ -232,12 +234,12 @@ def _moves() -> Iterator[Move]:
         "ZOOM",
         "grid",
         "zoom",
-        modal="always",
-        once=False,
+        modal_policy="always",
+        reusable=False,
     )
     for way, arrow in (("left", "⬅️"), ("right", "➡️"), ("up", "⬆️"), ("down", "⬇️")):
         name = f"pan_{way}"
-        yield Move(
+        yield ButtonSpec(
             f"MJ::JOB::{name}::1::{solo}",
             "",
             arrow,
@@ -255,7 +257,7 @@ def _moves() -> Iterator[Move]:
         ):
             name = f"animate_{motion}{tail}"
             how = {"motion": motion}
-            yield Move(
+            yield ButtonSpec(
                 f"MJ::JOB::{name}::1::{solo}",
                 label,
                 "🎞️",
@@ -266,16 +268,18 @@ def _moves() -> Iterator[Move]:
                 how,
                 "remix",
             )
-    yield Move("MJ::BOOKMARK::{h}", "", "❤️", "BOOKMARK", "ACTION", "grid", "vary", known=False)
+    yield ButtonSpec(
+        "MJ::BOOKMARK::{h}", "", "❤️", "BOOKMARK", "ACTION", "grid", "vary", supported=False
+    )
 
 
-MOVES: dict[str, Move] = {move.key: move for move in _moves()}
-GRID = (
+BUTTONS: dict[str, ButtonSpec] = {move.key: move for move in _iter_buttons()}
+GRID_BUTTONS = (
     *(f"MJ::JOB::upsample::{i}::{{h}}" for i in range(1, 5)),
     "MJ::JOB::reroll::0::{h}::SOLO",
     *(f"MJ::JOB::variation::{i}::{{h}}" for i in range(1, 5)),
 )
-SINGLE = (
+SINGLE_IMAGE_BUTTONS = (
     "MJ::JOB::low_variation::1::{h}::SOLO",
     "MJ::JOB::high_variation::1::{h}::SOLO",
     "MJ::Inpaint::1::{h}::SOLO",
@@ -286,34 +290,51 @@ SINGLE = (
     *(f"MJ::JOB::animate_{motion}::1::{{h}}::SOLO" for motion in ("high", "low")),
     "MJ::JOB::reroll::0::{h}::SOLO",
 )
-ENLARGE = tuple(
+UPSCALE_BUTTONS = tuple(
     f"MJ::JOB::upsample_v7_2x_{style}::1::{{h}}::SOLO" for style in ("subtle", "creative")
 )
-SQUARE = "MJ::Outpaint::100::1::{h}::SOLO"
-READ = tuple(f"MJ::Job::PicReader::{i}" for i in (1, 2, 3, 4, "all"))
+MAKE_SQUARE_BUTTON = "MJ::Outpaint::100::1::{h}::SOLO"
+PIC_READER_BUTTONS = tuple(f"MJ::Job::PicReader::{i}" for i in (1, 2, 3, 4, "all"))
 
-KINDS: dict[str, Kind] = {
-    "grid": Kind(30, 60, LONG, GRID),
-    "upscale": Kind(6, 12, SHORT, (*ENLARGE, *SINGLE), image_generator.CELL * 4),
-    "hd": Kind(20, 35, LONG, SINGLE, image_generator.CELL * 16),
-    "describe": Kind(8, 15, SHORT, (*READ[:4], "MJ::Picread::Retry", READ[4])),
-    "shorten": Kind(4, 8, (), tuple(f"MJ::Job::PromptAnalyzer::{i}" for i in range(1, 6))),
-    "swap": Kind(10, 20, SHORT, (), image_generator.CELL * 4),
-    "show": Kind(4, 8, (), GRID),
-    "film": Kind(
-        40, 80, LONG, tuple(f"MJ::JOB::video_virtual_upscale::{i}::{{h}}" for i in range(1, 5))
+TASK_KINDS: dict[str, TaskKind] = {
+    "grid": TaskKind(30, 60, LONG_PROGRESS, GRID_BUTTONS),
+    "upscale": TaskKind(
+        6,
+        12,
+        SHORT_PROGRESS,
+        (*UPSCALE_BUTTONS, *SINGLE_IMAGE_BUTTONS),
+        image_generator.CELL_AREA * 4,
     ),
-    "filmed": Kind(10, 20, SHORT),
+    "hd": TaskKind(20, 35, LONG_PROGRESS, SINGLE_IMAGE_BUTTONS, image_generator.CELL_AREA * 16),
+    "describe": TaskKind(
+        8,
+        15,
+        SHORT_PROGRESS,
+        (*PIC_READER_BUTTONS[:4], "MJ::Picread::Retry", PIC_READER_BUTTONS[4]),
+    ),
+    "shorten": TaskKind(4, 8, (), tuple(f"MJ::Job::PromptAnalyzer::{i}" for i in range(1, 6))),
+    "swap": TaskKind(10, 20, SHORT_PROGRESS, (), image_generator.CELL_AREA * 4),
+    "show": TaskKind(4, 8, (), GRID_BUTTONS),
+    "film": TaskKind(
+        40,
+        80,
+        LONG_PROGRESS,
+        tuple(f"MJ::JOB::video_virtual_upscale::{i}::{{h}}" for i in range(1, 5)),
+    ),
+    "filmed": TaskKind(10, 20, SHORT_PROGRESS),
 }
-FILMS = frozenset({"film", "filmed"})
-PACE = {"RELAX": 2.0, "TURBO": 0.5}  # against the seconds above, which are those of fast mode
-LAG = 1.2  # seconds from having a slot to being accepted
+VIDEO_KINDS = frozenset({"film", "filmed"})
+SPEED_MODE_FACTORS = {
+    "RELAX": 2.0,
+    "TURBO": 0.5,
+}  # against the seconds above, which are those of fast mode
+ACCEPT_DELAY = 1.2  # seconds from having a slot to being accepted
 KNOWN_PARAMETERS = frozenset(
     "ar aspect v version niji stylize s style chaos c quality q seed sameseed stop no iw tile weird w repeat r fast "  # noqa: SIM905
     "relax turbo video raw cref cw sref sw sv p profile personalize draft exp zoom hd ow oref motion loop bs end hq "
     "vibe test testp upbeta creative uplight fail stuck dref dw sd".split()
 )
-BANNED = (
+BANNED_WORDS = (
     "bloody",
     "gore",
     "nude",
@@ -326,23 +347,23 @@ BANNED = (
     "beheading",
 )
 
-_PARAMETER = re.compile(r"(?<!\S)--([A-Za-z]\w*)")
-_AR = re.compile(r"--(?:ar|aspect)\b\s*(\S*)")
+_PARAMETER_RE = re.compile(r"(?<!\S)--([A-Za-z]\w*)")
+_ASPECT_RATIO_RE = re.compile(r"--(?:ar|aspect)\b\s*(\S*)")
 
 
-def parameters(prompt: str) -> list[str]:
+def parse_parameters(prompt: str) -> list[str]:
     """The names of a prompt's --parameters."""
-    return [name.lower() for name in _PARAMETER.findall(prompt)]
+    return [name.lower() for name in _PARAMETER_RE.findall(prompt)]
 
 
-def fate_of(prompt: str) -> str:
+def plan_failure(prompt: str) -> str:
     """How a prompt will end, if not well: what demonstrations ask for, or what the bot refuses to
     read.
     """
-    names = parameters(prompt)
+    names = parse_parameters(prompt)
     if unknown := [f"--{name}" for name in names if name not in KNOWN_PARAMETERS]:
         return f"[Invalid parameter] Unrecognized parameter(s): {', '.join(unknown)}"
-    if (found := _AR.search(prompt)) and not re.fullmatch(
+    if (found := _ASPECT_RATIO_RE.search(prompt)) and not re.fullmatch(
         r"0*[1-9]\d{0,3}:0*[1-9]\d{0,3},?", found[1]
     ):
         return f"[Invalid parameter] --ar needs two numbers like 3:2, not {found[1] or 'nothing'}"
@@ -355,7 +376,7 @@ def fate_of(prompt: str) -> str:
     )
 
 
-def read_change(content: str) -> tuple[str, str, int] | None:
+def parse_simple_change(content: str) -> tuple[str, str, int] | None:
     """ "1712345678901234 u2" -> the task, what to do, and with which picture."""
     parts = content.split(" ")
     if len(parts) != 2 or not parts[0] or not parts[1]:
@@ -368,21 +389,21 @@ def read_change(content: str) -> tuple[str, str, int] | None:
     return None
 
 
-CHANGES = {
+CHANGE_BUTTONS = {
     "UPSCALE": "MJ::JOB::upsample::{}::{h}",
     "VARIATION": "MJ::JOB::variation::{}::{h}",
     "REROLL": "MJ::JOB::reroll::0::{h}::SOLO",
 }
 
 
-def mode_of(word: str | None) -> str:
+def parse_speed_mode(name: str | None) -> str:
     """FAST, RELAX or TURBO as the name of a path's prefix, an account's mode or a --parameter has
     it; else nothing.
     """
-    found = (word or "").removeprefix("mj-").upper()
+    found = (name or "").removeprefix("mj-").upper()
     return found if found in ("FAST", "RELAX", "TURBO") else ""
 
 
-def same_button(key: str, keys: Sequence[str]) -> bool:
+def is_equivalent_button(key: str, keys: Sequence[str]) -> bool:
     """Another version's name of a button that is there ("upsample_v6_2x_subtle")."""
-    return MOVES[key].op == "enlarge" and any(MOVES[other].op == "enlarge" for other in keys)
+    return BUTTONS[key].op == "enlarge" and any(BUTTONS[other].op == "enlarge" for other in keys)

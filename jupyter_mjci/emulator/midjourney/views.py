@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.emulator import image_generator
-from jupyter_mjci.emulator.midjourney.image_store import snowflake
+from jupyter_mjci.emulator.midjourney.image_store import build_snowflake
 from jupyter_mjci.emulator.midjourney.tasks import (
     CANCEL,
-    ENDED,
+    TERMINAL_STATUSES,
     FAILURE,
-    FILMS,
+    VIDEO_KINDS,
     IN_PROGRESS,
-    KINDS,
+    TASK_KINDS,
     MODAL,
-    MOVES,
+    BUTTONS,
     NOT_START,
     SUBMITTED,
     SUCCESS,
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 
 
-def java_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    phase, (prompt, english) = task.phase, prompts(proxy, task)
+def render_java(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+    phase, (prompt, english) = task.phase, get_prompts(proxy, task)
     return {
         "id": task.id,
-        "properties": properties(proxy, task),
+        "properties": build_properties(proxy, task),
         "action": task.action,
         "status": phase.status,
         "prompt": prompt,
@@ -42,27 +42,27 @@ def java_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
         "submitTime": task.submitted,
         "startTime": phase.start,
         "finishTime": phase.finish,
-        "imageUrl": proxy.gallery.image_url(task),
-        "progress": _percent(phase),
+        "imageUrl": proxy.image_store.build_image_url(task),
+        "progress": _format_progress(phase),
         "failReason": phase.reason,
     }
 
 
-def _percent(phase: Phase) -> str | None:
+def _format_progress(phase: Phase) -> str | None:
     if phase.status in (FAILURE, CANCEL):
         return ""
     return None if phase.percent is None else f"{phase.percent}%"
 
 
-def plus_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    seen = java_view(proxy, task)
-    seen["properties"] |= more_properties(proxy, task)
-    seen["buttons"] = buttons(proxy, task)
+def render_plus(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+    seen = render_java(proxy, task)
+    seen["properties"] |= build_plus_properties(proxy, task)
+    seen["buttons"] = render_buttons(proxy, task)
     return seen
 
 
 # What the .NET server's task has beyond the common fields, as it is while nothing is known.
-TRUEAI_EXTRAS: dict[str, Any] = dict.fromkeys(
+TRUEAI_DEFAULTS: dict[str, Any] = dict.fromkeys(
     "parentId botType realBotType userId nonce interactionMetadataId messageId remixModalMessageId instanceId "  # noqa: SIM905
     "subInstanceId promptFull language baseImageUrl thumbnailUrl partnerTaskId partnerTaskInfo officialTaskId "
     "officialTaskInfo seed seedError seedMessageId clientIp jobId replicateSource replicateTarget mode requestMode "
@@ -87,27 +87,27 @@ TRUEAI_EXTRAS: dict[str, Any] = dict.fromkeys(
 }
 
 
-def trueai_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    seen = {**TRUEAI_EXTRAS, **plus_view(proxy, task)}
-    parent = proxy.gallery.task_at(task.parent)
+def render_trueai(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+    seen = {**TRUEAI_DEFAULTS, **render_plus(proxy, task)}
+    parent = proxy.image_store.get_task(task.parent)
     seen |= {
         "parentId": parent.id if parent else None,
         "botType": task.bot,
         "realBotType": task.bot,
-        "instanceId": proxy.instance,
-        "nonce": nonce(proxy, task),
+        "instanceId": proxy.instance_id,
+        "nonce": build_nonce(proxy, task),
         "promptFull": seen["promptEn"],
-        "isCompleted": task.phase.status in ENDED,
+        "isCompleted": task.phase.status in TERMINAL_STATUSES,
         "mode": task.mode or None,
-        "displays": displays(proxy, task),
-        "useTime": _use_time(task.phase),
-        "remixModaling": task.phase.status == MODAL and task.move not in ALWAYS_MODAL,
+        "displays": render_displays(proxy, task),
+        "useTime": _format_duration(task.phase),
+        "remixModaling": task.phase.status == MODAL and task.button not in ALWAYS_MODAL,
     }
-    return seen | (finished(proxy, task) if task.phase.status == SUCCESS else {})
+    return seen | (render_result_fields(proxy, task) if task.phase.status == SUCCESS else {})
 
 
-ALWAYS_MODAL = frozenset(move.key for move in MOVES.values() if move.modal == "always")
-STATUS_WORDS = {
+ALWAYS_MODAL = frozenset(move.key for move in BUTTONS.values() if move.modal_policy == "always")
+STATUS_LABELS = {
     NOT_START: "未启动",
     SUBMITTED: "已提交",
     IN_PROGRESS: "执行中",
@@ -116,7 +116,7 @@ STATUS_WORDS = {
     FAILURE: "失败",
     CANCEL: "已取消",
 }
-ACTION_WORDS = {
+ACTION_LABELS = {
     "IMAGINE": "绘图",
     "UPSCALE": "放大",
     "VARIATION": "变换",
@@ -131,25 +131,25 @@ ACTION_WORDS = {
 }
 
 
-def displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
+def render_displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
     """The same for people: words and formatted times."""
     return {
-        "status": STATUS_WORDS[task.phase.status],
-        "submitTime": _readable(task.submitted),
-        "startTime": _readable(task.phase.start),
-        "finishTime": _readable(task.phase.finish),
-        "action": ACTION_WORDS.get(task.action, task.action),
-        "discordInstanceId": proxy.instance,
+        "status": STATUS_LABELS[task.phase.status],
+        "submitTime": _format_time(task.submitted),
+        "startTime": _format_time(task.phase.start),
+        "finishTime": _format_time(task.phase.finish),
+        "action": ACTION_LABELS.get(task.action, task.action),
+        "discordInstanceId": proxy.instance_id,
     }
 
 
-def _readable(moment: int | None) -> str:
+def _format_time(moment: int | None) -> str:
     return (
         datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
     )
 
 
-def _use_time(phase: Phase) -> str:
+def _format_duration(phase: Phase) -> str:
     return f"{(phase.finish - phase.start) / 1000:.2f} s" if phase.finish and phase.start else "-"
 
 
@@ -162,12 +162,15 @@ RELAY_ACTIONS = {  # a relay reads the action off the button
 }
 
 
-def relay_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+def render_relay(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """What the relay last heard; before its first refresh it knows only what was submitted."""
-    phase, word = proxy.relayed(task), MOVES[task.move].word if task.move else ""
-    failed, english = phase.status == FAILURE, prompts(proxy, task)[1] if phase.status else ""
+    phase, word = (
+        proxy.get_relayed_phase(task),
+        BUTTONS[task.button].short_name if task.button else "",
+    )
+    failed, english = phase.status == FAILURE, get_prompts(proxy, task)[1] if phase.status else ""
     final = (
-        {"finalPrompt": final_prompt(proxy, task), "finalZhPrompt": ""}
+        {"finalPrompt": build_final_prompt(proxy, task), "finalZhPrompt": ""}
         if phase.status == SUCCESS
         else None
     )
@@ -178,74 +181,76 @@ def relay_view(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
         "botType": "",
         "prompt": task.prompt,
         "promptEn": english,
-        "description": task.note,
+        "description": task.submit_message,
         "state": (task.state or "") if phase.status else "",
         "submitTime": task.submitted,
         "startTime": phase.start or 0,
         "finishTime": phase.finish or 0,
-        "imageUrl": proxy.relayed_url(task, phase),
-        "videoUrl": proxy.relayed_url(task, phase) if task.kind in FILMS and final else "",
+        "imageUrl": proxy.build_relayed_url(task, phase),
+        "videoUrl": proxy.build_relayed_url(task, phase)
+        if task.kind in VIDEO_KINDS and final
+        else "",
         "videoUrls": [],
         "status": phase.status,
         "progress": "100%" if failed else f"{phase.percent or 0}%",
         "failReason": phase.reason or "",
-        "buttons": (buttons(proxy, task) or None) if phase.status == SUCCESS else None,
+        "buttons": (render_buttons(proxy, task) or None) if phase.status == SUCCESS else None,
         "maskBase64": "",
         "properties": final,
     }
 
 
-def prompts(proxy: MidjourneyProxy, task: Task) -> tuple[str, str]:
+def get_prompts(proxy: MidjourneyProxy, task: Task) -> tuple[str, str]:
     """prompt and promptEn; a describe task's are the captions it found."""
     if task.kind != "describe" or task.phase.status != SUCCESS:
         return task.prompt, task.prompt
-    if proxy.dialect.tells_prompt:
-        return task.prompt, "\r\n".join(_numbered(proxy.gallery.proposals(task)))
-    text = "\n\n".join(_numbered(proxy.gallery.proposals(task)))
+    if proxy.dialect.reports_final_prompt:
+        return task.prompt, "\r\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
+    text = "\n\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
     return text, text
 
 
-def final_prompt(proxy: MidjourneyProxy, task: Task) -> str:
+def build_final_prompt(proxy: MidjourneyProxy, task: Task) -> str:
     """The result of a text task; for a picture the prompt as the bot read it."""
     if task.phase.status == SUCCESS and task.kind == "describe":
-        return "\n\n".join(_numbered(proxy.gallery.proposals(task)))
+        return "\n\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
     if task.phase.status == SUCCESS and task.kind == "shorten":
-        important, shorter = image_generator.shortened(task.prompt)
+        important, shorter = image_generator.shorten_prompt(task.prompt)
         return "\n".join(
-            ["## Important tokens", important, "## Shortened prompts", *_numbered(shorter)]
+            ["## Important tokens", important, "## Shortened prompts", *_number_lines(shorter)]
         )
     links = (
-        [proxy.gallery.blob_url(blob, task.submitted) for blob in task.sent]
+        [proxy.image_store.build_blob_url(blob, task.submitted) for blob in task.input_images]
         if task.op == "imagine"
         else []
     )
     return " ".join([*links, task.prompt])
 
 
-def properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+def build_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """What the server keeps about the bot's messages; grows while the task goes on."""
     kept: dict[str, Any] = {
-        "notifyHook": task.hook,
-        "discordInstanceId": proxy.instance,
-        "nonce": nonce(proxy, task),
+        "notifyHook": task.notify_hook,
+        "discordInstanceId": proxy.instance_id,
+        "nonce": build_nonce(proxy, task),
     }
-    if parent := proxy.gallery.task_at(task.parent):
-        kept["referencedMessageId"] = proxy.gallery.message(parent)
+    if parent := proxy.image_store.get_task(task.parent):
+        kept["referencedMessageId"] = proxy.image_store.build_message_id(parent)
     if task.phase.start:
-        kept["finalPrompt"] = final_prompt(proxy, task)
+        kept["finalPrompt"] = build_final_prompt(proxy, task)
     if task.phase.status == IN_PROGRESS or task.phase.percent:
-        kept["progressMessageId"] = str(snowflake(task.phase.start or 0, task.number))
+        kept["progressMessageId"] = str(build_snowflake(task.phase.start or 0, task.number))
     if task.phase.status == SUCCESS:
         kept |= {
-            "messageId": proxy.gallery.message(task),
-            "messageHash": proxy.gallery.uuid(task),
+            "messageId": proxy.image_store.build_message_id(task),
+            "messageHash": proxy.image_store.build_uuid(task),
             "flags": 0,
         }
     return kept
 
 
-def more_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    more: dict[str, Any] = {"botType": task.bot, "discordChannelId": proxy.gallery.channel}
+def build_plus_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+    more: dict[str, Any] = {"botType": task.bot, "discordChannelId": proxy.image_store.channel_id}
     if task.phase.status == SUCCESS:
         more["messageContent"] = (
             f"**{task.prompt}** - <@1012983546824114217> ({(task.mode or 'fast').lower()})"
@@ -254,18 +259,22 @@ def more_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     return more
 
 
-def nonce(proxy: MidjourneyProxy, task: Task) -> str:
-    return str(snowflake(task.submitted, proxy.gallery.number(("nonce", task.number), 2**22)))
+def build_nonce(proxy: MidjourneyProxy, task: Task) -> str:
+    return str(
+        build_snowflake(
+            task.submitted, proxy.image_store.derive_number(("nonce", task.number), 2**22)
+        )
+    )
 
 
-def buttons(proxy: MidjourneyProxy, task: Task) -> list[dict[str, Any]]:
-    keys = proxy.button_keys(task)
-    name, pressed = proxy.gallery.uuid(task) if keys else "", task.pressed or {}
+def render_buttons(proxy: MidjourneyProxy, task: Task) -> list[dict[str, Any]]:
+    keys = proxy.list_button_keys(task)
+    name, pressed = proxy.image_store.build_uuid(task) if keys else "", task.pressed_buttons or {}
     return [
         {
             "customId": key.replace("{h}", name),
-            "emoji": MOVES[key].emoji,
-            "label": MOVES[key].label,
+            "emoji": BUTTONS[key].emoji,
+            "label": BUTTONS[key].label,
             "type": 2,
             "style": 3 if key in pressed else 2,
         }
@@ -273,28 +282,28 @@ def buttons(proxy: MidjourneyProxy, task: Task) -> list[dict[str, Any]]:
     ]
 
 
-def finished(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
+def render_result_fields(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     """The .NET server's view of a finished task's pictures."""
     extras: dict[str, Any] = {
-        "jobId": proxy.gallery.uuid(task),
-        "messageId": proxy.gallery.message(task),
-        "url": proxy.gallery.image_url(task),
+        "jobId": proxy.image_store.build_uuid(task),
+        "messageId": proxy.image_store.build_message_id(task),
+        "url": proxy.image_store.build_image_url(task),
     }
-    if task.kind in FILMS:
+    if task.kind in VIDEO_KINDS:
         films = [
-            {"url": proxy.gallery.cell_url(task, i, ".webp"), "thumbnail": None}
-            for i in range(proxy.gallery.films(task))
+            {"url": proxy.image_store.build_cell_url(task, i, ".webp"), "thumbnail": None}
+            for i in range(proxy.image_store.count_videos(task))
         ]
         return extras | {"videoUrl": films[0]["url"], "videoUrls": films}
     if task.kind in ("shorten", "describe"):
         return extras
-    grid = proxy.gallery.recipe(task)
-    width, height = image_generator.size_of(grid[0], KINDS[task.kind].area)
+    grid = proxy.image_store.build_grid(task)
+    width, height = image_generator.get_pixel_size(grid[0], TASK_KINDS[task.kind].area)
     times = 2 if len(grid) > 1 else 1
     cells = [
         {
-            "url": proxy.gallery.cell_url(task, i, ".png"),
-            "thumbnail": proxy.gallery.cell_url(task, i, "_640_N.webp"),
+            "url": proxy.image_store.build_cell_url(task, i, ".png"),
+            "thumbnail": proxy.image_store.build_cell_url(task, i, "_640_N.webp"),
         }
         for i in range(len(grid))
     ]
@@ -309,5 +318,5 @@ def finished(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
     }
 
 
-def _numbered(lines: Sequence[str]) -> list[str]:
+def _number_lines(lines: Sequence[str]) -> list[str]:
     return [f"{number}️⃣ {line}" for number, line in enumerate(lines, 1)]

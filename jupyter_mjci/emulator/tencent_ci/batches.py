@@ -19,18 +19,26 @@ from urllib.parse import unquote
 from jupyter_mjci.emulator.cos.store import Bucket, Store
 from jupyter_mjci.emulator.tencent_ci.jobs import (
     NEVER,
-    Agenda,
+    EventQueue,
     Job,
     Jobs,
-    Names,
-    Task,
-    moment,
-    stamp,
+    IdGenerator,
+    JobSpec,
+    parse_time,
+    format_time,
 )
-from jupyter_mjci.emulator.tencent_ci.xml import Refused, Tree, branch, every, text
+from jupyter_mjci.emulator.tencent_ci.xml import (
+    ErrorResponse,
+    Element,
+    find_element,
+    find_all,
+    get_text,
+)
 
-INPUTS = ("Manifest", "UrlFile", "Prefix", "Object")
-IMAGES = frozenset(("jpg", "jpeg", "png", "bmp", "gif", "webp", "heif", "heic", "avif", "tpg"))
+INPUT_KINDS = ("Manifest", "UrlFile", "Prefix", "Object")
+IMAGE_EXTENSIONS = frozenset(
+    ("jpg", "jpeg", "png", "bmp", "gif", "webp", "heif", "heic", "avif", "tpg")
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -39,10 +47,10 @@ class Batch:
     bucket: str
     name: str
     kind: str  # "Job" or "Workflow"
-    input: Tree
-    operation: Tree
+    input: Element
+    operation: Element
     created: float
-    task: Task | None = None  # what a Type=Job batch does to each object
+    spec: JobSpec | None = None  # what a Type=Job batch does to each object
     output: str = ""
     queue: str = ""
     workflows: tuple[str, ...] = ()
@@ -52,7 +60,7 @@ class Batch:
     started: float = 0.0
     ended: float = 0.0
     due: float = NEVER
-    open: int = 0  # children that have not ended
+    open_children: int = 0  # children that have not ended
     code: str = "Success"
     message: str = ""
 
@@ -63,32 +71,34 @@ class Workflow:
     bucket: str
     name: str
     state: str
-    topology: Tree
+    topology: Element
     created: float
     updated: float
 
     @property
-    def start(self) -> Tree:
-        return branch(self.topology, "Nodes/Start/Input")
+    def start_input(self) -> Element:
+        return find_element(self.topology, "Nodes/Start/Input")
 
-    def after(self, node: str) -> list[str]:
+    def get_next_nodes(self, node: str) -> list[str]:
         """The nodes that depend on this one."""
-        spelled = every(self.topology, f"Dependencies/{node}")
+        spelled = find_all(self.topology, f"Dependencies/{node}")
         names = [
             name.strip() for part in spelled if isinstance(part, str) for name in part.split(",")
         ]
         return [name for name in names if name and name != "End"]
 
-    def wants(self, key: str) -> bool:
+    def accepts(self, key: str) -> bool:
         """Whether the workflow's own filter lets this object in."""
-        rules = branch(self.start, "ExtFilter")
-        if text(rules, "State") != "On" or text(rules, "AllFile") == "true":
+        rules = find_element(self.start_input, "ExtFilter")
+        if get_text(rules, "State") != "On" or get_text(rules, "AllFile") == "true":
             return True
         ext = key.rpartition(".")[2].lower()
         own = (
-            text(rules, "CustomExts").lower().split("/") if text(rules, "Custom") == "true" else []
+            get_text(rules, "CustomExts").lower().split("/")
+            if get_text(rules, "Custom") == "true"
+            else []
         )
-        return ext in own or (text(rules, "Image") == "true" and ext in IMAGES)
+        return ext in own or (get_text(rules, "Image") == "true" and ext in IMAGE_EXTENSIONS)
 
 
 @dataclass(slots=True, eq=False)
@@ -103,30 +113,30 @@ class Execution:
     name: str = ""
     state: str = "Running"
     ended: float = 0.0
-    open: int = 0
+    open_children: int = 0
     jobs: list[Job] = field(default_factory=list)
-    unfit: list[Tree] = field(default_factory=list)  # nodes that could not become a job
+    failed_nodes: list[Element] = field(default_factory=list)  # nodes that could not become a job
 
 
 class Batches:
     """Batches, workflows and executions of the account; makes the jobs that they consist of."""
 
-    def __init__(self, store: Store, jobs: Jobs, names: Names, agenda: Agenda) -> None:
+    def __init__(self, store: Store, jobs: Jobs, ids: IdGenerator, events: EventQueue) -> None:
         self.store = store
         self.jobs = jobs
-        self.names = names
-        self.agenda = agenda
+        self.ids = ids
+        self.events = events
         self.batches: dict[str, Batch] = {}
         self.workflows: dict[str, Workflow] = {}
         self.executions: dict[str, Execution] = {}
-        self.node_task: Callable[[Workflow, Tree], Task]
-        self.finished: Callable[[Execution], None]
+        self.build_node_spec: Callable[[Workflow, Element], JobSpec]
+        self.on_finished: Callable[[Execution], None]
 
     # -- batches
 
-    def create(self, batch: Batch) -> Batch:
+    def add(self, batch: Batch) -> Batch:
         self.batches[batch.id] = batch
-        self.agenda.put(batch, batch.created + self.jobs.wait)
+        self.events.schedule(batch, batch.created + self.jobs.queue_time)
         return batch
 
     def expand(self, batch: Batch, now: float) -> None:
@@ -134,48 +144,48 @@ class Batches:
         if batch.state != "Running":
             return
         batch.started = now
-        batch.open += 1  # itself, so that a child that ends at once does not end the batch
+        batch.open_children += 1  # itself, so that a child that ends at once does not end the batch
         try:
-            for key in self._objects(batch):
-                self._child(batch, key, now)
-        except Refused as refusal:
+            for key in self._list_keys(batch):
+                self._start_child(batch, key, now)
+        except ErrorResponse as refusal:
             batch.code, batch.message = refusal.code, refusal.message
-        self._closed(batch.id, now)
+        self._on_child_ended(batch.id, now)
 
-    def _objects(self, batch: Batch) -> list[str]:
+    def _list_keys(self, batch: Batch) -> list[str]:
         bucket = self.store.buckets.get(batch.bucket)
         if bucket is None:
-            raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
-        keys = named_objects(batch.input, bucket, self.store)
-        return [key for key in keys if self._in_time(batch, bucket, key)]
+            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+        keys = list_input_keys(batch.input, bucket, self.store)
+        return [key for key in keys if self._is_in_interval(batch, bucket, key)]
 
-    def _in_time(self, batch: Batch, bucket: Bucket, key: str) -> bool:
+    def _is_in_interval(self, batch: Batch, bucket: Bucket, key: str) -> bool:
         thing = bucket.objects.get(key)
         return thing is None or batch.since <= thing.modified <= batch.until
 
-    def _child(self, batch: Batch, key: str, now: float) -> None:
-        if batch.kind == "Job" and batch.task:
-            batch.open += 1
+    def _start_child(self, batch: Batch, key: str, now: float) -> None:
+        if batch.kind == "Job" and batch.spec:
+            batch.open_children += 1
             queue = self.jobs.pick_queue(batch.bucket, batch.queue)
             self.jobs.submit(
-                batch.bucket, key, batch.output, batch.task, queue, now, batch=batch.id
+                batch.bucket, key, batch.output, batch.spec, queue, now, batch=batch.id
             )
             return
         for name in batch.workflows:
             workflow = self.workflows.get(name)
             if workflow is None or workflow.bucket != batch.bucket:
-                raise Refused(404, "ResourceNotFound", f"The workflow {name} does not exist.")
-            if workflow.wants(key):
-                batch.open += 1
+                raise ErrorResponse(404, "ResourceNotFound", f"The workflow {name} does not exist.")
+            if workflow.accepts(key):
+                batch.open_children += 1
                 self.execute(workflow, key, now, batch=batch.id)
 
-    def _closed(self, batch_id: str, now: float) -> None:
+    def _on_child_ended(self, batch_id: str, now: float) -> None:
         """A child of the batch has ended."""
         batch = self.batches.get(batch_id)
         if batch is None:
             return
-        batch.open -= 1
-        if batch.open == 0 and batch.state == "Running":
+        batch.open_children -= 1
+        if batch.open_children == 0 and batch.state == "Running":
             batch.state, batch.ended = "Failed" if batch.code != "Success" else "Success", now
 
     def cancel(self, batch: Batch, now: float) -> None:
@@ -183,7 +193,7 @@ class Batches:
         if batch.state != "Running":
             return
         batch.state, batch.ended, batch.due = "Cancel", now, NEVER
-        children = list(self.jobs.of_batch.get(batch.id, ()))
+        children = list(self.jobs.by_batch.get(batch.id, ()))
         for execution in self.executions.values():
             if execution.batch == batch.id:
                 children += execution.jobs
@@ -194,7 +204,7 @@ class Batches:
     def freeze(self, batch: Batch) -> None:
         """It neither begins nor ends by itself."""
         batch.due = NEVER
-        batch.open += 1
+        batch.open_children += 1
 
     # -- executions
 
@@ -203,84 +213,92 @@ class Batches:
     ) -> Execution:
         number = len(self.executions) + 1
         execution = Execution(
-            number, self.names.new("i"), workflow.bucket, key, workflow, now, batch, name
+            number, self.ids.new_id("i"), workflow.bucket, key, workflow, now, batch, name
         )
         self.executions[execution.id] = execution
-        execution.open = 1
-        self._follow(execution, "Start", key, now)
-        self._step(execution, now)
+        execution.open_children = 1
+        self._start_next_nodes(execution, "Start", key, now)
+        self._close_child(execution, now)
         return execution
 
-    def _follow(self, execution: Execution, node: str, source: str, now: float) -> None:
+    def _start_next_nodes(self, execution: Execution, node: str, source: str, now: float) -> None:
         """Starts the nodes behind this one, each once."""
         workflow = execution.workflow
-        begun = {job.node for job in execution.jobs} | {row["Name"] for row in execution.unfit}
-        for name in workflow.after(node):
+        begun = {job.node for job in execution.jobs} | {
+            row["Name"] for row in execution.failed_nodes
+        }
+        for name in workflow.get_next_nodes(node):
             if name in begun:
                 continue
-            spelled = branch(workflow.topology, f"Nodes/{name}")
+            spelled = find_element(workflow.topology, f"Nodes/{name}")
             try:
-                task = self.node_task(workflow, spelled)
-                queue = self.jobs.pick_queue(workflow.bucket, text(workflow.start, "QueueId"))
-            except Refused as refusal:
+                task = self.build_node_spec(workflow, spelled)
+                queue = self.jobs.pick_queue(
+                    workflow.bucket, get_text(workflow.start_input, "QueueId")
+                )
+            except ErrorResponse as refusal:
                 reason = {"Code": refusal.code, "Message": refusal.message}
-                execution.unfit.append({"Name": name, "Type": text(spelled, "Type"), **reason})
+                execution.failed_nodes.append(
+                    {"Name": name, "Type": get_text(spelled, "Type"), **reason}
+                )
                 continue
-            execution.open += 1
-            output = text(spelled, "Operation/Output/Object")
+            execution.open_children += 1
+            output = get_text(spelled, "Operation/Output/Object")
             of = {"run": execution.id, "workflow": workflow.id, "node": name}
             execution.jobs.append(
                 self.jobs.submit(workflow.bucket, source, output, task, queue, now, **of)
             )
 
-    def _step(self, execution: Execution, now: float) -> None:
-        execution.open -= 1
-        if execution.open:
+    def _close_child(self, execution: Execution, now: float) -> None:
+        execution.open_children -= 1
+        if execution.open_children:
             return
-        good = not execution.unfit and all(job.state == "Success" for job in execution.jobs)
+        good = not execution.failed_nodes and all(job.state == "Success" for job in execution.jobs)
         execution.state, execution.ended = "Success" if good else "Failed", now
-        self.finished(execution)
+        self.on_finished(execution)
         if execution.batch:
-            self._closed(execution.batch, now)
+            self._on_child_ended(execution.batch, now)
 
-    def job_ended(self, job: Job, now: float) -> None:
+    def on_job_ended(self, job: Job, now: float) -> None:
         if job.batch:
-            self._closed(job.batch, now)
+            self._on_child_ended(job.batch, now)
         execution = self.executions.get(job.run)
         if execution:
             if job.state == "Success":
-                self._follow(execution, job.node, job.output, now)
-            self._step(execution, now)
+                self._start_next_nodes(execution, job.node, job.output, now)
+            self._close_child(execution, now)
 
 
 # -- which objects a batch is about
 
 
-def named_objects(spelled: Tree, bucket: Bucket, store: Store) -> Sequence[str]:
-    kind = next(name for name in INPUTS if name in spelled)
-    value = text(spelled, kind)
+def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> Sequence[str]:
+    kind = next(name for name in INPUT_KINDS if name in batch_input)
+    value = get_text(batch_input, kind)
     if kind == "Prefix":
-        return [key for key in bucket.keys(value.lstrip("/")) if not key.endswith("/")]
+        return [key for key in bucket.iter_keys(value.lstrip("/")) if not key.endswith("/")]
     if kind == "Object":
         return [value.lstrip("/")]
-    lines = _file(value, bucket, store)
+    lines = _read_file(value, bucket, store)
     addresses = (
-        lines.decode("utf-8", "replace").split() if kind == "UrlFile" else _manifest(lines, bucket)
+        lines.decode("utf-8", "replace").split()
+        if kind == "UrlFile"
+        else _parse_manifest(lines, bucket)
     )
-    found = (store.at(address, bucket) for address in addresses)
+    found = (store.resolve(address, bucket) for address in addresses)
     return list(
         dict.fromkeys(place[1] for place in found if place and place[0] is bucket and place[1])
     )
 
 
-def _file(address: str, bucket: Bucket, store: Store) -> bytes:
-    body = store.body_at(address, bucket)
+def _read_file(address: str, bucket: Bucket, store: Store) -> bytes:
+    body = store.read_object(address, bucket)
     if body is None:
-        raise Refused(404, "NoSuchKey", f"The file {address} does not exist.")
+        raise ErrorResponse(404, "NoSuchKey", f"The file {address} does not exist.")
     return body
 
 
-def _manifest(body: bytes, bucket: Bucket) -> list[str]:
+def _parse_manifest(body: bytes, bucket: Bucket) -> list[str]:
     """The keys that a COS inventory lists: manifest.json names CSV files, whose columns fileSchema
     names.
     """
@@ -290,33 +308,38 @@ def _manifest(body: bytes, bucket: Bucket) -> list[str]:
         at = columns.index("key")
         files = [str(file["key"]) for file in manifest["files"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise Refused(
+        raise ErrorResponse(
             400, "InvalidContent", "The manifest is not a COS inventory's manifest.json."
         ) from None
     return [
-        unquote(row[at]) for name in files for row in _rows(bucket.get(name).body) if len(row) > at
+        unquote(row[at])
+        for name in files
+        for row in _iter_csv_rows(bucket.get(name).body)
+        if len(row) > at
     ]
 
 
-def _rows(body: bytes) -> Iterator[list[str]]:
+def _iter_csv_rows(body: bytes) -> Iterator[list[str]]:
     try:
         plain = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
         yield from csv.reader(io.StringIO(plain.decode("utf-8", "replace"), newline=""))
     except (OSError, EOFError, zlib.error, csv.Error):
-        raise Refused(400, "InvalidContent", "A file of the manifest is not readable.") from None
+        raise ErrorResponse(
+            400, "InvalidContent", "A file of the manifest is not readable."
+        ) from None
 
 
-def interval(operation: Tree, request: Tree) -> tuple[float, float]:
+def parse_interval(operation: Element, request: Element) -> tuple[float, float]:
     """TimeInterval stands in Operation; one page of the documents has it beside."""
-    spelled = branch(operation, "TimeInterval") or branch(request, "TimeInterval")
-    start, end = text(spelled, "Start"), text(spelled, "End")
-    return (moment(start) if start else -NEVER), (moment(end) if end else NEVER)
+    spelled = find_element(operation, "TimeInterval") or find_element(request, "TimeInterval")
+    start, end = get_text(spelled, "Start"), get_text(spelled, "End")
+    return (parse_time(start) if start else -NEVER), (parse_time(end) if end else NEVER)
 
 
 # -- how they are told
 
 
-def batch_detail(batch: Batch) -> Tree:
+def render_batch(batch: Batch) -> Element:
     return {
         "Code": batch.code,
         "Message": batch.message,
@@ -324,25 +347,25 @@ def batch_detail(batch: Batch) -> Tree:
         "Name": batch.name,
         "JobId": batch.id,
         "State": batch.state,
-        "CreationTime": stamp(batch.created),
-        "StartTime": stamp(batch.started),
-        "EndTime": stamp(batch.ended),
+        "CreationTime": format_time(batch.created),
+        "StartTime": format_time(batch.started),
+        "EndTime": format_time(batch.ended),
         "Input": batch.input,
         "Operation": batch.operation,
     }
 
 
-def execution_row(execution: Execution) -> Tree:
+def render_execution_summary(execution: Execution) -> Element:
     return {
         "RunId": execution.id,
         "WorkflowId": execution.workflow.id,
         "State": execution.state,
-        "CreationTime": stamp(execution.created),
+        "CreationTime": format_time(execution.created),
         "Object": execution.source,
     }
 
 
-def execution_detail(execution: Execution) -> Tree:
+def render_execution(execution: Execution) -> Element:
     workflow = execution.workflow
     return {
         "RunId": execution.id,
@@ -351,14 +374,14 @@ def execution_detail(execution: Execution) -> Tree:
         "CosHeaders": "",
         "WorkflowId": workflow.id,
         "WorkflowName": workflow.name,
-        "CreateTime": stamp(execution.created),
+        "CreateTime": format_time(execution.created),
         "State": execution.state,
         "Topology": workflow.topology,
-        "Tasks": [*map(_task_row, execution.jobs), *execution.unfit],
+        "Tasks": [*map(_render_node_job, execution.jobs), *execution.failed_nodes],
     }
 
 
-def _task_row(job: Job) -> Tree:
+def _render_node_job(job: Job) -> Element:
     made = {
         "ObjectName": job.output,
         "InputObjectName": job.source,
@@ -367,24 +390,24 @@ def _task_row(job: Job) -> Tree:
     }
     return {
         "Type": "PicProcess",
-        "CreateTime": stamp(job.created),
-        "EndTime": stamp(job.ended),
-        "State": job.shown,
+        "CreateTime": format_time(job.created),
+        "EndTime": format_time(job.ended),
+        "State": job.reported_state,
         "JobId": job.id,
         "Name": job.node,
-        "TemplateId": job.task.template_id,
-        "TemplateName": job.task.template_name,
-        "ResultInfo": {"ObjectCount": 1 if job.told else 0, "ObjectInfo": made},
+        "TemplateId": job.spec.template_id,
+        "TemplateName": job.spec.template_name,
+        "ResultInfo": {"ObjectCount": 1 if job.result_info else 0, "ObjectInfo": made},
     }
 
 
-def workflow_detail(workflow: Workflow) -> Tree:
+def render_workflow(workflow: Workflow) -> Element:
     return {
         "Name": workflow.name,
         "WorkflowId": workflow.id,
         "State": workflow.state,
         "BucketId": workflow.bucket,
-        "CreateTime": stamp(workflow.created),
-        "UpdateTime": stamp(workflow.updated),
+        "CreateTime": format_time(workflow.created),
+        "UpdateTime": format_time(workflow.updated),
         "Topology": workflow.topology,
     }

@@ -1,6 +1,6 @@
 """The jobs of Tencent CI: how they wait in queues, run and end; how they are told and listed.
 
-Nothing here waits. An `Agenda` holds what will happen by itself and when; `Jobs.advance(now)` lets
+Nothing here waits. An `EventQueue` holds what will happen by itself and when; `Jobs.advance(now)` lets
 it happen in order, each thing at its own moment, so a job that nobody looked at for an hour ended
 an hour ago.
 
@@ -20,28 +20,30 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from jupyter_mjci.emulator.cos.store import Bucket, Store, Stored
-from jupyter_mjci.emulator.tencent_ci.processing import Pictures
-from jupyter_mjci.emulator.tencent_ci.xml import Refused, Tree, invalid
+from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
+from jupyter_mjci.emulator.tencent_ci.processing import ImageProcessor
+from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse, Element, invalid_argument
 
-STATES = ("Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
-ENDED = frozenset(("Success", "Failed", "Cancel"))
+JOB_STATES = ("Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
+TERMINAL_STATES = frozenset(("Success", "Failed", "Cancel"))
 NOTIFY_FIELDS = ("State", "Url", "Event", "Type", "ResultFormat", "MqMode", "MqRegion", "MqName")
 NEVER = math.inf
-CHINA = timezone(timedelta(hours=8))
+CHINA_TZ = timezone(timedelta(hours=8))
 
 
-def stamp(moment: float) -> str:
+def format_time(timestamp: float) -> str:
     """`2024-05-01T10:00:00+0800`, or `-` for what has not happened."""
     return (
-        datetime.fromtimestamp(moment, CHINA).strftime("%Y-%m-%dT%H:%M:%S+0800") if moment else "-"
+        datetime.fromtimestamp(timestamp, CHINA_TZ).strftime("%Y-%m-%dT%H:%M:%S+0800")
+        if timestamp
+        else "-"
     )
 
 
-def moment(spelled: str) -> float:
+def parse_time(value: str) -> float:
     """A time as users spell it; the `+` of the zone is forgiven when it came as a blank."""
     found = re.fullmatch(
-        r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(Z|[+ -]\d\d:?\d\d)?", spelled.strip(), re.ASCII
+        r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(Z|[+ -]\d\d:?\d\d)?", value.strip(), re.ASCII
     )
     try:
         if found:
@@ -49,10 +51,10 @@ def moment(spelled: str) -> float:
             return datetime.fromisoformat(found[1] + zone).timestamp()
     except (ValueError, OverflowError):
         pass
-    raise invalid(f"{spelled!r} is not a time like 2001-01-01T00:00:00+0800.")
+    raise invalid_argument(f"{value!r} is not a time like 2001-01-01T00:00:00+0800.")
 
 
-class Names:
+class IdGenerator:
     """Identifiers in the services' shape (a letter and 32 hex digits), the same for the same seed
     and order.
     """
@@ -61,15 +63,15 @@ class Names:
         self.seed = seed
         self.count = 0
 
-    def new(self, letter: str) -> str:
+    def new_id(self, prefix: str) -> str:
         self.count += 1
-        return letter + self.digest(f"{letter} {self.count}")
+        return prefix + self.digest(f"{prefix} {self.count}")
 
     def digest(self, text: str) -> str:
         return hashlib.sha256(f"{self.seed} {text}".encode()).hexdigest()[:32]
 
 
-class Agenda:
+class EventQueue:
     """What happens by itself, and when. An item's `due` says which of its entries still holds."""
 
     def __init__(self) -> None:
@@ -79,25 +81,25 @@ class Agenda:
     def clear(self) -> None:
         self._heap.clear()
 
-    def put(self, item: Any, due: float) -> None:
+    def schedule(self, item: Any, due: float) -> None:
         item.due = due
         self._count += 1
         heapq.heappush(self._heap, (due, self._count, item))
 
-    def next(self) -> float | None:
+    def next_due(self) -> float | None:
         while self._heap and self._heap[0][2].due != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop(self, now: float) -> list[Any]:
+    def pop_due(self, now: float) -> list[Any]:
         """All items of the earliest moment that has come, in the order in which they were put
         down.
         """
-        due = self.next()
+        due = self.next_due()
         if due is None or due > now:
             return []
         items = []
-        while self.next() == due:
+        while self.next_due() == due:
             item = heapq.heappop(self._heap)[2]
             item.due = NEVER
             items.append(item)
@@ -113,8 +115,8 @@ class Queue:
     created: float
     updated: float
     state: str = "Active"
-    most: int = 10
-    notify: Tree = field(default_factory=dict)
+    max_concurrent: int = 10
+    notify_config: Element = field(default_factory=dict)
     waiting: list[tuple[int, int, Job]] = field(default_factory=list)
     running: int = 0
 
@@ -125,24 +127,24 @@ class Template:
     bucket: str
     name: str
     rule: str
-    with_info: bool
+    wants_image_info: bool
     created: float
     updated: float
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class JobSpec:
     """What a job shall do: a template or a rule, where the result goes, who is told."""
 
     rule: str
-    with_info: bool = False
+    wants_image_info: bool = False
     template_id: str = ""
     template_name: str = ""
     region: str = ""
     bucket: str = ""
     user_data: str = ""
     level: int = 0
-    callback: Tree = field(default_factory=dict)
+    callback: Element = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -152,7 +154,7 @@ class Job:
     bucket: str
     source: str
     output: str
-    task: Task
+    spec: JobSpec
     queue: Queue
     created: float
     state: str = "Submitted"
@@ -161,8 +163,8 @@ class Job:
     due: float = NEVER
     code: str = "Success"
     message: str = ""
-    told: Tree | None = None  # the facts of the picture it made
-    original: Tree | None = None  # the facts of the picture it was made from
+    result_info: Element | None = None  # the facts of the picture it made
+    original_info: Element | None = None  # the facts of the picture it was made from
     original_etag: str = ""
     batch: str = ""
     run: str = ""
@@ -171,12 +173,12 @@ class Job:
     stuck: bool = False  # changes no more by itself: a fault asked for
 
     @property
-    def shown(self) -> str:
+    def reported_state(self) -> str:
         """The state as the service tells it: what waits in a paused queue is paused."""
         return "Pause" if self.state == "Submitted" and self.queue.state == "Paused" else self.state
 
 
-def output_name(pattern: str, source: str, facts: Mapping[str, str]) -> str:
+def build_output_key(pattern: str, source: str, variables: Mapping[str, str]) -> str:
     """The output object with its variables filled in; an unknown variable stays as it is
     written.
     """
@@ -187,7 +189,7 @@ def output_name(pattern: str, source: str, facts: Mapping[str, str]) -> str:
         "inputname": name if dot else last,
         "ext": ext if dot else "",
         "number": "0",
-        **{key.lower(): value for key, value in facts.items()},
+        **{key.lower(): value for key, value in variables.items()},
     }
     return re.sub(
         r"\$\{(\w{1,40})\}", lambda found: known.get(found[1].lower(), found[0]), pattern
@@ -200,49 +202,58 @@ class Jobs:
     def __init__(
         self,
         store: Store,
-        pictures: Pictures,
-        names: Names,
-        agenda: Agenda,
+        pictures: ImageProcessor,
+        ids: IdGenerator,
+        events: EventQueue,
         *,
-        wait: float,
-        work: float,
+        queue_time: float,
+        run_time: float,
     ) -> None:
         self.store = store
         self.pictures = pictures
-        self.names = names
-        self.agenda = agenda
-        self.wait = wait
-        self.work = work
+        self.ids = ids
+        self.events = events
+        self.queue_time = queue_time
+        self.run_time = run_time
         self.queues: dict[str, Queue] = {}
-        self.count = 0
+        self.last_number = 0
         self.by_id: dict[str, Job] = {}
-        self.of_bucket: dict[str, list[Job]] = {}
-        self.of_batch: dict[str, list[Job]] = {}
-        self.ended: Callable[[Job, float], None]
+        self.by_bucket: dict[str, list[Job]] = {}
+        self.by_batch: dict[str, list[Job]] = {}
+        self.on_ended: Callable[[Job, float], None]
 
     # -- what happens
 
     def submit(
-        self, bucket: str, source: str, output: str, task: Task, queue: Queue, now: float, **of: str
+        self,
+        bucket: str,
+        source: str,
+        output: str,
+        spec: JobSpec,
+        queue: Queue,
+        now: float,
+        **of: str,
     ) -> Job:
         """A new job; `of` says of which batch, run, workflow and node it is."""
-        self.count += 1
-        job = Job(self.count, self.names.new("c"), bucket, source, "", task, queue, now, **of)  # type: ignore[arg-type]
+        self.last_number += 1
+        job = Job(
+            self.last_number, self.ids.new_id("c"), bucket, source, "", spec, queue, now, **of
+        )  # type: ignore[arg-type]
         facts = {"InventoryTriggerJobId": job.batch, "RunId": job.run}
-        job.output = output_name(
+        job.output = build_output_key(
             output, source, {name: value for name, value in facts.items() if value}
         )
-        self.enter(job)
-        self.agenda.put(job, now + self.wait)
+        self.add(job)
+        self.events.schedule(job, now + self.queue_time)
         return job
 
-    def enter(self, job: Job) -> None:
+    def add(self, job: Job) -> None:
         self.by_id[job.id] = job
-        self.of_bucket.setdefault(job.bucket, []).append(job)
+        self.by_bucket.setdefault(job.bucket, []).append(job)
         if job.batch:
-            self.of_batch.setdefault(job.batch, []).append(job)
+            self.by_batch.setdefault(job.batch, []).append(job)
 
-    def happen(self, jobs: Sequence[Job], now: float) -> None:
+    def process_due(self, jobs: Sequence[Job], now: float) -> None:
         """These jobs' moment has come: those that waited ask for a place, those that ran have
         ended.
         """
@@ -250,7 +261,7 @@ class Jobs:
         for job in jobs:
             queues[job.queue.id] = job.queue
             if job.state == "Submitted":
-                heapq.heappush(job.queue.waiting, (-job.task.level, job.number, job))
+                heapq.heappush(job.queue.waiting, (-job.spec.level, job.number, job))
             elif job.state == "Running":
                 job.queue.running -= 1
                 self._finish(job, now)
@@ -259,47 +270,49 @@ class Jobs:
 
     def dispatch(self, queue: Queue, now: float) -> None:
         """Gives the queue's free places to those who wait, the highest level first."""
-        while queue.state == "Active" and queue.running < queue.most and queue.waiting:
+        while queue.state == "Active" and queue.running < queue.max_concurrent and queue.waiting:
             job = heapq.heappop(queue.waiting)[2]
             if job.state == "Submitted" and not job.stuck:
                 job.state, job.started = "Running", now
                 queue.running += 1
-                self.agenda.put(job, now + self.work)
+                self.events.schedule(job, now + self.run_time)
 
     def _finish(self, job: Job, now: float) -> None:
         job.ended = now
         try:
             self._process(job, now)
             job.state = "Success"
-        except Refused as refusal:
+        except ErrorResponse as refusal:
             job.state, job.code, job.message = "Failed", refusal.code, refusal.message
-        self.ended(job, now)
+        self.on_ended(job, now)
 
     def _process(self, job: Job, now: float) -> None:
         bucket = self.store.buckets.get(job.bucket)
-        target = self.store.buckets.get(job.task.bucket)
+        target = self.store.buckets.get(job.spec.bucket)
         if bucket is None:
-            raise Refused(404, "NoSuchBucket", "The specified bucket does not exist.")
-        if target is None or target.region != job.task.region:
-            raise Refused(
+            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+        if target is None or target.region != job.spec.region:
+            raise ErrorResponse(
                 403,
                 "WriteTargetBucketDenied",
-                f"The bucket {job.task.bucket} cannot be written to.",
+                f"The bucket {job.spec.bucket} cannot be written to.",
             )
         source = bucket.get(job.source.lstrip("/"))
-        made = self.pictures.make(job.task.rule, source, bucket)
-        if job.task.with_info:
-            job.original, job.original_etag = self.pictures.told(source), source.etag
-        job.told = made.facts
-        target.put(job.output, Stored(made.body, made.etag, now, made.content_type))
+        made = self.pictures.process(job.spec.rule, source, bucket)
+        if job.spec.wants_image_info:
+            job.original_info, job.original_etag = self.pictures.get_image_info(source), source.etag
+        job.result_info = made.info
+        target.put(job.output, StoredObject(made.body, made.etag, now, made.content_type))
 
     def cancel(self, job: Job, now: float) -> None:
         if job.state == "Cancel":
             return
         if job.state != "Submitted":
-            raise invalid(f"The job is {job.state}: only jobs not yet executed can be cancelled.")
+            raise invalid_argument(
+                f"The job is {job.state}: only jobs not yet executed can be cancelled."
+            )
         job.state, job.ended, job.due = "Cancel", now, NEVER
-        self.ended(job, now)
+        self.on_ended(job, now)
 
     def freeze(self, job: Job) -> None:
         """The job changes no more by itself; if it runs, it keeps its place."""
@@ -308,52 +321,52 @@ class Jobs:
     def forget(self, job: Job, now: float) -> None:
         """Nobody knows the job any more; what it belongs to goes on without it."""
         del self.by_id[job.id]
-        for rows in (self.of_bucket[job.bucket], self.of_batch.get(job.batch, [])):
+        for rows in (self.by_bucket[job.bucket], self.by_batch.get(job.batch, [])):
             if job in rows:
                 rows.remove(job)
         if job.state == "Running":
             job.queue.running -= 1
-        if job.state not in ENDED:
+        if job.state not in TERMINAL_STATES:
             job.state, job.ended, job.due = "Cancel", now, NEVER
-            self.ended(job, now)
+            self.on_ended(job, now)
             self.dispatch(job.queue, now)
 
     # -- queues
 
-    def new_queue(self, bucket: str, category: str, now: float) -> Queue:
+    def create_queue(self, bucket: str, category: str, now: float) -> Queue:
         name = f"queue-{category}-1"
-        queue = Queue(self.names.new("p"), name, bucket, CATEGORIES[category], now, now)
+        queue = Queue(self.ids.new_id("p"), name, bucket, CATEGORIES[category], now, now)
         return self.queues.setdefault(queue.id, queue)
 
-    def queues_of(self, bucket: str) -> list[Queue]:
+    def get_queues(self, bucket: str) -> list[Queue]:
         return [queue for queue in self.queues.values() if queue.bucket == bucket]
 
-    def pick_queue(self, bucket: str, asked: str) -> Queue:
+    def pick_queue(self, bucket: str, queue_id: str) -> Queue:
         """The queue asked for; else an active picture queue of the bucket, else a paused one."""
-        mine = self.queues_of(bucket)
-        if asked:
-            mine = [queue for queue in mine if queue.id == asked]
+        mine = self.get_queues(bucket)
+        if queue_id:
+            mine = [queue for queue in mine if queue.id == queue_id]
         mine.sort(key=lambda queue: (queue.category != "PicProcess", queue.state != "Active"))
         if not mine:
-            raise Refused(404, "QueueNotFound", "The specified queue does not exist.")
+            raise ErrorResponse(404, "QueueNotFound", "The specified queue does not exist.")
         return mine[0]
 
     # -- lists
 
-    def page(
-        self, bucket: Bucket, asked: Filter, size: int, after: int | None
+    def get_page(
+        self, bucket: Bucket, job_filter: JobFilter, size: int, after: int | None
     ) -> tuple[list[Job], str]:
         """One page, and the token of the next: the number of its first job. Pages together cost one
         walk.
         """
         rows = (
-            self.of_batch.get(asked.batch, [])
-            if asked.batch
-            else self.of_bucket.get(bucket.name, [])
+            self.by_batch.get(job_filter.batch, [])
+            if job_filter.batch
+            else self.by_bucket.get(bucket.name, [])
         )
         found: list[Job] = []
-        for job in _walk(rows, asked, after):
-            if job.bucket == bucket.name and asked.holds(job):
+        for job in _iter_window(rows, job_filter, after):
+            if job.bucket == bucket.name and job_filter.matches(job):
                 if len(found) == size:
                     return found, str(job.number)
                 found.append(job)
@@ -369,7 +382,7 @@ CATEGORIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class JobFilter:
     """Which jobs a list shall hold. Empty means every."""
 
     queue: str = ""
@@ -381,22 +394,22 @@ class Filter:
     source: str = ""
     newest_first: bool = True
 
-    def holds(self, job: Job) -> bool:
+    def matches(self, job: Job) -> bool:
         return (
-            (not self.states or job.shown in self.states)
+            (not self.states or job.reported_state in self.states)
             and (not self.queue or job.queue.id == self.queue)
             and (not self.workflow or job.workflow == self.workflow)
             and (not self.source or job.source.lstrip("/") == self.source)
         )
 
 
-def _walk(rows: Sequence[Job], asked: Filter, after: int | None) -> Iterator[Job]:
+def _iter_window(rows: Sequence[Job], job_filter: JobFilter, after: int | None) -> Iterator[Job]:
     """The rows of the time window in the order asked for, from the job with the number `after`
     on.
     """
-    first = bisect_left(rows, asked.since, key=lambda job: math.floor(job.created))
-    last = bisect_right(rows, asked.until, key=lambda job: math.floor(job.created))
-    if asked.newest_first:
+    first = bisect_left(rows, job_filter.since, key=lambda job: math.floor(job.created))
+    last = bisect_right(rows, job_filter.until, key=lambda job: math.floor(job.created))
+    if job_filter.newest_first:
         if after is not None:
             last = min(last, bisect_right(rows, after, key=lambda job: job.number))
         return (rows[at] for at in range(last - 1, first - 1, -1))
@@ -408,17 +421,17 @@ def _walk(rows: Sequence[Job], asked: Filter, after: int | None) -> Iterator[Job
 # -- how a job is told
 
 
-def detail(job: Job, region: str) -> Tree:
+def render_job(job: Job, region: str) -> Element:
     """The content of JobsDetail, in the order of the service's own samples."""
-    task = job.task
-    tree: Tree = {
+    task = job.spec
+    tree: Element = {
         "Code": job.code,
         "Message": job.message,
         "JobId": job.id,
-        "State": job.shown,
-        "CreationTime": stamp(job.created),
-        "EndTime": stamp(job.ended),
-        "StartTime": stamp(job.started),
+        "State": job.reported_state,
+        "CreationTime": format_time(job.created),
+        "EndTime": format_time(job.ended),
+        "StartTime": format_time(job.started),
         "QueueId": job.queue.id,
         "Tag": "PicProcess",
         "Input": {"BucketId": job.bucket, "Object": job.source, "Region": region},
@@ -426,13 +439,13 @@ def detail(job: Job, region: str) -> Tree:
             "Output": {"Bucket": task.bucket, "Object": job.output, "Region": task.region}
         },
     }
-    operation: Tree = tree["Operation"]
+    operation: Element = tree["Operation"]
     if task.template_id:
         operation |= {"TemplateId": task.template_id, "TemplateName": task.template_name}
     else:
-        operation["PicProcess"] = {"IsPicInfo": task.with_info, "ProcessRule": task.rule}
-    if job.told is not None:
-        operation["PicProcessResult"] = result(job)
+        operation["PicProcess"] = {"IsPicInfo": task.wants_image_info, "ProcessRule": task.rule}
+    if job.result_info is not None:
+        operation["PicProcessResult"] = render_process_result(job)
     if task.user_data:
         operation["UserData"] = task.user_data
     operation["JobLevel"] = task.level
@@ -441,49 +454,50 @@ def detail(job: Job, region: str) -> Tree:
     return tree
 
 
-def result(job: Job) -> Tree:
-    tree: Tree = {"ObjectName": job.output}
-    if job.original is not None:
-        tree["OriginalInfo"] = {"Etag": job.original_etag, "ImageInfo": job.original}
-    tree["ProcessResult"] = {"Etag": "", **(job.told or {})}
+def render_process_result(job: Job) -> Element:
+    tree: Element = {"ObjectName": job.output}
+    if job.original_info is not None:
+        tree["OriginalInfo"] = {"Etag": job.original_etag, "ImageInfo": job.original_info}
+    tree["ProcessResult"] = {"Etag": "", **(job.result_info or {})}
     return tree
 
 
-def template_detail(template: Template) -> Tree:
+def render_template(template: Template) -> Element:
     return {
         "Tag": "PicProcess",
         "TemplateId": template.id,
         "Name": template.name,
         "BucketId": template.bucket,
         "Category": "Custom",
-        "PicProcess": {"IsPicInfo": template.with_info, "ProcessRule": template.rule},
-        "CreateTime": stamp(template.created),
-        "UpdateTime": stamp(template.updated),
+        "PicProcess": {"IsPicInfo": template.wants_image_info, "ProcessRule": template.rule},
+        "CreateTime": format_time(template.created),
+        "UpdateTime": format_time(template.updated),
     }
 
 
-def queue_detail(queue: Queue) -> Tree:
+def render_queue(queue: Queue) -> Element:
     return {
         "QueueId": queue.id,
         "Name": queue.name,
         "State": queue.state,
         "MaxSize": 10000,
-        "MaxConcurrent": queue.most,
+        "MaxConcurrent": queue.max_concurrent,
         "Category": queue.category,
         "BucketId": queue.bucket,
-        "CreateTime": stamp(queue.created),
-        "UpdateTime": stamp(queue.updated),
+        "CreateTime": format_time(queue.created),
+        "UpdateTime": format_time(queue.updated),
         "NotifyConfig": {
-            name: queue.notify.get(name, "Off" if name == "State" else "") for name in NOTIFY_FIELDS
+            name: queue.notify_config.get(name, "Off" if name == "State" else "")
+            for name in NOTIFY_FIELDS
         },
     }
 
 
-def binding_detail(bucket: Bucket) -> Tree:
+def render_binding(bucket: Bucket) -> Element:
     short = bucket.name.rpartition("-")[0] or bucket.name
     return {
         "BucketId": bucket.name,
         "Name": short,
         "Region": bucket.region,
-        "CreateTime": stamp(bucket.created),
+        "CreateTime": format_time(bucket.created),
     }

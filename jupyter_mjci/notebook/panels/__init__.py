@@ -7,13 +7,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.base import Panel
     from jupyter_mjci.session import Session
 
-KINDS = {
+PANEL_TYPES = {
     "mj": ("midjourney", "MidjourneyPanel"),
     "ci": ("tencent_ci", "CIPanel"),
     "history": ("history", "HistoryPanel"),
@@ -28,15 +28,17 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     Without a session it uses the notebook's own, the one that the magics use. Raises CallError for
     another kind.
     """
-    if kind not in KINDS:
-        raise CallError(f"There is no panel {kind!r}.", hint=f"There are: {', '.join(KINDS)}.")
-    room, name = KINDS[kind]
+    if kind not in PANEL_TYPES:
+        raise InvalidRequest(
+            f"There is no panel {kind!r}.", hint=f"There are: {', '.join(PANEL_TYPES)}."
+        )
+    room, name = PANEL_TYPES[kind]
     made: Any = getattr(import_module(f"{__name__}.{room}"), name)
-    shown: Panel = made(session or _current())
+    shown: Panel = made(session or _current_session())
     return shown
 
 
-def _current() -> Session:
+def _current_session() -> Session:
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
@@ -44,6 +46,6 @@ def _current() -> Session:
         from jupyter_mjci.session import connect
 
         return connect()
-    from jupyter_mjci.notebook.extension import current
+    from jupyter_mjci.notebook.extension import get_current_session
 
-    return current(shell)
+    return get_current_session(shell)

@@ -14,8 +14,8 @@ from typing import Any
 
 import ipywidgets as W
 
-MOST = 1000  # the longest range that a slider is any good for
-WRITTEN = "as written"
+MAX_SLIDER_RANGE = 1000  # the longest range that a slider is any good for
+FREE_TEXT_LABEL = "as written"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Slot:
     label: str
     low: float = 1
     high: float = 2000
-    start: float = 400
+    initial: float = 400
 
 
 SLOTS = {
@@ -41,7 +41,7 @@ SLOTS = {
     "sigma": Slot("Sigma", 0.5, 50, 5),
     "n": Slot("At most", 1, 2000, 200),
 }
-NAMED = {
+TEMPLATE_LABELS = {
     "!<S>p": "percent",
     "!<S>px": "percent of the width",
     "!x<S>p": "percent of the height",
@@ -57,255 +57,275 @@ NAMED = {
     "<n>m": "MB",
     "!<W>x<H>a<dx>a<dy>": "at a place",
 }
-_SLOT = re.compile(r"<([A-Za-z]+)(?: [^<>]*)?>")
-_FORCED = re.compile(r",? with ! .*")
+_SLOT_RE = re.compile(r"<([A-Za-z]+)(?: [^<>]*)?>")
+_FORCE_SUFFIX_RE = re.compile(r",? with ! .*")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ValueTemplate:
     """One way to write a value: its text with a name in each slot, as "!<W>x<H>r"."""
 
     text: str
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        return tuple(SLOTS.get(name, Slot(name.capitalize())) for name in _SLOT.findall(self.text))
+        return tuple(
+            SLOTS.get(name, Slot(name.capitalize())) for name in _SLOT_RE.findall(self.text)
+        )
 
     @property
-    def name(self) -> str:
-        return NAMED.get(self.text, self.text if len(self.slots) < 2 else "")
+    def label(self) -> str:
+        return TEMPLATE_LABELS.get(self.text, self.text if len(self.slots) < 2 else "")
 
-    def write(self, numbers: Sequence[float]) -> str:
+    def format_value(self, numbers: Sequence[float]) -> str:
         rest = iter(numbers)
         return (
-            _SLOT.sub(lambda _: f"{next(rest):g}" if self.slots else "", self.text)
+            _SLOT_RE.sub(lambda _: f"{next(rest):g}" if self.slots else "", self.text)
             if numbers
             else self.text
         )
 
-    def read(self, value: str) -> list[float] | None:
+    def parse_value(self, value: str) -> list[float] | None:
         """The numbers in a value of this shape, None for one of another shape."""
-        literal = [re.escape(part) for part in _SLOT.split(self.text)[::2]]
+        literal = [re.escape(part) for part in _SLOT_RE.split(self.text)[::2]]
         found = re.fullmatch("([0-9]+(?:[.][0-9]+)?)".join(literal), value)
         return [float(number) for number in found.groups()] if found else None
 
 
-def shapes(form: str) -> tuple[Shape, ...]:
+def parse_templates(form: str) -> tuple[ValueTemplate, ...]:
     """The shapes that a parameter's form tells; none where it tells no slots."""
-    told = re.split(r", | or ", _FORCED.sub("", form))
-    return tuple(Shape(one) for one in told) if all(_SLOT.search(one) for one in told) else ()
+    told = re.split(r", | or ", _FORCE_SUFFIX_RE.sub("", form))
+    return (
+        tuple(ValueTemplate(one) for one in told)
+        if all(_SLOT_RE.search(one) for one in told)
+        else ()
+    )
 
 
 class Control:
-    """A parameter on the screen. `read` gives its value as a rule wants it, None for what need not
+    """A parameter on the screen. `get_value` gives its value as a rule wants it, None for what need not
     be said.
     """
 
-    def __init__(self, parameter: Any, key: bool) -> None:
-        self.parameter, self.key = parameter, key
-        self.heard: Callable[[], None] = lambda: None
+    def __init__(self, parameter: Any, is_key: bool) -> None:
+        self.parameter, self.is_key = parameter, is_key
+        self.on_change: Callable[[], None] = lambda: None
         self.box = W.HBox(self.build()).add_class("mjci-control")
 
     def build(self) -> list[Any]:
         raise NotImplementedError
 
-    def value(self) -> str:
+    def get_text(self) -> str:
         raise NotImplementedError
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         raise NotImplementedError
 
-    def read(self) -> str | None:
-        value = self.value()
+    def get_value(self) -> str | None:
+        value = self.get_text()
         usual = self.parameter.default or ""
-        return None if value == usual and not self.key and not self.parameter.required else value
+        return None if value == usual and not self.is_key and not self.parameter.required else value
 
-    def show(self, value: str | None) -> None:
+    def set_value(self, value: str | None) -> None:
         """Shows a value; None is the usual one."""
-        self.write(value if value is not None else self.parameter.default or "")
+        self.set_text(value if value is not None else self.parameter.default or "")
 
-    def label(self) -> str:
+    def format_label(self) -> str:
         return str(self.parameter.name).replace("-", " ").replace("_", " ").capitalize()
 
-    def listen(self, *widgets: Any) -> list[Any]:
+    def observe(self, *widgets: Any) -> list[Any]:
         for widget in widgets:
-            widget.observe(lambda _: self.heard(), "value")
+            widget.observe(lambda _: self.on_change(), "value")
         return list(widgets)
 
 
-class Text(Control):
+class TextControl(Control):
     """What has to be written."""
 
     def build(self) -> list[Any]:
         form = self.parameter.form.removesuffix(", in URL-safe base64")
         self.widget = W.Text(
-            description=self.label(), placeholder=form, tooltip=self.parameter.help
+            description=self.format_label(), placeholder=form, tooltip=self.parameter.help
         )
-        return self.listen(self.widget)
+        return self.observe(self.widget)
 
-    def value(self) -> str:
+    def get_text(self) -> str:
         return str(self.widget.value)
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value = value
 
 
-class Number(Text):
+class NumberControl(TextControl):
     """A whole number in a range."""
 
     def build(self) -> list[Any]:
         low, high = self.parameter.minimum, self.parameter.maximum
-        slides = high - low <= MOST
+        slides = high - low <= MAX_SLIDER_RANGE
         kind = W.IntSlider if slides else W.BoundedIntText
-        self.widget = kind(min=low, max=high, description=self.label(), tooltip=self.parameter.help)
-        return self.listen(self.widget)
+        self.widget = kind(
+            min=low, max=high, description=self.format_label(), tooltip=self.parameter.help
+        )
+        return self.observe(self.widget)
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value = int(value)
 
 
-class Percent(Text):
+class PercentControl(TextControl):
     """From 1 to 100, and whether to insist on it: 85 or 85!."""
 
     def build(self) -> list[Any]:
         self.widget = W.IntSlider(
-            85, min=1, max=100, description=self.label(), tooltip=self.parameter.help
+            85, min=1, max=100, description=self.format_label(), tooltip=self.parameter.help
         )
         self.force = W.Checkbox(
             description="whatever the original's is", indent=False, tooltip="Written with !"
         )
-        return self.listen(self.widget, self.force)
+        return self.observe(self.widget, self.force)
 
-    def value(self) -> str:
+    def get_text(self) -> str:
         return f"{self.widget.value}{'!' * self.force.value}"
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value, self.force.value = int(value.rstrip("!")), value.endswith("!")
 
 
-class Switch(Text):
+class SwitchControl(TextControl):
     """0 or 1."""
 
     def build(self) -> list[Any]:
         help = self.parameter.help.removeprefix("1: ")
         self.widget = W.Checkbox(
-            description=self.label() if self.key else help, indent=False, tooltip=help
+            description=self.format_label() if self.is_key else help, indent=False, tooltip=help
         )
-        return self.listen(self.widget)
+        return self.observe(self.widget)
 
-    def value(self) -> str:
+    def get_text(self) -> str:
         return str(int(self.widget.value))
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value = value == "1"
 
 
-class Choice(Text):
+class ChoiceControl(TextControl):
     """One of a few words."""
 
     def build(self) -> list[Any]:
-        none = [] if self.key or self.parameter.default else [("–", "")]
+        none = [] if self.is_key or self.parameter.default else [("–", "")]
         options = [*none, *((one, one) for one in self.parameter.choices)]
         self.widget = W.Dropdown(
-            options=options, description=self.label(), tooltip=self.parameter.help
+            options=options, description=self.format_label(), tooltip=self.parameter.help
         )
-        return self.listen(self.widget)
+        return self.observe(self.widget)
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value = value.lower()
 
 
-class Colour(Text):
+class ColorControl(TextControl):
     """#RRGGBB."""
 
     def build(self) -> list[Any]:
-        self.widget = W.ColorPicker(description=self.label(), tooltip=self.parameter.help)
-        return self.listen(self.widget)
+        self.widget = W.ColorPicker(description=self.format_label(), tooltip=self.parameter.help)
+        return self.observe(self.widget)
 
-    def write(self, value: str) -> None:
+    def set_text(self, value: str) -> None:
         self.widget.value = value.lower()
 
-    def read(self) -> str | None:
-        value = self.value()
+    def get_value(self) -> str | None:
+        value = self.get_text()
         return None if value.casefold() == (self.parameter.default or "").casefold() else value
 
 
-class Shaped(Control):
+class TemplatedValue(Control):
     """A value of several shapes: a list of them, and a slider for each number."""
 
     def build(self) -> list[Any]:
-        self.shapes = shapes(self.parameter.form)
-        options = [(one.name or self.label(), one) for one in self.shapes] + [(WRITTEN, None)]
-        self.shape = W.Dropdown(
-            options=options, description=self.label(), tooltip=self.parameter.help
+        self.templates = parse_templates(self.parameter.form)
+        options = [(one.label or self.format_label(), one) for one in self.templates] + [
+            (FREE_TEXT_LABEL, None)
+        ]
+        self.template = W.Dropdown(
+            options=options, description=self.format_label(), tooltip=self.parameter.help
         )
-        self.numbers = W.HBox().add_class("mjci-slots")
+        self.sliders = W.HBox().add_class("mjci-slots")
         self.text = W.Text(
             description="Text", placeholder=self.parameter.form, layout={"display": "none"}
         )
         self.force = W.Checkbox(
             description="or the original, if it is smaller", indent=False, tooltip="Written with !"
         )
-        self._slide([slot.start for slot in self.shape.value.slots])
-        self.shape.observe(self._reshape, "value")
-        self.listen(self.text, self.force)
-        return [self.shape, self.numbers, self.text, *([self.force] if self._forcible else [])]
+        self._set_sliders([slot.start for slot in self.template.value.slots])
+        self.template.observe(self._on_template_change, "value")
+        self.observe(self.text, self.force)
+        return [
+            self.template,
+            self.sliders,
+            self.text,
+            *([self.force] if self._supports_force else []),
+        ]
 
     @property
-    def _forcible(self) -> bool:
-        return bool(_FORCED.search(self.parameter.form))
+    def _supports_force(self) -> bool:
+        return bool(_FORCE_SUFFIX_RE.search(self.parameter.form))
 
-    def value(self) -> str:
-        if self.shape.value is None:
+    def get_text(self) -> str:
+        if self.template.value is None:
             return str(self.text.value)
-        written: str = self.shape.value.write([one.value for one in self.numbers.children])
+        written: str = self.template.value.write([one.value for one in self.sliders.children])
         return written + ("!" if self.force.value else "")
 
-    def write(self, value: str) -> None:
-        if self.value() == value:
+    def set_text(self, value: str) -> None:
+        if self.get_text() == value:
             return
-        bare = value.removesuffix("!").lower() if self._forcible else value
-        self.force.value = self._forcible and value.endswith("!")
+        bare = value.removesuffix("!").lower() if self._supports_force else value
+        self.force.value = self._supports_force and value.endswith("!")
         found = next(
-            ((one, numbers) for one in self.shapes if (numbers := one.read(bare)) is not None), None
+            (
+                (one, numbers)
+                for one in self.templates
+                if (numbers := one.parse_value(bare)) is not None
+            ),
+            None,
         )
-        self.shape.unobserve(self._reshape, "value")
-        self.shape.value = found[0] if found else None
-        self.shape.observe(self._reshape, "value")
+        self.template.unobserve(self._on_template_change, "value")
+        self.template.value = found[0] if found else None
+        self.template.observe(self._on_template_change, "value")
         self.text.value = value
-        self._slide(found[1] if found else [])
+        self._set_sliders(found[1] if found else [])
 
-    def _reshape(self, change: Any) -> None:
+    def _on_template_change(self, change: Any) -> None:
         """Another shape: numbers that both have keep their values."""
-        kept = {one.description: one.value for one in self.numbers.children}
+        kept = {one.description: one.value for one in self.sliders.children}
         if change["new"] is None:
             self.text.value = (
-                change["old"].write([one.value for one in self.numbers.children])
+                change["old"].write([one.value for one in self.sliders.children])
                 if change["old"]
                 else ""
             )
         slots = change["new"].slots if change["new"] else ()
-        self._slide([kept.get(slot.label, slot.start) for slot in slots])
-        self.heard()
+        self._set_sliders([kept.get(slot.label, slot.start) for slot in slots])
+        self.on_change()
 
-    def _slide(self, values: Sequence[float]) -> None:
-        slots = self.shape.value.slots if self.shape.value else ()
-        self.text.layout.display = "none" if self.shape.value else ""
-        if [slot.label for slot in slots] == [one.description for one in self.numbers.children]:
-            for one, value in zip(self.numbers.children, values, strict=True):
+    def _set_sliders(self, values: Sequence[float]) -> None:
+        slots = self.template.value.slots if self.template.value else ()
+        self.text.layout.display = "none" if self.template.value else ""
+        if [slot.label for slot in slots] == [one.description for one in self.sliders.children]:
+            for one, value in zip(self.sliders.children, values, strict=True):
                 one.max, one.min = max(one.max, value), min(one.min, value)
                 one.value = value
             return
-        old, self.numbers.children = (
-            self.numbers.children,
-            [_slider(*one) for one in zip(slots, values, strict=True)],
+        old, self.sliders.children = (
+            self.sliders.children,
+            [_build_slider(*one) for one in zip(slots, values, strict=True)],
         )
-        self.listen(*self.numbers.children)
+        self.observe(*self.sliders.children)
         for one in old:
             one.close()
 
 
-def _slider(slot: Slot, value: float) -> Any:
+def _build_slider(slot: Slot, value: float) -> Any:
     whole = slot.low >= 1 or slot.low == 0
     kind, step = (W.IntSlider, 1) if whole and value == int(value) else (W.FloatSlider, 0.5)
     if whole:
@@ -314,19 +334,19 @@ def _slider(slot: Slot, value: float) -> Any:
     return kind(value, min=low, max=high, step=step, description=slot.label)
 
 
-def control(parameter: Any, key: bool) -> Control:
-    """The control of a parameter; `key` is the one that its operation begins with."""
-    for fits, kind in _KINDS:
-        if fits(parameter, key):
-            return kind(parameter, key)
-    return Text(parameter, key)
+def build_control(parameter: Any, is_key: bool) -> Control:
+    """The control of a parameter; `is_key` is the one that its operation begins with."""
+    for fits, kind in _CONTROL_TYPES:
+        if fits(parameter, is_key):
+            return kind(parameter, is_key)
+    return TextControl(parameter, is_key)
 
 
-_KINDS: tuple[tuple[Callable[[Any, bool], bool], type[Control]], ...] = (
-    (lambda one, _: tuple(one.choices) == ("0", "1"), Switch),
-    (lambda one, _: bool(one.choices), Choice),
-    (lambda one, key: one.minimum is not None and (key or one.default is not None), Number),
-    (lambda one, _: one.form.startswith("#RRGGBB"), Colour),
-    (lambda one, key: key and one.form.startswith("1 to 100"), Percent),
-    (lambda one, _: bool(shapes(one.form)), Shaped),
+_CONTROL_TYPES: tuple[tuple[Callable[[Any, bool], bool], type[Control]], ...] = (
+    (lambda one, _: tuple(one.choices) == ("0", "1"), SwitchControl),
+    (lambda one, _: bool(one.choices), ChoiceControl),
+    (lambda one, key: one.minimum is not None and (key or one.default is not None), NumberControl),
+    (lambda one, _: one.form.startswith("#RRGGBB"), ColorControl),
+    (lambda one, key: key and one.form.startswith("1 to 100"), PercentControl),
+    (lambda one, _: bool(parse_templates(one.form)), TemplatedValue),
 )

@@ -13,51 +13,51 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.panels.mask_canvas import Painter
+    from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
 
-LACKING = "pip install anywidget, then restart the kernel."
+INSTALL_HINT = "pip install anywidget, then restart the kernel."
 
 
-def saver() -> Any:
+def create_downloader() -> Any:
     """What saves files in the browser, or None."""
     try:
-        from jupyter_mjci.notebook.panels.mask_canvas import Saver
+        from jupyter_mjci.notebook.panels.mask_canvas import Downloader
     except ImportError:
         return None
-    return Saver()
+    return Downloader()
 
 
-def painter() -> Painter | None:
+def create_mask_editor() -> MaskEditor | None:
     """A picture to paint on, or None."""
     try:
-        from jupyter_mjci.notebook.panels.mask_canvas import Painter
+        from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
     except ImportError:
         return None
-    return Painter()
+    return MaskEditor()
 
 
-def name(job: Job) -> str:
+def build_file_stem(job: Job) -> str:
     """What a job's file is called, without its ending: its subject in a few letters, and its id."""
     words = "-".join(re.findall(r"[^\W_]+", job.subject.rpartition("/")[2])[:6])[:48]
     return f"{words}-{job.id}" if words else job.id
 
 
-def file_of(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:
+def pack_files(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:
     """One file with its ending, or several in a zip: name, media type, content. Raises CallError
     for none.
     """
     if not files:
-        raise CallError(
+        raise InvalidRequest(
             "There is nothing to download.", hint="Pictures come when a job has succeeded."
         )
-    named = {f"{one}.{_ending(content)}": content for one, content in files.items()}
+    named = {f"{one}.{_detect_extension(content)}": content for one, content in files.items()}
     if len(named) == 1:
         ((only, content),) = named.items()
-        return only, f"image/{_ending(content)}".replace("jpg", "jpeg"), content
+        return only, f"image/{_detect_extension(content)}".replace("jpg", "jpeg"), content
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:  # pictures do not get smaller
         for one, content in named.items():
@@ -65,6 +65,6 @@ def file_of(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:
     return f"{name}.zip", "application/zip", whole.getvalue()
 
 
-def _ending(content: bytes) -> str:
-    seen = images.look(content)
+def _detect_extension(content: bytes) -> str:
+    seen = images.identify(content)
     return seen.format.replace("jpeg", "jpg") if seen else "bin"

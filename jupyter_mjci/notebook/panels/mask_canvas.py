@@ -16,9 +16,9 @@ import anywidget
 import ipywidgets as W
 import traitlets as T
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
-from jupyter_mjci.notebook.panels.base import in_order
+from jupyter_mjci.notebook.panels.base import force_main_shell
 
 HERE = Path(__file__).parent
 
@@ -36,7 +36,7 @@ class Canvas(anywidget.AnyWidget):
     erase = T.Bool(False).tag(sync=True)
 
 
-class Saver(anywidget.AnyWidget):
+class Downloader(anywidget.AnyWidget):
     """Saves files in the browser."""
 
     _esm = HERE / "downloads.js"
@@ -45,8 +45,8 @@ class Saver(anywidget.AnyWidget):
         self.send({"name": name, "mime": mime}, buffers=[content])
 
 
-class Painter:
-    """A canvas with its tools. `mask` is what was painted: white is drawn anew, black stays."""
+class MaskEditor:
+    """A canvas with its tools. `render_mask` is what was painted: white is drawn anew, black stays."""
 
     def __init__(self) -> None:
         self.canvas = Canvas()
@@ -75,18 +75,18 @@ class Painter:
             .add_class("mjci-tools")
         )
         self.box = W.VBox([self.canvas, row], layout={"display": "none", "overflow": "visible"})
-        in_order(self.box)
+        force_main_shell(self.box)
 
-    def show(self, picture: str, label: str, size: tuple[int, int]) -> None:
+    def show_picture(self, picture: str, label: str, size: tuple[int, int]) -> None:
         """A picture to paint on, and the size that its mask is to have."""
         self.canvas.label, self.size, self.canvas.strokes = label, size, []
         self.canvas.picture = picture
 
-    def mask(self) -> bytes:
+    def render_mask(self) -> bytes:
         """The mask as PNG. Raises CallError where nothing is painted."""
-        content = images.painted(self.canvas.strokes, self.size)
+        content = images.mask_from_strokes(self.canvas.strokes, self.size)
         if content is None:
-            raise CallError(
+            raise InvalidRequest(
                 "Nothing is painted yet.",
                 hint="Paint what is to be drawn anew; the rest stays as it is.",
             )

@@ -13,7 +13,7 @@ import ipywidgets as W
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook.panels.base import Panel
-from jupyter_mjci.notebook.panels.form import Form, area
+from jupyter_mjci.notebook.panels.form import Form, build_text_area
 from jupyter_mjci.notebook.panels.gallery import Gallery
 from jupyter_mjci.notebook.panels.job_card import Card
 
@@ -22,21 +22,21 @@ from jupyter_mjci.notebook.panels.job_card import Card
 class Flag:
     """One of Midjourney's own flags: how it is written, and what it takes.
 
-    That is one of `values`, a number from 0 to `most` (the `usual` one is not written), or any
+    That is one of `values`, a number from 0 to `maximum` (the `default` one is not written), or any
     text.
     """
 
-    written: str
+    name: str
     label: str
     values: tuple[str, ...] = ()
     hint: str = ""
-    usual: int | None = None
-    most: int = 0
+    default: int | None = None
+    maximum: int = 0
 
-    def widget(self) -> Any:
-        if self.usual is not None:
+    def build_widget(self) -> Any:
+        if self.default is not None:
             return W.IntSlider(
-                self.usual, min=0, max=self.most, description=self.label, tooltip=self.hint
+                self.default, min=0, max=self.maximum, description=self.label, tooltip=self.hint
             )
         if self.values:
             options = [("–", ""), *((value, value) for value in self.values)]
@@ -52,9 +52,11 @@ FLAGS = (
         "width to height",
     ),
     Flag("--v", "Version", ("7", "6.1", "6", "5.2"), "of the model"),
-    Flag("--stylize", "Stylize", hint="how much of the model's own taste", usual=100, most=1000),
-    Flag("--chaos", "Chaos", hint="how different the four pictures are", usual=0, most=100),
-    Flag("--weird", "Weird", hint="how unusual they are", usual=0, most=3000),
+    Flag(
+        "--stylize", "Stylize", hint="how much of the model's own taste", default=100, maximum=1000
+    ),
+    Flag("--chaos", "Chaos", hint="how different the four pictures are", default=0, maximum=100),
+    Flag("--weird", "Weird", hint="how unusual they are", default=0, maximum=3000),
     Flag("--seed", "Seed", hint="any number"),
     Flag("--no", "Without", hint="wolves, snow"),
 )
@@ -66,58 +68,64 @@ class MidjourneyPanel(Panel):
     name, title = "mj", "Midjourney"
     magics = "%mj_imagine, %mj_action"
 
-    def form(self) -> Sequence[Any]:
+    def build_form(self) -> Sequence[Any]:
         own = {
-            "prompt": partial(area, placeholder="What to draw: a red fox in the snow", tall=True)
+            "prompt": partial(
+                build_text_area, placeholder="What to draw: a red fox in the snow", tall=True
+            )
         }
         self.fields = Form(self.session.mj.imagine, ("prompt", "images"), own)
         self.prompt = self.fields["prompt"]
-        self.flags = {flag.written: flag.widget() for flag in FLAGS}
-        self.sent = W.HTML()
-        self.submit = W.Button(
+        self.flags = {flag.name: flag.build_widget() for flag in FLAGS}
+        self.prompt_preview = W.HTML()
+        self.submit_button = W.Button(
             description="Imagine", button_style="primary", tooltip="Submit the prompt"
         )
-        self.on_press(self.submit, self._submit)
+        self.on_click(self.submit_button, self._submit)
         for widget in (self.prompt, *self.flags.values()):
-            widget.observe(self._tell_prompt, "value")
-        prompt, *others = self.fields.first
+            widget.observe(self._update_prompt_preview, "value")
+        prompt, *others = self.fields.primary_widgets
         flags = W.HBox(list(self.flags.values())).add_class("mjci-flags")
-        row = W.HBox([self.submit, *others, self.fields.more]).add_class("mjci-row")
-        return [W.VBox([prompt, flags, self.sent, row, self.fields.rest]).add_class("mjci-form")]
+        row = W.HBox([self.submit_button, *others, self.fields.more_button]).add_class("mjci-row")
+        return [
+            W.VBox([prompt, flags, self.prompt_preview, row, self.fields.more_box]).add_class(
+                "mjci-form"
+            )
+        ]
 
-    def whole_prompt(self) -> str:
+    def build_prompt(self) -> str:
         """The prompt as it will be sent: what was typed, byte for byte, then the flags that were
         chosen.
         """
-        chosen = [(flag, str(self.flags[flag.written].value).strip()) for flag in FLAGS]
+        chosen = [(flag, str(self.flags[flag.name].value).strip()) for flag in FLAGS]
         told = [
-            f"{flag.written} {value}"
-            for flag, value in chosen
-            if value and value != str(flag.usual)
+            f"{flag.name} {value}" for flag, value in chosen if value and value != str(flag.default)
         ]
         return " ".join([self.prompt.value, *told])
 
-    def call(self) -> Call[Job]:
+    def build_call(self) -> Call[Job]:
         """What a click on Imagine would submit now."""
-        return self.session.mj.imagine(**{**self.fields.arguments(), "prompt": self._checked()})
+        return self.session.mj.imagine(
+            **{**self.fields.build_kwargs(), "prompt": self._build_prompt_or_empty()}
+        )
 
-    def _checked(self) -> str:
-        return self.whole_prompt() if self.prompt.value.strip() else ""
+    def _build_prompt_or_empty(self) -> str:
+        return self.build_prompt() if self.prompt.value.strip() else ""
 
-    def foot(self) -> Sequence[Any]:
-        self.gallery = Gallery(self, self._opened)
+    def build_footer(self) -> Sequence[Any]:
+        self.gallery = Gallery(self, self._open_card)
         return [self.gallery.box]
 
-    def _opened(self, job: Job) -> None:
-        self.add(Card(self, job, label=job.action.capitalize() or "Task", leave=self.remove))
+    def _open_card(self, job: Job) -> None:
+        self.add(Card(self, job, label=job.action.capitalize() or "Task", on_remove=self.remove))
 
     async def _submit(self) -> None:
-        self.say()
-        job = await self.asked(self.call())
-        self.add(Card(self, job, label=job.action.capitalize() or "Imagine", leave=self.remove))
+        self.show_message()
+        job = await self.call_with_notice(self.build_call())
+        self.add(Card(self, job, label=job.action.capitalize() or "Imagine", on_remove=self.remove))
 
-    def _tell_prompt(self, _: Mapping[str, Any]) -> None:
-        whole = self.whole_prompt()
-        self.sent.value = (
+    def _update_prompt_preview(self, _: Mapping[str, Any]) -> None:
+        whole = self.build_prompt()
+        self.prompt_preview.value = (
             f'<div class="mjci-sent mjci-faint">Sent: {escape(whole)}</div>' if whole else ""
         )

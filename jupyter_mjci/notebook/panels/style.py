@@ -52,8 +52,8 @@ CSS = """
 .mjci-pill { border-radius: 99px; padding: 0 .7em; font-size: .85em; line-height: 1.7; font-weight: 600;
   background: var(--jp-layout-color2, #eee); color: var(--jp-ui-font-color1, #222); }
 .mjci-pill::before { content: "●"; font-size: .8em; margin-right: .45em; color: var(--mjci-tone, #888); }
-.mjci-WAITING { --mjci-tone: var(--jp-warn-color1, #e69100); }
-.mjci-ASKING { --mjci-tone: var(--jp-warn-color1, #e69100); }
+.mjci-QUEUED { --mjci-tone: var(--jp-warn-color1, #e69100); }
+.mjci-NEEDS_INPUT { --mjci-tone: var(--jp-warn-color1, #e69100); }
 .mjci-RUNNING { --mjci-tone: var(--jp-brand-color1, #1976d2); }
 .mjci-SUCCEEDED { --mjci-tone: var(--jp-success-color1, #388e3c); }
 .mjci-FAILED { --mjci-tone: var(--jp-error-color1, #d32f2f); }

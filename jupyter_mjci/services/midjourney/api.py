@@ -18,16 +18,16 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from jupyter_mjci.client import jsonlib
-from jupyter_mjci.client.calls import Call, Reply, Sender
-from jupyter_mjci.client.image_input import Picture, data_url
-from jupyter_mjci.client.job import Button, Job, Status, users_own
+from jupyter_mjci.client.calls import Call, Response, Sender
+from jupyter_mjci.client.image_input import ImageInput, to_data_url
+from jupyter_mjci.client.job import Button, Job, Status, strip_marker
 from jupyter_mjci.errors import (
-    AnswerError,
     BannedPrompt,
-    CallError,
+    InvalidRequest,
+    InvalidResponse,
     MidjourneyError,
-    NoSuchEndpoint,
     QueueFull,
+    Unsupported,
 )
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Midjourney:
         self,
         prompt: str,
         *,
-        images: Sequence[Picture] = (),
+        images: Sequence[ImageInput] = (),
         bot: Bot | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
@@ -66,11 +66,11 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         body = {
-            "prompt": _told(prompt),
-            "base64Array": [data_url(one) for one in images],
+            "prompt": _validate_prompt(prompt),
+            "base64Array": [to_data_url(one) for one in images],
             "botType": bot,
         }
-        return self._submit("imagine", body, "IMAGINE", prompt, state, notify_hook)
+        return self._build_submission("imagine", body, "IMAGINE", prompt, state, notify_hook)
 
     # POST /mj/submit/action
     def action(
@@ -93,18 +93,22 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        if isinstance(task, Job) and "buttons" not in task.raw and (changed := change_of(button)):
+        if (
+            isinstance(task, Job)
+            and "buttons" not in task.raw
+            and (changed := label_to_change(button))
+        ):
             return self.change(
                 task.id, *changed, state=state, notify_hook=notify_hook
             )  # a family without buttons
-        custom_id = task.button(button).custom_id if isinstance(task, Job) else button
+        custom_id = task.find_button(button).custom_id if isinstance(task, Job) else button
         if "::" not in custom_id:
-            raise CallError(
+            raise InvalidRequest(
                 f"{button!r} is no customId.",
-                why="A task's id alone does not tell its buttons.",
+                detail="A task's id alone does not tell its buttons.",
                 hint="Give the task itself (session.mj.task(id).run()), or a customId of its buttons.",
             )
-        parent = task.id if isinstance(task, Job) else _id(task)
+        parent = task.id if isinstance(task, Job) else _validate_task_id(task)
         body = {
             "chooseSameChannel": same_channel,
             "customId": custom_id,
@@ -112,8 +116,8 @@ class Midjourney:
             "enableRemix": remix,
         }
         subject = task.subject if isinstance(task, Job) else ""
-        return self._submit(
-            "action", body, action_of(custom_id), subject, state, notify_hook, parent=parent
+        return self._build_submission(
+            "action", body, infer_action(custom_id), subject, state, notify_hook, parent=parent
         )
 
     # POST /mj/submit/change
@@ -136,10 +140,12 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         if not 1 <= index <= 4:
-            raise CallError(f"index is 1 to 4, not {index}.")
+            raise InvalidRequest(f"index is 1 to 4, not {index}.")
         # Some servers want an index even to draw again, and none minds one.
-        body = {"taskId": _id(task_id), "action": action, "index": index}
-        return self._submit("change", body, action, "", state, notify_hook, parent=_id(task_id))
+        body = {"taskId": _validate_task_id(task_id), "action": action, "index": index}
+        return self._build_submission(
+            "change", body, action, "", state, notify_hook, parent=_validate_task_id(task_id)
+        )
 
     # POST /mj/submit/simple-change
     def simple_change(
@@ -153,21 +159,27 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         task_id, _, label = content.strip().partition(" ")
-        changed = change_of(label)
+        changed = label_to_change(label)
         if changed is None:
-            raise CallError(
+            raise InvalidRequest(
                 f"{content!r} is no change.",
                 hint='Write "TASK_ID U2", "TASK_ID V1" or "TASK_ID R".',
             )
         body = {"content": content.strip()}
-        return self._submit(
-            "simple-change", body, changed[0], "", state, notify_hook, parent=_id(task_id)
+        return self._build_submission(
+            "simple-change",
+            body,
+            changed[0],
+            "",
+            state,
+            notify_hook,
+            parent=_validate_task_id(task_id),
         )
 
     # POST /mj/submit/describe
     def describe(
         self,
-        picture: Picture,
+        picture: ImageInput,
         *,
         bot: Bot | None = None,
         language: str | None = None,
@@ -184,15 +196,15 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        sent = data_url(picture)
+        sent = to_data_url(picture)
         key = "link" if sent.startswith("http") else "base64"
         body = {key: sent, "botType": bot, "language": language}
-        return self._submit("describe", body, "DESCRIBE", "", state, notify_hook)
+        return self._build_submission("describe", body, "DESCRIBE", "", state, notify_hook)
 
     # POST /mj/submit/blend
     def blend(
         self,
-        pictures: Sequence[Picture],
+        pictures: Sequence[ImageInput],
         *,
         dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
         bot: Bot | None = None,
@@ -209,13 +221,13 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         if not 2 <= len(pictures) <= 5:
-            raise CallError(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
+            raise InvalidRequest(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
         body = {
-            "base64Array": [data_url(one) for one in pictures],
+            "base64Array": [to_data_url(one) for one in pictures],
             "dimensions": dimensions,
             "botType": bot,
         }
-        return self._submit("blend", body, "BLEND", "", state, notify_hook)
+        return self._build_submission("blend", body, "BLEND", "", state, notify_hook)
 
     # POST /mj/submit/shorten
     def shorten(
@@ -234,9 +246,9 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        return self._submit(
+        return self._build_submission(
             "shorten",
-            {"prompt": _told(prompt), "botType": bot},
+            {"prompt": _validate_prompt(prompt), "botType": bot},
             "SHORTEN",
             prompt,
             state,
@@ -249,7 +261,7 @@ class Midjourney:
         task_id: str,
         prompt: str = "",
         *,
-        mask: Picture | None = None,
+        mask: ImageInput | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -259,7 +271,7 @@ class Midjourney:
         Send it once: some servers start the task again each time.
 
         Args:
-            task_id: the task that is ASKING (not its parent)
+            task_id: the task that is NEEDS_INPUT (not its parent)
             prompt: the new prompt; empty keeps the parent's; a custom zoom needs --zoom between 1
                 and 2
             mask: picture of the parent's size: white is drawn anew, black stays (see mjci.mask)
@@ -267,30 +279,30 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         body = {
-            "taskId": _id(task_id),
+            "taskId": _validate_task_id(task_id),
             "prompt": prompt,
-            "maskBase64": None if mask is None else data_url(mask),
+            "maskBase64": None if mask is None else to_data_url(mask),
         }
-        return self._submit("modal", body, "", prompt, state, notify_hook)
+        return self._build_submission("modal", body, "", prompt, state, notify_hook)
 
     # POST /mj/submit/upload-discord-images
-    def upload(self, pictures: Sequence[Picture]) -> Call[list[str]]:
+    def upload(self, pictures: Sequence[ImageInput]) -> Call[list[str]]:
         """Put pictures where prompts can refer to them; gives their URLs in the same order.
 
         Args:
             pictures: paths, bytes or data URLs
         """
-        body = {"base64Array": [data_url(one) for one in pictures]}
+        body = {"base64Array": [to_data_url(one) for one in pictures]}
         path = "/mj/submit/upload-discord-images"
-        return self._call("upload", "POST", path, read_upload, body, creates=True)
+        return self._build_call("upload", "POST", path, parse_upload, body, is_submission=True)
 
     # POST /mj/submit/edits
     def edits(
         self,
         prompt: str,
-        picture: Picture,
+        picture: ImageInput,
         *,
-        mask: Picture | None = None,
+        mask: ImageInput | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -304,17 +316,17 @@ class Midjourney:
             notify_hook: URL that the proxy posts the task's changes to
         """
         body = {
-            "prompt": _told(prompt),
-            "image": data_url(picture),
-            "maskBase64": None if mask is None else data_url(mask),
+            "prompt": _validate_prompt(prompt),
+            "image": to_data_url(picture),
+            "maskBase64": None if mask is None else to_data_url(mask),
         }
-        return self._submit("edits", body, "EDIT", prompt, state, notify_hook)
+        return self._build_submission("edits", body, "EDIT", prompt, state, notify_hook)
 
     # POST /mj/submit/retexture
     def retexture(
         self,
         prompt: str,
-        picture: Picture,
+        picture: ImageInput,
         *,
         state: str | None = None,
         notify_hook: str | None = None,
@@ -327,16 +339,16 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        body = {"prompt": _told(prompt), "image": data_url(picture)}
-        return self._submit("retexture", body, "RETEXTURE", prompt, state, notify_hook)
+        body = {"prompt": _validate_prompt(prompt), "image": to_data_url(picture)}
+        return self._build_submission("retexture", body, "RETEXTURE", prompt, state, notify_hook)
 
     # POST /mj/submit/video
     def video(
         self,
         prompt: str,
         *,
-        picture: Picture | None = None,
-        end_picture: Picture | None = None,
+        picture: ImageInput | None = None,
+        end_picture: ImageInput | None = None,
         motion: Literal["low", "high"] | None = None,
         loop: bool | None = None,
         extend: str | None = None,
@@ -364,22 +376,24 @@ class Midjourney:
         body = {
             "prompt": prompt,
             "motion": motion,
-            "image": None if picture is None else data_url(picture),
-            "endImage": None if end_picture is None else data_url(end_picture),
+            "image": None if picture is None else to_data_url(picture),
+            "endImage": None if end_picture is None else to_data_url(end_picture),
             "loop": loop,
             "action": "extend" if extend else None,
-            "taskId": _id(extend) if extend else None,
+            "taskId": _validate_task_id(extend) if extend else None,
             "index": index,
             "videoType": video_type,
             "batchSize": batch_size,
         }
-        return self._submit("video", body, "VIDEO", prompt, state, notify_hook, parent=extend or "")
+        return self._build_submission(
+            "video", body, "VIDEO", prompt, state, notify_hook, parent=extend or ""
+        )
 
     # POST /mj/insight-face/swap
     def swap(
         self,
-        source: Picture,
-        target: Picture,
+        source: ImageInput,
+        target: ImageInput,
         *,
         state: str | None = None,
         notify_hook: str | None = None,
@@ -392,9 +406,9 @@ class Midjourney:
             state: your own mark; comes back on the task
             notify_hook: URL that the proxy posts the task's changes to
         """
-        body = {"sourceBase64": data_url(source), "targetBase64": data_url(target)}
+        body = {"sourceBase64": to_data_url(source), "targetBase64": to_data_url(target)}
         path = "/mj/insight-face/swap"
-        return self._submit("swap", body, "SWAP_FACE", "", state, notify_hook, path=path)
+        return self._build_submission("swap", body, "SWAP_FACE", "", state, notify_hook, path=path)
 
     # GET /mj/task/{id}/image-seed
     def image_seed(self, task_id: str) -> Call[str]:
@@ -403,7 +417,9 @@ class Midjourney:
         Args:
             task_id: the task's id
         """
-        return self._call("image_seed", "GET", f"/mj/task/{_id(task_id)}/image-seed", read_result)
+        return self._build_call(
+            "image_seed", "GET", f"/mj/task/{_validate_task_id(task_id)}/image-seed", parse_result
+        )
 
     # POST /mj/task/{id}/cancel
     def cancel(self, task_id: str) -> Call[None]:
@@ -412,7 +428,9 @@ class Midjourney:
         Args:
             task_id: the task's id
         """
-        return self._call("cancel", "POST", f"/mj/task/{_id(task_id)}/cancel", read_cancel)
+        return self._build_call(
+            "cancel", "POST", f"/mj/task/{_validate_task_id(task_id)}/cancel", parse_cancel
+        )
 
     # GET /mj/task/{id}/fetch
     def task(self, task_id: str) -> Call[Job]:
@@ -421,8 +439,8 @@ class Midjourney:
         Args:
             task_id: the task's id
         """
-        path = f"/mj/task/{_id(task_id)}/fetch"
-        return self._call("task", "GET", path, partial(read_task, task_id=task_id))
+        path = f"/mj/task/{_validate_task_id(task_id)}/fetch"
+        return self._build_call("task", "GET", path, partial(parse_task, task_id=task_id))
 
     # GET /mj/task/list, POST /mj/task/list-by-condition
     def tasks(self, ids: Iterable[str] | None = None) -> Call[list[Job]]:
@@ -433,16 +451,18 @@ class Midjourney:
             ids: only these tasks; ids that the proxy does not know are left out
         """
         if ids is None:
-            return self._call("tasks", "GET", "/mj/task/list", read_tasks)
-        wanted = [_id(one) for one in ids]
-        read = partial(read_tasks, order=tuple(wanted))
-        call = self._call("tasks", "POST", "/mj/task/list-by-condition", read, {"ids": wanted})
-        return replace(call, reads=True)
+            return self._build_call("tasks", "GET", "/mj/task/list", parse_tasks)
+        wanted = [_validate_task_id(one) for one in ids]
+        read = partial(parse_tasks, order=tuple(wanted))
+        call = self._build_call(
+            "tasks", "POST", "/mj/task/list-by-condition", read, {"ids": wanted}
+        )
+        return replace(call, is_safe=True)
 
     # GET /mj/task/queue
     def queue(self) -> Call[list[Job]]:
         """The tasks that wait or run now, oldest first."""
-        return self._call("queue", "GET", "/mj/task/queue", read_tasks)
+        return self._build_call("queue", "GET", "/mj/task/queue", parse_tasks)
 
     # POST /mj/task/query
     def query(
@@ -467,16 +487,18 @@ class Midjourney:
         """
         filters = {"status": status, "action": action, "prompt": prompt, "state": state}
         body = {**filters, "pageNumber": page - 1, "pageSize": size, "sort": "id,desc"}
-        return replace(self._call("query", "POST", "/mj/task/query", read_query, body), reads=True)
+        return replace(
+            self._build_call("query", "POST", "/mj/task/query", parse_query, body), is_safe=True
+        )
 
     # GET /mj/account/list
     def accounts(self) -> Call[list[dict[str, Any]]]:
         """The accounts that the proxy draws with. Their Discord tokens, which some proxies tell,
         are left out.
         """
-        return self._call("accounts", "GET", "/mj/account/list", read_accounts)
+        return self._build_call("accounts", "GET", "/mj/account/list", parse_accounts)
 
-    def _submit(
+    def _build_submission(
         self,
         name: str,
         body: Mapping[str, Any],
@@ -489,76 +511,86 @@ class Midjourney:
     ) -> Call[Job]:
         marks = {"state": state, "notifyHook": notify_hook}
         read = partial(
-            read_submission,
-            asked=Job("mj", "", action, subject=subject, state=state or "", parent=parent),
+            parse_submission,
+            requested=Job("mj", "", action, subject=subject, user_data=state or "", parent=parent),
         )
         path = path or f"/mj/submit/{name}"
-        return self._call(
-            name.replace("-", "_"), "POST", path, read, {**body, **marks}, creates=True
+        return self._build_call(
+            name.replace("-", "_"), "POST", path, read, {**body, **marks}, is_submission=True
         )
 
-    def _call(
+    def _build_call(
         self,
         name: str,
         method: str,
         path: str,
-        read: Callable[[Reply], T],
+        parse: Callable[[Response], T],
         body: Mapping[str, Any] | None = None,
-        creates: bool = False,
+        is_submission: bool = False,
     ) -> Call[T]:
         sent, headers = b"", {"Accept": "application/json"}
         if body is not None:
-            sent = _compact({field: value for field, value in body.items() if value is not None})
+            sent = encode_body({field: value for field, value in body.items() if value is not None})
             headers["Content-Type"] = "application/json"
         return Call(
-            "mj", name, method, path, read, {}, headers, sent, "mj", creates, sender=self._sender
+            "mj",
+            name,
+            method,
+            path,
+            parse,
+            {},
+            headers,
+            sent,
+            "mj",
+            is_submission,
+            sender=self._sender,
         )
 
 
 # --- what we say ----------------------------------------------------------------------------------
 
 
-def _id(task_id: object) -> str:
+def _validate_task_id(task_id: object) -> str:
     text = str(task_id).strip()
     if not text or not re.fullmatch(r"[\w.:-]+", text):
-        raise CallError(
+        raise InvalidRequest(
             f"{text!r} is no task id.", hint="A task id is a row of digits: see %mj_tasks."
         )
     return text
 
 
-def _told(prompt: str) -> str:
+def _validate_prompt(prompt: str) -> str:
     if not prompt.strip():
-        raise CallError("The prompt is empty.", hint="Say what to draw.")
+        raise InvalidRequest("The prompt is empty.", hint="Say what to draw.")
     return prompt
 
 
-_CHANGES: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VARIATION"}
+_ACTION_BY_LETTER: dict[str, Literal["UPSCALE", "VARIATION"]] = {"U": "UPSCALE", "V": "VARIATION"}
 
 
-def change_of(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], int] | None:
+def label_to_change(label: str) -> tuple[Literal["UPSCALE", "VARIATION", "REROLL"], int] | None:
     """What `change` calls the button with this label: U1 to U4, V1 to V4, R or 🔄. None for any
     other.
     """
     if label.casefold() in ("r", "🔄", "reroll"):
         return "REROLL", 1
     found = re.fullmatch(r"([UV])([1-4])", label.upper())
-    return (_CHANGES[found[1]], int(found[2])) if found else None
+    return (_ACTION_BY_LETTER[found[1]], int(found[2])) if found else None
 
 
-def label_of(change: Mapping[str, Any]) -> tuple[str, str]:
+def change_to_label(change: Mapping[str, Any]) -> tuple[str, str]:
     """The task and the label of the button that does what the body of a (simple) change asks
     for.
     """
     if "content" in change:
         task_id, _, label = str(change["content"]).partition(" ")
         return task_id, "🔄" if label.upper() == "R" else label
-    letters = {action: letter for letter, action in _CHANGES.items()}
+    letters = {action: letter for letter, action in _ACTION_BY_LETTER.items()}
     letter = letters.get(change["action"])
     return str(change["taskId"]), f"{letter}{change['index']}" if letter else "🔄"
 
 
-_ACTIONS = (
+_ACTION_BY_CUSTOM_ID_PART = (
     ("upsample_v", "UPSCALE_HD"),
     ("upsample", "UPSCALE"),
     ("variation", "VARIATION"),
@@ -574,41 +606,43 @@ _ACTIONS = (
 )
 
 
-def action_of(custom_id: str) -> str:
+def infer_action(custom_id: str) -> str:
     """What pressing a button makes, as the proxies call it; they tell it themselves once the task
     is fetched.
     """
-    return next((action for part, action in _ACTIONS if part in custom_id), "ACTION")
+    return next(
+        (action for part, action in _ACTION_BY_CUSTOM_ID_PART if part in custom_id), "ACTION"
+    )
 
 
 # --- what they say: pieces ------------------------------------------------------------------------
 
 STATUSES = {
-    "NOT_START": Status.WAITING,
-    "SUBMITTED": Status.WAITING,
-    "": Status.WAITING,
-    "PENDING": Status.WAITING,
-    "QUEUED": Status.WAITING,
+    "NOT_START": Status.QUEUED,
+    "SUBMITTED": Status.QUEUED,
+    "": Status.QUEUED,
+    "PENDING": Status.QUEUED,
+    "QUEUED": Status.QUEUED,
     "IN_PROGRESS": Status.RUNNING,
     "PROCESSING": Status.RUNNING,
-    "MODAL": Status.ASKING,
+    "MODAL": Status.NEEDS_INPUT,
     "SUCCESS": Status.SUCCEEDED,
     "FAILURE": Status.FAILED,
     "FAILED": Status.FAILED,
     "CANCEL": Status.CANCELLED,
     "CANCELLED": Status.CANCELLED,
     # the .NET family's numbers, should they ever be sent
-    "0": Status.WAITING,
-    "1": Status.WAITING,
+    "0": Status.QUEUED,
+    "1": Status.QUEUED,
     "3": Status.RUNNING,
     "4": Status.FAILED,
     "5": Status.SUCCEEDED,
-    "6": Status.ASKING,
+    "6": Status.NEEDS_INPUT,
     "7": Status.CANCELLED,
 }
 
 
-def text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Any scalar as text; "nothing" of every kind is ""."""
     if type(value) is str:  # nearly always
         return value
@@ -619,154 +653,158 @@ def text(value: Any) -> str:
     return str(value)
 
 
-def status(value: Any) -> Status:
+def parse_status(value: Any) -> Status:
     """Unknown words count as running: the job may still end."""
-    return STATUSES.get(text(value).strip().upper(), Status.RUNNING)
+    return STATUSES.get(to_text(value).strip().upper(), Status.RUNNING)
 
 
-def progress(value: Any) -> int | None:
+def parse_progress(value: Any) -> int | None:
     """The leading digits of "37%", or None: some servers send words, or nothing."""
-    found = re.match(r"\s*0*(\d{1,4})", text(value))
+    found = re.match(r"\s*0*(\d{1,4})", to_text(value))
     return min(int(found[1]), 100) if found else None
 
 
-def moment(value: Any) -> datetime | None:
+def parse_timestamp(value: Any) -> datetime | None:
     """Epoch milliseconds as an aware datetime; null, "" and 0 mean "not yet". Small values are
     seconds.
     """
     try:
-        number = float(text(value) or 0)
+        number = float(to_text(value) or 0)
     except ValueError:
         return None
-    if not 0 < number < BEYOND:
+    if not 0 < number < MAX_TIMESTAMP_MS:
         return None
-    return EPOCH + timedelta(milliseconds=number if number >= SECONDS else number * 1000)
+    return EPOCH + timedelta(milliseconds=number if number >= SECONDS_CUTOFF else number * 1000)
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SECONDS = 1e11  # what is smaller counts seconds, not milliseconds
-BEYOND = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
+SECONDS_CUTOFF = 1e11  # what is smaller counts seconds, not milliseconds
+MAX_TIMESTAMP_MS = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
 
 
-def buttons(value: Any) -> tuple[Button, ...]:
+def parse_buttons(value: Any) -> tuple[Button, ...]:
     if not isinstance(value, list):
         return ()
     return tuple(
         Button(
-            text(one["customId"]),
-            text(one.get("label")),
-            text(one.get("emoji")),
-            text(one.get("style")) == "3",
+            to_text(one["customId"]),
+            to_text(one.get("label")),
+            to_text(one.get("emoji")),
+            to_text(one.get("style")) == "3",
         )
         for one in value
         if isinstance(one, dict) and one.get("customId")
     )
 
 
-def first(*values: Any) -> str:
+def coalesce(*values: Any) -> str:
     """The first that tells something."""
-    return next((told for value in values if (told := text(value))), "")
+    return next((told for value in values if (told := to_text(value))), "")
 
 
-RESULTS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
+RESULT_FIELDS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
 
 
-def outputs(told_status: Any, *results: Any) -> tuple[str, ...]:
+def parse_outputs(raw_status: Any, *results: Any) -> tuple[str, ...]:
     """Videos before single pictures before the grid. Previews of a running task are no outputs."""
-    if status(told_status) is not Status.SUCCEEDED:
+    if parse_status(raw_status) is not Status.SUCCEEDED:
         return ()
     for value in filter(None, results):
         found = tuple(
-            url for one in (value if isinstance(value, list) else [value]) if (url := _url(one))
+            url for one in (value if isinstance(value, list) else [value]) if (url := _get_url(one))
         )
         if found:
             return found
     return ()
 
 
-def _url(value: Any) -> str:
-    return text(value.get("url")) if isinstance(value, dict) else text(value)
+def _get_url(value: Any) -> str:
+    return to_text(value.get("url")) if isinstance(value, dict) else to_text(value)
 
 
-_PARENT = re.compile(r"^/(?:up|change)\s+(\d{10,})")
+_PARENT_RE = re.compile(r"^/(?:up|change)\s+(\d{10,})")
 
 
-def parent(told: Any, description: Any) -> str:
+def parse_parent(parent_id: Any, description: Any) -> str:
     """The .NET family tells it; the Java one only in the description "/up {id} U2"."""
-    found = _PARENT.match(text(description))
-    return text(told) or (found[1] if found else "")
+    found = _PARENT_RE.match(to_text(description))
+    return to_text(parent_id) or (found[1] if found else "")
 
 
-def _properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
+def get_properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
     value = task.get("properties")
     return value if isinstance(value, dict) else {}
 
 
-def _hook(properties: Any) -> str:
-    return text(properties.get("notifyHook")) if isinstance(properties, dict) else ""
+def _parse_notify_hook(properties: Any) -> str:
+    return to_text(properties.get("notifyHook")) if isinstance(properties, dict) else ""
 
 
-def own_mark(value: Any) -> str:
-    return users_own(text(value))
+def parse_user_data(value: Any) -> str:
+    return strip_marker(to_text(value))
 
 
 # Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
 # lines.
-TASK: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
-    ("id", ("id", "mj_id"), first),
-    ("action", ("action",), text),
-    ("status", ("status",), status),
-    ("progress", ("progress",), progress),
-    ("subject", ("prompt", "promptEn"), first),
-    ("outputs", ("status", *RESULTS), outputs),
-    ("buttons", ("buttons",), buttons),
-    ("submitted", ("submitTime",), moment),
-    ("started", ("startTime",), moment),
-    ("finished", ("finishTime",), moment),
-    ("reason", ("failReason",), text),
-    ("state", ("state",), own_mark),
-    ("notify_hook", ("properties",), _hook),
-    ("parent", ("parentId", "description"), parent),
+FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("id", "mj_id"), coalesce),
+    ("action", ("action",), to_text),
+    ("status", ("status",), parse_status),
+    ("progress", ("progress",), parse_progress),
+    ("subject", ("prompt", "promptEn"), coalesce),
+    ("outputs", ("status", *RESULT_FIELDS), parse_outputs),
+    ("buttons", ("buttons",), parse_buttons),
+    ("submitted", ("submitTime",), parse_timestamp),
+    ("started", ("startTime",), parse_timestamp),
+    ("finished", ("finishTime",), parse_timestamp),
+    ("reason", ("failReason",), to_text),
+    ("user_data", ("state",), parse_user_data),
+    ("webhook_url", ("properties",), _parse_notify_hook),
+    ("parent", ("parentId", "description"), parse_parent),
 )
 
 
-def job_of(task: Mapping[str, Any]) -> Job:
+def parse_job(task: Mapping[str, Any]) -> Job:
     """One task object as a Job. Takes anything that is a mapping; never raises for odd values."""
-    return Job("mj", raw=task, **{name: read(*map(task.get, wires)) for name, wires, read in TASK})
+    return Job(
+        "mj", raw=task, **{name: read(*map(task.get, wires)) for name, wires, read in FIELD_MAP}
+    )
 
 
-def preview_of(job: Job) -> str:
+def get_preview_url(job: Job) -> str:
     """The URL of a running task's blurry preview, or ""."""
-    return text(job.raw.get("imageUrl")) if job.status is Status.RUNNING else ""
+    return to_text(job.raw.get("imageUrl")) if job.status is Status.RUNNING else ""
 
 
 # --- what they say: answers -----------------------------------------------------------------------
 
 
-def read_task(reply: Reply, task_id: str = "") -> Job:
+def parse_task(response: Response, task_id: str = "") -> Job:
     """GET /mj/task/{id}/fetch. An empty answer, or one that says so, means that the proxy does not
     know the id.
     """
-    if reply.status in (200, 204) and reply.body.strip() in (b"", b"null"):
-        raise _unknown(task_id, reply)
-    task = _unwrap(_checked(reply, task_id))
+    if response.status in (200, 204) and response.body.strip() in (b"", b"null"):
+        raise _build_not_found_error(task_id, response)
+    task = _unwrap(_parse_body(response, task_id))
     if not isinstance(task, dict):
-        raise AnswerError(
-            "The answer is no task.", why=reply.body[:120].decode(errors="replace"), body=reply.body
+        raise InvalidResponse(
+            "The answer is no task.",
+            detail=response.body[:120].decode(errors="replace"),
+            body=response.body,
         )
-    return job_of(task)
+    return parse_job(task)
 
 
-def read_tasks(reply: Reply, order: tuple[str, ...] | None = None) -> list[Job]:
+def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
     """A listing. Proxies do not keep the order of the ids that were asked for; we do."""
-    if reply.status in (200, 204) and not reply.body.strip():
+    if response.status in (200, 204) and not response.body.strip():
         return []
-    tasks = _unwrap(_checked(reply))
+    tasks = _unwrap(_parse_body(response))
     if tasks is None:
         return []
     if not isinstance(tasks, list):
-        raise AnswerError("The answer is no list of tasks.", body=reply.body)
-    jobs = [job_of(task) for task in tasks if isinstance(task, dict)]
+        raise InvalidResponse("The answer is no list of tasks.", body=response.body)
+    jobs = [parse_job(task) for task in tasks if isinstance(task, dict)]
     if order is None:
         return jobs
     by_id = {job.id: job for job in jobs}
@@ -774,16 +812,16 @@ def read_tasks(reply: Reply, order: tuple[str, ...] | None = None) -> list[Job]:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ListingChanges:
     """What a listing tells to somebody who knows most of it: the tasks that moved, and the ids of
     all.
     """
 
-    items: tuple[Job, ...]
+    jobs: tuple[Job, ...]
     ids: frozenset[str]
 
 
-def read_news(reply: Reply, known: Mapping[str, Job]) -> News:
+def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
     """A listing, of which only those tasks are read whole whose status or progress is not the known
     one.
 
@@ -791,70 +829,75 @@ def read_news(reply: Reply, known: Mapping[str, Job]) -> News:
     busy.
     """
     try:
-        pieces = _PIECES.decode(reply.body)
-        glances = [_GLANCE.decode(piece) for piece in pieces]
+        pieces = _RAW_TASKS_DECODER.decode(response.body)
+        glances = [_STATUS_DECODER.decode(piece) for piece in pieces]
     except (
         msgspec.MsgspecError
     ):  # a wrapper, an error, a damaged record: the patient reader knows them all
-        jobs = read_tasks(reply)
-        return News(tuple(jobs), frozenset(job.id for job in jobs))
-    ids, moved = [text(glance.id) for glance in glances], []
+        jobs = parse_tasks(response)
+        return ListingChanges(tuple(jobs), frozenset(job.id for job in jobs))
+    ids, moved = [to_text(glance.id) for glance in glances], []
     for task_id, piece, glance in zip(ids, pieces, glances, strict=True):
-        if _moved(known.get(task_id), glance):
-            moved.append(job_of(jsonlib.read(memoryview(piece))))
-    return News(tuple(moved), frozenset(ids))
+        if _has_changed(known.get(task_id), glance):
+            moved.append(parse_job(jsonlib.loads(memoryview(piece))))
+    return ListingChanges(tuple(moved), frozenset(ids))
 
 
-class _Glance(msgspec.Struct):
+class _StatusOnly(msgspec.Struct):
     id: Any = None
     status: Any = None
     progress: Any = None
 
 
-def _moved(job: Job | None, glance: _Glance) -> bool:
+def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
     if job is None:
         return True
-    if glance.status and (glance.status, glance.progress) == (
+    if summary.status and (summary.status, summary.progress) == (
         job.raw.get("status"),
         job.raw.get("progress"),
     ):
         return False  # the very words of last time, as nearly always
-    return status(glance.status) is not job.status or progress(glance.progress) != job.progress
+    return (
+        parse_status(summary.status) is not job.status
+        or parse_progress(summary.progress) != job.progress
+    )
 
 
-_PIECES = msgspec.json.Decoder(list[msgspec.Raw])
-_GLANCE = msgspec.json.Decoder(_Glance)
+_RAW_TASKS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
+_STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
 
 
-def read_submission(reply: Reply, asked: Job) -> Job:
+def parse_submission(response: Response, requested: Job) -> Job:
     """The answer of every submit call: `{code, description, result, properties}`, of which only the
     code decides.
 
     1 and 22 accept; 21 is either a task that exists already or a dialog that waits for `modal`. 23
     raises QueueFull, 24 BannedPrompt, everything else MidjourneyError.
     """
-    answer = _checked(reply)
+    answer = _parse_body(response)
     if isinstance(answer, dict) and "code" not in answer and isinstance(answer.get("data"), list):
-        return _finished_pictures(answer, asked)
+        return _parse_finished_images(answer, requested)
     if not isinstance(answer, dict):
-        raise AnswerError("The answer is no submit result.", body=reply.body)
-    code, result = text(answer.get("code")), answer.get("result")
-    made = _ACCEPTED.get(code)
-    if made is None or not _result_id(result):
-        raise _refusal(answer, reply)
-    return _made(asked, _result_id(result), made(_properties(answer)), answer)
+        raise InvalidResponse("The answer is no submit result.", body=response.body)
+    code, result = to_text(answer.get("code")), answer.get("result")
+    made = _STATUS_BY_CODE.get(code)
+    if made is None or not _parse_result_id(result):
+        raise _build_service_error(answer, response)
+    return _build_submitted_job(
+        requested, _parse_result_id(result), made(get_properties(answer)), answer
+    )
 
 
-def read_query(reply: Reply) -> list[Job]:
+def parse_query(response: Response) -> list[Job]:
     """A page of tasks: under `content`, or a bare list."""
-    answer = _unwrap(_checked(reply))
+    answer = _unwrap(_parse_body(response))
     found = answer.get("content", answer.get("list")) if isinstance(answer, dict) else answer
-    return [job_of(task) for task in found or () if isinstance(task, dict)]
+    return [parse_job(task) for task in found or () if isinstance(task, dict)]
 
 
-def read_accounts(reply: Reply) -> list[dict[str, Any]]:
+def parse_accounts(response: Response) -> list[dict[str, Any]]:
     """Account records without anything that is a token."""
-    found = _unwrap(_checked(reply))
+    found = _unwrap(_parse_body(response))
     records = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
     return [
         {name: value for name, value in one.items() if "token" not in name.lower()}
@@ -862,85 +905,91 @@ def read_accounts(reply: Reply) -> list[dict[str, Any]]:
     ]
 
 
-def read_upload(reply: Reply) -> list[str]:
+def parse_upload(response: Response) -> list[str]:
     """The URLs of uploaded pictures, in the order in which they were sent."""
-    result = _accepted(reply)
-    return [text(one) for one in result] if isinstance(result, list) else [text(result)]
+    result = _get_result(response)
+    return [to_text(one) for one in result] if isinstance(result, list) else [to_text(result)]
 
 
-def read_result(reply: Reply) -> str:
+def parse_result(response: Response) -> str:
     """The text of a submit-like answer that names no task: a seed."""
-    return text(_accepted(reply))
+    return to_text(_get_result(response))
 
 
-def read_cancel(reply: Reply) -> None:
+def parse_cancel(response: Response) -> None:
     """Some answer with nothing at all, whatever happened."""
-    if reply.body.strip() or reply.status >= 300:
-        answer = _checked(reply)
-        if isinstance(answer, dict) and text(answer.get("code")) not in _ACCEPTED:
-            raise _refusal(answer, reply)
+    if response.body.strip() or response.status >= 300:
+        answer = _parse_body(response)
+        if isinstance(answer, dict) and to_text(answer.get("code")) not in _STATUS_BY_CODE:
+            raise _build_service_error(answer, response)
 
 
-def _accepted(reply: Reply) -> Any:
-    answer = _checked(reply)
-    if not isinstance(answer, dict) or text(answer.get("code")) != "1" or not answer.get("result"):
-        raise _refusal(answer if isinstance(answer, dict) else {}, reply)
+def _get_result(response: Response) -> Any:
+    answer = _parse_body(response)
+    if (
+        not isinstance(answer, dict)
+        or to_text(answer.get("code")) != "1"
+        or not answer.get("result")
+    ):
+        raise _build_service_error(answer if isinstance(answer, dict) else {}, response)
     return answer["result"]
 
 
-def _existing_or_dialog(properties: Mapping[str, Any]) -> Status:
+def _resolve_existing_or_dialog(properties: Mapping[str, Any]) -> Status:
     """Code 21 has two meanings: with a status or picture the task exists already, else a dialog
     waits.
     """
     if properties.get("status") or properties.get("imageUrl"):
-        return status(properties.get("status"))
-    return Status.ASKING
+        return parse_status(properties.get("status"))
+    return Status.NEEDS_INPUT
 
 
-_ACCEPTED: dict[str, Callable[[Mapping[str, Any]], Status]] = {
-    "1": lambda _: Status.WAITING,
-    "22": lambda _: Status.WAITING,
-    "0": lambda _: Status.WAITING,
-    "21": _existing_or_dialog,
+_STATUS_BY_CODE: dict[str, Callable[[Mapping[str, Any]], Status]] = {
+    "1": lambda _: Status.QUEUED,
+    "22": lambda _: Status.QUEUED,
+    "0": lambda _: Status.QUEUED,
+    "21": _resolve_existing_or_dialog,
 }
 
 
-def _made(asked: Job, job_id: str, now: Status, answer: Mapping[str, Any]) -> Job:
+def _build_submitted_job(
+    requested: Job, job_id: str, status: Status, answer: Mapping[str, Any]
+) -> Job:
     return Job(
         "mj",
         job_id,
-        asked.action,
-        now,
+        requested.action,
+        status,
         None,
-        asked.subject,
-        state=asked.state,
-        parent=asked.parent,
+        requested.subject,
+        user_data=requested.user_data,
+        parent=requested.parent,
         raw=answer,
     )
 
 
-def _result_id(result: Any) -> str:
+def _parse_result_id(result: Any) -> str:
     if isinstance(result, list):
-        return ",".join(text(one) for one in result)
-    return text(result)
+        return ",".join(to_text(one) for one in result)
+    return to_text(result)
 
 
-def _finished_pictures(answer: Mapping[str, Any], asked: Job) -> Job:
+def _parse_finished_images(answer: Mapping[str, Any], requested: Job) -> Job:
     """The shape that one vendor documents for submit/action: pictures at once, and no task."""
-    urls = tuple(_url(one) for one in answer["data"] if _url(one))
-    made = moment(answer.get("created"))
+    urls = tuple(_get_url(one) for one in answer["data"] if _get_url(one))
+    made = parse_timestamp(answer.get("created"))
     return Job(
         "mj",
         "",
-        asked.action,
+        requested.action,
         Status.SUCCEEDED,
         100,
-        asked.subject,
+        requested.subject,
         urls,
         submitted=made,
         finished=made,
-        state=asked.state,
-        parent=asked.parent,
+        user_data=requested.user_data,
+        parent=requested.parent,
         raw=answer,
     )
 
@@ -948,33 +997,37 @@ def _finished_pictures(answer: Mapping[str, Any], asked: Job) -> Job:
 # --- what they say when they say no ---------------------------------------------------------------
 
 
-def _checked(reply: Reply, task_id: str = "") -> Any:
+def _parse_body(response: Response, task_id: str = "") -> Any:
     """The JSON of an answer that is one. Raises for pages, refusals and errors of every family's
     shape.
     """
-    if reply.is_page:
-        raise NoSuchEndpoint(
-            f"This server has no such endpoint: {reply.url}",
-            why=f"It answered with a web page (HTTP {reply.status}).",
+    if response.is_html:
+        raise Unsupported(
+            f"This server has no such endpoint: {response.url}",
+            detail=f"It answered with a web page (HTTP {response.status}).",
             hint="Check the base URL (MJCI_MJ_URL); relays leave some calls out, listings among them.",
-            status=reply.status,
+            status=response.status,
         )
-    if reply.status in _STATUS_SAYS and not _is_result(reply):
-        what, hint = _STATUS_SAYS[reply.status]
+    if response.status in _HTTP_ERRORS and not _is_submit_result(response):
+        what, hint = _HTTP_ERRORS[response.status]
         raise MidjourneyError(
-            what, status=reply.status, code=str(reply.status), message=_message(reply), hint=hint
+            what,
+            status=response.status,
+            code=str(response.status),
+            service_message=_extract_response_message(response),
+            hint=hint,
         )
-    if reply.status == 404 and not reply.body.strip():
-        raise NoSuchEndpoint(f"This server has no such endpoint: {reply.url}", status=404)
-    answer = reply.json()
-    if isinstance(answer, dict) and _is_error(answer, reply):
-        if "task_no_found" in text(answer.get("description")):
-            raise _unknown(task_id, reply)
-        raise _refusal(answer, reply)
+    if response.status == 404 and not response.body.strip():
+        raise Unsupported(f"This server has no such endpoint: {response.url}", status=404)
+    answer = response.json()
+    if isinstance(answer, dict) and _is_error(answer, response):
+        if "task_no_found" in to_text(answer.get("description")):
+            raise _build_not_found_error(task_id, response)
+        raise _build_service_error(answer, response)
     return answer
 
 
-_STATUS_SAYS = {
+_HTTP_ERRORS = {
     401: (
         "The proxy refuses the secret.",
         "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw.",
@@ -988,24 +1041,24 @@ _STATUS_SAYS = {
 }
 
 
-def _is_result(reply: Reply) -> bool:
+def _is_submit_result(response: Response) -> bool:
     """Whether a refused answer is still a normal submit result (some send those with 4xx)."""
     try:
-        answer = jsonlib.read(reply.body)
+        answer = jsonlib.loads(response.body)
     except ValueError:
         return False
     return isinstance(answer, dict) and "code" in answer and "result" in answer
 
 
-def _is_error(answer: Mapping[str, Any], reply: Reply) -> bool:
+def _is_error(answer: Mapping[str, Any], response: Response) -> bool:
     return (
         "error" in answer
         or answer.get("success") is False
-        or (reply.status >= 400 and "result" not in answer)
+        or (response.status >= 400 and "result" not in answer)
     )
 
 
-_REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
+_ERRORS_BY_CODE: dict[str, tuple[type[MidjourneyError], str, str]] = {
     "3": (
         MidjourneyError,
         "The proxy does not find what this needs.",
@@ -1032,50 +1085,50 @@ _REFUSALS: dict[str, tuple[type[MidjourneyError], str, str]] = {
 }
 
 
-def _refusal(answer: Mapping[str, Any], reply: Reply) -> MidjourneyError:
-    code, message = text(answer.get("code")), _words(answer)
-    kind, what, hint = _REFUSALS.get(code, (MidjourneyError, "The proxy says no.", ""))
+def _build_service_error(answer: Mapping[str, Any], response: Response) -> MidjourneyError:
+    code, message = to_text(answer.get("code")), _extract_message(answer)
+    kind, what, hint = _ERRORS_BY_CODE.get(code, (MidjourneyError, "The proxy says no.", ""))
     if code == "9" and ("队列已满" in message or "queue" in message.lower()):
-        kind, what, hint = _REFUSALS["23"]
-    word = text(_properties(answer).get("bannedWord"))
+        kind, what, hint = _ERRORS_BY_CODE["23"]
+    word = to_text(get_properties(answer).get("bannedWord"))
     error = kind(
         what,
-        status=reply.status,
+        status=response.status,
         code=code,
-        message=message,
+        service_message=message,
         hint=hint,
-        why=f"{message} ({word})" if word else f"{message} (code {code})" if code else message,
+        detail=f"{message} ({word})" if word else f"{message} (code {code})" if code else message,
     )
     if isinstance(error, BannedPrompt):
         error.word = word
     return error
 
 
-def _unknown(task_id: str, reply: Reply) -> MidjourneyError:
+def _build_not_found_error(task_id: str, response: Response) -> MidjourneyError:
     return MidjourneyError(
         f"The proxy knows no task {task_id}.",
-        why="Tasks are forgotten after a time, and by some proxies at a restart.",
+        detail="Tasks are forgotten after a time, and by some proxies at a restart.",
         hint="See %mj_tasks for those that it knows.",
-        status=reply.status,
+        status=response.status,
         code="not_found",
     )
 
 
-def _words(answer: Mapping[str, Any]) -> str:
+def _extract_message(answer: Mapping[str, Any]) -> str:
     """The message, wherever this family puts it."""
     error = answer.get("error")
     if isinstance(error, dict):
-        return text(error.get("message")).strip()
+        return to_text(error.get("message")).strip()
     candidates = (answer.get("description"), answer.get("message"), error)
-    return next((text(one).strip() for one in candidates if text(one)), "")
+    return next((to_text(one).strip() for one in candidates if to_text(one)), "")
 
 
-def _message(reply: Reply) -> str:
+def _extract_response_message(response: Response) -> str:
     try:
-        answer = jsonlib.read(reply.body)
+        answer = jsonlib.loads(response.body)
     except ValueError:
-        return reply.body[:120].decode("utf-8", "replace").strip()
-    return _words(answer) if isinstance(answer, dict) else ""
+        return response.body[:120].decode("utf-8", "replace").strip()
+    return _extract_message(answer) if isinstance(answer, dict) else ""
 
 
 def _unwrap(answer: Any) -> Any:
@@ -1099,49 +1152,49 @@ def _unwrap(answer: Any) -> Any:
 # --- how a submission is found again when its answer was lost -------------------------------------
 
 
-def traceable(call: Call[Any]) -> bool:
+def is_trackable(call: Call[Any]) -> bool:
     """Whether the call makes a task, which a listing then tells of."""
-    return call.creates and call.name != "upload"
+    return call.is_submission and call.name != "upload"
 
 
-def marked(call: Call[T], mark: str) -> Call[T] | None:
+def with_marker(call: Call[T], marker: str) -> Call[T] | None:
     """The call with our mark in `state`; None where that place is taken, or where the task exists
     already.
     """
-    body = jsonlib.read(call.body)
+    body = jsonlib.loads(call.body)
     if body.get("state") or call.name == "modal":
         return None
-    return replace(call, body=_compact({**body, "state": mark}))
+    return replace(call, body=encode_body({**body, "state": marker}))
 
 
-def listing(call: Call[Any], _: float) -> Call[list[Job]]:
+def build_search_request(call: Call[Any], _: float) -> Call[list[Job]]:
     """What to ask to find the task that the call has made. A dialog's answer concerns a task that
     is known.
     """
     builder = Midjourney(call.sender)
     return (
-        builder.tasks(ids=[jsonlib.read(call.body)["taskId"]])
+        builder.tasks(ids=[jsonlib.loads(call.body)["taskId"]])
         if call.name == "modal"
         else builder.tasks()
     )
 
 
-def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
+def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
     """Tells of a task whether the call has made it: by its mark; else by everything that the user's
     call says. The body, which may hold pictures, is read once for the whole listing.
     """
-    body = jsonlib.read(call.body)
+    body = jsonlib.loads(call.body)
     if call.name == "modal":
-        return lambda job: job.id == body["taskId"] and job.status is not Status.ASKING
-    if body.get("state") == mark:
-        return lambda job: text(job.raw.get("state")).startswith(mark)
+        return lambda job: job.id == body["taskId"] and job.status is not Status.NEEDS_INPUT
+    if body.get("state") == marker:
+        return lambda job: to_text(job.raw.get("state")).startswith(marker)
 
     def says_the_same(job: Job) -> bool:
         wanted = body.get("customId")
-        told = text(job.raw.get("customId")) or text(_properties(job.raw).get("custom_id"))
+        told = to_text(job.raw.get("customId")) or to_text(get_properties(job.raw).get("custom_id"))
         return (
-            text(job.raw.get("state")) == text(body.get("state"))
-            and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
+            to_text(job.raw.get("state")) == to_text(body.get("state"))
+            and (job.submitted is None or job.submitted.timestamp() >= sent_at - MAX_CLOCK_SKEW)
             and (not wanted or not told or wanted == told)
             and (not body.get("taskId") or not job.parent or job.parent == body["taskId"])
             and (not body.get("prompt") or job.subject.strip() == body["prompt"].strip())
@@ -1150,28 +1203,30 @@ def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
     return says_the_same
 
 
-SKEW = 60.0  # seconds that two clocks may differ
+MAX_CLOCK_SKEW = 60.0  # seconds that two clocks may differ
 
 
-def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
     """The call of a journal's row, to be sent again or looked for."""
-    told = jsonlib.read(body)
-    action = action_of(told["customId"]) if "customId" in told else name.upper()
-    parent, state = told.get("taskId", ""), users_own(text(told.get("state")))
+    told = jsonlib.loads(body)
+    action = infer_action(told["customId"]) if "customId" in told else name.upper()
+    parent, state = told.get("taskId", ""), strip_marker(to_text(told.get("state")))
     read = partial(
-        read_submission,
-        asked=Job("mj", "", action, subject=told.get("prompt", ""), state=state, parent=parent),
+        parse_submission,
+        requested=Job(
+            "mj", "", action, subject=told.get("prompt", ""), user_data=state, parent=parent
+        ),
     )
-    return Call("mj", name, "POST", path, read, {}, JSON, body, "mj", True, sender=sender)
+    return Call("mj", name, "POST", path, read, {}, JSON_HEADERS, body, "mj", True, sender=sender)
 
 
-JSON = {"Accept": "application/json", "Content-Type": "application/json"}
+JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
-def surely(call: Call[Any], mark: str) -> bool:
+def is_exact_match(call: Call[Any], marker: str) -> bool:
     """Whether `made_by` is certain; else two alike could be taken for each other."""
-    return call.name == "modal" or jsonlib.read(call.body).get("state") == mark
+    return call.name == "modal" or jsonlib.loads(call.body).get("state") == marker
 
 
-def _compact(body: Mapping[str, Any]) -> bytes:
-    return jsonlib.written(body).encode()
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    return jsonlib.dumps(body).encode()

@@ -16,17 +16,17 @@ import anyio
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import MidjourneyError, MjciError, NoSuchEndpoint
+from jupyter_mjci.errors import MidjourneyError, MjciError, Unsupported
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.services.midjourney.api import Midjourney, label_of
+from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
 
 T = TypeVar("T")
 # an id that no proxy has: asking for it tells whether a proxy is there at all
-NOBODY = "1000000000000000"
-AT_ONCE = 8
+PROBE_ID = "1000000000000000"
+MAX_CONCURRENT = 8
 
 
-class Desk(Protocol):
+class FallbackClient(Protocol):
     """What a detour works at."""
 
     mj: Midjourney
@@ -35,63 +35,63 @@ class Desk(Protocol):
     async def fetch(self, call: Call[T]) -> T: ...
 
 
-async def by_button(desk: Desk, call: Call[Any]) -> Job:
+async def change_via_button(client: FallbackClient, call: Call[Any]) -> Job:
     """`change` and `simple-change` as the button of the parent that does the same."""
     told = json.loads(call.body)
-    task_id, label = label_of(told)
-    parent = await desk.fetch(desk.mj.task(task_id))
-    pressed = desk.mj.action(
+    task_id, label = change_to_label(told)
+    parent = await client.fetch(client.mj.task(task_id))
+    pressed = client.mj.action(
         parent, label, state=told.get("state"), notify_hook=told.get("notifyHook")
     )
-    return await desk.fetch(pressed)
+    return await client.fetch(pressed)
 
 
-async def listed(desk: Desk, call: Call[Any]) -> list[Job]:
+async def list_via_ids(client: FallbackClient, call: Call[Any]) -> list[Job]:
     """Tasks by their ids, asked for by the other endpoint's name, else one by one; without ids,
     from the journal.
     """
     if call.method == "GET":
-        return await _remembered(desk)
+        return await _list_from_journal(client)
     try:
-        return await desk.fetch(replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids"))
-    except NoSuchEndpoint:
-        return await _one_by_one(desk, json.loads(call.body)["ids"])
+        return await client.fetch(replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids"))
+    except Unsupported:
+        return await _fetch_each(client, json.loads(call.body)["ids"])
 
 
-async def queued(desk: Desk, _: Call[Any]) -> list[Job]:
+async def queue_from_list(client: FallbackClient, _: Call[Any]) -> list[Job]:
     """The queue, derived from the listing: oldest first, what still moves."""
-    jobs = await desk.fetch(desk.mj.tasks())
+    jobs = await client.fetch(client.mj.tasks())
     return sorted(
-        (job for job in jobs if job.status.moving),
+        (job for job in jobs if job.status.is_active),
         key=lambda job: (job.submitted is None, job.submitted),
     )
 
 
-async def _remembered(desk: Desk) -> list[Job]:
+async def _list_from_journal(client: FallbackClient) -> list[Job]:
     """What this toolkit has seen of the proxy, newest first; what still moved then is asked for
     again.
     """
     try:
-        await desk.fetch(desk.mj.task(NOBODY))
-    except NoSuchEndpoint:
+        await client.fetch(client.mj.task(PROBE_ID))
+    except Unsupported:
         raise  # no proxy here: the address is wrong, and a history would only hide it
     except MidjourneyError:
         pass
-    known = [job for job in desk.journal.here("mj") if job.id]
-    moving = await _one_by_one(desk, [job.id for job in known if job.status.moving])
+    known = [job for job in client.journal.own_jobs("mj") if job.id]
+    moving = await _fetch_each(client, [job.id for job in known if job.status.is_active])
     now = {job.id: job for job in moving}
     jobs = [now.get(job.id, job) for job in reversed(known)]
     return sorted(jobs, key=lambda job: (job.submitted is not None, job.submitted), reverse=True)
 
 
-async def _one_by_one(desk: Desk, ids: Sequence[str]) -> list[Job]:
+async def _fetch_each(client: FallbackClient, ids: Sequence[str]) -> list[Job]:
     told: dict[str, Job | MjciError] = {}
-    slots = anyio.Semaphore(AT_ONCE)
+    slots = anyio.Semaphore(MAX_CONCURRENT)
 
     async def one(task_id: str) -> None:
         async with slots:
             try:
-                job: Job = await desk.fetch(desk.mj.task(task_id))
+                job: Job = await client.fetch(client.mj.task(task_id))
                 told[task_id] = job
             except MjciError as error:  # raised outside: a group would wrap it
                 told[task_id] = error
@@ -105,9 +105,9 @@ async def _one_by_one(desk: Desk, ids: Sequence[str]) -> list[Job]:
     return [job for task_id in ids if isinstance(job := told[task_id], Job)]
 
 
-DETOURS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
-    "change": by_button,
-    "simple_change": by_button,
-    "tasks": listed,
-    "queue": queued,
+FALLBACKS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
+    "change": change_via_button,
+    "simple_change": change_via_button,
+    "tasks": list_via_ids,
+    "queue": queue_from_list,
 }

@@ -17,14 +17,14 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 from xml.parsers.expat import ExpatError
 
-from jupyter_mjci.client.calls import Call, Page, Pages, Reply, Sender
-from jupyter_mjci.client.job import Job, Status, users_own
-from jupyter_mjci.errors import AnswerError, CallError, CIError
+from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
+from jupyter_mjci.client.job import Job, Status, strip_marker
+from jupyter_mjci.errors import CIError, InvalidRequest, InvalidResponse
 from jupyter_mjci.services.tencent_ci import xml
 
 T = TypeVar("T")
-Tree = Mapping[str, Any]  # an element's children by name; all leaves are texts
-CHINA = timezone(timedelta(hours=8))
+Element = Mapping[str, Any]  # an element's children by name; all leaves are texts
+CHINA_TZ = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class TencentCI:
         request = {
             "Tag": "PicProcess",
             "QueueId": queue_id,
-            "Input": {"Object": _key(input, "input")},
+            "Input": {"Object": _validate_key(input, "input")},
             "Operation": {
-                **_processing(rule, template_id, picture_info),
-                "Output": self._output(output, output_bucket, output_region),
-                "UserData": _user_data(user_data),
-                "JobLevel": _level(level),
+                **_build_processing(rule, template_id, picture_info),
+                "Output": self._build_output(output, output_bucket, output_region),
+                "UserData": _validate_user_data(user_data),
+                "JobLevel": _format_level(level),
             },
-            **_callbacks(callback, callback_format, callback_type, callback_mq),
+            **_build_callbacks(callback, callback_format, callback_type, callback_mq),
         }
         return self.request("/jobs", request)
 
@@ -157,15 +157,15 @@ class TencentCI:
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
         """
         if not 0 < len(name) <= 128:
-            raise CallError(
-                "A batch's name has 1 to 128 characters.", why=f"This one has {len(name)}."
+            raise InvalidRequest(
+                "A batch's name has 1 to 128 characters.", detail=f"This one has {len(name)}."
             )
-        chosen = _one_of(
+        chosen = _select_input(
             {"Prefix": prefix, "Object": object, "UrlFile": url_file, "Manifest": manifest}
         )
-        window = {"Start": _time(start), "End": _time(end)} if start or end else None
+        window = {"Start": _format_time(start), "End": _format_time(end)} if start or end else None
         if workflow_ids and (rule or template_id):
-            raise CallError(
+            raise InvalidRequest(
                 "A batch runs workflows or a rule, not both.", hint="Leave out one of them."
             )
         operation: dict[str, Any] = {"TimeInterval": window}
@@ -177,13 +177,13 @@ class TencentCI:
             operation |= {
                 "Tag": tag or "PicProcess",
                 "QueueId": queue_id,
-                "JobParam": _processing(rule, template_id, picture_info),
-                "Output": self._output(output or "", output_bucket, output_region),
+                "JobParam": _build_processing(rule, template_id, picture_info),
+                "Output": self._build_output(output or "", output_bucket, output_region),
             }
         operation |= {
-            "UserData": _user_data(user_data),
-            "JobLevel": _level(level),
-            **_callbacks(callback, callback_format, callback_type, callback_mq),
+            "UserData": _validate_user_data(user_data),
+            "JobLevel": _format_level(level),
+            **_build_callbacks(callback, callback_format, callback_type, callback_mq),
         }
         kind = "Workflow" if workflow_ids else "Job"
         return self.request(
@@ -198,9 +198,11 @@ class TencentCI:
             path: where it belongs: /jobs or /inventorytriggerjob
             request: the XML as it is sent, or the elements below `<Request>` by name
         """
-        body = request.encode() if isinstance(request, str) else xml.write("Request", request)
+        body = request.encode() if isinstance(request, str) else xml.build("Request", request)
         name = "picture_job" if path == "/jobs" else "batch"
-        return self._call(name, "POST", path, read_job, body=body, creates=True)
+        return self._build_call(
+            name, "POST", path, parse_job_response, body=body, is_submission=True
+        )
 
     # GET /jobs/{id}, GET /inventorytriggerjob/{id}
     def job(self, job_id: str) -> Call[Job]:
@@ -209,8 +211,8 @@ class TencentCI:
         Args:
             job_id: the job's id; a batch's begins with b
         """
-        path = f"{_path_of(job_id)}/{_job_id(job_id)}"
-        return self._call("job", "GET", path, partial(read_job, job_id=job_id))
+        path = f"{_get_collection_path(job_id)}/{_validate_id(job_id)}"
+        return self._build_call("job", "GET", path, partial(parse_job_response, job_id=job_id))
 
     # GET /jobs
     def jobs(
@@ -229,7 +231,7 @@ class TencentCI:
         input: str | None = None,
         size: int = 100,
         limit: int | None = None,
-    ) -> Pages[Job]:
+    ) -> Paginator[Job]:
         """The jobs that the service knows, page by page as they are walked, newest first.
 
         Args:
@@ -248,24 +250,26 @@ class TencentCI:
             limit: stop after so many jobs
         """
         if ids is not None:
-            wanted = ",".join(_job_id(one) for one in ids)
-            return Pages(lambda _: self._call("jobs", "GET", f"/jobs/{wanted}", read_page), limit)
+            wanted = ",".join(_validate_id(one) for one in ids)
+            return Paginator(
+                lambda _: self._build_call("jobs", "GET", f"/jobs/{wanted}", parse_page), limit
+            )
         if not 1 <= size <= 100:
-            raise CallError(f"A page has 1 to 100 jobs, not {size}.")
+            raise InvalidRequest(f"A page has 1 to 100 jobs, not {size}.")
         query = {
             "tag": tag,
             "queueId": queue_id,
             "queueType": queue_type,
             "orderByTime": order,
-            "states": _joined(states),
-            "startCreationTime": _time(start),
-            "endCreationTime": _time(end),
+            "states": _join_values(states),
+            "startCreationTime": _format_time(start),
+            "endCreationTime": _format_time(end),
             "workflowId": workflow_id,
             "inventoryTriggerJobId": batch_id,
             "inputObject": input,
             "size": str(size),
         }
-        return self._pages("jobs", "/jobs", query, limit, read_page)
+        return self._paginate("jobs", "/jobs", query, limit, parse_page)
 
     # GET /inventorytriggerjob
     def batches(
@@ -280,7 +284,7 @@ class TencentCI:
         workflow_id: str | None = None,
         size: int = 100,
         limit: int | None = None,
-    ) -> Pages[Job]:
+    ) -> Paginator[Job]:
         """The batches that the service knows, newest first.
 
         Args:
@@ -298,13 +302,13 @@ class TencentCI:
             "type": type,
             "name": name,
             "orderByTime": order,
-            "states": _joined(states),
-            "startCreationTime": _time(start),
-            "endCreationTime": _time(end),
+            "states": _join_values(states),
+            "startCreationTime": _format_time(start),
+            "endCreationTime": _format_time(end),
             "workflowId": workflow_id,
             "size": str(size),
         }
-        return self._pages("batches", "/inventorytriggerjob", query, limit, read_page)
+        return self._paginate("batches", "/inventorytriggerjob", query, limit, parse_page)
 
     # PUT /jobs/{id}?cancel, PUT /inventorytriggerjob/{id}?cancel
     def cancel(self, job_id: str) -> Call[None]:
@@ -313,8 +317,8 @@ class TencentCI:
         Args:
             job_id: the job's id; a batch's begins with b
         """
-        path = f"{_path_of(job_id)}/{_job_id(job_id)}"
-        return self._call("cancel", "PUT", path, read_nothing, {"cancel": ""})
+        path = f"{_get_collection_path(job_id)}/{_validate_id(job_id)}"
+        return self._build_call("cancel", "PUT", path, parse_empty, {"cancel": ""})
 
     # POST /jobs with any Tag
     def tagged_job(
@@ -341,16 +345,16 @@ class TencentCI:
         request = {
             "Tag": tag,
             "QueueId": queue_id,
-            "Input": None if input is None else {"Object": _key(input, "input")},
+            "Input": None if input is None else {"Object": _validate_key(input, "input")},
             "Operation": operation,
-            **_callbacks(callback, callback_format, None, None),
+            **_build_callbacks(callback, callback_format, None, None),
         }
         return self.request("/jobs", request)
 
     # POST /template
     def create_template(
         self, name: str, *, rule: str, picture_info: bool | None = None
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Store a rule under a name; the answer tells its TemplateId.
 
         Args:
@@ -358,14 +362,18 @@ class TencentCI:
             rule: what to do: imageMogr2/thumbnail/200x
             picture_info: also tell about the original picture
         """
-        return self._write(
-            "create_template", "POST", "/template", _template(name, rule, picture_info), "Template"
+        return self._build_write_call(
+            "create_template",
+            "POST",
+            "/template",
+            _build_template(name, rule, picture_info),
+            "Template",
         )
 
     # PUT /template/{id}
     def update_template(
         self, template_id: str, name: str, *, rule: str, picture_info: bool | None = None
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Change a stored rule.
 
         Args:
@@ -374,9 +382,9 @@ class TencentCI:
             rule: what to do from now on
             picture_info: also tell about the original picture
         """
-        path = f"/template/{_job_id(template_id)}"
-        return self._write(
-            "update_template", "PUT", path, _template(name, rule, picture_info), "Template"
+        path = f"/template/{_validate_id(template_id)}"
+        return self._build_write_call(
+            "update_template", "PUT", path, _build_template(name, rule, picture_info), "Template"
         )
 
     # DELETE /template/{id}
@@ -386,8 +394,8 @@ class TencentCI:
         Args:
             template_id: the template's id: t…
         """
-        return self._call(
-            "delete_template", "DELETE", f"/template/{_job_id(template_id)}", read_nothing
+        return self._build_call(
+            "delete_template", "DELETE", f"/template/{_validate_id(template_id)}", parse_empty
         )
 
     # GET /template
@@ -399,7 +407,7 @@ class TencentCI:
         category: Literal["Custom", "Official"] | None = None,
         page: int = 1,
         size: int = 100,
-    ) -> Call[list[Tree]]:
+    ) -> Call[list[Element]]:
         """The stored rules of the bucket.
 
         Args:
@@ -409,8 +417,8 @@ class TencentCI:
             page: which page, from 1
             size: templates a page, 1 to 100
         """
-        query = {"tag": "PicProcess", "ids": _joined(ids), "name": name, "category": category}
-        return self._list("templates", "/template", query, page, size, "TemplateList")
+        query = {"tag": "PicProcess", "ids": _join_values(ids), "name": name, "category": category}
+        return self._build_list_call("templates", "/template", query, page, size, "TemplateList")
 
     # GET /picqueue
     def queues(
@@ -420,7 +428,7 @@ class TencentCI:
         state: Literal["Active", "Paused"] | None = None,
         page: int = 1,
         size: int = 100,
-    ) -> Call[list[Tree]]:
+    ) -> Call[list[Element]]:
         """The queues that picture jobs wait in.
 
         Args:
@@ -429,8 +437,8 @@ class TencentCI:
             page: which page, from 1
             size: queues a page, 1 to 100
         """
-        query = {"queueIds": _joined(ids), "state": state}
-        return self._list("queues", "/picqueue", query, page, size, "QueueList")
+        query = {"queueIds": _join_values(ids), "state": state}
+        return self._build_list_call("queues", "/picqueue", query, page, size, "QueueList")
 
     # PUT /picqueue/{id}
     def update_queue(
@@ -440,7 +448,7 @@ class TencentCI:
         name: str,
         state: Literal["Active", "Paused"],
         notify: Mapping[str, str] | None = None,
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Rename, pause or resume a queue, and say whom it tells of ended jobs. Running jobs go on
         when it pauses.
 
@@ -456,21 +464,23 @@ class TencentCI:
             "State": state,
             "NotifyConfig": notify or {"State": "Off"},
         }
-        return self._write(
-            "update_queue", "PUT", f"/picqueue/{_job_id(queue_id)}", request, "Queue"
+        return self._build_write_call(
+            "update_queue", "PUT", f"/picqueue/{_validate_id(queue_id)}", request, "Queue"
         )
 
     # POST /picbucket
-    def bind(self) -> Call[Tree]:
+    def bind(self) -> Call[Element]:
         """Bind the bucket to picture processing, which makes its first queue. Binding twice does no
         harm.
         """
-        return self._call("bind", "POST", "/picbucket", partial(read_tree, root="PicBucket"))
+        return self._build_call(
+            "bind", "POST", "/picbucket", partial(parse_element, root="PicBucket")
+        )
 
     # DELETE /picbucket
     def unbind(self) -> Call[None]:
         """End the bucket's picture processing."""
-        return self._call("unbind", "DELETE", "/picbucket", read_nothing)
+        return self._build_call("unbind", "DELETE", "/picbucket", parse_empty)
 
     # GET /picbucket, at the account's host
     def buckets(
@@ -481,7 +491,7 @@ class TencentCI:
         prefix: str | None = None,
         page: int = 1,
         size: int = 100,
-    ) -> Call[list[Tree]]:
+    ) -> Call[list[Element]]:
         """The account's buckets that are bound to picture processing.
 
         Args:
@@ -491,15 +501,19 @@ class TencentCI:
             page: which page, from 1
             size: buckets a page, 1 to 100
         """
-        query = {"regions": _joined(regions), "bucketNames": _joined(names), "bucketName": prefix}
-        return self._list(
-            "buckets", "/picbucket", query, page, size, "PicBucketList", plane="account"
+        query = {
+            "regions": _join_values(regions),
+            "bucketNames": _join_values(names),
+            "bucketName": prefix,
+        }
+        return self._build_list_call(
+            "buckets", "/picbucket", query, page, size, "PicBucketList", endpoint="account"
         )
 
     # POST /workflow
     def create_workflow(
         self, name: str, *, topology: Mapping[str, Any], active: bool = False
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Store a workflow; the answer tells its WorkflowId.
 
         Args:
@@ -507,18 +521,18 @@ class TencentCI:
             topology: its Dependencies and Nodes, nested as in the service's documents
             active: let uploads trigger it
         """
-        return self._write(
+        return self._build_write_call(
             "create_workflow",
             "POST",
             "/workflow",
-            _workflow(name, topology, active),
+            _build_workflow(name, topology, active),
             "MediaWorkflow",
         )
 
     # PUT /workflow/{id}
     def update_workflow(
         self, workflow_id: str, name: str, *, topology: Mapping[str, Any], active: bool = False
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Change a workflow that is not active.
 
         Args:
@@ -527,9 +541,9 @@ class TencentCI:
             topology: its Dependencies and Nodes
             active: let uploads trigger it
         """
-        path = f"/workflow/{_job_id(workflow_id)}"
-        return self._write(
-            "update_workflow", "PUT", path, _workflow(name, topology, active), "MediaWorkflow"
+        path = f"/workflow/{_validate_id(workflow_id)}"
+        return self._build_write_call(
+            "update_workflow", "PUT", path, _build_workflow(name, topology, active), "MediaWorkflow"
         )
 
     # PUT /workflow/{id}?active, PUT /workflow/{id}?paused
@@ -541,8 +555,8 @@ class TencentCI:
             active: whether they do
         """
         params = {"active" if active else "paused": ""}
-        return self._call(
-            "switch_workflow", "PUT", f"/workflow/{_job_id(workflow_id)}", read_nothing, params
+        return self._build_call(
+            "switch_workflow", "PUT", f"/workflow/{_validate_id(workflow_id)}", parse_empty, params
         )
 
     # DELETE /workflow/{id}
@@ -552,8 +566,8 @@ class TencentCI:
         Args:
             workflow_id: the workflow's id: w…
         """
-        return self._call(
-            "delete_workflow", "DELETE", f"/workflow/{_job_id(workflow_id)}", read_nothing
+        return self._build_call(
+            "delete_workflow", "DELETE", f"/workflow/{_validate_id(workflow_id)}", parse_empty
         )
 
     # GET /workflow
@@ -564,7 +578,7 @@ class TencentCI:
         name: str | None = None,
         page: int = 1,
         size: int = 100,
-    ) -> Call[list[Tree]]:
+    ) -> Call[list[Element]]:
         """The workflows of the bucket.
 
         Args:
@@ -573,10 +587,10 @@ class TencentCI:
             page: which page, from 1
             size: workflows a page, 1 to 100
         """
-        return self._list(
+        return self._build_list_call(
             "workflows",
             "/workflow",
-            {"ids": _joined(ids), "name": name},
+            {"ids": _join_values(ids), "name": name},
             page,
             size,
             "MediaWorkflowList",
@@ -593,22 +607,27 @@ class TencentCI:
             object: the object's key
             name: a name for the run
         """
-        params = {"workflowId": _job_id(workflow_id), "object": _key(object, "object")}
+        params = {
+            "workflowId": _validate_id(workflow_id),
+            "object": _validate_key(object, "object"),
+        }
         if name:
             params["name"] = name
-        return self._call(
-            "trigger_workflow", "POST", "/triggerworkflow", read_instance, params, creates=True
+        return self._build_call(
+            "trigger_workflow", "POST", "/triggerworkflow", parse_run_id, params, is_submission=True
         )
 
     # GET /workflowexecution/{id}
-    def execution(self, run_id: str) -> Call[Tree]:
+    def execution(self, run_id: str) -> Call[Element]:
         """One run of a workflow and its tasks.
 
         Args:
             run_id: the run's id: i…
         """
-        read = partial(read_tree, root="WorkflowExecution")
-        return self._call("execution", "GET", f"/workflowexecution/{_job_id(run_id)}", read)
+        read = partial(parse_element, root="WorkflowExecution")
+        return self._build_call(
+            "execution", "GET", f"/workflowexecution/{_validate_id(run_id)}", read
+        )
 
     # GET /workflowexecution
     def executions(
@@ -623,7 +642,7 @@ class TencentCI:
         end: str | datetime | None = None,
         size: int = 100,
         limit: int | None = None,
-    ) -> Pages[Tree]:
+    ) -> Paginator[Element]:
         """The runs of workflows, newest first.
 
         Args:
@@ -641,18 +660,18 @@ class TencentCI:
             "workflowId": workflow_id,
             "name": name,
             "jobId": batch_id,
-            "states": _joined(states),
+            "states": _join_values(states),
             "orderByTime": order,
-            "startCreationTime": _time(start),
-            "endCreationTime": _time(end),
+            "startCreationTime": _format_time(start),
+            "endCreationTime": _format_time(end),
             "size": str(size),
         }
-        return self._pages("executions", "/workflowexecution", query, limit, read_executions)
+        return self._paginate("executions", "/workflowexecution", query, limit, parse_executions)
 
     # GET /
     def objects(
         self, *, prefix: str = "", delimiter: str | None = None, limit: int | None = None
-    ) -> Pages[StoredObject]:
+    ) -> Paginator[StoredObject]:
         """The objects of the bucket in the order of their keys, page by page as they are walked.
 
         Args:
@@ -664,9 +683,9 @@ class TencentCI:
         def turn(marker: str) -> Call[Page[StoredObject]]:
             query = {"prefix": prefix or None, "delimiter": delimiter, "marker": marker or None}
             params = {name: value for name, value in query.items() if value is not None}
-            return self._call("objects", "GET", "/", read_objects, params, plane="cos")
+            return self._build_call("objects", "GET", "/", parse_objects, params, endpoint="cos")
 
-        return Pages(turn, limit)
+        return Paginator(turn, limit)
 
     # DELETE /{key}
     def delete_object(self, key: str) -> Call[None]:
@@ -675,8 +694,8 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        return self._call(
-            "delete_object", "DELETE", f"/{_key(key, 'key')}", read_nothing, plane="cos"
+        return self._build_call(
+            "delete_object", "DELETE", f"/{_validate_key(key, 'key')}", parse_empty, endpoint="cos"
         )
 
     # GET /{key}?{rule}
@@ -687,14 +706,19 @@ class TencentCI:
             key: the picture's key
             rule: what to do: imageMogr2/thumbnail/400x
         """
-        return self._call(
-            "processed", "GET", f"/{_key(key, 'key')}", read_bytes, {rule: ""}, plane="cos"
+        return self._build_call(
+            "processed",
+            "GET",
+            f"/{_validate_key(key, 'key')}",
+            parse_bytes,
+            {rule: ""},
+            endpoint="cos",
         )
 
     # POST /{key}?image_process
     def process(
         self, key: str, *, rules: Mapping[str, str], picture_info: bool = True
-    ) -> Call[Tree]:
+    ) -> Call[Element]:
         """Process a picture of the bucket at once and store the results; the answer tells about all
         pictures.
 
@@ -704,18 +728,19 @@ class TencentCI:
             picture_info: also tell about the original picture
         """
         if not 1 <= len(rules) <= 5:
-            raise CallError(f"One request takes 1 to 5 rules, not {len(rules)}.")
+            raise InvalidRequest(f"One request takes 1 to 5 rules, not {len(rules)}.")
         wanted = [
-            {"fileid": f"/{_key(name, 'rules')}", "rule": rule} for name, rule in rules.items()
+            {"fileid": f"/{_validate_key(name, 'rules')}", "rule": rule}
+            for name, rule in rules.items()
         ]
         operations = json.dumps(
             {"is_pic_info": int(picture_info), "rules": wanted}, separators=(",", ":")
         )
         headers = {"Pic-Operations": operations}
-        read = partial(read_tree, root="UploadResult", whole=True)
-        path = f"/{_key(key, 'key')}"
-        return self._call(
-            "process", "POST", path, read, {"image_process": ""}, headers=headers, plane="cos"
+        read = partial(parse_element, root="UploadResult", at_top_level=True)
+        path = f"/{_validate_key(key, 'key')}"
+        return self._build_call(
+            "process", "POST", path, read, {"image_process": ""}, headers=headers, endpoint="cos"
         )
 
     # PUT /{key}
@@ -729,10 +754,10 @@ class TencentCI:
             content: its bytes
             content_type: its media type
         """
-        path = f"/{_key(key, 'key')}"
+        path = f"/{_validate_key(key, 'key')}"
         headers = {"Content-Type": content_type}
-        return self._call(
-            "put_object", "PUT", path, read_nothing, headers=headers, body=content, plane="cos"
+        return self._build_call(
+            "put_object", "PUT", path, parse_empty, headers=headers, body=content, endpoint="cos"
         )
 
     # GET /{key}
@@ -742,34 +767,36 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        return self._call("get_object", "GET", f"/{_key(key, 'key')}", read_bytes, plane="cos")
+        return self._build_call(
+            "get_object", "GET", f"/{_validate_key(key, 'key')}", parse_bytes, endpoint="cos"
+        )
 
-    def _output(self, key: str, bucket: str | None, region: str | None) -> dict[str, str]:
+    def _build_output(self, key: str, bucket: str | None, region: str | None) -> dict[str, str]:
         return {
             "Region": region or self.region,
             "Bucket": bucket or self.bucket,
-            "Object": _key(key, "output"),
+            "Object": _validate_key(key, "output"),
         }
 
-    def _pages(
+    def _paginate(
         self,
         name: str,
         path: str,
         query: Mapping[str, str | None],
         limit: int | None,
-        read: Callable[[Reply], Page[T]],
-    ) -> Pages[T]:
+        parse: Callable[[Response], Page[T]],
+    ) -> Paginator[T]:
         def turn(token: str) -> Call[Page[T]]:
             params = {
                 key: value
                 for key, value in {**query, "nextToken": token or None}.items()
                 if value is not None
             }
-            return self._call(name, "GET", path, read, params)
+            return self._build_call(name, "GET", path, parse, params)
 
-        return Pages(turn, limit)
+        return Paginator(turn, limit)
 
-    def _list(
+    def _build_list_call(
         self,
         name: str,
         path: str,
@@ -777,32 +804,32 @@ class TencentCI:
         page: int,
         size: int,
         element: str,
-        plane: str = "ci",
-    ) -> Call[list[Tree]]:
+        endpoint: str = "ci",
+    ) -> Call[list[Element]]:
         told = {**query, "pageNumber": str(page), "pageSize": str(size)}
         params = {key: value for key, value in told.items() if value is not None}
-        return self._call(
-            name, "GET", path, partial(read_list, element=element), params, plane=plane
+        return self._build_call(
+            name, "GET", path, partial(parse_list, element=element), params, endpoint=endpoint
         )
 
-    def _write(
+    def _build_write_call(
         self, name: str, method: str, path: str, request: Mapping[str, Any], root: str
-    ) -> Call[Tree]:
-        body = xml.write("Request", request)
-        return self._call(name, method, path, partial(read_tree, root=root), body=body)
+    ) -> Call[Element]:
+        body = xml.build("Request", request)
+        return self._build_call(name, method, path, partial(parse_element, root=root), body=body)
 
-    def _call(
+    def _build_call(
         self,
         name: str,
         method: str,
         path: str,
-        read: Callable[[Reply], T],
+        parse: Callable[[Response], T],
         params: Mapping[str, str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
-        plane: str = "ci",
-        creates: bool = False,
+        endpoint: str = "ci",
+        is_submission: bool = False,
     ) -> Call[T]:
         if body and headers is None:
             headers = {"Content-Type": "application/xml"}
@@ -811,32 +838,32 @@ class TencentCI:
             name,
             method,
             path,
-            read,
+            parse,
             params or {},
             headers or {},
             body,
-            plane,
-            creates,
+            endpoint,
+            is_submission,
             sender=self._sender,
         )
 
 
-def submission(body: str) -> tuple[str, dict[str, Any]]:
+def route_request(body: str) -> tuple[str, dict[str, Any]]:
     """Where a person's `<Request>` XML belongs, and its elements: Tag goes to /jobs, a batch to
     /inventorytriggerjob.
 
     Raises CallError with line and column where it is not well-formed.
     """
-    request = xml.read_request(body)
+    request = xml.parse_request(body)
     operation = request.get("Operation")
     operation = operation if isinstance(operation, dict) else {}
     if "Tag" in request:
         return "/jobs", request
     if "Name" in request and ({"WorkflowIds", "JobParam"} & set(operation)):
         return "/inventorytriggerjob", request
-    raise CallError(
+    raise InvalidRequest(
         "This request is neither a job nor a batch.",
-        why="A job has <Tag>; a batch has <Name>, and <WorkflowIds> or <JobParam> in its <Operation>.",
+        detail="A job has <Tag>; a batch has <Name>, and <WorkflowIds> or <JobParam> in its <Operation>.",
         hint="Nothing was sent. Add what is missing.",
     )
 
@@ -844,29 +871,30 @@ def submission(body: str) -> tuple[str, dict[str, Any]]:
 # --- what we say ----------------------------------------------------------------------------------
 
 
-def _key(key: str, name: str) -> str:
+def _validate_key(key: str, parameter: str) -> str:
     if not key or key.startswith("/"):
-        raise CallError(
-            f"{name}={key!r} is no object key.", hint="A key has no leading slash: input/deer.jpg"
+        raise InvalidRequest(
+            f"{parameter}={key!r} is no object key.",
+            hint="A key has no leading slash: input/deer.jpg",
         )
     return key
 
 
-def _job_id(job_id: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", job_id):
-        raise CallError(f"{job_id!r} is no job id.", hint="See %ci_jobs.")
-    return job_id
+def _validate_id(resource_id: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", resource_id):
+        raise InvalidRequest(f"{resource_id!r} is no job id.", hint="See %ci_jobs.")
+    return resource_id
 
 
-def _path_of(job_id: str) -> str:
+def _get_collection_path(job_id: str) -> str:
     return "/inventorytriggerjob" if job_id.startswith("b") else "/jobs"
 
 
-def _processing(
+def _build_processing(
     rule: str | None, template_id: str | None, picture_info: bool | None
 ) -> dict[str, Any]:
     if bool(rule) == bool(template_id):
-        raise CallError(
+        raise InvalidRequest(
             "Give a rule or a template_id, not both."
             if rule
             else "A picture job needs a rule or a template_id.",
@@ -877,49 +905,52 @@ def _processing(
     return {"PicProcess": {"IsPicInfo": picture_info, "ProcessRule": rule}}
 
 
-def _callbacks(
-    url: str | None, form: str | None, kind: str | None, queue: Mapping[str, str] | None
+def _build_callbacks(
+    url: str | None,
+    body_format: str | None,
+    callback_type: str | None,
+    mq_config: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    if kind == "TDMQ" and not queue:
-        raise CallError(
+    if callback_type == "TDMQ" and not mq_config:
+        raise InvalidRequest(
             "callback_type TDMQ needs callback_mq.", hint="Give MqRegion, MqMode and MqName."
         )
     return {
         "CallBack": url,
-        "CallBackFormat": form,
-        "CallBackType": kind,
-        "CallBackMqConfig": queue,
+        "CallBackFormat": body_format,
+        "CallBackType": callback_type,
+        "CallBackMqConfig": mq_config,
     }
 
 
-def _user_data(text: str | None) -> str | None:
+def _validate_user_data(text: str | None) -> str | None:
     if text is not None and (len(text) > 1024 or not all(" " <= letter <= "~" for letter in text)):
-        raise CallError("user_data must be printable ASCII, at most 1024 characters.")
+        raise InvalidRequest("user_data must be printable ASCII, at most 1024 characters.")
     return text
 
 
-def _level(level: int | None) -> str | None:
+def _format_level(level: int | None) -> str | None:
     if level not in (None, 0, 1, 2):
-        raise CallError(f"level is 0, 1 or 2, not {level}.")
+        raise InvalidRequest(f"level is 0, 1 or 2, not {level}.")
     return None if level is None else str(level)
 
 
-def _one_of(choices: Mapping[str, str | None]) -> dict[str, str]:
+def _select_input(choices: Mapping[str, str | None]) -> dict[str, str]:
     chosen = {name: value for name, value in choices.items() if value is not None}
     if len(chosen) != 1:
-        raise CallError("A batch needs exactly one of prefix, object, url_file and manifest.")
+        raise InvalidRequest("A batch needs exactly one of prefix, object, url_file and manifest.")
     return chosen
 
 
-def _joined(values: str | Sequence[str] | None) -> str | None:
+def _join_values(values: str | Sequence[str] | None) -> str | None:
     return values if isinstance(values, str) or values is None else ",".join(values)
 
 
-def _template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]:
-    return {"Tag": "PicProcess", "Name": name, **_processing(rule, None, picture_info)}
+def _build_template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]:
+    return {"Tag": "PicProcess", "Name": name, **_build_processing(rule, None, picture_info)}
 
 
-def _workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
+def _build_workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
     return {
         "MediaWorkflow": {
             "Name": name,
@@ -929,22 +960,22 @@ def _workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str,
     }
 
 
-def _time(value: str | datetime | None) -> str | None:
+def _format_time(value: str | datetime | None) -> str | None:
     """A time as the service writes it, 2001-01-01T00:00:00+0800. A naive one is taken as UTC; texts
     pass through.
     """
     if value is None or isinstance(value, str):
         return value or None
     aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return aware.astimezone(CHINA).strftime("%Y-%m-%dT%H:%M:%S%z")
+    return aware.astimezone(CHINA_TZ).strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 # --- what it says: pieces -------------------------------------------------------------------------
 
-STATES = {
-    "submitted": Status.WAITING,
-    "pause": Status.WAITING,
-    "": Status.WAITING,
+STATUSES = {
+    "submitted": Status.QUEUED,
+    "pause": Status.QUEUED,
+    "": Status.QUEUED,
     "running": Status.RUNNING,
     "success": Status.SUCCEEDED,
     "failed": Status.FAILED,
@@ -952,7 +983,7 @@ STATES = {
 }
 
 
-def text(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Any leaf as text: empty elements are "", "-" is "not yet"."""
     if value is None or isinstance(value, (dict, list)):
         return ""
@@ -960,17 +991,17 @@ def text(value: Any) -> str:
     return "" if told == "-" else told
 
 
-def moment(value: Any) -> datetime | None:
+def parse_timestamp(value: Any) -> datetime | None:
     """2022-07-18T15:16:43+0800, with a blank for the T in some callbacks; "-" means "not yet"."""
-    written = text(value).replace(" ", "T", 1)
+    written = to_text(value).replace(" ", "T", 1)
     try:
         found = datetime.fromisoformat(written)
-        return (found if found.tzinfo else found.replace(tzinfo=CHINA)).astimezone(UTC)
+        return (found if found.tzinfo else found.replace(tzinfo=CHINA_TZ)).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def part(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+def get_element(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     """A container inside the detail; {} where it is missing. Of several alike, the first."""
     for name in path:
         value = detail.get(name)
@@ -979,58 +1010,64 @@ def part(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
     return detail
 
 
-def outputs(
-    state: Any, kind: Any, name: Any, told: Any, asked: Any, bucket: Any, region: Any
+def parse_outputs(
+    state: Any,
+    batch_type: Any,
+    batch_name: Any,
+    result_key: Any,
+    output_key: Any,
+    bucket: Any,
+    region: Any,
 ) -> tuple[str, ...]:
     """The result's URL, once there is one. A batch's output is a pattern, not an object."""
-    key = first(told, asked).removeprefix("/")
-    is_batch = text(kind) and text(name)
-    if status(state) is not Status.SUCCEEDED or not key or is_batch:
+    key = coalesce(result_key, output_key).removeprefix("/")
+    is_batch = to_text(batch_type) and to_text(batch_name)
+    if parse_status(state) is not Status.SUCCEEDED or not key or is_batch:
         return ()
-    return (object_url(text(bucket), text(region), key),)
+    return (build_object_url(to_text(bucket), to_text(region), key),)
 
 
-def object_url(bucket: str, region: str, key: str) -> str:
-    path = key if _PLAIN(key) else quote(key, safe="/-_.~")
+def build_object_url(bucket: str, region: str, key: str) -> str:
+    path = key if _match_unreserved(key) else quote(key, safe="/-_.~")
     return f"https://{bucket}.cos.{region}.myqcloud.com/{path}"
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
+_match_unreserved = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch
 
 
-def first(*values: Any) -> str:
+def coalesce(*values: Any) -> str:
     """The first that tells something."""
-    return next((told for value in values if (told := text(value))), "")
+    return next((told for value in values if (told := to_text(value))), "")
 
 
-def _subject(detail: Mapping[str, Any]) -> str:
-    return first(*(xml.leaf(detail, path) for path in INPUT))
+def parse_subject(detail: Mapping[str, Any]) -> str:
+    return coalesce(*(xml.get_text(detail, path) for path in SUBJECT_FIELDS))
 
 
-def status(state: Any) -> Status:
+def parse_status(state: Any) -> Status:
     """Unknown words count as running: the job may still end."""
-    return STATES.get(text(state).lower(), Status.RUNNING)
+    return STATUSES.get(to_text(state).lower(), Status.RUNNING)
 
 
-def progress(state: Any, value: Any) -> int | None:
-    told = text(value)
-    if status(state) is Status.SUCCEEDED:
+def parse_progress(state: Any, value: Any) -> int | None:
+    told = to_text(value)
+    if parse_status(state) is Status.SUCCEEDED:
         return 100
     return int(told) if told.isdecimal() and len(told) <= 3 else None
 
 
-def reason(state: Any, code: Any, message: Any) -> str:
-    if status(state) is not Status.FAILED:
+def parse_reason(state: Any, code: Any, message: Any) -> str:
+    if parse_status(state) is not Status.FAILED:
         return ""
-    return ": ".join(filter(None, (text(code), text(message))))
+    return ": ".join(filter(None, (to_text(code), to_text(message))))
 
 
-def own_mark(value: Any) -> str:
-    return users_own(text(value))
+def parse_user_data(value: Any) -> str:
+    return strip_marker(to_text(value))
 
 
-INPUT = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
-OUTPUT = (
+SUBJECT_FIELDS = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
+OUTPUT_FIELDS = (
     "Operation.PicProcessResult.ObjectName",
     "Operation.Output.Object",
     "Operation.Output.Bucket",
@@ -1039,153 +1076,159 @@ OUTPUT = (
 
 # Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
 # lines.
-DETAIL: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
-    ("id", ("JobId",), text),
-    ("action", ("Tag", "Operation.Tag", "Type"), first),
-    ("status", ("State",), status),
-    ("progress", ("State", "Progress"), progress),
-    ("subject", INPUT, first),
-    ("outputs", ("State", "Type", "Name", *OUTPUT), outputs),
-    ("submitted", ("CreationTime",), moment),
-    ("started", ("StartTime",), moment),
-    ("finished", ("EndTime",), moment),
-    ("reason", ("State", "Code", "Message"), reason),
-    ("state", ("Operation.UserData",), own_mark),
-    ("notify_hook", ("CallBack",), text),
-    ("parent", ("Workflow.RunId",), text),
+FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("JobId",), to_text),
+    ("action", ("Tag", "Operation.Tag", "Type"), coalesce),
+    ("status", ("State",), parse_status),
+    ("progress", ("State", "Progress"), parse_progress),
+    ("subject", SUBJECT_FIELDS, coalesce),
+    ("outputs", ("State", "Type", "Name", *OUTPUT_FIELDS), parse_outputs),
+    ("submitted", ("CreationTime",), parse_timestamp),
+    ("started", ("StartTime",), parse_timestamp),
+    ("finished", ("EndTime",), parse_timestamp),
+    ("reason", ("State", "Code", "Message"), parse_reason),
+    ("user_data", ("Operation.UserData",), parse_user_data),
+    ("webhook_url", ("CallBack",), to_text),
+    ("parent", ("Workflow.RunId",), to_text),
 )
-WIRES = tuple(dict.fromkeys(wire for _, wires, _ in DETAIL for wire in wires))
+WIRE_FIELDS = tuple(dict.fromkeys(wire for _, wires, _ in FIELD_MAP for wire in wires))
 
 
-def job_of(detail: Mapping[str, Any]) -> Job:
+def parse_job(detail: Mapping[str, Any]) -> Job:
     """One JobsDetail as a Job. Takes anything that is a mapping; never raises for odd values."""
-    told = {name: read(*(xml.leaf(detail, wire) for wire in wires)) for name, wires, read in DETAIL}
+    told = {
+        name: read(*(xml.get_text(detail, wire) for wire in wires))
+        for name, wires, read in FIELD_MAP
+    }
     return Job("ci", raw=detail, **told)
 
 
 # --- what it says: answers ------------------------------------------------------------------------
 
 
-def read_job(reply: Reply, job_id: str = "") -> Job:
+def parse_job_response(response: Response, job_id: str = "") -> Job:
     """The one job of an answer. Raises CIError where the service does not know it."""
-    answer = _response(reply)
+    answer = _parse_response(response)
     details = [one for one in answer.get("JobsDetail") or () if isinstance(one, dict) and one]
     if not details:
-        missing = job_id or ", ".join(text(one) for one in answer.get("NonExistJobIds") or ())
+        missing = job_id or ", ".join(to_text(one) for one in answer.get("NonExistJobIds") or ())
         raise CIError(
             f"Tencent CI knows no job {missing}.",
-            status=reply.status,
+            status=response.status,
             code="NonExistJobIds",
-            request_id=_request_id(reply),
+            request_id=_get_request_id(response),
             hint="See %ci_jobs for those that it knows.",
         )
-    return job_of(details[0])
+    return parse_job(details[0])
 
 
-def read_page(reply: Reply) -> Page[Job]:
-    answer = _response(reply)
+def parse_page(response: Response) -> Page[Job]:
+    answer = _parse_response(response)
     details = answer.get("JobsDetail") or ()
-    jobs = tuple(job_of(one) for one in details if isinstance(one, dict) and one)
-    return Page(jobs, text(answer.get("NextToken")))
+    jobs = tuple(parse_job(one) for one in details if isinstance(one, dict) and one)
+    return Page(jobs, to_text(answer.get("NextToken")))
 
 
-def read_rows(reply: Reply) -> Page[xml.Row]:
+def parse_rows(response: Response) -> Page[xml.Row]:
     """The same page without a Job per row: the texts of each job's WIRES."""
-    if reply.status >= 300:
-        raise refusal(reply)
+    if response.status >= 300:
+        raise _build_service_error(response)
     try:
-        rows, told = xml.rows(reply.body, "Response", "JobsDetail", WIRES, "NextToken")
+        rows, told = xml.parse_rows(
+            response.body, "Response", "JobsDetail", WIRE_FIELDS, "NextToken"
+        )
     except ExpatError as error:
-        raise _not_xml(reply, error) from None
+        raise _build_not_xml_error(response, error) from None
     if not rows:
-        _response(reply)  # raises where it is no page at all
-    return Page(tuple(rows), text(told))
+        _parse_response(response)  # raises where it is no page at all
+    return Page(tuple(rows), to_text(told))
 
 
-def read_tree(reply: Reply, root: str, whole: bool = False) -> Tree:
+def parse_element(response: Response, root: str, at_top_level: bool = False) -> Element:
     """One element of the answer, or the whole answer under its root name."""
-    answer = _document(reply) if whole else _response(reply)
+    answer = _parse_document(response) if at_top_level else _parse_response(response)
     found = answer.get(root)
-    return part({root: found}, root)
+    return get_element({root: found}, root)
 
 
-def read_list(reply: Reply, element: str) -> list[Tree]:
-    return [one for one in _response(reply).get(element) or () if isinstance(one, dict)]
+def parse_list(response: Response, element: str) -> list[Element]:
+    return [one for one in _parse_response(response).get(element) or () if isinstance(one, dict)]
 
 
-def read_executions(reply: Reply) -> Page[Tree]:
+def parse_executions(response: Response) -> Page[Element]:
     return Page(
-        tuple(read_list(reply, "WorkflowExecutionList")), text(_response(reply).get("NextToken"))
+        tuple(parse_list(response, "WorkflowExecutionList")),
+        to_text(_parse_response(response).get("NextToken")),
     )
 
 
-def read_instance(reply: Reply) -> str:
-    return text(_response(reply).get("InstanceId"))
+def parse_run_id(response: Response) -> str:
+    return to_text(_parse_response(response).get("InstanceId"))
 
 
-def read_objects(reply: Reply) -> Page[StoredObject]:
-    listing = part(_document(reply), "ListBucketResult")
+def parse_objects(response: Response) -> Page[StoredObject]:
+    listing = get_element(_parse_document(response), "ListBucketResult")
     found = tuple(
         StoredObject(
-            text(one.get("Key")),
-            int(text(one.get("Size")) or 0),
-            _stamp(one.get("LastModified")),
-            text(one.get("ETag")).strip('"'),
+            to_text(one.get("Key")),
+            int(to_text(one.get("Size")) or 0),
+            _parse_iso_timestamp(one.get("LastModified")),
+            to_text(one.get("ETag")).strip('"'),
         )
         for one in listing.get("Contents") or ()
         if isinstance(one, dict)
     )
-    more = text(listing.get("IsTruncated")) == "true"
+    more = to_text(listing.get("IsTruncated")) == "true"
     last = found[-1].key if found else ""
-    return Page(found, (text(listing.get("NextMarker")) or last) if more else "")
+    return Page(found, (to_text(listing.get("NextMarker")) or last) if more else "")
 
 
-def _stamp(value: Any) -> datetime | None:
+def _parse_iso_timestamp(value: Any) -> datetime | None:
     """2022-07-18T07:16:43.000Z, as object listings write it."""
-    return moment(text(value).replace("Z", "+00:00"))
+    return parse_timestamp(to_text(value).replace("Z", "+00:00"))
 
 
-def read_nothing(reply: Reply) -> None:
-    if reply.status >= 300:
-        raise refusal(reply)
+def parse_empty(response: Response) -> None:
+    if response.status >= 300:
+        raise _build_service_error(response)
 
 
-def read_bytes(reply: Reply) -> bytes:
-    read_nothing(reply)
-    return reply.body
+def parse_bytes(response: Response) -> bytes:
+    parse_empty(response)
+    return response.body
 
 
-def _response(reply: Reply) -> Tree:
-    document = _document(reply)
+def _parse_response(response: Response) -> Element:
+    document = _parse_document(response)
     if "Response" not in document:
-        raise AnswerError(
-            f"The answer of {reply.url.partition('?')[0]} is none of Tencent CI's (HTTP {reply.status}).",
-            why=reply.body[:120].decode("utf-8", "replace"),
-            body=reply.body,
+        raise InvalidResponse(
+            f"The answer of {response.url.partition('?')[0]} is none of Tencent CI's (HTTP {response.status}).",
+            detail=response.body[:120].decode("utf-8", "replace"),
+            body=response.body,
             hint="Check MJCI_CI_ENDPOINT, bucket and region.",
         )
-    return part(document, "Response")
+    return get_element(document, "Response")
 
 
-def _document(reply: Reply) -> dict[str, Any]:
-    if reply.status >= 300:
-        raise refusal(reply)
+def _parse_document(response: Response) -> dict[str, Any]:
+    if response.status >= 300:
+        raise _build_service_error(response)
     try:
-        return xml.read(reply.body)
+        return xml.parse(response.body)
     except ExpatError as error:
-        raise _not_xml(reply, error) from None
+        raise _build_not_xml_error(response, error) from None
 
 
-def _not_xml(reply: Reply, error: ExpatError) -> AnswerError:
-    return AnswerError(
-        f"The answer of {reply.url.partition('?')[0]} is not XML (HTTP {reply.status}).",
-        why=str(error),
+def _build_not_xml_error(response: Response, error: ExpatError) -> InvalidResponse:
+    return InvalidResponse(
+        f"The answer of {response.url.partition('?')[0]} is not XML (HTTP {response.status}).",
+        detail=str(error),
         hint="Check MJCI_CI_ENDPOINT, bucket and region.",
-        body=reply.body,
+        body=response.body,
     )
 
 
-_HINTS = {
+_HINTS_BY_CODE = {
     "SignatureDoesNotMatch": "Check MJCI_CI_SECRET_KEY (and the token of a temporary key).",
     "InvalidAccessKeyId": "Check MJCI_CI_SECRET_ID.",
     "RequestTimeTooSkewed": "Set this machine's clock.",
@@ -1196,92 +1239,96 @@ _HINTS = {
 }
 
 
-def refusal(reply: Reply) -> CIError:
+def _build_service_error(response: Response) -> CIError:
     """The error of an answer: COS's XML, or whatever came instead."""
     try:
-        error = xml.read(reply.body).get("Error")
+        error = xml.parse(response.body).get("Error")
     except ExpatError:
         error = None
     fields: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    code, message = text(fields.get("Code")), text(fields.get("Message"))
-    request_id = text(fields.get("RequestId")) or _request_id(reply)
+    code, message = to_text(fields.get("Code")), to_text(fields.get("Message"))
+    request_id = to_text(fields.get("RequestId")) or _get_request_id(response)
     return CIError(
-        f"Tencent answers {code or f'HTTP {reply.status}'}.",
-        why=message or reply.body[:120].decode("utf-8", "replace"),
-        status=reply.status,
-        code=code or ("NoSuchKey" if reply.status == 404 else ""),
-        message=message,
+        f"Tencent answers {code or f'HTTP {response.status}'}.",
+        detail=message or response.body[:120].decode("utf-8", "replace"),
+        status=response.status,
+        code=code or ("NoSuchKey" if response.status == 404 else ""),
+        service_message=message,
         request_id=request_id,
-        hint=_HINTS.get(code, f"Request id: {request_id}" if request_id else ""),
+        hint=_HINTS_BY_CODE.get(code, f"Request id: {request_id}" if request_id else ""),
     )
 
 
-def _request_id(reply: Reply) -> str:
-    return reply.headers.get("x-ci-request-id") or reply.headers.get("x-cos-request-id") or ""
+def _get_request_id(response: Response) -> str:
+    return response.headers.get("x-ci-request-id") or response.headers.get("x-cos-request-id") or ""
 
 
 # --- how a submission is found again when its answer was lost -------------------------------------
 
-SKEW = 60.0  # seconds that two clocks may differ
+MAX_CLOCK_SKEW = 60.0  # seconds that two clocks may differ
 
 
-def traceable(call: Call[Any]) -> bool:
+def is_trackable(call: Call[Any]) -> bool:
     """Whether the call makes a job or batch, which a listing then tells of."""
-    return call.creates and call.path in ("/jobs", "/inventorytriggerjob")
+    return call.is_submission and call.path in ("/jobs", "/inventorytriggerjob")
 
 
-def marked(call: Call[T], mark: str) -> Call[T] | None:
+def with_marker(call: Call[T], marker: str) -> Call[T] | None:
     """The call with our mark in UserData; None where that place is taken."""
-    request = dict(xml.read(call.body)["Request"])
+    request = dict(xml.parse(call.body)["Request"])
     operation = request.get("Operation")
     operation = dict(operation) if isinstance(operation, dict) else {}
     if operation.get("UserData"):
         return None
-    request["Operation"] = {**operation, "UserData": mark}
-    return replace(call, body=xml.write("Request", request))
+    request["Operation"] = {**operation, "UserData": marker}
+    return replace(call, body=xml.build("Request", request))
 
 
-def listing(call: Call[Any], since: float) -> Pages[Job]:
+def build_search_request(call: Call[Any], sent_at: float) -> Paginator[Job]:
     """What to ask to find the job that the call has made."""
-    builder, request = TencentCI(call.sender), part(xml.read(call.body), "Request")
-    start = datetime.fromtimestamp(since - SKEW, UTC)
+    builder, request = TencentCI(call.sender), get_element(xml.parse(call.body), "Request")
+    start = datetime.fromtimestamp(sent_at - MAX_CLOCK_SKEW, UTC)
     if call.path == "/jobs":
         return builder.jobs(
-            tag=text(request.get("Tag")),
+            tag=to_text(request.get("Tag")),
             start=start,
-            input=text(part(request, "Input").get("Object")) or None,
+            input=to_text(get_element(request, "Input").get("Object")) or None,
         )
-    return builder.batches(type=_kind(request), name=text(request.get("Name")), start=start)
+    return builder.batches(
+        type=_get_batch_type(request), name=to_text(request.get("Name")), start=start
+    )
 
 
-def _kind(request: Tree) -> Literal["Workflow", "Job"]:
-    return "Job" if text(request.get("Type")) == "Job" else "Workflow"
+def _get_batch_type(request: Element) -> Literal["Workflow", "Job"]:
+    return "Job" if to_text(request.get("Type")) == "Job" else "Workflow"
 
 
-def made_by(call: Call[Any], mark: str, since: float) -> Callable[[Job], bool]:
+def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
     """Tells of a job whether the call has made it: by its mark; else by input, output and time."""
-    request = part(xml.read(call.body), "Request")
-    told = text(part(request, "Operation").get("UserData"))
-    if told == mark:
-        return lambda job: text(part(job.raw, "Operation").get("UserData")) == mark
+    request = get_element(xml.parse(call.body), "Request")
+    told = to_text(get_element(request, "Operation").get("UserData"))
+    if told == marker:
+        return lambda job: to_text(get_element(job.raw, "Operation").get("UserData")) == marker
 
     def says_the_same(job: Job) -> bool:
         return (
-            job.state == told
-            and (job.submitted is None or job.submitted.timestamp() >= since - SKEW)
-            and _subject(job.raw) == _subject(request)
-            and text(part(job.raw, "Operation", "Output").get("Object"))
-            == text(part(request, "Operation", "Output").get("Object"))
+            job.user_data == told
+            and (job.submitted is None or job.submitted.timestamp() >= sent_at - MAX_CLOCK_SKEW)
+            and parse_subject(job.raw) == parse_subject(request)
+            and to_text(get_element(job.raw, "Operation", "Output").get("Object"))
+            == to_text(get_element(request, "Operation", "Output").get("Object"))
         )
 
     return says_the_same
 
 
-def surely(call: Call[Any], mark: str) -> bool:
+def is_exact_match(call: Call[Any], marker: str) -> bool:
     """Whether `made_by` is certain; else two alike could be taken for each other."""
-    return text(part(xml.read(call.body), "Request", "Operation").get("UserData")) == mark
+    return (
+        to_text(get_element(xml.parse(call.body), "Request", "Operation").get("UserData")) == marker
+    )
 
 
-def recalled(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
     """The call of a journal's row, to be sent again or looked for."""
     return replace(TencentCI(sender).request(path, body.decode()), name=name)

@@ -40,7 +40,7 @@ def sign(
         secret_key: the SecretKey, which does not
         key_time: "start;end" in Unix seconds; see `key_time`
     """
-    fields = _fields(method, path, params, headers, secret_id, secret_key, key_time)
+    fields = _build_signature_fields(method, path, params, headers, secret_id, secret_key, key_time)
     return "&".join([f"{name}={value}" for name, value in fields.items()])
 
 
@@ -71,9 +71,9 @@ def presign(
     """
     signed = {**params, "x-cos-security-token": token} if token else dict(params)
     path = unquote(urlsplit(url).path) or "/"
-    fields = _fields(method, path, signed, headers, secret_id, secret_key, key_time)
+    fields = _build_signature_fields(method, path, signed, headers, secret_id, secret_key, key_time)
     pairs = [*fields.items(), *signed.items()]
-    query = "&".join(f"{_encode(name)}={_encode(value)}" for name, value in pairs)
+    query = "&".join(f"{_percent_encode(name)}={_percent_encode(value)}" for name, value in pairs)
     return f"{url}{'&' if urlsplit(url).query else '?'}{query}"
 
 
@@ -82,7 +82,7 @@ def key_time(now: float, seconds: int = 600) -> str:
     return f"{int(now) - 60};{int(now) + seconds}"
 
 
-def _fields(
+def _build_signature_fields(
     method: str,
     path: str,
     params: Mapping[str, str],
@@ -91,11 +91,13 @@ def _fields(
     secret_key: str,
     key_time: str,
 ) -> dict[str, str]:
-    names, pairs = _canonical(params)
-    header_names, header_pairs = _canonical(headers)
+    names, pairs = _canonicalize(params)
+    header_names, header_pairs = _canonicalize(headers)
     http_string = f"{method.lower()}\n{path}\n{pairs}\n{header_pairs}\n"
     digest = hashlib.sha1(http_string.encode()).hexdigest()
-    signature = _hmac(_sign_key(secret_key, key_time), f"sha1\n{key_time}\n{digest}\n")
+    signature = _hmac_sha1_hex(
+        _derive_sign_key(secret_key, key_time), f"sha1\n{key_time}\n{digest}\n"
+    )
     return {
         "q-sign-algorithm": "sha1",
         "q-ak": secret_id,
@@ -107,33 +109,35 @@ def _fields(
     }
 
 
-def _canonical(values: Mapping[str, str]) -> tuple[str, str]:
+def _canonicalize(values: Mapping[str, str]) -> tuple[str, str]:
     """The sorted names joined by ";" and the pairs joined by "&". Names are lower-cased after
     encoding.
     """
-    encoded = sorted([(_name(name), _encode(value)) for name, value in values.items()])
+    encoded = sorted(
+        [(_encode_name(name), _percent_encode(value)) for name, value in values.items()]
+    )
     return ";".join([name for name, _ in encoded]), "&".join(
         [f"{name}={value}" for name, value in encoded]
     )
 
 
 @lru_cache(maxsize=256)
-def _name(name: str) -> str:
-    return _encode(name).lower()
+def _encode_name(name: str) -> str:
+    return _percent_encode(name).lower()
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
+_match_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 
-def _encode(text: str) -> str:
+def _percent_encode(text: str) -> str:
     text = str(text)
-    return text if _PLAIN(text) else quote(text, safe="-_.~")
+    return text if _match_unreserved(text) else quote(text, safe="-_.~")
 
 
 @lru_cache(maxsize=8)
-def _sign_key(secret_key: str, key_time: str) -> str:
-    return _hmac(secret_key, key_time)
+def _derive_sign_key(secret_key: str, key_time: str) -> str:
+    return _hmac_sha1_hex(secret_key, key_time)
 
 
-def _hmac(key: str, text: str) -> str:
+def _hmac_sha1_hex(key: str, text: str) -> str:
     return hmac.digest(key.encode(), text.encode(), "sha1").hex()

@@ -15,8 +15,8 @@ import pytest
 
 from jupyter_mjci.emulator.clock import EPOCH
 from jupyter_mjci.emulator.cos.verifier import Verifier
-from jupyter_mjci.emulator.http import Answer, Request
-from jupyter_mjci.emulator.tencent_ci.xml import Refused
+from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse
 from tests.emulator.cos_client import (
     BUCKET,
     COS_HOST,
@@ -68,22 +68,22 @@ def test_every_vector_of_the_official_sdk_is_accepted(
     vector: dict[str, Any], request_: Request
 ) -> None:
     """What the official SDK signs is genuine."""
-    assert verifier(vector).check(request_) == vector["secret_id"]
+    assert verifier(vector).verify(request_) == vector["secret_id"]
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
 def test_no_vector_survives_another_key(vector: dict[str, Any], request_: Request) -> None:
     """The same request is refused when our key is another."""
-    with pytest.raises(Refused) as caught:
-        verifier(vector, secret_key="another").check(request_)
+    with pytest.raises(ErrorResponse) as caught:
+        verifier(vector, secret_key="another").verify(request_)
     assert (caught.value.status, caught.value.code) == (403, "SignatureDoesNotMatch")
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
 def test_every_vector_expires(vector: dict[str, Any], request_: Request) -> None:
     """A second after the signature's end, it is too late."""
-    with pytest.raises(Refused) as caught:
-        verifier(vector, now=vector["now"] + vector["expire"] + 1).check(request_)
+    with pytest.raises(ErrorResponse) as caught:
+        verifier(vector, now=vector["now"] + vector["expire"] + 1).verify(request_)
     assert (caught.value.status, caught.value.code, caught.value.message) == (
         403,
         "AccessDenied",
@@ -99,7 +99,7 @@ def sent(
     *,
     sts: Any = None,
     **headers: str,
-) -> Answer:
+) -> Response:
     wire = (
         {"host": host, **headers}
         if given is None
@@ -286,7 +286,7 @@ def test_any_token_is_good_when_none_was_set() -> None:
 
 def test_either_clock_may_say_that_it_is_time() -> None:
     """A client lives in real time while the sandbox's clock may run ahead; both count as now."""
-    here = visitor(wall=lambda: 1_700_000_000.0)
+    here = visitor(wall_clock=lambda: 1_700_000_000.0)
     for start in (1_700_000_000, NOW):
         given = signed(span=f"{start - 1};{start + 1}")
         request = Request(

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Answer, Request
+from jupyter_mjci.emulator.http import Response, Request
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
-from jupyter_mjci.emulator.midjourney.tasks import GRID
+from jupyter_mjci.emulator.midjourney.tasks import GRID_BUTTONS
 
 SECRET = {"mj-api-secret": "sandbox-secret"}
 STEPS = [0, 15, 31, 46, 62, 78, 93]
@@ -34,7 +34,7 @@ class Client:
         self.proxy = MidjourneyProxy(self.clock, dialect=dialect, **options)
         self.headers: Mapping[str, str] = SECRET
 
-    def raw(self, method: str, url: str, body: object = None) -> Answer:
+    def raw(self, method: str, url: str, body: object = None) -> Response:
         parts = urlsplit(url)
         sent = (
             b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -109,7 +109,7 @@ def test_a_task_ages_by_the_clock() -> None:
 
 
 def test_ids_are_sixteen_digits_and_each_its_own() -> None:
-    client = Client(running=50)
+    client = Client(max_running=50)
     ids = [client.imagine()["result"] for _ in range(50)]
     assert len(set(ids)) == 50
     assert all(isinstance(i, str) and i.isdigit() and len(i) == 16 for i in ids)
@@ -190,7 +190,7 @@ def test_a_stuck_task_shows_its_last_progress_until_the_server_gives_up() -> Non
 
 
 def test_some_tasks_fail_when_told_to() -> None:
-    client = Client(failing=0.3, running=100, seed=1)
+    client = Client(failure_rate=0.3, max_running=100, seed=1)
     ids = [client.imagine()["result"] for _ in range(100)]
     client.clock.advance(100)
     failed = [i for i in ids if client.task(i)["status"] == "FAILURE"]
@@ -227,7 +227,7 @@ def test_trueai_says_nine_when_full_and_has_a_lane_for_relax() -> None:
 
 
 def test_a_cancelled_task_gives_its_place_away() -> None:
-    client = Client(running=1)
+    client = Client(max_running=1)
     first, second = client.imagine(), client.imagine()
     client.clock.advance(10)
     assert client.post(f"/mj/task/{first['result']}/cancel") == {"code": 1, "description": "成功"}
@@ -370,7 +370,7 @@ def test_nine_buttons_after_imagine() -> None:
         "V4",
     ]
     assert [b["customId"] for b in task["buttons"]] == [
-        k.replace("{h}", task["properties"]["messageHash"]) for k in GRID
+        k.replace("{h}", task["properties"]["messageHash"]) for k in GRID_BUTTONS
     ]
     assert {b["type"] for b in task["buttons"]} == {2}
 
@@ -1050,7 +1050,7 @@ def test_a_relays_preview_links_carry_a_cache_buster() -> None:
 
 def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
     """22 and 21 become 1, but for Inpaint and CustomZoom; then only MODAL on the task tells."""
-    client = Client("new-api", running=1)
+    client = Client("new-api", max_running=1)
     assert [client.imagine(f"f {i}")["code"] for i in range(5)] == [1] * 5
     client = Client("new-api", remix=True)
     task = client.done(client.imagine())
@@ -1150,7 +1150,7 @@ def test_a_relay_has_names_of_its_own(label: str, action: str) -> None:
 
 def test_lists() -> None:
     """Newest first; by ids: unknown ones dropped, those in the queue first, nothing for nothing."""
-    client = Client(running=1)
+    client = Client(max_running=1)
     ids = [client.imagine(f"fox {i}")["result"] for i in range(3)]
     client.clock.advance(70)
     assert [task["id"] for task in client.get("/mj/task/list")] == ids[::-1]
@@ -1162,13 +1162,13 @@ def test_lists() -> None:
 
 
 def test_trueai_lists_the_newest_hundred() -> None:
-    client = Client("trueai", running=200)
+    client = Client("trueai", max_running=200)
     ids = [client.imagine(f"fox {i}")["result"] for i in range(120)]
     assert [task["id"] for task in client.get("/mj/task/list")] == ids[:19:-1]
 
 
 def test_query_pages_and_filters() -> None:
-    client = Client(running=50)
+    client = Client(max_running=50)
     ids = [client.imagine(f"fox {i}", state=f"s{i % 2}")["result"] for i in range(25)]
     page = client.post("/mj/task/query", pageNumber=1)
     assert [task["id"] for task in page["content"]] == ids[14:4:-1]
@@ -1197,7 +1197,7 @@ def told(client: Client) -> list[Any]:
 
 def test_a_hook_hears_of_every_change() -> None:
     """The whole task each time, as fetch gives it; nothing of NOT_START."""
-    client = Client(duplicates=0, disorder=0)
+    client = Client(duplicate_rate=0, reorder_rate=0)
     said = client.imagine(notifyHook=HOOK)
     heard = told(client)
     assert [(t["status"], t["progress"]) for t in heard] == [
@@ -1211,7 +1211,7 @@ def test_a_hook_hears_of_every_change() -> None:
 
 
 def test_the_global_hook_hears_of_tasks_without_their_own() -> None:
-    client = Client(notify_hook=HOOK + "/all", duplicates=0, disorder=0)
+    client = Client(notify_hook=HOOK + "/all", duplicate_rate=0, reorder_rate=0)
     client.imagine()
     client.imagine(notifyHook=HOOK)
     told(client)
@@ -1228,13 +1228,13 @@ def test_callbacks_may_come_twice_or_late() -> None:
     """Every change arrives; java repeats some; a straggler may follow its successor, also the last
     one.
     """
-    client = Client("java", duplicates=0.3, disorder=0.3)
+    client = Client("java", duplicate_rate=0.3, reorder_rate=0.3)
     client.imagine(notifyHook=HOOK)
     ranks = [rank(task) for task in told(client)]
     assert sorted(set(ranks)) == [1.0, *(3 + step / 100 for step in STEPS), 5.0]
     assert len(ranks) > len(set(ranks))
     assert ranks != sorted(ranks)
-    client = Client("trueai", duplicates=0.9, disorder=0)
+    client = Client("trueai", duplicate_rate=0.9, reorder_rate=0)
     client.imagine(notifyHook=HOOK)
     ranks = [rank(task) for task in told(client)]
     assert ranks == sorted(set(ranks))
@@ -1253,7 +1253,7 @@ def test_a_relay_drops_hooks_silently() -> None:
 
 
 def test_a_frozen_task_changes_no_more_and_a_lost_one_is_unknown() -> None:
-    client = Client(running=2)
+    client = Client(max_running=2)
     frozen, lost, waiting = (client.imagine()["result"] for _ in range(3))
     client.clock.advance(20)
     client.task(frozen)
@@ -1387,7 +1387,7 @@ def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -
         reply = client.proxy.handle(Request(method, "h", path, "ex=1&is=\xff", SECRET, sent))
         assert 200 <= reply.status < 500
         client.clock.advance(7)
-    if task_id in client.proxy.known:
+    if task_id in client.proxy.tasks_by_id:
         assert client.task(task_id)["id"] == task_id
 
 
@@ -1407,7 +1407,7 @@ def test_a_hundred_thousand_finished_tasks_are_small() -> None:
     """Measured on a tenth: pictures are not kept, buttons and properties not stored."""
     import tracemalloc
 
-    client = Client(running=10_000)
+    client = Client(max_running=10_000)
     tracemalloc.start()
     for i in range(10_000):
         client.proxy.handle(

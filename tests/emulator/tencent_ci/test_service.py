@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Answer, Request
-from jupyter_mjci.emulator.tencent_ci.jobs import Filter, Job
+from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.tencent_ci.jobs import JobFilter, Job
 from jupyter_mjci.emulator.tencent_ci.service import SAMPLE_TEMPLATE, SAMPLE_WORKFLOW, TencentCI
 from tests.emulator.cos_client import (
     BUCKET,
@@ -46,12 +46,12 @@ def here() -> Visitor:
     )
 
 
-def created(answer: Answer) -> Any:
+def created(answer: Response) -> Any:
     assert answer.status == 200, answer.body
     return read(answer)["JobsDetail"]
 
 
-def code(answer: Answer) -> tuple[int, str]:
+def code(answer: Response) -> tuple[int, str]:
     return answer.status, read(answer)["Code"]
 
 
@@ -377,7 +377,7 @@ def queue_of(here: Visitor) -> Any:
     return rows(read(here.ask("GET", "/picqueue"))["QueueList"])[0]
 
 
-def set_queue(here: Visitor, content: str) -> Answer:
+def set_queue(here: Visitor, content: str) -> Response:
     return here.ask(
         "PUT", f"/picqueue/{queue_of(here)['QueueId']}", body=f"<Request>{content}</Request>"
     )
@@ -1186,7 +1186,7 @@ def test_everything_survives_a_restart() -> None:
     here.cos("POST", "/big", {"uploads": ""})
     here.clock.advance(2.5)
     here.ci.advance()
-    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall=None, concurrency=1))
+    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall_clock=None, concurrency=1))
     again.ci.restore(
         json.loads(
             json.dumps(here.ci.snapshot(), default=lambda body: {"hex": body.hex()}),
@@ -1225,7 +1225,7 @@ def test_a_stuck_job_keeps_its_place_and_state() -> None:
     here.clock.advance(60)
     assert [here.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
     assert here.ci.next_event() is None
-    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall=None))
+    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall_clock=None))
     again.ci.restore(here.ci.snapshot())
     here.clock.advance(60)
     assert [again.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
@@ -1276,14 +1276,14 @@ def test_a_stuck_batch_never_ends(here: Visitor) -> None:
 # -- size
 
 
-class Counting(Filter):
+class Counting(JobFilter):
     """Counts the jobs that a list looks at."""
 
     looked = 0
 
     def holds(self, job: Job) -> bool:
         type(self).looked += 1
-        return super().holds(job)
+        return super().matches(job)
 
 
 def test_many_jobs_stay_light() -> None:
@@ -1295,7 +1295,7 @@ def test_many_jobs_stay_light() -> None:
     first = here.ci.jobs.by_id[job_id]
     for at in range(count - 1):
         here.ci.jobs.submit(
-            BUCKET, "in/a.png", f"many/{at}", first.task, first.queue, here.clock.now()
+            BUCKET, "in/a.png", f"many/{at}", first.spec, first.queue, here.clock.now()
         )
     here.clock.advance(5)
     here.ci.advance()
@@ -1303,7 +1303,7 @@ def test_many_jobs_stay_light() -> None:
     assert len({id(home.objects[f"many/{at}"].body) for at in range(count - 1)}) == 1
     found, token, after = 0, "", None
     while found == 0 or token:
-        page, token = here.ci.jobs.page(home, Counting(), 100, after)
+        page, token = here.ci.jobs.get_page(home, Counting(), 100, after)
         after, found = int(token or 0), found + len(page)
     assert (found, Counting.looked < 2 * count) == (count, True)
 

@@ -14,7 +14,7 @@ import pytest
 from jupyter_mjci import panel, sandbox
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import TransportError
-from jupyter_mjci.history.frames import frame
+from jupyter_mjci.history.frames import jobs_to_frame
 from jupyter_mjci.notebook.panels import history
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import opened, press_and_wait, settle, slow
@@ -90,7 +90,7 @@ def test_selected_rows_are_a_frame_and_their_pictures_are_seen(past: Any) -> Non
     assert past.pictures.value == ""
 
 
-@pytest.mark.parametrize("plot", [plot for _, plot in history.PLOTS if plot])
+@pytest.mark.parametrize("plot", [plot for _, plot in history.PLOT_OPTIONS if plot])
 def test_every_analysis_is_a_plot(past: Any, plot: str) -> None:
     """Each choice draws a picture of the rows that were found, with words for who cannot see it."""
     past.analysis.value, past.every.value = plot, "hour"
@@ -105,7 +105,7 @@ def test_every_analysis_is_a_plot(past: Any, plot: str) -> None:
 
 def many(count: int) -> Any:
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    return frame(
+    return jobs_to_frame(
         Job("mj", str(n), "IMAGINE", Status.SUCCEEDED, subject=f"fox {n}", submitted=start)
         for n in range(count)
     )

@@ -19,7 +19,7 @@ from PIL import Image
 
 from jupyter_mjci import errors, panel, sandbox
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.notebook.panels import KINDS, base, form
+from jupyter_mjci.notebook.panels import PANEL_TYPES, base, form
 from jupyter_mjci.notebook.panels import html as markup
 from jupyter_mjci.session import Session
 
@@ -64,7 +64,7 @@ def named(one: Any, name: str) -> Any:
     """The button in sight with this name."""
     found = [
         widget
-        for widget in base.within(one)
+        for widget in base.walk_widgets(one)
         if isinstance(widget, W.Button)
         and widget.description == name
         and widget.layout.display != "none"
@@ -74,11 +74,11 @@ def named(one: Any, name: str) -> Any:
 
 
 def names(one: Any) -> list[str]:
-    return [widget.description for widget in base.within(one) if isinstance(widget, W.Button)]
+    return [widget.description for widget in base.walk_widgets(one) if isinstance(widget, W.Button)]
 
 
 def html(one: Any) -> str:
-    return "".join(widget.value for widget in base.within(one) if isinstance(widget, W.HTML))
+    return "".join(widget.value for widget in base.walk_widgets(one) if isinstance(widget, W.HTML))
 
 
 def photo(colour: str = "red") -> bytes:
@@ -97,7 +97,7 @@ def imagined(opened: Callable[[str], Any], prompt: str = "a red fox") -> Any:
 # --- forms ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", PANEL_TYPES)
 def test_every_panel_opens_without_a_request(opened: Callable[[str], Any], kind: str) -> None:
     """A panel can be made, says its name, and shows a field or a table."""
     one = opened(kind)
@@ -122,7 +122,7 @@ def test_colab_is_told_to_show_our_widgets(
 
 def test_an_unknown_kind_names_those_that_exist() -> None:
     """A kind that there is not is refused, with the list of those that there are."""
-    with pytest.raises(errors.CallError, match="mj, ci, history, status"):
+    with pytest.raises(errors.InvalidRequest, match="mj, ci, history, status"):
         panel("gallery")
 
 
@@ -131,13 +131,13 @@ def test_fields_come_from_the_builder(session: Session) -> None:
     first.
     """
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
-    assert [widget.description for widget in made.first] == ["Input", "Rule", "Output"]
+    assert [widget.description for widget in made.primary_widgets] == ["Input", "Rule", "Output"]
     assert {"template_id", "picture_info", "level", "callback_format", "callback_mq"} <= set(
         made.fields
     )
-    assert made.rest.layout.display == "none"
-    made.more.value = True
-    assert made.rest.layout.display == ""
+    assert made.more_box.layout.display == "none"
+    made.more_button.value = True
+    assert made.more_box.layout.display == ""
     assert "priority" in made["level"].tooltip
 
 
@@ -158,17 +158,17 @@ def test_a_field_gives_the_value_its_builder_wants(
     all.
     """
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
-    assert made.arguments() == {"input": "", "output": ""}
+    assert made.build_kwargs() == {"input": "", "output": ""}
     made[name].value = filled
-    assert made.arguments() == {"input": "", "output": "", name: value}
+    assert made.build_kwargs() == {"input": "", "output": "", name: value}
 
 
 def test_a_field_that_cannot_be_read_names_its_flag(session: Session) -> None:
     """A word where a number belongs is refused before anything is sent."""
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
     made["level"].value = "high"
-    with pytest.raises(errors.CallError, match="--level wants a whole number"):
-        made.arguments()
+    with pytest.raises(errors.InvalidRequest, match="--level wants a whole number"):
+        made.build_kwargs()
 
 
 def test_uploaded_pictures_go_with_the_prompt(opened: Callable[[str], Any]) -> None:
@@ -214,7 +214,7 @@ def test_imagine_shows_the_picture_and_its_buttons(
 ) -> None:
     """After a click on Imagine the card holds the picture, the id, and the task's own buttons."""
     one = imagined(opened)
-    (job,) = session.seen("mj")
+    (job,) = session.known_jobs("mj")
     assert job.status is Status.SUCCEEDED
     assert job.id in html(one)
     assert 'src="data:image/jpeg;base64,' in html(one)
@@ -231,7 +231,7 @@ def test_a_button_does_the_next_action_in_place(
     one = imagined(opened)
     click(one, named(one, "U2"))
     card = one._cards[0]
-    first, second = session.seen("mj")
+    first, second = session.known_jobs("mj")
     assert (second.action, second.parent or first.id) == ("UPSCALE", first.id)
     assert len(one._cards) == 1
     assert card.step.job.id == second.id
@@ -255,7 +255,7 @@ def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session:
         one, next(button for button in card.moves.children if "Custom Zoom" in button.description)
     )
     asking = card.step.job
-    assert asking.status is Status.ASKING
+    assert asking.status is Status.NEEDS_INPUT
     assert card.dialog.layout.display == ""
     card.answer.value = "a red fox --zoom 1.7"
     click(one, card.reply_button)
@@ -285,7 +285,7 @@ def test_a_quick_second_click_is_not_heard_even_after_the_answer(
     one = opened("mj")
     one.prompt.value = "a red fox"
     answered = threading.Event()
-    session.listeners.append(lambda event, _: answered.set() if event == "seen" else None)
+    session.listeners.append(lambda event, _: answered.set() if event == "job_updated" else None)
     one.submit.click()
     assert answered.wait(PATIENCE)
     one.submit.click()
@@ -387,16 +387,16 @@ def test_closing_a_panel_ends_its_watching(slow: Session) -> None:
     one = panel("mj", slow)
     one.prompt.value = "a red fox"
     waiting(one)
-    handles = list(one._under_way)
+    handles = list(one._tasks)
     assert handles
     one.close()
     assert not concurrent.futures.wait([handle.future for handle in handles], PATIENCE).not_done
-    assert one.under_way() == 0
+    assert one.count_pending() == 0
     assert one.comm is None
     assert one.submit.comm is None
-    assert [job.status.moving for job in slow.mj.tasks().run()] == [True]
+    assert [job.status.is_active for job in slow.mj.tasks().run()] == [True]
     one.submit.click()
-    assert one.under_way() == 0
+    assert one.count_pending() == 0
 
 
 def test_stop_waiting_leaves_the_job_alone(slow: Session) -> None:
@@ -413,7 +413,7 @@ def test_stop_waiting_leaves_the_job_alone(slow: Session) -> None:
     press_and_wait(one, card.again_button)
     assert card.step.watched
     assert card.stop_button.layout.display == ""
-    assert [job.status.moving for job in slow.mj.tasks().run()] == [True]
+    assert [job.status.is_active for job in slow.mj.tasks().run()] == [True]
     one.close()
 
 
@@ -424,7 +424,7 @@ def test_removing_a_card_ends_its_watching(slow: Session) -> None:
     card = waiting(one)
     click(one, card.remove_button)
     assert one.cards.children == ()
-    assert one.under_way() == 0
+    assert one.count_pending() == 0
     one.close()
 
 
@@ -534,11 +534,11 @@ def test_the_bundle_holds_the_view_and_a_readable_state(opened: Callable[[str], 
     one = imagined(opened)
     click(one, named(one, "U2"))
     bundle = one._repr_mimebundle_()
-    assert bundle[base.VIEW]["model_id"] == one.model_id
+    assert bundle[base.WIDGET_MIME]["model_id"] == one.model_id
     first, second = (step.job for step in one._cards[0].steps())
     for kept in ("text/plain", "text/html"):
         for word in ("a red fox", first.id, second.id, "UPSCALE", "done"):
             assert word in bundle[kept]
     assert 'src="data:image/jpeg;base64,' in bundle["text/html"]
     one.close()
-    assert base.VIEW not in one._repr_mimebundle_()
+    assert base.WIDGET_MIME not in one._repr_mimebundle_()

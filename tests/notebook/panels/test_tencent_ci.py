@@ -18,8 +18,8 @@ from PIL import Image
 from jupyter_mjci import panel, sandbox
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.notebook.panels import base, rule_preview
-from jupyter_mjci.notebook.panels.controls import shapes
-from jupyter_mjci.notebook.panels.rule_editor import ANSWERS, RuleEditor
+from jupyter_mjci.notebook.panels.controls import parse_templates
+from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import (
     click,
@@ -73,11 +73,11 @@ def editor(session: Session) -> RuleEditor:
 def test_a_typed_rule_sets_the_controls(editor: RuleEditor, session: Session, rule: str) -> None:
     """The text stays as typed; what the controls then say makes the same picture."""
     editor.text.value = rule
-    assert not editor.wrong
+    assert not editor.is_invalid
     assert editor.text.value == rule
     picture = photo()
     engine = session.rules
-    assert outcome(engine, editor.rule(), picture) == outcome(engine, rule, picture)
+    assert outcome(engine, editor.build_rule(), picture) == outcome(engine, rule, picture)
 
 
 def outcome(engine: Any, rule: str, picture: bytes) -> Any:
@@ -92,12 +92,12 @@ def test_every_operation_can_be_added_and_is_a_rule(editor: RuleEditor, session:
     read.
     """
     offered = [name for _, name in editor.palette.options]
-    assert offered == [name for name in session.rules.OPERATIONS if name not in ANSWERS]
+    assert offered == [name for name in session.rules.OPERATIONS if name not in JSON_OPERATIONS]
     for name in offered:
         editor.text.value = ""
-        editor.add(name)
-        assert not editor.wrong, editor.text.value
-        assert [block.kind.name for block in editor.blocks] == [name]
+        editor.add_step(name)
+        assert not editor.is_invalid, editor.text.value
+        assert [block.operation.name for block in editor.blocks] == [name]
         assert session.rules.parse(editor.text.value)
 
 
@@ -123,9 +123,9 @@ def shape_of(block: Any, text: str) -> Any:
 def test_steps_are_moved_and_taken_away(editor: RuleEditor) -> None:
     """Earlier, later and remove act on one step; the others keep their values."""
     editor.text.value = "imageMogr2/rotate/90/blur/3x2/format/png"
-    editor.shift(editor.blocks[2], -1)
+    editor.move_block(editor.blocks[2], -1)
     assert editor.text.value == "imageMogr2/rotate/90/format/png/blur/3x2"
-    editor.shift(editor.blocks[0], 0)
+    editor.move_block(editor.blocks[0], 0)
     assert editor.text.value == "imageMogr2/format/png/blur/3x2"
 
 
@@ -143,10 +143,10 @@ def test_a_wrong_rule_says_what_is_wrong(editor: RuleEditor, rule: str, said: st
     """
     editor.text.value = "imageMogr2/rotate/90"
     editor.text.value = rule
-    assert said in editor.problem.value
-    assert [block.kind.key for block in editor.blocks] == ["rotate"]
+    assert said in editor.error_message.value
+    assert [block.operation.key for block in editor.blocks] == ["rotate"]
     editor.blocks[0].controls["rotate"].widget.value = 91
-    assert (editor.text.value, editor.problem.value) == ("imageMogr2/rotate/91", "")
+    assert (editor.text.value, editor.error_message.value) == ("imageMogr2/rotate/91", "")
 
 
 def test_every_shape_reads_what_it_writes(session: Session) -> None:
@@ -156,10 +156,10 @@ def test_every_shape_reads_what_it_writes(session: Session) -> None:
     seen = 0
     for kind in session.rules.OPERATIONS.values():
         for parameter in kind.parameters:
-            for shape in shapes(parameter.form):
-                numbers = [slot.start for slot in shape.slots]
-                assert shape.read(shape.write(numbers)) == numbers
-                assert re.fullmatch(parameter.pattern, shape.write(numbers)), shape
+            for shape in parse_templates(parameter.form):
+                numbers = [slot.initial for slot in shape.slots]
+                assert shape.parse_value(shape.format_value(numbers)) == numbers
+                assert re.fullmatch(parameter.pattern, shape.format_value(numbers)), shape
                 seen += 1
     assert seen > 15
 

@@ -11,39 +11,39 @@ from typing import Any
 
 import pytest
 
-from jupyter_mjci.client.calls import Reply
+from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import (
-    AnswerError,
     BannedPrompt,
-    CallError,
+    InvalidRequest,
+    InvalidResponse,
     MidjourneyError,
     MjciError,
-    NoSuchEndpoint,
     QueueFull,
     SettingsError,
+    Unsupported,
 )
 from jupyter_mjci.services.midjourney.api import (
     Midjourney,
-    action_of,
-    data_url,
-    job_of,
-    moment,
-    progress,
-    read_submission,
-    read_task,
-    read_tasks,
-    status,
+    infer_action,
+    parse_job,
+    parse_progress,
+    parse_status,
+    parse_submission,
+    parse_task,
+    parse_tasks,
+    parse_timestamp,
+    to_data_url,
 )
 
 SEED = Path(__file__).parents[2] / "samples" / "mj_task_seed.json"
 mj = Midjourney()
-ASKED = Job("mj", "", "IMAGINE", subject="a fox", state="nb-1")
+ASKED = Job("mj", "", "IMAGINE", subject="a fox", user_data="nb-1")
 
 
-def reply(body: Any, http: int = 200, kind: str = "application/json") -> Reply:
+def reply(body: Any, http: int = 200, kind: str = "application/json") -> Response:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Reply(http, raw, {"content-type": kind}, "http://proxy/mj/x")
+    return Response(http, raw, {"content-type": kind}, "http://proxy/mj/x")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_is_sent(call: Any, method: str, path: str, body: Any) -> None:
     """Method, path and body of each call are those of the service's documents."""
     assert (call.method, call.path) == (method, path)
     assert (json.loads(call.body) if call.body else None) == body
-    assert call.creates is (path.startswith("/mj/submit"))
+    assert call.is_submission is (path.startswith("/mj/submit"))
 
 
 def test_a_prompt_is_sent_byte_for_byte() -> None:
@@ -120,18 +120,20 @@ GRID = {
 
 @pytest.mark.parametrize("wanted", ["U1", "u1", "MJ::JOB::upsample::1::h"])
 def test_a_button_is_found_by_label_or_custom_id(wanted: str) -> None:
-    assert json.loads(mj.action(job_of(GRID), wanted).body)["customId"] == "MJ::JOB::upsample::1::h"
+    assert (
+        json.loads(mj.action(parse_job(GRID), wanted).body)["customId"] == "MJ::JOB::upsample::1::h"
+    )
 
 
 def test_a_button_is_found_by_emoji_and_knows_that_it_was_pressed() -> None:
-    button = job_of(GRID).button("🔄")
-    assert button.pressed
+    button = parse_job(GRID).find_button("🔄")
+    assert button.used
     assert button.name == "🔄"
 
 
 def test_a_wrong_button_names_those_that_exist() -> None:
-    with pytest.raises(CallError, match="U1, 🔄"):
-        mj.action(job_of(GRID), "U7")
+    with pytest.raises(InvalidRequest, match="U1, 🔄"):
+        mj.action(parse_job(GRID), "U7")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_a_wrong_button_names_those_that_exist() -> None:
     ],
 )
 def test_what_cannot_be_said_is_refused_before_sending(build: Any) -> None:
-    with pytest.raises(CallError):
+    with pytest.raises(InvalidRequest):
         build()
 
 
@@ -155,36 +157,36 @@ def test_pictures_become_data_urls(tmp_path: Path) -> None:
     png = b"\x89PNG\r\n\x1a\n rest"
     (tmp_path / "a.png").write_bytes(png)
     assert (
-        data_url(png)
-        == data_url(tmp_path / "a.png")
+        to_data_url(png)
+        == to_data_url(tmp_path / "a.png")
         == "data:image/png;base64,iVBORw0KGgogcmVzdA=="
     )
-    assert data_url("https://x/y.png") == "https://x/y.png"
+    assert to_data_url("https://x/y.png") == "https://x/y.png"
 
 
 SUBMISSIONS = [
-    ("accepted", {"code": 1, "description": "提交成功", "result": "17"}, "17", Status.WAITING),
+    ("accepted", {"code": 1, "description": "提交成功", "result": "17"}, "17", Status.QUEUED),
     (
         "queued",
         {"code": 22, "result": "17", "properties": {"numberOfQueues": 2}},
         "17",
-        Status.WAITING,
+        Status.QUEUED,
     ),
     (
         "integer id",
         {"code": 1, "result": 1712345678901234567},
         "1712345678901234567",
-        Status.WAITING,
+        Status.QUEUED,
     ),
-    ("code as text", {"code": "1", "result": "17"}, "17", Status.WAITING),
-    ("code 0 with result", {"code": 0, "result": "17"}, "17", Status.WAITING),
+    ("code as text", {"code": "1", "result": "17"}, "17", Status.QUEUED),
+    ("code 0 with result", {"code": 0, "result": "17"}, "17", Status.QUEUED),
     (
         "dialog",
         {"code": 21, "result": "18", "properties": {"finalPrompt": "x", "remix": True}},
         "18",
-        Status.ASKING,
+        Status.NEEDS_INPUT,
     ),
-    ("dialog, no properties", {"code": 21, "result": "18"}, "18", Status.ASKING),
+    ("dialog, no properties", {"code": 21, "result": "18"}, "18", Status.NEEDS_INPUT),
     (
         "exists",
         {"code": 21, "result": "9", "properties": {"status": "SUCCESS", "imageUrl": "u"}},
@@ -197,8 +199,8 @@ SUBMISSIONS = [
         "9",
         Status.RUNNING,
     ),
-    ("four at once", {"code": 1, "result": "1,2,3,4"}, "1,2,3,4", Status.WAITING),
-    ("properties null", {"code": 1, "result": "17", "properties": None}, "17", Status.WAITING),
+    ("four at once", {"code": 1, "result": "1,2,3,4"}, "1,2,3,4", Status.QUEUED),
+    ("properties null", {"code": 1, "result": "17", "properties": None}, "17", Status.QUEUED),
 ]
 
 
@@ -207,8 +209,8 @@ SUBMISSIONS = [
 )
 def test_accepted_submissions(name: str, body: Any, job_id: str, now: Status) -> None:
     """Only the code decides, in whatever type it comes; what was asked stays known."""
-    job = read_submission(reply(body, kind="text/plain"), ASKED)
-    assert (job.id, job.status, job.subject, job.state, job.action) == (
+    job = parse_submission(reply(body, kind="text/plain"), ASKED)
+    assert (job.id, job.status, job.subject, job.user_data, job.action) == (
         job_id,
         now,
         "a fox",
@@ -263,9 +265,9 @@ REFUSALS = [
     ),
     ("error text", {"error": "upstream"}, 500, MidjourneyError, "500"),
     ("limited, empty", b"", 429, MidjourneyError, "429"),
-    ("page", b"<!doctype html><html><body>hi</body></html>", 200, NoSuchEndpoint, ""),
-    ("page, spaces first", b"\n <html lang=en>", 404, NoSuchEndpoint, ""),
-    ("missing, empty", b"", 404, NoSuchEndpoint, ""),
+    ("page", b"<!doctype html><html><body>hi</body></html>", 200, Unsupported, ""),
+    ("page, spaces first", b"\n <html lang=en>", 404, Unsupported, ""),
+    ("missing, empty", b"", 404, Unsupported, ""),
     ("accepted without id", {"code": 1, "result": None}, 200, MidjourneyError, "1"),
 ]
 
@@ -280,14 +282,14 @@ def test_refused_submissions(
     words.
     """
     with pytest.raises(kind) as caught:
-        read_submission(reply(body, http), ASKED)
+        parse_submission(reply(body, http), ASKED)
     assert caught.value.code == code
-    assert 1 <= len(caught.value.lines()) <= 3
+    assert 1 <= len(caught.value.format_lines()) <= 3
 
 
 def test_a_banned_word_is_told() -> None:
     with pytest.raises(BannedPrompt) as caught:
-        read_submission(
+        parse_submission(
             reply({"code": 24, "description": "x", "properties": {"bannedWord": "bloody"}}), ASKED
         )
     assert caught.value.word == "bloody"
@@ -298,7 +300,7 @@ def test_the_documented_picture_answer_is_a_finished_job() -> None:
     """One vendor documents `{created, data: [{url}]}` for submit/action: pictures at once, without
     a task.
     """
-    job = read_submission(
+    job = parse_submission(
         reply({"created": 1589478378, "data": [{"url": "https://a"}, {"url": "https://b"}]}), ASKED
     )
     assert (job.status, job.outputs, job.id) == (Status.SUCCEEDED, ("https://a", "https://b"), "")
@@ -307,8 +309,8 @@ def test_the_documented_picture_answer_is_a_finished_job() -> None:
 
 @pytest.mark.parametrize("body", [b"[1", b"17", b'"text"'])
 def test_unreadable_answers_keep_their_bytes(body: bytes) -> None:
-    with pytest.raises(AnswerError) as caught:
-        read_submission(reply(body), ASKED)
+    with pytest.raises(InvalidResponse) as caught:
+        parse_submission(reply(body), ASKED)
     assert caught.value.body == body
 
 
@@ -324,15 +326,22 @@ UNKNOWN = [
 def test_unknown_tasks(name: str, body: Any, http: int) -> None:
     """Every family's answer for an unknown id is the same error, which names the id."""
     with pytest.raises(MidjourneyError, match="knows no task 17") as caught:
-        read_task(reply(body, http), "17")
+        parse_task(reply(body, http), "17")
     assert caught.value.code == "not_found"
 
 
 def test_the_documents_own_task() -> None:
     """The sample of the task query's document is read field by field."""
-    job = read_task(reply(json.loads(SEED.read_text())))
+    job = parse_task(reply(json.loads(SEED.read_text())))
     assert job == Job(
-        "mj", "string", "IMAGINE", Status.WAITING, None, "string", reason="string", state="string"
+        "mj",
+        "string",
+        "IMAGINE",
+        Status.QUEUED,
+        None,
+        "string",
+        reason="string",
+        user_data="string",
     )
 
 
@@ -345,7 +354,7 @@ def test_the_documents_own_task() -> None:
     ],
 )
 def test_tasks_in_wrappers(wrap: Any) -> None:
-    assert read_task(reply(wrap({"id": "17", "status": "SUCCESS"}))).id == "17"
+    assert parse_task(reply(wrap({"id": "17", "status": "SUCCESS"}))).id == "17"
 
 
 LISTS = [
@@ -359,12 +368,12 @@ LISTS = [
 
 @pytest.mark.parametrize(("name", "body", "ids"), LISTS, ids=[case[0] for case in LISTS])
 def test_listings(name: str, body: Any, ids: list[str]) -> None:
-    assert [job.id for job in read_tasks(reply(body))] == ids
+    assert [job.id for job in parse_tasks(reply(body))] == ids
 
 
 def test_a_listing_by_ids_keeps_the_order_that_was_asked_for() -> None:
     """Proxies answer in an order of their own and leave unknown ids out."""
-    jobs = read_tasks(reply([{"id": "2"}, {"id": "1"}]), order=("1", "9", "2", "1"))
+    jobs = parse_tasks(reply([{"id": "2"}, {"id": "1"}]), order=("1", "9", "2", "1"))
     assert [job.id for job in jobs] == ["1", "2"]
 
 
@@ -389,7 +398,7 @@ MOMENTS = [
 @pytest.mark.parametrize(("value", "expected"), MOMENTS, ids=[str(case[0]) for case in MOMENTS])
 def test_moments(value: Any, expected: datetime | None) -> None:
     """Milliseconds, seconds, texts and every kind of "not yet"."""
-    assert moment(value) == expected
+    assert parse_timestamp(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -409,19 +418,19 @@ def test_moments(value: Any, expected: datetime | None) -> None:
     ],
 )
 def test_progress(value: Any, expected: int | None) -> None:
-    assert progress(value) == expected
+    assert parse_progress(value) == expected
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ("NOT_START", Status.WAITING),
-        ("SUBMITTED", Status.WAITING),
-        ("", Status.WAITING),
-        (None, Status.WAITING),
+        ("NOT_START", Status.QUEUED),
+        ("SUBMITTED", Status.QUEUED),
+        ("", Status.QUEUED),
+        (None, Status.QUEUED),
         ("IN_PROGRESS", Status.RUNNING),
         ("PROCESSING", Status.RUNNING),
-        ("MODAL", Status.ASKING),
+        ("MODAL", Status.NEEDS_INPUT),
         ("SUCCESS", Status.SUCCEEDED),
         ("FAILURE", Status.FAILED),
         ("FAILED", Status.FAILED),
@@ -433,12 +442,12 @@ def test_progress(value: Any, expected: int | None) -> None:
 )
 def test_statuses(value: Any, expected: Status) -> None:
     """All spellings that were met; an unknown word is not the end."""
-    assert status(value) is expected
+    assert parse_status(value) is expected
 
 
 def test_the_status_decides_not_the_progress() -> None:
     """A relay says 100% of a failure; a preview of a running task is no result."""
-    failed = job_of(
+    failed = parse_job(
         {
             "id": "1",
             "status": "FAILURE",
@@ -476,7 +485,7 @@ KEYS = [
 def test_odd_values_never_stop_a_listing(key: str) -> None:
     """Any value of any type in any field still gives a row."""
     for value in ODD:
-        job = job_of({"id": "1", "status": "SUCCESS", key: value})
+        job = parse_job({"id": "1", "status": "SUCCESS", key: value})
         assert isinstance(job, Job)
         assert isinstance(job.outputs, tuple)
         hash(job)
@@ -495,7 +504,7 @@ def test_odd_values_never_stop_a_listing(key: str) -> None:
     ],
 )
 def test_what_a_button_makes(custom_id: str, action: str) -> None:
-    assert action_of(custom_id) == action
+    assert infer_action(custom_id) == action
 
 
 def test_every_error_is_ours() -> None:

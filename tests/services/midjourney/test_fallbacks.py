@@ -10,7 +10,7 @@ import pytest
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.errors import CallError, NoSuchEndpoint
+from jupyter_mjci.errors import InvalidRequest, Unsupported
 from jupyter_mjci.session import Session
 
 
@@ -41,7 +41,7 @@ def test_change_and_action_mean_the_same_everywhere(s: Session) -> None:
 
 @pytest.mark.parametrize("s", ["java"], indirect=True)
 def test_a_button_that_no_change_can_say_is_told(s: Session) -> None:
-    with pytest.raises(CallError, match="no button"):
+    with pytest.raises(InvalidRequest, match="no button"):
         s.mj.action(grid(s), "Zoom Out 2x")
 
 
@@ -80,14 +80,14 @@ def test_a_wrong_address_is_not_hidden_by_a_history() -> None:
     history.
     """
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), door=page)
+    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
     for call in (
         session.mj.tasks(),
         session.mj.tasks(ids=["1"]),
         session.mj.queue(),
         session.mj.change("1", "UPSCALE", 1),
     ):
-        with pytest.raises(NoSuchEndpoint, match="elsewhere"):
+        with pytest.raises(Unsupported, match="elsewhere"):
             call.run()
-    with pytest.raises(NoSuchEndpoint):
+    with pytest.raises(Unsupported):
         session.tasks()

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import xmltodict
 
-from jupyter_mjci.client.calls import Reply
+from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.errors import AnswerError, CallError, CIError
+from jupyter_mjci.errors import CIError, InvalidRequest, InvalidResponse
 from jupyter_mjci.services.tencent_ci.api import (
     TencentCI,
-    job_of,
-    moment,
-    read_job,
-    read_nothing,
-    read_page,
-    submission,
+    parse_empty,
+    parse_job,
+    parse_job_response,
+    parse_page,
+    parse_timestamp,
+    route_request,
 )
 
 ci = TencentCI(bucket="demo-1250000000", region="ap-chongqing")
@@ -44,7 +44,12 @@ def test_the_documented_job_with_a_template() -> None:
         callback_mq={"MqRegion": "sh", "MqMode": "Queue", "MqName": "q"},
         queue_id="p1",
     )
-    assert (call.method, call.path, call.plane, call.creates) == ("POST", "/jobs", "ci", True)
+    assert (call.method, call.path, call.endpoint, call.is_submission) == (
+        "POST",
+        "/jobs",
+        "ci",
+        True,
+    )
     assert sent(call) == {
         "Tag": "PicProcess",
         "QueueId": "p1",
@@ -141,7 +146,7 @@ GOOD: dict[str, Any] = {"input": "a", "output": "b", "rule": "imageMogr2/rotate/
     ],
 )
 def test_jobs_that_cannot_be(change: dict[str, Any]) -> None:
-    with pytest.raises(CallError):
+    with pytest.raises(InvalidRequest):
         ci.picture_job(**{**GOOD, **change})
 
 
@@ -156,7 +161,7 @@ def test_jobs_that_cannot_be(change: dict[str, Any]) -> None:
     ],
 )
 def test_batches_that_cannot_be(wrong: dict[str, Any]) -> None:
-    with pytest.raises(CallError):
+    with pytest.raises(InvalidRequest):
         ci.batch(**{"name": "n", "prefix": "in/", "workflow_ids": ["w1"], **wrong})
 
 
@@ -173,7 +178,7 @@ def test_a_listing_sends_all_its_filters() -> None:
         input="in/a.jpg",
         size=10,
     )
-    assert dict(pages.first.params) == {
+    assert dict(pages.first_page.params) == {
         "tag": "PicProcess",
         "queueId": "p1",
         "orderByTime": "Asc",
@@ -197,15 +202,15 @@ def test_other_paths() -> None:
         ci.job("b3deffea2f84911ec9cb15254008618d9").path
         == "/inventorytriggerjob/b3deffea2f84911ec9cb15254008618d9"
     )
-    assert ci.jobs(ids=["j1", "j2"]).first.path == "/jobs/j1,j2"
+    assert ci.jobs(ids=["j1", "j2"]).first_page.path == "/jobs/j1,j2"
     cancel = ci.cancel("c1")
     assert (cancel.method, cancel.path, dict(cancel.params)) == ("PUT", "/jobs/c1", {"cancel": ""})
-    assert ci.put_object("in/a.jpg", b"x").plane == "cos"
+    assert ci.put_object("in/a.jpg", b"x").endpoint == "cos"
 
 
 @pytest.mark.parametrize("wrong", ["", "a/b", "j1 j2"])
 def test_ids_that_cannot_be(wrong: str) -> None:
-    with pytest.raises(CallError):
+    with pytest.raises(InvalidRequest):
         ci.job(wrong)
 
 
@@ -221,10 +226,10 @@ SUBMITTED = (
 
 
 def test_the_documented_answer() -> None:
-    job = read_job(Reply(200, SUBMITTED.format(state="Submitted").encode()))
-    assert (job.id, job.status, job.action, job.subject, job.state) == (
+    job = parse_job_response(Response(200, SUBMITTED.format(state="Submitted").encode()))
+    assert (job.id, job.status, job.action, job.subject, job.user_data) == (
         "c93984788066911ed89ed352d4d9d2084",
-        Status.WAITING,
+        Status.QUEUED,
         "PicProcess",
         "input/deer.jpg",
         "This is my data.",
@@ -235,8 +240,8 @@ def test_the_documented_answer() -> None:
 
 def test_a_result_is_a_url() -> None:
     """Only a succeeded job has an output; its key is quoted."""
-    job = read_job(
-        Reply(
+    job = parse_job_response(
+        Response(
             200, SUBMITTED.replace("output/out.jpg", "out/a b.jpg").format(state="Success").encode()
         )
     )
@@ -251,7 +256,7 @@ def test_the_documented_batch_answer() -> None:
         "</CreationTime><StartTime>-</StartTime><EndTime>-</EndTime><Input><Prefix>input</Prefix></Input><Operation>"
         "<WorkflowIds>w7476ff3564ee45b7b490d64bccaba6cc</WorkflowIds></Operation></JobsDetail></Response>"
     )
-    job = read_job(Reply(200, body.encode()))
+    job = parse_job_response(Response(200, body.encode()))
     assert (job.id[0], job.status, job.action, job.subject) == (
         "b",
         Status.RUNNING,
@@ -285,7 +290,7 @@ def test_the_live_callback_shape(as_list: bool) -> None:
     detail = {**LIVE, "Operation": {**LIVE["Operation"]}}  # type: ignore[dict-item]
     if not as_list:
         detail["Operation"]["PicProcessResult"] = LIVE["Operation"]["PicProcessResult"][0]  # type: ignore[index]
-    assert job_of(detail).outputs == ("https://demo-1.cos.ap-x.myqcloud.com/out/a.jpg",)
+    assert parse_job(detail).outputs == ("https://demo-1.cos.ap-x.myqcloud.com/out/a.jpg",)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +298,7 @@ def test_the_live_callback_shape(as_list: bool) -> None:
 )
 def test_an_unknown_job_is_told(body: str) -> None:
     with pytest.raises(CIError, match="knows no job c1"):
-        read_job(Reply(200, body.encode()), "c1")
+        parse_job_response(Response(200, body.encode()), "c1")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +320,7 @@ def test_an_unknown_job_is_told(body: str) -> None:
 )
 def test_pages(body: str, ids: list[str], token: str) -> None:
     """None, one and several jobs on a page; the end is an empty token, or none."""
-    page = read_page(Reply(200, body.encode()))
+    page = parse_page(Response(200, body.encode()))
     assert ([job.id for job in page.items], page.next_token) == (ids, token)
 
 
@@ -340,15 +345,15 @@ def test_pages(body: str, ids: list[str], token: str) -> None:
 def test_errors(body: str, code: str, words: str) -> None:
     """Whatever comes with a refusal, the error has a code and says what is known."""
     with pytest.raises(CIError) as caught:
-        read_nothing(Reply(404, body.encode(), {"x-ci-request-id": "r9"}))
+        parse_empty(Response(404, body.encode(), {"x-ci-request-id": "r9"}))
     assert caught.value.code == code
     assert caught.value.request_id in ("r1", "r9")
     assert words in str(caught.value)
 
 
 def test_an_answer_that_is_no_xml() -> None:
-    with pytest.raises(AnswerError) as caught:
-        read_job(Reply(200, b"{}"))
+    with pytest.raises(InvalidResponse) as caught:
+        parse_job_response(Response(200, b"{}"))
     assert caught.value.body == b"{}"
 
 
@@ -366,7 +371,7 @@ def test_an_answer_that_is_no_xml() -> None:
     ],
 )
 def test_moments(value: Any, expected: datetime | None) -> None:
-    assert moment(value) == expected
+    assert parse_timestamp(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -386,12 +391,12 @@ def test_odd_values_never_stop_a_listing(key: str) -> None:
         {"Output": "x"},
         {"Object": {}},
     ):
-        assert job_of({"JobId": "c1", "State": "Success", key: value}).service == "ci"
+        assert parse_job({"JobId": "c1", "State": "Success", key: value}).service == "ci"
 
 
 def test_a_body_finds_its_path() -> None:
-    assert submission("<Request><Tag>PicProcess</Tag></Request>")[0] == "/jobs"
+    assert route_request("<Request><Tag>PicProcess</Tag></Request>")[0] == "/jobs"
     batch = "<Request><Name>n</Name><Operation><WorkflowIds>w1</WorkflowIds></Operation></Request>"
-    assert submission(batch)[0] == "/inventorytriggerjob"
-    with pytest.raises(CallError, match="neither"):
-        submission("<Request><Name>n</Name></Request>")
+    assert route_request(batch)[0] == "/inventorytriggerjob"
+    with pytest.raises(InvalidRequest, match="neither"):
+        route_request("<Request><Name>n</Name></Request>")

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_mjci.errors import CallError
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services.tencent_ci import xml
 
 
 def test_one_job_is_a_list_too() -> None:
     """An element that may repeat is a list, however often it comes."""
-    assert xml.read(b"<Response><JobsDetail><JobId>j1</JobId></JobsDetail></Response>") == {
+    assert xml.parse(b"<Response><JobsDetail><JobId>j1</JobId></JobsDetail></Response>") == {
         "Response": {"JobsDetail": [{"JobId": "j1"}]}
     }
 
@@ -24,7 +24,7 @@ def test_write_escapes_and_leaves_out() -> None:
     """Letters with a meaning in XML are escaped, None leaves its element out, booleans are
     words.
     """
-    made = xml.write(
+    made = xml.build(
         "Request", {"A": "a<b>&c", "B": None, "C": {"D": True, "E": None}, "F": [1, 2]}
     )
     assert made == b"<Request><A>a&lt;b&gt;&amp;c</A><C><D>true</D></C><F>1</F><F>2</F></Request>"
@@ -33,24 +33,24 @@ def test_write_escapes_and_leaves_out() -> None:
 def test_written_is_read_back() -> None:
     """Reading gives what was written."""
     content = {"Input": {"Object": "输入/a & b.jpg"}, "Name": "日常"}
-    assert xml.read(xml.write("Request", content)) == {"Request": content}
+    assert xml.parse(xml.build("Request", content)) == {"Request": content}
 
 
 def test_a_mismatched_tag_is_told_with_line_and_column() -> None:
     """The mistake of a published sample, <Type>Workflow</Name>, is pointed at."""
-    with pytest.raises(CallError, match=r"line 3, column 18") as caught:
-        xml.read_request("<Request>\n <Name>demo</Name>\n <Type>Workflow</Name>\n</Request>")
-    assert "Mismatched tag" in caught.value.why
+    with pytest.raises(InvalidRequest, match=r"line 3, column 18") as caught:
+        xml.parse_request("<Request>\n <Name>demo</Name>\n <Type>Workflow</Name>\n</Request>")
+    assert "Mismatched tag" in caught.value.detail
 
 
 def test_another_root_is_refused() -> None:
-    with pytest.raises(CallError, match="<Foo>"):
-        xml.read_request("<Foo/>")
+    with pytest.raises(InvalidRequest, match="<Foo>"):
+        xml.parse_request("<Foo/>")
 
 
 def test_an_answer_that_is_no_xml_raises() -> None:
     with pytest.raises(ExpatError):
-        xml.read(b"<html><br></html>")
+        xml.parse(b"<html><br></html>")
 
 
 DOCUMENTS = [
@@ -88,11 +88,11 @@ DOCUMENTS = [
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
 def test_the_quick_way_reads_what_xmltodict_reads(document: bytes | str) -> None:
-    assert xml.read(document) == xml.read_any(document)
+    assert xml.parse(document) == xml.parse_with_xmltodict(document)
 
 
 def test_a_document_of_any_depth_is_read() -> None:
-    found, depth = xml.read(b"<A>" * 3000 + b"x" + b"</A>" * 3000), 0
+    found, depth = xml.parse(b"<A>" * 3000 + b"x" + b"</A>" * 3000), 0
     while isinstance(found, dict):
         found, depth = found["A"], depth + 1
     assert (found, depth) == ("x", 3000)
@@ -104,9 +104,9 @@ def test_a_document_of_any_depth_is_read() -> None:
 def test_both_ways_refuse_the_same(document: bytes) -> None:
     """With the same words, line and column."""
     with pytest.raises(ExpatError) as quick:
-        xml.read(document)
+        xml.parse(document)
     with pytest.raises(ExpatError) as other:
-        xml.read_any(document)
+        xml.parse_with_xmltodict(document)
     assert str(quick.value) == str(other.value)
 
 
@@ -127,5 +127,5 @@ elements = st.recursive(
 @given(elements)
 @settings(deadline=None, max_examples=300)
 def test_the_quick_way_reads_any_document(document: str) -> None:
-    assert xml.read(document) == xml.read_any(document)
-    assert xml.read(document.encode()) == xml.read_any(document)
+    assert xml.parse(document) == xml.parse_with_xmltodict(document)
+    assert xml.parse(document.encode()) == xml.parse_with_xmltodict(document)
