@@ -1,4 +1,4 @@
-"""The pages for those who carry on: what they name exists, and every room stands in the table of
+"""The pages for those who carry on: what they name exists, and every module stands in the table of
 rooms.
 """
 
@@ -16,7 +16,7 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
-from tests.test_architecture import PACKAGE, ROOMS, ROOT, name_of
+from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
 
 TEXT = (ROOT / "docs" / "explanation" / "how-it-works.md").read_text("utf-8")
 MAGICS = {"load_ext", *(name for names in MAGIC_NAMES.values() for name in names.split())}
@@ -64,7 +64,7 @@ def test_everything_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "span", ["Poller.gone", "following.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
+    "span", ["Poller.gone", "polling.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
 )
 def test_what_does_not_exist_is_noticed(span: str) -> None:
     assert not exists(span)
@@ -83,11 +83,13 @@ def exists(span: str) -> bool:
     if span.partition(".")[0] in ("s", "mjci", "job"):
         return _reachable(span.partition("(")[0])
     return (
-        span in KNOWN or any((place / span).exists() for place in (ROOT, PACKAGE)) or _is_room(span)
+        span in KNOWN
+        or any((place / span).exists() for place in (ROOT, PACKAGE))
+        or _is_module_file(span)
     )
 
 
-SOURCES = [*ROOMS, *(ROOT / "tests" / "browser").glob("*.py")]
+SOURCES = [*MODULES, *(ROOT / "tests" / "browser").glob("*.py")]
 
 
 def _holds(path: Path, word: str) -> bool:
@@ -98,8 +100,8 @@ def _is_module(place: Path) -> bool:
     return place.with_suffix(".py").exists() or (place / "__main__.py").exists()
 
 
-def _is_room(span: str) -> bool:
-    return span.endswith(".py") and len([room for room in ROOMS if room.name == span]) == 1
+def _is_module_file(span: str) -> bool:
+    return span.endswith(".py") and len([module for module in MODULES if module.name == span]) == 1
 
 
 def _reachable(path: str) -> bool:
@@ -116,13 +118,13 @@ def _reachable(path: str) -> bool:
 
 
 def known() -> Iterator[str]:
-    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and `room.name`;
-    rooms by module.
+    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and `module.name`;
+    modules by dotted name.
     """
-    for room in ROOMS:
-        yield "jupyter_mjci." + name_of(room).removesuffix(".py").replace("/", ".")
-        for node in ast.parse(room.read_text("utf-8")).body:
-            yield from (f"{room.stem}.{name}" for name in _defined(node))
+    for module in MODULES:
+        yield "jupyter_mjci." + get_name(module).removesuffix(".py").replace("/", ".")
+        for node in ast.parse(module.read_text("utf-8")).body:
+            yield from (f"{module.stem}.{name}" for name in _defined(node))
             if isinstance(node, ast.ClassDef):
                 yield node.name
                 yield from (
