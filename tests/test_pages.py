@@ -1,6 +1,4 @@
-"""The pages for those who carry on: what they name exists, and every module stands in the table of
-rooms.
-"""
+"""The documentation names only what exists: files, functions, magics, commands, settings, links."""
 
 from __future__ import annotations
 
@@ -18,55 +16,55 @@ from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
 
-TEXT = (ROOT / "docs" / "explanation" / "how-it-works.md").read_text("utf-8")
-MAGICS = {"load_ext", *(name for names in MAGIC_NAMES.values() for name in names.split())}
+HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
-WORDS = {
-    "for",
-    "async for",
-    "await",
-    ".run()",
-    "wait_for",
-    "asyncio.gather",
-    "asyncio.run",
-    "allow_stdin",
-    "text/html",
-    "_",
-    "-o NAME",
-    "text/plain",
-    "%tb",
-    "mjci-…",
-    "state",
-}
+FOREIGN_NAMES = set(
+    "for|async for|await|.run()|wait_for|asyncio.gather|asyncio.run|allow_stdin|text/html|_|-o NAME"
+    "|text/plain|%tb|mjci-…|state".split("|")
+)
 
 
-def spans() -> list[str]:
-    """What is set as code: inline, and the names in the picture."""
-    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S))
-    drawn = [
-        name
-        for block in re.findall(r"^```\n(.*?)^```$", TEXT, re.M | re.S)
-        for name in _names(block)
-    ]
-    return sorted(set(inline + drawn) - WORDS)
+def list_code_spans(page: Path) -> list[str]:
+    """Return what is set as code: inline, and the names in the diagram."""
+    text = page.read_text("utf-8")
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+    diagrams = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    names = [name for diagram in diagrams for name in iter_diagram_names(diagram)]
+    return sorted(set(inline + names) - FOREIGN_NAMES)
 
 
-def _names(block: str) -> Iterator[str]:
-    """The first word of each line of the picture, where it is a name."""
-    for line in block.splitlines():
-        found = re.match(r"[\s│]*((?:[\w/]+\.)+\w+|%\w+)", line)
-        if found:
-            yield found[1]
+def iter_diagram_names(diagram: str) -> Iterator[str]:
+    """Yield the first word of each line, where it is a name."""
+    for line in diagram.splitlines():
+        name = re.match(r"[\s│]*((?:[\w/]+\.)+\w+|%\w+)", line)
+        if name:
+            yield name[1]
 
 
-def test_everything_exists() -> None:
-    assert [span for span in spans() if not exists(span)] == []
+def test_how_it_works_names_only_what_exists() -> None:
+    assert [span for span in list_code_spans(HOW_IT_WORKS) if not exists(span)] == []
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_how_to_names_only_what_exists(page: Path) -> None:
+    """Magics, settings, commands and methods of a session."""
+    ours = re.compile(r"%|s\.|MJCI_|jupyter mjci")
+    assert [span for span in list_code_spans(page) if ours.match(span) and not exists(span)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize(
     "span", ["Poller.gone", "polling.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
 )
-def test_what_does_not_exist_is_noticed(span: str) -> None:
+def test_missing_name_is_noticed(span: str) -> None:
     assert not exists(span)
 
 
