@@ -76,7 +76,7 @@ def exists(span: str) -> bool:
         )
     if found := re.match(r"python -m (\S+)", span):
         return _is_module(ROOT / found[1].replace(".", "/"))
-    if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z]+)|.*?(--mjci-\w+)", span):
+    if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z_]+)|.*?(--mjci-\w+)", span):
         return any(_holds(path, next(filter(None, found.groups()))) for path in SOURCES)
     if span.partition(".")[0] in ("s", "mjci", "job"):
         return _reachable(span.partition("(")[0])
