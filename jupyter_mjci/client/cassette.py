@@ -369,7 +369,7 @@ class Recorder(httpx.AsyncBaseTransport):
 
     @property
     def in_flight(self) -> int:
-        return int(getattr(self._inner, "busy", 0))
+        return int(getattr(self._inner, "in_flight", 0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
@@ -656,7 +656,7 @@ def _describe_difference(key: RequestKey, nearest: Exchange) -> str:
     """Which exchange is nearest, and what is different about it."""
     parts = [
         name
-        for name in ("method", "place", "query", "headers", "body")
+        for name in ("method", "host_path", "query", "headers", "body")
         if getattr(key, name) != getattr(nearest.request_key, name)
     ]
     told = f"Nearest is {nearest.name} ({str(nearest.request_key)[:200]})"
@@ -664,7 +664,7 @@ def _describe_difference(key: RequestKey, nearest: Exchange) -> str:
         return (
             f"{told}, with another body: {_excerpt_difference(nearest.request_key.body, key.body)}."
         )
-    return f"{told}: another {', '.join(parts).replace('place', 'host or path')}."
+    return f"{told}: another {', '.join(parts).replace('host_path', 'host or path')}."
 
 
 def _excerpt_difference(recorded: str, actual: str, width: int = 60) -> str:

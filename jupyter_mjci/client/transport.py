@@ -161,7 +161,7 @@ class Transport:
         return (
             0
             if self._loop_thread is None
-            else self.at_once - self._semaphore.value + getattr(self._pool, "busy", 0)
+            else self.at_once - self._semaphore.value + getattr(self._pool, "in_flight", 0)
         )
 
     async def send(self, call: Call[Any]) -> Response:

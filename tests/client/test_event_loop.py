@@ -269,7 +269,7 @@ def test_a_fork_gets_an_engine_of_its_own() -> None:
 
 
 def test_the_interpreter_ends_silently_with_work_under_way() -> None:
-    program = "import anyio\nfrom jupyter_mjci.client import event_loop\nevent_loop.spawn(anyio.sleep(3600))\nprint('done')"
+    program = "import anyio\nfrom jupyter_mjci.client import event_loop\nevent_loop.start(anyio.sleep(3600))\nprint('done')"
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program],
         capture_output=True,

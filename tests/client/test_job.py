@@ -41,7 +41,7 @@ def test_every_button_of_a_finished_task_says_what_it_does() -> None:
         grid = s.follow(s.mj.imagine("a fox")).run()
         large = s.follow(s.mj.action(grid, "U1")).run()
     for button in (*grid.buttons, *large.buttons):
-        assert any(letter.isalnum() for letter in button.title.replace(button.emoji, ""))
+        assert any(letter.isalnum() for letter in button.display_name.replace(button.emoji, ""))
 
 
 HOSTILE = "a \x1b]0;title\x07 red\x9b31m \u202e fox\ud83d\r"
