@@ -57,5 +57,6 @@ def test_words_of_others_command_no_terminal() -> None:
         JobFailed(Job("mj", "1", reason=HOSTILE)),
         MidjourneyError("No.", service_message=HOSTILE),
     ):
-        assert sanitize(HOSTILE) in error.format_lines()
+        assert sanitize(HOSTILE) in str(error)
+        assert HOSTILE not in str(error)
         str(error).encode()
