@@ -57,6 +57,8 @@ HOMES = {
     "httpx": {
         "client/transport.py",
         "client/cassette.py",
+        "client/recorder.py",
+        "client/player.py",
         "emulator/app.py",
         "emulator/asgi.py",
         "emulator/webhooks.py",

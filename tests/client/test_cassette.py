@@ -19,15 +19,12 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client import cassette, event_loop, redaction
-from jupyter_mjci.client.cassette import (
-    Player,
-    Recorder,
-    ReplayClock,
-    build_request_key,
-    resolve_mode,
-)
+from jupyter_mjci.client import cassette, event_loop, player, redaction
+from jupyter_mjci.client.cassette import build_request_key, resolve_mode
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.player import Player
+from jupyter_mjci.client.recorder import Recorder
+from jupyter_mjci.client.replay_clock import ReplayClock
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
@@ -305,7 +302,7 @@ def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> Non
         for key, row in _player(played)._tracks.items()
         if f"/task/{job.id}/fetch" in key.host_path
     )
-    while cassette._is_active(row.exchanges[-1]) is False:
+    while player._is_active(row.exchanges[-1]) is False:
         row.exchanges.pop()
     row.position = 0
     with pytest.raises(NotRecorded):
