@@ -1,4 +1,9 @@
-"""Replay a recording: answer each request by the recorded exchange."""
+"""Replay a recording: answer each request from the exchange that was recorded for it.
+
+Exchanges with equal requests form a track and are returned in their recorded order, whatever runs
+beside them. Each response is held back until the recorded moment on the replay's virtual clock, so
+that jobs age as they did, without any waiting.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,8 @@ import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -18,72 +21,78 @@ from jupyter_mjci.client import redaction
 from jupyter_mjci.client.cassette import (
     MARKER_RE,
     RECORDED_SETTINGS,
-    REQUEST_HEADERS,
     SECRET_SETTINGS,
     Exchange,
     RequestKey,
     build_request_key,
     build_response,
-    get_target_url,
+    describe_request,
     join_lines,
     load_recording,
-    normalize_request_body,
 )
+from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.replay_clock import ReplayClock
 from jupyter_mjci.errors import NotRecorded
 
-TIME_TOLERANCE = 60.0  # seconds that they differ by, where they mean the same
+# Seconds by which the times of a listing's query may differ and still mean the same listing.
+TIME_TOLERANCE = 60.0
 
-
-# Answers that tell of a job which still moves: there is more to come after them.
+# Responses about a job that is still active: more polls must follow in the recording.
 ACTIVE_RE = re.compile(
-    rb'"status"\s*:\s*"(NOT_START|SUBMITTED|IN_PROGRESS)"|<State>\s*(Submitted|Running|Auditing|Snapshoting)\s*</State>'
+    rb'"status"\s*:\s*"(NOT_START|SUBMITTED|IN_PROGRESS)"'
+    rb"|<State>\s*(Submitted|Running|Auditing|Snapshoting)\s*</State>"
 )
 
 
 @dataclass(slots=True)
 class Track:
-    """Equal requests in their recorded order, and how many of them were answered."""
+    """Exchanges with equal requests in their recorded order, and how many were replayed."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     position: int = 0
 
     @property
     def next_number(self) -> float:
-        """The place of the next one in the whole recording; infinite where none is left."""
-        return (
-            self.exchanges[self.position].number
-            if self.position < len(self.exchanges)
-            else math.inf
-        )
+        """The next exchange's number in the whole recording; infinite at the end of the track."""
+        if self.position < len(self.exchanges):
+            return self.exchanges[self.position].number
+        return math.inf
 
     def compute_distance(self, key: RequestKey) -> float:
-        """How many seconds the times that are asked for are from those that were."""
-        return sum(
-            abs(one - other)
-            for one, other in zip(self.exchanges[0].request_key.times, key.times, strict=False)
-        )
+        """Return by how many seconds the requested times differ from the recorded ones."""
+        recorded = self.exchanges[0].request_key.times
+        pairs = zip(recorded, key.times, strict=False)
+        return sum(abs(before - now) for before, now in pairs)
 
     def pop(self) -> Exchange | None:
-        """The next one. The last is given again where nothing more can come after it."""
+        """Return the next exchange; at the end the last one again, if it may be repeated."""
         if self.next_number < math.inf:
             self.position += 1
             return self.exchanges[self.position - 1]
         last = self.exchanges[-1]
-        return None if last.is_submission or "error" in last.response or _is_active(last) else last
+        if last.is_submission or "error" in last.response or _is_active(last):
+            return None
+        return last
 
 
 def _is_active(exchange: Exchange) -> bool:
-    answer = exchange.response
-    text = json.dumps(answer["json"]) if "json" in answer else join_lines(answer.get("text", ""))
+    response = exchange.response
+    if "json" in response:
+        text = json.dumps(response["json"])
+    else:
+        text = join_lines(response.get("text", ""))
     return ACTIVE_RE.search(text.encode()) is not None
 
 
 class Player(httpx.AsyncBaseTransport):
-    """A door behind which a recording answers, at the recorded times of its own virtual clock.
+    """An httpx transport that answers from a recording, at the times of its own virtual clock.
 
-    Jobs of a batch that were seen to end at one moment may change places, but once and for all.
-    Raises NotRecorded for any other request, and SettingsError for a recording that is not whole.
+    Jobs of a batch that ended at the same moment may change places, but in the same way in every
+    replay.
+
+    Raises:
+        NotRecorded: for a request that the recording has no response to
+        SettingsError: when it is created, for a recording that is incomplete or was changed
     """
 
     in_flight = 0
@@ -93,116 +102,102 @@ class Player(httpx.AsyncBaseTransport):
         self.manifest, exchanges = load_recording(folder)
         self.clock = ReplayClock(float(self.manifest["started"]))
         self.marker_seed = str(self.manifest.get("marks", ""))
-        self.settings: dict[str, str] = {
-            name: str(self.manifest["settings"].get(name, ""))
-            for name in RECORDED_SETTINGS + SECRET_SETTINGS
+        recorded = self.manifest["settings"]
+        self.settings = {
+            name: str(recorded.get(name, "")) for name in RECORDED_SETTINGS + SECRET_SETTINGS
         }
         self._tracks: dict[RequestKey, Track] = defaultdict(Track)
-        self._tracks_without_times: dict[RequestKey, list[Track]] = defaultdict(list)
         for exchange in exchanges:
             self._tracks[exchange.request_key].exchanges.append(exchange)
-        for key, row in self._tracks.items():
-            self._tracks_without_times[key.without_times].append(row)
+        self._tracks_without_times: dict[RequestKey, list[Track]] = defaultdict(list)
+        for key, track in self._tracks.items():
+            self._tracks_without_times[key.without_times].append(track)
+        # Markers as they were recorded -> those that this session uses in their place.
         self._markers: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         content = await request.aread()
-        body = normalize_request_body(content, redaction.redact)
-        headers = {
-            name: redaction.redact(request.headers[name])
-            for name in REQUEST_HEADERS
-            if name in request.headers
-        }
-        wanted = build_request_key(
-            request.method, redaction.strip_signature(get_target_url(request)), headers, body
-        )
-        row = self._find_track(wanted)
-        exchange = row.pop() if row else None
+        key = build_request_key(**describe_request(request, content, redaction.redact))
+        track = self._find_track(key)
+        exchange = track.pop() if track else None
         if exchange is None:
-            raise self._build_not_recorded_error(wanted, row)
-        self._markers.update(
-            zip(
-                exchange.markers,
-                MARKER_RE.findall(content.decode("utf-8", "replace")),
-                strict=False,
-            )
-        )
-        await self.clock.sleep_until(
-            float(self.manifest["started"]) + exchange.responded_at, exchange.number
-        )
+            raise self._build_not_recorded_error(key, track)
+        markers = MARKER_RE.findall(content.decode("utf-8", "replace"))
+        self._markers.update(zip(exchange.markers, markers, strict=False))
+        started = float(self.manifest["started"])
+        await self.clock.sleep_until(started + exchange.responded_at, exchange.number)
         if "error" in exchange.response:
             raise _build_error(exchange.response)
         return build_response(exchange.response, self.folder, self._markers)
 
     def _find_track(self, key: RequestKey) -> Track | None:
-        """The requests that are equal but for the times that they ask for: those whose turn it is,
-        if there are any among those of about the same time.
+        """Find the track of a request. Among those that differ only in the requested times: one
+        that is not at its end, of about the same time, then the one that is next in the recording.
         """
 
-        def fitting(row: Track) -> tuple[bool, bool, float, float]:
-            away = row.compute_distance(key)
-            return row.next_number == math.inf, away > TIME_TOLERANCE, row.next_number, away
+        def rank(track: Track) -> tuple[bool, bool, float, float]:
+            distance = track.compute_distance(key)
+            is_at_end = track.next_number == math.inf
+            return is_at_end, distance > TIME_TOLERANCE, track.next_number, distance
 
-        return min(self._tracks_without_times.get(key.without_times, ()), key=fitting, default=None)
+        tracks = self._tracks_without_times.get(key.without_times, ())
+        return min(tracks, key=rank, default=None)
 
     def _build_not_recorded_error(self, key: RequestKey, track: Track | None) -> NotRecorded:
-        what = f"The recording has no answer to {str(key)[:200]}."
+        message = f"The recording has no response to {str(key)[:200]}."
         hint = "Record the notebook again: %mjci replay record."
+        return NotRecorded(message, detail=self._explain_not_recorded(key, track), hint=hint)
+
+    def _explain_not_recorded(self, key: RequestKey, track: Track | None) -> str:
         if track is not None:
-            last = track.exchanges[-1]
-            times = f"{track.position} time{'s' * (track.position != 1)}"
-            return NotRecorded(
-                what,
-                detail=f"It was asked {times} when it was recorded, last in {last.name}.",
-                hint=hint,
-            )
-        near = self._find_nearest(key)
-        return NotRecorded(
-            what,
-            detail=_describe_difference(key, near) if near else "It holds no exchange at all.",
-            hint=hint,
-        )
+            times = "1 time" if track.position == 1 else f"{track.position} times"
+            return f"It was recorded {times}, last in {track.exchanges[-1].name}."
+        nearest = self._find_nearest(key)
+        return _describe_difference(key, nearest) if nearest else "The recording is empty."
 
     def _find_nearest(self, key: RequestKey) -> Exchange | None:
-        def likeness(one: RequestKey) -> tuple[bool, bool, float]:
-            alike = difflib.SequenceMatcher(
-                None, one.full_text[:2000], key.full_text[:2000], autojunk=False
+        def likeness(recorded: RequestKey) -> tuple[bool, bool, float]:
+            matcher = difflib.SequenceMatcher(
+                None, recorded.full_text[:2000], key.full_text[:2000], autojunk=False
             )
-            return one.method == key.method, one.host_path == key.host_path, alike.ratio()
+            same_method = recorded.method == key.method
+            return same_method, recorded.host_path == key.host_path, matcher.ratio()
 
-        near = max(self._tracks, key=likeness, default=None)
-        return self._tracks[near].exchanges[0] if near else None
+        nearest = max(self._tracks, key=likeness, default=None)
+        return self._tracks[nearest].exchanges[0] if nearest else None
 
 
 def _describe_difference(key: RequestKey, nearest: Exchange) -> str:
-    """Which exchange is nearest, and what is different about it."""
-    parts = [
-        name
-        for name in ("method", "host_path", "query", "headers", "body")
-        if getattr(key, name) != getattr(nearest.request_key, name)
-    ]
-    told = f"Nearest is {nearest.name} ({str(nearest.request_key)[:200]})"
+    """Return the nearest exchange's name and what differs in its request."""
+    recorded = nearest.request_key
+    differences = {
+        "method": recorded.method != key.method,
+        "host or path": recorded.host_path != key.host_path,
+        "query": recorded.query != key.query,
+        "headers": recorded.headers != key.headers,
+        "body": recorded.body != key.body,
+    }
+    parts = [part for part, differs in differences.items() if differs]
+    intro = f"Nearest is {nearest.name} ({str(recorded)[:200]})"
     if parts == ["body"]:
-        return (
-            f"{told}, with another body: {_excerpt_difference(nearest.request_key.body, key.body)}."
-        )
-    return f"{told}: another {', '.join(parts).replace('host_path', 'host or path')}."
+        return f"{intro}, with another body: {_excerpt_difference(recorded.body, key.body)}."
+    return f"{intro}, with another {', '.join(parts)}."
 
 
-def _excerpt_difference(recorded: str, actual: str, width: int = 60) -> str:
-    """The place where two texts part."""
-    start = next(
-        (at for at, (one, other) in enumerate(zip(recorded, actual, strict=False)) if one != other),
-        min(len(recorded), len(actual)),
-    )
+def _excerpt_difference(recorded: str, requested: str, width: int = 60) -> str:
+    """Return both texts around the first character in which they differ."""
+    start = 0
+    for before, now in zip(recorded, requested, strict=False):
+        if before != now:
+            break
+        start += 1
     begin = max(0, start - width // 3)
-    return f"recorded …{recorded[begin : begin + width]}…, asked …{actual[begin : begin + width]}…"
+    end = begin + width
+    return f"recorded …{recorded[begin:end]}…, requested …{requested[begin:end]}…"
 
 
-def _build_error(recorded: Mapping[str, Any]) -> Exception:
-    kind = getattr(httpx, str(recorded["error"]), httpx.ReadError)
-    return (
-        kind(recorded["text"])
-        if issubclass(kind, httpx.TransportError)
-        else httpx.ReadError(recorded["text"])
-    )
+def _build_error(recorded: JsonObject) -> Exception:
+    kind: object = getattr(httpx, str(recorded["error"]), None)
+    if isinstance(kind, type) and issubclass(kind, httpx.TransportError):
+        return kind(recorded["text"])
+    return httpx.ReadError(recorded["text"])

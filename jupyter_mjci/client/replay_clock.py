@@ -1,4 +1,9 @@
-"""The virtual clock of a replay: waits return at once, at the recorded times."""
+"""The virtual clock of a replay: waits end at once, at the recorded times.
+
+Everyone who waits is in one priority queue. When the event loop has nothing else left to do, the
+clock jumps to the earliest deadline and wakes that one waiter. So all times are those of the
+recording, however fast it is replayed.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +15,23 @@ import anyio
 
 
 class ReplayClock:
-    """Virtual time: all who wait are in one row, and whoever waits for the earliest moment is woken
-    when nobody else has anything left to do. So times are those of the recording however fast it is
-    played. Before it leaps, a cell that begins many things at once (`gather`, threads) is given the
-    time to begin the next one.
+    """Virtual time that moves only when every task waits for it.
+
+    Before a long jump it pauses for a moment of real time: a cell that starts many jobs
+    (`gather`, threads) gets the chance to start the next one at the same virtual time.
     """
 
-    IDLE_ROUNDS = 30  # rounds of the loop: then everybody waits
-    LONG_JUMP, GRACE_PERIOD = (
-        0.5,
-        0.002,
-    )  # so many seconds at once; real seconds in which nobody came
+    IDLE_ROUNDS = 30  # rounds of the loop without a new waiter: then every task waits
+    LONG_JUMP = 0.5  # virtual seconds; a jump that is longer is preceded by the grace period
+    GRACE_PERIOD = 0.002  # real seconds
 
     def __init__(self, start: float) -> None:
         self._now = start
+        # Deadline, priority, order of arrival, and the event that wakes the waiter.
         self._waiters: list[tuple[float, float, int, anyio.Event]] = []
-        self._arrivals = self._arrivals_at_grace = (
-            0  # how many have come; and when it was last seen that nobody else does
-        )
+        self._arrivals = 0
+        # How many had arrived when the last grace period began.
+        self._arrivals_at_grace = 0
         self._running = False
 
     def now(self) -> float:
@@ -37,35 +41,36 @@ class ReplayClock:
         await self.sleep_until(self._now + max(0.0, seconds))
 
     async def sleep_until(self, deadline: float, priority: float = math.inf) -> None:
-        """Waits for a moment; of those who wait for the same one, the lower rank is woken first."""
+        """Wait until the deadline. Of equal deadlines the lower priority number is woken first."""
         self._arrivals += 1
-        place = (deadline, priority, self._arrivals, anyio.Event())
-        heapq.heappush(self._waiters, place)
+        waiter = (deadline, priority, self._arrivals, anyio.Event())
+        heapq.heappush(self._waiters, waiter)
         if not self._running:
             self._running = True
             self._advance(self.IDLE_ROUNDS)
         try:
-            await place[-1].wait()
+            await waiter[-1].wait()
         finally:
-            if place in self._waiters:
-                self._waiters.remove(place)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
                 heapq.heapify(self._waiters)
 
     def _advance(self, rounds: int) -> None:
+        """Count down the idle rounds of the loop, then wake the first waiter and start again."""
+        loop = asyncio.get_running_loop()
         if rounds == 0 and self._waiters:
-            if (
-                self._waiters[0][0] - self._now > self.LONG_JUMP
-                and self._arrivals_at_grace != self._arrivals
-            ):
+            if self._needs_grace_period():
                 self._arrivals_at_grace = self._arrivals
-                asyncio.get_running_loop().call_later(
-                    self.GRACE_PERIOD, self._advance, self.IDLE_ROUNDS
-                )
+                loop.call_later(self.GRACE_PERIOD, self._advance, self.IDLE_ROUNDS)
                 return
-            moment, *_, gate = heapq.heappop(self._waiters)
-            self._now = max(self._now, moment)
-            gate.set()
+            deadline, _, _, event = heapq.heappop(self._waiters)
+            self._now = max(self._now, deadline)
+            event.set()
             rounds = self.IDLE_ROUNDS
         self._running = bool(self._waiters)
         if self._running:
-            asyncio.get_running_loop().call_soon(self._advance, max(0, rounds - 1))
+            loop.call_soon(self._advance, max(0, rounds - 1))
+
+    def _needs_grace_period(self) -> bool:
+        jump = self._waiters[0][0] - self._now
+        return jump > self.LONG_JUMP and self._arrivals_at_grace != self._arrivals

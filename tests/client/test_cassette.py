@@ -274,7 +274,7 @@ def test_an_unrecorded_request_is_an_error_that_names_the_nearest(
 ) -> None:
     with pytest.raises(NotRecorded) as caught:
         build(played).run()
-    assert str(caught.value).startswith("The recording has no answer to ")
+    assert str(caught.value).startswith("The recording has no response to ")
     for words in said:
         assert words in caught.value.detail
     assert "%mjci replay record" in caught.value.hint
@@ -285,9 +285,9 @@ def test_a_submission_is_answered_as_often_as_it_was_recorded(played: Session) -
     at again.
     """
     played.mj.imagine("a red fox").run()
-    with pytest.raises(NotRecorded, match="no answer") as caught:
+    with pytest.raises(NotRecorded, match="no response") as caught:
         played.mj.imagine("a red fox").run()
-    assert "It was asked 1 time when it was recorded" in caught.value.detail
+    assert "It was recorded 1 time" in caught.value.detail
     first = played.tasks()
     assert played.tasks().equals(first)
 
@@ -339,7 +339,7 @@ def _forge(path: Path) -> None:
         ),
         (
             lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("[]"),
-            "is no exchange",
+            "is not a valid exchange",
         ),
         (lambda copy: next((copy / "pictures").iterdir()).unlink(), "is missing"),
         (lambda copy: next((copy / "pictures").iterdir()).write_bytes(b"x"), "was changed"),
@@ -360,7 +360,7 @@ def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
     """Recording anew replaces a recording, and nothing else."""
     (tmp_path / "thesis.md").write_text("years of work")
     with mjci.sandbox(speed=INF) as session:
-        with pytest.raises(SettingsError, match="holds something else"):
+        with pytest.raises(SettingsError, match="contains other files"):
             session.record_to(tmp_path)
         again = tmp_path / "one.mjci"
         for prompt in ("first", "second"):
