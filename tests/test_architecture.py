@@ -91,6 +91,7 @@ HOMES = {
     "distributed": {"history/delta.py"},
     "matplotlib": {"history/analysis.py"},
     "PIL": {
+        "client/image_input.py",
         "history/image_archive.py",
         "notebook/images.py",
         "imaging/rules.py",

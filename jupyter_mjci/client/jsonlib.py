@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 # A parsed JSON object of a service, whose fields are checked where they are used.
-JsonObject = dict[str, Any]
+JsonObject = Mapping[str, Any]
 
 
 def loads(text: bytes | memoryview | str) -> Any:

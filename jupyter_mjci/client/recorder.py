@@ -185,7 +185,7 @@ class Recorder(httpx.AsyncBaseTransport):
         self, request: RecordedRequest, sent_at: float, response: JsonObject
     ) -> None:
         self._count += 1
-        exchange: JsonObject = {
+        exchange: dict[str, object] = {
             "sent": round(sent_at - self._started_at, 3),
             "answered": round(self.clock.now() - self._started_at, 3),
             "request": request,

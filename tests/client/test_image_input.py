@@ -99,15 +99,15 @@ def test_a_link_is_left_to_the_service() -> None:
 
 WRONG: tuple[tuple[Any, str], ...] = (
     ("/no/such.png", "Cannot read the picture"),
-    ("data:image/png;base64,%%%", "This data URL cannot be read."),
-    (b"GIFT", "This is no PNG, JPEG, GIF or WebP picture."),
-    (np.zeros((5, 7)), "An array of 5 × 7 (d) is no picture."),
+    ("data:image/png;base64,%%%", "This data URL cannot be decoded."),
+    (b"GIFT", "This is not a PNG, JPEG, GIF or WebP image."),
+    (np.zeros((5, 7)), "An array of 5 × 7 (d) is not an image."),
     (np.zeros((5, 7), "float32"), ".astype('uint8')"),
-    (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is no picture."),
-    (np.zeros(5, "uint8"), "An array of 5 (B) is no picture."),
-    (np.zeros((0, 7), "uint8"), "An array of 0 × 7 (B) is no picture."),
-    (7, "A int is no picture."),
-    (Image.new("F", (3, 3)), "This Image cannot be saved as a picture."),
+    (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is not an image."),
+    (np.zeros(5, "uint8"), "An array of 5 (B) is not an image."),
+    (np.zeros((0, 7), "uint8"), "An array of 0 × 7 (B) is not an image."),
+    (7, "Objects of type int cannot be used as an image."),
+    (Image.new("F", (3, 3)), "This Image cannot be saved as an image."),
 )
 
 
