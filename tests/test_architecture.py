@@ -56,6 +56,7 @@ LAZILY = {"cli": {"notebook", "emulator"}, "session": {"emulator"}}
 HOMES = {
     "httpx": {
         "client/transport.py",
+        "client/http_pool.py",
         "client/cassette.py",
         "client/recorder.py",
         "client/player.py",
@@ -73,8 +74,8 @@ HOMES = {
         "services/midjourney/api.py",
         "history/frames.py",
     },
-    "aiohttp": {"client/transport.py"},
-    "yarl": {"client/transport.py"},
+    "aiohttp": {"client/http_pool.py"},
+    "yarl": {"client/http_pool.py"},
     "keyring": {"client/settings.py"},
     "tenacity": {"jobs/submission.py"},
     "pandas": {

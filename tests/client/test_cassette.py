@@ -264,7 +264,10 @@ def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, playe
             ["0001-POST-mj-submit-imagine.json", "another body", "fox"],
         ),
         (lambda s: s.mj.task("123"), ["Nearest is", "-fetch.json", "another host or path"]),
-        (lambda s: s.ci.jobs(tag="PicProcess", size=7).first_page, ["-GET-jobs.json", "another query"]),
+        (
+            lambda s: s.ci.jobs(tag="PicProcess", size=7).first_page,
+            ["-GET-jobs.json", "another query"],
+        ),
         (lambda s: s.ci.delete_object("a.jpg"), ["Nearest is"]),
     ],
     ids=["body", "path", "query", "method"],

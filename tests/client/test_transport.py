@@ -18,8 +18,9 @@ import pytest
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.client.transport import AiohttpTransport, ShardedTransport, SystemClock, Transport
+from jupyter_mjci.client.transport import SystemClock, Transport
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -409,7 +410,7 @@ def test_idle_connections_are_bounded(server: str) -> None:
 def test_proxies_of_the_environment(
     environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_mjci.client.transport import _find_proxy
+    from jupyter_mjci.client.http_pool import _find_proxy
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         for spelled in (name, name.upper()):
