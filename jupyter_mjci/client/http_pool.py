@@ -1,4 +1,10 @@
-"""The two transports that carry requests over the network."""
+"""Carry HTTP requests over the network: by httpx, or by aiohttp where it is installed.
+
+Both are httpx transports and neither has a pool that can be exhausted. A single `httpx.AsyncClient`
+gets slower the more requests are in flight, because its pool scans every connection at the start
+and end of each request; and a pool slot of a cancelled request can be lost for good. Limiting the
+number of requests in flight is the caller's business.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +16,7 @@ import ssl
 import urllib.request
 import weakref
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx
@@ -21,25 +27,37 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def get_ssl_context() -> ssl.SSLContext:
-    """One for all connections: to make one takes as long as many requests."""
+    """Return the context of all connections: creating one takes as long as many requests."""
     return httpx.create_ssl_context()
+
+
+def _find_proxy(url: httpx.URL) -> str | None:
+    """Return the proxy that the environment sets for a URL (http_proxy, all_proxy, no_proxy)."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if proxy is None or urllib.request.proxy_bypass(url.host):
+        return None
+    return proxy
+
+
+# --- httpx ----------------------------------------------------------------------------------------
 
 
 class ShardedTransport(httpx.AsyncBaseTransport):
     """httpx transports of one connection each, at most `max_idle` of them idle.
 
-    A connection whose request did not come to its end is thrown away with its transport, so nothing
-    can stay behind in a pool. How many are in flight is the caller's business. Proxies of the
-    environment are used.
+    A connection whose request did not complete is closed with its transport, so that no request
+    can leave anything behind in a pool.
     """
 
     def __init__(self, max_idle: int = 16) -> None:
-        self.max_idle, self.in_flight = max_idle, 0
+        self.max_idle = max_idle
+        self.in_flight = 0
         self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        place = (request.url.scheme, request.url.host, request.url.port)
-        idle = self._idle.get(place)
+        origin = (request.url.scheme, request.url.host, request.url.port)
+        idle = self._idle.get(origin)
         shard = idle.pop() if idle else _build_single_connection(request.url)
         self.in_flight += 1
         try:
@@ -52,24 +70,24 @@ class ShardedTransport(httpx.AsyncBaseTransport):
             raise
         finally:
             self.in_flight -= 1
-        self._idle.setdefault(place, []).append(shard)
+        self._idle.setdefault(origin, []).append(shard)
         await self._evict_idle()
         return response
 
     async def _evict_idle(self) -> None:
-        """Of too many, the one that has been idle longest at its place."""
+        """Close a connection if there are too many: the longest idle one of its origin."""
         if sum(map(len, self._idle.values())) > self.max_idle:
-            place = next(place for place, idle in self._idle.items() if idle)
-            spare = self._idle[place].pop(0)
-            if not self._idle[place]:
-                del self._idle[place]
+            origin = next(origin for origin, idle in self._idle.items() if idle)
+            shard = self._idle[origin].pop(0)
+            if not self._idle[origin]:
+                del self._idle[origin]
             with anyio.CancelScope(shield=True):
-                await spare.aclose()
+                await shard.aclose()
 
     async def aclose(self) -> None:
-        idle = [shard for shards in self._idle.values() for shard in shards]
+        shards = [shard for idle in self._idle.values() for shard in idle]
         self._idle.clear()
-        for shard in idle:
+        for shard in shards:
             await shard.aclose()
 
 
@@ -80,76 +98,80 @@ def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
     )
 
 
-def _find_proxy(url: httpx.URL) -> str | None:
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    return None if proxy is None or urllib.request.proxy_bypass(url.host) else proxy
+# --- aiohttp --------------------------------------------------------------------------------------
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """httpx requests, carried by aiohttp: several times as many in a second.
+    """httpx requests sent by aiohttp, which handles several times as many per second.
 
-    What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is
-    certain.
+    Errors are raised as httpx's own, and a lost response never as an error to connect, which would
+    mean that the request was not sent. That is why httpx-aiohttp (0.2) does not replace this class:
+    it maps `ServerDisconnectedError` to `ConnectTimeout`, and so a submission would be sent twice.
+    It also decodes escapes of the URL, which breaks signed ones.
     """
 
     def __init__(self) -> None:
+        self.in_flight = 0
         self._session: aiohttp.ClientSession | None = None
 
-    @property
-    def in_flight(self) -> int:
-        connector: Any = None if self._session is None else self._session.connector
-        return len(connector._acquired) if connector else 0
-
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        import aiohttp
-        from yarl import URL
-
         if request.url.scheme not in ("http", "https"):
             raise httpx.UnsupportedProtocol(
                 "Request URL is missing an 'http://' or 'https://' protocol."
             )
+        self.in_flight += 1
+        try:
+            return await self._send(request, await request.aread())
+        finally:
+            self.in_flight -= 1
+
+    async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        import aiohttp
+        from yarl import URL
+
         session = self._session or self._open_session()
         limits = request.extensions.get("timeout", {})
         timeout = aiohttp.ClientTimeout(
             sock_connect=limits.get("connect"), sock_read=limits.get("read")
         )
-        body = await request.aread()
         try:
             async with session.request(
                 request.method,
+                # yarl would otherwise unquote parts of a signed URL.
                 URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
                 data=body or None,
                 allow_redirects=False,
                 timeout=timeout,
                 proxy=_find_proxy(request.url),
-            ) as answer:
-                content = await answer.read()
+            ) as response:
+                content = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _to_httpx_error(error) from error
-        return httpx.Response(answer.status, headers=list(answer.raw_headers), content=content)
+        headers = list(response.raw_headers)
+        return httpx.Response(response.status, headers=headers, content=content)
 
     def _open_session(self) -> aiohttp.ClientSession:
         import aiohttp
 
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # it would send what ~/.netrc holds; proxies are told with each request
+            # It would send credentials of ~/.netrc. Proxies are set for each request.
             trust_env=False,
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
-        self._close_session = partial(
-            _close_session, self._session, asyncio.get_running_loop(), os.getpid()
-        )
+        self._session = session
+        loop = asyncio.get_running_loop()
+        self._close_session = partial(_close_session, session, loop, os.getpid())
         weakref.finalize(self, self._close_session).atexit = False
         _OPEN_TRANSPORTS.add(self)
-        return self._session
+        return session
 
     async def aclose(self) -> None:
-        session, self._session = self._session, None
+        session = self._session
+        self._session = None
         if session is not None:
             await session.close()
 
@@ -157,21 +179,19 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 def _to_httpx_error(error: Exception) -> httpx.HTTPError:
     import aiohttp
 
-    never_sent = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return httpx.ConnectTimeout(str(error))
-    if isinstance(error, never_sent):
+    # The only errors after which the request was certainly not sent.
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
         return httpx.ConnectError(str(error))
     if isinstance(error, aiohttp.InvalidURL):
         return httpx.UnsupportedProtocol(str(error))
-    return (
-        httpx.ReadTimeout(str(error))
-        if isinstance(error, TimeoutError)
-        else httpx.ReadError(str(error))
-    )
+    if isinstance(error, TimeoutError):
+        return httpx.ReadTimeout(str(error))
+    return httpx.ReadError(str(error))
 
 
-# aiohttp complains aloud about a session that nobody closed; a notebook's user cannot be asked to.
+# aiohttp warns about sessions that were not closed, and a notebook's user never closes one.
 _OPEN_TRANSPORTS: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
 
 
@@ -188,5 +208,5 @@ def _close_session(
 
 @atexit.register
 def _close_open_transports() -> None:
-    for way in list(_OPEN_TRANSPORTS):
-        way._close_session(wait=1)
+    for transport in list(_OPEN_TRANSPORTS):
+        transport._close_session(wait=1)

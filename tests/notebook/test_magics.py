@@ -492,7 +492,7 @@ def test_connect_takes_settings_and_the_environment(
     assert session.settings.timeout == 1.5
     session.clock = VirtualClock(math.inf)  # trying again takes no time
     said = empty_shell.fails("%mj_queue")
-    assert "No answer from http://127.0.0.1:9." in said
+    assert "No response from http://127.0.0.1:9." in said
     empty_shell.run("%mjci doctor")
     assert "set (environment: MJCI_MJ_SECRET)" in empty_shell.texts[0]
     assert "hush" not in str(empty_shell.outputs) + said
