@@ -1,24 +1,25 @@
 """The exception tree, ordered by who has to act.
 
 MjciError
-├─ SettingsError        you: the connection settings are incomplete or contradictory; nothing was sent
-├─ InvalidRequest       you: the request cannot be built from the arguments; nothing was sent
-├─ HistoryError         you: a journal or a lake cannot be read or written; recorded data is intact
+├─ SettingsError        you: the settings are incomplete or contradictory; nothing was sent
+├─ InvalidRequest       you: the arguments make no valid request; nothing was sent
+├─ HistoryError         you: a journal or lake cannot be read or written; its data is intact
 ├─ TransportError       the network: no response; `.may_have_been_sent`, `.timed_out`
 ├─ NotRecorded          the recording: it has no response to this request
-├─ ServiceError         the service: it responded with an error; `.status`, `.code`, `.service_message`
+├─ ServiceError         the service: it responded with an error; `.status`, `.code`
 │   ├─ MidjourneyError
 │   │   ├─ Unsupported     this proxy has no such endpoint
 │   │   ├─ QueueFull       code 23: retry later
 │   │   ├─ BannedPrompt    code 24: `.word` is the word
 │   │   └─ QuotaExceeded   the account's quota is used up
 │   └─ CIError             `.code` is COS's own code
-├─ InvalidResponse      the service or this client: the response cannot be parsed; `.body` has its bytes
+├─ InvalidResponse      the response cannot be parsed; `.body` has its bytes
 ├─ JobFailed            the job ended without a result; `.job`
-└─ WaitTimeout          the job is still running; `.job` as last seen. Also a `TimeoutError`
+└─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
-In a notebook cell an error is two or three lines: message, detail and hint. `%tb` shows the full
-traceback. Each class's docstring says, behind the arrow, what usually helps.
+In a notebook cell an error is two or three lines: message, detail and hint.
+`%tb` shows the full traceback. Each class's docstring says, behind the arrow,
+what usually helps.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """Base class of every expected error: `.message`, `.detail`, and a `.hint` that says what to
-    do next.
+    """Base class of every expected error: `.message`, `.detail`, and a
+    `.hint` that says what to do next.
     """
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
@@ -57,7 +58,7 @@ class MjciError(Exception):
         return [sanitize(line) for line in lines if line]
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython prints: a summary the first time, the traceback after that (`%tb`)."""
+        """Return what IPython prints: first a summary, then (`%tb`) the whole traceback."""
         if self._summary_shown:
             return "".join(traceback.format_exception(self)).splitlines()
         self._summary_shown = True
@@ -68,14 +69,16 @@ class MjciError(Exception):
 class SettingsError(MjciError):
     """The connection settings are incomplete or contradictory. Nothing was sent.
 
-    → Set what the message names; `%mjci doctor` lists everything else that is wrong.
+    → Set what the message names; `%mjci doctor` lists everything else that is
+        wrong.
     """
 
 
 def missing_extra(library: str, extra: str) -> SettingsError:
     """Return the error for a library of an optional extra that is not installed."""
-    hint = f"pip install 'jupyter_mjci[{extra}]'"
-    return SettingsError(f"{library} is not installed.", hint=hint)
+    return SettingsError(
+        f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'"
+    )
 
 
 @contextmanager
@@ -90,7 +93,8 @@ def requires_extra(library: str, extra: str) -> Iterator[None]:
 class InvalidRequest(MjciError):
     """The request cannot be built from the arguments. Nothing was sent.
 
-    → Correct the call: the error names the available choices, or line and column.
+    → Correct the call: the error names the available choices, or line and
+        column.
     """
 
 
@@ -102,11 +106,11 @@ class HistoryError(MjciError):
 
 
 class TransportError(MjciError):
-    """No response arrived. `.may_have_been_sent`: the server may have processed the request.
-    `.timed_out`: it may still be processing it.
+    """No response arrived. `.may_have_been_sent`: the server may have
+    processed the request. `.timed_out`: it may still be processing it.
 
-    → Check the address and the network; `%mjci resume` searches for a submission that may have
-        arrived.
+    → Check the address and the network; `%mjci resume` searches for a
+        submission that may have arrived.
     """
 
     def __init__(
@@ -124,16 +128,18 @@ class TransportError(MjciError):
 
 
 class NotRecorded(MjciError):
-    """The recording being replayed has no response to the request. `.detail` names the nearest
-    request that it has.
+    """The recording being replayed has no response to the request. `.detail`
+    names the nearest request that it has.
 
-    → Record again (`%mjci replay record`), or use the services themselves (`%mjci replay off`).
+    → Record again (`%mjci replay record`), or use the services themselves
+        (`%mjci replay off`).
     """
 
 
 class ServiceError(MjciError):
-    """The service responded with an error: `.service`, the HTTP `.status`, and its own `.code`,
-    `.service_message` and `.request_id`. `.message` contains the service's own message.
+    """The service responded with an error: `.service`, the HTTP `.status`,
+    and its own `.code`, `.service_message` and `.request_id`. `.message`
+    contains the service's own message.
 
     → `%mjci doctor` checks addresses, secrets and clocks.
     """
@@ -163,27 +169,30 @@ class ServiceError(MjciError):
 
 
 class MidjourneyError(ServiceError):
-    """An error response of a proxy, with its `.code` ("3", "9", …; the HTTP status where the body
-    has none).
+    """An error response of a proxy, with its `.code` ("3", "9", …; the HTTP
+    status where the body has none).
 
-    → Read the message; code 3 means an unknown task ID, or that no account is free.
+    → Read the message; code 3 means an unknown task ID, or that no account is
+        free.
     """
 
     service = "mj"
 
 
 class Unsupported(MidjourneyError):
-    """This proxy does not offer the endpoint (it responded with a page, or 404), and no fallback
-    does.
+    """This proxy does not offer the endpoint (it responded with a page, or
+    404), and no fallback does.
 
-    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy supports.
+    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy
+        supports.
     """
 
 
 class QueueFull(MidjourneyError):
     """The proxy's queue is full (code 23, or 9 with that message). The submission was rejected.
 
-    → Retry later; `follow`, and with it the magics, waits for a free slot by itself.
+    → Retry later; `follow`, and with it the magics, waits for a free slot by
+        itself.
     """
 
 
@@ -204,10 +213,11 @@ class QuotaExceeded(MidjourneyError):
 
 
 class CIError(ServiceError):
-    """An error response of Tencent Cloud, with its `.code` ("NoSuchKey", "SignatureDoesNotMatch",
-    …).
+    """An error response of Tencent Cloud, with its `.code` ("NoSuchKey",
+    "SignatureDoesNotMatch", …).
 
-    → The hint explains the usual codes; for others, give Tencent's support the `.request_id`.
+    → The hint explains the usual codes; for others, give Tencent's support
+        the `.request_id`.
     """
 
     service = "ci"
@@ -252,14 +262,14 @@ class WaitTimeout(MjciError, TimeoutError):
         self.job = job
 
 
-# --- helpers for messages -------------------------------------------------------------------------
+# --- helpers for messages ---------------------------------
 
 
 def sanitize(text: str) -> str:
     """Return the text with terminal control characters and lone surrogates replaced by "�".
 
-    Job data and error messages come from outside: unescaped they could send commands to a
-    terminal, reverse the text's direction, or fail to encode.
+    Job data and error messages come from outside: unescaped they could send
+    commands to a terminal, reverse the text's direction, or fail to encode.
     """
     return _CONTROL_CHARACTERS.sub("�", text)
 
@@ -270,7 +280,7 @@ _CONTROL_CHARACTERS = re.compile(
 
 
 def suggest(name: str, choices: Sequence[str]) -> str:
-    """Return a hint for an unknown name: the choice that is spelled like it, else all choices."""
+    """Return a hint for an unknown name: a similar choice, else all of them."""
     close = get_close_matches(name, choices, 1, 0.6)
     if close:
         return f"Did you mean {close[0]}?"

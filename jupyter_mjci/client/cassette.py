@@ -1,11 +1,12 @@
 """The recording format: what makes two requests equal, and how exchanges are stored.
 
-A recording is a folder `NAME.mjci` with one readable JSON file per exchange, numbered in the order
-of the responses, and the images beside them under their content's hash. Signatures, tokens and
-secrets never get in: while recording, the session already sees the responses as they will be
-replayed.
+A recording is a folder `NAME.mjci` with one readable JSON file per exchange,
+numbered in the order of the responses, and the images beside them under their
+content's hash. Signatures, tokens and secrets never get in: while recording,
+the session already sees the responses as they will be replayed.
 
-`recorder` writes a recording, `player` replays it, `replay_clock` is the virtual time of a replay.
+`recorder` writes a recording, `player` replays it, `replay_clock` is the
+virtual time of a replay.
 """
 
 from __future__ import annotations
@@ -66,10 +67,12 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 
     Args:
         value: the setting
-        notebook: the notebook's name; the default folder is beside it, with its name
+        notebook: the notebook's name; the default folder is beside it, with
+            its name
 
     Raises:
-        SettingsError: the mode is unknown, or neither folder nor notebook is known
+        SettingsError: the mode is unknown, or neither folder nor notebook is
+            known
     """
     mode, _, folder = value.partition(":")
     mode = mode.strip() or "off"
@@ -90,7 +93,8 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 def resolve_mode(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
     """Return the mode and folder of `%mjci replay`, completed from the environment.
 
-    Without a mode from either, an existing recording is replayed and a new one recorded.
+    Without a mode from either, an existing recording is replayed and a new
+    one recorded.
 
     Args:
         mode: record, play, off or ""
@@ -106,12 +110,12 @@ def resolve_mode(mode: str, folder: str, environment: str, notebook: str) -> tup
     return resolved, path
 
 
-# --- requests -------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class RequestKey:
-    """What identifies a request: no signatures, no secrets, and markers without their values."""
+    """What identifies a request, without signatures, secrets and marker values."""
 
     method: str
     host_path: str
@@ -131,7 +135,7 @@ class RequestKey:
 
     @property
     def times(self) -> list[float]:
-        """The requested times as POSIX timestamps; empty if one of them cannot be parsed."""
+        """The requested times as POSIX timestamps; empty if one is unreadable."""
         values = [value for name, value in self.query if _is_time(name)]
         with contextlib.suppress(ValueError):
             return [datetime.fromisoformat(value).timestamp() for value in values]
@@ -199,15 +203,15 @@ def build_request_key(
 
 
 def get_target_url(request: httpx.Request) -> str:
-    """Return the request's URL with the host of its Host header, which differs from the URL's own
-    where an endpoint is configured.
+    """Return the request's URL with the host of its Host header, which
+    differs from the URL's own where an endpoint is configured.
     """
     host = request.headers.get("host") or request.url.netloc.decode()
     return f"{request.url.scheme}://{host}{request.url.raw_path.decode('ascii', 'replace')}"
 
 
 def normalize_request_body(content: bytes, redact: Callable[[str], str]) -> object:
-    """Return a request's body as a recording stores it: JSON, text, or the hash of binary data."""
+    """Return a request's stored body: JSON, text, or the hash of binary data."""
     if not content:
         return ""
     try:
@@ -233,14 +237,14 @@ def _shorten(value: object) -> object:
 
 
 def _hash_text(text: str) -> str:
-    """Return a hash that does not depend on the markers in the text, followed by those markers, so
-    that a replay can still map them.
+    """Return a hash that does not depend on the markers in the text, followed
+    by those markers, so that a replay can still map them.
     """
     digest = hashlib.sha256(MARKER_RE.sub("mjci-", text).encode()).hexdigest()
     return " ".join([f"sha256:{digest}", *MARKER_RE.findall(text)])
 
 
-# --- exchanges ------------------------------------------------------------------------------------
+# --- exchanges --------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +280,7 @@ def compute_checksum(exchange: JsonObject) -> str:
 
 
 def split_lines(text: str) -> str | list[str]:
-    """Return a text of several lines as a list of them, which is readable and can be diffed."""
+    """Return a text of several lines as their list, which can be read and diffed."""
     lines = text.splitlines(keepends=True)
     return lines if len(lines) > 1 else text
 
@@ -307,14 +311,15 @@ def build_response(
     return httpx.Response(recorded["status"], headers=recorded["headers"], content=text.encode())
 
 
-# --- files ----------------------------------------------------------------------------------------
+# --- files ------------------------------------------------
 
 
 def load_recording(folder: Path) -> tuple[JsonObject, list[Exchange]]:
     """Load a recording's manifest and exchanges.
 
     Raises:
-        SettingsError: the recording does not exist, is incomplete or was changed
+        SettingsError: the recording does not exist, is incomplete or was
+            changed
     """
     if not (folder / MANIFEST).is_file():
         raise SettingsError(

@@ -1,8 +1,9 @@
 """Carry HTTP requests over the network: by httpx, or by aiohttp where it is installed.
 
-Both are httpx transports and neither has a pool that can be exhausted. A single `httpx.AsyncClient`
-gets slower the more requests are in flight, because its pool scans every connection at the start
-and end of each request; and a pool slot of a cancelled request can be lost for good. Limiting the
+Both are httpx transports and neither has a pool that can be exhausted. A
+single `httpx.AsyncClient` gets slower the more requests are in flight,
+because its pool scans every connection at the start and end of each request;
+and a pool slot of a cancelled request can be lost for good. Limiting the
 number of requests in flight is the caller's business.
 """
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)
 def get_ssl_context() -> ssl.SSLContext:
-    """Return the context of all connections: creating one takes as long as many requests."""
+    """Return the context of all connections: creating one takes long."""
     return httpx.create_ssl_context()
 
 
 def _find_proxy(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment sets for a URL (http_proxy, all_proxy, no_proxy)."""
+    """Return the proxy of a URL by http_proxy, all_proxy and no_proxy."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(url.host):
@@ -40,14 +41,14 @@ def _find_proxy(url: httpx.URL) -> str | None:
     return proxy
 
 
-# --- httpx ----------------------------------------------------------------------------------------
+# --- httpx ------------------------------------------------
 
 
 class ShardedTransport(httpx.AsyncBaseTransport):
     """httpx transports of one connection each, at most `max_idle` of them idle.
 
-    A connection whose request did not complete is closed with its transport, so that no request
-    can leave anything behind in a pool.
+    A connection whose request did not complete is closed with its transport,
+    so that no request can leave anything behind in a pool.
     """
 
     def __init__(self, max_idle: int = 16) -> None:
@@ -75,7 +76,7 @@ class ShardedTransport(httpx.AsyncBaseTransport):
         return response
 
     async def _evict_idle(self) -> None:
-        """Close a connection if there are too many: the longest idle one of its origin."""
+        """Close the longest idle connection of an origin if there are too many."""
         if sum(map(len, self._idle.values())) > self.max_idle:
             origin = next(origin for origin, idle in self._idle.items() if idle)
             shard = self._idle[origin].pop(0)
@@ -98,16 +99,18 @@ def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
     )
 
 
-# --- aiohttp --------------------------------------------------------------------------------------
+# --- aiohttp ----------------------------------------------
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """httpx requests sent by aiohttp, which handles several times as many per second.
 
-    Errors are raised as httpx's own, and a lost response never as an error to connect, which would
-    mean that the request was not sent. That is why httpx-aiohttp (0.2) does not replace this class:
-    it maps `ServerDisconnectedError` to `ConnectTimeout`, and so a submission would be sent twice.
-    It also decodes escapes of the URL, which breaks signed ones.
+    Errors are raised as httpx's own, and a lost response never as an error to
+    connect, which would mean that the request was not sent. That is why
+    httpx-aiohttp (0.2) does not replace this class: it maps
+    `ServerDisconnectedError` to `ConnectTimeout`, and so a submission would
+    be sent twice. It also decodes escapes of the URL, which breaks signed
+    ones.
     """
 
     def __init__(self) -> None:
@@ -191,7 +194,7 @@ def _to_httpx_error(error: Exception) -> httpx.HTTPError:
     return httpx.ReadError(str(error))
 
 
-# aiohttp warns about sessions that were not closed, and a notebook's user never closes one.
+# aiohttp warns about unclosed sessions, and a notebook never closes one.
 _OPEN_TRANSPORTS: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
 
 

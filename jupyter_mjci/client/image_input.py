@@ -1,8 +1,8 @@
-"""Turn what callers have for an image into the bytes of a file: a path, bytes, a data URL, a Pillow
-image or an array.
+"""Turn what callers have for an image into the bytes of a file: a path,
+bytes, a data URL, a Pillow image or an array.
 
-Pillow is imported only where an array is encoded: a Pillow image saves itself, and everything else
-is bytes already.
+Pillow is imported only where an array is encoded: a Pillow image saves
+itself, and everything else is bytes already.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class SupportsSave(Protocol):
 
 
 class SupportsArray(Protocol):
-    """An object that converts to a numpy array: height × width (× channels), integers from 0 to
-    255.
+    """An object that converts to a numpy array: height × width (× channels),
+    integers from 0 to 255.
     """
 
     def __array__(self) -> Any: ...
@@ -35,7 +35,7 @@ ImageInput = str | bytes | Path | SupportsSave | SupportsArray
 
 
 def to_data_url(picture: ImageInput) -> str:
-    """Return an image as the data URL that every proxy family accepts. URLs are returned unchanged.
+    """Return an image as a data URL. URLs are returned unchanged.
 
     Raises:
         InvalidRequest: it is not an image
@@ -50,7 +50,8 @@ def to_image_bytes(picture: ImageInput) -> bytes:
     """Return an image as the bytes of a PNG, JPEG, GIF or WebP file.
 
     Raises:
-        InvalidRequest: it is not an image, or a URL that would have to be downloaded
+        InvalidRequest: it is not an image, or a URL that would have to be
+            downloaded
     """
     content = _read_content(picture)
     if not detect_image_format(content):
@@ -61,8 +62,8 @@ def to_image_bytes(picture: ImageInput) -> bytes:
 
 
 def detect_image_format(content: bytes) -> str:
-    """Return png, jpeg, gif or webp by the first bytes, or "" for anything else. Content types of
-    responses cannot be trusted.
+    """Return png, jpeg, gif or webp by the first bytes, or "" for anything
+    else. Content types of responses cannot be trusted.
     """
     for prefix, name in _MAGIC_BYTES:
         if content.startswith(prefix):
@@ -121,7 +122,7 @@ def _decode_data_url(url: str) -> bytes:
 
 
 def _encode_saveable(picture: SupportsSave) -> bytes:
-    """Return an image as PNG, or as JPEG where PNG does not have its color mode (CMYK)."""
+    """Return an image as PNG, or as JPEG where PNG lacks its mode (CMYK)."""
     detail = ""
     for format in ("PNG", "JPEG"):
         file = io.BytesIO()

@@ -1,7 +1,7 @@
 """The service-neutral record of one job, as it was at one moment.
 
-Parsers build it, the journal stores it, frames and cards show it. It is frozen: a later state of
-the job is another `Job`.
+Parsers build it, the journal stores it, frames and cards show it. It is
+frozen: a later state of the job is another `Job`.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import msgspec
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.errors import InvalidRequest
 
-# Submissions without a user's own text carry a marker in `state` or UserData, by which they are
-# found again when the response is lost.
+# Submissions without a user's own text carry a marker in `state` or UserData,
+# by which they are found again when the response is lost.
 MARKER_PREFIX = "mjci-"
 
 
 def strip_marker(user_data: str) -> str:
-    """Return the user's own text, or "" for one of our markers, which are an internal detail."""
+    """Return the user's own text, or "" for one of our markers."""
     return "" if user_data.startswith(MARKER_PREFIX) else user_data
 
 
 class Status(StrEnum):
-    """The state of a job, the same words for all services. A job in `NEEDS_INPUT` waits for the
-    user (Midjourney's modal dialogs) and never ends by itself.
+    """The state of a job, the same words for all services. A job in
+    `NEEDS_INPUT` waits for the user (Midjourney's modal dialogs) and never
+    ends by itself.
     """
 
     QUEUED = "QUEUED"
@@ -39,12 +40,12 @@ class Status(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended, successfully or not, and will not change any more."""
+        """Whether the job has ended, successfully or not."""
         return self in _TERMINAL
 
     @property
     def is_active(self) -> bool:
-        """Whether waiting makes sense: the job will change without user input."""
+        """Whether the job will change without user input."""
         return self in _ACTIVE
 
 
@@ -75,7 +76,7 @@ class Button(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def alias(self) -> str:
-        """A word for a button that shows only an emoji, to read and to type; "" for any other."""
+        """A word for a button that shows only an emoji; "" for any other."""
         if self.emoji and not self.label:
             for part, word in _ALIASES:
                 if part in self.custom_id:
@@ -111,7 +112,8 @@ class Job:
 
     Args:
         service: mj (Midjourney proxy) or ci (Tencent CI)
-        id: the service's ID, unique at one proxy or bucket; "" for a submission that was rejected
+        id: the service's ID, unique at one proxy or bucket; "" for a
+            submission that was rejected
         action: the service's own name for it: IMAGINE, PicProcess, …
         status: its state
         progress: percent, where reported
@@ -149,11 +151,12 @@ class Job:
         return hash((self.service, self.id, self.status, self.progress))
 
     def find_button(self, name: str) -> Button:
-        """Return the button with a label, an emoji or its alias (reroll), ignoring case, or with a
-        customId.
+        """Return the button with a label, an emoji or its alias (reroll),
+        ignoring case, or with a customId.
 
         Raises:
-            InvalidRequest: the job has no such button; names those that it has
+            InvalidRequest: the job has no such button; names those that it
+                has
         """
         for button in self.buttons:
             names = (button.label.casefold(), button.emoji, button.alias)

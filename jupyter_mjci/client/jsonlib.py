@@ -1,4 +1,4 @@
-"""JSON <-> plain values: msgspec for speed, the standard library for input that msgspec rejects."""
+"""Parse and write JSON: by msgspec, or the standard library where that fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ JsonObject = Mapping[str, Any]
 def loads(text: bytes | memoryview | str) -> Any:
     """Parse a JSON text. Raises ValueError.
 
-    Lone surrogates, NaN, UTF-16 and numbers out of range, which msgspec rejects, are accepted.
+    Lone surrogates, NaN, UTF-16 and numbers out of range, which msgspec
+    rejects, are accepted.
     """
     try:
         return msgspec.json.decode(text)
@@ -25,7 +26,7 @@ def loads(text: bytes | memoryview | str) -> Any:
 
 
 def dumps(value: object) -> str:
-    """Return the value as compact JSON. What JSON has no type for is written as a string."""
+    """Return a value as compact JSON; unknown types are written as strings."""
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
     except ValueError:  # a lone surrogate

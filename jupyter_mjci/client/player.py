@@ -1,8 +1,9 @@
 """Replay a recording: answer each request from the exchange that was recorded for it.
 
-Exchanges with equal requests form a track and are returned in their recorded order, whatever runs
-beside them. Each response is held back until the recorded moment on the replay's virtual clock, so
-that jobs age as they did, without any waiting.
+Exchanges with equal requests form a track and are returned in their recorded
+order, whatever runs beside them. Each response is held back until the
+recorded moment on the replay's virtual clock, so that jobs age as they did,
+without any waiting.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.replay_clock import ReplayClock
 from jupyter_mjci.errors import NotRecorded
 
-# Seconds by which the times of a listing's query may differ and still mean the same listing.
+# Seconds by which the requested times of the same listing may differ.
 TIME_TOLERANCE = 60.0
 
 # Responses about a job that is still active: more polls must follow in the recording.
@@ -46,26 +47,26 @@ ACTIVE_RE = re.compile(
 
 @dataclass(slots=True)
 class Track:
-    """Exchanges with equal requests in their recorded order, and how many were replayed."""
+    """Exchanges with equal requests, and how many of them were replayed."""
 
     exchanges: list[Exchange] = field(default_factory=list)
     position: int = 0
 
     @property
     def next_number(self) -> float:
-        """The next exchange's number in the whole recording; infinite at the end of the track."""
+        """The number of the next exchange; infinite at the end of the track."""
         if self.position < len(self.exchanges):
             return self.exchanges[self.position].number
         return math.inf
 
     def compute_distance(self, key: RequestKey) -> float:
-        """Return by how many seconds the requested times differ from the recorded ones."""
+        """Return the seconds between the requested and the recorded times."""
         recorded = self.exchanges[0].request_key.times
         pairs = zip(recorded, key.times, strict=False)
         return sum(abs(before - now) for before, now in pairs)
 
     def pop(self) -> Exchange | None:
-        """Return the next exchange; at the end the last one again, if it may be repeated."""
+        """Return the next exchange, or the last one again if it is repeatable."""
         if self.next_number < math.inf:
             self.position += 1
             return self.exchanges[self.position - 1]
@@ -85,14 +86,15 @@ def _is_active(exchange: Exchange) -> bool:
 
 
 class Player(httpx.AsyncBaseTransport):
-    """An httpx transport that answers from a recording, at the times of its own virtual clock.
+    """An httpx transport that replays a recording on a virtual clock.
 
-    Jobs of a batch that ended at the same moment may change places, but in the same way in every
-    replay.
+    Jobs of a batch that ended at the same moment may change places, but in
+    the same way in every replay.
 
     Raises:
         NotRecorded: for a request that the recording has no response to
-        SettingsError: when it is created, for a recording that is incomplete or was changed
+        SettingsError: when it is created, for a recording that is incomplete
+            or was changed
     """
 
     in_flight = 0
@@ -131,8 +133,9 @@ class Player(httpx.AsyncBaseTransport):
         return build_response(exchange.response, self.folder, self._markers)
 
     def _find_track(self, key: RequestKey) -> Track | None:
-        """Find the track of a request. Among those that differ only in the requested times: one
-        that is not at its end, of about the same time, then the one that is next in the recording.
+        """Find the track of a request. Among those that differ only in the
+        requested times: one that is not at its end, of about the same time,
+        then the one that is next in the recording.
         """
 
         def rank(track: Track) -> tuple[bool, bool, float, float]:
@@ -144,9 +147,11 @@ class Player(httpx.AsyncBaseTransport):
         return min(tracks, key=rank, default=None)
 
     def _build_not_recorded_error(self, key: RequestKey, track: Track | None) -> NotRecorded:
-        message = f"The recording has no response to {str(key)[:200]}."
-        hint = "Record the notebook again: %mjci replay record."
-        return NotRecorded(message, detail=self._explain_not_recorded(key, track), hint=hint)
+        return NotRecorded(
+            f"The recording has no response to {str(key)[:200]}.",
+            detail=self._explain_not_recorded(key, track),
+            hint="Record the notebook again: %mjci replay record.",
+        )
 
     def _explain_not_recorded(self, key: RequestKey, track: Track | None) -> str:
         if track is not None:
@@ -170,14 +175,10 @@ class Player(httpx.AsyncBaseTransport):
 def _describe_difference(key: RequestKey, nearest: Exchange) -> str:
     """Return the nearest exchange's name and what differs in its request."""
     recorded = nearest.request_key
-    differences = {
-        "method": recorded.method != key.method,
-        "host or path": recorded.host_path != key.host_path,
-        "query": recorded.query != key.query,
-        "headers": recorded.headers != key.headers,
-        "body": recorded.body != key.body,
-    }
-    parts = [part for part, differs in differences.items() if differs]
+    parts = []
+    for name in ("method", "host_path", "query", "headers", "body"):
+        if getattr(recorded, name) != getattr(key, name):
+            parts.append(name.replace("host_path", "host or path"))
     intro = f"Nearest is {nearest.name} ({str(recorded)[:200]})"
     if parts == ["body"]:
         return f"{intro}, with another body: {_excerpt_difference(recorded.body, key.body)}."

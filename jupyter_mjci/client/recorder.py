@@ -1,9 +1,10 @@
 """Record a session's exchanges into a folder, without secrets.
 
-The recorder sits between the session and its transport. It returns the responses as they are
-written down, so that the recorded session already sees what a replay will show: URLs without their
-signatures, images scaled down. A signed URL still works while recording, because the recorder adds
-its signature again when it is fetched.
+The recorder sits between the session and its transport. It returns the
+responses as they are written down, so that the recorded session already sees
+what a replay will show: URLs without their signatures, images scaled down. A
+signed URL still works while recording, because the recorder adds its
+signature again when it is fetched.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Recorder(httpx.AsyncBaseTransport):
     """An httpx transport that passes every request on and writes the exchange down.
 
     Args:
-        folder: where the recording is written; an existing recording is replaced
+        folder: where the recording is written; an existing recording is
+            replaced
         make_transport: builds the transport that carries the requests
         clock: the session's clock
         settings: the settings to store
@@ -67,7 +69,7 @@ class Recorder(httpx.AsyncBaseTransport):
         self.folder = folder
         self.clock = clock
         self.shrink = shrink
-        # The session derives its submission markers from this seed: a replay makes the same ones.
+        # Submission markers derive from it: a replay makes the same ones.
         self.marker_seed = uuid4().hex
         self._make_transport = make_transport
         self._inner: httpx.AsyncBaseTransport | None = None
@@ -111,7 +113,7 @@ class Recorder(httpx.AsyncBaseTransport):
             self._inner = None
 
     def _ensure_transport(self) -> httpx.AsyncBaseTransport:
-        """Return the inner transport. It belongs to one loop; after a fork there is a new one."""
+        """Return the inner transport, a new one after a fork."""
         loop_thread = event_loop.get_loop_thread()
         if self._inner is None or self._loop_thread is not loop_thread:
             self._inner = self._make_transport()
@@ -119,7 +121,7 @@ class Recorder(httpx.AsyncBaseTransport):
         return self._inner
 
     def _restore_signature(self, request: httpx.Request, content: bytes) -> httpx.Request:
-        """Return the request with the signature that its URL had before it was recorded."""
+        """Return the request with the original signature of its URL."""
         signed_url = self._signed_urls.get(str(request.url))
         if signed_url is None:
             return request
@@ -173,7 +175,7 @@ class Recorder(httpx.AsyncBaseTransport):
         return self._redact(text)
 
     def _remember_signed_urls(self, text: str) -> None:
-        """Remember the signed URLs of a response, to fetch them with their signatures later."""
+        """Remember the signed URLs of a response, to fetch them later."""
         for url in redaction.find_urls(text):
             plain = redaction.strip_signature(url)
             if plain != url:

@@ -1,8 +1,8 @@
 """The virtual clock of a replay: waits end at once, at the recorded times.
 
-Everyone who waits is in one priority queue. When the event loop has nothing else left to do, the
-clock jumps to the earliest deadline and wakes that one waiter. So all times are those of the
-recording, however fast it is replayed.
+Everyone who waits is in one priority queue. When the event loop has nothing
+else left to do, the clock jumps to the earliest deadline and wakes that one
+waiter. So all times are those of the recording, however fast it is replayed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import anyio
 class ReplayClock:
     """Virtual time that moves only when every task waits for it.
 
-    Before a long jump it pauses for a moment of real time: a cell that starts many jobs
-    (`gather`, threads) gets the chance to start the next one at the same virtual time.
+    Before a long jump it pauses for a moment of real time: a cell that starts
+    many jobs (`gather`, threads) gets the chance to start the next one at the
+    same virtual time.
     """
 
     IDLE_ROUNDS = 30  # rounds of the loop without a new waiter: then every task waits
-    LONG_JUMP = 0.5  # virtual seconds; a jump that is longer is preceded by the grace period
+    LONG_JUMP = 0.5  # virtual seconds; longer jumps have a grace period
     GRACE_PERIOD = 0.002  # real seconds
 
     def __init__(self, start: float) -> None:
@@ -41,7 +42,7 @@ class ReplayClock:
         await self.sleep_until(self._now + max(0.0, seconds))
 
     async def sleep_until(self, deadline: float, priority: float = math.inf) -> None:
-        """Wait until the deadline. Of equal deadlines the lower priority number is woken first."""
+        """Wait for a deadline. Of equal ones the lower priority is woken first."""
         self._arrivals += 1
         waiter = (deadline, priority, self._arrivals, anyio.Event())
         heapq.heappush(self._waiters, waiter)
@@ -56,7 +57,7 @@ class ReplayClock:
                 heapq.heapify(self._waiters)
 
     def _advance(self, rounds: int) -> None:
-        """Count down the idle rounds of the loop, then wake the first waiter and start again."""
+        """Count down the idle rounds of the loop, then wake the first waiter."""
         loop = asyncio.get_running_loop()
         if rounds == 0 and self._waiters:
             if self._needs_grace_period():

@@ -1,9 +1,11 @@
-"""Connection settings and credentials, from arguments, environment, profile file and keyring.
+"""Settings and credentials: arguments, environment, profile file, keyring.
 
-Keyword arguments override the environment, the environment overrides the profile file, the profile
-overrides the defaults. This is the only module that reads them. A credential that is "keyring:" in
-one of them is read from the operating system's keyring: service jupyter_mjci, user PROFILE.SETTING,
-or the name behind the colon. The keyring is read only then, because it may prompt the user.
+Keyword arguments override the environment, the environment overrides the
+profile file, the profile overrides the defaults. This is the only module that
+reads them. A credential that is "keyring:" in one of them is read from the
+operating system's keyring: service jupyter_mjci, user PROFILE.SETTING, or the
+name behind the colon. The keyring is read only then, because it may prompt
+the user.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A string that is masked in `repr`, `str`, formatting and pickles. `reveal()` returns it,
-    `source` says where it was set.
+    """A string that is masked in `repr`, `str`, formatting and pickles.
+    `reveal()` returns it, `source` says where it was set.
     """
 
     __slots__ = ("_text", "source")
@@ -58,9 +60,9 @@ class SourcedStr(str):
     source = ""
 
 
-def _describe(help: str, *env: str, choices: tuple[str, ...] = ()) -> dict[str, object]:
-    """Return the metadata of a setting: its help, environment variables and allowed values."""
-    return {"help": help, "env": env, "choices": choices}
+def _setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
+    """Return a dataclass field with a setting's metadata."""
+    return field(default=default, metadata={"help": help, "env": env, "choices": choices})
 
 
 AUTH_STYLES = ("secret", "bearer", "raw")
@@ -68,107 +70,57 @@ AUTH_STYLES = ("secret", "bearer", "raw")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one connection. Strings given for secrets are wrapped in `Secret`."""
+    """The settings of one connection. Secrets are wrapped in `Secret`."""
 
-    mj_url: str = field(
-        default="",
-        metadata=_describe(
-            "Base URL of the Midjourney proxy, with or without /mj",
-            "MJCI_MJ_URL",
-        ),
+    mj_url: str = _setting(
+        "", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL"
     )
-    mj_secret: Secret = field(
-        default=Secret(""),
-        metadata=_describe("Secret or key of the proxy", "MJCI_MJ_SECRET"),
+    mj_secret: Secret = _setting(Secret(""), "Secret or key of the proxy", "MJCI_MJ_SECRET")
+    mj_auth: str = _setting(
+        "secret",
+        "How the secret is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), "
+        "raw (Authorization: …)",
+        "MJCI_MJ_AUTH",
+        choices=AUTH_STYLES,
     )
-    mj_auth: str = field(
-        default="secret",
-        metadata=_describe(
-            "How the secret is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), "
-            "raw (Authorization: …)",
-            "MJCI_MJ_AUTH",
-            choices=AUTH_STYLES,
-        ),
+    ci_secret_id: str = _setting(
+        "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
     )
-    ci_secret_id: str = field(
-        default="",
-        metadata=_describe("Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"),
+    ci_secret_key: Secret = _setting(
+        Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
     )
-    ci_secret_key: Secret = field(
-        default=Secret(""),
-        metadata=_describe(
-            "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
-        ),
+    ci_token: Secret = _setting(
+        Secret(""), "Session token of a temporary key (STS)", "MJCI_CI_TOKEN", "TENCENTCLOUD_TOKEN"
     )
-    ci_token: Secret = field(
-        default=Secret(""),
-        metadata=_describe(
-            "Session token of a temporary key (STS)", "MJCI_CI_TOKEN", "TENCENTCLOUD_TOKEN"
-        ),
+    ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
+    ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
+    ci_endpoint: str = _setting(
+        "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
     )
-    ci_bucket: str = field(
-        default="",
-        metadata=_describe("Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET"),
+    cos_endpoint: str = _setting(
+        "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
     )
-    ci_region: str = field(
-        default="",
-        metadata=_describe("Region: ap-chongqing, …", "MJCI_CI_REGION"),
+    home: Path = _setting(
+        Path(),
+        "Folder of the journal and the pictures; by default with the user's data",
+        "MJCI_HOME",
     )
-    ci_endpoint: str = field(
-        default="",
-        metadata=_describe(
-            "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
-        ),
+    wait: float = _setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
+    timeout: float = _setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
+    at_once: int = _setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
+    replay: str = _setting(
+        "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )
-    cos_endpoint: str = field(
-        default="",
-        metadata=_describe(
-            "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
-        ),
+    speed: float = _setting(20.0, "Speed of the embedded sandbox's clock", "MJCI_SPEED")
+    on_interrupt: str = _setting(
+        "detach",
+        "What an interrupt does to the cell's job: detach (it keeps running at the service), "
+        "cancel (the service is asked to cancel it)",
+        "MJCI_ON_INTERRUPT",
+        choices=("detach", "cancel"),
     )
-    home: Path = field(
-        default=Path(),
-        metadata=_describe(
-            "Folder of the journal and the pictures; by default with the user's data", "MJCI_HOME"
-        ),
-    )
-    wait: float = field(
-        default=900.0,
-        metadata=_describe("Seconds to wait for a job", "MJCI_WAIT"),
-    )
-    timeout: float = field(
-        default=60.0,
-        metadata=_describe("Timeout of one request, in seconds", "MJCI_TIMEOUT"),
-    )
-    at_once: int = field(
-        default=16,
-        metadata=_describe("Maximum number of requests in flight", "MJCI_AT_ONCE"),
-    )
-    replay: str = field(
-        default="",
-        metadata=_describe(
-            "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)",
-            "MJCI_REPLAY",
-        ),
-    )
-    speed: float = field(
-        default=20.0,
-        metadata=_describe("Speed of the embedded sandbox's clock", "MJCI_SPEED"),
-    )
-    on_interrupt: str = field(
-        default="detach",
-        metadata=_describe(
-            "What an interrupt does to the cell's job: detach (it keeps running at the service), "
-            "cancel (the service is asked to cancel it)",
-            "MJCI_ON_INTERRUPT",
-            choices=("detach", "cancel"),
-        ),
-    )
-    thumbnail: int = field(
-        default=512,
-        metadata=_describe(
-            "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
-        ),
+    thumbnail: int = _setting(
+        512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
 
     def __post_init__(self) -> None:
@@ -185,7 +137,7 @@ class Settings:
 
     @property
     def has_ci(self) -> bool:
-        """Whether Tencent CI is completely configured: key ID, key, bucket and region."""
+        """Whether Tencent CI has key ID, key, bucket and region."""
         return bool(self.ci_secret_id and self.ci_secret_key and self.ci_bucket and self.ci_region)
 
 
@@ -195,7 +147,7 @@ CREDENTIALS = ("mj_secret", "ci_secret_key", "ci_token", "ci_secret_id")
 RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "thumbnail")
 
 
-# --- loading --------------------------------------------------------------------------------------
+# --- loading ----------------------------------------------
 
 
 def load(
@@ -208,13 +160,15 @@ def load(
     """Load the effective settings.
 
     Args:
-        overrides: settings by name, which override all other sources; None counts as not given
+        overrides: settings by name, which override all other sources; None
+            counts as not given
         environ: the environment; by default the process's
         profile: the profile's name; by default MJCI_PROFILE, else "default"
         file: the profile file; by default `get_profile_path()`
 
     Raises:
-        SettingsError: a name is unknown, a value invalid, or the profile does not exist
+        SettingsError: a name is unknown, a value invalid, or the profile does
+            not exist
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -236,8 +190,8 @@ def load(
 
 
 def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
-    """Load the settings without the credentials, so that the keyring is not read. The overrides may
-    contain a `profile`.
+    """Load the settings without the credentials, so that the keyring is not
+    read. The overrides may contain a `profile`.
     """
     given = {**overrides, **dict.fromkeys(CREDENTIALS, "")}
     profile = given.pop("profile", None)
@@ -253,7 +207,7 @@ def _reject_unknown_names(values: Mapping[str, object], place: str) -> None:
         )
 
 
-# --- credentials ----------------------------------------------------------------------------------
+# --- credentials ------------------------------------------
 
 KEYRING_PREFIX = "keyring:"
 KEYRING_SERVICE = "jupyter_mjci"
@@ -262,7 +216,7 @@ KEYRING_SERVICE = "jupyter_mjci"
 def _resolve_credential(
     name: str, value: Secret | str, source: str, profile: str
 ) -> Secret | SourcedStr:
-    """Return a credential with its source, read from the keyring if the value says so."""
+    """Return a credential with its source, from the keyring if it says so."""
     source = getattr(value, "source", "") or source
     text = value.reveal() if isinstance(value, Secret) else str(value)
     if text.startswith(KEYRING_PREFIX):
@@ -304,10 +258,11 @@ def _read_keyring(name: str, user: str) -> str:
 def load_known_secrets(
     environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> dict[str, str]:
-    """Return the secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of the profile file, by
-    the name of the variable or setting.
+    """Return the secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of
+    the profile file, by the name of the variable or setting.
 
-    The keyring is not read: it may prompt, and this runs in hooks without a user.
+    The keyring is not read: it may prompt, and this runs in hooks without a
+    user.
     """
     environ = os.environ if environ is None else environ
     secrets = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
@@ -326,7 +281,7 @@ def load_known_secrets(
 _SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w*")
 
 
-# --- environment and profile file -----------------------------------------------------------------
+# --- environment and profile file -------------------------
 
 
 def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
@@ -339,8 +294,8 @@ def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
 
 
 def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
-    """Return the name of this kernel's notebook without its extension, or "" where the server does
-    not set JPY_SESSION_NAME.
+    """Return the name of this kernel's notebook without its extension, or ""
+    where the server does not set JPY_SESSION_NAME.
     """
     environ = os.environ if environ is None else environ
     path = Path(environ.get("JPY_SESSION_NAME", ""))
@@ -358,7 +313,7 @@ def _get_app_folder(kind: str) -> Path:
 
 
 def _read_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
-    """Return the settings of the environment, each with the variable that it comes from."""
+    """Return the settings of the environment, each with its variable."""
     values = {}
     for setting in fields(Settings):
         for variable in setting.metadata["env"]:
@@ -394,7 +349,7 @@ def _parse_profiles(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML.", detail=str(error)) from None
 
 
-# --- validation -----------------------------------------------------------------------------------
+# --- validation -------------------------------------------
 
 
 def _validate(setting: Field[Any], raw: object) -> object:

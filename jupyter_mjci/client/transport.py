@@ -1,9 +1,9 @@
-"""Send calls over HTTP, with each host's own credentials, and classify the absence of a response.
+"""Send calls over HTTP, with the credentials of each host.
 
-All requests run on the background loop (`event_loop`), never more than `at_once` at a time: a
-request that is cancelled while it waits inside an HTTP library's pool can break that pool, so the
-waiting happens here. There is no `httpx.Client`, so nothing writes URLs, which may be signed, into
-the log.
+All requests run on the background loop (`event_loop`), never more than
+`at_once` at a time: a request that is cancelled while it waits inside an HTTP
+library's pool can break that pool, so the waiting happens here. There is no
+`httpx.Client`, so nothing writes URLs, which may be signed, into the log.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote, urljoin
 
 import anyio
@@ -25,10 +25,9 @@ from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services.tencent_ci import signing
 
-T = TypeVar("T")
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
-# How long a whole response, or an image, may take: multiples of the timeout of one read.
+# How long a whole response, or an image, may take, in timeouts of one read.
 TOTAL_TIMEOUT_FACTOR = 3
 IMAGE_TIMEOUT_FACTOR = 10
 
@@ -59,8 +58,8 @@ class Endpoint:
 
     Args:
         url: the base URL that is connected to
-        host: the service's own host, where `url` is another one in front of it; it is signed and
-            sent as the Host header
+        host: the service's own host, where `url` is another one in front of
+            it; it is signed and sent as the Host header
         authorize: adds the credentials
     """
 
@@ -73,10 +72,10 @@ class Endpoint:
         return self.host or httpx.URL(self.url).netloc.decode()
 
 
-# --- credentials ----------------------------------------------------------------------------------
+# --- credentials ------------------------------------------
 
-# Headers by authentication style. Proxies of the .NET family use the first one they find, so only
-# one is sent.
+# Headers by authentication style. Proxies of the .NET family use the first
+# one they find, so only one is sent.
 _MJ_AUTH_HEADERS = {
     "secret": ("mj-api-secret", "{}"),
     "bearer": ("Authorization", "Bearer {}"),
@@ -126,7 +125,7 @@ def build_cos_auth(
     return authorize
 
 
-# --- transport ------------------------------------------------------------------------------------
+# --- transport --------------------------------------------
 
 
 class Transport:
@@ -135,10 +134,12 @@ class Transport:
     Args:
         endpoints: the host of each kind of call: mj, ci, cos, account
         clock: the time that signatures are valid from
-        timeout: seconds until a connection is accepted, and until each part of a response arrives
+        timeout: seconds until a connection is accepted, and until each part
+            of a response arrives
         at_once: the maximum number of requests in flight
         transport: replaces the network, as the in-process sandbox does
-        use_aiohttp: whether aiohttp sends the requests; by default where it is installed
+        use_aiohttp: whether aiohttp sends the requests; by default where it
+            is installed
     """
 
     def __init__(
@@ -163,13 +164,13 @@ class Transport:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are being sent, plus those in the pool below: 0 when nothing is waiting."""
+        """Requests being sent, plus those in the pool below; 0 when idle."""
         if self._loop_thread is None:
             return 0
         sending = self.at_once - self._semaphore.value
         return sending + int(getattr(self._pool, "in_flight", 0))
 
-    async def send(self, call: Call[T]) -> Response:
+    async def send(self, call: Call[Any]) -> Response:
         """Send a call and return the response, whatever its status.
 
         Raises:
@@ -179,11 +180,12 @@ class Transport:
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 
     async def get(self, url: str) -> Response:
-        """Download an image or a file. Credentials are sent only to the services' own hosts, on
-        every hop of a redirect.
+        """Download an image or a file. Credentials are sent only to the
+        services' own hosts, on every hop of a redirect.
 
         Raises:
-            TransportError: no response arrived, or there are too many redirects
+            TransportError: no response arrived, or there are too many
+                redirects
         """
         for _ in range(MAX_REDIRECTS):
             request = self._build_download_request("GET", self.resolve_url(url))
@@ -194,7 +196,7 @@ class Transport:
             url = urljoin(response.url, location)
         raise TransportError(f"Too many redirects from {httpx.URL(url).host}.")
 
-    def build_request(self, call: Call[T]) -> httpx.Request:
+    def build_request(self, call: Call[Any]) -> httpx.Request:
         """Build the request that `send` sends, signed at the current time."""
         endpoint = self.endpoints.get(call.endpoint)
         if endpoint is None:
@@ -207,8 +209,8 @@ class Transport:
         return _authorize(request, endpoint, call.path)
 
     def resolve_url(self, url: str) -> str:
-        """Return an image's URL as an absolute one: some proxies report only its path, or the
-        localhost of their own machine.
+        """Return an image's URL as an absolute one: some proxies report only
+        its path, or the localhost of their own machine.
         """
         endpoint = self.endpoints.get("mj")
         if endpoint is None:
@@ -244,8 +246,8 @@ class Transport:
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """Send one request and read its whole response.
 
-        The timeouts of the HTTP library apply to each read, so a response that trickles in for
-        ever is only ended by the total timeout.
+        The timeouts of the HTTP library apply to each read, so a response
+        that trickles in for ever is only ended by the total timeout.
         """
         self._ensure_pool()
         timeouts = httpx.Timeout(self.timeout).as_dict()
@@ -270,8 +272,8 @@ class Transport:
         return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
 
     def _ensure_pool(self) -> None:
-        """Create pool and semaphore on first use. They belong to one loop; after a fork there is a
-        new one.
+        """Create pool and semaphore on first use. They belong to one loop;
+        after a fork there is a new one.
         """
         loop_thread = event_loop.get_loop_thread()
         if self._loop_thread is not loop_thread:
@@ -307,7 +309,7 @@ def _quote(text: str) -> str:
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
 
-# --- errors ---------------------------------------------------------------------------------------
+# --- errors -----------------------------------------------
 
 _REQUIRED_SETTINGS = {
     "mj": ("No Midjourney proxy is configured.", "MJCI_MJ_URL (and MJCI_MJ_SECRET)"),
@@ -320,13 +322,14 @@ _REQUIRED_SETTINGS = {
 
 def _build_not_configured_error(service: str) -> SettingsError:
     message, names = _REQUIRED_SETTINGS[service]
-    hint = f"Set {names}, or use mjci.sandbox(), which needs no account."
-    return SettingsError(message, hint=hint)
+    return SettingsError(
+        message, hint=f"Set {names}, or use mjci.sandbox(), which needs no account."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why no response arrived, and whether the request may have been processed all the same."""
+    """Why no response arrived, and whether the request may have been processed."""
 
     error: type[Exception]
     detail: str

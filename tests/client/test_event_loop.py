@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import inspect
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from importlib import metadata
 
 import anyio
 import anyio.lowlevel
@@ -205,6 +207,15 @@ def test_a_listener_on_the_engine_may_block_for_it() -> None:
         assert (asyncio.run, asyncio.Task, asyncio.Future) == before
         assert not hasattr(asyncio, "_nest_patched")
     assert not hasattr(asyncio.SelectorEventLoop, "_nest_patched")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="nest-asyncio2 is used there")
+def test_nest_asyncio_is_the_final_release_with_patch_loop() -> None:
+    """Its private function is relied on: a release after 1.6.0 would have to be checked."""
+    import nest_asyncio
+
+    assert metadata.version("nest-asyncio") == "1.6.0"
+    assert inspect.signature(nest_asyncio._patch_loop).parameters.keys() == {"loop"}
 
 
 def test_nested_work_may_really_wait() -> None:
