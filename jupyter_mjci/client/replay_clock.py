@@ -1,6 +1,6 @@
 """The virtual clock of a replay: waits end at once, at the recorded times.
 
-Everyone who waits is in one priority queue. When the event loop has nothing
+All waiters are in one priority queue. When the event loop has nothing
 else left to do, the clock jumps to the earliest deadline and wakes that one
 waiter. So all times are those of the recording, however fast it is replayed.
 """
