@@ -21,15 +21,11 @@ import anyio.lowlevel
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Page, Paginator, Response, Stream
-from jupyter_mjci.client.cassette import (
-    RECORDED_SETTINGS,
-    SECRET_SETTINGS,
-    Player,
-    Recorder,
-    parse_mode,
-)
+from jupyter_mjci.client.cassette import RECORDED_SETTINGS, SECRET_SETTINGS, parse_mode
 from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.player import Player
+from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, get_notebook_name, load
 from jupyter_mjci.client.transport import (

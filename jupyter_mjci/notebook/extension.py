@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_mjci.notebook.config import MJCIConfig
     from jupyter_mjci.notebook.magics import Magic, Magics
     from jupyter_mjci.session import Session
@@ -200,48 +202,26 @@ class LazyMagic:
         return self._extension.get_magic(self.__name__).help
 
 
-_EXTENSIONS: WeakKeyDictionary[Any, Extension] = WeakKeyDictionary()
+_EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
+# The session that the magics of a shell used, from unloading to the next loading.
+_SAVED_STATES: WeakKeyDictionary[InteractiveShell, tuple[Any, ...]] = WeakKeyDictionary()
 
 
-def load(ip: Any, saved_state: tuple[Any, ...] = ()) -> None:
-    """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left.
-    A second time changes nothing.
+def load(ip: InteractiveShell) -> None:
+    """Register the magics, the formatters of jobs and the completer; restore the session that was
+    in use when the extension was unloaded. A second call changes nothing.
     """
     if ip in _EXTENSIONS:
         return
-    old = [
-        name for name, value in ip.user_ns.items() if not name.startswith("_") and _is_stale(value)
-    ]
-    if any(map(_is_stale, saved_state)):
-        saved_state, old = (), old or ["the session that the magics used"]
-    if old:
-        _publish_notice(
-            ip,
-            f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.",
-        )
-    door = Extension(ip, saved_state)
-    door.register()
-    _EXTENSIONS[ip] = door
+    extension = Extension(ip, _SAVED_STATES.pop(ip, ()))
+    extension.register()
+    _EXTENSIONS[ip] = extension
 
 
-def unload(ip: Any) -> tuple[Any, ...]:
-    """Takes everything away again that `load` has put there. Gives what the next one may take
-    up.
-    """
-    return _EXTENSIONS.pop(ip).unregister() if ip in _EXTENSIONS else ()
-
-
-def _is_stale(value: Any) -> bool:
-    """Whether it is a session or a job of code that is no longer loaded."""
-    kind = type(value)
-    there = getattr(sys.modules.get(kind.__module__), kind.__name__, None)
-    return kind.__module__ in ("jupyter_mjci.session", JOB_TYPE[0]) and there is not kind
-
-
-def _publish_notice(ip: Any, line: str) -> None:
-    from jupyter_mjci.notebook.cards import notice_html
-
-    ip.display_pub.publish({"text/plain": line, "text/html": notice_html(line)}, {})
+def unload(ip: InteractiveShell) -> None:
+    """Remove everything that `load` registered, and remember the session in use."""
+    if ip in _EXTENSIONS:
+        _SAVED_STATES[ip] = _EXTENSIONS.pop(ip).unregister()
 
 
 def get_current_session(ip: Any) -> Session:

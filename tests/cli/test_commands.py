@@ -116,7 +116,7 @@ def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 BAD = {
     "": "required: COMMAND",
     "wach": "there is no command 'wach'. Did you mean watch?",
-    "nonsense": "There are: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
+    "nonsense": "Available: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
     "cancel": "required: JOB_ID",
     "gallery": "required: --out",
     "history --limit 0": "a number from 1 on, not '0'",

@@ -396,7 +396,7 @@ def test_what_is_wrong_is_said_shortly(
 def test_a_wrong_button_names_those_that_exist(shell: Shell) -> None:
     """With what to do next."""
     shell.run("%mj_imagine a red fox -o job")
-    assert "It has: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
+    assert "Available: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
 
 
 def test_the_services_refusals_are_short_and_keep_secrets(
@@ -492,7 +492,7 @@ def test_connect_takes_settings_and_the_environment(
     assert session.settings.timeout == 1.5
     session.clock = VirtualClock(math.inf)  # trying again takes no time
     said = empty_shell.fails("%mj_queue")
-    assert "No answer from http://127.0.0.1:9." in said
+    assert "No response from http://127.0.0.1:9." in said
     empty_shell.run("%mjci doctor")
     assert "set (environment: MJCI_MJ_SECRET)" in empty_shell.texts[0]
     assert "hush" not in str(empty_shell.outputs) + said

@@ -62,7 +62,7 @@ def test_what_is_not_recorded_is_said_in_the_cell(shell: Shell, tmp_path: Path) 
     shell.run("%mj_imagine a red fox")
     shell.run(f"%mjci replay play {tmp_path / 'a.mjci'}")
     said = shell.fails("%mj_imagine a red box")
-    assert said.startswith("The recording has no answer to POST")
+    assert said.startswith("The recording has no response to POST")
     assert re.search(r"Nearest is 0001-POST-mj-submit-imagine\.json .*another body", said)
     assert len(said.splitlines()) == 3
 

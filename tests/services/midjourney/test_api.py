@@ -98,7 +98,7 @@ def test_a_prompt_is_sent_byte_for_byte() -> None:
 
 def test_building_sends_nothing_and_says_so() -> None:
     """A call built without a session cannot be run, and tells how to get one."""
-    with pytest.raises(SettingsError, match="nobody to send it"):
+    with pytest.raises(SettingsError, match="no session to send it"):
         mj.imagine("a fox").run()
 
 
