@@ -68,7 +68,7 @@ HOMES = {
     "msgspec": {
         "client/job.py",
         "client/jsonlib.py",
-        "services/midjourney/api.py",
+        "services/midjourney/responses.py",
         "history/frames.py",
     },
     "aiohttp": {"client/transport.py"},
