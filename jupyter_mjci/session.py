@@ -52,10 +52,12 @@ from jupyter_mjci.jobs import submission
 from jupyter_mjci.jobs.batch import BatchUpdate, as_completed, guess_service, run_batch
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter
-from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.midjourney.fallbacks import FALLBACKS
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci import signing
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import build_object_url
 
 if TYPE_CHECKING:
     import httpx
@@ -144,8 +146,8 @@ class Session:
         self._unsupported: set[tuple[str, str]] = (
             set()
         )  # calls that the proxy does not have, but that a detour replaces
-        self.mj = midjourney.Midjourney(self)
-        self.ci = tencent_ci.TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
+        self.mj = Midjourney(self)
+        self.ci = TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
 
     def __repr__(self) -> str:
         places = (self.settings.mj_url, self.settings.ci_bucket)
@@ -340,7 +342,7 @@ class Session:
             raise InvalidRequest(
                 "No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys."
             )
-        url = tencent_ci.build_object_url(settings.ci_bucket, settings.ci_region, key)
+        url = build_object_url(settings.ci_bucket, settings.ci_region, key)
         return signing.presign(
             method,
             url,

@@ -24,7 +24,8 @@ from jupyter_mjci.notebook import commands, job_display
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import signing
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 ERRORS: dict[str, type[Exception]] = {
     name: kind

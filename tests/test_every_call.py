@@ -17,7 +17,8 @@ from jupyter_mjci.client.calls import Call, Paginator
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import Unsupported
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 from jupyter_mjci.session import Session
 
 RULE = "imageMogr2/thumbnail/64x"
@@ -52,7 +53,7 @@ MJ: dict[str, tuple[str, Callable[[Session], Any], Callable[[Any], bool]]] = {
     "imagine": (
         "plus",
         lambda s: s.mj.imagine("a fox", images=[RED], state="mine"),
-        lambda job: job.state == "mine",
+        lambda job: job.user_data == "mine",
     ),
     "action": ("plus", lambda s: s.mj.action(grid(s), "V3"), lambda job: job.action == "VARIATION"),
     "change": (
@@ -168,7 +169,7 @@ def active(s: Session) -> str:
 
 
 CI: dict[str, tuple[Callable[[Session], Any], Callable[[Any], bool]]] = {
-    "picture_job": (lambda s: job(s, user_data="mine", level=2), lambda made: made.state == "mine"),
+    "picture_job": (lambda s: job(s, user_data="mine", level=2), lambda made: made.user_data == "mine"),
     "tagged_job": (
         lambda s: s.ci.tagged_job(
             "PicProcess",

@@ -24,8 +24,8 @@ from msgspec.structs import astuple
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci.xml import Row, pause_gc
 
 if TYPE_CHECKING:

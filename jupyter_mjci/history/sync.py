@@ -22,9 +22,11 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import HistoryError, InvalidRequest
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 T = TypeVar("T")
 OVERLAP = timedelta(seconds=2)  # services tell creation times in whole seconds, and clocks differ
@@ -54,8 +56,8 @@ class SyncResult:
 class SyncClient(Protocol):
     """What a sync needs of a session: its calls are heard by the journal."""
 
-    mj: midjourney.Midjourney
-    ci: tencent_ci.TencentCI
+    mj: Midjourney
+    ci: TencentCI
     settings: Settings
     journal: Journal
 

@@ -24,7 +24,7 @@ from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import MjciError, Unsupported, WaitTimeout
 from jupyter_mjci.jobs.submission import is_transient
 from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.midjourney.api import ListingChanges, parse_changes
+from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_changes
 from jupyter_mjci.services.tencent_ci import api as tencent_ci
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from typing import Any
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import sanitize as sanitize
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import get_element, to_text
+from jupyter_mjci.services.tencent_ci.responses import get_element, to_text
 
 SERVICE_TITLES = {"mj": "Midjourney", "ci": "Tencent CI"}
 JOB_MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}

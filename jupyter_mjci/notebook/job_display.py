@@ -34,8 +34,8 @@ from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.services.midjourney.api import get_preview_url
-from jupyter_mjci.services.tencent_ci.api import to_text
+from jupyter_mjci.services.midjourney.responses import get_preview_url
+from jupyter_mjci.services.tencent_ci.responses import to_text
 from jupyter_mjci.session import Session
 
 LOG = logging.getLogger(__name__)

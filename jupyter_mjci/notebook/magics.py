@@ -29,7 +29,8 @@ from jupyter_mjci.notebook.line_parser import (
 )
 from jupyter_mjci.notebook.params import parse_arguments, parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session

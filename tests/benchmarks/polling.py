@@ -26,7 +26,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.jobs.polling import Poller, Subscription
-from jupyter_mjci.services.midjourney.api import parse_job
+from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure
 

@@ -24,7 +24,7 @@ from jupyter_mjci.notebook.cards import (
     table_html,
     table_text,
 )
-from jupyter_mjci.services.tencent_ci.api import parse_job
+from jupyter_mjci.services.tencent_ci.responses import parse_job
 
 BUTTONS = (Button("MJ::JOB::upsample::1::x", "U1"), Button("MJ::JOB::reroll::0::x", "", "🔄"))
 DONE = Job(

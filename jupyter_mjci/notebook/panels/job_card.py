@@ -25,7 +25,7 @@ from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.base import Panel, force_main_shell
 from jupyter_mjci.notebook.panels.html import InlineImage
-from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.midjourney import responses as midjourney
 
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor

@@ -15,7 +15,7 @@ from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, force_main_shell
-from jupyter_mjci.services.tencent_ci.api import StoredObject
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 MAX_KEYS = 500  # keys that are looked through; a longer prefix finds the rest
 PAGE_SIZE = 12  # a page of them

@@ -23,9 +23,8 @@ from jupyter_mjci.errors import (
     SettingsError,
     Unsupported,
 )
-from jupyter_mjci.services.midjourney.api import (
-    Midjourney,
-    infer_action,
+from jupyter_mjci.services.midjourney.api import Midjourney, infer_action, to_data_url
+from jupyter_mjci.services.midjourney.responses import (
     parse_job,
     parse_progress,
     parse_status,
@@ -33,7 +32,6 @@ from jupyter_mjci.services.midjourney.api import (
     parse_task,
     parse_tasks,
     parse_timestamp,
-    to_data_url,
 )
 
 SEED = Path(__file__).parents[2] / "samples" / "mj_task_seed.json"

@@ -11,14 +11,13 @@ import xmltodict
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.errors import CIError, InvalidRequest, InvalidResponse
-from jupyter_mjci.services.tencent_ci.api import (
-    TencentCI,
+from jupyter_mjci.services.tencent_ci.api import TencentCI, route_request
+from jupyter_mjci.services.tencent_ci.responses import (
     parse_empty,
     parse_job,
     parse_job_response,
     parse_page,
     parse_timestamp,
-    route_request,
 )
 
 ci = TencentCI(bucket="demo-1250000000", region="ap-chongqing")
