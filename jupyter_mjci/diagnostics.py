@@ -380,7 +380,7 @@ async def _run_ci_checks(session: Session, transport: Transport) -> list[Finding
         Finding(
             f"bucket {bucket}",
             no is None,
-            "there" if no is None else no.what,
+            "there" if no is None else no.message,
             no.hint if no else "",
         )
     )

@@ -195,7 +195,7 @@ def test_a_running_job_that_takes_too_long_ends_the_wait_for_it_alone() -> None:
         s.sandbox.alter_jobs("mj", "stuck", [slow.id])
         s.sandbox.alter_jobs("mj", "lost", [lost.id])
         ended = {job.id: job for job in s.batch([slow, lost]).run()}
-    assert ended[slow.id].status.moving
+    assert ended[slow.id].status.is_active
     assert (ended[lost.id].status, ended[lost.id].reason[:24]) == (
         Status.FAILED,
         "The service has lost it:",

@@ -239,7 +239,7 @@ class _Desk:
     def __init__(self, clock: Any) -> None:
         self.clock = clock
 
-    def durations(self, *_: str) -> list[float]:
+    def _durations(self, *_: str) -> list[float]:
         return [40.0] * 5
 
 

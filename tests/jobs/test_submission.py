@@ -107,7 +107,7 @@ def test_our_own_mark_is_nobodys_business(s: Session) -> None:
     """It travels in `state` and UserData, and shows in no Job and no frame."""
     jobs = [imagine(s).run(), picture_job(s).run()]
     assert [job.user_data for job in (*jobs, *on_the_books(s))] == ["", "", "", ""]
-    assert s.history()["state"].isna().all()
+    assert s.history()["user_data"].isna().all()
     assert str(s.mj.task(jobs[0].id).run().raw["state"]).startswith("mjci-")
 
 
