@@ -133,7 +133,7 @@ def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> 
     desk = session(handler)
     call: Call[Any] = desk.mj.imagine("x") if method == "POST" else desk.mj.task("17")
     with pytest.raises(TransportError) as caught:
-        event_loop.run(desk.send_once(call))
+        event_loop.run(desk.client.send_once(call))
     assert caught.value.may_have_been_sent is maybe
     assert words in str(caught.value)
     assert len(caught.value.format_lines()) == 3
@@ -446,7 +446,7 @@ def test_an_answer_that_trickles_for_ever_is_none() -> None:
         )
     )
     with pytest.raises(TransportError, match="did not come"):
-        event_loop.run(desk.send_once(desk.mj.task("1")))
+        event_loop.run(desk.client.send_once(desk.mj.task("1")))
     thread.join(10)
     assert not thread.is_alive()
     desk.close()
