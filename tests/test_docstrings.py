@@ -208,8 +208,8 @@ def _untold(door: Door) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        (session.Session.presign, {"CallError"}),
-        (session.Session.picture, {"CallError", "AnswerError"}),  # two functions further
+        (session.Session.presign, {"InvalidRequest"}),
+        (session.Session.picture, {"InvalidRequest", "InvalidResponse"}),  # two functions further
         (
             session.Session.resume,
             set[str](),
@@ -254,7 +254,7 @@ def _leaving_function(name: str, functions: Functions, seen: frozenset[str]) -> 
         match node:
             case ast.Raise(ast.Call(ast.Name(raised))) if raised in ERRORS:
                 return frozenset({ERRORS[raised]})
-            case ast.Name("lacking" | "needing"):  # which make it in the room of errors
+            case ast.Name("missing_extra" | "requires_extra"):  # which make it in the room of errors
                 return frozenset({ERRORS["SettingsError"]})
             case ast.Try():
                 after = [*node.handlers, *node.orelse, *node.finalbody]

@@ -59,9 +59,9 @@ ASK = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
     "s.history.lake('lake').frame()": "duckdb",
-    "from jupyter_mjci.history import delta; delta._needed('dask.dataframe')": "dask",
-    "from jupyter_mjci.cli.demo import demo; demo(None)": "jupyterlab",
-    "import pathlib; demo(pathlib.Path('page.html'))": "nbconvert",
+    "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
+    "from jupyter_mjci.cli.demo import run_demo; run_demo(None)": "jupyterlab",
+    "import pathlib; run_demo(pathlib.Path('page.html'))": "nbconvert",
 }
 
 

@@ -12,7 +12,8 @@ import pytest
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
-from jupyter_mjci.session import LISTING_BATCH_SIZE, Session
+from jupyter_mjci.jobs.listings import LISTING_BATCH_SIZE
+from jupyter_mjci.session import Session
 
 GIVEN = {
     "mj_url": "http://proxy",

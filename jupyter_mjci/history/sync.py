@@ -14,12 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.calls import Page
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import HistoryError, InvalidRequest
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.services.midjourney import responses as midjourney
@@ -53,17 +52,10 @@ class SyncResult:
         return f"{self.seen} jobs seen, {self.new} new, {self.changed} changed{odd}"
 
 
-class SyncClient(Protocol):
-    """What a sync needs of a session: its calls are heard by the journal."""
-
-    mj: Midjourney
-    ci: TencentCI
-    settings: Settings
-    journal: Journal
-
-
 async def sync(
-    client: SyncClient,
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -71,64 +63,76 @@ async def sync(
 ) -> AsyncIterator[SyncResult]:
     """Pulls what is new; gives the counts so far after every page.
 
-    `since` and `until` choose a window of creation times instead of what is new. `tags` are CI's
-    kinds of jobs; by default PicProcess and those that the journal knows.
+    The calls of `mj` and `ci` record their jobs in `journal`; a service that is not configured is
+    None. `since` and `until` choose a window of creation times instead of
+    what is new. `tags` are CI's kinds of jobs; by default PicProcess and those that the journal
+    knows.
     """
-    before, seen, pages = client.journal.position(), 0, 0
-    async for page in _fetch_pages(client, since, until, tags):
+    before, seen, pages = journal.position(), 0, 0
+    async for page in _fetch_pages(journal, mj, ci, since, until, tags):
         seen, pages = seen + len(page), pages + 1
-        new, changed = client.journal.count_changes(before)
+        new, changed = journal.count_changes(before)
         yield SyncResult(seen, new, changed, pages)
 
 
 async def _fetch_pages(
-    client: SyncClient, since: datetime | None, until: datetime | None, tags: Sequence[str]
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
+    since: datetime | None,
+    until: datetime | None,
+    tags: Sequence[str],
 ) -> AsyncIterator[Sequence[Job]]:
-    if client.settings.has_mj:
-        yield _filter_by_time(await client.mj.tasks(), since, until)
-    if client.settings.has_ci:
-        for tag in dict.fromkeys(tags or ("PicProcess", *client.journal.actions("ci"))):
-            async for page in _fetch_tag(client, tag, since, until):
+    if mj is not None:
+        yield _filter_by_time(await mj.tasks(), since, until)
+    if ci is not None:
+        for tag in dict.fromkeys(tags or ("PicProcess", *journal.actions("ci"))):
+            async for page in _fetch_tag(journal, ci, tag, since, until):
                 yield page
     if since is None and until is None:
-        async for page in _fetch_active(client):
+        async for page in _fetch_active(journal, mj, ci):
             yield page
 
 
 async def _fetch_tag(
-    client: SyncClient, tag: str, since: datetime | None, until: datetime | None
+    journal: Journal,
+    ci: TencentCI,
+    tag: str,
+    since: datetime | None,
+    until: datetime | None,
 ) -> AsyncIterator[Sequence[Job]]:
     """One kind of CI jobs, from where the last sync was, or from `since`."""
-    note = f"synced ci {client.settings.ci_bucket} {tag}"
+    note = f"synced ci {ci.bucket} {tag}"
     windowed = since is not None or until is not None
-    known = client.journal.note(note)
+    known = journal.note(note)
     start = since if windowed or not known else datetime.fromisoformat(known) - OVERLAP
     token, tokens = "", set[str]()
     while True:
-        page: Page[Job] = await client.ci.jobs(tag=tag, order="Asc", start=start, end=until).page(
-            token
-        )
+        pages = ci.jobs(tag=tag, order="Asc", start=start, end=until)
+        page: Page[Job] = await pages.page(token)
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
         if last is not None and not windowed:
-            client.journal.note(note, last.isoformat())
+            journal.note(note, last.isoformat())
         token = page.next_token
         if not token or token in tokens:
             return
         tokens.add(token)
 
 
-async def _fetch_active(client: SyncClient) -> AsyncIterator[Sequence[Job]]:
+async def _fetch_active(
+    journal: Journal, mj: Midjourney | None, ci: TencentCI | None
+) -> AsyncIterator[Sequence[Job]]:
     """What had not ended when it was last seen, asked for by id: listings may have let go of it."""
-    jobs = client.journal.active_jobs()
-    for ids in _split_batches(
-        (job.id for job in jobs if job.service == "mj" and client.settings.has_mj), ID_BATCH_SIZE
-    ):
-        yield await client.mj.tasks(ids)
-    for ids in _split_batches(
-        (job.id for job in jobs if job.service == "ci" and client.settings.has_ci), ID_BATCH_SIZE
-    ):
-        yield (await client.ci.jobs(ids=ids).page("")).items
+    jobs = journal.active_jobs()
+    if mj is not None:
+        task_ids = (job.id for job in jobs if job.service == "mj")
+        for ids in _split_batches(task_ids, ID_BATCH_SIZE):
+            yield await mj.tasks(ids)
+    if ci is not None:
+        job_ids = (job.id for job in jobs if job.service == "ci")
+        for ids in _split_batches(job_ids, ID_BATCH_SIZE):
+            yield (await ci.jobs(ids=ids).page("")).items
 
 
 def _filter_by_time(

@@ -58,7 +58,7 @@ def test_nothing_is_cancelled_where_one_id_is_none(served: dict[str, Any]) -> No
         task = session.mj.imagine("a red fox --stuck").run()
         told = run("cancel", task.id, "no/such.id")
         assert (told.returncode, told.stdout) == (2, "")
-        assert "'no/such.id' is no job's id" in told.stderr
+        assert "'no/such.id' is not a valid job ID" in told.stderr
         assert session.describe(task).run().status.is_active
         session.cancel(task).run()
 

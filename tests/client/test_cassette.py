@@ -608,9 +608,9 @@ def test_connection_errors_are_replayed(tmp_path: Path) -> None:
     """With the same message."""
     session, _ = scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
     with pytest.raises(TransportError) as caught:
-        event_loop.run(session.send_once(session.mj.task("1")))
+        event_loop.run(session.client.send_once(session.mj.task("1")))
     with replay(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
-        event_loop.run(played.send_once(played.mj.task("1")))
+        event_loop.run(played.client.send_once(played.mj.task("1")))
     assert str(again.value) == str(caught.value)
 
 

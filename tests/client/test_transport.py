@@ -134,7 +134,7 @@ def test_lost_response_raises_transport_error(
     session = make_session(handler)
     call: Call[Any] = session.mj.imagine("x") if method == "POST" else session.mj.task("17")
     with pytest.raises(TransportError) as caught:
-        event_loop.run(session.send_once(call))
+        event_loop.run(session.client.send_once(call))
     assert caught.value.may_have_been_sent is maybe
     assert words in str(caught.value)
     assert len(caught.value.format_lines()) == 3
@@ -448,7 +448,7 @@ def test_response_that_trickles_ends_at_total_timeout() -> None:
         )
     )
     with pytest.raises(TransportError, match="did not arrive"):
-        event_loop.run(session.send_once(session.mj.task("1")))
+        event_loop.run(session.client.send_once(session.mj.task("1")))
     thread.join(10)
     assert not thread.is_alive()
     session.close()

@@ -35,7 +35,7 @@ def forgotten(s: Session) -> Session:
     s.journal._get_connection().executescript(
         "DELETE FROM jobs; DELETE FROM job_events; DELETE FROM metadata"
     )
-    s._known_jobs.clear()
+    s.client._known_jobs.clear()
     return s
 
 

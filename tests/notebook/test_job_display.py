@@ -219,7 +219,7 @@ def test_who_looks_on_is_known(
 
 def broken(session: Session, error: BaseException, after: int) -> None:
     """Makes the session's further asking fail."""
-    ask, count = session.send_once, [0]
+    ask, count = session.client.send_once, [0]
 
     async def send_once(call: Any) -> Any:
         count[0] += 1
@@ -227,7 +227,7 @@ def broken(session: Session, error: BaseException, after: int) -> None:
             raise error
         return await ask(call)
 
-    session.send_once = send_once  # type: ignore[method-assign]
+    session.client.send_once = send_once  # type: ignore[method-assign]
 
 
 BREAKS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
