@@ -382,9 +382,9 @@ class Session:
         """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this
         computer.
         """
-        from jupyter_mjci.imaging import rules
+        from jupyter_mjci.imaging import rule_syntax
 
-        return rules
+        return rule_syntax
 
     def preview(self, rule: str, content: bytes) -> Operation[Any]:
         """A picture (the bytes in `content`) as a rule makes it, worked out on this computer: what
@@ -561,7 +561,7 @@ class Session:
             # Whoever does not want it any more does not wait for it: the engine cannot be stopped
             # half-way.
             return await anyio.to_thread.run_sync(
-                partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
+                partial(self.rules.apply_rule, rule, content, load_object=mark), abandon_on_cancel=True
             )
         except self.rules.RuleError as error:
             raise InvalidRequest(

@@ -91,8 +91,11 @@ HOMES = {
     "PIL": {
         "history/image_archive.py",
         "notebook/images.py",
-        "imaging/rules.py",
+        "imaging/",
+        "emulator/drawing/",
         "emulator/image_generator.py",
+        "emulator/samples.py",
+        "emulator/midjourney/captions.py",
     },
     "starlette": {"emulator/app.py", "emulator/asgi.py", "emulator/server.py"},
     "uvicorn": {"jobs/webhooks.py", "emulator/server.py"},

@@ -18,19 +18,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 
-from jupyter_mjci.imaging.rules import (
+from jupyter_mjci.imaging.codecs import read_image_info
+from jupyter_mjci.imaging.model import (
     MAX_TEXT_LENGTH,
-    OPERATIONS,
     Operation,
     OperationSpec,
     Parameter,
     RuleError,
+)
+from jupyter_mjci.imaging.registry import OPERATIONS
+from jupyter_mjci.imaging.rule_syntax import (
     apply_rule,
-    read_image_info,
+    format_rule,
     join_steps,
     parse_rule,
     split_steps,
-    format_rule,
 )
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
