@@ -1,3 +1,10 @@
+"""Decode and encode image files, and read what is known about them.
+
+Sizes are checked in the header before a pixel is decoded, against the service's limits. Pillow's
+own limits are global and not ours to change, so images are opened by their plugin rather than by
+`Image.open`, which would warn about sizes that the service accepts.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -7,7 +14,7 @@ import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import (
@@ -22,7 +29,6 @@ from PIL import (
 )
 
 from jupyter_mjci.imaging.model import (
-    BAD_PARAMETER,
     MAX_BYTES,
     MAX_FRAMES,
     MAX_PIXELS,
@@ -43,6 +49,7 @@ try:
     from PIL import AvifImagePlugin
 except ImportError:  # Pillow before 11.3
     AvifImagePlugin = None  # type: ignore[assignment]
+
 SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), "jpeg"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
@@ -61,49 +68,78 @@ DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 if AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED:
     DECODERS["avif"] = AvifImagePlugin.AvifImageFile
 
+CONTENT_TYPES = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "gif": "image/gif",
+    "bmp": "image/bmp",
+    "webp": "image/webp",
+    "avif": "image/avif",
+}
+LOSSY_FORMATS = ("jpeg", "webp", "avif")
+ANIMATED_FORMATS = ("gif", "webp")
+DEFAULT_QUALITY = 85
+MAX_JPEG_EXIF_BYTES = 65_533  # what one APP1 segment holds
+EXIF_HEADER = b"Exif\x00\x00"
+
+
+# Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image whose header has been read, and nothing more."""
+
+    format: str
+    file: ImageFile.ImageFile
+    frames: int
+
 
 @contextmanager
 def decoding_errors() -> Iterator[None]:
-    """Pillow's decoders raise whatever comes to hand on damaged input; for us it is all the
-    same.
-    """
+    """Turn whatever Pillow raises on damaged input into a RuleError."""
     try:
         yield
     except RuleError:
         raise
-    except Exception as problem:
-        raise RuleError(f"the picture can't be read: {problem}", NOT_AN_IMAGE) from problem
+    except Image.DecompressionBombError as error:
+        raise RuleError(f"the picture is too large: {error}", TOO_LARGE) from error
+    except Exception as error:
+        raise RuleError(f"the picture can't be read: {error}", NOT_AN_IMAGE) from error
 
 
-def _detect_format(picture: bytes) -> str:
-    found = next((name for signature, name in SIGNATURES if signature.match(picture)), "")
-    if found not in DECODERS:
-        raise RuleError("not a picture; accepted are " + ", ".join(DECODERS), NOT_AN_IMAGE)
-    return found
+def open_image(content: bytes, limited: bool = True) -> OpenedImage:
+    """Read an image's header.
 
+    Args:
+        limited: refuse what exceeds the service's limits
 
-def open_image(picture: bytes, limited: bool = True) -> tuple[str, ImageFile.ImageFile, int]:
-    """The format, the opened but not yet decoded picture, and its number of frames. Refuses what is
-    too large.
+    Raises:
+        RuleError: the bytes are not an image, or exceed a limit
     """
-    name = _detect_format(picture)
-    check = _check_input if limited else lambda *_: None
-    if limited and len(picture) > MAX_BYTES:
+    name = _detect_format(content)
+    if limited and len(content) > MAX_BYTES:
         raise RuleError(
-            f"the picture has {len(picture)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE
+            f"the picture has {len(content)} bytes; at most {MAX_BYTES} are accepted", TOO_LARGE
         )
     with decoding_errors():
+        if limited and name == "webp":
+            # The decoder allocates the whole canvas when it is created.
+            _check_input(_read_webp_size(content), 1)
+        file = DECODERS[name](io.BytesIO(content))
         frames = 1
-        if name == "webp":
-            check(_webp_size(picture), 1)  # the decoder takes memory for the canvas at once
-        if name == "gif":
-            size, frames = _scan_gif(picture)
-            check(size, frames)
-        image = DECODERS[name](io.BytesIO(picture))
-        if name == "webp":
-            frames = int(getattr(image, "n_frames", 1))
-        check(image.size, frames)
-    return name, image, max(1, frames)
+        if name in ANIMATED_FORMATS:
+            frames = max(1, int(getattr(file, "n_frames", 1)))
+        if limited:
+            _check_input(file.size, frames)
+    return OpenedImage(name, file, frames)
+
+
+def _detect_format(content: bytes) -> str:
+    for signature, name in SIGNATURES:
+        if name in DECODERS and signature.match(content):
+            return name
+    raise RuleError("not a picture; accepted: " + ", ".join(DECODERS), NOT_AN_IMAGE)
 
 
 def _check_input(size: Size, frames: int) -> None:
@@ -120,117 +156,94 @@ def _check_input(size: Size, frames: int) -> None:
         raise RuleError(f"the picture has more than {MAX_FRAMES} frames", TOO_LARGE)
 
 
-def _webp_size(picture: bytes) -> Size:
-    """From the header of any of WebP's three kinds: lossy, lossless, extended."""
-    kind, first = picture[12:16], picture[20:30].ljust(10, b"\0")
-    if kind == b"VP8X":
-        return 1 + int.from_bytes(first[4:7], "little"), 1 + int.from_bytes(first[7:10], "little")
-    if kind == b"VP8L":
-        bits = int.from_bytes(first[1:5], "little")
-        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    width, height = struct.unpack("<HH", first[6:10])
-    return width & 0x3FFF, height & 0x3FFF
+def _read_webp_size(content: bytes) -> Size:
+    """Read the size from the header of any kind of WebP: extended, lossless or lossy.
 
-
-def _scan_gif(picture: bytes) -> tuple[Size, int]:
-    """The canvas that all frames of a GIF need, and their number, without decoding any (one past
-    the limit is enough to know).
+    Source: https://developers.google.com/speed/webp/docs/riff_container
     """
-    width, height = struct.unpack("<HH", picture[6:10])
-    place = 13 + _get_gif_table_size(picture[10])
-    frames = 0
-    while place + 10 < len(picture) and frames <= MAX_FRAMES and picture[place] != 0x3B:
-        if picture[place] == 0x2C:
-            left, top, across, down = struct.unpack("<HHHH", picture[place + 1 : place + 9])
-            width, height = max(width, left + across), max(height, top + down)
-            frames += 1
-            place = _skip_gif_blocks(picture, place + 11 + _get_gif_table_size(picture[place + 9]))
-        elif picture[place] == 0x21:
-            place = _skip_gif_blocks(picture, place + 2)
-        else:
-            place += 1
-    return (width, height), frames
+    kind = content[12:16]
+    payload = content[20:30].ljust(10, b"\0")
+    if kind == b"VP8X":
+        width, height = payload[4:7], payload[7:10]
+        return 1 + int.from_bytes(width, "little"), 1 + int.from_bytes(height, "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(payload[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    (width_bits, height_bits) = struct.unpack("<HH", payload[6:10])
+    return width_bits & 0x3FFF, height_bits & 0x3FFF
 
 
-def _get_gif_table_size(flags: int) -> int:
-    """How many bytes the colour table takes that these flags announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _skip_gif_blocks(picture: bytes, offset: int) -> int:
-    """Where the chain of data blocks that starts here ends."""
-    while offset < len(picture) and picture[offset]:
-        offset += 1 + picture[offset]
-    return offset + 1
-
-
-def load_image(picture: bytes, load_object: ObjectLoader) -> WorkingImage:
-    """A picture decoded, with all its frames if it moves."""
-    name, image, count = open_image(picture)
+def load_image(content: bytes, load_object: ObjectLoader) -> WorkingImage:
+    """Decode an image with all its frames. Raises RuleError as `open_image` does."""
+    opened = open_image(content)
+    file = opened.file
     with decoding_errors():
-        quality = estimate_quality(image)
-        shown = list(_iter_frames(image, count))
-        frames, durations = zip(*shown, strict=True)
-        exif, icc = image.info.get("exif", b""), image.info.get("icc_profile") or b""
-        loop = image.info.get("loop")
-        usable = (
-            icc if image.mode in ("RGB", "RGBA", "P", "PA") else b""
-        )  # we work in RGB: no other profile fits
-    return WorkingImage(
-        picture,
-        name,
-        frames,
-        durations,
-        loop,
-        quality,
-        normalize_exif(exif),
-        usable,
-        load_object,
-        name,
-    )
-
-
-def _iter_frames(image: ImageFile.ImageFile, count: int) -> Iterator[tuple[Frame, int]]:
-    size = image.size
-    for index in range(count):
-        try:
-            image.seek(index)
-        except EOFError:
-            return
-        image.load()
-        frame = _to_rgb(image)
-        yield (
-            frame if frame.size == size else frame.crop((0, 0, *size)),
-            round(image.info.get("duration", 0)),
+        quality = estimate_quality(file)
+        frames, durations = zip(*_iter_frames(opened), strict=True)
+        # Operations work in RGB, so a profile of another color space no longer fits.
+        icc_profile = b""
+        if file.mode in ("RGB", "RGBA", "P", "PA"):
+            icc_profile = file.info.get("icc_profile") or b""
+        return WorkingImage(
+            original=content,
+            source_format=opened.format,
+            frames=frames,
+            durations=durations,
+            loop=file.info.get("loop"),
+            source_quality=quality,
+            exif=normalize_exif(file.info.get("exif", b"")),
+            icc_profile=icc_profile,
+            load_object=load_object,
+            format=opened.format,
         )
 
 
+def _iter_frames(opened: OpenedImage) -> Iterator[tuple[Frame, int]]:
+    """Yield each frame and its duration in milliseconds."""
+    file = opened.file
+    size = file.size
+    for index in range(opened.frames):
+        try:
+            file.seek(index)
+        except EOFError:
+            return
+        # A later frame of a GIF can enlarge the canvas.
+        _check_input(file.size, opened.frames)
+        file.load()
+        frame = _to_rgb(file)
+        if frame.size != size:
+            frame = frame.crop((0, 0, *size))
+        yield frame, round(file.info.get("duration", 0))
+
+
 def _to_rgb(image: Frame) -> Frame:
-    """The same picture as RGB, or as RGBA if anything in it can be seen through."""
+    """Convert to RGB, or to RGBA if anything is transparent."""
     if image.mode.startswith("I") or image.mode == "F":
         frame = _to_8bit(image)
     else:
         frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    frame.info.clear()  # writers would take profile, comment and more from there unasked
+    # Encoders would write profile, comment and more from here unasked.
+    frame.info.clear()
     return frame
 
 
 def _to_8bit(image: Frame) -> Frame:
-    """16-bit greys keep their upper byte (a plain conversion would clip them to white)."""
-    return (
-        image.convert("I").point(lambda value: value * (1 / 256), "I").convert("L").convert("RGB")
-    )
+    """Keep the upper byte of 16-bit grays, which a plain conversion would clip to white."""
+    scaled = image.convert("I").point(lambda value: value * (1 / 256), "I")
+    return scaled.convert("L").convert("RGB")
 
 
-def normalize_exif(raw: bytes) -> bytes:
-    bare = raw.removeprefix(b"Exif\x00\x00")
-    return b"Exif\x00\x00" + bare if bare else b""
+# Metadata
+
+
+def normalize_exif(block: bytes) -> bytes:
+    """Return an EXIF block with its header, or nothing if it is empty."""
+    tags = block.removeprefix(EXIF_HEADER)
+    return EXIF_HEADER + tags if tags else b""
 
 
 def read_exif(block: bytes) -> Image.Exif:
-    """Tags, or none if the block is damaged: cameras write all sorts of things, and the picture is
-    still good.
-    """
+    """Parse EXIF tags. A damaged block counts as empty, because the image is still good."""
     exif = Image.Exif()
     try:
         exif.load(block)
@@ -241,12 +254,13 @@ def read_exif(block: bytes) -> Image.Exif:
 
 
 def read_orientation(block: bytes) -> int:
+    """Return the EXIF orientation, 1 (upright) to 8."""
     value = read_exif(block).get(ExifTags.Base.Orientation, 1)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-# The luminance table of the JPEG standard (annex K), which nearly every encoder scales by its
-# quality.
+# The luminance table of the JPEG standard (ITU-T T.81, annex K), which nearly every encoder scales
+# by its quality. fmt: off
 LUMINANCE = (
     16,
     11,
@@ -313,25 +327,29 @@ LUMINANCE = (
     103,
     99,
 )
+# fmt: on
 
 
 def _scale_table(quality: int) -> list[int]:
+    """Scale the standard table as libjpeg does (`jpeg_quality_scaling`)."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return [min(255, max(1, (value * scale + 50) // 100)) for value in LUMINANCE]
 
 
+# Sorted, because versions of Pillow order the values of a table differently.
 QUANTIZATION_TABLES = {quality: sorted(_scale_table(quality)) for quality in range(1, 101)}
 
 
 def estimate_quality(image: ImageFile.ImageFile) -> int:
-    """The quality from 1 to 100 whose quantisation table is nearest to this JPEG's (sorted, because
-    Pillow's versions order the table differently); 100 for other formats.
+    """Return the quality, 1 to 100, whose quantization table is nearest to a JPEG's; 100 for other
+    formats.
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 100
     table = sorted(image.quantization.get(0, ()))
     return min(
-        QUANTIZATION_TABLES, key=lambda q: (_compute_distance(QUANTIZATION_TABLES[q], table), -q)
+        reversed(QUANTIZATION_TABLES),
+        key=lambda quality: _compute_distance(QUANTIZATION_TABLES[quality], table),
     )
 
 
@@ -339,65 +357,64 @@ def _compute_distance(first: Sequence[int], second: Sequence[int]) -> int:
     return sum(abs(a - b) for a, b in zip(first, second, strict=False))
 
 
-def read_image_info(picture: bytes) -> ImageInfo:
-    """What the service tells about a picture (IsPicInfo, imageInfo). Raises RuleError if it isn't
-    one.
+def read_image_info(content: bytes) -> ImageInfo:
+    """Return what the service reports about an image (IsPicInfo, imageInfo).
+
+    Raises:
+        RuleError: the bytes are not an image, or exceed a limit
     """
-    name, image, frames = open_image(picture)
+    opened = open_image(content)
+    file = opened.file
     with decoding_errors():
-        quality = estimate_quality(image)
-        image.load()
-        ave = compute_average_color(_to_rgb(image))
-        orientation = read_orientation(normalize_exif(image.info.get("exif", b"")))
-    width, height = image.size
-    md5 = hashlib.md5(picture, usedforsecurity=False).hexdigest()
-    return ImageInfo(name, width, height, quality, ave, orientation, len(picture), md5, frames)
+        quality = estimate_quality(file)
+        file.load()
+        ave = compute_average_color(_to_rgb(file))
+        orientation = read_orientation(normalize_exif(file.info.get("exif", b"")))
+    return ImageInfo(
+        format=opened.format,
+        width=file.width,
+        height=file.height,
+        quality=quality,
+        ave=ave,
+        orientation=orientation,
+        size=len(content),
+        md5=hashlib.md5(content, usedforsecurity=False).hexdigest(),
+        frames=opened.frames,
+    )
 
 
 def compute_average_color(frame: Frame) -> str:
-    pixel = _flatten(frame).resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
-    assert isinstance(pixel, tuple)
-    return "0x{:02x}{:02x}{:02x}".format(*pixel)
+    """Return the mean color as "0xRRGGBB", transparent parts counted as white."""
+    pixel = _flatten(frame).resize((1, 1), Image.Resampling.BOX).tobytes()
+    return f"0x{pixel.hex()}"
 
 
-CONTENT_TYPES = {
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "bmp": "image/bmp",
-    "webp": "image/webp",
-    "avif": "image/avif",
-}
-LOSSY_FORMATS = ("jpeg", "webp", "avif")
-ANIMATED_FORMATS = ("gif", "webp")
-DEFAULT_QUALITY = 85
+# Results
 
 
 def build_result(picture: WorkingImage) -> RuleResult:
+    """Encode an image, or the JSON that an operation answers with."""
     if picture.info is not None:
-        body = json.dumps(picture.info, ensure_ascii=False, separators=(",", ":")).encode()
-        width, height = picture.size
-        frames = len(picture.frames)
-        return RuleResult(
-            body,
-            "application/json",
-            picture.format,
-            width,
-            height,
-            len(body),
-            None,
-            frames,
-            picture.info,
-        )
+        return _build_json_result(picture, picture.info)
     body, quality = encode_image(picture)
     if picture.never_larger and len(body) >= len(picture.original):
         return build_original_result(picture.original)
-    return _build_image_result(
-        body,
-        picture.format,
-        picture.size,
-        quality,
-        len(picture.frames) if picture.format in ANIMATED_FORMATS else 1,
+    frames = _count_encoded_frames(picture)
+    return _build_image_result(body, picture.format, picture.size, quality, frames)
+
+
+def _build_json_result(picture: WorkingImage, info: dict[str, object]) -> RuleResult:
+    body = json.dumps(info, ensure_ascii=False, separators=(",", ":")).encode()
+    return RuleResult(
+        body=body,
+        content_type="application/json",
+        format=picture.format,
+        width=picture.size[0],
+        height=picture.size[1],
+        size=len(body),
+        quality=None,
+        frames=len(picture.frames),
+        info=info,
     )
 
 
@@ -407,25 +424,41 @@ def _build_image_result(
     return RuleResult(body, CONTENT_TYPES[name], name, *size, len(body), quality, frames)
 
 
-def build_original_result(picture: bytes) -> RuleResult:
-    """The picture as it came in, described by its header alone: it may be too large to decode."""
-    name, image, frames = open_image(picture, limited=False)
-    return _build_image_result(picture, name, image.size, estimate_quality(image), frames)
+def build_original_result(content: bytes) -> RuleResult:
+    """Return the image as it came in, described by its header alone: it may be too large to
+    decode.
+    """
+    opened = open_image(content, limited=False)
+    quality = estimate_quality(opened.file)
+    return _build_image_result(content, opened.format, opened.file.size, quality, opened.frames)
+
+
+# Encoding
+
+Encoder = Callable[[WorkingImage, int], bytes]
 
 
 def encode_image(picture: WorkingImage) -> tuple[bytes, int]:
-    """The bytes and the quality they were written with (100 where the format has none)."""
-    check_output_size(
-        picture.size, len(picture.frames) if picture.format in ANIMATED_FORMATS else 1
-    )
-    if picture.format not in ENCODERS:
-        raise RuleError(f"format/{picture.format} can't be written here", BAD_PARAMETER)
-    writer = ENCODERS[picture.format]
+    """Return the encoded image, and the quality used (100 where the format has none).
+
+    Raises:
+        RuleError: the image is too large, or its format cannot be written
+    """
+    check_output_size(picture.size, _count_encoded_frames(picture))
+    encoder = ENCODERS.get(picture.format)
+    if encoder is None:
+        raise RuleError(f"format/{picture.format} can't be written here")
     quality = _choose_quality(picture)
-    body = writer(picture, quality)
+    body = encoder(picture, quality)
     if picture.size_limit is None or len(body) <= picture.size_limit:
         return body, quality
-    return _fit_file_size(picture, writer, quality, picture.size_limit)
+    if picture.format in LOSSY_FORMATS:
+        return _fit_quality(picture, encoder, quality, picture.size_limit)
+    return _fit_palette(picture, encoder, picture.size_limit), 100
+
+
+def _count_encoded_frames(picture: WorkingImage) -> int:
+    return len(picture.frames) if picture.format in ANIMATED_FORMATS else 1
 
 
 def _choose_quality(picture: WorkingImage) -> int:
@@ -436,20 +469,15 @@ def _choose_quality(picture: WorkingImage) -> int:
     return picture.source_quality if picture.source_format == "jpeg" else DEFAULT_QUALITY
 
 
-Encoder = Callable[[WorkingImage, int], bytes]
-
-
-def _fit_file_size(
-    picture: WorkingImage, writer: Encoder, quality: int, limit: int
+def _fit_quality(
+    picture: WorkingImage, encoder: Encoder, quality: int, limit: int
 ) -> tuple[bytes, int]:
-    """As good as the limit allows; if nothing is small enough, as small as can be."""
-    if picture.format not in LOSSY_FORMATS:
-        return _fit_palette(picture, writer, limit), 100
-    low, high = 1, quality  # high is known to be too large
-    best = writer(picture, low)
+    """Find the best quality below the given one that fits the limit, or else the lowest."""
+    low, high = 1, quality
+    best = encoder(picture, low)
     while high - low > 1:
         middle = (low + high) // 2
-        body = writer(picture, middle)
+        body = encoder(picture, middle)
         if len(body) <= limit:
             low, best = middle, body
         else:
@@ -457,22 +485,23 @@ def _fit_file_size(
     return best, low
 
 
-def _fit_palette(picture: WorkingImage, writer: Encoder, limit: int) -> bytes:
+def _fit_palette(picture: WorkingImage, encoder: Encoder, limit: int) -> bytes:
+    """Reduce the colors until the file fits the limit, to two at least."""
     body = b""
-    for colours in (256, 64, 16, 4, 2):
-        body = writer(replace(picture, palette_size=colours), 100)
+    for colors in (256, 64, 16, 4, 2):
+        body = encoder(replace(picture, palette_size=colors), 100)
         if len(body) <= limit:
             break
     return body
 
 
 def _flatten(frame: Frame) -> Frame:
-    """Without transparency, on white."""
+    """Lay a transparent frame on white."""
     if frame.mode == "RGB":
         return frame
-    ground = Image.new("RGB", frame.size, "#FFFFFF")
-    ground.paste(frame, (0, 0), frame)
-    return ground
+    background = Image.new("RGB", frame.size, "#FFFFFF")
+    background.paste(frame, (0, 0), frame)
+    return background
 
 
 def _save_frame(frame: Frame, name: str, **options: Any) -> bytes:
@@ -481,22 +510,27 @@ def _save_frame(frame: Frame, name: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _build_metadata(picture: WorkingImage) -> dict[str, Any]:
-    """EXIF and colour profile, if they are wanted and there are any."""
+def _build_metadata(picture: WorkingImage) -> dict[str, bytes]:
+    """Return the EXIF and the color profile to write, if any."""
     if picture.strip:
         return {}
-    found = {"exif": picture.exif, "icc_profile": picture.icc_profile}
-    return {key: value for key, value in found.items() if value}
+    blocks = {"exif": picture.exif, "icc_profile": picture.icc_profile}
+    return {name: block for name, block in blocks.items() if block}
 
 
 def _encode_jpeg(picture: WorkingImage, quality: int) -> bytes:
-    attached = _build_metadata(picture)
-    if len(attached.get("exif", b"")) > 65_533:  # more than a JPEG's segment holds
-        del attached["exif"]
-    frame = _flatten(picture.frames[0])
-    small = picture.size_limit is not None or picture.never_larger  # else not worth the second pass
+    metadata = _build_metadata(picture)
+    if len(metadata.get("exif", b"")) > MAX_JPEG_EXIF_BYTES:
+        del metadata["exif"]
+    # Optimizing takes a second pass over the image: only where the file size matters.
+    optimize = picture.size_limit is not None or picture.never_larger
     return _save_frame(
-        frame, "JPEG", quality=quality, progressive=picture.progressive, optimize=small, **attached
+        _flatten(picture.frames[0]),
+        "JPEG",
+        quality=quality,
+        progressive=picture.progressive,
+        optimize=optimize,
+        **metadata,
     )
 
 
@@ -511,116 +545,118 @@ def _encode_bmp(picture: WorkingImage, _quality: int) -> bytes:
     return _save_frame(_flatten(picture.frames[0]), "BMP")
 
 
-# Moving pictures are put together here, from frames that Pillow wrote one by one: its own writers
-# leave out a frame that equals the one before, and then a rule would change the number of frames.
+# Animations are assembled here from frames that Pillow encodes one by one. Its `save_all` merges a
+# frame that equals the one before it (five equal frames come out as one, in GIF and in WebP,
+# whatever the options), so a rule would change the number of frames, which the service reports.
+
+
 def _encode_gif(picture: WorkingImage, _quality: int) -> bytes:
     frames = [_quantize(frame, picture.palette_size or 256) for frame in picture.frames]
     if len(frames) == 1:
         return _save_frame(frames[0], "GIF")
-    header = b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0x70, 0, 0)
-    loop = (
-        b""
-        if picture.loop is None
-        else b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", picture.loop & 0xFFFF, 0)
+    parts = [b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0x70, 0, 0)]
+    if picture.loop is not None:
+        parts.append(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", picture.loop & 0xFFFF, 0))
+    for frame, duration in zip(frames, picture.durations, strict=True):
+        parts += _encode_gif_frame(frame, duration)
+    parts.append(b";")
+    return b"".join(parts)
+
+
+def _encode_gif_frame(frame: Frame, milliseconds: int) -> list[bytes]:
+    """Encode one frame with its own color table, which the next frame replaces as a whole."""
+    transparency = frame.info.get("transparency")
+    centiseconds = min(0xFFFF, round(milliseconds / 10))
+    return GifImagePlugin.getdata(
+        frame,
+        duration=centiseconds * 10,
+        # 1 leaves an opaque frame in place; 2 clears one that the next must not shine through
+        disposal=1 if transparency is None else 2,
+        transparency=transparency,
+        include_color_table=True,
     )
-    moves = [
-        _encode_gif_frame(frame, span)
-        for frame, span in zip(frames, picture.durations, strict=True)
-    ]
-    return b"".join([header, loop, *moves, b";"])
 
 
-def _encode_gif_frame(frame: Frame, milliseconds: int) -> bytes:
-    """One frame with its own colour table, replaced as a whole by the next."""
-    alone = _save_frame(frame, "GIF", optimize=False)  # optimizing would renumber the colours
-    place = 13 + _get_gif_table_size(alone[10])
-    table = alone[13:place]
-    while alone[place] == 0x21:
-        place = _skip_gif_blocks(alone, place + 2)
-    absent = frame.info.get("transparency")
-    shown = (
-        0x04 if absent is None else 0x09
-    )  # keep this frame; or clear it away, and one colour is "not there"
-    delay = min(0xFFFF, round(milliseconds / 10))
-    control = b"!\xf9\x04" + struct.pack("<BHBB", shown, delay, absent or 0, 0)
-    descriptor = alone[place : place + 9] + bytes([alone[place + 9] | 0x80 | alone[10] & 7])
-    return control + descriptor + table + alone[place + 10 : _skip_gif_blocks(alone, place + 11)]
-
-
-def _quantize(frame: Frame, colours: int) -> Frame:
-    """A GIF's pixel is there or not there; the colour after the last of the palette stands for "not
-    there".
+def _quantize(frame: Frame, colors: int) -> Frame:
+    """Reduce to a palette. The color after the last of the palette stands for transparent
+    pixels.
     """
     if frame.mode == "RGB":
-        return frame.quantize(colours, dither=Image.Dither.NONE)
-    absent = min(colours, 255)
-    shown = frame.convert("RGB").quantize(absent, dither=Image.Dither.NONE)
-    shown.putpalette(
-        [*(shown.getpalette() or [])[: 3 * absent], *[255] * 3 * 256][: 3 * (absent + 1)]
-    )
-    shown.paste(
-        absent, (0, 0), frame.getchannel("A").point(lambda value: 255 if value < 128 else 0)
-    )
-    shown.info["transparency"] = absent
-    return shown
+        return frame.quantize(colors, dither=Image.Dither.NONE)
+    transparent = min(colors, 255)
+    reduced = frame.convert("RGB").quantize(transparent, dither=Image.Dither.NONE)
+    palette = [*(reduced.getpalette() or [])[: 3 * transparent], *[255] * 3 * 256]
+    reduced.putpalette(palette[: 3 * (transparent + 1)])
+    hidden = frame.getchannel("A").point(lambda value: 255 if value < 128 else 0)
+    reduced.paste(transparent, (0, 0), hidden)
+    reduced.info["transparency"] = transparent
+    return reduced
+
+
+# The flags of a VP8X chunk.
+WEBP_ANIMATION = 0x02
+WEBP_EXIF = 0x08
+WEBP_ALPHA = 0x10
+WEBP_ICC = 0x20
+WEBP_PIXEL_CHUNKS = (b"ALPH", b"VP8 ", b"VP8L")
+WEBP_NO_BLENDING = b"\x02"
 
 
 def _encode_webp(picture: WorkingImage, quality: int) -> bytes:
-    options: dict[str, Any] = {"quality": quality, "method": 4}
-    attached = _build_metadata(picture)
+    metadata = _build_metadata(picture)
     if len(picture.frames) == 1:
-        return _save_frame(picture.frames[0], "WEBP", **options, **attached)
+        return _save_frame(picture.frames[0], "WEBP", quality=quality, method=4, **metadata)
     loop = 1 if picture.loop is None else picture.loop
     chunks = [_build_webp_chunk(b"ANIM", struct.pack("<IH", 0, loop & 0xFFFF))]
-    for frame, span in zip(picture.frames, picture.durations, strict=True):
-        chunks.append(_build_webp_frame(_save_frame(frame, "WEBP", **options), frame.size, span))
-    flags = 0x02 | 0x10 * any(frame.mode == "RGBA" for frame in picture.frames)
-    if "icc_profile" in attached:
-        flags |= 0x20
-        chunks.insert(0, _build_webp_chunk(b"ICCP", attached["icc_profile"]))
-    if "exif" in attached:
-        flags |= 0x08
-        chunks.append(_build_webp_chunk(b"EXIF", attached["exif"]))
-    canvas = _build_webp_chunk(b"VP8X", struct.pack("<I", flags) + _encode_webp_size(picture.size))
-    return _build_webp_chunk(b"RIFF", b"".join([b"WEBP", canvas, *chunks]))
+    for frame, duration in zip(picture.frames, picture.durations, strict=True):
+        encoded = _save_frame(frame, "WEBP", quality=quality, method=4)
+        chunks.append(_build_webp_frame(encoded, frame.size, duration))
+    flags = WEBP_ANIMATION
+    if any(frame.mode == "RGBA" for frame in picture.frames):
+        flags |= WEBP_ALPHA
+    if "icc_profile" in metadata:
+        flags |= WEBP_ICC
+        chunks.insert(0, _build_webp_chunk(b"ICCP", metadata["icc_profile"]))
+    if "exif" in metadata:
+        flags |= WEBP_EXIF
+        chunks.append(_build_webp_chunk(b"EXIF", metadata["exif"]))
+    header = struct.pack("<I", flags) + _encode_webp_size(picture.size)
+    body = b"".join([b"WEBP", _build_webp_chunk(b"VP8X", header), *chunks])
+    return _build_webp_chunk(b"RIFF", body)
 
 
 def _build_webp_chunk(name: bytes, content: bytes) -> bytes:
-    return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) & 1)
+    padding = b"\0" * (len(content) % 2)
+    return name + struct.pack("<I", len(content)) + content + padding
 
 
 def _encode_webp_size(size: Size) -> bytes:
-    return b"".join((side - 1).to_bytes(3, "little") for side in size)
+    width, height = size
+    return (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
 
 
 def _build_webp_frame(encoded: bytes, size: Size, milliseconds: int) -> bytes:
-    """A picture's pixels as one frame of an animation, which replaces the frame before."""
-    pixels = [
-        _build_webp_chunk(name, content)
-        for name, content in _iter_webp_chunks(encoded)
-        if name in WEBP_PIXEL_CHUNKS
-    ]
-    place = (
-        bytes(6)
-        + _encode_webp_size(size)
-        + min(0xFFFFFF, milliseconds).to_bytes(3, "little")
-        + b"\x02"
-    )
-    return _build_webp_chunk(b"ANMF", place + b"".join(pixels))
+    """Turn a still WebP into one frame of an animation that replaces the frame before it."""
+    offset = bytes(6)
+    duration = min(0xFFFFFF, milliseconds).to_bytes(3, "little")
+    parts = [offset, _encode_webp_size(size), duration, WEBP_NO_BLENDING]
+    for name, content in _iter_webp_chunks(encoded):
+        if name in WEBP_PIXEL_CHUNKS:
+            parts.append(_build_webp_chunk(name, content))
+    return _build_webp_chunk(b"ANMF", b"".join(parts))
 
 
-WEBP_PIXEL_CHUNKS = (b"ALPH", b"VP8 ", b"VP8L")
-
-
-def _iter_webp_chunks(picture: bytes) -> Iterator[tuple[bytes, bytes]]:
-    place = 12
-    while place + 8 <= len(picture):
-        (length,) = struct.unpack("<I", picture[place + 4 : place + 8])
-        yield picture[place : place + 4], picture[place + 8 : place + 8 + length]
-        place += 8 + length + (length & 1)
+def _iter_webp_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    offset = 12
+    while offset + 8 <= len(content):
+        name, length = struct.unpack("<4sI", content[offset : offset + 8])
+        start = offset + 8
+        yield name, content[start : start + length]
+        offset = start + length + length % 2
 
 
 def _encode_avif(picture: WorkingImage, quality: int) -> bytes:
+    # More threads would make the bytes depend on the machine.
     return _save_frame(
         picture.frames[0], "AVIF", quality=quality, max_threads=1, **_build_metadata(picture)
     )

@@ -1,3 +1,5 @@
+"""Sizes and positions, and resizing and cropping all frames of an image."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from PIL import Image
 
 from jupyter_mjci.imaging.model import Frame, Size, WorkingImage, check_output_size
 
+# The column and row of each gravity: 0 is left or top, 1 the middle, 2 right or bottom.
 GRAVITIES = {
     "northwest": (0, 0),
     "north": (1, 0),
@@ -21,14 +24,17 @@ GRAVITIES = {
 
 
 def map_frames(picture: WorkingImage, change: Callable[[Frame], Frame]) -> WorkingImage:
+    """Apply a function to every frame."""
     return replace(picture, frames=tuple(change(frame) for frame in picture.frames))
 
 
 def round_size(width: float, height: float) -> Size:
+    """Round to whole pixels, at least one on each side."""
     return max(1, round(width)), max(1, round(height))
 
 
 def resize(picture: WorkingImage, size: Size) -> WorkingImage:
+    """Resample all frames to a size. Raises RuleError if it is too large."""
     if size == picture.size:
         return picture
     check_output_size(size, len(picture.frames))
@@ -38,29 +44,41 @@ def resize(picture: WorkingImage, size: Size) -> WorkingImage:
 
 
 def crop_box(picture: WorkingImage, left: int, top: int, size: Size) -> WorkingImage:
-    """Cut a box that lies inside the picture. By `resize` and not by `crop`, which warns about
-    large boxes.
+    """Cut a box that lies inside the image.
+
+    By `Image.resize` rather than `Image.crop`, which warns about large boxes.
     """
     box = (left, top, left + size[0], top + size[1])
     return map_frames(picture, lambda frame: frame.resize(size, Image.Resampling.NEAREST, box))
 
 
+def crop_at(picture: WorkingImage, size: Size, gravity: str, dx: int, dy: int) -> WorkingImage:
+    """Cut a box at a gravity, moved back inside the image where the offsets push it out."""
+    left, top = position_by_gravity(picture.size, size, gravity, dx, dy)
+    left = min(max(0, left), picture.size[0] - size[0])
+    top = min(max(0, top), picture.size[1] - size[1])
+    return crop_box(picture, left, top, size)
+
+
 def position_by_gravity(
     outer: Size, inner: Size, gravity: str, dx: int, dy: int
 ) -> tuple[int, int]:
-    """Where the inner rectangle's corner goes in the outer one."""
+    """Return where the inner rectangle's top left corner lies in the outer one.
+
+    Offsets point inward from the edge that the gravity names; the middle ignores them.
+    """
     column, row = GRAVITIES[gravity]
-    return _offset_along_axis(outer[0] - inner[0], column, dx), _offset_along_axis(
-        outer[1] - inner[1], row, dy
-    )
+    left = _offset_along_axis(outer[0] - inner[0], column, dx)
+    top = _offset_along_axis(outer[1] - inner[1], row, dy)
+    return left, top
 
 
-def _offset_along_axis(room: int, third: int, offset: int) -> int:
-    return (offset, room // 2, room - offset)[third]
+def _offset_along_axis(space: int, third: int, offset: int) -> int:
+    return (offset, space // 2, space - offset)[third]
 
 
 def fit_inside(size: Size, width: float, height: float) -> Size:
-    """The largest size of the same shape inside width x height."""
+    """Return the largest size of the same aspect ratio inside width x height."""
     w, h = size
     if width * h <= height * w:
         return round_size(width, h * width / w)
@@ -68,7 +86,7 @@ def fit_inside(size: Size, width: float, height: float) -> Size:
 
 
 def fit_outside(size: Size, width: int, height: int) -> Size:
-    """The smallest size of the same shape around width x height."""
+    """Return the smallest size of the same aspect ratio around width x height."""
     w, h = size
     if width * h >= height * w:
         return round_size(width, max(height, h * width / w))
@@ -78,8 +96,6 @@ def fit_outside(size: Size, width: int, height: int) -> Size:
 def resize_and_crop(
     picture: WorkingImage, size: Size, gravity: str = "center", dx: int = 0, dy: int = 0
 ) -> WorkingImage:
-    """Scaled to cover the size, then cut to it."""
+    """Scale to cover the size, then crop to it."""
     covering = resize(picture, fit_outside(picture.size, *size))
-    left, top = position_by_gravity(covering.size, size, gravity, dx, dy)
-    room = (covering.size[0] - size[0], covering.size[1] - size[1])
-    return crop_box(covering, min(max(0, left), room[0]), min(max(0, top), room[1]), size)
+    return crop_at(covering, size, gravity, dx, dy)

@@ -1,15 +1,22 @@
+"""Values, limits and errors of picture rules.
+
+The limits are those of Tencent Cloud Infinite, and are checked before pixels are decoded or
+allocated. Errors carry the service's internal numbers, which it puts into `X-ErrNo` and its
+messages.
+"""
+
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from PIL import Image
 
 ObjectLoader = Callable[[str], "bytes | None"]
 Size = tuple[int, int]
 Frame = Image.Image
+
 MAX_BYTES = 32 * 1024 * 1024
 MAX_SIDE = 30_000
 MAX_PIXELS = 250_000_000  # width x height x frames
@@ -17,12 +24,14 @@ MAX_FRAMES = 300
 MAX_OUTPUT_SIDE = 9_999
 MAX_WATERMARKS = 10
 MAX_TEXT_LENGTH = 256
+
 BAD_PARAMETER = -60998
 TOO_LARGE = -60996
 UNREADABLE_SOURCE = -60987
 NOT_AN_IMAGE = -62999
 TOO_WIDE = -441
 TOO_TALL = -442
+
 ERROR_CODES = {
     BAD_PARAMETER: "InvalidArgument",
     NOT_AN_IMAGE: "InvalidArgument",
@@ -34,8 +43,12 @@ ERROR_CODES = {
 
 
 class RuleError(Exception):
-    """The rule can't be applied. `code` is the service's name, `number` its internal number,
-    `message` tells which key is wrong and what it accepts.
+    """A rule that cannot be applied.
+
+    Attributes:
+        message: which key is wrong and what it accepts
+        number: the service's internal error number
+        code: the service's error code, such as "InvalidArgument"
     """
 
     def __init__(self, message: str, number: int = BAD_PARAMETER) -> None:
@@ -50,9 +63,12 @@ class RuleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a rule: its name ("imageMogr2", "imageView2/1", "watermark/2", "imageInfo",
-    …) and its parameters as written, with what the wire has in base64 in plain text. A flag has the
-    value "".
+    """One operation of a rule.
+
+    Attributes:
+        name: "imageMogr2", "imageView2/1", "watermark/2", "imageInfo", …
+        parameters: keys and values as written; values that are base64 on the wire are plain text
+            here, and a flag has the value ""
     """
 
     name: str
@@ -61,9 +77,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What a rule made. For imageInfo, imageAve and exif, `info` is the answer and `body` its
-    JSON.
-    """
+    """The outcome of a rule. For imageInfo, imageAve and exif, `body` is the JSON of `info`."""
 
     body: bytes
     content_type: str
@@ -78,8 +92,14 @@ class RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What the service tells about a picture as it was stored. `quality` is estimated for JPEG, 100
-    otherwise.
+    """What the service reports about a stored image.
+
+    Attributes:
+        quality: estimated from the quantization table of a JPEG; 100 for other formats
+        ave: the mean color, as "0xRRGGBB"
+        orientation: the EXIF orientation, 1 to 8
+        size: bytes
+        md5: hexadecimal digest of the bytes
     """
 
     format: str
@@ -95,8 +115,9 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One key of an operation: what it means and what it accepts, for reading, for panels and for
-    docs.
+    """One key of an operation: what it means and what it accepts.
+
+    Parsing, error messages, panels and documentation are all derived from it.
     """
 
     name: str
@@ -111,9 +132,11 @@ class Parameter:
     flag: bool = False
     required: bool = False
 
-    def parse(self, text: str) -> Any:
-        """The value as the operation's function wants it. Raises ValueError on what is not
-        accepted.
+    def parse(self, text: str) -> str | int | bool:
+        """Return the value in the type that the operation's function takes.
+
+        Raises:
+            ValueError: the text is not accepted
         """
         if self.flag:
             return True
@@ -128,7 +151,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """One known operation: its help, its parameters, and the function that does it."""
+    """A known operation: its help, its parameters, and the function that applies it."""
 
     name: str
     help: str
@@ -137,16 +160,20 @@ class OperationSpec:
 
     @property
     def key(self) -> str:
-        """What starts it inside imageMogr2 ("thumbnail"); elsewhere the last part of its name."""
+        """The key that starts the operation within imageMogr2, such as "thumbnail"."""
         return self.name.rpartition("/")[2]
 
     def find_parameter(self, name: str) -> Parameter | None:
-        return next((each for each in self.parameters if each.name == name), None)
+        """Return the parameter of that name, or None."""
+        for parameter in self.parameters:
+            if parameter.name == name:
+                return parameter
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkingImage:
-    """Frames being worked on, all RGB or RGBA, and how they are to be written."""
+    """An image between two operations: RGB or RGBA frames, and how to encode them at the end."""
 
     original: bytes
     source_format: str
@@ -172,6 +199,23 @@ class WorkingImage:
         return self.frames[0].size
 
 
+def check_output_size(size: Size, frames: int) -> None:
+    """Raise RuleError if a result of that size exceeds the service's limits."""
+    width, height = size
+    if max(size) > MAX_OUTPUT_SIDE:
+        raise RuleError(
+            f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels",
+            TOO_WIDE if width > MAX_OUTPUT_SIDE else TOO_TALL,
+        )
+    check_pixel_count(size, frames)
+
+
+def check_pixel_count(size: Size, frames: int) -> None:
+    """Raise RuleError if all frames together would have too many pixels."""
+    if size[0] * size[1] * frames > MAX_PIXELS:
+        raise RuleError(f"the result would have more than {MAX_PIXELS} pixels", TOO_LARGE)
+
+
 def _parse_integer(text: str, low: int, high: int) -> int:
     if not re.fullmatch(r"-?[0-9]{1,9}", text) or not low <= int(text) <= high:
         raise ValueError(text)
@@ -182,19 +226,3 @@ def _parse_choice(text: str, choices: Sequence[str]) -> str:
     if text.lower() not in choices:
         raise ValueError(text)
     return text.lower()
-
-
-def check_output_size(size: Size, frames: int) -> None:
-    width, height = size
-    if max(size) > MAX_OUTPUT_SIDE:
-        number = TOO_WIDE if width > MAX_OUTPUT_SIDE else TOO_TALL
-        raise RuleError(
-            f"the result would be {width}x{height}; a side may have {MAX_OUTPUT_SIDE} pixels",
-            number,
-        )
-    check_pixel_count(size, frames)
-
-
-def check_pixel_count(size: Size, frames: int) -> None:
-    if size[0] * size[1] * frames > MAX_PIXELS:
-        raise RuleError(f"the result would have more than {MAX_PIXELS} pixels", TOO_LARGE)
