@@ -90,7 +90,6 @@ HOMES = {
     "matplotlib": {"history/analysis.py"},
     "PIL": {
         "history/image_archive.py",
-        "notebook/images.py",
         "imaging/",
         "emulator/drawing/",
         "emulator/image_generator.py",
