@@ -14,6 +14,10 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from jupyter_mjci.emulator import image_generator
+from jupyter_mjci.emulator.drawing import figures
+from jupyter_mjci.emulator.drawing.palettes import NAMED_COLORS
+from jupyter_mjci.emulator.midjourney.captions import caption_image, shorten_prompt
+from jupyter_mjci.emulator.samples import build_samples
 
 FOX = image_generator.imagine("a red fox in the forest --ar 3:2", 42)
 
@@ -36,7 +40,7 @@ def test_the_same_words_and_seed_give_the_same_bytes_in_another_process() -> Non
     """Nothing depends on hash(), the wall clock or a global random state."""
     code = (
         "import hashlib; from jupyter_mjci.emulator import image_generator as p;"
-        "print(hashlib.sha256(p.together(p.imagined('a red fox', 7), 128 * 128).tobytes()).hexdigest())"
+        "print(hashlib.sha256(p.compose_grid(p.imagine('a red fox', 7), 128 * 128).tobytes()).hexdigest())"
     )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -82,16 +86,14 @@ def test_a_colour_word_tints_what_the_picture_is_about() -> None:
     count = {}
     for color in ("red", "blue"):
         image = drawn(image_generator.imagine(f"a {color} cat on a hill at noon", 5)[0])
-        count[color] = sum(
-            n for n, c in image.getcolors(100_000) or [] if c == image_generator.NAMED_COLORS[color]
-        )
+        count[color] = sum(n for n, c in image.getcolors(100_000) or [] if c == NAMED_COLORS[color])
     assert min(count.values()) > 500
 
 
-@pytest.mark.parametrize("figure", image_generator.FIGURES)
+@pytest.mark.parametrize("figure", figures.FIGURES)
 def test_every_figure_shows(figure: str) -> None:
     """The word makes a visible difference."""
-    word = next(word for word, name in image_generator.FIGURE_BY_WORD.items() if name == figure)
+    word = next(word for word, name in figures.FIGURE_BY_WORD.items() if name == figure)
     with_it, without = (
         image_generator.Scene(p, ((9, 1.0),), image_generator.center_view(1), "noon")
         for p in (word, "nothing")
@@ -245,20 +247,18 @@ def test_a_film_can_end_in_another_picture() -> None:
     ],
 )
 def test_captions_name_colours_light_and_shape(color: str, light: str) -> None:
-    texts = image_generator.caption_image(
-        Image.new("RGB", (160, 90), image_generator.NAMED_COLORS[color])
-    )
+    texts = caption_image(Image.new("RGB", (160, 90), NAMED_COLORS[color]))
     assert len(set(texts)) == 4
     assert all(color in text and text.endswith("--ar 16:9") for text in texts)
     assert light in texts[0]
 
 
 def test_shortening_drops_the_weak_words_first() -> None:
-    important, shorter = image_generator.shorten_prompt("a very big red fox in the snow --ar 3:2")
+    important, shorter = shorten_prompt("a very big red fox in the snow --ar 3:2")
     assert "~~a~~ ~~very~~" in important
     assert "**" in important
     assert [len(text.replace(",", "").split()) for text in shorter] == [4, 3, 2, 1, 1]
-    assert image_generator.shorten_prompt("a")[1] == ["a"] * 5
+    assert shorten_prompt("a")[1] == ["a"] * 5
 
 
 @pytest.mark.parametrize("body", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(30), b"text"])
@@ -269,9 +269,7 @@ def test_what_is_no_picture_is_grey(body: bytes) -> None:
 
 def test_samples_are_what_their_names_say() -> None:
     """Formats, sizes, frames, orientation and transparency that picture rules can be tried on."""
-    found = {
-        name: Image.open(io.BytesIO(body)) for name, body in image_generator.build_samples().items()
-    }
+    found = {name: Image.open(io.BytesIO(body)) for name, body in build_samples().items()}
     assert {name: (image.format, image.size) for name, image in found.items()} == {
         "input/deer.jpg": ("JPEG", (1000, 667)),
         "input/lighthouse.png": ("PNG", (640, 960)),
@@ -286,6 +284,6 @@ def test_samples_are_what_their_names_say() -> None:
 
 
 def test_samples_are_the_callers_own() -> None:
-    mine = image_generator.build_samples()
+    mine = build_samples()
     mine.clear()
-    assert image_generator.build_samples()
+    assert build_samples()

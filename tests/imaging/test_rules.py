@@ -18,19 +18,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 
-from jupyter_mjci.imaging.rules import (
+from jupyter_mjci.imaging.codecs import read_image_info
+from jupyter_mjci.imaging.model import (
     MAX_TEXT_LENGTH,
-    OPERATIONS,
     Operation,
     OperationSpec,
     Parameter,
     RuleError,
+)
+from jupyter_mjci.imaging.registry import OPERATIONS
+from jupyter_mjci.imaging.rule_syntax import (
     apply_rule,
-    read_image_info,
+    format_rule,
     join_steps,
     parse_rule,
     split_steps,
-    format_rule,
 )
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
@@ -1255,13 +1257,13 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/thumbnail/x10000", -441, "a side may have 9999"),
     ("tall", "imageMogr2/thumbnail/x10000", -442, "a side may have 9999"),
     ("png", "imageMogr2/cut/10x10", -60998, "imageMogr2/cut must be <W>x<H>x<dx>x<dy>"),
-    ("png", "imageMogr2/cut/10x10x300x0", -60998, "nothing of a picture of 300x200"),
+    ("png", "imageMogr2/cut/10x10x300x0", -60998, "lies outside of the picture of 300x200"),
     ("png", "imageMogr2/cut/0x10x0x0", -60998, "imageMogr2/cut"),
     (
         "png",
         "imageMogr2/crop/!0x10a0a600/gravity/southwest",
         -60998,
-        "nothing of a picture of 300x200",
+        "lies outside of the picture of 300x200",
     ),
     ("png", "imageMogr2/crop/10", -60998, "imageMogr2/crop must be"),
     ("png", "imageMogr2/crop/0x0", -60998, "imageMogr2/crop"),
@@ -1271,7 +1273,7 @@ ERRORS: list[tuple[str, str, int, str]] = [
         -60998,
         "imageMogr2/gravity must be one of northwest",
     ),
-    ("png", "imageMogr2/gravity/center", -60998, "imageMogr2/gravity says nothing without crop"),
+    ("png", "imageMogr2/gravity/center", -60998, "imageMogr2/gravity has no effect without crop"),
     ("png", "imageMogr2/scrop/0x5", -60998, "imageMogr2/scrop"),
     ("png", "imageMogr2/iradius/101", -60998, "at most half the short side (100)"),
     ("png", "imageMogr2/rradius/0", -60998, "imageMogr2/rradius must be an integer from 1"),
@@ -1315,7 +1317,7 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/cgif/101", -60998, "imageMogr2/cgif must be an integer from 1 to 100"),
     ("png", "imageMogr2/size-limit/12", -60998, "imageMogr2/size-limit must be <n>k or <n>m"),
     ("png", "imageView2", -60998, "imageView2"),
-    ("png", "imageView2/6/w/10", -60998, "imageView2/6 is no known operation"),
+    ("png", "imageView2/6/w/10", -60998, "imageView2/6 is not a known operation"),
     ("png", "imageView2/1", -60998, "imageView2/1 needs w or h"),
     ("png", "imageView2/2", -60998, "imageView2/2 needs w or h"),
     ("png", "imageView2/0/w/10", -60998, "imageView2/0 needs both"),
@@ -1350,8 +1352,8 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ),
     ("png", f"{HELLO}/degree/361", -60998, "watermark/2/degree"),
     ("png", f"{HELLO}/shadow/101", -60998, "watermark/2/shadow"),
-    ("png", "watermark/3/type/1/text/eA", -60998, "blind watermarks are not offered"),
-    ("png", "watermark/4/type/1", -60998, "blind watermarks are not offered"),
+    ("png", "watermark/3/type/1/text/eA", -60998, "blind watermarks are not supported"),
+    ("png", "watermark/4/type/1", -60998, "blind watermarks are not supported"),
     (
         "png",
         "imageInfo|imageMogr2/rotate/90",
@@ -1359,8 +1361,8 @@ ERRORS: list[tuple[str, str, int, str]] = [
         "imageInfo answers with JSON and must stand alone or last",
     ),
     ("png", "imageAve|imageInfo", -60998, "imageAve answers with JSON"),
-    ("png", "imageInfo/x/1", -60998, "imageInfo/x is no known key"),
-    ("png", "imageMogr2/rotate/90|", -60998, "is no known operation"),
+    ("png", "imageInfo/x/1", -60998, "imageInfo/x is not a known key"),
+    ("png", "imageMogr2/rotate/90|", -60998, "is not a known operation"),
 ]
 
 
