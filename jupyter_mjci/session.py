@@ -561,7 +561,7 @@ class Session:
             # Whoever does not want it any more does not wait for it: the engine cannot be stopped
             # half-way.
             return await anyio.to_thread.run_sync(
-                partial(self.rules.apply, rule, content, objects=mark), abandon_on_cancel=True
+                partial(self.rules.apply_rule, rule, content, load_object=mark), abandon_on_cancel=True
             )
         except self.rules.RuleError as error:
             raise InvalidRequest(

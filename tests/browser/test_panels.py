@@ -199,7 +199,7 @@ def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -
     again = "old = panel"
     page = imagine(
         again,
-        "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))",
+        "print(old.count_pending(), old.comm, panel.count_pending(), len(s.mj.tasks().run()))",
         speed=0.1,
     )
     page.click(IMAGINE)

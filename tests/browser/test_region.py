@@ -41,13 +41,13 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     was painted and only there.
     """
     look = (
-        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.current.get_path()]"
     )
-    strokes = "strokes = card.painter.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    strokes = "strokes = card.mask_editor.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"
         "old, new = (Image.open(io.BytesIO(s.pictures(step.job).run()[0])).convert('RGB').resize((400, 400))\n"
-        "            for step in (card.step.parent, card.step))\n"
+        "            for step in (card.current.parent, card.current))\n"
         "mean = lambda box: max(ImageStat.Stat(ImageChops.difference(old.crop(box), new.crop(box))).mean)\n"
         "print(mean((0, 320, 400, 400)) < 3 < mean((170, 190, 240, 280)), '|', mean((0, 320, 400, 400)),"
         " mean((170, 190, 240, 280)))"

@@ -50,7 +50,7 @@ def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     page = notebook(
         SESSION.format(speed=200),
         "panel = mjci.panel('ci', session=s)\npanel",
-        "print(panel.trial.after)",
+        "print(panel.preview.result)",
     )
     page.run(0)
     page.run(1)

@@ -143,7 +143,7 @@ class TextControl(Control):
     """What has to be written."""
 
     def build(self) -> list[Any]:
-        form = self.parameter.form.removesuffix(", in URL-safe base64")
+        form = self.parameter.expected.removesuffix(", in URL-safe base64")
         self.widget = W.Text(
             description=self.format_label(), placeholder=form, tooltip=self.parameter.help
         )
@@ -242,7 +242,7 @@ class TemplatedValue(Control):
     """A value of several shapes: a list of them, and a slider for each number."""
 
     def build(self) -> list[Any]:
-        self.templates = parse_templates(self.parameter.form)
+        self.templates = parse_templates(self.parameter.expected)
         options = [(one.label or self.format_label(), one) for one in self.templates] + [
             (FREE_TEXT_LABEL, None)
         ]
@@ -251,12 +251,12 @@ class TemplatedValue(Control):
         )
         self.sliders = W.HBox().add_class("mjci-slots")
         self.text = W.Text(
-            description="Text", placeholder=self.parameter.form, layout={"display": "none"}
+            description="Text", placeholder=self.parameter.expected, layout={"display": "none"}
         )
         self.force = W.Checkbox(
             description="or the original, if it is smaller", indent=False, tooltip="Written with !"
         )
-        self._set_sliders([slot.start for slot in self.template.value.slots])
+        self._set_sliders([slot.initial for slot in self.template.value.slots])
         self.template.observe(self._on_template_change, "value")
         self.observe(self.text, self.force)
         return [
@@ -268,12 +268,12 @@ class TemplatedValue(Control):
 
     @property
     def _supports_force(self) -> bool:
-        return bool(_FORCE_SUFFIX_RE.search(self.parameter.form))
+        return bool(_FORCE_SUFFIX_RE.search(self.parameter.expected))
 
     def get_text(self) -> str:
         if self.template.value is None:
             return str(self.text.value)
-        written: str = self.template.value.write([one.value for one in self.sliders.children])
+        written: str = self.template.value.format_value([one.value for one in self.sliders.children])
         return written + ("!" if self.force.value else "")
 
     def set_text(self, value: str) -> None:
@@ -300,12 +300,12 @@ class TemplatedValue(Control):
         kept = {one.description: one.value for one in self.sliders.children}
         if change["new"] is None:
             self.text.value = (
-                change["old"].write([one.value for one in self.sliders.children])
+                change["old"].format_value([one.value for one in self.sliders.children])
                 if change["old"]
                 else ""
             )
         slots = change["new"].slots if change["new"] else ()
-        self._set_sliders([kept.get(slot.label, slot.start) for slot in slots])
+        self._set_sliders([kept.get(slot.label, slot.initial) for slot in slots])
         self.on_change()
 
     def _set_sliders(self, values: Sequence[float]) -> None:
@@ -346,7 +346,7 @@ _CONTROL_TYPES: tuple[tuple[Callable[[Any, bool], bool], type[Control]], ...] = 
     (lambda one, _: tuple(one.choices) == ("0", "1"), SwitchControl),
     (lambda one, _: bool(one.choices), ChoiceControl),
     (lambda one, key: one.minimum is not None and (key or one.default is not None), NumberControl),
-    (lambda one, _: one.form.startswith("#RRGGBB"), ColorControl),
-    (lambda one, key: key and one.form.startswith("1 to 100"), PercentControl),
-    (lambda one, _: bool(parse_templates(one.form)), TemplatedValue),
+    (lambda one, _: one.expected.startswith("#RRGGBB"), ColorControl),
+    (lambda one, key: key and one.expected.startswith("1 to 100"), PercentControl),
+    (lambda one, _: bool(parse_templates(one.expected)), TemplatedValue),
 )

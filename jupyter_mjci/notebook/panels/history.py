@@ -347,7 +347,7 @@ class StatusPanel(TablePanel):
 
     def _on_event(self, event: str, _: Any) -> None:
         """A job was seen: look again, once for many."""
-        if event in ("job_updated", "listed") and (
+        if event in ("job_updated", "listing") and (
             self._reload_task is None or self._reload_task.done()
         ):
             self._reload_task = self.start_task(self._reload_later())

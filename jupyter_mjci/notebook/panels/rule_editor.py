@@ -184,7 +184,7 @@ class RuleEditor:
         rule = self.text.value.strip()
         self._show_problem("")
         try:
-            return self.engine.steps(rule) if rule else ()
+            return self.engine.split_steps(rule) if rule else ()
         except self.engine.RuleError as error:
             self._show_problem(error.message)
             return None
@@ -235,7 +235,7 @@ class RuleEditor:
                 groups[-1].append(step)
             else:
                 groups.append([step])
-        return str(self.engine.joined(groups))
+        return str(self.engine.join_steps(groups))
 
     def add_step(self, name: str) -> None:
         """A new step at the end."""

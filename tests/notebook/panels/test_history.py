@@ -81,7 +81,7 @@ def test_selected_rows_are_a_frame_and_their_pictures_are_seen(past: Any) -> Non
     """What is selected in the grid is `panel.selected`, in Python; its pictures stand below."""
     past.grid.selected_rows = [0, 2]
     settle(past)
-    assert list(past.selected["id"]) == [past.found["id"].iloc[0], past.found["id"].iloc[2]]
+    assert list(past.selected["id"]) == [past.filtered["id"].iloc[0], past.filtered["id"].iloc[2]]
     assert list(past.selected["service"]) == ["ci", "mj"]
     assert past.pictures.value.count("<img") == 2
     past.grid.selected_rows = []
@@ -93,7 +93,7 @@ def test_selected_rows_are_a_frame_and_their_pictures_are_seen(past: Any) -> Non
 @pytest.mark.parametrize("plot", [plot for _, plot in history.PLOT_OPTIONS if plot])
 def test_every_analysis_is_a_plot(past: Any, plot: str) -> None:
     """Each choice draws a picture of the rows that were found, with words for who cannot see it."""
-    past.analysis.value, past.every.value = plot, "hour"
+    past.analysis.value, past.period.value = plot, "hour"
     settle(past)
     assert past.message.value == ""
     assert 'src="data:image/png;base64,iVBOR' in past.plot.value
@@ -132,16 +132,16 @@ def test_without_itables_the_table_is_plain(
     opened: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page holds 25 rows, whatever the frame holds."""
-    monkeypatch.setattr(history, "_grid", lambda: None)
+    monkeypatch.setattr(history, "_create_grid", lambda: None)
     monkeypatch.setattr(session, "history", lambda: long)
     long = many(1000)
     one = opened("history")
     settle(one)
     assert "1–25 of 1000" in one.table.value
     assert one.table.value.count("<tr>") == 25
-    one.on.click()
+    one.next_button.click()
     assert "26–50 of 1000" in one.table.value
-    assert not one.back.disabled
+    assert not one.previous_button.disabled
     settle(one)
 
 
@@ -154,17 +154,17 @@ def test_the_status_panel_shows_what_is_in_flight(
     """A job that moves is in flight, whoever started it and whenever; the panel hears of a later
     one by itself.
     """
-    monkeypatch.setattr(history, "SOON", 0.0)
+    monkeypatch.setattr(history, "RELOAD_DELAY", 0.0)
     slow.mj.imagine("a red fox").run()
     one = panel("status", slow)
     settle(one)
     assert subjects(one) == ["a red fox"]
-    assert 'Midjourney</span> <span class="mjci-faint">answers' in one.glance.value
+    assert 'Midjourney</span> <span class="mjci-faint">answers' in one.summary.value
     slow.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
     settle(one)
     assert subjects(one) == ["input/deer.jpg", "a red fox"]
     one.close()
-    assert one._hear not in slow.listeners
+    assert one._on_event not in slow.listeners
 
 
 def test_a_service_that_went_away_and_came_back(
@@ -176,14 +176,14 @@ def test_a_service_that_went_away_and_came_back(
     queue = slow.mj.queue
 
     monkeypatch.setattr(slow.mj, "queue", lambda: _Failing())
-    press_and_wait(one, one.refresh)
+    press_and_wait(one, one.refresh_button)
     assert (
         'mjci-FAILED">Midjourney</span> <span class="mjci-faint">The proxy does not answer.'
-        in one.glance.value
+        in one.summary.value
     )
     monkeypatch.setattr(slow.mj, "queue", queue)
-    press_and_wait(one, one.refresh)
-    assert "does not answer" not in one.glance.value
+    press_and_wait(one, one.refresh_button)
+    assert "does not answer" not in one.summary.value
     one.close()
 
 

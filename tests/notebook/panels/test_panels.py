@@ -35,7 +35,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def opened(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """`opened("mj")`: a panel on a fresh sandbox, closed afterwards."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
+    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
     made: list[Any] = []
 
     def open_one(kind: str) -> Any:
@@ -49,10 +49,10 @@ def opened(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
 def settle(one: Any) -> None:
     """Until the panel has nothing left on the engine."""
-    while handles := list(one._under_way):
+    while handles := list(one._tasks):
         assert not concurrent.futures.wait([handle.future for handle in handles], PATIENCE).not_done
         for handle in handles:
-            one._forget(handle)
+            one._discard_task(handle)
 
 
 def click(one: Any, button: Any) -> None:
@@ -90,7 +90,7 @@ def photo(colour: str = "red") -> bytes:
 def imagined(opened: Callable[[str], Any], prompt: str = "a red fox") -> Any:
     one = opened("mj")
     one.prompt.value = prompt
-    click(one, one.submit)
+    click(one, one.submit_button)
     return one
 
 
@@ -184,7 +184,7 @@ def test_uploaded_pictures_go_with_the_prompt(opened: Callable[[str], Any]) -> N
     }
     upload = one.fields["images"]
     upload.set_trait("value", ({**sent, "last_modified": _moment()},))
-    assert b"data:image/png;base64," in one.call().body
+    assert b"data:image/png;base64," in one.build_call().body
 
 
 def _moment() -> Any:
@@ -204,9 +204,9 @@ def test_flags_are_added_to_the_prompt_and_shown(opened: Callable[[str], Any]) -
     one.prompt.value = "a <b>red</b> fox  "
     one.flags["--ar"].value = "3:2"
     one.flags["--no"].value = "wolves, snow"
-    assert one.whole_prompt() == "a <b>red</b> fox   --ar 3:2 --no wolves, snow"
-    assert "&lt;b&gt;red&lt;/b&gt;" in one.sent.value
-    assert "<b>red" not in one.sent.value
+    assert one.build_prompt() == "a <b>red</b> fox   --ar 3:2 --no wolves, snow"
+    assert "&lt;b&gt;red&lt;/b&gt;" in one.prompt_preview.value
+    assert "<b>red" not in one.prompt_preview.value
 
 
 def test_imagine_shows_the_picture_and_its_buttons(
@@ -234,14 +234,14 @@ def test_a_button_does_the_next_action_in_place(
     first, second = session.known_jobs("mj")
     assert (second.action, second.parent or first.id) == ("UPSCALE", first.id)
     assert len(one._cards) == 1
-    assert card.step.job.id == second.id
-    assert [button.description for button in card.crumbs.children] == ["Imagine", "› U2"]
-    click(one, card.crumbs.children[0])
-    assert card.step.job.id == first.id
-    assert [button.description for button in card.crumbs.children] == ["Imagine", "→ U2 (done)"]
+    assert card.current.job.id == second.id
+    assert [button.description for button in card.breadcrumb.children] == ["Imagine", "› U2"]
+    click(one, card.breadcrumb.children[0])
+    assert card.current.job.id == first.id
+    assert [button.description for button in card.breadcrumb.children] == ["Imagine", "→ U2 (done)"]
     assert "mjci-done" in named(one, "U2")._dom_classes
     click(one, named(one, "→ U2 (done)"))
-    assert card.step.job.id == second.id
+    assert card.current.job.id == second.id
 
 
 def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session: Session) -> None:
@@ -252,28 +252,28 @@ def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session:
     click(one, named(one, "U2"))
     card = one._cards[0]
     click(
-        one, next(button for button in card.moves.children if "Custom Zoom" in button.description)
+        one, next(button for button in card.action_buttons.children if "Custom Zoom" in button.description)
     )
-    asking = card.step.job
+    asking = card.current.job
     assert asking.status is Status.NEEDS_INPUT
     assert card.dialog.layout.display == ""
-    card.answer.value = "a red fox --zoom 1.7"
+    card.prompt.value = "a red fox --zoom 1.7"
     click(one, card.reply_button)
-    assert (card.step.job.id, card.step.job.status) == (asking.id, Status.SUCCEEDED)
+    assert (card.current.job.id, card.current.job.status) == (asking.id, Status.SUCCEEDED)
     assert card.dialog.layout.display == "none"
-    assert "1.7" in card.step.job.subject
-    assert card.step.shown
+    assert "1.7" in card.current.job.subject
+    assert card.current.pictures
 
 
 def test_a_double_click_submits_once(opened: Callable[[str], Any], session: Session) -> None:
     """A second click before the first is answered is not heard."""
     one = opened("mj")
     one.prompt.value = "a red fox"
-    one.submit.click()
-    one.submit.click()
+    one.submit_button.click()
+    one.submit_button.click()
     settle(one)
     assert len(session.mj.tasks().run()) == 1
-    click(one, one.submit)
+    click(one, one.submit_button)
     assert len(session.mj.tasks().run()) == 2
 
 
@@ -281,15 +281,15 @@ def test_a_quick_second_click_is_not_heard_even_after_the_answer(
     opened: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For HOLD seconds after a click the button stays shut, however fast the answer was."""
-    monkeypatch.setattr(base, "HOLD", 3600.0)
+    monkeypatch.setattr(base, "DEBOUNCE", 3600.0)
     one = opened("mj")
     one.prompt.value = "a red fox"
     answered = threading.Event()
     session.listeners.append(lambda event, _: answered.set() if event == "job_updated" else None)
-    one.submit.click()
+    one.submit_button.click()
     assert answered.wait(PATIENCE)
-    one.submit.click()
-    assert one.submit.disabled
+    one.submit_button.click()
+    assert one.submit_button.disabled
     one.close()
     assert len(session.mj.tasks().run()) == 1
 
@@ -300,7 +300,7 @@ def test_an_empty_prompt_is_refused_in_the_panel(
     """Nothing is sent; the panel says what to do."""
     one = opened("mj")
     one.flags["--ar"].value = "3:2"
-    click(one, one.submit)
+    click(one, one.submit_button)
     assert "The prompt is empty." in one.message.value
     assert "Say what to draw." in one.message.value
     assert 'role="alert"' in one.message.value
@@ -310,9 +310,9 @@ def test_an_empty_prompt_is_refused_in_the_panel(
 def test_the_next_submission_takes_the_message_away(opened: Callable[[str], Any]) -> None:
     """An error is shown until the next try."""
     one = opened("mj")
-    click(one, one.submit)
+    click(one, one.submit_button)
     one.prompt.value = "a red fox"
-    click(one, one.submit)
+    click(one, one.submit_button)
     assert one.message.value == ""
 
 
@@ -328,9 +328,9 @@ def test_a_task_that_fails_tells_why_on_its_card(opened: Callable[[str], Any]) -
     """A failed task's card says so, with the service's reason."""
     one = imagined(opened, "a fox --fail")
     card = one._cards[0]
-    assert card.step.job.status is Status.FAILED
-    assert card.step.job.reason
-    assert markup.escape(card.step.job.reason) in card.message.value
+    assert card.current.job.status is Status.FAILED
+    assert card.current.job.reason
+    assert markup.escape(card.current.job.reason) in card.message.value
 
 
 def test_html_from_the_wire_is_escaped(opened: Callable[[str], Any]) -> None:
@@ -346,10 +346,10 @@ def test_an_unforeseen_error_is_shown_not_swallowed(
 ) -> None:
     """A mistake of ours is named in the panel, and the button can be pressed again."""
     one = opened("mj")
-    monkeypatch.setattr(one, "call", lambda: 1 / 0)
-    click(one, one.submit)
+    monkeypatch.setattr(one, "build_call", lambda: 1 / 0)
+    click(one, one.submit_button)
     assert "ZeroDivisionError" in one.message.value
-    assert not one.submit.disabled
+    assert not one.submit_button.disabled
 
 
 # --- watching -------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_an_unforeseen_error_is_shown_not_swallowed(
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     """A session whose time hardly moves, so that its jobs stay under way."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
+    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
     with sandbox(speed=1e-3) as one:
         yield one
 
@@ -367,7 +367,7 @@ def waiting(one: Any) -> Any:
     """Submits, and gives the card once it watches."""
     placed = threading.Event()
     one.cards.observe(lambda _: placed.set(), "children")
-    one.submit.click()
+    one.submit_button.click()
     assert placed.wait(PATIENCE)
     return one._cards[0]
 
@@ -375,11 +375,11 @@ def waiting(one: Any) -> Any:
 def press_and_wait(one: Any, button: Any) -> None:
     """Clicks, and waits for what the click itself does, not for jobs that go on."""
     begun: list[Any] = []
-    start = one.start
-    one.start = lambda work: begun.append(start(work)) or begun[-1]
+    start = one.start_task
+    one.start_task = lambda work: begun.append(start(work)) or begun[-1]
     button.click()
     begun[0].result()
-    one.start = start
+    one.start_task = start
 
 
 def test_closing_a_panel_ends_its_watching(slow: Session) -> None:
@@ -393,9 +393,9 @@ def test_closing_a_panel_ends_its_watching(slow: Session) -> None:
     assert not concurrent.futures.wait([handle.future for handle in handles], PATIENCE).not_done
     assert one.count_pending() == 0
     assert one.comm is None
-    assert one.submit.comm is None
+    assert one.submit_button.comm is None
     assert [job.status.is_active for job in slow.mj.tasks().run()] == [True]
-    one.submit.click()
+    one.submit_button.click()
     assert one.count_pending() == 0
 
 
@@ -404,14 +404,14 @@ def test_stop_waiting_leaves_the_job_alone(slow: Session) -> None:
     one = panel("mj", slow)
     one.prompt.value = "a red fox"
     card = waiting(one)
-    watch = card.step.watch
+    watch = card.current.follow_task
     card.stop_button.click()
     settle(one)
     assert watch.done()
     assert "The job goes on" in card.message.value
-    assert card.again_button.layout.display == ""
-    press_and_wait(one, card.again_button)
-    assert card.step.watched
+    assert card.resume_button.layout.display == ""
+    press_and_wait(one, card.resume_button)
+    assert card.current.is_followed
     assert card.stop_button.layout.display == ""
     assert [job.status.is_active for job in slow.mj.tasks().run()] == [True]
     one.close()
@@ -440,7 +440,7 @@ def processed(opened: Callable[[str], Any], session: Session, **filled: str) -> 
         **filled,
     }.items():
         one.fields[name].value = value
-    click(one, one.submit)
+    click(one, one.submit_button)
     return one
 
 
@@ -450,8 +450,8 @@ def test_a_rule_gives_before_and_after_with_their_sizes(
     """The job's card shows the input and the output picture side by side, and how large each is."""
     one = processed(opened, session)
     card = one._cards[0]
-    assert card.step.job.status is Status.SUCCEEDED
-    captions = [shown.note for shown in (*card.step.given, *card.step.shown)]
+    assert card.current.job.status is Status.SUCCEEDED
+    captions = [shown.caption for shown in (*card.current.before, *card.current.pictures)]
     assert "Before · input/photo.png · 400×200 png" in captions[0]
     assert "After · output/photo.png · 200×400 png" in captions[1]
     assert "mjci-pair" in card.pictures.value
@@ -500,10 +500,10 @@ def test_cancel_asks_the_service(slow: Session) -> None:
     one.input.value, one.rule.value = "input/photo.png", "imageMogr2/rotate/90"
     card = waiting(one)
     press_and_wait(one, card.cancel_button)
-    assert card.step.job.status is Status.CANCELLED
-    assert "cancelled" in card.head.value
+    assert card.current.job.status is Status.CANCELLED
+    assert "cancelled" in card.header.value
     one.close()
-    assert slow.ci.job(card.step.job.id).run().status is Status.CANCELLED
+    assert slow.ci.job(card.current.job.id).run().status is Status.CANCELLED
 
 
 def test_an_uploaded_picture_becomes_the_input(
@@ -535,7 +535,7 @@ def test_the_bundle_holds_the_view_and_a_readable_state(opened: Callable[[str], 
     click(one, named(one, "U2"))
     bundle = one._repr_mimebundle_()
     assert bundle[base.WIDGET_MIME]["model_id"] == one.model_id
-    first, second = (step.job for step in one._cards[0].steps())
+    first, second = (step.job for step in one._cards[0].list_nodes())
     for kept in ("text/plain", "text/html"):
         for word in ("a red fox", first.id, second.id, "UPSCALE", "done"):
             assert word in bundle[kept]

@@ -52,8 +52,8 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def ci(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A CI panel whose bucket holds a picture, all at rest."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
-    monkeypatch.setattr(rule_preview, "PAUSE", 0.0)
+    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(rule_preview, "DEBOUNCE", 0.0)
     session.ci.put_object("album/photo.png", photo(), content_type="image/png").run()
     one = panel("ci", session)
     settle(one)
@@ -82,7 +82,7 @@ def test_a_typed_rule_sets_the_controls(editor: RuleEditor, session: Session, ru
 
 def outcome(engine: Any, rule: str, picture: bytes) -> Any:
     try:
-        return engine.apply(rule, picture)
+        return engine.apply_rule(rule, picture)
     except engine.RuleError as error:
         return error.message
 
@@ -98,16 +98,16 @@ def test_every_operation_can_be_added_and_is_a_rule(editor: RuleEditor, session:
         editor.add_step(name)
         assert not editor.is_invalid, editor.text.value
         assert [block.operation.name for block in editor.blocks] == [name]
-        assert session.rules.parse(editor.text.value)
+        assert session.rules.parse_rule(editor.text.value)
 
 
 def test_moving_a_control_writes_the_rule(editor: RuleEditor) -> None:
     """Sliders, lists and switches each change the text, and only their part of it."""
     editor.text.value = "imageMogr2/thumbnail/300x/rotate/90|watermark/2/text/aGk"
     size, turn, mark = editor.blocks
-    size.controls["thumbnail"].numbers.children[0].value = 500
+    size.controls["thumbnail"].sliders.children[0].value = 500
     assert editor.text.value == "imageMogr2/thumbnail/500x/rotate/90|watermark/2/text/aGk"
-    size.controls["thumbnail"].shape.value = shape_of(size, "<W>x<H>!")
+    size.controls["thumbnail"].template.value = shape_of(size, "<W>x<H>!")
     turn.controls["rotate"].widget.value = 45
     mark.controls["fill"].widget.value = "#ff0080"
     mark.controls["gravity"].widget.value = "north"
@@ -117,7 +117,7 @@ def test_moving_a_control_writes_the_rule(editor: RuleEditor) -> None:
 
 
 def shape_of(block: Any, text: str) -> Any:
-    return next(one for one in block.controls["thumbnail"].shapes if one.text == text)
+    return next(one for one in block.controls["thumbnail"].templates if one.text == text)
 
 
 def test_steps_are_moved_and_taken_away(editor: RuleEditor) -> None:
@@ -156,7 +156,7 @@ def test_every_shape_reads_what_it_writes(session: Session) -> None:
     seen = 0
     for kind in session.rules.OPERATIONS.values():
         for parameter in kind.parameters:
-            for shape in parse_templates(parameter.form):
+            for shape in parse_templates(parameter.expected):
                 numbers = [slot.initial for slot in shape.slots]
                 assert shape.parse_value(shape.format_value(numbers)) == numbers
                 assert re.fullmatch(parameter.pattern, shape.format_value(numbers)), shape
@@ -177,12 +177,12 @@ def test_the_preview_is_what_the_job_makes(ci: Any, session: Session) -> None:
     )
     settle(ci)
     before = session.ci.get_object("input/deer.jpg").run()
-    shown = ci.trial.pictures.value
+    shown = ci.preview.pictures.value
     assert f"Before · input/deer.jpg · {size(before)} jpeg" in shown
-    assert f"Preview · {size(ci.trial.after.body)} webp" in shown
-    click(ci, ci.submit)
-    (output,) = ci._cards[0].step.job.outputs
-    assert session.picture(output).run() == ci.trial.after.body
+    assert f"Preview · {size(ci.preview.result.body)} webp" in shown
+    click(ci, ci.submit_button)
+    (output,) = ci._cards[0].current.job.outputs
+    assert session.picture(output).run() == ci.preview.result.body
 
 
 def size(content: bytes) -> str:
@@ -198,7 +198,7 @@ def test_only_the_last_of_many_changes_is_worked_out(
     monkeypatch.setattr(
         session, "preview", lambda rule, content: asked.append(rule) or preview(rule, content)
     )
-    monkeypatch.setattr(rule_preview, "PAUSE", 0.1)
+    monkeypatch.setattr(rule_preview, "DEBOUNCE", 0.1)
     ci.input.value = "album/photo.png"
     for degrees in range(20):
         ci.rule.value = f"imageMogr2/rotate/{degrees}"
@@ -212,21 +212,21 @@ def test_what_cannot_be_carried_out_is_told_beside_the_picture(ci: Any) -> None:
     """
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/iradius/300"
     settle(ci)
-    assert "imageMogr2/iradius must be at most half the short side (100)" in ci.trial.pictures.value
-    assert ci.trial.after is None
+    assert "imageMogr2/iradius must be at most half the short side (100)" in ci.preview.pictures.value
+    assert ci.preview.result is None
     ci.input.value = "album/none.png"
     settle(ci)
-    assert "NoSuchKey" in ci.trial.pictures.value
+    assert "NoSuchKey" in ci.preview.pictures.value
 
 
 def test_a_mark_comes_from_the_bucket(ci: Any) -> None:
     """watermark/1 with a key of the bucket is previewed with that picture."""
     ci.input.value = "input/deer.jpg"
-    ci.editor.add("watermark/1")
+    ci.editor.add_step("watermark/1")
     ci.editor.blocks[0].controls["image_key"].widget.value = "album/photo.png"
     settle(ci)
-    assert ci.trial.after is not None
-    marked = Image.open(io.BytesIO(ci.trial.after.body)).convert("RGB")
+    assert ci.preview.result is not None
+    marked = Image.open(io.BytesIO(ci.preview.result.body)).convert("RGB")
     red, green, blue = marked.getpixel((marked.width - 10, marked.height - 10))  # type: ignore[misc]
     assert red > 200 > 90 > max(green, blue)
 
@@ -235,7 +235,7 @@ def test_an_answer_in_json_is_shown_as_text(ci: Any) -> None:
     """imageInfo makes no picture; its answer is shown."""
     ci.input.value, ci.rule.value = "album/photo.png", "imageInfo"
     settle(ci)
-    told = re.search(r"<pre[^>]*>(.*?)</pre>", ci.trial.pictures.value, re.DOTALL)
+    told = re.search(r"<pre[^>]*>(.*?)</pre>", ci.preview.pictures.value, re.DOTALL)
     assert told
     assert json.loads(told[1].replace("&quot;", '"'))["width"] == "400"
 
@@ -245,30 +245,30 @@ def test_an_answer_in_json_is_shown_as_text(ci: Any) -> None:
 
 def test_the_bucket_is_browsed_by_prefix(ci: Any) -> None:
     """Folders open and lead back; pictures have thumbnails, and a click chooses one."""
-    assert [one.description for one in ci.bucket.folders.children] == ["album/", "input/"]
+    assert [one.description for one in ci.browser.folders.children] == ["album/", "input/"]
     click(ci, named(ci, "album/"))
-    assert ci.bucket.prefix.value == "album/"
-    (tile,) = ci.bucket.tiles.children
+    assert ci.browser.prefix.value == "album/"
+    (tile,) = ci.browser.tiles.children
     assert 'src="data:image/' in tile.children[0].value
     click(ci, named(ci, "photo.png"))
     assert (ci.input.value, ci.batch_prefix.value) == ("album/photo.png", "album/")
     click(ci, named(ci, ".."))
-    assert [one.description for one in ci.bucket.folders.children] == ["album/", "input/"]
+    assert [one.description for one in ci.browser.folders.children] == ["album/", "input/"]
 
 
 def test_a_key_is_escaped_and_a_full_folder_is_paged(ci: Any, session: Session) -> None:
     """Twelve tiles a page; what is no picture shows its kind."""
     for number in range(14):
         session.ci.put_object(f"many/{number:02}.<b>", b"x").run()
-    ci.bucket.prefix.value = "many/"
-    click(ci, ci.bucket.show)
-    assert len(ci.bucket.tiles.children) == 12
-    assert "&lt;b&gt;" in ci.bucket.tiles.children[0].children[0].value
-    click(ci, ci.bucket.on)
-    assert "13–14 of 14" in ci.bucket.note.value
-    ci.bucket.prefix.value = "nowhere/"
-    click(ci, ci.bucket.show)
-    assert "Nothing lies under this prefix." in ci.bucket.note.value
+    ci.browser.prefix.value = "many/"
+    click(ci, ci.browser.list_button)
+    assert len(ci.browser.tiles.children) == 12
+    assert "&lt;b&gt;" in ci.browser.tiles.children[0].children[0].value
+    click(ci, ci.browser.next_button)
+    assert "13–14 of 14" in ci.browser.note.value
+    ci.browser.prefix.value = "nowhere/"
+    click(ci, ci.browser.list_button)
+    assert "Nothing lies under this prefix." in ci.browser.note.value
 
 
 # --- what is done with a rule ---------------------------------------------------------------------
@@ -288,8 +288,8 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
     """Every picture under the prefix gets its job; the batch has a card."""
     ci.rule.value = "imageMogr2/rotate/90"
     ci.batch_prefix.value, ci.batch_output.value = "input/", "turned/${InputName}"
-    click(ci, ci.run_batch)
-    assert ci._cards[0].step.job.status is Status.SUCCEEDED
+    click(ci, ci.run_batch_button)
+    assert ci._cards[0].current.job.status is Status.SUCCEEDED
     assert (
         len(session.ci.objects(prefix="turned/").run())
         == len(session.ci.objects(prefix="input/").run())
@@ -300,7 +300,7 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
 def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
     """Neither as a job nor as a batch nor as a template."""
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/rotate/400"
-    for button in (ci.submit, ci.save_button, ci.run_batch):
+    for button in (ci.submit_button, ci.save_button, ci.run_batch_button):
         click(ci, button)
         assert "This is no rule yet." in ci.message.value
     assert session.ci.jobs().run() == []
@@ -323,15 +323,15 @@ def test_jobs_are_listed_retried_and_shown(ci: Any, session: Session) -> None:
         )
     )
     click(ci, named(ci, "List jobs"))
-    assert [job.status for job in ci.ledger.jobs] == [Status.FAILED, Status.SUCCEEDED]
-    click(ci, ci.ledger.rows.children[1].children[2])
+    assert [job.status for job in ci.job_list.jobs] == [Status.FAILED, Status.SUCCEEDED]
+    click(ci, ci.job_list.rows.children[1].children[2])
     assert len(session.ci.jobs().run()) == 3
-    assert ci._cards[0].step.job.id != done.id
-    assert ci._cards[0].step.shown
-    ci.ledger.state.value = "Failed"
+    assert ci._cards[0].current.job.id != done.id
+    assert ci._cards[0].current.pictures
+    ci.job_list.state.value = "Failed"
     settle(ci)
-    assert [job.status for job in ci.ledger.jobs] == [Status.FAILED]
-    assert "Picture" not in [one.description for one in ci.ledger.rows.children[0].children[1:]]
+    assert [job.status for job in ci.job_list.jobs] == [Status.FAILED]
+    assert "Picture" not in [one.description for one in ci.job_list.rows.children[0].children[1:]]
 
 
 def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
@@ -344,23 +344,23 @@ def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
     ]
     session.batch(calls).run()
     click(ci, named(ci, "List jobs"))
-    assert len(ci.ledger.jobs) == 8
-    click(ci, ci.ledger.on)
-    assert len(ci.ledger.jobs) == 2
-    assert ci.ledger.on.layout.display == "none"
-    click(ci, ci.ledger.back)
-    assert len(ci.ledger.jobs) == 8
+    assert len(ci.job_list.jobs) == 8
+    click(ci, ci.job_list.next_button)
+    assert len(ci.job_list.jobs) == 2
+    assert ci.job_list.next_button.layout.display == "none"
+    click(ci, ci.job_list.previous_button)
+    assert len(ci.job_list.jobs) == 8
 
 
 def test_a_waiting_job_is_cancelled_from_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancel asks the service, and the row then says so."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
+    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
     with sandbox(speed=1e-3) as slow:
         one = panel("ci", slow)
         job = slow.ci.picture_job(
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
         ).run()
-        press_and_wait(one, one.ledger.refresh)
+        press_and_wait(one, one.job_list.refresh)
         press_and_wait(one, named(one, "Cancel"))
         assert "cancelled" in html(one)
         assert "Cancel" not in names(one)
@@ -374,7 +374,7 @@ def test_without_a_bucket_the_panel_opens_and_says_what_is_missing() -> None:
         one = panel("ci", bare)
         settle(one)
         assert one.message.value == ""
-        click(one, one.bucket.show)
+        click(one, one.browser.list_button)
         assert 'role="alert"' in one.message.value
         one.close()
 
@@ -382,8 +382,8 @@ def test_without_a_bucket_the_panel_opens_and_says_what_is_missing() -> None:
 def test_closing_ends_a_preview(ci: Any) -> None:
     """A panel that is closed while the engine works leaves nothing behind."""
     ci.input.value, ci.rule.value = "input/deer.jpg", "imageMogr2/blur/50x50"
-    handles = [handle.future for handle in ci._under_way]
+    handles = [handle.future for handle in ci._tasks]
     assert handles
     ci.close()
     assert not concurrent.futures.wait(handles, 60).not_done
-    assert ci.under_way() == 0
+    assert ci.count_pending() == 0
