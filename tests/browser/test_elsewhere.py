@@ -58,7 +58,7 @@ def test_voila_serves_the_notebook_as_an_app(
 
         browser.do(visit)
         (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))
-        assert "draw.submit_button" not in browser.do(page.content)
+        assert "draw.submit" not in browser.do(page.content)
     away = [asked for asked in page.asked if not asked.startswith((url, "data:", "blob:"))]
     assert [asked for asked in away if "fontawesome" not in asked] == []
 

@@ -15,7 +15,7 @@ from jupyter_mjci import panel, sandbox
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import TransportError
 from jupyter_mjci.history.frames import jobs_to_frame
-from jupyter_mjci.notebook.panels import history
+from jupyter_mjci.notebook.panels import history, status, table_panel
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import opened, press_and_wait, settle, slow
 
@@ -132,7 +132,7 @@ def test_without_itables_the_table_is_plain(
     opened: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A page holds 25 rows, whatever the frame holds."""
-    monkeypatch.setattr(history, "_create_grid", lambda: None)
+    monkeypatch.setattr(table_panel, "_create_grid", lambda: None)
     monkeypatch.setattr(session, "history", lambda: long)
     long = many(1000)
     one = opened("history")
@@ -154,7 +154,7 @@ def test_the_status_panel_shows_what_is_in_flight(
     """A job that moves is in flight, whoever started it and whenever; the panel hears of a later
     one by itself.
     """
-    monkeypatch.setattr(history, "RELOAD_DELAY", 0.0)
+    monkeypatch.setattr(status, "RELOAD_DELAY", 0.0)
     slow.mj.imagine("a red fox").run()
     one = panel("status", slow)
     settle(one)

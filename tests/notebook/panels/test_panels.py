@@ -19,7 +19,7 @@ from PIL import Image
 
 from jupyter_mjci import errors, panel, sandbox
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.notebook.panels import PANEL_TYPES, base, form
+from jupyter_mjci.notebook.panels import PANEL_TYPES, async_button, base, form, subshells
 from jupyter_mjci.notebook.panels import html as markup
 from jupyter_mjci.session import Session
 
@@ -35,7 +35,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def opened(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """`opened("mj")`: a panel on a fresh sandbox, closed afterwards."""
-    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
     made: list[Any] = []
 
     def open_one(kind: str) -> Any:
@@ -64,7 +64,7 @@ def named(one: Any, name: str) -> Any:
     """The button in sight with this name."""
     found = [
         widget
-        for widget in base.walk_widgets(one)
+        for widget in subshells.walk_widgets(one)
         if isinstance(widget, W.Button)
         and widget.description == name
         and widget.layout.display != "none"
@@ -74,11 +74,15 @@ def named(one: Any, name: str) -> Any:
 
 
 def names(one: Any) -> list[str]:
-    return [widget.description for widget in base.walk_widgets(one) if isinstance(widget, W.Button)]
+    return [
+        widget.description for widget in subshells.walk_widgets(one) if isinstance(widget, W.Button)
+    ]
 
 
 def html(one: Any) -> str:
-    return "".join(widget.value for widget in base.walk_widgets(one) if isinstance(widget, W.HTML))
+    return "".join(
+        widget.value for widget in subshells.walk_widgets(one) if isinstance(widget, W.HTML)
+    )
 
 
 def photo(colour: str = "red") -> bytes:
@@ -252,15 +256,18 @@ def test_a_dialog_is_answered_on_the_card(opened: Callable[[str], Any], session:
     click(one, named(one, "U2"))
     card = one._cards[0]
     click(
-        one, next(button for button in card.action_buttons.children if "Custom Zoom" in button.description)
+        one,
+        next(
+            button for button in card.action_buttons.children if "Custom Zoom" in button.description
+        ),
     )
     asking = card.current.job
     assert asking.status is Status.NEEDS_INPUT
-    assert card.dialog.layout.display == ""
-    card.prompt.value = "a red fox --zoom 1.7"
-    click(one, card.reply_button)
+    assert card.dialog.box.layout.display == ""
+    card.dialog.prompt.value = "a red fox --zoom 1.7"
+    click(one, card.dialog.submit_button)
     assert (card.current.job.id, card.current.job.status) == (asking.id, Status.SUCCEEDED)
-    assert card.dialog.layout.display == "none"
+    assert card.dialog.box.layout.display == "none"
     assert "1.7" in card.current.job.subject
     assert card.current.pictures
 
@@ -281,7 +288,7 @@ def test_a_quick_second_click_is_not_heard_even_after_the_answer(
     opened: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For HOLD seconds after a click the button stays shut, however fast the answer was."""
-    monkeypatch.setattr(base, "DEBOUNCE", 3600.0)
+    monkeypatch.setattr(async_button, "DEBOUNCE", 3600.0)
     one = opened("mj")
     one.prompt.value = "a red fox"
     answered = threading.Event()
@@ -358,7 +365,7 @@ def test_an_unforeseen_error_is_shown_not_swallowed(
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
     """A session whose time hardly moves, so that its jobs stay under way."""
-    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
     with sandbox(speed=1e-3) as one:
         yield one
 
@@ -408,7 +415,7 @@ def test_stop_waiting_leaves_the_job_alone(slow: Session) -> None:
     card.stop_button.click()
     settle(one)
     assert watch.done()
-    assert "The job goes on" in card.message.value
+    assert "The job keeps running" in card.message.value
     assert card.resume_button.layout.display == ""
     press_and_wait(one, card.resume_button)
     assert card.current.is_followed
@@ -535,7 +542,7 @@ def test_the_bundle_holds_the_view_and_a_readable_state(opened: Callable[[str], 
     click(one, named(one, "U2"))
     bundle = one._repr_mimebundle_()
     assert bundle[base.WIDGET_MIME]["model_id"] == one.model_id
-    first, second = (step.job for step in one._cards[0].list_nodes())
+    first, second = (step.job for step in one._cards[0].root.walk())
     for kept in ("text/plain", "text/html"):
         for word in ("a red fox", first.id, second.id, "UPSCALE", "done"):
             assert word in bundle[kept]

@@ -17,8 +17,8 @@ from PIL import Image
 
 from jupyter_mjci import panel, sandbox
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.notebook.panels import base, rule_preview
-from jupyter_mjci.notebook.panels.controls import parse_templates
+from jupyter_mjci.notebook.panels import async_button, rule_preview
+from jupyter_mjci.notebook.panels.value_template import parse_templates
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import (
@@ -52,7 +52,7 @@ def session() -> Iterator[Session]:
 @pytest.fixture
 def ci(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A CI panel whose bucket holds a picture, all at rest."""
-    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
     monkeypatch.setattr(rule_preview, "DEBOUNCE", 0.0)
     session.ci.put_object("album/photo.png", photo(), content_type="image/png").run()
     one = panel("ci", session)
@@ -125,7 +125,7 @@ def test_steps_are_moved_and_taken_away(editor: RuleEditor) -> None:
     editor.text.value = "imageMogr2/rotate/90/blur/3x2/format/png"
     editor.move_block(editor.blocks[2], -1)
     assert editor.text.value == "imageMogr2/rotate/90/format/png/blur/3x2"
-    editor.move_block(editor.blocks[0], 0)
+    editor.remove_block(editor.blocks[0])
     assert editor.text.value == "imageMogr2/format/png/blur/3x2"
 
 
@@ -212,7 +212,9 @@ def test_what_cannot_be_carried_out_is_told_beside_the_picture(ci: Any) -> None:
     """
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/iradius/300"
     settle(ci)
-    assert "imageMogr2/iradius must be at most half the short side (100)" in ci.preview.pictures.value
+    assert (
+        "imageMogr2/iradius must be at most half the short side (100)" in ci.preview.pictures.value
+    )
     assert ci.preview.result is None
     ci.input.value = "album/none.png"
     settle(ci)
@@ -268,7 +270,7 @@ def test_a_key_is_escaped_and_a_full_folder_is_paged(ci: Any, session: Session) 
     assert "13–14 of 14" in ci.browser.note.value
     ci.browser.prefix.value = "nowhere/"
     click(ci, ci.browser.list_button)
-    assert "Nothing lies under this prefix." in ci.browser.note.value
+    assert "No objects under this prefix." in ci.browser.note.value
 
 
 # --- what is done with a rule ---------------------------------------------------------------------
@@ -302,7 +304,7 @@ def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
     ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/rotate/400"
     for button in (ci.submit_button, ci.save_button, ci.run_batch_button):
         click(ci, button)
-        assert "This is no rule yet." in ci.message.value
+        assert "The rule is not valid." in ci.message.value
     assert session.ci.jobs().run() == []
 
 
@@ -354,13 +356,13 @@ def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
 
 def test_a_waiting_job_is_cancelled_from_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancel asks the service, and the row then says so."""
-    monkeypatch.setattr(base, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
     with sandbox(speed=1e-3) as slow:
         one = panel("ci", slow)
         job = slow.ci.picture_job(
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
         ).run()
-        press_and_wait(one, one.job_list.refresh)
+        press_and_wait(one, one.job_list.refresh_button)
         press_and_wait(one, named(one, "Cancel"))
         assert "cancelled" in html(one)
         assert "Cancel" not in names(one)
