@@ -31,6 +31,7 @@ from jupyter_mjci.notebook.panels.subshells import (
     restore_mimebundle,
     walk_widgets,
 )
+from jupyter_mjci.notebook.panels.widgets import build_button
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -118,11 +119,22 @@ class Panel(W.VBox):  # type: ignore[misc]
         with self._lock:
             self._tasks.discard(task)
 
-    def on_click(self, button: W.Button, handler: Handler) -> None:
-        """Run a coroutine function when a button is clicked; it is disabled until that has
-        ended.
+    def build_button(
+        self, label: str, tooltip: str, handler: Handler, *, icon: str = "", style: str = ""
+    ) -> W.Button:
+        """Build a button that runs a coroutine function when it is clicked.
+
+        The button is disabled until the function has ended.
         """
+        button = build_button(label, tooltip, icon=icon, style=style)
         AsyncButton(self, button, handler)
+        return button
+
+    def restart_task(self, task: Task | None, coro: Work) -> Task | None:
+        """Cancel a task, if there is one, and run a coroutine in its place."""
+        if task is not None:
+            task.cancel()
+        return self.start_task(coro)
 
     async def save(self, name: str, files: Mapping[str, bytes]) -> None:
         """Save pictures to the browser's downloads, several of them as a ZIP file.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,19 +12,21 @@ import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
-from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import downloads, html
-from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel, Task
-from jupyter_mjci.notebook.panels.subshells import force_main_shell
-from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
+from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
+from jupyter_mjci.notebook.panels.widgets import (
+    build_button,
+    build_row,
+    replace_children,
+    set_visible,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAGE_SIZE = 10  # tiles
 MAX_DOWNLOAD = 100  # pictures in one download
-THUMBNAIL_LIMITS = (240, 24_000)  # the longer side in pixels, and bytes
 ANY_OPTION = ("any", "")
 STATUS_OPTIONS = (ANY_OPTION, *((html.STATUS_LABELS[status], status.value) for status in Status))
 
@@ -69,21 +71,16 @@ class Gallery:
             widget.observe(lambda _: self.apply_filter(), "value")
 
     def _build_buttons(self) -> None:
-        self.refresh_button = W.Button(
-            description="Gallery", icon="picture-o", tooltip="List the tasks of proxy and journal"
+        self.refresh_button = self.panel.build_button(
+            "Gallery", "List the tasks of proxy and journal", self.reload, icon="picture-o"
         )
-        self.previous_button = W.Button(description="‹ Newer", tooltip="Previous page")
-        self.next_button = W.Button(description="Older ›", tooltip="Next page")
-        self.download_button = W.Button(
-            description="Download all", tooltip="Save all pictures found as a ZIP file"
+        self.download_button = self.panel.build_button(
+            "Download all", "Save all pictures found as a ZIP file", self._download
         )
+        self.previous_button = build_button("‹ Newer", "Previous page")
+        self.next_button = build_button("Older ›", "Next page")
         for button in (self.previous_button, self.next_button, self.download_button):
             set_visible(button, False)
-        self.panel.on_click(self.refresh_button, self.reload)
-        self.panel.on_click(self.download_button, self._download)
-        # Both read the fields: a click must not overtake what was typed before it.
-        force_main_shell(self.refresh_button)
-        force_main_shell(self.download_button)
         self.previous_button.on_click(lambda _: self._change_page(-1))
         self.next_button.on_click(lambda _: self._change_page(1))
 
@@ -127,11 +124,17 @@ class Gallery:
         set_visible(self.download_button, count > 0)
         text = f"{first + 1}–{first + len(rows)} of {count:,}" if count else "No tasks found."
         self.note.value = html.render_status(text)
-        tiles = [GalleryTile(self.panel, job, self._open) for job in jobs_from_rows(rows)]
+        tiles = [self._build_tile(job) for job in jobs_from_rows(rows)]
         replace_children(self.tiles, [tile.box for tile in tiles])
-        if self._thumbnail_task is not None:
-            self._thumbnail_task.cancel()
-        self._thumbnail_task = self.panel.start_task(_load_thumbnails(tiles))
+        self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))
+
+    def _build_tile(self, job: Job) -> Tile:
+        action = job.action.capitalize()
+        label = f"{action}: {job.subject}" if job.subject else f"{action} {job.id}"
+        tooltip = f"Open {job.id}: {job.subject}"
+        button = self.panel.build_button(label, tooltip, partial(self._open, job))
+        fetch = partial(self.panel.session.picture, job) if job.outputs else None
+        return Tile(html.render_badge(job), button, fetch)
 
     async def _open(self, job: Job) -> None:
         """Open a task as a card: as it is now, with its buttons, which the journal leaves out."""
@@ -156,37 +159,6 @@ class Gallery:
             for job in jobs:
                 group.start_soon(fetch, job)
         await self.panel.save("midjourney", dict(sorted(files.items())))
-
-
-class GalleryTile:
-    """A task: its thumbnail, and a button with its prompt."""
-
-    def __init__(self, panel: Panel, job: Job, on_open: Callable[[Job], Work]) -> None:
-        self.panel = panel
-        self.job = job
-        self.picture = W.HTML(f'<div class="mjci-thumb">{html.render_badge(job)}</div>')
-        action = job.action.capitalize()
-        label = f"{action}: {job.subject}" if job.subject else f"{action} {job.id}"
-        self.button = W.Button(description=label, tooltip=f"Open {job.id}: {job.subject}")
-        panel.on_click(self.button, partial(on_open, job))
-        force_main_shell(self.button)
-        self.box = W.VBox([self.picture, self.button]).add_class("mjci-tile")
-
-    async def load_thumbnail(self) -> None:
-        """Show the thumbnail. Links of results expire; the badge then stays."""
-        try:
-            content = await self.panel.session.picture(self.job)
-            url = await anyio.to_thread.run_sync(images.data_url, content, *THUMBNAIL_LIMITS)
-        except (MjciError, ValueError):
-            return
-        self.picture.value = html.render_thumbnail(url)
-
-
-async def _load_thumbnails(tiles: Sequence[GalleryTile]) -> None:
-    async with anyio.create_task_group() as group:
-        for tile in tiles:
-            if tile.job.outputs:
-                group.start_soon(tile.load_thumbnail)
 
 
 def _has_picture(job: Job) -> bool:

@@ -94,9 +94,7 @@ class HistoryPanel(TablePanel):
     # --- the plot ---------------------------------------------------------------------------------
 
     def _update_plot(self) -> None:
-        if self._plot_task is not None:
-            self._plot_task.cancel()
-        self._plot_task = self.start_task(self._render_plot())
+        self._plot_task = self.restart_task(self._plot_task, self._render_plot())
 
     async def _render_plot(self) -> None:
         rows, analysis, period = self.filtered, self.analysis.value, self.period.value
@@ -113,9 +111,7 @@ class HistoryPanel(TablePanel):
     # --- the pictures of selected rows ------------------------------------------------------------
 
     def _on_selection_change(self) -> None:
-        if self._picture_task is not None:
-            self._picture_task.cancel()
-        self._picture_task = self.start_task(self._load_pictures())
+        self._picture_task = self.restart_task(self._picture_task, self._load_pictures())
 
     async def _load_pictures(self) -> None:
         pictures = []

@@ -21,7 +21,6 @@ from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import downloads, html
-from jupyter_mjci.notebook.panels.async_button import Handler
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import (
@@ -98,20 +97,17 @@ class Card:
         ).add_class("mjci-card")
 
     def _build_controls(self) -> W.Widget:
-        self.stop_button = self._build_button(
-            "Stop waiting", self._stop_following, "The job keeps running at the service"
+        build = self.panel.build_button
+        self.stop_button = build(
+            "Stop waiting", "The job keeps running at the service", self._stop_following
         )
-        self.cancel_button = self._build_button(
-            "Cancel job", self._cancel, "Ask the service to cancel the job"
+        self.cancel_button = build("Cancel job", "Ask the service to cancel the job", self._cancel)
+        self.resume_button = build("Wait again", "Follow the job again", self._resume_following)
+        self.download_button = build(
+            "Download", "Save the results, or the selected pictures", self._download
         )
-        self.resume_button = self._build_button(
-            "Wait again", self._resume_following, "Follow the job again"
-        )
-        self.download_button = self._build_button(
-            "Download", self._download, "Save the results, or the selected pictures"
-        )
-        self.remove_button = self._build_button(
-            "Remove", self._remove, "Remove this card; the job keeps running"
+        self.remove_button = build(
+            "Remove", "Remove this card; the job keeps running", self._remove
         )
         return build_row(
             self.stop_button,
@@ -121,11 +117,6 @@ class Card:
             self.remove_button,
             css_class="mjci-quiet",
         )
-
-    def _build_button(self, name: str, handler: Handler, tooltip: str) -> W.Widget:
-        button = W.Button(description=name, tooltip=tooltip)
-        self.panel.on_click(button, handler)
-        return button
 
     # --- following --------------------------------------------------------------------------------
 
@@ -367,14 +358,15 @@ class Card:
         return buttons
 
     def _build_node_button(self, node: JobNode, name: str, tooltip: str) -> W.Widget:
-        return self._build_button(name, partial(self._select_node, node), tooltip)
+        return self.panel.build_button(name, tooltip, partial(self._select_node, node))
 
     def _build_action_buttons(self, node: JobNode) -> Sequence[W.Widget]:
         pressed = {child.label for child in node.children}
         widgets = []
         for button in node.job.buttons:
             handler = partial(self._run_action, node, button)
-            widget = self._build_button(_format_button(button), handler, _format_tooltip(button))
+            label, tooltip = _format_button(button), _format_tooltip(button)
+            widget = self.panel.build_button(label, tooltip, handler)
             if button.used or button.name in pressed:
                 widget.add_class("mjci-done")
             widgets.append(widget)
@@ -387,7 +379,7 @@ class Card:
         for number in range(1, GRID_SIZE + 1):
             handler = partial(self._toggle_picture, node, number)
             tooltip = f"Select picture {number} of the grid, to see or download it alone"
-            button = self._build_button(f"Picture {number}", handler, tooltip)
+            button = self.panel.build_button(f"Picture {number}", tooltip, handler)
             if number in node.selected:
                 button.add_class("mjci-picked")
             buttons.append(button)

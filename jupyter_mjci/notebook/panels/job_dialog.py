@@ -44,10 +44,9 @@ class JobDialog:
             accept="image/*",
             tooltip="For Vary (Region): white areas are regenerated, black ones are kept",
         )
-        self.submit_button = W.Button(
-            description="Answer", button_style="primary", tooltip="Send this prompt"
+        self.submit_button = panel.build_button(
+            "Answer", "Send this prompt", on_submit, style="primary"
         )
-        panel.on_click(self.submit_button, on_submit)
         row = build_row(self.submit_button, self.mask_upload)
         self.box = W.VBox(
             [self._mask_editor_box, self.prompt, row],

@@ -11,9 +11,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import html
-from jupyter_mjci.notebook.panels.async_button import Handler, Work
 from jupyter_mjci.notebook.panels.base import Panel
-from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -90,20 +88,13 @@ class JobList:
         self.box = W.VBox([row, self.rows, self.note]).add_class("mjci-form")
 
     def _build_buttons(self) -> None:
-        self.refresh_button = W.Button(
-            description="List jobs", icon="refresh", tooltip="List the jobs of the bucket"
+        build = self.panel.build_button
+        self.refresh_button = build(
+            "List jobs", "List the jobs of the bucket", self.reload, icon="refresh"
         )
-        self.previous_button = W.Button(description="‹ Newer", tooltip="Previous page")
-        self.next_button = W.Button(description="Older ›", tooltip="Next page")
+        self.previous_button = build("‹ Newer", "Previous page", partial(self._change_page, -1))
+        self.next_button = build("Older ›", "Next page", partial(self._change_page, 1))
         self._render_page_buttons()
-        handlers: dict[W.Button, Handler] = {
-            self.refresh_button: self.reload,
-            self.previous_button: partial(self._change_page, -1),
-            self.next_button: partial(self._change_page, 1),
-        }
-        for button, handler in handlers.items():
-            self.panel.on_click(button, handler)
-            force_main_shell(button)
 
     async def reload(self) -> None:
         """List the newest jobs."""
@@ -135,25 +126,19 @@ class JobList:
         self.note.value = html.render_status("" if self.jobs else "No jobs found.")
 
     def _build_row(self, job: Job) -> W.Widget:
+        build = self.panel.build_button
         buttons = []
         if job.status is Status.SUCCEEDED:
             buttons.append(
-                self._build_button("Picture", f"Show the result of {job.id}", self._open, job)
+                build("Picture", f"Show the result of {job.id}", partial(self._open, job))
             )
         if job.status.is_active:
-            buttons.append(self._build_button("Watch", f"Follow {job.id}", self._open, job))
-            buttons.append(self._build_button("Cancel", f"Cancel {job.id}", self._cancel, job))
+            buttons.append(build("Watch", f"Follow {job.id}", partial(self._open, job)))
+            buttons.append(build("Cancel", f"Cancel {job.id}", partial(self._cancel, job)))
         if job.status.is_terminal:
-            buttons.append(self._build_button("Retry", f"Submit {job.id} again", self._retry, job))
+            buttons.append(build("Retry", f"Submit {job.id} again", partial(self._retry, job)))
         label = W.HTML(_render_job(job)).add_class("mjci-grow")
         return build_row(label, *buttons, css_class="mjci-quiet").add_class("mjci-job-row")
-
-    def _build_button(
-        self, name: str, tooltip: str, handler: Callable[[Job], Work], job: Job
-    ) -> W.Widget:
-        button = W.Button(description=name, tooltip=tooltip)
-        self.panel.on_click(button, partial(handler, job))
-        return button
 
     async def _open(self, job: Job) -> None:
         self._on_open(job, "Job")

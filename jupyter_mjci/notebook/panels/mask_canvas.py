@@ -15,7 +15,7 @@ import traitlets as T
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
-from jupyter_mjci.notebook.panels.widgets import build_row
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row
 
 HERE = Path(__file__).parent
 # A dot three times as wide as the picture.
@@ -64,9 +64,9 @@ class MaskEditor:
         self.erase = W.ToggleButton(
             description="Erase", icon="eraser", tooltip="Switch between painting and erasing"
         )
-        self.undo_button = W.Button(description="Undo", tooltip="Remove the last stroke")
-        self.clear_button = W.Button(description="Clear", tooltip="Remove all strokes")
-        self.fill_button = W.Button(description="All of it", tooltip="Paint the whole picture")
+        self.undo_button = build_button("Undo", "Remove the last stroke")
+        self.clear_button = build_button("Clear", "Remove all strokes")
+        self.fill_button = build_button("All of it", "Paint the whole picture")
         self._connect()
         buttons = (self.undo_button, self.clear_button, self.fill_button)
         tools = build_row(self.brush, self.erase, *buttons, css_class="mjci-tools")

@@ -73,10 +73,9 @@ class MidjourneyPanel(Panel):
         self.prompt = self.fields["prompt"]
         self.flags = {flag.name: flag.build_widget() for flag in FLAGS}
         self.prompt_preview = W.HTML()
-        self.submit_button = W.Button(
-            description="Imagine", button_style="primary", tooltip="Submit the prompt"
+        self.submit_button = self.build_button(
+            "Imagine", "Submit the prompt", self._submit, style="primary"
         )
-        self.on_click(self.submit_button, self._submit)
         for widget in (self.prompt, *self.flags.values()):
             widget.observe(lambda _: self._update_prompt_preview(), "value")
         flags = W.HBox(list(self.flags.values())).add_class("mjci-flags")

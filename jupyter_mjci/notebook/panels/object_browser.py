@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import anyio
-import anyio.to_thread
 import ipywidgets as W
 
-from jupyter_mjci.errors import MjciError
-from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import html
-from jupyter_mjci.notebook.panels.async_button import Handler
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
+from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
 from jupyter_mjci.services.tencent_ci.api import StoredObject
 
@@ -22,7 +18,6 @@ MAX_KEYS = 500  # keys of a listing; a longer prefix finds the others
 MAX_FOLDERS = 24
 PAGE_SIZE = 12  # tiles
 THUMBNAIL_RULE = "imageMogr2/thumbnail/240x160"
-THUMBNAIL_LIMITS = (240, 24_000)  # the longer side in pixels, and bytes
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "gif", "bmp", "webp", "avif", "heif", "heic", "tpg")
 
 
@@ -53,20 +48,12 @@ class ObjectBrowser:
         self.box = W.VBox([row, self.folders, self.tiles, self.note]).add_class("mjci-form")
 
     def _build_buttons(self) -> None:
-        self.list_button = W.Button(
-            description="Show", icon="folder-open", tooltip="List the bucket"
-        )
-        self.previous_button = W.Button(description="‹ Back", tooltip="Previous page")
-        self.next_button = W.Button(description="More ›", tooltip="Next page")
+        build = self.panel.build_button
+        self.list_button = build("Show", "List the bucket", self.reload, icon="folder-open")
+        self.previous_button = build("‹ Back", "Previous page", partial(self._change_page, -1))
+        self.next_button = build("More ›", "Next page", partial(self._change_page, 1))
         set_visible(self.previous_button, False)
         set_visible(self.next_button, False)
-        self._connect(self.list_button, self.reload)
-        self._connect(self.previous_button, partial(self._change_page, -1))
-        self._connect(self.next_button, partial(self._change_page, 1))
-
-    def _connect(self, button: W.Widget, handler: Handler) -> None:
-        self.panel.on_click(button, handler)
-        force_main_shell(button)
 
     async def reload(self) -> None:
         """List the bucket."""
@@ -109,12 +96,10 @@ class ObjectBrowser:
         set_visible(self.previous_button, self._page > 0)
         set_visible(self.next_button, first + PAGE_SIZE < len(objects))
         replace_children(self.folders, self._build_folder_buttons(folders[:MAX_FOLDERS]))
-        tiles = [Tile(self.panel, stored, self._on_choose) for stored in page]
+        tiles = [self._build_tile(stored) for stored in page]
         replace_children(self.tiles, [tile.box for tile in tiles])
         self.note.value = html.render_status(self._format_status(first, len(page), len(objects)))
-        if self._thumbnail_task is not None:
-            self._thumbnail_task.cancel()
-        self._thumbnail_task = self.panel.start_task(_load_thumbnails(tiles))
+        self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))
 
     def _format_status(self, first: int, shown: int, total: int) -> str:
         text = f"{first + 1}–{first + shown} of {total}"
@@ -142,47 +127,25 @@ class ObjectBrowser:
 
     def _build_folder_button(self, name: str, path: str, icon: str) -> W.Widget:
         tooltip = f"Open {path or 'the whole bucket'}"
-        button = W.Button(description=name, icon=icon, tooltip=tooltip)
-        self._connect(button, partial(self._open_folder, path))
+        button = self.panel.build_button(name, tooltip, partial(self._open_folder, path), icon=icon)
+        # It reads and sets the prefix: its click must not overtake what was typed there.
+        force_main_shell(button)
         return button
 
+    def _build_tile(self, stored: StoredObject) -> Tile:
+        name = stored.key.rpartition("/")[2]
+        extension = name.rpartition(".")[2].lower() if "." in name else ""
+        fetch = partial(self._fetch_thumbnail, stored.key)
+        tooltip = f"Choose {stored.key}, {html.format_size(stored.size)}"
+        button = self.panel.build_button(name, tooltip, partial(self._choose, stored.key))
+        return Tile(
+            html.escape(extension[:5] or "–"),
+            button,
+            fetch if extension in IMAGE_EXTENSIONS else None,
+        )
 
-class Tile:
-    """An object: its thumbnail, and a button with its name."""
+    async def _fetch_thumbnail(self, key: str) -> bytes:
+        return await self.panel.session.ci.processed(key, rule=THUMBNAIL_RULE)
 
-    def __init__(
-        self, panel: Panel, stored_object: StoredObject, on_choose: Callable[[str], None]
-    ) -> None:
-        self.panel = panel
-        self.stored_object = stored_object
-        self._on_choose = on_choose
-        name = stored_object.key.rpartition("/")[2]
-        extension = name.rpartition(".")[2] if "." in name else ""
-        self.is_picture = extension.lower() in IMAGE_EXTENSIONS
-        label = html.escape(extension.lower()[:5] or "–")
-        self.picture = W.HTML(f'<div class="mjci-thumb">{label}</div>')
-        size = html.format_size(stored_object.size)
-        self.button = W.Button(description=name, tooltip=f"Choose {stored_object.key}, {size}")
-        panel.on_click(self.button, self._choose)
-        force_main_shell(self.button)
-        self.box = W.VBox([self.picture, self.button]).add_class("mjci-tile")
-
-    async def _choose(self) -> None:
-        self._on_choose(self.stored_object.key)
-
-    async def load_thumbnail(self) -> None:
-        """Show the thumbnail; the extension stays where the service makes none."""
-        key = self.stored_object.key
-        try:
-            content = await self.panel.session.ci.processed(key, rule=THUMBNAIL_RULE)
-            url = await anyio.to_thread.run_sync(images.data_url, content, *THUMBNAIL_LIMITS)
-        except (MjciError, ValueError):
-            return
-        self.picture.value = html.render_thumbnail(url)
-
-
-async def _load_thumbnails(tiles: Sequence[Tile]) -> None:
-    async with anyio.create_task_group() as group:
-        for tile in tiles:
-            if tile.is_picture:
-                group.start_soon(tile.load_thumbnail)
+    async def _choose(self, key: str) -> None:
+        self._on_choose(key)

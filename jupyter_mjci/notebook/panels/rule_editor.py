@@ -18,7 +18,7 @@ import ipywidgets as W
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
-from jupyter_mjci.notebook.panels.widgets import build_row, link_toggle
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.rules import Operation, OperationSpec
@@ -103,7 +103,7 @@ class Block:
         return build_row(label, *buttons, css_class="mjci-quiet")
 
     def _build_button(self, icon: str, tooltip: str, action: Callable[[], None]) -> W.Widget:
-        button = W.Button(description=icon, tooltip=f"{tooltip}: {self.operation.name}")
+        button = build_button(icon, f"{tooltip}: {self.operation.name}")
         button.on_click(lambda _: action())
         return button
 
@@ -179,9 +179,7 @@ class RuleEditor:
         self.palette = W.Dropdown(
             options=self._list_operations(), description="Step", tooltip="The step to add"
         )
-        self.add_button = W.Button(
-            description="Add step", icon="plus", tooltip="Add it to the end of the rule"
-        )
+        self.add_button = build_button("Add step", "Add it to the end of the rule", icon="plus")
         self.add_button.on_click(lambda _: self.add_step(self.palette.value))
         self.stack = W.VBox().add_class("mjci-stack")
         row = build_row(self.palette, self.add_button)

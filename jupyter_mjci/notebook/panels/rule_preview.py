@@ -50,9 +50,7 @@ class RulePreview:
             key: the picture's key in the bucket; "" clears the preview
             rule: the rule; "" shows only the picture
         """
-        if self._task is not None:
-            self._task.cancel()
-        self._task = self.panel.start_task(self._update(key, rule))
+        self._task = self.panel.restart_task(self._task, self._update(key, rule))
 
     def invalidate(self) -> None:
         """Forget the loaded picture: its key now holds another one."""

@@ -15,7 +15,7 @@ import ipywidgets as W
 
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
-from jupyter_mjci.notebook.panels.widgets import build_row, set_visible
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ class TablePanel(Panel):
         )
         for widget in (self.filter, self.service, self.action):
             widget.observe(lambda _: self._apply_filter(), "value")
-        self.refresh_button = W.Button(
-            description="Refresh", icon="refresh", tooltip="Load the rows again"
+        self.refresh_button = self.build_button(
+            "Refresh", "Load the rows again", self._reload, icon="refresh"
         )
-        self.on_click(self.refresh_button, self._reload)
 
     def build_extra_filters(self) -> Sequence[W.Widget]:
         """Build further fields, to the right of the others."""
@@ -98,10 +97,10 @@ class TablePanel(Panel):
         return ()
 
     def _build_page_buttons(self) -> W.Widget:
-        self.previous_button = W.Button(
-            description="‹ Newer", tooltip="Previous page", disabled=True
-        )
-        self.next_button = W.Button(description="Older ›", tooltip="Next page", disabled=True)
+        self.previous_button = build_button("‹ Newer", "Previous page")
+        self.next_button = build_button("Older ›", "Next page")
+        self.previous_button.disabled = True
+        self.next_button.disabled = True
         self.previous_button.on_click(lambda _: self._change_page(-1))
         self.next_button.on_click(lambda _: self._change_page(1))
         return build_row(self.previous_button, self.next_button)

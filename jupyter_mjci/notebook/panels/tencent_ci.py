@@ -28,7 +28,7 @@ from jupyter_mjci.notebook.panels.job_list import JobList
 from jupyter_mjci.notebook.panels.object_browser import ObjectBrowser
 from jupyter_mjci.notebook.panels.rule_editor import RuleEditor
 from jupyter_mjci.notebook.panels.rule_preview import RulePreview
-from jupyter_mjci.notebook.panels.widgets import build_row, link_toggle
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 from jupyter_mjci.notebook.params import Param
 from jupyter_mjci.session import Session
 
@@ -85,10 +85,9 @@ class CIPanel(Panel):
         return build_combobox(param, dict.fromkeys(job.subject for job in jobs if job.subject))
 
     def _build_buttons(self) -> None:
-        self.submit_button = W.Button(
-            description="Process", button_style="primary", tooltip="Submit the job"
+        self.submit_button = self.build_button(
+            "Process", "Submit the job", self._submit, style="primary"
         )
-        self.on_click(self.submit_button, self._submit)
         self.upload = W.FileUpload(
             description="Upload a picture", accept="image/*", tooltip="Upload it to the bucket"
         )
@@ -123,7 +122,7 @@ class CIPanel(Panel):
         return build_row(W.Label("Examples"), *buttons, css_class="mjci-quiet")
 
     def _build_example_button(self, name: str, rule: str) -> W.Widget:
-        button = W.Button(description=name, tooltip=rule)
+        button = build_button(name, rule)
         button.on_click(lambda _: setattr(self.rule, "value", rule))
         return button
 
@@ -131,10 +130,9 @@ class CIPanel(Panel):
         self.template_name = W.Text(
             description="Name", placeholder="letters, digits, _, - and *", layout=FULL_WIDTH
         )
-        self.save_button = W.Button(
-            description="Save template", tooltip="Store the rule at the service"
+        self.save_button = self.build_button(
+            "Save template", "Store the rule at the service", self._save_template
         )
-        self.on_click(self.save_button, self._save_template)
         return W.VBox([self.template_name, build_row(self.save_button)]).add_class("mjci-inset")
 
     def _build_batch_box(self) -> W.Widget:
@@ -145,10 +143,9 @@ class CIPanel(Panel):
             layout=FULL_WIDTH,
         )
         self.batch_output = W.Text(description="Output", value=DEFAULT_OUTPUT, layout=FULL_WIDTH)
-        self.run_batch_button = W.Button(
-            description="Run over the prefix", tooltip="Submit a batch: one job per picture"
+        self.run_batch_button = self.build_button(
+            "Run over the prefix", "Submit a batch: one job per picture", self._run_batch
         )
-        self.on_click(self.run_batch_button, self._run_batch)
         fields = [self.batch_name, self.batch_prefix, self.batch_output]
         return W.VBox([*fields, build_row(self.run_batch_button)]).add_class("mjci-inset")
 

@@ -16,6 +16,18 @@ def build_row(*children: W.Widget, css_class: str = "") -> W.HBox:
     return row
 
 
+def build_button(label: str, tooltip: str, *, icon: str = "", style: str = "") -> W.Button:
+    """Build a button.
+
+    Args:
+        label: its text
+        tooltip: what it does
+        icon: a Font Awesome name
+        style: "primary" for the main button of a form
+    """
+    return W.Button(description=label, tooltip=tooltip, icon=icon, button_style=style)
+
+
 def set_visible(widget: W.Widget, visible: bool) -> None:
     """Show or hide a widget."""
     widget.layout.display = "" if visible else "none"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import ipykernel
 import ipywidgets as W
@@ -17,7 +17,7 @@ class FakeComm:
 
     comm_id = "comm"
 
-    def _reply_subshell_for(self, data: object, default: str | None) -> str | None:
+    def _reply_subshell_for(self, *_: object) -> str | None:
         return "last"
 
     def on_msg(self, callback: Callable[..., None]) -> None:
@@ -28,8 +28,11 @@ class FakeComm:
 
 
 @pytest.fixture
-def row() -> W.HBox:
-    return W.HBox([W.VBox([W.Button()]), W.Button()])
+def row() -> Iterator[W.HBox]:
+    row = W.HBox([W.VBox([W.Button()]), W.Button()])
+    yield row
+    for widget in subshells.walk_widgets(row):
+        widget.close()
 
 
 def test_walk_yields_widgets_parents_first(row: W.HBox) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 from jupyter_mjci import panel, sandbox
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.notebook.panels import async_button, rule_preview
-from jupyter_mjci.notebook.panels.value_template import parse_templates
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
+from jupyter_mjci.notebook.panels.value_template import parse_templates
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import (
     click,
