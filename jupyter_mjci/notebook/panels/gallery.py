@@ -49,10 +49,10 @@ class Gallery:
         self._build_fields()
         self._build_buttons()
         self.tiles = W.HBox().add_class("mjci-tiles")
-        self.note = W.HTML()
+        self.status_line = W.HTML()
         fields = build_row(self.refresh_button, self.text, self.action, self.status)
         buttons = build_row(self.previous_button, self.next_button, self.download_button)
-        self.box = W.VBox([fields, self.tiles, self.note, buttons])
+        self.box = W.VBox([fields, self.tiles, self.status_line, buttons])
         self.box.add_class("mjci-form").add_class("mjci-gallery")
 
     def _build_fields(self) -> None:
@@ -123,7 +123,7 @@ class Gallery:
         set_visible(self.next_button, first + PAGE_SIZE < count)
         set_visible(self.download_button, count > 0)
         text = f"{first + 1}–{first + len(rows)} of {count:,}" if count else "No tasks found."
-        self.note.value = html.render_status(text)
+        self.status_line.value = html.render_status(text)
         tiles = [self._build_tile(job) for job in jobs_from_rows(rows)]
         replace_children(self.tiles, [tile.box for tile in tiles])
         self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))

@@ -81,11 +81,11 @@ class JobList:
             options=STATE_OPTIONS, description="State", tooltip="Only jobs in this state"
         )
         self.rows = W.VBox().add_class("mjci-rows")
-        self.note = W.HTML()
+        self.status_line = W.HTML()
         self._build_buttons()
         self.state.observe(lambda _: panel.start_task(self.reload()), "value")
         row = build_row(self.refresh_button, self.state, self.previous_button, self.next_button)
-        self.box = W.VBox([row, self.rows, self.note]).add_class("mjci-form")
+        self.box = W.VBox([row, self.rows, self.status_line]).add_class("mjci-form")
 
     def _build_buttons(self) -> None:
         build = self.panel.build_button
@@ -123,7 +123,7 @@ class JobList:
     def _render(self) -> None:
         self._render_page_buttons()
         replace_children(self.rows, [self._build_row(job) for job in self.jobs])
-        self.note.value = html.render_status("" if self.jobs else "No jobs found.")
+        self.status_line.value = html.render_status("" if self.jobs else "No jobs found.")
 
     def _build_row(self, job: Job) -> W.Widget:
         build = self.panel.build_button

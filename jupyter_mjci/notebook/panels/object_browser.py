@@ -42,10 +42,10 @@ class ObjectBrowser:
         )
         self.folders = build_row()
         self.tiles = W.HBox().add_class("mjci-tiles")
-        self.note = W.HTML()
+        self.status_line = W.HTML()
         self._build_buttons()
         row = build_row(self.prefix, self.list_button, self.previous_button, self.next_button)
-        self.box = W.VBox([row, self.folders, self.tiles, self.note]).add_class("mjci-form")
+        self.box = W.VBox([row, self.folders, self.tiles, self.status_line]).add_class("mjci-form")
 
     def _build_buttons(self) -> None:
         build = self.panel.build_button
@@ -98,7 +98,9 @@ class ObjectBrowser:
         replace_children(self.folders, self._build_folder_buttons(folders[:MAX_FOLDERS]))
         tiles = [self._build_tile(stored) for stored in page]
         replace_children(self.tiles, [tile.box for tile in tiles])
-        self.note.value = html.render_status(self._format_status(first, len(page), len(objects)))
+        self.status_line.value = html.render_status(
+            self._format_status(first, len(page), len(objects))
+        )
         self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))
 
     def _format_status(self, first: int, shown: int, total: int) -> str:

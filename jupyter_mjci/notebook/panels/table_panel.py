@@ -60,7 +60,7 @@ class TablePanel(Panel):
 
     def build_form(self) -> Sequence[W.Widget]:
         self._build_fields()
-        self.note = W.HTML()
+        self.status_line = W.HTML()
         self.table = W.HTML()
         self.grid = _create_grid()
         if self.grid is None:
@@ -70,7 +70,9 @@ class TablePanel(Panel):
             table = [self.grid]
         fields = [self.filter, self.service, self.action, *self.build_extra_filters()]
         row = build_row(self.refresh_button, *fields)
-        return [W.VBox([row, *self.build_toolbar(), self.note, *table]).add_class("mjci-form")]
+        return [
+            W.VBox([row, *self.build_toolbar(), self.status_line, *table]).add_class("mjci-form")
+        ]
 
     def _build_fields(self) -> None:
         self.filter = W.Text(
@@ -183,7 +185,7 @@ class TablePanel(Panel):
             text = "1 job"
         elif count > MAX_GRID_ROWS:
             text = f"the newest {MAX_GRID_ROWS:,} of {count:,} jobs"
-        self.note.value = html.render_status(text)
+        self.status_line.value = html.render_status(text)
         set_visible(self.grid, count > 0)
         columns = _format_columns(rows.head(MAX_GRID_ROWS))
         self.grid.update(columns, selected_rows=[], **GRID_OPTIONS)
