@@ -55,7 +55,7 @@ def searched(one: Any) -> Callable[[], None]:
 def leafed(one: Any, session: Session) -> Callable[[], None]:
     def way() -> None:
         one.gallery.frame = session.history(service="mj")
-        one.gallery.choose()
+        one.gallery.apply_filter()
         one.wait()
 
     return way

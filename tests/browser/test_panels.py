@@ -15,7 +15,7 @@ PROMPT = ".mjci-live textarea"
 IMAGINE = ".mjci-live button:has-text('Imagine')"
 PICTURE = ".mjci-live .mjci-pictures:not(.mjci-preview) img"
 BAR = ".mjci-live [role=progressbar]"
-MOVE = ".mjci-live .mjci-moves button:has-text('{}')"
+MOVE = ".mjci-live .mjci-actions button:has-text('{}')"
 CARD = ".mjci-live .mjci-card"
 
 
@@ -63,12 +63,12 @@ def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path)
     shoot(page, shots, "panel-imagined")
     first = source(page)
     page.click(MOVE.format("U2"))
-    page.wait_for(".mjci-crumbs button:has-text('› U2')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
     page.wait_for(MOVE.format("Zoom Out 2x"))
     page.wait_pictures(PICTURE)
     assert source(page) != first
     assert page.count(CARD) == 1
-    page.scroll_to(".mjci-live .mjci-moves")
+    page.scroll_to(".mjci-live .mjci-actions")
     shoot(page, shots, "panel-upscaled")
 
 
@@ -120,7 +120,7 @@ def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., 
     page.click(MOVE.format("U2"))
     page.wait_cell(2)
     assert page.outputs(2) == "heard"
-    page.wait_for(".mjci-crumbs button:has-text('› U2')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
 
 
 def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
@@ -133,7 +133,7 @@ def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
     page.wait_pictures(PICTURE)
     tab_to(page, "U1")
     page.press("Space")
-    page.wait_for(".mjci-crumbs button:has-text('› U1')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U1')")
 
 
 def tab_to(page: Any, name: str) -> None:
@@ -171,25 +171,25 @@ def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], sho
     task = page.text(".mjci-live .mjci-head code")
     assert (
         page.js(
-            "() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
+            "() => getComputedStyle(document.querySelector('.mjci-snapshot').closest('.jp-OutputArea-child'))"
             ".display"
         )
         == "none"
     )
     page.wait_js(
-        "() => !!document.querySelector('.mjci-record img')"
+        "() => !!document.querySelector('.mjci-snapshot img')"
     )  # it follows the live card by a message
     saved = page.save()
     converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
     (shots / "panel-saved.html").write_text(converted)
-    record = converted[converted.index("mjci-record") :]
+    record = converted[converted.index("mjci-snapshot") :]
     for word in ("a red fox", task, "done", 'src="data:image/jpeg;base64,'):
         assert word in record
     page.reload()
     page.wait_pictures(PICTURE)
     assert page.text(".mjci-live .mjci-subject") == "a red fox"
     page.click(MOVE.format("V3"))
-    page.wait_for(".mjci-crumbs button:has-text('› V3')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› V3')")
 
 
 def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -> None:
@@ -199,7 +199,7 @@ def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -
     again = "old = panel"
     page = imagine(
         again,
-        "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))",
+        "print(old.count_pending(), old.comm, panel.count_pending(), len(s.mj.tasks().run()))",
         speed=0.1,
     )
     page.click(IMAGINE)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION, shoot
 
-CANVAS = ".mjci-live .mjci-painter canvas"
+CANVAS = ".mjci-live .mjci-mask-editor canvas"
 SHOW = "panel = mjci.panel('mj', session=s)\npanel"
 
 
@@ -41,13 +41,13 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     was painted and only there.
     """
     look = (
-        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.current.get_path()]"
     )
-    strokes = "strokes = card.painter.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    strokes = "strokes = card.dialog.mask_editor.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"
         "old, new = (Image.open(io.BytesIO(s.pictures(step.job).run()[0])).convert('RGB').resize((400, 400))\n"
-        "            for step in (card.step.parent, card.step))\n"
+        "            for step in (card.current.parent, card.current))\n"
         "mean = lambda box: max(ImageStat.Stat(ImageChops.difference(old.crop(box), new.crop(box))).mean)\n"
         "print(mean((0, 320, 400, 400)) < 3 < mean((170, 190, 240, 280)), '|', mean((0, 320, 400, 400)),"
         " mean((170, 190, 240, 280)))"
@@ -71,11 +71,11 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     assert len(zipfile.ZipFile(io.BytesIO(both)).namelist()) == 2
     page.click(MOVE.format("U2"))
     page.click(MOVE.format("Zoom Out 2x"))
-    page.wait_for(".mjci-crumbs button:has-text('› Zoom Out 2x')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› Zoom Out 2x')")
     page.wait_for(MOVE.format("U1"))
     page.click(MOVE.format("U1"))
     page.click(MOVE.format("Vary (Region)"))
-    page.wait_pictures(".mjci-painter img")
+    page.wait_pictures(".mjci-mask-editor img")
     page.scroll_to(CANVAS)
     drag(page, (0.4, 0.45), (0.6, 0.45), (0.6, 0.7), (0.4, 0.7), (0.45, 0.55), (0.55, 0.6))
     page.js("selector => document.querySelector(selector).focus()", CANVAS)

@@ -35,7 +35,7 @@ def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> No
     page.run(2)
     page.fill(PROMPT, "a blue whale")
     page.click(IMAGINE)
-    page.wait_for(".mjci-live [role=status]:has-text('No answer yet.')")
+    page.wait_for(".mjci-live [role=status]:has-text('No response yet.')")
     page.wait_for(".mjci-live [role=alert]:has-text('→')")
     page.run(3)
     page.click(IMAGINE)

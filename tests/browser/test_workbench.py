@@ -15,8 +15,8 @@ from PIL import Image, ImageChops, ImageStat
 from tests.browser.test_panels import PICTURE, SESSION, shoot
 
 RULE = ".mjci-live textarea"
-AFTER = ".mjci-trial .mjci-after img"
-WHOLE = "() => document.querySelector('.mjci-trial .mjci-after figcaption')?.innerText ?? ''"
+AFTER = ".mjci-rule-preview .mjci-after img"
+WHOLE = "() => document.querySelector('.mjci-rule-preview .mjci-after figcaption')?.innerText ?? ''"
 
 
 def source(page: Any, selector: str) -> bytes:
@@ -50,14 +50,14 @@ def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     page = notebook(
         SESSION.format(speed=200),
         "panel = mjci.panel('ci', session=s)\npanel",
-        "print(panel.trial.after)",
+        "print(panel.preview.result)",
     )
     page.run(0)
     page.run(1)
     page.click(".mjci-live button:has-text('input/')")
     page.click(".mjci-tile button:has-text('lighthouse.png')")
     page.wait_pictures(".mjci-tile img")
-    page.wait_pictures(".mjci-trial figure img")
+    page.wait_pictures(".mjci-rule-preview figure img")
     add(page, "Thumbnail", "Percent")
     slide(page, "Percent", "40")
     add(page, "Rotate", "Rotate")

@@ -115,13 +115,13 @@ def test_the_demo_opens_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 BAD = {
     "": "required: COMMAND",
-    "wach": "there is no command 'wach'. Did you mean watch?",
+    "wach": "unknown command 'wach'. Did you mean watch?",
     "nonsense": "Available: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
     "cancel": "required: JOB_ID",
     "gallery": "required: --out",
-    "history --limit 0": "a number from 1 on, not '0'",
-    "watch --longest 0": "a number of seconds above 0, not '0'",
-    "watch --longest often": "a number of seconds above 0, not 'often'",
+    "history --limit 0": "must be a positive integer, not '0'",
+    "watch --interval 0": "must be a positive number of seconds, not '0'",
+    "watch --interval often": "must be a positive number of seconds, not 'often'",
     "sandbox --speed 0": "--speed must be a number above 0",
 }
 

@@ -24,14 +24,14 @@ def rotated(key: str) -> Job:
 
 def done() -> tuple[int, str]:
     """A job that succeeds, watched."""
-    watched = run("watch", rotated("input/deer.jpg").id, "--longest", "0.2")
+    watched = run("watch", rotated("input/deer.jpg").id, "--interval", "0.2")
     assert watched.stdout.splitlines()[-1].startswith("SUCCEEDED 100 % https://")
     return watched.returncode, watched.stderr
 
 
 def failed() -> tuple[int, str]:
     """A job that fails, watched; its reason is told."""
-    watched = run("watch", rotated("input/none.jpg").id, "--longest", "0.2")
+    watched = run("watch", rotated("input/none.jpg").id, "--interval", "0.2")
     assert "NoSuchKey" in watched.stderr
     return watched.returncode, watched.stderr
 
@@ -52,7 +52,7 @@ def interrupted() -> tuple[int, str]:
     """A watcher of a job that never ends, interrupted: it says how to go on, and the job does."""
     with mjci.connect() as session:
         stuck = session.mj.imagine("a red fox --stuck").run()
-        line = [*COMMAND, "watch", stuck.id, "--longest", "0.2"]
+        line = [*COMMAND, "watch", stuck.id, "--interval", "0.2"]
         with subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as process:

@@ -108,7 +108,7 @@ def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) ->
         settle(monkeypatch, told)
         with mjci.connect() as session:
             job = session.mj.imagine(HOSTILE).run()
-            terminal = Terminal("watch", job.id, "--longest", "0.2")
+            terminal = Terminal("watch", job.id, "--interval", "0.2")
             assert terminal.end() == 0
             done = session.describe(job).run()
     shares = [
@@ -148,7 +148,7 @@ def test_several_end_as_the_worst_of_them(session: Session) -> None:
     other.
     """
     failed, lost = broken(session), "4711"
-    terminal = Terminal("watch", failed.id, lost, "--longest", "0.2")
+    terminal = Terminal("watch", failed.id, lost, "--interval", "0.2")
     assert terminal.end() == 1
     assert "NoSuchKey: The specified key does not exist." in terminal.seen
     assert "The proxy knows no task 4711." in terminal.seen
@@ -162,7 +162,7 @@ def test_several_end_as_the_worst_of_them(session: Session) -> None:
 
 def test_an_interrupt_leaves_the_table_and_the_job(paused: Session) -> None:
     job = broken(paused)
-    terminal = Terminal("watch", job.id, "--longest", "0.2")
+    terminal = Terminal("watch", job.id, "--interval", "0.2")
     terminal.until("PicProcess")
     terminal.press_control_c()
     assert terminal.end() == 130
@@ -178,7 +178,7 @@ def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
     """
     first = broken(paused)
     with subprocess.Popen(
-        [*COMMAND, "watch", "--longest", "0.2"], stdout=subprocess.PIPE, text=True
+        [*COMMAND, "watch", "--interval", "0.2"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{first.id} QUEUED\n"
@@ -191,7 +191,7 @@ def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
     assert f"{first.id} CANCELLED\n" in lines
     nothing = run("watch")
     assert nothing.returncode == 0
-    assert nothing.stdout.startswith("Nothing is unfinished, as far as the journal knows.")
+    assert nothing.stdout.startswith("The journal has no unfinished jobs.")
 
 
 def test_what_others_have_begun_is_asked_for(
@@ -225,7 +225,7 @@ def test_lines_where_no_table_can_be(case: str, session: Session) -> None:
     """And nowhere a sequence that moves a cursor."""
     words, command, env = LINES[case]
     failed = broken(session)
-    terminal = Terminal("watch", failed.id, "--longest", "0.2", *words, command=command, **env)
+    terminal = Terminal("watch", failed.id, "--interval", "0.2", *words, command=command, **env)
     assert terminal.end() == 1
     assert terminal.seen.splitlines()[-3:] == [
         "FAILED",
@@ -240,7 +240,7 @@ def test_a_small_window_shows_what_moves(paused: Session) -> None:
     """
     lost = ["4711", "4712", "4713", "4714"]
     job = broken(paused)
-    terminal = Terminal("watch", *lost, job.id, "--longest", "0.2", width=70, height=6)
+    terminal = Terminal("watch", *lost, job.id, "--interval", "0.2", width=70, height=6)
     terminal.until("PicProcess")
     shown = terminal.until("(2 not shown)").splitlines()
     assert shown[-5].split() == ["id", "action", "status", "%", "subject"]
