@@ -59,7 +59,7 @@ ASK = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
     "s.history.lake('lake').frame()": "duckdb",
-    "from jupyter_mjci.history import delta; delta._needed('dask.dataframe')": "dask",
+    "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
     "from jupyter_mjci.cli.demo import demo; demo(None)": "jupyterlab",
     "import pathlib; demo(pathlib.Path('page.html'))": "nbconvert",
 }

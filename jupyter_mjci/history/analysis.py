@@ -223,8 +223,8 @@ def run_query(query: Query, source: Any) -> pd.DataFrame:
     """The answer of a history: a pandas frame, a Dask frame with the same columns, or what answers
     by itself.
     """
-    if hasattr(source, "figures"):
-        return query.finalize(source.figures(query))
+    if hasattr(source, "compute_metrics"):
+        return query.finalize(source.compute_metrics(query))
     if hasattr(source, "map_partitions"):
         return query.finalize(_aggregate_partitions(query, source))
     return query.finalize(_aggregate_frame(source, query))

@@ -106,7 +106,7 @@ def test_a_fold_takes_what_is_new(journal: Journal, lake: Lake) -> None:
 def test_a_long_journal_is_folded_in_slices(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "SLICE", 90)
+    monkeypatch.setattr(room, "MERGE_BATCH_SIZE", 90)
     journal.record_jobs(jobs(0, 300), 1.0)
     assert lake.merge().merges == 4
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
@@ -196,7 +196,7 @@ def test_small_files_are_put_together(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many folds: the number of files stays small, and so do their row groups."""
-    monkeypatch.setattr(room, "SMALL", 5)
+    monkeypatch.setattr(room, "MAX_SMALL_FILES", 5)
     for number in range(9):
         journal.record_jobs(jobs(number * 10, 10), 1.0)
         lake.merge()
@@ -210,7 +210,7 @@ def test_files_have_small_row_groups(
 ) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(room, "GROUP", 1024)
+    monkeypatch.setattr(room, "ROW_GROUP_SIZE", 1024)
     journal.record_jobs(jobs(0, 600), 1.0)
     journal.record_jobs([replace(job, submitted=THEN) for job in jobs(1000, 3000)], 1.0)
     lake.merge()
@@ -248,7 +248,7 @@ def test_every_engine_gives_the_same_answer(
     """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal figures, equal
     dtypes.
     """
-    monkeypatch.setattr(room, "AT_ONCE", 500)  # DuckDB is asked span after span
+    monkeypatch.setattr(room, "QUERY_BATCH_SIZE", 500)  # DuckDB is asked span after span
     journal.record_jobs(jobs(0, 2000), 1.0)
     lake.merge()
     journal.record_jobs(jobs(1900, 300), 2.0)
@@ -266,7 +266,7 @@ def test_whole_rows_on_the_cluster(
     journal: Journal, lake: Lake, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every row once, in pieces of bounded size; Dask reads only the columns that are asked for."""
-    monkeypatch.setattr(room, "GROUP", 128)
+    monkeypatch.setattr(room, "ROW_GROUP_SIZE", 128)
     journal.record_jobs(jobs(0, 1000), 1.0)
     lake.merge()
     journal.record_jobs(jobs(900, 200), 2.0)

@@ -135,7 +135,7 @@ def test_submissions_of_the_living_are_left_to_them(
     """
     for mark, owner in (("mine", ""), ("alive", "1"), ("dead", "999999999")):
         pid = room.os.getpid() if not owner else int(owner)
-        monkeypatch.setattr(room, "_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
+        monkeypatch.setattr(room, "_get_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
         journal.record_submission(CALL, mark, 1.0, has_marker=True)
     assert {one.marker for one in journal.unresolved()} == {"mine", "dead"}
     journal.resolve("alive", "unknown", reason="no answer")
@@ -241,7 +241,7 @@ def test_columns_leave_packed_in_every_chunk(
     """All rows, in the order first seen, whatever the chunk; a separator inside a value splits
     nothing.
     """
-    monkeypatch.setattr(room, "CHUNK", 3)
+    monkeypatch.setattr(room, "CHUNK_ROWS", 3)
     subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
     journal.record_jobs(
         [Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0

@@ -130,7 +130,7 @@ def test_progress_is_a_curve(s: Session) -> None:
     curve = s.history.progress(job)
     assert list(curve["status"])[-1] == "SUCCEEDED"
     assert curve["progress"].dropna().is_monotonic_increasing
-    assert curve["after"].is_monotonic_increasing
+    assert curve["elapsed"].is_monotonic_increasing
     assert len(curve) >= 3
 
 
