@@ -99,7 +99,7 @@ async def _fetch_tag(
     """One kind of CI jobs, from where the last sync was, or from `since`."""
     note = f"synced ci {client.settings.ci_bucket} {tag}"
     windowed = since is not None or until is not None
-    known = client.journal.note(note)
+    known = client.journal.get_meta(note)
     start = since if windowed or not known else datetime.fromisoformat(known) - OVERLAP
     token, tokens = "", set[str]()
     while True:
@@ -109,7 +109,7 @@ async def _fetch_tag(
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
         if last is not None and not windowed:
-            client.journal.note(note, last.isoformat())
+            client.journal.set_meta(note, last.isoformat())
         token = page.next_token
         if not token or token in tokens:
             return

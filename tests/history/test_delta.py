@@ -37,7 +37,7 @@ from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
 from tests.history.test_analysis import QUESTIONS
-from tests.history.test_journal import _old_journal
+from tests.history.test_journal import write_old_journal
 
 THEN = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
@@ -379,7 +379,7 @@ def test_kill_in_the_middle_of_a_migration(tmp_path: Path) -> None:
     it.
     """
     dice = random.Random(KILLS)
-    _old_journal(tmp_path / "before.db", 20_000)
+    write_old_journal(tmp_path / "before.db", 20_000)
     for _ in range(KILLS):
         shutil.copy(tmp_path / "before.db", tmp_path / "old.db")
         (process,) = _started(_upgrade, [(tmp_path,)])
