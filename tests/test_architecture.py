@@ -80,6 +80,7 @@ HOMES = {
         "history/history.py",
         "history/journal_frame.py",
         "history/analysis.py",
+        "history/plots.py",
         "history/delta.py",
     },
     "narwhals": {"history/analysis.py"},
@@ -87,7 +88,7 @@ HOMES = {
     "deltalake": {"history/delta.py"},
     "dask": {"history/delta.py"},
     "distributed": {"history/delta.py"},
-    "matplotlib": {"history/analysis.py"},
+    "matplotlib": {"history/plots.py"},
     "PIL": {
         "history/image_archive.py",
         "notebook/images.py",

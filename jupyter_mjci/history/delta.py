@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from jupyter_mjci.errors import HistoryError, SettingsError, requires_extra
-from jupyter_mjci.history.analysis import TIME_COLUMNS, JobAccessor, Query, _aggregate_partitions
+from jupyter_mjci.history.analysis import TIME_COLUMNS, JobAccessor, Query, aggregate_partitions
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_columns, make_export
@@ -270,7 +270,7 @@ class Lake:
         import pandas as pd
 
         columns = [
-            f"epoch_us({name}) AS {name}" if name in TIME_COLUMNS else name
+            f"make_timestamp(epoch_us({name})) AS {name}" if name in TIME_COLUMNS else name
             for name in query.source_columns
         ]
         parts = []
@@ -436,7 +436,7 @@ class DaskLake:
         """The figures that a question asks for, from the workers: one task per month."""
         view = _LakeSnapshot(self.lake)
         with self._connect():
-            return _aggregate_partitions(query, _build_dask_frame(view, _partition_by_month(view)))
+            return aggregate_partitions(query, _build_dask_frame(view, _partition_by_month(view)))
 
     def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> Any:
         """All jobs as a lazy Dask DataFrame, in partitions of at most so many rows, whatever the

@@ -16,7 +16,8 @@ import pytest
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.history.analysis import METRICS, JobAccessor, PlotAccessor, Query, run_query
+from jupyter_mjci.history.analysis import METRICS, JobAccessor, Query, run_query
+from jupyter_mjci.history.plots import PlotAccessor
 from jupyter_mjci.history.frames import jobs_to_frame
 
 THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
@@ -208,7 +209,7 @@ def test_no_jobs_give_empty_answers_with_the_same_columns() -> None:
 
 
 def test_wrong_questions_are_told() -> None:
-    with pytest.raises(InvalidRequest, match="every is hour"):
+    with pytest.raises(InvalidRequest, match="every is one of hour"):
         jobs_to_frame(JOBS).mjci.timeline("fortnight")
     with pytest.raises(InvalidRequest, match="colour"):
         jobs_to_frame(JOBS).mjci.timeline(by="colour")

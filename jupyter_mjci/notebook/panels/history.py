@@ -396,7 +396,7 @@ def _create_grid() -> Any:
 
 
 def _plot_png(frame: Any, plot: str, period: Any) -> bytes:
-    from jupyter_mjci.history.analysis import render_png
+    from jupyter_mjci.history.plots import render_png
 
     return render_png(frame, plot, period)
 
