@@ -256,7 +256,7 @@ def aggregate_partitions(query: Query, frame: dd.DataFrame) -> pd.DataFrame:
         return _map_aggregate(jobs.shuffle(on=list(query.group_by)), query)
     groups = parts.loc[is_split, keys].drop_duplicates()
     meta = normalize(jobs._meta, query.source_columns)
-    rows = jobs.map_partitions(_select_groups, query, groups, meta=meta).compute()
+    rows: pd.DataFrame = jobs.map_partitions(_select_groups, query, groups, meta=meta).compute()
     return pd.concat([parts[~is_split], query.aggregate(rows)], ignore_index=True)
 
 
