@@ -1,0 +1,1 @@
+"""Pictures and picture rules (Pillow); knows no service."""
