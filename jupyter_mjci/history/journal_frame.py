@@ -138,13 +138,13 @@ def _concat_texts(chunks: list[Values]) -> Values:
     return pa.chunked_array(chunks, pa.large_string()).combine_chunks()
 
 
-def _to_pandas_array(values: Values, dtype: str) -> pd.api.extensions.ExtensionArray:
+def _to_pandas_array(values: Values, dtype: str) -> Any:
     """Return a column's values with the dtype that `frames` gives it."""
     import numpy as np
     import pandas as pd
 
     if dtype == "string":
-        string = pd.StringDtype()
+        string: Any = pd.StringDtype()
         if isinstance(values, np.ndarray):
             return pd.array(values, dtype=string)
         return string.__from_arrow__(values)
