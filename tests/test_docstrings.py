@@ -18,7 +18,7 @@ import jupyter_mjci
 from jupyter_mjci import errors, pytest_plugin, session
 from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
-from jupyter_mjci.history import analysis, delta, history, image_archive, sync
+from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
 from jupyter_mjci.jobs import webhooks
 from jupyter_mjci.notebook import commands, job_display
 from jupyter_mjci.notebook.params import parse_signature
@@ -70,7 +70,7 @@ SURFACE = (
     delta.MergeResult,
     delta.DaskLake,
     analysis.JobAccessor,
-    analysis.PlotAccessor,
+    plots.PlotAccessor,
     image_archive.ImageArchive,
     image_archive.ArchivedImage,
     job_display.JobFuture,

@@ -74,7 +74,16 @@ def test_nothing_is_missing_not_empty() -> None:
     row = jobs_to_frame([Job("ci", "c1")]).iloc[0]
     assert pd.isna(
         row[
-            ["progress", "subject", "submitted", "run_time", "reason", "outputs", "parent", "state"]
+            [
+                "progress",
+                "subject",
+                "submitted",
+                "run_time",
+                "reason",
+                "outputs",
+                "parent",
+                "user_data",
+            ]
         ]
     ).all()
 

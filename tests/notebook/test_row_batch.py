@@ -50,7 +50,7 @@ def test_every_row_is_a_job(shell: Shell, cats: pd.DataFrame) -> None:
     assert list(jobs.subject) == KEYS
     assert list(jobs.dtypes[jobs_to_frame([]).columns]) == list(jobs_to_frame([]).dtypes)
     assert list(jobs.width) == [50, 60, 70]
-    assert list(jobs.status_given) == ["a", "b", "c"]
+    assert list(jobs.status_input) == ["a", "b", "c"]
     assert shell.kinds == [CARD]
     assert shell.texts == [
         "ci_job --each cats: 3 jobs, 2 succeeded, 1 failed\n  NoSuchKey: The specified key does not exist. row y"
