@@ -325,9 +325,9 @@ class Commands:
 
 
 _OUTPUT_MODES = {
-    "Live": "live: progress is shown",
-    "Paper": "headless: only final outputs",
-    "Terminal": "terminal: progress on stderr",
+    "LiveOutput": "live: progress is shown",
+    "HeadlessOutput": "headless: only final outputs",
+    "TerminalOutput": "terminal: progress on stderr",
 }
 
 

@@ -126,12 +126,12 @@ def _filter_by_prefix(fragment: str, known: Iterable[str]) -> list[str]:
 
 def _list_job_ids(magics: Magics, service: str) -> list[str]:
     session = _get_session(magics)
-    return [job.id for job in reversed(session.seen(service))] if session else []
+    return [job.id for job in reversed(session.known_jobs(service))] if session else []
 
 
 def _list_button_labels(magics: Magics, task: str) -> list[str]:
     held, session = magics._find_job(task), _get_session(magics)
-    seen = session.seen("mj") if session else ()
+    seen = session.known_jobs("mj") if session else ()
     job = held or next((job for job in seen if job.id == task), None)
     return [button.name for button in job.buttons] if job else []
 

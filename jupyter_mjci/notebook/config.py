@@ -104,7 +104,7 @@ class _EffectiveTrait:
 
     def get(self, shell: Any, _: Any = None) -> Any:
         if self.name == "profile":
-            return shell.given.get("profile", "")
+            return shell.config_values.get("profile", "")
         value = getattr(shell.settings(), self.name or "")
         return str(value) if isinstance(value, Path) else value
 

@@ -14,7 +14,7 @@ from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
 
 WIDTH = 100
 JOB_ANNOTATION = "Call[Job]"  # what calls give, as their signatures say it
-FRAME_ANNOTATIONS = ("Call[list[", "Pages[")
+FRAME_ANNOTATIONS = ("Call[list[", "Paginator[")
 
 # What is another matter on a line than in Python, by magic or by parameter.
 DESCRIPTIONS: Mapping[str, str] = {

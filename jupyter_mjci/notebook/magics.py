@@ -42,12 +42,12 @@ JOB_ID_PARAMS = (
 )  # parameters that may also name a variable holding a job
 JOB_LIST_ANNOTATIONS = (
     "Call[list[Job]]",
-    "Pages[Job]",
+    "Paginator[Job]",
 )  # what calls give, as their signatures say it
 RECORD_LIST_ANNOTATIONS = {
-    "Call[list[Tree]]": None,
-    "Pages[Tree]": None,
-    "Pages[StoredObject]": StoredObject,
+    "Call[list[Element]]": None,
+    "Paginator[Element]": None,
+    "Paginator[StoredObject]": StoredObject,
 }
 CallFactory = Callable[["Session"], Any]
 
@@ -285,7 +285,7 @@ class Magics:
         session = self.current_session.get_or_connect()
         call = build(session)
         if options.dry_run:
-            return self._display_request(session, getattr(call, "first", call))
+            return self._display_request(session, getattr(call, "first_page", call))
         try:
             value = self._run_and_display(session, call, options, return_type)
         except (JobFailed, WaitTimeout, Interrupted) as error:
@@ -364,7 +364,7 @@ class Magics:
         from jupyter_mjci.notebook import job_display
 
         place = job_display.select_output(self.ip)
-        if options.no_wait and job_or_call.status.moving:
+        if options.no_wait and job_or_call.status.is_active:
             self._displayed_value = job_display.JobFuture(session, job_or_call, place)
         else:
             self._displayed_value = job_display.display_job(

@@ -80,7 +80,7 @@ CI: dict[str, Any] = {
 
 
 def hostile(status: Status) -> Job:
-    fields = dict.fromkeys(("id", "action", "subject", "reason", "state"), HOSTILE)
+    fields = dict.fromkeys(("id", "action", "subject", "reason", "user_data"), HOSTILE)
     return replace(DONE, status=status, buttons=(Button(HOSTILE, HOSTILE),), **fields)  # type: ignore[arg-type]
 
 

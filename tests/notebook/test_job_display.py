@@ -59,7 +59,7 @@ def book() -> Book:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox's jobs pass in no time; here every update counts."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(job_display, "MIN_UPDATE_INTERVAL", 0.0)
 
 
 MODES = {"live": "0", "headless": "1"}
@@ -121,7 +121,7 @@ def test_updates_are_throttled(
     """However fast a job goes, a card changes at most four times a second; the final card always
     lands.
     """
-    monkeypatch.setattr(job_display, "SHORTEST", 0.25)
+    monkeypatch.setattr(job_display, "MIN_UPDATE_INTERVAL", 0.25)
     begun = time.monotonic()
     job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     updates = [data for data, name, _ in book.pages if name]
@@ -452,7 +452,7 @@ def test_a_background_job_that_fails_says_so_when_asked(session: Session, book: 
 class Gone(LiveOutput):
     """A front end that hears the first card and nothing after it."""
 
-    def final(self, bundle: Any) -> None:
+    def show_final(self, bundle: Any) -> None:
         if self.display_id:
             raise OSError("no socket")
         super().show_final(bundle)

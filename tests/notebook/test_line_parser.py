@@ -203,4 +203,4 @@ def test_a_rule_is_demanded_before_anything_is_sent() -> None:
     """What the builder itself refuses, the body does not get past."""
     asked: Any = parse_body('input = "a"\noutput = "o"', {})
     with pytest.raises(InvalidRequest, match="needs a rule"):
-        asked.call(CI)
+        asked.build_call(CI)

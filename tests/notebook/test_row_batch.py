@@ -89,7 +89,7 @@ def test_prompts_are_filled_byte_for_byte(shell: Shell, session: Session) -> Non
         'a owl "x" {{y}}',
     ]
     assert [json.loads(call.body)["state"] for call in calls[:2]] == ["m1", "m2"]
-    assert list(jobs.state) == ["m1", "m2"]
+    assert list(jobs.user_data) == ["m1", "m2"]
     assert set(jobs.status) | set(line.status) == {"SUCCEEDED"}
 
 
@@ -209,7 +209,7 @@ def test_a_cell_saves_the_same_live_and_headless(
     monkeypatch: pytest.MonkeyPatch, cell: str
 ) -> None:
     """One card with the same bytes, and the same frame."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(job_display, "MIN_UPDATE_INTERVAL", 0.0)
     found, frames = [], []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
@@ -232,7 +232,7 @@ def rows(count: int) -> row_batch.Table:
 
 def test_live_counts_and_draws_a_bar(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """One display: bars that say their value, then the card without one."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(job_display, "MIN_UPDATE_INTERVAL", 0.0)
     book = Book()
     many = row_batch.RowBatch(
         "many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
@@ -273,7 +273,7 @@ def stopped(
             if number == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "steps", interrupted)
+    monkeypatch.setattr(session, "batch_updates", interrupted)
     book = Book()
     many = row_batch.RowBatch(
         "many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
