@@ -118,13 +118,8 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _run_gallery(args: Namespace) -> int:
-    from jupyter_mjci.notebook.gallery import (
-        DEFAULT_LIMIT,
-        collect_items,
-        get_title,
-        load_notebook_images,
-        write_page,
-    )
+    from jupyter_mjci.notebook.gallery import DEFAULT_LIMIT, collect_items, write_page
+    from jupyter_mjci.notebook.saved_notebook import get_title, load_notebook_images
 
     if args.what.endswith(".ipynb"):
         notebook = Path(args.what)

@@ -36,7 +36,7 @@ MAGIC_NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
 }
 JOB_TYPE, JOB_FUTURE_TYPE = (
     ("jupyter_mjci.client.job", "Job"),
-    ("jupyter_mjci.notebook.job_display", "JobFuture"),
+    ("jupyter_mjci.notebook.job_future", "JobFuture"),
 )
 
 

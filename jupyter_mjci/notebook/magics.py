@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, WaitTimeout
-from jupyter_mjci.notebook import cards, commands, help
+from jupyter_mjci.notebook import commands, current_session, help, request_view
+from jupyter_mjci.notebook.argument_parser import parse_arguments
 from jupyter_mjci.notebook.help import JOB_ANNOTATION, has_prompt, return_annotation
+from jupyter_mjci.notebook.interpolation import interpolate
+from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
     Options,
-    interpolate,
-    parse_body,
     split_options,
     split_prompt,
     tokenize,
 )
-from jupyter_mjci.notebook.params import parse_arguments, parse_signature
+from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
 
@@ -71,7 +72,7 @@ class Magics:
 
     def __init__(self, ip: Any, get_config: Callable[[], Mapping[str, Any]] = dict) -> None:
         self.ip = ip
-        self.current_session = commands.CurrentSession(ip, get_config)
+        self.current_session = current_session.CurrentSession(ip, get_config)
         self.commands = commands.Commands(ip, self.current_session)
         self._displayed_value: Any = None
 
@@ -280,7 +281,7 @@ class Magics:
         """Sends a call and shows what comes of it. Returns the value, which is also kept where -o
         says.
         """
-        from jupyter_mjci.notebook.job_display import Interrupted
+        from jupyter_mjci.notebook.interrupts import Interrupted
 
         session = self.current_session.get_or_connect()
         call = build(session)
@@ -302,7 +303,7 @@ class Magics:
         builder: Callable[..., Any],
     ) -> Any:
         """A job for each row of a table, in one card. Gives the table with its jobs as a frame."""
-        from jupyter_mjci.notebook import job_display, row_batch
+        from jupyter_mjci.notebook import outputs, row_batch
 
         session, names = self.current_session.get_or_connect(), self.ip.user_ns
         rows = row_batch.load_table(options.each, names)
@@ -316,7 +317,7 @@ class Magics:
             )
         many = row_batch.RowBatch(title, rows, calls)
         try:
-            many.run(session, options.at_once, job_display.select_output(self.ip))
+            many.run(session, options.at_once, outputs.select_output(self.ip))
         finally:
             made = self._assign_output(options, many.to_frame())
         return made
@@ -327,7 +328,7 @@ class Magics:
         """A submission is followed in the cell from its sending on, so that it may wait for a full
         queue.
         """
-        from jupyter_mjci.notebook import job_display
+        from jupyter_mjci.notebook import job_results
 
         creates = return_type == JOB_ANNOTATION and call.is_submission
         value = call if creates and not options.no_wait else self._send(call)
@@ -343,13 +344,13 @@ class Magics:
             return records_to_frame(value, RECORD_LIST_ANNOTATIONS[return_type])
         if value is None:
             self._publish_text(f"{call.name}: done")
-        return job_display.ObjectBytes(value) if isinstance(value, bytes) else value
+        return job_results.ObjectBytes(value) if isinstance(value, bytes) else value
 
     def _send(self, call: Any) -> Any:
         try:
             return call.run()
         except KeyboardInterrupt:
-            from jupyter_mjci.notebook.job_display import OUTCOME_UNKNOWN, Interrupted
+            from jupyter_mjci.notebook.interrupts import OUTCOME_UNKNOWN, Interrupted
 
             what = (
                 OUTCOME_UNKNOWN
@@ -361,11 +362,11 @@ class Magics:
     def _display_job(
         self, session: Session, job_or_call: Any, options: Options, raises: bool
     ) -> Any:
-        from jupyter_mjci.notebook import job_display
+        from jupyter_mjci.notebook import job_display, job_future, outputs
 
-        place = job_display.select_output(self.ip)
+        place = outputs.select_output(self.ip)
         if options.no_wait and job_or_call.status.is_active:
-            self._displayed_value = job_display.JobFuture(session, job_or_call, place)
+            self._displayed_value = job_future.JobFuture(session, job_or_call, place)
         else:
             self._displayed_value = job_display.display_job(
                 session, job_or_call, place, raises=raises
@@ -379,10 +380,12 @@ class Magics:
 
     def _display_request(self, session: Session, call: Any) -> None:
         request = session.transport.build_request(call)
-        text = cards.request_text(
+        text = request_view.request_text(
             request.method, str(request.url), request.headers.multi_items(), call.body
         )
-        self.ip.display_pub.publish({"text/plain": text, "text/html": cards.request_html(text)}, {})
+        self.ip.display_pub.publish(
+            {"text/plain": text, "text/html": request_view.request_html(text)}, {}
+        )
 
     def _publish_help(self, builder: Callable[..., Any]) -> None:
         self._publish_text(

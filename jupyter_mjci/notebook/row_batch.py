@@ -15,11 +15,12 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history import frames
-from jupyter_mjci.notebook import cards
-from jupyter_mjci.notebook.cards import BatchSummary
+from jupyter_mjci.notebook import batch_cards
+from jupyter_mjci.notebook.batch_cards import BatchSummary
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.notebook.job_display import Interrupted, OutputTarget, cancel_all
-from jupyter_mjci.notebook.line_parser import PLACEHOLDER
+from jupyter_mjci.notebook.interpolation import PLACEHOLDER
+from jupyter_mjci.notebook.interrupts import Interrupted, cancel_all
+from jupyter_mjci.notebook.outputs import OutputTarget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +100,10 @@ CANCELLED_NOTE = "what could be cancelled at the service was; pick up the rest w
 
 
 def summary_bundle(summary: BatchSummary) -> MimeBundle:
-    return {"text/html": cards.summary_html(summary), "text/plain": cards.summary_text(summary)}, {}
+    return {
+        "text/html": batch_cards.summary_html(summary),
+        "text/plain": batch_cards.summary_text(summary),
+    }, {}
 
 
 class RowBatch:
@@ -118,7 +122,7 @@ class RowBatch:
                 self.jobs[step.index] = step.job
                 if output.should_update():
                     going = self.summarize(running=True)
-                    output.update(cards.summary_line(going), summary_bundle(going))
+                    output.update(batch_cards.summary_line(going), summary_bundle(going))
         except KeyboardInterrupt:
             stopped = Interrupted(None, self._handle_interrupt(session))
             output.show_final(summary_bundle(self.summarize(notes=[stopped.note])))

@@ -19,11 +19,10 @@ from jupyter_mjci.notebook.cards import (
     notice_html,
     progress_html,
     progress_line,
-    request_html,
-    request_text,
     table_html,
     table_text,
 )
+from jupyter_mjci.notebook.request_view import request_html, request_text
 from jupyter_mjci.services.tencent_ci.api import parse_job
 
 BUTTONS = (Button("MJ::JOB::upsample::1::x", "U1"), Button("MJ::JOB::reroll::0::x", "", "🔄"))

@@ -24,7 +24,8 @@ from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, 
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.doctor import detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
-from jupyter_mjci.notebook.job_display import JobFuture, ObjectBytes
+from jupyter_mjci.notebook.job_future import JobFuture
+from jupyter_mjci.notebook.job_results import ObjectBytes
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
