@@ -1,64 +1,75 @@
-"""Parse the words of a line into a builder's arguments."""
+"""Parse the words of a line into a builder's keyword arguments.
+
+argparse does not fit: every positional parameter can also be written as a flag (`%mj_task ID`,
+`%mj_task --task-id ID`), choices ignore case, and an unknown flag is answered with the closest
+one that exists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jupyter_mjci.errors import InvalidRequest, suggest
-from jupyter_mjci.notebook.params import Param, parse_signature
+from jupyter_mjci.notebook.params import Builder, Param, parse_signature
 
 
-def parse_arguments(
-    builder: Callable[..., Any], tokens: Iterable[str], rest: str = ""
-) -> dict[str, Any]:
-    """The keyword arguments that the words of a line say: `--flag value`, `--flag=value`,
-    `--switch`, and bare words for the positional parameters. `rest` names the one that takes all
-    bare words that remain, as one text.
+def parse_arguments(builder: Builder, tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
+    """Parse words into the keyword arguments of a builder.
 
-    Raises CallError, naming the flag and what exists.
+    Args:
+        builder: the call builder whose signature declares the parameters
+        tokens: `--flag value`, `--flag=value`, `--switch`, `--no-switch`; bare words are assigned
+            to the positional parameters
+        rest: the parameter that takes all remaining bare words as one text
+
+    Raises:
+        InvalidRequest: names the flag and the available ones.
     """
     return parse_tokens(parse_signature(builder), tokens, rest)
 
 
-def parse_tokens(known: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
-    """The same for parameters that no builder's signature tells."""
+def parse_tokens(params: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
+    """Parse words as `parse_arguments` does, for an explicit list of parameters."""
     written: dict[str, list[str | bool]] = {}
     bare: list[str] = []
     words = list(tokens)
     while words:
         word = words.pop(0)
         if _is_flag(word):
-            param, value = _parse_flag(known, word, words)
+            param, value = _parse_flag(params, word, words)
             written.setdefault(param.name, []).append(value)
         else:
             bare.append(word)
-    for name, word in _assign_positionals(known, bare, written, rest):
+    for name, word in _assign_positionals(params, bare, written, rest):
         written.setdefault(name, []).append(word)
-    _check_required(known, written)
+    _check_required(params, written)
     return {
         param.name: _combine_values(param, written[param.name])
-        for param in known
+        for param in params
         if param.name in written
     }
 
 
-def convert(param: Param, text: str) -> Any:
-    """What a person wrote for a parameter, as the value that its builder wants. Raises
-    CallError.
+def convert(param: Param, text: str) -> object:
+    """Convert the text written for a parameter to the value that its builder takes.
+
+    Raises:
+        InvalidRequest: the text does not fit the parameter's kind, or its file cannot be read.
     """
     if param.kind == "choice":
         return _parse_choice(param, text)
+    parse = _PARSERS.get(param.kind, str)
     try:
-        return _PARSERS.get(param.kind, str)(text)
+        return parse(text)
     except OSError as error:
         raise InvalidRequest(
             f"{param.flag}: cannot read {text}.", detail=error.strerror or ""
         ) from None
     except ValueError:
         raise InvalidRequest(
-            f"{param.flag} wants {_EXPECTED[param.kind]}, not {text!r}.", hint=param.help
+            f"{param.flag} must be {_EXPECTED[param.kind]}, not {text!r}.", hint=param.help
         ) from None
 
 
@@ -66,18 +77,16 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
 
 
-def _parse_flag(known: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
-    """The parameter that a flag names, and its value, taken from the words after it where the flag
-    has none.
+def _parse_flag(params: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
+    """Return the parameter that a flag names, and its value. A value that is not part of the word
+    is removed from `rest`.
     """
     flag, has_value, value = word.partition("=")
-    param, on = _find_flag(known, flag)
+    param, is_on = _find_flag(params, flag)
     if param.kind == "switch":
         if has_value:
-            raise InvalidRequest(
-                f"{flag} takes no value.", hint=f"Write {flag} alone, or leave it out."
-            )
-        return param, on
+            raise InvalidRequest(f"{flag} takes no value.", hint=f"Write {flag} alone or omit it.")
+        return param, is_on
     if has_value:
         return param, value
     if not rest or _is_flag(rest[0]):
@@ -85,60 +94,54 @@ def _parse_flag(known: Sequence[Param], word: str, rest: list[str]) -> tuple[Par
     return param, rest.pop(0)
 
 
-def _find_flag(known: Sequence[Param], flag: str) -> tuple[Param, bool]:
-    for param in known:
+def _find_flag(params: Sequence[Param], flag: str) -> tuple[Param, bool]:
+    for param in params:
         if param.flag == flag:
             return param, True
         if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
             return param, False
-    raise InvalidRequest(
-        f"There is no {flag} here.", hint=suggest(flag, [param.flag for param in known])
-    )
+    flags = [param.flag for param in params]
+    raise InvalidRequest(f"{flag} is not an option here.", hint=suggest(flag, flags))
 
 
 def _assign_positionals(
-    known: Sequence[Param], bare: Sequence[str], written: Mapping[str, Any], rest: str
-) -> Iterable[tuple[str, str]]:
-    """Which parameter each bare word is for. A parameter for several takes all that remain."""
-    left = list(bare)
-    for param in known:
-        if not param.positional or param.name in written or not left:
+    params: Sequence[Param], bare: Sequence[str], written: Mapping[str, object], rest: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the parameter of each bare word. A list parameter takes all remaining words."""
+    remaining = list(bare)
+    for param in params:
+        if not param.positional or param.name in written or not remaining:
             continue
         if param.name == rest:
-            left = [" ".join(left)]
-        take = len(left) if param.kind in ("texts", "pictures") else 1
-        yield from ((param.name, word) for word in left[:take])
-        left = left[take:]
-    if left:
-        flags = ", ".join(param.flag for param in known)
-        raise InvalidRequest(
-            f"What is {left[0]!r} for?",
-            hint=f"There are: {flags}." if flags else "It takes nothing.",
-        )
+            remaining = [" ".join(remaining)]
+        count = len(remaining) if param.kind in ("texts", "pictures") else 1
+        for word in remaining[:count]:
+            yield param.name, word
+        remaining = remaining[count:]
+    if remaining:
+        flags = ", ".join(param.flag for param in params)
+        hint = f"Available: {flags}." if flags else "It takes no arguments."
+        raise InvalidRequest(f"Unexpected argument {remaining[0]!r}.", hint=hint)
 
 
-def _check_required(known: Sequence[Param], written: Mapping[str, Any]) -> None:
-    missing = [param for param in known if param.required and param.name not in written]
-    if missing:
-        names = ", ".join(
-            param.name.upper() if param.positional else param.flag for param in missing
-        )
-        raise InvalidRequest(
-            f"{names} is missing." if len(missing) == 1 else f"{names} are missing.",
-            hint=missing[0].help,
-        )
+def _check_required(params: Sequence[Param], written: Mapping[str, object]) -> None:
+    missing = [param for param in params if param.required and param.name not in written]
+    if not missing:
+        return
+    names = [param.name.upper() if param.positional else param.flag for param in missing]
+    verb = "is" if len(names) == 1 else "are"
+    raise InvalidRequest(f"{', '.join(names)} {verb} missing.", hint=missing[0].help)
 
 
-def _combine_values(param: Param, values: Sequence[str | bool]) -> Any:
-    """The value of all that was written for one parameter: lists add up, elsewhere the last one
-    counts.
-    """
+def _combine_values(param: Param, values: Sequence[str | bool]) -> object:
+    """Combine everything written for one parameter: lists are joined, otherwise the last wins."""
     if param.kind == "object":
         raise InvalidRequest(
-            f"{param.flag} cannot be given on a line.", hint="Build the call in Python."
+            f"{param.flag} cannot be written on a line.", hint="Build the call in Python."
         )
     if param.kind in ("texts", "pictures"):
-        return [one for text in values for one in convert(param, str(text))]
+        split = _parse_list if param.kind == "texts" else _parse_pictures
+        return [item for text in values for item in split(str(text))]
     last = values[-1]
     return last if isinstance(last, bool) else convert(param, last)
 
@@ -148,40 +151,47 @@ def _parse_choice(param: Param, text: str) -> str:
         if choice.casefold() == text.casefold():
             return choice
     raise InvalidRequest(
-        f"{param.flag} is one of {', '.join(param.choices)}, not {text!r}.", hint=param.help
+        f"{param.flag} must be one of {', '.join(param.choices)}, not {text!r}.", hint=param.help
     )
 
 
 def _parse_list(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
+    items = map(str.strip, text.split(","))
+    return [item for item in items if item]
 
 
 def _parse_pictures(text: str) -> list[str]:
-    return (
-        [text] if text.startswith("data:") else _parse_list(text)
-    )  # a data URL has a comma of its own
+    if text.startswith("data:"):  # a data URL contains a comma
+        return [text]
+    return _parse_list(text)
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
-    pairs = [one.partition("=") for one in _parse_list(text)]
-    if not all(equals for _, equals, _ in pairs):
-        raise ValueError(text)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    pairs: dict[str, str] = {}
+    for item in _parse_list(text):
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise ValueError(text)
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
-_PARSERS: dict[str, Callable[[str], Any]] = {
+def _read_file(path: str) -> bytes:
+    return Path(path).expanduser().read_bytes()
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
     "integer": int,
     "number": float,
     "texts": _parse_list,
     "pictures": _parse_pictures,
     "pairs": _parse_pairs,
-    "file": lambda text: Path(text).expanduser().read_bytes(),
+    "file": _read_file,
 }
 
-
-_EXPECTED = {
-    "integer": "a whole number",
+_EXPECTED: Mapping[str, str] = {
+    "integer": "an integer",
     "number": "a number",
-    "pairs": "pairs, NAME=VALUE,…",
+    "pairs": "NAME=VALUE pairs",
     "file": "a path",
 }

@@ -4,110 +4,159 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook import cards
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_mjci.session import Session
 
+GetConfig = Callable[[], Mapping[str, Any]]
 
-SessionT = TypeVar("SessionT", bound="Session | None")
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A session, if there is one, and why the magics use it."""
+
+    session: Session | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What a `CurrentSession` keeps when the extension is reloaded."""
+
+    selected: Selection = Selection()
+    default: Session | None = None
+    unrecorded: Selection = Selection()
 
 
 class CurrentSession:
-    """The session that the magics of one shell use: the chosen one, else the one in the user's
-    namespace, else a first connection of our own.
+    """The session that the magics of one shell use: the selected one, else the only one in the
+    user's namespace, else one that is connected when a magic needs it.
     """
 
-    def __init__(self, ip: Any, get_config: Callable[[], Mapping[str, Any]] = dict) -> None:
-        self._ip, self._get_config = ip, get_config
-        self._session: Session | None = None
-        self._source = ""
+    def __init__(self, ip: InteractiveShell, get_config: GetConfig = dict) -> None:
+        self._ip = ip
+        self._get_config = get_config
+        self._selected = Selection()
         self._default: Session | None = None
-        self.unrecorded: tuple[Session | None, str] = (None, "")  # what a recording stands before
+        # The session that a recording or replay has replaced.
+        self.unrecorded = Selection()
 
     def get_or_connect(self) -> Session:
-        """The session to use; connects when there is none. Raises SettingsError."""
-        found, _ = self.get()
-        if found is None:
-            found = self._default = self.connect()
-        return found
+        """Return the session to use; connect if there is none.
+
+        Raises:
+            SettingsError: several sessions exist, or the settings are incomplete.
+        """
+        session = self.get()
+        if session is None:
+            session = self._default = self.connect()
+        return session
 
     def connect(self, **overrides: Any) -> Session:
-        """A new session: by what is given, else by `%config MJCI`, else by environment and
+        """Connect a new session: by the overrides, else `%config MJCI`, else environment and
         profile.
         """
         from jupyter_mjci.session import connect
 
-        told = {name: value for name, value in overrides.items() if value is not None}
-        return connect(notice=self._publish_notice, **{**self._get_config(), **told})
+        settings = dict(self._get_config())
+        settings.update({name: value for name, value in overrides.items() if value is not None})
+        return connect(notice=self._publish_notice, **settings)
 
-    def save_state(self) -> tuple[Any, ...]:
-        """What outlives an unloading, for `take`."""
-        return self._session, self._source, self._default, self.unrecorded
+    def save_state(self) -> SessionState:
+        return SessionState(self._selected, self._default, self.unrecorded)
 
-    def restore_state(self, state: tuple[Any, ...]) -> None:
-        self._session, self._source, self._default, self.unrecorded = state
+    def restore_state(self, state: SessionState) -> None:
+        self._selected = state.selected
+        self._default = state.default
+        self.unrecorded = state.unrecorded
 
     def settings(self) -> Settings:
-        """What a new session would get, but for its credentials. Raises SettingsError."""
+        """Return the settings of a new session, without credentials.
+
+        Raises:
+            SettingsError: a value of the configuration, environment or profile is invalid.
+        """
         return load_runtime_settings(self._get_config())
 
     def runtime_settings(self) -> dict[str, Any]:
-        """What `%config MJCI` says of any session, wherever it is connected."""
-        return {
-            name: value for name, value in self._get_config().items() if name in RUNTIME_SETTINGS
-        }
+        """Return what `%config MJCI` sets for any session, wherever it connects to."""
+        config = self._get_config()
+        return {name: config[name] for name in RUNTIME_SETTINGS if name in config}
 
-    def get(self) -> tuple[Session | None, str]:
-        """The session that is there, and why it is the one. Never connects."""
-        if self._session is not None:
-            return self._session, self._source
-        mine = self._find_in_namespace()
-        if len(mine) > 1:
+    def get(self) -> Session | None:
+        """Return the session in use, if there is one. Never connects."""
+        return self.find().session
+
+    def find(self) -> Selection:
+        """Return the session in use and why it is used. Never connects.
+
+        Raises:
+            SettingsError: several variables hold a session, and none is selected.
+        """
+        if self._selected.session is not None:
+            return self._selected
+        sessions = self._find_in_namespace()
+        if len(sessions) > 1:
             raise SettingsError(
-                f"There are several sessions: {', '.join(mine)}.",
-                hint=f"Choose one: %mjci use {next(iter(mine))}",
+                f"There are several sessions: {', '.join(sessions)}.",
+                hint=f"Select one: %mjci use {next(iter(sessions))}",
             )
-        for name, session in mine.items():
-            return session, f"your variable {name}"
-        return self._default, "connected by the first magic" if self._default else ""
+        for name, session in sessions.items():
+            return Selection(session, f"your variable {name}")
+        if self._default is not None:
+            return Selection(self._default, "connected by the first magic")
+        return Selection()
 
-    def set(self, session: SessionT, source: str) -> SessionT:
-        self._session, self._source = session, source
+    def set(self, session: Session, source: str) -> Session:
+        """Select a session."""
+        self.select(Selection(session, source))
         return session
 
+    def select(self, selection: Selection) -> None:
+        self._selected = selection
+
     def from_variable(self, name: str) -> Session:
-        """The session in a variable. Raises SettingsError."""
-        kind, value = _get_session_type(), self._ip.user_ns.get(name)
-        if kind is not None and isinstance(value, kind):
-            found: Session = value
-            return found
+        """Return the session in a variable.
+
+        Raises:
+            SettingsError: the variable holds no session.
+        """
+        session_type = _get_session_type()
+        value = self._ip.user_ns.get(name)
+        if session_type is not None and isinstance(value, session_type):
+            return value
         known = ", ".join(self._find_in_namespace()) or "none"
-        raise SettingsError(f"{name} is no session.", detail=f"Variables that hold one: {known}.")
+        raise SettingsError(
+            f"{name} is not a session.", detail=f"Variables that hold one: {known}."
+        )
 
     def _find_in_namespace(self) -> dict[str, Session]:
-        """Variables that hold a session, each session once; none before the session's module was
-        ever imported.
-        """
-        kind = _get_session_type()
-        if kind is None:
+        """Return the variables that hold a session, each session once."""
+        session_type = _get_session_type()
+        if session_type is None:
             return {}
         found: dict[int, tuple[str, Session]] = {}
         for name, value in list(self._ip.user_ns.items()):
-            if not name.startswith("_") and isinstance(value, kind):
+            if not name.startswith("_") and isinstance(value, session_type):
                 found.setdefault(id(value), (name, value))
         return dict(found.values())
 
     def _publish_notice(self, line: str) -> None:
-        """A line that must be seen, as an output: the same live and headless, and not on stdout."""
+        """Publish a line as an output: the same live and headless, and not on stdout."""
         data = {"text/plain": line, "text/html": cards.notice_html(line)}
         self._ip.display_pub.publish(data, {})
 
 
-def _get_session_type() -> Any:
+def _get_session_type() -> type[Session] | None:
+    """Return the Session class if its module was imported. Nobody can hold a session before."""
     module = sys.modules.get("jupyter_mjci.session")
-    return getattr(module, "Session", None)
+    session_type: type[Session] | None = getattr(module, "Session", None)
+    return session_type

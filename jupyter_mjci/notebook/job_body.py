@@ -1,14 +1,18 @@
-"""Parse the body of `%%ci_job`."""
+"""Parse the body of `%%ci_job`: the service's `<Request>` XML, or the short form in TOML.
+
+Errors name line and column, and are raised before anything is sent.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, suggest
 from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.notebook.params import Param, parse_signature
@@ -17,23 +21,27 @@ from jupyter_mjci.services.tencent_ci.api import TencentCI, route_request
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What a body asks for: a whole request for a path, or a builder's name and its arguments."""
+    """The request of a body: either XML for a `path`, or a `builder` and its `arguments`."""
 
     path: str = ""
     request: str = ""
     builder: str = ""
-    arguments: Mapping[str, Any] | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
 
-    def build_call(self, ci: TencentCI) -> Any:
+    def build_call(self, ci: TencentCI) -> Call[Job]:
         if self.path:
             return ci.request(self.path, self.request)
-        return getattr(ci, self.builder)(**(self.arguments or {}))
+        call: Call[Job] = getattr(ci, self.builder)(**self.arguments)
+        return call
 
 
-def parse_body(body: str, namespace: Mapping[str, Any]) -> JobRequest:
-    """The XML of the service's documents, or the short form in TOML, whose keys are the parameters
-    of `picture_job`, or with a `name` of `batch`. Raises CallError with line and column, before
-    anything is sent.
+def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
+    """Parse a body after replacing its `{{name}}` placeholders.
+
+    The keys of the TOML form are the parameters of `picture_job`; with a `name`, those of `batch`.
+
+    Raises:
+        InvalidRequest: with line and column.
     """
     if not body.strip():
         raise InvalidRequest(
@@ -41,7 +49,8 @@ def parse_body(body: str, namespace: Mapping[str, Any]) -> JobRequest:
         )
     if body.lstrip().startswith("<"):
         text = interpolate(body, namespace, escape_xml)
-        text = text.strip() if "<?xml" in text else text.rstrip()  # a declaration must stand first
+        # An XML declaration must come first. Otherwise leading lines stay, for the line numbers.
+        text = text.strip() if "<?xml" in text else text.rstrip()
         path, _ = route_request(text)
         return JobRequest(path, text.strip())
     return _parse_toml(interpolate(body, namespace, escape_toml))
@@ -49,49 +58,58 @@ def parse_body(body: str, namespace: Mapping[str, Any]) -> JobRequest:
 
 def _parse_toml(body: str) -> JobRequest:
     try:
-        told = tomllib.loads(body)
+        table = tomllib.loads(body)
     except tomllib.TOMLDecodeError as error:
         raise _toml_error(body, error) from None
-    builder = "batch" if "name" in told else "picture_job"
-    known = {one.name: one for one in parse_signature(getattr(TencentCI, builder))}
-    given = {}
-    for key, value in told.items():
-        param = known.get(key.replace("-", "_"))
+    builder = "batch" if "name" in table else "picture_job"
+    params = {param.name: param for param in parse_signature(getattr(TencentCI, builder))}
+    arguments: dict[str, object] = {}
+    for key, value in table.items():
+        param = params.get(key.replace("-", "_"))
+        line = _format_line_number(body, key)
         if param is None:
             raise InvalidRequest(
-                f"{_format_line_number(body, key)}{builder} has no {key!r}.",
-                hint=suggest(key, list(known)),
+                f"{line}{key!r} is not a parameter of {builder}.", hint=suggest(key, list(params))
             )
         if not _is_valid(param, value):
             raise InvalidRequest(
-                f"{_format_line_number(body, key)}{key} wants {_KIND_NAMES[param.kind]}, not {value!r}.",
-                hint=param.help,
+                f"{line}{key} must be {_KIND_NAMES[param.kind]}, not {value!r}.", hint=param.help
             )
-        given[param.name] = value
-    missing = [name for name, param in known.items() if param.required and name not in given]
+        arguments[param.name] = value
+    _check_required(params, arguments)
+    return JobRequest(builder=builder, arguments=arguments)
+
+
+def _check_required(params: Mapping[str, Param], arguments: Mapping[str, object]) -> None:
+    missing = [name for name, param in params.items() if param.required and name not in arguments]
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise InvalidRequest(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing.",
-            hint=_MISSING_HINT,
+            f"{' and '.join(missing)} {verb} missing.", hint="Nothing was sent. Add it to the body."
         )
-    return JobRequest(builder=builder, arguments=given)
 
 
-_MISSING_HINT = "Nothing was sent. Add it to the body."
+_TOML_POSITION = re.compile(
+    r"^(.*?)\s*\(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL
+)
 
 
 def _toml_error(body: str, error: tomllib.TOMLDecodeError) -> InvalidRequest:
-    found = re.search(
-        r"^(.*?)\s*\(at (?:line (\d+), column (\d+)|end of document)\)$", str(error), re.DOTALL
-    )
-    reason, line, column = (found[1], found[2], found[3]) if found else (str(error), None, None)
-    lines = body.splitlines()
-    line = line or str(len(lines))
-    column = column or str(len(lines[-1]) + 1 if lines else 1)
-    written = lines[int(line) - 1].strip()[:100] if int(line) <= len(lines) else ""
+    """Build the error from tomllib's, which has its position only in the message."""
+    lines = body.splitlines() or [""]
+    reason = str(error)
+    number = len(lines)
+    column = len(lines[-1]) + 1
+    match = _TOML_POSITION.match(reason)
+    if match:
+        reason = match[1]
+        if match[2]:
+            number = int(match[2])
+            column = int(match[3])
+    source = lines[number - 1].strip()[:100] if number <= len(lines) else ""
     return InvalidRequest(
-        f"The body is not valid TOML: line {line}, column {column}.",
-        detail=f"{reason}: {written}" if written else f"{reason}.",
+        f"The body is not valid TOML: line {number}, column {column}.",
+        detail=f"{reason}: {source}" if source else f"{reason}.",
         hint="Nothing was sent. Correct the line and run the cell again.",
     )
 
@@ -103,17 +121,17 @@ def _format_line_number(body: str, key: str) -> str:
     return ""
 
 
-def _is_valid(param: Param, value: Any) -> bool:
-    if param.kind == "texts" and isinstance(value, list):
-        return all(isinstance(one, str) for one in value)
+def _is_valid(param: Param, value: object) -> bool:
     if param.kind == "choice":
         return value in param.choices
-    return isinstance(value, _PYTHON_TYPES[param.kind]) and (param.kind == "switch") == isinstance(
-        value, bool
-    )
+    if param.kind == "texts" and isinstance(value, list):
+        return all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):  # bool is a subclass of int
+        return param.kind == "switch"
+    return isinstance(value, _PYTHON_TYPES[param.kind])
 
 
-_PYTHON_TYPES: Mapping[str, Any] = {
+_PYTHON_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "text": (str, datetime),
     "integer": int,
     "number": (int, float),
@@ -123,13 +141,12 @@ _PYTHON_TYPES: Mapping[str, Any] = {
     "object": dict,
 }
 
-
 _KIND_NAMES: Mapping[str, str] = {
-    "text": "a text",
-    "integer": "a whole number",
+    "text": "a string",
+    "integer": "an integer",
     "number": "a number",
     "switch": "true or false",
-    "texts": "a list of texts",
+    "texts": "a list of strings",
     "pairs": "a table",
     "object": "a table",
     "choice": "one of its choices",

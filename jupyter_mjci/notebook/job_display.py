@@ -1,16 +1,14 @@
-"""A followed job in a cell: the cell saves the same outputs live, headless and in a test run.
+"""Follow a job in a cell, which saves the same outputs live, headless and in a test run.
 
 Live, one display shows the progress and is finally updated to the final card; headless, that card
-is displayed once. Then every result picture is an output of its own. Nothing goes to stdout or
-stderr, nothing comes after the cell has ended. Only the thread that runs the cell makes outputs; a
-job that nobody waits for updates its one card.
+is published once. Then each result is an output of its own. Nothing is written to stdout or
+stderr, and nothing is published after the cell has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
@@ -19,47 +17,51 @@ from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.interrupts import OUTCOME_UNKNOWN, Interrupted, handle_interrupt
-from jupyter_mjci.notebook.job_results import (
-    Previews,
-    card_bundle,
-    fetch_results,
-)
+from jupyter_mjci.notebook.job_results import Previews, card_bundle, fetch_results
 from jupyter_mjci.notebook.outputs import OutputTarget
-from jupyter_mjci.session import Session
 
-# --- where outputs go -----------------------------------------------------------------------------
-
-
-# --- a job that the cell waits for ----------------------------------------------------------------
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
 
 
 def display_job(
     session: Session, job_or_call: Job | Call[Job], output: OutputTarget, *, raises: bool = True
 ) -> Job:
-    """Submits (a call), follows the job in the cell to its end, and shows its card and its
-    pictures. Returns the job as it ended.
+    """Submit a call, follow the job to its end, and show its card and its results.
 
-    Raises JobFailed where it failed (with `raises` false only if it did so while we waited),
-    WaitTooLong, Interrupted, and whatever went wrong on the way: after the card, so that nothing is
-    lost.
+    Args:
+        session: the session that sends the requests
+        job_or_call: a job, or a submission that is not yet sent
+        output: where the card and the results go
+        raises: whether a job that had already failed raises, too
+
+    Returns:
+        The finished job.
+
+    Raises:
+        JobFailed: the job failed or was cancelled.
+        WaitTimeout: the job is still running.
+        Interrupted: the cell was interrupted.
+
+    Errors are raised after the card is shown, so the job's ID is never lost.
     """
     job = job_or_call if isinstance(job_or_call, Job) else None
-    moving, previews = job is None or job.status.is_active, Previews(session)
+    is_followed = job is None or job.status.is_active
     try:
-        if moving:
+        if is_followed:
+            previews = Previews(session)
             for job in session.follow(job_or_call):
-                if output.should_update():
-                    output.show_progress(
-                        job, event_loop.run(previews.fetch(job)) if output.live else ""
-                    )
-        job = _refetch_if_incomplete(session, cast(Job, job))
+                _show_progress(job, previews, output)
+        assert job is not None
+        job = _refetch_if_incomplete(session, job)
         bundles, extras = fetch_results(session, job)
     except KeyboardInterrupt:
         if job is None:
             raise Interrupted(None, OUTCOME_UNKNOWN) from None
-        stopped = handle_interrupt(session, job)
-        output.show_final(card_bundle(cast(Job, stopped.job), Extras(notes=[stopped.note])))
-        raise stopped from None
+        interrupted = handle_interrupt(session, job)
+        job = interrupted.job or job
+        output.show_final(card_bundle(job, Extras(notes=[interrupted.note])))
+        raise interrupted from None
     except MjciError as error:
         if job is not None:
             output.show_final(card_bundle(job, Extras(notes=[_error_note(job, error)])))
@@ -67,38 +69,41 @@ def display_job(
     output.show_final(card_bundle(job, extras))
     for bundle in bundles:
         output.add(bundle)
-    for path in _archived_paths(session, job):
+    for path in _list_archived_paths(session, job):
         output.show_path(path)
-    if job.status in (Status.FAILED, Status.CANCELLED) and (moving or raises):
+    if job.status in (Status.FAILED, Status.CANCELLED) and (is_followed or raises):
         raise JobFailed(job)
     return job
 
 
-def _archived_paths(session: Session, job: Job) -> Iterable[Path]:
-    """Where the archive keeps the job's pictures."""
-    kept = (
-        session.archive.find(job, index) for index in range(len(job.outputs)) if session.archive
-    )
-    return [one.path for one in kept if one]
+def _show_progress(job: Job, previews: Previews, output: OutputTarget) -> None:
+    if output.should_update():
+        preview = event_loop.run(previews.fetch(job)) if output.live else ""
+        output.show_progress(job, preview)
+
+
+def _list_archived_paths(session: Session, job: Job) -> list[Path]:
+    """Return where the archive stores the job's images."""
+    if not session.archive:
+        return []
+    images = [session.archive.find(job, index) for index in range(len(job.outputs))]
+    return [image.path for image in images if image]
 
 
 def _refetch_if_incomplete(session: Session, job: Job) -> Job:
-    """A submission may be answered with a task that has long succeeded, and no word of its
-    pictures.
+    """Fetch a task again that succeeded without results.
+
+    The response to a submission may name a task that has long succeeded, without its image URLs.
+    A batch (with a Name) has no results of its own.
     """
-    incomplete = (
-        job.status is Status.SUCCEEDED and job.id and not job.outputs and "Name" not in job.raw
-    )
-    return session.describe(job).run() if incomplete else job
+    is_batch = "Name" in job.raw
+    if job.status is Status.SUCCEEDED and job.id and not job.outputs and not is_batch:
+        return session.describe(job).run()
+    return job
 
 
 def _error_note(job: Job, error: MjciError) -> str:
+    command = cards.follow_command(job)
     if isinstance(error, WaitTimeout):
-        return f"Nobody waits any longer. Wait again with {cards.follow_command(job)}"
-    return f"Lost from sight. Look again with {cards.follow_command(job)}"
-
-
-# --- what came out --------------------------------------------------------------------------------
-
-
-# --- a job that nobody waits for ------------------------------------------------------------------
+        return f"Timed out; the job is still running. Wait again with {command}"
+    return f"Connection lost. Check the job again with {command}"

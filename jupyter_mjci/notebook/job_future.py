@@ -1,4 +1,8 @@
-"""A job that is followed in the background."""
+"""A job that is followed in the background: `--no-wait`.
+
+Only its own card is updated. Outputs that arrive after the cell has ended would not be saved with
+it, so the first result is embedded in the card.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
@@ -16,69 +20,68 @@ from jupyter_mjci.errors import JobFailed, MjciError
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.notebook.job_results import (
-    Previews,
-    card_bundle,
-    fetch_results_async,
-)
+from jupyter_mjci.notebook.job_results import Previews, card_bundle, fetch_results_async
 from jupyter_mjci.notebook.outputs import OutputTarget
-from jupyter_mjci.session import Session
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
 
 LOG = logging.getLogger(__name__)
 
 
 class JobFuture:
-    """A job that is followed in the background. `await` it, or `.result()` waits for the finished
-    job; `.job` is how it was last seen, `.cancel()` stops following (the job itself goes on).
+    """A job followed in the background. `await` it or call `.result()` for the finished job;
+    `.job` is the job as last seen; `.cancel()` stops following (the job itself goes on).
     """
 
     def __init__(self, session: Session, job: Job, output: OutputTarget) -> None:
         self.job = job
-        self._session, self._output, self._previews = session, output, Previews(session)
+        self._session = session
+        self._output = output
+        self._previews = Previews(session)
         if output.live:
             output.show_progress(job, "")
-        else:  # nothing may come after the cell has ended, so what stays is what is known now
+        else:
+            # Nothing may be published after the cell has ended: show what is known now.
             output.show_final(card_bundle(job))
-        self._handle = event_loop.start(
-            self._follow()
-        )  # in a copy of this context: updates find their cell
+        # The task runs in a copy of this context, so its updates are attributed to this cell.
+        self._task = event_loop.start(self._follow())
 
     def __repr__(self) -> str:
         return f"<following {cards.headline(self.job)}>"
 
     def done(self) -> bool:
-        """Whether it has ended, well or not."""
-        return self._handle.done()
+        """Return whether following has ended, successfully or not."""
+        return self._task.done()
 
     def cancel(self) -> None:
-        """Stops following. The job itself goes on at the service."""
-        self._handle.cancel()
+        """Stop following. The job itself goes on at the service."""
+        self._task.cancel()
 
     def result(self) -> Job:
-        """Waits for the finished job. Raises JobFailed if it failed. An interrupt ends only the
-        waiting.
-        """
-        while not self._handle.done():
-            wait([self._handle.future], event_loop.WAIT_SLICE)
-        return self._handle.future.result()
+        """Wait for the finished job and return it. An interrupt ends only the wait.
 
-    def __await__(self) -> Generator[Any, None, Job]:
+        Raises:
+            JobFailed: the job failed or was cancelled.
+        """
+        while not self._task.done():
+            wait([self._task.future], event_loop.WAIT_SLICE)
+        return self._task.future.result()
+
+    def __await__(self) -> Generator[object, None, Job]:
         return self._await_result().__await__()
 
     async def _await_result(self) -> Job:
-        wrapped = asyncio.wrap_future(self._handle.future)
-        while (
-            not wrapped.done()
-        ):  # the heartbeat of every wait; one that is cancelled ends, the following goes on
+        wrapped = asyncio.wrap_future(self._task.future)
+        # Wake up regularly: an interrupt reaches an awaiting cell only when its loop runs.
+        # Cancelling this wait does not stop the following.
+        while not wrapped.done():
             await asyncio.wait({wrapped}, timeout=event_loop.WAIT_SLICE)
         return wrapped.result()
 
     async def _follow(self) -> Job:
-        extras = Extras(
-            notes=[
-                f"Nobody follows it any longer. Wait for it with {cards.follow_command(self.job)}"
-            ]
-        )
+        command = cards.follow_command(self.job)
+        extras = Extras(notes=[f"No longer followed. Wait for it with {command}"])
         try:
             async for job in self._session.follow(self.job):
                 self.job = job
@@ -97,20 +100,20 @@ class JobFuture:
         return self.job
 
     async def _fetch_picture(self) -> Extras:
-        """A background job may not make outputs, so its picture is inside its card."""
         bundles, extras = await fetch_results_async(self._session, self.job)
-        return replace(extras, picture=next(_data_urls(bundles), ""))
+        return replace(extras, picture=_get_first_data_url(bundles))
 
     def _try_update(self, update: Callable[[], None]) -> None:
-        """A front end that is gone must not cost the job."""
+        """Update the card. A front end that is gone must not end the job's following."""
         try:
             update()
         except Exception:
             LOG.exception("the card of %s could not be updated", self.job.id)
 
 
-def _data_urls(bundles: Iterable[MimeBundle]) -> Generator[str, None, None]:
+def _get_first_data_url(bundles: Iterable[MimeBundle]) -> str:
     for data, _ in bundles:
         for mime, content in data.items():
             if mime.startswith("image/"):
-                yield f"data:{mime};base64,{content}"
+                return f"data:{mime};base64,{content}"
+    return ""

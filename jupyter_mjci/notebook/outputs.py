@@ -1,4 +1,8 @@
-"""Where a job's outputs go: a notebook, a headless run or a terminal."""
+"""Where the outputs of a job's cell go: a live notebook, a headless run or a terminal.
+
+A cell saves the same outputs live and headless. Live, one display is updated while the job runs
+and ends as the final card; headless, only that card is published.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +11,41 @@ import secrets
 import sys
 import time
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import is_headless
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.images import MimeBundle
 
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
 MIN_UPDATE_INTERVAL = 0.25  # seconds between two updates of a card
 
 
+class Publisher(Protocol):
+    """IPython's display publisher, as far as it is used here."""
+
+    def publish(
+        self,
+        data: Mapping[str, object],
+        metadata: Mapping[str, object],
+        *,
+        transient: dict[str, str] | None = None,
+        update: bool = False,
+    ) -> None: ...
+
+
 class OutputTarget(Protocol):
-    """One job's place in a cell: `show_progress` (or `update`, for what is no job) whenever it is due,
-    `show_final` once, `add` for what comes after, and `show_path` for where a picture's file is.
+    """The outputs of one job: `show_progress` (or `update`) whenever `should_update`, `show_final`
+    once, `add` for further outputs, `show_path` for where an image was archived.
     """
 
+    description: ClassVar[str]
     live: bool
 
     def should_update(self) -> bool: ...
@@ -34,34 +56,37 @@ class OutputTarget(Protocol):
     def show_path(self, path: Path, /) -> None: ...
 
 
-def select_output(ip: Any) -> OutputTarget:
-    """The screen of this shell: `MJCI_HEADLESS` decides, else whether a person can answer the
-    running cell.
+def select_output(ip: InteractiveShell) -> OutputTarget:
+    """Return the output target of the running cell.
+
+    `MJCI_HEADLESS` decides. Without it, a kernel is headless when the request that runs the cell
+    does not allow stdin (nbclient, nbval), and IPython without a kernel is a terminal.
     """
-    told = is_headless()
-    kernel = hasattr(ip, "get_parent")
-    if told is None:
-        told = kernel and not ip.get_parent().get("content", {}).get("allow_stdin", False)
-        if not kernel:
+    headless = is_headless()
+    if headless is None:
+        if not hasattr(ip, "get_parent"):
             return TerminalOutput(ip.display_pub)
-    return HeadlessOutput(ip.display_pub) if told else LiveOutput(ip.display_pub)
+        headless = not ip.get_parent().get("content", {}).get("allow_stdin", False)
+    return HeadlessOutput(ip.display_pub) if headless else LiveOutput(ip.display_pub)
 
 
 @dataclass
 class HeadlessOutput:
-    """Headless: only what stays."""
+    """Publish only the final outputs."""
 
-    publisher: Any
+    description: ClassVar[str] = "headless: only final outputs"
+    publisher: Publisher
     live: bool = False
 
     def should_update(self) -> bool:
         return False
 
     def show_progress(self, job: Job, preview: str, /) -> None:
-        html = cards.progress_html(job, preview)
-        self.update(
-            cards.progress_line(job), ({"text/html": html, "text/plain": cards.card_text(job)}, {})
-        )
+        data = {
+            "text/html": cards.progress_html(job, preview),
+            "text/plain": cards.card_text(job),
+        }
+        self.update(cards.progress_line(job), (data, {}))
 
     def update(self, line: str, bundle: MimeBundle, /) -> None:
         pass
@@ -70,42 +95,46 @@ class HeadlessOutput:
         self.add(bundle)
 
     def add(self, bundle: MimeBundle) -> None:
-        self.publisher.publish(*bundle)
+        data, metadata = bundle
+        self.publisher.publish(data, metadata)
 
     def show_path(self, path: Path, /) -> None:
-        """A notebook holds the picture itself, and no paths of this computer."""
+        """Do nothing: a notebook holds the image itself and should hold no local paths."""
 
 
 @dataclass
 class TerminalOutput(HeadlessOutput):
-    """IPython without a notebook: one line on stderr that is overwritten, where stderr is a
-    terminal.
-    """
+    """IPython in a terminal: one line on stderr is overwritten, if stderr is a terminal."""
 
+    description: ClassVar[str] = "terminal: progress on stderr"
     width: int = 0
 
     def should_update(self) -> bool:
         return sys.stderr.isatty()
 
     def update(self, line: str, _: MimeBundle, /) -> None:
-        room = _terminal_width() - 1  # in the last column some terminals go on to the next line
-        whole, wide = _truncate_to_width(line, room)
-        if whole != line:  # half a bar would say something else
-            line, wide = _truncate_to_width(line.rpartition(" [")[0], room)
-        sys.stderr.write(f"\r{line}{' ' * (self.width - wide)}")
-        sys.stderr.flush()
-        self.width = wide
+        # Some terminals wrap after the last column.
+        available = _terminal_width() - 1
+        text, width = _truncate_to_width(line, available)
+        if text != line:
+            # A truncated bar would show a wrong percentage: omit it.
+            text, width = _truncate_to_width(line.rpartition(" [")[0], available)
+        self._write(f"\r{text}{' ' * (self.width - width)}")
+        self.width = width
 
     def show_final(self, bundle: MimeBundle) -> None:
         if self.width:
             blank = " " * min(self.width + len("^C"), _terminal_width() - 1)
-            sys.stderr.write(f"\r{blank}\r")
-            sys.stderr.flush()
+            self._write(f"\r{blank}\r")
             self.width = 0
         self.add(bundle)
 
     def show_path(self, path: Path, /) -> None:
-        self.add(({"text/plain": f"  kept as {path}"}, {}))
+        self.add(({"text/plain": f"  saved to {path}"}, {}))
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def _terminal_width() -> int:
@@ -115,23 +144,26 @@ def _terminal_width() -> int:
         return 80
 
 
-def _truncate_to_width(line: str, width: int) -> tuple[str, int]:
-    """As much of a line as has room, and the columns that it takes: East Asian letters take two."""
-    wide = 0
-    for end, letter in enumerate(line):
-        takes = 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        if wide + takes > width:
-            return line[:end], wide
-        wide += takes
-    return line, wide
+def _truncate_to_width(line: str, available: int) -> tuple[str, int]:
+    """Return as much of a line as fits, and its width in columns: East Asian wide characters take
+    two.
+    """
+    width = 0
+    for end, character in enumerate(line):
+        columns = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width + columns > available:
+            return line[:end], width
+        width += columns
+    return line, width
 
 
 @dataclass
 class LiveOutput(HeadlessOutput):
-    """A person looks on: one display, updated while the job goes on, not too often and only when
-    something changed.
+    """One display that is updated while the job runs, at most every `MIN_UPDATE_INTERVAL` seconds
+    and only when it changed.
     """
 
+    description: ClassVar[str] = "live: progress is shown"
     live: bool = True
     display_id: str = ""
     last_bundle: MimeBundle | None = None
@@ -146,6 +178,11 @@ class LiveOutput(HeadlessOutput):
     def show_final(self, bundle: MimeBundle) -> None:
         if bundle == self.last_bundle:
             return
-        update, self.last_bundle, self.last_update = bool(self.display_id), bundle, time.monotonic()
-        self.display_id = self.display_id or secrets.token_hex(8)
-        self.publisher.publish(*bundle, transient={"display_id": self.display_id}, update=update)
+        self.last_bundle = bundle
+        self.last_update = time.monotonic()
+        is_update = bool(self.display_id)
+        if not is_update:
+            self.display_id = secrets.token_hex(8)
+        data, metadata = bundle
+        transient = {"display_id": self.display_id}
+        self.publisher.publish(data, metadata, transient=transient, update=is_update)
