@@ -20,7 +20,7 @@ from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
 from jupyter_mjci.jobs import webhooks
-from jupyter_mjci.notebook import commands, job_display
+from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import signing
@@ -73,7 +73,7 @@ SURFACE = (
     plots.PlotAccessor,
     image_archive.ImageArchive,
     image_archive.ArchivedImage,
-    job_display.JobFuture,
+    job_future.JobFuture,
     jupyter_mjci.load_ipython_extension,
     jupyter_mjci.unload_ipython_extension,
 )

@@ -6,6 +6,7 @@ too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from jupyter_mjci.client.job import Job
@@ -45,7 +46,7 @@ __all__ = [
 SERVICE_LABELS = {"mj": "MJ", "ci": "CI"}
 
 # Data and metadata by mime type, as IPython displays them.
-MimeBundle: TypeAlias = tuple[dict[str, object], dict[str, object]]
+MimeBundle: TypeAlias = tuple[Mapping[str, object], Mapping[str, object]]
 
 
 def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> MimeBundle:

@@ -84,10 +84,10 @@ def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path)
     def records(one: Session) -> list[str]:
         drawn, made = (panel(kind, session=one) for kind in ("mj", "ci"))
         drawn.prompt.value = "a red fox"
-        drawn.submit.click()
+        drawn.submit_button.click()
         drawn.wait()
         made.input.value, made.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
-        made.submit.click()
+        made.submit_button.click()
         made.wait()
         seen, now = (
             panel(kind, session=one) for kind in ("history", "status")
