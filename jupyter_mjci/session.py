@@ -379,8 +379,9 @@ class Session:
 
     @property
     def rules(self) -> ModuleType:
-        """The engine of picture rules: `parse`, `steps`, `joined`, `OPERATIONS`. It works on this
-        computer.
+        """The module that applies picture rules on this computer.
+
+        It has `parse_rule`, `format_rule`, `split_steps`, `join_steps`, `apply_rule` and `OPERATIONS`.
         """
         from jupyter_mjci.imaging import rule_syntax
 
