@@ -381,7 +381,7 @@ class Session:
     def rules(self) -> ModuleType:
         """The module that applies picture rules on this computer.
 
-        It has `parse_rule`, `format_rule`, `split_steps`, `join_steps`, `apply_rule` and `OPERATIONS`.
+        It has `parse_rule`, `format_rule`, `split_steps`, `join_steps`, `apply_rule`, `OPERATIONS`.
         """
         from jupyter_mjci.imaging import rule_syntax
 
