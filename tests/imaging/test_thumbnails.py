@@ -66,7 +66,7 @@ FORMATS: tuple[tuple[str, bytes, str, tuple[int, int]], ...] = (
 def test_thumbnail_of_any_format_is_a_small_png_or_jpeg(
     content: bytes, mime: str, size: tuple[int, int]
 ) -> None:
-    """Every format becomes PNG or JPEG, within the sides and the budget, and reports its true size."""
+    """It keeps within the sides and the budget, and reports its true size."""
     thumbnail, reported_mime, width, height = make_thumbnail(content)
     image = Image.open(io.BytesIO(thumbnail))
     image.load()

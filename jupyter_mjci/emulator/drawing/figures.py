@@ -1,15 +1,18 @@
+"""Figures: what a scene is about, as polygons, discs, lines and grids of windows."""
+
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
-from jupyter_mjci.emulator.drawing.canvas import Canvas
+from jupyter_mjci.emulator.drawing.canvas import Canvas, Point
 from jupyter_mjci.emulator.drawing.palettes import Color
 from jupyter_mjci.emulator.drawing.seeding import hash_to_unit
 
-# One shape to a line: kind, tone, points ("x,y"; y upwards from the ground, 1 is the motif's
-# height). blob: a smooth outline; poly: a straight one; disc: centre and radii; line: a stroke with
-# its width first.
+# One shape to a line: kind, tone, points ("x,y"; y points up from the ground, and 1 is the figure's
+# height). blob: a smooth outline; poly: a straight one; disc: center and radii; line: a stroke with
+# its width first; grid: two corners of rows of windows.
 FIGURES: dict[str, str] = {
     "fox": """
         blob shade .12,.02 .4,.0 .62,.14 .66,.4 .56,.56 .5,.38 .4,.2 .2,.16
@@ -96,7 +99,8 @@ FIGURES: dict[str, str] = {
         blob dark -.09,.0 -.09,.18 .0,.27 .09,.18 .09,.0""",
     "city": """
         poly shade -.9,-.1 -.9,.5 -.72,.5 -.72,.7 -.56,.7 -.56,.42 -.4,.42 -.4,.86 -.3,.86 -.3,-.1
-        poly shade .2,-.1 .2,.62 .38,.62 .38,.78 .44,.96 .5,.78 .56,.78 .56,.4 .74,.4 .74,.58 .92,.58 .92,-.1
+        poly shade .2,-.1 .2,.62 .38,.62 .38,.78 .44,.96 .5,.78 .56,.78 .56,.4 .74,.4 .74,.58 \
+            .92,.58 .92,-.1
         poly dark -.64,-.1 -.64,.34 -.46,.34 -.46,.58 -.24,.58 -.24,.3 -.1,.3 -.1,-.1
         poly dark -.16,-.1 -.16,.88 -.04,1.0 -.02,1.2 .0,1.0 .12,.88 .12,-.1
         poly dark .12,-.1 .12,.46 .32,.46 .32,.26 .5,.26 .5,.5 .68,.5 .68,-.1
@@ -135,7 +139,8 @@ FIGURES: dict[str, str] = {
         poly shade -.17,.0 -.17,.22 -.04,.22 -.04,.0
         poly shade .04,.0 .04,.22 .17,.22 .17,.0""",
     "tree": """
-        blob dark -.1,.0 -.05,.2 -.06,.44 -.2,.62 -.16,.64 -.02,.5 .04,.66 .08,.66 .04,.46 .2,.58 .22,.55 .06,.36 .1,.0
+        blob dark -.1,.0 -.05,.2 -.06,.44 -.2,.62 -.16,.64 -.02,.5 .04,.66 .08,.66 .04,.46 \
+            .2,.58 .22,.55 .06,.36 .1,.0
         disc shade -.24,.66 .2,.17
         disc shade .24,.64 .2,.16
         disc body -.14,.78 .22,.18
@@ -145,12 +150,14 @@ FIGURES: dict[str, str] = {
         disc light .14,.88 .1,.07""",
     "whale": """
         blob light -.1,.52 -.22,.74 -.3,.72 -.2,.78 -.1,.62 .0,.78 .1,.72 .02,.74 -.08,.52
-        blob body -.6,.1 -.58,.32 -.3,.52 .1,.44 .4,.24 .56,.36 .54,.56 .68,.5 .84,.58 .8,.36 .64,.24 .44,.04 -.3,-.02
+        blob body -.6,.1 -.58,.32 -.3,.52 .1,.44 .4,.24 .56,.36 .54,.56 .68,.5 .84,.58 .8,.36 \
+            .64,.24 .44,.04 -.3,-.02
         blob light -.6,.1 -.4,.12 -.1,.06 .2,.03 .0,-.03 -.3,-.04
         disc dark -.42,.26 .024,.024""",
     "owl": """
         line dark .07 -.7,.06 .7,.02
-        blob body -.28,.1 -.32,.5 -.24,.84 -.3,1.02 -.12,.94 .12,.94 .3,1.02 .24,.84 .32,.5 .28,.1 .0,.0
+        blob body -.28,.1 -.32,.5 -.24,.84 -.3,1.02 -.12,.94 .12,.94 .3,1.02 .24,.84 .32,.5 \
+            .28,.1 .0,.0
         blob light -.16,.1 -.18,.36 .0,.52 .18,.36 .16,.1
         disc light -.12,.74 .12,.12
         disc light .12,.74 .12,.12
@@ -180,13 +187,13 @@ FIGURE_BY_WORD: dict[str, str] = {
         "tree": "tree oak sakura cherry blossom magnolia garden flower rose",
         "whale": "whale dolphin fish shark",
         "owl": "owl bird raven crow parrot eagle",
-        "person": "man woman girl boy portrait person knight wizard astronaut monk dancer queen king samurai",
+        "person": "man woman girl boy portrait person knight wizard astronaut monk dancer queen "
+        "king samurai",
     }.items()
     for word in words.split()
 }
-FIGURE_PLACEMENT: dict[
-    str, tuple[float, float]
-] = {  # height in the world, and how far above its ground it hangs
+# Height in the world, and how far above its ground a figure floats; else 0.4 and 0.
+FIGURE_PLACEMENT: dict[str, tuple[float, float]] = {
     "balloon": (0.34, 0.3),
     "rocket": (0.4, 0.22),
     "boat": (0.26, 0.12),
@@ -199,79 +206,96 @@ FIGURE_PLACEMENT: dict[
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One shape of a figure, in the figure's own coordinates."""
+
+    kind: str
+    tone: str
+    points: tuple[Point, ...]
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a figure stands in the world; direction -1 mirrors it."""
+
+    x: float
+    base: float
+    height: float
+    direction: int
+
+    def to_world(self, point: Point) -> Point:
+        x, y = point
+        return self.x + self.direction * x * self.height, self.base - y * self.height
+
+
 @cache
-def _load_shapes(
-    figure: str,
-) -> tuple[tuple[str, str, tuple[tuple[float, float], ...], float], ...]:
-    """(kind, tone, points, width) of each shape of a figure."""
+def load_shapes(figure: str) -> tuple[Shape, ...]:
+    """Return the shapes of a figure, the rearmost first."""
     return tuple(_parse_shape(line.split()) for line in FIGURES[figure].strip().splitlines())
 
 
-def _parse_shape(parts: list[str]) -> tuple[str, str, tuple[tuple[float, float], ...], float]:
+def _parse_shape(parts: list[str]) -> Shape:
     kind, tone, *rest = parts
     width = float(rest.pop(0)) if kind == "line" else 0.0
-    points = [(float(x), float(y)) for x, y in (pair.split(",") for pair in rest)]
-    return kind, tone, tuple(_smooth(points) if kind == "blob" else points), width
+    points = []
+    for pair in rest:
+        x, y = pair.split(",")
+        points.append((float(x), float(y)))
+    if kind == "blob":
+        points = _smooth(points)
+    return Shape(kind, tone, tuple(points), width)
 
 
-def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Cut the corners of a closed outline, three times (Chaikin)."""
+def _smooth(points: list[Point]) -> list[Point]:
+    """Cut the corners of a closed outline three times (Chaikin's algorithm)."""
     for _ in range(3):
-        pairs = list(zip(points, points[1:] + points[:1], strict=True))
-        points = [
-            spot
-            for (ax, ay), (bx, by) in pairs
-            for spot in (
-                (0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by),
-                (0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by),
-            )
-        ]
+        smoothed = []
+        for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
+            smoothed.append((0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by))
+            smoothed.append((0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by))
+        points = smoothed
     return points
 
 
-Path = Sequence[tuple[float, float]]
+def draw_shape(canvas: Canvas, shape: Shape, placement: Placement, color: Color) -> None:
+    """Draw one shape of a figure."""
+    path = [placement.to_world(point) for point in shape.points]
+    if shape.kind in ("blob", "poly"):
+        canvas.pen.polygon(canvas.to_pixels(path), fill=color)
+    elif shape.kind == "line":
+        width = max(1, round(shape.width * placement.height * canvas.scale))
+        canvas.pen.line(canvas.to_pixels(path), fill=color, width=width, joint="curve")
+    elif shape.kind == "disc":
+        _draw_disc(canvas, path[0], shape.points[1], placement.height, color)
+    else:
+        _draw_windows(canvas, path, shape.points, placement.height, color)
 
 
-def _draw_poly(canvas: Canvas, path: Path, _: Path, color: Color, __: float, ___: float) -> None:
-    canvas.pen.polygon(canvas.to_pixels(path), fill=color)
-
-
-def _draw_disc(
-    canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float
-) -> None:
-    (x, y), (wide, high) = path[0], points[1]
-    corners = (
-        *canvas.to_pixel(x - wide * tall, y - high * tall),
-        *canvas.to_pixel(x + wide * tall, y + high * tall),
-    )
-    canvas.pen.ellipse(corners, fill=color)
-
-
-def _draw_line(canvas: Canvas, path: Path, _: Path, color: Color, width: float, __: float) -> None:
-    canvas.pen.line(
-        canvas.to_pixels(path), fill=color, width=max(1, round(width * canvas.scale)), joint="curve"
-    )
+def _draw_disc(canvas: Canvas, center: Point, radii: Point, height: float, color: Color) -> None:
+    x, y = center
+    radius_x, radius_y = radii[0] * height, radii[1] * height
+    upper_left = canvas.to_pixel(x - radius_x, y - radius_y)
+    lower_right = canvas.to_pixel(x + radius_x, y + radius_y)
+    canvas.pen.ellipse((*upper_left, *lower_right), fill=color)
 
 
 def _draw_windows(
-    canvas: Canvas, path: Path, points: Path, color: Color, _: float, tall: float
+    canvas: Canvas,
+    path: Sequence[Point],
+    points: tuple[Point, ...],
+    height: float,
+    color: Color,
 ) -> None:
-    """Lit windows in rows, about half of them dark."""
+    """Draw rows of windows, about half of them lit."""
     left, right = sorted((path[0][0], path[1][0]))
     top, bottom = sorted((path[0][1], path[1][1]))
-    step = 0.05 * tall
+    step = 0.05 * height
     for row in range(int((bottom - top) / step)):
         for column in range(int((right - left) / step)):
             if hash_to_unit("window", points, row, column) > 0.5:
                 x, y = left + column * step, top + row * step
-                box = (*canvas.to_pixel(x, y), *canvas.to_pixel(x + step * 0.5, y + step * 0.6))
-                canvas.pen.rectangle(box, fill=color)
-
-
-SHAPE_DRAWERS: dict[str, Callable[[Canvas, Path, Path, Color, float, float], None]] = {
-    "blob": _draw_poly,
-    "poly": _draw_poly,
-    "disc": _draw_disc,
-    "line": _draw_line,
-    "grid": _draw_windows,
-}
+                upper_left = canvas.to_pixel(x, y)
+                lower_right = canvas.to_pixel(x + step * 0.5, y + step * 0.6)
+                canvas.pen.rectangle((*upper_left, *lower_right), fill=color)

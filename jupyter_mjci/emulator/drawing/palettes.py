@@ -1,3 +1,5 @@
+"""Palettes, moods, and the words of a prompt that choose them."""
+
 from __future__ import annotations
 
 import re
@@ -8,10 +10,12 @@ from jupyter_mjci.emulator.drawing.seeding import SeededRandom
 
 Color = tuple[int, int, int]
 
+BLACK: Color = (0, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """From the top of the sky down to the ground under the feet."""
+    """The colors of a scene, from the top of the sky down to the nearest ground."""
 
     top: Color
     middle: Color
@@ -22,15 +26,17 @@ class Palette:
 
 
 def parse_rgb(text: str) -> Color:
-    return (int(text[0:2], 16), int(text[2:4], 16), int(text[4:6], 16))
+    """Parse "rrggbb"."""
+    red, green, blue = bytes.fromhex(text)
+    return red, green, blue
 
 
 def mix_colors(first: Color, second: Color, ratio: float) -> Color:
-    a, b = first, second
+    """Return the color between the two; ratio 0 is the first."""
     return (
-        round(a[0] + (b[0] - a[0]) * ratio),
-        round(a[1] + (b[1] - a[1]) * ratio),
-        round(a[2] + (b[2] - a[2]) * ratio),
+        round(first[0] + (second[0] - first[0]) * ratio),
+        round(first[1] + (second[1] - first[1]) * ratio),
+        round(first[2] + (second[2] - first[2]) * ratio),
     )
 
 
@@ -51,12 +57,15 @@ PALETTES: dict[str, Palette] = {
         "storm": "232d3a 55667a b7c0c6 141a22 c9a227 eef2f3",
     }.items()
 }
-MOODS: tuple[tuple[str, str], ...] = (
+# Words that suggest a mood. An hour or a weather has precedence over a subject.
+TIME_MOODS: tuple[tuple[str, str], ...] = (
     ("ember", "sunset dusk evening twilight"),
     ("night", "night moon moonlit dark midnight star starry owl galaxy space astronaut planet"),
     ("storm", "storm stormy rain rainy thunder"),
     ("frost", "snow snowy winter ice arctic frozen frost penguin wolf"),
     ("neon", "neon cyber cyberpunk purple violet robot synthwave future futuristic rocket"),
+)
+SUBJECT_MOODS: tuple[tuple[str, str], ...] = (
     (
         "sea",
         "sea ocean beach lighthouse boat ship sail island whale wave lake harbour harbor river",
@@ -69,7 +78,6 @@ MOODS: tuple[tuple[str, str], ...] = (
     ("ember", "fox red autumn fire orange warm tiger city"),
     ("noon", "blue day summer sky mountain village house bird dog"),
 )
-TIME_AND_WEATHER_MOODS = 5  # so many of the moods above are an hour or a weather
 RELATED_PALETTES = {
     "ember": "desert",
     "dawn": "blossom",
@@ -84,57 +92,69 @@ RELATED_PALETTES = {
     "storm": "frost",
 }
 COLOR_WORDS = (
-    "red=c8102e crimson=9b1b30 orange=f07818 amber=f5b335 yellow=f7e04b olive=7a7a2e green=2e8b57 "
-    "emerald=138a5e teal=1b7f86 turquoise=48c9c0 blue=2a62c8 navy=14234f azure=8cc4ee purple=6b2fa0 "
-    "violet=9a6ad6 pink=f08fb8 rose=e0567a brown=7a4a2a sand=e3c690 cream=fbf1d6 white=fafafa silver=c3c8cc "
-    "grey=808488 charcoal=33373c black=0a0a0c gold=d6a32a"
+    "red=c8102e crimson=9b1b30 orange=f07818 amber=f5b335 yellow=f7e04b olive=7a7a2e "
+    "green=2e8b57 emerald=138a5e teal=1b7f86 turquoise=48c9c0 blue=2a62c8 "
+    "navy=14234f azure=8cc4ee purple=6b2fa0 violet=9a6ad6 pink=f08fb8 rose=e0567a "
+    "brown=7a4a2a sand=e3c690 cream=fbf1d6 white=fafafa silver=c3c8cc grey=808488 "
+    "charcoal=33373c black=0a0a0c gold=d6a32a"
 )
 NAMED_COLORS: dict[str, Color] = {
-    pair.partition("=")[0]: parse_rgb(pair.partition("=")[2]) for pair in COLOR_WORDS.split()
+    name: parse_rgb(value) for name, value in (pair.split("=") for pair in COLOR_WORDS.split())
 }
-_WORD = re.compile(r"[a-z]+")
-_RATIO = re.compile(r"--(?:ar|aspect)\s+(\d{1,4}):(\d{1,4})(?!\S)")
+_WORD_RE = re.compile(r"[a-z]+")
+_URL_OR_PARAMETER_RE = re.compile(r"https?://\S+|--\w+(?:\s+[\d:.]+)?")
+_RATIO_RE = re.compile(r"--(?:ar|aspect)\s+(\d{1,4}):(\d{1,4})(?!\S)")
 
 
 def extract_words(prompt: str) -> tuple[str, ...]:
-    """The lower-case words of a prompt, its --parameters left out; a plural also counts as its
-    singular.
+    """Return the lower-case words of a prompt without its --parameters, then the singulars of
+    plurals.
     """
-    found = _WORD.findall(re.sub(r"https?://\S+|--\w+(?:\s+[\d:.]+)?", " ", prompt.lower()))
-    return tuple(found) + tuple(word[:-1] for word in found if word.endswith("s") and len(word) > 3)
+    words = _WORD_RE.findall(_URL_OR_PARAMETER_RE.sub(" ", prompt.lower()))
+    singulars = [word[:-1] for word in words if word.endswith("s") and len(word) > 3]
+    return tuple(words + singulars)
 
 
 def parse_aspect_ratio(prompt: str) -> float:
-    """What --ar asks for; 1 without it."""
-    found = _RATIO.search(prompt)
-    if not found or not int(found[1]) * int(found[2]):
+    """Return the aspect ratio of --ar, from 0.2 to 5; 1 without it."""
+    match = _RATIO_RE.search(prompt)
+    if not match or not int(match[1]) * int(match[2]):
         return 1.0
-    return min(5.0, max(0.2, int(found[1]) / int(found[2])))
+    return clamp_ratio(int(match[1]) / int(match[2]))
+
+
+def clamp_ratio(ratio: float) -> float:
+    """Limit an aspect ratio to what can be drawn."""
+    return min(5.0, max(0.2, ratio))
 
 
 def choose_mood(words: Sequence[str], rng: SeededRandom) -> str:
-    """The hour and the weather decide; else one of the moods that the words suggest; else any."""
+    """Return the mood of the hour or weather, else one that the words suggest, else any."""
+    for mood in _find_moods(TIME_MOODS, words):
+        return mood
+    return rng.choose("mood", _find_moods(SUBJECT_MOODS, words) or [*PALETTES])
+
+
+def _find_moods(table: Sequence[tuple[str, str]], words: Sequence[str]) -> list[str]:
     known = set(words)
-    for mood, triggers in MOODS[:TIME_AND_WEATHER_MOODS]:
-        if not known.isdisjoint(triggers.split()):
-            return mood
-    found = [
-        mood
-        for mood, triggers in MOODS[TIME_AND_WEATHER_MOODS:]
-        if not known.isdisjoint(triggers.split())
-    ]
-    return rng.choose("mood", found or [*PALETTES])
+    return [mood for mood, triggers in table if not known.isdisjoint(triggers.split())]
 
 
 def build_palette(mood: str, words: Sequence[str], rng: SeededRandom) -> Palette:
-    """The palette of a mood, leaning towards a related one; a colour word tints the accent."""
-    own, other, share = PALETTES[mood], PALETTES[RELATED_PALETTES[mood]], rng("lean", 0.0, 0.5)
-    accent = next((NAMED_COLORS[word] for word in words if word in NAMED_COLORS), own.accent)
+    """Return the palette of a mood, mixed with a related one; a color word sets the accent."""
+    own = PALETTES[mood]
+    related = PALETTES[RELATED_PALETTES[mood]]
+    share = rng("lean", 0.0, 0.5)
+    accent = own.accent
+    for word in words:
+        if word in NAMED_COLORS:
+            accent = NAMED_COLORS[word]
+            break
     return Palette(
-        mix_colors(own.top, other.top, share),
-        mix_colors(own.middle, other.middle, share),
-        mix_colors(own.horizon, other.horizon, share),
-        mix_colors(own.near, other.near, share * 0.5),
-        accent,
-        own.light,
+        top=mix_colors(own.top, related.top, share),
+        middle=mix_colors(own.middle, related.middle, share),
+        horizon=mix_colors(own.horizon, related.horizon, share),
+        near=mix_colors(own.near, related.near, share * 0.5),
+        accent=accent,
+        light=own.light,
     )
