@@ -44,11 +44,11 @@ DIFFERENT: tuple[tuple[str, list[str]], ...] = (
         ],
     ),
     (
-        LIVE
-        + "import IPython\nIPython.display.display({'text/html' if live else 'text/latex': 'x', 'text/plain': ''},"
-        " raw=True)",
+        LIVE + "import IPython\nmime = 'text/html' if live else 'text/latex'\n"
+        "IPython.display.display({mime: 'x', 'text/plain': ''}, raw=True)",
         [
-            "output 1 is display_data text/html+text/plain live, display_data text/latex+text/plain headless"
+            "output 1 is display_data text/html+text/plain live, "
+            "display_data text/latex+text/plain headless"
         ],
     ),
     (
@@ -56,23 +56,26 @@ DIFFERENT: tuple[tuple[str, list[str]], ...] = (
         ["is stream stderr live, stream stdout"],
     ),
     (
-        LIVE + "import io\nfrom PIL import Image\nfrom IPython.display import display\n"
+        LIVE + "import base64, io\nfrom PIL import Image\nfrom IPython.display import display\n"
         "out = io.BytesIO()\nImage.new('L', (2, 3 if live else 2)).save(out, 'PNG')\n"
-        "import base64\ndisplay({'image/png': base64.b64encode(out.getvalue()).decode(), 'text/plain': ''}, raw=True)",
+        "png = base64.b64encode(out.getvalue()).decode()\n"
+        "display({'image/png': png, 'text/plain': ''}, raw=True)",
         ["output 1, image/png:", "different images"],
     ),
     (
-        "from IPython.display import display\ndisplay({'image/png': 'AAAA', 'text/plain': ''}, raw=True)",
+        "from IPython.display import display\n"
+        "display({'image/png': 'AAAA', 'text/plain': ''}, raw=True)",
         ["output 1, image/png: not a readable image"],
     ),
     ("1 / 0", ["it raises ZeroDivisionError", "division by zero"]),
 )
 
 EQUAL = (
-    LIVE
-    + "from IPython.display import display\nhandle = display('one', display_id=True) if live else None\n"
+    LIVE + "from IPython.display import display\n"
+    "handle = display('one', display_id=True) if live else None\n"
     "handle.update('two') if live else display('two');",
-    "from IPython.display import clear_output\nfor number in range(3):\n    clear_output(wait=True)\n    print(number)",
+    "from IPython.display import clear_output\n"
+    "for number in range(3):\n    clear_output(wait=True)\n    print(number)",
     "import ipywidgets\nipywidgets.IntSlider()",
     "object()",
     "input('Who is there? ') if 0 else None",
@@ -123,7 +126,7 @@ def test_loading_the_plugin_imports_no_heavy_library() -> None:
         "ipywidgets",
     }
     code = (
-        f"import pytest, sys; before = set(sys.modules); import jupyter_mjci.pytest_plugin as plugin; "
+        f"import pytest, sys; before = set(sys.modules); import jupyter_mjci.pytest_plugin; "
         f"print(sorted({heavy!r} & (set(sys.modules) - before)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
