@@ -47,7 +47,7 @@ def shoot(page: Any, shots: Path, name: str) -> None:
         (shots / f"{name}-{theme.lower()}.png").write_bytes(page.screenshot())
 
 
-def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path) -> None:
+def test_imagine_then_upscale_stays_in_one_card(imagine: Callable[..., Any], shots: Path) -> None:
     """The bar moves, the picture comes, U2 makes a second one in the same card; meanwhile the
     kernel runs cells.
     """
@@ -72,7 +72,7 @@ def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path)
     shoot(page, shots, "panel-upscaled")
 
 
-def test_a_double_click_submits_once(imagine: Callable[..., Any]) -> None:
+def test_double_click_submits_once(imagine: Callable[..., Any]) -> None:
     """The second click of a double click is not heard; a later click is."""
     page = imagine("[task.subject for task in s.mj.tasks().run()]")
     page.double_click(IMAGINE)
@@ -96,7 +96,7 @@ print("not yet" if {waiting} else "heard")
 BUSY = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
 
 
-def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(
+def test_input_while_a_cell_runs_is_handled_in_order_afterwards(
     imagine: Callable[..., Any],
 ) -> None:
     """It happens when the cell has ended, and the click does not overtake what was typed."""
@@ -110,7 +110,7 @@ def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(
     assert page.texts(".mjci-live .mjci-subject") == ["a fox in a hurry"]
 
 
-def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., Any]) -> None:
+def test_card_button_works_while_a_cell_runs(imagine: Callable[..., Any]) -> None:
     """A card's buttons do not wait for the cell to end."""
     page = imagine(BLOCK.format(waiting="len(s.mj.tasks().run()) < 2", patience=20))
     page.click(IMAGINE)
@@ -123,7 +123,7 @@ def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., 
     page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
 
 
-def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
+def test_panel_is_usable_by_keyboard(imagine: Callable[..., Any]) -> None:
     """From the prompt, Tab leads to Imagine and on to the card's buttons; Space presses them."""
     page = imagine()
     page.js("selector => document.querySelector(selector).focus()", PROMPT)
@@ -144,7 +144,7 @@ def tab_to(page: Any, name: str) -> None:
     raise AssertionError(f"Tab does not lead to {name}")
 
 
-def test_every_field_and_picture_has_a_name(imagine: Callable[..., Any]) -> None:
+def test_fields_and_pictures_have_accessible_names(imagine: Callable[..., Any]) -> None:
     """Whatever a person can use or see has a label, a text or a description."""
     page = imagine()
     page.click(IMAGINE)
@@ -161,7 +161,9 @@ _NAMELESS = """() => [...document.querySelectorAll(
   .map(one => one.outerHTML.slice(0, 200))"""
 
 
-def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], shots: Path) -> None:
+def test_saved_notebook_shows_prompt_status_and_picture(
+    imagine: Callable[..., Any], shots: Path
+) -> None:
     """The saved file, converted to HTML without a kernel, shows prompt, state and picture; the live
     page hides that record. After a reload the panel lives on, with the picture it had.
     """
@@ -192,7 +194,7 @@ def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], sho
     page.wait_for(".mjci-breadcrumb button:has-text('› V3')")
 
 
-def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -> None:
+def test_cell_run_again_closes_its_previous_panel(imagine: Callable[..., Any]) -> None:
     """The panel of the cell's last run is closed, also when its job is still under way; the job
     goes on.
     """
@@ -210,7 +212,7 @@ def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -
     assert page.outputs(3) == "0 None 0 1"
 
 
-def test_a_panel_can_be_shown_twice(imagine: Callable[..., Any]) -> None:
+def test_panel_shown_twice_stays_in_sync(imagine: Callable[..., Any]) -> None:
     """Two views of one panel show the same, and a click in the second is seen in the first."""
     page = imagine("panel")
     page.run(2)

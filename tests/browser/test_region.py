@@ -35,14 +35,12 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
-def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], shots: Path) -> None:
+def test_region_is_painted_and_varied(notebook: Callable[..., Any], shots: Path) -> None:
     """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom,
     Vary (Region) with a painted mask, and the picture that comes differs from its parent where it
     was painted and only there.
     """
-    look = (
-        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.current.get_path()]"
-    )
+    look = "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.current.get_path()]"
     strokes = "strokes = card.dialog.mask_editor.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"

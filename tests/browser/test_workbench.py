@@ -40,7 +40,7 @@ def slide(page: Any, label: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
-def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
+def test_rule_from_sliders_is_previewed_and_processed_alike(
     notebook: Callable[..., Any], shots: Path
 ) -> None:
     """A picture is chosen by its thumbnail; sliders write the rule; the preview comes at once, and
