@@ -26,7 +26,7 @@ from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci.xml import Row, pause_gc
+from jupyter_mjci.services.tencent_ci.xml import Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -340,9 +340,8 @@ def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterab
 
 def _decode_to_frame(body: bytes) -> pd.DataFrame:
     try:
-        with pause_gc():
-            wires, height = _decode_fields(body)
-            return _fields_to_frame("mj", midjourney.FIELD_MAP, wires, height)
+        wires, height = _decode_fields(body)
+        return _fields_to_frame("mj", midjourney.FIELD_MAP, wires, height)
     except (
         msgspec.DecodeError,
         ValueError,

@@ -319,7 +319,7 @@ def test_the_next_submission_takes_the_message_away(opened: Callable[[str], Any]
 def test_a_refused_submission_is_shown_in_two_lines(opened: Callable[[str], Any]) -> None:
     """The service's refusal stands in the panel: what, then why and what to do."""
     one = imagined(opened, "a bloody fox")
-    assert "<b>The prompt may hold a banned word; nothing was accepted.</b>" in one.message.value
+    assert "<b>The prompt may contain a banned word; the task was not accepted.</b>" in one.message.value
     assert "(bloody) → Rephrase it." in one.message.value
     assert not one._cards
 
