@@ -347,9 +347,9 @@ def test_a_failed_job_shows_its_card_and_fails_the_cell(shell: Shell) -> None:
 
 # (cell, the error, what it says)
 WRONG: tuple[tuple[str, type[Exception], str], ...] = (
-    ("%mj_task 99", MidjourneyError, "The proxy knows no task 99."),
-    ("%mj_action 99 U1", MidjourneyError, "The proxy knows no task 99."),
-    ("%ci_job j99", CIError, "Tencent CI knows no job j99."),
+    ("%mj_task 99", MidjourneyError, "Task 99 was not found."),
+    ("%mj_action 99 U1", MidjourneyError, "Task 99 was not found."),
+    ("%ci_job j99", CIError, "Job j99 was not found."),
     ("%%ci_job\ninput = ", MjciError, "line 1, column 9"),
     ("%%ci_job\n<Request>\n<a></b></Request>", MjciError, "line 2, column 6"),
     ("%%ci_job\n" + ROTATE.replace("rule", "rul"), MjciError, "Did you mean rule?"),

@@ -196,9 +196,9 @@ def test_where_all_fail_the_cell_fails(shell: Shell) -> None:
     shell.ip.push({"s": wrong, "t": [{"n": 1}, {"n": 2}]})
     said = shell.fails("%%mj_imagine --each t -o jobs\nfox {{n}}")
     assert type(shell.error) is MjciError
-    assert said.startswith("None of the 2 jobs succeeded.\nThe proxy refuses the secret.")
+    assert said.startswith("None of the 2 jobs succeeded.\nThe proxy rejected the secret.")
     assert list(shell.ip.user_ns["jobs"].status) == ["FAILED", "FAILED"]
-    assert shell.texts[0].endswith("The proxy refuses the secret. rows 0, 1")
+    assert shell.texts[0].endswith("The proxy rejected the secret. rows 0, 1")
     assert "hush" not in said + str(shell.outputs)
     wrong.close()
 

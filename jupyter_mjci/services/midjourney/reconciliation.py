@@ -1,4 +1,10 @@
-"""Find a Midjourney submission whose response was lost."""
+"""Find the task of a submission whose response was lost.
+
+The protocol has no idempotency key. So a submission carries a marker in `state`, which the proxy
+returns with the task, and the task list is searched for it. If the user's own text is in `state`,
+the search compares everything that the request says; two equal submissions cannot be told apart
+then, and the match is not exact.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +22,27 @@ from jupyter_mjci.services.midjourney.api import (
     encode_body,
     infer_action,
 )
-from jupyter_mjci.services.midjourney.responses import get_properties, parse_submission, to_text
+from jupyter_mjci.services.midjourney.responses import (
+    JsonObject,
+    coalesce,
+    get_properties,
+    parse_submission,
+    to_text,
+)
 
 T = TypeVar("T")
+MAX_CLOCK_SKEW = 60.0  # seconds that the proxy's clock may be behind this machine's
 
 
 def is_trackable(call: Call[Any]) -> bool:
-    """Whether the call makes a task, which a listing then tells of."""
+    """Return whether the call creates a task that the task list will show."""
     return call.is_submission and call.name != "upload"
 
 
 def with_marker(call: Call[T], marker: str) -> Call[T] | None:
-    """The call with our mark in `state`; None where that place is taken, or where the task exists
-    already.
+    """Return the call with the marker in `state`.
+
+    None if the user's own text is there, or if the task exists already (a dialog is filled in).
     """
     body = jsonlib.loads(call.body)
     if body.get("state") or call.name == "modal":
@@ -37,58 +51,78 @@ def with_marker(call: Call[T], marker: str) -> Call[T] | None:
 
 
 def build_search_request(call: Call[Any], _: float) -> Call[list[Job]]:
-    """What to ask to find the task that the call has made. A dialog's answer concerns a task that
-    is known.
+    """Build the call whose response shows the task, if the submission has created it.
+
+    The second argument, the time of the submission, is unused: the task list has no time filter.
     """
     builder = Midjourney(call.sender)
-    return (
-        builder.tasks(ids=[jsonlib.loads(call.body)["taskId"]])
-        if call.name == "modal"
-        else builder.tasks()
-    )
+    if call.name == "modal":
+        return builder.tasks(ids=[jsonlib.loads(call.body)["taskId"]])
+    return builder.tasks()
 
 
 def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
-    """Tells of a task whether the call has made it: by its mark; else by everything that the user's
-    call says. The body, which may hold pictures, is read once for the whole listing.
+    """Return a predicate that tells whether the call has created a task.
+
+    The body, which may hold pictures, is decoded once for the whole listing.
+
+    Args:
+        call: the submission
+        marker: its marker, whether it carries it or not
+        sent_at: when it was sent, in Unix seconds
     """
     body = jsonlib.loads(call.body)
     if call.name == "modal":
+        # The task exists already. It has received the dialog once it is no longer waiting for it.
         return lambda job: job.id == body["taskId"] and job.status is not Status.NEEDS_INPUT
     if body.get("state") == marker:
         return lambda job: to_text(job.raw.get("state")).startswith(marker)
-
-    def says_the_same(job: Job) -> bool:
-        wanted = body.get("customId")
-        told = to_text(job.raw.get("customId")) or to_text(get_properties(job.raw).get("custom_id"))
-        return (
-            to_text(job.raw.get("state")) == to_text(body.get("state"))
-            and (job.submitted is None or job.submitted.timestamp() >= sent_at - MAX_CLOCK_SKEW)
-            and (not wanted or not told or wanted == told)
-            and (not body.get("taskId") or not job.parent or job.parent == body["taskId"])
-            and (not body.get("prompt") or job.subject.strip() == body["prompt"].strip())
-        )
-
-    return says_the_same
+    return partial(_matches_request, body, sent_at - MAX_CLOCK_SKEW)
 
 
-MAX_CLOCK_SKEW = 60.0  # seconds that two clocks may differ
-
-
-def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
-    """The call of a journal's row, to be sent again or looked for."""
-    told = jsonlib.loads(body)
-    action = infer_action(told["customId"]) if "customId" in told else name.upper()
-    parent, state = told.get("taskId", ""), strip_marker(to_text(told.get("state")))
-    read = partial(
-        parse_submission,
-        requested=Job(
-            "mj", "", action, subject=told.get("prompt", ""), user_data=state, parent=parent
-        ),
-    )
-    return Call("mj", name, "POST", path, read, {}, JSON_HEADERS, body, "mj", True, sender=sender)
+def _matches_request(body: JsonObject, earliest: float, job: Job) -> bool:
+    """Compare a task with everything that the request says; what the task lacks is no objection."""
+    if to_text(job.raw.get("state")) != to_text(body.get("state")):
+        return False
+    if job.submitted is not None and job.submitted.timestamp() < earliest:
+        return False
+    custom_id = coalesce(job.raw.get("customId"), get_properties(job.raw).get("custom_id"))
+    if body.get("customId") and custom_id and custom_id != body["customId"]:
+        return False
+    if body.get("taskId") and job.parent and job.parent != body["taskId"]:
+        return False
+    prompt = to_text(body.get("prompt"))
+    return not prompt or job.subject.strip() == prompt.strip()
 
 
 def is_exact_match(call: Call[Any], marker: str) -> bool:
-    """Whether `made_by` is certain; else two alike could be taken for each other."""
+    """Return whether `build_matcher` cannot confuse the task with another one."""
     return call.name == "modal" or jsonlib.loads(call.body).get("state") == marker
+
+
+def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+    """Return the submission of a journal row, to be searched for or sent again."""
+    fields = jsonlib.loads(body)
+    action = name.upper()
+    if "customId" in fields:
+        action = infer_action(fields["customId"])
+    requested = Job(
+        "mj",
+        "",
+        action,
+        subject=fields.get("prompt", ""),
+        user_data=strip_marker(to_text(fields.get("state"))),
+        parent=fields.get("taskId", ""),
+    )
+    return Call(
+        service="mj",
+        name=name,
+        method="POST",
+        path=path,
+        parse=partial(parse_submission, requested=requested),
+        headers=JSON_HEADERS,
+        body=body,
+        endpoint="mj",
+        is_submission=True,
+        sender=sender,
+    )

@@ -1,10 +1,21 @@
-"""Parse the responses of Midjourney proxies."""
+"""Parse the responses of Midjourney proxies into jobs, values and errors.
+
+Three server families speak this protocol (the Java midjourney-proxy and its "plus" successor, the
+.NET one, and relays such as new-api in front of either), and no two respond quite alike. The
+parsers are therefore lenient in what they read: null, "" and 0 all mean "nothing yet", numbers may
+come as strings and strings as numbers, keys may be missing or unknown. They are strict in what they
+conclude: only `status` says whether a task has ended (never `progress`), and only `code` says
+whether a submission was accepted.
+
+Sources: the published documents of POST /mj/submit/action and of the task queries, and the public
+code of the server families.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,9 +32,14 @@ from jupyter_mjci.errors import (
     Unsupported,
 )
 
+JsonObject = Mapping[str, object]
+
+# --- Fields of a task -----------------------------------------------------------------------------
+
 STATUSES = {
     "NOT_START": Status.QUEUED,
     "SUBMITTED": Status.QUEUED,
+    # new-api reports "" until it has asked its upstream for the first time
     "": Status.QUEUED,
     "PENDING": Status.QUEUED,
     "QUEUED": Status.QUEUED,
@@ -35,7 +51,7 @@ STATUSES = {
     "FAILED": Status.FAILED,
     "CANCEL": Status.CANCELLED,
     "CANCELLED": Status.CANCELLED,
-    # the .NET family's numbers, should they ever be sent
+    # The .NET family's enum values. Not seen on the wire so far.
     "0": Status.QUEUED,
     "1": Status.QUEUED,
     "3": Status.RUNNING,
@@ -46,9 +62,9 @@ STATUSES = {
 }
 
 
-def to_text(value: Any) -> str:
-    """Any scalar as text; "nothing" of every kind is ""."""
-    if type(value) is str:  # nearly always
+def to_text(value: object) -> str:
+    """Return a JSON scalar as text; null, objects and arrays are ""."""
+    if type(value) is str:  # the common case first: listings call this for every field
         return value
     if value is None or isinstance(value, (dict, list)):
         return ""
@@ -57,20 +73,40 @@ def to_text(value: Any) -> str:
     return str(value)
 
 
-def parse_status(value: Any) -> Status:
-    """Unknown words count as running: the job may still end."""
+def coalesce(*values: object) -> str:
+    """Return the first value that is not empty, as text."""
+    for value in values:
+        text = to_text(value)
+        if text:
+            return text
+    return ""
+
+
+def parse_status(value: object) -> Status:
+    """Return the status that a proxy's word stands for.
+
+    An unknown word counts as running, because the job may still end.
+    """
     return STATUSES.get(to_text(value).strip().upper(), Status.RUNNING)
 
 
-def parse_progress(value: Any) -> int | None:
-    """The leading digits of "37%", or None: some servers send words, or nothing."""
-    found = re.match(r"\s*0*(\d{1,4})", to_text(value))
-    return min(int(found[1]), 100) if found else None
+def parse_progress(value: object) -> int | None:
+    """Return the leading digits of "37%" as a percentage, or None: some servers send words."""
+    match = re.match(r"\s*0*(\d{1,4})", to_text(value))
+    if match is None:
+        return None
+    return min(int(match[1]), 100)
 
 
-def parse_timestamp(value: Any) -> datetime | None:
-    """Epoch milliseconds as an aware datetime; null, "" and 0 mean "not yet". Small values are
-    seconds.
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS_CUTOFF = 1e11  # a smaller number counts seconds, a larger one milliseconds
+MAX_TIMESTAMP_MS = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Return epoch milliseconds (or seconds, if small) as an aware datetime in UTC.
+
+    null, "" and 0 mean "not yet": None.
     """
     try:
         number = float(to_text(value) or 0)
@@ -78,82 +114,81 @@ def parse_timestamp(value: Any) -> datetime | None:
         return None
     if not 0 < number < MAX_TIMESTAMP_MS:
         return None
-    return EPOCH + timedelta(milliseconds=number if number >= SECONDS_CUTOFF else number * 1000)
+    if number < SECONDS_CUTOFF:
+        number *= 1000
+    return EPOCH + timedelta(milliseconds=number)
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-SECONDS_CUTOFF = 1e11  # what is smaller counts seconds, not milliseconds
-
-
-MAX_TIMESTAMP_MS = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
-
-
-def parse_buttons(value: Any) -> tuple[Button, ...]:
+def parse_buttons(value: object) -> tuple[Button, ...]:
+    """Return the buttons of a task; entries without a customId are left out."""
     if not isinstance(value, list):
         return ()
-    return tuple(
-        Button(
-            to_text(one["customId"]),
-            to_text(one.get("label")),
-            to_text(one.get("emoji")),
-            to_text(one.get("style")) == "3",
-        )
-        for one in value
-        if isinstance(one, dict) and one.get("customId")
-    )
-
-
-def coalesce(*values: Any) -> str:
-    """The first that tells something."""
-    return next((told for value in values if (told := to_text(value))), "")
+    buttons = []
+    for button in value:
+        if isinstance(button, dict) and button.get("customId"):
+            # style 3 is the green of a button that was pressed before
+            used = to_text(button.get("style")) == "3"
+            label = to_text(button.get("label"))
+            emoji = to_text(button.get("emoji"))
+            buttons.append(Button(to_text(button["customId"]), label, emoji, used))
+    return tuple(buttons)
 
 
 RESULT_FIELDS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
 
 
-def parse_outputs(raw_status: Any, *results: Any) -> tuple[str, ...]:
-    """Videos before single pictures before the grid. Previews of a running task are no outputs."""
+def parse_outputs(raw_status: object, *results: object) -> tuple[str, ...]:
+    """Return the URLs of the first result field that has any.
+
+    In the order of RESULT_FIELDS: videos, then the image, then the single images. What a running
+    task has in these fields is a preview, not an output.
+    """
     if parse_status(raw_status) is not Status.SUCCEEDED:
         return ()
-    for value in filter(None, results):
-        found = tuple(
-            url for one in (value if isinstance(value, list) else [value]) if (url := _get_url(one))
-        )
-        if found:
-            return found
+    for result in filter(None, results):
+        values = result if isinstance(result, list) else [result]
+        urls = tuple(filter(None, map(_get_url, values)))
+        if urls:
+            return urls
     return ()
 
 
-def _get_url(value: Any) -> str:
-    return to_text(value.get("url")) if isinstance(value, dict) else to_text(value)
+def _get_url(value: object) -> str:
+    if isinstance(value, dict):
+        return to_text(value.get("url"))
+    return to_text(value)
 
 
 _PARENT_RE = re.compile(r"^/(?:up|change)\s+(\d{10,})")
 
 
-def parse_parent(parent_id: Any, description: Any) -> str:
-    """The .NET family tells it; the Java one only in the description "/up {id} U2"."""
-    found = _PARENT_RE.match(to_text(description))
-    return to_text(parent_id) or (found[1] if found else "")
+def parse_parent(parent_id: object, description: object) -> str:
+    """Return the parent's ID: the .NET family's field, else from the Java one's "/up {id} U2"."""
+    if text := to_text(parent_id):
+        return text
+    match = _PARENT_RE.match(to_text(description))
+    return match[1] if match else ""
 
 
-def get_properties(task: Mapping[str, Any]) -> Mapping[str, Any]:
+def get_properties(task: JsonObject) -> JsonObject:
+    """Return the `properties` object of a task or submission result; {} if there is none."""
     value = task.get("properties")
     return value if isinstance(value, dict) else {}
 
 
-def _parse_notify_hook(properties: Any) -> str:
-    return to_text(properties.get("notifyHook")) if isinstance(properties, dict) else ""
+def _parse_notify_hook(properties: object) -> str:
+    if not isinstance(properties, dict):
+        return ""
+    return to_text(properties.get("notifyHook"))
 
 
-def parse_user_data(value: Any) -> str:
+def parse_user_data(value: object) -> str:
+    """Return the user's own `state`; our own marker in its place is left out."""
     return strip_marker(to_text(value))
 
 
-# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
-# lines.
+# One row per field of `Job`: its name, the wire's names, and the parser that takes their values.
+# `history.frames` converts whole columns of a listing by the same rows.
 FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("id", "mj_id"), coalesce),
     ("action", ("action",), to_text),
@@ -172,28 +207,40 @@ FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
 )
 
 
-def parse_job(task: Mapping[str, Any]) -> Job:
-    """One task object as a Job. Takes anything that is a mapping; never raises for odd values."""
-    return Job(
-        "mj", raw=task, **{name: read(*map(task.get, wires)) for name, wires, read in FIELD_MAP}
-    )
+def parse_job(task: JsonObject) -> Job:
+    """Return a task object as a Job. Odd values never raise: a listing keeps all its rows."""
+    fields = {name: parse(*map(task.get, wires)) for name, wires, parse in FIELD_MAP}
+    return Job("mj", raw=task, **fields)
 
 
 def get_preview_url(job: Job) -> str:
-    """The URL of a running task's blurry preview, or ""."""
-    return to_text(job.raw.get("imageUrl")) if job.status is Status.RUNNING else ""
+    """Return the URL of a running task's blurry preview, or ""."""
+    if job.status is not Status.RUNNING:
+        return ""
+    return to_text(job.raw.get("imageUrl"))
+
+
+# --- Tasks and listings ---------------------------------------------------------------------------
 
 
 def parse_task(response: Response, task_id: str = "") -> Job:
-    """GET /mj/task/{id}/fetch. An empty answer, or one that says so, means that the proxy does not
-    know the id.
+    """Parse the response of GET /mj/task/{id}/fetch.
+
+    Args:
+        response: the response
+        task_id: the requested ID, for the error message
+
+    Raises:
+        MidjourneyError: the proxy does not know the ID (code "not_found") or refuses
+        InvalidResponse: the response is not a task
     """
+    # For an unknown ID the Java family sends 200 with an empty body, the .NET family 204.
     if response.status in (200, 204) and response.body.strip() in (b"", b"null"):
         raise _build_not_found_error(task_id, response)
     task = _unwrap(_parse_body(response, task_id))
     if not isinstance(task, dict):
         raise InvalidResponse(
-            "The answer is no task.",
+            "The response is not a task.",
             detail=response.body[:120].decode(errors="replace"),
             body=response.body,
         )
@@ -201,221 +248,243 @@ def parse_task(response: Response, task_id: str = "") -> Job:
 
 
 def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
-    """A listing. Proxies do not keep the order of the ids that were asked for; we do."""
+    """Parse a listing of tasks.
+
+    Args:
+        response: the response
+        order: the requested IDs; proxies respond in an order of their own, so it is restored here
+    """
     if response.status in (200, 204) and not response.body.strip():
         return []
     tasks = _unwrap(_parse_body(response))
     if tasks is None:
         return []
     if not isinstance(tasks, list):
-        raise InvalidResponse("The answer is no list of tasks.", body=response.body)
+        raise InvalidResponse("The response is not a list of tasks.", body=response.body)
     jobs = [parse_job(task) for task in tasks if isinstance(task, dict)]
     if order is None:
         return jobs
     by_id = {job.id: job for job in jobs}
-    return [by_id[one] for one in dict.fromkeys(order) if one in by_id]
+    return [by_id[task_id] for task_id in dict.fromkeys(order) if task_id in by_id]
+
+
+def parse_query(response: Response) -> list[Job]:
+    """Parse a page of tasks: under `content` or `list`, or a bare array."""
+    tasks = _unwrap(_parse_body(response))
+    if isinstance(tasks, dict):
+        tasks = tasks.get("content", tasks.get("list"))
+    if not isinstance(tasks, list):
+        return []
+    return [parse_job(task) for task in tasks if isinstance(task, dict)]
 
 
 @dataclass(frozen=True, slots=True)
 class ListingChanges:
-    """What a listing tells to somebody who knows most of it: the tasks that moved, and the ids of
-    all.
+    """The difference between a listing and the jobs that are known already.
+
+    Args:
+        jobs: the tasks that changed, or are new
+        ids: the IDs of all tasks of the listing
     """
 
     jobs: tuple[Job, ...]
     ids: frozenset[str]
 
 
-def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
-    """A listing, of which only those tasks are read whole whose status or progress is not the known
-    one.
+class _StatusOnly(msgspec.Struct):
+    id: object = None
+    status: object = None
+    progress: object = None
 
-    Of ten thousand followed tasks few move between two looks; reading all of them would keep a core
-    busy.
+
+_RAW_TASKS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
+_STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
+
+
+def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
+    """Parse a listing, but only those tasks in full whose status or progress has changed.
+
+    Of ten thousand followed tasks few change between two polls; parsing all of them would keep a
+    processor core busy.
+
+    Args:
+        response: the listing's response
+        known: the jobs as they were last seen, by ID
     """
     try:
-        pieces = _RAW_TASKS_DECODER.decode(response.body)
-        glances = [_STATUS_DECODER.decode(piece) for piece in pieces]
-    except (
-        msgspec.MsgspecError
-    ):  # a wrapper, an error, a damaged record: the patient reader knows them all
+        raw_tasks = _RAW_TASKS_DECODER.decode(response.body)
+        summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
+    except msgspec.MsgspecError:
+        # A wrapper, an error or a damaged record: parse_tasks knows them all.
         jobs = parse_tasks(response)
         return ListingChanges(tuple(jobs), frozenset(job.id for job in jobs))
-    ids, moved = [to_text(glance.id) for glance in glances], []
-    for task_id, piece, glance in zip(ids, pieces, glances, strict=True):
-        if _has_changed(known.get(task_id), glance):
-            moved.append(parse_job(jsonlib.loads(memoryview(piece))))
-    return ListingChanges(tuple(moved), frozenset(ids))
-
-
-class _StatusOnly(msgspec.Struct):
-    id: Any = None
-    status: Any = None
-    progress: Any = None
+    ids = [to_text(summary.id) for summary in summaries]
+    changed = []
+    for task_id, raw_task, summary in zip(ids, raw_tasks, summaries, strict=True):
+        if _has_changed(known.get(task_id), summary):
+            changed.append(parse_job(jsonlib.loads(memoryview(raw_task))))
+    return ListingChanges(tuple(changed), frozenset(ids))
 
 
 def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
     if job is None:
         return True
-    if summary.status and (summary.status, summary.progress) == (
-        job.raw.get("status"),
-        job.raw.get("progress"),
-    ):
-        return False  # the very words of last time, as nearly always
-    return (
-        parse_status(summary.status) is not job.status
-        or parse_progress(summary.progress) != job.progress
-    )
+    last_seen = (job.raw.get("status"), job.raw.get("progress"))
+    if summary.status and (summary.status, summary.progress) == last_seen:
+        return False  # the same values as last time, by far the common case
+    if parse_status(summary.status) is not job.status:
+        return True
+    return parse_progress(summary.progress) != job.progress
 
 
-_RAW_TASKS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-_STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
+# --- Submissions ----------------------------------------------------------------------------------
 
 
 def parse_submission(response: Response, requested: Job) -> Job:
-    """The answer of every submit call: `{code, description, result, properties}`, of which only the
-    code decides.
+    """Parse the response of every submit call: `{code, description, result, properties}`.
 
-    1 and 22 accept; 21 is either a task that exists already or a dialog that waits for `modal`. 23
-    raises QueueFull, 24 BannedPrompt, everything else MidjourneyError.
+    Only the code decides. 1 and 22 accept; 21 means either that the task exists already or that a
+    dialog waits for `modal`.
+
+    Args:
+        response: the response
+        requested: the job as it was requested; the response repeats none of it
+
+    Raises:
+        QueueFull: code 23
+        BannedPrompt: code 24
+        MidjourneyError: every other code
+        InvalidResponse: the response is not a submission result
     """
     answer = _parse_body(response)
-    if isinstance(answer, dict) and "code" not in answer and isinstance(answer.get("data"), list):
-        return _parse_finished_images(answer, requested)
     if not isinstance(answer, dict):
-        raise InvalidResponse("The answer is no submit result.", body=response.body)
-    code, result = to_text(answer.get("code")), answer.get("result")
-    made = _STATUS_BY_CODE.get(code)
-    if made is None or not _parse_result_id(result):
+        raise InvalidResponse("The response is not a submission result.", body=response.body)
+    if "code" not in answer and isinstance(answer.get("data"), list):
+        return _parse_finished_images(answer, requested)
+    get_status = _STATUS_BY_CODE.get(to_text(answer.get("code")))
+    job_id = _parse_result_id(answer.get("result"))
+    if get_status is None or not job_id:
         raise _build_service_error(answer, response)
-    return _build_submitted_job(
-        requested, _parse_result_id(result), made(get_properties(answer)), answer
-    )
+    return replace(requested, id=job_id, status=get_status(get_properties(answer)), raw=answer)
 
 
-def parse_query(response: Response) -> list[Job]:
-    """A page of tasks: under `content`, or a bare list."""
-    answer = _unwrap(_parse_body(response))
-    found = answer.get("content", answer.get("list")) if isinstance(answer, dict) else answer
-    return [parse_job(task) for task in found or () if isinstance(task, dict)]
+def _get_queued_status(_: JsonObject) -> Status:
+    return Status.QUEUED
 
 
-def parse_accounts(response: Response) -> list[dict[str, Any]]:
-    """Account records without anything that is a token."""
-    found = _unwrap(_parse_body(response))
-    records = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return [
-        {name: value for name, value in one.items() if "token" not in name.lower()}
-        for one in records
-    ]
-
-
-def parse_upload(response: Response) -> list[str]:
-    """The URLs of uploaded pictures, in the order in which they were sent."""
-    result = _get_result(response)
-    return [to_text(one) for one in result] if isinstance(result, list) else [to_text(result)]
-
-
-def parse_result(response: Response) -> str:
-    """The text of a submit-like answer that names no task: a seed."""
-    return to_text(_get_result(response))
-
-
-def parse_cancel(response: Response) -> None:
-    """Some answer with nothing at all, whatever happened."""
-    if response.body.strip() or response.status >= 300:
-        answer = _parse_body(response)
-        if isinstance(answer, dict) and to_text(answer.get("code")) not in _STATUS_BY_CODE:
-            raise _build_service_error(answer, response)
-
-
-def _get_result(response: Response) -> Any:
-    answer = _parse_body(response)
-    if (
-        not isinstance(answer, dict)
-        or to_text(answer.get("code")) != "1"
-        or not answer.get("result")
-    ):
-        raise _build_service_error(answer if isinstance(answer, dict) else {}, response)
-    return answer["result"]
-
-
-def _resolve_existing_or_dialog(properties: Mapping[str, Any]) -> Status:
-    """Code 21 has two meanings: with a status or picture the task exists already, else a dialog
-    waits.
-    """
+def _get_existing_or_dialog_status(properties: JsonObject) -> Status:
+    """Code 21: with a status or an image the task exists already, otherwise a dialog waits."""
     if properties.get("status") or properties.get("imageUrl"):
         return parse_status(properties.get("status"))
     return Status.NEEDS_INPUT
 
 
-_STATUS_BY_CODE: dict[str, Callable[[Mapping[str, Any]], Status]] = {
-    "1": lambda _: Status.QUEUED,
-    "22": lambda _: Status.QUEUED,
-    "0": lambda _: Status.QUEUED,
-    "21": _resolve_existing_or_dialog,
+_STATUS_BY_CODE: dict[str, Callable[[JsonObject], Status]] = {
+    "1": _get_queued_status,
+    "22": _get_queued_status,
+    "0": _get_queued_status,
+    "21": _get_existing_or_dialog_status,
 }
 
 
-def _build_submitted_job(
-    requested: Job, job_id: str, status: Status, answer: Mapping[str, Any]
-) -> Job:
-    return Job(
-        "mj",
-        job_id,
-        requested.action,
-        status,
-        None,
-        requested.subject,
-        user_data=requested.user_data,
-        parent=requested.parent,
-        raw=answer,
-    )
-
-
-def _parse_result_id(result: Any) -> str:
+def _parse_result_id(result: object) -> str:
     if isinstance(result, list):
-        return ",".join(to_text(one) for one in result)
+        return ",".join(map(to_text, result))
     return to_text(result)
 
 
-def _parse_finished_images(answer: Mapping[str, Any], requested: Job) -> Job:
-    """The shape that one vendor documents for submit/action: pictures at once, and no task."""
-    urls = tuple(_get_url(one) for one in answer["data"] if _get_url(one))
-    made = parse_timestamp(answer.get("created"))
-    return Job(
-        "mj",
-        "",
-        requested.action,
-        Status.SUCCEEDED,
-        100,
-        requested.subject,
-        urls,
-        submitted=made,
-        finished=made,
-        user_data=requested.user_data,
-        parent=requested.parent,
+def _parse_finished_images(answer: JsonObject, requested: Job) -> Job:
+    """Parse the response that one vendor documents for submit/action: images, and no task."""
+    images = answer["data"]
+    urls = map(_get_url, images if isinstance(images, list) else [])
+    created = parse_timestamp(answer.get("created"))
+    return replace(
+        requested,
+        status=Status.SUCCEEDED,
+        progress=100,
+        outputs=tuple(filter(None, urls)),
+        submitted=created,
+        finished=created,
         raw=answer,
     )
 
 
+# --- Other responses ------------------------------------------------------------------------------
+
+
+def parse_accounts(response: Response) -> list[dict[str, Any]]:
+    """Parse the account records, without any field that holds a token (some send Discord's)."""
+    records = _unwrap(_parse_body(response))
+    if not isinstance(records, list):
+        return []
+    accounts = []
+    for record in records:
+        if isinstance(record, dict):
+            accounts.append({name: record[name] for name in record if "token" not in name.lower()})
+    return accounts
+
+
+def parse_upload(response: Response) -> list[str]:
+    """Parse the URLs of uploaded images, in the order in which they were sent."""
+    result = _get_result(response)
+    if isinstance(result, list):
+        return [to_text(url) for url in result]
+    return [to_text(result)]
+
+
+def parse_result(response: Response) -> str:
+    """Parse the `result` of a response that names no task: a seed."""
+    return to_text(_get_result(response))
+
+
+def parse_cancel(response: Response) -> None:
+    """Check the response of a cancellation; the .NET family sends an empty one in any case."""
+    if not response.body.strip() and response.status < 300:
+        return
+    answer = _parse_body(response)
+    if isinstance(answer, dict) and to_text(answer.get("code")) not in _STATUS_BY_CODE:
+        raise _build_service_error(answer, response)
+
+
+def _get_result(response: Response) -> object:
+    answer = _parse_body(response)
+    if not isinstance(answer, dict):
+        answer = {}
+    if to_text(answer.get("code")) != "1" or not answer.get("result"):
+        raise _build_service_error(answer, response)
+    return answer["result"]
+
+
+def _unwrap(answer: object) -> Any:
+    """Return the task or listing that some servers put into `data`; other values as they are."""
+    if not isinstance(answer, dict) or "data" not in answer:
+        return answer
+    if "id" in answer or "status" in answer:
+        return answer  # a task that has a field called data
+    inner = answer["data"]
+    is_task = isinstance(inner, dict) and ("id" in inner or "status" in inner)
+    if inner is None or isinstance(inner, list) or is_task:
+        return inner
+    return answer
+
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+
 def _parse_body(response: Response, task_id: str = "") -> Any:
-    """The JSON of an answer that is one. Raises for pages, refusals and errors of every family's
-    shape.
-    """
+    """Return the JSON of a response; raise the error that it reports in any family's form."""
     if response.is_html:
+        # new-api serves its front page with status 200 for every path that it does not know.
         raise Unsupported(
             f"This server has no such endpoint: {response.url}",
-            detail=f"It answered with a web page (HTTP {response.status}).",
-            hint="Check the base URL (MJCI_MJ_URL); relays leave some calls out, listings among them.",
+            detail=f"It responded with a web page (HTTP {response.status}).",
+            hint="Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings.",
             status=response.status,
         )
-    if response.status in _HTTP_ERRORS and not _is_submit_result(response):
-        what, hint = _HTTP_ERRORS[response.status]
+    if response.status in _HTTP_ERRORS and not _is_submission_result(response):
+        message, hint = _HTTP_ERRORS[response.status]
         raise MidjourneyError(
-            what,
+            message,
             status=response.status,
             code=str(response.status),
             service_message=_extract_response_message(response),
@@ -425,28 +494,27 @@ def _parse_body(response: Response, task_id: str = "") -> Any:
         raise Unsupported(f"This server has no such endpoint: {response.url}", status=404)
     answer = response.json()
     if isinstance(answer, dict) and _is_error(answer, response):
-        if "task_no_found" in to_text(answer.get("description")):
+        if "task_no_found" in to_text(answer.get("description")):  # new-api's spelling
             raise _build_not_found_error(task_id, response)
         raise _build_service_error(answer, response)
     return answer
 
 
+_SECRET_HINT = "Set MJCI_MJ_SECRET; some proxies need MJCI_MJ_AUTH=bearer or raw."
+
 _HTTP_ERRORS = {
-    401: (
-        "The proxy refuses the secret.",
-        "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw.",
-    ),
-    403: ("The proxy forbids it.", "Set MJCI_MJ_SECRET; some want MJCI_MJ_AUTH=bearer or raw."),
-    429: ("The proxy asks to slow down.", "Wait a little, then try again."),
-    500: ("The proxy is in trouble.", "Try again; its own log says more."),
-    502: ("The proxy's own service does not answer.", "Try again later."),
+    401: ("The proxy rejected the secret.", _SECRET_HINT),
+    403: ("The proxy denied access.", _SECRET_HINT),
+    429: ("The proxy is limiting the rate of requests.", "Wait a moment, then try again."),
+    500: ("The proxy reported an internal error.", "Try again; the proxy's log has the details."),
+    502: ("The proxy's upstream service does not respond.", "Try again later."),
     503: ("The proxy is not available.", "Try again later."),
-    504: ("The proxy's own service does not answer.", "Try again later."),
+    504: ("The proxy's upstream service does not respond.", "Try again later."),
 }
 
 
-def _is_submit_result(response: Response) -> bool:
-    """Whether a refused answer is still a normal submit result (some send those with 4xx)."""
+def _is_submission_result(response: Response) -> bool:
+    """Return whether an error response still has a submission result: some send it with a 4xx."""
     try:
         answer = jsonlib.loads(response.body)
     except ValueError:
@@ -454,77 +522,86 @@ def _is_submit_result(response: Response) -> bool:
     return isinstance(answer, dict) and "code" in answer and "result" in answer
 
 
-def _is_error(answer: Mapping[str, Any], response: Response) -> bool:
-    return (
-        "error" in answer
-        or answer.get("success") is False
-        or (response.status >= 400 and "result" not in answer)
-    )
+def _is_error(answer: JsonObject, response: Response) -> bool:
+    if "error" in answer or answer.get("success") is False:
+        return True
+    return response.status >= 400 and "result" not in answer
 
 
-_ERRORS_BY_CODE: dict[str, tuple[type[MidjourneyError], str, str]] = {
+ErrorEntry = tuple[type[MidjourneyError], str, str]
+
+_QUEUE_FULL: ErrorEntry = (
+    QueueFull,
+    "The proxy's queue is full; the task was not accepted.",
+    "Wait until a task has finished: %mj_queue.",
+)
+_UNKNOWN_ERROR: ErrorEntry = (MidjourneyError, "The proxy reported an error.", "")
+
+_ERRORS_BY_CODE: dict[str, ErrorEntry] = {
     "3": (
         MidjourneyError,
-        "The proxy does not find what this needs.",
-        "Check the task id; or no account is free now.",
+        "The proxy did not find the task, or has no free account.",
+        "Check the task ID, or try again later.",
     ),
-    "4": (MidjourneyError, "The proxy refuses the request.", ""),
+    "4": (MidjourneyError, "The proxy rejected the request.", ""),
     "5": (
         MidjourneyError,
-        "The relay did not reach its proxy.",
-        "Look at the listing before sending it again.",
+        "The relay could not reach its proxy.",
+        "The task may have been created: check the task list before you submit it again.",
     ),
-    "9": (MidjourneyError, "The proxy failed to submit it.", ""),
-    "23": (
-        QueueFull,
-        "The proxy's queue is full; nothing was accepted.",
-        "Wait for a task to end: %mj_queue.",
-    ),
+    "9": (MidjourneyError, "The proxy could not submit the task.", ""),
+    "23": _QUEUE_FULL,
     "24": (
         BannedPrompt,
-        "The prompt may hold a banned word; nothing was accepted.",
-        "Rephrase it.",
+        "The prompt may contain a banned word; the task was not accepted.",
+        "Rephrase the prompt.",
     ),
-    "30": (MidjourneyError, "The relay is saturated; nothing was accepted.", "Try again later."),
+    "30": (MidjourneyError, "The relay is overloaded; the task was not accepted.", "Try later."),
 }
 
 
-def _build_service_error(answer: Mapping[str, Any], response: Response) -> MidjourneyError:
-    code, message = to_text(answer.get("code")), _extract_message(answer)
-    kind, what, hint = _ERRORS_BY_CODE.get(code, (MidjourneyError, "The proxy says no.", ""))
+def _build_service_error(answer: JsonObject, response: Response) -> MidjourneyError:
+    code = to_text(answer.get("code"))
+    message = _extract_message(answer)
+    error_class, summary, hint = _ERRORS_BY_CODE.get(code, _UNKNOWN_ERROR)
+    # The .NET family also reports a full queue as code 9: the only place where a text decides.
     if code == "9" and ("队列已满" in message or "queue" in message.lower()):
-        kind, what, hint = _ERRORS_BY_CODE["23"]
-    word = to_text(get_properties(answer).get("bannedWord"))
-    error = kind(
-        what,
+        error_class, summary, hint = _QUEUE_FULL
+    banned_word = to_text(get_properties(answer).get("bannedWord"))
+    detail = message
+    if banned_word:
+        detail = f"{message} ({banned_word})"
+    elif code:
+        detail = f"{message} (code {code})"
+    error = error_class(
+        summary,
         status=response.status,
         code=code,
         service_message=message,
         hint=hint,
-        detail=f"{message} ({word})" if word else f"{message} (code {code})" if code else message,
+        detail=detail,
     )
     if isinstance(error, BannedPrompt):
-        error.word = word
+        error.word = banned_word
     return error
 
 
 def _build_not_found_error(task_id: str, response: Response) -> MidjourneyError:
     return MidjourneyError(
-        f"The proxy knows no task {task_id}.",
-        detail="Tasks are forgotten after a time, and by some proxies at a restart.",
-        hint="See %mj_tasks for those that it knows.",
+        f"Task {task_id} was not found.",
+        detail="Proxies delete tasks after some time, and some of them at a restart.",
+        hint="%mj_tasks lists the tasks that the proxy has.",
         status=response.status,
         code="not_found",
     )
 
 
-def _extract_message(answer: Mapping[str, Any]) -> str:
-    """The message, wherever this family puts it."""
+def _extract_message(answer: JsonObject) -> str:
+    """Return the error message, in whatever field this family sends it."""
     error = answer.get("error")
     if isinstance(error, dict):
         return to_text(error.get("message")).strip()
-    candidates = (answer.get("description"), answer.get("message"), error)
-    return next((to_text(one).strip() for one in candidates if to_text(one)), "")
+    return coalesce(answer.get("description"), answer.get("message"), error).strip()
 
 
 def _extract_response_message(response: Response) -> str:
@@ -533,21 +610,3 @@ def _extract_response_message(response: Response) -> str:
     except ValueError:
         return response.body[:120].decode("utf-8", "replace").strip()
     return _extract_message(answer) if isinstance(answer, dict) else ""
-
-
-def _unwrap(answer: Any) -> Any:
-    """Some put the task or the list into `data`."""
-    if (
-        isinstance(answer, dict)
-        and "data" in answer
-        and "id" not in answer
-        and "status" not in answer
-    ):
-        inner = answer["data"]
-        if (
-            inner is None
-            or isinstance(inner, list)
-            or (isinstance(inner, dict) and {"id", "status"} & set(inner))
-        ):
-            return inner
-    return answer

@@ -1,8 +1,7 @@
-"""The objects of a COS bucket: what a listing says of one, and its URL."""
+"""The objects of a COS bucket: what a listing says about one, and its URL."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote
@@ -10,8 +9,13 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as a listing tells of it: its `key`, `size` in bytes, `changed` aware and in UTC,
-    `etag` unquoted.
+    """An object of the bucket, as a listing shows it.
+
+    Args:
+        key: its key, without a leading slash
+        size: bytes
+        changed: last modification, aware and in UTC
+        etag: its entity tag, without quotes
     """
 
     key: str
@@ -21,8 +25,12 @@ class StoredObject:
 
 
 def build_object_url(bucket: str, region: str, key: str) -> str:
-    path = key if _match_unreserved(key) else quote(key, safe="/-_.~")
+    """Return the public URL of an object; its key is percent-encoded.
+
+    Args:
+        bucket: bucket name with the account's number: demo-1250000000
+        region: region of the bucket: ap-chongqing
+        key: the object's key, decoded
+    """
+    path = quote(key, safe="/-_.~")
     return f"https://{bucket}.cos.{region}.myqcloud.com/{path}"
-
-
-_match_unreserved = re.compile(r"[A-Za-z0-9/_.~-]*").fullmatch

@@ -1,16 +1,23 @@
-"""Find a Tencent CI submission whose response was lost."""
+"""Find the job of a submission whose response was lost.
+
+The service has no idempotency key. So a submission carries a marker in UserData, which the service
+returns with the job, and the job list since the submission is searched for it. If the user's own
+text is in UserData, the search compares text, input, output and time; two equal submissions cannot
+be told apart then, and the match is not exact.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.services.tencent_ci import xml
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.api import BATCHES_PATH, JOBS_PATH, TencentCI
 from jupyter_mjci.services.tencent_ci.responses import (
     Element,
     get_element,
@@ -19,72 +26,84 @@ from jupyter_mjci.services.tencent_ci.responses import (
 )
 
 T = TypeVar("T")
-
-
-MAX_CLOCK_SKEW = 60.0  # seconds that two clocks may differ
+MAX_CLOCK_SKEW = 60.0  # seconds that the service's clock may be behind this machine's
 
 
 def is_trackable(call: Call[Any]) -> bool:
-    """Whether the call makes a job or batch, which a listing then tells of."""
-    return call.is_submission and call.path in ("/jobs", "/inventorytriggerjob")
+    """Return whether the call creates a job or batch that a list will show."""
+    return call.is_submission and call.path in (JOBS_PATH, BATCHES_PATH)
 
 
 def with_marker(call: Call[T], marker: str) -> Call[T] | None:
-    """The call with our mark in UserData; None where that place is taken."""
-    request = dict(xml.parse(call.body)["Request"])
-    operation = request.get("Operation")
-    operation = dict(operation) if isinstance(operation, dict) else {}
+    """Return the call with the marker in UserData; None if the user's own text is there."""
+    request = _parse_request(call)
+    operation = get_element(request, "Operation")
     if operation.get("UserData"):
         return None
-    request["Operation"] = {**operation, "UserData": marker}
-    return replace(call, body=xml.build("Request", request))
+    marked = {**request, "Operation": {**operation, "UserData": marker}}
+    return replace(call, body=xml.build("Request", marked))
 
 
 def build_search_request(call: Call[Any], sent_at: float) -> Paginator[Job]:
-    """What to ask to find the job that the call has made."""
-    builder, request = TencentCI(call.sender), get_element(xml.parse(call.body), "Request")
+    """Build the listing that shows the job, if the submission has created it.
+
+    Args:
+        call: the submission
+        sent_at: when it was sent, in Unix seconds
+    """
+    builder = TencentCI(call.sender)
+    request = _parse_request(call)
     start = datetime.fromtimestamp(sent_at - MAX_CLOCK_SKEW, UTC)
-    if call.path == "/jobs":
-        return builder.jobs(
-            tag=to_text(request.get("Tag")),
-            start=start,
-            input=to_text(get_element(request, "Input").get("Object")) or None,
-        )
-    return builder.batches(
-        type=_get_batch_type(request), name=to_text(request.get("Name")), start=start
-    )
-
-
-def _get_batch_type(request: Element) -> Literal["Workflow", "Job"]:
-    return "Job" if to_text(request.get("Type")) == "Job" else "Workflow"
+    if call.path == JOBS_PATH:
+        key = to_text(get_element(request, "Input").get("Object"))
+        return builder.jobs(tag=to_text(request.get("Tag")), start=start, input=key or None)
+    batch_type: Literal["Workflow", "Job"] = "Workflow"
+    if to_text(request.get("Type")) == "Job":
+        batch_type = "Job"
+    return builder.batches(type=batch_type, name=to_text(request.get("Name")), start=start)
 
 
 def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
-    """Tells of a job whether the call has made it: by its mark; else by input, output and time."""
-    request = get_element(xml.parse(call.body), "Request")
-    told = to_text(get_element(request, "Operation").get("UserData"))
-    if told == marker:
-        return lambda job: to_text(get_element(job.raw, "Operation").get("UserData")) == marker
+    """Return a predicate that tells whether the call has created a job.
 
-    def says_the_same(job: Job) -> bool:
-        return (
-            job.user_data == told
-            and (job.submitted is None or job.submitted.timestamp() >= sent_at - MAX_CLOCK_SKEW)
-            and parse_subject(job.raw) == parse_subject(request)
-            and to_text(get_element(job.raw, "Operation", "Output").get("Object"))
-            == to_text(get_element(request, "Operation", "Output").get("Object"))
-        )
-
-    return says_the_same
+    Args:
+        call: the submission
+        marker: its marker, whether it carries it or not
+        sent_at: when it was sent, in Unix seconds
+    """
+    request = _parse_request(call)
+    if _get_user_data(request) == marker:
+        return lambda job: _get_user_data(job.raw) == marker
+    return partial(_matches_request, request, sent_at - MAX_CLOCK_SKEW)
 
 
-def is_exact_match(call: Call[Any], marker: str) -> bool:
-    """Whether `made_by` is certain; else two alike could be taken for each other."""
+def _matches_request(request: Element, earliest: float, job: Job) -> bool:
+    if job.submitted is not None and job.submitted.timestamp() < earliest:
+        return False
     return (
-        to_text(get_element(xml.parse(call.body), "Request", "Operation").get("UserData")) == marker
+        job.user_data == _get_user_data(request)
+        and parse_subject(job.raw) == parse_subject(request)
+        and _get_output_key(job.raw) == _get_output_key(request)
     )
 
 
+def is_exact_match(call: Call[Any], marker: str) -> bool:
+    """Return whether `build_matcher` cannot confuse the job with another one."""
+    return _get_user_data(_parse_request(call)) == marker
+
+
 def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
-    """The call of a journal's row, to be sent again or looked for."""
+    """Return the submission of a journal row, to be searched for or sent again."""
     return replace(TencentCI(sender).request(path, body.decode()), name=name)
+
+
+def _parse_request(call: Call[Any]) -> Element:
+    return get_element(xml.parse(call.body), "Request")
+
+
+def _get_user_data(detail: Element) -> str:
+    return to_text(get_element(detail, "Operation").get("UserData"))
+
+
+def _get_output_key(detail: Element) -> str:
+    return to_text(get_element(detail, "Operation", "Output").get("Object"))

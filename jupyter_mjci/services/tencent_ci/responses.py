@@ -1,4 +1,12 @@
-"""Parse the responses of Tencent CI and COS."""
+"""Parse the responses of Tencent CI and COS into jobs, pages, objects and errors.
+
+Bodies are XML without a namespace. An input names its bucket BucketId, an output Bucket; "-" means
+"not yet"; a single job may come where a list of jobs is documented. Webhooks send the same elements
+as JSON, so the parsers of fields take any JSON value.
+
+Sources: the documents of POST /jobs and POST /inventorytriggerjob, and the public API pages of the
+other calls.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +21,10 @@ from jupyter_mjci.errors import CIError, InvalidResponse
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.objects import StoredObject, build_object_url
 
-Element = Mapping[str, Any]  # an element's children by name; all leaves are texts
-
-
+Element = Mapping[str, Any]  # the children of an element by name; leaves are texts
 CHINA_TZ = timezone(timedelta(hours=8))
 
+# --- Fields of a job ------------------------------------------------------------------------------
 
 STATUSES = {
     "submitted": Status.QUEUED,
@@ -30,43 +37,75 @@ STATUSES = {
 }
 
 
-def to_text(value: Any) -> str:
-    """Any leaf as text: empty elements are "", "-" is "not yet"."""
+def to_text(value: object) -> str:
+    """Return a leaf as text; empty elements and "-" ("not yet") are ""."""
     if value is None or isinstance(value, (dict, list)):
         return ""
-    told = str(value).strip()
-    return "" if told == "-" else told
+    text = str(value).strip()
+    return "" if text == "-" else text
 
 
-def parse_timestamp(value: Any) -> datetime | None:
-    """2022-07-18T15:16:43+0800, with a blank for the T in some callbacks; "-" means "not yet"."""
-    written = to_text(value).replace(" ", "T", 1)
+def coalesce(*values: object) -> str:
+    """Return the first value that is not empty, as text."""
+    for value in values:
+        text = to_text(value)
+        if text:
+            return text
+    return ""
+
+
+def get_element(element: Element, *path: str) -> Element:
+    """Return the container at a path; {} if it is missing. Of several, the first."""
+    for name in path:
+        value = element.get(name)
+        if isinstance(value, list) and value:
+            value = value[0]
+        element = value if isinstance(value, dict) else {}
+    return element
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Return a time such as 2022-07-18T15:16:43+0800 as an aware datetime in UTC; "-" is None.
+
+    Some webhooks send a space instead of the T. Without an offset the time is China's.
+    """
+    text = to_text(value).replace(" ", "T", 1)
     try:
-        found = datetime.fromisoformat(written)
-        return (found if found.tzinfo else found.replace(tzinfo=CHINA_TZ)).astimezone(UTC)
+        timestamp = datetime.fromisoformat(text)
+        if timestamp.tzinfo is None:
+            timestamp = timestamp.replace(tzinfo=CHINA_TZ)
+        return timestamp.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 
 
-def get_element(detail: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """A container inside the detail; {} where it is missing. Of several alike, the first."""
-    for name in path:
-        value = detail.get(name)
-        value = value[0] if isinstance(value, list) and value else value
-        detail = value if isinstance(value, dict) else {}
-    return detail
+def parse_status(state: object) -> Status:
+    """Return the status of a State; an unknown one counts as running, for the job may still end."""
+    return STATUSES.get(to_text(state).lower(), Status.RUNNING)
+
+
+def parse_progress(state: object, value: object) -> int | None:
+    """Return the percentage that some jobs report; 100 for a job that succeeded."""
+    if parse_status(state) is Status.SUCCEEDED:
+        return 100
+    text = to_text(value)
+    return int(text) if text.isdecimal() and len(text) <= 3 else None
 
 
 def parse_outputs(
-    state: Any,
-    batch_type: Any,
-    batch_name: Any,
-    result_key: Any,
-    output_key: Any,
-    bucket: Any,
-    region: Any,
+    state: object,
+    batch_type: object,
+    batch_name: object,
+    result_key: object,
+    output_key: object,
+    bucket: object,
+    region: object,
 ) -> tuple[str, ...]:
-    """The result's URL, once there is one. A batch's output is a pattern, not an object."""
+    """Return the URL of the result of a job that succeeded.
+
+    The key of the result, if reported, has the variables of the requested key filled in. The output
+    of a batch is a pattern of keys, not an object.
+    """
     key = coalesce(result_key, output_key).removeprefix("/")
     is_batch = to_text(batch_type) and to_text(batch_name)
     if parse_status(state) is not Status.SUCCEEDED or not key or is_batch:
@@ -74,40 +113,19 @@ def parse_outputs(
     return (build_object_url(to_text(bucket), to_text(region), key),)
 
 
-def coalesce(*values: Any) -> str:
-    """The first that tells something."""
-    return next((told for value in values if (told := to_text(value))), "")
-
-
-def parse_subject(detail: Mapping[str, Any]) -> str:
-    return coalesce(*(xml.get_text(detail, path) for path in SUBJECT_FIELDS))
-
-
-def parse_status(state: Any) -> Status:
-    """Unknown words count as running: the job may still end."""
-    return STATUSES.get(to_text(state).lower(), Status.RUNNING)
-
-
-def parse_progress(state: Any, value: Any) -> int | None:
-    told = to_text(value)
-    if parse_status(state) is Status.SUCCEEDED:
-        return 100
-    return int(told) if told.isdecimal() and len(told) <= 3 else None
-
-
-def parse_reason(state: Any, code: Any, message: Any) -> str:
+def parse_reason(state: object, code: object, message: object) -> str:
+    """Return "Code: Message" of a failed job. Other jobs have them too: "Success"."""
     if parse_status(state) is not Status.FAILED:
         return ""
     return ": ".join(filter(None, (to_text(code), to_text(message))))
 
 
-def parse_user_data(value: Any) -> str:
+def parse_user_data(value: object) -> str:
+    """Return the user's own UserData; our own marker in its place is left out."""
     return strip_marker(to_text(value))
 
 
 SUBJECT_FIELDS = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
-
-
 OUTPUT_FIELDS = (
     "Operation.PicProcessResult.ObjectName",
     "Operation.Output.Object",
@@ -115,9 +133,8 @@ OUTPUT_FIELDS = (
     "Operation.Output.Region",
 )
 
-
-# Ours, the wire's, and how it is read: one line each. Listings are read by columns from the same
-# lines.
+# One row per field of `Job`: its name, the paths of its elements, and the parser that takes their
+# texts. `history.frames` converts whole columns of a listing by the same rows.
 FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("JobId",), to_text),
     ("action", ("Tag", "Operation.Tag", "Type"), coalesce),
@@ -133,109 +150,139 @@ FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("webhook_url", ("CallBack",), to_text),
     ("parent", ("Workflow.RunId",), to_text),
 )
-
-
 WIRE_FIELDS = tuple(dict.fromkeys(wire for _, wires, _ in FIELD_MAP for wire in wires))
 
 
-def parse_job(detail: Mapping[str, Any]) -> Job:
-    """One JobsDetail as a Job. Takes anything that is a mapping; never raises for odd values."""
-    told = {
-        name: read(*(xml.get_text(detail, wire) for wire in wires))
-        for name, wires, read in FIELD_MAP
-    }
-    return Job("ci", raw=detail, **told)
+def parse_job(detail: Element) -> Job:
+    """Return a JobsDetail as a Job. Odd values never raise: a listing keeps all its rows."""
+    texts = {wire: xml.get_text(detail, wire) for wire in WIRE_FIELDS}
+    fields = {name: parse(*map(texts.get, wires)) for name, wires, parse in FIELD_MAP}
+    return Job("ci", raw=detail, **fields)
+
+
+def parse_subject(detail: Element) -> str:
+    """Return what a job or a request is about: an object, a prefix, a list of URLs, a manifest."""
+    return coalesce(*(xml.get_text(detail, path) for path in SUBJECT_FIELDS))
+
+
+# --- Jobs and pages -------------------------------------------------------------------------------
 
 
 def parse_job_response(response: Response, job_id: str = "") -> Job:
-    """The one job of an answer. Raises CIError where the service does not know it."""
-    answer = _parse_response(response)
-    details = [one for one in answer.get("JobsDetail") or () if isinstance(one, dict) and one]
-    if not details:
-        missing = job_id or ", ".join(to_text(one) for one in answer.get("NonExistJobIds") or ())
+    """Parse the single job of a response.
+
+    Args:
+        response: the response
+        job_id: the requested ID, for the error message
+
+    Raises:
+        CIError: the service does not know the job (code "NonExistJobIds") or refuses
+        InvalidResponse: the response is not Tencent CI's
+    """
+    body = _parse_response(response)
+    jobs = _parse_details(body)
+    if not jobs:
+        missing = job_id or ", ".join(map(to_text, body.get("NonExistJobIds") or ()))
         raise CIError(
-            f"Tencent CI knows no job {missing}.",
+            f"Job {missing} was not found.",
             status=response.status,
             code="NonExistJobIds",
             request_id=_get_request_id(response),
-            hint="See %ci_jobs for those that it knows.",
+            hint="%ci_jobs lists the jobs that Tencent CI has.",
         )
-    return parse_job(details[0])
+    return jobs[0]
 
 
 def parse_page(response: Response) -> Page[Job]:
-    answer = _parse_response(response)
-    details = answer.get("JobsDetail") or ()
-    jobs = tuple(parse_job(one) for one in details if isinstance(one, dict) and one)
-    return Page(jobs, to_text(answer.get("NextToken")))
+    """Parse a page of jobs."""
+    body = _parse_response(response)
+    return Page(_parse_details(body), to_text(body.get("NextToken")))
+
+
+def _parse_details(body: Element) -> tuple[Job, ...]:
+    """Return the jobs of a response; an empty JobsDetail stands for none."""
+    details = body.get("JobsDetail") or ()
+    return tuple(parse_job(detail) for detail in details if isinstance(detail, dict) and detail)
 
 
 def parse_rows(response: Response) -> Page[xml.Row]:
-    """The same page without a Job per row: the texts of each job's WIRES."""
-    if response.status >= 300:
-        raise _build_service_error(response)
+    """Parse a page of jobs into rows: the texts of WIRE_FIELDS, without building a Job each."""
+    _raise_for_status(response)
     try:
-        rows, told = xml.parse_rows(
+        rows, token = xml.parse_rows(
             response.body, "Response", "JobsDetail", WIRE_FIELDS, "NextToken"
         )
     except ExpatError as error:
         raise _build_not_xml_error(response, error) from None
     if not rows:
-        _parse_response(response)  # raises where it is no page at all
-    return Page(tuple(rows), to_text(told))
+        _parse_response(response)  # raises if it is not a page at all
+    return Page(tuple(rows), to_text(token))
+
+
+# --- Other responses ------------------------------------------------------------------------------
 
 
 def parse_element(response: Response, root: str, at_top_level: bool = False) -> Element:
-    """One element of the answer, or the whole answer under its root name."""
-    answer = _parse_document(response) if at_top_level else _parse_response(response)
-    found = answer.get(root)
-    return get_element({root: found}, root)
+    """Parse one element.
+
+    Args:
+        response: the response
+        root: the name of the element; {} is returned if it is missing
+        at_top_level: it is the root element itself; else it is a child of `<Response>`
+    """
+    document = _parse_document(response) if at_top_level else _parse_response(response)
+    return get_element(document, root)
 
 
 def parse_list(response: Response, element: str) -> list[Element]:
-    return [one for one in _parse_response(response).get(element) or () if isinstance(one, dict)]
+    """Parse all elements with one name; `xml.REPEATED` must have it."""
+    return _get_elements(_parse_response(response), element)
 
 
 def parse_executions(response: Response) -> Page[Element]:
-    return Page(
-        tuple(parse_list(response, "WorkflowExecutionList")),
-        to_text(_parse_response(response).get("NextToken")),
-    )
+    """Parse a page of workflow executions."""
+    body = _parse_response(response)
+    executions = _get_elements(body, "WorkflowExecutionList")
+    return Page(tuple(executions), to_text(body.get("NextToken")))
+
+
+def _get_elements(parent: Element, name: str) -> list[Element]:
+    return [element for element in parent.get(name) or () if isinstance(element, dict)]
 
 
 def parse_run_id(response: Response) -> str:
+    """Parse the ID of a workflow execution that was started."""
     return to_text(_parse_response(response).get("InstanceId"))
 
 
 def parse_objects(response: Response) -> Page[StoredObject]:
+    """Parse a page of a bucket's listing."""
     listing = get_element(_parse_document(response), "ListBucketResult")
-    found = tuple(
-        StoredObject(
-            to_text(one.get("Key")),
-            int(to_text(one.get("Size")) or 0),
-            _parse_iso_timestamp(one.get("LastModified")),
-            to_text(one.get("ETag")).strip('"'),
-        )
-        for one in listing.get("Contents") or ()
-        if isinstance(one, dict)
+    objects = tuple(map(_parse_object, _get_elements(listing, "Contents")))
+    if to_text(listing.get("IsTruncated")) != "true":
+        return Page(objects)
+    # COS sends NextMarker only with a delimiter; without one, the last key is the marker.
+    last_key = objects[-1].key if objects else ""
+    return Page(objects, to_text(listing.get("NextMarker")) or last_key)
+
+
+def _parse_object(content: Element) -> StoredObject:
+    return StoredObject(
+        key=to_text(content.get("Key")),
+        size=int(to_text(content.get("Size")) or 0),
+        changed=parse_timestamp(content.get("LastModified")),
+        etag=to_text(content.get("ETag")).strip('"'),
     )
-    more = to_text(listing.get("IsTruncated")) == "true"
-    last = found[-1].key if found else ""
-    return Page(found, (to_text(listing.get("NextMarker")) or last) if more else "")
-
-
-def _parse_iso_timestamp(value: Any) -> datetime | None:
-    """2022-07-18T07:16:43.000Z, as object listings write it."""
-    return parse_timestamp(to_text(value).replace("Z", "+00:00"))
 
 
 def parse_empty(response: Response) -> None:
-    if response.status >= 300:
-        raise _build_service_error(response)
+    """Check a response that has no body."""
+    _raise_for_status(response)
 
 
 def parse_bytes(response: Response) -> bytes:
-    parse_empty(response)
+    """Return the body of a response as it is."""
+    _raise_for_status(response)
     return response.body
 
 
@@ -243,31 +290,26 @@ def _parse_response(response: Response) -> Element:
     document = _parse_document(response)
     if "Response" not in document:
         raise InvalidResponse(
-            f"The answer of {response.url.partition('?')[0]} is none of Tencent CI's (HTTP {response.status}).",
+            f"The response of {_strip_query(response)} is not from Tencent CI "
+            f"(HTTP {response.status}).",
             detail=response.body[:120].decode("utf-8", "replace"),
             body=response.body,
-            hint="Check MJCI_CI_ENDPOINT, bucket and region.",
+            hint=_ADDRESS_HINT,
         )
     return get_element(document, "Response")
 
 
 def _parse_document(response: Response) -> dict[str, Any]:
-    if response.status >= 300:
-        raise _build_service_error(response)
+    _raise_for_status(response)
     try:
         return xml.parse(response.body)
-    except ExpatError as error:
+    except (ExpatError, ValueError) as error:  # ValueError: xmltodict refuses entities
         raise _build_not_xml_error(response, error) from None
 
 
-def _build_not_xml_error(response: Response, error: ExpatError) -> InvalidResponse:
-    return InvalidResponse(
-        f"The answer of {response.url.partition('?')[0]} is not XML (HTTP {response.status}).",
-        detail=str(error),
-        hint="Check MJCI_CI_ENDPOINT, bucket and region.",
-        body=response.body,
-    )
+# --- Errors ---------------------------------------------------------------------------------------
 
+_ADDRESS_HINT = "Check MJCI_CI_ENDPOINT, bucket and region."
 
 _HINTS_BY_CODE = {
     "SignatureDoesNotMatch": "Check MJCI_CI_SECRET_KEY (and the token of a temporary key).",
@@ -276,28 +318,52 @@ _HINTS_BY_CODE = {
     "NoSuchBucket": "Check MJCI_CI_BUCKET and MJCI_CI_REGION.",
     "NoSuchKey": "Check the object's key.",
     "PicBucketUnBinded": "Bind the bucket to CI's picture processing in the console.",
-    "TemplateNotFound": "Check the template id.",
+    "TemplateNotFound": "Check the template ID.",
 }
 
 
+def _raise_for_status(response: Response) -> None:
+    if response.status >= 300:
+        raise _build_service_error(response)
+
+
 def _build_service_error(response: Response) -> CIError:
-    """The error of an answer: COS's XML, or whatever came instead."""
+    """Return the error of a response: COS's `<Error>`, or whatever body came instead."""
     try:
-        error = xml.parse(response.body).get("Error")
-    except ExpatError:
-        error = None
-    fields: Mapping[str, Any] = error if isinstance(error, dict) else {}
-    code, message = to_text(fields.get("Code")), to_text(fields.get("Message"))
-    request_id = to_text(fields.get("RequestId")) or _get_request_id(response)
+        error = get_element(xml.parse(response.body), "Error")
+    except (ExpatError, ValueError):
+        error = {}
+    code = to_text(error.get("Code"))
+    message = to_text(error.get("Message"))
+    request_id = to_text(error.get("RequestId")) or _get_request_id(response)
+    summary = code or f"HTTP {response.status}"
+    hint = f"Request ID: {request_id}" if request_id else ""
+    hint = _HINTS_BY_CODE.get(code, hint)
+    if response.status == 404:
+        code = code or "NoSuchKey"  # HEAD and some gateways respond with 404 and no body
     return CIError(
-        f"Tencent answers {code or f'HTTP {response.status}'}.",
+        f"Tencent reported an error: {summary}.",
         detail=message or response.body[:120].decode("utf-8", "replace"),
         status=response.status,
-        code=code or ("NoSuchKey" if response.status == 404 else ""),
+        code=code,
         service_message=message,
         request_id=request_id,
-        hint=_HINTS_BY_CODE.get(code, f"Request id: {request_id}" if request_id else ""),
+        hint=hint,
     )
+
+
+def _build_not_xml_error(response: Response, error: Exception) -> InvalidResponse:
+    return InvalidResponse(
+        f"The response of {_strip_query(response)} is not XML (HTTP {response.status}).",
+        detail=str(error),
+        hint=_ADDRESS_HINT,
+        body=response.body,
+    )
+
+
+def _strip_query(response: Response) -> str:
+    """Return the URL without its query, which may hold a signature."""
+    return response.url.partition("?")[0]
 
 
 def _get_request_id(response: Response) -> str:
