@@ -93,7 +93,8 @@ async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
     return jobs
 
 
-FALLBACKS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
+Fallback = Callable[[Call[Any], Midjourney, ListKnown], Awaitable[Any]]
+FALLBACKS: dict[str, Fallback] = {
     "change": change_via_button,
     "simple_change": change_via_button,
     "tasks": list_via_ids,
