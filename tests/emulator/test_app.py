@@ -125,7 +125,7 @@ class Kettle:
 class Kitchen(Sandbox):
     """A sandbox with a kettle for each service."""
 
-    def _fresh(self, name: str) -> Any:
+    def _build_service(self, name: str) -> Any:
         return Kettle(name, self.clock)
 
 
@@ -276,7 +276,7 @@ async def test_date_is_the_sandboxes() -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body over the limit is turned down in the service's own way, and no work is done."""
-    monkeypatch.setattr(asgi, "LIMIT", 1000)
+    monkeypatch.setattr(asgi, "MAX_BODY_BYTES", 1000)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(11):
