@@ -89,12 +89,12 @@ def run_history(args: Namespace) -> int:
 
 
 def run_gallery(args: Namespace) -> int:
-    from jupyter_mjci.notebook import gallery
+    from jupyter_mjci.notebook import gallery, saved_notebook
 
     if args.source.endswith(".ipynb"):
         notebook = Path(args.source)
-        items = gallery.load_notebook_images(notebook)[: args.limit]
-        title = gallery.get_title(notebook)
+        items = saved_notebook.load_notebook_images(notebook)[: args.limit]
+        title = saved_notebook.get_title(notebook)
     else:
         with open_session(args) as session:
             limit = args.limit or gallery.DEFAULT_LIMIT

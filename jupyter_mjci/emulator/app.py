@@ -31,17 +31,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jupyter_mjci.emulator.asgi import (
     TOO_LARGE_RESPONSES,
     AbsoluteFormMiddleware,
-    FaultedRequest,
+    BodyTooLarge,
     ClientDisconnected,
     Connection,
-    BodyTooLarge,
-    send_response,
-    read_body,
+    FaultedRequest,
     parse_request,
+    read_body,
+    send_response,
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.faults import FAULT_KINDS, Fault
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 
 if TYPE_CHECKING:
     from jupyter_mjci.emulator.app import Sandbox

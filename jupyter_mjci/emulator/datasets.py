@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from jupyter_mjci.emulator.midjourney.tasks import TASK_KINDS, ACCEPT_DELAY, SPEED_MODE_FACTORS
+from jupyter_mjci.emulator.midjourney.tasks import ACCEPT_DELAY, SPEED_MODE_FACTORS, TASK_KINDS
 
 START_DATE = datetime(2026, 1, 1, tzinfo=UTC)
 CHINA_TZ = timezone(timedelta(hours=8))

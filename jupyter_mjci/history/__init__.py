@@ -1,1 +1,1 @@
-"""Job histories: the journal, DataFrames, analyses, plots, sync, the image archive and Delta Lake."""
+"""Job histories: journal, DataFrames, analyses, plots, sync, image archive and Delta Lake."""

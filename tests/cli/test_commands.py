@@ -60,7 +60,7 @@ def test_cancel_with_an_invalid_id_sends_nothing(sandbox_env: dict[str, Any]) ->
         task = session.mj.imagine("a red fox --stuck").run()
         result = run("cancel", task.id, "no/such.id")
         assert (result.returncode, result.stdout) == (2, "")
-        assert "'no/such.id' is no job's id" in result.stderr
+        assert "'no/such.id' is not a valid job ID" in result.stderr
         assert session.describe(task).run().status.is_active
         session.cancel(task).run()
 
@@ -120,7 +120,7 @@ def test_demo_opens_a_copy_and_keeps_an_existing_one(
 INVALID_LINES = {
     "": "required: COMMAND",
     "wach": "unknown command 'wach'. Did you mean watch?",
-    "nonsense": "There are: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
+    "nonsense": "Available: sandbox, demo, watch, cancel, history, gallery, scan, doctor.",
     "cancel": "required: JOB_ID",
     "gallery": "required: --out",
     "history --limit 0": "must be a positive integer, not '0'",

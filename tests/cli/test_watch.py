@@ -151,7 +151,7 @@ def test_watch_of_several_jobs_ends_with_the_worst_status(session: Session) -> N
     terminal = Terminal("watch", failed.id, lost, "--interval", "0.2")
     assert terminal.end() == 1
     assert "NoSuchKey: The specified key does not exist." in terminal.seen
-    assert "The proxy knows no task 4711." in terminal.seen
+    assert "Task 4711 was not found." in terminal.seen
     *rows, foot = terminal.seen.splitlines()[-3:]
     assert [row.split()[:4] for row in rows] == [
         ["ci", failed.id, "PicProcess", "FAILED"],

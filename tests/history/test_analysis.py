@@ -16,8 +16,9 @@ import pytest
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.history.analysis import METRICS, JobAccessor, PlotAccessor, Query, run_query
+from jupyter_mjci.history.analysis import METRICS, JobAccessor, Query, run_query
 from jupyter_mjci.history.frames import jobs_to_frame
+from jupyter_mjci.history.plots import PlotAccessor
 
 THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 PRICES = {"IMAGINE": 0.03, "*": 0.01}
@@ -170,7 +171,7 @@ def test_periods_begin_where_the_calendar_says(every: Any) -> None:
 
 
 # Every question with everything that it can be asked.
-QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("timeline", {}),
     ("timeline", {"every": "month", "by": "action"}),
     ("throughput", {}),
@@ -186,7 +187,7 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "asked"), QUESTIONS)
+@pytest.mark.parametrize(("name", "asked"), ANALYSES)
 @pytest.mark.parametrize("order", ["submitted", "action"], ids=["cut by time", "cut across"])
 def test_partitions_answer_as_the_whole(name: str, asked: dict[str, Any], order: str) -> None:
     """However a Dask frame is cut: groups that lie in several partitions are put together,
@@ -201,14 +202,14 @@ def test_partitions_answer_as_the_whole(name: str, asked: dict[str, Any], order:
 
 def test_no_jobs_give_empty_answers_with_the_same_columns() -> None:
     empty, full = jobs_to_frame([]), jobs_to_frame(JOBS)
-    for name, asked in QUESTIONS:
+    for name, asked in ANALYSES:
         nothing, something = (getattr(one.mjci, name)(**asked) for one in (empty, full))
         assert list(nothing.columns) == list(something.columns), name
         assert len(nothing) == 0 or not asked.get("by", "x"), name
 
 
 def test_wrong_questions_are_told() -> None:
-    with pytest.raises(InvalidRequest, match="every is hour"):
+    with pytest.raises(InvalidRequest, match="every is one of hour"):
         jobs_to_frame(JOBS).mjci.timeline("fortnight")
     with pytest.raises(InvalidRequest, match="colour"):
         jobs_to_frame(JOBS).mjci.timeline(by="colour")

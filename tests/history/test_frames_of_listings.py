@@ -20,8 +20,8 @@ from jupyter_mjci.history.frames import (
     rows_to_frame,
     tasks_to_frame,
 )
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 
 MARK = "0f2c9a7e-1111-4222-8333-444455556666"
 
@@ -150,11 +150,11 @@ DAMAGED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED.keys())
-@pytest.mark.parametrize("at_a_time", [0, 2])
-def test_damaged_tasks_make_the_same_rows(damage: dict[str, Any], at_a_time: int) -> None:
+@pytest.mark.parametrize("chunk_size", [0, 2])
+def test_damaged_tasks_make_the_same_rows(damage: dict[str, Any], chunk_size: int) -> None:
     """Among sound ones, and alone: each makes a row."""
-    assert len(both_ways(listed(task(), task(**damage), task()), at_a_time=at_a_time)) == 3
-    assert len(both_ways(listed(task(**damage)), at_a_time=at_a_time)) == 1
+    assert len(both_ways(listed(task(), task(**damage), task()), chunk_size=chunk_size)) == 3
+    assert len(both_ways(listed(task(**damage)), chunk_size=chunk_size)) == 1
 
 
 def test_missing_fields_make_a_row() -> None:
@@ -176,17 +176,17 @@ def test_what_is_no_object_makes_no_row() -> None:
 )
 def test_arrays_of_every_look(body: bytes) -> None:
     both_ways(body)
-    both_ways(body, at_a_time=1)
+    both_ways(body, chunk_size=1)
 
 
 @pytest.mark.parametrize(
     "body", [b"[", b"[{]", b"[1,]", b"\xff[]", b'[{"id":"\xff"}]', b"[" + b"1" * 5000 + b"]"]
 )
-@pytest.mark.parametrize("at_a_time", [0, 1])
-def test_what_is_no_json_is_told(body: bytes, at_a_time: int) -> None:
+@pytest.mark.parametrize("chunk_size", [0, 1])
+def test_what_is_no_json_is_told(body: bytes, chunk_size: int) -> None:
     """With the bytes, as when Jobs are read."""
     with pytest.raises(InvalidResponse):
-        tasks_to_frame(body, chunk_size=at_a_time)
+        tasks_to_frame(body, chunk_size=chunk_size)
 
 
 LOOKALIKES = [
@@ -259,9 +259,9 @@ odd_task = st.fixed_dictionaries(
 
 @given(st.lists(odd_task | anything, max_size=4), st.sampled_from([0, 1, 3]))
 @settings(deadline=None, max_examples=300)
-def test_both_ways_agree_on_anything(tasks: list[Any], at_a_time: int) -> None:
+def test_both_ways_agree_on_anything(tasks: list[Any], chunk_size: int) -> None:
     """Whatever JSON a proxy sends."""
-    both_ways(json.dumps(tasks).encode(), at_a_time=at_a_time)
+    both_ways(json.dumps(tasks).encode(), chunk_size=chunk_size)
 
 
 def test_a_listing_in_the_order_of_its_ids() -> None:

@@ -68,7 +68,7 @@ def test_it_equals_the_frame_of_the_same_jobs(journal: Journal, way: None) -> No
 def test_chunks_make_no_difference(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     journal.record_jobs(jobs(), 1.0)
     whole = load_journal_frame(journal)
-    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK", 2)
+    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK_ROWS", 2)
     pd.testing.assert_frame_equal(load_journal_frame(journal), whole)
 
 

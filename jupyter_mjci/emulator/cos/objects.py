@@ -22,28 +22,28 @@ from urllib.parse import quote, unquote
 from jupyter_mjci.emulator.cos.store import (
     MAX_CODE_POINT,
     Bucket,
+    MultipartUpload,
     Store,
     StoredObject,
-    MultipartUpload,
     build_object,
     compute_multipart_etag,
 )
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.tencent_ci.processing import (
     RULE_RE,
-    PicOperations,
     ImageProcessor,
+    PicOperations,
     apply_operations,
 )
 from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
     Element,
+    ErrorResponse,
+    build_xml,
     find_all,
+    get_text,
     invalid_argument,
     malformed_xml,
     parse_xml,
-    get_text,
-    build_xml,
 )
 
 MAX_KEY_BYTES = 850

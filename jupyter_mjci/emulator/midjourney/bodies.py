@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from email import message_from_bytes
 from typing import Any
 
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 
 JSON_HEADERS = {"content-type": "application/json"}
 TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8"}

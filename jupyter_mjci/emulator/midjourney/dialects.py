@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.bodies import (
     EMPTY_RESPONSE,
     HTML_HEADERS,
     TEXT_HEADERS,
-    json_response,
     build_relay_error,
+    json_response,
     secrets_equal,
 )
 from jupyter_mjci.emulator.midjourney.tasks import CANCEL, FAILURE, Task

@@ -16,21 +16,22 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from jupyter_mjci.emulator import image_generator
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.bodies import (
     TEXT_HEADERS,
     decode_base64,
     decode_data_url,
-    validation_error,
     image_response,
     secrets_equal,
+    validation_error,
 )
+from jupyter_mjci.emulator.midjourney.captions import caption_image, shorten_prompt
 from jupyter_mjci.emulator.midjourney.tasks import (
-    VIDEO_KINDS,
-    IN_PROGRESS,
-    TASK_KINDS,
     BUTTONS,
+    IN_PROGRESS,
     SUCCESS,
+    TASK_KINDS,
+    VIDEO_KINDS,
     Task,
 )
 
@@ -373,12 +374,12 @@ class ImageStore:
     def suggest_prompts(self, task: Task) -> list[str]:
         """The prompts that a describe or shorten task came up with."""
         if task.kind == "shorten":
-            return image_generator.shorten_prompt(task.prompt)[1]
+            return shorten_prompt(task.prompt)[1]
         return self._caption_blob(task.input_images[0])
 
     def _caption_blob(self, blob: str) -> list[str]:
         if blob not in self._caption_cache:
-            self._caption_cache[blob] = image_generator.caption_image(
+            self._caption_cache[blob] = caption_image(
                 image_generator.open_image(self.blobs.get(blob, b""))
             )
             if len(self._caption_cache) > 1000:

@@ -27,49 +27,50 @@ from urllib.parse import unquote
 
 from jupyter_mjci.emulator import image_generator
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
+from jupyter_mjci.emulator.drawing.seeding import hash_to_unit
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.midjourney.bodies import (
     EMPTY_RESPONSE,
     JSON_HEADERS,
-    InvalidBody,
     Body,
     ErrorResponse,
-    json_response,
+    InvalidBody,
     dump_json,
-    parse_form,
-    validation_error,
     image_response,
+    json_response,
     parse_body,
+    parse_form,
     submit_response,
+    validation_error,
 )
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS, HOUR
 from jupyter_mjci.emulator.midjourney.image_store import UUID_RE, ImageStore
 from jupyter_mjci.emulator.midjourney.relay import RELAY_CHECKS, rewrite_response
 from jupyter_mjci.emulator.midjourney.tasks import (
+    ACCEPT_DELAY,
     BANNED_WORDS,
+    BUTTONS,
     CANCEL,
     CHANGE_BUTTONS,
-    TERMINAL_STATUSES,
     FAILURE,
-    VIDEO_KINDS,
     IN_PROGRESS,
-    TASK_KINDS,
-    ACCEPT_DELAY,
+    MAKE_SQUARE_BUTTON,
     MODAL,
-    BUTTONS,
     NOT_START,
     SPEED_MODE_FACTORS,
-    MAKE_SQUARE_BUTTON,
     SUBMITTED,
     SUCCESS,
+    TASK_KINDS,
+    TERMINAL_STATUSES,
+    VIDEO_KINDS,
     ButtonSpec,
     Phase,
     Task,
-    plan_failure,
-    parse_speed_mode,
+    is_equivalent_button,
     parse_parameters,
     parse_simple_change,
-    is_equivalent_button,
+    parse_speed_mode,
+    plan_failure,
 )
 from jupyter_mjci.emulator.midjourney.views import render_displays
 
@@ -312,7 +313,7 @@ class MidjourneyProxy:
         return self._tasks[number] if 0 <= number < len(self._tasks) else None
 
     def _derive_chance(self, *name: object) -> float:
-        return image_generator.hash_to_unit(self.image_store.seed, *name)
+        return hash_to_unit(self.image_store.seed, *name)
 
     # ── making tasks ──
 

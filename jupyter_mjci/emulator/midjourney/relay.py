@@ -12,7 +12,7 @@ from jupyter_mjci.emulator.midjourney.bodies import TEXT_HEADERS, ErrorResponse,
 from jupyter_mjci.emulator.midjourney.tasks import SUCCESS, parse_simple_change
 
 if TYPE_CHECKING:
-    from jupyter_mjci.emulator.midjourney.proxy import ParsedRequest, MidjourneyProxy
+    from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy, ParsedRequest
 
 
 def _require_field(name: str, message: str) -> Callable[[MidjourneyProxy, ParsedRequest], None]:

@@ -7,19 +7,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.emulator import image_generator
+from jupyter_mjci.emulator.midjourney.captions import shorten_prompt
 from jupyter_mjci.emulator.midjourney.image_store import build_snowflake
 from jupyter_mjci.emulator.midjourney.tasks import (
-    CANCEL,
-    TERMINAL_STATUSES,
-    FAILURE,
-    VIDEO_KINDS,
-    IN_PROGRESS,
-    TASK_KINDS,
-    MODAL,
     BUTTONS,
+    CANCEL,
+    FAILURE,
+    IN_PROGRESS,
+    MODAL,
     NOT_START,
     SUBMITTED,
     SUCCESS,
+    TASK_KINDS,
+    TERMINAL_STATUSES,
+    VIDEO_KINDS,
     Phase,
     Task,
 )
@@ -215,7 +216,7 @@ def build_final_prompt(proxy: MidjourneyProxy, task: Task) -> str:
     if task.phase.status == SUCCESS and task.kind == "describe":
         return "\n\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
     if task.phase.status == SUCCESS and task.kind == "shorten":
-        important, shorter = image_generator.shorten_prompt(task.prompt)
+        important, shorter = shorten_prompt(task.prompt)
         return "\n".join(
             ["## Important tokens", important, "## Shortened prompts", *_number_lines(shorter)]
         )

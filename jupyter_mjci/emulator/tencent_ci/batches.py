@@ -20,18 +20,18 @@ from jupyter_mjci.emulator.cos.store import Bucket, Store
 from jupyter_mjci.emulator.tencent_ci.jobs import (
     NEVER,
     EventQueue,
+    IdGenerator,
     Job,
     Jobs,
-    IdGenerator,
     JobSpec,
-    parse_time,
     format_time,
+    parse_time,
 )
 from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
     Element,
-    find_element,
+    ErrorResponse,
     find_all,
+    find_element,
     get_text,
 )
 

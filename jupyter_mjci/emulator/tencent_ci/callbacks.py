@@ -12,13 +12,13 @@ from jupyter_mjci.emulator.http import WebhookDelivery
 from jupyter_mjci.emulator.tencent_ci.batches import Execution, render_execution
 from jupyter_mjci.emulator.tencent_ci.jobs import Job, render_job
 from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
     Element,
+    ErrorResponse,
+    build_xml,
     find_element,
+    get_text,
     invalid_argument,
     require_text,
-    get_text,
-    build_xml,
 )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
 from jupyter_mjci.emulator.tencent_ci.processing import ImageProcessor
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse, Element, invalid_argument
+from jupyter_mjci.emulator.tencent_ci.xml import Element, ErrorResponse, invalid_argument
 
 JOB_STATES = ("Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
 TERMINAL_STATES = frozenset(("Success", "Failed", "Cancel"))

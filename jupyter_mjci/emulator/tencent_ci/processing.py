@@ -17,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse, Element, invalid_argument
-from jupyter_mjci.imaging import rules
+from jupyter_mjci.emulator.tencent_ci.xml import Element, ErrorResponse, invalid_argument
+from jupyter_mjci.imaging.codecs import read_image_info
+from jupyter_mjci.imaging.model import RuleError, RuleResult
+from jupyter_mjci.imaging.rule_syntax import apply_rule
 
 CACHE_BYTES = 64 * 1024 * 1024
 MAX_RULES = 5
@@ -71,8 +73,8 @@ class ImageProcessor:
 
         made: ProcessedImage | ErrorResponse
         try:
-            made = _from_rule_result(rules.apply_rule(rule, body, load_object=objects))
-        except rules.RuleError as error:
+            made = _from_rule_result(apply_rule(rule, body, load_object=objects))
+        except RuleError as error:
             made = ErrorResponse(400, error.code, error.message)
         except (
             Exception
@@ -98,8 +100,8 @@ class ImageProcessor:
         """
         if source.etag not in self._info_by_etag:
             try:
-                seen = rules.read_image_info(source.body)
-            except rules.RuleError as error:
+                seen = read_image_info(source.body)
+            except RuleError as error:
                 raise ErrorResponse(400, error.code, error.message) from None
             names = ("format", "width", "height", "quality", "ave", "orientation")
             self._info_by_etag[source.etag] = {
@@ -112,7 +114,7 @@ def _get_entry_size(result: ProcessedImage | ErrorResponse) -> int:
     return 1000 + (len(result.body) if isinstance(result, ProcessedImage) else 0)
 
 
-def _from_rule_result(result: rules.RuleResult) -> ProcessedImage:
+def _from_rule_result(result: RuleResult) -> ProcessedImage:
     facts: Element = {
         "Format": result.format,
         "Width": result.width,

@@ -28,47 +28,47 @@ from jupyter_mjci.emulator.cos.objects import (
 )
 from jupyter_mjci.emulator.cos.store import Bucket, HostInfo, Store, build_object
 from jupyter_mjci.emulator.cos.verifier import Verifier, parse_unsigned_params
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
-from jupyter_mjci.emulator.image_generator import build_samples
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
+from jupyter_mjci.emulator.samples import build_samples
 from jupyter_mjci.emulator.tencent_ci import batches as batching
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Batches, Execution, Workflow
 from jupyter_mjci.emulator.tencent_ci.callbacks import (
-    check_callback_url,
     build_execution_callbacks,
     build_job_callbacks,
+    check_callback_url,
     parse_callback,
 )
 from jupyter_mjci.emulator.tencent_ci.jobs import (
     CATEGORIES,
+    JOB_STATES,
     NEVER,
     NOTIFY_FIELDS,
-    JOB_STATES,
     EventQueue,
-    JobFilter,
-    Job,
-    Jobs,
     IdGenerator,
+    Job,
+    JobFilter,
+    Jobs,
     JobSpec,
     Template,
+    parse_time,
     render_binding,
     render_job,
-    parse_time,
     render_queue,
     render_template,
 )
 from jupyter_mjci.emulator.tencent_ci.processing import ImageProcessor
 from jupyter_mjci.emulator.tencent_ci.snapshot import dump_state, load_state
 from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
     Element,
-    find_element,
-    find_all,
-    find,
-    invalid_argument,
-    require_text,
-    parse_xml,
-    get_text,
+    ErrorResponse,
     build_xml,
+    find,
+    find_all,
+    find_element,
+    get_text,
+    invalid_argument,
+    parse_xml,
+    require_text,
 )
 
 SECRET_ID = "AKIDsandbox0000000000000000000000000"

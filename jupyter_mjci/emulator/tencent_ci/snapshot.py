@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, MultipartUpload
+from jupyter_mjci.emulator.cos.store import Bucket, MultipartUpload, Store, StoredObject
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Batches, Execution, Workflow
-from jupyter_mjci.emulator.tencent_ci.jobs import NEVER, Job, Jobs, Queue, JobSpec, Template
+from jupyter_mjci.emulator.tencent_ci.jobs import NEVER, Job, Jobs, JobSpec, Queue, Template
 
 Row = dict[str, Any]
 

@@ -22,7 +22,7 @@ from jupyter_mjci.notebook.panels.value_template import (
 from jupyter_mjci.notebook.panels.widgets import replace_children, set_visible
 
 if TYPE_CHECKING:
-    from jupyter_mjci.imaging.rules import Parameter
+    from jupyter_mjci.imaging.model import Parameter
 
 MAX_SLIDER_RANGE = 1000  # a longer range has a number field instead of a slider
 FREE_TEXT_LABEL = "as text"

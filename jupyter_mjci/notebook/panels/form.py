@@ -9,8 +9,9 @@ from typing import Any
 import ipywidgets as W
 from traitlets import Bunch
 
+from jupyter_mjci.notebook.argument_parser import convert
 from jupyter_mjci.notebook.panels.widgets import link_toggle
-from jupyter_mjci.notebook.params import Param, convert, parse_signature
+from jupyter_mjci.notebook.params import Param, parse_signature
 
 FULL_WIDTH = {"width": "100%"}
 SERVICE_DEFAULT = ("service default", None)

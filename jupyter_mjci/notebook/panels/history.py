@@ -22,7 +22,7 @@ from jupyter_mjci.notebook.panels.widgets import build_row
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.analysis import Period
+    from jupyter_mjci.history.plots import Period
 
 MAX_PICTURES = 6  # pictures of selected rows
 IMAGE_LIMITS = (300, 40_000)  # the longer side in pixels, and bytes
@@ -143,6 +143,6 @@ class HistoryPanel(TablePanel):
 
 
 def _plot_png(frame: pd.DataFrame, analysis: str, period: Period) -> bytes:
-    from jupyter_mjci.history.analysis import render_png
+    from jupyter_mjci.history.plots import render_png
 
     return render_png(frame, analysis, period)

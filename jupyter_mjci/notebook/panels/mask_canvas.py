@@ -10,13 +10,14 @@ round trip for every mouse move.)
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import anywidget
 import ipywidgets as W
 import traitlets as T
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook import images
+from jupyter_mjci.imaging.masks import Stroke, mask_from_strokes
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row
 
@@ -108,7 +109,8 @@ class MaskEditor:
         Raises:
             InvalidRequest: Nothing is painted.
         """
-        content = images.mask_from_strokes(self.canvas.strokes, self.size)
+        strokes = cast(list[Stroke], self.canvas.strokes)
+        content = mask_from_strokes(strokes, self.size)
         if content is None:
             raise InvalidRequest(
                 "The mask is empty.", hint="Paint the area to regenerate; the rest is kept."

@@ -16,7 +16,7 @@ from jupyter_mjci.notebook.panels.form import Form, build_text_area
 from jupyter_mjci.notebook.panels.gallery import Gallery
 from jupyter_mjci.notebook.panels.job_card import Card
 from jupyter_mjci.notebook.panels.widgets import build_row
-from jupyter_mjci.services.midjourney.api import get_preview_url
+from jupyter_mjci.services.midjourney.responses import get_preview_url
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
-from jupyter_mjci.services.tencent_ci.api import StoredObject
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 MAX_KEYS = 500  # keys of a listing; a longer prefix finds the others
 MAX_FOLDERS = 24

@@ -21,7 +21,7 @@ from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 
 if TYPE_CHECKING:
-    from jupyter_mjci.imaging.rules import Operation, OperationSpec
+    from jupyter_mjci.imaging.model import Operation, OperationSpec
 
 # Values of a new block, where the lowest value would show no effect.
 INITIAL_VALUES = {

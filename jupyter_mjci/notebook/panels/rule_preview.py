@@ -23,7 +23,7 @@ from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import CARD_IMAGE_LIMITS, make_inline_image
 
 if TYPE_CHECKING:
-    from jupyter_mjci.imaging.rules import RuleResult
+    from jupyter_mjci.imaging.model import RuleResult
 
 # Seconds without a change before the rule is applied: a moving slider changes it at each step.
 DEBOUNCE = 0.2

@@ -320,7 +320,8 @@ def test_error_message_is_cleared_by_the_next_submission(open_panel: Callable[[s
 
 def test_refused_submission_shows_reason_and_hint(open_panel: Callable[[str], Any]) -> None:
     panel = submit_prompt(open_panel, "a bloody fox")
-    assert "<b>The prompt may hold a banned word; nothing was accepted.</b>" in panel.message.value
+    reason = "<b>The prompt may contain a banned word; the task was not accepted.</b>"
+    assert reason in panel.message.value
     assert "(bloody) → Rephrase it." in panel.message.value
     assert not panel._cards
 
