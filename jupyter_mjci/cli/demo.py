@@ -1,4 +1,4 @@
-"""`jupyter mjci demo`: open the quickstart notebook in JupyterLab, or execute it into a page."""
+"""`jupyter mjci demo`: open the quickstart in JupyterLab, or execute it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def run_demo(page: Path | None) -> int:
         The exit status.
 
     Raises:
-        MjciError: JupyterLab or the notebook is not installed, or a file cannot be written.
+        MjciError: JupyterLab or the notebook is not installed, or a file cannot be
+            written.
     """
     source = find_notebooks() / QUICKSTART
     if page:

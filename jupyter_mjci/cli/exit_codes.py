@@ -13,7 +13,10 @@ from jupyter_mjci.errors import InvalidRequest, JobFailed, MjciError, SettingsEr
 
 
 class Exit(IntEnum):
-    """The exit status of a command. From 128 on: 128 + the number of a signal, as in shells."""
+    """The exit status of a command.
+
+    From 128 on it is 128 + the number of a signal, as in shells.
+    """
 
     SUCCESS = 0
     FAILED = 1

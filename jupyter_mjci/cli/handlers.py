@@ -1,6 +1,7 @@
 """Run the commands of `jupyter mjci`. Each handler takes the parsed arguments.
 
-Handlers import what they need when they run, so that `--help` and small commands start quickly.
+Handlers import what they need when they run, so that `--help` and small commands
+start quickly.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`jupyter mjci watch`: follow jobs until they end, as a live table or as one line per change."""
+"""`jupyter mjci watch`: follow jobs until they end, as live table or as lines."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _print_interrupted(rows: Rows, args: Namespace) -> None:
 
 
 def _combine_exit_codes(rows: Iterable[Row]) -> Exit:
-    """Return the status of all jobs: FAILED if one has failed, else the worst of the others."""
+    """Return FAILED if a job has failed, else the worst status."""
     errors = [row.outcome_error for row in rows]
     statuses = {get_exit_code(error) for error in errors if error is not None}
     if Exit.FAILED in statuses:
@@ -83,7 +83,7 @@ def _combine_exit_codes(rows: Iterable[Row]) -> Exit:
     return max(statuses, default=Exit.SUCCESS)
 
 
-# --- following ------------------------------------------------------------------------------------
+# --- following ---
 
 
 async def _follow_rows(
@@ -101,7 +101,8 @@ async def _follow_all(
 
     Args:
         session: the session
-        include_listed: follow the active jobs that the services list at the beginning, too
+        include_listed: follow the active jobs that the services list at the
+            beginning, too
         poll_interval: the maximum time between polls, in seconds
         emit: called with each change
     """
@@ -152,11 +153,11 @@ async def _follow(
         emit(replace(row, follow_error=error))
 
 
-# --- output ---------------------------------------------------------------------------------------
+# --- output ---
 
 
 def _select_display(session: Session, rows: Rows, args: Namespace) -> RowDisplay:
-    """Return a live table where the terminal and the installation can show it, else lines."""
+    """Return a live table if terminal and installation allow it, else lines."""
     if sys.stdout.isatty() and not (args.plain or is_headless()) and find_spec("rich"):
         from jupyter_mjci.cli import watch_table
 

@@ -138,13 +138,13 @@ def _get_rest(widths: Mapping[str, int], max_width: int) -> int:
 
 
 def _select_rows(rows: Sequence[Row], max_rows: int) -> Sequence[Row]:
-    """Return as many rows as there are lines for, active ones first, in their original order."""
+    """Return the rows that fit, active ones first, in their original order."""
     indexes = range(len(rows))
     ranked = sorted(indexes, key=lambda index: not rows[index].is_active)  # stable
     return [rows[index] for index in sorted(ranked[: max(max_rows, 1)])]
 
 
-# --- cells ----------------------------------------------------------------------------------------
+# --- cells ---
 
 
 def _render_progress(row: Row, _: float) -> ProgressBar:
@@ -169,7 +169,8 @@ def _render_percent(row: Row, _: float) -> Text:
 def _render_elapsed(row: Row, now: float) -> Text:
     """Render the time from the submission to the end, or to now.
 
-    The service's clock may be ahead of ours: an active job shows at least how long it was watched.
+    The service's clock may be ahead of ours: an active job shows at least how long
+    it was watched.
     """
     job = row.job
     seconds = 0.0

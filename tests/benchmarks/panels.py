@@ -1,7 +1,7 @@
 """Measure how long a panel over 10,000 tasks takes to open, to search, and to show its gallery.
 
-`python -m tests.benchmarks panels`. A panel is open when it has no tasks left: its table is sent to the
-browser and its plot is drawn. The bar is one second.
+`python -m tests.benchmarks panels`. A panel is open when it has no tasks left: its table is sent
+to the browser and its plot is drawn. The bar is one second.
 """
 
 from __future__ import annotations

@@ -155,10 +155,10 @@ def test_fields_and_pictures_have_accessible_names(imagine: Callable[..., Any]) 
 
 
 _NAMELESS = """() => [...document.querySelectorAll(
-    '.mjci-live button, .mjci-live select, .mjci-live textarea, .mjci-live img, .mjci-live input:not([type=file])')]
-  .filter(one => !(one.labels && [...one.labels].some(label => label.textContent.trim()))
-    && !one.textContent.trim() && !one.getAttribute('alt') && !one.getAttribute('aria-label'))
-  .map(one => one.outerHTML.slice(0, 200))"""
+    '.mjci-live :is(button, select, textarea, img, input:not([type=file]))')]
+  .filter(field => !(field.labels && [...field.labels].some(label => label.textContent.trim()))
+    && !field.textContent.trim() && !field.getAttribute('alt') && !field.getAttribute('aria-label'))
+  .map(field => field.outerHTML.slice(0, 200))"""
 
 
 def test_saved_notebook_shows_prompt_status_and_picture(
@@ -173,8 +173,8 @@ def test_saved_notebook_shows_prompt_status_and_picture(
     task = page.text(".mjci-live .mjci-head code")
     assert (
         page.js(
-            "() => getComputedStyle(document.querySelector('.mjci-snapshot').closest('.jp-OutputArea-child'))"
-            ".display"
+            "() => getComputedStyle(document.querySelector('.mjci-snapshot')"
+            ".closest('.jp-OutputArea-child')).display"
         )
         == "none"
     )

@@ -40,15 +40,25 @@ def test_region_is_painted_and_varied(notebook: Callable[..., Any], shots: Path)
     Vary (Region) with a painted mask, and the picture that comes differs from its parent where it
     was painted and only there.
     """
-    look = "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.current.get_path()]"
-    strokes = "strokes = card.dialog.mask_editor.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    look = (
+        "card = panel._cards[0]\n"
+        "[[node.label, node.job.status.value] for node in card.current.get_path()]"
+    )
+    strokes = (
+        "strokes = card.dialog.mask_editor.canvas.strokes\n"
+        "len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    )
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"
-        "old, new = (Image.open(io.BytesIO(s.pictures(step.job).run()[0])).convert('RGB').resize((400, 400))\n"
-        "            for step in (card.current.parent, card.current))\n"
-        "mean = lambda box: max(ImageStat.Stat(ImageChops.difference(old.crop(box), new.crop(box))).mean)\n"
-        "print(mean((0, 320, 400, 400)) < 3 < mean((170, 190, 240, 280)), '|', mean((0, 320, 400, 400)),"
-        " mean((170, 190, 240, 280)))"
+        "def load(node):\n"
+        "    content = s.pictures(node.job).run()[0]\n"
+        "    return Image.open(io.BytesIO(content)).convert('RGB').resize((400, 400))\n"
+        "old, new = load(card.current.parent), load(card.current)\n"
+        "def mean(*box):\n"
+        "    difference = ImageChops.difference(old.crop(box), new.crop(box))\n"
+        "    return max(ImageStat.Stat(difference).mean)\n"
+        "outside, inside = mean(0, 320, 400, 400), mean(170, 190, 240, 280)\n"
+        "print(outside < 3 < inside, '|', outside, inside)"
     )
     page = notebook(SESSION.format(speed=200), SHOW, look, strokes, differ)
     page.run(0)

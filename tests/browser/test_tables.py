@@ -12,7 +12,7 @@ from tests.browser.test_panels import SESSION, shoot
 
 WORK = """
 for call in (s.mj.imagine("a red fox"), s.mj.imagine("a <b>blue</b> whale"),
-             s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="turned.jpg")):
+             s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="t.jpg")):
     s.follow(call).run()
 """
 ROW = ".mjci-live table.dataTable tbody tr"

@@ -80,8 +80,8 @@ def test_rule_from_sliders_is_previewed_and_processed_alike(
     typed = "imageMogr2/thumbnail/!60p/rotate/45"
     page.fill(RULE, typed)
     page.wait_js(
-        "() => [...document.querySelectorAll('.mjci-block .widget-readout')].map(one => one.innerText)"
-        ".join() === '60,45'"
+        "() => [...document.querySelectorAll('.mjci-block .widget-readout')]"
+        ".map(readout => readout.innerText).join() === '60,45'"
     )
     page.fill(RULE, "imageMogr2/rotat/45")
     page.wait_for(".mjci-editor [role=alert]:has-text('did you mean imageMogr2/rotate')")

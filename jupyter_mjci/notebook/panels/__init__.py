@@ -24,7 +24,8 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     """Build a panel.
 
     Args:
-        kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or "status" (active jobs)
+        kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or "status" (active
+            jobs)
         session: by default the notebook's own session, the one that the magics use
 
     Returns:

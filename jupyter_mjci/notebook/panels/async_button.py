@@ -1,8 +1,8 @@
 """Run a coroutine on the background event loop when a button is clicked.
 
-A click only submits the coroutine and returns, so the kernel stays free. The button is disabled
-until the coroutine has ended, and for at least DEBOUNCE seconds, so that a double click counts
-once.
+A click only submits the coroutine and returns, so the kernel stays free. The button
+is disabled until the coroutine has ended, and for at least DEBOUNCE seconds, so
+that a double click counts once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ class TaskRunner(Protocol):
 
 
 class AsyncButton:
-    """A button whose handler is a coroutine function; clicks are ignored while it runs."""
+    """A button whose handler is a coroutine function.
+
+    Clicks are ignored while the handler runs.
+    """
 
     def __init__(self, runner: TaskRunner, button: W.Button, handler: Handler) -> None:
         self._runner = runner

@@ -1,9 +1,10 @@
-"""The base class of panels: a form, a message, a column of cards, and tasks on the event loop.
+"""The base class of panels: a form, a message, cards, and background tasks.
 
-A click only submits a task to the background event loop and returns, so the kernel stays free and
-no click is lost. While a cell runs, the buttons of cards work at once (where the kernel has
-subshells); those of forms wait until the cell has ended. Everything that a task shows is changed by
-that task, in the event loop's thread, one at a time.
+A click only submits a task to the background event loop and returns, so the kernel
+stays free and no click is lost. While a cell runs, the buttons of cards work at
+once (where the kernel has subshells); those of forms wait until the cell has ended.
+Everything that a task shows is changed by that task, in the event loop's thread,
+one at a time.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         """Build the widgets below the cards."""
         return ()
 
-    # --- tasks ------------------------------------------------------------------------------------
+    # --- tasks ---
 
     def start_task(self, coro: Work) -> Task | None:
         """Run a coroutine on the event loop and show its error, if any.
@@ -155,13 +156,14 @@ class Panel(W.VBox):  # type: ignore[misc]
         self.downloader.save(*await anyio.to_thread.run_sync(downloads.pack_files, name, files))
 
     def count_pending(self) -> int:
-        """Return the number of tasks under way: submissions, and jobs that are followed."""
+        """Return the number of tasks under way: submissions and followed jobs."""
         with self._lock:
             return len(self._tasks)
 
     async def call_with_notice(self, call: Awaitable[T]) -> T:
-        """Await a call, and show a notice while it takes long: an unreachable service is
-        retried.
+        """Await a call, and show a notice while it takes long.
+
+        An unreachable service is retried, so a call may take its whole timeout.
         """
         notice = self.start_task(self._show_slow_notice())
         try:
@@ -208,7 +210,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         super().close()
         restore_mimebundle(self)
 
-    # --- messages and cards -----------------------------------------------------------------------
+    # --- messages and cards ---
 
     def show_error(self, error: BaseException) -> None:
         """Show an error under the form."""
@@ -239,7 +241,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         self.cards.children = [card.box for card in cards]
         self.update_snapshot()
 
-    # --- display ----------------------------------------------------------------------------------
+    # --- display ---
 
     def static_html(self) -> str:
         """Render the last state for a notebook that is read without a kernel."""
@@ -252,7 +254,10 @@ class Panel(W.VBox):  # type: ignore[misc]
         return "\n".join([f"{self.title} panel", *self._message, *cards])
 
     def update_snapshot(self) -> None:
-        """Update the displayed snapshot. Call it when something has ended, not at every step."""
+        """Update the displayed snapshot.
+
+        Call it when something has ended, not at every step.
+        """
         if self._snapshot_display is not None and not self._closed:
             self._snapshot_display.update(self._build_snapshot(), raw=True)
 
@@ -285,8 +290,8 @@ class Panel(W.VBox):  # type: ignore[misc]
     def _ipython_display_(self) -> None:
         """Display the panel, and below it a snapshot of its last state.
 
-        The snapshot is what a saved notebook shows without a kernel. The stylesheet hides it while
-        the live panel is shown.
+        The snapshot is what a saved notebook shows without a kernel. The stylesheet
+        hides it while the live panel is shown.
         """
         if not self._closed:
             hint = f"{self.title} panel. Its last state is below; run the cell to use it."
@@ -302,7 +307,7 @@ class Panel(W.VBox):  # type: ignore[misc]
             display(self._build_snapshot(), raw=True, display_id=self._snapshot_display.display_id)
 
 
-# --- one run of a cell ----------------------------------------------------------------------------
+# --- one run of a cell ---
 
 # (cell ID, ID of its execute request, id of the panel) -> panel
 _panels_by_cell: weakref.WeakValueDictionary[tuple[str, str, int], Panel] = (
@@ -311,8 +316,9 @@ _panels_by_cell: weakref.WeakValueDictionary[tuple[str, str, int], Panel] = (
 
 
 def _close_previous_run(panel: Panel) -> None:
-    """Close the panels of the cell's previous run: nobody sees them, but they would keep
-    polling.
+    """Close the panels of the cell's previous run.
+
+    They are no longer displayed, but they would keep polling.
     """
     cell, request = _current_cell()
     if not cell:
@@ -324,7 +330,7 @@ def _close_previous_run(panel: Panel) -> None:
 
 
 def _current_cell() -> tuple[str, str]:
-    """Return the ID of the running cell and of its execute request, "" where they are not known.
+    """Return the IDs of the running cell and of its execute request, "" if unknown.
 
     JupyterLab and Notebook 7 send `cellId` in the metadata of the execute request.
     """

@@ -1,8 +1,8 @@
 """Edit one parameter of a picture rule with widgets: sliders, lists and switches.
 
-The control of a parameter is chosen by what the rule engine says about it: its choices, its range,
-or the forms of its value (see `value_template`). A value that no form fits can still be typed as
-text.
+The control of a parameter is chosen by what the rule engine says about it: its
+choices, its range, or the forms of its value (see `value_template`). A value that
+no form fits can still be typed as text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Control:
 
     Args:
         parameter: the parameter
-        is_key: whether its operation begins with it (thumbnail, in imageMogr2/thumbnail/300x)
+        is_key: whether its operation begins with it (thumbnail, in
+            imageMogr2/thumbnail/300x)
         on_change: called after every change by the user
     """
 
@@ -182,7 +183,7 @@ class ColorControl(TextControl):
 
 
 class TemplatedControl(Control):
-    """A value of several forms: a list of forms, and a slider for each number of the chosen one."""
+    """A value of several forms, with a slider for each number of the chosen one."""
 
     def build(self) -> Sequence[W.Widget]:
         self.templates = parse_templates(self.parameter.expected)

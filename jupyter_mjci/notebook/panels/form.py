@@ -19,7 +19,10 @@ SERVICE_DEFAULT = ("service default", None)
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A parameter and its widget. `read` returns the value, None for a field left empty."""
+    """A parameter and its widget.
+
+    `read` returns the value, None for a field left empty.
+    """
 
     param: Param
     widget: W.Widget
@@ -121,7 +124,8 @@ class Form:
     Args:
         builder: the method whose parameters become fields
         primary: names of the parameters that are always visible
-        builders: functions that build a parameter's field, by its name, instead of `build_field`
+        builders: functions that build a parameter's field, by its name, instead of
+            `build_field`
     """
 
     def __init__(
@@ -151,11 +155,12 @@ class Form:
     def build_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments for the builder.
 
-        Fields left empty are not part of them. A required one is "", so that the builder's own
-        error says what it needs.
+        Fields left empty are not part of them. A required one is "", so that the
+        builder's own error says what it needs.
 
         Raises:
-            InvalidRequest: The text of a field cannot be converted to the parameter's type.
+            InvalidRequest: The text of a field cannot be converted to the
+                parameter's type.
         """
         kwargs: dict[str, Any] = {}
         for name, field in self.fields.items():

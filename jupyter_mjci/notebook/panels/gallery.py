@@ -1,4 +1,4 @@
-"""Browse the Midjourney tasks that the journal knows: search, open as a card, download."""
+"""Browse the Midjourney tasks of the journal: search, open, download."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Gallery:
         self.next_button.on_click(lambda _: self._change_page(1))
 
     async def reload(self) -> None:
-        """List the proxy's tasks, where it has a listing, and show them with the journal's."""
+        """List the proxy's tasks, and show them with the journal's."""
         session = self.panel.session
         self.panel.clear_message()
         try:
@@ -137,7 +137,10 @@ class Gallery:
         return Tile(html.render_badge(job), button, fetch)
 
     async def _open(self, job: Job) -> None:
-        """Open a task as a card: as it is now, with its buttons, which the journal leaves out."""
+        """Open a task as a card.
+
+        It is fetched again: the journal has no buttons.
+        """
         self._on_open(await self.panel.session.describe(job))
 
     async def _download(self) -> None:

@@ -91,7 +91,7 @@ class HistoryPanel(TablePanel):
         super()._render(rows)
         self._update_plot()
 
-    # --- the plot ---------------------------------------------------------------------------------
+    # --- the plot ---
 
     def _update_plot(self) -> None:
         self._plot_task = self.restart_task(self._plot_task, self._render_plot())
@@ -108,7 +108,7 @@ class HistoryPanel(TablePanel):
         self.plot.value = html.render_images([InlineImage(content, "image/png", alt)])
         self.update_snapshot()
 
-    # --- the pictures of selected rows ------------------------------------------------------------
+    # --- the pictures of selected rows ---
 
     def _on_selection_change(self) -> None:
         self._picture_task = self.restart_task(self._picture_task, self._load_pictures())

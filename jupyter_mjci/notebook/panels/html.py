@@ -79,7 +79,10 @@ def render_subject(job: Job) -> str:
 
 
 def render_progress(job: Job) -> str:
-    """Render the progress bar of an active job; without a percentage it is indeterminate."""
+    """Render the progress bar of an active job.
+
+    It is indeterminate without a percentage.
+    """
     if not job.status.is_active:
         return ""
     label = escape(f"Progress of {job.action or 'job'} {job.id}")
@@ -120,7 +123,7 @@ def error_lines(error: BaseException) -> tuple[str, ...]:
 
 
 def render_alert(message: Sequence[str], *, level: AlertLevel = "error") -> str:
-    """Render a message that screen readers announce: its first line bold. "" if it is empty."""
+    """Render a message that screen readers announce, its first line bold."""
     if not message:
         return ""
     css_class, role = ("mjci-alert", "alert")

@@ -1,7 +1,7 @@
 """A card: a submitted job, and the jobs that its buttons started.
 
-The card shows one job of this tree at a time. The breadcrumb leads back to its parents and on to
-its children.
+The card shows one job of this tree at a time. The breadcrumb leads back to its
+parents and on to its children.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ class Card:
         job: the job as submitted
         label: its name in the breadcrumb
         on_remove: called when the card is to be removed
-        fetch_before: fetches the picture that the job works on, to be shown beside its result
-        get_preview_url: returns the URL of a running job's preview, "" if there is none
+        fetch_before: fetches the picture that the job works on, to be shown beside
+            its result
+        get_preview_url: returns the URL of a running job's preview, "" if there is
+            none
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Card:
             css_class="mjci-quiet",
         )
 
-    # --- following --------------------------------------------------------------------------------
+    # --- following ---
 
     def start_following(self, node: JobNode) -> None:
         """Follow a node's job on the event loop, and show each change."""
@@ -183,7 +185,7 @@ class Card:
             info = images.identify(content)
             node.size = (info.width, info.height) if info else (0, 0)
 
-    # --- actions of the user ----------------------------------------------------------------------
+    # --- actions of the user ---
 
     async def _run_action(self, node: JobNode, button: Button) -> None:
         """Press one of the job's own buttons; the new job becomes a child of the node."""
@@ -199,7 +201,10 @@ class Card:
         self.start_following(child)
 
     async def _submit_dialog(self) -> None:
-        """Answer the current job's dialog, once: some proxies start the task again each time."""
+        """Answer the current job's dialog.
+
+        Once only: some proxies start the task again each time.
+        """
         node = self.current
         old = node.job
         try:
@@ -255,7 +260,10 @@ class Card:
             self.render()
 
     async def _cancel(self) -> None:
-        """Ask the service to cancel the job. It stays followed: the service may refuse."""
+        """Ask the service to cancel the job.
+
+        The job stays followed: the service may refuse.
+        """
         node = self.current
         try:
             await self._service_of(node.job).cancel(node.job.id)
@@ -290,7 +298,7 @@ class Card:
         """Return the client of the job's service: `session.mj` or `session.ci`."""
         return getattr(self.panel.session, job.service)
 
-    # --- rendering: in the event loop's thread, or before the card is displayed -------------------
+    # --- rendering: in the event loop's thread, or before the card is displayed ---
 
     def render(self) -> None:
         """Show the current node."""
@@ -385,7 +393,7 @@ class Card:
             buttons.append(button)
         return buttons
 
-    # --- the snapshot for the saved notebook ------------------------------------------------------
+    # --- the snapshot for the saved notebook ---
 
     def static_html(self) -> str:
         nodes = "".join(map(_render_snapshot, self.root.walk()))

@@ -1,4 +1,4 @@
-"""Answer the dialog of a job that needs input: a prompt and, for Vary (Region), a mask."""
+"""Answer a job that needs input: a prompt and, for Vary (Region), a mask."""
 
 from __future__ import annotations
 

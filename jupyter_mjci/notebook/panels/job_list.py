@@ -1,4 +1,4 @@
-"""List the jobs of the bucket, whoever submitted them: status, cancel, retry, result."""
+"""List the jobs of the bucket, also those submitted elsewhere."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ STATE_OPTIONS = (
 
 
 def resubmit(ci: TencentCI, job: Job) -> Call[Job]:
-    """Build the call that submits a job's work again, from what the service says about it.
+    """Build the call that submits a job's work again, from the service's own record.
 
     Raises:
-        InvalidRequest: Its input, its output, or its rule and template are not known.
+        InvalidRequest: Its input, its output, or its rule and template are not
+            known.
     """
     input_key = _get_raw(job, "Input", "Object")
     output_key = _get_raw(job, "Operation", "Output", "Object")
@@ -54,7 +55,7 @@ def resubmit(ci: TencentCI, job: Job) -> Call[Job]:
 
 
 def _get_raw(job: Job, *path: str) -> str | None:
-    """Return a text of the service's own record, None where an element on the path is missing."""
+    """Return a text of the service's own record, None if it is not there."""
     value: object = job.raw
     for name in path:
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The jobs of a card as a tree: what was submitted, and the jobs that its buttons started."""
+"""The jobs of a card as a tree: the first one, and those its buttons started."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class JobNode:
         parent: the node whose button started it
         button: that button
         children: the nodes that its own buttons started
-        before: the pictures it was made from, where they are shown beside the result
+        before: the pictures it was made from, where they are shown beside the
+            result
         pictures: its results
         snapshot_pictures: the same, small enough for the saved notebook
         preview: the unfinished picture of a running job

@@ -1,7 +1,10 @@
-"""Paint a mask on a picture, and save files in the browser. The only module that imports anywidget.
+"""Paint a mask on a picture, and save files in the browser.
 
-The strokes are drawn in the page and sent to the kernel when they are finished, so painting stays
-smooth while a cell runs. (ipycanvas draws what the kernel says: a round trip for every mouse move.)
+This is the only module that imports anywidget.
+
+The strokes are drawn in the page and sent to the kernel when they are finished, so
+painting stays smooth while a cell runs. (ipycanvas draws what the kernel says: a
+round trip for every mouse move.)
 """
 
 from __future__ import annotations
@@ -29,8 +32,8 @@ class Canvas(anywidget.AnyWidget):
     Traits:
         picture: a data URL
         label: the picture's alternative text
-        strokes: dictionaries of `points` (x and y), `size` and `erase`; all numbers are fractions
-            of the picture's width, y of its height
+        strokes: dictionaries of `points` (x and y), `size` and `erase`; all numbers
+            are fractions of the picture's width, y of its height
         brush: the width of the next stroke, as a fraction of the picture's width
         erase: whether the next stroke erases
     """
@@ -54,7 +57,10 @@ class Downloader(anywidget.AnyWidget):
 
 
 class MaskEditor:
-    """A canvas with its tools. White areas of the mask are regenerated, black ones are kept."""
+    """A canvas with its tools.
+
+    White areas of the mask are regenerated, black ones are kept.
+    """
 
     def __init__(self) -> None:
         self.canvas = Canvas()

@@ -1,4 +1,4 @@
-"""The Midjourney panel: a prompt with its flags as controls, cards of tasks, and a gallery."""
+"""The Midjourney panel: a prompt with its flags, cards of tasks, and a gallery."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from jupyter_mjci.services.midjourney.responses import get_preview_url
 class Flag:
     """One of Midjourney's own flags.
 
-    It takes one of `values`, or a number from 0 to `maximum` (the `default` is not written), or
-    else any text.
+    It takes one of `values`, or a number from 0 to `maximum` (the `default` is not
+    written), or else any text.
     """
 
     name: str
@@ -88,7 +88,10 @@ class MidjourneyPanel(Panel):
         return [self.gallery.box]
 
     def build_prompt(self) -> str:
-        """Return the prompt as it will be sent: as typed, then the flags that were set."""
+        """Return the prompt as it will be sent.
+
+        That is the text as typed, then the flags that were set.
+        """
         parts = [self.prompt.value]
         for flag in FLAGS:
             value = str(self.flags[flag.name].value).strip()

@@ -76,7 +76,7 @@ class ObjectBrowser:
         return str(folder + slash).removeprefix("/")
 
     def list_folder(self) -> tuple[Sequence[str], Sequence[StoredObject]]:
-        """Return the folders in the current folder, and its own objects without empty ones."""
+        """Return the subfolders of the current folder, and its objects."""
         current = self.get_folder()
         folders: dict[str, None] = {}
         objects = []

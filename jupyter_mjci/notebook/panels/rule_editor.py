@@ -1,7 +1,7 @@
 """Edit a picture rule as text and as blocks with controls; each follows the other.
 
-Text stays as typed: only moving a control rewrites it. Text that is not a valid rule leaves the
-blocks unchanged, and the error is shown below it.
+Text stays as typed: only moving a control rewrites it. Text that is not a valid
+rule leaves the blocks unchanged, and the error is shown below it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Block:
     Args:
         spec: the operation
         editor: the editor that the block is part of
-        starts_group: whether it begins a new imageMogr2, instead of joining the one before it
+        starts_group: whether it begins a new imageMogr2, instead of joining the one
+            before it
     """
 
     def __init__(
@@ -193,7 +194,7 @@ class RuleEditor:
                 options.append((f"{format_title(name)} · {spec.help.partition(';')[0]}", name))
         return options
 
-    # --- from the text to the blocks --------------------------------------------------------------
+    # --- from the text to the blocks ---
 
     def on_text_change(self) -> None:
         """Update the blocks from the text, if it is a valid rule."""
@@ -247,7 +248,7 @@ class RuleEditor:
         for block in removed:
             block.box.close()
 
-    # --- from the blocks to the text --------------------------------------------------------------
+    # --- from the blocks to the text ---
 
     def on_control_change(self) -> None:
         """Rewrite the text from the blocks."""

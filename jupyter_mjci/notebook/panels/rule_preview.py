@@ -1,7 +1,7 @@
-"""Preview what a rule makes of a picture, before and after side by side, while the rule is edited.
+"""Preview what a rule makes of a picture, while the rule is edited.
 
-The rule is applied in this process, in a worker thread; nothing is submitted. Of many quick changes
-only the last one is previewed.
+The rule is applied in this process, in a worker thread; nothing is submitted. Of
+many quick changes only the last one is previewed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ NO_RULE = '<p class="mjci-faint">Add a step or type a rule to see a preview.</p>
 
 
 class RulePreview:
-    """The chosen picture and the rule's result. `result` is the last one, None after an error."""
+    """The chosen picture and the rule's result.
+
+    `result` is the last one, None after an error.
+    """
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel

@@ -24,7 +24,7 @@ RELOAD_DELAY = 0.5  # seconds, so that many changes cause one reload
 
 
 class StatusPanel(TablePanel):
-    """The jobs under way, whichever cell started them, and whether the services respond."""
+    """The jobs under way in any cell, and whether the services respond."""
 
     title = "In flight"
     magics = "%mj_queue, %ci_jobs"

@@ -1,11 +1,13 @@
 """Hooks into private parts of ipykernel and ipywidgets, all in one place.
 
-A widget message that arrives while a cell runs is handled in a subshell, if the kernel has them.
-Which subshell answers decides what a click may overtake: a form's fields and buttons must stay in
-order, but "Stop waiting" on a card must work at once. ipykernel offers no public setting for this.
+A widget message that arrives while a cell runs is handled in a subshell, if the
+kernel has them. Which subshell answers decides what a click may overtake: a form's
+fields and buttons must stay in order, but "Stop waiting" on a card must work at
+once. ipykernel offers no public setting for this.
 
-`tests/notebook/panels/test_subshells.py` checks these names against the installed versions. Where a
-name is missing, panels still work; their buttons then wait until the running cell ends.
+`tests/notebook/panels/test_subshells.py` checks these names against the installed
+versions. Where a name is missing, panels still work; their buttons then wait until
+the running cell ends.
 """
 
 from __future__ import annotations
@@ -28,9 +30,12 @@ def walk_widgets(widget: W.Widget) -> Iterator[W.Widget]:
 
 
 def allow_subshell(widget: W.Widget) -> None:
-    """Handle a widget's messages in the subshell that the front end chose, even while a cell runs.
+    """Handle a widget's messages in the subshell that the front end chose.
 
-    Only for buttons that read no field: otherwise a click could overtake what was typed before it.
+    They are then handled even while a cell runs.
+
+    Only for buttons that read no field: otherwise a click could overtake what was
+    typed before it.
     """
     _set_reply_hook(widget, lambda _, chosen: chosen)
 
@@ -52,6 +57,7 @@ def _set_reply_hook(widget: W.Widget, hook: SubshellHook) -> None:
 def restore_mimebundle(widget: W.Widget) -> None:
     """Let a closed widget use its own `_repr_mimebundle_` again.
 
-    `Widget.close` of ipywidgets hides the method behind an instance attribute that is None.
+    `Widget.close` of ipywidgets hides the method behind an instance attribute that
+    is None.
     """
     vars(widget).pop("_repr_mimebundle_", None)

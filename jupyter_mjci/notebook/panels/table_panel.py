@@ -1,7 +1,7 @@
 """A panel that shows a DataFrame of jobs: search it, and select rows.
 
-The grid is itables' (extra `lab`), whose selection arrives in Python. Without itables a plain HTML
-table with pages takes its place; it has no selection.
+The grid is itables' (extra `lab`), whose selection arrives in Python. Without
+itables a plain HTML table with pages takes its place; it has no selection.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class TablePanel(Panel):
         """Return the positions of the selected rows in `filtered`."""
         return [] if self.grid is None else list(self.grid.selected_rows)
 
-    # --- filtering --------------------------------------------------------------------------------
+    # --- filtering ---
 
     async def _reload(self) -> None:
         self.clear_message()
@@ -165,7 +165,7 @@ class TablePanel(Panel):
     def _on_selection_change(self) -> None:
         """React to a change of the selected rows."""
 
-    # --- rendering --------------------------------------------------------------------------------
+    # --- rendering ---
 
     def _render(self, rows: pd.DataFrame) -> None:
         if self.grid is None:

@@ -34,7 +34,10 @@ class Tile:
         force_main_shell(button)
 
     async def load(self) -> None:
-        """Load the thumbnail. The placeholder stays if that fails: links of results expire."""
+        """Load the thumbnail.
+
+        The placeholder stays if that fails: links of results expire.
+        """
         if self._fetch is None:
             return
         try:

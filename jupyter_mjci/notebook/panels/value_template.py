@@ -1,7 +1,7 @@
 """Parse the forms that a picture rule's value may take, such as "!<W>x<H>r".
 
-A parameter says what it expects in words: "<W>x, x<H> or <W>x<H>". Each alternative is a template
-with named slots; a panel shows a slider for each slot.
+A parameter says what it expects in words: "<W>x, x<H> or <W>x<H>". Each alternative
+is a template with named slots; a panel shows a slider for each slot.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A number in a template: its label, the range of its slider, and its initial value."""
+    """A number in a template: label, range and initial value of its slider."""
 
     label: str
     low: float = 1
@@ -79,7 +79,7 @@ class ValueTemplate:
         return _SLOT_RE.sub(lambda _: f"{next(values):g}", self.text)
 
     def parse_value(self, value: str) -> list[float] | None:
-        """Return the numbers of a value of this form, None for a value of another form."""
+        """Return the numbers of a value, None for a value of another form."""
         literals = [re.escape(part) for part in _SLOT_RE.split(self.text)[::2]]
         match = re.fullmatch(_NUMBER.join(literals), value)
         if match is None:
@@ -96,5 +96,8 @@ def parse_templates(expected: str) -> tuple[ValueTemplate, ...]:
 
 
 def supports_force(expected: str) -> bool:
-    """Return whether a value may end with "!": the original is then returned if it is smaller."""
+    """Return whether a value may end with "!".
+
+    The original is then returned if it is smaller.
+    """
     return _FORCE_SUFFIX_RE.search(expected) is not None

@@ -34,7 +34,10 @@ def set_visible(widget: W.Widget, visible: bool) -> None:
 
 
 def replace_children(box: W.Box, children: Sequence[W.Widget]) -> None:
-    """Replace a box's children, and close the old ones: they would stay in the kernel otherwise."""
+    """Replace a box's children, and close the old ones.
+
+    Widgets that are not closed stay in the kernel.
+    """
     old = box.children
     box.children = children
     for child in old:
