@@ -19,14 +19,10 @@ import anyio.from_thread
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.cassette import (
-    RECORDED_SETTINGS,
-    SECRET_SETTINGS,
-    Player,
-    Recorder,
-    parse_mode,
-)
+from jupyter_mjci.client.cassette import RECORDED_SETTINGS, SECRET_SETTINGS, parse_mode
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.player import Player
+from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, get_notebook_name, load
 from jupyter_mjci.client.transport import Clock, SystemClock, Transport
@@ -53,7 +49,7 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.faults import Fault, Faults
-    from jupyter_mjci.imaging.rules import RuleResult
+    from jupyter_mjci.imaging.model import RuleResult
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -409,9 +405,9 @@ class Session:
     @property
     def rules(self) -> ModuleType:
         """The local implementation of the picture rules: parsing, formatting, applying."""
-        from jupyter_mjci.imaging import rules
+        from jupyter_mjci.imaging import rule_syntax
 
-        return rules
+        return rule_syntax
 
     def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
         """Apply a picture rule locally: what a job would give, without a job.
@@ -426,7 +422,8 @@ class Session:
         return Operation(partial(self._apply_rule, rule, content))
 
     async def _apply_rule(self, rule: str, content: bytes) -> RuleResult:
-        from jupyter_mjci.imaging.rules import RuleError, apply_rule
+        from jupyter_mjci.imaging.model import RuleError
+        from jupyter_mjci.imaging.rule_syntax import apply_rule
 
         def load_object(url: str) -> bytes | None:
             return anyio.from_thread.run(bucket.find_object, self.ci, url)

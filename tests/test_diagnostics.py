@@ -192,13 +192,13 @@ RESPONSES: tuple[tuple[httpx.Response | Exception, str, bool | None, str], ...] 
         httpx.ConnectError("refused"),
         "Midjourney address",
         False,
-        "No answer from http://proxy.example.",
+        "No response from http://proxy.example.",
     ),
     (
         httpx.ConnectError("refused"),
         "Tencent CI address",
         False,
-        "No answer from https://b-1.ci.r.myqcloud.com.",
+        "No response from https://b-1.ci.r.myqcloud.com.",
     ),
     (httpx.Response(200, html="<html>"), "Tencent CI address", False, "is not XML"),
     (

@@ -18,13 +18,14 @@ import jupyter_mjci
 from jupyter_mjci import errors, pytest_plugin, session
 from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
-from jupyter_mjci.history import analysis, delta, history, image_archive, sync
+from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
 from jupyter_mjci.jobs import downloads, webhooks
-from jupyter_mjci.notebook import commands, job_display
+from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import bucket, signing
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 ERRORS: dict[str, type[Exception]] = {
     name: kind
@@ -71,10 +72,10 @@ SURFACE = (
     delta.MergeResult,
     delta.DaskLake,
     analysis.JobAccessor,
-    analysis.PlotAccessor,
+    plots.PlotAccessor,
     image_archive.ImageArchive,
     image_archive.ArchivedImage,
-    job_display.JobFuture,
+    job_future.JobFuture,
     jupyter_mjci.load_ipython_extension,
     jupyter_mjci.unload_ipython_extension,
 )

@@ -18,7 +18,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import Unsupported
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.submission import Submitter
-from jupyter_mjci.services.tencent_ci.api import parse_rows
+from jupyter_mjci.services.tencent_ci.responses import parse_rows
 from jupyter_mjci.services.tencent_ci.xml import Row
 
 if TYPE_CHECKING:

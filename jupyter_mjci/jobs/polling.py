@@ -22,7 +22,8 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.submission import is_transient
-from jupyter_mjci.services.midjourney.api import ListingChanges, Midjourney, parse_changes
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_changes
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 BATCH_SIZE = {"mj": 500, "ci": 50}  # jobs in one request

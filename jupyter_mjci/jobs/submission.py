@@ -38,8 +38,8 @@ from jupyter_mjci.errors import (
 )
 from jupyter_mjci.history.journal import Submission
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import reconciliation as midjourney
+from jupyter_mjci.services.tencent_ci import reconciliation as tencent_ci
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ import uvicorn
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci import xml
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery

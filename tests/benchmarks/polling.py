@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
 
 import httpx
 
@@ -26,7 +25,8 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.jobs.polling import Poller, Subscription
-from jupyter_mjci.services.midjourney.api import Midjourney, parse_job
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure

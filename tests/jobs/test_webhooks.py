@@ -19,7 +19,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.server import LoopbackServer
 from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook, progress_rank
-from jupyter_mjci.services.midjourney.api import parse_job
+from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
 
 

@@ -12,7 +12,8 @@ from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.services.tencent_ci import signing
-from jupyter_mjci.services.tencent_ci.api import TencentCI, build_object_url
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import build_object_url
 
 
 def presign_object(
