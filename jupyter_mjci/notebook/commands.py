@@ -38,8 +38,8 @@ class Commands:
         self._publish_table(build_status(self._current.find()))
 
     def connect(self, profile: str | None = None, **overrides: Any) -> object:
-        """Connect to your services, with settings from this line, else from the environment, else
-        from the profile. Secrets are not accepted on this line.
+        """Connect to your services. A setting on this line overrides the environment, which
+        overrides the profile. Secrets are not accepted on this line.
 
         Args:
             profile: a table of profiles.toml
