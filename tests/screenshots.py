@@ -34,10 +34,10 @@ MANY = """%config InlineBackend.figure_formats = ["retina"]
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import jupyter_mjci as mjci
-from jupyter_mjci.emulator.datasets import write
+from jupyter_mjci.emulator.datasets import write_exports
 home = TemporaryDirectory()
 s = mjci.sandbox(home=home.name)
-write(Path(home.name) / "exports", jobs=100_000)
+write_exports(Path(home.name) / "exports", jobs=100_000)
 s.history.load(Path(home.name) / "exports")"""
 # No file browser, and no cell that looks more active than others.
 TIDY = """() => {

@@ -254,7 +254,9 @@ def _leaving_function(name: str, functions: Functions, seen: frozenset[str]) -> 
         match node:
             case ast.Raise(ast.Call(ast.Name(raised))) if raised in ERRORS:
                 return frozenset({ERRORS[raised]})
-            case ast.Name("missing_extra" | "requires_extra"):  # which make it in the room of errors
+            case ast.Name(
+                "missing_extra" | "requires_extra"
+            ):  # which make it in the room of errors
                 return frozenset({ERRORS["SettingsError"]})
             case ast.Try():
                 after = [*node.handlers, *node.orelse, *node.finalbody]

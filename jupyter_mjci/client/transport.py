@@ -21,9 +21,7 @@ import httpx
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
-from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
-from jupyter_mjci.services.tencent_ci import signing
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
@@ -70,59 +68,6 @@ class Endpoint:
     @property
     def name(self) -> str:
         return self.host or httpx.URL(self.url).netloc.decode()
-
-
-# --- credentials ------------------------------------------
-
-# Headers by authentication style. Proxies of the .NET family use the first
-# one they find, so only one is sent.
-_MJ_AUTH_HEADERS = {
-    "secret": ("mj-api-secret", "{}"),
-    "bearer": ("Authorization", "Bearer {}"),
-    "raw": ("Authorization", "{}"),
-}
-
-
-def build_mj_auth(style: str, secret: Secret) -> AuthFunc | None:
-    """Return what adds a proxy's secret to a request, or None without a secret."""
-    header, template = _MJ_AUTH_HEADERS[style]
-
-    def authorize(request: httpx.Request, _: str) -> None:
-        request.headers[header] = template.format(secret.reveal())
-
-    return authorize if secret else None
-
-
-_SIGNED_HEADERS = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
-
-
-def build_cos_auth(
-    secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str
-) -> AuthFunc:
-    """Return what signs a request of COS or CI: Host, the content headers and every parameter.
-
-    https://cloud.tencent.com/document/product/436/7778
-    """
-
-    def authorize(request: httpx.Request, path: str) -> None:
-        if token:
-            request.headers[token_header] = token.reveal()
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.startswith(_SIGNED_HEADERS) or name == "host"
-        }
-        request.headers["Authorization"] = signing.sign(
-            request.method,
-            path,
-            params=dict(request.url.params),
-            headers=headers,
-            secret_id=secret_id,
-            secret_key=secret_key.reveal(),
-            key_time=signing.key_time(clock.now()),
-        )
-
-    return authorize
 
 
 # --- transport --------------------------------------------

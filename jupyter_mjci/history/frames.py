@@ -28,6 +28,7 @@ from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci.xml import Row
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 TIME_DTYPE = "datetime64[us, UTC]"
@@ -252,11 +253,12 @@ def tasks_to_frame(
 
 def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows of CI pages (`tencent_ci.parse_rows`) as a frame of the same jobs."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(tencent_ci.WIRE_FIELDS)
-    fields = {
-        name: FieldColumn(column, OPTIONAL_TEXT)
-        for name, column in zip(tencent_ci.WIRE_FIELDS, columns, strict=True)
-    }
+    columns = zip(*rows, strict=True) if rows else [()] * len(tencent_ci.WIRE_FIELDS)
+    fields = {}
+    for name, column in zip(tencent_ci.WIRE_FIELDS, columns, strict=True):
+        # "-" is how CI writes a missing value.
+        values = [None if text == "-" else text for text in column]
+        fields[name] = FieldColumn(values, OPTIONAL_TEXT)
     return _fields_to_frame("ci", tencent_ci.FIELD_MAP, fields, len(rows))
 
 
@@ -507,37 +509,45 @@ def _convert_user_data(column: FieldColumn) -> Cells:
 
 
 def _coalesce_text(*columns: FieldColumn) -> Cells:
-    filled = [column for column in columns if column.types != ONLY_NONE]
-    if len(filled) not in (1, 2) or not all(column.is_text for column in filled):
+    if not all(column.is_text for column in columns):
         return None
-    pairs = zip(filled[0].values, filled[-1].values, strict=True)
-    return [first or second or None for first, second in pairs]
+    *earlier, last = columns
+    cells = _convert_text(last)
+    for column in reversed(earlier):
+        cells = [text or other for text, other in zip(column.values, cells, strict=True)]
+    return cells
+
+
+def _map_distinct(column: FieldColumn, parse: Callable[[str | None], int]) -> np.ndarray:
+    """Parse every distinct text once, to an integer."""
+    import numpy as np
+
+    parsed = {text: parse(text) for text in set(column.values)}
+    return np.fromiter(map(parsed.__getitem__, column.values), np.int64, len(column.values))
 
 
 def _convert_status(column: FieldColumn) -> Cells:
     if not column.is_text:
         return None
-    import numpy as np
     import pandas as pd
 
     positions = {status: position for position, status in enumerate(Status)}
-    codes = {text: positions[midjourney.parse_status(text)] for text in set(column.values)}
-    array = np.fromiter(map(codes.__getitem__, column.values), np.int8, len(column.values))
-    return pd.Categorical.from_codes(array, dtype=get_dtype("status"))  # type: ignore[call-overload,unused-ignore]
+    codes = _map_distinct(column, lambda text: positions[midjourney.parse_status(text)])
+    return pd.Categorical.from_codes(codes, dtype=get_dtype("status"))  # type: ignore[call-overload,unused-ignore]
 
 
 def _convert_progress(column: FieldColumn) -> Cells:
     if not column.is_text:
         return None
-    import numpy as np
     import pandas as pd
 
-    percents: dict[str | None, int] = {}
-    for text in set(column.values):
-        percent = midjourney.parse_progress(text)
-        percents[text] = -1 if percent is None else percent
-    array = np.fromiter(map(percents.__getitem__, column.values), np.int64, len(column.values))
-    return pd.arrays.IntegerArray(array, array < 0)
+    percents = _map_distinct(column, _parse_percent)
+    return pd.arrays.IntegerArray(percents, percents < 0)
+
+
+def _parse_percent(text: str | None) -> int:
+    percent = midjourney.parse_progress(text)
+    return -1 if percent is None else percent
 
 
 def _convert_timestamp(column: FieldColumn) -> Cells:
@@ -585,27 +595,6 @@ def _may_have_parent(parent: str | None, description: str | None) -> bool:
     return bool(parent or (description and description.startswith(("/up", "/ch"))))
 
 
-# The same for CI, whose rows hold nothing but texts without spaces around them; "-" is missing.
-
-
-def _convert_ci_text(column: FieldColumn) -> Cells:
-    return [None if text == "-" else text for text in column.values]
-
-
-def _convert_ci_user_data(column: FieldColumn) -> Cells:
-    return [
-        None if not text or text == "-" or text.startswith(MARKER_PREFIX) else text
-        for text in column.values
-    ]
-
-
-def _coalesce_ci_text(*columns: FieldColumn) -> Cells:
-    *earlier, cells = map(_convert_ci_text, columns)
-    for preferred in reversed(earlier):
-        cells = [text or other for text, other in zip(preferred, cells, strict=True)]
-    return cells
-
-
 _match_ci_timestamps = re.compile(
     r"(?:(?:[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\+0800|-)\n)*", re.ASCII
 ).fullmatch
@@ -613,13 +602,14 @@ _match_ci_timestamps = re.compile(
 
 def _convert_ci_timestamp(column: FieldColumn) -> Cells:
     texts = [text or "-" for text in column.values]
-    if not _match_ci_timestamps("".join([f"{text}\n" for text in texts])):
+    if not _match_ci_timestamps("\n".join([*texts, ""])):
         return None
     import numpy as np
     import pandas as pd
 
     try:
-        local = np.array(["NaT" if text == "-" else text[:19] for text in texts], "datetime64[s]")
+        times = ["NaT" if text == "-" else text[:19] for text in texts]
+        local = np.array(times, "datetime64[s]")
     except ValueError:  # February 30
         return None
     utc = (local - np.timedelta64(8, "h")).astype("datetime64[us]")
@@ -709,9 +699,9 @@ VECTORIZED: dict[Parser, Callable[..., Cells]] = {
     midjourney.parse_outputs: _convert_outputs,
     midjourney.parse_buttons: _convert_buttons,
     midjourney.parse_parent: _convert_parent,
-    tencent_ci.to_text: _convert_ci_text,
-    tencent_ci.parse_user_data: _convert_ci_user_data,
-    tencent_ci.coalesce: _coalesce_ci_text,
+    tencent_ci.to_text: _convert_text,
+    tencent_ci.parse_user_data: _convert_user_data,
+    tencent_ci.coalesce: _coalesce_text,
     tencent_ci.parse_timestamp: _convert_ci_timestamp,
 }
 

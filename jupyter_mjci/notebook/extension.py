@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
+from jupyter_mjci.notebook.session_registry import register_provider, unregister_provider
+
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.displayhook import DisplayHook
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.current_session import SessionState
     from jupyter_mjci.notebook.job_future import JobFuture
     from jupyter_mjci.notebook.magics import Magic, Magics
-    from jupyter_mjci.session import Session
 
 # By the kinds of IPython's register_magic_function.
 MAGIC_NAMES: Mapping[str, str] = {
@@ -234,23 +235,15 @@ def load(ip: InteractiveShell) -> None:
         return
     extension = Extension(ip, _SAVED_STATES.pop(ip, None))
     extension.register()
+    register_provider(ip, lambda: extension.magics.current_session)
     _EXTENSIONS[ip] = extension
 
 
 def unload(ip: InteractiveShell) -> None:
     """Remove everything that `load` registered, and remember the session in use."""
     if ip in _EXTENSIONS:
+        unregister_provider(ip)
         _SAVED_STATES[ip] = _EXTENSIONS.pop(ip).unregister()
-
-
-def get_current_session(ip: InteractiveShell) -> Session:
-    """Return the session that the magics of a shell use, even before the extension is loaded.
-
-    Raises:
-        SettingsError: several sessions exist, or the settings are incomplete.
-    """
-    extension = _EXTENSIONS.get(ip) or Extension(ip)
-    return extension.magics.current_session.get_or_connect()
 
 
 def _job_to_html(job: Job) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.client.transport import Clock, Endpoint, build_cos_auth, build_mj_auth
+from jupyter_mjci.client.transport import Clock, Endpoint
+from jupyter_mjci.services.midjourney.auth import build_mj_auth
+from jupyter_mjci.services.tencent_ci.auth import build_cos_auth
 
 
 def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:

@@ -51,6 +51,6 @@ def _current_session() -> Session:
         from jupyter_mjci.session import connect
 
         return connect()
-    from jupyter_mjci.notebook.extension import get_current_session
+    from jupyter_mjci.notebook.session_registry import get_current_session
 
     return get_current_session(shell)

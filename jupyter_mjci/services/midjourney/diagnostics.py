@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
-from jupyter_mjci.client.transport import Endpoint, Transport, build_mj_auth
+from jupyter_mjci.client.transport import Endpoint, Transport
 from jupyter_mjci.errors import MjciError, TransportError, Unsupported
 from jupyter_mjci.services.findings import Finding, ProbeContext, sanitize_url
 from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.auth import build_mj_auth
 from jupyter_mjci.services.midjourney.fallbacks import PROBE_ID
 
 MAX_ADDRESSES = 4

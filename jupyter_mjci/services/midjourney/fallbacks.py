@@ -39,7 +39,8 @@ async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -
     if call.method == "GET":
         return await _list_from_journal(mj, list_known)
     try:
-        return await replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids")
+        by_ids: Call[list[Job]] = replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids")
+        return await by_ids
     except Unsupported:
         return await _fetch_each(mj, jsonlib.loads(call.body)["ids"])
 
@@ -93,7 +94,8 @@ async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
     return jobs
 
 
-FALLBACKS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
+Fallback = Callable[[Call[Any], Midjourney, ListKnown], Awaitable[Any]]
+FALLBACKS: dict[str, Fallback] = {
     "change": change_via_button,
     "simple_change": change_via_button,
     "tasks": list_via_ids,
