@@ -108,7 +108,7 @@ def terminal() -> Iterator[str]:
     (choices,) = (
         one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction)
     )
-    parsers = {**choices.choices, "sandbox": serving.arguments()}
+    parsers = {**choices.choices, "sandbox": serving.build_parser()}
     for one in choices._choices_actions:
         yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
         for action in parsers[one.dest]._actions[1:]:  # the first is --help

@@ -18,9 +18,9 @@ import jupyter_mjci
 from jupyter_mjci import errors, pytest_plugin, session
 from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
-from jupyter_mjci.history import analysis, delta, history, image_archive, sync
+from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
 from jupyter_mjci.jobs import webhooks
-from jupyter_mjci.notebook import commands, job_display
+from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import signing
@@ -70,10 +70,10 @@ SURFACE = (
     delta.MergeResult,
     delta.DaskLake,
     analysis.JobAccessor,
-    analysis.PlotAccessor,
+    plots.PlotAccessor,
     image_archive.ImageArchive,
     image_archive.ArchivedImage,
-    job_display.JobFuture,
+    job_future.JobFuture,
     jupyter_mjci.load_ipython_extension,
     jupyter_mjci.unload_ipython_extension,
 )
@@ -208,8 +208,8 @@ def _untold(door: Door) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        (session.Session.presign, {"CallError"}),
-        (session.Session.picture, {"CallError", "AnswerError"}),  # two functions further
+        (session.Session.presign, {"InvalidRequest"}),
+        (session.Session.picture, {"InvalidRequest", "InvalidResponse"}),  # two functions further
         (
             session.Session.resume,
             set[str](),
@@ -254,7 +254,9 @@ def _leaving_function(name: str, functions: Functions, seen: frozenset[str]) -> 
         match node:
             case ast.Raise(ast.Call(ast.Name(raised))) if raised in ERRORS:
                 return frozenset({ERRORS[raised]})
-            case ast.Name("lacking" | "needing"):  # which make it in the room of errors
+            case ast.Name(
+                "missing_extra" | "requires_extra"
+            ):  # which make it in the room of errors
                 return frozenset({ERRORS["SettingsError"]})
             case ast.Try():
                 after = [*node.handlers, *node.orelse, *node.finalbody]

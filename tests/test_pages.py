@@ -1,6 +1,4 @@
-"""The pages for those who carry on: what they name exists, and every room stands in the table of
-rooms.
-"""
+"""The documentation names only what exists: files, functions, magics, commands, settings, links."""
 
 from __future__ import annotations
 
@@ -16,57 +14,57 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
-from tests.test_architecture import PACKAGE, ROOMS, ROOT, name_of
+from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
 
-TEXT = (ROOT / "docs" / "explanation" / "how-it-works.md").read_text("utf-8")
-MAGICS = {"load_ext", *(name for names in MAGIC_NAMES.values() for name in names.split())}
+HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
-WORDS = {
-    "for",
-    "async for",
-    "await",
-    ".run()",
-    "wait_for",
-    "asyncio.gather",
-    "asyncio.run",
-    "allow_stdin",
-    "text/html",
-    "_",
-    "-o NAME",
-    "text/plain",
-    "%tb",
-    "mjci-…",
-    "state",
-}
+FOREIGN_NAMES = set(
+    "for|async for|await|.run()|wait_for|asyncio.gather|asyncio.run|allow_stdin|text/html|_|-o NAME"
+    "|text/plain|%tb|mjci-…|state".split("|")
+)
 
 
-def spans() -> list[str]:
-    """What is set as code: inline, and the names in the picture."""
-    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", TEXT, flags=re.M | re.S))
-    drawn = [
-        name
-        for block in re.findall(r"^```\n(.*?)^```$", TEXT, re.M | re.S)
-        for name in _names(block)
-    ]
-    return sorted(set(inline + drawn) - WORDS)
+def list_code_spans(page: Path) -> list[str]:
+    """Return what is set as code: inline, and the names in the diagram."""
+    text = page.read_text("utf-8")
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+    diagrams = re.findall(r"^```\n(.*?)^```$", text, re.M | re.S)
+    names = [name for diagram in diagrams for name in iter_diagram_names(diagram)]
+    return sorted(set(inline + names) - FOREIGN_NAMES)
 
 
-def _names(block: str) -> Iterator[str]:
-    """The first word of each line of the picture, where it is a name."""
-    for line in block.splitlines():
-        found = re.match(r"[\s│]*((?:[\w/]+\.)+\w+|%\w+)", line)
-        if found:
-            yield found[1]
+def iter_diagram_names(diagram: str) -> Iterator[str]:
+    """Yield the first word of each line, where it is a name."""
+    for line in diagram.splitlines():
+        name = re.match(r"[\s│]*((?:[\w/]+\.)+\w+|%\w+)", line)
+        if name:
+            yield name[1]
 
 
-def test_everything_exists() -> None:
-    assert [span for span in spans() if not exists(span)] == []
+def test_how_it_works_names_only_what_exists() -> None:
+    assert [span for span in list_code_spans(HOW_IT_WORKS) if not exists(span)] == []
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_how_to_names_only_what_exists(page: Path) -> None:
+    """Magics, settings, commands and methods of a session."""
+    ours = re.compile(r"%|s\.|MJCI_|jupyter mjci")
+    assert [span for span in list_code_spans(page) if ours.match(span) and not exists(span)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize(
-    "span", ["Poller.gone", "following.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
+    "span", ["Poller.gone", "polling.GONE", "gone.py", "%mjci gone", "MJCI_GONE", "s.gone()"]
 )
-def test_what_does_not_exist_is_noticed(span: str) -> None:
+def test_missing_name_is_noticed(span: str) -> None:
     assert not exists(span)
 
 
@@ -78,16 +76,18 @@ def exists(span: str) -> bool:
         )
     if found := re.match(r"python -m (\S+)", span):
         return _is_module(ROOT / found[1].replace(".", "/"))
-    if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z]+)|.*?(--mjci-\w+)", span):
+    if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z_]+)|.*?(--mjci-\w+)", span):
         return any(_holds(path, next(filter(None, found.groups()))) for path in SOURCES)
     if span.partition(".")[0] in ("s", "mjci", "job"):
         return _reachable(span.partition("(")[0])
     return (
-        span in KNOWN or any((place / span).exists() for place in (ROOT, PACKAGE)) or _is_room(span)
+        span in KNOWN
+        or any((place / span).exists() for place in (ROOT, PACKAGE))
+        or _is_module_file(span)
     )
 
 
-SOURCES = [*ROOMS, *(ROOT / "tests" / "browser").glob("*.py")]
+SOURCES = [*MODULES, *(ROOT / "tests" / "browser").glob("*.py")]
 
 
 def _holds(path: Path, word: str) -> bool:
@@ -98,8 +98,8 @@ def _is_module(place: Path) -> bool:
     return place.with_suffix(".py").exists() or (place / "__main__.py").exists()
 
 
-def _is_room(span: str) -> bool:
-    return span.endswith(".py") and len([room for room in ROOMS if room.name == span]) == 1
+def _is_module_file(span: str) -> bool:
+    return span.endswith(".py") and len([module for module in MODULES if module.name == span]) == 1
 
 
 def _reachable(path: str) -> bool:
@@ -116,13 +116,13 @@ def _reachable(path: str) -> bool:
 
 
 def known() -> Iterator[str]:
-    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and `room.name`;
-    rooms by module.
+    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and `module.name`;
+    modules by dotted name.
     """
-    for room in ROOMS:
-        yield "jupyter_mjci." + name_of(room).removesuffix(".py").replace("/", ".")
-        for node in ast.parse(room.read_text("utf-8")).body:
-            yield from (f"{room.stem}.{name}" for name in _defined(node))
+    for module in MODULES:
+        yield "jupyter_mjci." + get_name(module).removesuffix(".py").replace("/", ".")
+        for node in ast.parse(module.read_text("utf-8")).body:
+            yield from (f"{module.stem}.{name}" for name in _defined(node))
             if isinstance(node, ast.ClassDef):
                 yield node.name
                 yield from (

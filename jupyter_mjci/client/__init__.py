@@ -1,0 +1,1 @@
+"""HTTP independent of a service: calls, jobs, transport, event loop, settings, redaction, recordings."""

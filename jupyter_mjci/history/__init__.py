@@ -1,0 +1,1 @@
+"""Job histories: journal, DataFrames, analyses, plots, sync, image archive and Delta Lake."""

@@ -1,13 +1,13 @@
-"""A history beyond one machine: a Delta table, partitioned by month, that journals are folded into.
+"""Keep histories that are larger than one machine: a Delta table, partitioned by month.
 
-A fold is one merge: what is new or changed in the journal since the last one. How far it came is
-part of the same commit (Delta's transaction of this journal), so a fold that is killed has happened
-or has not. The merge looks only at files of the days concerned: a job's day never changes once it
-was seen, and one day's margin allows for journals that learned the day from another clock. Files
-stay small (compaction has a target size), so a fold costs the same however much lies in the lake;
-row groups stay small, so a worker of little memory can read them.
+Journals are merged into it. A merge takes what is new or changed in the journal since the last one.
+How far it came is part of the same commit (a Delta transaction under the journal's id), so a merge
+that is killed has happened completely or not at all. A merge reads only files of the days
+concerned: a job's day never changes once the job was seen, and a margin of one day covers journals
+that learned the day from another clock. Files have a target size, so the cost of a merge does not
+grow with the lake; row groups are small, so that a worker with little memory can read them.
 
-Readers see the lake and, over it, what is still only in the journal. Needs the extra `lake`.
+Readers see the lake with the journal's later changes laid over it. Needs the extra `lake`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
 from importlib import import_module
 from itertools import pairwise
@@ -26,57 +27,69 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from jupyter_mjci.errors import HistoryError, SettingsError, requires_extra
-from jupyter_mjci.history.analysis import TIME_COLUMNS, JobAccessor, Query, _aggregate_partitions
+from jupyter_mjci.history.analysis import TIME_COLUMNS, JobAccessor, Query, aggregate_partitions
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_columns, make_export
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from types import ModuleType
 
-KEY_COLUMNS = ("service", "origin", "id")  # a job's identity: ids are unique at one place only
-MERGE_BATCH_SIZE = (
-    200_000  # rows of one merge: what a first fold of a long journal holds in memory at once
-)
-TARGET_FILE_SIZE = 16 * 2**20  # bytes of a file after compaction, some 100,000 jobs
-MAX_SMALL_FILES = (
-    24  # files below half the target that may gather in a month before they are put together
-)
-QUERY_BATCH_SIZE = 2_500_000  # jobs that a question takes in at once, where it asks by periods
+    import dask.dataframe as dd
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
+    from distributed import Client
+
+KEY_COLUMNS = ("service", "origin", "id")  # a job's identity: ids are unique per origin only
+MERGE_BATCH_SIZE = 200_000  # rows of one merge, which it holds in memory
+TARGET_FILE_SIZE = 16 * 2**20  # bytes of a file after compaction, about 100,000 jobs
+MAX_SMALL_FILES = 24  # files below half the target in a month before they are compacted
+QUERY_BATCH_SIZE = 2_500_000  # jobs of one step of a query that groups by period
 ROW_GROUP_SIZE = 65_536  # rows of a row group
-MAX_COMMIT_ATTEMPTS = 60  # how often a fold begins again because another writer was faster
+MAX_COMMIT_ATTEMPTS = 60  # how often a merge starts again because another writer was faster
 TABLE_CONFIGURATION = {
     "delta.targetFileSize": str(TARGET_FILE_SIZE),
     "delta.checkpointInterval": "20",
 }
 TERMINAL_SQL = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
-# A frame's columns, with those that are made from two others.
-FRAME_COLUMNS = tuple(
-    name
-    for column in COLUMNS
-    for name in (
-        column.name,
-        *(span for span, later, _, _ in DURATION_COLUMNS if later == column.name),
-    )
-)
+COLUMN_DTYPES = {column.name: column.dtype for column in COLUMNS}
 
-# The lake's columns: those of every frame, and what tells jobs and sightings apart.
+
+def _list_frame_columns() -> Iterator[str]:
+    """Yield the columns of a frame in order: each duration follows its later time."""
+    for column in COLUMNS:
+        yield column.name
+        for name, later, _, _ in DURATION_COLUMNS:
+            if later == column.name:
+                yield name
+
+
+FRAME_COLUMNS = tuple(_list_frame_columns())
+
+# The lake's columns: those of every frame, and what identifies and orders jobs.
 DELTA_TYPES = {"string": "string", "status": "string", TIME_DTYPE: "timestamp", "Int64": "long"}
 SCHEMA: dict[str, str] = {
     "day": "date",
     "origin": "string",
-    **{column.name: DELTA_TYPES[column.dtype] for column in COLUMNS},
+    **{name: DELTA_TYPES[dtype] for name, dtype in COLUMN_DTYPES.items()},
     "first_seen": "timestamp",
     "last_seen": "timestamp",
     "month": "string",
 }
+_DUCKDB_TYPES = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
 
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What a fold did: how many jobs went into the lake, in how many merges, and which version it
-    left.
+    """The result of a merge.
+
+    Args:
+        jobs: how many jobs were written
+        merges: in how many commits
+        version: the table's version afterwards
     """
 
     jobs: int
@@ -85,15 +98,19 @@ class MergeResult:
 
 
 class _LakeNotFound(HistoryError):
-    """Nothing is there yet."""
+    """There is no table yet."""
 
 
 class Lake:
-    """A lake at a path or an object store's URL, and a journal over it.
+    """A lake, with a journal laid over it.
 
-    `storage_options` are the store's, as deltalake takes them (`storage_options`). Whatever needs a library
-    of the extra `lake` that is not installed raises SettingsError; a table that cannot be read or
-    written, or that is not there, raises HistoryError.
+    Whatever needs a library of the extra `lake` that is not installed raises SettingsError; a table
+    that cannot be read or written, or does not exist, raises HistoryError.
+
+    Args:
+        url: path, or URL of an object store
+        journal: the journal whose changes are laid over the lake and merged into it
+        storage_options: options of the object store, as deltalake takes them
     """
 
     def __init__(
@@ -103,110 +120,108 @@ class Lake:
         journal: Journal | None = None,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        local = "://" not in str(url)
-        self.url = str(Path(url).expanduser().absolute()) if local else str(url)
-        self.is_local, self.journal, self.storage_options = (
-            local,
-            journal,
-            dict(storage_options or {}),
-        )
+        self.is_local = "://" not in str(url)
+        self.url = str(Path(url).expanduser().absolute()) if self.is_local else str(url)
+        self.journal = journal
+        self.storage_options = dict(storage_options or {})
 
     def __repr__(self) -> str:
         return f"<history lake {self.url}>"
 
     @property
     def mjci(self) -> JobAccessor:
-        """The analyses, worked out by DuckDB over the lake's files; nothing is loaded whole."""
+        """The analyses, computed by DuckDB over the lake's files in bounded memory."""
         return JobAccessor(self)
 
-    def with_client(self, client: Any) -> DaskLake:
-        """The same lake on a Dask cluster: a `distributed.Client`, or a scheduler's address."""
+    def with_client(self, client: Client | str) -> DaskLake:
+        """Return the same lake on a Dask cluster.
+
+        Args:
+            client: a `distributed.Client`, or the address of a scheduler
+        """
         return DaskLake(self, client)
 
     # --- writing ----------------------------------------------------------------------------------
 
     def merge(self) -> MergeResult:
-        """Folds in what is new in the journal. Several processes may fold at once; each job lies
-        there once.
+        """Merge what is new in the journal into the lake; create the lake if needed.
+
+        Several processes may merge at the same time; the lake holds each job once.
         """
-        journal, jobs, merges = self._require_journal(), 0, 0
+        journal = self._require_journal()
+        jobs = 0
+        merges = 0
         table = self._open_or_create()
         while True:
-            done = table.transaction_version(journal.journal_id) or 0
-            many, last = journal.changes_since(done, MERGE_BATCH_SIZE)
-            if not many:
+            first = _get_merged_sequence(table, journal)
+            rows, last = journal.changes_since(first, MERGE_BATCH_SIZE)
+            if not rows:
                 break
             with _wrap_storage_errors(self.url, "written"):
-                table = self._merge_with_retries(
-                    table, _load_changes(journal, done, last), journal.journal_id, done, last
-                )
-            jobs, merges = jobs + many, merges + 1
+                table = self._merge_with_retries(table, journal, first, last)
+            jobs += rows
+            merges += 1
         if merges:
             self._compact_table(table)
         return MergeResult(jobs, merges, table.version())
 
     def compact(self) -> None:
-        """Puts small files together where many have gathered, and deletes what no reader of a week
-        ago needs.
-        """
+        """Compact months with many small files, and delete files unused for a week."""
         self._compact_table(self._load_table())
 
-    def _compact_table(self, table: Any) -> None:
-        crowded = _find_fragmented_months(table)
-        for month in crowded:
-            with contextlib.suppress(
-                _import_deltalake().exceptions.CommitFailedError
-            ):  # another writer was faster: next time
+    def _compact_table(self, table: DeltaTable) -> None:
+        conflict = _import_deltalake().exceptions.CommitFailedError
+        months = _find_fragmented_months(table)
+        for month in months:
+            # Where another writer was faster, the next merge compacts.
+            with contextlib.suppress(conflict):
                 table.optimize.compact(
                     [("month", "=", month)],
                     target_size=TARGET_FILE_SIZE,
                     writer_properties=_make_writer_properties(),
                 )
-        if crowded:
+        if months:
             table.vacuum(dry_run=False)
 
     def _merge_with_retries(
-        self, table: Any, changes: Any, journal_id: str, first: int, last: int
-    ) -> Any:
-        """One merge, begun again as long as others commit before it."""
+        self, table: DeltaTable, journal: Journal, first: int, last: int
+    ) -> DeltaTable:
+        """Merge one batch, again as long as other writers commit first."""
         delta = _import_deltalake()
+        changes = _load_changes(journal, first, last)
+        transaction = delta.Transaction(journal.journal_id, last)
+        commit = delta.CommitProperties(app_transactions=[transaction])
         for attempt in range(MAX_COMMIT_ATTEMPTS):
             try:
-                _merge_changes(
-                    table,
-                    changes,
-                    delta.CommitProperties(app_transactions=[delta.Transaction(journal_id, last)]),
-                )
+                _merge_changes(table, changes, commit)
+                return table
             except delta.exceptions.CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
                 table = self._load_table()
-                if (table.transaction_version(journal_id) or 0) > first:
-                    # another process has folded the same journal: look again at what is left
-                    return table
-            else:
+            if _get_merged_sequence(table, journal) > first:
+                # Another process has merged the same journal: the caller looks again what is left.
                 return table
         raise HistoryError(
             f"The lake {self.url} is too busy.",
-            detail=f"{MAX_COMMIT_ATTEMPTS} times another writer was faster.",
-            hint="Fold again later; nothing is lost meanwhile.",
+            detail=f"Another writer was faster {MAX_COMMIT_ATTEMPTS} times.",
+            hint="Merge again later; the journal still has every job.",
         )
 
-    def _open_or_create(self) -> Any:
-        """The table, made where there is none."""
+    def _open_or_create(self) -> DeltaTable:
         delta = _import_deltalake()
         with contextlib.suppress(_LakeNotFound):
             return self._load_table()
         if not delta.DeltaTable.is_deltatable(self.url, self.storage_options):
+            # A DeltaError here means that another process has just created it.
             with (
-                _wrap_storage_errors(self.url, "made"),
+                _wrap_storage_errors(self.url, "created"),
                 contextlib.suppress(delta.exceptions.DeltaError),
             ):
                 if self.is_local:
                     Path(self.url).mkdir(parents=True, exist_ok=True)
-                fields = [delta.Field(name, kind) for name, kind in SCHEMA.items()]
                 delta.DeltaTable.create(
                     self.url,
-                    delta.Schema(fields),
+                    delta.Schema([delta.Field(name, kind) for name, kind in SCHEMA.items()]),
                     mode="error",
                     partition_by=["month"],
                     storage_options=self.storage_options,
@@ -215,34 +230,48 @@ class Lake:
                 )
         return self._load_table()
 
-    def _load_table(self) -> Any:
-        """The table as it is now. Raises HistoryError where there is none, or one of another
-        schema.
+    def _load_table(self) -> DeltaTable:
+        """Load the latest version of the table.
+
+        Raises:
+            HistoryError: there is no table, or it has another schema
         """
         delta = _import_deltalake()
         try:
-            table = delta.DeltaTable(self.url, storage_options=self.storage_options)
+            table: DeltaTable = delta.DeltaTable(self.url, storage_options=self.storage_options)
         except delta.exceptions.TableNotFoundError as error:
             raise _LakeNotFound(
                 f"There is no lake at {self.url}.",
-                hint=f'Make it: session.history.archive("{self.url}")',
+                hint=f'Create it: session.history.archive("{self.url}")',
             ) from error
-        there = {
-            one.name: getattr(one.type, "type", str(one.type)) for one in table.schema().fields
+        self._check_schema(table)
+        return table
+
+    def _check_schema(self, table: DeltaTable) -> None:
+        """Raise HistoryError for a table of another schema."""
+        types = {
+            column.name: getattr(column.type, "type", str(column.type))
+            for column in table.schema().fields
         }
-        wrong = [name for name, kind in SCHEMA.items() if there.get(name) != kind]
+        wrong = [name for name, kind in SCHEMA.items() if types.get(name) != kind]
+        if wrong == ["user_data"] and "state" in types:
+            # Delta tables without column mapping cannot rename a column in place.
+            raise HistoryError(
+                f"The lake {self.url} was written by an earlier version of jupyter_mjci.",
+                detail='Its column "state" is called "user_data" now.',
+                hint="Archive every journal to a new place: a journal still holds all of its jobs.",
+            )
         if wrong or table.metadata().partition_columns != ["month"]:
             raise HistoryError(
-                f"{self.url} is a table of another schema, and was left as it is.",
+                f"{self.url} is a table of another schema, and was not changed.",
                 detail=f"What differs: {', '.join(wrong) or 'its partitions'}.",
                 hint="Archive to another place.",
             )
-        return table
 
     def _require_journal(self) -> Journal:
         if self.journal is None:
             raise SettingsError(
-                "This lake has no journal to fold.", hint='Use session.history.archive("…").'
+                "This lake has no journal to merge.", hint='Use session.history.archive("…").'
             )
         return self.journal
 
@@ -251,141 +280,175 @@ class Lake:
     def frame(
         self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None
     ) -> pd.DataFrame:
-        """Jobs as a typed DataFrame, oldest first, the same columns as everywhere (or those that
-        are named).
+        """Load jobs as a typed DataFrame, oldest first.
 
-        `where` is SQL (DuckDB's) over them: "status = 'FAILED'". `limit` takes the oldest so many.
+        Args:
+            columns: names of columns; by default those of every frame of jobs
+            where: SQL (DuckDB's) over them: "status = 'FAILED'"
+            limit: the oldest so many
         """
-        wanted = FRAME_COLUMNS if columns is None else tuple(columns)
-        statement = f"SELECT {', '.join(_list_stored_columns(wanted))} FROM jobs {f'WHERE {where}' if where else ''}"
-        with self._connect() as db:
-            order = f"ORDER BY submitted NULLS FIRST, id {f'LIMIT {int(limit)}' if limit else ''}"
-            table = db.sql(f"{statement} {order}").to_arrow_table()
-        return _arrow_to_frame(table, wanted)
+        names = FRAME_COLUMNS if columns is None else tuple(columns)
+        statement = f"SELECT {', '.join(_list_stored_columns(names))} FROM jobs"
+        if where:
+            statement += f" WHERE {where}"
+        statement += " ORDER BY submitted NULLS FIRST, id"
+        if limit:
+            statement += f" LIMIT {int(limit)}"
+        with self._connect(_LakeSnapshot(self)) as db:
+            table = db.sql(statement).to_arrow_table()
+        return _arrow_to_frame(table, names)
 
     def compute_metrics(self, query: Query) -> pd.DataFrame:
-        """The figures that a question asks for, from DuckDB: span after span of time, so that
-        memory stays bounded.
+        """Compute the metrics of a query with DuckDB.
+
+        One range of time after another, so that memory stays bounded.
         """
         import pandas as pd
 
-        columns = [
-            f"epoch_us({name}) AS {name}" if name in TIME_COLUMNS else name
-            for name in query.source_columns
-        ]
+        columns = ", ".join(_normalize_column(name) for name in query.source_columns)
         parts = []
-        with self._connect() as db:
-            view = _LakeSnapshot(self)
-            for span in _split_time_ranges(view.table, query):
-                jobs = f"({view.build_select(query.source_columns, span)})"
-                made = query.aggregate(
-                    db.sql(f"SELECT {', '.join(columns)} FROM {jobs} WHERE {span.condition}")
-                )
-                parts.append(pd.DataFrame(made.fetchall(), columns=made.columns, dtype=object))
+        snapshot = _LakeSnapshot(self)
+        with self._connect(snapshot) as db:
+            for time_range in _split_time_ranges(snapshot.table, query):
+                jobs = snapshot.build_select(query.source_columns, time_range)
+                statement = f"SELECT {columns} FROM ({jobs}) WHERE {time_range.condition}"
+                result = query.aggregate(db.sql(statement))
+                part = pd.DataFrame(result.fetchall(), columns=result.columns, dtype=object)
+                parts.append(part)
         return pd.concat(parts, ignore_index=True)
 
     def sql(self, statement: str) -> pd.DataFrame:
-        """The answer to a statement in SQL (DuckDB's) over `jobs`, the lake with the journal's
-        news: what the analyses do not ask. Times are aware and in UTC.
+        """Return the result of a statement in SQL (DuckDB's).
+
+        Args:
+            statement: a query of the view `jobs`: the lake with the journal's changes; its times
+                are aware and in UTC
         """
-        with self._connect() as db:
-            made: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
-            return made
+        with self._connect(_LakeSnapshot(self)) as db:
+            frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
+        return frame
 
     @contextlib.contextmanager
-    def _connect(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
-        """A DuckDB connection with the view `jobs`: the lake's files, and the journal's news over
-        them.
-        """
-        duckdb = _import_extra("duckdb")
-        view = _LakeSnapshot(self)
-        with contextlib.closing(duckdb.connect()) as db, _wrap_storage_errors(self.url, "read"):
+    def _connect(self, snapshot: _LakeSnapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Connect to DuckDB, with the view `jobs`: the lake's files and the journal's changes."""
+        engine = _import_extra("duckdb")
+        with contextlib.closing(engine.connect()) as db, _wrap_storage_errors(self.url, "read"):
             db.execute("SET TimeZone = 'UTC'")
             db.execute("SET preserve_insertion_order = false")
             db.execute("SET parquet_metadata_cache = true")
             db.execute("SET enable_progress_bar = false")  # it would print into the cell
-            for name, table in view.tables.items():
+            for name, table in snapshot.tables.items():
                 db.register(name, table)
-            db.execute(
-                f"CREATE VIEW jobs AS {view.build_select(columns or [column.name for column in COLUMNS])}"
-            )
+            db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
             yield db
 
 
+def _get_merged_sequence(table: DeltaTable, journal: Journal) -> int:
+    """Return the sequence number up to which a journal has been merged."""
+    return table.transaction_version(journal.journal_id) or 0
+
+
+def _normalize_column(name: str) -> str:
+    """Return a column as queries expect it, in SQL: times without time zone (see `normalize`)."""
+    # A cast would convert time zones row by row; this only changes the type.
+    return f"make_timestamp(epoch_us({name})) AS {name}" if name in TIME_COLUMNS else name
+
+
 class _LakeSnapshot:
-    """One version of a lake, and what the journal has beyond it."""
+    """One version of a lake, and the journal's changes since."""
 
     def __init__(self, lake: Lake) -> None:
-        self.lake, self.table = lake, lake._load_table()
-        self.tables: dict[str, Any] = {}
+        self.lake = lake
+        self.table = lake._load_table()
+        self.changes: pa.Table | None = None
         if lake.journal is not None:
-            done = self.table.transaction_version(lake.journal.journal_id) or 0
-            many, last = lake.journal.changes_since(done)
-            if many:
-                self.tables["news"] = _load_changes(lake.journal, done, last)
-        if not lake.is_local:
-            self.tables["files"] = self.table.to_pyarrow_dataset()
+            first = _get_merged_sequence(self.table, lake.journal)
+            rows, last = lake.journal.changes_since(first)
+            if rows:
+                self.changes = _load_changes(lake.journal, first, last)
 
     @property
-    def changes(self) -> Any:
-        return self.tables.get("news")
+    def tables(self) -> dict[str, object]:
+        """What DuckDB has to know, by name."""
+        tables: dict[str, object] = {}
+        if self.changes is not None:
+            tables["changes"] = self.changes
+        if not self.lake.is_local:
+            tables["files"] = self.table.to_pyarrow_dataset()
+        return tables
 
     def build_select(self, columns: Sequence[str], time_range: TimeRange | None = None) -> str:
-        """The view `jobs`. Days without news are read as they are; only the others are compared."""
-        wanted, lake = ", ".join(columns), self._build_source(time_range)
+        """Return the SQL of the view `jobs`.
+
+        Days without changes are read as they are; only the others are compared with the journal.
+        """
+        names = ", ".join(columns)
+        source = self._build_source(time_range)
         if self.changes is None:
-            return f"SELECT {wanted} FROM {lake}"
+            return f"SELECT {names} FROM {source}"
         first, last = self.day_range
         days = f"BETWEEN DATE '{first}' AND DATE '{last}'"
+        keys = ", ".join(KEY_COLUMNS)
         return (
-            f"SELECT {wanted} FROM {lake} WHERE day NOT {days}"
-            f" UNION ALL SELECT {wanted} FROM {lake} ANTI JOIN news USING ({', '.join(KEY_COLUMNS)}) WHERE day {days}"
-            f" UNION ALL SELECT {wanted} FROM news"
+            f"SELECT {names} FROM {source} WHERE day NOT {days}"
+            f" UNION ALL SELECT {names} FROM {source} ANTI JOIN changes USING ({keys})"
+            f" WHERE day {days}"
+            f" UNION ALL SELECT {names} FROM changes"
         )
 
-    def list_files(self, time_range: TimeRange | None) -> list[tuple[str, Any, Any]]:
-        """Every local file, and between which times the span's moment lies in it (None: not
-        known).
-        """
+    def list_files(self, time_range: TimeRange | None) -> list[str]:
+        """Return the local files that may have jobs in a range of time."""
         if time_range is None:
-            return [(path, None, None) for path in self.table.file_uris()]
+            return [uri.removeprefix("file://") for uri in self.table.file_uris()]
         bounds = (f"min.{time_range.time_column}", f"max.{time_range.time_column}")
         return [
-            (f"{self.lake.url}/{unquote(path)}", *told)
-            for path, *told in _list_add_actions(self.table, "path", *bounds)
+            f"{self.lake.url}/{unquote(path)}"
+            for path, first, last in _list_add_actions(self.table, "path", *bounds)
+            if time_range.overlaps(first, last)
         ]
 
     @cached_property
-    def day_range(self) -> tuple[Any, Any]:
+    def day_range(self) -> tuple[date, date]:
+        """The days of the changes."""
         return _get_day_range(self.changes)
 
     def _build_source(self, time_range: TimeRange | None) -> str:
-        """DuckDB reads local files by itself; it does not know of rows that were deleted beside
-        them.
+        """Return the lake's files as SQL.
+
+        DuckDB reads local files itself, without deletion vectors: rows that another program has
+        deleted without rewriting a file.
         """
         if not self.lake.is_local:
             return "files"
         if self.table.deletion_vectors().read_all().num_rows:
             raise HistoryError(
                 f"Another program has deleted rows of {self.lake.url} without rewriting its files.",
-                hint="Let that program purge its deletion vectors (in Spark: REORG TABLE … APPLY (PURGE)).",
+                hint="Let that program purge its deletion vectors"
+                " (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
-        uris = [
-            uri
-            for uri, first, last in self.list_files(time_range)
-            if time_range is None or time_range.overlaps(first, last)
-        ]
-        if not uris:
-            return f"(SELECT {', '.join(f'NULL::{_DUCKDB_TYPES[kind]} AS {name}' for name, kind in SCHEMA.items())} LIMIT 0)"
-        listed = ", ".join(
-            "'" + uri.removeprefix("file://").replace("'", "''") + "'" for uri in uris
-        )
-        return f"read_parquet([{listed}], hive_partitioning = false)"
+        files = self.list_files(time_range)
+        if not files:
+            nulls = [f"NULL::{_DUCKDB_TYPES[kind]} AS {name}" for name, kind in SCHEMA.items()]
+            return f"(SELECT {', '.join(nulls)} LIMIT 0)"
+        quoted = ", ".join(map(_quote, files))
+        return f"read_parquet([{quoted}], hive_partitioning = false)"
+
+
+def _quote(text: str) -> str:
+    """Return a text as an SQL literal."""
+    doubled = text.replace("'", "''")
+    return f"'{doubled}'"
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """A span of time: from `begin` on, before `end`; None is without end."""
+    """A range of time.
+
+    Args:
+        time_column: which of a job's times it is about
+        begin: the first time; None is open
+        end: the time before which it ends; None is open
+    """
 
     time_column: str
     begin: datetime | None = None
@@ -393,136 +456,142 @@ class TimeRange:
 
     @property
     def condition(self) -> str:
-        bounds = ((">=", self.begin), ("<", self.end))
-        told = [
-            f"{self.time_column} {sign} TIMESTAMPTZ '{bound}'"
-            for sign, bound in bounds
-            if bound is not None
-        ]
-        return " AND ".join([f"{self.time_column} IS NOT NULL", *told])
+        """The SQL that holds for jobs in the range."""
+        condition = f"{self.time_column} IS NOT NULL"
+        if self.begin is not None:
+            condition += f" AND {self.time_column} >= TIMESTAMPTZ '{self.begin}'"
+        if self.end is not None:
+            condition += f" AND {self.time_column} < TIMESTAMPTZ '{self.end}'"
+        return condition
 
     def overlaps(self, first: datetime | None, last: datetime | None) -> bool:
-        """Whether anything between these times may lie in it."""
-        too_early = self.begin is not None and last is not None and _ensure_utc(last) < self.begin
-        return not too_early and not (
-            self.end is not None and first is not None and _ensure_utc(first) >= self.end
-        )
+        """Return whether a time between these two may lie in the range; None is unknown."""
+        if self.begin is not None and last is not None and _ensure_utc(last) < self.begin:
+            return False
+        return self.end is None or first is None or _ensure_utc(first) < self.end
 
 
-def _ensure_utc(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-_DUCKDB_TYPES = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
+def _ensure_utc(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 # --- on a cluster ---------------------------------------------------------------------------------
 
 
 class DaskLake:
-    """A lake on a Dask cluster. `.mjci` asks by month, `.frame()` is for everything else. Without
-    the extra `lake` SettingsError is raised.
+    """A lake on a Dask cluster.
+
+    `.mjci` has the analyses, `.frame()` is for everything else. Without the extra `lake`
+    SettingsError is raised.
     """
 
-    def __init__(self, lake: Lake, client: Any) -> None:
-        self.lake, self._client = lake, client
+    def __init__(self, lake: Lake, client: Client | str) -> None:
+        self.lake = lake
+        self._client = client
 
     @property
     def mjci(self) -> JobAccessor:
-        """The analyses, one task per month, and only the columns that they need."""
+        """The analyses, with one task per month that reads only the columns it needs."""
         return JobAccessor(self)
 
     def compute_metrics(self, query: Query) -> pd.DataFrame:
-        """The figures that a question asks for, from the workers: one task per month."""
-        view = _LakeSnapshot(self.lake)
+        """Compute the metrics of a query on the workers."""
+        snapshot = _LakeSnapshot(self.lake)
         with self._connect():
-            return _aggregate_partitions(query, _build_dask_frame(view, _partition_by_month(view)))
+            frame = _build_dask_frame(snapshot, _partition_by_month(snapshot))
+            return aggregate_partitions(query, frame)
 
-    def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> Any:
-        """All jobs as a lazy Dask DataFrame, in partitions of at most so many rows, whatever the
-        files' size.
+    def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> dd.DataFrame:
+        """Return all jobs as a lazy Dask DataFrame.
+
+        Args:
+            partition_size: rows of a partition, at most
         """
-        view = _LakeSnapshot(self.lake)
-        return _build_dask_frame(view, _partition_by_rows(view, partition_size))
+        snapshot = _LakeSnapshot(self.lake)
+        return _build_dask_frame(snapshot, _partition_by_rows(snapshot, partition_size))
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[None]:
-        if not isinstance(self._client, str):
-            with self._client.as_current():
-                yield
-            return
-        with (
-            _import_extra("distributed").Client(self._client, set_as_default=False) as client,
-            client.as_current(),
-        ):
+        """Make the client current; one that is made from an address is closed afterwards."""
+        with contextlib.ExitStack() as stack:
+            client = self._client
+            if isinstance(client, str):
+                distributed = _import_extra("distributed")
+                client = stack.enter_context(distributed.Client(client, set_as_default=False))
+            stack.enter_context(client.as_current())
             yield
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Row groups of files (all where none are named) that one task reads, and news over them."""
+    """What one task reads.
 
-    files: tuple[str, ...]
+    Args:
+        files: paths of files
+        row_groups: which of their row groups; all where none are named
+        changes: rows of the journal
+    """
+
+    files: tuple[str, ...] = ()
     row_groups: tuple[int, ...] = ()
-    changes: Any = None
+    changes: pa.Table | None = None
 
 
-def _build_dask_frame(snapshot: _LakeSnapshot, partitions: list[Partition]) -> Any:
+def _build_dask_frame(snapshot: _LakeSnapshot, partitions: list[Partition]) -> dd.DataFrame:
     dataframe = _import_extra("dask.dataframe")
-    lake = snapshot.lake
+    superseded = None
+    if snapshot.changes is not None:
+        superseded = snapshot.changes.select([*KEY_COLUMNS])
     read = partial(
         _read_partition,
-        url=lake.url,
-        storage_options=lake.storage_options,
-        superseded=snapshot.changes and snapshot.changes.select([*KEY_COLUMNS]),
+        url=snapshot.lake.url,
+        storage_options=snapshot.lake.storage_options,
+        superseded=superseded,
     )
-    return dataframe.from_map(
-        read, partitions or [Partition(())], meta=_arrow_to_frame(_make_empty_table())
-    )
+    meta = _arrow_to_frame(_make_empty_table(), FRAME_COLUMNS)
+    return dataframe.from_map(read, partitions or [Partition()], meta=meta)
 
 
 def _partition_by_month(snapshot: _LakeSnapshot) -> list[Partition]:
-    """One piece per month: its files, and its news."""
+    """Return one partition per month: its files and its changes."""
     import pyarrow.compute as pc
 
     files: dict[str, list[str]] = {}
     for path, month in _list_add_actions(snapshot.table, "path", "partition.month"):
         files.setdefault(month, []).append(path)
-    news = snapshot.changes
-    months = set(files) | (set(news["month"].to_pylist()) if news is not None else set())
+    changes: dict[str, pa.Table] = {}
+    if snapshot.changes is not None:
+        table = snapshot.changes
+        for month in table["month"].unique().to_pylist():
+            changes[month] = table.filter(pc.equal(table["month"], month)).drop(["month"])
     return [
-        Partition(
-            tuple(files.get(month, ())),
-            changes=None
-            if news is None
-            else news.filter(pc.equal(news["month"], month)).drop(["month"]),
-        )
-        for month in sorted(months)
+        Partition(tuple(files.get(month, ())), changes=changes.get(month))
+        for month in sorted(files.keys() | changes.keys())
     ]
 
 
 def _partition_by_rows(snapshot: _LakeSnapshot, partition_size: int) -> list[Partition]:
-    """Row groups together up to so many rows, and the news as the last piece."""
+    """Return partitions of row groups with at most so many rows, and the changes as the last."""
     import pyarrow.parquet as pq
 
-    found = []
+    partitions = []
     for (path,) in _list_add_actions(snapshot.table, "path"):
         with _open_file(snapshot.lake.url, snapshot.lake.storage_options, path) as file:
             metadata = pq.ParquetFile(file).metadata
         groups: list[int] = []
-        many = 0
+        total = 0
         for number in range(metadata.num_row_groups):
-            size = metadata.row_group(number).num_rows
-            if groups and many + size > partition_size:
-                found.append(Partition((path,), tuple(groups)))
-                groups, many = [], 0
-            groups, many = [*groups, number], many + size
-        found.append(Partition((path,), tuple(groups)))
-    return (
-        [*found, Partition((), changes=snapshot.changes.drop(["month"]))]
-        if snapshot.changes is not None
-        else found
-    )
+            rows = metadata.row_group(number).num_rows
+            if groups and total + rows > partition_size:
+                partitions.append(Partition((path,), tuple(groups)))
+                groups = []
+                total = 0
+            groups.append(number)
+            total += rows
+        partitions.append(Partition((path,), tuple(groups)))
+    if snapshot.changes is not None:
+        partitions.append(Partition(changes=snapshot.changes.drop(["month"])))
+    return partitions
 
 
 def _read_partition(
@@ -530,42 +599,51 @@ def _read_partition(
     *,
     url: str,
     storage_options: Mapping[str, str],
-    superseded: Any,
+    superseded: pa.Table | None,
     columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """A piece as a typed frame. Runs on the workers."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+    """Read a partition as a typed frame, on a worker.
 
-    wanted = FRAME_COLUMNS if columns is None else tuple(columns)
-    stored = _list_stored_columns(wanted)
-    needed = list(dict.fromkeys((*stored, *KEY_COLUMNS))) if superseded is not None else stored
-    schema = _make_empty_table().select(needed).schema
+    Args:
+        part: the partition
+        url: the lake's
+        storage_options: the object store's
+        superseded: keys of rows that the changes replace
+        columns: names of columns, which Dask passes; all by default
+    """
+    import pyarrow as pa
+
+    names = FRAME_COLUMNS if columns is None else tuple(columns)
+    stored = _list_stored_columns(names)
+    needed = stored
+    if superseded is not None:
+        needed = list(dict.fromkeys((*stored, *KEY_COLUMNS)))
     parts = [_make_empty_table().select(stored)]
     for path in part.files:
         with _open_file(url, storage_options, path) as file:
-            source = pq.ParquetFile(file)
-            groups = part.row_groups or range(source.metadata.num_row_groups)
-            table = source.read_row_groups(list(groups), columns=needed, use_threads=False)
-        table = table.select(needed).cast(
-            schema
-        )  # files remember string views, which no join takes
+            table = _read_row_groups(file, part.row_groups, needed)
         if superseded is not None:
-            table = table.join(
-                superseded.append_column("gone", pa.array([True] * len(superseded))),
-                list(KEY_COLUMNS),
-                use_threads=False,
-            )
-            table = table.filter(pc.is_null(table["gone"]))
+            table = table.join(superseded, list(KEY_COLUMNS), None, "left anti", use_threads=False)
         parts.append(table.select(stored))
     if part.changes is not None:
         parts.append(part.changes.select(stored))
-    return _arrow_to_frame(pa.concat_tables(parts), wanted)
+    return _arrow_to_frame(pa.concat_tables(parts), names)
+
+
+def _read_row_groups(
+    file: pa.NativeFile, row_groups: Sequence[int], columns: list[str]
+) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(file)
+    groups = list(row_groups or range(source.metadata.num_row_groups))
+    table = source.read_row_groups(groups, columns=columns, use_threads=False).select(columns)
+    # Files remember string views, which cannot be joined.
+    return table.cast(_make_empty_table().select(columns).schema)
 
 
 @contextlib.contextmanager
-def _open_file(url: str, storage_options: Mapping[str, str], path: str) -> Iterator[Any]:
+def _open_file(url: str, storage_options: Mapping[str, str], path: str) -> Iterator[pa.NativeFile]:
     if "://" not in url:
         with open(Path(url) / unquote(path), "rb") as file:
             yield file
@@ -573,218 +651,210 @@ def _open_file(url: str, storage_options: Mapping[str, str], path: str) -> Itera
     from deltalake.fs import DeltaStorageHandler
     from pyarrow.fs import PyFileSystem
 
-    with PyFileSystem(DeltaStorageHandler(url, dict(storage_options))).open_input_file(
-        unquote(path)
-    ) as file:
+    filesystem = PyFileSystem(DeltaStorageHandler(url, dict(storage_options)))
+    with filesystem.open_input_file(unquote(path)) as file:
         yield file
 
 
-# --- pieces ---------------------------------------------------------------------------------------
+# --- changes and merges ---------------------------------------------------------------------------
 
 
-def _load_changes(journal: Journal, first: int, last: int) -> Any:
-    """What the journal has between two sequence numbers, as the lake's columns, oldest day
-    first.
-    """
+def _load_changes(journal: Journal, first: int, last: int) -> pa.Table:
+    """Load what the journal has between two sequence numbers, as the lake's columns by day."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    stamps = {name: make_export(name, TIME_DTYPE) for name in ("first_seen", "last_seen")}
-    table = {
+    exports = {
         "origin": ColumnExport("coalesce(origin, '')"),
         "day": ColumnExport("day", is_integer=True),
-        **stamps,
-        **{
-            column.name: make_export(
-                column.name, "string" if column.dtype == "status" else column.dtype
-            )
-            for column in COLUMNS
-        },
+        "first_seen": make_export("first_seen", TIME_DTYPE),
+        "last_seen": make_export("last_seen", TIME_DTYPE),
     }
+    for name, dtype in COLUMN_DTYPES.items():
+        exports[name] = make_export(name, "string" if dtype == "status" else dtype)
     newer = "rowid IN (SELECT rowid FROM jobs WHERE sequence > ? AND sequence <= ?)"
-    packed = load_columns(journal, table, newer, (first, last))
-    day = packed["day"]
-    arrays: dict[str, Any] = {}
+    columns = load_columns(journal, exports, newer, (first, last))
+    columns["day"] = columns["day"].astype("int32")
+    arrays: dict[str, pa.Array] = {}
     for name, kind in SCHEMA.items():
         if name == "month":
             arrays[name] = pc.strftime(arrays["day"], "%Y-%m")
         elif kind == "string":
-            arrays[name] = packed[name].cast(pa.string())
+            arrays[name] = columns[name].cast(pa.string())
         else:
-            values = packed[name] if name != "day" else day.astype("int32")
-            arrays[name] = pa.array(values, mask=values == NULL_INT).cast(_get_arrow_type(kind))
-    # "" is nothing to the packing; a key is never nothing.
+            missing = columns[name] == NULL_INT
+            arrays[name] = pa.array(columns[name], mask=missing).cast(_get_arrow_type(kind))
+    # "" is exported as missing; a key never is.
     arrays["origin"] = arrays["origin"].fill_null("")
     return pa.table(arrays).sort_by("day")
 
 
-def _get_arrow_type(kind: str) -> Any:
+def _get_arrow_type(kind: str) -> pa.DataType:
     import pyarrow as pa
 
-    kinds = {
+    types = {
         "string": pa.string(),
         "timestamp": pa.timestamp("us", "UTC"),
         "long": pa.int64(),
         "date": pa.date32(),
     }
-    return kinds[kind]
+    return types[kind]
 
 
-def _make_empty_table() -> Any:
+def _make_empty_table() -> pa.Table:
     import pyarrow as pa
 
-    return pa.schema(
-        [(name, _get_arrow_type(kind)) for name, kind in SCHEMA.items() if name != "month"]
-    ).empty_table()
+    fields = [(name, _get_arrow_type(kind)) for name, kind in SCHEMA.items() if name != "month"]
+    return pa.schema(fields).empty_table()
 
 
-def _get_day_range(changes: Any) -> tuple[Any, Any]:
-    """The first and last day of these rows, with a day's margin."""
+def _get_day_range(changes: pa.Table) -> tuple[date, date]:
+    """Return the first and last day of some rows, with a margin of one day."""
     import pyarrow.compute as pc
 
     bounds = pc.min_max(changes["day"]).as_py()
     return bounds["min"] - timedelta(days=1), bounds["max"] + timedelta(days=1)
 
 
-QUOTE, ID_BOUNDS = "'", ((">=", "min"), ("<=", "max"))
+def _merge_changes(table: DeltaTable, changes: pa.Table, commit: CommitProperties) -> None:
+    """Merge rows into the lake.
 
-
-def _merge_changes(table: Any, changes: Any, commit: Any) -> None:
-    """What ended stays as it ended; what a later sighting does not tell stays known; the day
+    Terminal jobs keep their status, fields missing in a later row keep their values, and the day
     stays.
     """
     import pyarrow.compute as pc
 
+    same_key = " AND ".join(f"old.{name} = new.{name}" for name in KEY_COLUMNS)
     first, last = _get_day_range(changes)
-    same = " AND ".join(f"old.{name} = new.{name}" for name in KEY_COLUMNS)
-    bound = f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
-    ids = pc.min_max(
-        changes["id"]
-    ).as_py()  # ids grow with time: their bounds, too, keep old row groups unread
-    bound += "".join(
-        f" AND old.id {sign} '{ids[end].replace(QUOTE, QUOTE * 2)}'" for sign, end in ID_BOUNDS
+    # Ids grow with time: their bounds, too, let the merge skip old row groups.
+    ids = pc.min_max(changes["id"]).as_py()
+    bounds = (
+        f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
+        f" AND old.id >= {_quote(ids['min'])} AND old.id <= {_quote(ids['max'])}"
     )
-    kept = {
+    updates = {
         name: f"coalesce(new.{name}, old.{name})"
         for name in SCHEMA
         if name not in ("day", "month", *KEY_COLUMNS)
     }
-    newer = f"new.last_seen >= old.last_seen AND (new.status IN {TERMINAL_SQL} OR old.status NOT IN {TERMINAL_SQL})"
-    (
-        table.merge(
-            changes,
-            f"{same} AND {bound}",
-            source_alias="new",
-            target_alias="old",
-            writer_properties=_make_writer_properties(),
-            commit_properties=commit,
-        )
-        .when_matched_update(
-            kept | {"first_seen": "least(new.first_seen, old.first_seen)"}, predicate=newer
-        )
-        .when_not_matched_insert_all()
-        .execute()
+    updates["first_seen"] = "least(new.first_seen, old.first_seen)"
+    is_newer = (
+        "new.last_seen >= old.last_seen"
+        f" AND (new.status IN {TERMINAL_SQL} OR old.status NOT IN {TERMINAL_SQL})"
     )
+    merger = table.merge(
+        changes,
+        f"{same_key} AND {bounds}",
+        source_alias="new",
+        target_alias="old",
+        writer_properties=_make_writer_properties(),
+        commit_properties=commit,
+    )
+    merger.when_matched_update(updates, predicate=is_newer).when_not_matched_insert_all().execute()
 
 
-def _make_writer_properties() -> Any:
-    return _import_deltalake().WriterProperties(
+def _make_writer_properties() -> WriterProperties:
+    properties: WriterProperties = _import_deltalake().WriterProperties(
         compression="ZSTD", compression_level=3, max_row_group_size=ROW_GROUP_SIZE
     )
+    return properties
 
 
-def _list_add_actions(table: Any, *names: str) -> list[tuple[Any, ...]]:
-    """Of every file of the table, these properties."""
+def _list_add_actions(table: DeltaTable, *names: str) -> list[tuple[Any, ...]]:
+    """Return properties of every file of a table, as its log names them."""
     import pyarrow as pa
 
     actions = pa.table(table.get_add_actions(flatten=True))
     return list(zip(*(actions[name].to_pylist() for name in names), strict=True))
 
 
-def _find_fragmented_months(table: Any) -> list[str]:
-    """Months in which many small files have gathered."""
-    small: dict[str, int] = {}
-    for month, size in _list_add_actions(table, "partition.month", "size_bytes"):
-        if size < TARGET_FILE_SIZE // 2:
-            small[month] = small.get(month, 0) + 1
-    return [month for month, many in small.items() if many > MAX_SMALL_FILES]
+def _find_fragmented_months(table: DeltaTable) -> list[str]:
+    """Return the months with more than MAX_SMALL_FILES small files."""
+    files = _list_add_actions(table, "partition.month", "size_bytes")
+    small = Counter(month for month, size in files if size < TARGET_FILE_SIZE // 2)
+    return [month for month, count in small.items() if count > MAX_SMALL_FILES]
 
 
-def _split_time_ranges(table: Any, query: Query) -> list[TimeRange]:
-    """Spans of some AT_ONCE jobs each. They are cut where one period ends and another begins, so
-    that each group lies in one of them; a question without periods is asked of all at once.
+def _split_time_ranges(table: DeltaTable, query: Query) -> list[TimeRange]:
+    """Return ranges of about QUERY_BATCH_SIZE jobs each.
+
+    They begin where a period begins, so that each group lies in one of them; a query without
+    periods has one range.
     """
-    rows: dict[str, int] = {}
-    for month, many in (
-        _list_add_actions(table, "partition.month", "num_records") if query.period else ()
-    ):
-        rows[month] = rows.get(month, 0) + (many or 0)
     edges: list[datetime | None] = [None]
-    held = 0
-    for month in sorted(rows):
-        if held and held + rows[month] > QUERY_BATCH_SIZE:
-            edges.append(_get_range_start(month, query.period == "week"))
-            held = 0
-        held += rows[month]
+    if query.period:
+        rows: Counter[str] = Counter()
+        for month, records in _list_add_actions(table, "partition.month", "num_records"):
+            rows[month] += records or 0
+        total = 0
+        for month in sorted(rows):
+            if total and total + rows[month] > QUERY_BATCH_SIZE:
+                edges.append(_get_range_start(month, query.period == "week"))
+                total = 0
+            total += rows[month]
     return [TimeRange(query.time_column, begin, end) for begin, end in pairwise([*edges, None])]
 
 
 def _get_range_start(month: str, weekly: bool) -> datetime:
-    """The beginning of a month, or of the week that it begins in."""
+    """Return the start of a month, or of the week that it starts in."""
     first = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-    return first - timedelta(days=first.weekday() if weekly else 0)
+    return first - timedelta(days=first.weekday()) if weekly else first
 
 
-def _arrow_to_frame(table: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """An Arrow table as the frame that `frames` would make of the same jobs, or these columns of
-    it.
-    """
+# --- Arrow and pandas -----------------------------------------------------------------------------
+
+
+def _arrow_to_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
+    """Return columns of an Arrow table as the frame that `frames` makes of the same jobs."""
     import pandas as pd
 
-    types = {column.name: column.dtype for column in COLUMNS}
-    made: dict[str, Any] = {
-        name: _arrow_to_series(table[name], types[name])
+    series = {
+        name: _arrow_to_series(table[name], COLUMN_DTYPES[name])
         for name in table.column_names
-        if name in types
+        if name in COLUMN_DTYPES
     }
     for name, later, earlier, _ in DURATION_COLUMNS:
-        if {later, earlier} <= set(made):
-            made[name] = made[later] - made[earlier]
-    return pd.DataFrame({name: made[name] for name in columns or FRAME_COLUMNS}, copy=False)
+        if later in series and earlier in series:
+            series[name] = series[later] - series[earlier]
+    return pd.DataFrame({name: series[name] for name in columns}, copy=False)
 
 
-def _arrow_to_series(values: Any, dtype: str) -> Any:
+def _arrow_to_series(values: pa.ChunkedArray, dtype: str) -> pd.Series:
     import pandas as pd
 
-    if dtype == "string":
-        kind: Any = pd.StringDtype()
-        return pd.Series(kind.__from_arrow__(values))
     if dtype == "status":
         return pd.Series(pd.Categorical(values.to_pandas(), dtype=get_dtype(dtype)))
     if dtype == TIME_DTYPE:
-        return values.to_pandas()
-    number: Any = pd.Int64Dtype()
-    return pd.Series(number.__from_arrow__(values))
+        series: pd.Series = values.to_pandas()
+        return series
+    extension: Any = pd.StringDtype() if dtype == "string" else pd.Int64Dtype()
+    return pd.Series(extension.__from_arrow__(values))
 
 
 def _list_stored_columns(columns: Sequence[str]) -> list[str]:
-    """The lake's columns that it takes to make these columns of a frame."""
-    made = {name: (earlier, later) for name, later, earlier, _ in DURATION_COLUMNS}
-    return list(dict.fromkeys(one for name in columns for one in made.get(name, (name,))))
+    """Return the lake's columns that columns of a frame are made of."""
+    sources = {name: (earlier, later) for name, later, earlier, _ in DURATION_COLUMNS}
+    stored: dict[str, None] = {}
+    for name in columns:
+        stored |= dict.fromkeys(sources.get(name, (name,)))
+    return list(stored)
 
 
-def _import_extra(module: str) -> Any:
+# --- libraries and errors -------------------------------------------------------------------------
+
+
+def _import_extra(module: str) -> ModuleType:
     with requires_extra(module.partition(".")[0], "lake"):
         return import_module(module)
 
 
-def _import_deltalake() -> Any:
+def _import_deltalake() -> ModuleType:
     return _import_extra("deltalake")
 
 
 @contextlib.contextmanager
 def _wrap_storage_errors(url: str, action: str) -> Iterator[None]:
-    """What goes wrong with the store, as an error that says what to do."""
+    """Turn errors of the store into HistoryError; commit conflicts are left to the caller."""
     from deltalake.exceptions import CommitFailedError, DeltaError
 
     try:
@@ -795,5 +865,5 @@ def _wrap_storage_errors(url: str, action: str) -> Iterator[None]:
         raise HistoryError(
             f"The lake {url} could not be {action}.",
             detail=str(error).splitlines()[0],
-            hint="Nothing is lost: the journal has it all, and the lake is as it was before.",
+            hint="Nothing is lost: the lake is unchanged, and the journal still has every job.",
         ) from error

@@ -1,11 +1,10 @@
-"""Jobs as typed pandas DataFrames: one table of columns, the same whether there are no rows or a
-million.
+"""Build typed DataFrames of jobs: one table of columns, the same for no rows and for a million.
 
-Two ways lead to the same cells. `jobs_to_frame` takes Jobs. Listings go from bytes to columns without a Job
-per row (`tasks_to_frame`, `rows_to_frame`): the services' own tables tell which wire fields make a
-column and how they are read. Most readers have a quicker way for a whole column of the usual kind
-(QUICK); where a column holds anything else, its cells are read one by one by the very function that
-makes Jobs.
+Two ways lead to the same cells. `jobs_to_frame` takes Jobs. Listings are decoded from bytes to
+columns without a Job per row (`tasks_to_frame`, `rows_to_frame`): the services' field maps tell
+which wire fields make a column and how they are parsed. Most parsers have a vectorized counterpart
+for a whole column of the expected types (VECTORIZED); where a column holds anything else, its cells
+are parsed one by one by the same function that makes Jobs.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as fields_of
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec.structs import astuple
@@ -29,30 +28,48 @@ from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci.xml import Row
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 TIME_DTYPE = "datetime64[us, UTC]"
 
+Parser: TypeAlias = Callable[..., Any]  # from wire values to a field of Job
+CellConverter: TypeAlias = Callable[[Any], Any]  # from a field of Job to a cell
+Cells: TypeAlias = Any  # the cells of a column: a list, or an array or Series of pandas
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the Job's field of the same name as a cell, its dtype, and what it means (and its
-    unit).
+    """A column of every frame of jobs.
+
+    Args:
+        name: the name, also of the field of Job
+        dtype: the dtype; "status" is a categorical
+        to_cell: from the field's value to the cell
+        help: what it means, and its unit
     """
 
     name: str
     dtype: str
-    to_cell: Callable[[Any], Any]
+    to_cell: CellConverter
     help: str
 
 
-def _keep_value(value: Any) -> Any:
+def _keep_value(value: object) -> object:
     return value
 
 
+def _get_status_value(status: Status) -> str:
+    return status.value
+
+
 def _empty_to_none(text: str) -> str | None:
-    """Nothing is missing, not empty, so that it does not count."""
+    """Return None for an empty text: a missing value, which does not count."""
     return text or None
+
+
+def _join_urls(urls: Iterable[str]) -> str | None:
+    return " ".join(urls) or None
 
 
 def _join_button_names(buttons: Iterable[Button]) -> str | None:
@@ -63,30 +80,20 @@ COLUMNS = (
     Column("service", "string", _empty_to_none, "mj (Midjourney proxy) or ci (Tencent CI)"),
     Column("id", "string", _empty_to_none, "the service's id"),
     Column("action", "string", _empty_to_none, "the service's own word: IMAGINE, PicProcess, …"),
-    Column(
-        "status",
-        "status",
-        lambda status: status.value,
-        "where it is, the same words for both services",
-    ),
-    Column("progress", "Int64", _keep_value, "percent, where told"),
+    Column("status", "status", _get_status_value, "the status, in the same words for all services"),
+    Column("progress", "Int64", _keep_value, "percent, where the service reports it"),
     Column("subject", "string", _empty_to_none, "the prompt, or the input object"),
     Column("submitted", TIME_DTYPE, _keep_value, "accepted by the service (UTC)"),
-    Column("started", TIME_DTYPE, _keep_value, "begun (UTC)"),
-    Column("finished", TIME_DTYPE, _keep_value, "ended, well or not (UTC)"),
+    Column("started", TIME_DTYPE, _keep_value, "started (UTC)"),
+    Column("finished", TIME_DTYPE, _keep_value, "ended, successfully or not (UTC)"),
     Column("reason", "string", _empty_to_none, "why it failed"),
-    Column(
-        "outputs",
-        "string",
-        lambda urls: " ".join(urls) or None,
-        "URLs of the results, blank-separated",
-    ),
-    Column("buttons", "string", _join_button_names, "next moves, by name"),
+    Column("outputs", "string", _join_urls, "URLs of the results, separated by spaces"),
+    Column("buttons", "string", _join_button_names, "next actions, by name"),
     Column("parent", "string", _empty_to_none, "the task whose button was pressed"),
-    Column("user_data", "string", _empty_to_none, "your own mark"),
+    Column("user_data", "string", _empty_to_none, "your own text, sent with the job"),
 )
 
-# Made from two others: (name, later, earlier, meaning).
+# Differences of two times: (name, later, earlier, meaning).
 DURATION_COLUMNS = (
     ("queue_time", "started", "submitted", "from submitted to started"),
     ("run_time", "finished", "started", "from started to finished"),
@@ -94,45 +101,54 @@ DURATION_COLUMNS = (
 
 
 def jobs_to_frame(jobs: Iterable[Job]) -> pd.DataFrame:
-    """One row per job, in the order given, with the columns and dtypes of COLUMNS and SPANS."""
+    """Return one row per job, in the given order, with the columns of every frame of jobs."""
     rows = list(jobs)
-    return _build_frame(
-        {
-            column.name: [column.to_cell(getattr(job, column.name)) for job in rows]
-            for column in COLUMNS
-        }
-    )
+    cells = {}
+    for column in COLUMNS:
+        cells[column.name] = [column.to_cell(getattr(job, column.name)) for job in rows]
+    return _build_frame(cells)
 
 
-def list_columns(table: Any) -> list[str]:
-    """The columns that a user's table has, also where it has no rows."""
+def list_columns(table: object) -> list[str]:
+    """Return the columns of a user's DataFrame, also where it has no rows."""
     return [str(column) for column in getattr(table, "columns", ())]
 
 
-def parse_records(table: Any, name: str) -> tuple[list[str], list[dict[str, Any]]]:
-    """The rows of a user's DataFrame or list of dicts, each without what is missing in it, and how
-    to call each.
+def parse_records(table: object, name: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Read the rows of a user's table.
 
-    Raises CallError for anything else; `name` is what the user calls it.
+    Args:
+        table: a DataFrame, or a list of dicts
+        name: what the user calls it, for messages
+
+    Returns:
+        A label for each row, and each row without its missing values.
+
+    Raises:
+        InvalidRequest: it is something else, or two of its columns have the same name
     """
     import pandas as pd
 
     if isinstance(table, pd.DataFrame):
         if not table.columns.is_unique:
             raise InvalidRequest(
-                f"{name} has two columns of one name.", detail=", ".join(list_columns(table))
+                f"{name} has two columns of the same name.", detail=", ".join(list_columns(table))
             )
-        rows, labels = table.to_dict("records"), [str(label) for label in table.index]
+        rows = table.to_dict("records")
+        labels = [str(label) for label in table.index]
     elif isinstance(table, (list, tuple)) and all(isinstance(row, Mapping) for row in table):
-        rows, labels = list(table), [str(number) for number in range(len(table))]
+        rows = list(table)
+        labels = [str(number) for number in range(len(table))]
     else:
         raise InvalidRequest(
             f"{name} is neither a DataFrame nor a list of dicts.",
             detail=f"It is a {type(table).__name__}.",
         )
-    return labels, [
-        {str(key): cell for key, cell in row.items() if not _is_missing(cell)} for row in rows
-    ]
+    return labels, [_drop_missing(row) for row in rows]
+
+
+def _drop_missing(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {str(key): cell for key, cell in row.items() if not _is_missing(cell)}
 
 
 def _is_missing(cell: Any) -> bool:
@@ -142,94 +158,116 @@ def _is_missing(cell: Any) -> bool:
 
 
 def join_rows(jobs: Iterable[Job], table: Any) -> pd.DataFrame:
-    """The jobs that were made of the rows of a table, in its order and under its index, and the
-    table's own columns beside them; one that is called as ours are comes as `…_given`.
+    """Join the jobs that were made of a table's rows with the table's own columns.
+
+    Args:
+        jobs: one job per row, in the table's order
+        table: a DataFrame, or a list of dicts
+
+    Returns:
+        A frame of jobs under the table's index. A column of the table with the name of one of ours
+        gets the suffix `_input`.
     """
     import pandas as pd
 
-    made = jobs_to_frame(jobs)
-    theirs = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
-    ours = set(made.columns)
-    added = {
-        f"{name}_given" if name in ours else name: theirs[name].array for name in theirs.columns
-    }
-    return made.assign(**{str(name): cells for name, cells in added.items()}).set_axis(
-        theirs.index, axis=0
-    )
+    frame = jobs_to_frame(jobs)
+    rows = table if isinstance(table, pd.DataFrame) else pd.DataFrame(list(table))
+    own_names = set(frame.columns)
+    added = {}
+    for name in rows.columns:
+        label = f"{name}_input" if name in own_names else str(name)
+        added[label] = rows[name].array
+    return frame.assign(**added).set_axis(rows.index, axis=0)
 
 
 def records_to_frame(items: Sequence[Any], item_type: type | None = None) -> pd.DataFrame:
-    """What a service lists besides jobs (queues, templates, objects) as a frame: a column for each
-    element, of nested ones `Outer.Inner`; what is nested deeper stays as it is. `item_type` is the
-    dataclass that is listed, which tells the columns also where nothing is.
+    """Return what a service lists besides jobs (queues, templates, objects) as a frame.
+
+    Args:
+        items: dataclasses or mappings
+        item_type: the dataclass; it gives the columns also where there are no items
+
+    Returns:
+        One column per field; fields of a nested mapping are `Outer.Inner`, deeper ones stay as
+        they are.
     """
     import pandas as pd
 
     if item_type is not None:
-        made = pd.DataFrame(
-            [asdict(one) for one in items], columns=[one.name for one in fields_of(item_type)]
-        )
+        names = [field.name for field in fields_of(item_type)]
+        frame = pd.DataFrame([asdict(item) for item in items], columns=names)
     else:
-        made = pd.json_normalize([dict(one) for one in items], max_level=1)
-    texts = [
-        name
-        for name in made
-        if made[name].map(lambda cell: isinstance(cell, str) or _is_missing(cell)).all()
-    ]
-    times = made.select_dtypes("datetimetz").columns  # which pandas 2 counts in nanoseconds
-    return (
-        made.astype({**dict.fromkeys(texts, "string"), **dict.fromkeys(times, TIME_DTYPE)})
-        if len(made)
-        else made
-    )
+        frame = pd.json_normalize([dict(item) for item in items], max_level=1)
+    if frame.empty:
+        return frame
+    dtypes = {name: "string" for name in frame if _is_text(frame[name])}
+    # pandas 2 makes nanoseconds of them.
+    dtypes |= dict.fromkeys(frame.select_dtypes("datetimetz").columns, TIME_DTYPE)
+    return frame.astype(dtypes)
+
+
+def _is_text(column: pd.Series) -> bool:
+    return all(isinstance(cell, str) or _is_missing(cell) for cell in column)
 
 
 def response_to_frame(response: Response, ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """The answer of a Midjourney listing as a frame. Raises what `midjourney.read_tasks` raises."""
-    if response.status < 300 and response.body[:1] == b"[":
-        return tasks_to_frame(
-            response.body,
-            ids,
-            chunk_size=20_000 if len(response.body) > CHUNKED_DECODE_MIN_BYTES else 0,
-        )
-    return jobs_to_frame(midjourney.parse_tasks(response, None if ids is None else tuple(ids)))
+    """Return the response of a Midjourney listing as a frame.
+
+    Args:
+        response: the response
+        ids: only these tasks, in this order
+
+    Raises:
+        MidjourneyError: the proxy refused
+        InvalidResponse: it is not a list of tasks
+    """
+    if response.status < 300 and response.body.startswith(b"["):
+        chunk_size = 20_000 if len(response.body) > CHUNKED_DECODE_MIN_BYTES else 0
+        return tasks_to_frame(response.body, ids, chunk_size=chunk_size)
+    order = None if ids is None else tuple(ids)
+    return jobs_to_frame(midjourney.parse_tasks(response, order))
 
 
-CHUNKED_DECODE_MIN_BYTES = 512_000_000  # bytes of a listing from which on memory is spared
+CHUNKED_DECODE_MIN_BYTES = 512_000_000  # from this size on a listing is decoded in chunks
 
 
 def tasks_to_frame(
     body: bytes, ids: Sequence[str] | None = None, *, chunk_size: int = 0
 ) -> pd.DataFrame:
-    """A Midjourney listing (a JSON array of tasks) as a frame: what `frame(read_tasks(...))` gives,
-    many times as fast.
+    """Return a Midjourney listing as a frame: faster than `jobs_to_frame(parse_tasks(...))`.
 
-    Any object makes a row, however odd its values; what is no object makes none. `ids` chooses
-    ids and their order. `chunk_size` bounds the memory: so many tasks are read at once, which takes
-    a little longer.
+    Every object makes a row, however odd its values; anything else makes none.
+
+    Args:
+        body: a JSON array of tasks
+        ids: only these tasks, in this order
+        chunk_size: decode so many tasks at a time, which bounds the memory and takes a little
+            longer; 0 decodes all at once
+
+    Raises:
+        InvalidResponse: it is not a list of tasks
     """
-    made = _decode_to_frame_in_chunks(body, chunk_size) if chunk_size else _decode_to_frame(body)
-    return made if ids is None else _reorder(made, ids)
+    frame = _decode_in_chunks(body, chunk_size) if chunk_size else _decode_to_frame(body)
+    return frame if ids is None else _reorder(frame, ids)
 
 
 def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows of CI pages (`tencent_ci.read_rows`) as a frame: what `frame` gives of the same pages'
-    jobs.
-    """
-    columns = list(zip(*rows, strict=True)) or [()] * len(tencent_ci.WIRE_FIELDS)
-    wires = {
-        name: FieldColumn(column, OPTIONAL_TEXT)
-        for name, column in zip(tencent_ci.WIRE_FIELDS, columns, strict=True)
-    }
-    return _fields_to_frame("ci", tencent_ci.FIELD_MAP, wires, len(rows))
+    """Return rows of CI pages (`tencent_ci.parse_rows`) as a frame of the same jobs."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(tencent_ci.WIRE_FIELDS)
+    fields = {}
+    for name, column in zip(tencent_ci.WIRE_FIELDS, columns, strict=True):
+        # "-" is how CI writes a missing value.
+        values = [None if text == "-" else text for text in column]
+        fields[name] = FieldColumn(values, OPTIONAL_TEXT)
+    return _fields_to_frame("ci", tencent_ci.FIELD_MAP, fields, len(rows))
 
 
-def _build_frame(cells: Mapping[str, Any]) -> pd.DataFrame:
+def _build_frame(cells: Mapping[str, Cells]) -> pd.DataFrame:
     import pandas as pd
 
-    from jupyter_mjci.history import analysis  # noqa: F401 - gives frames their accessor, df.mjci
+    from jupyter_mjci.history import analysis  # noqa: F401 - registers the accessor df.mjci
 
-    columns: dict[str, pd.Series[Any]] = {}
+    columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
         columns[column.name] = _build_series(cells[column.name], column.dtype)
         for name, later, earlier, _ in DURATION_COLUMNS:
@@ -238,26 +276,27 @@ def _build_frame(cells: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _build_series(cells: Any, dtype: str) -> Any:
+def _build_series(cells: Cells, dtype: str) -> pd.Series:
     import pandas as pd
 
     try:
-        if (
-            dtype == "string"
-            and cells
-            and cells[0] == cells[-1]
-            and cells.count(cells[0]) == len(cells)
-        ):
-            return pd.Series(
-                pd.array(cells[:1], dtype="string").repeat(len(cells))
-            )  # quicker than looking at each
-        return pd.Series(cells, dtype=get_dtype(dtype))
-    except UnicodeEncodeError:  # half of a surrogate pair, which Arrow cannot hold
-        whole = [cell and cell.encode("utf-8", "replace").decode() for cell in cells]
-        return pd.Series(whole, dtype=get_dtype(dtype))
+        if dtype == "string" and _is_constant(cells):
+            # One cell repeated: faster than converting each.
+            return pd.Series(pd.array(cells[:1], dtype="string").repeat(len(cells)))
+        series: pd.Series = pd.Series(cells, dtype=get_dtype(dtype))
+    except UnicodeEncodeError:
+        # Lone surrogates, which JSON may contain and Arrow cannot hold.
+        texts = [cell and cell.encode("utf-8", "replace").decode() for cell in cells]
+        series = pd.Series(texts, dtype=get_dtype(dtype))
+    return series
+
+
+def _is_constant(cells: Sequence[object]) -> bool:
+    return bool(cells) and cells[0] == cells[-1] and cells.count(cells[0]) == len(cells)
 
 
 def get_dtype(name: str) -> Any:
+    """Return a dtype for pandas; "status" is the categorical of all statuses."""
     if name != "status":
         return name
     import pandas as pd
@@ -267,9 +306,8 @@ def get_dtype(name: str) -> Any:
 
 def _reorder(frame: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
     rows = {job_id: row for row, job_id in enumerate(frame["id"])}
-    return frame.take([rows[one] for one in dict.fromkeys(ids) if one in rows]).reset_index(
-        drop=True
-    )
+    order = [rows[job_id] for job_id in dict.fromkeys(ids) if job_id in rows]
+    return frame.take(order).reset_index(drop=True)
 
 
 # --- listings -------------------------------------------------------------------------------------
@@ -277,32 +315,36 @@ def _reorder(frame: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A listing as it came, and its frame. Jobs are made of it only where somebody wants them."""
+    """A listing as a frame, from which Jobs are made only when needed.
+
+    Args:
+        service: key of the service
+        frame: the frame
+        responses: the responses that it was made of
+    """
 
     service: str
     frame: pd.DataFrame
     responses: tuple[Response, ...]
 
     def iter_jobs(self, ids: frozenset[str] | None = None) -> Iterator[Job]:
-        """Its jobs, whole; or those with these ids, which costs little more than they are."""
-        reader = _parse_tasks if self.service == "mj" else _parse_jobs
-        for reply in self.responses:
-            for job in reader(reply, ids):
+        """Yield its jobs, or those with these ids, which costs little more than they are."""
+        parse = _parse_tasks if self.service == "mj" else _parse_jobs
+        for response in self.responses:
+            for job in parse(response, ids):
                 if ids is None or job.id in ids:
                     yield job
 
     def changed_ids(self, known: pd.DataFrame) -> frozenset[str]:
-        """The ids of what moved against `known`, a frame of the same jobs as they were seen
-        before.
-        """
-        was = _select_change_columns(known).drop_duplicates("id", keep="last").set_index("id")
+        """Return the ids of jobs whose status or progress differs from an earlier frame."""
+        before = _select_change_columns(known).drop_duplicates("id", keep="last").set_index("id")
         now = _select_change_columns(self.frame).set_index("id")
-        same = (was.reindex(now.index, fill_value=-2).to_numpy() == now.to_numpy()).all(axis=1)
-        return frozenset(now.index[~same].dropna())
+        same = before.reindex(now.index, fill_value=-2).to_numpy() == now.to_numpy()
+        return frozenset(now.index[~same.all(axis=1)].dropna())
 
 
 def _select_change_columns(jobs: pd.DataFrame) -> pd.DataFrame:
-    """What changes when a job moves, in numbers: they compare at once."""
+    """Return what changes while a job runs, as integers, which compare fast."""
     progress = jobs["progress"].fillna(-1).astype("int64")
     return jobs[["id"]].assign(status=jobs["status"].cat.codes.astype("int64"), progress=progress)
 
@@ -313,24 +355,26 @@ class _TaskId(msgspec.Struct, gc=False):
 
 
 def _parse_tasks(response: Response, wanted_ids: frozenset[str] | None) -> Iterable[Job]:
-    if wanted_ids is None or response.body[:1] != b"[":
+    if wanted_ids is None or not response.body.startswith(b"["):
         return midjourney.parse_tasks(response)
     try:
         ids = msgspec.json.decode(response.body, type=list[_TaskId])
         tasks = msgspec.json.decode(response.body, type=list[msgspec.Raw])
-    except msgspec.DecodeError:  # something else among the tasks, or more than the standard's JSON
+    except msgspec.DecodeError:
+        # Something else among the tasks, or JSON beyond the standard.
         return midjourney.parse_tasks(response)
-    pairs = zip(tasks, ids, strict=True)
-    chosen = (
-        bytes(task) for task, one in pairs if midjourney.coalesce(one.id, one.mj_id) in wanted_ids
-    )
-    return (midjourney.parse_job(json.loads(task)) for task in chosen)
+    return [
+        midjourney.parse_job(json.loads(bytes(task)))
+        for task, task_id in zip(tasks, ids, strict=True)
+        if midjourney.coalesce(task_id.id, task_id.mj_id) in wanted_ids
+    ]
 
 
 def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterable[Job]:
     if wanted_ids is not None:
-        place = tencent_ci.WIRE_FIELDS.index("JobId")
-        if wanted_ids.isdisjoint(row[place] or "" for row in tencent_ci.parse_rows(response).items):
+        id_index = tencent_ci.WIRE_FIELDS.index("JobId")
+        rows = tencent_ci.parse_rows(response).items
+        if wanted_ids.isdisjoint(row[id_index] or "" for row in rows):
             return ()
     return tencent_ci.parse_page(response).items
 
@@ -340,64 +384,77 @@ def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterab
 
 def _decode_to_frame(body: bytes) -> pd.DataFrame:
     try:
-        wires, height = _decode_fields(body)
-        return _fields_to_frame("mj", midjourney.FIELD_MAP, wires, height)
-    except (
-        msgspec.DecodeError,
-        ValueError,
-    ):  # NaN, half a surrogate pair, …: json knows more than the standard
+        columns, row_count = _decode_fields(body)
+        return _fields_to_frame("mj", midjourney.FIELD_MAP, columns, row_count)
+    except (msgspec.DecodeError, ValueError):
+        # NaN, lone surrogates, …: Python's json accepts more than the standard.
         return jobs_to_frame(midjourney.parse_tasks(Response(200, body)))
 
 
-def _decode_to_frame_in_chunks(body: bytes, chunk_size: int) -> pd.DataFrame:
+def _decode_in_chunks(body: bytes, chunk_size: int) -> pd.DataFrame:
     import pandas as pd
 
     try:
         tasks = msgspec.json.decode(body, type=list[msgspec.Raw])
     except msgspec.DecodeError:
         return _decode_to_frame(body)
-    parts = [tasks[at : at + chunk_size] for at in range(0, len(tasks), chunk_size)] or [[]]
-    return pd.concat(
-        [_decode_to_frame(b"[%b]" % b",".join(part)) for part in parts], ignore_index=True
-    )
+    frames = []
+    for start in range(0, max(len(tasks), 1), chunk_size):
+        chunk = b",".join(tasks[start : start + chunk_size])
+        frames.append(_decode_to_frame(b"[%b]" % chunk))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _decode_fields(body: bytes) -> tuple[dict[str, FieldColumn], int]:
-    """The wanted fields of every task, by field. Nearly always all values are of the usual types,
-    which decoding checks in passing; else it is done again with any types, which then are looked
-    at.
+    """Decode the fields of every task that make columns.
+
+    Nearly always all values have the expected types, which decoding checks in passing; otherwise
+    the listing is decoded again with any types, and the types that occur are collected.
+
+    Returns:
+        The fields' values by name, and the number of tasks.
     """
+    types: Mapping[str, ValueTypes] = _CHECKED_TYPES
     try:
-        rows, sure = _STRICT_DECODER.decode(body), _CHECKED_TYPES
+        rows = _STRICT_DECODER.decode(body)
     except msgspec.ValidationError:
-        rows, sure = (
-            [row for row in _LENIENT_DECODER.decode(body) if isinstance(row, msgspec.Struct)],
-            {},
-        )
-    values: list[list[Any]] = [[] for _ in _FIELDS]
-    kinds: list[set[type]] = [set() for _ in _FIELDS]
-    doubtful = [place for place, field in enumerate(_FIELDS) if field not in sure]
-    for at in range(0, len(rows), 200):  # few enough to stay in the processor's cache
-        parts = list(zip(*map(astuple, rows[at : at + 200]), strict=True))
-        for column, part in zip(values, parts, strict=True):
-            column.extend(part)
-        for place in doubtful:
-            kinds[place].update(map(type, parts[place]))
-    found = zip(_FIELDS, values, kinds, strict=True)
-    return {
-        field: FieldColumn(told, sure.get(field) or frozenset(kind)) for field, told, kind in found
-    }, len(rows)
+        rows = [row for row in _LENIENT_DECODER.decode(body) if isinstance(row, msgspec.Struct)]
+        types = {}
+    values: dict[str, list[object]] = {field: [] for field in _FIELDS}
+    found_types: dict[str, set[type]] = {field: set() for field in _FIELDS if field not in types}
+    # Batches are small enough to stay in the processor's cache.
+    for start in range(0, len(rows), 200):
+        batch = zip(*map(astuple, rows[start : start + 200]), strict=True)
+        for field, part in zip(_FIELDS, batch, strict=True):
+            values[field].extend(part)
+            if field in found_types:
+                found_types[field].update(map(type, part))
+    columns = {
+        field: FieldColumn(values[field], types.get(field) or frozenset(found_types[field]))
+        for field in _FIELDS
+    }
+    return columns, len(rows)
 
 
-# --- columns of the wire --------------------------------------------------------------------------
+# --- columns of wire fields -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class FieldColumn:
-    """The values of one wire field, and the types that occur among them (or more)."""
+    """The values of one wire field.
+
+    Args:
+        values: the values
+        types: the types that occur among them, or more
+    """
 
     values: Sequence[Any]
     types: ValueTypes
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds nothing but texts and None."""
+        return self.types <= OPTIONAL_TEXT
 
 
 ValueTypes = frozenset[type]
@@ -405,152 +462,137 @@ ONLY_NONE: ValueTypes = frozenset({type(None)})
 OPTIONAL_TEXT: ValueTypes = frozenset({str, type(None)})
 OPTIONAL_INT: ValueTypes = frozenset({int, type(None)})
 
-FieldMap = tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...]
+FieldMap = tuple[tuple[str, tuple[str, ...], Parser], ...]
 _CELL_CONVERTERS = {column.name: column.to_cell for column in COLUMNS}
 
 
 def _fields_to_frame(
     service: str, field_map: FieldMap, columns: Mapping[str, FieldColumn], row_count: int
 ) -> pd.DataFrame:
-    made: dict[str, Any] = {name: [None] * row_count for name in _CELL_CONVERTERS}
-    made["service"] = [service] * row_count
-    for name, fields, read in field_map:
+    cells: dict[str, Cells] = {name: [None] * row_count for name in _CELL_CONVERTERS}
+    cells["service"] = [service] * row_count
+    for name, fields, parse in field_map:
         if name in _CELL_CONVERTERS:
-            made[name] = _convert_cells(
-                read, _CELL_CONVERTERS[name], [columns[field] for field in fields]
-            )
-    return _build_frame(made)
+            sources = [columns[field] for field in fields]
+            cells[name] = _convert_cells(parse, _CELL_CONVERTERS[name], sources)
+    return _build_frame(cells)
 
 
-def _convert_cells(
-    parse: Callable[..., Any], to_cell: Callable[[Any], Any], columns: Sequence[FieldColumn]
-) -> Any:
-    quick = VECTORIZED.get(parse)
-    made = quick(*columns) if quick else None
-    if made is not None:
-        return made
-    values = zip(*(wire.values for wire in columns), strict=True)
-    if all(
-        wire.types <= OPTIONAL_TEXT for wire in columns
-    ):  # then they can be remembered, and many are alike
-        known = lru_cache(65_536)(lambda *told: to_cell(parse(*told)))
-        return [known(*told) for told in values]
-    return [to_cell(parse(*told)) for told in values]
+def _convert_cells(parse: Parser, to_cell: CellConverter, columns: Sequence[FieldColumn]) -> Cells:
+    convert = VECTORIZED.get(parse)
+    cells = convert(*columns) if convert else None
+    if cells is not None:
+        return cells
+
+    def make_cell(*values: object) -> object:
+        return to_cell(parse(*values))
+
+    if all(column.is_text for column in columns):
+        # Texts are hashable, and many of them are equal.
+        make_cell = lru_cache(65_536)(make_cell)
+    rows = zip(*(column.values for column in columns), strict=True)
+    return [make_cell(*values) for values in rows]
 
 
-# Each of these makes the cells of a whole column from its wire fields, or None where they are not
-# of the usual kind.
+# Each of these makes the cells of a whole column from its wire fields, or returns None where they
+# have unexpected types.
 
 
-def _convert_text(column: FieldColumn) -> Any:
-    return [text or None for text in column.values] if column.types <= OPTIONAL_TEXT else None
+def _convert_text(column: FieldColumn) -> Cells:
+    return [text or None for text in column.values] if column.is_text else None
 
 
-def _convert_user_data(column: FieldColumn) -> Any:
-    if not column.types <= OPTIONAL_TEXT:
+def _convert_user_data(column: FieldColumn) -> Cells:
+    if not column.is_text:
         return None
     return [None if not text or text.startswith(MARKER_PREFIX) else text for text in column.values]
 
 
-def _coalesce_text(*columns: FieldColumn) -> Any:
-    some = [wire for wire in columns if wire.types != ONLY_NONE]
-    if not some or len(some) > 2 or not all(wire.types <= OPTIONAL_TEXT for wire in some):
+def _coalesce_text(*columns: FieldColumn) -> Cells:
+    if not all(column.is_text for column in columns):
         return None
-    return [
-        one or other or None for one, other in zip(some[0].values, some[-1].values, strict=True)
-    ]
+    *earlier, last = columns
+    cells = _convert_text(last)
+    for column in reversed(earlier):
+        cells = [text or other for text, other in zip(column.values, cells, strict=True)]
+    return cells
 
 
-def _convert_status(column: FieldColumn) -> Any:
-    if not column.types <= OPTIONAL_TEXT:
-        return None
+def _map_distinct(column: FieldColumn, parse: Callable[[str | None], int]) -> np.ndarray:
+    """Parse every distinct text once, to an integer."""
     import numpy as np
+
+    parsed = {text: parse(text) for text in set(column.values)}
+    return np.fromiter(map(parsed.__getitem__, column.values), np.int64, len(column.values))
+
+
+def _convert_status(column: FieldColumn) -> Cells:
+    if not column.is_text:
+        return None
     import pandas as pd
 
-    places = {status: place for place, status in enumerate(Status)}
-    codes = {word: places[midjourney.parse_status(word)] for word in set(column.values)}
-    found = np.fromiter(map(codes.__getitem__, column.values), np.int8, len(column.values))
-    return pd.Categorical.from_codes(found, dtype=get_dtype("status"))  # type: ignore[call-overload,unused-ignore]
+    positions = {status: position for position, status in enumerate(Status)}
+    codes = _map_distinct(column, lambda text: positions[midjourney.parse_status(text)])
+    return pd.Categorical.from_codes(codes, dtype=get_dtype("status"))  # type: ignore[call-overload,unused-ignore]
 
 
-def _convert_progress(column: FieldColumn) -> Any:
-    if not column.types <= OPTIONAL_TEXT:
+def _convert_progress(column: FieldColumn) -> Cells:
+    if not column.is_text:
         return None
-    import numpy as np
     import pandas as pd
 
-    read = {word: midjourney.parse_progress(word) for word in set(column.values)}
-    known = {word: -1 if percent is None else percent for word, percent in read.items()}
-    found = np.fromiter(map(known.__getitem__, column.values), np.int64, len(column.values))
-    return pd.arrays.IntegerArray(found, found < 0)
+    percents = _map_distinct(column, _parse_percent)
+    return pd.arrays.IntegerArray(percents, percents < 0)
 
 
-def _convert_timestamp(column: FieldColumn) -> Any:
+def _parse_percent(text: str | None) -> int:
+    percent = midjourney.parse_progress(text)
+    return -1 if percent is None else percent
+
+
+def _convert_timestamp(column: FieldColumn) -> Cells:
     if not column.types <= OPTIONAL_INT:
         return None
     import numpy as np
     import pandas as pd
 
     try:
-        number = np.array([value or 0 for value in column.values], np.int64)
+        numbers = np.array([value or 0 for value in column.values], np.int64)
     except OverflowError:
         return None
-    number[(number < 0) | (number >= midjourney.MAX_TIMESTAMP_MS)] = 0
-    micro = number * np.where(number >= midjourney.SECONDS_CUTOFF, 1_000, 1_000_000)
-    micro[number == 0] = np.iinfo(np.int64).min  # NaT
-    return pd.Series(micro.view("datetime64[us]")).dt.tz_localize("UTC")
+    numbers[(numbers < 0) | (numbers >= midjourney.MAX_TIMESTAMP_MS)] = 0
+    unit = np.where(numbers >= midjourney.SECONDS_CUTOFF, 1_000, 1_000_000)
+    microseconds = numbers * unit
+    microseconds[numbers == 0] = np.iinfo(np.int64).min  # NaT
+    return pd.Series(microseconds.view("datetime64[us]")).dt.tz_localize("UTC")
 
 
-def _convert_outputs(status_column: FieldColumn, *columns: FieldColumn) -> Any:
-    some = [wire for wire in columns if wire.types != ONLY_NONE]
-    if (
-        not status_column.types <= OPTIONAL_TEXT
-        or len(some) > 1
-        or not all(wire.types <= OPTIONAL_TEXT for wire in some)
-    ):
+def _convert_outputs(status_column: FieldColumn, *columns: FieldColumn) -> Cells:
+    filled = [column for column in columns if column.types != ONLY_NONE]
+    if len(filled) > 1 or not all(column.is_text for column in (status_column, *filled)):
         return None
-    done = {
-        word: midjourney.parse_status(word) is Status.SUCCEEDED
-        for word in set(status_column.values)
+    if not filled:
+        return [None] * len(status_column.values)
+    succeeded = {
+        text
+        for text in set(status_column.values)
+        if midjourney.parse_status(text) is Status.SUCCEEDED
     }
-    urls = some[0].values if some else [None] * len(status_column.values)
-    return [
-        url or None if done[word] else None
-        for word, url in zip(status_column.values, urls, strict=True)
-    ]
+    pairs = zip(status_column.values, filled[0].values, strict=True)
+    return [(url or None) if text in succeeded else None for text, url in pairs]
 
 
-def _convert_parent(column: FieldColumn, description: FieldColumn) -> Any:
-    if not (column.types <= OPTIONAL_TEXT and description.types <= OPTIONAL_TEXT):
+def _convert_parent(column: FieldColumn, description: FieldColumn) -> Cells:
+    if not (column.is_text and description.is_text):
         return None
-    pairs = zip(column.values, description.values, strict=True)
     return [
-        midjourney.parse_parent(parent, words) or None
-        if parent or (words and words[:3] in ("/up", "/ch"))
-        else None
-        for parent, words in pairs
+        midjourney.parse_parent(parent, text) or None if _may_have_parent(parent, text) else None
+        for parent, text in zip(column.values, description.values, strict=True)
     ]
 
 
-# The same for CI. Its rows hold nothing but texts, without blanks around them.
-
-
-def _convert_ci_text(column: FieldColumn) -> Any:
-    return [None if text == "-" else text for text in column.values]
-
-
-def _convert_ci_user_data(column: FieldColumn) -> Any:
-    return [
-        None if not text or text == "-" or text.startswith(MARKER_PREFIX) else text
-        for text in column.values
-    ]
-
-
-def _coalesce_ci_text(*columns: FieldColumn) -> Any:
-    *others, found = map(_convert_ci_text, columns)
-    for other in reversed(others):
-        found = [one or last for one, last in zip(other, found, strict=True)]
-    return found
+def _may_have_parent(parent: str | None, description: str | None) -> bool:
+    return bool(parent or (description and description.startswith(("/up", "/ch"))))
 
 
 _match_ci_timestamps = re.compile(
@@ -558,90 +600,96 @@ _match_ci_timestamps = re.compile(
 ).fullmatch
 
 
-def _convert_ci_timestamp(column: FieldColumn) -> Any:
-    if not _match_ci_timestamps("".join([f"{text or '-'}\n" for text in column.values])):
+def _convert_ci_timestamp(column: FieldColumn) -> Cells:
+    texts = [text or "-" for text in column.values]
+    if not _match_ci_timestamps("\n".join([*texts, ""])):
         return None
     import numpy as np
     import pandas as pd
 
     try:
-        local = np.array(
-            ["NaT" if not text or text == "-" else text[:19] for text in column.values],
-            "datetime64[s]",
-        )
-    except ValueError:  # the thirtieth of February
+        times = ["NaT" if text == "-" else text[:19] for text in texts]
+        local = np.array(times, "datetime64[s]")
+    except ValueError:  # February 30
         return None
-    return pd.Series((local - np.timedelta64(8, "h")).astype("datetime64[us]")).dt.tz_localize(
-        "UTC"
-    )
+    utc = (local - np.timedelta64(8, "h")).astype("datetime64[us]")
+    return pd.Series(utc).dt.tz_localize("UTC")
 
 
 # --- buttons --------------------------------------------------------------------------------------
 
-# Every task tells its buttons in full, and nearly always the same ones but for the picture's own
-# mark in every customId. So what was read once is remembered as the pieces around that mark: where
-# they, joined by another task's mark, are that task's very bytes, its buttons have the same names,
-# and need not be parsed.
+# Every task lists its buttons in full, nearly always the same ones but for the image id in each
+# customId. So parsed buttons are remembered as the bytes around that id: where those, joined by
+# another task's id, are that task's bytes, its buttons have the same names and are not parsed.
+# Decoding them into typed structs instead takes 0.22 s for 100,000 tasks, this 0.08 s, of 0.6 s for
+# the whole frame.
 _IMAGE_ID_RE = re.compile(rb"::([0-9A-Za-z-]{16,})")
 
 
-ButtonTemplate = tuple[
-    int, int, list[bytes], str | None
-]  # where the mark is, the pieces around it, the names
+class ButtonTemplate(NamedTuple):
+    """Parsed buttons: where the image id is, the bytes around it, and the buttons' names."""
+
+    start: int
+    end: int
+    pieces: list[bytes]
+    names: str | None
 
 
 def _convert_buttons(column: FieldColumn) -> list[str | None]:
-    made, marks = _match_templates(column.values)
-    # A mark of letters and digits cannot end the text that it stands in; then likeness means
-    # sameness.
-    if marks and not b"".join(marks).replace(b"-", b"").isalnum():
+    names, image_ids = _match_templates(column.values)
+    # An id of letters and digits cannot end the JSON string that it stands in.
+    if image_ids and not b"".join(image_ids).replace(b"-", b"").isalnum():
         return [_parse_button_names(bytes(raw)) for raw in column.values]
-    return made
+    return names
 
 
-def _match_templates(values: Sequence[Any]) -> tuple[list[str | None], list[bytes]]:
-    """The names of each, and the marks by which they were found."""
-    known: dict[int, ButtonTemplate] = {}  # by length
+def _match_templates(values: Sequence[msgspec.Raw]) -> tuple[list[str | None], list[bytes]]:
+    """Return the names of each task's buttons, and the image ids that matched a template."""
+    templates: dict[int, ButtonTemplate] = {}  # by length
+    # The last template is tried first, in locals: this runs for every task of a listing.
     start, end, pieces, names = _NO_TEMPLATE
-    made: list[str | None] = []
-    marks: list[bytes] = []
-    for written in map(bytes, values):
-        mark = written[start:end]
-        if mark.join(pieces) != written:
-            start, end, pieces, names = known.get(len(written), _NO_TEMPLATE)
-            mark = written[start:end]
-            if mark.join(pieces) != written:
-                names = _parse_button_names(written)
-                start, end, pieces, names = known[len(written)] = _make_template(written, names)
-                mark = b""
-        if mark:
-            marks.append(mark)
-        made.append(names)
-    return made, marks
+    all_names: list[str | None] = []
+    image_ids: list[bytes] = []
+    for raw_buttons in map(bytes, values):
+        image_id = raw_buttons[start:end]
+        if image_id.join(pieces) != raw_buttons:
+            start, end, pieces, names = templates.get(len(raw_buttons), _NO_TEMPLATE)
+            image_id = raw_buttons[start:end]
+            if image_id.join(pieces) != raw_buttons:
+                template = _make_template(raw_buttons, _parse_button_names(raw_buttons))
+                templates[len(raw_buttons)] = template
+                start, end, pieces, names = template
+                image_id = b""
+        if image_id:
+            image_ids.append(image_id)
+        all_names.append(names)
+    return all_names, image_ids
 
 
 def _parse_button_names(raw_buttons: bytes) -> str | None:
     return _join_button_names(midjourney.parse_buttons(msgspec.json.decode(raw_buttons)))
 
 
-_NO_TEMPLATE: ButtonTemplate = (0, 0, [], None)
+_NO_TEMPLATE = ButtonTemplate(0, 0, [], None)
 
 
 def _make_template(raw_buttons: bytes, names: str | None) -> ButtonTemplate:
-    """What others may be compared with. Where the mark stands after "::" (so inside texts), no
-    letter is escaped and no name shows it, it may be another one; else everything has to be the
-    same.
+    """Return the template of parsed buttons.
+
+    The image id may differ where it always follows "::" (so stands inside strings), nothing is
+    escaped and no name shows it; otherwise all bytes have to be the same.
     """
-    found = _IMAGE_ID_RE.search(raw_buttons)
-    if found is None or b"\\" in raw_buttons or found[1].decode() in (names or ""):
-        return 0, 0, [raw_buttons], names
-    pieces = raw_buttons.split(found[1])
+    exact = ButtonTemplate(0, 0, [raw_buttons], names)
+    match = _IMAGE_ID_RE.search(raw_buttons)
+    if match is None or b"\\" in raw_buttons or match[1].decode() in (names or ""):
+        return exact
+    pieces = raw_buttons.split(match[1])
     if not all(piece.endswith(b"::") for piece in pieces[:-1]):
-        return 0, 0, [raw_buttons], names
-    return found.start(1), found.end(1), pieces, names
+        return exact
+    return ButtonTemplate(match.start(1), match.end(1), pieces, names)
 
 
-VECTORIZED: dict[Callable[..., Any], Callable[..., Any]] = {
+VECTORIZED: dict[Parser, Callable[..., Cells]] = {
     midjourney.to_text: _convert_text,
     midjourney.parse_user_data: _convert_user_data,
     midjourney.coalesce: _coalesce_text,
@@ -651,14 +699,14 @@ VECTORIZED: dict[Callable[..., Any], Callable[..., Any]] = {
     midjourney.parse_outputs: _convert_outputs,
     midjourney.parse_buttons: _convert_buttons,
     midjourney.parse_parent: _convert_parent,
-    tencent_ci.to_text: _convert_ci_text,
-    tencent_ci.parse_user_data: _convert_ci_user_data,
-    tencent_ci.coalesce: _coalesce_ci_text,
+    tencent_ci.to_text: _convert_text,
+    tencent_ci.parse_user_data: _convert_user_data,
+    tencent_ci.coalesce: _coalesce_text,
     tencent_ci.parse_timestamp: _convert_ci_timestamp,
 }
 
 
-# --- how tasks are decoded ------------------------------------------------------------------------
+# --- decoders of tasks ----------------------------------------------------------------------------
 
 _TEXT_PARSERS = (
     midjourney.to_text,
@@ -667,41 +715,44 @@ _TEXT_PARSERS = (
     midjourney.parse_status,
     midjourney.parse_progress,
 )
-_EXPECTED_TYPES: dict[Callable[..., Any], tuple[Any, ValueTypes]] = {
+# For msgspec, and as the types that then occur.
+_EXPECTED_TYPES: dict[Parser, tuple[Any, ValueTypes]] = {
     midjourney.parse_timestamp: (int | None, OPTIONAL_INT),
     **dict.fromkeys(_TEXT_PARSERS, (str | None, OPTIONAL_TEXT)),
 }
 _FIELD_PARSERS = {
-    field: read
-    for name, fields, read in reversed(midjourney.FIELD_MAP)
+    field: parse
+    for name, fields, parse in reversed(midjourney.FIELD_MAP)
     if name in _CELL_CONVERTERS
     for field in fields
 }
 _FIELDS = tuple(_FIELD_PARSERS)
-_CHECKED_TYPES = {
-    field: _EXPECTED_TYPES[read][1]
-    for field, read in _FIELD_PARSERS.items()
-    if read in _EXPECTED_TYPES
+_EXPECTED_FIELD_TYPES = {
+    field: _EXPECTED_TYPES[parse]
+    for field, parse in _FIELD_PARSERS.items()
+    if parse in _EXPECTED_TYPES
 }
+_CHECKED_TYPES = {field: types for field, (_, types) in _EXPECTED_FIELD_TYPES.items()}
 
 
-def _make_decoder(field_types: Mapping[str, Any], fallback_type: Any) -> msgspec.json.Decoder[Any]:
-    """For an array of tasks. Buttons stay as they are written."""
-    others = [field for field in _FIELDS if field != "buttons"]
-    fields: list[tuple[str, Any, Any]] = [
-        (field, field_types.get(field, Any), None) for field in others
-    ]
-    fields.insert(_FIELDS.index("buttons"), ("buttons", msgspec.Raw, msgspec.Raw(b"null")))
-    task = msgspec.defstruct("Task", fields, gc=False)
-    return msgspec.json.Decoder(list[task | fallback_type] if fallback_type else list[task])  # type: ignore[valid-type]
+def _make_decoder(field_types: Mapping[str, Any], item_types: Any) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of an array of tasks, which leaves buttons undecoded.
+
+    Args:
+        field_types: types of fields; others may hold anything
+        item_types: what else the array may hold
+    """
+    fields: list[tuple[str, Any, Any]] = []
+    for field in _FIELDS:
+        if field == "buttons":
+            fields.append((field, msgspec.Raw, msgspec.Raw(b"null")))
+        else:
+            fields.append((field, field_types.get(field, Any), None))
+    task: Any = msgspec.defstruct("Task", fields, gc=False)
+    return msgspec.json.Decoder(list[task | item_types] if item_types else list[task])
 
 
 _STRICT_DECODER = _make_decoder(
-    {
-        field: _EXPECTED_TYPES[read][0]
-        for field, read in _FIELD_PARSERS.items()
-        if read in _EXPECTED_TYPES
-    },
-    None,
+    {field: expected for field, (expected, _) in _EXPECTED_FIELD_TYPES.items()}, None
 )
 _LENIENT_DECODER = _make_decoder({}, str | int | float | bool | None | list)

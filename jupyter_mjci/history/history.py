@@ -1,5 +1,6 @@
-"""What happened, as a session offers it: `s.history()`, `s.history.archive(…)`,
-`s.history.load(…)`.
+"""The history of a session: `s.history()`, `s.history.load(…)`, `s.history.archive(…)`.
+
+Thin methods over the journal, the import of exports and the lake.
 """
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.history.exports import import_exports
 from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
-from jupyter_mjci.history.sync import SyncResult, import_exports, parse_time
+from jupyter_mjci.history.sync import SyncResult, parse_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
 
 class History:
-    """The jobs that the journal knows. Call it for a DataFrame; its methods are for what is larger
-    than one.
+    """The jobs in the journal: call it for a DataFrame.
+
+    `load` imports exported jobs, `archive` and `lake` are for histories larger than a DataFrame.
     """
 
     def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
-        self._journal, self._now = journal, now
+        self._journal = journal
+        self._now = now
 
     def __repr__(self) -> str:
         rows, _ = self._journal.position()
@@ -41,51 +45,64 @@ class History:
         status: str | None = None,
         limit: int | None = None,
     ) -> pd.DataFrame:
-        """Every job as last seen, oldest first; `limit` keeps the latest so many, and
-        `.attrs["note"]` says so.
+        """Return every job as last seen, oldest first.
 
         Args:
             since: only jobs submitted from then on
             until: only jobs submitted until then
-            service: mj or ci
+            service: only jobs of this service: mj or ci
             action: only jobs of this action
             status: only jobs with this status
-            limit: the latest so many
+            limit: only the latest so many; `.attrs["note"]` says so where there are more
+
+        Raises:
+            InvalidRequest: `since` or `until` is not a valid time
         """
         from jupyter_mjci.history.journal_frame import load_journal_frame
 
-        told = {
+        conditions = {
             "submitted >= ?": _to_microseconds(since),
             "submitted <= ?": _to_microseconds(until),
             "service = ?": service,
             "action = ?": action,
             "status = ?": status,
         }
-        given = {condition: value for condition, value in told.items() if value is not None}
-        where = " AND ".join(given) or "1"
+        filters = {name: value for name, value in conditions.items() if value is not None}
+        where = " AND ".join(filters) or "1"
+        parameters = tuple(filters.values())
         if limit is None:
-            return load_journal_frame(self._journal, where, tuple(given.values()))
-        latest = f"rowid IN (SELECT rowid FROM jobs WHERE {where} ORDER BY submitted DESC, rowid DESC LIMIT ?)"
-        frame = load_journal_frame(self._journal, latest, (*given.values(), limit))
-        many = self._journal.count(where, tuple(given.values()))
-        if many > len(frame):
-            frame.attrs["note"] = f"the latest {len(frame):,} of {many:,} jobs (limit={limit})"
+            return load_journal_frame(self._journal, where, parameters)
+        latest = (
+            f"rowid IN (SELECT rowid FROM jobs WHERE {where}"
+            " ORDER BY submitted DESC, rowid DESC LIMIT ?)"
+        )
+        frame = load_journal_frame(self._journal, latest, (*parameters, limit))
+        total = self._journal.count(where, parameters)
+        if total > len(frame):
+            frame.attrs["note"] = f"the latest {len(frame):,} of {total:,} jobs (limit={limit})"
         return frame
 
     def progress(self, job: Job | str) -> pd.DataFrame:
-        """How a job moved: when each status and progress was first seen, and how many seconds after
-        the first.
+        """Return when each status and progress of a job was first seen.
+
+        Args:
+            job: the job, or its id
+
+        Returns:
+            Columns: seen_at, elapsed (seconds since the first), status, progress.
         """
         import pandas as pd
 
-        job_id = job.id if isinstance(job, Job) else job
-        seen = [self._journal.status_history(service, job_id) for service in ("mj", "ci")]
-        rows = [row for one in seen for row in one]
+        if isinstance(job, Job):
+            rows = self._journal.status_history(job.service, job.id)
+        else:
+            rows = self._journal.status_history(self._journal.find_service(job), job)
         frame = pd.DataFrame(rows, columns=["seen_at", "status", "progress"])
         frame = frame.astype(
             {"seen_at": "datetime64[us, UTC]", "status": "string", "progress": "Int64"}
         )
-        frame.insert(1, "elapsed", (frame["seen_at"] - frame["seen_at"].min()).dt.total_seconds())
+        elapsed = frame["seen_at"] - frame["seen_at"].min()
+        frame.insert(1, "elapsed", elapsed.dt.total_seconds())
         return frame
 
     def load(
@@ -96,19 +113,21 @@ class History:
         until: str | datetime | None = None,
         on_progress: Callable[[SyncResult], None] | None = None,
     ) -> SyncResult:
-        """Records the jobs of exported listings (JSON, XML) and callback logs: a file, or a folder
-        of them.
+        """Import exported jobs: listings (JSON, XML) and webhook logs.
 
         Args:
-            path: the file or folder
+            path: a file, or a folder of files
             since: only jobs submitted from then on
             until: only jobs submitted until then
             on_progress: is called with the counts so far
+
+        Raises:
+            HistoryError: there is no such file, or the journal cannot be written
+            InvalidRequest: `since` or `until` is not a valid time
         """
-        file = Path(path).expanduser()
         return import_exports(
             self._journal,
-            file,
+            Path(path).expanduser(),
             self._now(),
             since=parse_time(since),
             until=parse_time(until),
@@ -116,10 +135,11 @@ class History:
         )
 
     def lake(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> Lake:
-        """The lake at a path or URL, with what is still only in the journal laid over it. Needs the
-        extra `lake`.
+        """Return the lake at a path or URL, with the journal's later changes laid over it.
 
-        `storage_options` are the object store's, as deltalake takes them (`storage_options`).
+        Args:
+            url: path, or URL of an object store
+            storage_options: options of the object store, as deltalake takes them
         """
         from jupyter_mjci.history.delta import Lake
 
@@ -128,16 +148,21 @@ class History:
     def archive(
         self, url: str | Path, storage_options: Mapping[str, str] | None = None
     ) -> MergeResult:
-        """Folds what is new in the journal into the lake at a path or URL; makes it where there is
-        none.
+        """Merge what is new in the journal into a lake; create the lake if needed.
 
-        Any number of processes may do so at once. `storage_options` are the object store's, as deltalake
-        takes them. Raises SettingsError without the extra `lake`, HistoryError where the lake
-        cannot be written; nothing is lost then.
+        Any number of processes may do so at the same time.
+
+        Args:
+            url: path, or URL of an object store
+            storage_options: options of the object store, as deltalake takes them
+
+        Raises:
+            SettingsError: the extra `lake` is not installed
+            HistoryError: the lake cannot be written; the journal still has every job
         """
         return self.lake(url, storage_options).merge()
 
 
-def _to_microseconds(time: str | datetime | None) -> Any:
-    told = parse_time(time)
-    return None if told is None else (told - EPOCH) // MICROSECOND
+def _to_microseconds(value: str | datetime | None) -> int | None:
+    time = parse_time(value)
+    return None if time is None else (time - EPOCH) // MICROSECOND

@@ -1,8 +1,7 @@
-"""Pictures that outlive their links: originals in a folder by content hash, with where they came
-from.
+"""Archive result pictures, because their links expire: originals by content hash, with provenance.
 
-A picture is written once, whatever it is called at the service; the note beside it tells each job
-that it belongs to. Files appear whole or not at all.
+A picture is written once, whichever jobs it belongs to; a JSON file per job and result says where
+it came from. Files are written atomically.
 """
 
 from __future__ import annotations
@@ -13,18 +12,34 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 from urllib.parse import parse_qs, urlsplit
 
-from PIL import Image, ImageDraw, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from jupyter_mjci.client.image_input import ImageInput, detect_image_format, to_image_bytes
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.masks import Box, Point, draw_mask
+
+
+class ImageMetadata(TypedDict):
+    """The JSON file beside a picture. Times are ISO 8601."""
+
+    file: str
+    sha256: str
+    service: str
+    job_id: str
+    action: str
+    subject: str
+    url: str
+    index: int
+    fetched: str
+    expires: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class ArchivedImage:
         url: where it was fetched from
         index: which of the job's results, from 0
         fetched: when it was fetched; aware, in UTC
-        expires: when its link ends, where that is known
+        expires: when its link expires, where that is known
     """
 
     path: Path
@@ -56,12 +71,16 @@ class ArchivedImage:
     expires: datetime | None
 
     def read_bytes(self) -> bytes:
-        """The picture's bytes, as they were fetched."""
+        """Return the picture's bytes, as they were fetched."""
         return self.path.read_bytes()
 
 
 class ImageArchive:
-    """The folder of kept pictures. It is made when the first picture comes."""
+    """A folder of archived pictures; iterating yields all, the latest first.
+
+    Args:
+        folder: the folder; it is created with the first picture
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,20 +88,29 @@ class ImageArchive:
     def save(
         self, job: Job, url: str, content: bytes, index: int, fetched_at: float
     ) -> ArchivedImage:
-        """Writes a picture (its bytes as `content`) and its provenance: the job and which of its
-        results it is, from 0 (`index`), its URL, and when it came, in Unix seconds (`fetched_at`). Raises
-        ValueError for what is no picture.
+        """Write a picture and its provenance.
+
+        Args:
+            job: the job whose result it is
+            url: where it was fetched from
+            content: its bytes
+            index: which of the job's results, from 0
+            fetched_at: when it was fetched, in Unix seconds
+
+        Raises:
+            ValueError: the content is not a picture
         """
-        kind = detect_image_format(content)
-        if not kind:
+        image_format = detect_image_format(content)
+        if not image_format:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
-        sha = hashlib.sha256(content).hexdigest()
-        path = self.folder / sha[:2] / f"{sha}.{kind}"
+        sha256 = hashlib.sha256(content).hexdigest()
+        path = self.folder / sha256[:2] / f"{sha256}.{image_format}"
         if not path.exists():
             _write_atomically(path, content)
-        note = {
-            "file": f"{sha[:2]}/{path.name}",
-            "sha256": sha,
+        expires = parse_expiry(url)
+        metadata: ImageMetadata = {
+            "file": f"{sha256[:2]}/{path.name}",
+            "sha256": sha256,
             "service": job.service,
             "job_id": job.id,
             "action": job.action,
@@ -90,82 +118,90 @@ class ImageArchive:
             "url": url,
             "index": index,
             "fetched": datetime.fromtimestamp(fetched_at, UTC).isoformat(),
-            "expires": _format_time(parse_expiry(url)),
+            "expires": expires.isoformat() if expires else None,
         }
-        _write_atomically(
-            self._get_metadata_path(job, index),
-            json.dumps(note, ensure_ascii=False, indent=1).encode(),
-        )
-        return self._build_image(note)
+        text = json.dumps(metadata, ensure_ascii=False, indent=1)
+        _write_atomically(self._get_metadata_path(job, index), text.encode())
+        return self._build_image(metadata)
 
     def find(self, job: Job, index: int = 0) -> ArchivedImage | None:
-        """The kept picture of a job's result (the one at `index`, from 0), or None."""
-        note = self._get_metadata_path(job, index)
+        """Return the archived picture of a job's result, or None.
+
+        Args:
+            job: the job
+            index: which of its results, from 0
+        """
         try:
-            return self._build_image(json.loads(note.read_text("utf-8")))
+            return self._load(self._get_metadata_path(job, index))
         except (OSError, ValueError, KeyError):
             return None
 
     def __iter__(self) -> Iterator[ArchivedImage]:
-        """Every kept picture, the latest first."""
-        notes = sorted(
-            self.folder.glob("notes/*/*.json"), key=lambda note: note.stat().st_mtime, reverse=True
-        )
-        for note in notes:
-            yield self._build_image(json.loads(note.read_text("utf-8")))
+        paths = list(self.folder.glob("notes/*/*.json"))
+        paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return map(self._load, paths)
 
     def _get_metadata_path(self, job: Job, index: int) -> Path:
-        name = (
-            re.sub(r"[^\w.-]", "_", job.id)
-            or hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
-        )
+        name = re.sub(r"[^\w.-]", "_", job.id)
+        if not name:
+            # Results of a service that returns pictures without a job id.
+            name = hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
         return self.folder / "notes" / job.service / f"{name}-{index}.json"
 
-    def _build_image(self, metadata: Mapping[str, Any]) -> ArchivedImage:
+    def _load(self, path: Path) -> ArchivedImage:
+        return self._build_image(json.loads(path.read_text("utf-8")))
+
+    def _build_image(self, metadata: ImageMetadata) -> ArchivedImage:
         expires = metadata["expires"]
         return ArchivedImage(
-            self.folder / metadata["file"],
-            metadata["sha256"],
-            metadata["service"],
-            metadata["job_id"],
-            metadata["action"],
-            metadata["subject"],
-            metadata["url"],
-            metadata["index"],
-            datetime.fromisoformat(metadata["fetched"]),
-            datetime.fromisoformat(expires) if expires else None,
+            path=self.folder / metadata["file"],
+            sha256=metadata["sha256"],
+            service=metadata["service"],
+            job_id=metadata["job_id"],
+            action=metadata["action"],
+            subject=metadata["subject"],
+            url=metadata["url"],
+            index=metadata["index"],
+            fetched=datetime.fromisoformat(metadata["fetched"]),
+            expires=datetime.fromisoformat(expires) if expires else None,
         )
 
 
 def parse_expiry(url: str) -> datetime | None:
-    """When a Discord link ends: its `ex` is that moment in hexadecimal Unix seconds."""
-    told = parse_qs(urlsplit(url).query).get("ex", [""])[0]
-    return (
-        datetime.fromtimestamp(int(told, 16), UTC)
-        if re.fullmatch(r"[0-9a-fA-F]{8}", told)
-        else None
-    )
-
-
-def split_grid(content: bytes) -> list[bytes]:
-    """The four pictures of a 2×2 grid, row by row, as PNG."""
-    with Image.open(io.BytesIO(content)) as grid:
-        width, height = grid.width // 2, grid.height // 2
-        boxes = [(x, y, x + width, y + height) for y in (0, height) for x in (0, width)]
-        return [_encode_png(grid.crop(box)) for box in boxes]
+    """Return when a Discord link expires: its `ex` is that time in hexadecimal Unix seconds."""
+    value = parse_qs(urlsplit(url).query).get("ex", [""])[0]
+    if not re.fullmatch(r"[0-9a-fA-F]{8}", value):
+        return None
+    return datetime.fromtimestamp(int(value, 16), UTC)
 
 
 def is_grid(job: Job) -> bool:
-    """Whether the job's single picture is four in one: those offer U1 to U4."""
-    return len(job.outputs) == 1 and any(
-        "::upsample::" in button.custom_id for button in job.buttons
-    )
+    """Return whether a job's single picture is a 2×2 grid: such a job offers U1 to U4."""
+    custom_ids = [button.custom_id for button in job.buttons]
+    return len(job.outputs) == 1 and any("::upsample::" in custom_id for custom_id in custom_ids)
 
 
-Box = tuple[
-    float, float, float, float
-]  # left, top, right, bottom in pixels; right and bottom are outside
-Point = tuple[float, float]
+def split_grid(content: bytes) -> list[bytes]:
+    """Return the four pictures of a 2×2 grid as PNGs, row by row."""
+    with Image.open(io.BytesIO(content)) as grid:
+        width = grid.width // 2
+        height = grid.height // 2
+        corners = [(0, 0), (width, 0), (0, height), (width, height)]
+        cells = [grid.crop((left, top, left + width, top + height)) for left, top in corners]
+    return [_encode(cell, "PNG") for cell in cells]
+
+
+def resize_to_fit(content: bytes, max_size: int) -> bytes:
+    """Return a picture with at most `max_size` pixels on its longer side, in its own format.
+
+    Smaller pictures and animations are returned unchanged.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        if max(image.size) <= max_size or getattr(image, "n_frames", 1) > 1:
+            return content
+        image_format = image.format or "PNG"
+        image.thumbnail((max_size, max_size))
+        return _encode(image, image_format)
 
 
 def mask(
@@ -175,69 +211,49 @@ def mask(
     polygons: Sequence[Sequence[Point]] = (),
     ellipses: Sequence[Box] = (),
 ) -> bytes:
-    """A mask for Vary (Region) and edits, as PNG: white where the picture is to be drawn anew,
-    black where it stays.
+    """Draw a mask for Vary (Region) and edits, as PNG.
 
-    It gets the size of the picture (a path, bytes, a data URL, a Pillow image, an array), or the
-    size that is given. Boxes are (left, top, right, bottom), polygons lists of (x, y), ellipses the
-    boxes that they fill. Raises CallError.
+    White is drawn anew, black stays.
+
+    Args:
+        picture: the picture that it is for (a path, bytes, a data URL, a Pillow image, an array),
+            or a size: (width, height) in pixels
+        boxes: white rectangles (left, top, right, bottom), in pixels
+        polygons: white polygons, each a list of (x, y)
+        ellipses: white ellipses, by the boxes around them
+
+    Raises:
+        InvalidRequest: the picture or a shape is not valid, or nothing of the mask is white
     """
-    size = picture if _is_size(picture) else _get_size(picture)  # type: ignore[arg-type]
-    drawn = Image.new("L", size)  # type: ignore[arg-type]
-    pen = ImageDraw.Draw(drawn)
-    for left, top, right, bottom in map(_validate_box, boxes):
-        pen.rectangle((left, top, right - 1, bottom - 1), fill=255)
-    for left, top, right, bottom in map(_validate_box, ellipses):
-        pen.ellipse((left, top, right - 1, bottom - 1), fill=255)
-    for polygon in polygons:
-        if len(polygon) < 3:
-            raise InvalidRequest(f"A polygon has at least three points, not {len(polygon)}.")
-        pen.polygon([tuple(point) for point in polygon], fill=255)
-    if drawn.getbbox() is None:
+    # Reading the picture keeps this function above `imaging`, which knows no inputs.
+    size = _validate_size(picture) if isinstance(picture, tuple) else _get_size(picture)
+    return draw_mask(size, boxes, polygons=polygons, ellipses=ellipses)
+
+
+def _validate_size(size: tuple[int, int]) -> tuple[int, int]:
+    if len(size) != 2 or not all(isinstance(side, int) for side in size):
         raise InvalidRequest(
-            "Nothing of this mask is white, so nothing would be drawn anew.",
-            hint=f"Give boxes, polygons or ellipses, in pixels, within {drawn.width}×{drawn.height}.",
+            f"{size} is not a valid size.", hint="A size is (width, height), in pixels."
         )
-    return _encode_png(drawn)
-
-
-def _is_size(picture: object) -> bool:
-    return (
-        isinstance(picture, tuple)
-        and len(picture) == 2
-        and all(isinstance(side, int) for side in picture)
-    )
+    return size
 
 
 def _get_size(picture: ImageInput) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(to_image_bytes(picture))) as opened:
-            return opened.size
+        with Image.open(io.BytesIO(to_image_bytes(picture))) as image:
+            return image.size
     except (UnidentifiedImageError, OSError) as error:
         raise InvalidRequest("This picture cannot be opened.", detail=str(error)) from None
 
 
-def _validate_box(box: Box) -> Box:
-    left, top, right, bottom = box
-    if right <= left or bottom <= top:
-        raise InvalidRequest(
-            f"{tuple(box)} is no box.", hint="A box is (left, top, right, bottom), in pixels."
-        )
-    return left, top, right, bottom
-
-
-def _encode_png(picture: Image.Image) -> bytes:
-    out = io.BytesIO()
-    picture.save(out, "PNG")
-    return out.getvalue()
-
-
-def _format_time(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+def _encode(image: Image.Image, image_format: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, image_format)
+    return file.getvalue()
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    """The file appears under its name when all of it is on the disk."""
+    """Write a file that appears under its name only when all of it is on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
@@ -249,17 +265,3 @@ def _write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def resize_to_fit(content: bytes, max_size: int) -> bytes:
-    """The picture with at most so many pixels on its longer side, in its own format; else as it
-    is.
-    """
-    with Image.open(io.BytesIO(content)) as picture:
-        kind = picture.format or "PNG"
-        if max(picture.size) <= max_size or getattr(picture, "n_frames", 1) > 1:
-            return content
-        picture.thumbnail((max_size, max_size))
-        out = io.BytesIO()
-        picture.save(out, kind)
-    return out.getvalue()

@@ -1,9 +1,9 @@
-"""The durable journal: what was submitted, what was seen, and how it moved. The home of sqlite3.
+"""Store durably what was submitted and what was seen of each job: the only user of sqlite3.
 
-One SQLite file in WAL mode, written by several kernels at once. A submission's row is committed
-before its request leaves; a job's row is made or changed by every sighting, and only changes of its
-status or progress are kept as sightings of their own. Times are integers: microseconds since 1970,
-UTC.
+One SQLite file in WAL mode, written by several kernels at the same time. A submission's row is
+committed before its request is sent. Every observation of a job inserts or updates its row in
+`jobs`; changes of status or progress are also appended to `job_events`. Times are integers:
+microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
@@ -29,16 +29,34 @@ from jupyter_mjci.errors import HistoryError, SettingsError
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DAY_US = 86_400_000_000  # microseconds
-CHUNK_ROWS = 100_000  # rows that leave packed at once
-SEPARATOR = "\x1f"  # between packed values: the control character made for it
-NULL_INT = -(2**63)  # a packed number that is not there; as a time it reads NaT
-BUSY_TIMEOUT = 30.0  # seconds that a writer waits for another kernel's turn
+CHUNK_ROWS = 100_000  # rows that are exported together
+SEPARATOR = "\x1f"  # between exported texts: ASCII's unit separator
+NULL_INT = -(2**63)  # an exported integer that is missing; as a time it reads NaT
+BUSY_TIMEOUT = 30.0  # seconds that a writer waits for other kernels
+
+SqlValue = str | int | float | bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request that was to be sent once. `state`: leaving, accepted (`job_id`), refused (`reason`)
-    or unknown.
+    """A request that may be sent only once.
+
+    Args:
+        marker: identifies the submission, and the job where the service kept it
+        service: key of the service
+        name: name of the builder
+        method: HTTP method
+        path: path of the request
+        endpoint: which of the service's endpoints it goes to
+        params: query parameters
+        headers: headers
+        body: body
+        at: when it was last sent, in Unix seconds
+        state: pending, accepted, rejected or unknown
+        job_id: the job that was created, where it was accepted
+        reason: why it was rejected, or why the outcome is unknown
+        owner: host and process that sent it
+        has_marker: whether the body carries the marker
     """
 
     marker: str
@@ -60,8 +78,11 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class ColumnExport:
-    """How a column leaves packed: an expression over the columns of `jobs` without nulls, text or
-    whole number.
+    """How a column is exported.
+
+    Args:
+        sql: an expression over the columns of `jobs` that is never NULL
+        is_integer: whether it is an integer; else it is text
     """
 
     sql: str
@@ -69,15 +90,18 @@ class ColumnExport:
 
     @property
     def separator(self) -> str:
-        return (
-            "','" if self.is_integer else f"'{SEPARATOR}'"
-        )  # a literal: char(31) would be worked out for every row
+        """The separator as an SQL literal: `char(31)` would be evaluated for every row."""
+        return "','" if self.is_integer else f"'{SEPARATOR}'"
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnChunk:
-    """A chunk of rows: every column one text in UTF-8, values between separators; or a list where a
-    value holds one.
+    """A chunk of exported rows.
+
+    Args:
+        rows: how many
+        columns: each column as one UTF-8 text, values between separators; as a list where a value
+            contains the separator
     """
 
     rows: int
@@ -85,10 +109,16 @@ class ColumnChunk:
 
 
 class Journal:
-    """The journal in a file, or in memory (`path` None) where nothing is to outlive the session."""
+    """The journal of a session.
+
+    Args:
+        path: its file; None keeps it in memory, for as long as the session lives
+        origins: the server or account of each service, by key: job ids are unique only there
+    """
 
     def __init__(self, path: Path | None, *, origins: Mapping[str, str] | None = None) -> None:
-        self.path, self.origins = path, dict(origins or {})
+        self.path = path
+        self.origins = dict(origins or {})
         self._lock = threading.RLock()
         self._pid = 0
         self._connection: sqlite3.Connection | None = None
@@ -98,36 +128,45 @@ class Journal:
     def record_submission(
         self, call: Call[Any], marker: str, at: float, *, has_marker: bool
     ) -> None:
-        """Commits the row of a submission that is about to leave. `has_marker` tells whether the body
-        carries `marker`.
+        """Commit the row of a submission that is about to be sent.
+
+        Args:
+            call: the submission
+            marker: its marker
+            at: the time, in Unix seconds
+            has_marker: whether the body carries the marker
         """
+        row: dict[str, SqlValue] = {
+            "marker": marker,
+            "service": call.service,
+            "origin": self._get_origin(call.service),
+            "name": call.name,
+            "method": call.method,
+            "path": call.path,
+            "endpoint": call.endpoint,
+            "params": jsonlib.dumps(call.params),
+            "headers": jsonlib.dumps(call.headers),
+            "body": call.body,
+            "at": at,
+            "state": "pending",
+            "job_id": "",
+            "reason": "",
+            "owner": _get_owner(),
+            "has_marker": has_marker,
+        }
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO submissions VALUES (?,?,?,?,?,?,?,?,?,?,?,'pending','','',?,?)",
-                (
-                    marker,
-                    call.service,
-                    self._get_origin(call.service),
-                    call.name,
-                    call.method,
-                    call.path,
-                    call.endpoint,
-                    jsonlib.dumps(call.params),
-                    jsonlib.dumps(call.headers),
-                    call.body,
-                    at,
-                    _get_owner(),
-                    has_marker,
-                ),
-            )
+            db.execute(_build_insert("submissions", row), row)
 
     def touch_submission(self, marker: str, at: float) -> None:
-        """A submission is sent, or sent again: nobody may think yet that it never arrived."""
+        """Update when a submission was (last) sent.
+
+        Reconciliation concludes that it never arrived only some time after that.
+        """
         with self._transaction() as db:
             db.execute("UPDATE submissions SET at=? WHERE marker=? AND at<>?", (at, marker, at))
 
     def resolve(self, marker: str, state: str, *, job_id: str = "", reason: str = "") -> None:
-        """What became of a submission: accepted, refused or unknown."""
+        """Record the outcome of a submission: accepted, rejected or unknown."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE submissions SET state=?, job_id=?, reason=?, owner=? WHERE marker=?",
@@ -135,21 +174,23 @@ class Journal:
             )
 
     def unresolved(self) -> list[Submission]:
-        """Submissions whose fate nobody knows and that no living process is working on."""
+        """Return submissions of unknown outcome that no running process is handling."""
         rows = self._fetch_rows(
             "SELECT * FROM submissions WHERE state IN ('pending','unknown') ORDER BY at"
         )
-        found = [_row_to_submission(row) for row in rows]
-        return [one for one in found if one.state == "unknown" or not _is_owner_alive(one.owner)]
-
-    def submissions(self) -> list[Submission]:
         return [
-            _row_to_submission(row)
-            for row in self._fetch_rows("SELECT * FROM submissions ORDER BY at")
+            submission
+            for submission in map(_row_to_submission, rows)
+            if submission.state == "unknown" or not _is_owner_alive(submission.owner)
         ]
 
+    def submissions(self) -> list[Submission]:
+        """Return all submissions, oldest first."""
+        rows = self._fetch_rows("SELECT * FROM submissions ORDER BY at")
+        return [_row_to_submission(row) for row in rows]
+
     def accepted_job_ids(self, service: str) -> set[str]:
-        """Ids of the jobs that submissions have been matched with already."""
+        """Return the ids of the jobs that submissions have already been matched with."""
         rows = self._fetch_rows(
             "SELECT job_id FROM submissions WHERE service=? AND state='accepted'", (service,)
         )
@@ -158,26 +199,37 @@ class Journal:
     # --- jobs -------------------------------------------------------------------------------------
 
     def record_jobs(self, jobs: Iterable[Job], at: float) -> None:
-        """Records sightings. What an answer leaves out stays known, and an ended job never moves
+        """Record jobs as they were observed.
+
+        Fields that a response leaves out keep their known values, and a terminal job never changes
         again.
+
+        Args:
+            jobs: the jobs; those without an id are ignored
+            at: when they were observed, in Unix seconds
         """
-        seen = [job for job in jobs if job.id]
-        if not seen:
+        identified = [job for job in jobs if job.id]
+        if not identified:
             return
-        moment = int(at * 1_000_000)
+        seen_at = int(at * 1_000_000)
         with self._transaction() as db:
             sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
-            for number, job in enumerate(seen, sequence + 1):
-                row = _replace_surrogates(
-                    _job_to_row(job, self._get_origin(job.service), moment, number)
-                )
+            for number, job in enumerate(identified, sequence + 1):
+                row = _job_to_row(job, self._get_origin(job.service), seen_at, number)
+                _replace_surrogates(row)
                 if db.execute(_UPSERT_JOB, row).rowcount:
                     db.execute(_INSERT_JOB_EVENT, row)
 
     def jobs(
-        self, where: str = "1", parameters: Sequence[Any] = (), *, raw: bool = True
+        self, where: str = "1", parameters: Sequence[SqlValue] = (), *, raw: bool = True
     ) -> list[Job]:
-        """Jobs as last seen, oldest first. `where` is SQL over the columns of `jobs`."""
+        """Return jobs as last seen, oldest first.
+
+        Args:
+            where: SQL over the columns of `jobs`
+            parameters: its parameters
+            raw: whether to read `Job.raw`, the largest column
+        """
         columns = "*" if raw else ", ".join(_JOB_COLUMNS)
         rows = self._fetch_rows(
             f"SELECT {columns} FROM jobs WHERE {where} ORDER BY submitted, sequence", parameters
@@ -185,20 +237,29 @@ class Journal:
         return [_row_to_job(row) for row in rows]
 
     def export_columns(
-        self, exports: Mapping[str, ColumnExport], where: str = "1", parameters: Sequence[Any] = ()
+        self,
+        exports: Mapping[str, ColumnExport],
+        where: str = "1",
+        parameters: Sequence[SqlValue] = (),
     ) -> Iterator[ColumnChunk]:
-        """Columns of `jobs`, each chunk of rows as one text per column: no object per cell on the
-        way out.
+        """Yield columns of `jobs` in chunks of rows, each column of a chunk as one text.
 
-        Rows come in the order in which they were first seen, all chunks from one snapshot.
+        No Python object is made per cell. Rows come in the order in which they were first seen, all
+        chunks from one snapshot.
+
+        Args:
+            exports: the columns, by name
+            where: SQL over the columns of `jobs`
+            parameters: its parameters
         """
-        if (
-            self.path is None
-        ):  # the only connection there is: not to be held while the chunks are used
+        if self.path is None:
+            # There is only one connection: it must not be held while the chunks are used.
             with self._lock:
-                yield from list(_export_chunks(self._get_connection(), exports, where, parameters))
+                db = self._get_connection()
+                chunks = list(_export_chunks(db, exports, where, parameters))
+            yield from chunks
             return
-        self._fetch_rows("SELECT 1")  # makes and migrates the file, and tells if that cannot be
+        self._fetch_rows("SELECT 1")  # creates and migrates the file, or raises
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             db.execute("BEGIN")
@@ -207,37 +268,45 @@ class Journal:
             db.close()
 
     def changes_since(self, sequence: int, limit: int = -1) -> tuple[int, int]:
-        """How many jobs (at `limit`) are new or changed after this sequence number, and the highest
-        of theirs.
+        """Count the jobs that are new or changed since a sequence number.
+
+        Args:
+            sequence: the sequence number
+            limit: count at most so many; -1 counts all
+
+        Returns:
+            How many, and the highest sequence number among them.
         """
         newer = "SELECT sequence FROM jobs WHERE sequence > ? ORDER BY sequence LIMIT ?"
         row = self._fetch_rows(
-            f"SELECT count(*) AS many, max(sequence) AS last FROM ({newer})", (sequence, limit)
+            f"SELECT count(*) AS total, max(sequence) AS last FROM ({newer})", (sequence, limit)
         )[0]
-        return row["many"], row["last"] or sequence
+        return row["total"], row["last"] or sequence
 
     def position(self) -> tuple[int, int]:
-        """Where the journal stands, for `grown`."""
+        """Return how far the journal has been written, for `count_changes`."""
         (row,) = self._fetch_rows(
             "SELECT coalesce(max(rowid), 0) AS row, coalesce(max(sequence), 0) AS number FROM jobs"
         )
         return row["row"], row["number"]
 
     def count_changes(self, position: tuple[int, int]) -> tuple[int, int]:
-        """How many jobs are new, and how many others have changed, since a tally."""
-        statement = "SELECT count(*) AS many, coalesce(sum(rowid > ?), 0) AS new FROM jobs WHERE sequence > ?"
-        (row,) = self._fetch_rows(statement, position)
-        return row["new"], row["many"] - row["new"]
-
-    def count(self, where: str = "1", parameters: Sequence[Any] = ()) -> int:
-        return int(
-            self._fetch_rows(f"SELECT count(*) AS many FROM jobs WHERE {where}", parameters)[0][
-                "many"
-            ]
+        """Count the jobs that are new, and the others that changed, since a position."""
+        statement = (
+            "SELECT count(*) AS total, coalesce(sum(rowid > ?), 0) AS new"
+            " FROM jobs WHERE sequence > ?"
         )
+        (row,) = self._fetch_rows(statement, position)
+        return row["new"], row["total"] - row["new"]
+
+    def count(self, where: str = "1", parameters: Sequence[SqlValue] = ()) -> int:
+        """Count jobs. `where` is SQL over the columns of `jobs`."""
+        statement = f"SELECT count(*) AS total FROM jobs WHERE {where}"
+        (row,) = self._fetch_rows(statement, parameters)
+        return int(row["total"])
 
     def actions(self, service: str) -> list[str]:
-        """The kinds of jobs of a service that the journal knows."""
+        """Return the actions of a service's known jobs."""
         rows = self._fetch_rows(
             "SELECT DISTINCT action FROM jobs WHERE service = ? AND action <> '' ORDER BY 1",
             (service,),
@@ -245,89 +314,92 @@ class Journal:
         return [row["action"] for row in rows]
 
     def own_jobs(self, service: str) -> list[Job]:
-        """The jobs of this session's own proxy or bucket, oldest first."""
+        """Return a service's jobs of this session's own origin, oldest first."""
         return self.jobs("service=? AND origin=?", (service, self._get_origin(service)))
 
     def find_service(self, job_id: str) -> str:
-        """Whose job it is, of this session's own proxy and bucket; "" where the journal does not
-        know it.
-        """
+        """Return the service of a job of this session's own origins; "" where it is unknown."""
+        # One look-up per service: only with it does the primary key serve as index.
         own = "SELECT service FROM jobs WHERE service=? AND origin=? AND id=?"
-        asked = ("mj", self._get_origin("mj"), job_id, "ci", self._get_origin("ci"), job_id)
-        rows = self._fetch_rows(f"{own} UNION ALL {own}", asked)
-        return str(rows[0]["service"]) if rows else ""
+        for service, origin in self.origins.items():
+            if self._fetch_rows(own, (service, origin, job_id)):
+                return service
+        return ""
 
     def active_jobs(self) -> list[Job]:
-        """Jobs that had not ended when they were last seen, of this session's own services."""
-        return self.jobs(
-            f"NOT final AND status <> 'NEEDS_INPUT' AND {_OWN_ORIGIN}",
-            (self._get_origin("mj"), self._get_origin("ci")),
-        )
+        """Return jobs of this session's own origins that were not terminal when last seen.
+
+        Jobs that wait for the user's input are left out.
+        """
+        condition, parameters = self._build_own_condition()
+        return self.jobs(f"NOT final AND status <> 'NEEDS_INPUT' AND {condition}", parameters)
 
     def jobs_with_outputs(self, limit: int) -> list[Job]:
-        """The latest so many jobs of this session's own services that something came out of, oldest
-        first; no `raw`.
+        """Return the latest jobs of this session's own origins that have outputs.
+
+        They come oldest first, without `raw`, and at most `limit` of them.
         """
-        latest = f"SELECT rowid FROM jobs WHERE outputs <> '' AND {_OWN_ORIGIN} ORDER BY submitted DESC LIMIT ?"
-        return self.jobs(
-            f"rowid IN ({latest})",
-            (self._get_origin("mj"), self._get_origin("ci"), limit),
-            raw=False,
+        condition, parameters = self._build_own_condition()
+        latest = (
+            f"SELECT rowid FROM jobs WHERE outputs <> '' AND {condition}"
+            " ORDER BY submitted DESC LIMIT ?"
         )
+        return self.jobs(f"rowid IN ({latest})", (*parameters, limit), raw=False)
 
     def status_history(
         self, service: str, job_id: str
     ) -> list[tuple[datetime, Status, int | None]]:
-        """How a job moved: when it was first seen with each status and progress."""
+        """Return when each status and progress of a job was first seen."""
         rows = self._fetch_rows(
-            "SELECT at, status, progress FROM job_events WHERE service=? AND origin=? AND id=? ORDER BY at, rowid",
+            "SELECT at, status, progress FROM job_events"
+            " WHERE service=? AND origin=? AND id=? ORDER BY at, rowid",
             (service, self._get_origin(service), job_id),
         )
         return [
-            (cast(datetime, _from_microseconds(row["at"])), Status(row["status"]), row["progress"])
+            (EPOCH + row["at"] * MICROSECOND, Status(row["status"]), row["progress"])
             for row in rows
         ]
 
     def durations(self, service: str, action: str, limit: int = 200) -> list[float]:
-        """Seconds from submission to end of the latest successes of an action, in ascending
-        order.
-        """
+        """Return how long the latest successes of an action took, in seconds, ascending."""
         rows = self._fetch_rows(
-            "SELECT (finished - submitted) / 1e6 AS took FROM jobs WHERE service=? AND action=? AND status='SUCCEEDED'"
-            " AND finished > submitted ORDER BY sequence DESC LIMIT ?",
+            "SELECT (finished - submitted) / 1e6 AS seconds FROM jobs"
+            " WHERE service=? AND action=? AND status='SUCCEEDED' AND finished > submitted"
+            " ORDER BY sequence DESC LIMIT ?",
             (service, action, limit),
         )
-        return sorted(row["took"] for row in rows)
+        return sorted(row["seconds"] for row in rows)
 
-    # --- notes (where a sync left off) ------------------------------------------------------------
+    # --- metadata (how far a sync came) -----------------------------------------------------------
 
-    def note(self, name: str, value: str | None = None) -> str:
-        """Reads a note, or writes it. "" where there is none."""
-        if value is not None:
-            with self._transaction() as db:
-                db.execute(
-                    "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
-                    (name, value),
-                )
-            return value
+    def get_meta(self, name: str) -> str:
+        """Return a stored value; "" where there is none."""
         rows = self._fetch_rows("SELECT value FROM metadata WHERE name=?", (name,))
         return str(rows[0]["value"]) if rows else ""
 
+    def set_meta(self, name: str, value: str) -> None:
+        """Store a value under a name."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
+                (name, value),
+            )
+
     @cached_property
     def journal_id(self) -> str:
-        """What this journal is called in the lakes that it is folded into; made once, whoever asks
-        first.
-        """
-        known = self.note("identity")
+        """The name of this journal in the lakes that it is merged into, chosen once."""
+        known = self.get_meta("identity")
         if known:
             return known
+        # Another process may choose it at the same time: the first row counts.
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO metadata VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,)
             )
-        return self.note("identity")
+        return self.get_meta("identity")
 
     def close(self) -> None:
+        """Close the file. A journal in memory stays readable."""
         with self._lock:
             if self._connection is not None and self._pid == os.getpid() and self.path is not None:
                 self._connection.close()
@@ -338,14 +410,22 @@ class Journal:
     def _get_origin(self, service: str) -> str:
         return self.origins.get(service, "")
 
-    def _fetch_rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    def _build_own_condition(self) -> tuple[str, list[str]]:
+        """Return SQL that holds for jobs of this session's own origins, and its parameters."""
+        cases = " WHEN ? THEN ?" * len(self.origins)
+        condition = f"origin = CASE service WHEN '' THEN ''{cases} ELSE '' END"
+        return condition, [text for pair in self.origins.items() for text in pair]
+
+    def _fetch_rows(self, statement: str, parameters: Sequence[SqlValue] = ()) -> list[sqlite3.Row]:
         with self._lock:
             return self._get_connection().execute(statement, parameters).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. IMMEDIATE: a reader that turns writer would not wait for its turn, but
-        fail.
+        """Run a transaction, and commit it.
+
+        IMMEDIATE: a deferred one that turns from reading to writing fails at once where another
+        process writes, instead of waiting.
         """
         with self._lock:
             db = self._get_connection()
@@ -357,20 +437,23 @@ class Journal:
                 if db.in_transaction:
                     db.rollback()
                 if isinstance(error, sqlite3.OperationalError):
-                    raise HistoryError(
-                        f"The journal {self.path} cannot be written.",
-                        detail=str(error),
-                        hint="Make room on its disk, or set MJCI_HOME to another folder. What it holds is all there.",
-                    ) from error
+                    raise self._build_write_error(error) from error
                 raise
 
+    def _build_write_error(self, error: sqlite3.OperationalError) -> HistoryError:
+        return HistoryError(
+            f"The journal {self.path} cannot be written.",
+            detail=str(error),
+            hint="Free disk space, or set MJCI_HOME to another folder. No recorded job is lost.",
+        )
+
     def _get_connection(self) -> sqlite3.Connection:
-        """The connection of this process: one must not be carried across a fork."""
+        """Return the connection of this process: it must not be used across a fork."""
         if self._connection is None or self._pid != os.getpid():
-            self._connection, self._pid = self._connect(), os.getpid()
-            weakref.finalize(
-                self, _close_connection, self._connection, self._pid
-            )  # SQLite complains of what nobody closed
+            self._connection = self._connect()
+            self._pid = os.getpid()
+            # A connection that is collected open raises a ResourceWarning.
+            weakref.finalize(self, _close_connection, self._connection, self._pid)
         return self._connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -393,7 +476,7 @@ class Journal:
             raise SettingsError(
                 f"The journal {self.path} cannot be opened.",
                 detail=str(error),
-                hint="Set MJCI_HOME to a folder that you can write to.",
+                hint="Set MJCI_HOME to a writable folder.",
             ) from error
         return db
 
@@ -402,52 +485,53 @@ def _export_chunks(
     db: sqlite3.Connection,
     exports: Mapping[str, ColumnExport],
     where: str,
-    parameters: Sequence[Any],
+    parameters: Sequence[SqlValue],
 ) -> Iterator[ColumnChunk]:
-    texts_of = (f"group_concat({packing.sql}, {packing.separator})" for packing in exports.values())
-    wanted = ", ".join(
-        f"CAST({text} AS BLOB)" for text in texts_of
-    )  # as it lies there: nobody needs it decoded
+    # As BLOB: the bytes as they are stored, not decoded.
+    selected = ", ".join(
+        f"CAST(group_concat({export.sql}, {export.separator}) AS BLOB)"
+        for export in exports.values()
+    )
     # NOT INDEXED: by rowid, so that every statement gives the rows in the same order.
-    rows = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
+    source = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
     (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
     for begin in range(0, end, CHUNK_ROWS):
         bounds = (*parameters, begin, begin + CHUNK_ROWS)
-        many, *texts = db.execute(f"SELECT count(*), {wanted} {rows}", bounds).fetchone()
-        if not many:
+        rows, *texts = db.execute(f"SELECT count(*), {selected} {source}", bounds).fetchone()
+        if not rows:
             continue
         columns: dict[str, bytes | list[str]] = dict(zip(exports, texts, strict=True))
-        for (name, packing), text in zip(exports.items(), texts, strict=True):
-            if not packing.is_integer and text.count(SEPARATOR.encode()) != many - 1:
-                # A separator inside a value: this chunk of this column comes value by value.
-                columns[name] = [
-                    row[0]
-                    for row in db.execute(f"SELECT {packing.sql} {rows} ORDER BY rowid", bounds)
-                ]
-        yield ColumnChunk(many, columns)
+        for name, text in zip(exports, texts, strict=True):
+            export = exports[name]
+            if not export.is_integer and text.count(SEPARATOR.encode()) != rows - 1:
+                # A value contains the separator: fetch this column of the chunk value by value.
+                statement = f"SELECT {export.sql} {source} ORDER BY rowid"
+                columns[name] = [value for (value,) in db.execute(statement, bounds)]
+        yield ColumnChunk(rows, columns)
 
 
 def _close_connection(db: sqlite3.Connection, pid: int) -> None:
-    """Closes what this process has opened: a connection must not be touched across a fork."""
+    """Close a connection in the process that opened it: a fork must not touch it."""
     if pid == os.getpid():
         db.close()
 
 
+# --- schema and migrations ------------------------------------------------------------------------
+
+
 def _prepare_database(db: sqlite3.Connection) -> None:
-    """WAL, and the migrations that this file has not seen; kernels that come at once wait for each
-    other.
-    """
+    """Set up WAL and run the outstanding migrations; concurrent processes wait for each other."""
     db.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     if _get_schema_version(db) == len(MIGRATIONS):
         return
     db.execute("BEGIN IMMEDIATE")
-    seen = _get_schema_version(db)
-    if seen > len(MIGRATIONS):
+    version = _get_schema_version(db)
+    if version > len(MIGRATIONS):
         db.rollback()
-        raise sqlite3.DatabaseError(f"it was written by a newer version (schema {seen})")
-    for migrate in MIGRATIONS[seen:]:
+        raise sqlite3.DatabaseError(f"it was written by a newer version (schema {version})")
+    for migrate in MIGRATIONS[version:]:
         migrate(db)
     db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     db.commit()
@@ -464,44 +548,47 @@ def _create_schema(db: sqlite3.Connection) -> None:
 
 _INITIAL_SCHEMA = """
 CREATE TABLE submissions (
-    mark TEXT PRIMARY KEY, service TEXT, origin TEXT, name TEXT, method TEXT, path TEXT, plane TEXT, params TEXT,
-    headers TEXT, body BLOB, at REAL, state TEXT, job_id TEXT, reason TEXT, owner TEXT, marked INTEGER
+    mark TEXT PRIMARY KEY, service TEXT, origin TEXT, name TEXT, method TEXT, path TEXT,
+    plane TEXT, params TEXT, headers TEXT, body BLOB, at REAL, state TEXT, job_id TEXT,
+    reason TEXT, owner TEXT, marked INTEGER
 );
 CREATE INDEX submissions_by_state ON submissions (state);
 CREATE TABLE jobs (
-    service TEXT, origin TEXT, id TEXT, action TEXT, status TEXT, final INTEGER, progress INTEGER, subject TEXT,
-    outputs TEXT, buttons TEXT, submitted INTEGER, started INTEGER, finished INTEGER, reason TEXT, state TEXT,
-    notify_hook TEXT, parent TEXT, raw TEXT, first_seen INTEGER, last_seen INTEGER, sequence INTEGER,
+    service TEXT, origin TEXT, id TEXT, action TEXT, status TEXT, final INTEGER,
+    progress INTEGER, subject TEXT, outputs TEXT, buttons TEXT, submitted INTEGER,
+    started INTEGER, finished INTEGER, reason TEXT, state TEXT, notify_hook TEXT, parent TEXT,
+    raw TEXT, first_seen INTEGER, last_seen INTEGER, sequence INTEGER,
     PRIMARY KEY (service, origin, id)
 );
 CREATE INDEX jobs_unfinished ON jobs (service) WHERE NOT final;
 CREATE UNIQUE INDEX jobs_by_sequence ON jobs (sequence);
 CREATE INDEX jobs_by_time ON jobs (submitted);
 CREATE INDEX jobs_by_action ON jobs (service, action, sequence);
-CREATE TABLE sightings (service TEXT, origin TEXT, id TEXT, at INTEGER, status TEXT, progress INTEGER);
+CREATE TABLE sightings (
+    service TEXT, origin TEXT, id TEXT, at INTEGER, status TEXT, progress INTEGER
+);
 CREATE INDEX sightings_by_job ON sightings (service, origin, id);
 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT)
 """
 
 
 def _add_button_names_and_day(db: sqlite3.Connection) -> None:
-    """What frames and lakes need: buttons by name, and a day that never changes once a job was
-    seen.
-    """
-    db.create_function(
-        "names_of",
-        1,
-        lambda told: _join_button_names(Button(*parts) for parts in jsonlib.loads(told or "[]")),
-    )
+    """Add what frames and lakes need: names of buttons, and a day that never changes."""
+    db.create_function("names_of", 1, _read_button_names)
     db.execute("ALTER TABLE jobs ADD COLUMN button_names TEXT")
     db.execute("ALTER TABLE jobs ADD COLUMN day INTEGER")
     db.execute(
-        f"UPDATE jobs SET button_names = names_of(buttons), day = coalesce(submitted, first_seen) / {DAY_US}"
+        "UPDATE jobs SET button_names = names_of(buttons),"
+        f" day = coalesce(submitted, first_seen) / {DAY_US}"
     )
 
 
+def _read_button_names(stored: str | None) -> str:
+    return _join_button_names(_load_buttons(stored))
+
+
 def _adopt_field_names(db: sqlite3.Connection) -> None:
-    """Names of the second edition: tables, columns and the stored values of states."""
+    """Rename tables, columns and stored values to the terms that the code uses."""
     for statement in _FIELD_NAMES.split(";"):
         db.execute(statement)
 
@@ -523,66 +610,52 @@ UPDATE job_events SET status = 'NEEDS_INPUT' WHERE status = 'ASKING'
 """
 
 
-# Appended to, never changed: a file of any age is brought up step by step.
+# Append only: a file of any version is migrated step by step.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_schema,
     _add_button_names_and_day,
     _adopt_field_names,
 )
 
-_OWN_ORIGIN = (
-    "origin = CASE service WHEN 'mj' THEN ? ELSE ? END"  # of this session's proxy and bucket
-)
 _JOB_COLUMNS = (
-    "service",
-    "origin",
-    "id",
-    "action",
-    "status",
-    "final",
-    "progress",
-    "subject",
-    "outputs",
-    "buttons",
-    "submitted",
-    "started",
-    "finished",
-    "reason",
-    "user_data",
-    "webhook_url",
-    "parent",
-)
+    "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs",
+    "buttons", "submitted", "started", "finished", "reason", "user_data", "webhook_url", "parent",
+)  # fmt: skip
 _ALL_COLUMNS = (*_JOB_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
-_MERGED_COLUMNS = (
-    "action",
-    "subject",
-    "outputs",
-    "buttons",
-    "button_names",
-    "submitted",
-    "started",
-    "finished",
-    "reason",
-    "user_data",
-    "webhook_url",
-    "parent",
+# Columns that keep their value where a later response leaves it out.
+_MERGED_COLUMNS = tuple(
+    name
+    for name in (*_JOB_COLUMNS, "button_names")
+    if name not in ("service", "origin", "id", "status", "final", "progress")
 )
+
+
+def _build_insert(table: str, columns: Iterable[str]) -> str:
+    names = list(columns)
+    values = ", ".join(f":{name}" for name in names)
+    return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
+
+
 _UPSERT_JOB = (
-    f"INSERT INTO jobs ({', '.join(_ALL_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _ALL_COLUMNS)})"
-    " ON CONFLICT DO UPDATE SET "
+    _build_insert("jobs", _ALL_COLUMNS)
+    + " ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _MERGED_COLUMNS)
-    + ", status=excluded.status, final=excluded.final, progress=coalesce(excluded.progress, progress),"
-    " raw=excluded.raw, last_seen=excluded.last_seen, sequence=excluded.sequence"
+    + ", status=excluded.status, final=excluded.final,"
+    " progress=coalesce(excluded.progress, progress), raw=excluded.raw,"
+    " last_seen=excluded.last_seen, sequence=excluded.sequence"
     " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
 )
 _INSERT_JOB_EVENT = (
-    "INSERT INTO job_events SELECT :service, :origin, :id, :last_seen, :status, :progress WHERE NOT EXISTS"
-    " (SELECT 1 FROM job_events WHERE service=:service AND origin=:origin AND id=:id AND status=:status"
-    " AND progress IS :progress)"
+    "INSERT INTO job_events SELECT :service, :origin, :id, :last_seen, :status, :progress"
+    " WHERE NOT EXISTS (SELECT 1 FROM job_events WHERE service=:service AND origin=:origin"
+    " AND id=:id AND status=:status AND progress IS :progress)"
 )
 
 
-def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str, Any]:
+# --- records and rows -----------------------------------------------------------------------------
+
+
+def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str, SqlValue]:
     submitted = _to_microseconds(job.submitted)
     return {
         "service": job.service,
@@ -611,17 +684,21 @@ def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str,
     }
 
 
-def _replace_surrogates(row: dict[str, Any]) -> dict[str, Any]:
-    """Half a surrogate pair, which some server's JSON may hold, is no text that a file can keep."""
+def _replace_surrogates(row: dict[str, SqlValue]) -> None:
+    """Replace lone surrogates, which JSON may contain and UTF-8 cannot encode, by "?"."""
     for name, value in row.items():
         if isinstance(value, str) and not value.isascii():
             row[name] = value.encode("utf-8", "replace").decode()
-    return row
 
 
-def _dump_buttons(buttons: Iterable[Button]) -> str:
-    told = [(b.custom_id, b.label, b.emoji, b.used) for b in buttons]
-    return jsonlib.dumps(told) if told else ""
+def _dump_buttons(buttons: Sequence[Button]) -> str:
+    if not buttons:
+        return ""
+    return jsonlib.dumps([(b.custom_id, b.label, b.emoji, b.used) for b in buttons])
+
+
+def _load_buttons(stored: str | None) -> tuple[Button, ...]:
+    return tuple(Button(*fields) for fields in jsonlib.loads(stored or "[]"))
 
 
 def _join_button_names(buttons: Iterable[Button]) -> str:
@@ -629,39 +706,36 @@ def _join_button_names(buttons: Iterable[Button]) -> str:
 
 
 def _row_to_job(row: sqlite3.Row) -> Job:
-    told = {
-        name: row[name] or ""
-        for name in (
-            "service",
-            "id",
-            "action",
-            "subject",
-            "reason",
-            "user_data",
-            "webhook_url",
-            "parent",
-        )
-    }
+    raw = {}
+    if "raw" in row.keys():  # noqa: SIM118 - `in` of a Row looks at values
+        raw = jsonlib.loads(row["raw"])
     return Job(
-        **told,
+        service=row["service"],
+        id=row["id"],
+        action=row["action"] or "",
         status=Status(row["status"]),
         progress=row["progress"],
+        subject=row["subject"] or "",
         outputs=tuple((row["outputs"] or "").split()),
-        buttons=tuple(Button(*parts) for parts in jsonlib.loads(row["buttons"] or "[]")),
+        buttons=_load_buttons(row["buttons"]),
         submitted=_from_microseconds(row["submitted"]),
         started=_from_microseconds(row["started"]),
         finished=_from_microseconds(row["finished"]),
-        raw=jsonlib.loads(row["raw"]) if "raw" in row.keys() else {},  # noqa: SIM118 - a Row's `in` looks at values
+        reason=row["reason"] or "",
+        user_data=row["user_data"] or "",
+        webhook_url=row["webhook_url"] or "",
+        parent=row["parent"] or "",
+        raw=raw,
     )
 
 
 def _row_to_submission(row: sqlite3.Row) -> Submission:
-    told = dict(row) | {
-        "params": jsonlib.loads(row["params"]),
-        "headers": jsonlib.loads(row["headers"]),
-    }
-    del told["origin"]
-    return Submission(**told | {"has_marker": bool(row["has_marker"])})
+    fields = dict(row)
+    del fields["origin"]
+    fields["params"] = jsonlib.loads(row["params"])
+    fields["headers"] = jsonlib.loads(row["headers"])
+    fields["has_marker"] = bool(row["has_marker"])
+    return Submission(**fields)
 
 
 def _to_microseconds(time: datetime | None) -> int | None:
@@ -677,8 +751,9 @@ def _get_owner() -> str:
 
 
 def _is_owner_alive(owner: str) -> bool:
-    """Whether the process that began a submission may still be at it. Other machines' processes
-    count as alive.
+    """Return whether the process that sent a submission may still be handling it.
+
+    Processes of other machines count as alive.
     """
     host, _, pid = owner.rpartition(":")
     if host != os.uname().nodename:

@@ -1,45 +1,38 @@
-"""The journal ← what the services still know, and what was exported from them: page by page, and
-never from anew.
+"""Update the journal from the services' listings, page by page.
 
-Jobs are walked oldest first. After every page a note in the journal says up to which creation time
-everything is known; that is where the next sync goes on, whether the last one came to its end or
-was killed.
+Jobs are listed oldest first. After every page the journal stores the creation time up to which all
+is known; the next sync continues there, whether the last one finished or was killed.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from pathlib import Path
-from typing import Any, Protocol, TypeVar
-from xml.parsers.expat import ExpatError
+from typing import TypeVar
 
-from jupyter_mjci.client.calls import Page
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.settings import Settings
-from jupyter_mjci.errors import HistoryError, InvalidRequest
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 T = TypeVar("T")
-OVERLAP = timedelta(seconds=2)  # services tell creation times in whole seconds, and clocks differ
-ID_BATCH_SIZE = 100  # ids that are asked for together
-IMPORT_BATCH_SIZE = 1_000  # imported jobs that are recorded together
+OVERLAP = timedelta(seconds=2)  # creation times are in whole seconds, and clocks differ
+ID_BATCH_SIZE = 100  # ids that are requested together
 
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What a sync or an import came to: jobs seen, new to the journal, changed in it, and pages (or
-    files) read.
+    """Counts of a sync or an import.
 
-    `skipped` counts records of an import that nobody can read.
+    Args:
+        seen: jobs that were read
+        new: jobs that are new to the journal
+        changed: jobs that changed in it
+        pages: pages (or files) that were read
+        skipped: records of an import that are no jobs
     """
 
     seen: int = 0
@@ -49,215 +42,146 @@ class SyncResult:
     skipped: int = 0
 
     def __str__(self) -> str:
-        odd = f", {self.skipped} unreadable" if self.skipped else ""
-        return f"{self.seen} jobs seen, {self.new} new, {self.changed} changed{odd}"
-
-
-class SyncClient(Protocol):
-    """What a sync needs of a session: its calls are heard by the journal."""
-
-    mj: Midjourney
-    ci: TencentCI
-    settings: Settings
-    journal: Journal
+        text = f"{self.seen} jobs seen, {self.new} new, {self.changed} changed"
+        if self.skipped:
+            text += f", {self.skipped} unreadable"
+        return text
 
 
 async def sync(
-    client: SyncClient,
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
     tags: Sequence[str] = (),
 ) -> AsyncIterator[SyncResult]:
-    """Pulls what is new; gives the counts so far after every page.
+    """Fetch what is new, and yield the counts so far after every page.
 
-    `since` and `until` choose a window of creation times instead of what is new. `tags` are CI's
-    kinds of jobs; by default PicProcess and those that the journal knows.
+    Args:
+        journal: the journal, which records the jobs of every response
+        mj: the Midjourney API; None where it is not configured
+        ci: the Tencent CI API; None where it is not configured
+        since: fetch jobs created from then on, instead of what is new
+        until: fetch jobs created until then
+        tags: kinds of CI jobs; by default PicProcess and those in the journal
     """
-    before, seen, pages = client.journal.position(), 0, 0
-    async for page in _fetch_pages(client, since, until, tags):
-        seen, pages = seen + len(page), pages + 1
-        new, changed = client.journal.count_changes(before)
+    start = journal.position()
+    seen = 0
+    pages = 0
+    async for page in _fetch_pages(journal, mj, ci, since, until, tags):
+        seen += len(page)
+        pages += 1
+        new, changed = journal.count_changes(start)
         yield SyncResult(seen, new, changed, pages)
 
 
 async def _fetch_pages(
-    client: SyncClient, since: datetime | None, until: datetime | None, tags: Sequence[str]
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
+    since: datetime | None,
+    until: datetime | None,
+    tags: Sequence[str],
 ) -> AsyncIterator[Sequence[Job]]:
-    if client.settings.has_mj:
-        yield _filter_by_time(await client.mj.tasks(), since, until)
-    if client.settings.has_ci:
-        for tag in dict.fromkeys(tags or ("PicProcess", *client.journal.actions("ci"))):
-            async for page in _fetch_tag(client, tag, since, until):
+    if mj is not None:
+        yield filter_by_time(await mj.tasks(), since, until)
+    if ci is not None:
+        for tag in dict.fromkeys(tags or ("PicProcess", *journal.actions("ci"))):
+            async for page in _fetch_tag(journal, ci, tag, since, until):
                 yield page
     if since is None and until is None:
-        async for page in _fetch_active(client):
+        async for page in _fetch_active(journal, mj, ci):
             yield page
 
 
 async def _fetch_tag(
-    client: SyncClient, tag: str, since: datetime | None, until: datetime | None
+    journal: Journal,
+    ci: TencentCI,
+    tag: str,
+    since: datetime | None,
+    until: datetime | None,
 ) -> AsyncIterator[Sequence[Job]]:
-    """One kind of CI jobs, from where the last sync was, or from `since`."""
-    note = f"synced ci {client.settings.ci_bucket} {tag}"
-    windowed = since is not None or until is not None
-    known = client.journal.note(note)
-    start = since if windowed or not known else datetime.fromisoformat(known) - OVERLAP
-    token, tokens = "", set[str]()
+    """Fetch one kind of CI jobs, from where the last sync stopped, or from `since`."""
+    bookmark = f"synced ci {ci.bucket} {tag}"
+    has_window = since is not None or until is not None
+    start = since
+    synced_until = journal.get_meta(bookmark)
+    if synced_until and not has_window:
+        start = datetime.fromisoformat(synced_until) - OVERLAP
+    listing = ci.jobs(tag=tag, order="Asc", start=start, end=until)
+    token = ""
+    seen_tokens: set[str] = set()
     while True:
-        page: Page[Job] = await client.ci.jobs(tag=tag, order="Asc", start=start, end=until).page(
-            token
-        )
+        page = await listing.page(token)
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
-        if last is not None and not windowed:
-            client.journal.note(note, last.isoformat())
+        if last is not None and not has_window:
+            journal.set_meta(bookmark, last.isoformat())
         token = page.next_token
-        if not token or token in tokens:
+        # A token that comes again would lead in a circle.
+        if not token or token in seen_tokens:
             return
-        tokens.add(token)
+        seen_tokens.add(token)
 
 
-async def _fetch_active(client: SyncClient) -> AsyncIterator[Sequence[Job]]:
-    """What had not ended when it was last seen, asked for by id: listings may have let go of it."""
-    jobs = client.journal.active_jobs()
-    for ids in _split_batches(
-        (job.id for job in jobs if job.service == "mj" and client.settings.has_mj), ID_BATCH_SIZE
-    ):
-        yield await client.mj.tasks(ids)
-    for ids in _split_batches(
-        (job.id for job in jobs if job.service == "ci" and client.settings.has_ci), ID_BATCH_SIZE
-    ):
-        yield (await client.ci.jobs(ids=ids).page("")).items
+async def _fetch_active(
+    journal: Journal, mj: Midjourney | None, ci: TencentCI | None
+) -> AsyncIterator[Sequence[Job]]:
+    """Fetch jobs that were active when last seen by id: listings may have dropped them."""
+    ids: dict[str, list[str]] = {"mj": [], "ci": []}
+    for job in journal.active_jobs():
+        ids.setdefault(job.service, []).append(job.id)
+    if mj is not None:
+        for batch in split_batches(ids["mj"], ID_BATCH_SIZE):
+            yield await mj.tasks(batch)
+    if ci is not None:
+        for batch in split_batches(ids["ci"], ID_BATCH_SIZE):
+            page = await ci.jobs(ids=batch).page("")
+            yield page.items
 
 
-def _filter_by_time(
-    jobs: Iterable[Job], since: datetime | None, until: datetime | None
-) -> list[Job]:
-    first, last = (
-        since or datetime.min.replace(tzinfo=UTC),
-        until or datetime.max.replace(tzinfo=UTC),
-    )
-    windowed = since is not None or until is not None
-    return [
-        job
-        for job in jobs
-        if not windowed or (job.submitted is not None and first <= job.submitted <= last)
-    ]
+def filter_by_time(
+    jobs: Sequence[Job], since: datetime | None, until: datetime | None
+) -> Sequence[Job]:
+    """Return the jobs that were submitted in a window; all where it is open on both sides."""
+    if since is None and until is None:
+        return jobs
+    first = since or datetime.min.replace(tzinfo=UTC)
+    last = until or datetime.max.replace(tzinfo=UTC)
+    return [job for job in jobs if job.submitted is not None and first <= job.submitted <= last]
 
 
-def _split_batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    left = iter(items)
-    while batch := tuple(islice(left, size)):
+def split_batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """Yield the items in tuples of at most `size`."""
+    iterator = iter(items)
+    batch = tuple(islice(iterator, size))
+    while batch:
         yield batch
+        batch = tuple(islice(iterator, size))
 
 
 def parse_time(value: str | datetime | None) -> datetime | None:
-    """A time as it may be given: a datetime, or ISO text ("2026-01-31", "2026-01-31T12:00+08:00");
-    UTC if unsaid.
+    """Parse a time as users pass it.
+
+    Args:
+        value: a datetime, or ISO 8601 text ("2026-01-31", "2026-01-31T12:00+08:00")
+
+    Returns:
+        An aware datetime, in UTC where no time zone is given; None for None.
+
+    Raises:
+        InvalidRequest: it is not a valid time
     """
-    if value is None or isinstance(value, datetime):
-        told = value
-    else:
+    if isinstance(value, str):
         try:
-            told = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(value)
         except ValueError:
             raise InvalidRequest(
-                f"{value!r} is no time.", hint='Write "2026-01-31" or "2026-01-31T12:00+08:00".'
+                f"{value!r} is not a valid time.",
+                hint='Write "2026-01-31" or "2026-01-31T12:00+08:00".',
             ) from None
-    return told.replace(tzinfo=UTC) if told is not None and told.tzinfo is None else told
-
-
-# --- what was exported ----------------------------------------------------------------------------
-
-
-def import_exports(
-    journal: Journal,
-    path: Path,
-    now: float,
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    on_progress: Callable[[SyncResult], None] | None = None,
-) -> SyncResult:
-    """Records the jobs of exported files: a file, or a folder with all its .json, .jsonl, .xml,
-    .log and .txt files.
-
-    A file holds a listing (JSON or XML, as the services answer), or a log of callbacks, one body a
-    line.
-    """
-    before, counts = journal.position(), SyncResult()
-    for file in _list_files(path):
-        skipped = 0
-        for jobs in _split_batches(_mark_unreadable(_read_jobs(file)), IMPORT_BATCH_SIZE):
-            found = _filter_by_time([job for job in jobs if job.id], since, until)
-            skipped += sum(not job.id for job in jobs)
-            journal.record_jobs(found, now)
-            new, changed = journal.count_changes(before)
-            counts = replace(counts, seen=counts.seen + len(found), new=new, changed=changed)
-            if on_progress:
-                on_progress(counts)
-        counts = replace(counts, pages=counts.pages + 1, skipped=counts.skipped + skipped)
-    if on_progress:
-        on_progress(counts)
-    return counts
-
-
-EXPORT_SUFFIXES = (".json", ".jsonl", ".xml", ".log", ".txt")
-
-
-def _list_files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(one for one in path.rglob("*") if one.suffix.lower() in EXPORT_SUFFIXES)
-    if not path.is_file():
-        raise HistoryError(
-            f"There is no file {path}.", hint="Give an exported listing, or a folder of them."
-        )
-    return [path]
-
-
-def _mark_unreadable(jobs: Iterable[Job | None]) -> Iterator[Job]:
-    """What nobody can read stays in the count, as a job without an id."""
-    return (job or Job("", "") for job in jobs)
-
-
-def _read_jobs(file: Path) -> Iterator[Job | None]:
-    """The jobs of a file; None for a record that is none."""
-    content = file.read_bytes()
-    whole = _parse_document(content)
-    if whole is not None:
-        yield from _extract_jobs(whole)
-        return
-    for line in content.splitlines():
-        if line.strip():
-            yield from _extract_jobs(_parse_document(line))
-
-
-def _parse_document(content: bytes) -> Any:
-    """A JSON or XML document, or None."""
-    text = content.decode("utf-8-sig", "replace").strip()
-    try:
-        return xml.parse(text) if text.startswith("<") else json.loads(text)
-    except (ValueError, ExpatError):
-        return None
-
-
-def _extract_jobs(document: Any) -> Iterator[Job | None]:
-    """The jobs that a document of either service tells of, however it is wrapped."""
-    inner = (
-        next((document[name] for name in WRAPPER_KEYS if document.get(name)), None)
-        if isinstance(document, dict)
-        else document
-    )
-    if isinstance(document, dict) and "JobId" in document:
-        yield tencent_ci.parse_job(document)
-    elif isinstance(inner, (dict, list)):
-        for one in inner if isinstance(inner, list) else [inner]:
-            yield from _extract_jobs(one)
-    elif isinstance(document, dict) and {"status", "action", "submitTime"} & set(document):
-        yield midjourney.parse_job(document)
-    else:
-        yield None
-
-
-WRAPPER_KEYS = ("Response", "JobsDetail", "data", "list", "content", "records")
+    if value is not None and value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    return value

@@ -1,0 +1,1 @@
+"""Image processing with Pillow: picture rules, thumbnails, masks. Knows no service."""

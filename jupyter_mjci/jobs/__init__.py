@@ -1,0 +1,1 @@
+"""Everything around a job: submission, polling, batches and webhooks."""

@@ -1,0 +1,1 @@
+"""The IPython extension: magics, job cards, completion, panels."""

@@ -105,7 +105,7 @@ def frames(place: Path) -> Iterator[Figure]:
 
 def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     """The same frame as pandas makes it from the same table."""
-    names = "service, id, action, status, progress, subject, submitted, started, finished, reason, parent, state"
+    names = "service, id, action, status, progress, subject, submitted, started, finished, reason, parent, user_data"
     more = "replace(outputs, char(10), ' ') AS outputs, button_names AS buttons"
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
     for name in ("submitted", "started", "finished"):
@@ -119,7 +119,7 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "outputs",
         "buttons",
         "parent",
-        "state",
+        "user_data",
     ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
     frame["progress"] = frame["progress"].astype("Int64")
@@ -144,7 +144,7 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "outputs",
         "buttons",
         "parent",
-        "state",
+        "user_data",
     ]
     return frame[order]
 
@@ -169,8 +169,8 @@ def grown(path: Path, rows: int) -> Journal:
         "started": "1735689602000000 + value * 1000000",
         "finished": "1735689642000000 + value * 1000000",
         "reason": "''",
-        "state": "''",
-        "notify_hook": "''",
+        "user_data": "''",
+        "webhook_url": "''",
         "parent": "''",
         "raw": "'{}'",
         "first_seen": "1735689600000000 + value * 1000000",
@@ -231,7 +231,7 @@ def made(number: str) -> str:
         "outputs": f"'https://cdn.example.org/' || md5(CAST({number} AS VARCHAR)) || '.png'",
         "buttons": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'",
         "parent": "NULL::VARCHAR",
-        "state": "'nightly'",
+        "user_data": "'nightly'",
         "first_seen": "submitted",
         "last_seen": "submitted",
         "month": "strftime(submitted, '%Y-%m')",

@@ -1,6 +1,4 @@
-"""Questions to a history: the numbers by hand, equal on every engine, and pictures that can be
-read.
-"""
+"""Analyses: results computed by hand, equal for every partitioning, and readable plots."""
 
 from __future__ import annotations
 
@@ -16,8 +14,9 @@ import pytest
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.history.analysis import METRICS, JobAccessor, PlotAccessor, Query, run_query
+from jupyter_mjci.history.analysis import METRICS, JobAccessor, Query, run_query
 from jupyter_mjci.history.frames import jobs_to_frame
+from jupyter_mjci.history.plots import PlotAccessor
 
 THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 PRICES = {"IMAGINE": 0.03, "*": 0.01}
@@ -27,13 +26,15 @@ def job(
     number: int,
     action: str,
     status: Status,
-    waited: float | None,
-    took: float | None,
+    queue_time: float | None,
+    run_time: float | None,
     reason: str = "",
 ) -> Job:
     submitted = THEN + timedelta(minutes=20 * number)
-    started = None if waited is None else submitted + timedelta(seconds=waited)
-    finished = None if took is None or started is None else started + timedelta(seconds=took)
+    started = None if queue_time is None else submitted + timedelta(seconds=queue_time)
+    finished = None
+    if started is not None and run_time is not None:
+        finished = started + timedelta(seconds=run_time)
     return Job(
         "mj",
         str(number),
@@ -58,103 +59,99 @@ JOBS = [
 ]
 
 
-def many(rows: int = 5_000) -> pd.DataFrame:
-    """A history with everything odd: missing times, words and ends, over a month's and a year's
-    turn.
-    """
-    made = np.random.default_rng(7)
+def make_history(rows: int = 5_000) -> pd.DataFrame:
+    """Make a history with missing times, texts and ends, over the turn of a month and a year."""
+    rng = np.random.default_rng(7)
     submitted = pd.Timestamp("2025-12-28", tz="UTC") + pd.to_timedelta(
-        made.integers(0, 70 * 86_400, rows), unit="s"
+        rng.integers(0, 70 * 86_400, rows), unit="s"
     )
-    started = submitted + pd.to_timedelta(made.exponential(20, rows), unit="s")
-    finished = started + pd.to_timedelta(made.lognormal(3.5, 0.4, rows), unit="s")
+    started = submitted + pd.to_timedelta(rng.exponential(20, rows), unit="s")
+    finished = started + pd.to_timedelta(rng.lognormal(3.5, 0.4, rows), unit="s")
     history = pd.DataFrame(
         {
             "service": "mj",
-            "action": made.choice(["IMAGINE", "UPSCALE", "VARIATION", None], rows),
-            "status": made.choice(
-                [one.value for one in Status], rows, p=[0.02, 0.02, 0.01, 0.85, 0.08, 0.02]
+            "action": rng.choice(["IMAGINE", "UPSCALE", "VARIATION", None], rows),
+            "status": rng.choice(
+                [status.value for status in Status], rows, p=[0.02, 0.02, 0.01, 0.85, 0.08, 0.02]
             ),
             "submitted": submitted,
             "started": started,
             "finished": finished,
-            "reason": made.choice(["banned", "timed out", None], rows),
+            "reason": rng.choice(["banned", "timed out", None], rows),
         }
     )
     for name in ("submitted", "started", "finished"):
-        history[name] = history[name].where(made.random(rows) > 0.05).astype("datetime64[us, UTC]")
+        history[name] = history[name].where(rng.random(rows) > 0.05).astype("datetime64[us, UTC]")
     return history.astype(
         {"service": "string", "action": "string", "reason": "string", "status": "category"}
     )
 
 
-def told(answer: pd.DataFrame) -> list[tuple[Any, ...]]:
+def to_rows(result: pd.DataFrame) -> list[tuple[Any, ...]]:
     return [
         tuple(row)
-        for row in answer.astype(object).where(answer.notna(), None).itertuples(index=False)
+        for row in result.astype(object).where(result.notna(), None).itertuples(index=False)
     ]
 
 
-def test_timeline() -> None:
-    """Jobs by the day on which they were submitted; one without a time is on no day."""
+def test_timeline_counts_jobs_per_day_of_submission() -> None:
+    """A job without that time does not count."""
     days = [pd.Timestamp("2026-01-30", tz="UTC"), pd.Timestamp("2026-01-31", tz="UTC")]
-    assert told(jobs_to_frame(JOBS).mjci.timeline()) == [
+    assert to_rows(jobs_to_frame(JOBS).mjci.timeline()) == [
         (days[0], 2, 2, 0, 0, 0),
         (days[1], 4, 0, 2, 1, 1),
     ]
 
 
-def test_throughput() -> None:
-    """Ended jobs by when they ended, as a rate that does not depend on the period's length."""
+def test_throughput_is_a_rate_per_hour() -> None:
+    """Of ended jobs, by when they ended, also for months."""
     hours = jobs_to_frame(JOBS).mjci.throughput()
     assert list(hours["jobs"]) == [2, 2]
     assert list(hours["per_hour"]) == [2, 2]
     assert list(jobs_to_frame(JOBS).mjci.throughput("month")["per_hour"]) == [4 / (31 * 24)]
 
 
-def test_turnaround() -> None:
-    """From submission to success; the other ends do not count."""
-    (row,) = told(
+def test_turnaround_measures_submission_to_success() -> None:
+    """Failed and cancelled jobs do not count."""
+    (row,) = to_rows(
         jobs_to_frame(JOBS).mjci.turnaround()[["action", "jobs", "mean", "p50", "p95", "max"]]
     )
     assert row == ("IMAGINE", 2, 43, 43, pytest.approx(32 + 22 * 0.95), 54)
 
 
-def test_queue_stats() -> None:
-    made = jobs_to_frame(JOBS).mjci.queue_stats(every=None)
-    assert told(made[["action", "jobs", "success_rate", "queue_time_p50", "run_time_p50"]]) == [
+def test_queue_stats_has_rate_and_quantiles() -> None:
+    frame = jobs_to_frame(JOBS).mjci.queue_stats(every=None)
+    assert to_rows(frame[["action", "jobs", "success_rate", "queue_time_p50", "run_time_p50"]]) == [
         ("IMAGINE", 3, pytest.approx(2 / 3), 4, 30),
         ("UPSCALE", 2, 0, 2, 5),
         (None, 1, 0, None, None),
     ]
 
 
-def test_failures() -> None:
-    """Most frequent first, with their share."""
-    made = jobs_to_frame(JOBS * 2)
-    made.loc[made["id"] == "3", "reason"] = "banned"
-    assert told(made.mjci.failures("reason")[["reason", "jobs", "share"]]) == [("banned", 4, 1.0)]
-    assert len(made.mjci.failures(limit=1)) == 1
+def test_failures_are_counted_with_their_share() -> None:
+    frame = jobs_to_frame(JOBS * 2)
+    frame.loc[frame["id"] == "3", "reason"] = "banned"
+    assert to_rows(frame.mjci.failures("reason")[["reason", "jobs", "share"]]) == [
+        ("banned", 4, 1.0)
+    ]
+    assert len(frame.mjci.failures(limit=1)) == 1
 
 
-def test_success_rate() -> None:
-    """Of the ended ones: what still runs is no failure yet."""
+def test_success_rate_is_of_ended_jobs() -> None:
     assert list(jobs_to_frame(JOBS).mjci.success_rate()["success_rate"]) == [1, 0]
     assert list(jobs_to_frame(JOBS).mjci.success_rate(every=None, by="service")["ended"]) == [5]
 
 
-def test_cost() -> None:
-    """Succeeded jobs at their action's price; without one the cost is not known, rather than 0."""
+def test_cost_without_a_price_is_missing() -> None:
+    """Not 0."""
     assert list(jobs_to_frame(JOBS).mjci.cost({"IMAGINE": 0.5})["cost"]) == [1]
     assert jobs_to_frame(JOBS).mjci.cost({"UPSCALE": 1})["cost"].isna().all()
     assert list(jobs_to_frame(JOBS).mjci.cost({"*": 2})["price"]) == [2]
 
 
 @pytest.mark.parametrize("every", ["hour", "day", "week", "month"])
-def test_periods_begin_where_the_calendar_says(every: Any) -> None:
-    """The arithmetic of periods agrees with pandas's calendar over leap years and the turn of
-    centuries.
-    """
+def test_periods_agree_with_the_calendar_of_pandas(every: Any) -> None:
+    """Over leap years and the turn of centuries."""
     times = pd.Series(
         pd.date_range("1999-12-01", "2101-03-05", freq="13h17min", tz="UTC", unit="us")
     )
@@ -164,13 +161,13 @@ def test_periods_begin_where_the_calendar_says(every: Any) -> None:
         {"hour": "h", "day": "D", "week": "W-SUN", "month": "M"}[every]
     ).dt.start_time
     expected = begins.value_counts().sort_index()
-    made = run_query(Query(("jobs",), every), history)
-    assert list(made["period"].dt.tz_localize(None)) == list(expected.index)
-    assert list(made["jobs"]) == list(expected)
+    frame = run_query(Query(("jobs",), every), history)
+    assert list(frame["period"].dt.tz_localize(None)) == list(expected.index)
+    assert list(frame["jobs"]) == list(expected)
 
 
-# Every question with everything that it can be asked.
-QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+# Every analysis, with its arguments.
+ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("timeline", {}),
     ("timeline", {"every": "month", "by": "action"}),
     ("throughput", {}),
@@ -186,39 +183,40 @@ QUESTIONS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "asked"), QUESTIONS)
+@pytest.mark.parametrize(("name", "arguments"), ANALYSES)
 @pytest.mark.parametrize("order", ["submitted", "action"], ids=["cut by time", "cut across"])
-def test_partitions_answer_as_the_whole(name: str, asked: dict[str, Any], order: str) -> None:
-    """However a Dask frame is cut: groups that lie in several partitions are put together,
-    quantiles included.
-    """
-    history = many().sort_values(order, ignore_index=True)
+def test_dask_partitions_give_the_result_of_the_whole(
+    name: str, arguments: dict[str, Any], order: str
+) -> None:
+    """Also where groups lie in several partitions, quantiles included."""
+    history = make_history().sort_values(order, ignore_index=True)
     parts = JobAccessor(dd.from_pandas(history, npartitions=4, sort=False))
-    whole = getattr(history.mjci, name)(**asked)
-    pd.testing.assert_frame_equal(getattr(parts, name)(**asked), whole, rtol=1e-12)
+    whole = getattr(history.mjci, name)(**arguments)
+    pd.testing.assert_frame_equal(getattr(parts, name)(**arguments), whole, rtol=1e-12)
     assert len(whole) > 0
 
 
-def test_no_jobs_give_empty_answers_with_the_same_columns() -> None:
+def test_empty_history_gives_empty_results_with_the_same_columns() -> None:
     empty, full = jobs_to_frame([]), jobs_to_frame(JOBS)
-    for name, asked in QUESTIONS:
-        nothing, something = (getattr(one.mjci, name)(**asked) for one in (empty, full))
+    for name, arguments in ANALYSES:
+        nothing = getattr(empty.mjci, name)(**arguments)
+        something = getattr(full.mjci, name)(**arguments)
         assert list(nothing.columns) == list(something.columns), name
-        assert len(nothing) == 0 or not asked.get("by", "x"), name
+        assert len(nothing) == 0 or not arguments.get("by", "x"), name
 
 
-def test_wrong_questions_are_told() -> None:
-    with pytest.raises(InvalidRequest, match="every is hour"):
+def test_invalid_arguments_raise() -> None:
+    with pytest.raises(InvalidRequest, match="every is one of hour"):
         jobs_to_frame(JOBS).mjci.timeline("fortnight")
     with pytest.raises(InvalidRequest, match="colour"):
         jobs_to_frame(JOBS).mjci.timeline(by="colour")
     with pytest.raises(InvalidRequest, match="no column reason"):
         jobs_to_frame(JOBS).drop(columns="reason").mjci.failures()
     with pytest.raises(AttributeError, match="frames of jobs"):
-        pd.DataFrame({"a": [1]}).mjci  # noqa: B018 - looking is what fails
+        pd.DataFrame({"a": [1]}).mjci  # noqa: B018 - the access raises
 
 
-def test_every_figure_is_one_of_a_kind() -> None:
+def test_metrics_cover_every_duration() -> None:
     assert {
         "jobs",
         "queue_time_p50",
@@ -229,11 +227,11 @@ def test_every_figure_is_one_of_a_kind() -> None:
     } <= set(METRICS)
 
 
-# --- pictures -------------------------------------------------------------------------------------
+# --- plots ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(autouse=True)
-def drawing() -> Iterator[None]:
+def headless_backend() -> Iterator[None]:
     mpl.use("agg")
     yield
     import matplotlib.pyplot as plt
@@ -242,11 +240,9 @@ def drawing() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", [name for name in vars(PlotAccessor) if not name.startswith("_")])
-def test_every_picture_is_finished(name: str) -> None:
-    """A title, units on the axes, no background of its own, text that contrasts with white and with
-    black; and nothing outside the paper.
-    """
-    ax = getattr(many().mjci.plot, name)(**({"prices": PRICES} if name == "cost" else {}))
+def test_plot_is_labelled_and_readable(name: str) -> None:
+    """Title and units, transparent, text that contrasts with white and black, nothing cut off."""
+    ax = getattr(make_history().mjci.plot, name)(**({"prices": PRICES} if name == "cost" else {}))
     figure = ax.figure
     figure.canvas.draw()
     assert ax.get_title("left")
@@ -273,9 +269,9 @@ def test_every_picture_is_finished(name: str) -> None:
     assert box.x1 <= paper.x1 + 1
 
 
-def _contrast(one: str, other: str) -> float:
-    """The contrast ratio of WCAG 2."""
-    light = [_luminance(mpl.colors.to_rgb(colour)) for colour in (one, other)]
+def _contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of WCAG 2."""
+    light = [_luminance(mpl.colors.to_rgb(color)) for color in (first, second)]
     return (max(light) + 0.05) / (min(light) + 0.05)
 
 
@@ -284,8 +280,8 @@ def _luminance(rgb: tuple[float, float, float]) -> float:
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
-def test_a_single_day_is_a_bar_and_no_wall() -> None:
-    """It takes a part of the width; and jobs are counted in whole numbers, however few they are."""
+def test_plot_of_a_single_day_is_a_narrow_bar() -> None:
+    """And its ticks are whole numbers."""
     ax = jobs_to_frame([JOBS[0]]).mjci.plot.timeline()
     low, high = ax.get_xlim()
     (bar,) = ax.patches
@@ -293,11 +289,10 @@ def test_a_single_day_is_a_bar_and_no_wall() -> None:
     assert all(float(tick).is_integer() for tick in ax.get_yticks())
 
 
-def test_a_picture_takes_its_place() -> None:
-    """On Axes that are given, beside others."""
+def test_plot_uses_the_given_axes() -> None:
     import matplotlib.pyplot as plt
 
     _, (left, right) = plt.subplots(1, 2)
-    assert many().mjci.plot.timeline("week", ax=left) is left
+    assert make_history().mjci.plot.timeline("week", ax=left) is left
     assert left.patches
     assert not right.patches

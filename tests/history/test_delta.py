@@ -1,6 +1,4 @@
-"""Histories beyond one machine: nothing missing and nothing twice, whoever folds, dies or reads
-meanwhile.
-"""
+"""Lakes: no job is missing or there twice, with concurrent writers, readers and kills."""
 
 from __future__ import annotations
 
@@ -30,20 +28,20 @@ from distributed import Client, LocalCluster
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, SettingsError
-from jupyter_mjci.history import delta as room
+from jupyter_mjci.history import delta
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.delta import Lake
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
-from tests.history.test_analysis import QUESTIONS
-from tests.history.test_journal import _old_journal
+from tests.history.test_analysis import ANALYSES
+from tests.history.test_journal import write_old_journal
 
 THEN = datetime(2026, 1, 30, 12, tzinfo=UTC)
 
 
-def jobs(first: int, many: int, status: Status = Status.SUCCEEDED) -> list[Job]:
-    """Jobs over two months, with everything odd that a history may hold."""
+def make_jobs(first: int, count: int, status: Status = Status.SUCCEEDED) -> list[Job]:
+    """Make jobs over two months, with odd texts and missing values."""
     return [
         Job(
             "mj" if number % 7 else "ci",
@@ -61,15 +59,15 @@ def jobs(first: int, many: int, status: Status = Status.SUCCEEDED) -> list[Job]:
             else None,
             "banned" if number % 11 == 0 else "",
         )
-        for number in range(first, first + many)
+        for number in range(first, first + count)
     ]
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "journal.db", origins={"mj": "http://p", "ci": "bucket"})
-    yield made
-    made.close()
+    journal = Journal(tmp_path / "journal.db", origins={"mj": "http://p", "ci": "bucket"})
+    yield journal
+    journal.close()
 
 
 @pytest.fixture
@@ -77,46 +75,44 @@ def lake(journal: Journal, tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake", journal=journal)
 
 
-def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """The same rows, columns and types; Dask keeps texts in Arrow, which pandas 2 does not."""
-    assert [str(kind) for kind in one.dtypes] == [str(kind) for kind in other.dtypes]
-    order = ["service", "id"]
+def assert_same(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Assert the same rows, columns and types; Dask keeps texts in Arrow, pandas 2 does not."""
+    assert [str(dtype) for dtype in actual.dtypes] == [str(dtype) for dtype in expected.dtypes]
+    keys = ["service", "id"]
     pd.testing.assert_frame_equal(
-        one.astype(other.dtypes).sort_values(order, ignore_index=True),
-        other.sort_values(order, ignore_index=True),
+        actual.astype(expected.dtypes).sort_values(keys, ignore_index=True),
+        expected.sort_values(keys, ignore_index=True),
     )
 
 
 # --- one writer -----------------------------------------------------------------------------------
 
 
-def test_a_fold_takes_what_is_new(journal: Journal, lake: Lake) -> None:
-    """One merge per fold; a second fold has nothing to do; what changed changes, and lies there
-    once.
-    """
-    journal.record_jobs(jobs(0, 500, Status.RUNNING), 1.0)
+def test_merge_writes_new_and_changed_jobs(journal: Journal, lake: Lake) -> None:
+    """A second merge has nothing to do; a changed job replaces its row."""
+    journal.record_jobs(make_jobs(0, 500, Status.RUNNING), 1.0)
     first = lake.merge()
     assert (first.jobs, first.merges) == (500, 1)
     assert lake.merge() == replace(first, jobs=0, merges=0)
-    journal.record_jobs(jobs(400, 300), 2.0)
+    journal.record_jobs(make_jobs(400, 300), 2.0)
     assert lake.merge().jobs == 291  # 200 new ones; of 100 known ones 9 had failed before
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
-def test_a_long_journal_is_folded_in_slices(
+def test_long_journal_is_merged_in_batches(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "SLICE", 90)
-    journal.record_jobs(jobs(0, 300), 1.0)
+    monkeypatch.setattr(delta, "MERGE_BATCH_SIZE", 90)
+    journal.record_jobs(make_jobs(0, 300), 1.0)
     assert lake.merge().merges == 4
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
-def test_readers_see_what_is_only_in_the_journal(journal: Journal, lake: Lake) -> None:
-    """The lake, and over it new jobs and changed ones; for every engine."""
-    journal.record_jobs(jobs(0, 300, Status.RUNNING), 1.0)
+def test_readers_see_unmerged_jobs_of_the_journal(journal: Journal, lake: Lake) -> None:
+    """New jobs and changed ones are laid over the lake."""
+    journal.record_jobs(make_jobs(0, 300, Status.RUNNING), 1.0)
     lake.merge()
-    journal.record_jobs(jobs(200, 400), 2.0)
+    journal.record_jobs(make_jobs(200, 400), 2.0)
     assert_same(lake.frame(), load_journal_frame(journal))
     assert len(Lake(lake.url).frame()) == 300
     assert int(
@@ -124,38 +120,38 @@ def test_readers_see_what_is_only_in_the_journal(journal: Journal, lake: Lake) -
     ) == int((load_journal_frame(journal)["status"] == "SUCCEEDED").sum())
 
 
-def test_an_empty_lake_reads_as_an_empty_journal(journal: Journal, lake: Lake) -> None:
+def test_empty_lake_has_the_columns_of_an_empty_journal(journal: Journal, lake: Lake) -> None:
     lake.merge()
     pd.testing.assert_frame_equal(lake.frame(), load_journal_frame(journal))
-    journal.record_jobs(jobs(0, 3), 1.0)
+    journal.record_jobs(make_jobs(0, 3), 1.0)
     assert_same(lake.frame(), load_journal_frame(journal))
 
 
-def test_columns_conditions_and_limits(journal: Journal, lake: Lake) -> None:
-    journal.record_jobs(jobs(0, 50), 1.0)
+def test_frame_selects_columns_rows_and_a_limit(journal: Journal, lake: Lake) -> None:
+    journal.record_jobs(make_jobs(0, 50), 1.0)
     lake.merge()
     frame = lake.frame(["id", "run_time"], where="status = 'FAILED'", limit=3)
     assert list(frame.columns) == ["id", "run_time"]
     assert list(frame["id"]) == ["id0", "id11", "id22"]
 
 
-def test_days_stay_though_times_are_learned_later(journal: Journal, lake: Lake) -> None:
-    """A submission's answer tells no time. What is learned after the fold does not move the job to
+def test_day_stays_when_the_submission_time_is_learned_later(journal: Journal, lake: Lake) -> None:
+    """A submission's response has no time. A time learned after the merge does not move the job to
     another day, where a merge would not look for it.
     """
-    lost = Job("mj", "late", "IMAGINE")
-    journal.record_jobs([lost], (THEN - timedelta(seconds=1)).timestamp())
+    untimed = Job("mj", "late", "IMAGINE")
+    journal.record_jobs([untimed], (THEN - timedelta(seconds=1)).timestamp())
     lake.merge()
     journal.record_jobs(
-        [replace(lost, status=Status.RUNNING, submitted=THEN + timedelta(days=40))],
+        [replace(untimed, status=Status.RUNNING, submitted=THEN + timedelta(days=40))],
         THEN.timestamp(),
     )
     lake.merge()
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
-def test_two_journals_fold_into_one_lake(journal: Journal, lake: Lake, tmp_path: Path) -> None:
-    """The same job from two machines is one; ended stays ended; what only one knows stays known."""
+def test_same_job_of_two_journals_is_one_row(journal: Journal, lake: Lake, tmp_path: Path) -> None:
+    """A terminal status stays; fields that only one journal has are kept."""
     other = Journal(tmp_path / "other.db", origins=journal.origins)
     journal.record_jobs(
         [Job("mj", "1", "IMAGINE", Status.SUCCEEDED, subject="a fox", submitted=THEN)], 1.0
@@ -179,46 +175,46 @@ def test_two_journals_fold_into_one_lake(journal: Journal, lake: Lake, tmp_path:
     other.close()
 
 
-def test_odd_ids_are_ids(journal: Journal, lake: Lake) -> None:
-    """Quotes, other letters, long ones: merged as any other."""
+def test_ids_with_quotes_and_other_scripts_are_merged(journal: Journal, lake: Lake) -> None:
+    """Long ids with a common prefix, too."""
     names = ("o'neill", "狐", "x" * 80, "x" * 79 + "y")
-    odd = [replace(one, id=name) for one, name in zip(jobs(0, 4), names, strict=True)]
+    odd = [replace(job, id=name) for job, name in zip(make_jobs(0, 4), names, strict=True)]
     for turn in range(3):
         journal.record_jobs(
-            [replace(one, status=Status.RUNNING, raw={"turn": turn}) for one in odd], float(turn)
+            [replace(job, status=Status.RUNNING, raw={"turn": turn}) for job in odd], float(turn)
         )
         lake.merge()
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
     assert len(load_journal_frame(journal)) == 4
 
 
-def test_small_files_are_put_together(
+def test_many_merges_are_compacted(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many folds: the number of files stays small, and so do their row groups."""
-    monkeypatch.setattr(room, "SMALL", 5)
+    """The number of files stays small."""
+    monkeypatch.setattr(delta, "MAX_SMALL_FILES", 5)
     for number in range(9):
-        journal.record_jobs(jobs(number * 10, 10), 1.0)
+        journal.record_jobs(make_jobs(number * 10, 10), 1.0)
         lake.merge()
     table = lake._load_table()
     assert len(table.file_uris()) <= 6
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
 
 
-def test_files_have_small_row_groups(
+def test_row_groups_are_small(
     lake: Lake, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pyarrow.parquet as pq
 
-    monkeypatch.setattr(room, "GROUP", 1024)
-    journal.record_jobs(jobs(0, 600), 1.0)
-    journal.record_jobs([replace(job, submitted=THEN) for job in jobs(1000, 3000)], 1.0)
+    monkeypatch.setattr(delta, "ROW_GROUP_SIZE", 1024)
+    journal.record_jobs(make_jobs(0, 600), 1.0)
+    journal.record_jobs([replace(job, submitted=THEN) for job in make_jobs(1000, 3000)], 1.0)
     lake.merge()
     for uri in lake._load_table().file_uris():
         metadata = pq.ParquetFile(uri.removeprefix("file://")).metadata
         assert all(metadata.row_group(at).num_rows <= 1024 for at in range(metadata.num_row_groups))
-    pieces = room._partition_by_rows(room._LakeSnapshot(lake), 2048)
-    assert max(len(piece.row_groups) for piece in pieces) == 2
+    partitions = delta._partition_by_rows(delta._LakeSnapshot(lake), 2048)
+    assert max(len(part.row_groups) for part in partitions) == 2
 
 
 # --- engines --------------------------------------------------------------------------------------
@@ -231,69 +227,65 @@ def client() -> Iterator[Client]:
         LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
         ) as cluster,
-        Client(cluster) as made,
+        Client(cluster) as client,
     ):
-        yield made
+        yield client
 
 
-@pytest.mark.parametrize(("name", "asked"), QUESTIONS)
-def test_every_engine_gives_the_same_answer(
+@pytest.mark.parametrize(("name", "arguments"), ANALYSES)
+def test_every_engine_returns_the_same_result(
     journal: Journal,
     lake: Lake,
     client: Client,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
-    asked: dict[str, Any],
+    arguments: dict[str, Any],
 ) -> None:
-    """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal figures, equal
-    dtypes.
-    """
-    monkeypatch.setattr(room, "AT_ONCE", 500)  # DuckDB is asked span after span
-    journal.record_jobs(jobs(0, 2000), 1.0)
+    """pandas on the journal, DuckDB on lake and journal, Dask on a cluster: equal dtypes, too."""
+    monkeypatch.setattr(delta, "QUERY_BATCH_SIZE", 500)  # DuckDB works range after range
+    journal.record_jobs(make_jobs(0, 2000), 1.0)
     lake.merge()
-    journal.record_jobs(jobs(1900, 300), 2.0)
-    here = getattr(JobAccessor(load_journal_frame(journal)), name)(**asked)
-    there, spread = (
-        getattr(lake.mjci, name)(**asked),
-        getattr(lake.with_client(client).mjci, name)(**asked),
-    )
-    assert len(here) > 0
-    pd.testing.assert_frame_equal(there, here, rtol=1e-12)
-    pd.testing.assert_frame_equal(spread, here, rtol=1e-12)
+    journal.record_jobs(make_jobs(1900, 300), 2.0)
+    expected = getattr(JobAccessor(load_journal_frame(journal)), name)(**arguments)
+    by_duckdb = getattr(lake.mjci, name)(**arguments)
+    by_dask = getattr(lake.with_client(client).mjci, name)(**arguments)
+    assert len(expected) > 0
+    pd.testing.assert_frame_equal(by_duckdb, expected, rtol=1e-12)
+    pd.testing.assert_frame_equal(by_dask, expected, rtol=1e-12)
 
 
-def test_whole_rows_on_the_cluster(
+def test_dask_frame_has_every_row_once(
     journal: Journal, lake: Lake, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every row once, in pieces of bounded size; Dask reads only the columns that are asked for."""
-    monkeypatch.setattr(room, "GROUP", 128)
-    journal.record_jobs(jobs(0, 1000), 1.0)
+    """Partitions have bounded size; Dask reads only the columns that are used."""
+    monkeypatch.setattr(delta, "ROW_GROUP_SIZE", 128)
+    journal.record_jobs(make_jobs(0, 1000), 1.0)
     lake.merge()
-    journal.record_jobs(jobs(900, 200), 2.0)
+    journal.record_jobs(make_jobs(900, 200), 2.0)
     frame = lake.with_client(client).frame(partition_size=256)
     assert frame.npartitions >= 4
     assert_same(frame.compute(), load_journal_frame(journal))
     assert len(frame[["run_time"]].compute()) == 1100
 
 
-# --- several writers, and sudden ends -------------------------------------------------------------
+# --- several writers, and kills -------------------------------------------------------------------
 
 
-def _record_and_fold(home: Path, writer: int, rounds: int) -> None:
+def _record_and_merge(home: Path, writer: int, rounds: int) -> None:
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
     for number in range(rounds):
-        journal.record_jobs(jobs(writer * 1000 + number * 10, 10), 1.0)
+        journal.record_jobs(make_jobs(writer * 1000 + number * 10, 10), 1.0)
         journal.record_jobs(
-            [replace(job, id=f"shared{job.id}") for job in jobs(number * 5, 5)], 2.0
+            [replace(job, id=f"shared{job.id}") for job in make_jobs(number * 5, 5)], 2.0
         )
         lake.merge()
     journal.close()
 
 
-def test_four_processes_record_and_archive_at_once(tmp_path: Path) -> None:
-    """One journal, one lake, from their creation on: nothing missing, nothing twice."""
-    processes = _started(_record_and_fold, [(tmp_path, writer, 6) for writer in range(4)])
+def test_concurrent_processes_record_and_merge_each_job_once(tmp_path: Path) -> None:
+    """One journal and one lake, from their creation on."""
+    processes = _start_processes(_record_and_merge, [(tmp_path, writer, 6) for writer in range(4)])
     for process in processes:
         process.join(180)
     assert [process.exitcode for process in processes] == [0] * 4
@@ -301,34 +293,34 @@ def test_four_processes_record_and_archive_at_once(tmp_path: Path) -> None:
 
 
 def _assert_whole(home: Path, least: int) -> None:
-    """Journal and lake open, agree, and hold each job once."""
+    """Assert that journal and lake open, agree, and have each job once."""
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
-    told = load_journal_frame(journal)
-    assert len(told) >= least
-    assert_same(lake.frame(), told)  # before the next fold: readers see it all
+    frame = load_journal_frame(journal)
+    assert len(frame) >= least
+    assert_same(lake.frame(), frame)  # before the next merge: readers see it all
     lake.merge()
-    assert_same(Lake(home / "lake").frame(), told)
+    assert_same(Lake(home / "lake").frame(), frame)
     journal.close()
 
 
-def _started(target: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
+def _start_processes(target: Any, arguments: list[tuple[Any, ...]]) -> list[Any]:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=target, args=one) for one in arguments]
+    processes = [context.Process(target=target, args=args) for args in arguments]
     for process in processes:
         process.start()
     return processes
 
 
-def _go_on(home: Path, seed: int) -> None:
-    """Records and folds until killed, and writes down what was acknowledged."""
+def _record_until_killed(home: Path, seed: int) -> None:
+    """Record and merge until killed, and write down what was acknowledged."""
     journal = Journal(home / "journal.db")
     lake = Lake(home / "lake", journal=journal)
-    room.MAX_SMALL_FILES = 3  # type: ignore[misc]  # compaction is to be hit, too
+    delta.MAX_SMALL_FILES = 3  # type: ignore[misc]  # so that kills hit compactions, too
     number = seed * 100_000
     with open(home / "acknowledged", "a") as acknowledged:
         while True:
-            journal.record_jobs(jobs(number, 20), 1.0)
+            journal.record_jobs(make_jobs(number, 20), 1.0)
             number += 20
             acknowledged.write(f"{number - 1}\n")
             acknowledged.flush()
@@ -338,30 +330,29 @@ def _go_on(home: Path, seed: int) -> None:
 KILLS = int(os.environ.get("MJCI_KILLS", "4"))
 
 
-def test_kill_at_any_moment(tmp_path: Path) -> None:
-    """SIGKILL while recording, folding, compacting: both stores open, all that was acknowledged is
-    there, once.
+def test_kill_while_recording_or_merging_loses_nothing(tmp_path: Path) -> None:
+    """After SIGKILL journal and lake open, and have all that was acknowledged, once.
 
     MJCI_KILLS=50 kills fifty times.
     """
-    dice = random.Random(KILLS)
+    rng = random.Random(KILLS)
     for seed in range(KILLS):
-        (process,) = _started(_go_on, [(tmp_path, seed)])
+        (process,) = _start_processes(_record_until_killed, [(tmp_path, seed)])
         _wait_for(tmp_path / "acknowledged", seed)
-        time.sleep(dice.uniform(0, 0.6))
+        time.sleep(rng.uniform(0, 0.6))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         last = [int(line) for line in (tmp_path / "acknowledged").read_text().split()]
         journal = Journal(tmp_path / "journal.db")
-        told = set(load_journal_frame(journal)["id"])
-        assert all(f"id{number}" in told for number in last)
+        ids = set(load_journal_frame(journal)["id"])
+        assert all(f"id{number}" in ids for number in last)
         journal.close()
     _assert_whole(tmp_path, KILLS * 20)
 
 
 def _wait_for(path: Path, seed: int) -> None:
-    """Until the process has begun its work: importing takes longer than what is to be hit."""
+    """Wait until the process has begun to record: importing takes longer than the work."""
     deadline = time.monotonic() + 60
     while not (
         path.exists() and any(int(line) >= seed * 100_000 for line in path.read_text().split())
@@ -370,22 +361,20 @@ def _wait_for(path: Path, seed: int) -> None:
         time.sleep(0.01)
 
 
-def _upgrade(home: Path) -> None:
+def _migrate(home: Path) -> None:
     Journal(home / "old.db").jobs()
 
 
-def test_kill_in_the_middle_of_a_migration(tmp_path: Path) -> None:
-    """A journal of the first version is either still that or upgraded; the next opening finishes
-    it.
-    """
-    dice = random.Random(KILLS)
-    _old_journal(tmp_path / "before.db", 20_000)
+def test_kill_during_a_migration_leaves_either_schema(tmp_path: Path) -> None:
+    """The next opening finishes the migration."""
+    rng = random.Random(KILLS)
+    write_old_journal(tmp_path / "before.db", 20_000)
     for _ in range(KILLS):
         shutil.copy(tmp_path / "before.db", tmp_path / "old.db")
-        (process,) = _started(_upgrade, [(tmp_path,)])
+        (process,) = _start_processes(_migrate, [(tmp_path,)])
         while not (tmp_path / "old.db-wal").exists() and process.is_alive():
             time.sleep(0.001)
-        time.sleep(dice.uniform(0, 0.15))
+        time.sleep(rng.uniform(0, 0.15))
         process.kill()
         process.join()
         journal = Journal(tmp_path / "old.db")
@@ -396,38 +385,40 @@ def test_kill_in_the_middle_of_a_migration(tmp_path: Path) -> None:
 
 
 def _sync(home: Path) -> None:
-    """A session that submits, and another on the same services whose journal knows nothing and
-    catches up.
-    """
-    with mjci.sandbox(speed=float("inf")) as one:
+    """Submit in one session, and sync to the empty journal of another on the same services."""
+    with mjci.sandbox(speed=float("inf")) as submitter:
         for number in range(120):
-            one.ci.picture_job(
+            submitter.ci.picture_job(
                 input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"o/{number}.jpg"
             ).run()
-            one.clock.advance(1)  # type: ignore[attr-defined]
-        one.mj.imagine("a red fox").run()
-        door = one.sandbox.transport()  # type: ignore[union-attr]
+            submitter.clock.advance(1)  # type: ignore[attr-defined]
+        submitter.mj.imagine("a red fox").run()
+        transport = submitter.sandbox.transport()  # type: ignore[union-attr]
         with Session(
-            one.settings, clock=one.clock, transport=door, sandbox=one.sandbox, home=home
+            submitter.settings,
+            clock=submitter.clock,
+            transport=transport,
+            sandbox=submitter.sandbox,
+            home=home,
         ) as other:
             (home / "begun").touch()
             other.sync(on_progress=lambda counts: (home / "begun").write_text(str(counts)))
 
 
-def test_kill_in_the_middle_of_a_sync(tmp_path: Path) -> None:
-    """The next sync goes on: every job there, once."""
-    dice = random.Random(KILLS)
+def test_sync_continues_after_a_kill(tmp_path: Path) -> None:
+    """The next sync has every job, once."""
+    rng = random.Random(KILLS)
     for number in range(max(KILLS // 5, 1)):
         home = tmp_path / str(number)
         home.mkdir()
-        (process,) = _started(_sync, [(home,)])
+        (process,) = _start_processes(_sync, [(home,)])
         while not (home / "begun").exists() and process.is_alive():
             time.sleep(0.001)
-        time.sleep(dice.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.join()
         assert process.exitcode in (-signal.SIGKILL, 0)
-        (process,) = _started(_sync, [(home,)])
+        (process,) = _start_processes(_sync, [(home,)])
         process.join()
         assert process.exitcode == 0
         journal = Journal(home / "journal.db")
@@ -440,8 +431,9 @@ def test_kill_in_the_middle_of_a_sync(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[dict[str, str]]:
-    """An S3 emulator on loopback, and the options that reach it. In a process of its own: deltalake
-    waits for its answers without letting another thread of this one give them.
+    """Start an S3 emulator on loopback, and return the options that reach it.
+
+    It runs in a process of its own: deltalake holds the GIL while it waits for responses.
     """
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     server = subprocess.Popen([sys.executable, "-c", EMULATOR], **pipes)
@@ -472,26 +464,27 @@ server.stop()
 """
 
 
-def test_a_lake_in_an_object_store(
+def test_lake_in_an_object_store_works_as_on_disk(
     journal: Journal, bucket: dict[str, str], client: Client
 ) -> None:
-    """Folded, overlaid and asked as on disk, by every engine."""
+    """Merged, laid over and queried by every engine."""
     lake = Lake("s3://history/lake", journal=journal, storage_options=bucket)
-    journal.record_jobs(jobs(0, 400), 1.0)
+    journal.record_jobs(make_jobs(0, 400), 1.0)
     lake.merge()
-    journal.record_jobs(jobs(390, 30), 2.0)
+    journal.record_jobs(make_jobs(390, 30), 2.0)
     assert_same(lake.frame(), load_journal_frame(journal))
-    here = JobAccessor(load_journal_frame(journal)).queue_stats()
-    pd.testing.assert_frame_equal(lake.mjci.queue_stats(), here, rtol=1e-12)
-    pd.testing.assert_frame_equal(lake.with_client(client).mjci.queue_stats(), here, rtol=1e-12)
+    expected = JobAccessor(load_journal_frame(journal)).queue_stats()
+    by_dask = lake.with_client(client).mjci.queue_stats()
+    pd.testing.assert_frame_equal(lake.mjci.queue_stats(), expected, rtol=1e-12)
+    pd.testing.assert_frame_equal(by_dask, expected, rtol=1e-12)
     assert_same(lake.with_client(client).frame().compute(), load_journal_frame(journal))
     assert lake.merge().jobs == 20
 
 
-# --- what goes wrong ------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
-def test_no_lake_is_told(tmp_path: Path) -> None:
+def test_missing_lake_raises_history_error(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no lake"):
         Lake(tmp_path / "nowhere").frame()
     assert not (tmp_path / "nowhere").exists()
@@ -499,24 +492,43 @@ def test_no_lake_is_told(tmp_path: Path) -> None:
         Lake(tmp_path / "nowhere").merge()
 
 
-def test_a_table_of_another_schema_is_left_alone(journal: Journal, tmp_path: Path) -> None:
-    """Somebody else's table: an error that says what differs, and not a file touched."""
-    deltalake.write_deltalake(str(tmp_path / "theirs"), pa.table({"id": [1], "x": ["y"]}))
+def test_table_of_another_schema_raises_and_is_not_changed(
+    journal: Journal, tmp_path: Path
+) -> None:
+    """The error says what differs."""
+    deltalake.write_deltalake(str(tmp_path / "other"), pa.table({"id": [1], "x": ["y"]}))
     before = sorted(tmp_path.rglob("*.*"))
-    journal.record_jobs(jobs(0, 3), 1.0)
+    journal.record_jobs(make_jobs(0, 3), 1.0)
     with pytest.raises(HistoryError, match="another schema") as caught:
-        Lake(tmp_path / "theirs", journal=journal).merge()
+        Lake(tmp_path / "other", journal=journal).merge()
     assert "service" in caught.value.detail
-    assert [one for one in sorted(tmp_path.rglob("*.*")) if "journal" not in one.name] == [
-        one for one in before if "journal" not in one.name
+    after = sorted(tmp_path.rglob("*.*"))
+    assert [path for path in after if "journal" not in path.name] == [
+        path for path in before if "journal" not in path.name
     ]
 
 
+def test_lake_with_the_old_column_name_raises_with_the_way_out(
+    journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lake of the first edition has "state" for "user_data"."""
+    schema = {name.replace("user_data", "state"): kind for name, kind in delta.SCHEMA.items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(delta, "SCHEMA", schema)
+        lake._open_or_create()
+    journal.record_jobs(make_jobs(0, 3), 1.0)
+    for use in (lake.frame, lake.merge, lake.mjci.timeline):
+        with pytest.raises(HistoryError, match="earlier version") as caught:
+            use()
+        assert '"state"' in caught.value.detail
+        assert "Archive every journal to a new place" in caught.value.hint
+
+
 @pytest.mark.parametrize("module", ["deltalake", "duckdb"])
-def test_a_missing_extra_is_told(
+def test_missing_extra_raises_settings_error(
     journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
-    """What to install, instead of an ImportError."""
+    """The error says what to install."""
     lake.merge()
 
     def missing(name: str) -> Any:
@@ -524,28 +536,26 @@ def test_a_missing_extra_is_told(
             raise ImportError(name)
         return importlib.import_module(name)
 
-    monkeypatch.setattr(room, "import_module", missing)
+    monkeypatch.setattr(delta, "import_module", missing)
     with pytest.raises(SettingsError, match=module) as caught:
         lake.frame()
     assert "jupyter_mjci[lake]" in caught.value.hint
 
 
-def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
-    """A small disk fills up while recording and folding: clear errors, and what was recorded is all
-    there.
-    """
-    small = _small_disk(tmp_path / "small")
+def test_full_disk_raises_history_error_and_loses_nothing(tmp_path: Path) -> None:
+    """A small disk fills up while jobs are recorded and merged."""
+    small = _mount_small_disk(tmp_path / "small")
     try:
         journal = Journal(small / "journal.db")
         lake = Lake(small / "lake", journal=journal)
-        many = 0
+        count = 0
         with pytest.raises(HistoryError, match=r"(cannot|could not) be written") as caught:  # noqa: PT012
-            while many < 100_000:
-                journal.record_jobs(jobs(many, 500), 1.0)
-                many += 500
+            while count < 100_000:
+                journal.record_jobs(make_jobs(count, 500), 1.0)
+                count += 500
                 lake.merge()
         assert caught.value.hint
-        assert many <= len(load_journal_frame(journal)) <= many + 500
+        assert count <= len(load_journal_frame(journal)) <= count + 500
         for stray in small.glob("ballast"):
             stray.unlink()
         assert lake.merge().version > 0
@@ -558,14 +568,14 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
 AS_ROOT = [] if os.getuid() == 0 else ["sudo", "-n"]
 
 
-def _small_disk(place: Path) -> Path:
-    """A tmpfs of a few megabytes, some of them ballast to be thrown out later."""
-    place.mkdir()
-    mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(place)]
+def _mount_small_disk(folder: Path) -> Path:
+    """Mount a tmpfs of a few megabytes, with a file to delete later."""
+    folder.mkdir()
+    mount = [*AS_ROOT, "mount", "-t", "tmpfs", "-o", "size=8m,mode=777", "tmpfs", str(folder)]
     if (
         shutil.which(mount[0]) is None
         or subprocess.run(mount, capture_output=True, check=False).returncode
     ):
-        pytest.skip("this machine lets nobody mount a small disk")
-    (place / "ballast").write_bytes(bytes(4 * 2**20))
-    return place
+        pytest.skip("mounting a small disk is not permitted")
+    (folder / "ballast").write_bytes(bytes(4 * 2**20))
+    return folder

@@ -28,10 +28,8 @@ DONE = Job(
 )
 
 
-def test_the_columns_are_the_tables() -> None:
-    """The order and names of the columns are told by one table, spans beside what they are made
-    of.
-    """
+def test_columns_follow_the_table() -> None:
+    """In its order, each duration after its later time."""
     expected = [column.name for column in COLUMNS]
     for name, later, _, _ in DURATION_COLUMNS:
         expected.insert(expected.index(later) + 1, name)
@@ -41,12 +39,12 @@ def test_the_columns_are_the_tables() -> None:
 @pytest.mark.parametrize(
     "jobs", [[], [Job("ci", "c1")], [DONE], [DONE, Job("ci", "c1", progress=None)], [parse_job({})]]
 )
-def test_dtypes_are_the_same_whatever_is_in_it(jobs: list[Job]) -> None:
+def test_dtypes_do_not_depend_on_the_jobs(jobs: list[Job]) -> None:
     """Also without rows, and with nothing but empty cells."""
     assert jobs_to_frame(jobs).dtypes.to_dict() == jobs_to_frame([]).dtypes.to_dict()
 
 
-def test_dtypes() -> None:
+def test_dtypes_are_typed() -> None:
     table = jobs_to_frame([])
     assert str(table["submitted"].dtype) == "datetime64[us, UTC]"
     assert str(table["run_time"].dtype) == "timedelta64[us]"
@@ -55,7 +53,7 @@ def test_dtypes() -> None:
     assert list(table["status"].cat.categories) == [status.value for status in Status]
 
 
-def test_a_row() -> None:
+def test_row_has_the_fields_of_its_job() -> None:
     row = jobs_to_frame([DONE]).iloc[0]
     assert (row["queue_time"], row["run_time"]) == (
         pd.Timedelta(seconds=2),
@@ -69,17 +67,26 @@ def test_a_row() -> None:
     assert row["submitted"] == pd.Timestamp("2026-01-01", tz="UTC")
 
 
-def test_nothing_is_missing_not_empty() -> None:
-    """What was not told is NA, so that it does not count."""
+def test_missing_fields_are_na() -> None:
+    """Not empty texts, which would count."""
     row = jobs_to_frame([Job("ci", "c1")]).iloc[0]
     assert pd.isna(
         row[
-            ["progress", "subject", "submitted", "run_time", "reason", "outputs", "parent", "state"]
+            [
+                "progress",
+                "subject",
+                "submitted",
+                "run_time",
+                "reason",
+                "outputs",
+                "parent",
+                "user_data",
+            ]
         ]
     ).all()
 
 
-def test_frames_of_both_services_join() -> None:
+def test_frames_of_both_services_concatenate() -> None:
     both = pd.concat([jobs_to_frame([DONE]), jobs_to_frame([Job("ci", "c1")])], ignore_index=True)
     assert both.dtypes.to_dict() == jobs_to_frame([]).dtypes.to_dict()
     assert list(both["service"]) == ["mj", "ci"]

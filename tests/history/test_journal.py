@@ -1,21 +1,26 @@
-"""The durable journal: nothing seen is lost, by any number of writers."""
+"""The journal: nothing that was recorded is lost, with any number of writers."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import SettingsError
-from jupyter_mjci.history import journal as room
+from jupyter_mjci.history import journal as journal_module
 from jupyter_mjci.history.journal import ColumnExport, Journal
+from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.services.midjourney.api import Midjourney
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
@@ -42,26 +47,22 @@ CALL: Call[Job] = Midjourney().imagine("a fox", state="s")
 
 @pytest.fixture(params=["file", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(
-        tmp_path / "new" / "journal.db" if request.param == "file" else None,
-        origins={"mj": "http://p"},
-    )
-    yield made
-    made.close()
+    path = tmp_path / "new" / "journal.db" if request.param == "file" else None
+    journal = Journal(path, origins={"mj": "http://p"})
+    yield journal
+    journal.close()
 
 
-def test_a_job_comes_back_whole(journal: Journal) -> None:
-    """Every field of the record, its times to the microsecond, and the service's complete
-    answer.
-    """
+def test_recorded_job_is_read_back_with_every_field(journal: Journal) -> None:
+    """Times to the microsecond, and the service's complete response."""
     journal.record_jobs([DONE], 1.0)
     (back,) = journal.jobs()
     assert back == DONE
     assert back.raw == DONE.raw
 
 
-def test_what_an_answer_leaves_out_stays_known(journal: Journal) -> None:
-    """A poll that tells less than the submission does not wipe it out."""
+def test_fields_missing_in_a_later_response_keep_their_values(journal: Journal) -> None:
+    """A poll that returns fewer fields than the submission does not erase them."""
     first = Job("mj", "1", "IMAGINE", subject="a fox", user_data="mine", raw={"a": 1})
     journal.record_jobs([first], 1.0)
     journal.record_jobs([Job("mj", "1", status=Status.RUNNING, progress=31, raw={"a": 2})], 2.0)
@@ -69,32 +70,30 @@ def test_what_an_answer_leaves_out_stays_known(journal: Journal) -> None:
     assert back == replace(first, status=Status.RUNNING, progress=31)
 
 
-def test_an_ended_job_never_moves_again(journal: Journal) -> None:
-    """Callbacks come late and in disorder."""
+def test_terminal_job_never_changes_again(journal: Journal) -> None:
+    """Webhooks arrive late and out of order."""
     journal.record_jobs([DONE], 1.0)
     journal.record_jobs([replace(DONE, status=Status.RUNNING, progress=62, raw={})], 2.0)
     assert journal.jobs() == [DONE]
 
 
-def test_sightings_are_kept_once_each(journal: Journal) -> None:
+def test_each_status_and_progress_is_recorded_once(journal: Journal) -> None:
     """Progress curves need when each step was first seen, not every poll."""
-    for at, (status, progress) in enumerate(
-        [
-            (Status.QUEUED, None),
-            (Status.RUNNING, 15),
-            (Status.RUNNING, 15),
-            (Status.RUNNING, 31),
-            (Status.SUCCEEDED, 100),
-        ]
-    ):
-        journal.record_jobs(
-            [Job("mj", "1", status=status, progress=progress, raw={"at": at})], float(at)
-        )
-    told = [
-        (moment.timestamp(), status, progress)
-        for moment, status, progress in journal.status_history("mj", "1")
+    steps = [
+        (Status.QUEUED, None),
+        (Status.RUNNING, 15),
+        (Status.RUNNING, 15),
+        (Status.RUNNING, 31),
+        (Status.SUCCEEDED, 100),
     ]
-    assert told == [
+    for at, (status, progress) in enumerate(steps):
+        job = Job("mj", "1", status=status, progress=progress, raw={"at": at})
+        journal.record_jobs([job], float(at))
+    events = [
+        (time.timestamp(), status, progress)
+        for time, status, progress in journal.status_history("mj", "1")
+    ]
+    assert events == [
         (0, "QUEUED", None),
         (1, "RUNNING", 15),
         (3, "RUNNING", 31),
@@ -102,8 +101,8 @@ def test_sightings_are_kept_once_each(journal: Journal) -> None:
     ]
 
 
-def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
-    """Not the ended ones, nor those that wait for a person, nor another proxy's."""
+def test_active_jobs_exclude_terminal_waiting_and_foreign_ones(journal: Journal) -> None:
+    """Jobs that wait for input and those of another proxy are not followed either."""
     journal.record_jobs(
         [DONE, Job("mj", "1"), Job("mj", "2", status=Status.NEEDS_INPUT), Job("ci", "c1")], 1.0
     )
@@ -112,37 +111,43 @@ def test_unfinished_jobs_are_those_worth_following(journal: Journal) -> None:
     assert {job.id for job in journal.active_jobs()} == {"c1"}
 
 
-def test_a_submission_is_written_before_and_settled_after(journal: Journal) -> None:
+def test_service_is_found_for_jobs_of_the_own_origin(journal: Journal) -> None:
+    journal.record_jobs([Job("mj", "1")], 1.0)
+    assert journal.find_service("1") == "mj"
+    assert journal.find_service("404") == ""
+    journal.origins["mj"] = "http://another"
+    assert journal.find_service("1") == ""
+
+
+def test_submission_is_pending_until_resolved(journal: Journal) -> None:
     journal.record_submission(CALL, "m1", 5.0, has_marker=False)
-    (left,) = journal.submissions()
-    assert (left.state, left.body, left.path, left.at, left.has_marker) == (
-        "pending",
-        CALL.body,
-        CALL.path,
-        5.0,
-        False,
-    )
+    (submission,) = journal.submissions()
+    assert submission.state == "pending"
+    assert (submission.body, submission.path, submission.at) == (CALL.body, CALL.path, 5.0)
+    assert submission.has_marker is False
     journal.resolve("m1", "accepted", job_id="17")
     assert journal.accepted_job_ids("mj") == {"17"}
     assert journal.unresolved() == []
 
 
-def test_submissions_of_the_living_are_left_to_them(
+def test_unresolved_submissions_of_running_processes_are_skipped(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row of another process that still runs is not taken over; a dead one's, and an unknown one,
-    are.
-    """
-    for mark, owner in (("mine", ""), ("alive", "1"), ("dead", "999999999")):
-        pid = room.os.getpid() if not owner else int(owner)
-        monkeypatch.setattr(room, "_owner", lambda pid=pid: f"{room.os.uname().nodename}:{pid}")
-        journal.record_submission(CALL, mark, 1.0, has_marker=True)
-    assert {one.marker for one in journal.unresolved()} == {"mine", "dead"}
-    journal.resolve("alive", "unknown", reason="no answer")
-    assert {one.marker for one in journal.unresolved()} == {"mine", "dead", "alive"}
+    """Those of this process, of dead ones, and those of unknown outcome are returned."""
+    host = os.uname().nodename
+    for marker, pid in (("own", os.getpid()), ("running", 1), ("dead", 999999999)):
+        monkeypatch.setattr(journal_module, "_get_owner", lambda pid=pid: f"{host}:{pid}")
+        journal.record_submission(CALL, marker, 1.0, has_marker=True)
+    assert get_unresolved_markers(journal) == {"own", "dead"}
+    journal.resolve("running", "unknown", reason="no answer")
+    assert get_unresolved_markers(journal) == {"own", "dead", "running"}
 
 
-def test_durations_are_learned_from_successes(journal: Journal) -> None:
+def get_unresolved_markers(journal: Journal) -> set[str]:
+    return {submission.marker for submission in journal.unresolved()}
+
+
+def test_durations_are_those_of_successes(journal: Journal) -> None:
     for number, seconds in enumerate((40, 30, 50)):
         journal.record_jobs(
             [replace(DONE, id=str(number), finished=THEN + timedelta(seconds=seconds))], 1.0
@@ -152,29 +157,27 @@ def test_durations_are_learned_from_successes(journal: Journal) -> None:
     assert journal.durations("ci", "IMAGINE") == []
 
 
-def test_notes(journal: Journal) -> None:
-    assert journal.note("sync") == ""
-    journal.note("sync", "12")
-    journal.note("sync", "13")
-    assert journal.note("sync") == "13"
+def test_metadata_holds_the_last_value(journal: Journal) -> None:
+    assert journal.get_meta("sync") == ""
+    journal.set_meta("sync", "12")
+    journal.set_meta("sync", "13")
+    assert journal.get_meta("sync") == "13"
 
 
 def _write(path: Path, writer: int, rows: int) -> None:
     journal = Journal(path)
     for number in range(rows):
-        mark = f"{writer}-{number}"
-        journal.record_submission(CALL, mark, float(number), has_marker=True)
+        marker = f"{writer}-{number}"
+        journal.record_submission(CALL, marker, float(number), has_marker=True)
         journal.record_jobs(
-            [Job("mj", mark), Job("mj", f"shared-{number}", raw={"by": writer})], float(number)
+            [Job("mj", marker), Job("mj", f"shared-{number}", raw={"by": writer})], float(number)
         )
-        journal.resolve(mark, "accepted", job_id=mark)
+        journal.resolve(marker, "accepted", job_id=marker)
 
 
 @pytest.mark.parametrize("writers", [4])
-def test_several_kernels_at_once_lose_nothing(tmp_path: Path, writers: int) -> None:
-    """Four processes, own and shared rows, from the creation of the file on: no "database is
-    locked".
-    """
+def test_concurrent_processes_lose_no_rows(tmp_path: Path, writers: int) -> None:
+    """Own and shared rows, from the creation of the file on: no "database is locked"."""
     context = multiprocessing.get_context("spawn")
     path = tmp_path / "journal.db"
     processes = [
@@ -187,18 +190,18 @@ def test_several_kernels_at_once_lose_nothing(tmp_path: Path, writers: int) -> N
     assert [process.exitcode for process in processes] == [0] * writers
     journal = Journal(path)
     assert len(journal.submissions()) == writers * 40
-    assert all(one.state == "accepted" for one in journal.submissions())
+    assert all(row.state == "accepted" for row in journal.submissions())
     assert len(journal.jobs()) == writers * 40 + 40
     journal.close()
 
 
-def test_an_unwritable_place_is_told(tmp_path: Path) -> None:
+def test_unwritable_folder_raises_settings_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SettingsError, match="cannot be opened"):
         Journal(tmp_path / "file" / "journal.db").jobs()
 
 
-def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
+def test_newer_schema_raises_settings_error(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 999")
@@ -207,8 +210,8 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
         Journal(path).jobs()
 
 
-def test_rows_outlive_a_kill(tmp_path: Path) -> None:
-    """What was committed is there after SIGKILL, half a transaction is not."""
+def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
+    """What was committed is there after SIGKILL, an open transaction is not."""
     path = tmp_path / "journal.db"
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_write_and_die, args=(path,))
@@ -216,104 +219,164 @@ def test_rows_outlive_a_kill(tmp_path: Path) -> None:
     process.join(60)
     assert process.exitcode == -9
     journal = Journal(path)
-    assert [one.marker for one in journal.unresolved()] == ["left"]
+    assert get_unresolved_markers(journal) == {"sent"}
     assert journal.jobs() == []
     journal.close()
 
 
 def _write_and_die(path: Path) -> None:
-    import os
-    import signal
-
     journal = Journal(path)
-    journal.record_submission(CALL, "left", 1.0, has_marker=True)
+    journal.record_submission(CALL, "sent", 1.0, has_marker=True)
     with journal._transaction() as db:
         db.execute("INSERT INTO jobs (service, origin, id, sequence) VALUES ('mj', '', '1', 1)")
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-# --- leaving packed, and growing older ------------------------------------------------------------
+# --- exports of columns, and changes --------------------------------------------------------------
 
 
-def test_columns_leave_packed_in_every_chunk(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All rows, in the order first seen, whatever the chunk; a separator inside a value splits
-    nothing.
-    """
-    monkeypatch.setattr(room, "CHUNK", 3)
+def test_columns_are_exported_in_chunks(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows in the order first seen; a separator inside a value splits nothing."""
+    monkeypatch.setattr(journal_module, "CHUNK_ROWS", 3)
     subjects = ["a", "", "with\x1fseparator", "ä, 红", "\x1f", "e", "a\nb"]
-    journal.record_jobs(
-        [Job("mj", str(number), subject=told) for number, told in enumerate(subjects)], 1.0
-    )
-    table = {
+    jobs = [Job("mj", str(number), subject=subject) for number, subject in enumerate(subjects)]
+    journal.record_jobs(jobs, 1.0)
+    exports = {
         "subject": ColumnExport("subject"),
         "progress": ColumnExport("coalesce(progress, -1)", is_integer=True),
     }
-    chunks = list(journal.export_columns(table))
+    chunks = list(journal.export_columns(exports))
     assert [chunk.rows for chunk in chunks] == [3, 3, 1]
-    told = [chunk.columns["subject"] for chunk in chunks]
-    values = [one if isinstance(one, list) else one.decode().split("\x1f") for one in told]
-    assert [value for one in values for value in one] == subjects
+    values: list[str] = []
+    for chunk in chunks:
+        column = chunk.columns["subject"]
+        values += column if isinstance(column, list) else column.decode().split("\x1f")
+    assert values == subjects
     assert [chunk.columns["progress"] for chunk in chunks] == [b"-1,-1,-1", b"-1,-1,-1", b"-1"]
 
 
-def test_news_are_counted_from_a_number_on(journal: Journal) -> None:
+def test_changes_are_counted_from_a_sequence_number(journal: Journal) -> None:
     assert journal.changes_since(0) == (0, 0)
     journal.record_jobs([Job("mj", "1"), Job("mj", "2")], 1.0)
-    many, last = journal.changes_since(0)
-    assert many == 2
+    total, last = journal.changes_since(0)
+    assert total == 2
     journal.record_jobs([Job("mj", "1", status=Status.RUNNING), Job("mj", "2")], 2.0)
     assert journal.changes_since(last)[0] == 1
 
 
-def test_a_journal_of_the_first_version_is_brought_up_in_place(tmp_path: Path) -> None:
-    """Old rows get what new columns hold; new ones are written beside them."""
+# --- files of earlier schemas ---------------------------------------------------------------------
+
+
+def test_journal_of_schema_1_is_migrated_in_place(tmp_path: Path) -> None:
+    """Old rows get the values of new columns; new rows are written beside them."""
     path = tmp_path / "journal.db"
-    _old_journal(path, 3)
+    write_old_journal(path, 3)
     journal = Journal(path)
     journal.record_jobs([replace(DONE, id="new")], 9.0)
     rows = journal._fetch_rows("SELECT id, button_names, day FROM jobs ORDER BY rowid")
-    day = (THEN - room.EPOCH).days
-    assert [tuple(row) for row in rows] == [(one, "U1, 🔄", day) for one in ("0", "1", "2", "new")]
+    day = (THEN - journal_module.EPOCH).days
+    assert [tuple(row) for row in rows] == [(id, "U1, 🔄", day) for id in ("0", "1", "2", "new")]
     assert {job.id for job in journal.jobs()} == {"0", "1", "2", "new"}
     assert journal.jobs()[0] == replace(DONE, id="0")
     journal.close()
 
 
-def _old_journal(path: Path, rows: int) -> None:
-    """A journal as the first version wrote it."""
-    db = sqlite3.connect(path, isolation_level=None)
-    room._create_schema(db)
-    db.execute("PRAGMA user_version = 1")
-    db.execute("BEGIN")
-    for number in range(rows):
-        row = room._job_to_row(replace(DONE, id=str(number)), "", 1_000_000, number + 1)
-        del row["button_names"], row["day"]
-        db.execute(
-            f"INSERT INTO jobs ({', '.join(row)}) VALUES ({', '.join(':' + name for name in row)})",
-            row,
-        )
-    db.execute("COMMIT")
-    db.close()
+def test_journal_of_schema_2_is_migrated_to_the_new_names(tmp_path: Path) -> None:
+    """Old names of tables, columns and stored values: statuses, submissions, metadata, events."""
+    path = tmp_path / "journal.db"
+    write_old_journal(path, 1, version=2)
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for number, status in enumerate(("WAITING", "ASKING", "RUNNING"), 2):
+            db.execute(
+                "INSERT INTO jobs (service, origin, id, status, final, state, notify_hook, raw,"
+                " sequence) VALUES ('mj', '', ?, ?, 0, 'mine', 'http://hook', '{}', ?)",
+                (status, status, number),
+            )
+            db.execute("INSERT INTO sightings VALUES ('mj', '', ?, 1, ?, NULL)", (status, status))
+        for state in ("leaving", "refused", "accepted", "unknown"):
+            db.execute(
+                "INSERT INTO submissions VALUES"
+                " (?, 'mj', '', 'imagine', 'POST', '/p', 'mj', '{}', '{}', x'7b7d', 1.5, ?, '17',"
+                " 'why', 'elsewhere:1', 1)",
+                (state, state),
+            )
+        db.execute("INSERT INTO notes VALUES ('identity', 'abc')")
+
+    journal = Journal(path)
+    jobs = {job.id: job for job in journal.jobs(raw=False)}
+    assert {id: job.status for id, job in jobs.items() if id != "0"} == {
+        "WAITING": Status.QUEUED,
+        "ASKING": Status.NEEDS_INPUT,
+        "RUNNING": Status.RUNNING,
+    }
+    assert jobs["WAITING"].user_data == "mine"
+    assert jobs["WAITING"].webhook_url == "http://hook"
+    assert jobs["0"] == replace(DONE, id="0", raw={})
+    assert [job.id for job in journal.active_jobs()] == ["WAITING", "RUNNING"]
+    assert journal.status_history("mj", "ASKING")[0][1] is Status.NEEDS_INPUT
+    submissions = {row.marker: row for row in journal.submissions()}
+    assert {marker: row.state for marker, row in submissions.items()} == {
+        "leaving": "pending",
+        "refused": "rejected",
+        "accepted": "accepted",
+        "unknown": "unknown",
+    }
+    assert submissions["leaving"].endpoint == "mj"
+    assert submissions["leaving"].has_marker is True
+    assert journal.journal_id == "abc"
+    assert list(load_journal_frame(journal)["status"]) == [
+        "QUEUED", "NEEDS_INPUT", "RUNNING", "SUCCEEDED",
+    ]  # fmt: skip
+    journal.close()
 
 
-def test_a_corrupt_journal_is_told_and_left_alone(
+def test_migrated_and_new_journals_have_the_same_schema(tmp_path: Path) -> None:
+    write_old_journal(tmp_path / "old.db", 1)
+    schemas = []
+    for name in ("old.db", "new.db"):
+        journal = Journal(tmp_path / name)
+        rows = journal._fetch_rows("SELECT name, sql FROM sqlite_master ORDER BY name")
+        schemas.append([tuple(row) for row in rows])
+        journal.close()
+    assert schemas[0] == schemas[1]
+
+
+def write_old_journal(path: Path, rows: int, version: int = 1) -> None:
+    """Write a journal as schema 1 (or a later one before 3) had it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        for migrate in journal_module.MIGRATIONS[:version]:
+            migrate(db)
+        db.execute(f"PRAGMA user_version = {version}")
+        for number in range(rows):
+            job = replace(DONE, id=str(number))
+            row = journal_module._job_to_row(job, "", 1_000_000, number + 1)
+            row["state"] = row.pop("user_data")
+            row["notify_hook"] = row.pop("webhook_url")
+            if version == 1:
+                del row["button_names"], row["day"]
+            db.execute(journal_module._build_insert("jobs", row), row)
+        db.execute("COMMIT")
+
+
+def test_corrupt_journal_raises_settings_error_and_is_not_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error names the file and what to do; not a byte of it is changed, and nobody holds it
-    open.
-    """
+    """The error names the file and what to do, and the connection is closed."""
     path = tmp_path / "journal.db"
-    path.write_bytes(b"no database, but somebody's bytes" * 100)
-    before, opened = path.read_bytes(), list[sqlite3.Connection]()
+    path.write_bytes(b"not a database" * 100)
+    before = path.read_bytes()
+    connections: list[sqlite3.Connection] = []
     connect = sqlite3.connect
-    monkeypatch.setattr(
-        sqlite3, "connect", lambda *args, **kw: opened.append(connect(*args, **kw)) or opened[-1]
-    )
+
+    def connect_and_remember(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connections.append(connect(*args, **kwargs))
+        return connections[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", connect_and_remember)
     with pytest.raises(SettingsError, match=r"journal\.db cannot be opened") as caught:
         Journal(path).jobs()
     assert caught.value.hint
     assert path.read_bytes() == before
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-        opened[0].execute("SELECT 1")
+        connections[0].execute("SELECT 1")

@@ -1,4 +1,4 @@
-"""The journal as a typed frame: what frames.frame makes of its jobs, without making them."""
+"""The journal as a typed frame: the same as of its jobs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.history import journal_frame as room
+from jupyter_mjci.history import journal_frame
 from jupyter_mjci.history.frames import jobs_to_frame
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
@@ -21,22 +21,22 @@ THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
 
 @pytest.fixture(params=["file", "memory"])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
-    made = Journal(tmp_path / "journal.db" if request.param == "file" else None)
-    yield made
-    made.close()
+    journal = Journal(tmp_path / "journal.db" if request.param == "file" else None)
+    yield journal
+    journal.close()
 
 
 @pytest.fixture(params=["arrow", "plain"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def text_library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "plain":
         find = importlib.util.find_spec
         monkeypatch.setattr(
-            room, "find_spec", lambda name: None if name == "pyarrow" else find(name)
+            journal_frame, "find_spec", lambda name: None if name == "pyarrow" else find(name)
         )
 
 
-def jobs() -> list[Job]:
-    made = [
+def make_jobs() -> list[Job]:
+    jobs = [
         Job(
             "mj" if number % 3 else "ci",
             f"{number}",
@@ -56,29 +56,31 @@ def jobs() -> list[Job]:
         )
         for number in range(9)
     ]
-    return [*made, Job("mj", "bare")]
+    return [*jobs, Job("mj", "bare")]
 
 
-def test_it_equals_the_frame_of_the_same_jobs(journal: Journal, way: None) -> None:
-    """Column by column, dtype by dtype, oldest first, in whatever order they were seen."""
-    journal.record_jobs(jobs(), 1.0)
+def test_frame_equals_that_of_the_same_jobs(journal: Journal, text_library: None) -> None:
+    """Cells and dtypes, oldest first, in whatever order the jobs were seen."""
+    journal.record_jobs(make_jobs(), 1.0)
     pd.testing.assert_frame_equal(load_journal_frame(journal), jobs_to_frame(journal.jobs()))
 
 
-def test_chunks_make_no_difference(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal.record_jobs(jobs(), 1.0)
+def test_frame_is_the_same_in_several_chunks(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.record_jobs(make_jobs(), 1.0)
     whole = load_journal_frame(journal)
-    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK", 2)
+    monkeypatch.setattr("jupyter_mjci.history.journal.CHUNK_ROWS", 2)
     pd.testing.assert_frame_equal(load_journal_frame(journal), whole)
 
 
-def test_an_empty_journal_has_all_columns(journal: Journal, way: None) -> None:
-    assert load_journal_frame(journal).dtypes.equals(jobs_to_frame(jobs()).dtypes)
+def test_frame_of_an_empty_journal_has_all_columns(journal: Journal, text_library: None) -> None:
+    assert load_journal_frame(journal).dtypes.equals(jobs_to_frame(make_jobs()).dtypes)
     assert load_journal_frame(journal).empty
 
 
-def test_a_condition_narrows(journal: Journal) -> None:
-    journal.record_jobs(jobs(), 1.0)
+def test_condition_selects_rows(journal: Journal) -> None:
+    journal.record_jobs(make_jobs(), 1.0)
     assert list(
         load_journal_frame(journal, "service = ? AND status = 'FAILED'", ("mj",))["id"]
     ) == ["4"]

@@ -1,4 +1,4 @@
-"""The journal ← the services and their exports: complete, resumable, counted."""
+"""Sync and import: complete, resumable and counted."""
 
 from __future__ import annotations
 
@@ -19,119 +19,120 @@ from jupyter_mjci.session import Session
 
 
 @pytest.fixture
-def s() -> Iterator[Session]:
+def session() -> Iterator[Session]:
     with mjci.sandbox(speed=float("inf")) as session:
         yield session
 
 
-def picture_job(s: Session, number: int) -> Call[Job]:
-    return s.ci.picture_job(
+def picture_job(session: Session, number: int) -> Call[Job]:
+    return session.ci.picture_job(
         input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"out/{number}.jpg"
     )
 
 
-def forgotten(s: Session) -> Session:
-    """The same services, and a journal that knows nothing."""
-    s.journal._get_connection().executescript(
+def empty_journal(session: Session) -> Session:
+    """Empty the journal, on the same services."""
+    session.journal._get_connection().executescript(
         "DELETE FROM jobs; DELETE FROM job_events; DELETE FROM metadata"
     )
-    s._known_jobs.clear()
-    return s
+    session.client._known_jobs.clear()
+    return session
 
 
-def served(s: Session, jobs: int) -> None:
+def run_jobs(session: Session, jobs: int) -> None:
     for number in range(jobs):
-        picture_job(s, number).run()
-        s.clock.advance(1)  # type: ignore[attr-defined]
-    s.mj.imagine("a red fox").run()
-    s.clock.advance(3600)  # type: ignore[attr-defined]
+        picture_job(session, number).run()
+        session.clock.advance(1)  # type: ignore[attr-defined]
+    session.mj.imagine("a red fox").run()
+    session.clock.advance(3600)  # type: ignore[attr-defined]
 
 
-def test_everything_comes_once(s: Session) -> None:
-    """All jobs of both services over several pages; the second time nothing is new."""
-    served(s, 230)
-    first = forgotten(s).sync()
+def test_sync_fetches_every_job_once(session: Session) -> None:
+    """Jobs of both services, over several pages; a second sync has nothing new."""
+    run_jobs(session, 230)
+    first = empty_journal(session).sync()
     assert (first.seen, first.new, first.changed) == (231, 231, 0)
     assert first.pages >= 4
-    assert len(s.history()) == 231
-    assert s.sync().new == 0
+    assert len(session.history()) == 231
+    assert session.sync().new == 0
 
 
-def test_a_sync_that_was_cut_off_goes_on_where_it_was(
-    s: Session, monkeypatch: pytest.MonkeyPatch
+def test_interrupted_sync_continues_where_it_stopped(
+    session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pages that came are kept; the next sync does not ask for them again, and misses
-    nothing.
-    """
-    served(s, 230)
-    forgotten(s)
+    """Pages that were fetched are not requested again."""
+    run_jobs(session, 230)
+    empty_journal(session)
     monkeypatch.setattr("jupyter_mjci.history.sync.OVERLAP", timedelta(0))
-    plain, left = s.transport.send, 2
+    send = session.transport.send
+    pages_left = 2
 
-    async def cut(call: Call[Any]) -> Any:
-        nonlocal left
-        if call.name == "jobs" and left <= 0:
-            raise TransportError("the plug was pulled")
-        left -= call.name == "jobs"
-        return await plain(call)
+    async def fail_after_pages(call: Call[Any]) -> Any:
+        nonlocal pages_left
+        if call.name == "jobs":
+            if pages_left <= 0:
+                raise TransportError("the connection was lost")
+            pages_left -= 1
+        return await send(call)
 
-    monkeypatch.setattr(s.transport, "send", cut)
+    monkeypatch.setattr(session.transport, "send", fail_after_pages)
     with pytest.raises(TransportError):
-        s.sync()
-    assert len(s.history(service="ci")) == 200
-    left = 1000
-    rest = s.sync()
+        session.sync()
+    assert len(session.history(service="ci")) == 200
+    pages_left = 1000
+    rest = session.sync()
     assert rest.seen < 231
-    assert len(s.history()) == 231
+    assert len(session.history()) == 231
 
 
-def test_what_had_not_ended_is_asked_for_again(s: Session) -> None:
+def test_active_jobs_are_fetched_again(session: Session) -> None:
     """Jobs older than the last sync change, too."""
-    task = s.mj.imagine("a red fox").run()
-    s.sync()
-    assert list(s.history()["status"]) == ["QUEUED"]
-    s.clock.advance(3600)  # type: ignore[attr-defined]
-    counts = s.sync()
+    task = session.mj.imagine("a red fox").run()
+    session.sync()
+    assert list(session.history()["status"]) == ["QUEUED"]
+    session.clock.advance(3600)  # type: ignore[attr-defined]
+    counts = session.sync()
     assert (counts.new, counts.changed) == (0, 1)
-    assert s.history().set_index("id").loc[task.id, "status"] == "SUCCEEDED"
+    assert session.history().set_index("id").loc[task.id, "status"] == "SUCCEEDED"
 
 
-def test_a_window_of_time(s: Session) -> None:
-    """--since and --until choose creation times, and leave the mark of the plain sync alone."""
-    served(s, 3)
-    middle = s.history(service="ci")["submitted"].iloc[-1] + timedelta(minutes=1)
+def test_sync_of_a_time_window_leaves_the_bookmark(session: Session) -> None:
+    """`since` and `until` select creation times; the next plain sync is not affected."""
+    run_jobs(session, 3)
+    middle = session.history(service="ci")["submitted"].iloc[-1] + timedelta(minutes=1)
     for number in range(2):
-        picture_job(s, number).run()
-    forgotten(s)
-    assert s.sync(since=middle).seen == 2
-    assert len(s.history(service="ci")) == 2
-    assert s.sync(until=middle.isoformat()).seen == 4
-    assert s.sync().new == 0
-    with pytest.raises(InvalidRequest, match="no time"):
-        s.sync(since="yesterday")
+        picture_job(session, number).run()
+    empty_journal(session)
+    assert session.sync(since=middle).seen == 2
+    assert len(session.history(service="ci")) == 2
+    assert session.sync(until=middle.isoformat()).seen == 4
+    assert session.sync().new == 0
+    with pytest.raises(InvalidRequest, match="not a valid time"):
+        session.sync(since="yesterday")
 
 
-def test_history_narrows_and_says_what_it_left_out(s: Session) -> None:
-    """`limit` keeps the latest, and the frame says so."""
-    served(s, 5)
-    assert list(s.history(service="mj")["action"]) == ["IMAGINE"]
-    assert len(s.history(action="PicProcess", since="2020-01-01", until="2099-01-01")) == 5
-    latest = s.history(limit=2)
-    assert list(latest["id"]) == list(s.history()["id"])[-2:]
+def test_history_filters_and_notes_a_limit(session: Session) -> None:
+    """`limit` keeps the latest jobs, and the frame says so."""
+    run_jobs(session, 5)
+    assert list(session.history(service="mj")["action"]) == ["IMAGINE"]
+    assert len(session.history(action="PicProcess", since="2020-01-01", until="2099-01-01")) == 5
+    latest = session.history(limit=2)
+    assert list(latest["id"]) == list(session.history()["id"])[-2:]
     assert latest.attrs["note"] == "the latest 2 of 6 jobs (limit=2)"
-    assert "note" not in s.history(limit=6).attrs
-    assert s.history(since="2099-01-01").empty
-    assert "6 jobs" in repr(s.history)
+    assert "note" not in session.history(limit=6).attrs
+    assert session.history(since="2099-01-01").empty
+    assert "6 jobs" in repr(session.history)
 
 
-def test_progress_is_a_curve(s: Session) -> None:
-    """Each step as it was first seen, in seconds after the first."""
-    job = s.follow(s.mj.imagine("a red fox")).run()
-    curve = s.history.progress(job)
+def test_progress_has_each_step_once(session: Session) -> None:
+    """When each step was first seen, in seconds since the first; also by id."""
+    job = session.follow(session.mj.imagine("a red fox")).run()
+    curve = session.history.progress(job)
     assert list(curve["status"])[-1] == "SUCCEEDED"
     assert curve["progress"].dropna().is_monotonic_increasing
-    assert curve["after"].is_monotonic_increasing
+    assert curve["elapsed"].is_monotonic_increasing
     assert len(curve) >= 3
+    assert session.history.progress(job.id).equals(curve)
 
 
 # --- exports --------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ EVENT = {
     "JobsDetail": {"JobId": "j7", "Tag": "PicProcess", "State": "Failed"},
 }
 
-# What a file holds, the ids of its jobs, and how many of its records are none.
+# Name and content of a file, the ids of its jobs, and how many of its records are no jobs.
 FILES: list[tuple[str, str, list[str], int]] = [
     ("list.json", json.dumps([TASK, LATER]), [TASK["id"], LATER["id"]], 0),  # type: ignore[list-item]
     ("one.json", json.dumps(TASK), [TASK["id"]], 0),  # type: ignore[list-item]
@@ -180,36 +181,34 @@ FILES: list[tuple[str, str, list[str], int]] = [
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "ids", "skipped"), FILES, ids=[one[0] for one in FILES]
+    ("name", "content", "ids", "skipped"), FILES, ids=[file[0] for file in FILES]
 )
-def test_exports_are_read(
-    s: Session, tmp_path: Path, name: str, content: str, ids: list[str], skipped: int
+def test_load_imports_listings_and_webhook_logs(
+    session: Session, tmp_path: Path, name: str, content: str, ids: list[str], skipped: int
 ) -> None:
-    """Listings and callback logs of both services; what is no job is counted, not lost in
-    silence.
-    """
+    """Of both services; records that are no jobs are counted as skipped."""
     (tmp_path / name).write_text(content, "utf-8")
-    assert s.history.load(tmp_path / name) == SyncResult(len(ids), len(ids), 0, 1, skipped)
-    assert sorted(s.history()["id"]) == sorted(ids)
-    assert s.history.load(tmp_path / name).new == 0
+    assert session.history.load(tmp_path / name) == SyncResult(len(ids), len(ids), 0, 1, skipped)
+    assert sorted(session.history()["id"]) == sorted(ids)
+    assert session.history.load(tmp_path / name).new == 0
 
 
-def test_a_folder_and_a_window(s: Session, tmp_path: Path) -> None:
-    """All exports of a folder; jobs in several are one. A window leaves out what lies beyond it."""
+def test_load_imports_a_folder_within_a_window(session: Session, tmp_path: Path) -> None:
+    """A job in several files is one."""
     for name, content, _, _ in FILES:
         (tmp_path / name).write_text(content, "utf-8")
     (tmp_path / "picture.png").write_bytes(b"no export")
-    assert s.history.load(tmp_path, since="2026-01-02").new == 1
-    counts = s.history.load(tmp_path)
+    assert session.history.load(tmp_path, since="2026-01-02").new == 1
+    counts = session.history.load(tmp_path)
     assert (counts.new, counts.pages) == (7, len(FILES))
     with pytest.raises(HistoryError, match="no file"):
-        s.history.load(tmp_path / "missing")
+        session.history.load(tmp_path / "missing")
 
 
-def test_a_text_that_no_file_can_keep_is_kept_as_far_as_it_goes(s: Session, tmp_path: Path) -> None:
+def test_lone_surrogate_is_replaced(session: Session, tmp_path: Path) -> None:
     """Half a surrogate pair in a prompt costs that character, not the listing."""
     (tmp_path / "odd.json").write_text(
         '[{"id": "1", "status": "SUCCESS", "prompt": "a \\ud83d fox"}]'
     )
-    assert s.history.load(tmp_path / "odd.json").new == 1
-    assert list(s.history()["subject"]) == ["a ? fox"]
+    assert session.history.load(tmp_path / "odd.json").new == 1
+    assert list(session.history()["subject"]) == ["a ? fox"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import anyio
 
@@ -19,72 +19,55 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MidjourneyError, MjciError, Unsupported
 from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
 
-T = TypeVar("T")
 PROBE_ID = "1000000000000000"  # an ID that no proxy has
 MAX_CONCURRENT = 8  # tasks fetched at the same time
+# Returns the tasks of this proxy that the journal holds, oldest first.
+ListKnown = Callable[[], Sequence[Job]]
 
 
-class KnownJobs(Protocol):
-    """Part of the journal: the jobs that were seen at this proxy."""
-
-    def own_jobs(self, service: str) -> Sequence[Job]: ...
-
-
-class FallbackClient(Protocol):
-    """Part of the session that fallbacks use."""
-
-    mj: Midjourney
-
-    @property
-    def journal(self) -> KnownJobs: ...
-
-    async def fetch(self, call: Call[T]) -> T: ...
-
-
-async def change_via_button(client: FallbackClient, call: Call[Any]) -> Job:
+async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Job:
     """Do a `change` or `simple_change` by pressing the button of the parent that does the same."""
     body = jsonlib.loads(call.body)
     task_id, label = change_to_label(body)
-    parent = await client.fetch(client.mj.task(task_id))
-    action = client.mj.action(
-        parent, label, state=body.get("state"), notify_hook=body.get("notifyHook")
-    )
-    return await client.fetch(action)
+    parent = await mj.task(task_id)
+    action = mj.action(parent, label, state=body.get("state"), notify_hook=body.get("notifyHook"))
+    return await action
 
 
-async def list_via_ids(client: FallbackClient, call: Call[Any]) -> list[Job]:
+async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -> list[Job]:
     """List tasks by their IDs at another path, else fetch each; without IDs, list the journal's."""
     if call.method == "GET":
-        return await _list_from_journal(client)
+        return await _list_from_journal(mj, list_known)
     try:
-        return await client.fetch(replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids"))
+        by_ids: Call[list[Job]] = replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids")
+        return await by_ids
     except Unsupported:
-        return await _fetch_each(client, jsonlib.loads(call.body)["ids"])
+        return await _fetch_each(mj, jsonlib.loads(call.body)["ids"])
 
 
-async def queue_from_list(client: FallbackClient, _: Call[Any]) -> list[Job]:
+async def queue_from_list(_call: Call[Any], mj: Midjourney, _: ListKnown) -> list[Job]:
     """List the queue as the active tasks of the task list, oldest first."""
-    jobs = await client.fetch(client.mj.tasks())
+    jobs = await mj.tasks()
     active = [job for job in jobs if job.status.is_active]
     return sorted(active, key=lambda job: (job.submitted is None, job.submitted))
 
 
-async def _list_from_journal(client: FallbackClient) -> list[Job]:
+async def _list_from_journal(mj: Midjourney, list_known: ListKnown) -> list[Job]:
     """List the tasks that were seen at this proxy, newest first; active ones are fetched again."""
     try:
-        await client.fetch(client.mj.task(PROBE_ID))
+        await mj.task(PROBE_ID)
     except Unsupported:
         raise  # there is no proxy at this address, and a list from the journal would hide that
     except MidjourneyError:
         pass
-    known = [job for job in client.journal.own_jobs("mj") if job.id]
+    known = [job for job in list_known() if job.id]
     active_ids = [job.id for job in known if job.status.is_active]
-    updated = {job.id: job for job in await _fetch_each(client, active_ids)}
+    updated = {job.id: job for job in await _fetch_each(mj, active_ids)}
     jobs = [updated.get(job.id, job) for job in reversed(known)]
     return sorted(jobs, key=lambda job: (job.submitted is not None, job.submitted), reverse=True)
 
 
-async def _fetch_each(client: FallbackClient, ids: Sequence[str]) -> list[Job]:
+async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
     """Fetch tasks concurrently and return them in this order, without those that do not exist."""
     results: dict[str, Job | MjciError] = {}
     limiter = anyio.Semaphore(MAX_CONCURRENT)
@@ -92,7 +75,7 @@ async def _fetch_each(client: FallbackClient, ids: Sequence[str]) -> list[Job]:
     async def fetch(task_id: str) -> None:
         async with limiter:
             try:
-                job = await client.fetch(client.mj.task(task_id))
+                job = await mj.task(task_id)
                 results[task_id] = job
             except MjciError as error:
                 # Raised below: the task group would wrap it into an ExceptionGroup.
@@ -111,7 +94,8 @@ async def _fetch_each(client: FallbackClient, ids: Sequence[str]) -> list[Job]:
     return jobs
 
 
-FALLBACKS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
+Fallback = Callable[[Call[Any], Midjourney, ListKnown], Awaitable[Any]]
+FALLBACKS: dict[str, Fallback] = {
     "change": change_via_button,
     "simple_change": change_via_button,
     "tasks": list_via_ids,

@@ -71,7 +71,7 @@ def test_prompt_is_encoded_unchanged() -> None:
 
 def test_call_without_a_session_cannot_be_run() -> None:
     """The error says where to get a call that can be run."""
-    with pytest.raises(SettingsError, match="nobody to send it"):
+    with pytest.raises(SettingsError, match="no session to send it"):
         mj.imagine("a fox").run()
 
 
