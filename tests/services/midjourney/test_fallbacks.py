@@ -26,7 +26,7 @@ def grid(session: Session) -> Job:
 
 @pytest.mark.parametrize("session", ["plus", "trueai", "java", "new-api"], indirect=True)
 def test_change_and_action_work_for_every_family(session: Session) -> None:
-    """Labels become `change` where buttons are missing, and `change` a button where it is missing."""
+    """Labels become `change` where there are no buttons, and `change` becomes a button."""
     parent = grid(session)
     for call in (
         session.mj.action(parent, "U2"),

@@ -25,7 +25,8 @@ JOB_RESPONSE = (
     "<BucketId>test-1234567890</BucketId><Object>input/deer.jpg</Object><Region>ap-chongqing</Region></Input>"
     "<Operation><Output><Bucket>test-1234567890</Bucket><Object>output/out.jpg</Object>"
     "<Region>ap-chongqing</Region></Output><TemplateId>t10461fe2bd5a649db9022452ec71e0381</TemplateId><TemplateName>test</TemplateName>"
-    "<UserData>This is my data.</UserData><JobLevel>0</JobLevel></Operation></JobsDetail></Response>"
+    "<UserData>This is my data.</UserData><JobLevel>0</JobLevel></Operation></JobsDetail>"
+    "</Response>"
 )
 
 

@@ -1,4 +1,4 @@
-"""The signature, against vectors made with the official SDK and against the SDK itself."""
+"""Signatures, compared with vectors of the official SDK and with the SDK itself."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ KEYS = {"secret_id": "AKIDexample", "secret_key": "key", "key_time": "1700000000
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_every_vector(vector: dict[str, Any]) -> None:
-    """The Authorization value is the official SDK's, to the byte."""
-    made = sign(
+def test_signature_equals_vector(vector: dict[str, Any]) -> None:
+    """The vectors were made with the official SDK."""
+    authorization = sign(
         vector["method"],
         vector["path"],
         params=vector["params"],
@@ -32,7 +32,7 @@ def test_every_vector(vector: dict[str, Any]) -> None:
         secret_key=vector["secret_key"],
         key_time=vector["q_key_time"],
     )
-    assert made == vector["authorization"]
+    assert authorization == vector["authorization"]
 
 
 texts = st.text(
@@ -43,7 +43,7 @@ names = st.text("abcdefghijklmnop-XYZ/|_~", min_size=1, max_size=12)
 
 @pytest.fixture(scope="module")
 def official() -> Any:
-    """The official SDK's signer, with its clock held still."""
+    """The official SDK's signer, with a fixed clock."""
     pytest.importorskip("qcloud_cos")
     from qcloud_cos import cos_auth
 
@@ -73,19 +73,17 @@ def official() -> Any:
     ),
     token=texts,
 )
-def test_equals_the_official_sdk_for_any_path_and_parameters(
+def test_signature_of_any_path_and_parameters_equals_the_sdk(
     official: Any, path: str, params: dict[str, str], token: str
 ) -> None:
-    """Paths, parameters and a token of any letters sign as the SDK signs them."""
+    """Paths, parameters and tokens of any letters."""
     headers = {"host": "demo-1.cos.ap-x.myqcloud.com", "x-cos-security-token": token}
     ours = sign("GET", path, params=params, headers=headers, **KEYS)
     assert ours == official("GET", path, params, headers)
 
 
-def test_a_presigned_url_carries_the_signature_of_the_same_request() -> None:
-    """The q-* values of the URL are those of the header, and the rule stays a parameter without a
-    value.
-    """
+def test_presigned_url_has_the_signature_of_the_header() -> None:
+    """The q-* values are those of the header; the rule is a parameter with an empty value."""
     url = "https://demo-1.cos.ap-x.myqcloud.com/in/a%20b.jpg"
     params, headers = {"imageMogr2/rotate/90": ""}, {"host": "demo-1.cos.ap-x.myqcloud.com"}
     query = dict(
@@ -99,16 +97,16 @@ def test_a_presigned_url_carries_the_signature_of_the_same_request() -> None:
     assert query["imageMogr2/rotate/90"] == ""
 
 
-def test_a_presigned_url_includes_and_signs_the_token() -> None:
-    """A temporary key's token is in the URL and in the list of signed parameters."""
+def test_presigned_url_includes_and_signs_the_token() -> None:
+    """The token of a temporary key is in the URL, and in the list of signed parameters."""
     url = presign("GET", "https://demo-1.cos.ap-x.myqcloud.com/a", token="t/+=", **KEYS)
     query = dict(parse_qsl(urlsplit(url).query))
     assert query["x-cos-security-token"] == "t/+="
     assert "x-cos-security-token" in query["q-url-param-list"].split(";")
 
 
-def test_presigned_equals_the_official_sdk(official: Any) -> None:
-    """The whole URL is the SDK's, for a plain key, a rule and a token."""
+def test_presigned_url_equals_the_sdk(official: Any) -> None:
+    """For a plain key, a rule and a token."""
     from qcloud_cos import CosConfig, CosS3Client, cos_auth
 
     client = CosS3Client(
@@ -128,6 +126,6 @@ def test_presigned_equals_the_official_sdk(official: Any) -> None:
         assert ours == theirs
 
 
-def test_key_time_begins_in_the_past() -> None:
-    """Clocks differ by seconds: a signature holds from a minute ago on."""
+def test_key_time_starts_a_minute_ago() -> None:
+    """Clocks differ, so a signature is valid from a minute ago on."""
     assert key_time(1700000060.7, 3600) == "1700000000;1700003660"
