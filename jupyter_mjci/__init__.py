@@ -1,19 +1,17 @@
-"""Notebook toolkit for picture job services: Midjourney proxies and Tencent Cloud Infinite.
+"""Jupyter toolkit for remote image jobs: Midjourney proxies and Tencent Cloud Infinite.
 
-Importing this costs nothing and changes nothing: every name below is looked up when it is first
-used.
+Importing it is cheap and has no side effects: every public name is imported
+on first use (PEP 562), and nothing is patched.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_mjci.client.job import Button, Job, Status
     from jupyter_mjci.errors import MjciError
     from jupyter_mjci.history.image_archive import mask
@@ -37,7 +35,7 @@ _EXPORTS = {
 __all__ = ["Button", "Job", "MjciError", "Session", "Status", "connect", "mask", "panel", "sandbox"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -47,45 +45,19 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_EXPORTS})
 
 
-# --- as an extension of IPython -------------------------------------------------------------------
+def load_ipython_extension(ip: InteractiveShell) -> None:
+    """Register the magics, formatters and completer: `%load_ext jupyter_mjci`."""
+    from jupyter_mjci.notebook import extension
 
-_SAVED_STATE: WeakKeyDictionary[Any, Any] = (
-    globals().get("_LEFT") or WeakKeyDictionary()
-)  # outlives a reload
-
-
-def load_ipython_extension(ip: Any) -> None:
-    """`%load_ext jupyter_mjci`: the magics. Loads nothing heavy and patches nothing."""
-    from jupyter_mjci.notebook.extension import load
-
-    load(ip, _SAVED_STATE.pop(ip, ()))
+    extension.load(ip)
 
 
-def unload_ipython_extension(ip: Any) -> None:
-    """`%unload_ext jupyter_mjci`: leaves nothing in the shell. The session that the magics used
-    goes on, for the next `%load_ext` or `%reload_ext`; so does the engine's thread, which has
-    nothing to do then.
+def unload_ipython_extension(ip: InteractiveShell) -> None:
+    """Remove everything that loading registered: `%unload_ext jupyter_mjci`.
+
+    The session that the magics used is kept for the next `%load_ext` or
+    `%reload_ext`.
     """
-    from jupyter_mjci.notebook.extension import unload
+    from jupyter_mjci.notebook import extension
 
-    _SAVED_STATE[ip] = unload(ip) or _SAVED_STATE.get(ip, ())
-
-
-def _unload_modules(loaded_at: float) -> None:
-    """Lets go of code, so that it is loaded anew: always of what makes magics, cards and panels; of
-    everything where something beneath has changed on disk since then. Sessions and jobs are of the
-    old code in that case.
-    """
-    ours = {name: module for name, module in sys.modules.items() if name.startswith(f"{__name__}.")}
-    above = {name for name in ours if name.startswith(f"{__name__}.notebook")}
-    files = [
-        module.__file__ for name, module in ours.items() if name not in above and module.__file__
-    ]
-    changed = any(os.path.getmtime(file) > loaded_at for file in files if os.path.exists(file))
-    for name in ours if changed else above:
-        del sys.modules[name]
-
-
-if "_SINCE" in globals():  # executed a second time: %reload_ext, importlib.reload
-    _unload_modules(globals()["_SINCE"])
-_LOADED_AT = time.time()
+    extension.unload(ip)

@@ -1,23 +1,25 @@
-"""Everything that can go wrong, by whose turn it is to act.
+"""The exception tree, ordered by who has to act.
 
 MjciError
-├─ SettingsError       you: something about the connection is missing or contradictory; nothing was sent
-├─ CallError           you: what you asked for cannot be said; nothing was sent
-├─ HistoryError        you: a journal or a lake cannot be read or written (a full disk, another schema); nothing is lost
-├─ TransportError      the way: no answer came
-├─ NotRecorded         the recording: it has no answer to this request
-├─ ServiceError        the service: it answered, and said no
+├─ SettingsError        you: the settings are incomplete or contradictory; nothing was sent
+├─ InvalidRequest       you: the arguments make no valid request; nothing was sent
+├─ HistoryError         you: a journal or lake cannot be read or written; its data is intact
+├─ TransportError       the network: no response; `.may_have_been_sent`, `.timed_out`
+├─ NotRecorded          the recording: it has no response to this request
+├─ ServiceError         the service: it responded with an error; `.status`, `.code`
 │   ├─ MidjourneyError
-│   │   ├─ NoSuchEndpoint   this proxy family does not have the call
-│   │   ├─ QueueFull        code 23: try again later
-│   │   └─ BannedPrompt     code 24: `.word` says which
-│   └─ CIError              `.code` is COS's own
-├─ AnswerError         us or the service: an answer that nobody can read; `.body` keeps it
-├─ JobFailed           the job ended without a result; `.job`
-└─ WaitTooLong         the job goes on; `.job` as last seen
+│   │   ├─ Unsupported     this proxy has no such endpoint
+│   │   ├─ QueueFull       code 23: retry later
+│   │   ├─ BannedPrompt    code 24: `.word` is the word
+│   │   └─ QuotaExceeded   the account's quota is used up
+│   └─ CIError             `.code` is COS's own code
+├─ InvalidResponse      the response cannot be parsed; `.body` has its bytes
+├─ JobFailed            the job ended without a result; `.job`
+└─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
-In a cell an error is two or three lines: what, why, what to do next. A second look with `%tb` shows
-the traceback. What usually helps stands in each class's docstring, behind the arrow.
+In a notebook cell an error is two or three lines: message, detail and hint.
+`%tb` shows the full traceback. Each class's docstring says, behind the arrow,
+what usually helps.
 """
 
 from __future__ import annotations
@@ -34,28 +36,29 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """Anything that can go wrong but for bugs: `.message` happened, `.detail`, and a `.hint`: what to do
-    next.
+    """Base class of every expected error: `.message`, `.detail`, and a
+    `.hint` that says what to do next.
     """
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message)
-        self.message, self.detail, self.hint = message, detail, hint
+        self.message = message
+        self.detail = detail
+        self.hint = hint
         self._summary_shown = False
 
     def __str__(self) -> str:
         return "\n".join(self.format_lines())
 
     def format_lines(self) -> list[str]:
-        """What, why and the hint, as far as they are told: what a cell shows."""
-        return [
-            sanitize(line)
-            for line in (self.message, self.detail, self.hint and f"→ {self.hint}")
-            if line
-        ]
+        """Return the message, the detail and the hint, without those that are empty."""
+        lines = [self.message, self.detail]
+        if self.hint:
+            lines.append(f"→ {self.hint}")
+        return [sanitize(line) for line in lines if line]
 
     def _render_traceback_(self) -> list[str]:
-        """IPython's door: short the first time, whole when asked again (`%tb`)."""
+        """Return what IPython prints: first a summary, then (`%tb`) the whole traceback."""
         if self._summary_shown:
             return "".join(traceback.format_exception(self)).splitlines()
         self._summary_shown = True
@@ -64,14 +67,15 @@ class MjciError(Exception):
 
 
 class SettingsError(MjciError):
-    """Something about the connection is missing or contradictory. Nothing was sent.
+    """The connection settings are incomplete or contradictory. Nothing was sent.
 
-    → Set what it names; `%mjci doctor` tells what else is wrong.
+    → Set what the message names; `%mjci doctor` lists everything else that is
+        wrong.
     """
 
 
 def missing_extra(library: str, extra: str) -> SettingsError:
-    """The error where a library of one of our extras is not installed."""
+    """Return the error for a library of an optional extra that is not installed."""
     return SettingsError(
         f"{library} is not installed.", hint=f"pip install 'jupyter_mjci[{extra}]'"
     )
@@ -79,7 +83,7 @@ def missing_extra(library: str, extra: str) -> SettingsError:
 
 @contextmanager
 def requires_extra(library: str, extra: str) -> Iterator[None]:
-    """Around what imports a library of one of our extras."""
+    """Turn an ImportError of the block into the error that names the extra to install."""
     try:
         yield
     except ImportError:
@@ -87,25 +91,26 @@ def requires_extra(library: str, extra: str) -> Iterator[None]:
 
 
 class InvalidRequest(MjciError):
-    """What was asked for cannot be said to the service. Nothing was sent.
+    """The request cannot be built from the arguments. Nothing was sent.
 
-    → Correct the call: the error names what there is, or line and column.
+    → Correct the call: the error names the available choices, or line and
+        column.
     """
 
 
 class HistoryError(MjciError):
-    """A journal or a lake cannot be read or written. What was recorded before is all there.
+    """A journal or a lake cannot be read or written. Everything recorded before is intact.
 
-    → Make room, or name another place, and do it again.
+    → Free some disk space or choose another location, then run it again.
     """
 
 
 class TransportError(MjciError):
-    """No answer came. `.may_have_been_sent` is true where the request may have been carried out all the
-    same, `.timed_out` where the service may be at it yet.
+    """No response arrived. `.may_have_been_sent`: the server may have
+    processed the request. `.timed_out`: it may still be processing it.
 
-    → Look at the address and the network; `%mjci resume` looks for a submission that may have
-        arrived.
+    → Check the address and the network; `%mjci resume` searches for a
+        submission that may have arrived.
     """
 
     def __init__(
@@ -118,22 +123,25 @@ class TransportError(MjciError):
         timed_out: bool = False,
     ) -> None:
         super().__init__(message, detail=detail, hint=hint)
-        self.may_have_been_sent, self.timed_out = may_have_been_sent, timed_out
+        self.may_have_been_sent = may_have_been_sent
+        self.timed_out = timed_out
 
 
 class NotRecorded(MjciError):
-    """A recording that is played back has no answer to the request. `.why` names the nearest one
-    that it has.
+    """The recording being replayed has no response to the request. `.detail`
+    names the nearest request that it has.
 
-    → Record again (`%mjci replay record`), or ask the services themselves (`%mjci replay off`).
+    → Record again (`%mjci replay record`), or use the services themselves
+        (`%mjci replay off`).
     """
 
 
 class ServiceError(MjciError):
-    """The service answered, and said no: `.service`, HTTP `.status`, `.code`, `.service_message` and
-    `.request_id` as it told them.
+    """The service responded with an error: `.service`, the HTTP `.status`,
+    and its own `.code`, `.service_message` and `.request_id`. `.message`
+    contains the service's own message.
 
-    → `%mjci doctor` examines addresses, secrets and clocks.
+    → `%mjci doctor` checks addresses, secrets and clocks.
     """
 
     service = ""
@@ -149,61 +157,76 @@ class ServiceError(MjciError):
         detail: str = "",
         hint: str = "",
     ) -> None:
-        super().__init__(message, detail=detail or service_message, hint=hint)
-        self.status, self.code, self.service_message, self.request_id = (
-            status,
-            code,
-            service_message,
-            request_id,
-        )
+        if service_message and service_message not in message:
+            message = f"{message.removesuffix('.')}: {service_message}"
+        if detail in message:
+            detail = ""
+        super().__init__(message, detail=detail, hint=hint)
+        self.status = status
+        self.code = code
+        self.service_message = service_message
+        self.request_id = request_id
 
 
 class MidjourneyError(ServiceError):
-    """A proxy's answer, with its own `.code` ("3", "9", …; the HTTP status where it tells none).
+    """An error response of a proxy, with its `.code` ("3", "9", …; the HTTP
+    status where the body has none).
 
-    → Read the message; a code 3 wants another task id, or an account that is free.
+    → Read the message; code 3 means an unknown task ID, or that no account is
+        free.
     """
 
     service = "mj"
 
 
 class Unsupported(MidjourneyError):
-    """This proxy does not offer the call (it answered with a page, or 404), and no other call does
-    the same.
+    """This proxy does not offer the endpoint (it responded with a page, or
+    404), and no fallback does.
 
-    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy offers.
+    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy
+        supports.
     """
 
 
 class QueueFull(MidjourneyError):
-    """The proxy's queue is full (code 23, or 9 that says so). The submission was not accepted.
+    """The proxy's queue is full (code 23, or 9 with that message). The submission was rejected.
 
-    → Send it again later; what is followed, as by the magics, waits for room by itself.
+    → Retry later; `follow`, and with it the magics, waits for a free slot by
+        itself.
     """
 
 
 class BannedPrompt(MidjourneyError):
-    """The prompt holds a banned word (code 24). `.word` is that word, where the proxy tells it.
+    """The prompt contains a banned word (code 24). `.word` is that word, where the proxy names it.
 
-    → Write the prompt without it.
+    → Rewrite the prompt without it.
     """
 
     word = ""
 
 
-class CIError(ServiceError):
-    """Tencent's answer, with its own `.code` ("NoSuchKey", "SignatureDoesNotMatch", …).
+class QuotaExceeded(MidjourneyError):
+    """The account's quota at the proxy is used up. The submission was rejected.
 
-    → The hint knows the usual codes; for others, Tencent's support wants the `.request_id`.
+    → Top up the account, or use another one.
+    """
+
+
+class CIError(ServiceError):
+    """An error response of Tencent Cloud, with its `.code` ("NoSuchKey",
+    "SignatureDoesNotMatch", …).
+
+    → The hint explains the usual codes; for others, give Tencent's support
+        the `.request_id`.
     """
 
     service = "ci"
 
 
 class InvalidResponse(MjciError):
-    """An answer that cannot be read. `.body` keeps its bytes.
+    """The response cannot be parsed. `.body` has its bytes.
 
-    → Look at them: an address that leads elsewhere answers with a page.
+    → Look at them: a wrong address often responds with an HTML page.
     """
 
     def __init__(
@@ -214,40 +237,39 @@ class InvalidResponse(MjciError):
 
 
 class JobFailed(MjciError):
-    """The job ended without a result. `.job.reason` says why, in the service's words.
+    """The job ended without a result. `.job.reason` has the service's explanation.
 
-    → Change what it asks for, and submit it again.
+    → Change the request, and submit it again.
     """
 
     def __init__(self, job: Job, *, hint: str = "") -> None:
-        super().__init__(
-            f"{job.action or 'Job'} {job.id} {'was cancelled' if job.status == 'CANCELLED' else 'failed'}.",
-            detail=job.reason,
-            hint=hint,
-        )
+        ending = "was cancelled" if job.status == "CANCELLED" else "failed"
+        super().__init__(f"{job.action or 'Job'} {job.id} {ending}.", detail=job.reason, hint=hint)
         self.job = job
 
 
-class WaitTimeout(MjciError):
-    """Nobody waits any longer, but the job goes on. `.job` is how it was last seen.
+class WaitTimeout(MjciError, TimeoutError):
+    """The wait timed out; the job goes on. `.job` is its last known state.
 
-    → Follow it again by its id; the setting `wait` is the patience.
+    → Follow it again by its ID; the setting `wait` is the timeout.
     """
 
     def __init__(self, job: Job, seconds: float) -> None:
         super().__init__(
             f"{job.action or 'Job'} {job.id} is not done after {seconds:g} s ({job.status}).",
-            hint="It goes on at the service: follow it again with its id.",
+            hint="It is still running at the service: follow it again by its ID.",
         )
         self.job = job
 
 
-# --- their words ----------------------------------------------------------------------------------
+# --- helpers for messages ---------------------------------
 
 
 def sanitize(text: str) -> str:
-    """What a service or a person wrote, without the control characters that would command a
-    terminal, and without halves of characters, which nothing can print.
+    """Return the text with terminal control characters and lone surrogates replaced by "�".
+
+    Job data and error messages come from outside: unescaped they could send
+    commands to a terminal, reverse the text's direction, or fail to encode.
     """
     return _CONTROL_CHARACTERS.sub("�", text)
 
@@ -258,8 +280,10 @@ _CONTROL_CHARACTERS = re.compile(
 
 
 def suggest(name: str, choices: Sequence[str]) -> str:
-    """What a person may have meant by a word that is not among the known ones; else all of them."""
+    """Return a hint for an unknown name: a similar choice, else all of them."""
     close = get_close_matches(name, choices, 1, 0.6)
     if close:
         return f"Did you mean {close[0]}?"
-    return f"There are: {', '.join(choices)}." if choices else "It takes none."
+    if choices:
+        return f"Available: {', '.join(choices)}."
+    return "It takes none."

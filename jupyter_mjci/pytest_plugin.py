@@ -1,12 +1,12 @@
-"""`pytest --mjci-notebooks`: every notebook must save the same outputs whoever runs it.
+"""pytest plugin: check that a notebook saves the same outputs live and headless.
 
-Each notebook is run twice through a real kernel of its own: as JupyterLab runs it (a person can
-answer, displays are updated on the way) and headlessly, as nbclient and nbval do. Then cell by cell
-the outputs are compared: their number, kinds, metadata, texts, and pictures byte by byte, which
-nbval never does; a picture must be one that can be opened.
+With `pytest --mjci-notebooks` each notebook is run twice in a kernel of its own: as JupyterLab runs
+it (input is allowed, displays are updated) and headless, as nbclient and nbval do. Then the outputs
+are compared cell by cell: number, kinds, metadata, texts, and images byte by byte, which nbval
+never does. Images must be readable.
 
-A cell that raises fails the test, unless it is tagged `raises-exception`. Without the flag nothing
-is loaded.
+A cell that raises fails the test, unless it is tagged `raises-exception`. Without the option
+nothing is imported.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 
 CELL_TIMEOUT = 120.0  # seconds that a cell may take
+MAX_DIFF_LINES, MAX_LINE_LENGTH, MAX_TRACEBACK = 20, 200, 1000
 RAISES_TAG = "raises-exception"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-_MEMORY_ADDRESS = re.compile(
-    r"0x[0-9a-fA-F]{6,}"
-)  # where an object lies is different in every process
+# The address in a default repr is different in every process.
+_MEMORY_ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
+_ANSI_ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,14 +37,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--mjci-notebooks",
         action="store_true",
-        help="run each notebook live and headless, and compare what both save, cell by cell",
+        help="run each notebook live and headless, and compare the outputs cell by cell",
     )
     group.addoption(
         "--mjci-cell-timeout",
         type=float,
         default=CELL_TIMEOUT,
         metavar="SECONDS",
-        help=f"how long a notebook's cell may take ({CELL_TIMEOUT:g})",
+        help=f"maximum run time of a notebook cell (default {CELL_TIMEOUT:g})",
     )
 
 
@@ -54,28 +55,29 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 class OutputMismatch(Exception):
-    """What a notebook's two runs saved differently."""
+    """The two runs of a notebook saved different outputs."""
 
 
 class NotebookFile(pytest.File):
+    """A notebook."""
+
     def collect(self) -> Iterator[pytest.Item]:
         yield NotebookItem.from_parent(self, name="live and headless")
 
 
 class NotebookItem(pytest.Item):
-    """A notebook's two runs."""
+    """The two runs of a notebook."""
 
     def runtest(self) -> None:
-        told = list(find_differences(self.path, timeout=self.config.getoption("mjci_cell_timeout")))
-        if told:
-            raise OutputMismatch("\n\n".join(told))
+        timeout = self.config.getoption("mjci_cell_timeout")
+        differences = list(find_differences(self.path, timeout=timeout))
+        if differences:
+            raise OutputMismatch("\n\n".join(differences))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        return (
-            str(excinfo.value)
-            if isinstance(excinfo.value, OutputMismatch)
-            else super().repr_failure(excinfo, style)
-        )
+        if isinstance(excinfo.value, OutputMismatch):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, f"{self.path.name}: {self.name}"
@@ -84,12 +86,22 @@ class NotebookItem(pytest.Item):
 # --- running --------------------------------------------------------------------------------------
 
 
+class Output(TypedDict):
+    """A saved output: `name` and `text` of a stream or an error, else `data` and `metadata`."""
+
+    type: str
+    name: NotRequired[str]
+    text: NotRequired[str]
+    data: NotRequired[Mapping[str, object]]
+    metadata: NotRequired[Mapping[str, object]]
+
+
 @dataclass(slots=True)
 class SavedOutputs:
-    """What a front end would save of a notebook's run: the outputs of each cell."""
+    """The outputs of each cell as a front end saves them, built from the kernel's messages."""
 
-    outputs: list[list[dict[str, Any]]] = field(default_factory=list)
-    _displays: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    outputs: list[list[Output]] = field(default_factory=list)
+    _displays: dict[str, list[Output]] = field(default_factory=dict)
     _clear_pending: bool = False
 
     def start_cell(self) -> None:
@@ -97,11 +109,12 @@ class SavedOutputs:
         self._clear_pending = False
 
     def handle_message(self, message: Mapping[str, Any]) -> None:
-        """One message of the kernel, as a front end takes it."""
+        """Apply one message of the kernel."""
         kind, content = message["msg_type"], message["content"]
         if kind == "update_display_data":
-            for shown in self._displays.get(content["transient"]["display_id"], ()):
-                shown.update(data=content["data"], metadata=content["metadata"])
+            for output in self._displays.get(content["transient"]["display_id"], ()):
+                output["data"] = content["data"]
+                output["metadata"] = content["metadata"]
         elif kind == "clear_output":
             self._clear_pending = True
             if not content["wait"]:
@@ -116,28 +129,39 @@ class SavedOutputs:
         self._clear_pending = False
 
     def _append_output(self, kind: str, content: Mapping[str, Any]) -> None:
-        here = self.outputs[-1]
+        outputs = self.outputs[-1]
         if kind == "stream":
-            if here and here[-1].get("name") == content["name"]:
-                here[-1]["text"] += content["text"]
-            else:
-                here.append({"type": kind, "name": content["name"], "text": content["text"]})
+            self._append_stream(content["name"], content["text"])
         elif kind == "error":
-            here.append(
-                {"type": kind, "name": content["ename"], "text": "\n".join(content["traceback"])}
-            )
+            text = "\n".join(content["traceback"])
+            outputs.append({"type": kind, "name": content["ename"], "text": text})
         else:
-            output = {"type": kind, "data": content["data"], "metadata": content["metadata"]}
-            here.append(output)
-            name = content.get("transient", {}).get("display_id")
-            if name:
-                self._displays.setdefault(name, []).append(output)
+            output: Output = {
+                "type": kind,
+                "data": content["data"],
+                "metadata": content["metadata"],
+            }
+            outputs.append(output)
+            display_id = content.get("transient", {}).get("display_id")
+            if display_id:
+                self._displays.setdefault(display_id, []).append(output)
+
+    def _append_stream(self, name: str, text: str) -> None:
+        outputs = self.outputs[-1]
+        if outputs and outputs[-1].get("name") == name:
+            outputs[-1]["text"] += text
+        else:
+            outputs.append({"type": "stream", "name": name, "text": text})
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A code cell: its number among all cells, as a person counts; its source; whether it may
-    raise.
+    """A code cell.
+
+    Args:
+        number: its number among all cells, from 1
+        source: its code
+        may_raise: whether it is tagged `raises-exception`
     """
 
     number: int
@@ -146,30 +170,34 @@ class Cell:
 
 
 def read_cells(path: Path) -> tuple[list[Cell], str]:
-    """The code cells of a notebook, and the name of its kernel."""
+    """Return the code cells of a notebook, and the name of its kernel."""
     import nbformat
 
     notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    found = [
+    cells = [
         Cell(number, cell.source, RAISES_TAG in cell.metadata.get("tags", ()))
         for number, cell in enumerate(notebook.cells, 1)
         if cell.cell_type == "code"
     ]
-    return found, notebook.metadata.get("kernelspec", {}).get("name", "python3")
+    return cells, notebook.metadata.get("kernelspec", {}).get("name", "python3")
 
 
 def run_notebook(path: Path, *, live: bool, timeout: float = CELL_TIMEOUT) -> SavedOutputs:
-    """Runs a notebook in its folder: `live` as JupyterLab does, else as nbclient does. Ends at a
-    cell that raises.
+    """Run a notebook in its folder, up to a cell that raises.
+
+    Args:
+        path: the notebook
+        live: run it as JupyterLab does, else headless
+        timeout: seconds that a cell may take
     """
     from jupyter_client.manager import start_new_kernel
 
-    wanted, kernel = read_cells(path)
+    cells, kernel = read_cells(path)
     environ = {name: value for name, value in os.environ.items() if name != "MJCI_HEADLESS"}
     manager, client = start_new_kernel(kernel_name=kernel, cwd=str(path.parent), env=environ)
     saved = SavedOutputs()
     try:
-        for cell in wanted:
+        for cell in cells:
             saved.start_cell()
             reply = client.execute_interactive(
                 cell.source,
@@ -177,8 +205,8 @@ def run_notebook(path: Path, *, live: bool, timeout: float = CELL_TIMEOUT) -> Sa
                 output_hook=saved.handle_message,
                 timeout=timeout,
                 stdin_hook=lambda _: client.input(""),
-            )["content"]
-            if reply["status"] != "ok" and not cell.may_raise:
+            )
+            if reply["content"]["status"] != "ok" and not cell.may_raise:
                 break
     finally:
         client.stop_channels()
@@ -190,60 +218,60 @@ def run_notebook(path: Path, *, live: bool, timeout: float = CELL_TIMEOUT) -> Sa
 
 
 def find_differences(path: Path, *, timeout: float = CELL_TIMEOUT) -> Iterator[str]:
-    """What is wrong with a notebook, cell by cell; nothing, where both runs save the same."""
-    known, _ = read_cells(path)
-    headless, live = (run_notebook(path, live=mode, timeout=timeout) for mode in (False, True))
-    for cell, one, other in zip(known, headless.outputs, live.outputs, strict=False):
-        told = [
-            *_compare_outputs(one, other),
-            *_find_unreadable_images(one),
-            *_find_errors(cell, one),
+    """Yield a message for each cell whose outputs differ, are unreadable or are errors."""
+    cells, _ = read_cells(path)
+    headless = run_notebook(path, live=False, timeout=timeout).outputs
+    live = run_notebook(path, live=True, timeout=timeout).outputs
+    for cell, headless_outputs, live_outputs in zip(cells, headless, live, strict=False):
+        problems = [
+            *_compare_outputs(headless_outputs, live_outputs),
+            *_find_unreadable_images(headless_outputs),
+            *_find_errors(cell, headless_outputs),
         ]
-        if told:
-            first = next(iter(cell.source.splitlines()), "")
-            yield "\n".join(
-                [
-                    f"cell {cell.number}: {first}",
-                    *(f"  {line}" for part in told for line in part.splitlines()),
-                ]
-            )
-    if len(headless.outputs) != len(live.outputs):
-        yield f"live, {len(live.outputs)} cells were run; headless, {len(headless.outputs)}"
+        if problems:
+            first_line = cell.source.partition("\n")[0]
+            lines = "\n".join(problems).splitlines()
+            yield "\n  ".join([f"cell {cell.number}: {first_line}", *lines])
+    if len(headless) != len(live):
+        yield f"live, {len(live)} cells were run; headless, {len(headless)}"
 
 
-def _compare_outputs(headless: list[dict[str, Any]], live: list[dict[str, Any]]) -> Iterator[str]:
+def _compare_outputs(headless: list[Output], live: list[Output]) -> Iterator[str]:
     if len(headless) != len(live):
         yield f"live, it saves {_describe_outputs(live)}; headless, {_describe_outputs(headless)}"
         return
-    for number, (here, there) in enumerate(zip(headless, live, strict=True), 1):
-        if _describe_output(here) != _describe_output(there):
-            yield f"output {number} is {_describe_output(there)} live, {_describe_output(here)} headless"
+    for number, (headless_output, live_output) in enumerate(zip(headless, live, strict=True), 1):
+        headless_kind, live_kind = _describe_output(headless_output), _describe_output(live_output)
+        if headless_kind != live_kind:
+            yield f"output {number} is {live_kind} live, {headless_kind} headless"
             continue
-        said, told = _extract_parts(here), _extract_parts(there)
-        for name in said:
-            if said[name] != told[name]:
-                yield f"output {number}, {name}:\n{_format_diff(said[name], told[name])}"
+        live_parts = _extract_parts(live_output)
+        for name, part in _extract_parts(headless_output).items():
+            if part != live_parts[name]:
+                yield f"output {number}, {name}:\n{_format_diff(part, live_parts[name])}"
 
 
-def _describe_outputs(outputs: Iterable[dict[str, Any]]) -> str:
-    return ", ".join(_describe_output(one) for one in outputs) or "nothing"
+def _describe_outputs(outputs: Iterable[Output]) -> str:
+    return ", ".join(_describe_output(output) for output in outputs) or "nothing"
 
 
-def _describe_output(output: Mapping[str, Any]) -> str:
+def _describe_output(output: Output) -> str:
     keys = "+".join(sorted(output["data"])) if "data" in output else output["name"]
     return f"{output['type']} {keys}"
 
 
-def _extract_parts(output: Mapping[str, Any]) -> dict[str, str | bytes]:
-    """What an output says, by mime type: texts, and pictures as bytes."""
+def _extract_parts(output: Output) -> dict[str, str | bytes]:
+    """Return the contents of an output by MIME type: texts, and images as bytes."""
     if "data" not in output:
         return {output["type"]: _MEMORY_ADDRESS.sub("0x", output["text"])}
     parts = {mime: _normalize_content(mime, value) for mime, value in output["data"].items()}
-    return {**parts, "metadata": json.dumps(output["metadata"], sort_keys=True, indent=1)}
+    metadata = json.dumps(output["metadata"], sort_keys=True, indent=1)
+    return {**parts, "metadata": metadata}
 
 
-def _normalize_content(mime: str, value: Any) -> str | bytes:
-    if mime == WIDGET_MIME:  # every widget has a name of its own in every run
+def _normalize_content(mime: str, value: object) -> str | bytes:
+    if mime == WIDGET_MIME and isinstance(value, dict):
+        # The ID of a widget is different in every run.
         return json.dumps({**value, "model_id": ""}, sort_keys=True)
     if not isinstance(value, str):
         return json.dumps(value, sort_keys=True, indent=1)
@@ -254,28 +282,24 @@ def _normalize_content(mime: str, value: Any) -> str | bytes:
 
 def _format_diff(headless: str | bytes, live: str | bytes) -> str:
     if isinstance(headless, bytes) or isinstance(live, bytes):
-        return f"two pictures, {len(headless)} bytes headless and {len(live)} live"
+        return f"different images, {len(headless)} bytes headless and {len(live)} live"
     lines = unified_diff(
         headless.splitlines(), live.splitlines(), "headless", "live", lineterm="", n=1
     )
-    return "\n".join(line[:200] for line in list(lines)[:20])
+    return "\n".join(line[:MAX_LINE_LENGTH] for line in list(lines)[:MAX_DIFF_LINES])
 
 
-def _find_unreadable_images(outputs: Iterable[dict[str, Any]]) -> Iterator[str]:
-    """Pictures that nobody can open."""
+def _find_unreadable_images(outputs: Iterable[Output]) -> Iterator[str]:
     from jupyter_mjci.notebook.images import identify
 
     for number, output in enumerate(outputs, 1):
         for mime, content in _extract_parts(output).items():
             if isinstance(content, bytes) and identify(content) is None:
-                yield f"output {number}, {mime}: this is no picture"
+                yield f"output {number}, {mime}: not a readable image"
 
 
-def _find_errors(cell: Cell, outputs: Iterable[dict[str, Any]]) -> Iterator[str]:
+def _find_errors(cell: Cell, outputs: Iterable[Output]) -> Iterator[str]:
     for output in outputs:
         if output["type"] == "error" and not cell.may_raise:
-            yield f"it raises {output['name']}:\n{_strip_ansi(output['text'])}"
-
-
-def _strip_ansi(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)[-1000:]
+            text = _ANSI_ESCAPE.sub("", output["text"])
+            yield f"it raises {output['name']}:\n{text[-MAX_TRACEBACK:]}"

@@ -1,9 +1,11 @@
-"""`jupyter mjci scan`: secrets in files that are about to be given away, by file, cell and kind;
-never what they are.
+"""Find secrets in files before they are shared: file, location and kind, never the secret itself.
 
-Notebooks are looked at cell by cell (source, outputs, metadata, attachments, widget state),
-pictures as the bytes that they are, journals row by row and in the space of deleted rows, anything
-else as text.
+Notebooks are scanned by cell (source, outputs, metadata, attachments, widget state), images as the
+bytes that they contain, SQLite databases by row and in the space of deleted rows, and anything else
+as text. This is `jupyter mjci scan`.
+
+The patterns are our own (`client.redaction`): of the texts in tests/test_secret_scan.py,
+detect-secrets 1.5 finds 7 of 19 secrets and reports 2 of 17 harmless ones.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -34,33 +36,40 @@ IGNORED_DIRS = {
     ".ruff_cache",
     ".pytest_cache",
 }
-_SECRET_PREFIXES = re.compile(
-    r"(?=AKID|sk-|eyJ)"
-)  # in a database's bytes a text begins right behind another
 SQLITE_MAGIC = b"SQLite format 3\0"
+# In the bytes of a database a text begins right behind another one, without a word boundary.
+_SECRET_PREFIXES = re.compile(r"(?=AKID|sk-|eyJ)")
+
+# Where a text is in its file, and the text.
+LocatedText = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """One kind of secret at one place. What it is stays where it is."""
+    """One kind of secret at one location. It does not hold the secret.
+
+    Args:
+        path: the file
+        location: "cell 3, output 1", "table jobs"; "" for the file as a whole
+        kind: what kind of secret it is
+    """
 
     path: Path
-    location: str  # "cell 3, output 1", "table jobs"; "" for a file as a whole
+    location: str
     kind: str
 
     def __str__(self) -> str:
-        return ": ".join(
-            str(getattr(self, one.name)) for one in fields(self) if getattr(self, one.name)
-        )
-
-
-LocatedText = tuple[str, str]  # where a text stands, and the text
+        return ": ".join(filter(None, (str(self.path), self.location, self.kind)))
 
 
 def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Iterator[Leak]:
-    """Every secret in the files, and in the files of the folders. The values of secrets that stand
-    in the environment are looked for, too; a file that cannot be read is told like one. Raises
-    CallError for a path that is not there.
+    """Yield the secrets in files and in the files of folders.
+
+    A file that cannot be read is reported like a leak. Raises InvalidRequest for a missing path.
+
+    Args:
+        paths: files and folders
+        environ: variables whose secret values are searched too; by default the process's
     """
     known = {f"the value of {name}": value for name, value in load_known_secrets(environ).items()}
     for path in paths:
@@ -74,27 +83,25 @@ def _iter_files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for inside in path.iterdir():
-        if (
-            inside.name not in IGNORED_DIRS
-            and not inside.is_symlink()
-            and (inside.is_dir() or inside.is_file())
-        ):
-            yield from _iter_files(inside)
+    for child in path.iterdir():
+        # Neither pipes nor devices: reading them might never end.
+        is_readable = child.is_dir() or child.is_file()
+        if is_readable and not child.is_symlink() and child.name not in IGNORED_DIRS:
+            yield from _iter_files(child)
 
 
 def _scan_file(path: Path, known: Mapping[str, str]) -> Iterator[Leak]:
     try:
         content = path.read_bytes()
-    except OSError as error:  # nobody has looked into it: that is no reason to say nothing
+    except OSError as error:
         yield Leak(path, "", f"cannot be read ({error.strerror})")
         return
-    seen = set()
-    for place, text in _iter_texts(path, content):
+    reported = set()
+    for location, text in _iter_texts(path, content):
         for kind in find_secrets(text, known):
-            if (place, kind) not in seen:
-                seen.add((place, kind))
-                yield Leak(path, place, kind)
+            if (location, kind) not in reported:
+                reported.add((location, kind))
+                yield Leak(path, location, kind)
 
 
 def _iter_texts(path: Path, content: bytes) -> Iterator[LocatedText]:
@@ -103,12 +110,13 @@ def _iter_texts(path: Path, content: bytes) -> Iterator[LocatedText]:
         yield "free space", _SECRET_PREFIXES.sub(" ", content.decode("latin-1"))
         return
     text = _decode(content)
-    if path.suffix in _READERS:
+    reader = _READERS.get(path.suffix)
+    if reader is not None:
         try:
-            yield from _READERS[path.suffix](json.loads(text))
+            yield from reader(json.loads(text))
             return
         except (ValueError, AttributeError, TypeError):
-            pass  # a notebook that cannot be read can hold secrets all the same
+            pass  # an invalid notebook may contain secrets all the same
     yield "", text
 
 
@@ -120,43 +128,47 @@ def _decode(content: bytes) -> str:
 
 
 def _iter_notebook_texts(notebook: Mapping[str, Any]) -> Iterator[LocatedText]:
-    """A notebook's texts by cell. Cells are counted from 1, as a person does."""
+    """Yield the texts of a notebook by cell; cells are counted from 1."""
     for number, cell in enumerate(notebook["cells"], 1):
-        where = f"cell {number}"
-        yield where, _join_source(cell.get("source", ""))
+        location = f"cell {number}"
+        yield location, "".join(cell.get("source", ""))  # a string, or a list of lines
         for count, output in enumerate(cell.get("outputs", ()), 1):
-            yield from ((f"{where}, output {count}", text) for text in _iter_strings(output))
+            yield from _locate(f"{location}, output {count}", _iter_strings(output))
         for part in ("metadata", "attachments"):
-            yield from ((f"{where}, {part}", text) for text in _iter_strings(cell.get(part, {})))
+            yield from _locate(f"{location}, {part}", _iter_strings(cell.get(part, {})))
     for name, value in notebook.get("metadata", {}).items():
-        where = "widget state" if name == "widgets" else "notebook metadata"
-        yield from ((where, text) for text in _iter_strings({name: value}))
+        location = "widget state" if name == "widgets" else "notebook metadata"
+        yield from _locate(location, _iter_strings({name: value}))
 
 
-def _iter_json_texts(value: Any) -> Iterator[LocatedText]:
-    """The texts of any JSON, as one place: what it says unescaped."""
-    yield from (("", text) for text in _iter_strings(value))
+def _iter_json_texts(document: object) -> Iterator[LocatedText]:
+    """Yield the unescaped texts of a JSON document, without a location."""
+    yield from _locate("", _iter_strings(document))
 
 
-def _iter_strings(value: Any, name: str = "") -> Iterator[str]:
-    """Every text inside parsed JSON. A short one comes with its name, which may tell what it is; a
-    list of lines, as notebooks have them, comes joined; a picture comes as its bytes.
+def _locate(location: str, texts: Iterable[str]) -> Iterator[LocatedText]:
+    for text in texts:
+        yield location, text
+
+
+def _iter_strings(value: object, name: str = "") -> Iterator[str]:
+    """Yield every text inside parsed JSON.
+
+    A text comes with its key, which may tell what it is; a list of lines, as notebooks have them,
+    comes joined and line by line; an image comes as its bytes.
     """
     if isinstance(value, Mapping):
-        for key, one in value.items():
+        for key, item in value.items():
             yield str(key)
-            yield from _iter_strings(one, str(key))
-    elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
-        yield from _iter_strings("".join(value), name)
-        yield from (text for one in value for text in _iter_strings(one, name))
+            yield from _iter_strings(item, str(key))
     elif isinstance(value, list):
-        yield from (text for one in value for text in _iter_strings(one, name))
+        if value and all(isinstance(item, str) for item in value):
+            yield from _iter_strings("".join(value), name)
+        for item in value:
+            yield from _iter_strings(item, name)
     elif isinstance(value, str):
-        yield (
-            _decode_image(value)
-            if name.startswith("image/") and name != "image/svg+xml"
-            else f'{name}: "{value}"'
-        )
+        is_image = name.startswith("image/") and name != "image/svg+xml"
+        yield _decode_image(value) if is_image else f'{name}: "{value}"'
 
 
 def _decode_image(text: str) -> str:
@@ -166,10 +178,6 @@ def _decode_image(text: str) -> str:
         return text
 
 
-def _join_source(source: str | list[str]) -> str:
-    return source if isinstance(source, str) else "".join(source)
-
-
 _READERS: Mapping[str, Callable[[Any], Iterator[LocatedText]]] = {
     ".ipynb": _iter_notebook_texts,
     ".json": _iter_json_texts,
@@ -177,35 +185,26 @@ _READERS: Mapping[str, Callable[[Any], Iterator[LocatedText]]] = {
 
 
 def _iter_database_texts(path: Path) -> Iterator[LocatedText]:
-    """The texts of a database, by table: a row may be spread over pages, so that the file's bytes
-    do not show it.
+    """Yield the texts of a database by table.
+
+    The file's bytes alone would not do: a text may be spread over several pages.
     """
-    with closing(
-        sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)
-    ) as database:
+    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as database:
         try:
-            tables = [
-                name
-                for (name,) in database.execute(
-                    "select name from sqlite_master where type = 'table'"
-                )
-            ]
-            for table in tables:
-                columns = [
-                    row[1]
-                    for row in database.execute(f"pragma table_info({_quote_identifier(table)})")
-                ]
-                for row in database.execute(f"select * from {_quote_identifier(table)}"):
-                    for column, value in zip(columns, row, strict=True):
-                        if isinstance(value, (str, bytes)):
-                            yield (
-                                f"table {table}",
-                                f'{column}: "{value if isinstance(value, str) else _decode(value)}"',
-                            )
+            tables = database.execute("select name from sqlite_master where type = 'table'")
+            for (table,) in tables.fetchall():
+                yield from _locate(f"table {table}", _iter_rows(database, table))
         except sqlite3.DatabaseError:
-            return  # its bytes are looked at in any case
+            return  # the file's bytes are scanned in any case
 
 
-def _quote_identifier(name: str) -> str:
-    doubled = name.replace('"', '""')
-    return f'"{doubled}"'
+def _iter_rows(database: sqlite3.Connection, table: str) -> Iterator[str]:
+    doubled = table.replace('"', '""')
+    rows = database.execute(f'select * from "{doubled}"')
+    columns = [description[0] for description in rows.description]
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            text = _decode(value) if isinstance(value, bytes) else value
+            if isinstance(text, str):
+                yield f'{column}: "{text}"'

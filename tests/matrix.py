@@ -1,11 +1,10 @@
-"""The suite, without browsers, on every Python of this machine and with the oldest and newest
-libraries we allow:
+"""Run the suite, without browsers, on every installed Python with the oldest and newest libraries:
 
     python -m tests.matrix [--python 3.11 ...] [--set oldest ...] [--keep FOLDER]
 
-Each pair gets a new environment, and a line in the table that is printed at the end. What a set
-installs is read from `pyproject.toml`: its lower bounds are the oldest set. The status is 1 if
-anything failed.
+Each pair gets a new environment and a row in the table that is printed at the end. What a set
+installs is read from `pyproject.toml`, whose lower bounds are the oldest set. The exit status is 1
+if anything failed.
 """
 
 from __future__ import annotations
@@ -27,11 +26,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 UV = Path(sys.executable).with_name("uv")
-TOLD = ("ipython", "ipykernel", "pandas", "ipywidgets", "httpx", "anyio", "pillow", "pyarrow")
-# of the extra `test`, in the core set
+# Packages whose versions are printed.
+REPORTED = ("ipython", "ipykernel", "pandas", "ipywidgets", "httpx", "anyio", "pillow", "pyarrow")
+# Of the extra `test`, in the core set.
 TOOLS = r"(hypothesis|ipykernel|jupyter-client|nbval|pytest|pytest-xdist)\b"
-# Whatever has a wheel is never built: a lower bound means the oldest wheel for that Python. These
-# have none.
+# Only these are built from source, because they have no wheels: elsewhere a lower bound means the
+# oldest wheel for the Python.
 BUILT = ("cos-python-sdk-v5", "crcmod")
 PYTEST = (
     "-q",
@@ -45,24 +45,24 @@ PYTEST = (
     "not browser and not install",
 )
 
-# The notebooks' committed outputs are the newest libraries': pandas 2 writes times, and matplotlib
-# pictures, otherwise. With older ones every cell has to run; what it says is compared by the newest
-# set.
-COMPARED = (
+# Tests that compare the notebooks' committed outputs, which are those of the newest libraries:
+# pandas 2 formats times differently, and matplotlib renders other images. With older libraries
+# every cell has to run, but its output is not compared.
+OUTPUT_TESTS = (
     "executed_again_it_is_the_same_file",
     "nbconvert_executes_what_is_committed",
     "nbval_finds_the_same_again_without_network",
 )
 ONLY_RUN = (
     "--nbval-lax",
-    *(f"--deselect=tests/kernel/test_notebooks.py::test_{one}" for one in COMPARED),
+    *(f"--deselect=tests/kernel/test_notebooks.py::test_{name}" for name in OUTPUT_TESTS),
 )
-# Oldest libraries on the newest ones that those need: what they call was renamed since.
-OTHERS_OLD_WORDS = (
+# The oldest libraries call names that the newest versions of their own dependencies deprecate.
+IGNORED_DEPRECATIONS = (
     "-Wignore:Deprecated in traitlets 4.1:DeprecationWarning",  # ipywidgets before 8.1.5
     "-Wignore::pyparsing.warnings.PyparsingDeprecationWarning",  # matplotlib before 3.10.7
 )
-# What a core install cannot do: `tests/test_extras.py` holds it to saying so.
+# Tests that need an extra. That a core install says so is tested in `tests/test_extras.py`.
 NEED_EXTRAS = (
     "tests/browser",
     "tests/cli/test_commands.py::test_a_failing_notebook_is_told",
@@ -86,47 +86,64 @@ NEED_EXTRAS = (
     "tests/test_pre_commit.py",
     "tests/test_readme.py",
 )
-LEAN = (
+WITHOUT_EXTRAS = (
     "-k",
     "not aiohttp",
-    *(f"--{'deselect' if '::' in one else 'ignore'}={one}" for one in NEED_EXTRAS),
+    *(f"--{'deselect' if '::' in name else 'ignore'}={name}" for name in NEED_EXTRAS),
 )
 
 
 @dataclass(frozen=True)
 class Set:
-    """Libraries to test with: how their versions are chosen, what is asked for besides, what pytest
-    is told.
+    """Libraries to test with.
+
+    Args:
+        description: printed with the results
+        resolution: how uv chooses versions: highest, or lowest-direct
+        constraints: further requirements
+        core: install no extras
+        pytest_args: further arguments of pytest
     """
 
-    what: str
+    description: str
     resolution: str = "highest"
-    held: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
     core: bool = False
-    told: tuple[str, ...] = ()
+    pytest_args: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> list[str]:
-        tools = [one for one in PROJECT["optional-dependencies"]["test"] if re.match(TOOLS, one)]
-        return ["-e", "." if self.core else ".[test]", *self.held, *(tools if self.core else ())]
+    def requirements(self) -> list[str]:
+        if not self.core:
+            return ["-e", ".[test]", *self.constraints]
+        extra = PROJECT["optional-dependencies"]["test"]
+        tools = [requirement for requirement in extra if re.match(TOOLS, requirement)]
+        return ["-e", ".", *self.constraints, *tools]
 
 
 SETS = {
     "oldest": Set(
-        "every lower bound of pyproject.toml", "lowest-direct", told=(*ONLY_RUN, *OTHERS_OLD_WORDS)
+        "every lower bound of pyproject.toml",
+        "lowest-direct",
+        pytest_args=(*ONLY_RUN, *IGNORED_DEPRECATIONS),
     ),
     "before": Set(
         "the last major versions before these",
-        held=("ipykernel<7", "ipython<9", "pandas<3"),
-        told=ONLY_RUN,
+        constraints=("ipykernel<7", "ipython<9", "pandas<3"),
+        pytest_args=ONLY_RUN,
     ),
     "newest": Set("the latest releases"),
-    "core": Set("the latest, without any extra", core=True, told=("tests", *LEAN)),
+    "core": Set(
+        "the latest releases, without extras",
+        core=True,
+        pytest_args=("tests", *WITHOUT_EXTRAS),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Outcome:
+    """The result of one pair of a Python and a set."""
+
     python: str
     name: str
     counts: Counter[str]
@@ -139,123 +156,108 @@ class Outcome:
         failed = self.counts["failed"] + self.counts["errors"] + self.counts["error"]
         minutes, seconds = divmod(round(self.seconds), 60)
         versions = ", ".join(
-            f"{name} {self.versions[name]}" for name in TOLD if name in self.versions
+            f"{name} {self.versions[name]}" for name in REPORTED if name in self.versions
         )
-        said = [str(self.counts["passed"]), str(failed), f"{minutes}:{seconds:02}"]
-        return [self.python, self.name, *said, versions if self.ok else f"FAILED with {versions}"]
+        if not self.ok:
+            versions = f"FAILED with {versions}"
+        passed = str(self.counts["passed"])
+        return [self.python, self.name, passed, str(failed), f"{minutes}:{seconds:02}", versions]
 
 
-def pythons(wanted: Sequence[str]) -> dict[str, str]:
-    """The newest of every minor version that we support, on PATH or in pyenv's folder, by version:
-    its path.
+def find_pythons(minors: Sequence[str]) -> dict[str, str]:
+    """Return the path of the newest installed Python of every supported minor version.
+
+    They are searched on PATH and in pyenv's folder. Keys are full versions.
     """
-    kept = [str(folder) for folder in Path.home().glob(".pyenv/versions/*/bin")]
-    environ = {**os.environ, "PATH": os.pathsep.join([*kept, os.environ["PATH"]])}
-    command = [
-        UV,
-        "python",
-        "list",
-        "--only-installed",
-        "--output-format",
-        "json",
-        PROJECT["requires-python"],
-    ]
-    listed = json.loads(
-        subprocess.run(command, env=environ, capture_output=True, check=True).stdout
+    pyenv = [str(folder) for folder in Path.home().glob(".pyenv/versions/*/bin")]
+    environ = {**os.environ, "PATH": os.pathsep.join([*pyenv, os.environ["PATH"]])}
+    command = [UV, "python", "list", "--only-installed", "--output-format", "json"]
+    listing = subprocess.run(
+        [*command, PROJECT["requires-python"]], env=environ, capture_output=True, check=True
     )
     found: dict[str, dict[str, str]] = {}
-    for one in listed:  # the newest version first
-        if one["variant"] == "default" and one["implementation"] == "cpython":
-            found.setdefault(one["version"].rpartition(".")[0], one)
-    if lacking := set(wanted) - set(found):
+    for python in json.loads(listing.stdout):  # the newest version comes first
+        if python["variant"] == "default" and python["implementation"] == "cpython":
+            found.setdefault(python["version"].rpartition(".")[0], python)
+    missing = sorted(set(minors) - set(found))
+    if missing:
         raise SystemExit(
-            f"There is no Python {', '.join(sorted(lacking))} here, only {', '.join(sorted(found))}."
+            f"Python {', '.join(missing)} is not installed. Available: {', '.join(sorted(found))}."
         )
     return {
-        one["version"]: one["path"]
-        for minor, one in reversed(found.items())
-        if not wanted or minor in wanted
+        python["version"]: python["path"]
+        for minor, python in reversed(found.items())
+        if not minors or minor in minors
     }
 
 
-def tried(version: str, python: str, name: str, folder: Path) -> Outcome:
-    """One pair: an environment, an installation, a run of the tests."""
-    chosen, home, log = SETS[name], folder / f"{version}-{name}", folder / f"{version}-{name}.log"
-    built = [f"--no-binary={one}" for one in BUILT]
+def run_set(version: str, python: str, name: str, folder: Path) -> Outcome:
+    """Create an environment, install a set and run the tests."""
+    chosen = SETS[name]
+    home = folder / f"{version}-{name}"
+    log = folder / f"{version}-{name}.log"
+    install: list[str | Path] = [UV, "pip", "install", "-q", "--python", home]
+    install += ["--resolution", chosen.resolution, "--only-binary=:all:"]
+    install += [f"--no-binary={package}" for package in BUILT]
     steps: list[list[str | Path]] = [
         [UV, "venv", "-q", "--python", python, home],
-        [
-            UV,
-            "pip",
-            "install",
-            "-q",
-            "--python",
-            home,
-            "--resolution",
-            chosen.resolution,
-            "--only-binary=:all:",
-            *built,
-            *chosen.wanted,
-        ],
-        [home / "bin" / "python", "-m", "pytest", *PYTEST, *chosen.told],
+        [*install, *chosen.requirements],
+        [home / "bin" / "python", "-m", "pytest", *PYTEST, *chosen.pytest_args],
     ]
-    began, environ = time.monotonic(), {**os.environ, "MJCI_NO_SKIP": "1"}
+    started_at = time.monotonic()
+    environ = {**os.environ, "MJCI_NO_SKIP": "1"}
     with log.open("w") as out:
         ok = all(
             subprocess.run(step, cwd=ROOT, env=environ, stdout=out, stderr=out).returncode == 0
             for step in steps
         )
-    last = log.read_text(errors="replace").splitlines()[-40:]
-    print(
-        "\n".join([f"== Python {version}, {name}: {chosen.what}", *(last[-1:] if ok else last)]),
-        flush=True,
-    )
-    counts = Counter(
-        {word: int(number) for number, word in re.findall(r"(\d+) (\w+)", last[-1] if last else "")}
-    )
-    return Outcome(version, name, counts, time.monotonic() - began, dict(_versions(home)), ok)
+    lines = log.read_text(errors="replace").splitlines()
+    shown = lines[-1:] if ok else lines[-40:]
+    print("\n".join([f"== Python {version}, {name}: {chosen.description}", *shown]), flush=True)
+    seconds = time.monotonic() - started_at
+    versions = dict(_iter_versions(home))
+    return Outcome(version, name, _parse_counts(lines), seconds, versions, ok)
 
 
-def _versions(home: Path) -> Iterator[tuple[str, str]]:
-    listed = subprocess.run(
-        [UV, "pip", "list", "--format=json", "--python", home], capture_output=True
-    )
-    yield from ((one["name"], one["version"]) for one in json.loads(listed.stdout or "[]"))
+def _parse_counts(lines: Sequence[str]) -> Counter[str]:
+    """Return the counts of pytest's last line: "3 passed, 1 failed in 2.1s"."""
+    summary = lines[-1] if lines else ""
+    return Counter({word: int(number) for number, word in re.findall(r"(\d+) (\w+)", summary)})
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    rows = [
-        ["python", "set", "passed", "failed", "time", "with"],
-        *(outcome.row for outcome in outcomes),
-    ]
+def _iter_versions(home: Path) -> Iterator[tuple[str, str]]:
+    command = [UV, "pip", "list", "--format=json", "--python", home]
+    listing = subprocess.run(command, capture_output=True)
+    for package in json.loads(listing.stdout or "[]"):
+        yield package["name"], package["version"]
+
+
+def format_table(outcomes: Sequence[Outcome]) -> str:
+    rows = [["python", "set", "passed", "failed", "time", "with"]]
+    rows += [outcome.row for outcome in outcomes]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.matrix", description=(__doc__ or "").partition("\n")[0]
-    )
+    description = (__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=description)
     parser.add_argument(
-        "--python", nargs="+", default=[], metavar="3.N", help="these only, not all that are found"
+        "--python", nargs="+", default=[], metavar="3.N", help="only these versions"
     )
-    parser.add_argument(
-        "--set", nargs="+", default=[*SETS], choices=SETS, help="these only, not all sets"
-    )
-    parser.add_argument(
-        "--keep", type=Path, help="where environments and logs stay for a closer look"
-    )
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as passing:
-        folder = (given.keep or Path(passing)).absolute()
+    parser.add_argument("--set", nargs="+", default=[*SETS], choices=SETS, help="only these sets")
+    parser.add_argument("--keep", type=Path, help="keep environments and logs in this folder")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (args.keep or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         outcomes = [
-            tried(version, python, name, folder)
-            for version, python in pythons(given.python).items()
-            for name in given.set
+            run_set(version, python, name, folder)
+            for version, python in find_pythons(args.python).items()
+            for name in args.set
         ]
-    print(table(outcomes))
-    return int(not outcomes or not all(outcome.ok for outcome in outcomes))
+    print(format_table(outcomes))
+    return 0 if outcomes and all(outcome.ok for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

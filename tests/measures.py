@@ -162,7 +162,8 @@ def find_percentile(ordered: list[int], share: float) -> float:
 def find_wide_functions(sources: list[Source]) -> Iterator[str]:
     """Functions with more than seven parameters that are no builders (`services/*/api.py`) and no constructors."""
     for source in sources:
-        if source.path.name == "api.py":
+        # `presign` has the parameters of the request that it signs, and scripts rely on them.
+        if source.path.name in ("api.py", "signing.py"):
             continue
         for node in ast.walk(source.tree):
             if (

@@ -23,9 +23,9 @@ from jupyter_mjci.notebook import commands as magic_commands
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.magics import SERVICE_APIS, Magics
 from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
-from jupyter_mjci.services.midjourney import api as midjourney
+from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
@@ -108,7 +108,7 @@ def terminal() -> Iterator[str]:
     (choices,) = (
         one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction)
     )
-    parsers = {**choices.choices, "sandbox": serving.arguments()}
+    parsers = {**choices.choices, "sandbox": serving.build_parser()}
     for one in choices._choices_actions:
         yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
         for action in parsers[one.dest]._actions[1:]:  # the first is --help

@@ -34,10 +34,10 @@ MANY = """%config InlineBackend.figure_formats = ["retina"]
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import jupyter_mjci as mjci
-from jupyter_mjci.emulator.datasets import write
+from jupyter_mjci.emulator.datasets import write_exports
 home = TemporaryDirectory()
 s = mjci.sandbox(home=home.name)
-write(Path(home.name) / "exports", jobs=100_000)
+write_exports(Path(home.name) / "exports", jobs=100_000)
 s.history.load(Path(home.name) / "exports")"""
 # No file browser, and no cell that looks more active than others.
 TIDY = """() => {
@@ -59,7 +59,7 @@ def a_workbench(page: Page) -> str:
     """A rule as text and as blocks, and what it makes of a picture."""
     page.click(".mjci-live button:has-text('input/')")
     page.click(".mjci-tile button:has-text('deer.jpg')")
-    page.wait_pictures(".mjci-trial figure img")
+    page.wait_pictures(".mjci-rule-preview figure img")
     page.fill(RULE, "imageMogr2/thumbnail/480x/rotate/8")
     page.wait_for(".mjci-block >> nth=1")
     page.wait_pictures(AFTER)
@@ -73,7 +73,7 @@ def a_region(page: Page) -> str:
     page.wait_pictures(PICTURE)
     page.click(MOVE.format("U2"))
     page.click(MOVE.format("Vary (Region)"))
-    page.wait_pictures(".mjci-painter img")
+    page.wait_pictures(".mjci-mask-editor img")
     drag(page, (0.54, 0.38), (0.66, 0.38), (0.58, 0.33), (0.62, 0.48), (0.67, 0.46), (0.54, 0.46))
     return ".mjci-live .mjci-card"
 

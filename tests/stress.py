@@ -1,12 +1,11 @@
-"""The drill: submissions to both services under faults of every kind, the process killed on the
-way.
+"""Stress test: submissions to both services under faults of every kind, with the process killed.
 
     python -m tests.stress [--jobs 2000] [--kills 5] [--seed 7]
 
-A server process keeps the books. A worker process submits and follows, is killed with SIGKILL at
-random moments and started again; each start resumes what the journal holds and goes on with what
-was never begun. In the end the books must hold each job exactly once, and the journal each with its
-final state.
+This process serves the emulator. A worker process submits and follows, is killed with SIGKILL at
+random moments and started again; each start resumes what the journal holds and goes on with the
+rest. In the end the emulator must hold each job exactly once, and the journal each with its final
+state.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,15 @@ from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.session import Session
 
-logging.getLogger(
-    "uvicorn.error"
-).disabled = True  # connections that are cut on purpose are no news
+# Connections are cut on purpose.
+logging.getLogger("uvicorn.error").disabled = True
 
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
-SHARE = 0.2  # of the requests meet a fault
+FAULT_RATE = 0.2  # share of the requests
+MAX_ROUNDS = 8  # submissions that were refused are tried again so often
 
-EVERYWHERE: dict[str, dict[str, Any]] = {
+FREQUENT_FAULTS: dict[str, dict[str, Any]] = {
     "refuse": {},
     "drop_before": {},
     "drop_after": {},
@@ -58,92 +58,99 @@ EVERYWHERE: dict[str, dict[str, Any]] = {
     "status done": {"status": 502, "done": True},
     "status busy": {"status": 429},
 }
-RARELY: dict[str, dict[str, Any]] = {
+RARE_FAULTS: dict[str, dict[str, Any]] = {
     "stall": {"seconds": 1.5 * TIMEOUT * SPEED},
     "restart": {"remember": True},
 }
 
 
-def faults() -> list[Fault]:
-    each = SHARE / (len(EVERYWHERE) + 0.2 * len(RARELY))
-    often = [
-        Fault(kind.partition(" ")[0], probability=each, **more) for kind, more in EVERYWHERE.items()
-    ]
-    return often + [Fault(kind, probability=each / 5, **more) for kind, more in RARELY.items()]
+def build_faults() -> list[Fault]:
+    rate = FAULT_RATE / (len(FREQUENT_FAULTS) + 0.2 * len(RARE_FAULTS))
+    faults = []
+    for kind, options in FREQUENT_FAULTS.items():
+        faults.append(Fault(kind.partition(" ")[0], probability=rate, **options))
+    for kind, options in RARE_FAULTS.items():
+        faults.append(Fault(kind, probability=rate / 5, **options))
+    return faults
 
 
-def connect(told: dict[str, Any], home: Path) -> Session:
+def connect(account: Mapping[str, Any], home: Path) -> Session:
     return mjci.connect(
-        mj_url=told["mj_url"],
-        mj_secret=told["mj_secret"],
-        ci_secret_id=told["secret_id"],
-        ci_secret_key=told["secret_key"],
-        ci_bucket=told["bucket"],
-        ci_region=told["region"],
-        ci_endpoint=told["ci_endpoint"],
-        cos_endpoint=told["cos_endpoint"],
+        mj_url=account["mj_url"],
+        mj_secret=account["mj_secret"],
+        ci_secret_id=account["secret_id"],
+        ci_secret_key=account["secret_key"],
+        ci_bucket=account["bucket"],
+        ci_region=account["region"],
+        ci_endpoint=account["ci_endpoint"],
+        cos_endpoint=account["cos_endpoint"],
         home=home,
         timeout=TIMEOUT,
         wait=120,
     )
 
 
-def name_of(number: int) -> str:
+def format_prompt(number: int) -> str:
     return f"drill {number:05}"
 
 
-def call_of(session: Session, number: int) -> Call[Job]:
-    """Even numbers draw, odd ones process; every third carries a mark of the user's own."""
-    mark = (
-        {"state" if number % 2 == 0 else "user_data": f"mine {number}"} if number % 3 == 0 else {}
-    )
+def build_call(session: Session, number: int) -> Call[Job]:
+    """Build an imagine for even numbers, else a picture job; every third with a text of its own."""
+    text = f"mine {number}" if number % 3 == 0 else None
     if number % 2 == 0:
-        return session.mj.imagine(name_of(number), **mark)
-    output = f"{name_of(number)}.jpg"
+        return session.mj.imagine(format_prompt(number), state=text)
+    output = f"{format_prompt(number)}.jpg"
     return session.ci.picture_job(
-        input="input/logo.png", rule="imageMogr2/thumbnail/16x", output=output, **mark
+        input="input/logo.png", rule="imageMogr2/thumbnail/16x", output=output, user_data=text
     )
 
 
-def begun(session: Session) -> set[int]:
-    """The numbers that were accepted, or of which nobody knows yet: those are for `resume` to find
-    out.
-    """
+def list_submitted(session: Session) -> set[int]:
+    """Return the numbers that were accepted, or whose outcome `resume` has to establish."""
     rows = [row for row in session.journal.submissions() if row.state != "rejected"]
     return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
 
 
-def work(told: dict[str, Any], home: Path, count: int) -> None:
-    """What a person would do after each crash: resume, then go on with the rest; again while some
-    were refused.
-    """
-    with connect(told, home) as session:
-        for _ in range(8):
+def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
+    """Resume, then submit the rest, again while some were refused."""
+    with connect(account, home) as session:
+        for _ in range(MAX_ROUNDS):
             session.resume(poll_interval=0.3).run()
-            left = [number for number in range(count) if number not in begun(session)]
+            submitted = list_submitted(session)
+            left = [number for number in range(count) if number not in submitted]
             if not left and not session.journal.active_jobs() and not session.journal.unresolved():
                 return
-            session.batch(
-                [call_of(session, number) for number in left], at_once=32, poll_interval=0.3
-            ).run()
-    raise SystemExit("the work does not end")
+            calls = [build_call(session, number) for number in left]
+            session.batch(calls, at_once=32, poll_interval=0.3).run()
+    raise SystemExit("submissions were refused too often")
 
 
 @dataclass
 class Outcome:
-    """What the books and the journal say."""
+    """What the emulator and the journal hold.
+
+    Args:
+        jobs: jobs at the services
+        duplicates: jobs that were created more than once
+        missing: jobs that were not created
+        accepted: submissions that the journal knows the job of
+        final: jobs with a final state in the journal
+        faults: how many requests met a fault
+        kills: how often the worker was killed
+        seconds: how long it took
+    """
 
     jobs: int
-    twice: int
+    duplicates: int
     missing: int
-    settled: int
+    accepted: int
     final: int
-    struck: int
+    faults: int
     kills: int
     seconds: float
 
-    def right(self, count: int) -> bool:
-        return (self.jobs, self.twice, self.missing, self.settled, self.final) == (
+    def is_exactly_once(self, count: int) -> bool:
+        return (self.jobs, self.duplicates, self.missing, self.accepted, self.final) == (
             count,
             0,
             0,
@@ -152,44 +159,46 @@ class Outcome:
         )
 
 
-def drill(count: int, kills: int, seed: int) -> Outcome:
-    began = time.monotonic()
-    chance = random.Random(seed)
+def run_stress(count: int, kills: int, seed: int) -> Outcome:
+    started_at = time.monotonic()
+    rng = random.Random(seed)
     options: dict[str, Any] = {"max_running": 40, "max_waiting": 60, "duplicate_rate": 0}
     clock = ScaledClock(SPEED)
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(
             clock=clock, seed=seed, mj_options=options, ci_options={"concurrency": 50}
         )
-        with sandbox.serve() as door:
-            for fault in faults():
+        with sandbox.serve() as server:
+            for fault in build_faults():
                 sandbox.faults.add(fault)
-            killed = _killed(door.settings, Path(folder), count, kills, chance)
-            struck = sandbox.faults.count
+            killed = _run_with_kills(server.settings, Path(folder), count, kills, rng)
+            faults = sandbox.faults.count
             sandbox.faults.clear()
-            return _judge(connect(door.settings, Path(folder)), count, struck, killed, began)
+            return _judge(connect(server.settings, Path(folder)), count, faults, killed, started_at)
 
 
-def _killed(told: dict[str, Any], home: Path, count: int, kills: int, chance: random.Random) -> int:
-    """Runs the worker to its end, killing it on the way whenever it has got a little further."""
-    done = 0
+def _run_with_kills(
+    account: Mapping[str, Any], home: Path, count: int, kills: int, rng: random.Random
+) -> int:
+    """Run the worker to its end and kill it up to `kills` times; return how often it was killed."""
+    killed = 0
     while True:
-        environ = {**os.environ, "DRILL": json.dumps([dict(told), str(home), count])}
+        environ = {**os.environ, "STRESS_WORKER": json.dumps([dict(account), str(home), count])}
         worker = subprocess.Popen([sys.executable, "-m", "tests.stress", "--worker"], env=environ)
-        if done == kills:
+        if killed == kills:
             if worker.wait():
                 raise SystemExit("the worker failed")
-            return done
+            return killed
         try:
-            worker.wait(timeout=2.5 + chance.random() * max(1.0, count / 400))
-            return done
+            worker.wait(timeout=2.5 + rng.random() * max(1.0, count / 400))
+            return killed
         except subprocess.TimeoutExpired:
             worker.send_signal(signal.SIGKILL)
             worker.wait()
-            done += 1
+            killed += 1
 
 
-def _judge(session: Session, count: int, struck: int, kills: int, began: float) -> Outcome:
+def _judge(session: Session, count: int, faults: int, kills: int, started_at: float) -> Outcome:
     with session:
         known = [
             job.subject for job in session.mj.tasks().run() if job.subject.startswith("drill ")
@@ -202,13 +211,13 @@ def _judge(session: Session, count: int, struck: int, kills: int, began: float) 
         accepted = [row for row in session.journal.submissions() if row.state == "accepted"]
         return Outcome(
             jobs=len(known),
-            twice=sum(times[name] > 1 for name in times),
-            missing=sum(name_of(number) not in times for number in range(count)),
-            settled=len({row.job_id for row in accepted}),
+            duplicates=sum(number > 1 for number in times.values()),
+            missing=sum(format_prompt(number) not in times for number in range(count)),
+            accepted=len({row.job_id for row in accepted}),
             final=sum(job.status.is_terminal for job in jobs),
-            struck=struck,
+            faults=faults,
             kills=kills,
-            seconds=time.monotonic() - began,
+            seconds=time.monotonic() - started_at,
         )
 
 
@@ -220,14 +229,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.worker:
-        settings, home, count = json.loads(os.environ["DRILL"])
-        work(settings, Path(home), count)
+    args = parser.parse_args()
+    if args.worker:
+        account, home, count = json.loads(os.environ["STRESS_WORKER"])
+        run_worker(account, Path(home), count)
         return
-    outcome = drill(told.jobs, told.kills, told.seed)
+    outcome = run_stress(args.jobs, args.kills, args.seed)
     print(outcome)
-    sys.exit(0 if outcome.right(told.jobs) else 1)
+    sys.exit(0 if outcome.is_exactly_once(args.jobs) else 1)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What the doctor finds out by asking, on every family and with every setting wrong in turn."""
+"""Diagnostics on every proxy family, and with each setting wrong in turn."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,25 +15,23 @@ from jupyter_mjci.diagnostics import Finding, diagnose
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.session import Session
 
-PLACE = "http://mj.sandbox.localhost"
+BASE_URL = "http://mj.sandbox.localhost"
 
 
-def found(**given: Any) -> dict[str, Finding]:
-    """The findings on a sandbox with these settings; none of them tells a secret."""
-    with mjci.sandbox(speed=math.inf, **given) as session:
+def diagnose_sandbox(**overrides: Any) -> dict[str, Finding]:
+    """Return the findings for a sandbox with these settings; none of them contains a secret."""
+    with mjci.sandbox(speed=math.inf, **overrides) as session:
         findings = diagnose(session)
-        told = session.settings
-        for secret in (
-            told.mj_secret.reveal(),
-            told.ci_secret_key.reveal(),
-            session.sandbox.mj_secret,
-        ):  # type: ignore[union-attr]
+        assert session.sandbox is not None
+        settings = session.settings
+        secrets = (settings.mj_secret.reveal(), settings.ci_secret_key.reveal())
+        for secret in (*secrets, session.sandbox.mj_secret):
             assert not secret.strip() or secret.strip() not in str(findings)
     assert len({finding.name for finding in findings}) == len(findings)
     return {finding.name: finding for finding in findings}
 
 
-# dialect -> family, what it offers of listing, queue, several at once and buttons
+# dialect -> family; whether it supports listing, queue, bulk fetch and buttons
 FAMILIES = {
     "java": ("the Java family (the original)", True, True, True, None),
     "plus": ("the Java family with buttons (plus)", True, True, True, True),
@@ -43,19 +42,19 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("dialect", FAMILIES)
-def test_a_family_is_known_by_what_it_offers(dialect: str) -> None:
-    """And where all is right, nothing is to be changed, on both services."""
-    family, *offers = FAMILIES[dialect]
-    findings = found(dialect=dialect)
-    names = ("listing", "queue", "several at once", "buttons")
+def test_family_is_guessed_from_supported_features(dialect: str) -> None:
+    """With correct settings no finding suggests a fix, for either service."""
+    family, *supported = FAMILIES[dialect]
+    findings = diagnose_sandbox(dialect=dialect)
+    names = ("listing", "queue", "bulk fetch", "buttons")
     assert findings["Midjourney family"].message == family
-    assert [findings[f"Midjourney {name}"].ok for name in names] == offers
+    assert [findings[f"Midjourney {name}"].ok for name in names] == supported
     assert [finding for finding in findings.values() if finding.ok is False or finding.fix] == []
     assert findings["Tencent CI signature"].ok is findings["clock"].ok is True
     assert findings["demo-1250000000 in CI"].message == "bound to picture processing"
 
 
-# settings, the finding that is not ok, what it tells to change
+# dialect, settings, the finding that is not ok, the beginning of its fix
 SETTINGS: tuple[tuple[str, dict[str, Any], str, str], ...] = (
     ("plus", {"mj_auth": "raw"}, "Midjourney secret", "Set MJCI_MJ_AUTH=secret"),
     ("java", {"mj_auth": "bearer"}, "Midjourney secret", "Set MJCI_MJ_AUTH=secret"),
@@ -73,14 +72,19 @@ SETTINGS: tuple[tuple[str, dict[str, Any], str, str], ...] = (
         "Set MJCI_MJ_SECRET to the proxy's own",
     ),
     ("trueai", {"mj_secret": ""}, "Midjourney secret", "Set MJCI_MJ_SECRET to the proxy's own"),
-    ("plus", {"mj_url": f"{PLACE}/v1"}, "Midjourney address", f"Set MJCI_MJ_URL={PLACE}"),
+    ("plus", {"mj_url": f"{BASE_URL}/v1"}, "Midjourney address", f"Set MJCI_MJ_URL={BASE_URL}"),
     (
         "java",
-        {"mj_url": f"{PLACE}/mj/submit/imagine"},
+        {"mj_url": f"{BASE_URL}/mj/submit/imagine"},
         "Midjourney address",
-        f"Set MJCI_MJ_URL={PLACE}",
+        f"Set MJCI_MJ_URL={BASE_URL}",
     ),
-    ("trueai", {"mj_url": f"{PLACE}/api/v2"}, "Midjourney address", f"Set MJCI_MJ_URL={PLACE}"),
+    (
+        "trueai",
+        {"mj_url": f"{BASE_URL}/api/v2"},
+        "Midjourney address",
+        f"Set MJCI_MJ_URL={BASE_URL}",
+    ),
     ("plus", {"ci_secret_key": "hush-hush"}, "Tencent CI signature", "Check MJCI_CI_SECRET_KEY"),
     ("plus", {"ci_secret_id": "AKIDnobody"}, "Tencent CI signature", "Check MJCI_CI_SECRET_ID"),
     (
@@ -92,29 +96,29 @@ SETTINGS: tuple[tuple[str, dict[str, Any], str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("dialect", "given", "what", "change"), SETTINGS)
-def test_what_is_set_wrong_is_named_with_what_to_set(
-    dialect: str, given: dict[str, Any], what: str, change: str
+@pytest.mark.parametrize(("dialect", "overrides", "name", "fix"), SETTINGS)
+def test_wrong_setting_is_the_only_failure_and_has_a_fix(
+    dialect: str, overrides: dict[str, Any], name: str, fix: str
 ) -> None:
-    """Only that, and the rest is still looked at."""
-    findings = found(dialect=dialect, **given)
-    assert [finding.name for finding in findings.values() if finding.ok is False] == [what]
-    assert findings[what].fix.startswith(change)
+    findings = diagnose_sandbox(dialect=dialect, **overrides)
+    assert [finding.name for finding in findings.values() if finding.ok is False] == [name]
+    assert findings[name].fix.startswith(fix)
 
 
 @pytest.mark.parametrize("ending", ["/mj", "/mj/", "/"])
-def test_an_address_may_end_as_it_likes(ending: str) -> None:
-    assert found(mj_url=PLACE + ending)["Midjourney address"].ok is True
+def test_address_with_redundant_ending_is_ok(ending: str) -> None:
+    assert diagnose_sandbox(mj_url=BASE_URL + ending)["Midjourney address"].ok is True
 
 
 @pytest.mark.parametrize("form", [" {} ", "Bearer {}"])
-def test_a_secret_that_was_copied_with_something_is_seen_through(form: str) -> None:
-    """Blanks and the word Bearer are told, not the secret."""
+def test_secret_with_blanks_or_bearer_prefix_is_recognized(form: str) -> None:
     with mjci.sandbox() as session:
-        right = session.settings.mj_secret.reveal()
-    findings = found(mj_secret=form.format(right))
+        secret = session.settings.mj_secret.reveal()
+    findings = diagnose_sandbox(mj_secret=form.format(secret))
     assert findings["Midjourney secret"].ok is False
-    assert 'Take the blanks, or "Bearer ", off MJCI_MJ_SECRET' in findings["Midjourney secret"].fix
+    assert (
+        'Remove the blanks, or "Bearer ", from MJCI_MJ_SECRET' in findings["Midjourney secret"].fix
+    )
 
 
 CLOCKS = (
@@ -125,35 +129,33 @@ CLOCKS = (
 )
 
 
-@pytest.mark.parametrize(("seconds", "said", "late"), CLOCKS)
-def test_a_clock_that_is_wrong_is_found_out(seconds: float, said: str, late: bool) -> None:
-    """By the service's own; a signature that fails then is the clock's fault, and while none fails
-    it is none.
-    """
+@pytest.mark.parametrize(("seconds", "message", "invalid"), CLOCKS)
+def test_clock_skew_is_measured_by_the_services_date(
+    seconds: float, message: str, invalid: bool
+) -> None:
+    """Skew fails only where it invalidates the signature, whose fix is then the clock."""
     with mjci.sandbox(speed=math.inf) as session:
-        theirs = session.clock.now
+        service_now = session.clock.now
 
-        class Ours(VirtualClock):
+        class SkewedClock(VirtualClock):
             def now(self) -> float:
-                return theirs() + seconds
+                return service_now() + seconds
 
-        session.clock = Ours(math.inf)
-        wrong = Session(
-            session.settings, clock=session.clock, transport=session.transport.custom_transport
+        skewed = Session(
+            session.settings,
+            clock=SkewedClock(math.inf),
+            transport=session.transport.custom_transport,
         )
-        findings = {finding.name: finding for finding in diagnose(wrong)}
-        wrong.close()
-    assert findings["clock"].message.startswith(said)
-    assert findings["clock"].ok is (False if late else None)
-    assert findings["Tencent CI signature"].ok is not late
-    if late:
-        assert (
-            findings["Tencent CI signature"].fix
-            == "Set the clock first: signatures hold for a time."
-        )
+        findings = {finding.name: finding for finding in diagnose(skewed)}
+        skewed.close()
+    assert findings["clock"].message.startswith(message)
+    assert findings["clock"].ok is (False if invalid else None)
+    assert findings["Tencent CI signature"].ok is not invalid
+    if invalid:
+        assert findings["Tencent CI signature"].fix.startswith("Set the clock first:")
 
 
-GIVEN = {
+MOCK_SETTINGS = {
     "mj_url": "http://user:hush-hush@proxy.example/x",
     "mj_secret": "hush-hush",
     "ci_secret_id": "AKID",
@@ -161,11 +163,11 @@ GIVEN = {
     "ci_bucket": "b-1",
     "ci_region": "r",
 }
-BOUND = b"<Response><PicBucketList><BucketId>other-1</BucketId></PicBucketList></Response>"
-NONE = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+OTHER_BUCKET = b"<Response><PicBucketList><BucketId>other-1</BucketId></PicBucketList></Response>"
+EMPTY_BUCKET = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
-# what answers, (finding, ok, what it says)
-ANSWERS: tuple[tuple[Any, str, bool | None, str], ...] = (
+# response or error, finding, ok, part of its message
+RESPONSES: tuple[tuple[httpx.Response | Exception, str, bool | None, str], ...] = (
     (
         httpx.Response(200, html="<!doctype html><html>"),
         "Midjourney address",
@@ -176,27 +178,27 @@ ANSWERS: tuple[tuple[Any, str, bool | None, str], ...] = (
         httpx.Response(200, text="It works!"),
         "Midjourney address",
         False,
-        "something that is no proxy",
+        "something that is not a proxy",
     ),
-    (httpx.Response(502, text=""), "Midjourney address", False, "is in trouble (HTTP 502)"),
-    (httpx.Response(404, text=""), "Midjourney address", False, "something that is no proxy"),
+    (httpx.Response(502, text=""), "Midjourney address", False, "has a server error (HTTP 502)"),
+    (httpx.Response(404, text=""), "Midjourney address", False, "something that is not a proxy"),
     (
         httpx.Response(404, json={"error": {"message": "Invalid URL"}}),
         "Midjourney address",
         False,
-        "no proxy",
+        "something that is not a proxy",
     ),
     (
         httpx.ConnectError("refused"),
         "Midjourney address",
         False,
-        "No answer from http://proxy.example.",
+        "No response from http://proxy.example.",
     ),
     (
         httpx.ConnectError("refused"),
         "Tencent CI address",
         False,
-        "No answer from https://b-1.ci.r.myqcloud.com.",
+        "No response from https://b-1.ci.r.myqcloud.com.",
     ),
     (httpx.Response(200, html="<html>"), "Tencent CI address", False, "is not XML"),
     (
@@ -205,43 +207,44 @@ ANSWERS: tuple[tuple[Any, str, bool | None, str], ...] = (
         False,
         "Denied",
     ),
-    (httpx.Response(200, content=BOUND), "b-1 in CI", False, "not bound"),
-    (httpx.Response(200, content=BOUND), "clock", None, "does not tell its time"),
+    (httpx.Response(200, content=OTHER_BUCKET), "b-1 in CI", False, "not bound"),
+    (httpx.Response(200, content=OTHER_BUCKET), "clock", None, "does not send its time"),
 )
 
 
-@pytest.mark.parametrize(("answer", "what", "ok", "said"), ANSWERS)
-def test_whatever_answers_is_told_plainly(
-    answer: Any, what: str, ok: bool | None, said: str
+@pytest.mark.parametrize(("response", "name", "ok", "message"), RESPONSES)
+def test_any_response_becomes_a_finding(
+    response: httpx.Response | Exception, name: str, ok: bool | None, message: str
 ) -> None:
-    """Pages, gateways, nobody: a finding each, no exception and no secret."""
+    """HTML pages, gateway errors, no response: no exception and no secret."""
 
-    def door(request: httpx.Request) -> httpx.Response:
-        if isinstance(answer, Exception):
-            raise answer
-        bucket = request.url.path == "/" and answer.content == BOUND
-        return httpx.Response(200, content=NONE) if bucket else answer
+    def handle(request: httpx.Request) -> httpx.Response:
+        if isinstance(response, Exception):
+            raise response
+        if request.url.path == "/" and response.content == OTHER_BUCKET:
+            return httpx.Response(200, content=EMPTY_BUCKET)
+        return response
 
     session = Session(
-        load(GIVEN, environ={}), clock=VirtualClock(math.inf), transport=httpx.MockTransport(door)
+        load(MOCK_SETTINGS, environ={}),
+        clock=VirtualClock(math.inf),
+        transport=httpx.MockTransport(handle),
     )
     findings = {finding.name: finding for finding in diagnose(session)}
     session.close()
-    assert findings[what].ok is ok
-    assert said in findings[what].message
+    assert findings[name].ok is ok
+    assert message in findings[name].message
     assert "hush" not in str(findings)
 
 
-def test_what_is_not_configured_is_no_fault() -> None:
-    """It is told how to."""
+def test_unconfigured_service_is_not_a_failure() -> None:
     session = Session(load({}, environ={}))
-    assert [(finding.ok, finding.message) for finding in diagnose(session)] == [
-        (None, "not configured")
-    ] * 2
+    findings = diagnose(session)
+    assert [(finding.ok, finding.message) for finding in findings] == [(None, "not configured")] * 2
     session.close()
 
 
-def test_a_recording_is_left_alone(tmp_path: Any) -> None:
-    """Probing would be recorded, too."""
+def test_recorded_session_is_not_probed(tmp_path: Path) -> None:
+    """The probes would be recorded too."""
     with mjci.sandbox() as session, session.record_to(tmp_path / "a.mjci") as recorded:
         assert [finding.ok for finding in diagnose(recorded)] == [None]

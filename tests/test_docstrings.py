@@ -20,11 +20,12 @@ from jupyter_mjci.client import calls
 from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
 from jupyter_mjci.jobs import webhooks
-from jupyter_mjci.notebook import commands, job_display
+from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import signing
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 ERRORS: dict[str, type[Exception]] = {
     name: kind
@@ -72,7 +73,7 @@ SURFACE = (
     plots.PlotAccessor,
     image_archive.ImageArchive,
     image_archive.ArchivedImage,
-    job_display.JobFuture,
+    job_future.JobFuture,
     jupyter_mjci.load_ipython_extension,
     jupyter_mjci.unload_ipython_extension,
 )
@@ -207,8 +208,8 @@ def _untold(door: Door) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        (session.Session.presign, {"CallError"}),
-        (session.Session.picture, {"CallError", "AnswerError"}),  # two functions further
+        (session.Session.presign, {"InvalidRequest"}),
+        (session.Session.picture, {"InvalidRequest", "InvalidResponse"}),  # two functions further
         (
             session.Session.resume,
             set[str](),
@@ -253,7 +254,9 @@ def _leaving_function(name: str, functions: Functions, seen: frozenset[str]) -> 
         match node:
             case ast.Raise(ast.Call(ast.Name(raised))) if raised in ERRORS:
                 return frozenset({ERRORS[raised]})
-            case ast.Name("lacking" | "needing"):  # which make it in the room of errors
+            case ast.Name(
+                "missing_extra" | "requires_extra"
+            ):  # which make it in the room of errors
                 return frozenset({ERRORS["SettingsError"]})
             case ast.Try():
                 after = [*node.handlers, *node.orelse, *node.finalbody]

@@ -1,4 +1,4 @@
-"""Without any extra: what is promised then works, and what needs one says which to install."""
+"""Without extras: the core works, and what needs an extra says which to install."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ import pytest
 PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))[
     "project"
 ]
-LIBRARIES = {
-    re.split(r"\W", needed)[0]: extra
-    for extra, named in PROJECT["optional-dependencies"].items()
-    if extra != "test"
-    for needed in named
-    if not needed.startswith(PROJECT["name"])
-}
-BARE = f"""
+# library -> the extra that installs it
+LIBRARIES = {}
+for extra, requirements in PROJECT["optional-dependencies"].items():
+    if extra != "test":
+        for requirement in requirements:
+            if not requirement.startswith(PROJECT["name"]):
+                LIBRARIES[re.split(r"\W", requirement)[0]] = extra
+# Runs cells in an IPython shell whose import system finds none of these libraries.
+RUN_CELLS = f"""
 import json, sys
 from importlib.machinery import PathFinder
 
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in {list(LIBRARIES)} else super().find_spec(name, path, target)
+        if name.partition(".")[0] in {list(LIBRARIES)}:
+            return None
+        return super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 
@@ -42,7 +45,8 @@ for cell in json.loads(sys.argv[1]):
     error = shell.run_cell(cell, silent=True).error_in_exec
     print(json.dumps([cell, error and [type(error).__name__, str(error)]]), file=sys.__stderr__)
 """
-WORK = (
+# Cells that work without extras.
+CORE_CELLS = (
     "import jupyter_mjci as mjci\nfrom jupyter_mjci.cli.main import main",
     "%load_ext jupyter_mjci",
     "%mjci sandbox --speed 500 -o s",
@@ -55,22 +59,21 @@ WORK = (
     "%mjci doctor",
     "assert main(['history', '--out', 'jobs.csv']) == 0",
 )
-ASK = {
+# cell -> the library that it needs
+EXTRA_CELLS = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
     "s.history.lake('lake').frame()": "duckdb",
     "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
-    "from jupyter_mjci.cli.demo import demo; demo(None)": "jupyterlab",
-    "import pathlib; demo(pathlib.Path('page.html'))": "nbconvert",
+    "from jupyter_mjci.cli.demo import run_demo; run_demo(None)": "jupyterlab",
+    "import pathlib; run_demo(pathlib.Path('page.html'))": "nbconvert",
 }
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None]:
-    """How each cell ended in a Python that finds no library of any extra: None, or the error's name
-    and words.
-    """
-    command = [sys.executable, "-c", BARE, json.dumps([*WORK, *ASK])]
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None]:
+    """Return how each cell ended: None, or the error's name and text."""
+    command = [sys.executable, "-c", RUN_CELLS, json.dumps([*CORE_CELLS, *EXTRA_CELLS])]
     home = tmp_path_factory.mktemp("bare")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MJCI_HOME", str(home))
@@ -79,13 +82,14 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | None
     return dict(json.loads(line) for line in done.stderr.splitlines() if line.startswith("["))
 
 
-@pytest.mark.parametrize("cell", WORK)
-def test_works_without_extras(ends: dict[str, list[str] | None], cell: str) -> None:
-    assert ends[cell] is None
+@pytest.mark.parametrize("cell", CORE_CELLS)
+def test_core_works_without_extras(outcomes: dict[str, list[str] | None], cell: str) -> None:
+    assert outcomes[cell] is None
 
 
-@pytest.mark.parametrize(("cell", "library"), ASK.items())
-def test_asks_for_its_extra(ends: dict[str, list[str] | None], cell: str, library: str) -> None:
-    """Two lines: the library that is missing, and how to get it."""
-    told = f"{library} is not installed.\n→ pip install 'jupyter_mjci[{LIBRARIES[library]}]'"
-    assert ends[cell] == ["SettingsError", told]
+@pytest.mark.parametrize(("cell", "library"), EXTRA_CELLS.items())
+def test_missing_extra_is_named_with_its_install_command(
+    outcomes: dict[str, list[str] | None], cell: str, library: str
+) -> None:
+    message = f"{library} is not installed.\n→ pip install 'jupyter_mjci[{LIBRARIES[library]}]'"
+    assert outcomes[cell] == ["SettingsError", message]

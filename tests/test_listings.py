@@ -1,4 +1,4 @@
-"""What a session does with a listing: a frame at once, and everything remembered."""
+"""Listings as DataFrames: every job is journaled, listeners hear of what changed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
-from jupyter_mjci.session import LISTING_BATCH_SIZE, Session
+from jupyter_mjci.jobs.listings import LISTING_BATCH_SIZE
+from jupyter_mjci.session import Session
 
-GIVEN = {
+SETTINGS = {
     "mj_url": "http://proxy",
     "ci_secret_id": "AKID1",
     "ci_secret_key": "k3y",
@@ -23,125 +24,134 @@ GIVEN = {
 }
 
 
-class Service:
-    """Lists what it is told to."""
+PAGE_SIZE = 100
+
+
+class MockService:
+    """Lists the tasks and CI jobs that a test puts in."""
 
     def __init__(self) -> None:
         self.tasks: list[dict[str, Any]] = []
         self.details: list[str] = []
-        self.refusals = 0
+        self.failures = 0
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        if self.refusals:
-            self.refusals -= 1
+        if self.failures:
+            self.failures -= 1
             return httpx.Response(503)
         if request.url.path.startswith("/mj"):
             return httpx.Response(200, content=json.dumps(self.tasks).encode())
-        at = int(request.url.params.get("nextToken") or 0)
-        some = "".join(self.details[at : at + 100])
-        more = (
-            f"<NextToken>{at + 100}</NextToken>" if at + 100 < len(self.details) else "<NextToken/>"
-        )
-        return httpx.Response(200, content=f"<Response>{some}{more}</Response>".encode())
+        start = int(request.url.params.get("nextToken") or 0)
+        end = start + PAGE_SIZE
+        page = "".join(self.details[start:end])
+        token = f"<NextToken>{end}</NextToken>" if end < len(self.details) else "<NextToken/>"
+        return httpx.Response(200, content=f"<Response>{page}{token}</Response>".encode())
 
 
 @pytest.fixture
-def service() -> Service:
-    return Service()
+def service() -> MockService:
+    return MockService()
 
 
 @pytest.fixture
-def desk(service: Service) -> Iterator[Session]:
+def session(service: MockService) -> Iterator[Session]:
     with Session(
-        load(GIVEN, environ={}), clock=VirtualClock(), transport=httpx.MockTransport(service)
-    ) as session:
-        yield session
+        load(SETTINGS, environ={}), clock=VirtualClock(), transport=httpx.MockTransport(service)
+    ) as connected:
+        yield connected
 
 
 @pytest.fixture
-def heard(desk: Session) -> list[tuple[str, Any]]:
-    said: list[tuple[str, Any]] = []
-    desk.listeners.append(lambda event, value: said.append((event, getattr(value, "id", value))))
-    return said
+def events(session: Session) -> list[tuple[str, Any]]:
+    """The events of the session: name, and the job's ID or the value."""
+    events: list[tuple[str, Any]] = []
+
+    def listener(event: str, value: Any) -> None:
+        events.append((event, getattr(value, "id", value)))
+
+    session.listeners.append(listener)
+    return events
 
 
-def task(number: int, **told: Any) -> dict[str, Any]:
+def build_task(number: int, **fields: Any) -> dict[str, Any]:
     return {
         "id": str(number),
         "action": "IMAGINE",
         "status": "SUCCESS",
         "progress": "100%",
         "prompt": "a fox",
-        **told,
+        **fields,
     }
 
 
-def detail(number: int, state: str = "Success") -> str:
-    return f"<JobsDetail><JobId>c{number}</JobId><Tag>PicProcess</Tag><State>{state}</State></JobsDetail>"
+def build_detail(number: int, state: str = "Success") -> str:
+    return (
+        f"<JobsDetail><JobId>c{number}</JobId><Tag>PicProcess</Tag>"
+        f"<State>{state}</State></JobsDetail>"
+    )
 
 
-def test_every_job_of_a_small_listing_is_seen(
-    desk: Session, service: Service, heard: list[tuple[str, Any]]
+def test_small_listing_updates_every_job(
+    session: Session, service: MockService, events: list[tuple[str, Any]]
 ) -> None:
-    service.tasks, service.details = [task(1), task(2)], [detail(1)]
-    assert list(desk.tasks()["id"]) == ["1", "2"]
-    assert list(desk.jobs()["id"]) == ["c1"]
-    assert heard == [("job_updated", "1"), ("job_updated", "2"), ("job_updated", "c1")]
-    assert set(desk.history()["id"]) == {"1", "2", "c1"}
+    service.tasks, service.details = [build_task(1), build_task(2)], [build_detail(1)]
+    assert list(session.tasks()["id"]) == ["1", "2"]
+    assert list(session.jobs()["id"]) == ["c1"]
+    assert events == [("job_updated", "1"), ("job_updated", "2"), ("job_updated", "c1")]
+    assert set(session.history()["id"]) == {"1", "2", "c1"}
 
 
-def test_of_a_large_listing_only_what_moved_is_seen(
-    desk: Session, service: Service, heard: list[tuple[str, Any]]
+def test_large_listing_updates_only_changed_jobs(
+    session: Session, service: MockService, events: list[tuple[str, Any]]
 ) -> None:
-    """All of it when it is new; then nothing; then what moved. The journal knows all of it,
-    whole.
-    """
-    service.tasks = [task(number) for number in range(LISTING_BATCH_SIZE + 500)]
+    """All jobs at first, then none, then those that changed; the journal holds all of them."""
+    service.tasks = [build_task(number) for number in range(LISTING_BATCH_SIZE + 500)]
     service.tasks[7] |= {"status": "IN_PROGRESS", "progress": "3%"}
-    assert len(desk.tasks()) == LISTING_BATCH_SIZE + 500
-    assert [event for event, _ in heard] == ["listing"] + ["job_updated"] * (
+    assert len(session.tasks()) == LISTING_BATCH_SIZE + 500
+    assert [event for event, _ in events] == ["listing"] + ["job_updated"] * (
         LISTING_BATCH_SIZE + 500
     )
-    heard.clear()
-    desk.tasks()
-    assert [event for event, _ in heard] == ["listing"]
-    heard.clear()
+    events.clear()
+    session.tasks()
+    assert [event for event, _ in events] == ["listing"]
+    events.clear()
     service.tasks[7]["progress"] = "40%"
     service.tasks[8] |= {"status": "FAILURE"}
-    listing = desk.tasks()
-    assert [(event, value) for event, value in heard if event == "job_updated"] == [
+    listing = session.tasks()
+    assert [(event, value) for event, value in events if event == "job_updated"] == [
         ("job_updated", "7"),
         ("job_updated", "8"),
     ]
-    assert heard[0][1].frame is listing
-    assert desk.journal.jobs("id = '7'")[0].raw["progress"] == "40%"
-    assert len(desk.history()) == LISTING_BATCH_SIZE + 500
+    assert events[0][1].frame is listing
+    assert session.journal.jobs("id = '7'")[0].raw["progress"] == "40%"
+    assert len(session.history()) == LISTING_BATCH_SIZE + 500
 
 
-def test_large_listings_come_page_by_page(
-    desk: Session, service: Service, heard: list[tuple[str, Any]]
+def test_large_ci_listing_is_fetched_by_page(
+    session: Session, service: MockService, events: list[tuple[str, Any]]
 ) -> None:
-    service.details = [detail(number) for number in range(LISTING_BATCH_SIZE + 150)]
-    assert list(desk.jobs()["id"]) == [f"c{number}" for number in range(LISTING_BATCH_SIZE + 150)]
-    assert len(desk.jobs(limit=130)) == 130
-    heard.clear()
-    service.details[3] = detail(3, "Failed")
-    assert desk.jobs()["status"].iloc[3] == "FAILED"
-    assert [value for event, value in heard if event == "job_updated"] == ["c3"]
+    service.details = [build_detail(number) for number in range(LISTING_BATCH_SIZE + 150)]
+    assert list(session.jobs()["id"]) == [
+        f"c{number}" for number in range(LISTING_BATCH_SIZE + 150)
+    ]
+    assert len(session.jobs(limit=130)) == 130
+    events.clear()
+    service.details[3] = build_detail(3, "Failed")
+    assert session.jobs()["status"].iloc[3] == "FAILED"
+    assert [value for event, value in events if event == "job_updated"] == ["c3"]
 
 
-def test_a_listing_is_asked_for_again(desk: Session, service: Service) -> None:
-    """After what may pass, as other reading is."""
-    service.tasks, service.refusals = [task(1)], 1
-    assert len(desk.tasks()) == 1
+def test_listing_is_retried_after_a_server_error(session: Session, service: MockService) -> None:
+    service.tasks, service.failures = [build_task(1)], 1
+    assert len(session.tasks()) == 1
 
 
-def test_ids_choose_and_order(desk: Session, service: Service) -> None:
-    service.tasks = [task(1), task(2), task(3)]
-    assert list(desk.tasks(ids=iter(["3", " 1", "404"]))["id"]) == ["3", "1"]
+def test_tasks_by_ids_keep_the_order_of_the_ids(session: Session, service: MockService) -> None:
+    service.tasks = [build_task(1), build_task(2), build_task(3)]
+    assert list(session.tasks(ids=iter(["3", " 1", "404"]))["id"]) == ["3", "1"]
 
 
-def test_a_refusal_is_raised(desk: Session, service: Service) -> None:
-    service.refusals = 100
+def test_lasting_server_error_is_raised(session: Session, service: MockService) -> None:
+    service.failures = 100
     with pytest.raises(MidjourneyError):
-        desk.queue()
+        session.queue()

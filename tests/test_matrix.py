@@ -1,6 +1,4 @@
-"""The matrix of Pythons and libraries leaves out what it names, and nothing that is not there any
-more.
-"""
+"""The test matrix deselects only tests that exist, and installs what it says."""
 
 from __future__ import annotations
 
@@ -14,31 +12,33 @@ from tests import matrix
 ROOT = Path(__file__).parent.parent
 
 
-def test_what_is_left_out_is_there() -> None:
-    """A test or a file that has another name now would be run all the same, or nobody would know
-    why it is listed.
-    """
+def test_deselected_tests_exist() -> None:
+    """A renamed test would be run where it cannot pass."""
     notebooks = (ROOT / "tests" / "kernel" / "test_notebooks.py").read_text("utf-8")
-    assert [name for name in matrix.COMPARED if f"def test_{name}(" not in notebooks] == []
+    assert [name for name in matrix.OUTPUT_TESTS if f"def test_{name}(" not in notebooks] == []
     for name in matrix.NEED_EXTRAS:
         path, _, test = name.partition("::")
         assert (ROOT / path).is_dir() or f"def {test}" in (ROOT / path).read_text("utf-8")
 
 
-def test_the_oldest_set_has_a_lower_bound_for_everything() -> None:
-    """Without one it would be tested with whatever came first, or with the newest."""
-    extras = matrix.PROJECT["optional-dependencies"].values()
-    needed = [one for some in (matrix.PROJECT["dependencies"], *extras) for one in some]
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Without one the oldest set would install any version."""
+    requirements = list(matrix.PROJECT["dependencies"])
+    for extra in matrix.PROJECT["optional-dependencies"].values():
+        requirements += extra
+    own = (matrix.PROJECT["name"], "types-")
     unbound = [
-        one for one in needed if ">=" not in one and not one.startswith(matrix.PROJECT["name"])
+        requirement
+        for requirement in requirements
+        if ">=" not in requirement and not requirement.startswith(own)
     ]
-    assert [one for one in unbound if not re.match("types-", one)] == []
+    assert unbound == []
 
 
-def test_a_core_install_gets_test_tools_and_no_extra() -> None:
-    wanted = matrix.SETS["core"].wanted
-    assert wanted[:2] == ["-e", "."]
-    assert [re.split(r"\W*>=", tool)[0] for tool in wanted[2:]] == [
+def test_core_set_installs_test_tools_and_no_extra() -> None:
+    requirements = matrix.SETS["core"].requirements
+    assert requirements[:2] == ["-e", "."]
+    assert [re.split(r"\W*>=", tool)[0] for tool in requirements[2:]] == [
         "hypothesis",
         "ipykernel",
         "jupyter-client",
@@ -48,7 +48,6 @@ def test_a_core_install_gets_test_tools_and_no_extra() -> None:
     ]
 
 
-def test_a_python_that_is_not_here_is_told() -> None:
-    """And those that are."""
-    with pytest.raises(SystemExit, match=r"There is no Python 2\.7 here, only .*3\.\d+"):
-        matrix.pythons(["2.7"])
+def test_missing_python_is_an_error_that_lists_the_available() -> None:
+    with pytest.raises(SystemExit, match=r"Python 2\.7 is not installed\. Available: .*3\.\d+"):
+        matrix.find_pythons(["2.7"])

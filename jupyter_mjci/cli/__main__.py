@@ -1,4 +1,4 @@
-"""`python -m jupyter_mjci.cli`: the same as `jupyter mjci`."""
+"""Run `python -m jupyter_mjci.cli`, the same as `jupyter mjci`."""
 
 import sys
 

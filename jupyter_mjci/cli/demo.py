@@ -1,4 +1,4 @@
-"""`jupyter mjci demo`: the quickstart notebook, in JupyterLab or executed into a page."""
+"""`jupyter mjci demo`: open the quickstart in JupyterLab, or execute it."""
 
 from __future__ import annotations
 
@@ -12,40 +12,56 @@ from jupyter_mjci.cli.exit_codes import Exit, echo, report_write_errors
 from jupyter_mjci.errors import MjciError, missing_extra, requires_extra
 
 QUICKSTART = "01-quickstart.ipynb"
-# nbconvert's own page leaves out what outputs tell of their pictures to those who do not see them.
-PAGE_TEMPLATE = "{% extends 'lab/index.html.j2' %}" + "".join(
-    f"{{% block data_{block} scoped %}}"
-    f"{{% set alt = output | get_metadata('alt', 'image/{kind}') or output.data['text/plain'] %}}"
-    """{{ super() | replace('<img ', '<img alt="' ~ (alt | escape_html) ~ '" ', 1) }}{% endblock %}"""
-    for block, kind in (("png", "png"), ("jpg", "jpeg"))
+DEMO_FOLDER = Path("mjci-demo")
+CELL_TIMEOUT = 120  # seconds
+# The templates of nbconvert drop the alternative text of pictures.
+_BLOCK_TEMPLATE = """\
+{{% block data_{block} scoped %}}\
+{{% set alt = output | get_metadata('alt', 'image/{kind}') or output.data['text/plain'] %}}\
+{{{{ super() | replace('<img ', '<img alt="' ~ (alt | escape_html) ~ '" ', 1) }}}}\
+{{% endblock %}}"""
+PAGE_TEMPLATE = (
+    "{% extends 'lab/index.html.j2' %}"
+    + _BLOCK_TEMPLATE.format(block="png", kind="png")
+    + _BLOCK_TEMPLATE.format(block="jpg", kind="jpeg")
 )
-KERNEL_ARGS = [
-    "--IPKernelApp.log_level=ERROR"
-]  # no word about transport encryption: the kernel is on this machine
+# Without the warning that the connection is not encrypted: the kernel runs on this machine.
+KERNEL_ARGS = ["--IPKernelApp.log_level=ERROR"]
 
 
 def run_demo(page: Path | None) -> int:
-    """Opens a copy in the current folder, so that the original stays as it is; a second demo goes
-    on with the first one's. With a page, executes it instead. Gives the exit status. Raises
-    MjciError where that cannot be.
+    """Open a copy of the quickstart notebook in JupyterLab, or execute the notebook.
+
+    The copy is made in the current folder; an existing one is opened as it is.
+
+    Args:
+        page: the HTML page to execute it into, instead of opening it
+
+    Returns:
+        The exit status.
+
+    Raises:
+        MjciError: JupyterLab or the notebook is not installed, or a file cannot be
+            written.
     """
     source = find_notebooks() / QUICKSTART
     if page:
         return execute_notebook(source, page)
     if find_spec("jupyterlab") is None:
         raise missing_extra("jupyterlab", "lab")
-    folder = Path("mjci-demo")
-    notebook = folder / QUICKSTART
-    with report_write_errors(folder):
-        folder.mkdir(exist_ok=True)
+    notebook = DEMO_FOLDER / QUICKSTART
+    with report_write_errors(DEMO_FOLDER):
+        DEMO_FOLDER.mkdir(exist_ok=True)
         if not notebook.exists():
             shutil.copyfile(source, notebook)
     return subprocess.call([sys.executable, "-m", "jupyterlab", str(notebook)])
 
 
 def find_notebooks() -> Path:
-    """The demo notebooks: inside an installed package, beside it in a checkout. Raises
-    MjciError.
+    """Return the folder of the demo notebooks: in the installed package, or in a checkout.
+
+    Raises:
+        MjciError: They are not there.
     """
     package = Path(__file__).parent.parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
@@ -58,10 +74,11 @@ def find_notebooks() -> Path:
 
 
 def execute_notebook(notebook: Path, page: Path) -> Exit:
-    """Runs a notebook headlessly and writes it as an HTML page, also where a cell fails.
+    """Execute a notebook headlessly and write it as an HTML page, also if a cell fails.
 
-    Raises SettingsError where nbconvert is not installed, CallError where the page cannot be
-    written.
+    Raises:
+        SettingsError: nbconvert is not installed.
+        InvalidRequest: The page cannot be written.
     """
     with requires_extra("nbconvert", "lab"):
         import nbformat
@@ -69,15 +86,23 @@ def execute_notebook(notebook: Path, page: Path) -> Exit:
         from nbclient.exceptions import CellExecutionError
         from nbconvert import HTMLExporter
     document = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
-    resources = {"metadata": {"path": str(notebook.parent)}}
-    client = NotebookClient(document, timeout=120, extra_arguments=KERNEL_ARGS, resources=resources)
+    client = NotebookClient(
+        document,
+        timeout=CELL_TIMEOUT,
+        extra_arguments=KERNEL_ARGS,
+        resources={"metadata": {"path": str(notebook.parent)}},
+    )
     failure = ""
     try:
         client.execute()
     except CellExecutionError as error:
         failure = f"{error.ename}: {error.evalue}"
-    html, _ = HTMLExporter(raw_template=PAGE_TEMPLATE).from_notebook_node(document)  # type: ignore[no-untyped-call]
+    exporter = HTMLExporter(raw_template=PAGE_TEMPLATE)  # type: ignore[no-untyped-call]
+    html, _ = exporter.from_notebook_node(document)
     with report_write_errors(page):
         page.write_text(html, "utf-8")
-    echo(f"{failure or 'Every cell succeeded'}: {page}", file=sys.stderr if failure else sys.stdout)
-    return Exit.FAILED if failure else Exit.SUCCESS
+    if failure:
+        echo(f"{failure}: {page}", file=sys.stderr)
+        return Exit.FAILED
+    echo(f"All cells succeeded: {page}")
+    return Exit.SUCCESS

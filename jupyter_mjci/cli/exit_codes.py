@@ -1,4 +1,4 @@
-"""How a command ends: the status that scripts see, and what a person reads of an error."""
+"""Exit statuses of commands, and what commands print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from jupyter_mjci.errors import InvalidRequest, JobFailed, MjciError, SettingsEr
 
 
 class Exit(IntEnum):
-    """What a command's exit status says."""
+    """The exit status of a command.
+
+    From 128 on it is 128 + the number of a signal, as in shells.
+    """
 
     SUCCESS = 0
     FAILED = 1
@@ -24,41 +27,41 @@ class Exit(IntEnum):
 
 
 EXIT_CODE_HELP: Mapping[Exit, str] = {
-    Exit.SUCCESS: "done: every job succeeded, nothing is wrong",
-    Exit.FAILED: "failed: a job, or a cell of the demo; or the scan or the doctor found something",
-    Exit.USAGE_ERROR: "a command line or a setting that cannot be: nothing was sent",
-    Exit.INCOMPLETE: "open: no answer, a refusal, or no end yet; jobs may go on, so ask again",
-    Exit.INTERRUPTED: "interrupted (Ctrl-C): jobs go on",
-    Exit.BROKEN_PIPE: "whoever read the output has left (| head)",
+    Exit.SUCCESS: "success: every job succeeded, no problems were found",
+    Exit.FAILED: "failure: a job or a cell of the demo failed, or scan or doctor found a problem",
+    Exit.USAGE_ERROR: "usage error: invalid arguments or settings; nothing was sent",
+    Exit.INCOMPLETE: "incomplete: no response, a refusal, or an unfinished job; jobs may still run",
+    Exit.INTERRUPTED: "interrupted (Ctrl-C): jobs keep running",
+    Exit.BROKEN_PIPE: "broken pipe: the reader of the output closed it (| head)",
 }
-
-_EXIT_BY_ERROR: tuple[tuple[type[MjciError], Exit], ...] = (
-    (JobFailed, Exit.FAILED),
-    (InvalidRequest, Exit.USAGE_ERROR),
-    (SettingsError, Exit.USAGE_ERROR),
-)
 
 
 def get_exit_code(error: MjciError) -> Exit:
-    """The status of a command that ends with this error."""
-    return next(
-        (status for kind, status in _EXIT_BY_ERROR if isinstance(error, kind)), Exit.INCOMPLETE
-    )
+    """Return the status of a command that ends with this error."""
+    if isinstance(error, JobFailed):
+        return Exit.FAILED
+    if isinstance(error, (InvalidRequest, SettingsError)):
+        return Exit.USAGE_ERROR
+    return Exit.INCOMPLETE
 
 
 def echo(*words: str, file: TextIO | None = None) -> None:
-    """A line for the terminal, which nothing in it may command."""
+    """Print a line without control characters: a prompt must not command the terminal."""
     print(sanitize(" ".join(words)), file=file, flush=True)
 
 
 def print_error(error: MjciError) -> None:
-    """What happened, why, and what to do next, on stderr."""
+    """Print an error's message, detail and hint to stderr."""
     echo("\n".join(error.format_lines()), file=sys.stderr)
 
 
 @contextmanager
 def report_write_errors(path: Path) -> Iterator[None]:
-    """Around what writes a file that was asked for. Raises CallError where that cannot be."""
+    """Turn errors of the operating system into InvalidRequest, around writing a file.
+
+    Raises:
+        InvalidRequest: The file cannot be written.
+    """
     try:
         yield
     except OSError as error:

@@ -1,16 +1,17 @@
-"""A request as a value, and a sequence with two doors.
+"""Requests as values, and results that can be run or awaited.
 
-A `Call` says what will be sent and how its answer is read; building one sends nothing. `.run()`
-sends it and blocks, `await` sends it without blocking. A `Stream` is the same for what comes one
-after another.
+A `Call` holds what will be sent and how the response is parsed; building one
+sends nothing. `.run()` sends it and blocks, `await` sends it without
+blocking: there is one implementation of each. A `Stream` does the same for a
+sequence of results, an `Operation` for several requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import (
     AsyncIterator,
+    Awaitable,
     Callable,
-    Coroutine,
     Generator,
     Iterator,
     Mapping,
@@ -27,8 +28,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """An answer as it came: HTTP `status`, `body`, `headers` (names in lower case), and the `url`
-    that was asked.
+    """An HTTP response, fully read.
+
+    Args:
+        status: the HTTP status code
+        body: the bytes of the body, decompressed
+        headers: the headers, with lower-case names
+        url: the URL that was requested
     """
 
     status: int
@@ -37,48 +43,57 @@ class Response:
     url: str = ""
 
     def json(self) -> Any:
-        """The body as JSON, whatever Content-Type says (proxies get it wrong). Raises
-        AnswerError.
+        """Parse the body as JSON, whatever its Content-Type (proxies get it wrong).
+
+        Raises:
+            InvalidResponse: the body is not JSON
         """
         try:
             return jsonlib.loads(self.body)
         except ValueError:
             raise InvalidResponse(
-                f"The answer of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
+                f"The response of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
                 detail=self.body[:120].decode("utf-8", "replace"),
                 body=self.body,
             ) from None
 
     @property
     def is_html(self) -> bool:
-        """Whether it is an HTML page, which no API call answers with."""
+        """Whether the body is an HTML page, which no API endpoint returns."""
         return self.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
 
 
 class Sender(Protocol):
-    """What a call needs to be sent: the session."""
+    """What sends a call: the session."""
 
     async def fetch(self, call: Call[T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One request, not yet sent, to be run or awaited; whoever sends it may raise TransportError,
-    ServiceError or AnswerError, and SettingsError where nobody is there to send it.
+    """One request that has not been sent yet.
 
     Args:
         service: mj or ci
         name: the builder's name: imagine, picture_job, …
         method: GET, POST, PUT or DELETE
         path: the path, decoded, with its leading slash
-        parse: the pure function from the answer to the value
+        parse: the pure function from the response to the value
         params: the query, decoded
-        headers: those of this request; credentials are added when it is sent
+        headers: headers of this request; credentials are added when it is
+            sent
         body: the bytes of the body
-        endpoint: which host it goes to: mj, ci, cos or account
-        is_submission: it is a submission: sent once, never blindly repeated
-        is_safe: it only reads, although it is a POST
-        sender: who sends it: the session
+        endpoint: the host it is sent to: mj, ci, cos or account
+        is_submission: it creates a job: sent once, never repeated blindly
+        is_safe: it is a POST that only reads
+        sender: the session that sends it
+
+    Raises:
+        TransportError: no response arrived
+        ServiceError: the service responded with an error
+        InvalidResponse: the response cannot be parsed
+        SettingsError: the call has no sender, or its service is not
+            configured
     """
 
     service: str
@@ -100,27 +115,30 @@ class Call(Generic[T]):
         return self.is_safe or (self.method != "POST" and not self.is_submission)
 
     def run(self) -> T:
-        """Sends it and waits for the answer."""
+        """Send the request, wait for the response and return the parsed value."""
         return event_loop.run(self._send())
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[object, None, T]:
         return event_loop.run_async(self._send()).__await__()
 
     async def _send(self) -> T:
         if self.sender is None:
             raise SettingsError(
-                f"{self.name} has nobody to send it.",
+                f"The call {self.name} has no session to send it.",
                 hint="Build it from a session: session.mj or session.ci.",
             )
         return await self.sender.fetch(self)
 
 
 class Stream(Generic[T]):
-    """Values that come one after another: `for` and `async for` give each, `.run()` and `await` the
-    outcome.
+    """Values that arrive one after another: `for` and `async for` yield each,
+    `.run()` and `await` return the outcome. Every iteration starts from the
+    beginning.
 
-    `finalize` makes the outcome of all that came; by default it is their list. Every walk starts
-    anew. A `source` gives them in bunches: a page, or what has come meanwhile.
+    Args:
+        source: starts an iteration; yields values in chunks: a page, or what
+            has arrived meanwhile
+        finalize: makes the outcome of all values; by default their list
     """
 
     def __init__(
@@ -128,7 +146,8 @@ class Stream(Generic[T]):
         source: Callable[[], AsyncIterator[Sequence[T]]],
         finalize: Callable[[list[T]], Any] = list,
     ) -> None:
-        self._source, self._finalize = source, finalize
+        self._source = source
+        self._finalize = finalize
 
     def __iter__(self) -> Iterator[T]:
         return event_loop.iterate_sync(self._source())
@@ -137,21 +156,27 @@ class Stream(Generic[T]):
         return event_loop.iterate_async(self._source())
 
     def run(self) -> Any:
-        """Walks to the end and gives the outcome."""
+        """Iterate to the end and return the outcome."""
         return event_loop.run(self.collect())
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[object, None, Any]:
         return event_loop.run_async(self.collect()).__await__()
 
     async def collect(self) -> Any:
-        """The outcome, for code that is already on the engine."""
-        return self._finalize([item async for bunch in self._source() for item in bunch])
+        """Return the outcome, for code that already runs on the background loop."""
+        items: list[T] = []
+        async for chunk in self._source():
+            items.extend(chunk)
+        return self._finalize(items)
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing: its `items`, and the `next_token` that asks for the next ("" on the
-    last).
+    """One page of a listing.
+
+    Args:
+        items: the values on this page
+        next_token: the token of the next page, "" on the last
     """
 
     items: tuple[T, ...]
@@ -159,45 +184,51 @@ class Page(Generic[T]):
 
 
 class Paginator(Stream[T]):
-    """A listing, fetched page by page as it is walked. `first_page` is the call of its first page."""
+    """A listing, fetched page by page during iteration.
+
+    Args:
+        build_page_call: builds the call of the page with a token ("" for the
+            first)
+        limit: the maximum number of values; None for all
+    """
 
     def __init__(
         self, build_page_call: Callable[[str], Call[Page[T]]], limit: int | None = None
     ) -> None:
         super().__init__(self._iter_pages)
-        self.first_page, self._build_page_call, self.limit = (
-            build_page_call(""),
-            build_page_call,
-            limit,
-        )
+        self.first_page = build_page_call("")
+        self.limit = limit
+        self._build_page_call = build_page_call
 
     def page(self, token: str) -> Call[Page[T]]:
-        """The call of the page that a `token` names ("" is the first), for who walks by pages."""
+        """Return the call of the page with a token ("" for the first)."""
         return self._build_page_call(token)
 
     async def _iter_pages(self) -> AsyncIterator[Sequence[T]]:
-        token, left, seen = "", self.limit, set[str]()
-        while left != 0:
+        token = ""
+        remaining = self.limit
+        seen_tokens: set[str] = set()
+        while remaining != 0:
             page = await self._build_page_call(token)._send()
-            yield page.items[:left]
-            left = None if left is None else max(left - len(page.items), 0)
+            yield page.items[:remaining]
+            if remaining is not None:
+                remaining = max(remaining - len(page.items), 0)
             token = page.next_token
-            if not token or token in seen:  # a service that hands out a token twice would never end
+            # A service that returns a token twice would never reach the last page.
+            if not token or token in seen_tokens:
                 return
-            seen.add(token)
+            seen_tokens.add(token)
 
 
 class Operation(Generic[T]):
-    """An outcome that may take several requests. `.run()` blocks for it, `await` does not; each
-    time it starts anew.
-    """
+    """A result that may take several requests. Each run starts from the beginning."""
 
-    def __init__(self, start: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(self, start: Callable[[], Awaitable[T]]) -> None:
         self._start = start
 
     def run(self) -> T:
-        """Does it and gives the outcome."""
+        """Run the operation, wait for it and return its result."""
         return event_loop.run(self._start())
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[object, None, T]:
         return event_loop.run_async(self._start()).__await__()

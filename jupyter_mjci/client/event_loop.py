@@ -1,14 +1,20 @@
-"""Blocking code meets the event loop: one engine thread, one private loop, and never the kernel's
-own.
+"""Run coroutines on a private event loop in a background thread.
 
-Nesting on a kernel's loop loses the cells queued behind a blocking one (ipykernel >= 7.1), so all
-I/O happens on a daemon thread's loop. `run` waits for it in short slices, so that an interrupt
-arrives; `run_async` is the same for `await`, on whatever loop the caller has. Both end by cancelling an
-anyio scope from outside: native cancellation around httpx leaks pool slots for ever, anyio scopes
-leak none.
+Nesting on a kernel's own loop loses the cells queued behind a blocking one
+(ipykernel >= 7.1), so all I/O happens on the loop of one daemon thread. `run`
+waits for it in short slices, so that an interrupt is noticed; `run_async` is
+the same for `await`, on whatever loop the caller has. Both cancel by an anyio
+scope from outside: native cancellation around httpx (`Task.cancel`,
+`asyncio.timeout`) leaks pool slots for good, anyio scopes leak none.
 
-The home of nest-asyncio: it makes only the engine's own loop re-entrant, and only for a listener
-that calls `run` from inside it, which would otherwise deadlock.
+anyio's `BlockingPortal` was tried in place of `LoopThread` and
+`BackgroundTask`: its future counts as done before the cancelled work has
+ended, it cannot be used from its own thread, a `SystemExit` of one task ends
+it for all, and the interpreter hangs at its exit while work is in progress.
+
+This module is also the only one that imports nest-asyncio. It makes only our
+own loop re-entrant, and only for a listener that calls `run` from inside it,
+which would deadlock otherwise.
 """
 
 from __future__ import annotations
@@ -21,8 +27,16 @@ import math
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    Sequence,
+)
+from typing import Generic, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
@@ -30,11 +44,11 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 from jupyter_mjci.errors import SettingsError
 
 T = TypeVar("T")
-WAIT_SLICE = 0.2  # seconds: how late an interrupt may arrive
+WAIT_SLICE = 0.2  # seconds: how late an interrupt may be noticed
 
 
 class PrivateEventLoop(asyncio.SelectorEventLoop):
-    """Our loop's own class, so that making it re-entrant changes no other loop."""
+    """A class of its own, so that making it re-entrant changes no other loop."""
 
 
 class LoopThread:
@@ -56,8 +70,8 @@ _lock = threading.Lock()
 
 
 def get_loop_thread() -> LoopThread:
-    """The engine, started on first use and started anew after a fork (threads do not survive
-    one).
+    """Return the background thread. It is started on first use, and again
+    after a fork, because threads do not survive one.
     """
     global _loop_thread
     with _lock:
@@ -67,28 +81,29 @@ def get_loop_thread() -> LoopThread:
 
 
 class BackgroundTask(Generic[T]):
-    """Work under way on the engine. `cancel` ends it from any thread; `result` waits for it in
-    slices.
+    """A coroutine running on the background loop: wait for it with `result`
+    or `await`, end it with `cancel` from any thread. `future` is done only
+    when the work has really ended.
     """
 
-    def __init__(self, coro: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, work: Awaitable[T]) -> None:
         self._scope: anyio.CancelScope | None = None
         self._cancel_requested = False
         self._loop_thread = get_loop_thread()
-        context = contextvars.copy_context()
         self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._loop_thread.loop.call_soon_threadsafe(self._start, coro, context=context)
+        context = contextvars.copy_context()
+        self._loop_thread.loop.call_soon_threadsafe(self._start, work, context=context)
 
-    def _start(self, coro: Coroutine[Any, Any, T]) -> None:
+    def _start(self, work: Awaitable[T]) -> None:
         # The loop keeps only weak references to its tasks.
-        self._task = asyncio.ensure_future(self._run(coro))
+        self._task = asyncio.ensure_future(self._run(work))
 
-    async def _run(self, coro: Coroutine[Any, Any, T]) -> None:
+    async def _run(self, work: Awaitable[T]) -> None:
         try:
             with anyio.CancelScope() as self._scope:
                 if self._cancel_requested:
                     self._scope.cancel()
-                value = await coro
+                value = await work
         except BaseException as error:
             self.future.set_exception(error)
         else:
@@ -110,14 +125,16 @@ class BackgroundTask(Generic[T]):
         self._loop_thread.loop.call_soon_threadsafe(self._cancel_now)
 
     def result(self) -> T:
+        """Wait for the value. An interrupt cancels the work."""
         try:
             while True:
                 try:
                     return self.future.result(WAIT_SLICE)
                 except concurrent.futures.TimeoutError:
+                    # The slice is over, or the work raised a TimeoutError.
                     if self.future.done():
                         return self.future.result()
-        except BaseException:  # KeyboardInterrupt lands here, never inside the HTTP library
+        except BaseException:  # KeyboardInterrupt, never inside the HTTP library
             if not self.future.done():
                 self.cancel()
             raise
@@ -126,90 +143,99 @@ class BackgroundTask(Generic[T]):
         wrapped = asyncio.wrap_future(self.future)
         try:
             while not wrapped.done():
-                # The heartbeat: a kernel notices ■ in an await cell only when its loop wakes.
+                # A kernel notices ■ in an await cell only when its loop wakes.
                 await asyncio.wait({wrapped}, timeout=WAIT_SLICE)
             return wrapped.result()
         finally:
             if not self.future.done():
                 self.cancel()
 
-    def __await__(self) -> Generator[Any, None, T]:
+    def __await__(self) -> Generator[object, None, T]:
         return self._wait_result().__await__()
 
 
-def start(coro: Coroutine[Any, Any, T]) -> BackgroundTask[T]:
-    """Starts the work on the engine and returns at once."""
-    return BackgroundTask(coro)
+def start(work: Awaitable[T]) -> BackgroundTask[T]:
+    """Start the work on the background loop and return at once."""
+    return BackgroundTask(work)
 
 
-def run(coro: Coroutine[Any, Any, T]) -> T:
-    """Carries out the work on the engine and blocks until it is done. An interrupt cancels it and
-    is raised.
+def run(work: Awaitable[T]) -> T:
+    """Run the work on the background loop and block until it is done. An
+    interrupt cancels it and is raised.
     """
     if threading.current_thread() is get_loop_thread().thread:
-        return _run_reentrant(coro)
-    return BackgroundTask(coro).result()
+        return _run_reentrant(work)
+    return BackgroundTask(work).result()
 
 
-async def run_async(coro: Coroutine[Any, Any, T]) -> T:
-    """The same for `await`, from any loop: the work itself always happens on the engine."""
+async def run_async(work: Awaitable[T]) -> T:
+    """Run the work on the background loop and await it, from any loop."""
     if asyncio.get_running_loop() is get_loop_thread().loop:
-        return await coro
-    return await BackgroundTask(coro)
+        return await work
+    return await BackgroundTask(work)
+
+
+# --- streams ----------------------------------------------
 
 
 def iterate_sync(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
-    """What comes in bunches, walked one by one by blocking code; closed when the walk ends early.
-    Each bunch crosses from the engine's thread once, however many are in it.
+    """Yield the items of a chunked source to blocking code, and close it when
+    the iteration ends early. Crossing from the background thread costs once
+    per chunk, not per item.
     """
-    walk = _ChunkReader(source)
+    reader = _ChunkReader(source)
     try:
-        while bunch := run(walk.read_chunk()):
-            yield from bunch
+        while chunk := run(reader.read_chunk()):
+            yield from chunk
     finally:
-        run(walk.close())
+        run(reader.close())
 
 
 async def iterate_async(source: AsyncIterator[Sequence[T]]) -> AsyncIterator[T]:
-    """The same, walked from any loop."""
-    walk = _ChunkReader(source)
+    """Yield the items of a chunked source to async code, on any loop."""
+    reader = _ChunkReader(source)
     try:
-        while bunch := await run_async(walk.read_chunk()):
-            for item in bunch:
+        while chunk := await run_async(reader.read_chunk()):
+            for item in chunk:
                 yield item
     finally:
-        await run_async(walk.close())
+        await run_async(reader.close())
 
 
 async def one_per_chunk(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
-    """For what is worth crossing for by itself."""
-    async with contextlib.aclosing(source) as items:  # type: ignore[type-var]
-        async for item in items:
+    """Yield each item as a chunk of its own."""
+    try:
+        async for item in source:
             yield (item,)
+    finally:
+        await _close_source(source)
 
 
 async def stream_from_callback(
-    producer: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]],
+    producer: Callable[[Callable[[T], None]], Awaitable[None]],
 ) -> AsyncIterator[Sequence[T]]:
-    """What `producer` hands to its argument: the next, and with it whatever else has come meanwhile. It
-    runs in a task of its own, because a task group or a cancel scope must not be left open across a
-    `yield`; ending the walk cancels it.
+    """Yield what `producer` passes to the callback it is given; items that
+    accumulate while the consumer is busy come as one chunk.
+
+    The producer runs in a task of its own, because a task group or a cancel
+    scope must not stay open across a `yield`. Ending the iteration cancels
+    it.
     """
     send, receive = anyio.create_memory_object_stream[T](math.inf)
 
-    async def turn() -> None:
+    async def produce() -> None:
         async with send:
             await producer(send.send_nowait)
 
-    handle = start(turn())
+    task = start(produce())
     try:
         async with receive:
             async for item in receive:
                 yield [item, *_drain(receive)]
-        await handle
+        await task
     finally:
-        if not handle.done():
-            handle.cancel()
+        if not task.done():
+            task.cancel()
 
 
 def _drain(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
@@ -219,47 +245,57 @@ def _drain(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
 
 
 class _ChunkReader(Generic[T]):
-    """A source, a step at a time. An interrupted step is over a little later than its caller; the
-    end waits for it.
+    """Read a source chunk by chunk. A read that was interrupted ends a little
+    later than its caller; closing waits for it, because a running generator
+    cannot be closed.
     """
 
     def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
-        self.source, self.lock = source, asyncio.Lock()
+        self.source = source
+        self.lock = asyncio.Lock()
         self.scope: anyio.CancelScope | None = None
 
     async def read_chunk(self) -> Sequence[T]:
-        """The next bunch that holds anything; an empty one is the end."""
+        """Return the next chunk that is not empty; an empty one means the end."""
         async with self.lock:
             with anyio.CancelScope() as self.scope:
-                async for bunch in self.source:
-                    if bunch:
-                        return bunch
+                async for chunk in self.source:
+                    if chunk:
+                        return chunk
         return ()
 
     async def close(self) -> None:
         if self.scope is not None:
-            # an interrupt may come before anybody waits for the step, who would cancel it
+            # The interrupt may have come before the read could be cancelled.
             self.scope.cancel()
-        close = getattr(self.source, "aclose", None)
-        if close is not None:
-            async with self.lock:
-                await close()
+        async with self.lock:
+            await _close_source(self.source)
 
 
-def _run_reentrant(coro: Coroutine[Any, Any, T]) -> T:
-    """`run` called on the engine's own thread, by a listener: the loop has to be entered a second
-    time.
-    """
+async def _close_source(source: AsyncIterator[object]) -> None:
+    if isinstance(source, AsyncGenerator):
+        await source.aclose()
+
+
+# --- nested loops -----------------------------------------
+
+
+def _run_reentrant(work: Awaitable[T]) -> T:
+    """Run the work from inside the background loop: a listener has called `run`."""
     loop = get_loop_thread().loop
     if not hasattr(PrivateEventLoop, "_nest_patched"):
         _make_reentrant(loop)
-    return loop.run_until_complete(coro)
+    return loop.run_until_complete(work)
 
 
 def _make_reentrant(loop: PrivateEventLoop) -> None:
-    """Changes our loop's class and nothing else, where that can be had: `apply` would replace
-    asyncio's Task and `asyncio.run` in the whole process. From Python 3.14 on only nest-asyncio2
-    works, and only whole.
+    """Make our loop's class re-entrant, and nothing else where that is possible.
+
+    `nest_asyncio.apply` would replace asyncio's Task and `asyncio.run` in the
+    whole process; its private `_patch_loop` changes the one class. 1.6.0 is
+    the final release of nest-asyncio (its repository is archived), so the
+    function stays; a test checks both. From Python 3.14 on only nest-asyncio2
+    works, and only with `apply`.
     """
     if sys.version_info >= (3, 14):
         import nest_asyncio2
@@ -272,33 +308,34 @@ def _make_reentrant(loop: PrivateEventLoop) -> None:
 
 
 def enable_nested_loops(
-    version: tuple[Any, ...] = sys.version_info, ipykernel: tuple[int, ...] = (0,)
+    version: tuple[int, ...] = sys.version_info[:2], ipykernel: tuple[int, ...] = (0,)
 ) -> str:
-    """Makes the caller's own running loop re-entrant (`asyncio.run` in a cell). Returns the
-    implementation's name.
+    """Make the caller's own running loop re-entrant, for `asyncio.run` in a cell.
 
-    Raises SettingsError where no installed implementation is safe.
+    Returns:
+        The name of the implementation: nest_asyncio or nest_asyncio2.
+
+    Raises:
+        SettingsError: no installed implementation is safe with these
+            versions.
     """
     name = _choose_implementation(version, ipykernel)
-    module = __import__(name)
-    module.apply()
+    __import__(name).apply()
     return name
 
 
 def _choose_implementation(version: tuple[int, ...], ipykernel: tuple[int, ...]) -> str:
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as installed
+    from importlib import metadata
 
-    with contextlib.suppress(PackageNotFoundError):
-        release = tuple(
-            int(part) for part in installed("nest-asyncio2").split(".")[:3] if part.isdigit()
-        )
-        if release >= (1, 7, 3):
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        parts = metadata.version("nest-asyncio2").split(".")[:3]
+        if tuple(int(part) for part in parts if part.isdigit()) >= (1, 7, 3):
             return "nest_asyncio2"
     if version < (3, 14) and ipykernel < (7, 1):
         return "nest_asyncio"
     raise SettingsError(
         "Nested event loops are not safe here.",
-        detail="nest-asyncio breaks httpx on Python 3.14 and loses queued cells under ipykernel 7.1 and later.",
+        detail="nest-asyncio breaks httpx on Python 3.14 and loses queued cells under ipykernel "
+        "7.1 and later.",
         hint="pip install 'nest-asyncio2>=1.7.3', or use `await` in cells, which needs no nesting.",
     )

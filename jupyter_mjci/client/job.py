@@ -1,28 +1,34 @@
-"""The record that flows: one picture job of either service, as it was seen at one moment."""
+"""The service-neutral record of one job, as it was at one moment.
+
+Parsers build it, the journal stores it, frames and cards show it. It is
+frozen: a later state of the job is another `Job`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
+from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.errors import InvalidRequest
 
-MARKER_PREFIX = "mjci-"  # our own mark in `state` or UserData, where the user gave none
+# Submissions without a user's own text carry a marker in `state` or UserData,
+# by which they are found again when the response is lost.
+MARKER_PREFIX = "mjci-"
 
 
 def strip_marker(user_data: str) -> str:
-    """The user's own mark: ours is nobody's business."""
+    """Return the user's own text, or "" for one of our markers."""
     return "" if user_data.startswith(MARKER_PREFIX) else user_data
 
 
 class Status(StrEnum):
-    """Where a job is. `NEEDS_INPUT` waits for a person (Midjourney's modal dialogs); it never ends by
-    itself.
+    """The state of a job, the same words for all services. A job in
+    `NEEDS_INPUT` waits for the user (Midjourney's modal dialogs) and never
+    ends by itself.
     """
 
     QUEUED = "QUEUED"
@@ -34,12 +40,12 @@ class Status(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the job has ended, well or not, and changes no more."""
+        """Whether the job has ended, successfully or not."""
         return self in _TERMINAL
 
     @property
     def is_active(self) -> bool:
-        """Whether waiting makes sense: the job will change without anybody's doing."""
+        """Whether the job will change without user input."""
         return self in _ACTIVE
 
 
@@ -47,16 +53,15 @@ _TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 
 
-class Button(
-    msgspec.Struct, frozen=True, gc=False
-):  # a task has nine: a dataclass is made 17 times as slowly
-    """A next move that a finished Midjourney task offers.
+# A task has nine buttons, and a dataclass takes 17 times as long to create.
+class Button(msgspec.Struct, frozen=True, gc=False):
+    """A follow-up action that a finished Midjourney task offers.
 
     Args:
-        custom_id: what the service wants to hear
-        label: what is written on it: U1, Vary (Region); "" where it shows only an emoji
-        emoji: what is drawn on it: 🔄
-        used: whether somebody has pressed it, where the proxy tells
+        custom_id: the identifier that is sent to the service
+        label: its text: U1, Vary (Region); "" where it shows only an emoji
+        emoji: its emoji: 🔄
+        used: whether it was pressed before, where the proxy reports it
     """
 
     custom_id: str
@@ -66,24 +71,25 @@ class Button(
 
     @property
     def name(self) -> str:
-        """What a person calls it: the label, else the emoji, else the customId."""
+        """The label, else the emoji, else the customId."""
         return self.label or self.emoji or self.custom_id
 
     @property
     def alias(self) -> str:
-        """What a button that shows only an emoji does, for those who cannot see or type it; "" for
-        any other.
-        """
-        if self.label or not self.emoji:
-            return ""
-        return next((word for part, word in _ALIASES if part in self.custom_id), "")
+        """A word for a button that shows only an emoji; "" for any other."""
+        if self.emoji and not self.label:
+            for part, word in _ALIASES:
+                if part in self.custom_id:
+                    return word
+        return ""
 
     @property
     def display_name(self) -> str:
-        """The name, and the word where the name is an emoji: 🔄 reroll."""
+        """The name, with the alias behind an emoji: 🔄 reroll."""
         return f"{self.name} {self.alias}".rstrip()
 
 
+# Parts of the customIds of buttons without a label, and their aliases.
 _ALIASES = (
     ("reroll", "reroll"),
     ("Retry", "describe again"),
@@ -102,26 +108,26 @@ _ALIASES = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. Times are aware and in UTC; "not yet" and "not told" are None or empty.
+    """One job. Times are timezone-aware, in UTC; unknown values are None or empty.
 
     Args:
         service: mj (Midjourney proxy) or ci (Tencent CI)
-        id: the service's id, unique at one proxy or bucket; "" for a submission that was not
-            accepted
-        action: the service's own word: IMAGINE, PicProcess, …
-        status: where it is, the same words for both services
-        progress: percent, where told
+        id: the service's ID, unique at one proxy or bucket; "" for a
+            submission that was rejected
+        action: the service's own name for it: IMAGINE, PicProcess, …
+        status: its state
+        progress: percent, where reported
         subject: the prompt, or the input object
         outputs: URLs of the results, in the service's order
-        buttons: next moves
-        submitted: accepted by the service
-        started: begun
-        finished: ended, well or not
+        buttons: follow-up actions
+        submitted: when the service accepted it
+        started: when it began to run
+        finished: when it ended, successfully or not
         reason: why it failed, in the service's words
-        user_data: your own mark: state, or CI's UserData
-        webhook_url: URL that is told of its changes
-        parent: the task whose button was pressed
-        raw: the complete answer of the service; does not count in comparisons
+        user_data: your own text: state, or CI's UserData
+        webhook_url: the URL to which its changes are sent
+        parent: the task whose button created it
+        raw: the complete response of the service; ignored in comparisons
     """
 
     service: str
@@ -139,28 +145,31 @@ class Job:
     user_data: str = ""
     webhook_url: str = ""
     parent: str = ""
-    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
 
     def __hash__(self) -> int:
         return hash((self.service, self.id, self.status, self.progress))
 
     def find_button(self, name: str) -> Button:
-        """The button that is `name`: by label, emoji (or what it means: reroll) or customId.
-        Upper and lower case are one.
+        """Return the button with a label, an emoji or its alias (reroll),
+        ignoring case, or with a customId.
 
-        Raises CallError, naming the buttons that exist.
+        Raises:
+            InvalidRequest: the job has no such button; names those that it
+                has
         """
         for button in self.buttons:
-            known = (button.label.casefold(), button.emoji, button.alias)
-            if name == button.custom_id or (name and name.casefold() in known):
+            names = (button.label.casefold(), button.emoji, button.alias)
+            if name == button.custom_id or (name and name.casefold() in names):
                 return button
-        names = ", ".join(button.name for button in self.buttons)
+        message = f"Task {self.id} has no button {name!r}."
+        if not self.buttons:
+            raise InvalidRequest(
+                message,
+                detail=f"It has no buttons ({self.action} is {self.status}).",
+                hint="Buttons appear when a task has succeeded.",
+            )
+        available = ", ".join(button.name for button in self.buttons)
         raise InvalidRequest(
-            f"Task {self.id} has no button {name!r}.",
-            detail=f"It has: {names}."
-            if names
-            else f"It has no buttons ({self.action} is {self.status}).",
-            hint="Give one of these labels, or a customId."
-            if names
-            else "Buttons come when a task has succeeded.",
+            message, detail=f"Available: {available}.", hint="Give one of these, or a customId."
         )

@@ -1,30 +1,33 @@
-"""JSON <-> plain values, fast where it can be: msgspec takes half as long, the standard library
-takes everything.
-"""
+"""Parse and write JSON: by msgspec, or the standard library where that fails."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+# A parsed JSON object of a service, whose fields are checked where they are used.
+JsonObject = Mapping[str, Any]
+
 
 def loads(text: bytes | memoryview | str) -> Any:
-    """The value of a JSON text. Raises ValueError.
+    """Parse a JSON text. Raises ValueError.
 
-    What msgspec turns down may still be read: half of a surrogate pair, NaN, UTF-16, a number out
-    of range.
+    Lone surrogates, NaN, UTF-16 and numbers out of range, which msgspec
+    rejects, are accepted.
     """
     try:
         return msgspec.json.decode(text)
-    except (ValueError, msgspec.DecodeError):  # which is no ValueError before msgspec 0.21
+    # DecodeError is not a ValueError before msgspec 0.21.
+    except (ValueError, msgspec.DecodeError):
         return json.loads(bytes(text) if isinstance(text, memoryview) else text)
 
 
-def dumps(value: Any) -> str:
-    """A value as compact JSON; what JSON has no word for as text."""
+def dumps(value: object) -> str:
+    """Return a value as compact JSON; unknown types are written as strings."""
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
-    except ValueError:  # half of a surrogate pair
+    except ValueError:  # a lone surrogate
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

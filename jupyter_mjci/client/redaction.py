@@ -1,9 +1,13 @@
-"""What must not stand in a file that is given away, and texts without it. Pure functions over
-texts.
+"""Find and remove secrets in texts: signatures, tokens, keys. Pure functions.
 
-Sources: COS request signatures and presigned URLs (`q-…`, `x-cos-security-token`), AWS and Google
-presigned URLs (proxies keep pictures there), Discord's attachment links (`ex`, `is`, `hm`) and
-tokens, the proxies' `mj-api-secret`.
+Two kinds of rules: patterns that recognize a secret by its form, and fields
+or parameters whose value is secret by their name. URLs stay usable: only what
+signs them is removed.
+
+Sources of the forms: COS request signatures and presigned URLs (`q-…`,
+`x-cos-security-token`), AWS and Google presigned URLs (proxies keep pictures
+there), Discord's attachment links (`ex`, `is`, `hm`) and tokens, the proxies'
+`mj-api-secret`.
 """
 
 from __future__ import annotations
@@ -16,14 +20,15 @@ from urllib.parse import quote, unquote
 
 REDACTED = "***"
 
-# Query parameters that sign a request or stand for a person, by their lower-case names.
+# Query parameters that sign a request or identify a user, by their lower-case names.
 SIGNATURE_PARAMS = re.compile(
     r"q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
-    r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*|awsaccesskeyid|googleaccessid|ossaccesskeyid"
+    r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*"
+    r"|awsaccesskeyid|googleaccessid|ossaccesskeyid"
     r"|signature|sig|sign|hmac|expires|access_token|token|api_?key|secret|ex|is|hm"
 )
-# Fields of a body whose value is a secret, without case and punctuation. Paging tokens (NextToken)
-# are none.
+# Fields of a body whose value is secret, in lower case without punctuation.
+# Paging tokens (NextToken) are not.
 SECRET_FIELDS = frozenset(
     {
         "token",
@@ -55,49 +60,50 @@ _KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,
 _RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
 _DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
-# Where we listen for callbacks: whoever knows the path can tell us anything, and it is another in
-# every run.
+# Our webhook server: its path is the only secret that authenticates a
+# callback, and it is a new one in every run.
 _WEBHOOK_URL = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
 _XML_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
 
 def is_signature_param(name: str) -> bool:
-    """Whether a query parameter only signs a request, so that the request is the same without
-    it.
-    """
+    """Return whether a query parameter is part of a signature or a token."""
     return SIGNATURE_PARAMS.fullmatch(unquote(name).lower()) is not None
 
 
 def strip_signature(url: str) -> str:
-    """A URL without its signature, its tokens, and a user's name and password."""
-    address, mark, query = url.partition("?")
+    """Return a URL without its signature, its tokens, and a user name and password."""
+    address, question_mark, query = url.partition("?")
     address = re.sub(r"^(\w+://)[^/@]*@", r"\1", address)
-    if not mark:
+    if not question_mark:
         return address
     query, hash_mark, fragment = query.partition("#")
-    joint = "&amp;" if "&amp;" in query else "&"
-    kept = joint.join(
-        pair for pair in query.split(joint) if not is_signature_param(pair.partition("=")[0])
-    )
-    return f"{address}{'?' if kept else ''}{kept}{hash_mark}{fragment}"
+    separator = "&amp;" if "&amp;" in query else "&"
+    pairs = query.split(separator)
+    kept = separator.join(pair for pair in pairs if not is_signature_param(pair.partition("=")[0]))
+    if kept:
+        address = f"{address}?{kept}"
+    return f"{address}{hash_mark}{fragment}"
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without signatures, tokens and these secrets. Links stay links: only what signs them
-    goes.
+    """Return a text without signatures, tokens and the given secrets. URLs
+    lose only what signs them.
     """
-    text = _WEBHOOK_URL.sub(
-        rf"\1/{REDACTED}", _URL.sub(lambda found: strip_signature(found[0]), text)
-    )
+    text = _URL.sub(lambda match: strip_signature(match[0]), text)
+    text = _WEBHOOK_URL.sub(rf"\1/{REDACTED}", text)
     for pattern in (_SIGNATURE, _DISCORD_TOKEN, _KEY_ID, _RELAY_KEY, _JWT):
         text = pattern.sub(REDACTED, text)
-    text = _XML_ELEMENT.sub(
-        lambda found: f"{found[1]}{REDACTED}{found[4]}" if is_secret_field(found[2]) else found[0],
-        text,
-    )
-    for written in _iter_encodings(secrets):
-        text = text.replace(written, REDACTED)
+    text = _XML_ELEMENT.sub(_redact_element, text)
+    for encoded in _iter_encodings(secrets):
+        text = text.replace(encoded, REDACTED)
     return text
+
+
+def _redact_element(match: re.Match[str]) -> str:
+    if is_secret_field(match[2]):
+        return f"{match[1]}{REDACTED}{match[4]}"
+    return match[0]
 
 
 def find_urls(text: str) -> list[str]:
@@ -109,38 +115,43 @@ def is_secret_field(field: str) -> bool:
 
 
 def redact_value(value: Any, redact_text: Callable[[str], str] = redact) -> Any:
-    """The same for parsed JSON: every text in it, and whole the values of fields that hold
-    secrets.
-    """
+    """Redact parsed JSON: every string, and the values of secret fields."""
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, list):
-        return [redact_value(one, redact_text) for one in value]
+        return [redact_value(item, redact_text) for item in value]
     if isinstance(value, dict):
         return {
-            redact_text(key): REDACTED
-            if is_secret_field(key) and isinstance(one, str) and one
-            else redact_value(one, redact_text)
-            for key, one in value.items()
+            redact_text(name): _redact_field(name, item, redact_text)
+            for name, item in value.items()
         }
     return value
 
 
+def _redact_field(name: str, value: object, redact_text: Callable[[str], str]) -> object:
+    if isinstance(value, str) and value and is_secret_field(name):
+        return REDACTED
+    return redact_value(value, redact_text)
+
+
 def _iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
-    """The ways in which a secret may be written: as it is, in a URL, and alone in base64."""
-    for secret in sorted(
-        {one for one in secrets if len(one) >= MIN_SECRET_LENGTH}, key=lambda one: (-len(one), one)
-    ):
-        alone = base64.b64encode(secret.encode()).decode().rstrip("=")
-        yield from dict.fromkeys([secret, quote(secret, safe=""), alone])
+    """Yield the forms in which secrets occur: as they are, in a URL, and in
+    base64. Longer secrets come first, because one may contain another.
+    """
+    unique = {secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH}
+    for secret in sorted(unique, key=lambda text: (-len(text), text)):
+        base64_text = base64.b64encode(secret.encode()).decode().rstrip("=")
+        yield from dict.fromkeys([secret, quote(secret, safe=""), base64_text])
 
 
-MIN_SECRET_LENGTH = 4  # shorter ones would be found in every other word
+MIN_SECRET_LENGTH = 4  # shorter ones occur in ordinary words
 
-_ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"  # between a name and what is assigned to it
-_NOT_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"  # what stands where a secret was
+# Between a name and the value that is assigned to it.
+_ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"
+# Not a placeholder where a secret was.
+_NOT_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"
 
-# What a scan looks for: the kind as it is told, and how it looks.
+# What a scan reports: the name of the kind, and its pattern.
 SECRET_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("Tencent Cloud SecretId", _KEY_ID),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
@@ -188,13 +199,15 @@ SECRET_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 
 def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> list[str]:
-    """The kinds of secrets that stand in a text; `known_secrets` are secrets to look for by their value, by
-    a name to tell.
+    """Return the kinds of secrets in a text.
+
+    Args:
+        text: the text to search
+        known_secrets: secrets to search for by their value, each by the name
+            to report
     """
     kinds = [kind for kind, pattern in SECRET_PATTERNS if pattern.search(text)]
-    named = [
-        name
-        for name, secret in (known_secrets or {}).items()
-        if any(one in text for one in _iter_encodings([secret]))
-    ]
-    return list(dict.fromkeys([*kinds, *named]))
+    for name, secret in (known_secrets or {}).items():
+        if any(encoded in text for encoded in _iter_encodings([secret])):
+            kinds.append(name)
+    return list(dict.fromkeys(kinds))

@@ -1,27 +1,18 @@
-"""The home of httpx: sends calls, adds each host's own credentials, and says plainly when no answer
-came.
+"""Send calls over HTTP, with the credentials of each host.
 
-One `httpx.AsyncClient` gets slower the more requests are in flight: its pool looks at every
-connection at the begin and end of each. So there is none. Requests go through a transport of ours:
-`ShardedTransport` (httpx transports of one connection each), or `AiohttpTransport` where aiohttp is installed (the
-extra `fast`). Nothing then writes URLs, which may be signed, into the log either.
+All requests run on the background loop (`event_loop`), never more than
+`at_once` at a time: a request that is cancelled while it waits inside an HTTP
+library's pool can break that pool, so the waiting happens here. There is no
+`httpx.Client`, so nothing writes URLs, which may be signed, into the log.
 """
 
 from __future__ import annotations
 
-import asyncio
-import atexit
-import contextlib
-import os
-import ssl
 import time
-import urllib.request
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol
 from urllib.parse import quote, urljoin
 
 import anyio
@@ -29,23 +20,18 @@ import httpx
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
-from jupyter_mjci.client.settings import Secret
+from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
-from jupyter_mjci.services.tencent_ci import signing
 
-if TYPE_CHECKING:
-    import aiohttp
-
-T = TypeVar("T")
 MAX_REDIRECTS = 5
-TOTAL_TIMEOUT_FACTOR, IMAGE_TIMEOUT_FACTOR = (
-    3,
-    10,
-)  # times the timeout of one step: how long a whole answer, or a picture, may take
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+# How long a whole response, or an image, may take, in timeouts of one read.
+TOTAL_TIMEOUT_FACTOR = 3
+IMAGE_TIMEOUT_FACTOR = 10
 
 
 class Clock(Protocol):
-    """Whose time it is: the system's, or a sandbox's."""
+    """The time of the services: the system's, a sandbox's or a replay's."""
 
     def now(self) -> float: ...
 
@@ -60,15 +46,19 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-AuthFunc = Callable[
-    [httpx.Request, str], None
-]  # changes the request's headers; gets the decoded path
+# Adds the credentials to a request's headers. Takes the request and its decoded path.
+AuthFunc = Callable[[httpx.Request, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a plane's calls go. `host` is the service's own name where `url` is a door in front of
-    it.
+    """A host that calls are sent to.
+
+    Args:
+        url: the base URL that is connected to
+        host: the service's own host, where `url` is another one in front of
+            it; it is signed and sent as the Host header
+        authorize: adds the credentials
     """
 
     url: str
@@ -80,57 +70,21 @@ class Endpoint:
         return self.host or httpx.URL(self.url).netloc.decode()
 
 
-def build_mj_auth(style: str, secret: Secret) -> AuthFunc | None:
-    """The proxy families' three ways to hear a secret. Never two at once: the .NET family takes the
-    first it sees.
-    """
-    header, form = {
-        "secret": ("mj-api-secret", "{}"),
-        "bearer": ("Authorization", "Bearer {}"),
-        "raw": ("Authorization", "{}"),
-    }[style]
-
-    def authorize(request: httpx.Request, _: str) -> None:
-        request.headers[header] = form.format(secret.reveal())
-
-    return authorize if secret else None
-
-
-def build_cos_auth(
-    secret_id: str, secret_key: Secret, token: Secret, clock: Clock, token_header: str
-) -> AuthFunc:
-    """COS and CI signatures over Host, the content headers and every parameter."""
-
-    def authorize(request: httpx.Request, path: str) -> None:
-        if token:
-            request.headers[token_header] = token.reveal()
-        headers = {
-            name: value
-            for name, value in request.headers.items()
-            if name.startswith(_SIGNED_HEADERS) or name == "host"
-        }
-        request.headers["Authorization"] = signing.sign(
-            request.method,
-            path,
-            params=dict(request.url.params),
-            headers=headers,
-            secret_id=secret_id,
-            secret_key=secret_key.reveal(),
-            key_time=signing.key_time(clock.now()),
-        )
-
-    return authorize
-
-
-_SIGNED_HEADERS = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
+# --- transport --------------------------------------------
 
 
 class Transport:
-    """Sends calls over HTTP. `endpoints` tells each plane's host, `transport` replaces the network (the
-    sandbox in process).
+    """Sends calls over HTTP.
 
-    All sending happens on the engine's loop. Never more than `at_once` requests are in flight:
-    waiting inside the HTTP library's pool would break it when a wait is interrupted.
+    Args:
+        endpoints: the host of each kind of call: mj, ci, cos, account
+        clock: the time that signatures are valid from
+        timeout: seconds until a connection is accepted, and until each part
+            of a response arrives
+        at_once: the maximum number of requests in flight
+        transport: replaces the network, as the in-process sandbox does
+        use_aiohttp: whether aiohttp sends the requests; by default where it
+            is installed
     """
 
     def __init__(
@@ -143,73 +97,74 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
     ) -> None:
-        self.endpoints, self.clock, self.timeout, self.at_once, self.custom_transport = (
-            endpoints,
-            clock,
-            timeout,
-            at_once,
-            transport,
-        )
-        self.use_aiohttp = find_spec("aiohttp") is not None if use_aiohttp is None else use_aiohttp
+        if use_aiohttp is None:
+            use_aiohttp = find_spec("aiohttp") is not None
+        self.endpoints = endpoints
+        self.clock = clock
+        self.timeout = timeout
+        self.at_once = at_once
+        self.custom_transport = transport
+        self.use_aiohttp = use_aiohttp
         self._loop_thread: event_loop.LoopThread | None = None
 
     @property
     def in_flight(self) -> int:
-        """How many requests are in flight, and connections in use: 0 when nobody waits for
-        anything.
-        """
-        return (
-            0
-            if self._loop_thread is None
-            else self.at_once - self._semaphore.value + getattr(self._pool, "busy", 0)
-        )
+        """Requests being sent, plus those in the pool below; 0 when idle."""
+        if self._loop_thread is None:
+            return 0
+        sending = self.at_once - self._semaphore.value
+        return sending + int(getattr(self._pool, "in_flight", 0))
 
     async def send(self, call: Call[Any]) -> Response:
-        """The answer, whatever its status. Raises TransportError where none came."""
-        return await self._send_request(
-            self.build_request(call), self.timeout * TOTAL_TIMEOUT_FACTOR
-        )
+        """Send a call and return the response, whatever its status.
+
+        Raises:
+            TransportError: no response arrived
+        """
+        request = self.build_request(call)
+        return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 
     async def get(self, url: str) -> Response:
-        """A picture or file by its URL. Only the services' own hosts see a credential, on every hop
-        of a redirect.
+        """Download an image or a file. Credentials are sent only to the
+        services' own hosts, on every hop of a redirect.
+
+        Raises:
+            TransportError: no response arrived, or there are too many
+                redirects
         """
         for _ in range(MAX_REDIRECTS):
-            reply = await self._send_request(
-                self._build_download_request("GET", self.resolve_url(url)),
-                self.timeout * IMAGE_TIMEOUT_FACTOR,
-            )
-            if reply.status not in (301, 302, 303, 307, 308) or "location" not in reply.headers:
-                return reply
-            url = urljoin(reply.url, reply.headers["location"])
-        raise TransportError(f"{httpx.URL(url).host} redirects in circles.")
+            request = self._build_download_request("GET", self.resolve_url(url))
+            response = await self._send_request(request, self.timeout * IMAGE_TIMEOUT_FACTOR)
+            location = response.headers.get("location")
+            if response.status not in REDIRECT_STATUSES or location is None:
+                return response
+            url = urljoin(response.url, location)
+        raise TransportError(f"Too many redirects from {httpx.URL(url).host}.")
 
     def build_request(self, call: Call[Any]) -> httpx.Request:
-        """The request that `send` would send, signed now."""
-        origin = self.endpoints.get(call.endpoint)
-        if origin is None:
+        """Build the request that `send` sends, signed at the current time."""
+        endpoint = self.endpoints.get(call.endpoint)
+        if endpoint is None:
             raise _build_not_configured_error(call.service)
-        query = "&".join(f"{_quote(name)}={_quote(value)}" for name, value in call.params.items())
-        url = f"{origin.url}{quote(call.path, safe='/-_.~')}{'?' if query else ''}{query}"
-        return self._build_authorized_request(
-            call.method, url, origin, call.path, dict(call.headers), call.body
-        )
+        url = f"{endpoint.url}{quote(call.path, safe='/-_.~')}"
+        if call.params:
+            pairs = [f"{_quote(name)}={_quote(value)}" for name, value in call.params.items()]
+            url = f"{url}?{'&'.join(pairs)}"
+        request = _build_request(call.method, url, endpoint, dict(call.headers), call.body)
+        return _authorize(request, endpoint, call.path)
 
     def resolve_url(self, url: str) -> str:
-        """A picture's URL made absolute: some proxies tell only its path, or their own idea of
-        localhost.
+        """Return an image's URL as an absolute one: some proxies report only
+        its path, or the localhost of their own machine.
         """
-        origin = self.endpoints.get("mj")
-        if origin is None:
+        endpoint = self.endpoints.get("mj")
+        if endpoint is None:
             return url
-        absolute = httpx.URL(urljoin(f"{origin.url}/", url))
-        home = httpx.URL(origin.url)
-        if (
-            absolute.host in _LOCAL_HOSTS
-            and home.host not in _LOCAL_HOSTS
-            and not home.host.endswith(".localhost")
-        ):
-            absolute = absolute.copy_with(scheme=home.scheme, host=home.host, port=home.port)
+        absolute = httpx.URL(urljoin(f"{endpoint.url}/", url))
+        proxy = httpx.URL(endpoint.url)
+        proxy_is_local = proxy.host in _LOCAL_HOSTS or proxy.host.endswith(".localhost")
+        if absolute.host in _LOCAL_HOSTS and not proxy_is_local:
+            absolute = _replace_origin(absolute, proxy)
         return str(absolute)
 
     async def close(self) -> None:
@@ -218,51 +173,30 @@ class Transport:
             self._loop_thread = None
 
     def _build_download_request(self, method: str, url: str) -> httpx.Request:
+        """Build the request for a URL, with credentials if it is on one of the endpoints."""
         parsed = httpx.URL(url)
-        for plane, origin in self.endpoints.items():
-            if (
-                "q-signature" in parsed.params
-            ):  # it is signed: a second signature would be one too many
-                origin = replace(origin, authorize=None)
-            if parsed.host == origin.name.partition(":")[0] and plane != "mj":
-                door = httpx.URL(origin.url)
-                at_door = parsed.copy_with(scheme=door.scheme, host=door.host, port=door.port)
-                return self._build_authorized_request(
-                    method, str(at_door), origin, parsed.path, {}, b""
-                )
-        own = self.endpoints.get("mj")
-        if own is not None and parsed.netloc == httpx.URL(own.url).netloc:
-            return self._build_authorized_request(method, url, own, parsed.path, {}, b"")
+        for name, endpoint in self.endpoints.items():
+            if name != "mj" and parsed.host == endpoint.name.partition(":")[0]:
+                target = str(_replace_origin(parsed, httpx.URL(endpoint.url)))
+                request = _build_request(method, target, endpoint, {}, b"")
+                if "q-signature" in parsed.params:
+                    # COS rejects a request that is signed twice.
+                    return request
+                return _authorize(request, endpoint, parsed.path)
+        proxy = self.endpoints.get("mj")
+        if proxy is not None and parsed.netloc == httpx.URL(proxy.url).netloc:
+            return _authorize(_build_request(method, url, proxy, {}, b""), proxy, parsed.path)
         return httpx.Request(method, url)
 
-    def _build_authorized_request(
-        self,
-        method: str,
-        url: str,
-        endpoint: Endpoint,
-        path: str,
-        headers: dict[str, str],
-        body: bytes,
-    ) -> httpx.Request:
-        if endpoint.host:
-            headers["Host"] = endpoint.host
-        try:
-            request = httpx.Request(method, url, headers=headers, content=body or None)
-        except httpx.InvalidURL as error:
-            raise InvalidRequest(f"This cannot be a URL: {url[:200]}", detail=str(error)) from None
-        if endpoint.authorize is not None:
-            endpoint.authorize(request, path)
-        return request
-
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
-        """One request and its whole answer. An answer that trickles for ever is none: each piece of
-        it comes in time, so only the whole has a bound that it can break.
+        """Send one request and read its whole response.
+
+        The timeouts of the HTTP library apply to each read, so a response
+        that trickles in for ever is only ended by the total timeout.
         """
         self._ensure_pool()
-        request.extensions = {
-            **request.extensions,
-            "timeout": httpx.Timeout(self.timeout).as_dict(),
-        }
+        timeouts = httpx.Timeout(self.timeout).as_dict()
+        request.extensions = {**request.extensions, "timeout": timeouts}
         async with self._semaphore:
             try:
                 with anyio.move_on_after(total_timeout):
@@ -273,200 +207,54 @@ class Transport:
                     return Response(response.status_code, content, headers, str(request.url))
             except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
                 raise _build_transport_error(request, error, self.timeout) from error
-        raise _build_transport_error(
-            request, httpx.ReadTimeout("the answer did not end"), total_timeout
-        )
+        timeout_error = httpx.ReadTimeout("the response did not end")
+        raise _build_transport_error(request, timeout_error, total_timeout)
 
     def make_transport(self) -> httpx.AsyncBaseTransport:
-        """What carries requests: the door, or a way of our own to the network."""
-        return self.custom_transport or (
-            AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
-        )
+        """Return the transport that carries requests: the custom one, or a new one."""
+        if self.custom_transport is not None:
+            return self.custom_transport
+        return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
 
     def _ensure_pool(self) -> None:
-        """The pool belongs to one loop; after a fork there is a new one."""
-        engine = event_loop.get_loop_thread()
-        if self._loop_thread is engine:
-            return
-        self._pool = self.make_transport()
-        self._semaphore = anyio.Semaphore(self.at_once)
-        self._loop_thread = engine
+        """Create pool and semaphore on first use. They belong to one loop;
+        after a fork there is a new one.
+        """
+        loop_thread = event_loop.get_loop_thread()
+        if self._loop_thread is not loop_thread:
+            self._pool = self.make_transport()
+            self._semaphore = anyio.Semaphore(self.at_once)
+            self._loop_thread = loop_thread
 
 
-@lru_cache(maxsize=1)
-def get_ssl_context() -> ssl.SSLContext:
-    """One for all connections: to make one takes as long as many requests."""
-    return httpx.create_ssl_context()
+def _build_request(
+    method: str, url: str, endpoint: Endpoint, headers: dict[str, str], body: bytes
+) -> httpx.Request:
+    if endpoint.host:
+        headers["Host"] = endpoint.host
+    try:
+        return httpx.Request(method, url, headers=headers, content=body or None)
+    except httpx.InvalidURL as error:
+        raise InvalidRequest(f"{url[:200]!r} is not a valid URL.", detail=str(error)) from None
 
 
-class ShardedTransport(httpx.AsyncBaseTransport):
-    """httpx transports of one connection each, at most `max_idle` of them idle.
-
-    A connection whose request did not come to its end is thrown away with its transport, so nothing
-    can stay behind in a pool. How many are in flight is the caller's business. Proxies of the
-    environment are used.
-    """
-
-    def __init__(self, max_idle: int = 16) -> None:
-        self.max_idle, self.in_flight = max_idle, 0
-        self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        place = (request.url.scheme, request.url.host, request.url.port)
-        idle = self._idle.get(place)
-        shard = idle.pop() if idle else _build_single_connection(request.url)
-        self.in_flight += 1
-        try:
-            response = await shard.handle_async_request(request)
-            await response.aread()
-            await response.aclose()
-        except BaseException:
-            with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
-                await shard.aclose()
-            raise
-        finally:
-            self.in_flight -= 1
-        self._idle.setdefault(place, []).append(shard)
-        await self._evict_idle()
-        return response
-
-    async def _evict_idle(self) -> None:
-        """Of too many, the one that has been idle longest at its place."""
-        if sum(map(len, self._idle.values())) > self.max_idle:
-            place = next(place for place, idle in self._idle.items() if idle)
-            spare = self._idle[place].pop(0)
-            if not self._idle[place]:
-                del self._idle[place]
-            with anyio.CancelScope(shield=True):
-                await spare.aclose()
-
-    async def aclose(self) -> None:
-        idle = [shard for shards in self._idle.values() for shard in shards]
-        self._idle.clear()
-        for shard in idle:
-            await shard.aclose()
+def _authorize(request: httpx.Request, endpoint: Endpoint, path: str) -> httpx.Request:
+    if endpoint.authorize is not None:
+        endpoint.authorize(request, path)
+    return request
 
 
-def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
-    limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-    return httpx.AsyncHTTPTransport(
-        verify=get_ssl_context(), trust_env=False, limits=limits, proxy=_find_proxy(url)
-    )
+def _replace_origin(url: httpx.URL, origin: httpx.URL) -> httpx.URL:
+    return url.copy_with(scheme=origin.scheme, host=origin.host, port=origin.port)
 
 
-def _find_proxy(url: httpx.URL) -> str | None:
-    proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    return None if proxy is None or urllib.request.proxy_bypass(url.host) else proxy
-
-
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """httpx requests, carried by aiohttp: several times as many in a second.
-
-    What goes wrong is told in httpx's own exceptions, and always so that "never arrived" is
-    certain.
-    """
-
-    def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def in_flight(self) -> int:
-        connector: Any = None if self._session is None else self._session.connector
-        return len(connector._acquired) if connector else 0
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        import aiohttp
-        from yarl import URL
-
-        if request.url.scheme not in ("http", "https"):
-            raise httpx.UnsupportedProtocol(
-                "Request URL is missing an 'http://' or 'https://' protocol."
-            )
-        session = self._session or self._open_session()
-        limits = request.extensions.get("timeout", {})
-        timeout = aiohttp.ClientTimeout(
-            sock_connect=limits.get("connect"), sock_read=limits.get("read")
-        )
-        body = await request.aread()
-        try:
-            async with session.request(
-                request.method,
-                URL(str(request.url), encoded=True),
-                headers=request.headers.multi_items(),
-                data=body or None,
-                allow_redirects=False,
-                timeout=timeout,
-                proxy=_find_proxy(request.url),
-            ) as answer:
-                content = await answer.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _to_httpx_error(error) from error
-        return httpx.Response(answer.status, headers=list(answer.raw_headers), content=content)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # it would send what ~/.netrc holds; proxies are told with each request
-            trust_env=False,
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )
-        self._close_session = partial(
-            _close_session, self._session, asyncio.get_running_loop(), os.getpid()
-        )
-        weakref.finalize(self, self._close_session).atexit = False
-        _OPEN_TRANSPORTS.add(self)
-        return self._session
-
-    async def aclose(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-
-def _to_httpx_error(error: Exception) -> httpx.HTTPError:
-    import aiohttp
-
-    never_sent = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return httpx.ConnectTimeout(str(error))
-    if isinstance(error, never_sent):
-        return httpx.ConnectError(str(error))
-    if isinstance(error, aiohttp.InvalidURL):
-        return httpx.UnsupportedProtocol(str(error))
-    return (
-        httpx.ReadTimeout(str(error))
-        if isinstance(error, TimeoutError)
-        else httpx.ReadError(str(error))
-    )
-
-
-# aiohttp complains aloud about a session that nobody closed; a notebook's user cannot be asked to.
-_OPEN_TRANSPORTS: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
-
-
-def _close_session(
-    session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop, pid: int, wait: float = 0
-) -> None:
-    if session.closed or pid != os.getpid() or not loop.is_running():
-        return
-    closing = asyncio.run_coroutine_threadsafe(session.close(), loop)
-    if wait:
-        with contextlib.suppress(Exception):
-            closing.result(wait)
-
-
-@atexit.register
-def _close_open_transports() -> None:
-    for way in list(_OPEN_TRANSPORTS):
-        way._close_session(wait=1)
+def _quote(text: str) -> str:
+    return quote(str(text), safe="-_.~")
 
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
+
+# --- errors -----------------------------------------------
 
 _REQUIRED_SETTINGS = {
     "mj": ("No Midjourney proxy is configured.", "MJCI_MJ_URL (and MJCI_MJ_SECRET)"),
@@ -478,59 +266,58 @@ _REQUIRED_SETTINGS = {
 
 
 def _build_not_configured_error(service: str) -> SettingsError:
-    what, names = _REQUIRED_SETTINGS[service]
-    return SettingsError(what, hint=f"Set {names}, or use mjci.sandbox(), which needs no account.")
+    message, names = _REQUIRED_SETTINGS[service]
+    return SettingsError(
+        message, hint=f"Set {names}, or use mjci.sandbox(), which needs no account."
+    )
 
 
-# What went wrong, in a person's words, and whether the service may have acted on the request all
-# the same.
-_FAILURE_REASONS: tuple[tuple[type[Exception], str, str, bool], ...] = (
-    (
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why no response arrived, and whether the request may have been processed."""
+
+    error: type[Exception]
+    detail: str
+    hint: str
+    may_have_been_sent: bool = False
+
+
+_RECONCILE_HINT = "The job may have been created: check the listing before submitting it again."
+_FAILURES = (
+    _Failure(
         httpx.ConnectTimeout,
-        "nothing accepted the connection in {timeout:g} s",
+        "Nothing accepted the connection in {timeout:g} s.",
         "Check the address and your network, or raise `timeout`.",
-        False,
     ),
-    (httpx.PoolTimeout, "all connections are busy", "Raise `at_once`, or wait.", False),
-    (httpx.ConnectError, "{error}", "Is the service running, and is this its address?", False),
-    (httpx.UnsupportedProtocol, "{error}", "A base URL begins with http:// or https://.", False),
-    (
-        httpx.ReadTimeout,
-        "the answer did not come in {timeout:g} s",
-        "It may have been carried out: look at the listing before sending it again.",
-        True,
+    _Failure(
+        httpx.PoolTimeout, "All connections are in use.", "Raise `at_once`, or try again later."
     ),
-    (
-        httpx.HTTPError,
-        "the connection broke: {error}",
-        "It may have been carried out: look at the listing before sending it again.",
-        True,
+    _Failure(httpx.ConnectError, "{error}.", "Check that the service is running at this address."),
+    _Failure(httpx.UnsupportedProtocol, "{error}.", "A base URL begins with http:// or https://."),
+    _Failure(
+        httpx.ReadTimeout, "The response did not arrive in {timeout:g} s.", _RECONCILE_HINT, True
     ),
+    _Failure(httpx.HTTPError, "The connection broke: {error}.", _RECONCILE_HINT, True),
 )
 
 
 def _build_transport_error(
     request: httpx.Request, error: Exception, timeout: float
 ) -> TransportError:
-    reason = next(
-        (reason for reason in _FAILURE_REASONS if isinstance(error, reason[0])),
-        _FAILURE_REASONS[-1],
-    )
-    _, why, hint, maybe = reason
-    if request.method in ("GET", "HEAD"):  # reading twice costs nothing
-        maybe, hint = False, "Try again." if maybe else hint
-    where = f"{request.url.scheme}://{request.headers.get('host', request.url.host)}"
-    said = why.format(error=error or type(error).__name__, timeout=timeout)
-    what = f"No answer from {where}."
-    slow = isinstance(error, httpx.ReadTimeout)
+    failure = _FAILURES[-1]
+    for candidate in _FAILURES:
+        if isinstance(error, candidate.error):
+            failure = candidate
+            break
+    if failure.may_have_been_sent and request.method in ("GET", "HEAD"):
+        # Reading twice does no harm.
+        failure = replace(failure, hint="Try again.", may_have_been_sent=False)
+    host = request.headers.get("host", request.url.host)
+    detail = failure.detail.format(error=error or type(error).__name__, timeout=timeout)
     return TransportError(
-        what,
-        detail=f"{said[:1].upper()}{said[1:]}.",
-        hint=hint,
-        may_have_been_sent=maybe,
-        timed_out=slow,
+        f"No response from {request.url.scheme}://{host}.",
+        detail=detail[:1].upper() + detail[1:],
+        hint=failure.hint,
+        may_have_been_sent=failure.may_have_been_sent,
+        timed_out=isinstance(error, httpx.ReadTimeout),
     )
-
-
-def _quote(text: str) -> str:
-    return quote(str(text), safe="-_.~")

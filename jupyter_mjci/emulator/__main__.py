@@ -22,62 +22,53 @@ from jupyter_mjci.emulator.storage import StateStore
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the command line."""
+    """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="jupyter mjci sandbox",
-        description="Serve stand-ins for both picture services on this machine.",
+        description="Serve an emulator of both picture services on this machine.",
     )
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)"
-    )
-    parser.add_argument(
-        "--dialect", choices=DIALECTS, default="plus", help="family of the Midjourney proxy"
-    )
-    parser.add_argument(
-        "--speed", type=float, default=1.0, help="how many times as fast as real (default 1)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other ids and pictures")
-    parser.add_argument(
-        "--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables"
-    )
-    parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder"
-    )
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free port)")
+    add("--dialect", choices=DIALECTS, default="plus", help="family of the Midjourney proxy")
+    add("--speed", type=float, default=1.0, help="factor from real time to its own (default 1)")
+    add("--seed", type=int, default=0, help="seed of IDs, durations and pictures")
+    add("--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables")
+    add("--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder")
     return parser
 
 
 def _build_clock(speed: float, data: Path | None) -> ScaledClock:
-    """Now, or where the kept jobs' time has got to, whichever is later: time never runs backwards
-    for them.
+    """Build a clock that starts now, or at the time of the saved jobs if that is later.
+
+    Time never runs backwards for jobs that were saved by a faster sandbox.
     """
-    kept = StateStore(data).load() if data else {}
-    return ScaledClock(speed, start=max(time.time(), float(kept.get("now", 0.0))))
+    state = StateStore(data).load() if data else {}
+    return ScaledClock(speed, start=max(time.time(), float(state.get("now", 0.0))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGINT or SIGTERM; prints one line of JSON when ready."""
+    """Serve until SIGINT or SIGTERM; print one line of JSON when ready."""
     parser = build_parser()
-    asked = parser.parse_args(argv)
-    if not 0 < asked.speed < math.inf:
+    args = parser.parse_args(argv)
+    if not 0 < args.speed < math.inf:
         parser.error("--speed must be a number above 0")
     try:
-        clock = _build_clock(asked.speed, asked.data)
         sandbox = Sandbox(
-            clock=clock,
-            dialect=asked.dialect,
-            seed=asked.seed,
-            faults=asked.faults,
-            data=asked.data,
+            clock=_build_clock(args.speed, args.data),
+            dialect=args.dialect,
+            seed=args.seed,
+            faults=args.faults,
+            data=args.data,
         )
-        door = sandbox.serve(asked.port)
+        server = sandbox.serve(args.port)
     except (FaultError, OSError, OverflowError) as error:
         parser.error(str(error))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    print(json.dumps({"url": door.url, **door.settings}), flush=True)
+    print(json.dumps({"url": server.url, **server.settings}), flush=True)
     stop.wait()
-    door.close()
+    server.close()
     return 0
 
 

@@ -1,23 +1,22 @@
-"""Both stand-in services behind one ASGI app, with two doors: in process (`transport`) and on
-loopback (`serve`).
+"""The sandbox: both emulated services behind one ASGI app, in process or on loopback.
 
-The services are pure: bytes in, bytes out. What touches the outside is here and in the rooms
-beside: deciding by host and path whom a request is for, keeping state on disk, and waking the
-services when the clock has something for them; `conversation.py` reads and answers, `postman.py`
-delivers callbacks, `server.py` listens.
+The services are pure: bytes in, bytes out. This module is where they meet the outside: it routes
+each request to a service, saves their state, and wakes them when the clock reaches the next event.
+`asgi.py` parses and sends, `fault_injection.py` makes requests fail, `webhooks.py` delivers
+callbacks, `server.py` listens.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import anyio.lowlevel
 import httpx
@@ -29,81 +28,60 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jupyter_mjci.emulator.asgi import (
-    TOO_LARGE_RESPONSES,
     AbsoluteFormMiddleware,
-    FaultedRequest,
-    ClientDisconnected,
-    Connection,
     BodyTooLarge,
-    send_response,
-    read_body,
+    ClientDisconnected,
     parse_request,
+    read_body,
+    send_response,
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
+from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
-from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
+from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
-from jupyter_mjci.emulator.storage import StateStore
-from jupyter_mjci.emulator.tencent_ci.service import SECRET_ID, SECRET_KEY, TencentCI
-from jupyter_mjci.emulator.webhooks import WebhookDispatcher
-
-MJ_SECRET = "sandbox-secret"
-BUCKET = "demo-1250000000"
-REGION = "ap-chongqing"
-
-
-class EmulatedService(Protocol):
-    """The shape that both stand-ins have."""
-
-    outbox: list[WebhookDelivery]
-
-    def handle(self, request: Request) -> Response: ...
-    def advance(self) -> None: ...
-    def next_event(self) -> float | None: ...
-    def snapshot(self) -> dict[str, Any]: ...
-    def restore(self, snapshot: dict[str, Any]) -> None: ...
-
-
-# ---------------------------------------------------------------- whom a request is for
-
-_CLOUD_HOST = re.compile(r"(?:[^.]+\.)?(?:ci|cos|pic)\.|service\.cos\.")
-_PROXY_PATH = re.compile(r"/mj(?:/|$)|/[^/]+/mj(?:/|$)|/attachments/")
-_CLOUD_PATH = re.compile(
-    r"/(?:jobs|\w+_jobs|inventorytriggerjob|\w*queue|\w+_queue|\w*bucket|\w+_bucket|cibuckets"
-    r"|template|workflow|triggerworkflow|workflowexecution)(?:/|$)"
+from jupyter_mjci.emulator.service import (
+    BUCKET,
+    MJ_SECRET,
+    REGION,
+    SECRET_ID,
+    SECRET_KEY,
+    EmulatedService,
+    SandboxOptions,
 )
-
-
-def select_service(request: Request) -> str:
-    """ "mj" or "ci". The cloud's host names decide; for any other host (an address, localhost) what
-    is asked does.
-    """
-    if _CLOUD_HOST.match(request.host.lower()):
-        return "ci"
-    if (
-        "q-sign-algorithm=" in request.headers.get("authorization", "")
-        or "q-sign-algorithm=" in request.query
-    ):
-        return "ci"
-    if _PROXY_PATH.match(request.path):
-        return "mj"
-    return "ci" if _CLOUD_PATH.match(request.path) else "mj"
-
-
-# ---------------------------------------------------------------- the sandbox
+from jupyter_mjci.emulator.storage import StateStore
+from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
 
 class Sandbox:
-    """Both services, their clock, and the doors to them.
+    """Both services, their clock, and the ways to reach them.
 
-    `settings` says how to reach them in process; `serve()` gives a second set for other programs.
-    `faults` can be added to at any time. `data` is a folder that keeps objects and jobs from one
-    sandbox to the next.
+    `settings` says how to reach the services in process, through `transport()`; `serve()` starts a
+    loopback server for other programs. `faults` can be added to at any time.
+
+    Args:
+        speed: how fast the virtual clock passes what is slept on it (default: at once)
+        dialect: the family of the Midjourney proxy
+        clock: the clock instead of a virtual one
+        seed: where IDs, durations and pictures come from
+        faults: faults, or the path of a TOML file of them
+        data: a folder that keeps objects and jobs from one sandbox to the next
+        bucket: the name of the bucket, with its APPID
+        region: the region of the bucket
+        mj_secret: the secret of the Midjourney proxy
+        secret_id: the key ID of the Tencent Cloud account
+        secret_key: its secret key
+        mj_options: further arguments of `MidjourneyProxy`
+        ci_options: further arguments of `TencentCI`
+
+    Raises:
+        ValueError: the dialect is unknown
+        FaultError: a fault is not valid
     """
 
-    SAVE_INTERVAL = 1.0  # real seconds between saves, longer where one save takes long
+    SAVE_INTERVAL = 1.0  # real seconds between saves, more where a single save takes long
 
     def __init__(
         self,
@@ -124,98 +102,88 @@ class Sandbox:
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}")
-        self.dialect, self.seed = dialect, seed
-        self.bucket, self.region = bucket, region
-        self.mj_secret, self.secret_id, self.secret_key = mj_secret, secret_id, secret_key
-        self._options = {"mj": dict(mj_options or {}), "ci": dict(ci_options or {})}
+        self.options = SandboxOptions(
+            dialect=dialect,
+            mj_secret=mj_secret,
+            bucket=bucket,
+            region=region,
+            secret_id=secret_id,
+            secret_key=secret_key,
+            mj_options=dict(mj_options or {}),
+            ci_options=dict(ci_options or {}),
+        )
+        self.dialect = dialect
+        self.seed = seed
+        self.bucket = bucket
+        self.region = region
+        self.mj_secret = mj_secret
+        self.secret_id = secret_id
+        self.secret_key = secret_key
         self.faults = _load_faults(faults, seed)
         self.webhooks = WebhookDispatcher()
-        self._state_store = StateStore(Path(data)) if data is not None else None
-        kept = self._state_store.load() if self._state_store else {}
-        self.clock = clock or VirtualClock(speed, **({"start": kept["now"]} if kept else {}))
-        self._lock = threading.RLock()  # both doors may be open at once, each on its own thread
+        self.ticker: Ticker | None = None
+        self._lock = threading.RLock()  # in-process and loopback clients run on different threads
         self._restarts = 0
-        self._unsaved = False
-        self._next_save = 0.0
-        self._ticker: Ticker | None = None
         self._servers: list[LoopbackServer] = []
         self._cached_date = (0, b"")
-        self._services: dict[str, EmulatedService] = {
-            name: self._build_service(name) for name in ("mj", "ci")
-        }
+        self._state_store = StateStore(Path(data)) if data is not None else None
+        self._unsaved = False
+        self._next_save = 0.0
+        state = self._state_store.load() if self._state_store else {}
+        self.clock = clock or _build_virtual_clock(speed, state)
+        self._services = {name: self._build_service(name) for name in SERVICES}
         for name, service in self._services.items():
-            if name in kept:
-                service.restore(kept[name])
+            if name in state:
+                service.restore(state[name])
         if isinstance(self.clock, VirtualClock):
             self.clock.is_busy = lambda: self.next_event() is not None
             self.clock.on_moved = self._on_clock_moved
         self.app = Starlette(
-            routes=[Route("/_sandbox/books", self._get_stats), _CatchAllRoute(self)],
+            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
             middleware=[Middleware(AbsoluteFormMiddleware)],
         )
 
     # ------------------------------------------------ the services
 
     def _build_service(self, name: str) -> EmulatedService:
-        """A new service that knows nothing yet."""
-        build: Callable[[], EmulatedService] = {"mj": self._build_mj, "ci": self._build_ci}[name]
-        return build()
+        """Build a service without any state.
 
-    def _build_mj(self) -> EmulatedService:
-        return MidjourneyProxy(
-            self.clock,
-            dialect=self.dialect,
-            secret=self.mj_secret,
-            seed=self._derive_seed(),
-            **self._options["mj"],
-        )
-
-    def _build_ci(self) -> EmulatedService:
-        return TencentCI(
-            self.clock,
-            bucket=self.bucket,
-            region=self.region,
-            secret_id=self.secret_id,
-            secret_key=self.secret_key,
-            seed=self._derive_seed(),
-            **self._options["ci"],
-        )
-
-    def _derive_seed(self) -> int:
-        """After a restart ids must not come again."""
-        return self.seed + 1_000_003 * self._restarts
+        The seed differs after each restart, so that IDs do not repeat.
+        """
+        seed = self.seed + 1_000_003 * self._restarts
+        return SERVICES[name].build(self.clock, seed, self.options)
 
     @property
     def mj(self) -> Any:
-        """The Midjourney proxy behind the doors."""
+        """The Midjourney proxy."""
         return self._services["mj"]
 
     @property
     def ci(self) -> Any:
-        """Tencent CI and COS behind the doors."""
+        """Tencent CI and COS."""
         return self._services["ci"]
 
     def next_event(self) -> float | None:
-        """When the next job of either service changes by itself."""
+        """Return when the next job of any service changes by itself (epoch seconds)."""
         with self._lock:
-            moments = [service.next_event() for service in self._services.values()]
-        return min((moment for moment in moments if moment is not None), default=None)
+            times = [service.next_event() for service in self._services.values()]
+        return min((moment for moment in times if moment is not None), default=None)
 
     def handle_request(self, service: str, request: Request) -> Response:
-        """Let a service answer, and see to what comes of it."""
+        """Let a service answer, then deliver its callbacks and save its state where that is due."""
         with self._lock:
-            answer = self._services[service].handle(request)
+            response = self._services[service].handle(request)
             changes = request.method not in ("GET", "HEAD")
             self._unsaved |= changes
             self._collect_webhooks()
-        if changes and self._ticker:
-            self._ticker.reschedule()
+        if changes and self.ticker:
+            self.ticker.reschedule()
         elif changes and self._state_store:
             self.save_if_due()
-        return answer
+        return response
 
     def run_due(self) -> None:
-        """Bring every job up to now, and hand the callbacks that fell due to the postman."""
+        """Bring every job up to now, and queue the callbacks that fell due."""
         with self._lock:
             for service in self._services.values():
                 service.advance()
@@ -227,58 +195,63 @@ class Sandbox:
             if service.outbox:
                 self.webhooks.enqueue(service.outbox)
                 service.outbox.clear()
-        if self._ticker is None or self._ticker.is_server_thread():
+        # While a server runs, only its thread delivers.
+        if self.ticker is None or self.ticker.is_server_thread():
             self.webhooks.start()
 
     def _on_clock_moved(self) -> None:
-        """Somebody slept on the virtual clock or pushed it."""
-        if self._ticker is None or self._ticker.is_server_thread():
+        """Run what fell due when the virtual clock was slept on or advanced."""
+        if self.ticker is None or self.ticker.is_server_thread():
             self.run_due()
         else:
-            self._ticker.call_threadsafe(self.run_due)
+            self.ticker.call_threadsafe(self.run_due)
 
     async def drain_webhooks(self) -> None:
-        """Until every callback handed out so far has been delivered or has failed."""
+        """Wait until every callback that is due has been delivered or has failed."""
         self.run_due()
         await self.webhooks.drain()
 
-    # ------------------------------------------------ trouble
+    # ------------------------------------------------ faults of a service
 
     def restart(self, service: str | None = None, *, remember: bool = False) -> None:
-        """Start the services (or one) anew: everything forgotten, or restored from a snapshot with
-        `remember`.
+        """Start the services (or one) anew, without their jobs.
+
+        Args:
+            service: "mj" or "ci"; both by default
+            remember: keep the jobs, as a server with a database does
         """
         with self._lock:
             self._restarts += 1
             for name in [service] if service else list(self._services):
-                kept = (
-                    json.dumps(self._services[name].snapshot(), default=_encode_bytes)
-                    if remember
-                    else None
-                )
+                before = self._services[name]
                 self._services[name] = self._build_service(name)
-                if kept is not None:
-                    self._services[name].restore(json.loads(kept, object_hook=_decode_bytes))
+                if remember:  # through JSON, as `data` would keep it
+                    saved = json.dumps(before.snapshot(), default=_encode_bytes)
+                    state = json.loads(saved, object_hook=_decode_bytes)
+                    self._services[name].restore(state)
+
+    def find_job_ids(self, service: str, request: Request, response: Response) -> list[str]:
+        """Return the IDs of the jobs that a request names or has made."""
+        return SERVICES[service].find_job_ids(request, response)
 
     def alter_jobs(self, service: str, kind: str, job_ids: Iterable[str]) -> None:
-        """ "stuck": the jobs change no more by themselves. "lost": the service knows them no
-        more.
-        """
-        act = {"stuck": "freeze", "lost": "forget"}[kind]
+        """Freeze jobs ("stuck": they no longer change) or forget them ("lost")."""
+        emulated = self._services[service]
+        alter = {"stuck": emulated.freeze, "lost": emulated.forget}[kind]
         with self._lock:
-            for job in job_ids:
-                getattr(self._services[service], act)(job)
+            for job_id in job_ids:
+                alter(job_id)
 
-    # ------------------------------------------------ the disk
+    # ------------------------------------------------ saving
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything that `data` keeps."""
+        """Return everything that `data` keeps."""
         with self._lock:
-            kept = {name: service.snapshot() for name, service in self._services.items()}
-            return {"version": 1, "now": self.clock.now(), **kept}
+            states = {name: service.snapshot() for name, service in self._services.items()}
+            return {"version": 1, "now": self.clock.now(), **states}
 
     def save(self) -> None:
-        """Write `data` now."""
+        """Save the state to `data` now."""
         if self._state_store is None:
             return
         started = time.monotonic()
@@ -289,13 +262,14 @@ class Sandbox:
         self._next_save = ended + max(self.SAVE_INTERVAL, 10 * (ended - started))
 
     def save_if_due(self) -> None:
+        """Save the state if it changed and `SAVE_INTERVAL` has passed since the last save."""
         if self._state_store and self._unsaved and time.monotonic() >= self._next_save:
             self.save()
 
     def close(self) -> None:
-        """Close the loopback doors, and save what `data` keeps."""
-        for door in self._servers:
-            door.close()
+        """Close the loopback servers, and save the state."""
+        for server in self._servers:
+            server.close()
         self.save()
 
     def __enter__(self) -> Sandbox:
@@ -304,7 +278,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------ the doors
+    # ------------------------------------------------ in process and on loopback
 
     @property
     def settings(self) -> dict[str, str]:
@@ -316,6 +290,7 @@ class Sandbox:
         )
 
     def build_settings(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
+        """Return the addresses and the credentials that a client needs."""
         return {
             "mj_url": mj_url,
             "mj_secret": self.mj_secret,
@@ -328,110 +303,110 @@ class Sandbox:
         }
 
     def transport(self) -> httpx.AsyncBaseTransport:
-        """The door in process: whatever host a client asks, the sandbox answers."""
+        """Return an httpx transport that sends every request, whatever its host, to the sandbox."""
         return InProcessTransport(self.app)
 
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackServer:
-        """The loopback door, ready when this returns: for other programs, and for clients in other
-        languages.
+        """Start a loopback server, for other programs and for clients in other languages.
 
-        A `ScaledClock` runs by itself there. With a `VirtualClock` the jobs stand still until
-        somebody moves it.
+        With a `ScaledClock` jobs age by themselves there; with a `VirtualClock` only when it moves.
+
+        Args:
+            port: the port; 0 for a free one
+            host: 127.0.0.1 or localhost
+
+        Returns:
+            The server, ready.
+
+        Raises:
+            ValueError: another host
+            OSError: the port is taken
         """
-        door = LoopbackServer(self, port, host)
-        self._servers.append(door)
-        return door
+        server = LoopbackServer(self, port, host)
+        self._servers.append(server)
+        return server
 
     def build_date_header(self) -> bytes:
-        """The Date header: the sandbox's time, not ours."""
+        """Return the Date header: the sandbox's time."""
         now = int(self.clock.now())
         if now != self._cached_date[0]:
             self._cached_date = (now, formatdate(now, usegmt=True).encode())
         return self._cached_date[1]
 
     async def handle_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request and its answer."""
+        """Handle one HTTP request, with the fault that it meets, if any."""
         request = parse_request(scope)
         service = select_service(request)
-        line = scope.get("state", {}).get("line") or _IN_PROCESS_CONNECTION
-        fault = (
-            self.faults.select(service, request.method, request.path) if len(self.faults) else None
-        )
+        fault = self.faults.select(service, request.method, request.path)
         try:
             if fault:
-                return await FaultedRequest(self, service, request, line, receive, send).apply(
-                    fault
-                )
-            answer = self.handle_request(service, await self.read_request_body(request, receive))
+                connection = scope.get("state", {}).get("connection") or Connection()
+                faulted = FaultedRequest(self, service, request, connection, receive, send)
+                await faulted.apply(fault)
+                return
+            request = await self.read_request_body(request, receive)
+            response = self.handle_request(service, request)
         except ClientDisconnected:
-            return None
+            return
         except BodyTooLarge:
-            answer = TOO_LARGE_RESPONSES[service]
-        await send_response(send, answer, request.method, self.build_date_header())
-        return None
+            response = SERVICES[service].too_large_response
+        await send_response(send, response, request.method, self.build_date_header())
 
     async def read_request_body(self, request: Request, receive: Receive) -> Request:
+        """Return the request with its body."""
         body = await read_body(request.headers, receive)
         if not body:
             return request
-        return Request(
-            request.method,
-            request.host,
-            request.path,
-            request.query,
-            request.headers,
-            body,
-            request.scheme,
-        )
+        return replace(request, body=body)
 
     async def _get_stats(self, _: StarletteRequest) -> JSONResponse:
-        """What a person who debugs callbacks or faults wants to know."""
-        post = self.webhooks
+        """Return what helps to debug callbacks and faults."""
         callbacks = {
-            "delivered": post.delivered,
-            "failed": post.failed,
-            "dropped": post.dropped_count,
+            "delivered": self.webhooks.delivered,
+            "failed": self.webhooks.failed,
+            "dropped": self.webhooks.dropped_count,
+            "dropped_urls": list(self.webhooks.dropped),
         }
         return JSONResponse(
             {
                 "dialect": self.dialect,
                 "now": self.clock.now(),
                 "speed": self.clock.speed if self.clock.speed < math.inf else "inf",
-                "callbacks": {**callbacks, "dropped_urls": list(post.dropped)},
-                "faults": {"armed": len(self.faults), "struck": self.faults.count},
+                "callbacks": callbacks,
+                "faults": {"active": len(self.faults), "triggered": self.faults.count},
                 "restarts": self._restarts,
                 "unsaved": self._state_store is not None and self._unsaved,
             }
         )
 
 
-_IN_PROCESS_CONNECTION = Connection()
+def _build_virtual_clock(speed: float, state: Mapping[str, Any]) -> VirtualClock:
+    """Build a clock that goes on where the saved one ended."""
+    if "now" in state:
+        return VirtualClock(speed, state["now"])
+    return VirtualClock(speed)
 
 
 def _load_faults(source: Faults | Iterable[Fault] | Path | None, seed: int) -> Faults:
     if isinstance(source, Faults):
         return source
-    return (
-        load_faults(source, seed=seed)
-        if isinstance(source, Path)
-        else Faults(source or (), seed=seed)
-    )
+    if isinstance(source, Path):
+        return load_faults(source, seed=seed)
+    return Faults(source or (), seed=seed)
 
 
 def _encode_bytes(value: object) -> dict[str, str]:
     if isinstance(value, bytes | bytearray):
         return {"$bytes": value.hex()}
-    raise TypeError(f"cannot keep {type(value).__name__}")
+    raise TypeError(f"{type(value).__name__} is not serializable.")
 
 
-def _decode_bytes(value: dict[str, Any]) -> Any:
+def _decode_bytes(value: dict[str, Any]) -> object:
     return bytes.fromhex(value["$bytes"]) if value.keys() == {"$bytes"} else value
 
 
 class _CatchAllRoute(BaseRoute):
-    """Everything that is not the sandbox's own page belongs to a service, whatever its path looks
-    like.
-    """
+    """Sends every path but the sandbox's own page to a service, even paths that are odd."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -444,20 +419,19 @@ class _CatchAllRoute(BaseRoute):
 
 
 class InProcessTransport(httpx.AsyncBaseTransport):
-    """httpx's ASGI transport around the app, telling it how long this client would wait for an
-    answer.
-    """
+    """httpx's ASGI transport, which also tells the app how long the client waits for a response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        patience = request.extensions.get("timeout", {}).get("read")
-        # A real connection always gives the others a turn; without one, a polling loop would starve
-        # its loop.
+        """Send a request to the app."""
+        timeout = request.extensions.get("timeout", {}).get("read")
+        # A socket always yields to the event loop; without this a polling loop would starve it.
         await anyio.lowlevel.checkpoint()
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
-            await self._app({**scope, "state": {"line": Connection(patience)}}, receive, send)
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            state = {"connection": Connection(timeout)}
+            await self._app({**scope, "state": state}, receive, send)
 
         return await httpx.ASGITransport(app=app).handle_async_request(request)

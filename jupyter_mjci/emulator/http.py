@@ -1,4 +1,6 @@
-"""A request and an answer as plain values, so that the stand-in services need no web framework."""
+"""HTTP requests and responses as plain values, so that the emulated services need no web
+framework.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What arrived. `path` is the raw (still percent-encoded) path, `query` the raw query string
-    without "?"; header names are lower case; an absolute-form target has already been cut into
-    `host`, `path` and `query`.
+    """A request as it arrived.
+
+    `path` is the raw (still percent-encoded) path, `query` the raw query string without "?". Header
+    names are lower case. An absolute-form target has already been split into `host`, `path` and
+    `query`.
     """
 
     method: str
@@ -24,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is sent back. Content-Length is added by the door."""
+    """A response to send. The server adds Content-Length."""
 
     status: int = 200
     body: bytes = b""

@@ -1,5 +1,5 @@
-"""The loopback door: a uvicorn server on 127.0.0.1, and what wakes the services there when the
-clock has something.
+"""The loopback server: uvicorn on 127.0.0.1 in a thread, and the timer that wakes the services
+there.
 """
 
 from __future__ import annotations
@@ -10,45 +10,72 @@ import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 
-from jupyter_mjci.emulator.asgi import SocketConnection
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
+from jupyter_mjci.emulator.fault_injection import SocketConnection
 
 if TYPE_CHECKING:
-    from jupyter_mjci.emulator.app import Sandbox
+    import uvicorn
+
+
+class ServedSandbox(Protocol):
+    """What the loopback server needs of the sandbox."""
+
+    clock: ScaledClock | VirtualClock
+    ticker: Ticker | None
+
+    @property
+    def app(self) -> ASGIApp:
+        """The ASGI app of both services."""
+
+    def build_settings(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
+        """Return how to reach the services at these addresses."""
+
+    def next_event(self) -> float | None:
+        """Return when the next job changes by itself."""
+
+    def run_due(self) -> None:
+        """Let everything happen that is due by now."""
+
+    def save(self) -> None:
+        """Save the state."""
+
+    def save_if_due(self) -> None:
+        """Save the state if it changed and was not saved a moment ago."""
 
 
 class Ticker:
-    """Wakes the services on the server's loop when the next job is due."""
+    """A timer on the server's event loop that wakes the services when the next job is due."""
 
-    MAX_INTERVAL = 0.25  # real seconds; a heartbeat, which also saves what is unsaved
+    MAX_INTERVAL = 0.25  # real seconds; also how often unsaved state is looked for
 
-    def __init__(self, sandbox: Sandbox) -> None:
+    def __init__(self, sandbox: ServedSandbox) -> None:
         self._sandbox = sandbox
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._timer = self._loop.call_later(self.MAX_INTERVAL, self._tick)
 
     def is_server_thread(self) -> bool:
-        """Whether the caller is on the server's thread."""
+        """Return whether the caller runs on the server's thread."""
         return threading.get_ident() == self._thread
 
     def call_threadsafe(self, function: Callable[[], None]) -> None:
-        """Have the server's thread do it."""
+        """Call a function on the server's thread, soon."""
         self._loop.call_soon_threadsafe(function)
 
     def reschedule(self) -> None:
-        """Look again when the next job is due: a request may have made an earlier one."""
+        """Set the timer again: a request may have made a job that is due earlier."""
         if not self.is_server_thread():
-            return self.call_threadsafe(self.reschedule)
+            self.call_threadsafe(self.reschedule)
+            return
         self._timer.cancel()
         self._timer = self._loop.call_later(self._compute_delay(), self._tick)
-        return None
 
     def stop(self) -> None:
+        """Cancel the timer."""
         self._timer.cancel()
 
     def _compute_delay(self) -> float:
@@ -60,34 +87,35 @@ class Ticker:
 
     def _tick(self) -> None:
         due = self._sandbox.next_event()
-        if (
-            due is not None
-            and isinstance(self._sandbox.clock, ScaledClock)
-            and due <= self._sandbox.clock.now()
-        ):
+        clock = self._sandbox.clock
+        # A virtual clock runs due jobs itself when it is moved.
+        if due is not None and isinstance(clock, ScaledClock) and due <= clock.now():
             self._sandbox.run_due()
         self._sandbox.save_if_due()
         self.reschedule()
 
 
 class LoopbackServer:
-    """A uvicorn server on 127.0.0.1, in a daemon thread. `close()` it, or use it in a `with`
-    block.
+    """A uvicorn server on 127.0.0.1, in a daemon thread.
+
+    Ready when the constructor returns. `close()` it, or use it in a `with` block. `url` is its
+    address, `settings` how to reach the services there.
     """
 
-    def __init__(self, sandbox: Sandbox, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(self, sandbox: ServedSandbox, port: int = 0, host: str = "127.0.0.1") -> None:
         if host not in ("127.0.0.1", "localhost"):
             raise ValueError(
-                f"The sandbox listens on 127.0.0.1 only, never on {host!r}: anybody could use it there."
+                f"The sandbox listens on 127.0.0.1 only, not on {host!r}: "
+                "other machines could use it there."
             )
         self._socket = _open_socket(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.settings = sandbox.build_settings(self.url, self.url, self.url)
-        self._ready = threading.Event()
-        self._server: Any = None
-        self._failure: Exception | None = None
         self.sandbox = sandbox
+        self._ready = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True
         )
@@ -99,23 +127,25 @@ class LoopbackServer:
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except Exception as error:  # whoever opens the door hears of it
+        except Exception as error:  # raised again by the constructor
             self._failure = error
         finally:
             self._ready.set()
 
     async def _serve(self) -> None:
-        self._server = _build_server(self.sandbox.app, self._ready)
-        self.sandbox._ticker = ticker = Ticker(self.sandbox)
+        server = _build_server(self.sandbox.app, self._ready)
+        ticker = Ticker(self.sandbox)
+        self._server = server
+        self.sandbox.ticker = ticker
         try:
-            await self._server.serve(sockets=[self._socket])
+            await server.serve(sockets=[self._socket])
         finally:
             ticker.stop()
-            self.sandbox._ticker = None
+            self.sandbox.ticker = None
 
     def close(self) -> None:
-        """Stop listening, end every connection, save what `data` keeps."""
-        if self._thread.is_alive():
+        """Stop listening, end every connection, save the state."""
+        if self._server and self._thread.is_alive():
             self._server.should_exit = True
             self._thread.join()
             self.sandbox.save()
@@ -134,10 +164,10 @@ class LoopbackServer:
 
 
 def _open_socket(port: int) -> socket.socket:
-    """A listening socket. Its protocol is named because asyncio switches Nagle's algorithm off only
-    where it is:
+    """Open a listening socket.
 
-    otherwise every answer waits for the client's delayed acknowledgement, 40 ms each.
+    IPPROTO_TCP is named because asyncio switches Nagle's algorithm off only for sockets that name
+    it: otherwise every response waits 40 ms for the client's delayed acknowledgement.
     """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -151,15 +181,15 @@ def _open_socket(port: int) -> socket.socket:
     return listening
 
 
-def _build_server(app: ASGIApp, ready: threading.Event) -> Any:
-    """uvicorn, told apart from its signals, its logging and its manners at the end."""
+def _build_server(app: ASGIApp, ready: threading.Event) -> uvicorn.Server:
+    """Build a uvicorn server that sets `ready` and installs neither logging nor signal handlers."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class Connection(H11Protocol):
+    class LoopbackProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self.app_state = {**self.app_state, "line": SocketConnection(transport)}
+            self.app_state = {**self.app_state, "connection": SocketConnection(transport)}
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -167,14 +197,14 @@ def _build_server(app: ASGIApp, ready: threading.Event) -> Any:
             ready.set()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            # Whoever still waits here waits for a fault to end.
+            # Requests that are still open wait for a fault to end: closing does not wait for them.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app,
-        http=Connection,
+        http=LoopbackProtocol,
         ws="none",
         lifespan="off",
         loop="asyncio",

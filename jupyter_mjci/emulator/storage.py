@@ -1,7 +1,7 @@
-"""A sandbox on disk: one JSON file, and every run of bytes in a file of its own, named by its
-content.
+"""State on disk: one JSON file, and each bytes value in a file of its own, named by its SHA-256.
 
-Objects are written once however often the state is saved, and no save can be seen half done.
+Objects are written once however often the state is saved. Files are replaced atomically, so a
+process that is killed while saving leaves the previous state whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 
 class StateStore:
-    """One folder. `load` gives what `save` was given last, whole, whenever the process died."""
+    """A folder that holds one state: `load` returns what the last complete `save` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -25,20 +25,18 @@ class StateStore:
         self._state_file = folder / "sandbox.json"
 
     def load(self) -> dict[str, Any]:
-        """What was kept; empty when there is nothing yet."""
+        """Return the saved state; empty when nothing was saved yet."""
         if not self._state_file.exists():
             return {}
-        kept: dict[str, Any] = json.loads(
-            self._state_file.read_text("utf-8"), object_hook=self._load_blob
-        )
-        return kept
+        text = self._state_file.read_text("utf-8")
+        state: dict[str, Any] = json.loads(text, object_hook=self._load_blob)
+        return state
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace what is kept; whoever is killed half-way leaves the old state whole."""
+        """Replace the saved state, then delete the blobs that it no longer names."""
         names: set[str] = set()
-        text = json.dumps(
-            state, default=functools.partial(self._save_blob, names), separators=(",", ":")
-        )
+        save_blob = functools.partial(self._save_blob, names)
+        text = json.dumps(state, default=save_blob, separators=(",", ":"))
         _write_atomically(self._state_file, text.encode())
         for blob in self.blobs.iterdir():
             if blob.name not in names:
@@ -46,23 +44,23 @@ class StateStore:
 
     def _save_blob(self, names: set[str], value: object) -> dict[str, str]:
         if not isinstance(value, bytes | bytearray | memoryview):
-            raise TypeError(f"cannot keep {type(value).__name__}")
+            raise TypeError(f"{type(value).__name__} is not serializable.")
         name = hashlib.sha256(value).hexdigest()
         names.add(name)
         if not (self.blobs / name).exists():
             _write_atomically(self.blobs / name, bytes(value))
         return {"$blob": name}
 
-    def _load_blob(self, value: dict[str, Any]) -> Any:
+    def _load_blob(self, value: dict[str, Any]) -> object:
         if len(value) == 1 and "$blob" in value:
             return (self.blobs / str(value["$blob"])).read_bytes()
         return value
 
 
 def _write_atomically(path: Path, content: bytes) -> None:
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with fresh.open("wb") as file:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(fresh, path)
+    os.replace(temporary, path)

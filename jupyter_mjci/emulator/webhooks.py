@@ -1,4 +1,8 @@
-"""Callbacks delivered: to loopback addresses only, whatever address they are meant for."""
+"""Delivery of callbacks: to loopback addresses only, whatever address a job names.
+
+A delivery to another address is dropped and listed, so nothing that the sandbox does leaves this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,11 @@ from jupyter_mjci.emulator.http import WebhookDelivery
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL names this machine by its very text: nothing is looked up."""
+    """Return whether the text of a URL names this machine; no name is resolved."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
-        _ = parts.port
+        _ = parts.port  # raises ValueError for a port that is not a number
     except ValueError:
         return False
     if parts.scheme not in ("http", "https"):
@@ -32,12 +36,14 @@ def is_loopback(url: str) -> bool:
 
 
 class WebhookDispatcher:
-    """Delivers callbacks, several at once, each once; what is not for loopback is dropped and
-    listed.
+    """Delivers callbacks, each once, several at a time.
+
+    `delivered`, `failed` and `dropped_count` count them; `dropped` holds the latest URLs that are
+    not on loopback.
     """
 
     MAX_CONCURRENCY = 16
-    TIMEOUT = 5.0
+    TIMEOUT = 5.0  # seconds
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -49,6 +55,7 @@ class WebhookDispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enqueue(self, deliveries: Iterable[WebhookDelivery]) -> None:
+        """Queue deliveries; drop those that are not for loopback."""
         for delivery in deliveries:
             if is_loopback(delivery.url):
                 self._queue.append(delivery)
@@ -57,27 +64,27 @@ class WebhookDispatcher:
                 self.dropped.append(delivery.url)
 
     def start(self) -> None:
-        """Start carrying, on the running loop; does nothing where none runs, and the post waits."""
-        carriers = min(self.MAX_CONCURRENCY - self._worker_count, len(self._queue))
-        if carriers <= 0:
+        """Start workers on the running event loop; without one the deliveries stay queued."""
+        workers = min(self.MAX_CONCURRENCY - self._worker_count, len(self._queue))
+        if workers <= 0:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        self._worker_count += carriers
-        task = loop.create_task(self._run_workers(carriers))
+        self._worker_count += workers
+        task = loop.create_task(self._run_workers(workers))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
-        """Until everything handed in so far has been carried."""
+        """Wait until everything that was queued so far has been delivered or has failed."""
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
     async def _run_workers(self, count: int) -> None:
         try:
-            # trust_env=False: a proxy from the environment would carry it off this machine.
+            # trust_env=False: a proxy from the environment would take the request off this machine.
             limits = httpx.Limits(max_connections=self.MAX_CONCURRENCY)
             async with httpx.AsyncClient(
                 trust_env=False, verify=False, timeout=self.TIMEOUT, limits=limits
@@ -89,20 +96,21 @@ class WebhookDispatcher:
     async def _deliver_queued(self, client: httpx.AsyncClient) -> None:
         while self._queue:
             delivery = self._queue.popleft()
+            url = _resolve_localhost(delivery.url)
+            headers = dict(delivery.headers)
             try:
-                answer = await client.post(
-                    _resolve_localhost(delivery.url),
-                    content=delivery.body,
-                    headers=dict(delivery.headers),
-                )
-                self.delivered += answer.is_success
-                self.failed += not answer.is_success
+                response = await client.post(url, content=delivery.body, headers=headers)
             except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+                self.failed += 1
+                continue
+            if response.is_success:
+                self.delivered += 1
+            else:
                 self.failed += 1
 
 
 def _resolve_localhost(url: str) -> str:
-    """Names under .localhost stay on this machine even where the resolver does not know that."""
+    """Replace a name under .localhost by its address: not every resolver knows such names."""
     parts = urlsplit(url)
     if not (parts.hostname or "").endswith(".localhost"):
         return url

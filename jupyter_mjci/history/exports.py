@@ -17,8 +17,8 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import HistoryError
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.sync import SyncResult, filter_by_time, split_batches
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci import xml
 
 BATCH_SIZE = 1_000  # imported jobs that are recorded together

@@ -23,9 +23,9 @@ from msgspec.structs import astuple
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
-from jupyter_mjci.services.tencent_ci.xml import Row, pause_gc
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
+from jupyter_mjci.services.tencent_ci.xml import Row
 
 if TYPE_CHECKING:
     import numpy as np
@@ -384,9 +384,8 @@ def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterab
 
 def _decode_to_frame(body: bytes) -> pd.DataFrame:
     try:
-        with pause_gc():
-            columns, row_count = _decode_fields(body)
-            return _fields_to_frame("mj", midjourney.FIELD_MAP, columns, row_count)
+        columns, row_count = _decode_fields(body)
+        return _fields_to_frame("mj", midjourney.FIELD_MAP, columns, row_count)
     except (msgspec.DecodeError, ValueError):
         # NaN, lone surrogates, …: Python's json accepts more than the standard.
         return jobs_to_frame(midjourney.parse_tasks(Response(200, body)))

@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 T = TypeVar("T")
 OVERLAP = timedelta(seconds=2)  # creation times are in whole seconds, and clocks differ
@@ -49,17 +48,10 @@ class SyncResult:
         return text
 
 
-class SyncClient(Protocol):
-    """What a sync needs of a session, which records the jobs of every response in the journal."""
-
-    mj: midjourney.Midjourney
-    ci: tencent_ci.TencentCI
-    settings: Settings
-    journal: Journal
-
-
 async def sync(
-    client: SyncClient,
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -68,46 +60,57 @@ async def sync(
     """Fetch what is new, and yield the counts so far after every page.
 
     Args:
-        client: the session
+        journal: the journal, which records the jobs of every response
+        mj: the Midjourney API; None where it is not configured
+        ci: the Tencent CI API; None where it is not configured
         since: fetch jobs created from then on, instead of what is new
         until: fetch jobs created until then
         tags: kinds of CI jobs; by default PicProcess and those in the journal
     """
-    start = client.journal.position()
+    start = journal.position()
     seen = 0
     pages = 0
-    async for page in _fetch_pages(client, since, until, tags):
+    async for page in _fetch_pages(journal, mj, ci, since, until, tags):
         seen += len(page)
         pages += 1
-        new, changed = client.journal.count_changes(start)
+        new, changed = journal.count_changes(start)
         yield SyncResult(seen, new, changed, pages)
 
 
 async def _fetch_pages(
-    client: SyncClient, since: datetime | None, until: datetime | None, tags: Sequence[str]
+    journal: Journal,
+    mj: Midjourney | None,
+    ci: TencentCI | None,
+    since: datetime | None,
+    until: datetime | None,
+    tags: Sequence[str],
 ) -> AsyncIterator[Sequence[Job]]:
-    if client.settings.has_mj:
-        yield filter_by_time(await client.mj.tasks(), since, until)
-    if client.settings.has_ci:
-        for tag in dict.fromkeys(tags or ("PicProcess", *client.journal.actions("ci"))):
-            async for page in _fetch_tag(client, tag, since, until):
+    if mj is not None:
+        yield filter_by_time(await mj.tasks(), since, until)
+    if ci is not None:
+        for tag in dict.fromkeys(tags or ("PicProcess", *journal.actions("ci"))):
+            async for page in _fetch_tag(journal, ci, tag, since, until):
                 yield page
     if since is None and until is None:
-        async for page in _fetch_active(client):
+        async for page in _fetch_active(journal, mj, ci):
             yield page
 
 
 async def _fetch_tag(
-    client: SyncClient, tag: str, since: datetime | None, until: datetime | None
+    journal: Journal,
+    ci: TencentCI,
+    tag: str,
+    since: datetime | None,
+    until: datetime | None,
 ) -> AsyncIterator[Sequence[Job]]:
     """Fetch one kind of CI jobs, from where the last sync stopped, or from `since`."""
-    bookmark = f"synced ci {client.settings.ci_bucket} {tag}"
+    bookmark = f"synced ci {ci.bucket} {tag}"
     has_window = since is not None or until is not None
     start = since
-    synced_until = client.journal.get_meta(bookmark)
+    synced_until = journal.get_meta(bookmark)
     if synced_until and not has_window:
         start = datetime.fromisoformat(synced_until) - OVERLAP
-    listing = client.ci.jobs(tag=tag, order="Asc", start=start, end=until)
+    listing = ci.jobs(tag=tag, order="Asc", start=start, end=until)
     token = ""
     seen_tokens: set[str] = set()
     while True:
@@ -115,7 +118,7 @@ async def _fetch_tag(
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
         if last is not None and not has_window:
-            client.journal.set_meta(bookmark, last.isoformat())
+            journal.set_meta(bookmark, last.isoformat())
         token = page.next_token
         # A token that comes again would lead in a circle.
         if not token or token in seen_tokens:
@@ -123,17 +126,19 @@ async def _fetch_tag(
         seen_tokens.add(token)
 
 
-async def _fetch_active(client: SyncClient) -> AsyncIterator[Sequence[Job]]:
+async def _fetch_active(
+    journal: Journal, mj: Midjourney | None, ci: TencentCI | None
+) -> AsyncIterator[Sequence[Job]]:
     """Fetch jobs that were active when last seen by id: listings may have dropped them."""
     ids: dict[str, list[str]] = {"mj": [], "ci": []}
-    for job in client.journal.active_jobs():
+    for job in journal.active_jobs():
         ids.setdefault(job.service, []).append(job.id)
-    if client.settings.has_mj:
+    if mj is not None:
         for batch in split_batches(ids["mj"], ID_BATCH_SIZE):
-            yield await client.mj.tasks(batch)
-    if client.settings.has_ci:
+            yield await mj.tasks(batch)
+    if ci is not None:
         for batch in split_batches(ids["ci"], ID_BATCH_SIZE):
-            page = await client.ci.jobs(ids=batch).page("")
+            page = await ci.jobs(ids=batch).page("")
             yield page.items
 
 

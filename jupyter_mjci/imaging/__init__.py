@@ -1,1 +1,1 @@
-"""Pictures and picture rules (Pillow); knows no service."""
+"""Image processing with Pillow: picture rules, thumbnails, masks. Knows no service."""

@@ -1,13 +1,14 @@
-"""Draw masks for Vary (Region) and edits: white is drawn anew, black stays."""
+"""Masks for inpainting: white where the service repaints, black where it keeps the image."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypedDict
 
 from PIL import Image, ImageDraw
 
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.thumbnails import encode_image
 
 # left, top, right, bottom in pixels; right and bottom are exclusive
 Box = tuple[float, float, float, float]
@@ -48,9 +49,7 @@ def draw_mask(
             hint="Pass boxes, polygons or ellipses, in pixels,"
             f" within {image.width}×{image.height}.",
         )
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    return encode_image(image, "PNG")
 
 
 def _validate_box(box: Box) -> Box:
@@ -61,3 +60,39 @@ def _validate_box(box: Box) -> Box:
             hint="A box is (left, top, right, bottom), in pixels.",
         )
     return left, top, right, bottom
+
+
+class Stroke(TypedDict):
+    """One stroke of a brush, as the canvas in the browser reports it.
+
+    Attributes:
+        points: x and y, as fractions of the image's width and height
+        size: the brush's diameter, as a fraction of the image's width
+        erase: whether the stroke paints black
+    """
+
+    points: list[tuple[float, float]]
+    size: float
+    erase: bool
+
+
+def mask_from_strokes(strokes: Iterable[Stroke], size: tuple[int, int]) -> bytes | None:
+    """Draw strokes as a mask.
+
+    Args:
+        size: width and height of the mask in pixels
+
+    Returns:
+        A PNG, or None if nothing is white.
+    """
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    for stroke in strokes:
+        points = [(x * size[0], y * size[1]) for x, y in stroke["points"]]
+        radius = stroke["size"] * size[0] / 2
+        color = 0 if stroke["erase"] else 255
+        draw.line(points, fill=color, width=max(1, round(radius * 2)), joint="curve")
+        # Round ends and joints.
+        for x, y in points:
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+    return encode_image(mask, "PNG") if mask.getextrema()[1] else None

@@ -1,44 +1,35 @@
-"""Many jobs at once: submissions take turns, and jobs that run already are followed all
-together.
+"""Follow jobs to their end: one, or many at once.
+
+Submissions of a batch take turns. Jobs that run already need none: they are followed together by a
+single task, because a task for each of ten thousand would cost more than all their updates.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import anyio
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import MjciError, WaitTimeout
+from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller, Subscription
 
-JobLike = Call[Job] | Job | str  # to be submitted; or followed, as it is or by its id
-
-
-class BatchClient(Protocol):
-    """What many jobs are worked off at."""
-
-    settings: Settings
-    poller: Poller
-
-    def _watch(
-        self, target: JobLike, timeout: float, poll_interval: float
-    ) -> AsyncIterator[Job]: ...
-
-    def _should_archive(self, job: Job) -> bool: ...
-
-    async def _archive_images(self, job: Job) -> None: ...
+# A call is submitted and followed; a job or an ID is followed.
+JobLike = Call[Job] | Job | str
 
 
 @dataclass(frozen=True, slots=True)
 class BatchUpdate:
-    """One of many jobs: its `index` among them, from 0, the `job` as it was seen, and whether it is
-    `done`: followed no further.
+    """A change of one job of a batch.
+
+    Args:
+        index: its position in the batch, from 0
+        job: as it was seen
+        done: whether it is followed no further
     """
 
     index: int
@@ -46,82 +37,128 @@ class BatchUpdate:
     done: bool
 
 
-async def as_completed(
-    client: BatchClient,
-    jobs: Sequence[JobLike],
-    at_once: int,
-    poll_interval: float,
-    emit: Callable[[Job], None],
-) -> None:
-    """Hands out each job as it ends."""
-    await run_batch(
-        client, jobs, at_once, poll_interval, lambda step: emit(step.job) if step.done else None
-    )
+class Follower:
+    """Follows jobs to their end and archives their results.
 
-
-async def run_batch(
-    client: BatchClient,
-    jobs: Sequence[JobLike],
-    at_once: int,
-    poll_interval: float,
-    emit: Callable[[BatchUpdate], None],
-) -> None:
-    """Hands out every step of every job. Submissions wait for their turn; a job that runs already
-    needs none.
+    Args:
+        start: submits a call or fetches a job by its ID; waits as many seconds for room in a full
+            queue
+        poller: polls the jobs
+        results: archives what they produced
     """
-    slots, running = (
-        anyio.Semaphore(at_once),
-        {n: job for n, job in enumerate(jobs) if isinstance(job, Job)},
-    )
 
-    async def one(place: int, what: Call[Job] | str) -> None:
-        async with slots:
-            try:
-                async for job in client._watch(what, client.settings.wait, poll_interval):
-                    emit(BatchUpdate(place, job, not job.status.is_active))
-            except MjciError as error:
-                emit(BatchUpdate(place, build_failed_job(what, error), True))
+    def __init__(
+        self,
+        start: Callable[[Call[Job] | str, float], Awaitable[Job]],
+        poller: Poller,
+        results: ResultFetcher,
+    ) -> None:
+        self._start = start
+        self._poller = poller
+        self._results = results
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(_follow_running, client, running, poll_interval, emit)
-        for place, what in enumerate(jobs):
-            if not isinstance(what, Job):
-                group.start_soon(one, place, what)
+    async def watch(
+        self, target: JobLike, timeout: float, poll_interval: float
+    ) -> AsyncIterator[Job]:
+        """Yield each change of one job, the last one when it has ended.
 
+        Raises what polling it raises: WaitTimeout after `timeout` seconds.
+        """
+        job = target if isinstance(target, Job) else await self._start(target, timeout)
+        error = None
+        if job.status.is_active:
+            yield job
+            async for (subscription,) in self._poller.watch([job], timeout, poll_interval):
+                job = subscription.job
+                error = subscription.error
+                if subscription.is_active:
+                    yield job
+        if error is not None:
+            raise error
+        await self._results.archive_results(job)
+        yield job
 
-async def _follow_running(
-    client: BatchClient,
-    running: Mapping[int, Job],
-    poll_interval: float,
-    emit: Callable[[BatchUpdate], None],
-) -> None:
-    """Jobs that run already: a task for each of ten thousand would cost more than all that they
-    tell.
-    """
-    places = list(running)
+    async def as_completed(
+        self,
+        jobs: Sequence[JobLike],
+        at_once: int,
+        timeout: float,
+        poll_interval: float,
+        emit: Callable[[Job], None],
+    ) -> None:
+        """Follow many jobs and emit each as it ends; parameters as in `run_batch`."""
 
-    async def kept(place: int, job: Job) -> None:
-        await client._archive_images(job)
-        emit(BatchUpdate(place, job, True))
+        def emit_done(update: BatchUpdate) -> None:
+            if update.done:
+                emit(update.job)
 
-    async with anyio.create_task_group() as group:
+        await self.run_batch(jobs, at_once, timeout, poll_interval, emit_done)
 
-        def tell(place: int, job: Job) -> None:
-            if client._should_archive(job):
-                group.start_soon(kept, place, job)
-            else:
-                emit(BatchUpdate(place, job, not job.status.is_active))
+    async def run_batch(
+        self,
+        jobs: Sequence[JobLike],
+        at_once: int,
+        timeout: float,
+        poll_interval: float,
+        emit: Callable[[BatchUpdate], None],
+    ) -> None:
+        """Follow many jobs and emit every change of each.
 
-        for place, job in running.items():
-            tell(place, job)
-        async for moved in client.poller.watch(
-            running.values(), client.settings.wait, poll_interval
-        ):
-            for one in moved:
-                if one.error is None:
-                    tell(places[one.index], one.job)
+        Args:
+            jobs: calls to submit, jobs and IDs
+            at_once: how many calls and IDs are submitted and followed at a time
+            timeout: seconds for which each is followed
+            poll_interval: seconds between two polls of a job, at most
+            emit: is called with each change
+        """
+        slots = anyio.Semaphore(at_once)
+        running = {index: job for index, job in enumerate(jobs) if isinstance(job, Job)}
+
+        async def run(index: int, target: Call[Job] | str) -> None:
+            async with slots:
+                try:
+                    async for job in self.watch(target, timeout, poll_interval):
+                        emit(BatchUpdate(index, job, not job.status.is_active))
+                except MjciError as error:
+                    emit(BatchUpdate(index, build_failed_job(target, error), True))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._follow_running, running, timeout, poll_interval, emit)
+            for index, target in enumerate(jobs):
+                if not isinstance(target, Job):
+                    group.start_soon(run, index, target)
+
+    async def _follow_running(
+        self,
+        running: Mapping[int, Job],
+        timeout: float,
+        poll_interval: float,
+        emit: Callable[[BatchUpdate], None],
+    ) -> None:
+        indexes = list(running)
+
+        async def archive_and_emit(index: int, job: Job) -> None:
+            await self._results.archive_results(job)
+            emit(BatchUpdate(index, job, True))
+
+        async with anyio.create_task_group() as group:
+
+            def emit_job(index: int, job: Job) -> None:
+                if self._results.should_archive(job):
+                    group.start_soon(archive_and_emit, index, job)
                 else:
-                    emit(BatchUpdate(places[one.index], _failed_from_error(one), True))
+                    emit(BatchUpdate(index, job, not job.status.is_active))
+
+            for index, job in running.items():
+                emit_job(index, job)
+            changes = self._poller.watch(running.values(), timeout, poll_interval)
+            async for changed in changes:
+                for subscription in changed:
+                    index = indexes[subscription.index]
+                    if subscription.error is None:
+                        emit_job(index, subscription.job)
+                    else:
+                        emit(BatchUpdate(index, _failed_from_error(subscription), True))
 
 
 def _failed_from_error(subscription: Subscription) -> Job:
@@ -131,7 +168,10 @@ def _failed_from_error(subscription: Subscription) -> Job:
 
 
 def build_failed_job(target: JobLike, error: MjciError) -> Job:
-    """A job that stands for what became of a call, or of a wait."""
+    """Build the FAILED job that reports why a call or a wait failed.
+
+    A wait that timed out yields the job as it was last seen: it continues.
+    """
     if isinstance(error, WaitTimeout):
         return error.job
     if isinstance(target, Call):
@@ -141,11 +181,13 @@ def build_failed_job(target: JobLike, error: MjciError) -> Job:
     return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
 
 
-def guess_service(job_id: str) -> str:
-    """Whose an id looks like; "" where it looks like nobody's."""
-    return next(
-        (service for service, shape in _ID_PATTERNS.items() if shape.fullmatch(job_id.strip())), ""
-    )
-
-
+# Midjourney task IDs are digits, CI job IDs a letter and then letters and digits (j8d74…, b8d74…).
 _ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
+
+
+def guess_service(job_id: str) -> str:
+    """Return the service whose IDs look like `job_id`, or "" where none does."""
+    for service, pattern in _ID_PATTERNS.items():
+        if pattern.fullmatch(job_id.strip()):
+            return service
+    return ""

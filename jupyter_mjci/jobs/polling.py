@@ -1,9 +1,8 @@
-"""One poller for everything that is followed: many jobs in one request, each asked after when it is
-worth asking.
+"""Poll every followed job from one task: many jobs in one request, each when it is worth polling.
 
-A job that tells its progress is asked again after half of the time that it still seems to need; one
-that tells none, after half of what jobs of its action usually take. Batching saves far more
-requests than any pacing, so jobs that are due within a tick are asked after together.
+A job that reports progress is polled after half of the time that it still seems to need; one that
+reports none, after half of the typical duration of its action. Bulk requests save far more than any
+pacing, so jobs that are due within a short window are polled together.
 """
 
 from __future__ import annotations
@@ -13,52 +12,35 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import median
-from typing import Protocol, TypeVar, cast
+from typing import cast
 
 import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.transport import Clock
-from jupyter_mjci.errors import MjciError, Unsupported, WaitTimeout
+from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
+from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.submission import is_transient
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.midjourney.api import ListingChanges, parse_changes
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
-
-T = TypeVar("T")
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_changes
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 BATCH_SIZE = {"mj": 500, "ci": 50}  # jobs in one request
-COALESCE_WINDOW = 1.0  # seconds: jobs that are due within one are asked after together
-MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}
+COALESCE_WINDOW = 1.0  # seconds: jobs that are due within it are polled together
+MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}  # seconds between two polls of a job
 MAX_INTERVAL = 15.0
-TYPICAL_DURATION = {
-    "mj": 45.0,
-    "ci": 2.0,
-}  # seconds that a job takes, until the history knows better
-MAX_FAILURES = 8  # polls in a row that may go wrong: about a minute
-MAX_MISSES = 3  # looks in a row that do not find a job: then it is lost
+TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}  # seconds, until the journal knows better
+MIN_DURATION_SAMPLES = 5  # journaled durations of an action before their median is used
+MAX_FAILURES = 8  # failed polls in a row that are tolerated: about a minute
+MAX_MISSES = 3  # listings in a row without a job: then it is lost
 NOT_FOUND_CODES = ("not_found", "NonExistJobIds")
 
 
-class PollerClient(Protocol):
-    """What a poller works at."""
-
-    clock: Clock
-    mj: midjourney.Midjourney
-    ci: tencent_ci.TencentCI
-
-    async def send_once(self, call: Call[T]) -> T: ...
-
-    def _record(self, jobs: Iterable[Job]) -> None: ...
-
-    def _durations(self, service: str, action: str) -> list[float]: ...
-
-
 class ChangeQueue:
-    """What has moved since somebody looked last: each job once, as it is by then. Whoever is slow
-    misses steps, never the end.
+    """The subscriptions that changed since they were last read, each once and in its latest state.
+
+    A slow reader misses intermediate states, never the final one.
     """
 
     def __init__(self) -> None:
@@ -72,18 +54,33 @@ class ChangeQueue:
             self._not_empty.set()
 
     async def get(self) -> Sequence[Subscription]:
-        """All that has moved; waits for the first."""
+        """Wait for the first change and return all of them."""
         await self._not_empty.wait()
-        moved, self._changed, self._not_empty = self._changed, [], anyio.Event()
-        for one in moved:
-            one.has_update = False
-        return moved
+        changed = self._changed
+        self._changed = []
+        self._not_empty = anyio.Event()
+        for subscription in changed:
+            subscription.has_update = False
+        return changed
 
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """One job under somebody's eyes, who wants to know of it at least every `max_interval` seconds.
-    `index` tells it from those that are followed with it, `error` why it is followed no further.
+    """One followed job.
+
+    Args:
+        job: as it was last seen
+        since: when following it began, in Unix seconds
+        max_interval: seconds between two polls, at most
+        index: its position among the jobs that are followed with it
+        changes: where its changes are reported
+        next_poll_at: when it is polled next
+        deadline: when following it ends with WaitTimeout
+        misses: listings in a row that did not contain it
+        failures: polls in a row that failed
+        late_polls: polls since its estimated end
+        has_update: whether a change was not read yet
+        error: why it is followed no further
     """
 
     job: Job
@@ -96,7 +93,7 @@ class Subscription:
     misses: int = 0
     failures: int = 0
     late_polls: int = 0
-    has_update: bool = False  # whether there is news of it that nobody has taken yet
+    has_update: bool = False
     error: Exception | None = None
 
     @property
@@ -105,53 +102,60 @@ class Subscription:
 
 
 class Poller:
-    """Asks after all followed jobs, from one task on the engine that ends when nobody follows any
-    more.
+    """Polls all followed jobs from one background task, which ends when none is followed any more.
 
-    `deterministic` is for what is recorded and played back: each job is asked after by itself, and only
-    when its last step has been taken, so that nothing depends on which jobs happen to be due
-    together, or on how slow a reader is.
+    Args:
+        client: sends the requests
+        mj: builds the Midjourney calls
+        ci: builds the Tencent CI calls
+        deterministic: poll each job by itself and only after its last change was read, so that a
+            recording depends neither on which jobs are due together nor on how slow a reader is
     """
 
-    def __init__(self, client: PollerClient, *, deterministic: bool = False) -> None:
-        self.client, self.deterministic = client, deterministic
+    def __init__(
+        self, client: JobClient, mj: Midjourney, ci: TencentCI, *, deterministic: bool = False
+    ) -> None:
+        self.client = client
+        self.mj = mj
+        self.ci = ci
+        self.deterministic = deterministic
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
-        self._no_bulk_fetch = (
-            {"mj", "ci"} if deterministic else set[str]()
-        )  # services that cannot tell of several jobs at once
-        self._bulk_fetch_works = set[str]()  # those that have done so
+        # Services whose jobs are polled one by one, and those that answered a bulk request.
+        self._no_bulk_fetch = {"mj", "ci"} if deterministic else set[str]()
+        self._bulk_fetch_works = set[str]()
         self._typical_durations: dict[tuple[str, str], float] = {}
 
     async def watch(
         self, jobs: Iterable[Job], timeout: float, poll_interval: float = MAX_INTERVAL
     ) -> AsyncIterator[Sequence[Subscription]]:
-        """Every change of the jobs from now on, in bunches, until none of them moves any more.
+        """Yield the changed subscriptions in chunks until every job has stopped changing.
 
-        A job's `error` is WaitTooLong after `timeout` seconds, or what asking for it raises, again
-        and again.
+        A subscription's `error` is WaitTimeout after `timeout` seconds, or what polling the job
+        raised again and again.
         """
-        now, inbox = self.client.clock.now(), ChangeQueue()
-        going = {
-            Subscription(job, now, poll_interval, place, inbox, deadline=now + timeout)
-            for place, job in enumerate(jobs)
+        now = self.client.clock.now()
+        changes = ChangeQueue()
+        active = {
+            Subscription(job, now, poll_interval, index, changes, deadline=now + timeout)
+            for index, job in enumerate(jobs)
             if job.status.is_active
         }
-        for one in going:
-            one.next_poll_at = now + self._estimate_delay(one, now)
-        self._subscriptions |= going
+        for subscription in active:
+            subscription.next_poll_at = now + self._estimate_delay(subscription, now)
+        self._subscriptions |= active
         self._ensure_running()
         try:
-            while going:
-                moved = await inbox.get()
-                ended = {one for one in moved if not one.is_active}
-                going -= ended
+            while active:
+                changed = await changes.get()
+                ended = {subscription for subscription in changed if not subscription.is_active}
+                active -= ended
                 self._subscriptions -= ended
                 self._on_taken()
-                yield moved
+                yield changed
         finally:
-            self._subscriptions -= going
+            self._subscriptions -= active
             self._on_taken()
 
     def _on_taken(self) -> None:
@@ -159,10 +163,12 @@ class Poller:
             self._wake_event.set()
 
     def push(self, job: Job) -> None:
-        """A job that tells of itself, by a callback; whoever follows it need not ask first."""
-        for one in self._subscriptions:
-            if (one.job.service, one.job.id) == (job.service, job.id) and one.job.status.is_active:
-                self._on_update(one, job, self.client.clock.now())
+        """Report a job that a webhook delivered, without waiting for the next poll."""
+        for subscription in self._subscriptions:
+            known = subscription.job
+            is_same = (known.service, known.id) == (job.service, job.id)
+            if is_same and known.status.is_active:
+                self._on_update(subscription, job, self.client.clock.now())
 
     def _ensure_running(self) -> None:
         self._wake_event.set()
@@ -172,35 +178,40 @@ class Poller:
     async def _run(self) -> None:
         try:
             await self._poll_until_idle()
-        except Exception as error:  # a bug of ours must not leave anybody waiting for ever
+        except Exception as error:  # a bug of ours must not leave a reader waiting forever
             self._fail(self._subscriptions, error)
 
     async def _poll_until_idle(self) -> None:
         while True:
-            moving = [one for one in self._subscriptions if one.is_active]
-            if not moving:
+            active = [
+                subscription for subscription in self._subscriptions if subscription.is_active
+            ]
+            if not active:
                 return
-            if self.deterministic and not (moving := [one for one in moving if not one.has_update]):
-                self._wake_event = anyio.Event()
-                await self._wake_event.wait()
-                continue
+            if self.deterministic:
+                active = [subscription for subscription in active if not subscription.has_update]
+                if not active:
+                    self._wake_event = anyio.Event()
+                    await self._wake_event.wait()
+                    continue
             now = self.client.clock.now()
-            soonest = min(min(one.next_poll_at, one.deadline) for one in moving)
+            soonest = min(
+                min(subscription.next_poll_at, subscription.deadline) for subscription in active
+            )
             if soonest > now:
                 await self._sleep(soonest - now)
                 continue
-            for one in moving:
-                if one.deadline <= now:
-                    self._fail([one], WaitTimeout(one.job, one.deadline - one.since))
-            due = [
-                one
-                for one in moving
-                if one.next_poll_at <= now + COALESCE_WINDOW / 4 and one.error is None
-            ]
-            await self._poll(sorted(due, key=lambda one: (one.next_poll_at, one.job.id)))
+            self._expire(active, now)
+            await self._poll(_select_due(active, now))
+
+    def _expire(self, subscriptions: Iterable[Subscription], now: float) -> None:
+        for subscription in subscriptions:
+            if subscription.deadline <= now:
+                waited = subscription.deadline - subscription.since
+                self._fail([subscription], WaitTimeout(subscription.job, waited))
 
     async def _sleep(self, seconds: float) -> None:
-        """Until the next job is due, or somebody follows another one."""
+        """Sleep until the next job is due, or another one is followed."""
         self._wake_event = anyio.Event()
         async with anyio.create_task_group() as group:
 
@@ -213,25 +224,31 @@ class Poller:
             group.cancel_scope.cancel()
 
     async def _poll(self, due: Sequence[Subscription]) -> None:
-        for service in ("mj", "ci"):
-            here = [one for one in due if one.job.service == service]
-            singly = service in self._no_bulk_fetch or len(here) == 1
-            together = [] if singly else [one for one in here if not _is_batch(one.job)]
+        for service, size in BATCH_SIZE.items():
+            subscriptions = [each for each in due if each.job.service == service]
+            bulk, single = self._split_by_request(service, subscriptions)
             async with anyio.create_task_group() as group:
-                for start in range(0, len(together), BATCH_SIZE[service]):
-                    group.start_soon(self._poll_bulk, together[start : start + BATCH_SIZE[service]])
-                for one in here:
-                    if singly or _is_batch(one.job):
-                        group.start_soon(self._poll_single, one)
+                for start in range(0, len(bulk), size):
+                    group.start_soon(self._poll_bulk, bulk[start : start + size])
+                for subscription in single:
+                    group.start_soon(self._poll_single, subscription)
+
+    def _split_by_request(
+        self, service: str, subscriptions: list[Subscription]
+    ) -> tuple[list[Subscription], list[Subscription]]:
+        """Split subscriptions into those of bulk requests and those of requests of their own."""
+        if service in self._no_bulk_fetch or len(subscriptions) == 1:
+            return [], subscriptions
+        bulk = [each for each in subscriptions if not _is_batch(each.job)]
+        single = [each for each in subscriptions if _is_batch(each.job)]
+        return bulk, single
 
     async def _poll_bulk(self, subscriptions: Sequence[Subscription]) -> None:
-        service, asked = subscriptions[0].job.service, self.client.clock.now()
+        service = subscriptions[0].job.service
+        polled_at = self.client.clock.now()
+        fetch = self._fetch_mj_changes if service == "mj" else self._fetch_ci_changes
         try:
-            news = await (
-                self._fetch_mj_changes(subscriptions)
-                if service == "mj"
-                else self._fetch_ci_changes(subscriptions)
-            )
+            changes = await fetch(subscriptions)
         except MjciError as error:
             if isinstance(error, Unsupported) and service not in self._bulk_fetch_works:
                 self._no_bulk_fetch.add(service)
@@ -239,101 +256,98 @@ class Poller:
                 self._on_error(subscriptions, error)
             return
         self._bulk_fetch_works.add(service)
-        moved = {job.id: job for job in news.jobs}
-        for one in subscriptions:
-            if one.job.id in news.ids:
-                self._on_update(one, moved.get(one.job.id), asked)
+        changed = {job.id: job for job in changes.jobs}
+        for subscription in subscriptions:
+            job_id = subscription.job.id
+            if job_id in changes.ids:
+                self._on_update(subscription, changed.get(job_id), polled_at)
             else:
-                self._on_missing(one)
+                self._on_missing(subscription)
 
     async def _fetch_mj_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        known = {one.job.id: one.job for one in subscriptions}
-        call = cast(Call[ListingChanges], self.client.mj.tasks(list(known)))
+        known = {subscription.job.id: subscription.job for subscription in subscriptions}
+        call = cast(Call[ListingChanges], self.mj.tasks(list(known)))
         return await self.client.send_once(replace(call, parse=partial(parse_changes, known=known)))
 
     async def _fetch_ci_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        page = await self.client.send_once(
-            self.client.ci.jobs(ids=[one.job.id for one in subscriptions]).first_page
-        )
+        ids = [subscription.job.id for subscription in subscriptions]
+        page = await self.client.send_once(self.ci.jobs(ids=ids).first_page)
         return ListingChanges(page.items, frozenset(job.id for job in page.items))
 
     async def _poll_single(self, subscription: Subscription) -> None:
         job = subscription.job
-        call = self.client.mj.task(job.id) if job.service == "mj" else self.client.ci.job(job.id)
-        asked = self.client.clock.now()
+        call = self.mj.task(job.id) if job.service == "mj" else self.ci.job(job.id)
+        polled_at = self.client.clock.now()
         try:
-            seen: Job = await self.client.send_once(call)
-            self._on_update(subscription, seen, asked)
+            current = await self.client.send_once(call)
+            self._on_update(subscription, current, polled_at)
         except MjciError as error:
-            if getattr(error, "code", "") in NOT_FOUND_CODES:
+            if isinstance(error, ServiceError) and error.code in NOT_FOUND_CODES:
                 self._on_missing(subscription)
             else:
                 self._on_error([subscription], error)
 
     def _on_missing(self, subscription: Subscription) -> None:
-        """A listing may lag behind; a job that is left out again and again has been lost over
-        there.
-        """
+        """Count a listing without the job: it may lag behind, until it has done so too often."""
         subscription.misses += 1
         subscription.next_poll_at = self.client.clock.now() + COALESCE_WINDOW
         if subscription.misses >= MAX_MISSES:
             lost = replace(
                 subscription.job,
                 status=Status.FAILED,
-                reason="The service has lost it: submit it again.",
+                reason="The service no longer lists this job. Submit it again.",
             )
-            self.client._record([lost])
+            self.client.record([lost])
             self._on_update(subscription, lost, self.client.clock.now())
 
     def _on_update(self, subscription: Subscription, job: Job | None, polled_at: float) -> None:
-        """How a job was when it was asked after; None where it has not moved."""
-        if job is not None and (seen := merge_known(subscription.job, job)) != subscription.job:
-            subscription.job = seen
-            subscription.changes.put(subscription)
-        subscription.failures = subscription.misses = 0
+        """Take over the job of a successful poll; None where it has not changed."""
+        if job is not None:
+            merged = merge_known(subscription.job, job)
+            if merged != subscription.job:
+                subscription.job = merged
+                subscription.changes.put(subscription)
+        subscription.failures = 0
+        subscription.misses = 0
         subscription.next_poll_at = polled_at + self._estimate_delay(subscription, polled_at)
 
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
-        """A service that is away for a while ends no wait at once: the job goes on over there. Nor
-        does a page where an answer should be: what has been told of a job once can be told
+        """Back off after a failed poll, and give up after too many in a row.
+
+        A service that is away for a while does not end a wait: the job continues there. Neither
+        does an HTML page or "no such endpoint": a job that could be polled once can be polled
         again.
         """
-        for one in subscriptions:
-            one.failures += 1
-            one.next_poll_at = self.client.clock.now() + min(
-                COALESCE_WINDOW * 1.5**one.failures, MAX_INTERVAL
-            )
-            if one.failures > MAX_FAILURES or not (
-                is_transient(error) or isinstance(error, Unsupported)
-            ):
-                self._fail([one], error)
+        may_pass = is_transient(error) or isinstance(error, Unsupported)
+        for subscription in subscriptions:
+            subscription.failures += 1
+            delay = min(COALESCE_WINDOW * 1.5**subscription.failures, MAX_INTERVAL)
+            subscription.next_poll_at = self.client.clock.now() + delay
+            if subscription.failures > MAX_FAILURES or not may_pass:
+                self._fail([subscription], error)
 
     def _fail(self, subscriptions: Iterable[Subscription], error: Exception) -> None:
-        for one in subscriptions:
-            one.error = error
-            one.changes.put(one)
+        for subscription in subscriptions:
+            subscription.error = error
+            subscription.changes.put(subscription)
 
     def _estimate_delay(self, subscription: Subscription, now: float) -> float:
-        """Seconds until the job is worth asking after again."""
-        soonest, needed = (
-            MIN_INTERVAL[subscription.job.service],
-            self._estimate_remaining(subscription, now),
-        )
-        subscription.late_polls += needed <= 0
-        wait = (
-            max(needed / 2, soonest)
-            if needed > 0
-            else min(soonest * 1.25**subscription.late_polls, MAX_INTERVAL / 2)
-        )
-        return min(wait, MAX_INTERVAL, subscription.max_interval)
+        """Return the seconds until polling the job again is worth a request."""
+        min_interval = MIN_INTERVAL[subscription.job.service]
+        remaining = self._estimate_remaining(subscription, now)
+        if remaining > 0:
+            delay = max(remaining / 2, min_interval)
+        else:
+            subscription.late_polls += 1
+            delay = min(min_interval * 1.25**subscription.late_polls, MAX_INTERVAL / 2)
+        return min(delay, MAX_INTERVAL, subscription.max_interval)
 
     def _estimate_remaining(self, subscription: Subscription, now: float) -> float:
-        """Seconds that the job still seems to need: by its own progress, else by the history of its
-        action.
-        """
+        """Estimate the seconds a job still needs, by its progress, else by its action's history."""
         job = subscription.job
-        began = job.started or job.submitted or job.finished
-        since = subscription.since if began is None else min(began.timestamp(), now)
+        started = job.started or job.submitted or job.finished
+        # A service's clock may be ahead of ours.
+        since = subscription.since if started is None else min(started.timestamp(), now)
         if job.progress and 0 < job.progress < 100 and now > since:
             return (now - since) * (100 - job.progress) / job.progress
         return since + self._typical_duration(job) - now
@@ -341,21 +355,29 @@ class Poller:
     def _typical_duration(self, job: Job) -> float:
         key = (job.service, job.action)
         if key not in self._typical_durations:
-            durations = self.client._durations(*key)
-            self._typical_durations[key] = (
-                median(durations) if len(durations) >= 5 else TYPICAL_DURATION[job.service]
-            )
+            durations = self.client.journal.durations(job.service, job.action)
+            typical = TYPICAL_DURATION[job.service]
+            if len(durations) >= MIN_DURATION_SAMPLES:
+                typical = median(durations)
+            self._typical_durations[key] = typical
         return self._typical_durations[key]
 
 
+def _select_due(subscriptions: Iterable[Subscription], now: float) -> list[Subscription]:
+    """Return those to poll now, in an order that does not depend on the set they come from."""
+    latest = now + COALESCE_WINDOW / 4
+    due = [each for each in subscriptions if each.next_poll_at <= latest and each.error is None]
+    return sorted(due, key=lambda each: (each.next_poll_at, each.job.id))
+
+
 def merge_known(previous: Job, current: Job) -> Job:
-    """What an answer does not tell again (some leave the parent or the prompt out) stays known."""
-    told = {
+    """Return `current` with what the response left out (some omit the parent or the prompt)."""
+    known = {
         name: getattr(previous, name)
         for name in ("subject", "user_data", "parent")
         if not getattr(current, name)
     }
-    return replace(current, **told) if told else current
+    return replace(current, **known) if known else current
 
 
 def _is_batch(job: Job) -> bool:

@@ -1,19 +1,21 @@
-"""A submission happens once: a row before it leaves, a mark to find it by, and looking before
-repeating.
+"""Submit exactly once: journal the call before it is sent, mark it, and search before repeating it.
 
-Neither service has an idempotency key, and a lost answer does not tell whether the work was begun.
-So nothing is ever sent blindly a second time. The listing is searched for our own mark (or, where
-the user's own stands in its place, for everything that the call says): a job that is there is
-adopted, one that is surely not there is submitted again, and where nobody can know, the row stays
-"unknown" and the error says so.
+Neither service has an idempotency key, and a lost response does not tell whether the job was
+created. So a submission is never repeated blindly. The job list is searched for the marker that the
+call carries (or, where the caller's own text takes its place, for everything the call says): a job
+that is found is adopted, one that is certainly absent is submitted again, and where neither can be
+established the journal row stays "unknown" and the error says so.
 """
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
+from uuid import uuid4
 
 from tenacity import (
     AsyncRetrying,
@@ -23,7 +25,7 @@ from tenacity import (
     wait_random,
 )
 
-from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import (
@@ -34,32 +36,36 @@ from jupyter_mjci.errors import (
     TransportError,
     Unsupported,
 )
-from jupyter_mjci.history.journal import Journal, Submission
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.history.journal import Submission
+from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.services.midjourney import reconciliation as midjourney
+from jupyter_mjci.services.tencent_ci import reconciliation as tencent_ci
 
 T = TypeVar("T")
 
 SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
-MAX_ATTEMPTS = 6  # of a submission that surely did not arrive
+# Attempts at a submission that certainly was not received.
+MAX_ATTEMPTS = 6
 MAX_READ_ATTEMPTS = 4
-RECONCILE_DELAYS = (0.0, 0.5, 1.0, 2.0)  # seconds before each look: a listing may lag behind
-FIRST_SEND_WINDOW = 0.3  # seconds after its row was written: sent for the first time
-MAX_HTML_RESPONSES = 3  # web pages in a row instead of a listing: one may be a proxy's bad moment
-# times the patience: so long after it left, a request that is in no listing has surely not arrived
+RETRY_DELAY = 0.2  # seconds before the second attempt; doubled for each further one
+RECONCILE_DELAYS = (0.0, 0.5, 1.0, 2.0)  # seconds before each search: a listing may lag behind
+# Within so many seconds of its journal row, a submission counts as sent for the first time.
+FIRST_SEND_WINDOW = 0.3
+# HTML pages in a row instead of a listing: a single one may be a gateway that restarts.
+MAX_HTML_RESPONSES = 3
+# Times the timeout: so long after it was sent, a request in no listing was certainly not received.
 SETTLE_FACTOR = 5
-QUEUE_FULL_BACKOFF = (2.0, 30.0)  # seconds between tries while a queue is full: at first, at most
+QUEUE_FULL_BACKOFF = (2.0, 30.0)  # seconds between attempts while a queue is full: first, longest
 
 BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
 BUSY_STATUS = 429
-UNKNOWN_OUTCOME_CODES = frozenset({"5"})  # a relay that does not know itself
-TRANSIENT_STATUSES = frozenset(
-    {500, 502, 503, 504}
-)  # HTTP statuses that may pass; the work may have been begun
+UNKNOWN_OUTCOME_CODES = frozenset({"5"})  # a relay that lost its own upstream response
+# HTTP statuses that may pass; the job may have been created all the same.
+TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether reading again may help."""
+    """Return whether reading again may succeed."""
     if isinstance(error, ServiceError):
         return (
             error.code in BUSY_CODES | UNKNOWN_OUTCOME_CODES
@@ -69,34 +75,38 @@ def is_transient(error: BaseException) -> bool:
 
 
 def retrying(clock: Clock, *, deterministic: bool = False) -> AsyncRetrying:
-    """Reads again after what may pass, later and later, on the given clock: three seconds in all.
-    With jitter, unless it is to be `deterministic`: what is recorded and played back.
+    """Build the retry policy of reads: exponential backoff on `clock`, three seconds in all.
+
+    Args:
+        clock: measures the pauses
+        deterministic: leave the jitter out, for sessions that are recorded or replayed
     """
+    jitter = 0.0 if deterministic else 0.3
     return AsyncRetrying(
         sleep=clock.sleep,
         retry=retry_if_exception(is_transient),
         stop=stop_after_attempt(MAX_READ_ATTEMPTS),
-        wait=wait_exponential(0.3, max=3) + wait_random(0, 0.0 if deterministic else 0.3),
+        wait=wait_exponential(0.3, max=3) + wait_random(0, jitter),
         reraise=True,
     )
 
 
-class SubmissionClient(Protocol):
-    """What a submitter works at: `send_once` sends and reads, `_fetch_without_fallback` also reads patiently. It
-    never takes another way to a listing: what only looks like one would tell that a job is not
-    there.
+def make_marker_factory(seed: str | None = None) -> Callable[[], str]:
+    """Build the function that makes submission markers.
+
+    Args:
+        seed: makes the same markers in every run, for recordings and sandboxes; by default markers
+            are globally unique
     """
-
-    clock: Clock
-
-    async def send_once(self, call: Call[T]) -> T: ...
-
-    async def _fetch_without_fallback(self, call: Call[T]) -> T: ...
+    if seed is None:
+        return lambda: f"mjci-{uuid4().hex}"
+    count = itertools.count(1)
+    return lambda: f"mjci-{hashlib.sha256(f'{seed} {next(count)}'.encode()).hexdigest()[:32]}"
 
 
 @dataclass(frozen=True, slots=True)
 class PendingSubmission:
-    """A submission under way: the call as it leaves, its mark, and when it first left."""
+    """A submission in progress: the call as it is sent, its marker, and when it was first sent."""
 
     call: Call[Any]
     marker: str
@@ -104,74 +114,91 @@ class PendingSubmission:
 
 
 class OutcomeUnknown(Exception):
-    """Nobody can tell whether the submission arrived. Never leaves this room."""
+    """It cannot be established whether the submission was received. Never leaves this module."""
 
 
 class Submitter:
-    """Sends submissions once. `make_marker` makes their marks, `timeout` is how long an answer may be
-    looked for.
+    """Sends submissions exactly once, and retries reads.
+
+    Args:
+        client: sends the requests; its journal holds the submissions
+        make_marker: makes the marker of each submission
+        timeout: seconds for which a lost response is searched
+        deterministic: retry without jitter, for sessions that are recorded or replayed
     """
 
     def __init__(
         self,
-        client: SubmissionClient,
-        journal: Journal,
+        client: JobClient,
         make_marker: Callable[[], str],
+        *,
         timeout: float = 60.0,
+        deterministic: bool = False,
     ) -> None:
-        self.client, self.journal, self.make_marker, self.timeout = (
-            client,
-            journal,
-            make_marker,
-            timeout,
-        )
+        self.client = client
+        self.journal = client.journal
+        self.make_marker = make_marker
+        self.timeout = timeout
+        self._deterministic = deterministic
 
-    async def submit(self, call: Call[T], queue_timeout: float = 0.0) -> T:
-        """The accepted job. Waits up to `queue_timeout` seconds for room in a full queue; then QueueFull
-        is raised.
+    async def send(self, call: Call[T], queue_timeout: float = 0.0) -> T:
+        """Submit exactly once, or read with retries, whichever the call is.
+
+        A submission waits up to `queue_timeout` seconds for room in a full queue; then QueueFull is
+        raised.
         """
-        mark, since = self.make_marker(), self.client.clock.now()
-        carrying = SERVICES[call.service].with_marker(call, mark)
-        sent = PendingSubmission(carrying or call, mark, since)
-        self.journal.record_submission(sent.call, mark, since, has_marker=carrying is not None)
-        return cast(T, await self._submit_and_resolve(sent, queue_timeout))
+        if SERVICES[call.service].is_trackable(call):
+            return await self._submit(call, queue_timeout)
+        if not call.is_retryable:
+            return await self.client.send_once(call)
+        retry = retrying(self.client.clock, deterministic=self._deterministic)
+        return await retry(self.client.send_once, call)
 
-    async def resume(self, row: Submission, sender: Any) -> Job | None:
-        """What became of a submission that nobody saw settled: adopted, or submitted again, or
-        None: still unknown.
+    async def _submit(self, call: Call[T], queue_timeout: float) -> T:
+        marker = self.make_marker()
+        sent_at = self.client.clock.now()
+        marked = SERVICES[call.service].with_marker(call, marker)
+        pending = PendingSubmission(marked or call, marker, sent_at)
+        self.journal.record_submission(pending.call, marker, sent_at, has_marker=marked is not None)
+        return cast(T, await self._submit_and_resolve(pending, queue_timeout))
+
+    async def resume(self, row: Submission, sender: Sender) -> Job | None:
+        """Find out what became of a journaled submission.
+
+        Returns the job, adopted or submitted again, or None where the outcome is still unknown.
         """
         call = SERVICES[row.service].restore_call(sender, row.name, row.path, row.body)
-        sent, clock = PendingSubmission(call, row.marker, row.at), self.client.clock
+        pending = PendingSubmission(call, row.marker, row.at)
+        settled_at = row.at + SETTLE_FACTOR * self.timeout
+        timeout = max(0.0, settled_at - self.client.clock.now())
         try:
-            found = await self._find_job(
-                sent, max(0.0, row.at + SETTLE_FACTOR * self.timeout - clock.now())
-            )
-        except OutcomeUnknown as why:
-            self.journal.resolve(row.marker, "unknown", reason=str(why))
+            job = await self._find_job(pending, timeout)
+        except OutcomeUnknown as reason:
+            self.journal.resolve(row.marker, "unknown", reason=str(reason))
             return None
-        if found is not None:
-            return self._adopt(sent, found)
-        return await self._submit_and_resolve(sent, self.timeout)
+        if job is not None:
+            return self._adopt(pending, job)
+        return await self._submit_and_resolve(pending, self.timeout)
 
     async def _submit_and_resolve(self, pending: PendingSubmission, queue_timeout: float) -> Job:
-        """Submits, and writes down what came of it, whatever that is: an interrupt, too."""
+        """Submit, and journal the outcome whatever it is, an interrupt included."""
+        marker = pending.marker
         try:
             job = await self._send_until_accepted(pending, queue_timeout)
-        except OutcomeUnknown as why:
-            self.journal.resolve(pending.marker, "unknown", reason=str(why))
+        except OutcomeUnknown as reason:
+            self.journal.resolve(marker, "unknown", reason=str(reason))
             raise TransportError(
-                "Nobody knows whether this submission arrived.",
-                detail=f"Its answer was lost, and looking for it did not help: {why}",
-                hint="Nothing was sent twice. Look again later: %mjci resume.",
+                "It is unknown whether this submission was received.",
+                detail=f"Its response was lost, and searching for its job failed: {reason}",
+                hint="It was not sent again. Search for it later with: %mjci resume",
                 may_have_been_sent=True,
-            ) from why.__cause__
+            ) from reason.__cause__
         except MjciError as error:
-            self.journal.resolve(pending.marker, "rejected", reason=error.message)
+            self.journal.resolve(marker, "rejected", reason=error.message)
             raise
         except BaseException as error:
-            self.journal.resolve(
-                pending.marker, "unknown", reason=f"interrupted ({type(error).__name__})"
-            )
+            interrupted = f"interrupted ({type(error).__name__})"
+            self.journal.resolve(marker, "unknown", reason=interrupted)
             raise
         return self._adopt(pending, job)
 
@@ -180,105 +207,111 @@ class Submitter:
         return job
 
     async def _send_until_accepted(self, pending: PendingSubmission, queue_timeout: float) -> Job:
-        clock, deadline = self.client.clock, self.client.clock.now() + queue_timeout
-        pauses = _iter_backoff()
-        for left in reversed(range(MAX_ATTEMPTS)):
+        clock = self.client.clock
+        deadline = clock.now() + queue_timeout
+        delay = RETRY_DELAY
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
                 return await self._send_when_queue_has_room(pending, deadline)
             except MjciError as error:
-                if not (_is_outcome_unknown(error) or is_transient(error)):
+                outcome_unknown = _is_outcome_unknown(error)
+                if not outcome_unknown and not is_transient(error):
                     raise
-                if (
-                    _is_outcome_unknown(error)
-                    and (found := await self._reconcile(pending, error)) is not None
-                ):
-                    return found
-                if left == 0:
+                if outcome_unknown:
+                    job = await self._reconcile(pending, error)
+                    if job is not None:
+                        return job
+                if attempt == MAX_ATTEMPTS:
                     raise
-                await clock.sleep(next(pauses))
+            await clock.sleep(delay)
+            delay *= 2
         raise AssertionError("unreachable")
 
     async def _reconcile(self, pending: PendingSubmission, error: MjciError) -> Job | None:
-        """The job of a submission whose answer was lost. A server that was too slow may be at it
-        yet: then only a found job is an answer.
+        """Search for the job of a submission whose response was lost.
+
+        A server that timed out may still be processing the request: an absent job proves nothing
+        then.
         """
-        slow = isinstance(error, TransportError) and error.timed_out
-        found = await self._find_job(
-            pending, self.timeout if slow else sum(RECONCILE_DELAYS), error
-        )
-        if found is None and slow:
-            raise OutcomeUnknown("the service may still be at it.") from error
-        return found
+        timed_out = isinstance(error, TransportError) and error.timed_out
+        timeout = self.timeout if timed_out else sum(RECONCILE_DELAYS)
+        job = await self._find_job(pending, timeout, error)
+        if job is None and timed_out:
+            raise OutcomeUnknown("the service may still be processing it.") from error
+        return job
 
     async def _send_when_queue_has_room(self, pending: PendingSubmission, deadline: float) -> Job:
-        wait, longest = QUEUE_FULL_BACKOFF
+        clock = self.client.clock
+        delay, max_delay = QUEUE_FULL_BACKOFF
         while True:
-            if self.client.clock.now() > pending.sent_at + FIRST_SEND_WINDOW:
-                self.journal.touch_submission(pending.marker, self.client.clock.now())
+            if clock.now() > pending.sent_at + FIRST_SEND_WINDOW:
+                self.journal.touch_submission(pending.marker, clock.now())
             try:
-                return await self.client.send_once(pending.call)
+                job: Job = await self.client.send_once(pending.call)
+                return job
             except QueueFull:
-                if self.client.clock.now() + wait > deadline:
+                if clock.now() + delay > deadline:
                     raise
-            await self.client.clock.sleep(wait)
-            wait = min(wait * 1.5, longest)
+            await clock.sleep(delay)
+            delay = min(delay * 1.5, max_delay)
 
     async def _find_job(
         self, pending: PendingSubmission, timeout: float, original_error: MjciError | None = None
     ) -> Job | None:
-        """The job that the submission has made; None when it surely made none. Raises
-        Unknowable.
+        """Search the listing for the job that the submission created, for `timeout` seconds.
+
+        Returns None when it certainly created none. Raises OutcomeUnknown.
         """
-        service, clock = SERVICES[pending.call.service], self.client.clock
-        made_by_it = service.build_matcher(pending.call, pending.marker, pending.sent_at)
-        deadline, missing = clock.now() + timeout, 0
-        pauses = iter(RECONCILE_DELAYS)
+        clock = self.client.clock
+        deadline = clock.now() + timeout
+        delays = iter(RECONCILE_DELAYS)
+        unsupported = 0
+        # Built once: it reads the body, which may hold images.
+        matches = SERVICES[pending.call.service].build_matcher(
+            pending.call, pending.marker, pending.sent_at
+        )
         while True:
-            await clock.sleep(next(pauses, RECONCILE_DELAYS[-1]))
+            await clock.sleep(next(delays, RECONCILE_DELAYS[-1]))
             try:
-                jobs = await self._fetch_listing(
-                    service.build_search_request(pending.call, pending.sent_at)
-                )
+                jobs = await self._fetch_listing(pending)
             except Unsupported as error:
-                missing += 1
-                if missing < MAX_HTML_RESPONSES:
+                unsupported += 1
+                if unsupported < MAX_HTML_RESPONSES:
                     continue
                 if isinstance(original_error, Unsupported):
-                    raise original_error from None  # a wrong address, not a lost answer
+                    raise original_error from None  # a wrong address, not a lost response
                 raise OutcomeUnknown("this server has no listing.") from error
             except MjciError as error:
                 raise OutcomeUnknown(error.message) from error
-            found = [job for job in jobs if made_by_it(job)]
-            if found and not service.is_exact_match(pending.call, pending.marker):
-                taken = self.journal.accepted_job_ids(pending.call.service)
-                found = [job for job in found if job.id not in taken]
-            if len(found) > 1:
-                raise OutcomeUnknown(
-                    f"{len(found)} jobs look like it: {', '.join(job.id for job in found[:4])}."
-                )
-            if found:
-                return found[0]
-            if clock.now() >= deadline:
-                return None
+            job = self._select_job(pending, [job for job in jobs if matches(job)])
+            if job is not None or clock.now() >= deadline:
+                return job
 
-    async def _fetch_listing(self, listing: Any) -> list[Job]:
-        if isinstance(listing, Call):
-            return cast(list[Job], await self.client._fetch_without_fallback(listing))
-        return cast(list[Job], await listing.collect())
+    async def _fetch_listing(self, pending: PendingSubmission) -> list[Job]:
+        """Fetch the listing itself, never a fallback: one from the journal would prove nothing."""
+        service = SERVICES[pending.call.service]
+        request = service.build_search_request(pending.call, pending.sent_at)
+        if isinstance(request, Paginator):
+            return cast(list[Job], await request.collect())
+        return cast(list[Job], await self.send(request))
+
+    def _select_job(self, pending: PendingSubmission, candidates: list[Job]) -> Job | None:
+        """Choose among the matching jobs, leaving out those of other submissions."""
+        service = SERVICES[pending.call.service]
+        if candidates and not service.is_exact_match(pending.call, pending.marker):
+            adopted = self.journal.accepted_job_ids(pending.call.service)
+            candidates = [job for job in candidates if job.id not in adopted]
+        if len(candidates) > 1:
+            ids = ", ".join(job.id for job in candidates[:4])
+            raise OutcomeUnknown(f"{len(candidates)} jobs match it: {ids}.")
+        return candidates[0] if candidates else None
 
 
 def _is_outcome_unknown(error: MjciError) -> bool:
-    """Whether the work may have been begun although no good answer came."""
+    """Return whether the job may have been created although no usable response came."""
     if isinstance(error, TransportError):
         return error.may_have_been_sent
     if isinstance(error, ServiceError):
         lost = error.status in TRANSIENT_STATUSES and error.code not in BUSY_CODES
         return lost or error.code in UNKNOWN_OUTCOME_CODES or isinstance(error, Unsupported)
     return isinstance(error, InvalidResponse)
-
-
-def _iter_backoff() -> Any:
-    pause = 0.2
-    while True:
-        yield pause
-        pause *= 2

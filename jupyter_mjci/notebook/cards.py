@@ -1,32 +1,41 @@
-"""Jobs as cards: plain values -> escaped HTML and plain text. Knows no IPython.
+"""Jobs as cards: escaped HTML and plain text. Knows no IPython.
 
-A card has the colours of its surroundings (JupyterLab's variables where they exist, else what it
-inherits), so that it looks at home in light and dark. Everything a service or a person wrote is
-escaped here, and nowhere unescaped. Nothing in a card depends on when or where it was made: no
-timings, no hosts.
+A card uses JupyterLab's CSS variables where they exist and inherits colors elsewhere, so it fits
+light and dark themes. Everything from a service or a user is escaped here. A card contains no
+times and no hosts, so that it is the same whenever and wherever it is made.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from html import escape
-from typing import Any
+from importlib.resources import files
 
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import sanitize as sanitize
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import get_element, to_text
+from jupyter_mjci.errors import sanitize
+from jupyter_mjci.services.tencent_ci.responses import Element, get_element, to_text
 
 SERVICE_TITLES = {"mj": "Midjourney", "ci": "Tencent CI"}
 JOB_MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
+STATUS_LABELS = {
+    Status.QUEUED: "queued",
+    Status.RUNNING: "running",
+    Status.NEEDS_INPUT: "needs input",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "cancelled",
+}
+NO_REASON_GIVEN = "The service gave no reason."
+# JupyterLab must not typeset a prompt with two dollar signs as math.
+NO_MATH = "tex2jax_ignore mathjax_ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a card tells besides the job: `notes` below it, a batch's `children` by status, a
-    `picture` inside it (a data URL), and `links` to results that cannot be shown (name, URL).
+    """What a card shows besides the job: `notes` below it, a batch's `children` by status, a
+    `picture` inside it (a data URL), and `links` (name, URL) to results that cannot be shown.
     """
 
     notes: Sequence[str] = ()
@@ -39,24 +48,20 @@ NO_EXTRAS = Extras()
 
 
 def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
-    """A job as it is, as a card: action, status, what it is about, what came out or why not, the
-    next moves.
-    """
-    return _render_card(job, extras, _facts(job), _actions_html(job))
+    """Return the card of a job: action, status, subject, results or reason, next actions."""
+    return _render_card(job, extras, _actions_html(job))
 
 
 def progress_html(job: Job, preview: str = "") -> str:
-    """A job under way: the card with its bar, and the blurry preview where there is one (a data
-    URL).
-    """
-    bar = _bar_html(job.progress, f"{_action_name(job)} {_STATUS_LABELS[job.status]}")
-    return _render_card(job, replace(NO_EXTRAS, picture=preview), _facts(job), bar)
+    """Return the card of a running job: with a progress bar, and a preview (a data URL) if any."""
+    bar = bar_html(job.progress, f"{_action_name(job)} {STATUS_LABELS[job.status]}")
+    return _render_card(job, Extras(picture=preview), bar)
 
 
 def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
-    """The same as plain text, for terminals, diffs and readers of saved notebooks."""
-    facts = [f"{name}: {value}" for name, value in _facts(job)]
-    return _join_lines(
+    """Return the card as plain text, for terminals, diffs and readers of saved notebooks."""
+    facts = [f"{name}: {value}" for name, value in _list_facts(job)]
+    return join_lines(
         headline(job),
         describe_subject(job),
         *facts,
@@ -67,167 +72,114 @@ def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
 
 
 def headline(job: Job) -> str:
-    """A job in one line: IMAGINE 1712345678901234 SUCCEEDED."""
-    percent = f" {job.progress}%" if job.status.is_active and job.progress is not None else ""
+    """Return a job in one line: IMAGINE 1712345678901234 SUCCEEDED."""
+    percent = ""
+    if job.status.is_active and job.progress is not None:
+        percent = f" {job.progress}%"
     return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}").strip()
 
 
 def progress_line(job: Job, width: int = 24) -> str:
-    """A terminal's progress: one line, made to be overwritten."""
-    return f"{headline(job)} {_text_bar(job.progress or 0, width)}"
+    """Return one line of progress for a terminal, with a bar of `width` characters."""
+    return f"{headline(job)} {text_bar(job.progress or 0, width)}"
 
 
-def _text_bar(percent: int, width: int) -> str:
-    full = round(percent / 100 * width)
-    return f"[{'#' * full}{'.' * (width - full)}]"
+def follow_command(job: Job) -> str:
+    """Return the magic that follows a job."""
+    return f"{JOB_MAGICS.get(job.service, '%mj_task')} {job.id}"
 
 
 def notice_html(line: str) -> str:
-    """A line that the toolkit itself says, in a cell's outputs."""
+    """Return a notice of this package as HTML."""
     return (
-        f'<div class="mjci-job-notice" style="opacity:.75;'
-        f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape(sanitize(line))}</div>'
+        '<div class="mjci-job-notice" style="opacity:.75;'
+        f'font:12px var(--jp-ui-font-family,system-ui,sans-serif)">{escape_text(line)}</div>'
     )
 
 
 def table_html(rows: Sequence[tuple[str, str]]) -> str:
-    """Named findings as a card."""
-    body = _facts_html([(sanitize(name), sanitize(value)) for name, value in rows])
-    return f'<div class="mjci-job tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">{body}</div></div>'
+    """Return rows of name and value as a card."""
+    cleaned = [(sanitize(name), sanitize(value)) for name, value in rows]
+    return frame_html("", _facts_html(cleaned))
 
 
 def table_text(rows: Sequence[tuple[str, str]]) -> str:
+    """Return rows of name and value as aligned plain text."""
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(sanitize(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
 
 
-def request_html(text: str) -> str:
-    """A request's text, as it would be sent."""
-    return f'<pre class="tex2jax_ignore mathjax_ignore" style="white-space:pre-wrap">{_escape(text)}</pre>'
+# --- parts of every card --------------------------------------------------------------------------
 
 
-def request_text(method: str, url: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
-    """The request that would be sent: every header, the body as text. Secrets are hidden, data URLs
-    shortened.
-    """
-    told = [
-        f"{name}: {'***' if name.lower() in _SECRET_HEADERS else value}" for name, value in headers
-    ]
-    return "\n".join(
-        [f"{method} {_SECRET_PARAMS.sub('***', url)}", *told, "", _body_text(body)]
-    ).rstrip()
-
-
-_SECRET_HEADERS = {
-    "authorization",
-    "mj-api-secret",
-    "cookie",
-    "proxy-authorization",
-    "x-cos-security-token",
-    "x-ci-security-token",
-}
-_SECRET_PARAMS = re.compile(
-    r"(?i)(?<=[?&]q-signature=)[^&#]*|(?<=[?&]x-cos-security-token=)[^&#]*|(?<=[?&]x-ci-security-token=)[^&#]*"
-    r"|(?<=://)[^/@?#]*(?=@)"
-)
-_DATA_URL = re.compile(r"(data:[\w/+.-]+;base64,)([A-Za-z0-9+/=]{64,})")
-
-
-def _body_text(body: bytes) -> str:
-    try:
-        words = body.decode()
-    except UnicodeDecodeError:
-        return f"({len(body)} bytes)"
-    return _DATA_URL.sub(lambda found: f"{found[1]}…({len(found[2]) * 3 // 4} bytes)", words)
-
-
-# --- many jobs in one card ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSummary:
-    """How many jobs are where. `failures` are reasons, each with the rows it befell; `percent` is
-    None once nobody follows any more.
-    """
-
-    title: str
-    counts: Mapping[Status, int]
-    percent: int | None = None
-    failures: Sequence[tuple[str, Sequence[str]]] = ()
-    notes: Sequence[str] = ()
-
-
-MAX_LISTED_FAILURES = 10  # reasons, and rows of each, that a card names
-
-
-def summary_html(summary: BatchSummary) -> str:
-    """Many jobs as one card: how many are where, the bar, and who failed and why."""
-    going = summary.percent is not None
-    bar = _bar_html(summary.percent, f"{summary.title}: {summary_counts(summary)}") if going else ""
-    why = "".join(
-        f'<div class="mjci-job-why">{_escape(line)}</div>' for line in _failure_lines(summary)
-    )
-    notes = "".join(f'<div class="mjci-job-note">{_escape(note)}</div>' for note in summary.notes)
+def frame_html(css_class: str, body: str, picture: str = "") -> str:
+    """Return the frame of a card around its body; the class selects its color."""
+    classes = f"mjci-job {css_class} {NO_MATH}" if css_class else f"mjci-job {NO_MATH}"
     return (
-        f'<div class="mjci-job mjci-{_summary_css_class(summary)} tex2jax_ignore mathjax_ignore">{STYLE}<div class="mjci-job-body">'
-        f'<div class="mjci-job-head"><b>{_escape(summary.title)}</b> '
-        f'<span class="mjci-job-badge">{_escape(summary_counts(summary))}</span></div>{bar}{why}{notes}</div></div>'
+        f'<div class="{classes}">{load_style()}'
+        f'{picture}<div class="mjci-job-body">{body}</div></div>'
     )
 
 
-def summary_text(summary: BatchSummary) -> str:
-    return _join_lines(
-        f"{sanitize(summary.title)}: {summary_counts(summary)}",
-        *_failure_lines(summary),
-        *map(sanitize, summary.notes),
+@cache
+def load_style() -> str:
+    """Return the style element of cards. It is in every card: a saved notebook has no other place
+    for it.
+    """
+    css = files("jupyter_mjci.notebook").joinpath("cards.css").read_text("utf-8")
+    return f"<style>{' '.join(css.split())}</style>"
+
+
+def bar_html(percent: int | None, label: str) -> str:
+    """Return a progress bar. Without a percentage it has no `aria-valuenow` either: to assistive
+    technology it is indeterminate.
+    """
+    value = ""
+    fill = '<i class="mjci-job-unknown"></i>'
+    if percent is not None:
+        percent = min(max(percent, 0), 100)
+        value = f' aria-valuenow="{percent}"'
+        fill = f'<i style="width:{percent}%"></i>'
+    return (
+        '<div class="mjci-job-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"'
+        f'{value} aria-label="{escape_text(label)}">{fill}</div>'
     )
 
 
-def summary_line(summary: BatchSummary, width: int = 24) -> str:
-    """A terminal's progress: one line, made to be overwritten."""
-    return f"{sanitize(summary.title)}: {summary_counts(summary)} {_text_bar(summary.percent or 0, width)}"
+def text_bar(percent: int, width: int) -> str:
+    filled = round(percent / 100 * width)
+    return f"[{'#' * filled}{'.' * (width - filled)}]"
 
 
-def summary_counts(summary: BatchSummary) -> str:
-    total = sum(summary.counts.values())
-    parts = [
-        f"{summary.counts[status]:,} {_STATUS_LABELS[status]}"
-        for status in Status
-        if summary.counts.get(status)
-    ]
-    return f"{total:,} job{'s' * (total != 1)}{', ' * bool(parts)}{', '.join(parts)}"
+def note_html(note: str) -> str:
+    return f'<div class="mjci-job-note">{escape_text(note)}</div>'
 
 
-def _summary_css_class(summary: BatchSummary) -> str:
-    """What colours the card: that something goes on, else the worst of what came out."""
-    if summary.percent is not None:
-        return "running"
-    ranked = (Status.FAILED, Status.NEEDS_INPUT, Status.RUNNING, Status.QUEUED, Status.CANCELLED)
-    return next(
-        (status.value.lower() for status in ranked if summary.counts.get(status)), "succeeded"
-    )
+def reason_html(reason: str) -> str:
+    return f'<div class="mjci-job-why">{escape_text(reason)}</div>'
 
 
-def _failure_lines(summary: BatchSummary) -> Iterable[str]:
-    for reason, rows in summary.failures[:MAX_LISTED_FAILURES]:
-        more = f", … ({len(rows)} rows)" if len(rows) > MAX_LISTED_FAILURES else ""
-        yield sanitize(
-            f"{reason or _NO_REASON_GIVEN} {'row' if len(rows) == 1 else 'rows'} {', '.join(rows[:MAX_LISTED_FAILURES])}{more}"
-        )
-    if len(summary.failures) > MAX_LISTED_FAILURES:
-        yield f"… and {len(summary.failures) - MAX_LISTED_FAILURES} other reasons"
+def join_lines(first: str, *rest: str) -> str:
+    """Join texts to lines, all but the first indented; empty ones are left out."""
+    lines = [first]
+    for block in rest:
+        lines += [f"  {line}".rstrip() for line in block.splitlines()]
+    return "\n".join(lines)
 
 
-# --- what there is to say -------------------------------------------------------------------------
+def escape_text(text: str) -> str:
+    """Remove control characters and escape the rest for HTML."""
+    return escape(sanitize(text))
+
+
+# --- what a card says -----------------------------------------------------------------------------
 
 
 def describe_subject(job: Job) -> str:
-    """What the job is about: the prompt; or the input, and the output that is made of it."""
-    output = (
-        to_text(get_element(job.raw, "Operation", "Output").get("Object"))
-        if job.service == "ci"
-        else ""
-    )
+    """Return the prompt; or the input, and the output that is made from it."""
+    output = ""
+    if job.service == "ci":
+        output = to_text(get_element(job.raw, "Operation", "Output").get("Object"))
     return sanitize(f"{job.subject} → {output}" if output else job.subject)
 
 
@@ -235,66 +187,58 @@ def _action_name(job: Job) -> str:
     return job.action or "Job"
 
 
-def _facts(job: Job) -> list[tuple[str, str]]:
-    """(name, value) rows that the service tells beyond the common fields; cleaned, not yet
-    escaped.
-    """
-    return [
-        (name, sanitize(value))
-        for name, value in (_ci_facts(job) if job.service == "ci" else ())
-        if value
-    ]
+def _list_facts(job: Job) -> list[tuple[str, str]]:
+    """Return (name, value) rows beyond the common fields; sanitized, not yet escaped."""
+    if job.service != "ci":
+        return []
+    return [(name, sanitize(value)) for name, value in _iter_ci_facts(job) if value]
 
 
-def _ci_facts(job: Job) -> Iterable[tuple[str, str]]:
+def _iter_ci_facts(job: Job) -> Iterable[tuple[str, str]]:
+    # A batch has the elements of its jobs below Operation.JobParam.
     operation = get_element(job.raw, "Operation")
-    process = get_element(operation, "PicProcess") or get_element(
-        operation, "JobParam", "PicProcess"
-    )
-    template = to_text(operation.get("TemplateId")) or to_text(
-        get_element(operation, "JobParam").get("TemplateId")
-    )
+    batch_param = get_element(operation, "JobParam")
+    process = get_element(operation, "PicProcess") or get_element(batch_param, "PicProcess")
+    result_element = "PicProcessResult"
+    result = get_element(operation, result_element) or get_element(batch_param, result_element)
+    template = to_text(operation.get("TemplateId")) or to_text(batch_param.get("TemplateId"))
     workflows = operation.get("WorkflowIds")
     yield "rule", to_text(process.get("ProcessRule"))
     yield "template", template
     yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else to_text(workflows)
-    yield (
-        "size",
-        _format_size_change(
-            get_element(operation, "PicProcessResult")
-            or get_element(operation, "JobParam", "PicProcessResult")
-        ),
-    )
+    yield "size", _format_size_change(result)
     yield "user data", job.user_data
 
 
-def _format_size_change(result: Mapping[str, Any]) -> str:
-    """ "1000×667 jpeg → 667×1000 jpeg, 24.9 kB": as far as the answer tells."""
+def _format_size_change(result: Element) -> str:
+    """Return "1000×667 jpeg → 667×1000 jpeg, 24.9 kB", as far as the response contains it."""
     result = get_element(result, "UploadResult") or result
-    made = get_element(result, "ProcessResult") or get_element(result, "ProcessResults", "Object")
-    before, after = (
-        _format_image_size(get_element(result, "OriginalInfo", "ImageInfo")),
-        _format_image_size(made),
-    )
-    weight = to_text(made.get("Size"))
-    heavy = f", {int(weight) / 1000:.1f} kB" if weight.isdigit() else ""
-    return f"{f'{before} → ' if before else ''}{after}{heavy}" if after else ""
+    output = get_element(result, "ProcessResult") or get_element(result, "ProcessResults", "Object")
+    text = _format_image_size(output)
+    if not text:
+        return ""
+    original = _format_image_size(get_element(result, "OriginalInfo", "ImageInfo"))
+    if original:
+        text = f"{original} → {text}"
+    file_size = to_text(output.get("Size"))
+    if file_size.isdigit():
+        text += f", {int(file_size) / 1000:.1f} kB"
+    return text
 
 
-def _format_image_size(info: Mapping[str, Any]) -> str:
-    width, height = to_text(info.get("Width")), to_text(info.get("Height"))
-    return (
-        f"{width}×{height} {to_text(info.get('Format')).lower()}".strip()
-        if width and height
-        else ""
-    )
+def _format_image_size(info: Element) -> str:
+    width = to_text(info.get("Width"))
+    height = to_text(info.get("Height"))
+    if not width or not height:
+        return ""
+    return f"{width}×{height} {to_text(info.get('Format')).lower()}".strip()
 
 
 def _failure_reason(job: Job) -> str:
-    return sanitize(job.reason) or (_NO_REASON_GIVEN if job.status is Status.FAILED else "")
-
-
-_NO_REASON_GIVEN = "The service does not say why."
+    reason = sanitize(job.reason)
+    if not reason and job.status is Status.FAILED:
+        return NO_REASON_GIVEN
+    return reason
 
 
 def _button_command(job: Job, button: Button) -> str:
@@ -302,13 +246,9 @@ def _button_command(job: Job, button: Button) -> str:
 
 
 def _input_needed_text(job: Job) -> str:
-    answer = (
-        f"with %mj_modal {job.id}"
-        if hasattr(Midjourney, "modal")
-        else "on the proxy's own page (submit/modal)"
-    )
     return sanitize(
-        f"It waits for your answer to a dialog: give it {answer}. Waiting longer changes nothing."
+        f"The job waits for your answer to a dialog: give it with %mj_modal {job.id}. "
+        "It does not go on by itself."
     )
 
 
@@ -324,78 +264,57 @@ def _actions_text(job: Job) -> Sequence[str]:
 def _extras_text(extras: Extras) -> Iterable[str]:
     if extras.children is not None:
         yield f"jobs: {sanitize(_format_child_counts(extras.children))}"
-    yield from (sanitize(note) for note in extras.notes)
-    yield from (f"{sanitize(name)}: a file to open, not shown here" for name, _ in extras.links)
+    for note in extras.notes:
+        yield sanitize(note)
+    for name, _ in extras.links:
+        yield f"{sanitize(name)}: a file to open, not shown here"
 
 
 def _format_child_counts(children: Mapping[str, int]) -> str:
-    total = sum(children.values())
+    if not children:
+        return "none"
     parts = ", ".join(f"{count} {status.lower()}" for status, count in children.items())
-    return f"{total} ({parts})" if parts else "none"
+    return f"{sum(children.values())} ({parts})"
 
 
-def _join_lines(first: str, *rest: str) -> str:
-    indented = [line for block in rest if block for line in block.splitlines()]
-    return "\n".join([first, *(f"  {line}".rstrip() for line in indented)])
+# --- HTML -----------------------------------------------------------------------------------------
 
 
-# --- how it looks ---------------------------------------------------------------------------------
-
-
-def _render_card(job: Job, extras: Extras, facts: Sequence[tuple[str, str]], footer: str) -> str:
-    picture = (
-        f'<img class="mjci-job-picture" alt="" src="{escape(extras.picture)}">'
-        if extras.picture
-        else ""
-    )
+def _render_card(job: Job, extras: Extras, footer: str) -> str:
+    picture = ""
+    if extras.picture:
+        picture = f'<img class="mjci-job-picture" alt="" src="{escape(extras.picture)}">'
     parts = (
         _header_html(job),
         _subject_html(job),
-        _facts_html(facts),
-        _reason_html(job),
+        _facts_html(_list_facts(job)),
+        _failure_html(job),
         footer,
         _extras_html(extras),
     )
-    # Without these classes JupyterLab would take a prompt with two dollar signs for mathematics.
-    return (
-        f'<div class="mjci-job mjci-{job.status.value.lower()} tex2jax_ignore mathjax_ignore">{STYLE}'
-        f'{picture}<div class="mjci-job-body">{"".join(parts)}</div></div>'
-    )
+    return frame_html(f"mjci-{job.status.value.lower()}", "".join(parts), picture)
 
 
 def _header_html(job: Job) -> str:
+    label = STATUS_LABELS[job.status]
+    if job.status is Status.RUNNING and job.progress is not None:
+        label += f" {job.progress}%"
     return (
-        f'<div class="mjci-job-head"><b>{_escape(_action_name(job))}</b> '
-        f'<span class="mjci-job-badge">{_status_label(job)}</span> '
+        f'<div class="mjci-job-head"><b>{escape_text(_action_name(job))}</b> '
+        f'<span class="mjci-job-badge">{label}</span> '
         f'<span class="mjci-job-dim">{escape(SERVICE_TITLES.get(job.service, job.service))}</span> '
-        f"<code>{_escape(job.id)}</code></div>"
+        f"<code>{escape_text(job.id)}</code></div>"
     )
-
-
-_STATUS_LABELS = {
-    Status.QUEUED: "waiting",
-    Status.RUNNING: "running",
-    Status.NEEDS_INPUT: "asking you",
-    Status.SUCCEEDED: "succeeded",
-    Status.FAILED: "failed",
-    Status.CANCELLED: "cancelled",
-}
-
-
-def _status_label(job: Job) -> str:
-    percent = (
-        f" {job.progress}%" if job.status is Status.RUNNING and job.progress is not None else ""
-    )
-    return _STATUS_LABELS[job.status] + percent
 
 
 def _subject_html(job: Job) -> str:
-    kind = "mjci-job-subject" + (" mjci-job-key" if job.service == "ci" else "")
-    return (
-        f'<div class="{kind}">{escape(describe_subject(job))}</div>'
-        if describe_subject(job)
-        else ""
-    )
+    subject = describe_subject(job)
+    if not subject:
+        return ""
+    css_class = "mjci-job-subject"
+    if job.service == "ci":
+        css_class += " mjci-job-key"
+    return f'<div class="{css_class}">{escape(subject)}</div>'
 
 
 def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
@@ -403,24 +322,9 @@ def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
     return f"<dl>{rows}</dl>" if rows else ""
 
 
-def _reason_html(job: Job) -> str:
+def _failure_html(job: Job) -> str:
     reason = _failure_reason(job)
-    return f'<div class="mjci-job-why">{escape(reason)}</div>' if reason else ""
-
-
-def _bar_html(percent: int | None, label: str) -> str:
-    """A bar; one that does not know how far it is says so to those who cannot see it, too: it has
-    no value.
-    """
-    if percent is None:
-        now, bar = "", '<i class="mjci-job-unknown"></i>'
-    else:
-        percent = min(max(percent, 0), 100)
-        now, bar = f' aria-valuenow="{percent}"', f'<i style="width:{percent}%"></i>'
-    return (
-        f'<div class="mjci-job-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"{now} '
-        f'aria-label="{_escape(label)}">{bar}</div>'
-    )
+    return reason_html(reason) if reason else ""
 
 
 def _actions_html(job: Job) -> str:
@@ -429,68 +333,32 @@ def _actions_html(job: Job) -> str:
     if not job.buttons:
         return ""
     chips = "".join(_button_html(job, button) for button in job.buttons)
-    typed = escape(_button_command(job, job.buttons[0]))
-    return f'<div class="mjci-job-chips">{chips}</div><div class="mjci-job-dim">press one: <code>{typed}</code></div>'
+    command = escape(_button_command(job, job.buttons[0]))
+    return (
+        f'<div class="mjci-job-chips">{chips}</div>'
+        f'<div class="mjci-job-dim">press one: <code>{command}</code></div>'
+    )
 
 
 def _button_html(job: Job, button: Button) -> str:
-    pressed = " mjci-job-pressed" if button.used else ""
+    css_class = "mjci-job-chip mjci-job-pressed" if button.used else "mjci-job-chip"
     title = escape(_button_command(job, button))
-    return f'<span class="mjci-job-chip{pressed}" title="{title}">{_escape(button.display_name)}</span> '
+    return f'<span class="{css_class}" title="{title}">{escape_text(button.display_name)}</span> '
 
 
 def _extras_html(extras: Extras) -> str:
-    children = (
-        ""
-        if extras.children is None
-        else f"<div>jobs: {_escape(_format_child_counts(extras.children))}</div>"
-    )
-    notes = "".join(f'<div class="mjci-job-note">{_escape(note)}</div>' for note in extras.notes)
-    return children + notes + "".join(_link_html(name, url) for name, url in extras.links)
+    parts = []
+    if extras.children is not None:
+        parts.append(f"<div>jobs: {escape_text(_format_child_counts(extras.children))}</div>")
+    parts += map(note_html, extras.notes)
+    parts += [_link_html(name, url) for name, url in extras.links]
+    return "".join(parts)
 
 
 def _link_html(name: str, url: str) -> str:
-    """A link, where it is one that may be followed: never `javascript:`."""
+    """Return a link if its scheme is safe: never `javascript:`."""
+    label = escape_text(name)
     if not url.lower().startswith(("http://", "https://")):
-        return f"<div>{_escape(name)}</div>"
-    return f'<div><a href="{_escape(url)}" target="_blank" rel="noopener noreferrer">{_escape(name)}</a></div>'
-
-
-def _escape(words: str) -> str:
-    return escape(sanitize(words))
-
-
-STYLE = (
-    "<style>"
-    ".mjci-job{--c:#808a94;display:flex;gap:14px;align-items:flex-start;box-sizing:border-box;max-width:720px;"
-    "margin:2px 0 4px;padding:10px 14px;border:1px solid rgba(128,128,128,.32);border-left:4px solid var(--c);"
-    "border-radius:6px;background:rgba(128,128,128,.045);color:var(--jp-ui-font-color1,inherit);"
-    "font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif)}"
-    ".mjci-running{--c:#1e88e5}.mjci-asking{--c:#c77700}.mjci-succeeded{--c:#2e8b57}.mjci-failed{--c:#d32f2f}"
-    ".mjci-job-body{flex:1;min-width:0}"
-    ".mjci-job-head{display:flex;flex-wrap:wrap;gap:2px 10px;align-items:baseline}"
-    ".mjci-job-badge{background:var(--c);color:#fff;border-radius:9px;padding:0 9px;font-size:11px;line-height:18px;"
-    "letter-spacing:.02em}"
-    ".mjci-job code{font:12px var(--jp-code-font-family,ui-monospace,monospace);background:none;padding:0;"
-    "color:inherit;overflow-wrap:anywhere}"
-    ".mjci-job a{color:var(--jp-content-link-color,inherit)}"
-    ".mjci-job-head code{opacity:.7;margin-left:auto}"
-    ".mjci-job-dim{opacity:.7;font-size:12px}"
-    ".mjci-job-subject{margin-top:4px;white-space:pre-wrap;overflow-wrap:anywhere}"
-    ".mjci-job-key,.mjci-job dd{font-family:var(--jp-code-font-family,ui-monospace,monospace);font-size:12px}"
-    ".mjci-job dl{display:grid;grid-template-columns:max-content 1fr;gap:0 12px;margin:4px 0 0}"
-    ".mjci-job dt{opacity:.65;font-weight:normal}.mjci-job dd{margin:0;overflow-wrap:anywhere}"
-    ".mjci-job-why{margin-top:6px;padding:4px 10px;border-radius:4px;background:rgba(211,47,47,.13);"
-    "white-space:pre-wrap;overflow-wrap:anywhere}"
-    ".mjci-job-ask,.mjci-job-note{margin-top:6px;padding:4px 10px;border-radius:4px;background:rgba(199,119,0,.15)}"
-    ".mjci-job-chips{display:flex;flex-wrap:wrap;gap:5px;margin:8px 0 3px}"
-    ".mjci-job-chip{border:1px solid rgba(128,128,128,.45);border-radius:4px;padding:0 8px;font-size:12px;cursor:help}"
-    ".mjci-job-pressed{background:#2e8b57;border-color:#2e8b57;color:#fff}"
-    ".mjci-job-bar{height:5px;margin:9px 0 4px;border-radius:3px;overflow:hidden;background:rgba(128,128,128,.25)}"
-    ".mjci-job-bar i{display:block;height:100%;border-radius:3px;background:var(--c)}"
-    ".mjci-job-bar .mjci-job-unknown{width:30%;opacity:.6;animation:mjci-job-go 1.4s ease-in-out infinite alternate}"
-    "@keyframes mjci-job-go{to{margin-left:70%}}"
-    "@media(prefers-reduced-motion:reduce){.mjci-job-bar .mjci-job-unknown{animation:none;width:100%}}"
-    ".mjci-job-picture{width:104px;height:104px;object-fit:cover;border-radius:4px;margin:0}"
-    "</style>"
-)
+        return f"<div>{label}</div>"
+    target = f'href="{escape_text(url)}" target="_blank" rel="noopener noreferrer"'
+    return f"<div><a {target}>{label}</a></div>"

@@ -1,148 +1,51 @@
-"""`%mjci`: which session the magics of a shell use, and the commands that are no endpoints.
+"""`%mjci`: its commands, and the parsing of its line.
 
-A command is a public method of `Commands`; its flags and its help come from its signature, as
-everywhere.
+A command is a public method of `Commands`; its flags and its help come from its signature.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
-from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, load_runtime_settings
+from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.errors import InvalidRequest, SettingsError, suggest
 from jupyter_mjci.notebook import cards
-from jupyter_mjci.notebook.params import Kind, Param, parse_arguments, parse_signature, parse_tokens
+from jupyter_mjci.notebook.argument_parser import parse_arguments, parse_tokens
+from jupyter_mjci.notebook.current_session import CurrentSession, Selection
+from jupyter_mjci.notebook.images import MimeBundle
+from jupyter_mjci.notebook.params import Kind, Param, parse_signature
 
 if TYPE_CHECKING:
-    from jupyter_mjci.session import Session
-
-SessionT = TypeVar("SessionT", bound="Session | None")
-
-
-class CurrentSession:
-    """The session that the magics of one shell use: the chosen one, else the one in the user's
-    namespace, else a first connection of our own.
-    """
-
-    def __init__(self, ip: Any, get_config: Callable[[], Mapping[str, Any]] = dict) -> None:
-        self._ip, self._get_config = ip, get_config
-        self._session: Session | None = None
-        self._source = ""
-        self._default: Session | None = None
-        self.unrecorded: tuple[Session | None, str] = (None, "")  # what a recording stands before
-
-    def get_or_connect(self) -> Session:
-        """The session to use; connects when there is none. Raises SettingsError."""
-        found, _ = self.get()
-        if found is None:
-            found = self._default = self.connect()
-        return found
-
-    def connect(self, **overrides: Any) -> Session:
-        """A new session: by what is given, else by `%config MJCI`, else by environment and
-        profile.
-        """
-        from jupyter_mjci.session import connect
-
-        told = {name: value for name, value in overrides.items() if value is not None}
-        return connect(notice=self._publish_notice, **{**self._get_config(), **told})
-
-    def save_state(self) -> tuple[Any, ...]:
-        """What outlives an unloading, for `take`."""
-        return self._session, self._source, self._default, self.unrecorded
-
-    def restore_state(self, state: tuple[Any, ...]) -> None:
-        self._session, self._source, self._default, self.unrecorded = state
-
-    def settings(self) -> Settings:
-        """What a new session would get, but for its credentials. Raises SettingsError."""
-        return load_runtime_settings(self._get_config())
-
-    def runtime_settings(self) -> dict[str, Any]:
-        """What `%config MJCI` says of any session, wherever it is connected."""
-        return {
-            name: value for name, value in self._get_config().items() if name in RUNTIME_SETTINGS
-        }
-
-    def get(self) -> tuple[Session | None, str]:
-        """The session that is there, and why it is the one. Never connects."""
-        if self._session is not None:
-            return self._session, self._source
-        mine = self._find_in_namespace()
-        if len(mine) > 1:
-            raise SettingsError(
-                f"There are several sessions: {', '.join(mine)}.",
-                hint=f"Choose one: %mjci use {next(iter(mine))}",
-            )
-        for name, session in mine.items():
-            return session, f"your variable {name}"
-        return self._default, "connected by the first magic" if self._default else ""
-
-    def set(self, session: SessionT, source: str) -> SessionT:
-        self._session, self._source = session, source
-        return session
-
-    def from_variable(self, name: str) -> Session:
-        """The session in a variable. Raises SettingsError."""
-        kind, value = _get_session_type(), self._ip.user_ns.get(name)
-        if kind is not None and isinstance(value, kind):
-            found: Session = value
-            return found
-        known = ", ".join(self._find_in_namespace()) or "none"
-        raise SettingsError(f"{name} is no session.", detail=f"Variables that hold one: {known}.")
-
-    def _find_in_namespace(self) -> dict[str, Session]:
-        """Variables that hold a session, each session once; none before the session's module was
-        ever imported.
-        """
-        kind = _get_session_type()
-        if kind is None:
-            return {}
-        found: dict[int, tuple[str, Session]] = {}
-        for name, value in list(self._ip.user_ns.items()):
-            if not name.startswith("_") and isinstance(value, kind):
-                found.setdefault(id(value), (name, value))
-        return dict(found.values())
-
-    def _publish_notice(self, line: str) -> None:
-        """A line that must be seen, as an output: the same live and headless, and not on stdout."""
-        data = {"text/plain": line, "text/html": cards.notice_html(line)}
-        self._ip.display_pub.publish(data, {})
-
-
-def _get_session_type() -> Any:
-    module = sys.modules.get("jupyter_mjci.session")
-    return getattr(module, "Session", None)
+    from IPython.core.interactiveshell import InteractiveShell
 
 
 class Commands:
-    """The commands of `%mjci`. Return types are left open: naming them would load what a session
-    needs.
+    """The commands of `%mjci`. Return types are `object`, because annotations are resolved for the
+    help, and naming the types would import pandas and ipywidgets.
     """
 
-    def __init__(self, ip: Any, current: CurrentSession) -> None:
-        self._ip, self._current = ip, current
+    def __init__(self, ip: InteractiveShell, current: CurrentSession) -> None:
+        self._ip = ip
+        self._current = current
 
     def status(self) -> None:
-        """Show which session the magics use and what it has seen."""
+        """Show the session that the magics use, its services and its jobs."""
         from jupyter_mjci.notebook.doctor import build_status
 
-        self._publish_table(build_status(*self._current.get()))
+        self._publish_table(build_status(self._current.find()))
 
-    def connect(self, profile: str | None = None, **overrides: Any) -> Any:
-        """Use your services: settings given here, else in the environment, else in the profile;
-        secrets never here.
+    def connect(self, profile: str | None = None, **overrides: Any) -> object:
+        """Connect to your services, with settings from this line, else from the environment, else
+        from the profile. Secrets are not accepted on this line.
 
         Args:
             profile: a table of profiles.toml
         """
-        return self._current.set(
-            self._current.connect(profile=profile, **overrides), "%mjci connect"
-        )
+        session = self._current.connect(profile=profile, **overrides)
+        return self._current.set(session, "%mjci connect")
 
     def sandbox(
         self,
@@ -150,21 +53,25 @@ class Commands:
         speed: float | None = None,
         dialect: Literal["plus", "java", "trueai", "new-api"] = "plus",
         seed: int = 0,
-    ) -> Any:
-        """Use a fresh sandbox in this process: both services, without account or network.
+    ) -> object:
+        """Use a new sandbox in this process: both services, without account or network.
 
         Args:
-            speed: how fast its time runs (20)
-            dialect: which proxy family it speaks like
-            seed: another seed, other pictures
+            speed: how fast its clock runs (20)
+            dialect: which proxy family it emulates
+            seed: another seed makes other pictures
         """
         from jupyter_mjci.session import sandbox
 
-        speed = speed or self._current.settings().speed
-        made = sandbox(speed=speed, dialect=dialect, seed=seed, **self._current.runtime_settings())
-        return self._current.set(made, "%mjci sandbox")
+        session = sandbox(
+            speed=speed or self._current.settings().speed,
+            dialect=dialect,
+            seed=seed,
+            **self._current.runtime_settings(),
+        )
+        return self._current.set(session, "%mjci sandbox")
 
-    def use(self, name: str) -> Any:
+    def use(self, name: str) -> object:
         """Use the session in one of your variables.
 
         Args:
@@ -172,60 +79,58 @@ class Commands:
         """
         return self._current.set(self._current.from_variable(name), f"your variable {name}")
 
-    def panel(self, kind: Literal["mj", "ci", "history", "status"]) -> Any:
+    def panel(self, kind: Literal["mj", "ci", "history", "status"]) -> object:
         """Show a panel.
 
         Args:
-            kind: which one
+            kind: which panel
         """
         from jupyter_mjci.notebook.panels import panel
 
         return panel(kind, session=self._current.get_or_connect())
 
-    def history(self) -> Any:
-        """Every job that the session has seen, as a DataFrame."""
+    def history(self) -> object:
+        """Return every job that the session has seen, as a DataFrame."""
         return self._current.get_or_connect().history()
 
     def sync(
         self, since: str | None = None, until: str | None = None, load: str | None = None
     ) -> None:
-        """Bring the journal up to what the services know, or record the jobs of exported files.
+        """Update the journal from the services, or from exported files.
 
         Args:
-            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of what
-                is new
+            since: jobs created from then on (2026-01-31, 2026-01-31T12:00+08:00), instead of only
+                new ones
             until: jobs created until then
             load: an exported listing or a log of callbacks (JSON, XML), or a folder of them,
                 instead of the services
         """
-        from jupyter_mjci.notebook.job_display import select_output
-
-        session, place = self._current.get_or_connect(), select_output(self._ip)
-
-        def say(counts: Any) -> None:
-            if place.live and place.should_update():
-                place.show_final(_notice_bundle(f"{counts} …"))
-
-        if load is None:
-            counts = session.sync(since=since, until=until, on_progress=say)
-        else:
-            counts = session.history.load(load, since=since, until=until, on_progress=say)
-        place.show_final(_notice_bundle(str(counts)))
-
-    def resume(self) -> Any:
-        """Pick up what a dead kernel left: follow unfinished jobs to their end, with their
-        pictures.
-        """
-        from jupyter_mjci.history.frames import jobs_to_frame
-        from jupyter_mjci.notebook.job_display import display_job, select_output
+        from jupyter_mjci.notebook.outputs import select_output
 
         session = self._current.get_or_connect()
-        return jobs_to_frame(
-            [
-                display_job(session, job, select_output(self._ip), raises=False)
-                for job in session.resume()
-            ]
-        )
+        output = select_output(self._ip)
+
+        def show_progress(counts: object) -> None:
+            if output.live and output.should_update():
+                output.show_final(_notice_bundle(f"{counts} …"))
+
+        if load is None:
+            counts = session.sync(since=since, until=until, on_progress=show_progress)
+        else:
+            counts = session.history.load(load, since=since, until=until, on_progress=show_progress)
+        output.show_final(_notice_bundle(str(counts)))
+
+    def resume(self) -> object:
+        """Follow the unfinished jobs of earlier kernels to their end, and show their pictures."""
+        from jupyter_mjci.history.frames import jobs_to_frame
+        from jupyter_mjci.notebook.job_display import display_job
+        from jupyter_mjci.notebook.outputs import select_output
+
+        session = self._current.get_or_connect()
+        finished = []
+        for job in session.resume():
+            finished.append(display_job(session, job, select_output(self._ip), raises=False))
+        return jobs_to_frame(finished)
 
     def replay(
         self,
@@ -233,147 +138,159 @@ class Commands:
         folder: str | None = None,
         *,
         pixels: int | None = None,
-    ) -> Any:
-        """Record what the session exchanges into a folder, without secrets; or play a recording
-        back, without network.
+    ) -> object:
+        """Record the session's requests and responses into a folder, without secrets; or play a
+        recording back, without network.
 
         Args:
-            mode: by default what MJCI_REPLAY says, else play where there is a recording, else
-                record
-            folder: NAME.mjci; by default beside the notebook, by its name
-            pixels: while recording, make pictures that are larger this small
+            mode: by default MJCI_REPLAY, else play if there is a recording, else record
+            folder: NAME.mjci; by default next to the notebook, by its name
+            pixels: while recording, scale larger pictures down to this size
         """
         from jupyter_mjci.client.cassette import resolve_mode
         from jupyter_mjci.client.settings import get_notebook_name
+
+        # VS Code puts the notebook's path into the namespace instead of the environment.
+        vscode_name = Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
+        resolved_mode, path = resolve_mode(
+            mode or "",
+            folder or "",
+            self._current.settings().replay,
+            get_notebook_name() or vscode_name,
+        )
+        unrecorded = self._get_unrecorded()
+        self._switch_recording(resolved_mode, path, pixels, unrecorded)
+        self._current.unrecorded = unrecorded
+        return self._current.get()
+
+    def _switch_recording(
+        self, mode: str, folder: Path, pixels: int | None, unrecorded: Selection
+    ) -> None:
         from jupyter_mjci.session import replay
 
-        name = get_notebook_name() or Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
-        chosen, place = resolve_mode(
-            mode or "", folder or "", self._current.settings().replay, name
-        )
-        beneath = self._get_unrecorded()
-        if chosen == "off":
-            self._current.set(*beneath)
-        elif chosen == "play":
-            self._current.set(replay(place), "%mjci replay play").configure(
-                **self._current.runtime_settings()
-            )
+        if mode == "off":
+            self._current.select(unrecorded)
+        elif mode == "play":
+            session = self._current.set(replay(folder), "%mjci replay play")
+            session.configure(**self._current.runtime_settings())
         else:
-            session = beneath[0] or self._current.connect(replay="off")
-            self._current.set(session.record_to(place, pixels=pixels), "%mjci replay record")
-        self._current.unrecorded = beneath
-        return self._current.get()[0]
+            session = unrecorded.session or self._current.connect(replay="off")
+            self._current.set(session.record_to(folder, pixels=pixels), "%mjci replay record")
 
-    def _get_unrecorded(self) -> tuple[Session | None, str]:
-        """The session that is there apart from recordings."""
-        session, source = self._current.get()
-        return (
-            (session, source)
-            if session is None or not session.recording
-            else self._current.unrecorded
-        )
+    def _get_unrecorded(self) -> Selection:
+        """Return the session that is neither a recording nor a replay."""
+        selection = self._current.find()
+        if selection.session is None or not selection.session.recording:
+            return selection
+        return self._current.unrecorded
 
     def gallery(
         self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None
     ) -> None:
-        """Show the pictures of this session, of the journal and of the archive on one sheet, the
-        latest first.
+        """Show the pictures of this session, of the journal and of the archive on one sheet, latest
+        first.
 
         Args:
-            text: only those that are about this: words of the prompt, part of the key
-            action: only of this kind: IMAGINE, UPSCALE, PicProcess, …
+            text: only pictures whose prompt or key contains this
+            action: only pictures of this action: IMAGINE, UPSCALE, PicProcess, …
             limit: at most so many
-            save: write a page with them instead: FILE.html
+            save: write an HTML page instead: FILE.html
         """
         from jupyter_mjci.notebook.gallery import collect_items, render_contact_sheet, write_page
 
-        shown = collect_items(self._current.get_or_connect(), text, action, limit)
-        self._ip.display_pub.publish(
-            *(
-                render_contact_sheet(shown)
-                if save is None
-                else _notice_bundle(write_page(shown, save))
-            )
-        )
+        items = collect_items(self._current.get_or_connect(), text, action, limit)
+        if save is None:
+            self._publish(render_contact_sheet(items))
+        else:
+            self._publish(_notice_bundle(write_page(items, save)))
 
     def doctor(self) -> None:
-        """Find out what is wrong: versions, credentials, addresses, what the services accept and
-        offer, clocks.
+        """Diagnose versions, credentials, addresses, what the services accept and offer, and
+        clocks.
         """
         from jupyter_mjci.notebook.doctor import build_report, detect_front_end
-        from jupyter_mjci.notebook.job_display import select_output
+        from jupyter_mjci.notebook.outputs import select_output
 
         session = self._current.get_or_connect()
-        place = (
-            f"{_OUTPUT_MODES[type(select_output(self._ip)).__name__]}; {detect_front_end(self._ip)}"
-        )
-        self._publish_table(build_report(session, self._current.get()[1], place))
+        output_mode = f"{select_output(self._ip).description}; {detect_front_end(self._ip)}"
+        self._publish_table(build_report(session, self._current.find().source, output_mode))
 
     def nest(self, switch: Literal["on"]) -> str:
-        """Let `asyncio.run` work inside cells, where that is safe; our own magics never need it.
+        """Allow `asyncio.run` inside cells, where that is safe. The magics never need it.
 
         Args:
-            switch: on; there is no way back but a restart
+            switch: on; only a restart of the kernel undoes it
         """
         from jupyter_mjci.client.event_loop import enable_nested_loops
 
-        return f"nesting of event loops is {switch} ({enable_nested_loops(ipykernel=_ipykernel_version())})"
+        library = enable_nested_loops(ipykernel=_ipykernel_version())
+        return f"nesting of event loops is {switch} ({library})"
 
     def _publish_table(self, rows: Sequence[tuple[str, str]]) -> None:
-        data = {"text/plain": cards.table_text(rows), "text/html": cards.table_html(rows)}
-        self._ip.display_pub.publish(data, {})
+        self._publish(
+            ({"text/plain": cards.table_text(rows), "text/html": cards.table_html(rows)}, {})
+        )
+
+    def _publish(self, bundle: MimeBundle) -> None:
+        data, metadata = bundle
+        self._ip.display_pub.publish(data, metadata)
 
 
-_OUTPUT_MODES = {
-    "Live": "live: progress is shown",
-    "Paper": "headless: only final outputs",
-    "Terminal": "terminal: progress on stderr",
-}
-
-
-def _notice_bundle(text: str) -> Any:
+def _notice_bundle(text: str) -> MimeBundle:
     return {"text/plain": text, "text/html": cards.notice_html(text)}, {}
 
 
+# --- parsing a line -------------------------------------------------------------------------------
+
+
 def list_commands() -> list[str]:
+    """Return the names of the commands."""
     return [name for name in vars(Commands) if not name.startswith("_")]
 
 
 def get_command_params(command: str) -> tuple[Param, ...]:
-    """The parameters of a command."""
-    known = parse_signature(getattr(Commands, command))
+    """Return the parameters of a command; `connect` also takes every setting but the secrets."""
+    params = parse_signature(getattr(Commands, command))
     if command != "connect":
-        return known
-    return known + tuple(_setting_param(one) for one in fields(Settings) if not _is_secret(one))
+        return params
+    settings = [_make_setting_param(field) for field in fields(Settings) if not _is_secret(field)]
+    return (*params, *settings)
 
 
 def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a command. Raises CallError for a wrong line, SettingsError for a secret
-    written on it.
+    """Parse the arguments of a command.
+
+    Raises:
+        InvalidRequest: an argument is unknown, missing or invalid.
+        SettingsError: a secret is written on the line.
     """
     if command != "connect":
         return parse_arguments(getattr(Commands, command), words)
-    for one in fields(Settings):
-        if _is_secret(one) and any(
-            word.partition("=")[0] == _flag_name(one.name) for word in words
-        ):
+    flags = {word.partition("=")[0] for word in words}
+    for field in fields(Settings):
+        if _is_secret(field) and _flag_name(field.name) in flags:
             raise SettingsError(
-                f"{one.name} is not taken on a magic's line, where the notebook and its history would keep it.",
-                detail="Take it out of this cell now.",
-                hint=f"Set {one.metadata['env'][0]} in the environment, or write it into a profile.",
+                f"{field.name} is not accepted on a line: notebook and history would store it.",
+                detail="Remove it from this cell now.",
+                hint=f"Set {field.metadata['env'][0]} in the environment, or write it into a "
+                "profile.",
             )
     return parse_tokens(get_command_params("connect"), words)
 
 
 def resolve_command(word: str) -> str:
-    """The command that a word names. Raises CallError."""
-    known = list_commands()
-    if word not in known:
-        raise InvalidRequest(f"There is no %mjci {word}.", hint=suggest(word, known))
+    """Return the command that a word names.
+
+    Raises:
+        InvalidRequest: there is no such command.
+    """
+    commands = list_commands()
+    if word not in commands:
+        raise InvalidRequest(f"There is no command %mjci {word}.", hint=suggest(word, commands))
     return word
 
 
-def _is_secret(field: Any) -> bool:
+def _is_secret(field: Field[Any]) -> bool:
     return isinstance(field.default, Secret)
 
 
@@ -381,18 +298,12 @@ def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _setting_param(field: Any) -> Param:
-    kind = _KIND_BY_TYPE.get(type(field.default), "text")
+def _make_setting_param(field: Field[Any]) -> Param:
     choices = field.metadata["choices"]
+    kind = "choice" if choices else _KIND_BY_TYPE.get(type(field.default), "text")
+    help = field.metadata["help"]
     return Param(
-        field.name,
-        _flag_name(field.name),
-        "choice" if choices else kind,
-        field.default,
-        False,
-        choices,
-        field.metadata["help"],
-        False,
+        field.name, _flag_name(field.name), kind, field.default, False, choices, help, False
     )
 
 
@@ -403,6 +314,6 @@ def _ipykernel_version() -> tuple[int, ...]:
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        return tuple(int(part) for part in version("ipykernel").split(".")[:2])
+        return tuple(map(int, version("ipykernel").split(".")[:2]))
     except (PackageNotFoundError, ValueError):
         return (0,)

@@ -1,143 +1,158 @@
-"""Completion of our magics' lines: commands, flags, choices, ids and buttons. From local knowledge
-only: a completer never sends a request.
+"""Complete the lines of magics: commands, flags, choices, job IDs and button labels.
+
+Only from local knowledge: completion never sends a request.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
-from jupyter_mjci.notebook.params import Param, parse_signature
+from jupyter_mjci.notebook.params import Builder, Param, parse_signature
+from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+
     from jupyter_mjci.notebook.magics import Magics
+    from jupyter_mjci.session import Session
 
 MAGIC_LINE = re.compile(r"^\s*(?:[^%=]+=\s*)?%{1,2}(mjci|(mj|ci)_(\w+))[ \t]+(.*)$", re.DOTALL)
+# The fragment that is completed, and its completions.
+Completions = tuple[str, list[str]]
+NO_COMPLETIONS: Completions = ("", [])
 
 
-def build_matcher_result(magics: Magics, context: Any) -> Any:
-    """What IPython's completer wants of a matcher."""
+def build_matcher_result(magics: Magics, context: CompletionContext) -> SimpleMatcherResult:
+    """Return the completions of a cell in the form of IPython's completer."""
     from IPython.core.completer import SimpleCompletion
 
-    fragment, found = complete_line(
+    fragment, texts = complete_line(
         magics, context.full_text, context.cursor_line, context.text_until_cursor
     )
     return {
-        "completions": [SimpleCompletion(text, type="param") for text in found],
-        "suppress": bool(found),
+        "completions": [SimpleCompletion(text, type="param") for text in texts],
+        "suppress": bool(texts),
         "matched_fragment": fragment,
     }
 
 
-def complete_line(
-    magics: Magics, full_text: str, line: int, until_cursor: str
-) -> tuple[str, list[str]]:
-    """The piece of the line that is completed, and what it may become."""
+def complete_line(magics: Magics, full_text: str, line: int, until_cursor: str) -> Completions:
+    """Complete a line of a cell.
+
+    Args:
+        magics: the magics of the shell
+        full_text: the whole cell
+        line: the number of the line, from 0
+        until_cursor: the line up to the cursor
+    """
     if line > 0 and full_text.startswith("%%ci_job"):
         return _complete_toml_keys(until_cursor)
-    found = MAGIC_LINE.match(until_cursor)
-    if found is None:
-        return "", []
-    magic, service, name, rest = found.groups()
+    match = MAGIC_LINE.match(until_cursor)
+    if match is None:
+        return NO_COMPLETIONS
+    magic, service, name, rest = match.groups()
     if magic == "mjci":
         return _complete_mjci(rest)
-    builder = getattr(_get_services()[service], name, None)
-    return _complete_builder(magics, service, builder, rest) if builder else ("", [])
+    api = Midjourney if service == "mj" else TencentCI
+    builder = getattr(api, name, None)
+    if builder is None:
+        return NO_COMPLETIONS
+    return _complete_builder(magics, service, builder, rest)
 
 
-def _get_services() -> dict[str, type]:
-    from jupyter_mjci.notebook.magics import SERVICE_APIS
-
-    return dict(SERVICE_APIS)
-
-
-def _complete_mjci(rest: str) -> tuple[str, list[str]]:
-    command, blank, after = rest.partition(" ")
+def _complete_mjci(rest: str) -> Completions:
+    command, blank, arguments = rest.partition(" ")
+    names = commands.list_commands()
     if not blank:
-        return rest, _filter_by_prefix(rest, commands.list_commands())
-    if command not in commands.list_commands():
-        return "", []
-    known = commands.get_command_params(command)
-    fragment, before = _split_last_word(after)
-    positional = [choice for one in known if one.positional for choice in one.choices]
-    return fragment, _filter_by_prefix(
-        fragment, _list_flag_choices(known, before) or ([*positional, *_list_flags(known)])
-    )
+        return rest, _filter_by_prefix(rest, names)
+    if command not in names:
+        return NO_COMPLETIONS
+    params = commands.get_command_params(command)
+    fragment, before = _split_last_word(arguments)
+    candidates = _list_flag_choices(params, before)
+    if not candidates:
+        for param in params:
+            if param.positional:
+                candidates += param.choices
+        candidates += _list_flags(params)
+    return fragment, _filter_by_prefix(fragment, candidates)
 
 
-def _complete_builder(
-    magics: Magics, service: str, builder: Any, rest: str
-) -> tuple[str, list[str]]:
-    known = parse_signature(builder)
+def _complete_builder(magics: Magics, service: str, builder: Builder, rest: str) -> Completions:
+    params = parse_signature(builder)
     fragment, before = _split_last_word(rest)
-    if values := _list_flag_choices(known, before):
-        return fragment, _filter_by_prefix(fragment, values)
+    choices = _list_flag_choices(params, before)
+    if choices:
+        return fragment, _filter_by_prefix(fragment, choices)
     if fragment.startswith("-"):
-        many = builder is TencentCI.job or "prompt" in [one.name for one in known]
-        return fragment, _filter_by_prefix(
-            fragment, _list_flags((*known, *(BATCH_OPTIONS if many else OPTIONS)))
-        )
-    names = [one.name for one in known if one.positional]
+        can_batch = builder is TencentCI.job or any(param.name == "prompt" for param in params)
+        options = BATCH_OPTIONS if can_batch else OPTIONS
+        return fragment, _filter_by_prefix(fragment, _list_flags((*params, *options)))
+    names = [param.name for param in params if param.positional]
     if names[:1] in (["task"], ["task_id"], ["job_id"]) and not before.strip():
         return fragment, _filter_by_prefix(fragment, _list_job_ids(magics, service))
     if names[1:2] == ["button"]:
-        task, _, fragment = rest.lstrip().partition(" ")  # labels have blanks in them
+        # A button's label may contain blanks: the fragment is everything after the task.
+        task, _, fragment = rest.lstrip().partition(" ")
         return fragment, _filter_by_prefix(fragment, _list_button_labels(magics, task))
-    return "", []
+    return NO_COMPLETIONS
 
 
-def _complete_toml_keys(until_cursor: str) -> tuple[str, list[str]]:
-    """The keys of the short form, at the beginning of a line."""
+def _complete_toml_keys(until_cursor: str) -> Completions:
+    """Complete the keys of a `%%ci_job` body, at the start of a line."""
     if not re.fullmatch(r"\w+", until_cursor):
-        return "", []
-    known = dict.fromkeys(
-        [*parse_signature(TencentCI.picture_job), *parse_signature(TencentCI.batch)]
-    )
-    return until_cursor, [
-        f"{name} = "
-        for name in _filter_by_prefix(until_cursor, dict.fromkeys(one.name for one in known))
-    ]
+        return NO_COMPLETIONS
+    params = (*parse_signature(TencentCI.picture_job), *parse_signature(TencentCI.batch))
+    names = dict.fromkeys(param.name for param in params)
+    return until_cursor, [f"{name} = " for name in _filter_by_prefix(until_cursor, names)]
 
 
 def _split_last_word(text: str) -> tuple[str, str]:
-    fragment = re.search(r"\S*$", text)
-    word = fragment[0] if fragment else ""
+    """Return the word at the end of the text ("" after a blank), and what is before it."""
+    match = re.search(r"\S*$", text)
+    word = match[0] if match else ""
     return word, text[: len(text) - len(word)]
 
 
-def _list_flag_choices(known: Sequence[Param], before: str) -> list[str]:
-    """The choices of the flag that stands just before."""
+def _list_flag_choices(params: Sequence[Param], before: str) -> list[str]:
+    """Return the choices of the flag that comes directly before the fragment."""
     words = before.split()
-    return [choice for one in known if words and words[-1] == one.flag for choice in one.choices]
+    for param in params:
+        if words and words[-1] == param.flag:
+            return list(param.choices)
+    return []
 
 
-def _list_flags(known: Iterable[Param]) -> list[str]:
-    return [one.flag for one in known]
+def _list_flags(params: Iterable[Param]) -> list[str]:
+    return [param.flag for param in params]
 
 
-def _filter_by_prefix(fragment: str, known: Iterable[str]) -> list[str]:
-    return [one for one in known if one.casefold().startswith(fragment.casefold())]
+def _filter_by_prefix(prefix: str, candidates: Iterable[str]) -> list[str]:
+    prefix = prefix.casefold()
+    return [text for text in candidates if text.casefold().startswith(prefix)]
 
 
 def _list_job_ids(magics: Magics, service: str) -> list[str]:
     session = _get_session(magics)
-    return [job.id for job in reversed(session.seen(service))] if session else []
+    return [job.id for job in reversed(session.known_jobs(service))] if session else []
 
 
 def _list_button_labels(magics: Magics, task: str) -> list[str]:
-    held, session = magics._find_job(task), _get_session(magics)
-    seen = session.seen("mj") if session else ()
-    job = held or next((job for job in seen if job.id == task), None)
+    job = magics.find_job(task)
+    session = _get_session(magics)
+    if job is None and session:
+        job = next((known for known in session.known_jobs("mj") if known.id == task), None)
     return [button.name for button in job.buttons] if job else []
 
 
-def _get_session(magics: Magics) -> Any:
+def _get_session(magics: Magics) -> Session | None:
     try:
-        return magics.current_session.get()[0]
-    except MjciError:  # several, and none chosen
+        return magics.current_session.get()
+    except MjciError:  # several sessions, none selected
         return None

@@ -1,65 +1,115 @@
-"""`%config MJCI`: how the sessions of a shell's magics behave.
+"""`%config MJCI`: the settings of the sessions that a shell's magics use.
 
-Its traits are made from `Settings`, so a setting is written once. Who one is and where the services
-are (mj_…, ci_…, cos_…) is no matter of a shell: that stays with environment and profiles, and no
-secret is ever a trait.
+Only settings that concern a shell are traits. Addresses and credentials (mj_…, ci_…, cos_…) come
+from the environment and from profiles, and no secret is ever a trait.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import CFloat, CInt, Enum, TraitError, TraitType, Unicode
+from traitlets import CFloat, CInt, Enum, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_mjci.session import Session
 
 SECTION = "MJCI"
-SHELL_FIELDS = {
-    one.name: one for one in fields(Settings) if not one.name.startswith(("mj_", "ci_", "cos_"))
-}
-UNSUPPORTED_HINTS = {
-    one.name: f"Set {one.metadata['env'][0]}, or write it into a profile."
-    for one in fields(Settings)
-}
-TRAIT_TYPES: dict[type, type[TraitType[Any, Any]]] = {float: CFloat, int: CInt}
+_FIELDS = {field.name: field for field in fields(Settings)}
 
 
-class MJCIConfig(Configurable):
-    """What was set for a shell, and what holds for it."""
+class _EffectiveTrait:
+    """A trait whose value is the one in effect: what was set, else what environment and profile
+    say at the time of reading.
+    """
 
-    def __init__(self, ip: Any, get_session: Callable[[], Session | None]) -> None:
-        self._ip, self._get_session = ip, get_session
+    name: str | None
+
+    def get(self, obj: Any, cls: type[Any] | None = None) -> Any:  # noqa: ARG002
+        config: MJCI = obj
+        if self.name == "profile":
+            return config.config_values.get("profile", "")
+        value = getattr(config.settings(), self.name or "")
+        return str(value) if isinstance(value, Path) else value
+
+
+class NumberSetting(_EffectiveTrait, CFloat[float, object]):
+    pass
+
+
+class IntegerSetting(_EffectiveTrait, CInt[int, object]):
+    pass
+
+
+class TextSetting(_EffectiveTrait, Unicode[str, str]):
+    pass
+
+
+class ChoiceSetting(_EffectiveTrait, Enum[str]):
+    pass
+
+
+def _get_help(name: str) -> str:
+    help: str = _FIELDS[name].metadata["help"]
+    return help
+
+
+class MJCI(Configurable):
+    """The values apply to sessions that magics connect from now on, before environment and profile;
+    the session in use takes over wait, timeout, on_interrupt and thumbnail. To keep a value:
+    c.MJCI.wait = 300 in ipython_config.py. Addresses and secrets are not set here; they belong
+    into the environment or into profiles.toml.
+    """
+
+    home = TextSetting(help=_get_help("home")).tag(config=True)
+    wait = NumberSetting(help=_get_help("wait")).tag(config=True)
+    timeout = NumberSetting(help=_get_help("timeout")).tag(config=True)
+    at_once = IntegerSetting(help=_get_help("at_once")).tag(config=True)
+    replay = TextSetting(help=_get_help("replay")).tag(config=True)
+    speed = NumberSetting(help=_get_help("speed")).tag(config=True)
+    on_interrupt = ChoiceSetting(("detach", "cancel"), help=_get_help("on_interrupt")).tag(
+        config=True
+    )
+    thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)
+    profile = TextSetting(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)
+
+    def __init__(self, ip: InteractiveShell, get_session: Callable[[], Session | None]) -> None:
+        self._ip = ip
+        self._get_session = get_session
         try:
             super().__init__(parent=ip)
         except TraitError as error:
             raise SettingsError(
-                f"c.{SECTION} cannot be: {error}", hint="Correct it in ipython_config.py."
+                f"Invalid c.{SECTION}: {error}", hint="Correct it in ipython_config.py."
             ) from None
 
     @property
     def config_values(self) -> dict[str, Any]:
-        """What was set here or in a configuration file, by name; a `profile` among it is no
-        setting.
-        """
-        told = self.config[SECTION]
-        return {name: told[name] for name in self.trait_names(config=True) if name in told}
+        """What was set here or in a configuration file, by name, including a `profile`."""
+        section = self.config[SECTION]
+        return {name: section[name] for name in self.trait_names(config=True) if name in section}
 
     def settings(self) -> Settings:
-        """What a session gets that connects now, but for its credentials. Raises SettingsError."""
+        """Return the settings, without credentials, of a session that connects now.
+
+        Raises:
+            SettingsError: a value of the configuration, environment or profile is invalid.
+        """
         return load_runtime_settings(self.config_values)
 
     def update_config(self, config: Config) -> None:
-        """The door of `%config`. What cannot be is not kept; the session in use takes over what it
-        can.
+        """Apply `%config MJCI.name = value`, to the session in use as well. IPython calls this.
+
+        An invalid value changes nothing.
         """
         if SECTION not in config:
             return
@@ -70,57 +120,27 @@ class MJCIConfig(Configurable):
             settings = self.settings()
         except (SettingsError, TraitError):
             self.config = before
-            self._ip.config[SECTION] = before[
-                SECTION
-            ]  # the shell hears it first, and would hand it on at a reload
+            # IPython has changed the shell's configuration first, and a reload would read it.
+            self._ip.config[SECTION] = before[SECTION]
             raise
-        with suppress(SettingsError):  # several sessions, and none chosen: then none is in use
-            if session := self._get_session():
-                session.configure(
-                    **{
-                        name: getattr(settings, name)
-                        for name in RUNTIME_SETTINGS
-                        if name in config[SECTION]
-                    }
-                )
+        changed = [name for name in RUNTIME_SETTINGS if name in config[SECTION]]
+        # With several sessions and none selected, there is no session in use.
+        with suppress(SettingsError):
+            session = self._get_session()
+            if session is not None:
+                session.configure(**{name: getattr(settings, name) for name in changed})
 
     @classmethod
     def class_get_help(cls, inst: Any = None) -> str:
-        """What `%config MJCI` shows."""
+        """Return what `%config MJCI` shows."""
         return f"{super().class_get_help(inst)}\n\n{cls.__doc__}"
 
     def _reject_unknown_names(self, section: Config) -> None:
         known = self.trait_names(config=True)
         for name in section:
-            if name not in known:
-                hint = UNSUPPORTED_HINTS.get(name, f"There are: {', '.join(known)}.")
-                raise SettingsError(f"{name} is not set by %config {SECTION}.", hint=hint)
-
-
-class _EffectiveTrait:
-    """A trait that tells what holds now: what was set, else what environment and profile say."""
-
-    name: str | None
-
-    def get(self, shell: Any, _: Any = None) -> Any:
-        if self.name == "profile":
-            return shell.given.get("profile", "")
-        value = getattr(shell.settings(), self.name or "")
-        return str(value) if isinstance(value, Path) else value
-
-
-def _make_trait(field: Field[Any]) -> Any:
-    help, choices = field.metadata["help"], field.metadata["choices"]
-    kind = Enum if choices else TRAIT_TYPES.get(type(field.default), Unicode)
-    made = type(kind.__name__.removeprefix("C"), (_EffectiveTrait, kind), {})
-    return (made(choices, help=help) if choices else made(help=help)).tag(config=True)
-
-
-PROFILE = type("Unicode", (_EffectiveTrait, Unicode), {})(
-    help="A table of profiles.toml; else MJCI_PROFILE"
-).tag(config=True)
-DOC = """What is set holds for sessions that magics connect from now on, before environment and profile; the session
-in use takes over wait, timeout, on_interrupt and thumbnail. To keep it: c.MJCI.wait = 300 in ipython_config.py.
-Addresses and secrets are no matter of a shell; they belong into the environment or into profiles.toml."""
-TRAITS = {name: _make_trait(one) for name, one in SHELL_FIELDS.items()}
-MJCI: Any = type(SECTION, (MJCIConfig,), {**TRAITS, "profile": PROFILE, "__doc__": DOC})
+            if name in known:
+                continue
+            hint = f"Available: {', '.join(known)}."
+            if name in _FIELDS:
+                hint = f"Set {_FIELDS[name].metadata['env'][0]}, or write it into a profile."
+            raise SettingsError(f"{name} is not set by %config {SECTION}.", hint=hint)

@@ -1,5 +1,5 @@
-"""`%mjci status` and `%mjci doctor`: what is set, what is reached, and what may be in the way.
-Never a secret.
+"""`%mjci status` and `%mjci doctor`: what is configured, what can be reached, and known problems of
+the environment. Never shows a secret.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ from collections import Counter
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
 from jupyter_mjci.diagnostics import diagnose, sanitize_url
+from jupyter_mjci.notebook.current_session import Selection
 from jupyter_mjci.session import Session
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
 
 Rows = list[tuple[str, str]]
 PACKAGES = (
@@ -32,28 +36,29 @@ PACKAGES = (
 )
 
 
-def build_status(session: Session | None, source: str) -> Rows:
-    """Which session the magics use, where it goes, and what it has seen."""
+def build_status(selection: Selection) -> Rows:
+    """Return the session in use, its services, and its jobs by status."""
+    session = selection.session
     if session is None:
-        return [
-            (
-                "session",
-                "none yet: the first magic that needs one connects, or use %mjci connect | sandbox",
-            )
-        ]
+        hint = "none yet: the first magic connects, or run %mjci connect or %mjci sandbox"
+        return [("session", hint)]
     return [
-        ("session", f"{session!r} ({source})"),
+        ("session", f"{session!r} ({selection.source})"),
         *_service_rows(session),
-        ("seen", _count_jobs(session)),
+        ("jobs", _count_jobs(session)),
     ]
 
 
 def build_report(session: Session, source: str, output_mode: str) -> Rows:
-    """All that helps to find out why something does not work. Asks both services, which takes a
-    moment.
+    """Return everything that helps to find a problem. Sends requests to both services.
+
+    Args:
+        session: the session in use
+        source: why it is used
+        output_mode: where outputs go, and in which front end
     """
     return [
-        *(("version", one) for one in _list_versions()),
+        ("version", ", ".join(_list_versions())),
         ("cells", output_mode),
         ("event loop", describe_asyncio()),
         ("session", f"{session!r} ({source})"),
@@ -63,63 +68,62 @@ def build_report(session: Session, source: str, output_mode: str) -> Rows:
     ]
 
 
-def detect_front_end(ip: Any) -> str:
-    """Where cells are shown, as far as it can be told, and whether panels are whole there."""
-    known = (
-        ("google.colab" in sys.modules, "Google Colab"),
-        ("__vsc_ipynb_file__" in ip.user_ns, "Visual Studio Code"),
-        (not hasattr(ip, "get_parent"), "IPython without a kernel"),
-    )
-    name = next((name for there, name in known if there), "a Jupyter front end")
-    whole = (
-        ""
-        if find_spec("anywidget")
-        else "; panels cannot paint masks or save files (pip install anywidget)"
-    )
-    return f"{name}{whole}"
+def detect_front_end(ip: InteractiveShell) -> str:
+    """Return the name of the front end, as far as it is detected, and what panels lack there."""
+    name = "a Jupyter front end"
+    if "google.colab" in sys.modules:
+        name = "Google Colab"
+    elif "__vsc_ipynb_file__" in ip.user_ns:
+        name = "Visual Studio Code"
+    elif not hasattr(ip, "get_parent"):
+        name = "IPython without a kernel"
+    if not find_spec("anywidget"):
+        name += "; panels cannot paint masks or save files (pip install anywidget)"
+    return name
 
 
 def describe_asyncio() -> str:
-    """Whether something has replaced asyncio's own machinery in this process."""
-    if getattr(asyncio, "_nest_patched", False) or asyncio.run.__module__ != "asyncio.runners":
-        return (
-            f"asyncio is patched ({asyncio.run.__module__}): under ipykernel 7.1 and later, nesting on the kernel's "
-            "loop loses queued cells. Nothing here needs it; restart the kernel without it."
-        )
-    return "asyncio is as Python made it"
+    """Return whether another library has patched asyncio in this process."""
+    module = asyncio.run.__module__
+    if not getattr(asyncio, "_nest_patched", False) and module == "asyncio.runners":
+        return "asyncio is not patched"
+    return (
+        f"asyncio is patched ({module}): under ipykernel 7.1 and later, nesting on the kernel's "
+        "loop loses queued cells. This package does not need it; restart the kernel without it."
+    )
 
 
 def _list_versions() -> list[str]:
-    found = [f"Python {platform.python_version()}"]
+    versions = [f"Python {platform.python_version()}"]
     for name in PACKAGES:
         try:
-            found.append(f"{name} {version(name)}")
+            versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(f"{name} is not installed")
-    return [", ".join(found)]
+            versions.append(f"{name} is not installed")
+    return versions
 
 
 def _service_rows(session: Session) -> Rows:
-    told = session.settings
-    mj = sanitize_url(told.mj_url) if told.has_mj else "not configured"
-    ci = f"{told.ci_bucket} in {told.ci_region}" if told.has_ci else "not configured"
+    settings = session.settings
+    mj = ci = "not configured"
+    if settings.has_mj:
+        mj = sanitize_url(settings.mj_url)
+    if settings.has_ci:
+        ci = f"{settings.ci_bucket} in {settings.ci_region}"
     return [("Midjourney", mj), ("Tencent CI", ci)]
 
 
 def _count_jobs(session: Session) -> str:
-    counts = Counter(
-        job.status.value.lower() for service in ("mj", "ci") for job in session.known_jobs(service)
-    )
-    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "no jobs"
+    jobs = [*session.known_jobs("mj"), *session.known_jobs("ci")]
+    counts = Counter(job.status.value.lower() for job in jobs)
+    return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
 
 
 def _credential_rows(session: Session) -> Rows:
-    """Each secret and the key id: whether there is one and where it comes from, never what it
-    is.
-    """
-    env = {one.name: one.metadata["env"][0] for one in fields(Settings)}
+    """Return whether each credential is set and where it comes from, never its value."""
+    variables = {field.name: field.metadata["env"][0] for field in fields(Settings)}
     return [
-        (name, _describe_source(getattr(session.settings, name), env[name], session))
+        (name, _describe_source(getattr(session.settings, name), variables[name], session))
         for name in CREDENTIALS
     ]
 

@@ -1,8 +1,8 @@
-"""`%load_ext jupyter_mjci`: registers names and hooks, and nothing that is behind them.
+"""`%load_ext jupyter_mjci`: register the magics, completer, formatters and `%config MJCI`.
 
-Services, calls and the big libraries are looked at when a magic runs, or when somebody asks for its
-help. So that the names are known before, they stand here; a test compares them with what the
-builders make.
+Loading imports no service, HTTP or data library (a test checks it): those are imported when a magic
+first runs or its help is shown. Therefore the names of the magics are listed here, where they could
+otherwise be derived from the call builders; a test compares the two.
 """
 
 from __future__ import annotations
@@ -11,88 +11,110 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-if TYPE_CHECKING:
-    from jupyter_mjci.notebook.config import MJCIConfig
-    from jupyter_mjci.notebook.magics import Magic, Magics
-    from jupyter_mjci.session import Session
+from jupyter_mjci.notebook.session_registry import register_provider, unregister_provider
 
-MAGIC_NAMES: Mapping[str, str] = {  # by their kinds, as IPython says it
+if TYPE_CHECKING:
+    from IPython.core.completer import CompletionContext, SimpleMatcherResult
+    from IPython.core.displayhook import DisplayHook
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.lib.pretty import RepresentationPrinter
+
+    from jupyter_mjci.client.job import Job
+    from jupyter_mjci.notebook.config import MJCI
+    from jupyter_mjci.notebook.current_session import SessionState
+    from jupyter_mjci.notebook.job_future import JobFuture
+    from jupyter_mjci.notebook.magics import Magic, Magics
+
+# By the kinds of IPython's register_magic_function.
+MAGIC_NAMES: Mapping[str, str] = {
     "line": """
         mjci
-        mj_accounts mj_action mj_blend mj_cancel mj_change mj_describe mj_image_seed mj_query mj_queue mj_simple_change
-        mj_swap mj_task mj_tasks mj_upload
-        ci_batch ci_batches ci_bind ci_buckets ci_cancel ci_create_template ci_delete_object ci_delete_template
-        ci_delete_workflow ci_execution ci_executions ci_get_object ci_jobs ci_objects ci_picture_job ci_process
-        ci_processed ci_put_object ci_queues ci_switch_workflow ci_templates ci_trigger_workflow ci_unbind
-        ci_update_queue ci_update_template ci_workflows
+        mj_accounts mj_action mj_blend mj_cancel mj_change mj_describe mj_image_seed mj_query
+        mj_queue mj_simple_change mj_swap mj_task mj_tasks mj_upload
+        ci_batch ci_batches ci_bind ci_buckets ci_cancel ci_create_template ci_delete_object
+        ci_delete_template ci_delete_workflow ci_execution ci_executions ci_get_object ci_jobs
+        ci_objects ci_picture_job ci_process ci_processed ci_put_object ci_queues
+        ci_switch_workflow ci_templates ci_trigger_workflow ci_unbind ci_update_queue
+        ci_update_template ci_workflows
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
-JOB_TYPE, JOB_FUTURE_TYPE = (
-    ("jupyter_mjci.client.job", "Job"),
-    ("jupyter_mjci.notebook.job_display", "Following"),
-)
+# Module and name of types with a formatter. Their modules need not be imported yet.
+JOB_TYPE = ("jupyter_mjci.client.job", "Job")
+JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
+
+
+class Formatter(Protocol):
+    """A formatter of IPython, as far as it is used here."""
+
+    def for_type_by_name(
+        self, type_module: str, type_name: str, func: Callable[..., object]
+    ) -> object: ...
+    def pop(self, typ: str, default: object) -> object: ...
 
 
 class Extension:
-    """What a shell has of ours: everything that came, and how each of it goes again. `saved_state` is what
-    an earlier one has left, in plain values, for its code may have been another.
+    """Everything that is registered with one shell, and how to remove it.
+
+    Args:
+        ip: the shell
+        saved_state: the session in use when the extension was unloaded
     """
 
-    def __init__(self, ip: Any, saved_state: tuple[Any, ...] = ()) -> None:
-        self.ip, self._saved_state = ip, saved_state
+    def __init__(self, ip: InteractiveShell, saved_state: SessionState | None = None) -> None:
+        self.ip = ip
+        self._saved_state = saved_state
+        self._magics: Magics | None = None
+        self._magics_by_name: dict[str, Magic] = {}
+        self._config: MJCI | None = None
         self._undo = ExitStack()
 
-    @cached_property
+    @property
     def magics(self) -> Magics:
-        """The magics themselves, made when the first of them is wanted."""
-        from jupyter_mjci.notebook.magics import Magics
+        """The magics, imported at first use."""
+        if self._magics is None:
+            from jupyter_mjci.notebook.magics import Magics
 
-        made = Magics(self.ip, lambda: self.config.config_values)
-        if self._saved_state:
-            made.current_session.restore_state(self._saved_state)
-        return made
+            self._magics = Magics(self.ip, lambda: self.config.config_values)
+            if self._saved_state is not None:
+                self._magics.current_session.restore_state(self._saved_state)
+        return self._magics
 
-    @cached_property
-    def config(self) -> MJCIConfig:
-        """What `%config MJCI` and configuration files say."""
-        from jupyter_mjci.notebook.config import MJCI
+    @property
+    def config(self) -> MJCI:
+        """The `%config MJCI` of the shell."""
+        if self._config is None:
+            from jupyter_mjci.notebook.config import MJCI
 
-        made: MJCIConfig = MJCI(self.ip, lambda: self.magics.current_session.get()[0])
-        return made
+            self._config = MJCI(self.ip, lambda: self.magics.current_session.get())
+        return self._config
 
     def get_magic(self, name: str) -> Magic:
+        if not self._magics_by_name:
+            self._magics_by_name = {magic.name: magic for magic in self.magics.iter_magics()}
         return self._magics_by_name[name]
 
-    @cached_property
-    def _magics_by_name(self) -> Mapping[str, Magic]:
-        return {magic.name: magic for magic in self.magics.iter_magics()}
-
     def register(self) -> None:
+        """Register everything with the shell."""
         self._add_hook(self.ip.configurables, self.config)
         for kind, names in MAGIC_NAMES.items():
             for name in names.split():
                 self._register_magic(kind, name)
-        for hook in (
-            self._register_completer,
-            self._register_events,
-            self._register_formatters,
-            self._suppress_out_prompt,
-        ):
-            hook()
+        self._register_completer()
+        self._register_events()
+        self._register_formatters()
+        self._suppress_out_prompt()
 
-    def unregister(self) -> tuple[Any, ...]:
-        """Takes everything away again. Gives which sessions the magics used."""
+    def unregister(self) -> SessionState | None:
+        """Remove everything again. Return the session that the magics used."""
         self._undo.close()
-        return (
-            self.magics.current_session.save_state()
-            if "magics" in vars(self)
-            else self._saved_state
-        )
+        if self._magics is None:
+            return self._saved_state
+        return self._magics.current_session.save_state()
 
     def _register_magic(self, kind: str, name: str) -> None:
         from IPython.core.magic import no_var_expand
@@ -100,14 +122,14 @@ class Extension:
         manager = self.ip.magics_manager
         self.ip.register_magic_function(no_var_expand(LazyMagic(self, name)), kind, name)
         self._undo.callback(vars(manager.user_magics).pop, name, None)
-        for one in kind.split("_"):
-            self._undo.callback(manager.magics[one].pop, name, None)
+        for magic_kind in kind.split("_"):
+            self._undo.callback(manager.magics[magic_kind].pop, name, None)
 
     def _register_completer(self) -> None:
         from IPython.core.completer import context_matcher
 
         @context_matcher(identifier="mjci")  # type: ignore[untyped-decorator, unused-ignore]
-        def mjci_matcher(context: Any) -> Any:
+        def mjci_matcher(context: CompletionContext) -> SimpleMatcherResult:
             from jupyter_mjci.notebook.completion import build_matcher_result
 
             return build_matcher_result(self.magics, context)
@@ -119,57 +141,59 @@ class Extension:
         self._undo.callback(self.ip.events.unregister, "pre_run_cell", self._on_pre_run_cell)
         self._add_hook(self.ip.input_transformers_cleanup, keep_question_marks)
 
-    def _add_hook(self, hooks: list[Any], hook: Any) -> None:
+    def _add_hook(self, hooks: list[Any], hook: object) -> None:
         hooks.append(hook)
         self._undo.callback(hooks.remove, hook)
 
     def _register_formatters(self) -> None:
-        """Cards for jobs, by the names of their types, which need not be there yet."""
+        """Register cards for jobs, by the names of their types."""
         display = self.ip.display_formatter
-        self._add_formatter(display.formatters["text/html"], JOB_TYPE, _job_to_html)
+        html = display.formatters["text/html"]
+        self._add_formatter(html, JOB_TYPE, _job_to_html)
+        self._add_formatter(html, JOB_FUTURE_TYPE, _future_to_html)
         self._add_formatter(display.formatters["text/plain"], JOB_TYPE, _print_job)
-        self._add_formatter(
-            display.formatters["text/html"], JOB_FUTURE_TYPE, lambda one: _job_to_html(one.job)
-        )
-        for kind in (JOB_TYPE, JOB_FUTURE_TYPE):
-            self._add_formatter(display.ipython_display_formatter, kind, self._suppress_displayed)
+        for type_name in (JOB_TYPE, JOB_FUTURE_TYPE):
+            self._add_formatter(
+                display.ipython_display_formatter, type_name, self._suppress_displayed
+            )
 
     def _add_formatter(
-        self, formatter: Any, kind: tuple[str, str], render: Callable[..., Any]
+        self, formatter: Formatter, type_name: tuple[str, str], render: Callable[..., object]
     ) -> None:
-        formatter.for_type_by_name(*kind, render)
-        self._undo.callback(formatter.pop, ".".join(kind), None)
+        formatter.for_type_by_name(*type_name, render)
+        self._undo.callback(formatter.pop, ".".join(type_name), None)
 
     def _suppress_out_prompt(self) -> None:
-        """A terminal writes `Out[1]:` before anybody is asked how the value is to be shown."""
-        if hasattr(
-            self.ip, "get_parent"
-        ):  # a kernel, which sends nothing where there is nothing to show
+        """In a terminal, replace the display hook: it writes `Out[1]:` before any formatter is
+        called. A kernel sends nothing for a value that no formatter shows.
+        """
+        if hasattr(self.ip, "get_parent"):
             return
-        theirs, ours = self.ip.displayhook, partial(self._run_displayhook, self.ip.displayhook)
-        self._replace_displayhook(theirs, ours)
-        self._undo.callback(self._replace_displayhook, ours, theirs)
+        original = self.ip.displayhook
+        replacement = partial(self._run_displayhook, original)
+        self._replace_displayhook(original, replacement)
+        self._undo.callback(self._replace_displayhook, replacement, original)
 
-    def _replace_displayhook(self, old: Any, new: Any) -> None:
+    def _replace_displayhook(self, old: Callable[..., None], new: Callable[..., None]) -> None:
         self.ip.display_trap.hook = new
-        if sys.displayhook is old:  # the cell that loads us is running
+        # While a cell runs, which loads or unloads the extension, the trap has set sys.displayhook.
+        if sys.displayhook is old:
             sys.displayhook = new
 
-    # --- what the shell asks us -------------------------------------------------------------------
+    # --- called by the shell ----------------------------------------------------------------------
 
-    def _was_displayed(self, value: Any) -> bool:
-        """Whether a magic of this cell has shown the value already; it is so once."""
-        return "magics" in vars(self) and self.magics.was_displayed(value)
+    def _was_displayed(self, value: object) -> bool:
+        """Return whether a magic of this cell has displayed the value itself."""
+        return self._magics is not None and self._magics.was_displayed(value)
 
-    def _suppress_displayed(self, value: Any) -> None:
-        """IPython's door to show a value: what is shown already is not shown a second time as the
-        cell's result.
-        """
+    def _suppress_displayed(self, value: object) -> None:
+        """Display nothing for a value that a magic has displayed; else let IPython go on."""
         if not self._was_displayed(value):
-            raise NotImplementedError  # then IPython goes on to the other formatters
+            # IPython then tries its other formatters.
+            raise NotImplementedError
 
-    def _run_displayhook(self, hook: Any, value: Any = None) -> None:
-        """What the shell's own hook does, but for the writing."""
+    def _run_displayhook(self, hook: DisplayHook, value: object = None) -> None:
+        """Run the shell's display hook; for a displayed value only what does not write."""
         if not self._was_displayed(value):
             hook(value)
             return
@@ -177,21 +201,19 @@ class Extension:
         hook.update_user_ns(value)
         hook.fill_exec_result(value)
 
-    def _on_pre_run_cell(self, *_: Any) -> None:
-        """A new cell begins."""
-        if "magics" in vars(self):
-            self.magics.clear_displayed()
+    def _on_pre_run_cell(self, *_: object) -> None:
+        if self._magics is not None:
+            self._magics.clear_displayed()
 
 
 class LazyMagic:
-    """A magic as the shell calls it; what it does, and its help, is looked up when that is
-    wanted.
-    """
+    """A magic as registered with the shell. What it runs and its help are looked up lazily."""
 
     def __init__(self, extension: Extension, name: str) -> None:
-        self._extension, self.__name__ = extension, name
+        self._extension = extension
+        self.__name__ = name
 
-    def __call__(self, line: str = "", cell: str | None = None) -> Any:
+    def __call__(self, line: str = "", cell: str | None = None) -> object:
         run = self._extension.get_magic(self.__name__).run
         return run(line) if cell is None else run(line, cell)
 
@@ -200,80 +222,58 @@ class LazyMagic:
         return self._extension.get_magic(self.__name__).help
 
 
-_EXTENSIONS: WeakKeyDictionary[Any, Extension] = WeakKeyDictionary()
+_EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
+# The session that the magics of a shell used, from unloading to the next loading.
+_SAVED_STATES: WeakKeyDictionary[InteractiveShell, SessionState | None] = WeakKeyDictionary()
 
 
-def load(ip: Any, saved_state: tuple[Any, ...] = ()) -> None:
-    """Registers the magics, the cards of jobs and the completion; takes up what `unload` has left.
-    A second time changes nothing.
+def load(ip: InteractiveShell) -> None:
+    """Register the magics, the formatters of jobs and the completer; restore the session that was
+    in use when the extension was unloaded. A second call changes nothing.
     """
     if ip in _EXTENSIONS:
         return
-    old = [
-        name for name, value in ip.user_ns.items() if not name.startswith("_") and _is_stale(value)
-    ]
-    if any(map(_is_stale, saved_state)):
-        saved_state, old = (), old or ["the session that the magics used"]
-    if old:
-        _publish_notice(
-            ip,
-            f"jupyter_mjci: its code has changed and is loaded anew. Make these anew as well: {', '.join(old)}.",
-        )
-    door = Extension(ip, saved_state)
-    door.register()
-    _EXTENSIONS[ip] = door
+    extension = Extension(ip, _SAVED_STATES.pop(ip, None))
+    extension.register()
+    register_provider(ip, lambda: extension.magics.current_session)
+    _EXTENSIONS[ip] = extension
 
 
-def unload(ip: Any) -> tuple[Any, ...]:
-    """Takes everything away again that `load` has put there. Gives what the next one may take
-    up.
-    """
-    return _EXTENSIONS.pop(ip).unregister() if ip in _EXTENSIONS else ()
+def unload(ip: InteractiveShell) -> None:
+    """Remove everything that `load` registered, and remember the session in use."""
+    if ip in _EXTENSIONS:
+        unregister_provider(ip)
+        _SAVED_STATES[ip] = _EXTENSIONS.pop(ip).unregister()
 
 
-def _is_stale(value: Any) -> bool:
-    """Whether it is a session or a job of code that is no longer loaded."""
-    kind = type(value)
-    there = getattr(sys.modules.get(kind.__module__), kind.__name__, None)
-    return kind.__module__ in ("jupyter_mjci.session", JOB_TYPE[0]) and there is not kind
-
-
-def _publish_notice(ip: Any, line: str) -> None:
-    from jupyter_mjci.notebook.cards import notice_html
-
-    ip.display_pub.publish({"text/plain": line, "text/html": notice_html(line)}, {})
-
-
-def get_current_session(ip: Any) -> Session:
-    """The session that the magics of a shell use, also before they are loaded. Raises
-    SettingsError.
-    """
-    return (_EXTENSIONS.get(ip) or Extension(ip)).magics.current_session.get_or_connect()
-
-
-def _job_to_html(job: Any) -> str:
+def _job_to_html(job: Job) -> str:
     from jupyter_mjci.notebook.cards import card_html
 
     return card_html(job)
 
 
-def _print_job(job: Any, printer: Any, cycle: bool) -> None:
-    """A card where the job stands alone, one line where it is part of a list."""
+def _future_to_html(future: JobFuture) -> str:
+    return _job_to_html(future.job)
+
+
+def _print_job(job: Job, printer: RepresentationPrinter, cycle: bool) -> None:
+    """Print a card if the job is alone, one line if it is part of a collection."""
     from jupyter_mjci.notebook.cards import card_text, headline
 
-    printer.text(card_text(job) if len(printer.stack) == 1 and not cycle else f"<{headline(job)}>")
+    is_alone = len(printer.stack) == 1 and not cycle
+    printer.text(card_text(job) if is_alone else f"<{headline(job)}>")
 
 
-# compiled when there is a question
+# Compiled by re at first use: loading stays fast.
 _TRAILING_QUESTION_MARK = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"
 
 
 def keep_question_marks(lines: list[str]) -> list[str]:
-    """IPython takes a magic's line that ends in a question mark for a call for help on its last
-    word; a blank after it keeps the prompt a prompt. `%mj_imagine?` is left alone.
+    """Add a blank after the question mark of a prompt.
+
+    IPython takes a line that ends in a question mark as a request for help on its last word.
+    `%mj_imagine?` is such a request and is left alone.
     """
     if lines and lines[0].startswith("%%"):
         return lines
-    return [
-        re.sub(_TRAILING_QUESTION_MARK, r"\1 \2", line) if "?" in line else line for line in lines
-    ]
+    return [re.sub(_TRAILING_QUESTION_MARK, r"\1 \2", line) for line in lines]

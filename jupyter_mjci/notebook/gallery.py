@@ -1,22 +1,17 @@
-"""`%mjci gallery`, `jupyter mjci gallery`: many pictures as one sheet in a cell, or as a page of
-their own.
+"""Many pictures as one contact sheet in a cell, or as an HTML page: `%mjci gallery`.
 
-The pictures are those of this session, of the journal and of the archive; or those that a notebook
-was saved with.
+The pictures are those of the session, of the journal and of the archive, latest first. Those of a
+saved notebook come from `saved_notebook`.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from html import escape
-from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote_to_bytes
+from string import Template
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -25,20 +20,27 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
 from jupyter_mjci.history.image_archive import ArchivedImage
 from jupyter_mjci.notebook import cards, images
+from jupyter_mjci.notebook.cards import escape_text
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.session import Session
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
 
 DEFAULT_LIMIT = 24
-MAX_JOURNAL_JOBS = 10_000  # jobs of the journal that are looked through
+MAX_JOURNAL_JOBS = 10_000  # jobs of the journal that are searched
 SVG = "image/svg+xml"
-MIME_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif", SVG)
+NO_PICTURES = "No matching pictures."
+_RESOURCES = files("jupyter_mjci.notebook")
+_FIGURE = Template(
+    '<figure><div><img src="$url" alt="$alt" loading="lazy"></div>'
+    "<figcaption><b>$kind</b><p>$subject</p><code>$caption</code></figcaption></figure>"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class GalleryItem:
-    """A picture and what is said of it: `kind` and `name` (the action and the job's id, or the
-    cell), what it is `subject`, a `caption` that tells it from others, and `alt` for those who cannot
-    see it.
+    """A picture and its texts: `kind` and `name` (the action and the job's ID, or the cell), the
+    `subject`, a `caption` with its size and format, and the `alt` text.
     """
 
     content: bytes
@@ -49,7 +51,13 @@ class GalleryItem:
     alt: str
 
 
-NO_PICTURES = "No pictures yet, or none that fit."
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """One result of a job, and its archived image if only the archive has it."""
+
+    job: Job
+    index: int
+    archived: ArchivedImage | None = None
 
 
 # --- pictures of jobs -----------------------------------------------------------------------------
@@ -58,32 +66,39 @@ NO_PICTURES = "No pictures yet, or none that fit."
 def collect_items(
     session: Session, text: str = "", action: str = "", limit: int = DEFAULT_LIMIT
 ) -> list[GalleryItem]:
-    """The pictures of this session, of the journal and of the archive, the latest first; what
-    cannot be fetched any more is left out.
+    """Collect the pictures of the session, of the journal and of the archive, latest first.
 
-    `text` is looked for in what they are about, `action` is the service's word. Raises CallError
-    for a limit below 1.
+    A picture that can no longer be downloaded is left out.
+
+    Args:
+        session: the session to search
+        text: only pictures whose subject contains this
+        action: only pictures of this action, in the service's spelling
+        limit: at most so many
+
+    Raises:
+        InvalidRequest: the limit is below 1.
     """
     if limit < 1:
-        raise InvalidRequest(f"--limit is at least 1, not {limit}.")
-    fits = [one for one in _iter_results(session) if _matches(one[0], text, action)][:limit]
-    return event_loop.run(_fetch_items(session, fits))
+        raise InvalidRequest(f"--limit must be at least 1, not {limit}.")
+    matching = [result for result in _iter_results(session) if _matches(result.job, text, action)]
+    return event_loop.run(_fetch_items(session, matching[:limit]))
 
 
-def _iter_results(session: Session) -> Iterator[tuple[Job, int, ArchivedImage | None]]:
-    """Every result once: those of jobs that are known, then those that the archive has besides."""
-    known = set[tuple[str, str, int]]()
+def _iter_results(session: Session) -> Iterator[_Result]:
+    """Yield every result once: those of known jobs, then those that only the archive has."""
+    known: set[tuple[str, str, int]] = set()
     for job in _list_latest_jobs(session):
         for index in range(len(job.outputs)):
             known.add((job.service, job.id, index))
-            yield job, index, None
-    for kept in session.archive or ():
-        if (kept.service, kept.job_id, kept.index) not in known:
-            yield (
-                Job(kept.service, kept.job_id, kept.action, Status.SUCCEEDED, subject=kept.subject),
-                kept.index,
-                kept,
-            )
+            yield _Result(job, index)
+    for image in session.archive or ():
+        if (image.service, image.job_id, image.index) not in known:
+            yield _Result(_restore_job(image), image.index, image)
+
+
+def _restore_job(image: ArchivedImage) -> Job:
+    return Job(image.service, image.job_id, image.action, Status.SUCCEEDED, subject=image.subject)
 
 
 def _list_latest_jobs(session: Session) -> list[Job]:
@@ -93,250 +108,119 @@ def _list_latest_jobs(session: Session) -> list[Job]:
         *session.known_jobs("ci"),
     ]
     latest = {(job.service, job.id): job for job in jobs if job.outputs}
-    return sorted(
-        latest.values(),
-        key=lambda job: job.finished.timestamp() if job.finished else 0.0,
-        reverse=True,
-    )
+    return sorted(latest.values(), key=_get_finish_time, reverse=True)
+
+
+def _get_finish_time(job: Job) -> float:
+    return job.finished.timestamp() if job.finished else 0.0
 
 
 def _matches(job: Job, text: str, action: str) -> bool:
-    return text.casefold() in job.subject.casefold() and action.casefold() in (
-        "",
-        job.action.casefold(),
-    )
+    if action and action.casefold() != job.action.casefold():
+        return False
+    return text.casefold() in job.subject.casefold()
 
 
-async def _fetch_items(
-    session: Session, results: Sequence[tuple[Job, int, ArchivedImage | None]]
-) -> list[GalleryItem]:
-    found: dict[int, GalleryItem] = {}
+async def _fetch_items(session: Session, results: Sequence[_Result]) -> list[GalleryItem]:
+    items: list[GalleryItem | None] = [None] * len(results)
 
-    async def fetch(place: int, job: Job, index: int, kept: ArchivedImage | None) -> None:
+    async def fetch(position: int, result: _Result) -> None:
         try:
-            content = kept.read_bytes() if kept else await session.picture(job, index)
+            if result.archived:
+                content = result.archived.read_bytes()
+            else:
+                content = await session.picture(result.job, result.index)
         except (MjciError, OSError):
             return
         if images.identify(content):
-            found[place] = _build_item(job, content)
+            items[position] = _build_item(result.job, content)
 
     async with anyio.create_task_group() as group:
-        for place, one in enumerate(results):
-            group.start_soon(partial(fetch, place, *one))
-    return [found[place] for place in sorted(found)]
+        for position, result in enumerate(results):
+            group.start_soon(fetch, position, result)
+    return [item for item in items if item]
 
 
 def _build_item(job: Job, content: bytes) -> GalleryItem:
-    caption, alt = images.format_caption(job, content), images.format_alt_text(job)
-    return GalleryItem(content, job.action or job.service, job.id, job.subject, caption, alt)
-
-
-# --- pictures of a notebook -----------------------------------------------------------------------
-
-
-def load_notebook_images(notebook: Path) -> list[GalleryItem]:
-    """The pictures that a notebook was saved with, in its order: its outputs, and those inside
-    cards and panels.
-
-    Raises CallError for what is no notebook.
-    """
-    cells = _load_cells(notebook)
-    return [
-        shown for number, cell in enumerate(cells, 1) for shown in _iter_cell_items(number, cell)
-    ]
-
-
-def get_title(notebook: Path) -> str:
-    """A notebook's first heading, else its name. Raises CallError for what is no notebook."""
-    lines = [
-        line
-        for cell in _load_cells(notebook)
-        for line in _join_text(cell.get("source", "")).splitlines()
-    ]
-    return next((line[2:].strip() for line in lines if line.startswith("# ")), notebook.stem)
-
-
-def _load_cells(notebook: Path) -> list[dict[str, Any]]:
-    try:
-        document = json.loads(notebook.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidRequest(
-            f"Cannot read {notebook}.", detail=error.strerror or str(error)
-        ) from None
-    except ValueError as error:
-        raise InvalidRequest(f"{notebook} is no notebook.", detail=str(error)) from None
-    if not isinstance(document, dict) or document.get("nbformat") != 4:
-        raise InvalidRequest(
-            f"{notebook} is no notebook of format 4.", hint="JupyterLab saves it as one."
-        )
-    return list(document["cells"])
-
-
-def _iter_cell_items(number: int, cell: Mapping[str, Any]) -> Iterator[GalleryItem]:
-    last = (
-        _join_text(cell.get("source", "")).strip().rpartition("\n")[2]
-    )  # what a cell shows, its last line gives
-    for output in cell.get("outputs", ()):
-        data = output.get("data", {})
-        text = _join_text(data.get("text/plain", ""))
-        for content, alt in (
-            *_iter_output_pictures(data, output.get("metadata", {})),
-            *_iter_html_pictures(_join_text(data.get("text/html", ""))),
-        ):
-            told = alt or last.removeprefix("_ = ")
-            caption = text if alt and text and not data.get("text/html") else _format_size(content)
-            yield GalleryItem(
-                content, f"cell {number}", "", told, caption, told or f"Output of cell {number}"
-            )
-
-
-def _iter_output_pictures(
-    data: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> Iterator[tuple[bytes, str]]:
-    """An output's picture and its alternative text; of several kinds of the same the first that can
-    be shown.
-    """
-    for kind in MIME_TYPES:
-        content = _join_text(data.get(kind, "")).encode()
-        shown = content if kind == SVG else _decode_base64(content)
-        if _is_displayable(shown):
-            yield shown, metadata.get(kind, {}).get("alt", "")
-            return
-
-
-def _iter_html_pictures(html: str) -> Iterator[tuple[bytes, str]]:
-    """The pictures that are part of a card or a panel, and their alternative texts."""
-    found = _ImageUrlParser()
-    found.feed(html)
-    for url, alt in found.urls:
-        head, _, body = url.partition(",")
-        content = (
-            _decode_base64(body.encode()) if head.endswith(";base64") else unquote_to_bytes(body)
-        )
-        if _is_displayable(content):
-            yield content, alt
-
-
-class _ImageUrlParser(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.urls: list[tuple[str, str]] = []
-
-    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
-        told = {name: value or "" for name, value in attrs}
-        if tag == "img" and told.get("src", "").startswith("data:image/"):
-            self.urls.append((told["src"], told.get("alt", "")))
-
-
-def _decode_base64(text: bytes) -> bytes:
-    try:
-        return base64.b64decode(text)
-    except ValueError:  # a damaged picture costs no other
-        return b""
-
-
-def _is_displayable(content: bytes) -> bool:
-    return _is_svg(content) or images.identify(content) is not None
-
-
-def _is_svg(content: bytes) -> bool:
-    return b"<svg" in content[:1000]
-
-
-def _format_size(content: bytes) -> str:
-    seen = images.identify(content)
-    return f"{seen.width}×{seen.height} {seen.format}" if seen else "svg"
-
-
-def _join_text(text: str | list[str]) -> str:
-    """Notebooks keep texts whole or as a list of their lines."""
-    return text if isinstance(text, str) else "".join(text)
+    return GalleryItem(
+        content,
+        kind=job.action or job.service,
+        name=job.id,
+        subject=job.subject,
+        caption=images.format_caption(job, content),
+        alt=images.format_alt_text(job),
+    )
 
 
 # --- sheets and pages -----------------------------------------------------------------------------
 
 
 def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:
-    """All of them as one picture, and as text which is which."""
+    """Return all pictures as one image, and a text that lists them."""
     if not items:
         return {"text/plain": NO_PICTURES, "text/html": cards.notice_html(NO_PICTURES)}, {}
-    labels = [f"{number} {one.kind} {one.name}" for number, one in enumerate(items, 1)]
-    small, width, height = images.contact_sheet([one.content for one in items], labels)
-    lines = [
-        sanitize(f"{number:>3} {one.caption}  {_shorten(one.subject)}")
-        for number, one in enumerate(items, 1)
-    ]
-    alt = f"{len(items)} pictures: " + "; ".join(
-        dict.fromkeys(_shorten(one.subject) for one in items)
-    )
-    metadata = {"width": width, "height": height, "alt": sanitize(alt[:500])}
-    return {"image/jpeg": images.to_base64(small), "text/plain": "\n".join(lines)}, {
-        "image/jpeg": metadata
+    labels = []
+    lines = []
+    for number, item in enumerate(items, 1):
+        labels.append(f"{number} {item.kind} {item.name}")
+        lines.append(sanitize(f"{number:>3} {item.caption}  {_shorten(item.subject)}"))
+    sheet, width, height = images.contact_sheet([item.content for item in items], labels)
+    subjects = dict.fromkeys(_shorten(item.subject) for item in items)
+    alt = sanitize(f"{len(items)} pictures: {'; '.join(subjects)}"[:500])
+    data = {
+        "image/jpeg": images.to_base64(sheet),
+        "text/plain": "\n".join(lines),
     }
+    return data, {"image/jpeg": {"width": width, "height": height, "alt": alt}}
 
 
 def _shorten(subject: str) -> str:
-    words = " ".join(subject.split())
-    return words if len(words) <= 100 else words[:99] + "…"
+    text = " ".join(subject.split())
+    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def render_page(items: Sequence[GalleryItem], title: str = "Pictures") -> str:
-    """All of them as a page that needs nothing but itself."""
-    figures = "\n".join(_render_figure(one) for one in items) or f"<p>{NO_PICTURES}</p>"
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width">{_STYLE}</head>\n'
-        f"<body><header><h1>{_escape(title)}</h1><p>{_format_count(items)}</p></header>\n"
-        f"<main>\n{figures}\n</main></body></html>\n"
+    """Return all pictures as a self-contained HTML page."""
+    figures = "\n".join(_render_figure(item) for item in items) or f"<p>{NO_PICTURES}</p>"
+    return Template(_RESOURCES.joinpath("gallery.html").read_text("utf-8")).substitute(
+        title=escape_text(title),
+        style=_RESOURCES.joinpath("gallery.css").read_text("utf-8"),
+        count=_format_count(items),
+        figures=figures,
     )
 
 
 def _format_count(items: Sequence[GalleryItem]) -> str:
-    return f"{len(items)} picture{'s' * (len(items) != 1)}"
+    return "1 picture" if len(items) == 1 else f"{len(items)} pictures"
 
 
 def _render_figure(item: GalleryItem) -> str:
-    return (
-        f'<figure><div><img src="{_to_data_url(item.content)}" alt="{_escape(item.alt)}" loading="lazy"></div>'
-        f"<figcaption><b>{_escape(item.kind)}</b><p>{_escape(item.subject)}</p>"
-        f"<code>{_escape(item.caption)}</code></figcaption></figure>"
+    return _FIGURE.substitute(
+        url=_to_data_url(item.content),
+        alt=escape_text(item.alt),
+        kind=escape_text(item.kind),
+        subject=escape_text(item.subject),
+        caption=escape_text(item.caption),
     )
 
 
 def _to_data_url(content: bytes) -> str:
-    if _is_svg(content):  # as a picture: no script in it is run, nothing it names is fetched
+    # Inside an img element, an SVG runs no scripts and loads no external resources.
+    if is_svg(content):
         return f"data:{SVG};base64,{images.to_base64(content)}"
     return images.data_url(content)
 
 
-def _escape(words: str) -> str:
-    return escape(sanitize(words))
-
-
-_STYLE = """<style>
-:root{color-scheme:light dark;--ground:#f6f6f4;--card:#fff;--mat:#ececea;--ink:#1d1f21;--faint:#62676c;--line:#e0e0dd}
-@media(prefers-color-scheme:dark){:root{--ground:#141517;--card:#1d1f22;--mat:#27292d;--ink:#e6e7e8;--faint:#9aa0a6;
---line:#303338}}
-body{margin:0;padding:clamp(1rem,4vw,3rem);background:var(--ground);color:var(--ink);
-font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-header,main{max-width:1480px;margin:0 auto}
-header{display:flex;flex-wrap:wrap;gap:0 1rem;align-items:baseline;margin-bottom:1.5rem}
-h1{font-size:1.6rem;line-height:1.25;margin:0;overflow-wrap:anywhere}header p{margin:0;color:var(--faint)}
-main{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(270px,100%),1fr));gap:1.25rem}
-figure{margin:0;display:flex;flex-direction:column;background:var(--card);border:1px solid var(--line);
-border-radius:10px;overflow:hidden;break-inside:avoid}
-figure div{position:relative;aspect-ratio:1;background:var(--mat)}
-img{position:absolute;inset:0;width:100%;height:100%;object-fit:contain}
-figcaption{padding:.7rem .9rem .85rem;display:flex;flex-direction:column;gap:.3rem;flex:1;overflow-wrap:anywhere}
-b{font-size:11px;letter-spacing:.05em;color:var(--faint)}
-figcaption p{margin:0;white-space:pre-wrap;display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:5;
-overflow:hidden}
-code{margin-top:auto;padding-top:.2rem;font:11px/1.45 ui-monospace,Menlo,Consolas,monospace;color:var(--faint)}
-</style>"""
+def is_svg(content: bytes) -> bool:
+    return b"<svg" in content[:1000]
 
 
 def write_page(items: Sequence[GalleryItem], path: str | Path, title: str = "Pictures") -> str:
-    """Writes the page; says where. Raises CallError where it cannot be written."""
+    """Write the page of the pictures, and return a line that says where.
+
+    Raises:
+        InvalidRequest: the file cannot be written.
+    """
     try:
         Path(path).expanduser().write_text(render_page(items, title), "utf-8")
     except OSError as error:

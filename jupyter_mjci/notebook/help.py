@@ -1,33 +1,38 @@
-"""What `%name?` and `--help` show: usage, parameters and options from a builder's own signature and
-docstring, what the magic gives, and a line to begin with.
+"""The help of magics, for `%name?` and `--help`: usage, parameters and options from a builder's
+signature and docstring, what the magic returns, and an example.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, NO_WAIT, OPTIONS
-from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
+from jupyter_mjci.notebook.params import (
+    Builder,
+    Param,
+    ReturnType,
+    get_return_type,
+    get_summary,
+    parse_signature,
+)
 
 WIDTH = 100
-JOB_ANNOTATION = "Call[Job]"  # what calls give, as their signatures say it
-FRAME_ANNOTATIONS = ("Call[list[", "Pages[")
-
-# What is another matter on a line than in Python, by magic or by parameter.
+# Where a magic differs from its builder: descriptions by magic, help by parameter.
 DESCRIPTIONS: Mapping[str, str] = {
-    "mj_action": "Press a button of a finished task. %mj_task shows which it has.",
-    "ci_job": "Follow a job or batch by its id; or submit a new one, which the cell's body describes: in TOML with the "
-    "parameters of %ci_picture_job, or with a name those of %ci_batch; or as the <Request> XML of the service's "
-    "documents. {{name}} is filled in from your variables.",
+    "mj_action": "Press a button of a finished task. %mj_task shows which buttons it has.",
+    "ci_job": "Follow a job or batch by its ID; or submit a new one, described by the cell's body: "
+    "as TOML with the parameters of %ci_picture_job, or with a name those of %ci_batch; or as the "
+    "<Request> XML of the service's documentation. {{name}} is replaced by your variable.",
 }
 PARAMETER_HELP: Mapping[str, str] = {
-    "task": "the task's id, or a variable that holds it: _ is the last one",
-    "task_id": "the task's id, or a variable that holds it: _ is the last one",
-    "job_id": "the job's id, or a variable that holds it; a batch's begins with b",
-    "button": "its label (U2, Upscale (Subtle)), its emoji or the word for that (reroll), or a customId",
+    "task": "the task's ID, or a variable that holds it: _ is the last one",
+    "task_id": "the task's ID, or a variable that holds it: _ is the last one",
+    "job_id": "the job's ID, or a variable that holds it; a batch's ID begins with b",
+    "button": "its label (U2, Upscale (Subtle)), its emoji or the word for it (reroll), or a "
+    "customId",
 }
 EXAMPLES: Mapping[str, str] = {
     "mj_imagine": "%mj_imagine a red fox in the snow --ar 3:2 -o fox",
@@ -45,94 +50,106 @@ output = "output/deer.jpg\"""",
     "ci_put_object": "%ci_put_object input/fox.png fox.png",
     "mjci": "%mjci sandbox",
 }
-PROMPT_NOTE = "{{name}} is filled in from your variables."
-RETURN_NOTES: Mapping[str, str] = {
-    JOB_ANNOTATION: "Gives the job, which is followed to its end and shown with its pictures.",
-    "frame": "Gives a DataFrame.",
-    "Call[bytes]": "Gives the bytes; a picture is shown.",
-}
+PROMPT_NOTE = "{{name}} is replaced by your variable."
+JOB_NOTE = "Returns the finished job, and shows it with its pictures."
+FRAME_NOTE = "Returns a DataFrame."
+BYTES_NOTE = "Returns the bytes; a picture is shown."
 
 
-def build_magic_help(name: str, builder: Callable[..., Any]) -> str:
-    """A magic's help, from its builder."""
-    known, many = parse_signature(builder), name == "ci_job" or has_prompt(builder)
-    needed = " ".join(one.name.upper() for one in known if one.positional and one.required)
-    usage = [f"%{name} {needed}".strip() + " [options]"]
-    if many:
-        usage.append(
-            f"%%{name} [options]" + ("" if name == "ci_job" else "     with the prompt as the body")
-        )
-    options = [
-        one
-        for one in (BATCH_OPTIONS if many else OPTIONS)
-        if one is not NO_WAIT or return_annotation(builder) == JOB_ANNOTATION
-    ]
-    about = [
+def build_magic_help(name: str, builder: Builder) -> str:
+    """Return the help of a magic, from its builder."""
+    params = parse_signature(builder)
+    takes_prompt = has_prompt(builder)
+    can_batch = takes_prompt or name == "ci_job"
+    return_type = get_return_type(builder)
+    options = list(BATCH_OPTIONS if can_batch else OPTIONS)
+    if return_type != ReturnType(Job):
+        options.remove(NO_WAIT)
+    notes = [
         DESCRIPTIONS.get(name, get_summary(builder)),
-        PROMPT_NOTE if has_prompt(builder) else "",
-        RETURN_NOTES.get(_return_kind(builder), ""),
+        PROMPT_NOTE if takes_prompt else "",
+        _describe_return(return_type),
     ]
     return _join_sections(
-        "\n".join(usage),
-        " ".join(filter(None, about)),
-        _format_params(known),
+        _format_usage(name, params, can_batch),
+        " ".join(note for note in notes if note),
+        _format_params(params),
         _format_params(options),
         _format_example(name),
     )
 
 
 def build_mjci_help() -> str:
-    width = max(map(len, commands.list_commands()))
+    """Return the help of `%mjci`: its commands."""
+    names = commands.list_commands()
+    width = max(map(len, names))
     rows = [
-        _format_row(name, width, get_summary(getattr(commands.Commands, name)))
-        for name in commands.list_commands()
+        _format_row(name, width, get_summary(getattr(commands.Commands, name))) for name in names
     ]
-    more = "%mjci COMMAND --help tells a command's options, %config MJCI how the magics' sessions behave."
+    more = (
+        "%mjci COMMAND --help shows a command's options, %config MJCI the settings of the magics' "
+        "sessions."
+    )
     return _join_sections(
         "%mjci COMMAND [options]", "", "\n".join(rows), more, _format_example("mjci")
     )
 
 
 def build_command_help(command: str) -> str:
-    known = commands.get_command_params(command)
-    words = [one.metavar if one.required else f"[{one.metavar}]" for one in known if one.positional]
-    usage = " ".join([f"%mjci {command}", *words])
-    return _join_sections(
-        usage, get_summary(getattr(commands.Commands, command)), _format_params(known)
-    )
+    """Return the help of one command of `%mjci`."""
+    params = commands.get_command_params(command)
+    words = ["%mjci", command]
+    for param in params:
+        if param.positional:
+            words.append(param.metavar if param.required else f"[{param.metavar}]")
+    summary = get_summary(getattr(commands.Commands, command))
+    return _join_sections(" ".join(words), summary, _format_params(params))
 
 
-def return_annotation(builder: Callable[..., Any]) -> str:
-    """What a builder's call gives, as its signature says it."""
-    return str(builder.__annotations__.get("return"))
+def has_prompt(builder: Builder) -> bool:
+    """Return whether a builder takes a prompt, which is read verbatim."""
+    return any(param.name == "prompt" and param.positional for param in parse_signature(builder))
 
 
-def has_prompt(builder: Callable[..., Any]) -> bool:
-    return any(one.name == "prompt" and one.positional for one in parse_signature(builder))
+def _format_usage(name: str, params: Sequence[Param], can_batch: bool) -> str:
+    words = [f"%{name}"]
+    words += [param.name.upper() for param in params if param.positional and param.required]
+    usage = " ".join([*words, "[options]"])
+    if not can_batch:
+        return usage
+    usage += f"\n%%{name} [options]"
+    return usage if name == "ci_job" else usage + "     with the prompt as the body"
 
 
-def _return_kind(builder: Callable[..., Any]) -> str:
-    given = return_annotation(builder)
-    return "frame" if given.startswith(FRAME_ANNOTATIONS) else given
+def _describe_return(return_type: ReturnType) -> str:
+    if return_type.is_list:
+        return FRAME_NOTE
+    if return_type.item is Job:
+        return JOB_NOTE
+    if return_type.item is bytes:
+        return BYTES_NOTE
+    return ""
 
 
-def _join_sections(usage: str, about: str, *blocks: str) -> str:
-    return "\n\n".join(block for block in (usage, textwrap.fill(about, WIDTH), *blocks) if block)
+def _join_sections(usage: str, description: str, *blocks: str) -> str:
+    sections = (usage, textwrap.fill(description, WIDTH), *blocks)
+    return "\n\n".join(section for section in sections if section)
 
 
-def _format_params(known: Sequence[Param]) -> str:
-    told = [(_format_param(one), PARAMETER_HELP.get(one.name, one.help)) for one in known]
-    width = max((len(written) for written, _ in told), default=0)
-    return "\n".join(_format_row(written, width, help) for written, help in told)
+def _format_params(params: Sequence[Param]) -> str:
+    names = [_format_param(param) for param in params]
+    width = max(map(len, names), default=0)
+    rows = []
+    for name, param in zip(names, params, strict=True):
+        rows.append(_format_row(name, width, PARAMETER_HELP.get(param.name, param.help)))
+    return "\n".join(rows)
 
 
 def _format_row(name: str, width: int, help: str) -> str:
     head = f"  {name:<{width}}  "
-    return (
-        textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
-        if help
-        else head.rstrip()
-    )
+    if not help:
+        return head.rstrip()
+    return textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
 
 
 _OPTION_METAVARS = {"-o": "NAME", "--each": "NAME", "--at-once": "N"}
@@ -141,12 +158,12 @@ _OPTION_METAVARS = {"-o": "NAME", "--each": "NAME", "--at-once": "N"}
 def _format_param(param: Param) -> str:
     if param.positional and param.required:
         return param.name.upper()
-    return (
-        param.flag
-        if param.kind == "switch"
-        else f"{param.flag} {_OPTION_METAVARS.get(param.flag, param.metavar)}"
-    )
+    if param.kind == "switch":
+        return param.flag
+    return f"{param.flag} {_OPTION_METAVARS.get(param.flag, param.metavar)}"
 
 
 def _format_example(name: str) -> str:
-    return f"For example:\n\n{textwrap.indent(EXAMPLES[name], '  ')}" if name in EXAMPLES else ""
+    if name not in EXAMPLES:
+        return ""
+    return f"For example:\n\n{textwrap.indent(EXAMPLES[name], '  ')}"

@@ -1,8 +1,8 @@
-"""The magics: `%mj_*` and `%ci_*` from the call builders' own signatures, `%%ci_job`, and `%mjci`.
+"""The magics: `%mj_*` and `%ci_*` from the call builders, `%%ci_job`, and `%mjci`.
 
-Every public method of `Midjourney` and `TencentCI` is a magic by itself; `Magics.table` names the
-few with manners of their own. They are made when the first of them is wanted: what a shell has
-before that is `loading`'s.
+Every public method of `Midjourney` and `TencentCI` is a magic; `Magics.iter_magics` lists the few
+that behave differently. This module is imported when a magic is first used; what is registered
+before that is in `extension`.
 """
 
 from __future__ import annotations
@@ -14,51 +14,59 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, WaitTimeout
-from jupyter_mjci.notebook import cards, commands, help
-from jupyter_mjci.notebook.help import JOB_ANNOTATION, has_prompt, return_annotation
+from jupyter_mjci.notebook import commands, request_view
+from jupyter_mjci.notebook.argument_parser import parse_arguments
+from jupyter_mjci.notebook.current_session import CurrentSession, GetConfig
+from jupyter_mjci.notebook.help import (
+    build_command_help,
+    build_magic_help,
+    build_mjci_help,
+    has_prompt,
+)
+from jupyter_mjci.notebook.interpolation import find_job, interpolate
+from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
     Options,
-    interpolate,
-    parse_body,
     split_options,
     split_prompt,
     tokenize,
 )
-from jupyter_mjci.notebook.params import parse_arguments, parse_signature
+from jupyter_mjci.notebook.params import (
+    Builder,
+    ReturnType,
+    get_return_type,
+    parse_signature,
+)
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import StoredObject, TencentCI
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from jupyter_mjci.session import Session
 
 SERVICE_APIS: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
-JOB_ID_PARAMS = (
-    "task",
-    "task_id",
-    "job_id",
-)  # parameters that may also name a variable holding a job
-JOB_LIST_ANNOTATIONS = (
-    "Call[list[Job]]",
-    "Pages[Job]",
-)  # what calls give, as their signatures say it
-RECORD_LIST_ANNOTATIONS = {
-    "Call[list[Tree]]": None,
-    "Pages[Tree]": None,
-    "Pages[StoredObject]": StoredObject,
-}
+# Parameters that may also name a variable that holds a job.
+JOB_ID_PARAMS = frozenset({"task", "task_id", "job_id"})
+RETURNS_JOB = ReturnType(Job)
+# A call that is not yet bound to a session.
 CallFactory = Callable[["Session"], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Magic:
-    """One magic: what it does with a line (and a body), and what tells its help."""
+    """One magic: its name, what runs its line (and body), its kind in IPython's words (line or
+    line_cell), and what builds its help.
+    """
 
     name: str
-    run: Callable[..., Any]
-    kind: str  # as IPython says it: line or line_cell
+    run: Callable[..., object]
+    kind: str
     build_help: Callable[[], str]
 
     @property
@@ -67,225 +75,233 @@ class Magic:
 
 
 class Magics:
-    """The magics of one shell; `get_config` tells what its `%config MJCI` says."""
+    """The magics of one shell; `get_config` returns what its `%config MJCI` sets."""
 
-    def __init__(self, ip: Any, get_config: Callable[[], Mapping[str, Any]] = dict) -> None:
+    def __init__(self, ip: InteractiveShell, get_config: GetConfig = dict) -> None:
         self.ip = ip
-        self.current_session = commands.CurrentSession(ip, get_config)
+        self.current_session = CurrentSession(ip, get_config)
         self.commands = commands.Commands(ip, self.current_session)
-        self._displayed_value: Any = None
+        self._displayed_value: object = None
 
     def iter_magics(self) -> Iterator[Magic]:
-        """Every magic there is."""
-        manners: dict[str, tuple[Callable[..., Any], str]] = {
+        """Yield every magic."""
+        special: dict[str, tuple[Callable[..., object], str]] = {
             "mj_action": (self.action, "line"),
             "mj_cancel": (self.cancel, "line"),
             "ci_cancel": (self.cancel, "line"),
             "ci_job": (self.ci_job, "line_cell"),
         }
-        for service, kind in SERVICE_APIS.items():
-            for name, builder in vars(kind).items():
-                magic = f"{service}_{name}"
-                if name.startswith("_") or not callable(builder) or _is_python_only(builder):
+        for service, api in SERVICE_APIS.items():
+            for method, builder in vars(api).items():
+                if method.startswith("_") or not callable(builder) or _is_python_only(builder):
                     continue
-                ordinary = (
-                    (self.run_prompt, "line_cell")
-                    if has_prompt(builder)
-                    else (self.run_simple, "line")
-                )
-                run, takes = manners.get(magic, ordinary)
-                yield Magic(
-                    magic,
-                    partial(run, builder),
-                    takes,
-                    partial(help.build_magic_help, magic, builder),
-                )
-        yield Magic("mjci", self.mjci, "line", help.build_mjci_help)
+                name = f"{service}_{method}"
+                run, kind = self.run_simple, "line"
+                if has_prompt(builder):
+                    run, kind = self.run_prompt, "line_cell"
+                run, kind = special.get(name, (run, kind))
+                build_help = partial(build_magic_help, name, builder)
+                yield Magic(name, partial(run, builder), kind, build_help)
+        yield Magic("mjci", self.mjci, "line", build_mjci_help)
 
-    # --- what they do -----------------------------------------------------------------------------
+    # --- kinds of magics --------------------------------------------------------------------------
 
-    def run_simple(self, builder: Callable[..., Any], line: str) -> Any:
-        """Words and flags are the builder's arguments."""
-        read = self._parse_line(builder, line)
-        return (
-            None
-            if read is None
-            else self._run_call(
-                _make_call_factory(builder, read[1]), read[0], return_annotation(builder)
-            )
-        )
+    def run_simple(self, builder: Builder, line: str) -> object:
+        """Run a magic whose words and flags are the builder's arguments."""
+        parsed = self._parse_line(builder, line)
+        if parsed is None:
+            return None
+        options, arguments = parsed
+        factory = _make_call_factory(builder, arguments)
+        return self._run_call(factory, options, get_return_type(builder))
 
-    def run_prompt(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
-        """A prompt: everything between our options, or the cell's body, byte for byte."""
-        known = parse_signature(builder)
-        before = known[: [one.name for one in known].index("prompt")]
-        with _as_usage_error():
-            words, prompt = split_prompt(line, [one for one in known if one.name != "prompt"])
-            options, words = split_options(words, BATCH_OPTIONS)
-            if options.help:
-                return self._publish_help(builder)
-            for one in before:
-                word, prompt = _split_first_word(prompt)
-                words += [f"{one.flag}={word}"] if word else []
-            if cell is not None and prompt:
-                raise InvalidRequest(
-                    f"What is {prompt!r} for?", hint="The prompt is the cell's body."
-                )
-            given = parse_arguments(builder, [*words, "--prompt="])
-        given["prompt"] = prompt if cell is None else cell.strip("\r\n")
+    def run_prompt(self, builder: Builder, line: str, cell: str | None = None) -> object:
+        """Run a magic with a prompt: everything between our options, or the cell's body, byte for
+        byte.
+        """
+        parsed = self._parse_prompt(builder, line, cell)
+        if parsed is None:
+            return None
+        options, arguments = parsed
 
-        def build(names: Mapping[str, Any]) -> CallFactory:
-            return _make_call_factory(
-                builder,
-                self._resolve_ids(
-                    {name: _interpolate_value(value, names) for name, value in given.items()}
-                ),
-            )
+        def build(namespace: Mapping[str, object]) -> CallFactory:
+            values = {
+                name: _interpolate_value(value, namespace) for name, value in arguments.items()
+            }
+            return _make_call_factory(builder, self._resolve_ids(values))
 
         if options.each:
-            return self._run_each_row(
-                build, json.dumps(given, ensure_ascii=False, default=str), options, builder
-            )
-        return self._run_call(build(self.ip.user_ns), options, return_annotation(builder))
+            template = json.dumps(arguments, ensure_ascii=False, default=str)
+            return self._run_each_row(build, template, options, builder)
+        return self._run_call(build(self.ip.user_ns), options, get_return_type(builder))
 
-    def action(self, builder: Callable[..., Any], line: str) -> Any:
-        """A task and a button, which may be named by its label: then the task is asked for its
-        buttons first.
-        """
-        read = self._parse_line(builder, line, rest="button")
-        if read is None:
+    def action(self, builder: Builder, line: str) -> object:
+        """Press a button of a task. To find a button by its label, the task is fetched first."""
+        parsed = self._parse_line(builder, line, rest="button")
+        if parsed is None:
             return None
-        options, given = read
+        options, arguments = parsed
 
-        def build(session: Session) -> Any:
-            return builder(
-                session.mj, **{**given, "task": self._resolve_task(session, given, options)}
-            )
+        def build(session: Session) -> object:
+            task = self._resolve_task(session, arguments, options)
+            return builder(session.mj, **{**arguments, "task": task})
 
-        return self._run_call(build, options, JOB_ANNOTATION)
+        return self._run_call(build, options, RETURNS_JOB)
 
-    def cancel(self, builder: Callable[..., Any], line: str) -> Any:
-        """Cancels, then shows the job as it is now."""
-        read = self._parse_line(builder, line)
-        if read is None:
+    def cancel(self, builder: Builder, line: str) -> object:
+        """Cancel a job, then show it."""
+        parsed = self._parse_line(builder, line)
+        if parsed is None:
             return None
-        options, given = read
-        build, (job_id,) = _make_call_factory(builder, given), given.values()
+        options, arguments = parsed
+        factory = _make_call_factory(builder, arguments)
         if options.dry_run:
-            return self._run_call(build, options, "")
-        self._send(build(self.current_session.get_or_connect()))
-        describe = Midjourney.task if _service_name(builder) == "mj" else TencentCI.job
+            return self._run_call(factory, options, get_return_type(builder))
+        self._send(factory(self.current_session.get_or_connect()))
+        (job_id,) = arguments.values()
+        describe: Builder = TencentCI.job
+        if _get_service_name(builder) == "mj":
+            describe = Midjourney.task
+        id_param = parse_signature(describe)[0].name
         return self._run_call(
-            _make_call_factory(describe, {parse_signature(describe)[0].name: job_id}),
-            options,
-            JOB_ANNOTATION,
+            _make_call_factory(describe, {id_param: job_id}), options, RETURNS_JOB
         )
 
-    def ci_job(self, builder: Callable[..., Any], line: str, cell: str | None = None) -> Any:
-        """On a line: a job by its id. On a cell: the job or batch that its body asks for."""
+    def ci_job(self, builder: Builder, line: str, cell: str | None = None) -> object:
+        """On a line, follow a job by its ID; on a cell, submit the job or batch of its body."""
         if cell is None:
             return self.run_simple(builder, line)
         words = self._tokenize(line)
         with _as_usage_error():
             options, words = split_options(words, BATCH_OPTIONS)
             if options.help:
-                return self._publish_help(builder)
+                self._publish_help(builder)
+                return None
             if words:
                 raise InvalidRequest(
-                    f"What is {words[0]!r} for?", hint="A job's parameters are in the cell's body."
+                    f"Unexpected argument {words[0]!r}.",
+                    hint="A job's parameters are in the cell's body.",
                 )
 
-        def build(names: Mapping[str, Any]) -> CallFactory:
-            asked = parse_body(cell, names)
-            return lambda session: asked.build_call(session.ci)
+        def build(namespace: Mapping[str, object]) -> CallFactory:
+            request = parse_body(cell, namespace)
+            return lambda session: request.build_call(session.ci)
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
-        return self._run_call(build(self.ip.user_ns), options, JOB_ANNOTATION)
+        return self._run_call(build(self.ip.user_ns), options, RETURNS_JOB)
 
-    def mjci(self, line: str) -> Any:
-        """A command and its arguments."""
+    def mjci(self, line: str) -> object:
+        """Run a command of `%mjci`."""
         words = tokenize(line)
         if not words or words[0] in ("-h", "--help", "help"):
-            return self._publish_text(help.build_mjci_help())
-        command = self._resolve_command(words[0])
+            self._publish_text(build_mjci_help())
+            return None
         with _as_usage_error():
+            command = commands.resolve_command(words[0])
             options, rest = split_options(words[1:])
             if options.help:
-                return self._publish_text(help.build_command_help(command))
-            given = commands.parse_command_line(command, rest)
-        return self._assign_output(options, getattr(self.commands, command)(**given))
+                self._publish_text(build_command_help(command))
+                return None
+            arguments = commands.parse_command_line(command, rest)
+        return self._assign_output(options, getattr(self.commands, command)(**arguments))
 
-    # --- how they do it ---------------------------------------------------------------------------
-
-    def _resolve_command(self, word: str) -> str:
-        with _as_usage_error():
-            return commands.resolve_command(word)
+    # --- parsing ----------------------------------------------------------------------------------
 
     def _parse_line(
-        self, builder: Callable[..., Any], line: str, rest: str = ""
+        self, builder: Builder, line: str, rest: str = ""
     ) -> tuple[Options, dict[str, Any]] | None:
-        """A line's options and arguments; or None, where it asked for help and has got it."""
+        """Return a line's options and arguments; None if it asked for help, which is then shown."""
         words = self._tokenize(line)
         with _as_usage_error():
             options, words = split_options(words)
-            if not options.help:
-                given = parse_arguments(builder, words, rest)
-                return options, given if "task" in given else self._resolve_ids(given)
-        self._publish_help(builder)
-        return None
+            if options.help:
+                self._publish_help(builder)
+                return None
+            arguments = parse_arguments(builder, words, rest)
+        # The task of an action may be a variable that holds a job with its buttons.
+        if "task" not in arguments:
+            arguments = self._resolve_ids(arguments)
+        return options, arguments
+
+    def _parse_prompt(
+        self, builder: Builder, line: str, cell: str | None
+    ) -> tuple[Options, dict[str, Any]] | None:
+        """Parse as `_parse_line` does, for a builder with a prompt."""
+        params = parse_signature(builder)
+        names = [param.name for param in params]
+        flags = [param for param in params if param.name != "prompt"]
+        with _as_usage_error():
+            words, prompt = split_prompt(line, flags)
+            options, words = split_options(words, BATCH_OPTIONS)
+            if options.help:
+                self._publish_help(builder)
+                return None
+            # Positional parameters before the prompt take a word each.
+            for param in params[: names.index("prompt")]:
+                word, prompt = _split_first_word(prompt)
+                if word:
+                    words.append(f"{param.flag}={word}")
+            if cell is not None and prompt:
+                raise InvalidRequest(
+                    f"Unexpected argument {prompt!r}.", hint="The prompt is the cell's body."
+                )
+            arguments = parse_arguments(builder, [*words, "--prompt="])
+        arguments["prompt"] = prompt if cell is None else cell.strip("\r\n")
+        return options, arguments
 
     def _tokenize(self, line: str) -> list[str]:
         return [interpolate(word, self.ip.user_ns) for word in tokenize(line)]
 
-    def _resolve_ids(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: self._resolve_id(value) if name in JOB_ID_PARAMS else value
-            for name, value in values.items()
-        }
+    def _resolve_ids(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace names of variables that hold a job by the job's ID."""
+        resolved = dict(values)
+        for name in JOB_ID_PARAMS.intersection(resolved):
+            resolved[name] = self._resolve_id(resolved[name])
+        return resolved
 
     def _resolve_id(self, word: str) -> str:
-        held = self._find_job(word)
-        return word if held is None else held.id
+        job = self.find_job(word)
+        return word if job is None else job.id
 
-    def _find_job(self, word: str) -> Job | None:
-        """The job in a variable, whether it is one or follows one."""
-        value = self.ip.user_ns.get(word)
-        job = value if isinstance(value, Job) else getattr(value, "job", None)
-        return job if isinstance(job, Job) else None
+    def find_job(self, word: str) -> Job | None:
+        """Return the job in a variable, or the one that it follows."""
+        return find_job(self.ip.user_ns.get(word))
 
     def _resolve_task(
-        self, session: Session, values: Mapping[str, Any], options: Options
+        self, session: Session, values: Mapping[str, str], options: Options
     ) -> str | Job:
-        """The task whose button is pressed: by a customId its id is enough, a label needs the task
-        itself.
+        """Return the task whose button is pressed: for a customId its ID is enough, for a label its
+        buttons must be known.
         """
-        held, task_id = self._find_job(values["task"]), self._resolve_id(values["task"])
-        if held is not None and held.buttons:
-            return held
-        if "::" in values["button"]:
+        job = self.find_job(values["task"])
+        if job is not None and job.buttons:
+            return job
+        task_id = self._resolve_id(values["task"])
+        if "::" in values["button"]:  # a customId
             return task_id
         if not options.dry_run:
-            found: Job = self._send(session.mj.task(task_id))
-            return found
-        for job in session.known_jobs("mj"):
-            if job.id == task_id and job.buttons:
-                return job
+            task: Job = self._send(session.mj.task(task_id))
+            return task
+        for known in session.known_jobs("mj"):
+            if known.id == task_id and known.buttons:
+                return known
         raise InvalidRequest(
-            f"The buttons of {task_id} are not known yet, and a dry run does not ask for them.",
-            hint=f"Run %mj_task {task_id} first, or give a customId.",
+            f"The buttons of {task_id} are not known yet, and a dry run does not fetch them.",
+            hint=f"Run %mj_task {task_id} first, or use a customId.",
         )
 
-    def _run_call(self, build: CallFactory, options: Options, return_type: str) -> Any:
-        """Sends a call and shows what comes of it. Returns the value, which is also kept where -o
-        says.
-        """
-        from jupyter_mjci.notebook.job_display import Interrupted
+    # --- running a call ---------------------------------------------------------------------------
+
+    def _run_call(self, build: CallFactory, options: Options, return_type: ReturnType) -> object:
+        """Send a call and show its result. Return the value, which is also assigned to `-o`."""
+        from jupyter_mjci.notebook.interrupts import Interrupted
 
         session = self.current_session.get_or_connect()
         call = build(session)
         if options.dry_run:
-            return self._display_request(session, getattr(call, "first", call))
+            self._display_request(session, call)
+            return None
         try:
             value = self._run_and_display(session, call, options, return_type)
         except (JobFailed, WaitTimeout, Interrupted) as error:
@@ -296,145 +312,172 @@ class Magics:
 
     def _run_each_row(
         self,
-        build: Callable[[Mapping[str, Any]], CallFactory],
+        build: Callable[[Mapping[str, object]], CallFactory],
         template: str,
         options: Options,
-        builder: Callable[..., Any],
-    ) -> Any:
-        """A job for each row of a table, in one card. Gives the table with its jobs as a frame."""
-        from jupyter_mjci.notebook import job_display, row_batch
+        builder: Builder,
+    ) -> object:
+        """Run a job for each row of a table, in one card. Return the table with its jobs."""
+        from jupyter_mjci.notebook import row_batch
+        from jupyter_mjci.notebook.outputs import select_output
 
-        session, names = self.current_session.get_or_connect(), self.ip.user_ns
-        rows = row_batch.load_table(options.each, names)
-        calls = rows.build_calls(template, names, lambda row: build(row)(session))
-        title = f"{_service_name(builder)}_{builder.__name__} --each {options.each}"
+        session = self.current_session.get_or_connect()
+        namespace = self.ip.user_ns
+        table = row_batch.load_table(options.each, namespace)
+        calls = table.build_calls(template, namespace, lambda row: build(row)(session))
+        title = f"{_get_magic_name(builder)} --each {options.each}"
         if options.dry_run:
-            if calls:
-                self._display_request(session, calls[0])
-            return self._publish_text(
-                f"{title}: {len(calls)} requests{', of which this is the first' * bool(calls)}"
-            )
-        many = row_batch.RowBatch(title, rows, calls)
+            self._display_batch_request(session, title, calls)
+            return None
+        batch = row_batch.RowBatch(title, table, calls)
         try:
-            many.run(session, options.at_once, job_display.select_output(self.ip))
+            batch.run(session, options.at_once, select_output(self.ip))
         finally:
-            made = self._assign_output(options, many.to_frame())
-        return made
+            frame = self._assign_output(options, batch.to_frame())
+        return frame
 
     def _run_and_display(
-        self, session: Session, call: Any, options: Options, return_type: str
-    ) -> Any:
-        """A submission is followed in the cell from its sending on, so that it may wait for a full
-        queue.
+        self, session: Session, call: Any, options: Options, return_type: ReturnType
+    ) -> object:
+        """Send a call and show its result.
+
+        A submission is sent by the code that follows its job, so that the wait for a full queue
+        counts into the wait for the job.
         """
-        from jupyter_mjci.notebook import job_display
+        from jupyter_mjci.notebook.job_results import ObjectBytes
 
-        creates = return_type == JOB_ANNOTATION and call.is_submission
-        value = call if creates and not options.no_wait else self._send(call)
-        if return_type == JOB_ANNOTATION:
-            return self._display_job(session, value, options, raises=creates)
-        if return_type in JOB_LIST_ANNOTATIONS:
-            from jupyter_mjci.history.frames import jobs_to_frame
-
-            return jobs_to_frame(value)
-        if return_type in RECORD_LIST_ANNOTATIONS:
-            from jupyter_mjci.history.frames import records_to_frame
-
-            return records_to_frame(value, RECORD_LIST_ANNOTATIONS[return_type])
+        if return_type == RETURNS_JOB:
+            is_submission: bool = call.is_submission
+            job_or_call = call
+            if not is_submission or options.no_wait:
+                job_or_call = self._send(call)
+            return self._display_job(session, job_or_call, options, raises=is_submission)
+        value = self._send(call)
+        if return_type.is_list:
+            return _build_frame(value, return_type)
         if value is None:
             self._publish_text(f"{call.name}: done")
-        return job_display.ObjectBytes(value) if isinstance(value, bytes) else value
+        return ObjectBytes(value) if isinstance(value, bytes) else value
 
     def _send(self, call: Any) -> Any:
+        from jupyter_mjci.notebook.interrupts import NO_RESPONSE, OUTCOME_UNKNOWN, Interrupted
+
         try:
             return call.run()
         except KeyboardInterrupt:
-            from jupyter_mjci.notebook.job_display import OUTCOME_UNKNOWN, Interrupted
-
-            what = (
-                OUTCOME_UNKNOWN
-                if getattr(call, "is_submission", False)
-                else "nobody waits for the answer any longer."
-            )
-            raise Interrupted(None, what) from None
+            is_submission = getattr(call, "is_submission", False)
+            message = OUTCOME_UNKNOWN if is_submission else NO_RESPONSE
+            raise Interrupted(None, message) from None
 
     def _display_job(
         self, session: Session, job_or_call: Any, options: Options, raises: bool
-    ) -> Any:
-        from jupyter_mjci.notebook import job_display
+    ) -> object:
+        from jupyter_mjci.notebook.job_display import display_job
+        from jupyter_mjci.notebook.job_future import JobFuture
+        from jupyter_mjci.notebook.outputs import select_output
 
-        place = job_display.select_output(self.ip)
-        if options.no_wait and job_or_call.status.moving:
-            self._displayed_value = job_display.JobFuture(session, job_or_call, place)
+        output = select_output(self.ip)
+        value: object
+        if options.no_wait and job_or_call.status.is_active:
+            value = JobFuture(session, job_or_call, output)
         else:
-            self._displayed_value = job_display.display_job(
-                session, job_or_call, place, raises=raises
-            )
-        return self._displayed_value
+            value = display_job(session, job_or_call, output, raises=raises)
+        self._displayed_value = value
+        return value
 
-    def _assign_output(self, options: Options, value: Any) -> Any:
+    def _assign_output(self, options: Options, value: object) -> object:
         if options.out:
             self.ip.push({options.out: value})
         return value
 
+    # --- showing texts ----------------------------------------------------------------------------
+
     def _display_request(self, session: Session, call: Any) -> None:
+        if isinstance(call, Paginator):
+            call = call.first_page
         request = session.transport.build_request(call)
-        text = cards.request_text(
+        text = request_view.request_text(
             request.method, str(request.url), request.headers.multi_items(), call.body
         )
-        self.ip.display_pub.publish({"text/plain": text, "text/html": cards.request_html(text)}, {})
+        data = {"text/plain": text, "text/html": request_view.request_html(text)}
+        self.ip.display_pub.publish(data, {})
 
-    def _publish_help(self, builder: Callable[..., Any]) -> None:
-        self._publish_text(
-            help.build_magic_help(f"{_service_name(builder)}_{builder.__name__}", builder)
-        )
+    def _display_batch_request(self, session: Session, title: str, calls: list[Any]) -> None:
+        count = f"{title}: {len(calls)} requests"
+        if calls:
+            self._display_request(session, calls[0])
+            count += ", of which this is the first"
+        self._publish_text(count)
+
+    def _publish_help(self, builder: Builder) -> None:
+        self._publish_text(build_magic_help(_get_magic_name(builder), builder))
 
     def _publish_text(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
 
-    # --- what is shown already --------------------------------------------------------------------
+    # --- values that are already displayed --------------------------------------------------------
 
     def clear_displayed(self) -> None:
-        """A new cell begins."""
+        """Forget the displayed value, at the start of a cell."""
         self._displayed_value = None
 
-    def was_displayed(self, value: Any) -> bool:
-        """Whether the magic has shown this value itself; it is so once."""
+    def was_displayed(self, value: object) -> bool:
+        """Return whether a magic has displayed this value itself. True at most once per value."""
         if value is None or value is not self._displayed_value:
             return False
         self._displayed_value = None
         return True
 
 
-def _interpolate_value(value: Any, namespace: Mapping[str, Any]) -> Any:
-    """What was written for one parameter, with its `{{name}}`s replaced."""
+def _build_frame(values: Any, return_type: ReturnType) -> object:
+    from jupyter_mjci.history.frames import jobs_to_frame, records_to_frame
+
+    if return_type.item is Job:
+        return jobs_to_frame(values)
+    # A dataclass has columns even if the listing is empty; elements have those that occur.
+    item_type = StoredObject if return_type.item is StoredObject else None
+    return records_to_frame(values, item_type)
+
+
+def _interpolate_value(value: Any, namespace: Mapping[str, object]) -> Any:
+    """Replace placeholders in what was written for one parameter."""
     if isinstance(value, list):
-        return [_interpolate_value(one, namespace) for one in value]
+        return [_interpolate_value(item, namespace) for item in value]
     return interpolate(value, namespace) if isinstance(value, str) else value
 
 
-def _is_python_only(builder: Callable[..., Any]) -> bool:
-    """Whether it takes what cannot be written on a line; the body of %%ci_job says such
-    requests.
+def _is_python_only(builder: Builder) -> bool:
+    """Return whether a builder requires what cannot be written on a line. The body of %%ci_job can
+    express such requests.
     """
-    return any(one.kind == "object" and one.required for one in parse_signature(builder))
+    return any(param.kind == "object" and param.required for param in parse_signature(builder))
 
 
-def _service_name(builder: Callable[..., Any]) -> str:
-    return "mj" if vars(Midjourney).get(builder.__name__) is builder else "ci"
+def _get_service_name(builder: Builder) -> str:
+    for service, api in SERVICE_APIS.items():
+        if vars(api).get(builder.__name__) is builder:
+            return service
+    raise LookupError(f"{builder.__qualname__} is not a call builder.")
 
 
-def _make_call_factory(builder: Callable[..., Any], values: Mapping[str, Any]) -> CallFactory:
-    return lambda session: builder(getattr(session, _service_name(builder)), **values)
+def _get_magic_name(builder: Builder) -> str:
+    return f"{_get_service_name(builder)}_{builder.__name__}"
+
+
+def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFactory:
+    return lambda session: builder(getattr(session, _get_service_name(builder)), **values)
 
 
 def _split_first_word(text: str) -> tuple[str, str]:
-    word, *rest = text.split(None, 1)[:2] or [""]
-    return word, rest[0] if rest else ""
+    words = text.split(None, 1)
+    if not words:
+        return "", ""
+    return words[0], words[1] if len(words) > 1 else ""
 
 
 @contextmanager
 def _as_usage_error() -> Iterator[None]:
+    """Turn an invalid line into IPython's UsageError, which shows no traceback."""
     from IPython.core.error import UsageError
 
     try:

@@ -1,7 +1,7 @@
-"""A call builder's signature as flags and fields.
+"""Read a call builder's signature as parameters.
 
-An endpoint is written once, in the client: its magic reads its flags here, its panel its fields,
-and both read their help from the "Args:" section of its docstring.
+An endpoint is written once, in its service's API. Its magic derives flags from the signature, its
+panel derives form fields, and both take their help from the "Args:" section of the docstring.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from jupyter_mjci.errors import InvalidRequest, suggest
+from jupyter_mjci.client.calls import Paginator
 
 Kind = Literal[
     "text",
@@ -30,21 +30,23 @@ Kind = Literal[
     "pairs",
     "object",
 ]
+Builder: TypeAlias = Callable[..., Any]
+TypeHint: TypeAlias = object  # a class, a generic alias or a union
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
-    """One parameter of a builder. `kind` says how a person writes it:
+    """One parameter of a builder. `kind` says how it is written on a line:
 
-    text · integer · number · switch (there or not) · choice (one of `choices`) · texts (a,b) ·
-    picture (a path or data URL) · pictures · file (a path, whose bytes are taken) · pairs (a=1,b=2)
-    · object (cannot be written on a line).
+    text, integer, number, switch (present or absent), choice (one of `choices`), texts (`a,b`),
+    picture (a path or a data URL), pictures, file (a path whose bytes are read), pairs (`a=1,b=2`),
+    object (not possible on a line).
     """
 
     name: str
     flag: str
     kind: Kind
-    default: Any
+    default: object
     required: bool
     choices: tuple[str, ...]
     help: str
@@ -52,10 +54,12 @@ class Param:
 
     @property
     def metavar(self) -> str:
-        return "|".join(self.choices) or _METAVARS.get(self.kind, self.name.upper())
+        if self.choices:
+            return "|".join(self.choices)
+        return _METAVARS.get(self.kind, self.name.upper())
 
 
-_METAVARS = {
+_METAVARS: Mapping[str, str] = {
     "texts": "A,B,…",
     "pictures": "PATH,…",
     "picture": "PATH",
@@ -64,135 +68,117 @@ _METAVARS = {
 }
 
 
-def parse_signature(builder: Callable[..., Any]) -> tuple[Param, ...]:
-    """The parameters of a builder, bound or not, in their order."""
-    return _parse_signature(inspect.unwrap(getattr(builder, "__func__", builder)))
+def make_option(flag: str, help: str, kind: Kind = "text", default: object = "") -> Param:
+    """Return an optional keyword parameter that no builder declares."""
+    name = flag.strip("-").replace("-", "_")
+    return Param(name, flag, kind, default, False, (), help, False)
 
 
-def get_summary(builder: Callable[..., Any]) -> str:
-    """What the builder's call does: the first paragraph of its docstring, as one line."""
-    return " ".join(inspect.cleandoc(builder.__doc__ or "").partition("\n\n")[0].split())
+def parse_signature(builder: Builder) -> tuple[Param, ...]:
+    """Return the parameters of a builder, bound or not, in declaration order."""
+    return _parse_signature(_unwrap(builder))
 
 
-def parse_arguments(
-    builder: Callable[..., Any], tokens: Iterable[str], rest: str = ""
-) -> dict[str, Any]:
-    """The keyword arguments that the words of a line say: `--flag value`, `--flag=value`,
-    `--switch`, and bare words for the positional parameters. `rest` names the one that takes all
-    bare words that remain, as one text.
+def get_summary(builder: Builder) -> str:
+    """Return the first paragraph of the builder's docstring as one line."""
+    first, _, _ = inspect.cleandoc(builder.__doc__ or "").partition("\n\n")
+    return " ".join(first.split())
 
-    Raises CallError, naming the flag and what exists.
+
+@dataclass(frozen=True, slots=True)
+class ReturnType:
+    """The type that a builder's call returns: one `item`, or a listing of them."""
+
+    item: TypeHint
+    is_list: bool = False
+
+
+def get_return_type(builder: Builder) -> ReturnType:
+    """Return what the builder's call returns, from its resolved annotation.
+
+    `Call[Job]` is one Job; `Call[list[Job]]` and `Paginator[Job]` are lists of them.
     """
-    return parse_tokens(parse_signature(builder), tokens, rest)
-
-
-def parse_tokens(known: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
-    """The same for parameters that no builder's signature tells."""
-    written: dict[str, list[str | bool]] = {}
-    bare: list[str] = []
-    words = list(tokens)
-    while words:
-        word = words.pop(0)
-        if _is_flag(word):
-            param, value = _parse_flag(known, word, words)
-            written.setdefault(param.name, []).append(value)
-        else:
-            bare.append(word)
-    for name, word in _assign_positionals(known, bare, written, rest):
-        written.setdefault(name, []).append(word)
-    _check_required(known, written)
-    return {
-        param.name: _combine_values(param, written[param.name])
-        for param in known
-        if param.name in written
-    }
-
-
-def convert(param: Param, text: str) -> Any:
-    """What a person wrote for a parameter, as the value that its builder wants. Raises
-    CallError.
-    """
-    if param.kind == "choice":
-        return _parse_choice(param, text)
-    try:
-        return _PARSERS.get(param.kind, str)(text)
-    except OSError as error:
-        raise InvalidRequest(
-            f"{param.flag}: cannot read {text}.", detail=error.strerror or ""
-        ) from None
-    except ValueError:
-        raise InvalidRequest(
-            f"{param.flag} wants {_EXPECTED[param.kind]}, not {text!r}.", hint=param.help
-        ) from None
+    hint = typing.get_type_hints(_unwrap(builder))["return"]
+    (item,) = typing.get_args(hint)
+    if typing.get_origin(hint) is Paginator:
+        return ReturnType(item, is_list=True)
+    if typing.get_origin(item) is list:
+        return ReturnType(typing.get_args(item)[0], is_list=True)
+    return ReturnType(item)
 
 
 # --- reading a signature --------------------------------------------------------------------------
 
 
+def _unwrap(builder: Builder) -> Builder:
+    function: Builder = inspect.unwrap(getattr(builder, "__func__", builder))
+    return function
+
+
 @cache
-def _parse_signature(function: Callable[..., Any]) -> tuple[Param, ...]:
+def _parse_signature(function: Builder) -> tuple[Param, ...]:
     hints = typing.get_type_hints(function)
     helps = _parse_args_section(function.__doc__ or "")
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    found = inspect.signature(function).parameters.values()
-    named = [one for one in found if one.name != "self" and one.kind not in variable]
-    return tuple(
-        _parse_parameter(one, hints.get(one.name, str), helps.get(one.name, "")) for one in named
-    )
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    params = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name != "self" and parameter.kind not in variadic:
+            params.append(_parse_parameter(parameter, hints.get(name, str), helps.get(name, "")))
+    return tuple(params)
 
 
-def _parse_parameter(parameter: inspect.Parameter, hint: Any, help: str) -> Param:
+def _parse_parameter(parameter: inspect.Parameter, hint: TypeHint, help: str) -> Param:
     kind, choices = _infer_kind(hint)
     required = parameter.default is inspect.Parameter.empty
     return Param(
-        parameter.name,
-        "--" + parameter.name.replace("_", "-"),
-        kind,
-        None if required else parameter.default,
-        required,
-        choices,
-        help,
-        parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
+        name=parameter.name,
+        flag="--" + parameter.name.replace("_", "-"),
+        kind=kind,
+        default=None if required else parameter.default,
+        required=required,
+        choices=choices,
+        help=help,
+        positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
     )
 
 
-def _infer_kind(hint: Any) -> tuple[Kind, tuple[str, ...]]:
-    """The kind of a type, None in a union left aside. Of a union, the first row that one member
-    fits decides.
+def _infer_kind(hint: TypeHint) -> tuple[Kind, tuple[str, ...]]:
+    """Return the kind of a type and its choices. None in a union is ignored; of a union, the first
+    rule that matches any member decides.
     """
-    members = [one for one in _union_members(hint) if one is not types.NoneType]
+    members = [member for member in _union_members(hint) if member is not types.NoneType]
     if typing.get_origin(members[0]) is Literal:
-        return "choice", tuple(str(one) for one in typing.get_args(members[0]))
+        return "choice", tuple(map(str, typing.get_args(members[0])))
     if _is_picture(members):
         return "picture", ()
-    for fits, kind in _KIND_RULES:
-        if any(fits(member) for member in members):
+    for matches, kind in _KIND_RULES:
+        if any(matches(member) for member in members):
             return kind, ()
     return "object", ()
 
 
-def _union_members(hint: Any) -> tuple[Any, ...]:
+def _union_members(hint: TypeHint) -> tuple[TypeHint, ...]:
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if is_union else (hint,)
 
 
-def _is_picture(members: Sequence[Any]) -> bool:
+def _is_picture(members: Sequence[TypeHint]) -> bool:
     return {bytes, Path} <= set(members)
 
 
-def _is_sequence(member: Any) -> bool:
+def _is_sequence(member: TypeHint) -> bool:
     return typing.get_origin(member) in (Sequence, Iterable, list, tuple)
 
 
-def _is_mapping(member: Any) -> bool:
+def _is_mapping(member: TypeHint) -> bool:
     return typing.get_origin(member) in (Mapping, dict)
 
 
-def _item_types(member: Any) -> tuple[Any, ...]:
+def _item_types(member: TypeHint) -> tuple[TypeHint, ...]:
     return _union_members(typing.get_args(member)[0])
 
 
-_KIND_RULES: tuple[tuple[Callable[[Any], bool], Kind], ...] = (
+_KIND_RULES: tuple[tuple[Callable[[TypeHint], bool], Kind], ...] = (
     (lambda member: _is_sequence(member) and _is_picture(_item_types(member)), "pictures"),
     (lambda member: _is_sequence(member) and str in _item_types(member), "texts"),
     (lambda member: _is_mapping(member) and typing.get_args(member) == (str, str), "pairs"),
@@ -206,7 +192,7 @@ _KIND_RULES: tuple[tuple[Callable[[Any], bool], Kind], ...] = (
 
 
 def _parse_args_section(doc: str) -> dict[str, str]:
-    """The "Args:" section of a docstring: name -> its help. Deeper lines go on the line before."""
+    """Parse the "Args:" section of a docstring: name -> help. Deeper lines continue the help."""
     _, _, section = inspect.cleandoc(doc).partition("\nArgs:\n")
     helps: dict[str, str] = {}
     name = ""
@@ -216,133 +202,6 @@ def _parse_args_section(doc: str) -> dict[str, str]:
         if line.startswith("     ") and name:
             helps[name] += " " + line.strip()
             continue
-        name, _, said = line.strip().partition(": ")
-        helps[name] = said
+        name, _, help = line.strip().partition(": ")
+        helps[name] = help
     return helps
-
-
-# --- reading a line -------------------------------------------------------------------------------
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
-
-
-def _parse_flag(known: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
-    """The parameter that a flag names, and its value, taken from the words after it where the flag
-    has none.
-    """
-    flag, has_value, value = word.partition("=")
-    param, on = _find_flag(known, flag)
-    if param.kind == "switch":
-        if has_value:
-            raise InvalidRequest(
-                f"{flag} takes no value.", hint=f"Write {flag} alone, or leave it out."
-            )
-        return param, on
-    if has_value:
-        return param, value
-    if not rest or _is_flag(rest[0]):
-        raise InvalidRequest(f"{flag} needs a value: {flag} {param.metavar}.", hint=param.help)
-    return param, rest.pop(0)
-
-
-def _find_flag(known: Sequence[Param], flag: str) -> tuple[Param, bool]:
-    for param in known:
-        if param.flag == flag:
-            return param, True
-        if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
-            return param, False
-    raise InvalidRequest(
-        f"There is no {flag} here.", hint=suggest(flag, [param.flag for param in known])
-    )
-
-
-def _assign_positionals(
-    known: Sequence[Param], bare: Sequence[str], written: Mapping[str, Any], rest: str
-) -> Iterable[tuple[str, str]]:
-    """Which parameter each bare word is for. A parameter for several takes all that remain."""
-    left = list(bare)
-    for param in known:
-        if not param.positional or param.name in written or not left:
-            continue
-        if param.name == rest:
-            left = [" ".join(left)]
-        take = len(left) if param.kind in ("texts", "pictures") else 1
-        yield from ((param.name, word) for word in left[:take])
-        left = left[take:]
-    if left:
-        flags = ", ".join(param.flag for param in known)
-        raise InvalidRequest(
-            f"What is {left[0]!r} for?",
-            hint=f"There are: {flags}." if flags else "It takes nothing.",
-        )
-
-
-def _check_required(known: Sequence[Param], written: Mapping[str, Any]) -> None:
-    missing = [param for param in known if param.required and param.name not in written]
-    if missing:
-        names = ", ".join(
-            param.name.upper() if param.positional else param.flag for param in missing
-        )
-        raise InvalidRequest(
-            f"{names} is missing." if len(missing) == 1 else f"{names} are missing.",
-            hint=missing[0].help,
-        )
-
-
-def _combine_values(param: Param, values: Sequence[str | bool]) -> Any:
-    """The value of all that was written for one parameter: lists add up, elsewhere the last one
-    counts.
-    """
-    if param.kind == "object":
-        raise InvalidRequest(
-            f"{param.flag} cannot be given on a line.", hint="Build the call in Python."
-        )
-    if param.kind in ("texts", "pictures"):
-        return [one for text in values for one in convert(param, str(text))]
-    last = values[-1]
-    return last if isinstance(last, bool) else convert(param, last)
-
-
-def _parse_choice(param: Param, text: str) -> str:
-    for choice in param.choices:
-        if choice.casefold() == text.casefold():
-            return choice
-    raise InvalidRequest(
-        f"{param.flag} is one of {', '.join(param.choices)}, not {text!r}.", hint=param.help
-    )
-
-
-def _parse_list(text: str) -> list[str]:
-    return [one.strip() for one in text.split(",") if one.strip()]
-
-
-def _parse_pictures(text: str) -> list[str]:
-    return (
-        [text] if text.startswith("data:") else _parse_list(text)
-    )  # a data URL has a comma of its own
-
-
-def _parse_pairs(text: str) -> dict[str, str]:
-    pairs = [one.partition("=") for one in _parse_list(text)]
-    if not all(equals for _, equals, _ in pairs):
-        raise ValueError(text)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-_PARSERS: dict[str, Callable[[str], Any]] = {
-    "integer": int,
-    "number": float,
-    "texts": _parse_list,
-    "pictures": _parse_pictures,
-    "pairs": _parse_pairs,
-    "file": lambda text: Path(text).expanduser().read_bytes(),
-}
-
-_EXPECTED = {
-    "integer": "a whole number",
-    "number": "a number",
-    "pairs": "pairs, NAME=VALUE,…",
-    "file": "a path",
-}

@@ -190,7 +190,7 @@ def damaged() -> Figure:
     """
     from jupyter_mjci.client.calls import Response
     from jupyter_mjci.history.frames import jobs_to_frame, tasks_to_frame
-    from jupyter_mjci.services.midjourney.api import parse_tasks
+    from jupyter_mjci.services.midjourney.responses import parse_tasks
 
     tasks = json.loads(body(1000))
     odd: list[dict[str, Any]] = [

@@ -60,7 +60,7 @@ def detail(number: int, chance: random.Random) -> str:
 def ours(pages: list[bytes]) -> pd.DataFrame:
     from jupyter_mjci.client.calls import Response
     from jupyter_mjci.history.frames import rows_to_frame
-    from jupyter_mjci.services.tencent_ci.api import parse_rows
+    from jupyter_mjci.services.tencent_ci.responses import parse_rows
 
     return rows_to_frame([row for one in pages for row in parse_rows(Response(200, one)).items])
 

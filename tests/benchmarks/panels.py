@@ -1,8 +1,7 @@
-"""How long a panel over 10,000 tasks takes to open, to be searched, to show its gallery: `…
-tests.benchmarks panels`.
+"""Measure how long a panel over 10,000 tasks takes to open, to search, and to show its gallery.
 
-A panel is open when nothing is left to do for it: table given to the browser, plot drawn. The bar
-is a second.
+`python -m tests.benchmarks panels`. A panel is open when it has no tasks left: its table is sent
+to the browser and its plot is drawn. The bar is one second.
 """
 
 from __future__ import annotations
@@ -22,60 +21,60 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
 def task(number: int) -> Job:
-    begun = START + datetime.timedelta(minutes=number)
+    submitted = START + datetime.timedelta(minutes=number)
     return Job(
         "mj",
         str(1767225600000000 + number),
         "IMAGINE",
         Status.SUCCEEDED,
         subject=f"a red fox {number}",
-        submitted=begun,
-        started=begun,
-        finished=begun + datetime.timedelta(seconds=50),
+        submitted=submitted,
+        started=submitted,
+        finished=submitted + datetime.timedelta(seconds=50),
     )
 
 
-def opened(session: Session, kind: str) -> Callable[[], None]:
-    def way() -> None:
-        one: Any = panel(kind, session)
-        one.wait()
-        one.close()
+def open_and_close(session: Session, kind: str) -> Callable[[], None]:
+    def run() -> None:
+        opened: Any = panel(kind, session)
+        opened.wait()
+        opened.close()
 
-    return way
-
-
-def searched(one: Any) -> Callable[[], None]:
-    def way() -> None:
-        one.filter.value = "" if one.filter.value else "fox 77"
-        one.wait()
-
-    return way
+    return run
 
 
-def leafed(one: Any, session: Session) -> Callable[[], None]:
-    def way() -> None:
-        one.gallery.frame = session.history(service="mj")
-        one.gallery.choose()
-        one.wait()
+def search(history: Any) -> Callable[[], None]:
+    def run() -> None:
+        history.filter.value = "" if history.filter.value else "fox 77"
+        history.wait()
 
-    return way
+    return run
+
+
+def open_gallery(midjourney: Any, session: Session) -> Callable[[], None]:
+    def run() -> None:
+        midjourney.gallery.frame = session.history(service="mj")
+        midjourney.gallery.apply_filter()
+        midjourney.wait()
+
+    return run
 
 
 def main() -> int:
     with sandbox(speed=1e6) as session:
         session.journal.record_jobs([task(number) for number in range(TASKS)], session.clock.now())
         history: Any = panel("history", session)
-        draw: Any = panel("mj", session)
+        midjourney: Any = panel("mj", session)
         history.wait()
-        ways = {
-            "open history": opened(session, "history"),
-            "open status": opened(session, "status"),
-            "search history": searched(history),
-            "open gallery": leafed(draw, session),
+        cases = {
+            "open history": open_and_close(session, "history"),
+            "open status": open_and_close(session, "status"),
+            "search history": search(history),
+            "open gallery": open_gallery(midjourney, session),
         }
-        took = in_turns(ways, 7)
+        seconds = in_turns(cases, 7)
     figures: list[Figure] = [
-        within(f"{name} of {TASKS:,}", took[name], 1.0, "a second", 1) for name in ways
+        within(f"{name} of {TASKS:,}", seconds[name], 1.0, "a second", 1) for name in cases
     ]
     print(*figures, sep="\n")
     return int(not all(figure.good for figure in figures))

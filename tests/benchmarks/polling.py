@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
 
 import httpx
 
@@ -26,7 +25,9 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.jobs.polling import Poller, Subscription
-from jupyter_mjci.services.midjourney.api import parse_job
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.responses import parse_job
+from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure
 
@@ -220,7 +221,7 @@ STEPS = (0, 15, 31, 46, 62, 78, 93)  # what proxies tell, about evenly in time
 def _followed(length: float) -> tuple[int, float]:
     clock = _Still()
     began = clock.time
-    poller = Poller(_Desk(clock))  # type: ignore[arg-type]
+    poller = Poller(_Client(clock), Midjourney(), TencentCI())  # type: ignore[arg-type]
     submitted = parse_job(
         {"id": "1", "status": "SUBMITTED", "action": "IMAGINE", "submitTime": began * 1000}
     )
@@ -235,9 +236,12 @@ def _followed(length: float) -> tuple[int, float]:
         one.job = Job("mj", "1", "IMAGINE", Status.RUNNING, step, submitted=submitted.submitted)
 
 
-class _Desk:
-    def __init__(self, clock: Any) -> None:
+class _Client:
+    """What a poller estimates by: a clock, and a journal that knows how long jobs take."""
+
+    def __init__(self, clock: _Still) -> None:
         self.clock = clock
+        self.journal = self
 
     def durations(self, *_: str) -> list[float]:
         return [40.0] * 5

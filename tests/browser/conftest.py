@@ -296,7 +296,8 @@ _ITS_OWN = re.compile("Disabling terminals plugin|Connection lost, reconnecting"
 # JupyterLab may open first what its workspace had open the last time.
 _OPENED = """path => {
   const panel = jupyterapp.shell.currentWidget;
-  return !!panel && !!panel.context && panel.context.path === path && panel.content.widgets.length > 0;
+  return !!panel && !!panel.context && panel.context.path === path
+    && panel.content.widgets.length > 0;
 }"""
 _IDLE = """() => {
   const panel = jupyterapp.shell.currentWidget;

@@ -103,7 +103,8 @@ OPEN = (
     "--ServerApp.terminals_enabled=False",
     "--JupyterNotebookApp.expose_app_in_browser=True",
 )
-_TWICE = """() => document.querySelector('.mjci-live').querySelectorAll('.mjci-card .mjci-SUCCEEDED').length === 2"""
+_TWICE = """() => document.querySelector('.mjci-live')
+  .querySelectorAll('.mjci-card .mjci-SUCCEEDED').length === 2"""
 _LOADED = """selector => {
   const found = [...document.querySelectorAll(selector)];
   return found.length > 0 && found.every(img => img.complete && img.naturalWidth > 0);

@@ -15,7 +15,7 @@ PROMPT = ".mjci-live textarea"
 IMAGINE = ".mjci-live button:has-text('Imagine')"
 PICTURE = ".mjci-live .mjci-pictures:not(.mjci-preview) img"
 BAR = ".mjci-live [role=progressbar]"
-MOVE = ".mjci-live .mjci-moves button:has-text('{}')"
+MOVE = ".mjci-live .mjci-actions button:has-text('{}')"
 CARD = ".mjci-live .mjci-card"
 
 
@@ -47,7 +47,7 @@ def shoot(page: Any, shots: Path, name: str) -> None:
         (shots / f"{name}-{theme.lower()}.png").write_bytes(page.screenshot())
 
 
-def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path) -> None:
+def test_imagine_then_upscale_stays_in_one_card(imagine: Callable[..., Any], shots: Path) -> None:
     """The bar moves, the picture comes, U2 makes a second one in the same card; meanwhile the
     kernel runs cells.
     """
@@ -63,16 +63,16 @@ def test_imagine_then_upscale_in_place(imagine: Callable[..., Any], shots: Path)
     shoot(page, shots, "panel-imagined")
     first = source(page)
     page.click(MOVE.format("U2"))
-    page.wait_for(".mjci-crumbs button:has-text('› U2')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
     page.wait_for(MOVE.format("Zoom Out 2x"))
     page.wait_pictures(PICTURE)
     assert source(page) != first
     assert page.count(CARD) == 1
-    page.scroll_to(".mjci-live .mjci-moves")
+    page.scroll_to(".mjci-live .mjci-actions")
     shoot(page, shots, "panel-upscaled")
 
 
-def test_a_double_click_submits_once(imagine: Callable[..., Any]) -> None:
+def test_double_click_submits_once(imagine: Callable[..., Any]) -> None:
     """The second click of a double click is not heard; a later click is."""
     page = imagine("[task.subject for task in s.mj.tasks().run()]")
     page.double_click(IMAGINE)
@@ -96,7 +96,7 @@ print("not yet" if {waiting} else "heard")
 BUSY = "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
 
 
-def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(
+def test_input_while_a_cell_runs_is_handled_in_order_afterwards(
     imagine: Callable[..., Any],
 ) -> None:
     """It happens when the cell has ended, and the click does not overtake what was typed."""
@@ -110,7 +110,7 @@ def test_what_is_typed_and_submitted_while_a_cell_blocks_is_not_lost(
     assert page.texts(".mjci-live .mjci-subject") == ["a fox in a hurry"]
 
 
-def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., Any]) -> None:
+def test_card_button_works_while_a_cell_runs(imagine: Callable[..., Any]) -> None:
     """A card's buttons do not wait for the cell to end."""
     page = imagine(BLOCK.format(waiting="len(s.mj.tasks().run()) < 2", patience=20))
     page.click(IMAGINE)
@@ -120,10 +120,10 @@ def test_a_button_on_a_card_is_heard_while_a_cell_blocks(imagine: Callable[..., 
     page.click(MOVE.format("U2"))
     page.wait_cell(2)
     assert page.outputs(2) == "heard"
-    page.wait_for(".mjci-crumbs button:has-text('› U2')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U2')")
 
 
-def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
+def test_panel_is_usable_by_keyboard(imagine: Callable[..., Any]) -> None:
     """From the prompt, Tab leads to Imagine and on to the card's buttons; Space presses them."""
     page = imagine()
     page.js("selector => document.querySelector(selector).focus()", PROMPT)
@@ -133,7 +133,7 @@ def test_the_keyboard_is_enough(imagine: Callable[..., Any]) -> None:
     page.wait_pictures(PICTURE)
     tab_to(page, "U1")
     page.press("Space")
-    page.wait_for(".mjci-crumbs button:has-text('› U1')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› U1')")
 
 
 def tab_to(page: Any, name: str) -> None:
@@ -144,7 +144,7 @@ def tab_to(page: Any, name: str) -> None:
     raise AssertionError(f"Tab does not lead to {name}")
 
 
-def test_every_field_and_picture_has_a_name(imagine: Callable[..., Any]) -> None:
+def test_fields_and_pictures_have_accessible_names(imagine: Callable[..., Any]) -> None:
     """Whatever a person can use or see has a label, a text or a description."""
     page = imagine()
     page.click(IMAGINE)
@@ -155,13 +155,15 @@ def test_every_field_and_picture_has_a_name(imagine: Callable[..., Any]) -> None
 
 
 _NAMELESS = """() => [...document.querySelectorAll(
-    '.mjci-live button, .mjci-live select, .mjci-live textarea, .mjci-live img, .mjci-live input:not([type=file])')]
-  .filter(one => !(one.labels && [...one.labels].some(label => label.textContent.trim()))
-    && !one.textContent.trim() && !one.getAttribute('alt') && !one.getAttribute('aria-label'))
-  .map(one => one.outerHTML.slice(0, 200))"""
+    '.mjci-live :is(button, select, textarea, img, input:not([type=file]))')]
+  .filter(field => !(field.labels && [...field.labels].some(label => label.textContent.trim()))
+    && !field.textContent.trim() && !field.getAttribute('alt') && !field.getAttribute('aria-label'))
+  .map(field => field.outerHTML.slice(0, 200))"""
 
 
-def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], shots: Path) -> None:
+def test_saved_notebook_shows_prompt_status_and_picture(
+    imagine: Callable[..., Any], shots: Path
+) -> None:
     """The saved file, converted to HTML without a kernel, shows prompt, state and picture; the live
     page hides that record. After a reload the panel lives on, with the picture it had.
     """
@@ -171,35 +173,35 @@ def test_the_saved_notebook_tells_what_happened(imagine: Callable[..., Any], sho
     task = page.text(".mjci-live .mjci-head code")
     assert (
         page.js(
-            "() => getComputedStyle(document.querySelector('.mjci-record').closest('.jp-OutputArea-child'))"
-            ".display"
+            "() => getComputedStyle(document.querySelector('.mjci-snapshot')"
+            ".closest('.jp-OutputArea-child')).display"
         )
         == "none"
     )
     page.wait_js(
-        "() => !!document.querySelector('.mjci-record img')"
+        "() => !!document.querySelector('.mjci-snapshot img')"
     )  # it follows the live card by a message
     saved = page.save()
     converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
     (shots / "panel-saved.html").write_text(converted)
-    record = converted[converted.index("mjci-record") :]
+    record = converted[converted.index("mjci-snapshot") :]
     for word in ("a red fox", task, "done", 'src="data:image/jpeg;base64,'):
         assert word in record
     page.reload()
     page.wait_pictures(PICTURE)
     assert page.text(".mjci-live .mjci-subject") == "a red fox"
     page.click(MOVE.format("V3"))
-    page.wait_for(".mjci-crumbs button:has-text('› V3')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› V3')")
 
 
-def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -> None:
+def test_cell_run_again_closes_its_previous_panel(imagine: Callable[..., Any]) -> None:
     """The panel of the cell's last run is closed, also when its job is still under way; the job
     goes on.
     """
     again = "old = panel"
     page = imagine(
         again,
-        "print(old.under_way(), old.comm, panel.under_way(), len(s.mj.tasks().run()))",
+        "print(old.count_pending(), old.comm, panel.count_pending(), len(s.mj.tasks().run()))",
         speed=0.1,
     )
     page.click(IMAGINE)
@@ -210,7 +212,7 @@ def test_running_the_cell_again_leaves_no_watcher(imagine: Callable[..., Any]) -
     assert page.outputs(3) == "0 None 0 1"
 
 
-def test_a_panel_can_be_shown_twice(imagine: Callable[..., Any]) -> None:
+def test_panel_shown_twice_stays_in_sync(imagine: Callable[..., Any]) -> None:
     """Two views of one panel show the same, and a click in the second is seen in the first."""
     page = imagine("panel")
     page.run(2)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION, shoot
 
-CANVAS = ".mjci-live .mjci-painter canvas"
+CANVAS = ".mjci-live .mjci-mask-editor canvas"
 SHOW = "panel = mjci.panel('mj', session=s)\npanel"
 
 
@@ -35,22 +35,30 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
-def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], shots: Path) -> None:
+def test_region_is_painted_and_varied(notebook: Callable[..., Any], shots: Path) -> None:
     """The whole way by clicks: imagine, choose a picture of the grid and download it, U2, zoom,
     Vary (Region) with a painted mask, and the picture that comes differs from its parent where it
     was painted and only there.
     """
     look = (
-        "card = panel._cards[0]; [[one.label, one.job.status.value] for one in card.step.trail()]"
+        "card = panel._cards[0]\n"
+        "[[node.label, node.job.status.value] for node in card.current.get_path()]"
     )
-    strokes = "strokes = card.painter.canvas.strokes; len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    strokes = (
+        "strokes = card.dialog.mask_editor.canvas.strokes\n"
+        "len(strokes), strokes[0]['size'], strokes[0]['erase']"
+    )
     differ = (
         "import io; from PIL import Image, ImageChops, ImageStat\n"
-        "old, new = (Image.open(io.BytesIO(s.pictures(step.job).run()[0])).convert('RGB').resize((400, 400))\n"
-        "            for step in (card.step.parent, card.step))\n"
-        "mean = lambda box: max(ImageStat.Stat(ImageChops.difference(old.crop(box), new.crop(box))).mean)\n"
-        "print(mean((0, 320, 400, 400)) < 3 < mean((170, 190, 240, 280)), '|', mean((0, 320, 400, 400)),"
-        " mean((170, 190, 240, 280)))"
+        "def load(node):\n"
+        "    content = s.pictures(node.job).run()[0]\n"
+        "    return Image.open(io.BytesIO(content)).convert('RGB').resize((400, 400))\n"
+        "old, new = load(card.current.parent), load(card.current)\n"
+        "def mean(*box):\n"
+        "    difference = ImageChops.difference(old.crop(box), new.crop(box))\n"
+        "    return max(ImageStat.Stat(difference).mean)\n"
+        "outside, inside = mean(0, 320, 400, 400), mean(170, 190, 240, 280)\n"
+        "print(outside < 3 < inside, '|', outside, inside)"
     )
     page = notebook(SESSION.format(speed=200), SHOW, look, strokes, differ)
     page.run(0)
@@ -71,11 +79,11 @@ def test_imagine_upscale_zoom_and_paint_a_region(notebook: Callable[..., Any], s
     assert len(zipfile.ZipFile(io.BytesIO(both)).namelist()) == 2
     page.click(MOVE.format("U2"))
     page.click(MOVE.format("Zoom Out 2x"))
-    page.wait_for(".mjci-crumbs button:has-text('› Zoom Out 2x')")
+    page.wait_for(".mjci-breadcrumb button:has-text('› Zoom Out 2x')")
     page.wait_for(MOVE.format("U1"))
     page.click(MOVE.format("U1"))
     page.click(MOVE.format("Vary (Region)"))
-    page.wait_pictures(".mjci-painter img")
+    page.wait_pictures(".mjci-mask-editor img")
     page.scroll_to(CANVAS)
     drag(page, (0.4, 0.45), (0.6, 0.45), (0.6, 0.7), (0.4, 0.7), (0.45, 0.55), (0.55, 0.6))
     page.js("selector => document.querySelector(selector).focus()", CANVAS)

@@ -11,7 +11,8 @@ from tests.browser.test_panels import BAR, IMAGINE, PICTURE, PROMPT
 
 SERVER = """
 import json, subprocess, sys, jupyter_mjci as mjci
-command = [sys.executable, "-m", "jupyter_mjci.cli", "sandbox", "--speed", "60", "--data", "kept", "--port"]
+command = [sys.executable, "-m", "jupyter_mjci.cli", "sandbox", "--speed", "60"]
+command += ["--data", "kept", "--port"]
 def start(port):
     server = subprocess.Popen([*command, str(port)], stdout=subprocess.PIPE)
     return server, json.loads(server.stdout.readline())
@@ -22,7 +23,7 @@ STOP = "server.terminate(); server.wait()"
 AGAIN = "from urllib.parse import urlsplit\nserver, told = start(urlsplit(told['mj_url']).port)"
 
 
-def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> None:
+def test_panel_survives_a_restart_of_the_server(notebook: Callable[..., Any]) -> None:
     """While it is gone a click says so, in two lines; once it is back the same click draws, with no
     cell run again.
     """
@@ -35,7 +36,7 @@ def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> No
     page.run(2)
     page.fill(PROMPT, "a blue whale")
     page.click(IMAGINE)
-    page.wait_for(".mjci-live [role=status]:has-text('No answer yet.')")
+    page.wait_for(".mjci-live [role=status]:has-text('No response yet.')")
     page.wait_for(".mjci-live [role=alert]:has-text('→')")
     page.run(3)
     page.click(IMAGINE)
@@ -45,7 +46,7 @@ def test_the_server_goes_away_and_comes_back(notebook: Callable[..., Any]) -> No
     page.run(4)
 
 
-def test_a_new_kernel_resumes_what_the_old_one_left(notebook: Callable[..., Any]) -> None:
+def test_new_kernel_resumes_unfinished_jobs(notebook: Callable[..., Any]) -> None:
     """A task is under way when the kernel is restarted; the new kernel's history panel knows it,
     and `resume` follows it to its end.
     """

@@ -12,14 +12,14 @@ from tests.browser.test_panels import SESSION, shoot
 
 WORK = """
 for call in (s.mj.imagine("a red fox"), s.mj.imagine("a <b>blue</b> whale"),
-             s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="turned.jpg")):
+             s.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="t.jpg")):
     s.follow(call).run()
 """
 ROW = ".mjci-live table.dataTable tbody tr"
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
-def test_rows_selected_arrive_in_python(notebook: Callable[..., Any], shots: Path) -> None:
+def test_selected_rows_arrive_in_python(notebook: Callable[..., Any], shots: Path) -> None:
     """A click on rows selects them: their pictures come, and `panel.selected` is their frame."""
     page = notebook(
         SESSION.format(speed=1000),
@@ -42,7 +42,9 @@ def test_rows_selected_arrive_in_python(notebook: Callable[..., Any], shots: Pat
     assert page.outputs(3) == "['a red fox']"
 
 
-def test_what_another_cell_started_is_in_flight(notebook: Callable[..., Any], shots: Path) -> None:
+def test_status_panel_follows_a_job_of_another_cell(
+    notebook: Callable[..., Any], shots: Path
+) -> None:
     """The status panel shows a job of a later cell while it moves, and that it has ended, by
     itself.
     """

@@ -15,8 +15,8 @@ from PIL import Image, ImageChops, ImageStat
 from tests.browser.test_panels import PICTURE, SESSION, shoot
 
 RULE = ".mjci-live textarea"
-AFTER = ".mjci-trial .mjci-after img"
-WHOLE = "() => document.querySelector('.mjci-trial .mjci-after figcaption')?.innerText ?? ''"
+AFTER = ".mjci-rule-preview .mjci-after img"
+WHOLE = "() => document.querySelector('.mjci-rule-preview .mjci-after figcaption')?.innerText ?? ''"
 
 
 def source(page: Any, selector: str) -> bytes:
@@ -40,7 +40,7 @@ def slide(page: Any, label: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("notebook", ["lab", "notebook 7"], indirect=True)
-def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
+def test_rule_from_sliders_is_previewed_and_processed_alike(
     notebook: Callable[..., Any], shots: Path
 ) -> None:
     """A picture is chosen by its thumbnail; sliders write the rule; the preview comes at once, and
@@ -50,14 +50,14 @@ def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     page = notebook(
         SESSION.format(speed=200),
         "panel = mjci.panel('ci', session=s)\npanel",
-        "print(panel.trial.after)",
+        "print(panel.preview.result)",
     )
     page.run(0)
     page.run(1)
     page.click(".mjci-live button:has-text('input/')")
     page.click(".mjci-tile button:has-text('lighthouse.png')")
     page.wait_pictures(".mjci-tile img")
-    page.wait_pictures(".mjci-trial figure img")
+    page.wait_pictures(".mjci-rule-preview figure img")
     add(page, "Thumbnail", "Percent")
     slide(page, "Percent", "40")
     add(page, "Rotate", "Rotate")
@@ -80,8 +80,8 @@ def test_a_rule_of_sliders_previews_submits_and_gives_its_preview(
     typed = "imageMogr2/thumbnail/!60p/rotate/45"
     page.fill(RULE, typed)
     page.wait_js(
-        "() => [...document.querySelectorAll('.mjci-block .widget-readout')].map(one => one.innerText)"
-        ".join() === '60,45'"
+        "() => [...document.querySelectorAll('.mjci-block .widget-readout')]"
+        ".map(readout => readout.innerText).join() === '60,45'"
     )
     page.fill(RULE, "imageMogr2/rotat/45")
     page.wait_for(".mjci-editor [role=alert]:has-text('did you mean imageMogr2/rotate')")

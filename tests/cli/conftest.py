@@ -1,4 +1,4 @@
-"""The command line as processes, and a sandbox that a process of its own serves."""
+"""Commands as processes, and a sandbox served by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 ROTATE = "imageMogr2/rotate/90"
 COMMAND = [sys.executable, "-m", "jupyter_mjci.cli"]
-NAMES = {
+SETTING_KEYS = {
     "MJ_URL": "mj_url",
     "MJ_SECRET": "mj_secret",
     "CI_SECRET_ID": "secret_id",
@@ -27,10 +27,10 @@ NAMES = {
 
 
 @contextmanager
-def serving(speed: float) -> Iterator[dict[str, Any]]:
-    """A sandbox, served by the command; what it tells of itself."""
-    line = [*COMMAND, "sandbox", "--port", "0", "--speed", str(speed)]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+def serve_sandbox(speed: float) -> Iterator[dict[str, Any]]:
+    """Serve a sandbox by the command, and yield the connection that it prints."""
+    command = [*COMMAND, "sandbox", "--port", "0", "--speed", str(speed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())
         process.send_signal(signal.SIGINT)
@@ -38,26 +38,26 @@ def serving(speed: float) -> Iterator[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def fast() -> Iterator[dict[str, Any]]:
-    with serving(50) as told:
-        yield told
+def fast_sandbox() -> Iterator[dict[str, Any]]:
+    with serve_sandbox(50) as connection:
+        yield connection
 
 
 @pytest.fixture
-def served(fast: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the sandbox tells, and an environment that points at it."""
-    settle(monkeypatch, fast)
-    return fast
+def sandbox_env(fast_sandbox: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The connection of a sandbox, and an environment that points at it."""
+    set_environment(monkeypatch, fast_sandbox)
+    return fast_sandbox
 
 
-def settle(monkeypatch: pytest.MonkeyPatch, told: dict[str, Any]) -> None:
-    """Points the environment at a sandbox."""
-    for name, key in NAMES.items():
-        monkeypatch.setenv(f"MJCI_{name}", told[key])
+def set_environment(monkeypatch: pytest.MonkeyPatch, connection: dict[str, Any]) -> None:
+    """Point the environment at a sandbox."""
+    for name, key in SETTING_KEYS.items():
+        monkeypatch.setenv(f"MJCI_{name}", connection[key])
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command to its end, its output in pipes."""
+    """Run a command to its end with its output in pipes."""
     options = {
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`jupyter mjci watch` on a real terminal, which tells what a person sees, and into pipes."""
+"""`jupyter mjci watch` on a terminal emulator, and into pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.session import Session
-from tests.cli.conftest import COMMAND, ROTATE, run, serving, settle
+from tests.cli.conftest import COMMAND, ROTATE, run, serve_sandbox, set_environment
 
 HOSTILE = "a fox\x1b]0;owned\x07 \x1b[31mred[/] [bold]new\nline, as long as you like"
 WITHOUT_RICH = [
@@ -28,7 +28,7 @@ WITHOUT_RICH = [
 
 
 class Terminal:
-    """A command on a terminal of its own: `screens` is what was to be seen, one after the other."""
+    """A command on a terminal of its own. `screens` has what it showed after each read."""
 
     def __init__(
         self,
@@ -40,25 +40,25 @@ class Terminal:
     ) -> None:
         self.screen = pyte.Screen(width, height)
         self._stream = pyte.ByteStream(self.screen)
-        told = [f"{name}={value}" for name, value in {"TERM": "xterm", **env}.items()]
-        sized = [
+        variables = [f"{name}={value}" for name, value in {"TERM": "xterm", **env}.items()]
+        unset = [
             "-u",
             "COLUMNS",
             "-u",
             "LINES",
         ]  # readline leaves another window's in the environment
-        line = [*sized, *told, *command, *words]
+        line = [*unset, *variables, *command, *words]
         self._child = pexpect.spawn("env", line, dimensions=(height, width), timeout=30)
         self.screens: list[str] = []
 
     def until(self, words: str) -> str:
-        """What is to be seen once these words are."""
+        """Return the screen once it shows this text."""
         while words not in self.seen:
             assert self._read(), f"{words!r} never came:\n{self.seen}"
         return self.seen
 
     def end(self) -> int:
-        """Waits for the end; the exit status."""
+        """Wait for the end and return the exit status."""
         while self._read():
             pass
         self._child.close()
@@ -81,42 +81,42 @@ class Terminal:
 
 
 @pytest.fixture
-def session(served: dict[str, Any]) -> Iterator[Session]:
+def session(sandbox_env: dict[str, Any]) -> Iterator[Session]:
     with mjci.connect() as session:
         yield session
 
 
 @pytest.fixture
-def paused(session: Session) -> Iterator[Session]:
-    """Picture jobs wait until they are cancelled."""
-    (queue,) = (one["QueueId"] for one in session.ci.queues().run())
+def paused_session(session: Session) -> Iterator[Session]:
+    """A session whose CI queue is paused: its jobs stay queued until they are cancelled."""
+    (queue,) = (queue["QueueId"] for queue in session.ci.queues().run())
     session.ci.update_queue(queue, name="q", state="Paused").run()
     yield session
     session.ci.update_queue(queue, name="q", state="Active").run()
 
 
-def broken(session: Session) -> Job:
-    """A job that fails, unless its queue is paused."""
+def submit_failing_job(session: Session) -> Job:
+    """Submit a job that fails, unless its queue is paused."""
     return session.ci.picture_job(input="input/none.jpg", rule=ROTATE, output="o.jpg").run()
 
 
-def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One table, drawn again and again in its place; the results come above it; it stays, and so
-    does the cursor. A prompt commands nothing.
+def test_watch_on_a_terminal_redraws_one_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are printed above the table. The table stays, the cursor is visible again, and
+    control characters of a prompt are replaced.
     """
-    with serving(12) as told:
-        settle(monkeypatch, told)
+    with serve_sandbox(12) as connection:
+        set_environment(monkeypatch, connection)
         with mjci.connect() as session:
             job = session.mj.imagine(HOSTILE).run()
-            terminal = Terminal("watch", job.id, "--longest", "0.2")
+            terminal = Terminal("watch", job.id, "--interval", "0.2")
             assert terminal.end() == 0
             done = session.describe(job).run()
-    shares = [
+    percents = [
         screen.partition("RUNNING")[2].split()[1]
         for screen in terminal.screens
         if "RUNNING" in screen
     ]
-    assert len(set(shares)) >= 3, shares
+    assert len(set(percents)) >= 3, percents
     last = terminal.seen.splitlines()
     assert "".join(last[:-2]).replace(" ", "") == f"{job.id}{done.outputs[0]}"
     assert last[-2].split() == [
@@ -129,8 +129,10 @@ def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) ->
         "elapsed",
         "subject",
     ]
-    service, job_id, action, status, bar, percent, elapsed, subject = last[-1].split(maxsplit=7)
-    assert (service, job_id, action, status, bar, percent) == (
+    service, job_id, action, status, progress_bar, percent, elapsed, subject = last[-1].split(
+        maxsplit=7
+    )
+    assert (service, job_id, action, status, progress_bar, percent) == (
         "mj",
         job.id,
         "IMAGINE",
@@ -143,15 +145,13 @@ def test_a_terminal_shows_a_table_that_moves(monkeypatch: pytest.MonkeyPatch) ->
     assert (terminal.screen.title, terminal.screen.cursor.hidden) == ("", False)
 
 
-def test_several_end_as_the_worst_of_them(session: Session) -> None:
-    """In the order in which they were named. A reason is told; an id that nobody knows stops no
-    other.
-    """
-    failed, lost = broken(session), "4711"
-    terminal = Terminal("watch", failed.id, lost, "--longest", "0.2")
+def test_watch_of_several_jobs_ends_with_the_worst_status(session: Session) -> None:
+    """Rows are in the order of the command line; an unknown ID does not stop the others."""
+    failed, lost = submit_failing_job(session), "4711"
+    terminal = Terminal("watch", failed.id, lost, "--interval", "0.2")
     assert terminal.end() == 1
     assert "NoSuchKey: The specified key does not exist." in terminal.seen
-    assert "The proxy knows no task 4711." in terminal.seen
+    assert "Task 4711 was not found." in terminal.seen
     *rows, foot = terminal.seen.splitlines()[-3:]
     assert [row.split()[:4] for row in rows] == [
         ["ci", failed.id, "PicProcess", "FAILED"],
@@ -160,47 +160,46 @@ def test_several_end_as_the_worst_of_them(session: Session) -> None:
     assert foot == "1 failed, 1 unknown"
 
 
-def test_an_interrupt_leaves_the_table_and_the_job(paused: Session) -> None:
-    job = broken(paused)
-    terminal = Terminal("watch", job.id, "--longest", "0.2")
+def test_interrupted_watch_leaves_table_and_job(paused_session: Session) -> None:
+    job = submit_failing_job(paused_session)
+    terminal = Terminal("watch", job.id, "--interval", "0.2")
     terminal.until("PicProcess")
     terminal.press_control_c()
     assert terminal.end() == 130
     assert terminal.seen.splitlines()[1].split()[:4] == ["ci", job.id, "PicProcess", "QUEUED"]
     assert f"→ Watch again: jupyter mjci watch {job.id}" in terminal.seen
     assert not terminal.screen.cursor.hidden
-    assert paused.describe(job).run().status.is_active
+    assert paused_session.describe(job).run().status.is_active
 
 
-def test_what_a_kernel_begins_is_watched_meanwhile(paused: Session) -> None:
-    """Without ids: what the journal knows unfinished, and what comes while it is watched, until
-    nothing moves.
-    """
-    first = broken(paused)
+def test_watch_without_ids_follows_jobs_submitted_meanwhile(paused_session: Session) -> None:
+    """The unfinished jobs of the journal and new ones, until none is active."""
+    first = submit_failing_job(paused_session)
     with subprocess.Popen(
-        [*COMMAND, "watch", "--longest", "0.2"], stdout=subprocess.PIPE, text=True
+        [*COMMAND, "watch", "--interval", "0.2"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == f"{first.id} QUEUED\n"
-        second = paused.mj.imagine("another fox").run()
+        second = paused_session.mj.imagine("another fox").run()
         lines = [next(line for line in process.stdout if line.startswith(second.id))]
-        paused.cancel(first).run()
+        paused_session.cancel(first).run()
         lines += process.stdout
     assert process.returncode == 1
     assert any(line.startswith(f"{second.id} SUCCEEDED 100 % http") for line in lines)
     assert f"{first.id} CANCELLED\n" in lines
     nothing = run("watch")
     assert nothing.returncode == 0
-    assert nothing.stdout.startswith("Nothing is unfinished, as far as the journal knows.")
+    assert nothing.stdout.startswith("The journal has no unfinished jobs.")
 
 
-def test_what_others_have_begun_is_asked_for(
-    paused: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_watch_all_follows_jobs_unknown_to_the_journal(
+    paused_session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`--all`: the services list what moves, of both of them; this journal has never heard of
-    it.
-    """
-    jobs = paused.mj.imagine("an endless fox --stuck").run(), broken(paused)
+    """`--all` asks both services for their active jobs."""
+    jobs = (
+        paused_session.mj.imagine("an endless fox --stuck").run(),
+        submit_failing_job(paused_session),
+    )
     monkeypatch.setenv("MJCI_HOME", str(tmp_path / "another"))
     with subprocess.Popen(
         [*COMMAND, "watch", "--all"], stdout=subprocess.PIPE, text=True
@@ -209,7 +208,7 @@ def test_what_others_have_begun_is_asked_for(
         assert {process.stdout.readline().split()[0] for _ in jobs} == {job.id for job in jobs}
         process.send_signal(signal.SIGINT)
     assert process.returncode == 130
-    paused.cancel(jobs[0]).run()
+    paused_session.cancel(jobs[0]).run()
 
 
 LINES = {
@@ -221,11 +220,11 @@ LINES = {
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_lines_where_no_table_can_be(case: str, session: Session) -> None:
-    """And nowhere a sequence that moves a cursor."""
+def test_watch_prints_plain_lines_where_no_table_is_possible(case: str, session: Session) -> None:
+    """No escape sequences are printed."""
     words, command, env = LINES[case]
-    failed = broken(session)
-    terminal = Terminal("watch", failed.id, "--longest", "0.2", *words, command=command, **env)
+    failed = submit_failing_job(session)
+    terminal = Terminal("watch", failed.id, "--interval", "0.2", *words, command=command, **env)
     assert terminal.end() == 1
     assert terminal.seen.splitlines()[-3:] == [
         "FAILED",
@@ -234,13 +233,11 @@ def test_lines_where_no_table_can_be(case: str, session: Session) -> None:
     ]
 
 
-def test_a_small_window_shows_what_moves(paused: Session) -> None:
-    """Columns are spared before the subject, and rows of what has ended before others; those are
-    counted.
-    """
+def test_watch_in_a_small_window_shows_active_jobs_first(paused_session: Session) -> None:
+    """Optional columns are dropped; rows that do not fit are counted."""
     lost = ["4711", "4712", "4713", "4714"]
-    job = broken(paused)
-    terminal = Terminal("watch", *lost, job.id, "--longest", "0.2", width=70, height=6)
+    job = submit_failing_job(paused_session)
+    terminal = Terminal("watch", *lost, job.id, "--interval", "0.2", width=70, height=6)
     terminal.until("PicProcess")
     shown = terminal.until("(2 not shown)").splitlines()
     assert shown[-5].split() == ["id", "action", "status", "%", "subject"]

@@ -1,4 +1,4 @@
-"""Sessions recorded against the sandbox's loopback door, and played back without network, keys or
+"""Sessions recorded against the sandbox over loopback, and replayed without network, keys or
 waiting.
 """
 
@@ -19,15 +19,12 @@ import pytest
 from PIL import Image
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client import cassette, event_loop, redaction
-from jupyter_mjci.client.cassette import (
-    Player,
-    Recorder,
-    ReplayClock,
-    build_request_key,
-    resolve_mode,
-)
+from jupyter_mjci.client import cassette, event_loop, player, redaction
+from jupyter_mjci.client.cassette import build_request_key, resolve_mode
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.player import Player
+from jupyter_mjci.client.recorder import Recorder
+from jupyter_mjci.client.replay_clock import ReplayClock
 from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
@@ -48,7 +45,7 @@ KEYS = ("input/deer.jpg", "input/lighthouse.png", "input/portrait.jpg")
 
 @dataclass
 class Seen:
-    """What a visitor of both services saw."""
+    """Everything that a notebook got from both services."""
 
     steps: list[tuple[str, int | None]]
     jobs: list[Job]
@@ -59,8 +56,8 @@ class Seen:
 
 
 def visit(session: Session) -> Seen:
-    """Everything a notebook does: follow, press, process, fetch, many at once, list, and be
-    refused.
+    """Do everything a notebook does: follow, press buttons, process, download, batch, list, and get
+    errors.
     """
     sightings = list(session.follow(session.mj.imagine("a red fox")))
     grid = sightings[-1]
@@ -107,7 +104,7 @@ class Recorded:
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """A visit to a sandbox behind a real socket, with keys that nobody else has."""
+    """A recording of a sandbox behind a real socket, with unique keys."""
     folder = tmp_path_factory.mktemp("recorded") / "visit.mjci"
     keys = {
         "mj_secret": "Very/Secret+Proxy=Key",
@@ -124,12 +121,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def connected(sandbox: Sandbox, **more: Any) -> Session:
-    """A session that reaches the sandbox over the network, as it reaches the real services, in the
-    sandbox's time.
-    """
-    told = sandbox.serve().settings
+    """Connect to the sandbox over the network, on the sandbox's clock."""
+    served = sandbox.serve().settings
     given = {
-        name: told[key]
+        name: served[key]
         for name, key in (
             ("mj_url", "mj_url"),
             ("mj_secret", "mj_secret"),
@@ -146,9 +141,7 @@ def connected(sandbox: Sandbox, **more: Any) -> Session:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every socket that anybody tries to connect fails the test, also where the error is
-    swallowed.
-    """
+    """Fail the test on any attempt to connect a socket, also where the error is swallowed."""
     event_loop.get_loop_thread()  # its loop has a socket pair of its own
 
     def refused(*_: Any, **__: Any) -> Any:
@@ -166,7 +159,7 @@ def played(recorded: Recorded, no_network: None) -> Iterator[Session]:
         yield session
 
 
-def test_a_recording_gives_the_same_results_without_network(
+def test_replay_returns_recorded_results_without_network(
     recorded: Recorded, played: Session
 ) -> None:
     """Steps, jobs, times, frames, pictures, refusals: all equal, in well under a second for minutes
@@ -175,31 +168,31 @@ def test_a_recording_gives_the_same_results_without_network(
     began = time.perf_counter()
     seen = visit(played)
     took = time.perf_counter() - began
-    told = recorded.seen
-    assert seen.steps == told.steps
-    assert seen.jobs == told.jobs
-    assert seen.pictures == told.pictures
+    expected = recorded.seen
+    assert seen.steps == expected.steps
+    assert seen.jobs == expected.jobs
+    assert seen.pictures == expected.pictures
     assert len({len(picture) for picture in seen.pictures[:3]}) == 3
-    assert sorted(seen.batch, key=lambda job: job.id) == sorted(told.batch, key=lambda job: job.id)
+    assert sorted(seen.batch, key=lambda job: job.id) == sorted(
+        expected.batch, key=lambda job: job.id
+    )
     assert [job.status for job in seen.batch] == [Status.SUCCEEDED] * 8
-    assert seen.errors == told.errors
-    for frame, other in zip(seen.frames[:2], told.frames[:2], strict=True):
+    assert seen.errors == expected.errors
+    for frame, other in zip(seen.frames[:2], expected.frames[:2], strict=True):
         assert frame.equals(other)
         assert not frame.empty
-    assert seen.frames[2] == told.frames[2]
+    assert seen.frames[2] == expected.frames[2]
     assert recorded.seconds > 60
     assert took < 5
 
 
-def test_progress_is_complete_and_times_are_the_recordings(
-    recorded: Recorded, played: Session
-) -> None:
+def test_replay_keeps_progress_steps_and_times(recorded: Recorded, played: Session) -> None:
     """A job of many seconds has the same steps, and takes as long on the session's clock as it
     took.
     """
     job = played.mj.imagine("a red fox").run()
     began = played.clock.now()
-    steps = [one.progress for one in played.follow(job)]
+    steps = [job.progress for job in played.follow(job)]
     assert steps == [progress for _, progress in recorded.seen.steps]
     assert len(set(steps)) > 3
     done = recorded.seen.jobs[0]
@@ -208,10 +201,8 @@ def test_progress_is_complete_and_times_are_the_recordings(
     assert played.clock.now() - began >= (done.finished - done.started).total_seconds()
 
 
-def test_a_recording_holds_no_secret(recorded: Recorded) -> None:
-    """No key, no signature, no header that carries one; and the scan's own eye finds nothing
-    either.
-    """
+def test_recording_contains_no_secret(recorded: Recorded) -> None:
+    """No key, no signature, no header with one; and the secret scan finds nothing."""
     everything = {path: path.read_bytes() for path in recorded.folder.rglob("*") if path.is_file()}
     assert len(everything) > 50
     for path, content in everything.items():
@@ -231,7 +222,7 @@ def test_a_recording_holds_no_secret(recorded: Recorded) -> None:
             assert redaction.find_secrets(text) == [], path
 
 
-def test_a_recording_is_readable(recorded: Recorded) -> None:
+def test_recording_is_one_readable_file_per_exchange(recorded: Recorded) -> None:
     """One file for each exchange, named by what it is; JSON and XML as text, pictures once under
     their hash.
     """
@@ -251,7 +242,9 @@ def test_a_recording_is_readable(recorded: Recorded) -> None:
     assert {path.suffix for path in pictures} <= {".png", ".jpg", ".jpeg", ".webp"}
 
 
-def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, played: Session) -> None:
+def test_replayed_session_has_recorded_name_and_settings(
+    recorded: Recorded, played: Session
+) -> None:
     """Both call themselves by the recording's name, so that a cell which shows the session saves
     the same.
     """
@@ -263,40 +256,44 @@ def test_the_recorded_session_sees_what_will_be_played(recorded: Recorded, playe
     ("build", "said"),
     [
         (
-            lambda s: s.mj.imagine("a red box"),
+            lambda session: session.mj.imagine("a red box"),
             ["0001-POST-mj-submit-imagine.json", "another body", "fox"],
         ),
-        (lambda s: s.mj.task("123"), ["Nearest is", "-fetch.json", "another host or path"]),
-        (lambda s: s.ci.jobs(tag="PicProcess", size=7).first, ["-GET-jobs.json", "another query"]),
-        (lambda s: s.ci.delete_object("a.jpg"), ["Nearest is"]),
+        (
+            lambda session: session.mj.task("123"),
+            ["Nearest is", "-fetch.json", "another host or path"],
+        ),
+        (
+            lambda session: session.ci.jobs(tag="PicProcess", size=7).first_page,
+            ["-GET-jobs.json", "another query"],
+        ),
+        (lambda session: session.ci.delete_object("a.jpg"), ["Nearest is"]),
     ],
     ids=["body", "path", "query", "method"],
 )
-def test_an_unrecorded_request_is_an_error_that_names_the_nearest(
+def test_unrecorded_request_raises_error_with_nearest_exchange(
     build: Any, said: list[str], played: Session
 ) -> None:
     with pytest.raises(NotRecorded) as caught:
         build(played).run()
-    assert str(caught.value).startswith("The recording has no answer to ")
+    assert str(caught.value).startswith("The recording has no response to ")
     for words in said:
         assert words in caught.value.detail
     assert "%mjci replay record" in caught.value.hint
 
 
-def test_a_submission_is_answered_as_often_as_it_was_recorded(played: Session) -> None:
-    """A further one would be a new job, which the recording does not have; a listing may be looked
-    at again.
-    """
+def test_submission_is_replayed_as_often_as_recorded(played: Session) -> None:
+    """One more would be a new job, which the recording does not have; a listing may be repeated."""
     played.mj.imagine("a red fox").run()
-    with pytest.raises(NotRecorded, match="no answer") as caught:
+    with pytest.raises(NotRecorded, match="no response") as caught:
         played.mj.imagine("a red fox").run()
-    assert "It was asked 1 time when it was recorded" in caught.value.detail
+    assert "It was recorded 1 time" in caught.value.detail
     first = played.tasks()
     assert played.tasks().equals(first)
 
 
-def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> None:
-    """The last answer comes again where it was final; where the job still moved, it is an error."""
+def test_extra_poll_repeats_only_terminal_response(recorded: Recorded, played: Session) -> None:
+    """While the job is still active at the end of the recording, it is an error."""
     job = recorded.seen.jobs[0]
     assert played.follow(job.id).run() == job
     assert played.mj.task(job.id).run() == job
@@ -305,7 +302,7 @@ def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> Non
         for key, row in _player(played)._tracks.items()
         if f"/task/{job.id}/fetch" in key.host_path
     )
-    while cassette._is_active(row.exchanges[-1]) is False:
+    while player._is_active(row.exchanges[-1]) is False:
         row.exchanges.pop()
     row.position = 0
     with pytest.raises(NotRecorded):
@@ -313,9 +310,9 @@ def test_one_poll_more_than_recorded(recorded: Recorded, played: Session) -> Non
 
 
 def _player(session: Session) -> Player:
-    door = session.transport.custom_transport
-    assert isinstance(door, Player)
-    return door
+    transport = session.transport.custom_transport
+    assert isinstance(transport, Player)
+    return transport
 
 
 @pytest.fixture
@@ -323,7 +320,7 @@ def copy(recorded: Recorded, tmp_path: Path) -> Path:
     return Path(shutil.copytree(recorded.folder, tmp_path / "copy.mjci"))
 
 
-def _forge(path: Path) -> None:
+def _change_prompt(path: Path) -> None:
     path.write_text(path.read_text("utf-8").replace("a red fox", "a blue fox"), "utf-8")
 
 
@@ -335,14 +332,14 @@ def _forge(path: Path) -> None:
             "exchange 0001 is missing",
         ),
         (lambda copy: sorted(copy.glob("0*.json"))[-1].unlink(), "is missing"),
-        (lambda copy: _forge(copy / "0001-POST-mj-submit-imagine.json"), "was changed"),
+        (lambda copy: _change_prompt(copy / "0001-POST-mj-submit-imagine.json"), "was changed"),
         (
             lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("{"),
             "cannot be read",
         ),
         (
             lambda copy: (copy / "0001-POST-mj-submit-imagine.json").write_text("[]"),
-            "is no exchange",
+            "is not a valid exchange",
         ),
         (lambda copy: next((copy / "pictures").iterdir()).unlink(), "is missing"),
         (lambda copy: next((copy / "pictures").iterdir()).write_bytes(b"x"), "was changed"),
@@ -351,7 +348,9 @@ def _forge(path: Path) -> None:
     ],
     ids=["first", "last", "forged", "cut", "list", "picture", "forged-picture", "head", "format"],
 )
-def test_a_recording_that_is_not_whole_is_told(harm: Any, said: str, copy: Path) -> None:
+def test_incomplete_or_changed_recording_raises_settings_error(
+    harm: Any, said: str, copy: Path
+) -> None:
     harm(copy)
     with pytest.raises(SettingsError) as caught:
         replay(copy)
@@ -359,11 +358,11 @@ def test_a_recording_that_is_not_whole_is_told(harm: Any, said: str, copy: Path)
     assert len(str(caught.value).splitlines()) <= 3
 
 
-def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
-    """Recording anew replaces a recording, and nothing else."""
+def test_recording_over_other_files_raises_settings_error(tmp_path: Path) -> None:
+    """Recording again replaces a recording, and nothing else."""
     (tmp_path / "thesis.md").write_text("years of work")
     with mjci.sandbox(speed=INF) as session:
-        with pytest.raises(SettingsError, match="holds something else"):
+        with pytest.raises(SettingsError, match="contains other files"):
             session.record_to(tmp_path)
         again = tmp_path / "one.mjci"
         for prompt in ("first", "second"):
@@ -376,10 +375,8 @@ def test_no_folder_of_anything_else_is_emptied(tmp_path: Path) -> None:
 LONG_RULE = "|".join(["imageMogr2/rotate/90"] * 60)  # such a request is known by its hash
 
 
-def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
-    """A session with other marks is answered, and sees its own in the answer; by default they are
-    the recording's.
-    """
+def test_replay_with_other_markers_maps_them(tmp_path: Path, no_network: None) -> None:
+    """The responses contain the session's own markers; by default they are the recording's."""
 
     def marked(session: Session) -> list[str]:
         fox = session.follow(session.mj.imagine("a fox")).run()
@@ -387,10 +384,10 @@ def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
         return [fox.raw["state"], session.follow(call).run().raw["Operation"]["UserData"]]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = marked(plain.record_to(tmp_path / "a.mjci"))
-    assert len(set(told)) == 2
+        expected = marked(plain.record_to(tmp_path / "a.mjci"))
+    assert len(set(expected)) == 2
     with replay(tmp_path / "a.mjci") as played:
-        assert marked(played) == told
+        assert marked(played) == expected
     with replay(tmp_path / "a.mjci") as played:
         others = [f"mjci-{letter * 32}" for letter in "ef"]
         played._submitter.make_marker = iter(others).__next__
@@ -400,32 +397,34 @@ def test_marks_may_differ(tmp_path: Path, no_network: None) -> None:
 @pytest.mark.parametrize(
     ("route", "build"),
     [
-        ("POST /mj/submit/imagine", lambda s: s.mj.imagine("a red fox")),
+        ("POST /mj/submit/imagine", lambda session: session.mj.imagine("a red fox")),
         (
             "POST /jobs",
-            lambda s: s.ci.picture_job(input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg"),
+            lambda session: session.ci.picture_job(
+                input=KEYS[0], rule="imageMogr2/rotate/90", output="o.jpg"
+            ),
         ),
     ],
     ids=["mj", "ci"],
 )
-def test_a_lost_answer_makes_no_second_job(route: str, build: Any, tmp_path: Path) -> None:
-    """The session that is recorded finds by its mark what it has made, and so does the one that is
-    played back.
-    """
+def test_lost_submission_response_creates_no_second_job(
+    route: str, build: Any, tmp_path: Path
+) -> None:
+    """While recording the session finds its job by the marker, and so it does in a replay."""
     with Sandbox(clock=ScaledClock(100)) as sandbox:
         sandbox.faults.add("drop_after", route=route, times=1)
         with connected(sandbox) as plain:
             session = plain.record_to(tmp_path / "a.mjci")
             job = session.follow(build(session)).run()
-            assert [one.id for one in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
+            assert [job.id for job in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
     for _ in range(2):
         with replay(tmp_path / "a.mjci") as played:
             assert played.follow(build(played)).run() == job
 
 
-def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
-    """Where a session listened is another place in every run, and a secret; what it hears changes
-    nothing that is asked, so that a recording plays where nobody calls.
+def test_replay_does_not_depend_on_callbacks(tmp_path: Path) -> None:
+    """The webhook URL is secret and differs in every run; callbacks change no request, so that a
+    replay works without them.
     """
 
     def followed(session: Session) -> list[Job]:
@@ -441,16 +440,16 @@ def test_callbacks_may_come_or_not(tmp_path: Path) -> None:
 
     hooks: list[str] = []
     with Sandbox(clock=ScaledClock(100)) as sandbox, connected(sandbox) as plain:
-        told = followed(plain.record_to(tmp_path / "a.mjci"))
+        expected = followed(plain.record_to(tmp_path / "a.mjci"))
     with replay(tmp_path / "a.mjci") as played:
-        assert followed(played) == told
+        assert followed(played) == expected
     assert hooks[0] != hooks[1]
     paths = [url.rpartition("/")[2] for url in hooks]
     texts = [path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("0*.json")]
     assert [path for path in paths if any(path in text for text in texts)] == []
 
 
-def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None) -> None:
+def test_replay_of_ninety_seconds_takes_under_one(tmp_path: Path, no_network: None) -> None:
     """A job in slow mode: every step of its progress, and the same time on the session's clock, in
     no time.
     """
@@ -462,17 +461,17 @@ def test_ninety_seconds_are_played_in_a_moment(tmp_path: Path, no_network: None)
         ), session.clock.now() - began
 
     with mjci.sandbox(speed=INF) as plain:
-        told, seconds = steps(plain.record_to(tmp_path / "a.mjci"))
-    assert [job.progress for job in told][-3:] == [78, 93, 100]
+        expected, seconds = steps(plain.record_to(tmp_path / "a.mjci"))
+    assert [job.progress for job in expected][-3:] == [78, 93, 100]
     assert seconds > 80
     for _ in range(2):
         with replay(tmp_path / "a.mjci") as played:
             began = time.perf_counter()
-            assert steps(played) == (told, seconds)
+            assert steps(played) == (expected, seconds)
             assert time.perf_counter() - began < 1
 
 
-def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) -> None:
+def test_uploads_and_signed_urls_are_replayed(tmp_path: Path, no_network: None) -> None:
     """Pictures that are sent, objects that are put, and links signed here, whose signature is
     another every time.
     """
@@ -489,13 +488,13 @@ def test_uploads_and_signed_links_play_back(tmp_path: Path, no_network: None) ->
         return [drawn, mixed, *(session.picture(link).run() for link in signed)]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = sent(plain.record_to(tmp_path / "a.mjci"))
-    assert told[2] == PNG
+        expected = sent(plain.record_to(tmp_path / "a.mjci"))
+    assert expected[2] == PNG
     with replay(tmp_path / "a.mjci") as played:
-        assert sent(played) == told
+        assert sent(played) == expected
 
 
-def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
+def test_recorded_images_can_be_scaled_down(tmp_path: Path) -> None:
     """The recorded session sees the small ones already, so that both runs show the same."""
     with mjci.sandbox(speed=INF) as plain:
         session = plain.record_to(tmp_path / "a.mjci", pixels=100)
@@ -511,7 +510,7 @@ def test_pictures_can_be_scaled_down(tmp_path: Path) -> None:
     assert len(small) < len(whole)
 
 
-def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) -> None:
+def test_batch_in_another_order_gets_same_jobs(tmp_path: Path, no_network: None) -> None:
     """Each call gets its own job, whichever was submitted first, also of calls that are alike."""
     prompts = [f"a cat, {number % 9}" for number in range(12)]
 
@@ -520,14 +519,14 @@ def test_a_batch_may_begin_in_another_order(tmp_path: Path, no_network: None) ->
         return sorted((job.subject, job.id) for job in jobs)
 
     with mjci.sandbox(speed=INF) as plain:
-        told = batch(plain.record_to(tmp_path / "a.mjci"), prompts)
-    assert len(set(told)) == 12
+        expected = batch(plain.record_to(tmp_path / "a.mjci"), prompts)
+    assert len(set(expected)) == 12
     for order in (prompts[::-1], prompts[5:] + prompts[:5]):
         with replay(tmp_path / "a.mjci") as played:
-            assert batch(played, order) == told
+            assert batch(played, order) == expected
 
 
-def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
+def test_batch_completes_in_recorded_order(tmp_path: Path) -> None:
     """Jobs of both services at once: what a cell shows of them is the same, and the same whenever
     it is played.
     """
@@ -543,22 +542,23 @@ def test_a_batch_ends_in_the_same_order(tmp_path: Path) -> None:
         return [(job.id, job.status) for job in session.batch(calls, at_once=8).run()]
 
     with mjci.sandbox(speed=INF) as plain:
-        told = batch(plain.record_to(tmp_path / "a.mjci"))
-    assert len(set(told)) == 12
+        expected = batch(plain.record_to(tmp_path / "a.mjci"))
+    assert len(set(expected)) == 12
     for _ in range(2):
         with replay(tmp_path / "a.mjci") as played:
-            assert batch(played) == told
+            assert batch(played) == expected
 
 
-class Scripted(httpx.AsyncBaseTransport):
-    """A network of which each answer is known; it remembers what it was asked."""
+class ScriptedTransport(httpx.AsyncBaseTransport):
+    """A transport with prepared responses, which remembers the requested URLs."""
 
-    def __init__(self, **answers: Any) -> None:
-        self.answers, self.asked = answers, list[str]()
+    def __init__(self, **responses: Any) -> None:
+        self.responses = responses
+        self.urls: list[str] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(str(request.url))
-        answer = self.answers[request.url.path.rpartition("/")[2].partition(".")[0]]
+        self.urls.append(str(request.url))
+        answer = self.responses[request.url.path.rpartition("/")[2].partition(".")[0]]
         if isinstance(answer, Exception):
             raise answer
         return answer if isinstance(answer, httpx.Response) else httpx.Response(200, json=answer)
@@ -568,15 +568,15 @@ SIGNED = "https://cdn.example.com/a/fox.png?ex=6543abcd&is=6543abcd&hm=" + "0" *
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
 
-def scripted(folder: Path, **answers: Any) -> tuple[Session, Scripted]:
-    network = Scripted(**answers)
+def scripted(folder: Path, **responses: Any) -> tuple[Session, ScriptedTransport]:
+    network = ScriptedTransport(**responses)
     settings = load(
         {"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={}
     )
     return Session(settings, transport=network).record_to(folder), network
 
 
-def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> None:
+def test_signed_urls_are_recorded_without_signature(tmp_path: Path) -> None:
     """They are fetched with it while recording; recorded, shown and played back they are plain."""
     task = {
         "id": "1",
@@ -592,7 +592,7 @@ def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> No
     job = session.mj.task("1").run()
     assert job.outputs == ("https://cdn.example.com/a/fox.png",)
     assert session.picture(job).run() == PNG
-    assert network.asked[1] == SIGNED
+    assert network.urls[1] == SIGNED
     text = "".join(path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("*.json"))
     assert "hm=" not in text
     assert "abcdef" not in text
@@ -604,18 +604,18 @@ def test_signed_links_are_recorded_without_their_signature(tmp_path: Path) -> No
         assert played.picture(SIGNED).run() == PNG
 
 
-def test_silence_is_recorded_too(tmp_path: Path) -> None:
-    """An answer that never came does not come from the recording either."""
+def test_connection_errors_are_replayed(tmp_path: Path) -> None:
+    """With the same message."""
     session, _ = scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
     with pytest.raises(TransportError) as caught:
-        event_loop.run(session.send_once(session.mj.task("1")))
+        event_loop.run(session.client.send_once(session.mj.task("1")))
     with replay(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
-        event_loop.run(played.send_once(played.mj.task("1")))
+        event_loop.run(played.client.send_once(played.mj.task("1")))
     assert str(again.value) == str(caught.value)
 
 
-def test_a_wait_that_ended_ends_again(tmp_path: Path) -> None:
-    """Giving up after so many seconds is part of what happened."""
+def test_wait_timeouts_are_replayed(tmp_path: Path) -> None:
+    """On the virtual clock."""
     with mjci.sandbox(speed=INF) as plain:
         session = plain.record_to(tmp_path / "a.mjci")
         job = session.mj.imagine("a fox").run()
@@ -631,7 +631,7 @@ def test_a_wait_that_ended_ends_again(tmp_path: Path) -> None:
         assert played.follow(again).run().status is Status.SUCCEEDED
 
 
-ASKED = {
+REQUEST = {
     "method": "POST",
     "url": "https://h/mj/x?b=2&a=1",
     "headers": {},
@@ -660,14 +660,16 @@ ASKED = {
         ({"method": "GET"}, False),
     ],
 )
-def test_what_makes_a_request_the_same(change: dict[str, Any], same: bool) -> None:
-    """Order, signatures, spelling and our own marks do not matter; everything else does."""
-    assert (build_request_key(**{**ASKED, **change}) == build_request_key(**ASKED)) is same  # type: ignore[arg-type]
+def test_request_keys_ignore_order_signatures_and_markers(
+    change: dict[str, Any], same: bool
+) -> None:
+    """And escapes in the URL; everything else makes another key."""
+    assert (build_request_key(**{**REQUEST, **change}) == build_request_key(**REQUEST)) is same  # type: ignore[arg-type]
 
 
-def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
+def test_requested_times_may_differ(tmp_path: Path, no_network: None) -> None:
     """A listing "of the last hour" is another query in every run: of those about that time it is
-    the next one, and of those of another time only where there is no other.
+    the next exchange, and those of another time only where there is no other.
     """
 
     def listed(session: Session, *times: str) -> list[int]:
@@ -690,13 +692,13 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
             )
             session.follow(call).run()
             assert listed(session, time) == [number]
-    for given, told in (
+    for given, expected in (
         (times[1:] + times[:1], [2, 3, 4, 1]),
         (("2025-12-31T12:00:01", "2025-12-31T12:00:01", "2025-12-31T12:00:02"), [2, 3, 4]),
         (("2026-03-01T00:00:00",) * 5, [1, 2, 3, 4, 3]),
     ):
         with replay(tmp_path / "a.mjci") as played:
-            assert listed(played, *given) == told
+            assert listed(played, *given) == expected
 
 
 @pytest.mark.parametrize(
@@ -712,7 +714,7 @@ def test_times_asked_for_may_move(tmp_path: Path, no_network: None) -> None:
         ("", "", "off", "", False, ("off", ".mjci")),
     ],
 )
-def test_which_recording_is_meant(
+def test_mode_and_folder_are_resolved_by_precedence(
     mode: str,
     folder: str,
     environment: str,
@@ -730,13 +732,13 @@ def test_which_recording_is_meant(
     assert resolve_mode(mode, folder, environment, notebook) == (wanted[0], Path(wanted[1]))
 
 
-@pytest.mark.parametrize("told", ["play", "rewind", "record:"])
-def test_an_unclear_wish_is_refused(told: str) -> None:
+@pytest.mark.parametrize("mode", ["play", "rewind", "record:"])
+def test_invalid_modes_raise_settings_error(mode: str) -> None:
     with pytest.raises(SettingsError):
-        cassette.parse_mode(told)
+        cassette.parse_mode(mode)
 
 
-def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_records_and_replays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By argument and by environment; beside the notebook where the kernel knows its name. Without
     any account the sandbox is recorded.
     """
@@ -757,16 +759,14 @@ def test_connect_records_and_plays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert repr(session) == "<jupyter_mjci session: sandbox>"
 
 
-def test_recorded_refusals_stay_what_they_are(played: Session) -> None:
+def test_service_errors_are_replayed(played: Session) -> None:
     with pytest.raises(CIError) as caught:
         played.ci.get_object("no/such.jpg").run()
     assert caught.value.code == "NoSuchKey"
 
 
-def test_the_clock_wakes_sleepers_in_their_order() -> None:
-    """Nobody's time runs ahead of another's: the earliest is woken first, and sees exactly its
-    moment.
-    """
+def test_replay_clock_wakes_waiters_by_deadline() -> None:
+    """Each at exactly its deadline."""
     clock, seen = ReplayClock(100.0), list[tuple[str, float]]()
 
     async def sleeper(name: str, *naps: float) -> None:
@@ -782,16 +782,14 @@ def test_the_clock_wakes_sleepers_in_their_order() -> None:
             group.start_soon(sleeper, "b", 7)
             group.start_soon(sleeper, "c", 0, 11)
             with anyio.move_on_after(0):
-                await clock.sleep(1)  # somebody who does not wait any longer moves no time
+                await clock.sleep(1)  # a cancelled waiter does not move the time
 
     event_loop.run(all_of_them())
     assert seen == [("c", 100), ("a", 105), ("b", 107), ("a", 110), ("c", 111), ("a", 115)]
 
 
-def test_the_clock_waits_for_what_begins_together() -> None:
-    """A cell begins many things one after another: the next one is not a whole wait behind the
-    first.
-    """
+def test_replay_clock_gives_grace_period_before_long_jump() -> None:
+    """Jobs that a cell starts one after another start at the same virtual time."""
     clock = ReplayClock(100.0)
     clock.GRACE_PERIOD = 0.3  # this machine may be busy
 
@@ -801,11 +799,11 @@ def test_the_clock_waits_for_what_begins_together() -> None:
 
     first = event_loop.start(nap())
     time.sleep(0.02)
-    assert [one.result() for one in (event_loop.start(nap()), first)] == [110.0, 110.0]
+    assert [task.result() for task in (event_loop.start(nap()), first)] == [110.0, 110.0]
 
 
-def test_a_recorder_passes_its_business_on(tmp_path: Path) -> None:
-    """How busy the connections are can be seen through it."""
+def test_recorder_reports_requests_in_flight_of_transport(tmp_path: Path) -> None:
+    """The count of the inner transport."""
     with mjci.sandbox(speed=INF) as plain:
         session = plain.record_to(tmp_path / "a.mjci")
         session.mj.imagine("a fox").run()

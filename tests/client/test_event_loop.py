@@ -1,9 +1,10 @@
-"""The engine: blocking code, awaiting code and re-entrant listeners meet one loop."""
+"""The background loop: blocking, async and re-entrant callers."""
 
 from __future__ import annotations
 
 import _thread
 import asyncio
+import inspect
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
+from importlib import metadata
 
 import anyio
 import anyio.lowlevel
@@ -20,12 +22,12 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.errors import SettingsError
 
 
-async def answer() -> int:
+async def compute_answer() -> int:
     await anyio.lowlevel.checkpoint()
     return 42
 
 
-async def here() -> str:
+async def get_thread_name() -> str:
     return threading.current_thread().name
 
 
@@ -34,20 +36,22 @@ async def numbers() -> AsyncIterator[int]:
         yield number
 
 
-def test_run_happens_on_the_engine() -> None:
-    """Blocking code gets the value; the work ran on the engine's thread."""
-    assert event_loop.run(answer()) == 42
-    assert event_loop.run(here()) == "mjci-engine"
+def test_run_executes_on_background_thread() -> None:
+    """Blocking code gets the value."""
+    assert event_loop.run(compute_answer()) == 42
+    assert event_loop.run(get_thread_name()) == "mjci-engine"
 
 
-def test_await_happens_on_the_engine_too() -> None:
+def test_run_async_executes_on_background_thread() -> None:
     async def cell() -> tuple[int, str]:
-        return await event_loop.run_async(answer()), await event_loop.run_async(here())
+        return await event_loop.run_async(compute_answer()), await event_loop.run_async(
+            get_thread_name()
+        )
 
     assert asyncio.run(cell()) == (42, "mjci-engine")
 
 
-def test_errors_come_through() -> None:
+def test_exceptions_of_work_are_raised() -> None:
     async def fail() -> None:
         raise ZeroDivisionError
 
@@ -57,7 +61,7 @@ def test_errors_come_through() -> None:
         asyncio.run(event_loop.run_async(fail()))
 
 
-def test_both_iterations_give_every_item() -> None:
+def test_sync_and_async_iteration_yield_every_item() -> None:
     async def collect() -> list[int]:
         return [
             item async for item in event_loop.iterate_async(event_loop.one_per_chunk(numbers()))
@@ -70,33 +74,33 @@ def test_both_iterations_give_every_item() -> None:
     )
 
 
-def test_an_empty_bunch_is_not_the_end() -> None:
-    """A page may hold nothing, and the next one something."""
+def test_empty_chunks_are_skipped() -> None:
+    """A page may be empty, and the next one not."""
 
-    async def bunches() -> AsyncIterator[list[int]]:
-        for bunch in ([], [1, 2], [], [3]):
-            yield bunch
+    async def chunks() -> AsyncIterator[list[int]]:
+        for chunk in ([], [1, 2], [], [3]):
+            yield chunk
 
     async def collect() -> list[int]:
-        return [item async for item in event_loop.iterate_async(bunches())]
+        return [item async for item in event_loop.iterate_async(chunks())]
 
-    assert list(event_loop.iterate_sync(bunches())) == [1, 2, 3] == asyncio.run(collect())
+    assert list(event_loop.iterate_sync(chunks())) == [1, 2, 3] == asyncio.run(collect())
 
 
-def test_what_has_come_meanwhile_crosses_together() -> None:
-    """A crossing from the engine's thread costs more than most items."""
+def test_accumulated_items_come_as_one_chunk() -> None:
+    """Crossing from the background thread costs more than most items."""
 
-    async def work(hand_out: Callable[[int], None]) -> None:
+    async def work(emit: Callable[[int], None]) -> None:
         for number in range(1000):
-            hand_out(number)
+            emit(number)
 
-    async def bunches() -> list[int]:
-        return [len(bunch) async for bunch in event_loop.stream_from_callback(work)]
+    async def chunks() -> list[int]:
+        return [len(chunk) async for chunk in event_loop.stream_from_callback(work)]
 
-    assert event_loop.run(bunches()) == [1000]
+    assert event_loop.run(chunks()) == [1000]
 
 
-def test_leaving_an_iteration_early_closes_its_source() -> None:
+def test_leaving_iteration_early_closes_source() -> None:
     closed = threading.Event()
 
     async def endless() -> AsyncIterator[int]:
@@ -111,8 +115,10 @@ def test_leaving_an_iteration_early_closes_its_source() -> None:
     assert closed.wait(5)
 
 
-async def long_to_end(begun: Callable[[], object], ended: list[str]) -> AsyncIterator[list[int]]:
-    """Waits for ever, and takes a while to stop, as what closes a connection does."""
+async def sleep_with_slow_cleanup(
+    begun: Callable[[], object], ended: list[str]
+) -> AsyncIterator[list[int]]:
+    """Sleep for ever, and take a while to stop, as closing a connection does."""
     try:
         begun()
         await anyio.sleep(3600)
@@ -123,36 +129,38 @@ async def long_to_end(begun: Callable[[], object], ended: list[str]) -> AsyncIte
         ended.append("ended")
 
 
-def test_an_interrupted_walk_is_closed_once_its_step_has_ended() -> None:
-    """The interrupt is raised, and nothing about a generator that is still running."""
+def test_interrupted_iteration_closes_source_after_its_read_has_ended() -> None:
+    """The interrupt is raised, and no error about a generator that is still running."""
     ended: list[str] = []
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background jobs ignore it
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(event_loop.iterate_sync(long_to_end(_thread.interrupt_main, ended)))
+            list(event_loop.iterate_sync(sleep_with_slow_cleanup(_thread.interrupt_main, ended)))
     finally:
         signal.signal(signal.SIGINT, before)
     assert ended == ["ended"]
 
 
-def test_a_cancelled_walk_is_closed_once_its_step_has_ended() -> None:
+def test_cancelled_iteration_closes_source_after_its_read_has_ended() -> None:
     begun, ended = threading.Event(), list[str]()
 
-    async def walk() -> None:
-        task = asyncio.ensure_future(anext(event_loop.iterate_async(long_to_end(begun.set, ended))))
+    async def iterate() -> None:
+        task = asyncio.ensure_future(
+            anext(event_loop.iterate_async(sleep_with_slow_cleanup(begun.set, ended)))
+        )
         await asyncio.to_thread(begun.wait, 5)
         task.cancel()
         await task
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(walk())
+        asyncio.run(iterate())
     assert ended == ["ended"]
 
 
-def test_cancel_ends_the_work() -> None:
-    """A cancelled handle's work sees a cancellation and its `finally` runs."""
+def test_cancel_runs_finally_of_work() -> None:
+    """Also when it is cancelled from another thread."""
     begun, ended = threading.Event(), threading.Event()
 
     async def forever() -> None:
@@ -170,7 +178,7 @@ def test_cancel_ends_the_work() -> None:
         handle.result()
 
 
-def test_cancelling_an_awaiting_task_ends_the_work() -> None:
+def test_cancelling_awaiting_task_cancels_work() -> None:
     ended = threading.Event()
 
     async def forever() -> None:
@@ -190,25 +198,34 @@ def test_cancelling_an_awaiting_task_ends_the_work() -> None:
     assert ended.wait(5)
 
 
-def test_a_listener_on_the_engine_may_block_for_it() -> None:
-    """`run` from inside the engine's loop would deadlock; nest-asyncio makes our loop, and only
-    ours, re-entrant.
+def test_run_inside_background_loop_patches_only_its_class() -> None:
+    """A listener that calls `run` would deadlock without nest-asyncio, which must change no other
+    loop.
     """
     before = asyncio.run, asyncio.Task, asyncio.Future
 
     async def outer() -> int:
-        return event_loop.run(answer()) + event_loop.run(answer())
+        return event_loop.run(compute_answer()) + event_loop.run(compute_answer())
 
     assert event_loop.run(outer()) == 84
-    assert event_loop.run(answer()) == 42
+    assert event_loop.run(compute_answer()) == 42
     if sys.version_info < (3, 14):
         assert (asyncio.run, asyncio.Task, asyncio.Future) == before
         assert not hasattr(asyncio, "_nest_patched")
     assert not hasattr(asyncio.SelectorEventLoop, "_nest_patched")
 
 
-def test_nested_work_may_really_wait() -> None:
-    """The inner work waits for timers and for other tasks of the same loop."""
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="nest-asyncio2 is used there")
+def test_nest_asyncio_is_the_final_release_with_patch_loop() -> None:
+    """Its private function is relied on: a release after 1.6.0 would have to be checked."""
+    import nest_asyncio
+
+    assert metadata.version("nest-asyncio") == "1.6.0"
+    assert inspect.signature(nest_asyncio._patch_loop).parameters.keys() == {"loop"}
+
+
+def test_nested_run_waits_for_timers_and_tasks() -> None:
+    """Of the same loop."""
 
     async def inner() -> int:
         async with anyio.create_task_group() as group:
@@ -221,26 +238,26 @@ def test_nested_work_may_really_wait() -> None:
     assert event_loop.run(outer()) == 1
 
 
-def test_produced_hands_out_and_raises() -> None:
-    async def work(hand_out: Callable[[int], None]) -> None:
-        hand_out(1)
+def test_stream_from_callback_yields_items_and_raises() -> None:
+    async def work(emit: Callable[[int], None]) -> None:
+        emit(1)
         await anyio.lowlevel.checkpoint()
-        hand_out(2)
+        emit(2)
         raise ZeroDivisionError
 
     seen: list[int] = []
     with pytest.raises(ZeroDivisionError):
         seen.extend(event_loop.iterate_sync(event_loop.stream_from_callback(work)))
-    walked = event_loop.iterate_sync(event_loop.stream_from_callback(work))
-    assert (next(walked), next(walked)) == (1, 2)
-    walked.close()
+    items = event_loop.iterate_sync(event_loop.stream_from_callback(work))
+    assert (next(items), next(items)) == (1, 2)
+    items.close()
 
 
-def test_leaving_produced_early_cancels_its_work() -> None:
+def test_leaving_stream_from_callback_early_cancels_producer() -> None:
     ended = threading.Event()
 
-    async def work(hand_out: Callable[[int], None]) -> None:
-        hand_out(1)
+    async def work(emit: Callable[[int], None]) -> None:
+        emit(1)
         try:
             await anyio.sleep(3600)
         finally:
@@ -252,14 +269,14 @@ def test_leaving_produced_early_cancels_its_work() -> None:
 
 
 def _child(queue: multiprocessing.Queue[int]) -> None:
-    queue.put(event_loop.run(answer()))
+    queue.put(event_loop.run(compute_answer()))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_fork_gets_an_engine_of_its_own() -> None:
-    """Threads do not survive a fork: the child starts the engine anew instead of hanging."""
-    event_loop.run(answer())
+def test_fork_starts_its_own_background_thread() -> None:
+    """Threads do not survive a fork: the child would hang otherwise."""
+    event_loop.run(compute_answer())
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_child, args=(queue,))
@@ -268,8 +285,11 @@ def test_a_fork_gets_an_engine_of_its_own() -> None:
     child.join(20)
 
 
-def test_the_interpreter_ends_silently_with_work_under_way() -> None:
-    program = "import anyio\nfrom jupyter_mjci.client import event_loop\nevent_loop.spawn(anyio.sleep(3600))\nprint('done')"
+def test_interpreter_exits_silently_with_running_work() -> None:
+    program = (
+        "import anyio\nfrom jupyter_mjci.client import event_loop\n"
+        "event_loop.start(anyio.sleep(3600))\nprint('done')"
+    )
     ended = subprocess.run(
         [sys.executable, "-X", "dev", "-c", program],
         capture_output=True,
@@ -291,14 +311,14 @@ def test_the_interpreter_ends_silently_with_work_under_way() -> None:
         ((3, 14), (6, 31), "1.7.0", None),
     ],
 )
-def test_which_nesting_is_safe(
+def test_nesting_implementation_by_versions(
     monkeypatch: pytest.MonkeyPatch,
     version: tuple[int, ...],
     ipykernel: tuple[int, ...],
     two: str,
     expected: str | None,
 ) -> None:
-    """The table of what was seen to work: refuse rather than lose cells."""
+    """Combinations that were seen to lose cells are refused."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: two)
     if expected:
         assert event_loop._choose_implementation(version, ipykernel) == expected

@@ -29,7 +29,7 @@ def saved(format: str = "PNG") -> bytes:
 
 
 class Tensor:
-    """What other libraries have: no numpy array, but it can become one."""
+    """Not a numpy array, but convertible to one, as tensors of other libraries are."""
 
     def __array__(self) -> Any:
         return np.full((3, 4, 3), 9, "uint8")
@@ -70,7 +70,7 @@ PICTURES: dict[str, tuple[Callable[[], Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_form_becomes_the_same_picture(name: str) -> None:
+def test_every_input_becomes_the_same_image(name: str) -> None:
     """As a file that Pillow reads, and as a data URL of it."""
     given, expected = PICTURES[name]
     content = to_image_bytes(given())
@@ -85,12 +85,12 @@ def test_every_form_becomes_the_same_picture(name: str) -> None:
     assert to_data_url(given()) == f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def test_a_path_is_read(tmp_path: Path) -> None:
+def test_paths_are_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(saved())
     assert to_image_bytes(tmp_path / "a.png") == to_image_bytes(str(tmp_path / "a.png")) == saved()
 
 
-def test_a_link_is_left_to_the_service() -> None:
+def test_urls_are_passed_to_service_and_rejected_as_bytes() -> None:
     """It is sent as it is; where bytes are needed, it is said how to get them."""
     assert to_data_url("https://x.example/a.png") == "https://x.example/a.png"
     with pytest.raises(InvalidRequest, match=r"session\.picture"):
@@ -99,28 +99,31 @@ def test_a_link_is_left_to_the_service() -> None:
 
 WRONG: tuple[tuple[Any, str], ...] = (
     ("/no/such.png", "Cannot read the picture"),
-    ("data:image/png;base64,%%%", "This data URL cannot be read."),
-    (b"GIFT", "This is no PNG, JPEG, GIF or WebP picture."),
-    (np.zeros((5, 7)), "An array of 5 × 7 (d) is no picture."),
+    ("data:image/png;base64,%%%", "This data URL cannot be decoded."),
+    (b"GIFT", "This is not a PNG, JPEG, GIF or WebP image."),
+    (np.zeros((5, 7)), "An array of 5 × 7 (d) is not an image."),
     (np.zeros((5, 7), "float32"), ".astype('uint8')"),
-    (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is no picture."),
-    (np.zeros(5, "uint8"), "An array of 5 (B) is no picture."),
-    (np.zeros((0, 7), "uint8"), "An array of 0 × 7 (B) is no picture."),
-    (7, "A int is no picture."),
-    (Image.new("F", (3, 3)), "This Image cannot be saved as a picture."),
+    (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is not an image."),
+    (np.zeros(5, "uint8"), "An array of 5 (B) is not an image."),
+    (np.zeros((0, 7), "uint8"), "An array of 0 × 7 (B) is not an image."),
+    (7, "Objects of type int cannot be used as an image."),
+    (Image.new("F", (3, 3)), "This Image cannot be saved as an image."),
 )
 
 
 @pytest.mark.parametrize(("given", "said"), WRONG)
-def test_what_is_no_picture_is_said(given: Any, said: str) -> None:
+def test_invalid_images_raise_invalid_request(given: Any, said: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         to_image_bytes(given)
     assert said in str(caught.value)
 
 
-def test_no_picture_library_is_loaded() -> None:
+def test_importing_api_loads_neither_pillow_nor_numpy() -> None:
     """Neither Pillow nor numpy is needed to send a picture."""
-    code = "import sys, jupyter_mjci.services.midjourney.api; print({'PIL', 'numpy'} & set(sys.modules))"
+    code = (
+        "import sys, jupyter_mjci.services.midjourney.api\n"
+        "print({'PIL', 'numpy'} & set(sys.modules))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
         == "set()\n"

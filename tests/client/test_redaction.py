@@ -44,7 +44,7 @@ PLAIN = "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg"
         ("https://x/@me", "https://x/@me"),
     ],
 )
-def test_links_without_their_signature(url: str, plain: str) -> None:
+def test_strip_signature_keeps_rest_of_url(url: str, plain: str) -> None:
     """The link is the same otherwise, and once it is plain nothing more is taken away."""
     assert strip_signature(url) == plain
     assert strip_signature(plain) == plain
@@ -63,37 +63,37 @@ def test_links_without_their_signature(url: str, plain: str) -> None:
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THs",
     ],
 )
-def test_what_is_hidden_wherever_it_stands(text: str) -> None:
-    told = redact(f"before {text} after")
-    assert REDACTED in told
-    assert told.startswith("before ")
-    assert told.endswith(" after")
-    assert find_secrets(told) == []
+def test_secrets_are_redacted_anywhere_in_text(text: str) -> None:
+    redacted = redact(f"before {text} after")
+    assert REDACTED in redacted
+    assert redacted.startswith("before ")
+    assert redacted.endswith(" after")
+    assert find_secrets(redacted) == []
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_stays(text: str) -> None:
+def test_harmless_texts_are_unchanged(text: str) -> None:
     assert redact(text) == text
 
 
-@pytest.mark.parametrize("spelling", ["ab/cd+ef", "ab%2Fcd%2Bef", "YWIvY2QrZWY"])
-def test_given_secrets_in_their_spellings(spelling: str) -> None:
-    """As they are, inside a URL, in base64; texts that are too short to be one are left alone."""
-    assert redact(f"x{spelling}y", ["ab/cd+ef", "a"]) == f"x{REDACTED}y"
+@pytest.mark.parametrize("encoding", ["ab/cd+ef", "ab%2Fcd%2Bef", "YWIvY2QrZWY"])
+def test_given_secrets_are_redacted_in_every_encoding(encoding: str) -> None:
+    """As they are, inside a URL, in base64; secrets that are too short are ignored."""
+    assert redact(f"x{encoding}y", ["ab/cd+ef", "a"]) == f"x{REDACTED}y"
 
 
-def test_json_by_its_fields() -> None:
+def test_secret_fields_of_json_are_redacted() -> None:
     """Every text at any depth; the value of a field that holds a secret goes whole, paging tokens
     stay.
     """
-    told = {
+    redacted = {
         "userToken": "x1",
         "list": [{"mj-api-secret": "y", "url": LINK}],
         "NextToken": "n",
         "token": "",
         "n": 1.5,
     }
-    assert redact_value(told) == {
+    assert redact_value(redacted) == {
         "userToken": REDACTED,
         "list": [{"mj-api-secret": REDACTED, "url": PLAIN}],
         "NextToken": "n",
@@ -115,12 +115,12 @@ _JSON = st.recursive(
 
 
 @given(_JSON)
-def test_stripping_twice_is_stripping_once(value: Any) -> None:
-    """Of anything; so a recorded request and the same one played back are told alike."""
+def test_redaction_is_idempotent(value: Any) -> None:
+    """Of anything; so a recorded request and its replay are redacted alike."""
     once = redact_value(value)
     assert redact_value(once) == once
 
 
 @given(_TEXTS, _TEXTS)
-def test_nothing_is_found_in_what_was_stripped(before: str, after: str) -> None:
+def test_redacted_texts_contain_no_signature(before: str, after: str) -> None:
     assert "COS signature" not in find_secrets(redact(f"{before} {SIGNED} {LINK} {after}"))

@@ -1,4 +1,4 @@
-"""How calls leave: origins, credentials, and what is said when no answer comes."""
+"""Endpoints, credentials and transports, and the errors when no response arrives."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.client.transport import AiohttpTransport, ShardedTransport, SystemClock, Transport
+from jupyter_mjci.client.transport import SystemClock, Transport
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -35,7 +36,7 @@ SECRETS = {
 GIVEN = {"mj_url": "http://proxy:8080/mj/", "ci_bucket": "demo-1", "ci_region": "ap-x", **SECRETS}
 
 
-def session(handler: Handler, **given: Any) -> Session:
+def make_session(handler: Handler, **given: Any) -> Session:
     return Session(load({**GIVEN, **given}, environ={}), transport=httpx.MockTransport(handler))
 
 
@@ -44,8 +45,8 @@ def seen() -> list[httpx.Request]:
     return []
 
 
-def prepared(call: Call[Any], **given: Any) -> httpx.Request:
-    return session(lambda _: httpx.Response(200), **given).transport.build_request(call)
+def build_request(call: Call[Any], **given: Any) -> httpx.Request:
+    return make_session(lambda _: httpx.Response(200), **given).transport.build_request(call)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def prepared(call: Call[Any], **given: Any) -> httpx.Request:
         ("http://h/mj-fast/mj/", "http://h/mj-fast/mj/task/17/fetch"),
     ],
 )
-def test_base_urls_of_every_habit(base: str, url: str) -> None:
-    assert str(prepared(Midjourney().task("17"), mj_url=base).url) == url
+def test_base_urls_with_and_without_mj_lead_to_same_path(base: str, url: str) -> None:
+    assert str(build_request(Midjourney().task("17"), mj_url=base).url) == url
 
 
 @pytest.mark.parametrize(
@@ -70,11 +71,9 @@ def test_base_urls_of_every_habit(base: str, url: str) -> None:
         ("raw", "authorization", "mj-s3cr3t"),
     ],
 )
-def test_auth_styles(style: str, header: str, value: str) -> None:
-    """One header only: some servers take the first that they know, and it would be the wrong
-    one.
-    """
-    request = prepared(Midjourney().task("17"), mj_auth=style)
+def test_each_auth_style_sends_one_header(style: str, header: str, value: str) -> None:
+    """Some servers use the first header that they know, which could be the wrong one."""
+    request = build_request(Midjourney().task("17"), mj_auth=style)
     sent = {
         name: text
         for name, text in request.headers.items()
@@ -83,12 +82,12 @@ def test_auth_styles(style: str, header: str, value: str) -> None:
     assert sent == {header: value}
 
 
-def test_ci_requests_are_signed_for_the_services_own_host() -> None:
-    """Through another endpoint the Host, and so the signature, stays the service's."""
+def test_ci_requests_through_endpoint_are_signed_for_service_host() -> None:
+    """The Host header, and so the signature, stays the service's."""
     call = (
         TencentCI(bucket="demo-1", region="ap-x").jobs(start="2022-07-18T00:00:00+0800").first_page
     )
-    request = prepared(call, ci_endpoint="http://127.0.0.1:9/")
+    request = build_request(call, ci_endpoint="http://127.0.0.1:9/")
     assert request.url.host == "127.0.0.1"
     assert request.headers["host"] == "demo-1.ci.ap-x.myqcloud.com"
     assert b"startCreationTime=2022-07-18T00%3A00%3A00%2B0800" in request.url.query
@@ -96,25 +95,25 @@ def test_ci_requests_are_signed_for_the_services_own_host() -> None:
     assert "q-url-param-list=size;startcreationtime;tag&" in request.headers["authorization"]
 
 
-def test_ci_without_an_endpoint_goes_to_tencent_over_https() -> None:
-    request = prepared(TencentCI().put_object("in/a b.jpg", b"x"))
+def test_ci_requests_without_endpoint_use_tencent_https_host() -> None:
+    request = build_request(TencentCI().put_object("in/a b.jpg", b"x"))
     assert str(request.url) == "https://demo-1.cos.ap-x.myqcloud.com/in/a%20b.jpg"
     assert request.headers["x-cos-security-token"] == "t0ken"
 
 
-def test_a_service_that_is_not_configured_is_told_before_anything_is_sent() -> None:
+def test_unconfigured_service_raises_settings_error_before_sending() -> None:
     with pytest.raises(SettingsError, match="No Tencent CI account"):
-        prepared(TencentCI().job("c1"), ci_bucket="")
+        build_request(TencentCI().job("c1"), ci_bucket="")
     with pytest.raises(SettingsError, match="No Midjourney proxy"):
-        prepared(Midjourney().task("1"), mj_url="")
+        build_request(Midjourney().task("1"), mj_url="")
 
 
 FAILURES = [
     (httpx.ConnectError("Connection refused"), "GET", False, "refused"),
     (httpx.ConnectError("Connection refused"), "POST", False, "refused"),
     (httpx.ConnectTimeout("t"), "POST", False, "accepted the connection"),
-    (httpx.ReadTimeout("t"), "POST", True, "did not come"),
-    (httpx.ReadTimeout("t"), "GET", False, "did not come"),
+    (httpx.ReadTimeout("t"), "POST", True, "did not arrive"),
+    (httpx.ReadTimeout("t"), "GET", False, "did not arrive"),
     (httpx.RemoteProtocolError("Server disconnected"), "POST", True, "disconnected"),
     (httpx.ReadError(""), "POST", True, "broke"),
     (httpx.UnsupportedProtocol("missing http://"), "GET", False, "http://"),
@@ -124,24 +123,26 @@ FAILURES = [
 @pytest.mark.parametrize(
     ("failure", "method", "maybe", "words"), FAILURES, ids=lambda value: str(value)[:20]
 )
-def test_no_answer(failure: Exception, method: str, maybe: bool, words: str) -> None:
-    """Each says what happened, whether the request may have been carried out, and no secret."""
+def test_lost_response_raises_transport_error(
+    failure: Exception, method: str, maybe: bool, words: str
+) -> None:
+    """The error says what happened and whether the request may have been processed; no secret."""
 
     def handler(request: httpx.Request) -> httpx.Response:
         raise failure
 
-    desk = session(handler)
-    call: Call[Any] = desk.mj.imagine("x") if method == "POST" else desk.mj.task("17")
+    session = make_session(handler)
+    call: Call[Any] = session.mj.imagine("x") if method == "POST" else session.mj.task("17")
     with pytest.raises(TransportError) as caught:
-        event_loop.run(desk.send_once(call))
+        event_loop.run(session.client.send_once(call))
     assert caught.value.may_have_been_sent is maybe
     assert words in str(caught.value)
     assert len(caught.value.format_lines()) == 3
     assert "s3cr3t" not in str(caught.value)
 
 
-def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]) -> None:
-    """A picture host, and one that it redirects to, see none; the bucket's own host sees a
+def test_credentials_are_sent_to_service_hosts_only(seen: list[httpx.Request]) -> None:
+    """An image host, and one that it redirects to, gets none; the bucket's own host gets a
     signature, and only one.
     """
 
@@ -151,7 +152,7 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
             return httpx.Response(302, headers={"location": "https://other.example/b"})
         return httpx.Response(200, content=b"x")
 
-    desk = session(handler)
+    session = make_session(handler)
     own = "https://demo-1.cos.ap-x.myqcloud.com/k.jpg"
     for url in (
         "http://proxy:8080/a",
@@ -159,7 +160,7 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
         own,
         f"{own}?q-sign-algorithm=sha1&q-signature=0",
     ):
-        assert desk.picture(url).run() == b"x"
+        assert session.picture(url).run() == b"x"
     credentials = [
         sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers))
         for request in seen
@@ -181,25 +182,28 @@ def test_credentials_go_to_the_services_own_hosts_only(seen: list[httpx.Request]
         ),
     ],
 )
-def test_picture_links_are_repaired(base: str, url: str, expected: str) -> None:
+def test_relative_and_localhost_urls_are_resolved(base: str, url: str, expected: str) -> None:
     """Relative links, and a proxy's own idea of localhost."""
     assert (
-        session(lambda _: httpx.Response(200), mj_url=base).transport.resolve_url(url) == expected
+        make_session(lambda _: httpx.Response(200), mj_url=base).transport.resolve_url(url)
+        == expected
     )
 
 
-def test_redirects_in_circles_end() -> None:
-    desk = session(lambda request: httpx.Response(302, headers={"location": str(request.url)}))
-    with pytest.raises(TransportError, match="circles"):
-        desk.picture("http://proxy:8080/a").run()
+def test_redirect_loops_raise_transport_error() -> None:
+    session = make_session(
+        lambda request: httpx.Response(302, headers={"location": str(request.url)})
+    )
+    with pytest.raises(TransportError, match="Too many redirects"):
+        session.picture("http://proxy:8080/a").run()
 
 
-def test_what_cannot_be_a_url_is_refused() -> None:
+def test_invalid_urls_raise_invalid_request() -> None:
     with pytest.raises(InvalidRequest):
-        prepared(Call("mj", "x", "GET", "/x", parse=Response.json), mj_url="http://[::1")
+        build_request(Call("mj", "x", "GET", "/x", parse=Response.json), mj_url="http://[::1")
 
 
-def test_never_more_in_flight_than_allowed() -> None:
+def test_requests_in_flight_are_limited() -> None:
     """Waiting happens outside the HTTP library's pool, which breaks when a waiter is cancelled."""
     now, most = 0, 0
 
@@ -211,35 +215,35 @@ def test_never_more_in_flight_than_allowed() -> None:
         now -= 1
         return httpx.Response(200, json={"id": "1"})
 
-    desk = Session(
+    session = Session(
         load({**GIVEN, "at_once": 3}, environ={}), transport=httpx.MockTransport(handler)
     )
 
     async def many() -> None:
         async with anyio.create_task_group() as group:
             for _ in range(20):
-                group.start_soon(desk.fetch, desk.mj.task("1"))
+                group.start_soon(session.fetch, session.mj.task("1"))
 
     event_loop.run(many())
     assert most == 3
 
 
-# --- over a real network, both ways ---------------------------------------------------------------
+# --- over a real network, by both transports --------------
 
 
-class Answers(BaseHTTPRequestHandler):
-    """Answers by the task's id: "slow" when it is let go, "broken" with half an answer, "rude" with
-    none.
+class TaskServer(BaseHTTPRequestHandler):
+    """Responds by the task's ID: "slow" when it is released, "broken" with half a response,
+    "rude" with none.
     """
 
     protocol_version = "HTTP/1.1"
-    let_go = threading.Event()
-    lines: set[Any] = set()
+    release = threading.Event()
+    client_addresses: set[Any] = set()
 
     def do_GET(self) -> None:
-        self.lines.add(self.client_address)
+        self.client_addresses.add(self.client_address)
         if "/slow" in self.path:
-            self.let_go.wait(30)
+            self.release.wait(30)
         if "/rude" in self.path:
             self.close_connection = True
             return
@@ -259,68 +263,66 @@ class Answers(BaseHTTPRequestHandler):
         pass
 
 
-class Quiet(ThreadingHTTPServer):
+class QuietServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was interrupted has hung up: that is what is tested."""
+        """Clients that were interrupted have disconnected: that is what is tested."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    server = Quiet(("127.0.0.1", 0), Answers)
+    server = QuietServer(("127.0.0.1", 0), TaskServer)
     thread = threading.Thread(
         target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
     )
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
-    Answers.let_go.set()
+    TaskServer.release.set()
     server.shutdown()
     server.server_close()
     thread.join()
 
 
-@pytest.fixture(params=[False, True], ids=["shards", "aiohttp"])
-def way(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Session]:
-    """A session whose requests go over the network, without and with the extra `fast`."""
-    desk = Session(
+@pytest.fixture(params=[False, True], ids=["httpx", "aiohttp"])
+def session(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Session]:
+    """A session whose requests go over the network, by httpx and by aiohttp."""
+    session = Session(
         load(
             {**GIVEN, "mj_url": server, "ci_endpoint": server, "at_once": 5, "timeout": 20},
             environ={},
         )
     )
-    desk.transport.use_aiohttp = request.param
-    yield desk
-    desk.close()
+    session.transport.use_aiohttp = request.param
+    yield session
+    session.close()
 
 
-def test_both_ways_answer(way: Session) -> None:
-    """And keep what they are told to themselves: no cookies, one connection for one request after
-    another.
-    """
-    Answers.lines.clear()
+def test_transports_reuse_one_connection_and_send_no_cookies(session: Session) -> None:
+    """Sequential requests share a connection."""
+    TaskServer.client_addresses.clear()
     for _ in range(3):
-        assert way.mj.task("1").run().id == "1"
-    assert type(way.transport._pool) is (
-        AiohttpTransport if way.transport.use_aiohttp else ShardedTransport
+        assert session.mj.task("1").run().id == "1"
+    assert type(session.transport._pool) is (
+        AiohttpTransport if session.transport.use_aiohttp else ShardedTransport
     )
-    assert len(Answers.lines) == 1
-    assert way.transport.in_flight == 0
+    assert len(TaskServer.client_addresses) == 1
+    assert session.transport.in_flight == 0
 
 
-def test_the_fast_way_is_found_by_itself() -> None:
+def test_aiohttp_is_used_where_installed() -> None:
     assert Transport({}, clock=SystemClock()).use_aiohttp
 
 
-def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
+def test_cancelled_requests_leave_no_slot_in_use(session: Session) -> None:
     """Two hundred, twenty at a time over five connections, ended by anyio scopes; then the next
     request works.
     """
 
     async def cancelled(scope: anyio.CancelScope) -> None:
         with scope:
-            await way.transport.send(way.mj.task("slow"))
+            await session.transport.send(session.mj.task("slow"))
 
     async def rounds() -> None:
         for _ in range(10):
@@ -329,60 +331,62 @@ def test_cancelled_requests_leave_nothing_in_use(way: Session) -> None:
                 for scope in scopes:
                     group.start_soon(cancelled, scope)
                 with anyio.fail_after(10):
-                    while way.transport.in_flight < 10:  # five slots, five connections
+                    while session.transport.in_flight < 10:  # five slots, five connections
                         await anyio.lowlevel.checkpoint()
                 for scope in scopes:
                     scope.cancel()
             assert all(scope.cancelled_caught for scope in scopes)
-            assert way.transport.in_flight == 0
+            assert session.transport.in_flight == 0
 
     event_loop.run(rounds())
-    Answers.lines.clear()
-    assert way.mj.task("1").run().id == "1"
+    TaskServer.client_addresses.clear()
+    assert session.mj.task("1").run().id == "1"
 
 
 @pytest.mark.parametrize(
     ("task", "maybe", "words"),
-    [("rude", True, "broke"), ("broken", True, "broke"), ("slow", True, "did not come")],
+    [("rude", True, "broke"), ("broken", True, "broke"), ("slow", True, "did not arrive")],
 )
-def test_a_lost_answer_may_have_arrived(way: Session, task: str, maybe: bool, words: str) -> None:
-    """A POST whose answer is lost is never told as "never arrived", whichever way it went; and no
-    slot is lost.
-    """
-    way.transport.timeout = 0.2 if task == "slow" else 20
+def test_lost_post_response_may_have_been_sent(
+    session: Session, task: str, maybe: bool, words: str
+) -> None:
+    """The response to a POST that is lost never counts as "not sent", and no slot is lost."""
+    session.transport.timeout = 0.2 if task == "slow" else 20
     for _ in range(7):
         with pytest.raises(TransportError) as caught:
-            event_loop.run(way.transport.send(way.mj.cancel(task)))
+            event_loop.run(session.transport.send(session.mj.cancel(task)))
         assert caught.value.may_have_been_sent is maybe
         assert words in str(caught.value)
-    assert way.transport.in_flight == 0
+    assert session.transport.in_flight == 0
 
 
-def test_a_refused_connection_never_arrived(way: Session) -> None:
+def test_refused_connection_was_not_sent(session: Session) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    desk = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
-    desk.transport.use_aiohttp = way.transport.use_aiohttp
+    refused = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
+    refused.transport.use_aiohttp = session.transport.use_aiohttp
     with pytest.raises(TransportError) as caught:
-        event_loop.run(desk.transport.send(desk.mj.cancel("1")))
+        event_loop.run(refused.transport.send(refused.mj.cancel("1")))
     assert not caught.value.may_have_been_sent
-    desk.close()
+    refused.close()
 
 
-def test_no_secret_and_no_signature_is_logged(
-    way: Session, caplog: pytest.LogCaptureFixture
+def test_secrets_and_signatures_are_not_logged(
+    session: Session, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever the libraries below write into the log, at any level."""
+    """By any library, at any level."""
     with caplog.at_level(logging.DEBUG):
-        way.mj.task("1").run()
-        event_loop.run(way.transport.send(way.ci.job("c1")))
-        event_loop.run(way.transport.get(f"{way.settings.mj_url}/p.png?q-signature=abcdef0123"))
+        session.mj.task("1").run()
+        event_loop.run(session.transport.send(session.ci.job("c1")))
+        event_loop.run(
+            session.transport.get(f"{session.settings.mj_url}/p.png?q-signature=abcdef0123")
+        )
     for secret in (*SECRETS.values(), "q-sign", "q-ak", "abcdef0123"):
         assert secret not in caplog.text
 
 
-def test_idle_connections_are_bounded(server: str) -> None:
-    """Shards keep no more than they are told, however many were in use at once."""
+def test_idle_connections_are_limited(server: str) -> None:
+    """However many were in use at once."""
 
     async def many() -> int:
         shards = ShardedTransport(max_idle=2)
@@ -406,10 +410,10 @@ def test_idle_connections_are_bounded(server: str) -> None:
         ({"http_proxy": "http://p:1", "no_proxy": "a,127.0.0.1"}, "http://a/", None),
     ],
 )
-def test_proxies_of_the_environment(
+def test_proxies_of_environment_are_found(
     environ: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jupyter_mjci.client.transport import _find_proxy
+    from jupyter_mjci.client.http_pool import _find_proxy
 
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         for spelled in (name, name.upper()):
@@ -419,10 +423,8 @@ def test_proxies_of_the_environment(
     assert _find_proxy(httpx.URL(url)) == proxy
 
 
-def test_an_answer_that_trickles_for_ever_is_none() -> None:
-    """Each byte comes in time, the whole never: the wait ends all the same, and the connection is
-    given up.
-    """
+def test_response_that_trickles_ends_at_total_timeout() -> None:
+    """Each byte arrives in time, the whole never; the connection is closed."""
     held: list[socket.socket] = []
     server = socket.create_server(("127.0.0.1", 0))
 
@@ -439,16 +441,16 @@ def test_an_answer_that_trickles_for_ever_is_none() -> None:
     ended = threading.Event()
     thread = threading.Thread(target=trickle)
     thread.start()
-    desk = Session(
+    session = Session(
         load(
             {**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2},
             environ={},
         )
     )
-    with pytest.raises(TransportError, match="did not come"):
-        event_loop.run(desk.send_once(desk.mj.task("1")))
+    with pytest.raises(TransportError, match="did not arrive"):
+        event_loop.run(session.client.send_once(session.mj.task("1")))
     thread.join(10)
     assert not thread.is_alive()
-    desk.close()
-    for one in (server, *held):
-        one.close()
+    session.close()
+    for connection in (server, *held):
+        connection.close()

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 from PIL import Image
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 
 BUCKET, REGION = "demo-1250000000", "ap-chongqing"

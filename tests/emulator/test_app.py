@@ -31,11 +31,11 @@ from hypothesis import strategies as st
 
 from jupyter_mjci.emulator import asgi
 from jupyter_mjci.emulator.__main__ import main
-from jupyter_mjci.emulator.app import Sandbox, select_service
-from jupyter_mjci.emulator.asgi import find_job_ids
+from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import EPOCH, ScaledClock, VirtualClock
 from jupyter_mjci.emulator.faults import FaultError
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
+from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import is_loopback
 from jupyter_mjci.services.tencent_ci.signing import sign
@@ -125,7 +125,7 @@ class Kettle:
 class Kitchen(Sandbox):
     """A sandbox with a kettle for each service."""
 
-    def _fresh(self, name: str) -> Any:
+    def _build_service(self, name: str) -> Any:
         return Kettle(name, self.clock)
 
 
@@ -276,7 +276,7 @@ async def test_date_is_the_sandboxes() -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body over the limit is turned down in the service's own way, and no work is done."""
-    monkeypatch.setattr(asgi, "LIMIT", 1000)
+    monkeypatch.setattr(asgi, "MAX_BODY_BYTES", 1000)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(11):
@@ -589,7 +589,8 @@ JOBS_NAMED = [
 @pytest.mark.parametrize(("service", "method", "path", "body", "ids"), JOBS_NAMED)
 def test_named_jobs(service: str, method: str, path: str, body: bytes, ids: list[str]) -> None:
     """The jobs a request is about: those in its path, else the one it made."""
-    assert find_job_ids(service, Request(method, "h", path), Response(200, body)) == ids
+    request = Request(method, "h", path)
+    assert SERVICES[service].find_job_ids(request, Response(200, body)) == ids
 
 
 # ---------------------------------------------------------------- callbacks
@@ -652,7 +653,7 @@ async def test_callbacks_elsewhere_are_dropped(door: Door) -> None:
     await door.client.post("/mj/submit/boil", content=b"http://192.0.2.1/hook")
     await door.sandbox.clock.sleep(6)
     await door.client.get("/mj/x")
-    books = (await door.client.get("/_sandbox/books")).json()
+    books = (await door.client.get("/_sandbox/stats")).json()
     assert books["callbacks"]["dropped"] == 1
     assert books["callbacks"]["dropped_urls"] == ["http://192.0.2.1/hook"]
 
@@ -662,7 +663,7 @@ async def test_dead_receiver(door: Door) -> None:
     await door.client.post("/mj/submit/boil", content=b"http://127.0.0.1:9/hook")
     await door.sandbox.clock.sleep(6)
     with anyio.fail_after(10):
-        while not (await door.client.get("/_sandbox/books")).json()["callbacks"]["failed"]:
+        while not (await door.client.get("/_sandbox/stats")).json()["callbacks"]["failed"]:
             await door.client.get("/mj/x")
 
 
@@ -800,7 +801,7 @@ def test_saved_while_serving(tmp_path: Path) -> None:
     with Kitchen(data=tmp_path, clock=ScaledClock(1)).serve() as opened:
         with httpx.Client(base_url=opened.url, trust_env=False) as client:
             client.post("/mj/submit/boil")
-            while client.get("/_sandbox/books").json()["unsaved"]:
+            while client.get("/_sandbox/stats").json()["unsaved"]:
                 pass
             assert StateStore(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
 
@@ -1145,7 +1146,7 @@ def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
         assert caller.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
         while (
             number is signal.SIGKILL
-            and caller.client.get(caller.settings["url"] + "/_sandbox/books").json()["unsaved"]
+            and caller.client.get(caller.settings["url"] + "/_sandbox/stats").json()["unsaved"]
         ):
             pass
         end(process, number)

@@ -7,14 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 
 from jupyter_mjci.emulator.datasets import (
-    FAILURE_RATES,
     ACTION_WEIGHTS,
+    FAILURE_RATES,
     TIMED_OUT,
     generate_callbacks,
     generate_tasks,
     write_exports,
 )
-from jupyter_mjci.emulator.midjourney.tasks import TASK_KINDS, SPEED_MODE_FACTORS
+from jupyter_mjci.emulator.midjourney.tasks import SPEED_MODE_FACTORS, TASK_KINDS
 
 
 def test_the_same_seed_gives_the_same_history() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, jobs_to_frame
-from jupyter_mjci.services.midjourney.api import parse_job
+from jupyter_mjci.services.midjourney.responses import parse_job
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 DONE = Job(

@@ -20,8 +20,8 @@ from jupyter_mjci.history.frames import (
     rows_to_frame,
     tasks_to_frame,
 )
-from jupyter_mjci.services.midjourney import api as midjourney
-from jupyter_mjci.services.tencent_ci import api as tencent_ci
+from jupyter_mjci.services.midjourney import responses as midjourney
+from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 
 IMAGE_ID = "0f2c9a7e-1111-4222-8333-444455556666"
 

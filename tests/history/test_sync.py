@@ -35,7 +35,7 @@ def empty_journal(session: Session) -> Session:
     session.journal._get_connection().executescript(
         "DELETE FROM jobs; DELETE FROM job_events; DELETE FROM metadata"
     )
-    session._known_jobs.clear()
+    session.client._known_jobs.clear()
     return session
 
 

@@ -1,6 +1,4 @@
-"""The picture rules: a table of rules with the size, the format and the pixels that each must
-give.
-"""
+"""Picture rules: a table of rules with the size, the format and the pixels that each must give."""
 
 from __future__ import annotations
 
@@ -18,19 +16,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 
-from jupyter_mjci.imaging.rules import (
+from jupyter_mjci.imaging.codecs import read_image_info
+from jupyter_mjci.imaging.model import (
     MAX_TEXT_LENGTH,
-    OPERATIONS,
     Operation,
     OperationSpec,
     Parameter,
     RuleError,
+)
+from jupyter_mjci.imaging.registry import OPERATIONS
+from jupyter_mjci.imaging.rule_syntax import (
     apply_rule,
-    read_image_info,
+    format_rule,
     join_steps,
     parse_rule,
     split_steps,
-    format_rule,
 )
 
 RED, GREEN, BLUE, YELLOW = (220, 30, 30), (30, 200, 30), (30, 30, 220), (230, 220, 30)
@@ -46,40 +46,42 @@ def b64(plain: str) -> str:
 # pictures to work on
 
 
-def quarters(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Red and green above blue and yellow: every turn and flip can be told."""
+def make_quadrants(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Red and green above blue and yellow: every turn and flip shows."""
     small = Image.new("RGB", (2, 2))
     for index, colour in enumerate((RED, GREEN, BLUE, YELLOW)):
         small.putpixel((index % 2, index // 2), colour)
     return small.resize((width, height), Image.Resampling.NEAREST).convert(mode)
 
 
-def textured(width: int, height: int) -> Image.Image:
+def make_textured(width: int, height: int) -> Image.Image:
     """Quarters with a soft ripple in many colours: something to blur, sharpen and compress."""
     ripple = Image.effect_mandelbrot((width, height), (-2, -1.5, 1, 1.5), 40).filter(
         ImageFilter.GaussianBlur(2)
     )
     slope = Image.linear_gradient("L").resize((width, height))
     rings = Image.radial_gradient("L").resize((width, height))
-    return Image.blend(quarters(width, height), Image.merge("RGB", (ripple, rings, slope)), 0.3)
+    return Image.blend(
+        make_quadrants(width, height), Image.merge("RGB", (ripple, rings, slope)), 0.3
+    )
 
 
-def saved(image: Image.Image, name: str, **options: object) -> bytes:
+def encode(image: Image.Image, name: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, name, **options)
     return buffer.getvalue()
 
 
-def half_clear(width: int, height: int) -> Image.Image:
+def make_half_transparent(width: int, height: int) -> Image.Image:
     """Left half transparent, right half opaque."""
-    image = quarters(width, height, "RGBA")
+    image = make_quadrants(width, height, "RGBA")
     image.paste((0, 0, 0, 0), (0, 0, width // 2, height))
     return image
 
 
-def moving(name: str, count: int = 5, **options: object) -> bytes:
-    """Frame n has a white bar at 10n on quarters; frame n lasts 100 + 50n ms."""
-    frames = [quarters(60, 40) for _ in range(count)]
+def make_animation(name: str, count: int = 5, **options: object) -> bytes:
+    """Frame n has a white bar at 10n on quadrants; frame n lasts 100 + 50n ms."""
+    frames = [make_quadrants(60, 40) for _ in range(count)]
     for index, frame in enumerate(frames):
         frame.paste(WHITE, (index * 10 % 60, 15, index * 10 % 60 + 10, 25))
     durations = [100 + 50 * index for index in range(count)]
@@ -89,15 +91,15 @@ def moving(name: str, count: int = 5, **options: object) -> bytes:
         "duration": durations,
         "loop": 0,
     }
-    return saved(frames[0], name, **more, **options)
+    return encode(frames[0], name, **more, **options)
 
 
-def with_exif(orientation: int) -> bytes:
+def make_with_exif(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     exif[ExifTags.Base.Model] = "Box"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 200
-    upright = quarters(120, 80)
+    upright = make_quadrants(120, 80)
     back = {
         2: 0,
         3: 3,
@@ -108,52 +110,55 @@ def with_exif(orientation: int) -> bytes:
         8: 4,
     }  # Image.Transpose that undoes what the orientation asks for
     stored = upright.transpose(Image.Transpose(back[orientation])) if orientation > 1 else upright
-    return saved(stored, "JPEG", quality=95, subsampling=0, exif=exif)
+    return encode(stored, "JPEG", quality=95, subsampling=0, exif=exif)
 
 
-def blinking() -> bytes:
+def make_transparent_gif() -> bytes:
     """A GIF with transparent parts."""
-    frames = [half_clear(60, 40), half_clear(60, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
-    return saved(
+    frames = [
+        make_half_transparent(60, 40),
+        make_half_transparent(60, 40).transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    ]
+    return encode(
         frames[0], "GIF", save_all=True, append_images=frames[1:], duration=120, loop=3, disposal=2
     )
 
 
-def sixteen_bit() -> bytes:
+def make_16bit() -> bytes:
     """Greys from 0 to 65535, left to right."""
     row = b"".join(struct.pack("<H", x * 65535 // 99) for x in range(100))
-    return saved(Image.frombytes("I;16", (100, 50), row * 50), "PNG")
+    return encode(Image.frombytes("I;16", (100, 50), row * 50), "PNG")
 
 
-def palette_with_hole() -> bytes:
-    image = quarters(80, 40).quantize(8)
+def make_transparent_palette() -> bytes:
+    image = make_quadrants(80, 40).quantize(8)
     image.info.clear()
     hole = image.getpixel((0, 0))
-    return saved(image, "PNG", transparency=hole)
+    return encode(image, "PNG", transparency=hole)
 
 
 MAKERS: dict[str, Callable[[], bytes]] = {
-    "jpg": lambda: saved(textured(1000, 500), "JPEG", quality=88),
-    "jpg60": lambda: saved(textured(400, 300), "JPEG", quality=60),
-    "doc": lambda: saved(quarters(1500, 1200), "JPEG", quality=90),
-    "tall": lambda: saved(quarters(500, 1000), "JPEG", quality=90),
-    "small": lambda: saved(quarters(100, 60), "PNG"),
-    "png": lambda: saved(quarters(300, 200), "PNG"),
-    "rich": lambda: saved(textured(300, 200), "PNG"),
-    "clear": lambda: saved(half_clear(200, 100), "PNG"),
-    "gif": lambda: moving("GIF"),
-    "gif40": lambda: moving("GIF", 40),
-    "blinking": blinking,
-    "webp": lambda: saved(quarters(300, 200), "WEBP", quality=90),
-    "moving_webp": lambda: moving("WEBP", quality=95),
-    "bmp": lambda: saved(quarters(300, 200), "BMP"),
-    "cmyk": lambda: saved(quarters(300, 200).convert("CMYK"), "JPEG", quality=95),
-    "grey": lambda: saved(quarters(300, 200, "L"), "JPEG", quality=95),
-    "la": lambda: saved(half_clear(200, 100).convert("LA"), "PNG"),
-    "bilevel": lambda: saved(quarters(200, 100).convert("1"), "PNG"),
-    "deep": sixteen_bit,
-    "hole": palette_with_hole,
-    **{f"turned{n}": functools.partial(with_exif, n) for n in range(1, 9)},
+    "jpg": lambda: encode(make_textured(1000, 500), "JPEG", quality=88),
+    "jpg60": lambda: encode(make_textured(400, 300), "JPEG", quality=60),
+    "doc": lambda: encode(make_quadrants(1500, 1200), "JPEG", quality=90),
+    "tall": lambda: encode(make_quadrants(500, 1000), "JPEG", quality=90),
+    "small": lambda: encode(make_quadrants(100, 60), "PNG"),
+    "png": lambda: encode(make_quadrants(300, 200), "PNG"),
+    "rich": lambda: encode(make_textured(300, 200), "PNG"),
+    "clear": lambda: encode(make_half_transparent(200, 100), "PNG"),
+    "gif": lambda: make_animation("GIF"),
+    "gif40": lambda: make_animation("GIF", 40),
+    "blinking": make_transparent_gif,
+    "webp": lambda: encode(make_quadrants(300, 200), "WEBP", quality=90),
+    "moving_webp": lambda: make_animation("WEBP", quality=95),
+    "bmp": lambda: encode(make_quadrants(300, 200), "BMP"),
+    "cmyk": lambda: encode(make_quadrants(300, 200).convert("CMYK"), "JPEG", quality=95),
+    "grey": lambda: encode(make_quadrants(300, 200, "L"), "JPEG", quality=95),
+    "la": lambda: encode(make_half_transparent(200, 100).convert("LA"), "PNG"),
+    "bilevel": lambda: encode(make_quadrants(200, 100).convert("1"), "PNG"),
+    "deep": make_16bit,
+    "hole": make_transparent_palette,
+    **{f"turned{n}": functools.partial(make_with_exif, n) for n in range(1, 9)},
 }
 
 
@@ -163,23 +168,27 @@ def source(name: str) -> bytes:
 
 
 @functools.cache
-def mark() -> bytes:
+def load_watermark() -> bytes:
     """A watermark: opaque red, 40x20, with a transparent frame of 2 pixels."""
     image = Image.new("RGBA", (40, 20))
     image.paste((255, 0, 0, 255), (2, 2, 38, 18))
-    return saved(image, "PNG")
+    return encode(image, "PNG")
 
 
-def objects(url: str) -> bytes | None:
-    return {MARK_URL: mark(), "mark.png": mark(), MARK_URL + "?large": source("doc")}.get(url)
+def load_object(url: str) -> bytes | None:
+    return {
+        MARK_URL: load_watermark(),
+        "mark.png": load_watermark(),
+        MARK_URL + "?large": source("doc"),
+    }.get(url)
 
 
 # ------------------------------------------------------------------------------------------------
-# what to look for
+# checks of a result
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Outcome:
     """A result with its pixels, and the picture that it was made from."""
 
     body: bytes
@@ -194,10 +203,10 @@ class Seen:
         return self.frames[0]
 
 
-Check = Callable[[Seen], bool]
+Check = Callable[[Outcome], bool]
 
 
-def look(body: bytes, original: bytes) -> Seen:
+def decode_result(body: bytes, original: bytes) -> Outcome:
     image = Image.open(io.BytesIO(body))
     frames, durations = [], []
     for index in range(getattr(image, "n_frames", 1)):
@@ -205,7 +214,7 @@ def look(body: bytes, original: bytes) -> Seen:
         frames.append(image.convert("RGBA"))
         durations.append(image.info.get("duration", 0))
     before = Image.open(io.BytesIO(original)).convert("RGBA")
-    return Seen(body, frames, durations, Image.open(io.BytesIO(body)), before, original)
+    return Outcome(body, frames, durations, Image.open(io.BytesIO(body)), before, original)
 
 
 def near(pixel: tuple[int, ...], colour: tuple[int, int, int], tolerance: int = 48) -> bool:
@@ -215,21 +224,21 @@ def near(pixel: tuple[int, ...], colour: tuple[int, int, int], tolerance: int = 
 def at(x: float, y: float, colour: tuple[int, int, int], tolerance: int = 48) -> Check:
     """The colour at a place, given in fractions of width and height, in every frame."""
 
-    def check(seen: Seen) -> bool:
-        w, h = seen.first.size
+    def check(outcome: Outcome) -> bool:
+        w, h = outcome.first.size
         place = (min(w - 1, int(x * w)), min(h - 1, int(y * h)))
         return all(
             near(frame.getpixel(place), colour, tolerance) and frame.getpixel(place)[3] == 255
-            for frame in seen.frames
+            for frame in outcome.frames
         )
 
     return check
 
 
 def clear_at(x: float, y: float) -> Check:
-    def check(seen: Seen) -> bool:
-        w, h = seen.first.size
-        return seen.first.getpixel((min(w - 1, int(x * w)), min(h - 1, int(y * h))))[3] == 0
+    def check(outcome: Outcome) -> bool:
+        w, h = outcome.first.size
+        return outcome.first.getpixel((min(w - 1, int(x * w)), min(h - 1, int(y * h))))[3] == 0
 
     return check
 
@@ -239,17 +248,17 @@ def corners(*colours: tuple[int, int, int], inset: float = 0.1) -> Check:
     low, high = inset, 1 - inset
     places = ((low, low), (high, low), (low, high), (high, high))
     checks = [at(x, y, colour, 70) for (x, y), colour in zip(places, colours, strict=True)]
-    return lambda seen: all(check(seen) for check in checks)
+    return lambda outcome: all(check(outcome) for check in checks)
 
 
 def frames(count: int, *durations: int) -> Check:
-    return lambda seen: (
-        len(seen.frames) == count and (not durations or seen.durations == list(durations))
+    return lambda outcome: (
+        len(outcome.frames) == count and (not durations or outcome.durations == list(durations))
     )
 
 
 def all_of(*checks: Check) -> Check:
-    return lambda seen: all(check(seen) for check in checks)
+    return lambda outcome: all(check(outcome) for check in checks)
 
 
 def luminance(image: Image.Image) -> float:
@@ -264,114 +273,116 @@ def edges(image: Image.Image) -> float:
     return luminance(image.convert("RGB").filter(ImageFilter.FIND_EDGES))
 
 
-def is_grey(seen: Seen) -> bool:
+def is_grey(outcome: Outcome) -> bool:
     return all(
         high <= 3
         for band in ((0, 1), (1, 2))
         for high in (
-            ImageChops.difference(*(seen.first.getchannel(i) for i in band)).getextrema()[1],
+            ImageChops.difference(*(outcome.first.getchannel(i) for i in band)).getextrema()[1],
         )
     )
 
 
-def brighter(seen: Seen) -> bool:
-    return luminance(seen.first) > luminance(seen.before) + 10
+def brighter(outcome: Outcome) -> bool:
+    return luminance(outcome.first) > luminance(outcome.before) + 10
 
 
-def darker(seen: Seen) -> bool:
-    return luminance(seen.first) < luminance(seen.before) - 10
+def darker(outcome: Outcome) -> bool:
+    return luminance(outcome.first) < luminance(outcome.before) - 10
 
 
-def more_contrast(seen: Seen) -> bool:
-    return contrast_of(seen.first) > contrast_of(seen.before) + 5
+def more_contrast(outcome: Outcome) -> bool:
+    return contrast_of(outcome.first) > contrast_of(outcome.before) + 5
 
 
-def less_contrast(seen: Seen) -> bool:
-    return contrast_of(seen.first) < contrast_of(seen.before) - 5
+def less_contrast(outcome: Outcome) -> bool:
+    return contrast_of(outcome.first) < contrast_of(outcome.before) - 5
 
 
-def sharper(seen: Seen) -> bool:
-    return edges(seen.first) > edges(seen.before) * 1.05
+def sharper(outcome: Outcome) -> bool:
+    return edges(outcome.first) > edges(outcome.before) * 1.05
 
 
-def softer(seen: Seen) -> bool:
-    return edges(seen.first) < edges(seen.before) * 0.9
+def softer(outcome: Outcome) -> bool:
+    return edges(outcome.first) < edges(outcome.before) * 0.9
 
 
-def black(seen: Seen) -> bool:
-    return luminance(seen.first) < 2
+def black(outcome: Outcome) -> bool:
+    return luminance(outcome.first) < 2
 
 
-def same_pixels(seen: Seen) -> bool:
-    return difference(seen.first, seen.before) == 0
+def same_pixels(outcome: Outcome) -> bool:
+    return difference(outcome.first, outcome.before) == 0
 
 
-def difference(one: Image.Image, other: Image.Image) -> float:
-    if one.size != other.size:
+def difference(first: Image.Image, second: Image.Image) -> float:
+    if first.size != second.size:
         return 255.0
-    return luminance(ImageChops.difference(one.convert("RGB"), other.convert("RGB")))
+    return luminance(ImageChops.difference(first.convert("RGB"), second.convert("RGB")))
 
 
-def changed(seen: Seen) -> bool:
-    return seen.first.size != seen.before.size or difference(seen.first, seen.before) > 0
+def changed(outcome: Outcome) -> bool:
+    return (
+        outcome.first.size != outcome.before.size or difference(outcome.first, outcome.before) > 0
+    )
 
 
 def quality(number: int) -> Check:
-    return lambda seen: read_image_info(seen.body).quality == number
+    return lambda outcome: read_image_info(outcome.body).quality == number
 
 
 def at_most(size: int) -> Check:
-    return lambda seen: len(seen.body) <= size
+    return lambda outcome: len(outcome.body) <= size
 
 
-def smaller(seen: Seen) -> bool:
-    return len(seen.body) < len(seen.original)
+def smaller(outcome: Outcome) -> bool:
+    return len(outcome.body) < len(outcome.original)
 
 
-def untouched(seen: Seen) -> bool:
-    return seen.body == seen.original
+def untouched(outcome: Outcome) -> bool:
+    return outcome.body == outcome.original
 
 
-def progressive(seen: Seen) -> bool:
-    return bool(seen.image.info.get("progressive"))
+def progressive(outcome: Outcome) -> bool:
+    return bool(outcome.image.info.get("progressive"))
 
 
-def baseline(seen: Seen) -> bool:
-    return not seen.image.info.get("progressive")
+def baseline(outcome: Outcome) -> bool:
+    return not outcome.image.info.get("progressive")
 
 
-def has_exif(seen: Seen) -> bool:
-    return seen.image.getexif().get(ExifTags.Base.Model) == "Box"
+def has_exif(outcome: Outcome) -> bool:
+    return outcome.image.getexif().get(ExifTags.Base.Model) == "Box"
 
 
-def no_exif(seen: Seen) -> bool:
-    return "exif" not in seen.image.info and not seen.image.getexif()
+def no_exif(outcome: Outcome) -> bool:
+    return "exif" not in outcome.image.info and not outcome.image.getexif()
 
 
 def orientation(number: int) -> Check:
-    return lambda seen: seen.image.getexif().get(ExifTags.Base.Orientation) == number
+    return lambda outcome: outcome.image.getexif().get(ExifTags.Base.Orientation) == number
 
 
-def paletted(seen: Seen) -> bool:
-    return seen.image.mode == "P"
+def paletted(outcome: Outcome) -> bool:
+    return outcome.image.mode == "P"
 
 
-def bar_moves(seen: Seen) -> bool:
+def bar_moves(outcome: Outcome) -> bool:
     """The white bar of frame n is where frame n had it."""
-    width, height = seen.first.size
+    width, height = outcome.first.size
     return all(
         near(frame.getpixel((int(((index * 10 % 60) + 5) / 60 * width), height // 2)), WHITE)
-        for index, frame in enumerate(seen.frames)
+        for index, frame in enumerate(outcome.frames)
     )
 
 
 def marked(x: float, y: float, w: float, h: float, within: bool = True) -> Check:
     """Pixels inside (or, elsewhere, outside) the box differ from the picture as it was."""
 
-    def check(seen: Seen) -> bool:
-        width, height = seen.first.size
+    def check(outcome: Outcome) -> bool:
+        width, height = outcome.first.size
         changes = ImageChops.difference(
-            seen.first.convert("RGB"), seen.before.convert("RGB")
+            outcome.first.convert("RGB"), outcome.before.convert("RGB")
         ).convert("L")
         changes = changes.point(lambda value: 255 if value > 24 else 0)
         box = changes.getbbox()
@@ -391,9 +402,9 @@ def marked(x: float, y: float, w: float, h: float, within: bool = True) -> Check
 def marked_box(left: int, top: int, right: int, bottom: int, slack: int = 0) -> Check:
     """Exactly this box differs from the picture as it was."""
 
-    def check(seen: Seen) -> bool:
+    def check(outcome: Outcome) -> bool:
         changes = ImageChops.difference(
-            seen.first.convert("RGB"), seen.before.convert("RGB")
+            outcome.first.convert("RGB"), outcome.before.convert("RGB")
         ).convert("L")
         box = changes.point(lambda value: 255 if value > 24 else 0).getbbox()
         return box is not None and all(
@@ -404,11 +415,11 @@ def marked_box(left: int, top: int, right: int, bottom: int, slack: int = 0) -> 
 
 
 def reddish(low: int, high: int) -> Check:
-    """How many hundredths of the picture are the mark's red."""
+    """How many hundredths of the picture are the watermark's red."""
 
-    def check(seen: Seen) -> bool:
-        hits = sum(near(pixel, (255, 0, 0), 30) for pixel in pixels(seen.first))
-        return low <= 100 * hits / (seen.first.width * seen.first.height) <= high
+    def check(outcome: Outcome) -> bool:
+        hits = sum(near(pixel, (255, 0, 0), 30) for pixel in pixels(outcome.first))
+        return low <= 100 * hits / (outcome.first.width * outcome.first.height) <= high
 
     return check
 
@@ -421,7 +432,7 @@ def pixels(image: Image.Image) -> list[tuple[int, ...]]:
 # ------------------------------------------------------------------------------------------------
 # the table
 
-ALL_QUARTERS = corners(RED, GREEN, BLUE, YELLOW)
+ALL_QUADRANTS = corners(RED, GREEN, BLUE, YELLOW)
 MARKED = f"watermark/1/image/{b64(MARK_URL)}"
 HELLO = f"watermark/2/text/{b64('Hello')}"
 PAD_BLUE = f"pad/1/color/{b64('#0000FF')}"
@@ -429,24 +440,24 @@ PAD_BLUE = f"pad/1/color/{b64('#0000FF')}"
 #        source, rule, size, format, property of the pixels
 CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     # thumbnail: the service's own examples
-    ("jpg", "imageMogr2/thumbnail/400x400", (400, 200), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/!400x400r", (800, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/400x400!", (400, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/20000@", (200, 100), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/!50p", (500, 250), "jpeg", ALL_QUARTERS),
+    ("jpg", "imageMogr2/thumbnail/400x400", (400, 200), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/!400x400r", (800, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/400x400!", (400, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/20000@", (200, 100), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/!50p", (500, 250), "jpeg", ALL_QUADRANTS),
     # thumbnail: the other forms
-    ("jpg", "imageMogr2/thumbnail/!30px", (300, 500), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/!x30p", (1000, 150), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/200x", (200, 100), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/x200", (400, 200), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/thumbnail/333x", (333, 166), "jpeg", ALL_QUARTERS),
-    ("tall", "imageMogr2/thumbnail/400x400", (200, 400), "jpeg", ALL_QUARTERS),
-    ("tall", "imageMogr2/thumbnail/!400x400r", (400, 800), "jpeg", ALL_QUARTERS),
-    ("small", "imageMogr2/thumbnail/!200p", (200, 120), "png", ALL_QUARTERS),
-    ("small", "imageMogr2/thumbnail/400x400", (400, 240), "png", ALL_QUARTERS),
+    ("jpg", "imageMogr2/thumbnail/!30px", (300, 500), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/!x30p", (1000, 150), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/200x", (200, 100), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/x200", (400, 200), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/thumbnail/333x", (333, 166), "jpeg", ALL_QUADRANTS),
+    ("tall", "imageMogr2/thumbnail/400x400", (200, 400), "jpeg", ALL_QUADRANTS),
+    ("tall", "imageMogr2/thumbnail/!400x400r", (400, 800), "jpeg", ALL_QUADRANTS),
+    ("small", "imageMogr2/thumbnail/!200p", (200, 120), "png", ALL_QUADRANTS),
+    ("small", "imageMogr2/thumbnail/400x400", (400, 240), "png", ALL_QUADRANTS),
     ("small", "imageMogr2/thumbnail/400x400>", (100, 60), "png", same_pixels),
-    ("small", "imageMogr2/thumbnail/50x50>", (50, 30), "png", ALL_QUARTERS),
-    ("small", "imageMogr2/thumbnail/400x400<", (400, 240), "png", ALL_QUARTERS),
+    ("small", "imageMogr2/thumbnail/50x50>", (50, 30), "png", ALL_QUADRANTS),
+    ("small", "imageMogr2/thumbnail/400x400<", (400, 240), "png", ALL_QUADRANTS),
     ("small", "imageMogr2/thumbnail/50x50<", (100, 60), "png", same_pixels),
     ("small", "imageMogr2/thumbnail/1000000@", (100, 60), "png", same_pixels),
     ("small", "imageMogr2/thumbnail/1x", (1, 1), "png", changed),
@@ -494,7 +505,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         all_of(at(0.2, 0.5, WHITE), at(0.3, 0.4, RED)),
     ),
-    ("jpg", "imageMogr2/thumbnail/400x400/pad/0", (400, 200), "jpeg", ALL_QUARTERS),
+    ("jpg", "imageMogr2/thumbnail/400x400/pad/0", (400, 200), "jpeg", ALL_QUADRANTS),
     (
         "clear",
         "imageMogr2/thumbnail/100x100/pad/1",
@@ -505,12 +516,12 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     # cut
     ("png", "imageMogr2/cut/150x100x0x0", (150, 100), "png", corners(*[RED] * 4)),
     ("png", "imageMogr2/cut/150x100x150x100", (150, 100), "png", corners(*[YELLOW] * 4)),
-    ("png", "imageMogr2/cut/100x100x100x50", (100, 100), "png", ALL_QUARTERS),
+    ("png", "imageMogr2/cut/100x100x100x50", (100, 100), "png", ALL_QUADRANTS),
     ("png", "imageMogr2/cut/200x200x200x150", (100, 50), "png", corners(*[YELLOW] * 4)),
     # crop
-    ("doc", "imageMogr2/crop/600x600", (600, 600), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/crop/300x", (300, 500), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageMogr2/crop/x300", (1000, 300), "jpeg", ALL_QUARTERS),
+    ("doc", "imageMogr2/crop/600x600", (600, 600), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/crop/300x", (300, 500), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageMogr2/crop/x300", (1000, 300), "jpeg", ALL_QUADRANTS),
     ("jpg", "imageMogr2/crop/300x/gravity/west", (300, 500), "jpeg", corners(RED, RED, BLUE, BLUE)),
     (
         "jpg",
@@ -547,7 +558,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "png",
         corners(RED, RED, BLUE, BLUE),
     ),
-    ("png", "imageMogr2/crop/100x/gravity/center/dx/150", (100, 200), "png", ALL_QUARTERS),
+    ("png", "imageMogr2/crop/100x/gravity/center/dx/150", (100, 200), "png", ALL_QUADRANTS),
     (
         "png",
         "imageMogr2/crop/x100/gravity/North/dy/100",
@@ -587,7 +598,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         corners(*[RED] * 4),
     ),
     ("png", "imageMogr2/crop/400x", (300, 200), "png", same_pixels),
-    ("png", "imageMogr2/scrop/100x100", (100, 100), "png", ALL_QUARTERS),
+    ("png", "imageMogr2/scrop/100x100", (100, 100), "png", ALL_QUADRANTS),
     # circles and corners
     (
         "png",
@@ -643,7 +654,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("png", "imageMogr2/flip/vertical", (300, 200), "png", corners(BLUE, YELLOW, RED, GREEN)),
     ("png", "imageMogr2/flip/horizontal", (300, 200), "png", corners(GREEN, RED, YELLOW, BLUE)),
     *[
-        (f"turned{n}", "imageMogr2/auto-orient", (120, 80), "jpeg", all_of(ALL_QUARTERS, has_exif))
+        (f"turned{n}", "imageMogr2/auto-orient", (120, 80), "jpeg", all_of(ALL_QUADRANTS, has_exif))
         for n in range(1, 9)
     ],
     ("turned6", "imageMogr2/auto-orient", (120, 80), "jpeg", orientation(1)),
@@ -654,8 +665,8 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "jpeg",
         all_of(corners(GREEN, YELLOW, RED, BLUE), orientation(6)),
     ),
-    ("turned6", "imageMogr2/thumbnail/60x/auto-orient", (60, 40), "jpeg", ALL_QUARTERS),
-    ("turned6", "imageMogr2/auto-orient/strip", (120, 80), "jpeg", all_of(ALL_QUARTERS, no_exif)),
+    ("turned6", "imageMogr2/thumbnail/60x/auto-orient", (60, 40), "jpeg", ALL_QUADRANTS),
+    ("turned6", "imageMogr2/auto-orient/strip", (120, 80), "jpeg", all_of(ALL_QUADRANTS, no_exif)),
     # colours
     ("jpg", "imageMogr2/grayscale/1", (1000, 500), "jpeg", is_grey),
     ("clear", "imageMogr2/grayscale/1", (200, 100), "png", all_of(is_grey, clear_at(0.2, 0.5))),
@@ -678,12 +689,12 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         all_of(clear_at(0, 0), at(0.95, 0.1, GREEN)),
     ),
     # formats
-    ("png", "imageMogr2/format/jpg", (300, 200), "jpeg", ALL_QUARTERS),
-    ("png", "imageMogr2/format/yjpeg", (300, 200), "jpeg", ALL_QUARTERS),
-    ("png", "imageMogr2/format/JPG", (300, 200), "jpeg", ALL_QUARTERS),
+    ("png", "imageMogr2/format/jpg", (300, 200), "jpeg", ALL_QUADRANTS),
+    ("png", "imageMogr2/format/yjpeg", (300, 200), "jpeg", ALL_QUADRANTS),
+    ("png", "imageMogr2/format/JPG", (300, 200), "jpeg", ALL_QUADRANTS),
     ("png", "imageMogr2/format/bmp", (300, 200), "bmp", same_pixels),
-    ("png", "imageMogr2/format/gif", (300, 200), "gif", ALL_QUARTERS),
-    ("png", "imageMogr2/format/webp", (300, 200), "webp", ALL_QUARTERS),
+    ("png", "imageMogr2/format/gif", (300, 200), "gif", ALL_QUADRANTS),
+    ("png", "imageMogr2/format/webp", (300, 200), "webp", ALL_QUADRANTS),
     ("jpg", "imageMogr2/format/png", (1000, 500), "png", same_pixels),
     (
         "clear",
@@ -764,8 +775,8 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         "webp",
         all_of(frames(5, 100, 150, 200, 250, 300), bar_moves),
     ),
-    ("gif", "imageMogr2/format/png", (60, 40), "png", all_of(frames(1), ALL_QUARTERS)),
-    ("gif", "imageMogr2/format/jpg", (60, 40), "jpeg", all_of(frames(1), ALL_QUARTERS)),
+    ("gif", "imageMogr2/format/png", (60, 40), "png", all_of(frames(1), ALL_QUADRANTS)),
+    ("gif", "imageMogr2/format/jpg", (60, 40), "jpeg", all_of(frames(1), ALL_QUADRANTS)),
     ("gif", "imageMogr2/grayscale/1", (60, 40), "gif", all_of(frames(5), is_grey)),
     ("gif", "imageView2/2/w/30", (30, 20), "gif", all_of(frames(5), bar_moves)),
     ("gif40", "imageMogr2/cgif/10", (60, 40), "gif", frames(10)),
@@ -811,8 +822,8 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     # unusual pictures
     ("webp", "imageMogr2/rotate/90", (200, 300), "webp", corners(BLUE, RED, YELLOW, GREEN)),
     ("bmp", "imageMogr2/rotate/90", (200, 300), "bmp", corners(BLUE, RED, YELLOW, GREEN)),
-    ("cmyk", "imageMogr2/thumbnail/150x", (150, 100), "jpeg", ALL_QUARTERS),
-    ("cmyk", "imageMogr2/format/png", (300, 200), "png", ALL_QUARTERS),
+    ("cmyk", "imageMogr2/thumbnail/150x", (150, 100), "jpeg", ALL_QUADRANTS),
+    ("cmyk", "imageMogr2/format/png", (300, 200), "png", ALL_QUADRANTS),
     ("grey", "imageMogr2/rotate/90", (200, 300), "jpeg", is_grey),
     ("la", "imageMogr2/thumbnail/100x", (100, 50), "png", all_of(is_grey, clear_at(0.2, 0.5))),
     ("bilevel", "imageMogr2/thumbnail/100x", (100, 50), "png", is_grey),
@@ -831,24 +842,24 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         all_of(clear_at(0.9, 0.9), at(0.1, 0.9, GREEN)),
     ),
     # imageView2
-    ("jpg", "imageView2/1/w/400/h/400", (400, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/1/w/500/h/400", (500, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/1/w/300", (300, 300), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/1/h/300", (300, 300), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/2/w/400/h/400", (400, 200), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/2/w/500/h/400", (500, 250), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/2/w/200", (200, 100), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/2/h/200", (400, 200), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/3/w/500/h/400", (800, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/3/w/400/h/400", (800, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/3/w/300", (600, 300), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/4/w/400/h/400", (800, 400), "jpeg", ALL_QUARTERS),
-    ("tall", "imageView2/4/w/400/h/100", (200, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/5/w/400/h/300", (400, 300), "jpeg", ALL_QUARTERS),
-    ("tall", "imageView2/5/w/400/h/300", (300, 400), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/0/w/400/h/400", (400, 200), "jpeg", ALL_QUARTERS),
-    ("tall", "imageView2/0/w/400/h/100", (100, 200), "jpeg", ALL_QUARTERS),
-    ("jpg", "imageView2/2/w/200/format/png", (200, 100), "png", ALL_QUARTERS),
+    ("jpg", "imageView2/1/w/400/h/400", (400, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/1/w/500/h/400", (500, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/1/w/300", (300, 300), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/1/h/300", (300, 300), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/2/w/400/h/400", (400, 200), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/2/w/500/h/400", (500, 250), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/2/w/200", (200, 100), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/2/h/200", (400, 200), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/3/w/500/h/400", (800, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/3/w/400/h/400", (800, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/3/w/300", (600, 300), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/4/w/400/h/400", (800, 400), "jpeg", ALL_QUADRANTS),
+    ("tall", "imageView2/4/w/400/h/100", (200, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/5/w/400/h/300", (400, 300), "jpeg", ALL_QUADRANTS),
+    ("tall", "imageView2/5/w/400/h/300", (300, 400), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/0/w/400/h/400", (400, 200), "jpeg", ALL_QUADRANTS),
+    ("tall", "imageView2/0/w/400/h/100", (100, 200), "jpeg", ALL_QUADRANTS),
+    ("jpg", "imageView2/2/w/200/format/png", (200, 100), "png", ALL_QUADRANTS),
     ("jpg", "imageView2/2/w/200/q/40", (200, 100), "jpeg", quality(40)),
     ("jpg60", "imageView2/2/w/200/rq/50", (200, 150), "jpeg", quality(30)),
     (
@@ -1021,7 +1032,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
         f"{HELLO}/shadow/100/fontsize/60/fill/{b64('#FFFFFF')}/gravity/center",
         (300, 200),
         "png",
-        lambda seen: any(near(pixel, BLACK, 30) for pixel in pixels(seen.first)),
+        lambda outcome: any(near(pixel, BLACK, 30) for pixel in pixels(outcome.first)),
     ),
     (
         "rich",
@@ -1081,7 +1092,7 @@ CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
     ("png", "imageMogr2", (300, 200), "png", same_pixels),
     ("png", "imageMogr2/rotate/180/", (300, 200), "png", corners(YELLOW, BLUE, GREEN, RED)),
     # imageSlim
-    ("jpg", "imageSlim", (1000, 500), "jpeg", all_of(smaller, ALL_QUARTERS)),
+    ("jpg", "imageSlim", (1000, 500), "jpeg", all_of(smaller, ALL_QUADRANTS)),
     ("rich", "imageSlim", (300, 200), "png", all_of(smaller, paletted)),
     ("jpg60", "imageSlim|imageMogr2/rotate/180", (400, 300), "jpeg", at_most(60_000)),
     ("gif", "imageSlim", (60, 40), "gif", frames(5)),
@@ -1093,43 +1104,43 @@ def label(case: tuple[object, ...]) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=label)
-def test_rule_gives_its_size_format_and_pixels(
+def test_rule_result_has_documented_size_format_and_pixels(
     case: tuple[str, str, tuple[int, int], str, Check],
 ) -> None:
-    """Each rule gives the size, the format and the pixels that the service's documents tell."""
+    """The size, the format and the pixels are those of the service's documentation."""
     name, rule, size, format_, check = case
-    result = apply_rule(rule, source(name), load_object=objects)
+    result = apply_rule(rule, source(name), load_object=load_object)
     assert (result.width, result.height) == size
     assert result.format == format_
-    seen = look(result.body, source(name))
-    assert seen.image.size == size
-    assert (seen.image.format or "").lower() == format_
-    assert (result.size, result.frames) == (len(result.body), len(seen.frames))
+    outcome = decode_result(result.body, source(name))
+    assert outcome.image.size == size
+    assert (outcome.image.format or "").lower() == format_
+    assert (result.size, result.frames) == (len(result.body), len(outcome.frames))
     assert result.content_type == f"image/{format_}"
-    assert check(seen)
+    assert check(outcome)
 
 
 @pytest.mark.parametrize("case", CASES, ids=label)
-def test_text_is_the_inverse_of_parse(case: tuple[str, str, tuple[int, int], str, Check]) -> None:
-    """A rule read and written again is the same rule, but for base64 padding and a slash at the
-    end.
-    """
+def test_format_rule_is_the_inverse_of_parse_rule(
+    case: tuple[str, str, tuple[int, int], str, Check],
+) -> None:
+    """Except for base64 padding and a trailing slash."""
     rule = case[1]
     assert parse_rule(format_rule(parse_rule(rule))) == parse_rule(rule)
     assert format_rule(parse_rule(rule)) == rule.replace("=", "").rstrip("/")
 
 
-def test_table_is_large_enough_and_covers_every_key() -> None:
+def test_case_table_covers_every_key() -> None:
     """At least 120 rules, and every key of every known operation is used by one of them."""
     assert len(CASES) >= 120
     used = {
-        (each.name, key)
-        for case in CASES + ANSWERS
-        for each in parse_rule(case[1])
-        for key, _ in each.parameters
+        (operation.name, key)
+        for case in CASES + JSON_CASES
+        for operation in parse_rule(case[1])
+        for key, _ in operation.parameters
     }
     known = {
-        (kind.name, parameter.name) for kind in OPERATIONS.values() for parameter in kind.parameters
+        (spec.name, parameter.name) for spec in OPERATIONS.values() for parameter in spec.parameters
     }
     mogr = {
         (name.rpartition("/")[0] if name.startswith("imageMogr2/") else name, key)
@@ -1146,7 +1157,7 @@ def test_table_is_large_enough_and_covers_every_key() -> None:
 # ------------------------------------------------------------------------------------------------
 # answers in JSON
 
-ANSWERS: list[tuple[str, str, dict[str, str]]] = [
+JSON_CASES: list[tuple[str, str, dict[str, str]]] = [
     ("jpg", "imageInfo", {"format": "jpeg", "width": "1000", "height": "500", "frame_count": "1"}),
     ("gif", "imageInfo", {"format": "gif", "width": "60", "height": "40", "frame_count": "5"}),
     ("turned6", "imageInfo", {"format": "jpeg", "width": "80", "height": "120"}),
@@ -1163,8 +1174,8 @@ ANSWERS: list[tuple[str, str, dict[str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize("case", ANSWERS, ids=label)
-def test_answers_are_json_with_string_values(case: tuple[str, str, dict[str, str]]) -> None:
+@pytest.mark.parametrize("case", JSON_CASES, ids=label)
+def test_json_operations_return_string_values(case: tuple[str, str, dict[str, str]]) -> None:
     """imageInfo, imageAve and exif answer with JSON whose values are strings."""
     name, rule, expected = case
     result = apply_rule(rule, source(name))
@@ -1174,16 +1185,21 @@ def test_answers_are_json_with_string_values(case: tuple[str, str, dict[str, str
     assert {key: json.loads(result.body)[key] for key in expected} == expected
 
 
-def test_image_info_tells_size_digest_and_mean_colour_of_the_stored_picture() -> None:
-    """imageInfo and `describe` agree, and speak of the bytes as they were stored."""
-    told, info = read_image_info(source("jpg")), apply_rule("imageInfo", source("jpg")).info
+def test_image_info_operation_agrees_with_read_image_info() -> None:
+    """Both describe the bytes as they were stored."""
+    expected = read_image_info(source("jpg"))
+    info = apply_rule("imageInfo", source("jpg")).info
     assert info is not None
-    assert (info["md5"], info["size"], info["photo_rgb"]) == (told.md5, str(told.size), told.ave)
-    assert told.size == len(source("jpg"))
-    assert told.quality == 88
+    assert (info["md5"], info["size"], info["photo_rgb"]) == (
+        expected.md5,
+        str(expected.size),
+        expected.ave,
+    )
+    assert expected.size == len(source("jpg"))
+    assert expected.quality == 88
 
 
-def test_exif_tells_the_tags() -> None:
+def test_exif_operation_returns_tags_by_name() -> None:
     """The tags of the picture and of its EXIF block, by name."""
     tags = apply_rule("exif", source("turned6")).info
     assert tags is not None
@@ -1193,13 +1209,13 @@ def test_exif_tells_the_tags() -> None:
 
 
 @pytest.mark.parametrize("stored", [1, 10, 25, 50, 60, 75, 88, 95, 100])
-def test_jpeg_quality_is_estimated_from_its_tables(stored: int) -> None:
-    """What the encoder was told is found again."""
-    assert read_image_info(saved(textured(64, 48), "JPEG", quality=stored)).quality == stored
+def test_jpeg_quality_is_estimated_from_quantization_tables(stored: int) -> None:
+    """The estimate is the quality that the encoder was given."""
+    assert read_image_info(encode(make_textured(64, 48), "JPEG", quality=stored)).quality == stored
 
 
-def test_describe_knows_orientation_and_frames() -> None:
-    """The stored orientation is told, the size is the stored one, and moving pictures tell their
+def test_read_image_info_returns_orientation_size_frames_and_quality() -> None:
+    """Orientation and size are those of the stored pixels, and animations report their
     frames.
     """
     assert [read_image_info(source(f"turned{n}")).orientation for n in range(1, 9)] == list(
@@ -1255,13 +1271,13 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/thumbnail/x10000", -441, "a side may have 9999"),
     ("tall", "imageMogr2/thumbnail/x10000", -442, "a side may have 9999"),
     ("png", "imageMogr2/cut/10x10", -60998, "imageMogr2/cut must be <W>x<H>x<dx>x<dy>"),
-    ("png", "imageMogr2/cut/10x10x300x0", -60998, "nothing of a picture of 300x200"),
+    ("png", "imageMogr2/cut/10x10x300x0", -60998, "lies outside of the picture of 300x200"),
     ("png", "imageMogr2/cut/0x10x0x0", -60998, "imageMogr2/cut"),
     (
         "png",
         "imageMogr2/crop/!0x10a0a600/gravity/southwest",
         -60998,
-        "nothing of a picture of 300x200",
+        "lies outside of the picture of 300x200",
     ),
     ("png", "imageMogr2/crop/10", -60998, "imageMogr2/crop must be"),
     ("png", "imageMogr2/crop/0x0", -60998, "imageMogr2/crop"),
@@ -1271,7 +1287,7 @@ ERRORS: list[tuple[str, str, int, str]] = [
         -60998,
         "imageMogr2/gravity must be one of northwest",
     ),
-    ("png", "imageMogr2/gravity/center", -60998, "imageMogr2/gravity says nothing without crop"),
+    ("png", "imageMogr2/gravity/center", -60998, "imageMogr2/gravity has no effect without crop"),
     ("png", "imageMogr2/scrop/0x5", -60998, "imageMogr2/scrop"),
     ("png", "imageMogr2/iradius/101", -60998, "at most half the short side (100)"),
     ("png", "imageMogr2/rradius/0", -60998, "imageMogr2/rradius must be an integer from 1"),
@@ -1315,7 +1331,7 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/cgif/101", -60998, "imageMogr2/cgif must be an integer from 1 to 100"),
     ("png", "imageMogr2/size-limit/12", -60998, "imageMogr2/size-limit must be <n>k or <n>m"),
     ("png", "imageView2", -60998, "imageView2"),
-    ("png", "imageView2/6/w/10", -60998, "imageView2/6 is no known operation"),
+    ("png", "imageView2/6/w/10", -60998, "imageView2/6 is not a known operation"),
     ("png", "imageView2/1", -60998, "imageView2/1 needs w or h"),
     ("png", "imageView2/2", -60998, "imageView2/2 needs w or h"),
     ("png", "imageView2/0/w/10", -60998, "imageView2/0 needs both"),
@@ -1350,8 +1366,8 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ),
     ("png", f"{HELLO}/degree/361", -60998, "watermark/2/degree"),
     ("png", f"{HELLO}/shadow/101", -60998, "watermark/2/shadow"),
-    ("png", "watermark/3/type/1/text/eA", -60998, "blind watermarks are not offered"),
-    ("png", "watermark/4/type/1", -60998, "blind watermarks are not offered"),
+    ("png", "watermark/3/type/1/text/eA", -60998, "blind watermarks are not supported"),
+    ("png", "watermark/4/type/1", -60998, "blind watermarks are not supported"),
     (
         "png",
         "imageInfo|imageMogr2/rotate/90",
@@ -1359,26 +1375,26 @@ ERRORS: list[tuple[str, str, int, str]] = [
         "imageInfo answers with JSON and must stand alone or last",
     ),
     ("png", "imageAve|imageInfo", -60998, "imageAve answers with JSON"),
-    ("png", "imageInfo/x/1", -60998, "imageInfo/x is no known key"),
-    ("png", "imageMogr2/rotate/90|", -60998, "is no known operation"),
+    ("png", "imageInfo/x/1", -60998, "imageInfo/x is not a known key"),
+    ("png", "imageMogr2/rotate/90|", -60998, "is not a known operation"),
 ]
 
 
 @pytest.mark.parametrize("case", ERRORS, ids=label)
-def test_errors_name_the_key_and_the_accepted_form(case: tuple[str, str, int, str]) -> None:
+def test_rule_error_names_the_key_and_what_it_accepts(case: tuple[str, str, int, str]) -> None:
     """A rule that can't be applied says which key is wrong and what it accepts, under the service's
     code.
     """
     name, rule, number, message = case
     with pytest.raises(RuleError) as caught:
-        apply_rule(rule, source(name), load_object=objects)
+        apply_rule(rule, source(name), load_object=load_object)
     assert caught.value.number == number
     assert caught.value.code == "InvalidArgument"
     assert message in caught.value.message
     assert str(number) in str(caught.value)
 
 
-def png_header(width: int, height: int) -> bytes:
+def make_png_header(width: int, height: int) -> bytes:
     """A PNG that claims to be this large."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     rows = b"IDAT" + zlib.compress(b"")
@@ -1389,13 +1405,13 @@ def png_header(width: int, height: int) -> bytes:
     )
 
 
-def webp_header(width: int, height: int) -> bytes:
+def make_webp_header(width: int, height: int) -> bytes:
     body = b"VP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + (width - 1).to_bytes(3, "little")
     body += (height - 1).to_bytes(3, "little")
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
-def gif_bomb(count: int, width: int = 1, height: int = 1) -> bytes:
+def make_gif_bomb(count: int, width: int = 1, height: int = 1) -> bytes:
     frame = b"\x2c" + struct.pack("<HHHH", 0, 0, width, height) + b"\0" + b"\x02\x02\x44\x01\0"
     return (
         b"GIF89a"
@@ -1407,52 +1423,56 @@ def gif_bomb(count: int, width: int = 1, height: int = 1) -> bytes:
     )
 
 
+def make_growing_gif() -> bytes:
+    """A GIF whose second frame enlarges the canvas beyond the limit."""
+    return make_gif_bomb(1)[:-1] + make_gif_bomb(1, 30_001, 10)[19:]
+
+
 PICTURES: list[tuple[str, Callable[[], bytes], int]] = [
     ("nothing", lambda: b"", -62999),
-    ("text", lambda: b"hello, I am no picture at all", -62999),
-    ("tiff", lambda: saved(quarters(4, 4), "TIFF"), -62999),
+    ("text", lambda: b"hello, this is not an image", -62999),
+    ("tiff", lambda: encode(make_quadrants(4, 4), "TIFF"), -62999),
     ("half a JPEG", lambda: source("jpg")[: len(source("jpg")) // 2], -62999),
     ("the start of a PNG", lambda: source("png")[:20], -62999),
     ("half a PNG", lambda: source("rich")[: len(source("rich")) // 2], -62999),
     ("a WebP's header", lambda: source("webp")[:30], -62999),
     ("a JPEG's first bytes", lambda: b"\xff\xd8\xff\xe0", -62999),
-    ("PNG of 30001 pixels", lambda: png_header(30_001, 10), -60996),
-    ("PNG bomb", lambda: png_header(20_000, 20_000), -60996),
-    ("WebP bomb", lambda: webp_header(16_000_000, 200), -60996),
-    ("GIF bomb by size", lambda: gif_bomb(1, 60_000, 60_000), -60996),
-    ("GIF bomb by frames", lambda: gif_bomb(301), -60996),
-    ("GIF bomb by both", lambda: gif_bomb(299, 1000, 1000), -60996),
+    ("PNG of 30001 pixels", lambda: make_png_header(30_001, 10), -60996),
+    ("PNG bomb", lambda: make_png_header(20_000, 20_000), -60996),
+    ("WebP bomb", lambda: make_webp_header(16_000_000, 200), -60996),
+    ("GIF bomb by size", lambda: make_gif_bomb(1, 60_000, 60_000), -60996),
+    ("GIF bomb by frames", lambda: make_gif_bomb(301), -60996),
+    ("GIF bomb by its second frame", make_growing_gif, -60996),
+    ("GIF bomb by both", lambda: make_gif_bomb(299, 1000, 1000), -60996),
     ("33 MB", lambda: source("jpg") + bytes(33 * 1024 * 1024), -60996),
 ]
 
 
 @pytest.mark.parametrize(("_name", "make", "number"), PICTURES, ids=[case[0] for case in PICTURES])
 @pytest.mark.parametrize("rule", ["imageMogr2/thumbnail/10x", "imageInfo"])
-def test_bad_pictures_are_rule_errors(
+def test_damaged_or_oversized_image_raises_rule_error(
     _name: str, make: Callable[[], bytes], number: int, rule: str
 ) -> None:
-    """What is no picture, is damaged, or claims to be too large is refused, bombs before they are
-    decoded.
-    """
+    """Bombs are refused before they are decoded."""
     with pytest.raises(RuleError) as caught:
         apply_rule(rule, make())
     assert caught.value.number == number
     assert caught.value.code == ("EntityTooLarge" if number == -60996 else "InvalidArgument")
 
 
-def test_ignore_error_gives_back_what_is_too_large() -> None:
-    """The original comes back, described by its header, although nobody decoded it."""
-    result = apply_rule("imageMogr2/thumbnail/10x/ignore-error/1", png_header(20_000, 20_000))
+def test_ignore_error_returns_oversized_original() -> None:
+    """The original is described by its header, without decoding."""
+    result = apply_rule("imageMogr2/thumbnail/10x/ignore-error/1", make_png_header(20_000, 20_000))
     assert (result.body, result.width, result.height) == (
-        png_header(20_000, 20_000),
+        make_png_header(20_000, 20_000),
         20_000,
         20_000,
     )
 
 
-def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> None:
+def test_large_image_below_the_limit_is_processed_without_warning() -> None:
     """100 million pixels are more than Pillow's own limit and less than the service's."""
-    large = saved(Image.new("1", (20_000, 5_000), 1), "PNG")
+    large = encode(Image.new("1", (20_000, 5_000), 1), "PNG")
     limit = Image.MAX_IMAGE_PIXELS
     result = apply_rule("imageMogr2/crop/10x10", large)
     assert (result.width, result.height) == (10, 10)
@@ -1460,73 +1480,83 @@ def test_large_pictures_below_the_limit_are_worked_on_without_a_warning() -> Non
 
 
 # ------------------------------------------------------------------------------------------------
-# what goes along
+# metadata
 
 
 @pytest.mark.parametrize("format_", ["jpg", "png", "webp"])
-def test_colour_profile_goes_along_unless_stripped(format_: str) -> None:
+def test_color_profile_is_kept_unless_stripped(format_: str) -> None:
     """A picture keeps its colour profile from format to format; `strip` takes it out."""
-    picture = saved(quarters(30, 20), "JPEG", icc_profile=b"a profile")
+    picture = encode(make_quadrants(30, 20), "JPEG", icc_profile=b"a profile")
     kept = apply_rule(f"imageMogr2/format/{format_}", picture).body
     stripped = apply_rule(f"imageMogr2/format/{format_}/strip", picture).body
-    assert look(kept, picture).image.info["icc_profile"] == b"a profile"
-    assert "icc_profile" not in look(stripped, picture).image.info
+    assert decode_result(kept, picture).image.info["icc_profile"] == b"a profile"
+    assert "icc_profile" not in decode_result(stripped, picture).image.info
 
 
-def test_profile_of_another_colour_space_is_left_out() -> None:
+def test_color_profile_of_cmyk_source_is_dropped() -> None:
     """CMYK becomes RGB, so a CMYK profile would be wrong."""
-    picture = saved(quarters(30, 20).convert("CMYK"), "JPEG", icc_profile=b"a profile")
+    picture = encode(make_quadrants(30, 20).convert("CMYK"), "JPEG", icc_profile=b"a profile")
     assert (
         "icc_profile"
-        not in look(apply_rule("imageMogr2/rotate/90", picture).body, picture).image.info
+        not in decode_result(apply_rule("imageMogr2/rotate/90", picture).body, picture).image.info
     )
 
 
-def test_moving_webp_keeps_exif_and_profile() -> None:
-    """What we put together by hand is read back by the library."""
+def test_animated_webp_keeps_exif_and_color_profile() -> None:
+    """Pillow reads what the WebP muxer writes."""
     exif = Image.Exif()
     exif[ExifTags.Base.Model] = "Box"
-    picture = moving("WEBP", exif=exif, icc_profile=b"a profile")
-    seen = look(apply_rule("imageMogr2/thumbnail/30x", picture).body, picture)
-    assert seen.image.info["icc_profile"] == b"a profile"
-    assert has_exif(seen)
-    assert seen.image.info["loop"] == 0
+    picture = make_animation("WEBP", exif=exif, icc_profile=b"a profile")
+    outcome = decode_result(apply_rule("imageMogr2/thumbnail/30x", picture).body, picture)
+    assert outcome.image.info["icc_profile"] == b"a profile"
+    assert has_exif(outcome)
+    assert outcome.image.info["loop"] == 0
 
 
 @pytest.mark.parametrize(("format_", "loop"), [("gif", 3), ("webp", 3)])
-def test_number_of_loops_is_kept(format_: str, loop: int) -> None:
+def test_animation_keeps_its_loop_count(format_: str, loop: int) -> None:
     """A GIF that plays three times still does, also as WebP."""
-    seen = look(
+    outcome = decode_result(
         apply_rule(f"imageMogr2/format/{format_}/thumbnail/30x", source("blinking")).body,
         source("blinking"),
     )
-    assert seen.image.info["loop"] == loop
+    assert outcome.image.info["loop"] == loop
+
+
+@pytest.mark.parametrize("format_", ["gif", "webp"])
+def test_animation_keeps_equal_frames(format_: str) -> None:
+    """Pillow's own writers merge a frame that equals the one before it."""
+    result = apply_rule(f"imageMogr2/bright/-100/format/{format_}", source("gif"))
+    assert result.frames == 5
+    assert len(decode_result(result.body, source("gif")).frames) == 5
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif_is_written_and_read_where_pillow_can() -> None:
+def test_avif_round_trips_where_pillow_supports_it() -> None:
     """AVIF goes both ways."""
     avif = apply_rule("imageMogr2/format/avif/thumbnail/100x", source("clear"))
     assert (avif.format, avif.content_type) == ("avif", "image/avif")
     back = apply_rule("imageMogr2/format/png", avif.body)
     assert (back.width, back.height) == (100, 50)
-    assert all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))(look(back.body, source("clear")))
+    assert all_of(clear_at(0.2, 0.5), at(0.9, 0.1, GREEN))(
+        decode_result(back.body, source("clear"))
+    )
 
 
 # ------------------------------------------------------------------------------------------------
-# sameness and values
+# reproducibility and values
 
 
 @pytest.mark.parametrize(
     "rule", ["imageMogr2/rotate/30/format/webp", "imageMogr2/thumbnail/50x", f"{HELLO}/batch/1"]
 )
 @pytest.mark.parametrize("name", ["rich", "gif", "jpg"])
-def test_same_arguments_give_the_same_bytes(name: str, rule: str) -> None:
-    """Pictures of a published notebook must not change from run to run."""
+def test_apply_rule_is_reproducible(name: str, rule: str) -> None:
+    """Images of a published notebook must not change from run to run."""
     assert apply_rule(rule, source(name)) == apply_rule(rule, source(name))
 
 
-def test_parse_gives_plain_values() -> None:
+def test_parse_rule_returns_decoded_values() -> None:
     """A rule as values: names, ordered parameters, base64 undone, flags without a value."""
     rule = f"imageMogr2/auto-orient/thumbnail/200x|watermark/2/text/{b64('你好')}/dx/5"
     assert parse_rule(rule) == (
@@ -1536,13 +1566,11 @@ def test_parse_gives_plain_values() -> None:
     assert format_rule(parse_rule(rule)) == rule.replace("=", "")
 
 
-@pytest.mark.parametrize("kind", OPERATIONS.values(), ids=lambda kind: kind.name)
-def test_every_operation_is_described(kind: OperationSpec) -> None:
-    """Panels and docs are made from this table: each operation and key has help and a form,
-    defaults are accepted.
-    """
-    assert kind.help
-    for parameter in kind.parameters:
+@pytest.mark.parametrize("spec", OPERATIONS.values(), ids=lambda spec: spec.name)
+def test_every_operation_has_help_and_valid_defaults(spec: OperationSpec) -> None:
+    """Panels and documentation are derived from them."""
+    assert spec.help
+    for parameter in spec.parameters:
         assert parameter.help
         assert parameter.expected
         if parameter.default is not None:
@@ -1555,7 +1583,7 @@ def test_every_operation_is_described(kind: OperationSpec) -> None:
 
 
 # ------------------------------------------------------------------------------------------------
-# whatever comes in
+# random input
 
 ODD = st.one_of(st.text(max_size=5), st.integers(-5, 10**7).map(str), st.just(""))
 SIDE = st.integers(0, 90).map(str)
@@ -1587,7 +1615,7 @@ FORMS = {
 }
 
 
-def values(parameter: Parameter) -> st.SearchStrategy[str]:
+def generate_values(parameter: Parameter) -> st.SearchStrategy[str]:
     """Mostly what the parameter accepts (in sizes that don't take long), sometimes something
     else.
     """
@@ -1601,24 +1629,35 @@ def values(parameter: Parameter) -> st.SearchStrategy[str]:
             lambda all: all[0].format(*all[1:])
         )
     wire = good.map(b64) if parameter.encoded else good
-    return st.integers(0, 19).flatmap(lambda dice: ODD if dice == 0 else wire)
+    return st.integers(0, 19).flatmap(lambda roll: ODD if roll == 0 else wire)
 
 
-def pieces(parameter: Parameter) -> st.SearchStrategy[str]:
+def generate_pieces(parameter: Parameter) -> st.SearchStrategy[str]:
     if parameter.flag:
         return st.just(parameter.name)
-    return values(parameter).map(lambda value: f"{parameter.name}/{value}")
+    return generate_values(parameter).map(lambda value: f"{parameter.name}/{value}")
 
 
-def rules_of(kind: OperationSpec) -> st.SearchStrategy[str]:
+def generate_rules(spec: OperationSpec) -> st.SearchStrategy[str]:
     """The operation with a few of its parameters; what must be there is there."""
-    must, may = [kind.name], [pieces(each) for each in kind.parameters if not each.required]
-    if kind.name.startswith("imageMogr2/"):
+    must, may = (
+        [spec.name],
+        [generate_pieces(parameter) for parameter in spec.parameters if not parameter.required],
+    )
+    if spec.name.startswith("imageMogr2/"):
         must, may = (
             ["imageMogr2"],
-            [pieces(each) for each in kind.parameters if each.name != kind.key],
+            [
+                generate_pieces(parameter)
+                for parameter in spec.parameters
+                if parameter.name != spec.key
+            ],
         )
-    first = [pieces(each) for each in kind.parameters if each.required or each.name == kind.key]
+    first = [
+        generate_pieces(parameter)
+        for parameter in spec.parameters
+        if parameter.required or parameter.name == spec.key
+    ]
     optional = st.lists(st.one_of(may), max_size=5) if may else st.just([])
     return st.tuples(*map(st.just, must), *first, optional).map(
         lambda all: "/".join([*all[:-1], *all[-1]])
@@ -1626,19 +1665,17 @@ def rules_of(kind: OperationSpec) -> st.SearchStrategy[str]:
 
 
 RULES = st.lists(
-    st.sampled_from(list(OPERATIONS.values())).flatmap(rules_of), min_size=1, max_size=4
+    st.sampled_from(list(OPERATIONS.values())).flatmap(generate_rules), min_size=1, max_size=4
 ).map("|".join)
 QUICK = settings(
     max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 
-def attempt(rule: str, picture: bytes) -> None:
-    """A Result that tells the truth about its bytes, or a RuleError; any other exception fails the
-    test.
-    """
+def check_result(rule: str, picture: bytes) -> None:
+    """Expect a result that describes its bytes correctly, or a RuleError."""
     try:
-        result = apply_rule(rule, picture, load_object=objects)
+        result = apply_rule(rule, picture, load_object=load_object)
     except RuleError:
         return
     assert result.size == len(result.body)
@@ -1648,15 +1685,15 @@ def attempt(rule: str, picture: bytes) -> None:
 
 @QUICK
 @given(rule=RULES, name=st.sampled_from(["small", "gif", "clear", "turned6", "deep", "hole"]))
-def test_any_rule_gives_a_result_or_a_rule_error(rule: str, name: str) -> None:
+def test_random_rule_gives_result_or_rule_error(rule: str, name: str) -> None:
     """Rules made of real keys and odd values never end in another exception."""
-    attempt(rule, source(name))
+    check_result(rule, source(name))
 
 
 @QUICK
 @given(rule=st.text())
-def test_any_text_is_a_rule_or_a_rule_error(rule: str) -> None:
-    """Neither does any text whatsoever, and what can be read can be written and read again."""
+def test_random_text_parses_or_raises_rule_error(rule: str) -> None:
+    """What can be parsed can be formatted and parsed again."""
     try:
         operations = parse_rule(rule)
     except RuleError:
@@ -1689,14 +1726,14 @@ def test_any_text_is_a_rule_or_a_rule_error(rule: str) -> None:
         ["imageMogr2/auto-orient/thumbnail/20x", "imageInfo", "exif", "imageMogr2/format/webp"]
     ),
 )
-def test_any_bytes_give_a_result_or_a_rule_error(
+def test_corrupted_image_gives_result_or_rule_error(
     name: str, cut: float, edits: list[tuple[int, int]], rule: str
 ) -> None:
     """Truncated and altered pictures never end in another exception."""
     damaged = bytearray(source(name)[: max(4, round(cut * len(source(name))))])
-    for place, value in edits:
-        damaged[place % len(damaged)] = value
-    attempt(rule, bytes(damaged))
+    for offset, value in edits:
+        damaged[offset % len(damaged)] = value
+    check_result(rule, bytes(damaged))
 
 
 @QUICK
@@ -1704,13 +1741,13 @@ def test_any_bytes_give_a_result_or_a_rule_error(
     picture=st.binary(max_size=200),
     head=st.sampled_from([b"", b"\xff\xd8\xff", b"GIF89a", b"BM", b"\x89PNG\r\n\x1a\n"]),
 )
-def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -> None:
+def test_random_bytes_give_result_or_rule_error(picture: bytes, head: bytes) -> None:
     """Noise behind a picture's first bytes never ends in another exception."""
-    attempt("imageMogr2/thumbnail/20x", head + picture)
+    check_result("imageMogr2/thumbnail/20x", head + picture)
 
 
 # ------------------------------------------------------------------------------------------------
-# steps, and back
+# steps
 
 
 @pytest.mark.parametrize(
@@ -1725,10 +1762,10 @@ def test_any_noise_gives_a_rule_error_or_a_result(picture: bytes, head: bytes) -
         ("imageView2/1/w/30/q/85", ["1"]),
     ],
 )
-def test_a_rule_is_its_steps(rule: str, names: list[str]) -> None:
+def test_join_steps_is_the_inverse_of_split_steps(rule: str, names: list[str]) -> None:
     """Each step comes with its own parameters, and together they make a rule that does the same."""
-    found = split_steps(rule)
-    assert [step.name.rpartition("/")[2] for group in found for step in group] == names
-    assert split_steps(join_steps(found)) == found
-    picture = saved(quarters(40, 60), "PNG")
-    assert apply_rule(join_steps(found), picture) == apply_rule(rule, picture)
+    steps = split_steps(rule)
+    assert [step.name.rpartition("/")[2] for group in steps for step in group] == names
+    assert split_steps(join_steps(steps)) == steps
+    picture = encode(make_quadrants(40, 60), "PNG")
+    assert apply_rule(join_steps(steps), picture) == apply_rule(rule, picture)

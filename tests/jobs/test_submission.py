@@ -1,4 +1,4 @@
-"""A submission happens once, whatever breaks on the way. The sandbox's own books are the judge."""
+"""Exactly-once submission under faults, judged by the emulator's own records."""
 
 from __future__ import annotations
 
@@ -36,31 +36,31 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def s(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with mjci.sandbox(speed=float("inf"), dialect=getattr(request, "param", "plus")) as session:
-        yield session
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with mjci.sandbox(speed=float("inf"), dialect=getattr(request, "param", "plus")) as sandboxed:
+        yield sandboxed
 
 
-def faulty(s: Session, name: str, route: str, times: int) -> None:
-    assert s.sandbox is not None
-    s.sandbox.faults.add(name.partition(" ")[0], route=route, times=times, **FAULTS[name])
+def inject_fault(session: Session, name: str, route: str, times: int) -> None:
+    assert session.sandbox is not None
+    session.sandbox.faults.add(name.partition(" ")[0], route=route, times=times, **FAULTS[name])
 
 
-def imagine(s: Session, **more: Any) -> Call[Job]:
-    return s.mj.imagine("a red fox", **more)
+def imagine(session: Session, **more: Any) -> Call[Job]:
+    return session.mj.imagine("a red fox", **more)
 
 
-def picture_job(s: Session, **more: Any) -> Call[Job]:
-    return s.ci.picture_job(
+def picture_job(session: Session, **more: Any) -> Call[Job]:
+    return session.ci.picture_job(
         input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg", **more
     )
 
 
-def on_the_books(s: Session) -> list[Job]:
-    """What the services themselves know, asked when nothing breaks any more."""
-    assert s.sandbox is not None
-    s.sandbox.faults.clear()
-    return [*s.mj.tasks().run(), *s.ci.jobs().run()]
+def list_all_jobs(session: Session) -> list[Job]:
+    """Return what the services hold, with the faults switched off."""
+    assert session.sandbox is not None
+    session.sandbox.faults.clear()
+    return [*session.mj.tasks().run(), *session.ci.jobs().run()]
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -70,144 +70,145 @@ def on_the_books(s: Session) -> list[Job]:
     [(imagine, "POST /mj/submit/*"), (picture_job, "POST /jobs")],
     ids=["mj", "ci"],
 )
-def test_one_submission_one_job(
-    s: Session, build: Callable[..., Call[Job]], route: str, fault: str, times: int
+def test_faulty_submission_creates_one_job(
+    session: Session, build: Callable[..., Call[Job]], route: str, fault: str, times: int
 ) -> None:
-    """Once or several times in a row, with the work done or not: one job, and its id is known."""
-    faulty(s, fault, route, times)
-    job = build(s).run()
-    (known,) = on_the_books(s)
+    """Whether the job was created before the fault or not, once or three times in a row."""
+    inject_fault(session, fault, route, times)
+    job = build(session).run()
+    (known,) = list_all_jobs(session)
     assert known.id == job.id
-    (row,) = s.journal.submissions()
+    (row,) = session.journal.submissions()
     assert (row.state, row.job_id) == ("accepted", job.id)
 
 
 @pytest.mark.parametrize("fault", ["drop_after", "drop_before", "malformed"])
 @pytest.mark.parametrize(
-    ("build", "route", "mark"),
+    ("build", "route", "user_text"),
     [
         (imagine, "POST /mj/submit/*", {"state": "mine"}),
         (picture_job, "POST /jobs", {"user_data": "mine"}),
     ],
     ids=["mj", "ci"],
 )
-def test_a_users_own_mark_is_never_altered(
-    s: Session, build: Callable[..., Call[Job]], route: str, mark: dict[str, str], fault: str
+def test_users_own_text_is_kept_and_job_found_by_its_content(
+    session: Session,
+    build: Callable[..., Call[Job]],
+    route: str,
+    user_text: dict[str, str],
+    fault: str,
 ) -> None:
-    """Then the job is found by what the call says; an equal one from before is not taken for it."""
-    earlier = build(s, **mark).run()
-    faulty(s, fault, route, 1)
-    job = build(s, **mark).run()
-    assert {one.id for one in on_the_books(s)} == {earlier.id, job.id}
-    assert {one.user_data for one in on_the_books(s)} == {"mine"}
+    """An equal job of an earlier submission is not mistaken for it."""
+    earlier = build(session, **user_text).run()
+    inject_fault(session, fault, route, 1)
+    job = build(session, **user_text).run()
+    assert {known.id for known in list_all_jobs(session)} == {earlier.id, job.id}
+    assert {known.user_data for known in list_all_jobs(session)} == {"mine"}
     assert earlier.id != job.id
 
 
-def test_our_own_mark_is_nobodys_business(s: Session) -> None:
-    """It travels in `state` and UserData, and shows in no Job and no frame."""
-    jobs = [imagine(s).run(), picture_job(s).run()]
-    assert [job.user_data for job in (*jobs, *on_the_books(s))] == ["", "", "", ""]
-    assert s.history()["state"].isna().all()
-    assert str(s.mj.task(jobs[0].id).run().raw["state"]).startswith("mjci-")
+def test_marker_is_in_the_raw_job_but_not_in_user_data(session: Session) -> None:
+    """It is sent in `state` or UserData, and shows in no Job and no DataFrame."""
+    jobs = [imagine(session).run(), picture_job(session).run()]
+    assert [job.user_data for job in (*jobs, *list_all_jobs(session))] == ["", "", "", ""]
+    assert session.history()["user_data"].isna().all()
+    assert str(session.mj.task(jobs[0].id).run().raw["state"]).startswith("mjci-")
 
 
-@pytest.mark.parametrize("s", ["new-api"], indirect=True)
-def test_where_nobody_can_know_it_is_said(s: Session) -> None:
-    """A relay without a listing: nothing is sent twice, the row stays unknown, and resume says so
-    too.
-    """
-    faulty(s, "drop_after", "POST /mj/submit/*", 1)
-    with pytest.raises(TransportError, match="Nobody knows") as caught:
-        imagine(s).run()
+@pytest.mark.parametrize("session", ["new-api"], indirect=True)
+def test_lost_response_without_listing_stays_unknown(session: Session) -> None:
+    """Nothing is sent twice, and `resume` leaves the row unknown."""
+    inject_fault(session, "drop_after", "POST /mj/submit/*", 1)
+    with pytest.raises(TransportError, match="unknown whether") as caught:
+        imagine(session).run()
     assert caught.value.may_have_been_sent
-    assert [row.state for row in s.journal.unresolved()] == ["unknown"]
-    assert s.resume().run() == []
-    assert [row.state for row in s.journal.unresolved()] == ["unknown"]
+    assert [row.state for row in session.journal.unresolved()] == ["unknown"]
+    assert session.resume().run() == []
+    assert [row.state for row in session.journal.unresolved()] == ["unknown"]
 
 
-def test_two_alike_are_not_guessed_at(s: Session) -> None:
-    """Two unclaimed jobs that both look like the lost one: adopting either would be a guess."""
-    lines = [imagine(s, state="mine") for _ in range(2)]
-    for call in lines:
-        event_loop.run(s.send_once(call))
-    faulty(s, "drop_after", "POST /mj/submit/*", 1)
-    with pytest.raises(TransportError, match="look like it"):
-        imagine(s, state="mine").run()
-    assert len(on_the_books(s)) == 3
+def test_two_matching_jobs_are_ambiguous(session: Session) -> None:
+    """Adopting either of two unclaimed jobs that match the lost one would be a guess."""
+    calls = [imagine(session, state="mine") for _ in range(2)]
+    for call in calls:
+        event_loop.run(session.client.send_once(call))
+    inject_fault(session, "drop_after", "POST /mj/submit/*", 1)
+    with pytest.raises(TransportError, match="jobs match it"):
+        imagine(session, state="mine").run()
+    assert len(list_all_jobs(session)) == 3
 
 
 @pytest.mark.parametrize(
     ("prepare", "error", "state"),
     [
-        (lambda s: s.mj.imagine("a bloody battle"), BannedPrompt, "rejected"),
-        (lambda s: s.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "rejected"),
+        (lambda session: session.mj.imagine("a bloody battle"), BannedPrompt, "rejected"),
+        (lambda session: session.mj.action("17", "MJ::JOB::upsample::1::x"), MjciError, "rejected"),
     ],
 )
-def test_a_clear_no_is_final(s: Session, prepare: Any, error: type[MjciError], state: str) -> None:
+def test_refused_submission_is_rejected_at_once(
+    session: Session, prepare: Any, error: type[MjciError], state: str
+) -> None:
     with pytest.raises(error):
-        prepare(s).run()
-    assert [row.state for row in s.journal.submissions()] == [state]
+        prepare(session).run()
+    assert [row.state for row in session.journal.submissions()] == [state]
 
 
-def test_a_full_queue_waits_for_the_follower_only(s: Session) -> None:
-    """`run()` says that the queue is full; `follow` waits for room."""
+def test_full_queue_raises_in_run_and_waits_in_follow(session: Session) -> None:
     for _ in range(13):
-        imagine(s).run()
+        imagine(session).run()
     with pytest.raises(QueueFull):
-        imagine(s).run()
-    assert s.follow(imagine(s)).run().status is Status.SUCCEEDED
-    assert len(on_the_books(s)) == 14
+        imagine(session).run()
+    assert session.follow(imagine(session)).run().status is Status.SUCCEEDED
+    assert len(list_all_jobs(session)) == 14
 
 
-def test_a_wrong_address_is_not_a_lost_answer() -> None:
-    """A server that is no proxy at all answers everything with a page: that is said at once."""
-    page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
+def test_html_for_everything_is_unsupported_not_unknown() -> None:
+    """Such a server is not a proxy at all: the address is wrong."""
+    html = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
+    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=html)
     with pytest.raises(Unsupported):
         session.mj.imagine("a red fox").run()
     assert [row.state for row in session.journal.submissions()] == ["rejected"]
 
 
-def test_a_dialog_is_answered_once(s: Session) -> None:
-    """modal starts a task each time it comes: a lost answer is looked up by the task's own
-    state.
-    """
-    grid = s.follow(imagine(s)).run()
-    large = s.follow(s.mj.action(grid, "U1")).run()
-    asking = s.follow(s.mj.action(large, "Custom Zoom")).run()
-    assert asking.status is Status.NEEDS_INPUT
-    faulty(s, "drop_after", "POST /mj/submit/modal", 1)
-    assert s.mj.modal(asking.id, "a red fox --zoom 1.5").run().id == asking.id
-    assert len(on_the_books(s)) == 3
+def test_modal_with_lost_response_is_sent_once(session: Session) -> None:
+    """modal starts a task each time: its outcome is read from the status of its task."""
+    grid = session.follow(imagine(session)).run()
+    large = session.follow(session.mj.action(grid, "U1")).run()
+    dialog = session.follow(session.mj.action(large, "Custom Zoom")).run()
+    assert dialog.status is Status.NEEDS_INPUT
+    inject_fault(session, "drop_after", "POST /mj/submit/modal", 1)
+    assert session.mj.modal(dialog.id, "a red fox --zoom 1.5").run().id == dialog.id
+    assert len(list_all_jobs(session)) == 3
 
 
-KILLED = """
+KILLED_PROCESS = """
 import os, signal, sys, jupyter_mjci as mjci
 from pathlib import Path
-s = mjci.connect(mj_url=sys.argv[1], mj_secret=sys.argv[2], home=Path(sys.argv[3]), timeout=1)
+session = mjci.connect(mj_url=sys.argv[1], mj_secret=sys.argv[2], home=Path(sys.argv[3]), timeout=1)
 def die(event, value):
     if event == sys.argv[4]:
         os.kill(os.getpid(), signal.SIGKILL)
-s.listeners.append(die)
-s.follow(s.mj.imagine("a red fox")).run()
+session.listeners.append(die)
+session.follow(session.mj.imagine("a red fox")).run()
 """
 
 
 @pytest.mark.parametrize("moment", ["submitting", "job_updated"])
-def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
-    """A process that dies before its request leaves, or after its answer came: another one finishes
-    the work.
-    """
+def test_resume_finishes_the_work_of_a_killed_process(tmp_path: Path, moment: str) -> None:
+    """Killed before its request is sent, or after the response came."""
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.clock import ScaledClock
 
-    with Sandbox(clock=ScaledClock(100)).serve() as door:
-        told = door.settings
-        arguments = [told["mj_url"], told["mj_secret"], str(tmp_path), moment]
-        died = subprocess.run([sys.executable, "-c", KILLED, *arguments], timeout=60, check=False)
-        assert died.returncode == -9
+    with Sandbox(clock=ScaledClock(100)).serve() as server:
+        settings = server.settings
+        arguments = [settings["mj_url"], settings["mj_secret"], str(tmp_path), moment]
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED_PROCESS, *arguments], timeout=60, check=False
+        )
+        assert killed.returncode == -9
         with mjci.connect(
-            mj_url=told["mj_url"], mj_secret=told["mj_secret"], home=tmp_path, timeout=1
+            mj_url=settings["mj_url"], mj_secret=settings["mj_secret"], home=tmp_path, timeout=1
         ) as session:
             (job,) = session.resume(poll_interval=0.2).run()
             assert (job.status, job.subject) == (Status.SUCCEEDED, "a red fox")
@@ -217,15 +218,13 @@ def test_resume_after_a_kill(tmp_path: Path, moment: str) -> None:
             assert session.archive.find(job) is not None
 
 
-def test_a_small_drill() -> None:
-    """Sixty submissions to both services, a fifth of the requests faulty, the process killed twice.
-    `python -m tests.stress` is the whole one.
-    """
-    from tests.stress import drill
+def test_small_stress_run_creates_each_job_once() -> None:
+    """A fifth of the requests is faulty; the long run is `python -m tests.stress`."""
+    from tests.stress import run_stress
 
-    outcome = drill(60, 2, seed=3)
-    assert outcome.right(60), outcome
-    assert outcome.struck > 5
+    outcome = run_stress(60, 2, seed=3)
+    assert outcome.is_exactly_once(60), outcome
+    assert outcome.faults > 5
 
 
 @pytest.mark.parametrize(
@@ -236,13 +235,11 @@ def test_a_small_drill() -> None:
     [(imagine, "POST /mj/submit/*", "GET /mj/task/list"), (picture_job, "POST /jobs", "GET /jobs")],
     ids=["mj", "ci"],
 )
-def test_looking_may_meet_faults_too(
-    s: Session, build: Callable[..., Call[Job]], route: str, listing: str, fault: str
+def test_faulty_listing_during_reconciliation_still_finds_the_job(
+    session: Session, build: Callable[..., Call[Job]], route: str, listing: str, fault: str
 ) -> None:
-    """The answer was a web page although the work was done, and so is the first look: still one
-    job.
-    """
-    faulty(s, "html done", route, 1)
-    faulty(s, fault, listing, 2)
-    job = build(s).run()
-    assert [one.id for one in on_the_books(s)] == [job.id]
+    """The submission was answered with HTML although the job was created."""
+    inject_fault(session, "html done", route, 1)
+    inject_fault(session, fault, listing, 2)
+    job = build(session).run()
+    assert [known.id for known in list_all_jobs(session)] == [job.id]

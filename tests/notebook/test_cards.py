@@ -19,12 +19,11 @@ from jupyter_mjci.notebook.cards import (
     notice_html,
     progress_html,
     progress_line,
-    request_html,
-    request_text,
     table_html,
     table_text,
 )
-from jupyter_mjci.services.tencent_ci.api import parse_job
+from jupyter_mjci.notebook.request_view import request_html, request_text
+from jupyter_mjci.services.tencent_ci.responses import parse_job
 
 BUTTONS = (Button("MJ::JOB::upsample::1::x", "U1"), Button("MJ::JOB::reroll::0::x", "", "🔄"))
 DONE = Job(
@@ -80,7 +79,7 @@ CI: dict[str, Any] = {
 
 
 def hostile(status: Status) -> Job:
-    fields = dict.fromkeys(("id", "action", "subject", "reason", "state"), HOSTILE)
+    fields = dict.fromkeys(("id", "action", "subject", "reason", "user_data"), HOSTILE)
     return replace(DONE, status=status, buttons=(Button(HOSTILE, HOSTILE),), **fields)  # type: ignore[arg-type]
 
 

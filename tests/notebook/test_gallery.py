@@ -15,7 +15,7 @@ from PIL import Image
 
 import jupyter_mjci
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook import gallery, images
+from jupyter_mjci.notebook import gallery, images, saved_notebook
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 from tests.notebook.test_job_display import MODES, kept
@@ -219,11 +219,11 @@ def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
     """
     output, told = SAVED[case]
     saved = notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
-    shown = gallery.load_notebook_images(saved)
+    shown = saved_notebook.load_notebook_images(saved)
     assert [(one.kind, one.subject, one.caption) for one in shown] == [
         ("cell 2", *each) for each in told
     ]
-    page = gallery.render_page(shown, gallery.get_title(saved))
+    page = gallery.render_page(shown, saved_notebook.get_title(saved))
     assert "<h1>A &lt;title&gt;</h1>" in page
     assert page.count('<img src="data:image/') == page.count("<img") == len(told)
     assert "onload" not in page
@@ -234,7 +234,7 @@ def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
 def test_what_is_no_notebook_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(text)
     with pytest.raises(InvalidRequest, match="is no notebook"):
-        gallery.load_notebook_images(tmp_path / "a.ipynb")
+        saved_notebook.load_notebook_images(tmp_path / "a.ipynb")
 
 
 def noise(seed: int) -> bytes:

@@ -19,15 +19,10 @@ import jupyter_mjci
 from jupyter_mjci.client.calls import Operation
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidResponse, JobFailed, TransportError, WaitTimeout
-from jupyter_mjci.notebook import job_display
-from jupyter_mjci.notebook.job_display import (
-    HeadlessOutput,
-    Interrupted,
-    JobFuture,
-    LiveOutput,
-    TerminalOutput,
-    select_output,
-)
+from jupyter_mjci.notebook import job_display, outputs
+from jupyter_mjci.notebook.interrupts import Interrupted
+from jupyter_mjci.notebook.job_future import JobFuture
+from jupyter_mjci.notebook.outputs import HeadlessOutput, LiveOutput, TerminalOutput, select_output
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -59,7 +54,7 @@ def book() -> Book:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox's jobs pass in no time; here every update counts."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
 
 
 MODES = {"live": "0", "headless": "1"}
@@ -121,7 +116,7 @@ def test_updates_are_throttled(
     """However fast a job goes, a card changes at most four times a second; the final card always
     lands.
     """
-    monkeypatch.setattr(job_display, "SHORTEST", 0.25)
+    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.25)
     begun = time.monotonic()
     job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
     updates = [data for data, name, _ in book.pages if name]
@@ -219,7 +214,7 @@ def test_who_looks_on_is_known(
 
 def broken(session: Session, error: BaseException, after: int) -> None:
     """Makes the session's further asking fail."""
-    ask, count = session.send_once, [0]
+    ask, count = session.client.send_once, [0]
 
     async def send_once(call: Any) -> Any:
         count[0] += 1
@@ -227,7 +222,7 @@ def broken(session: Session, error: BaseException, after: int) -> None:
             raise error
         return await ask(call)
 
-    session.send_once = send_once  # type: ignore[method-assign]
+    session.client.send_once = send_once  # type: ignore[method-assign]
 
 
 BREAKS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
@@ -452,7 +447,7 @@ def test_a_background_job_that_fails_says_so_when_asked(session: Session, book: 
 class Gone(LiveOutput):
     """A front end that hears the first card and nothing after it."""
 
-    def final(self, bundle: Any) -> None:
+    def show_final(self, bundle: Any) -> None:
         if self.display_id:
             raise OSError("no socket")
         super().show_final(bundle)

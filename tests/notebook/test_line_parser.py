@@ -8,16 +8,9 @@ import pytest
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook.line_parser import (
-    Options,
-    escape_toml,
-    escape_xml,
-    interpolate,
-    parse_body,
-    split_options,
-    split_prompt,
-    tokenize,
-)
+from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
+from jupyter_mjci.notebook.job_body import parse_body
+from jupyter_mjci.notebook.line_parser import Options, split_options, split_prompt, tokenize
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -203,4 +196,4 @@ def test_a_rule_is_demanded_before_anything_is_sent() -> None:
     """What the builder itself refuses, the body does not get past."""
     asked: Any = parse_body('input = "a"\noutput = "o"', {})
     with pytest.raises(InvalidRequest, match="needs a rule"):
-        asked.call(CI)
+        asked.build_call(CI)

@@ -24,7 +24,8 @@ from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, 
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.doctor import detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
-from jupyter_mjci.notebook.job_display import JobFuture, ObjectBytes
+from jupyter_mjci.notebook.job_future import JobFuture
+from jupyter_mjci.notebook.job_results import ObjectBytes
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
@@ -199,7 +200,7 @@ def test_a_button_is_pressed_by_its_name(shell: Shell, session: Session) -> None
     assert shell.run("%mj_action _ Upscale (Subtle)").action.startswith("UPSCALE")
     assert shell.run("%mj_action job 🔄").action == "REROLL"
     assert shell.run("%mj_action job Reroll").action == "REROLL"
-    assert shell.run(f"%mj_action {{{{job}}}} {job.button('V1').custom_id}").parent == job.id
+    assert shell.run(f"%mj_action {{{{job}}}} {job.find_button('V1').custom_id}").parent == job.id
 
 
 def test_jobs_become_frames(shell: Shell) -> None:
@@ -310,7 +311,7 @@ def test_a_dry_run_sends_nothing(shell: Shell, session: Session) -> None:
     assert '{"prompt":"a {fox} $5"' in shell.texts[0]
     assert "mj-api-secret: ***" in shell.texts[0]
     shell.run(f"%mj_action {job.id} U1 --dry-run")
-    assert job.button("U1").custom_id in shell.texts[0]
+    assert job.find_button("U1").custom_id in shell.texts[0]
     shell.run("%%ci_job --dry-run\n" + ROTATE)
     assert "authorization: ***" in shell.texts[0].lower()
     assert "<ProcessRule>imageMogr2/rotate/90</ProcessRule>" in shell.texts[0]
@@ -346,9 +347,9 @@ def test_a_failed_job_shows_its_card_and_fails_the_cell(shell: Shell) -> None:
 
 # (cell, the error, what it says)
 WRONG: tuple[tuple[str, type[Exception], str], ...] = (
-    ("%mj_task 99", MidjourneyError, "The proxy knows no task 99."),
-    ("%mj_action 99 U1", MidjourneyError, "The proxy knows no task 99."),
-    ("%ci_job j99", CIError, "Tencent CI knows no job j99."),
+    ("%mj_task 99", MidjourneyError, "Task 99 was not found."),
+    ("%mj_action 99 U1", MidjourneyError, "Task 99 was not found."),
+    ("%ci_job j99", CIError, "Job j99 was not found."),
     ("%%ci_job\ninput = ", MjciError, "line 1, column 9"),
     ("%%ci_job\n<Request>\n<a></b></Request>", MjciError, "line 2, column 6"),
     ("%%ci_job\n" + ROTATE.replace("rule", "rul"), MjciError, "Did you mean rule?"),
@@ -396,7 +397,7 @@ def test_what_is_wrong_is_said_shortly(
 def test_a_wrong_button_names_those_that_exist(shell: Shell) -> None:
     """With what to do next."""
     shell.run("%mj_imagine a red fox -o job")
-    assert "It has: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
+    assert "Available: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
 
 
 def test_the_services_refusals_are_short_and_keep_secrets(
@@ -415,11 +416,11 @@ def test_the_services_refusals_are_short_and_keep_secrets(
 
 PAGE = httpx.Response(200, html="<!DOCTYPE html><html><body>hush-hush</body></html>")
 DOORS: tuple[tuple[str, httpx.Response, str], ...] = (
-    ("%mj_tasks", PAGE, "NoSuchEndpoint"),
-    ("%mj_imagine a fox", PAGE, "NoSuchEndpoint"),
-    ("%mj_task 1", httpx.Response(200, content=b"{cut"), "AnswerError"),
+    ("%mj_tasks", PAGE, "Unsupported"),
+    ("%mj_imagine a fox", PAGE, "Unsupported"),
+    ("%mj_task 1", httpx.Response(200, content=b"{cut"), "InvalidResponse"),
     ("%mj_task 1", httpx.Response(502, content=b""), "MidjourneyError"),
-    ("%ci_jobs", httpx.Response(200, html="<html><body>x</body>"), "AnswerError"),
+    ("%ci_jobs", httpx.Response(200, html="<html><body>x</body>"), "InvalidResponse"),
     ("%ci_jobs", httpx.Response(403, content=b"denied"), "CIError"),
 )
 
@@ -492,7 +493,7 @@ def test_connect_takes_settings_and_the_environment(
     assert session.settings.timeout == 1.5
     session.clock = VirtualClock(math.inf)  # trying again takes no time
     said = empty_shell.fails("%mj_queue")
-    assert "No answer from http://127.0.0.1:9." in said
+    assert "No response from http://127.0.0.1:9." in said
     empty_shell.run("%mjci doctor")
     assert "set (environment: MJCI_MJ_SECRET)" in empty_shell.texts[0]
     assert "hush" not in str(empty_shell.outputs) + said

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook.params import convert, get_summary, parse_arguments, parse_signature
+from jupyter_mjci.notebook.argument_parser import convert, parse_arguments
+from jupyter_mjci.notebook.params import get_summary, parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 

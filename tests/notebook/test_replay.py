@@ -62,7 +62,7 @@ def test_what_is_not_recorded_is_said_in_the_cell(shell: Shell, tmp_path: Path) 
     shell.run("%mj_imagine a red fox")
     shell.run(f"%mjci replay play {tmp_path / 'a.mjci'}")
     said = shell.fails("%mj_imagine a red box")
-    assert said.startswith("The recording has no answer to POST")
+    assert said.startswith("The recording has no response to POST")
     assert re.search(r"Nearest is 0001-POST-mj-submit-imagine\.json .*another body", said)
     assert len(said.splitlines()) == 3
 
@@ -84,10 +84,10 @@ def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path)
     def records(one: Session) -> list[str]:
         drawn, made = (panel(kind, session=one) for kind in ("mj", "ci"))
         drawn.prompt.value = "a red fox"
-        drawn.submit.click()
+        drawn.submit_button.click()
         drawn.wait()
         made.input.value, made.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
-        made.submit.click()
+        made.submit_button.click()
         made.wait()
         seen, now = (
             panel(kind, session=one) for kind in ("history", "status")

@@ -15,8 +15,9 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import jobs_to_frame
-from jupyter_mjci.notebook import cards, job_display, row_batch
-from jupyter_mjci.notebook.job_display import Interrupted, LiveOutput, TerminalOutput
+from jupyter_mjci.notebook import batch_cards, outputs, row_batch
+from jupyter_mjci.notebook.interrupts import Interrupted
+from jupyter_mjci.notebook.outputs import LiveOutput, TerminalOutput
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 from tests.notebook.test_job_display import MODES, Book, kept
@@ -89,7 +90,7 @@ def test_prompts_are_filled_byte_for_byte(shell: Shell, session: Session) -> Non
         'a owl "x" {{y}}',
     ]
     assert [json.loads(call.body)["state"] for call in calls[:2]] == ["m1", "m2"]
-    assert list(jobs.state) == ["m1", "m2"]
+    assert list(jobs.user_data) == ["m1", "m2"]
     assert set(jobs.status) | set(line.status) == {"SUCCEEDED"}
 
 
@@ -195,9 +196,9 @@ def test_where_all_fail_the_cell_fails(shell: Shell) -> None:
     shell.ip.push({"s": wrong, "t": [{"n": 1}, {"n": 2}]})
     said = shell.fails("%%mj_imagine --each t -o jobs\nfox {{n}}")
     assert type(shell.error) is MjciError
-    assert said.startswith("None of the 2 jobs succeeded.\nThe proxy refuses the secret.")
+    assert said.startswith("None of the 2 jobs succeeded.\nThe proxy rejected the secret.")
     assert list(shell.ip.user_ns["jobs"].status) == ["FAILED", "FAILED"]
-    assert shell.texts[0].endswith("The proxy refuses the secret. rows 0, 1")
+    assert shell.texts[0].endswith("The proxy rejected the secret. rows 0, 1")
     assert "hush" not in said + str(shell.outputs)
     wrong.close()
 
@@ -209,7 +210,7 @@ def test_a_cell_saves_the_same_live_and_headless(
     monkeypatch: pytest.MonkeyPatch, cell: str
 ) -> None:
     """One card with the same bytes, and the same frame."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
     found, frames = [], []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
@@ -232,7 +233,7 @@ def rows(count: int) -> row_batch.Table:
 
 def test_live_counts_and_draws_a_bar(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """One display: bars that say their value, then the card without one."""
-    monkeypatch.setattr(job_display, "SHORTEST", 0.0)
+    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
     book = Book()
     many = row_batch.RowBatch(
         "many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
@@ -273,7 +274,7 @@ def stopped(
             if number == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "steps", interrupted)
+    monkeypatch.setattr(session, "batch_updates", interrupted)
     book = Book()
     many = row_batch.RowBatch(
         "many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
@@ -308,12 +309,12 @@ def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_card_names_the_first_reasons_and_rows() -> None:
     """However many fail, the card stays short; a reason is escaped."""
     failures = [(f"<b>{number}", [str(row) for row in range(30)]) for number in range(12)]
-    tally = cards.BatchSummary("t", {Status.FAILED: 360}, failures=failures)
-    lines = cards.summary_text(tally).splitlines()
+    tally = batch_cards.BatchSummary("t", {Status.FAILED: 360}, failures=failures)
+    lines = batch_cards.summary_text(tally).splitlines()
     assert len(lines) == 12
     assert lines[1] == "  <b>0 rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (30 rows)"
     assert lines[-1] == "  … and 2 other reasons"
-    assert "<b>0" not in cards.summary_html(tally)
+    assert "<b>0" not in batch_cards.summary_html(tally)
 
 
 def test_what_has_not_ended_is_told() -> None:

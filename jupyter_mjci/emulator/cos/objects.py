@@ -1,9 +1,8 @@
-"""The object plane of COS: put, get, head, delete, list, copy, multipart; and pictures processed on
-the way.
+"""The object plane of COS: put, get, head, delete, list, copy, multipart uploads, processing.
 
-One table (`ROUTES`) says which method with which query flag, on a bucket or on an object, is
-answered by which function. A function takes a `RequestContext` and gives an Answer or raises Refused; who
-may visit was settled before.
+One table (`ROUTES`) says which function answers which method with which query flag, on a bucket or
+on an object. A function takes a `RequestContext` and returns a `Response` or raises
+`ErrorResponse`; the signature was verified before.
 """
 
 from __future__ import annotations
@@ -15,98 +14,62 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import formatdate, parsedate_to_datetime
-from typing import Any
 from urllib.parse import quote, unquote
 
+from jupyter_mjci.emulator.cos.conditions import (
+    build_object_response,
+    check_preconditions,
+    parse_range,
+    precondition_failed,
+    select_stored_headers,
+)
+from jupyter_mjci.emulator.cos.processing import (
+    RULE_RE,
+    ImageProcessor,
+    PicOperations,
+    apply_operations,
+)
 from jupyter_mjci.emulator.cos.store import (
     MAX_CODE_POINT,
     Bucket,
+    MultipartUpload,
     Store,
     StoredObject,
-    MultipartUpload,
     build_object,
     compute_multipart_etag,
 )
-from jupyter_mjci.emulator.http import Response, Request
-from jupyter_mjci.emulator.tencent_ci.processing import (
-    RULE_RE,
-    PicOperations,
-    ImageProcessor,
-    apply_operations,
-)
-from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
+from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.xml import (
     Element,
+    ErrorResponse,
+    build_xml,
     find_all,
+    get_text,
     invalid_argument,
     malformed_xml,
     parse_xml,
-    get_text,
-    build_xml,
 )
 
 MAX_KEY_BYTES = 850
 MAX_KEYS = 1000
+MAX_PART_NUMBER = 10_000
 OWNER = {"ID": "qcs::cam::uin/100000000001:uin/100000000001", "DisplayName": "100000000001"}
 XML_HEADERS = {"Content-Type": "application/xml"}
-STORED_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "expires",
+# What a query can ask for beside the object or the listing itself.
+SUBRESOURCES = frozenset(
+    """
+    acl append ci-process cors delete domain encryption image_process intelligenttiering inventory
+    lifecycle location logging object-lock origin policy referer replication restore select symlink
+    tagging torrent uploadId uploads versioning versions website
+    """.split()  # noqa: SIM905
 )
-OVERRIDABLE_HEADERS = (
-    "content-type",
-    "content-language",
-    "expires",
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-)
-SUBRESOURCES = {  # what a query can ask for beside the object or the listing itself
-    *(
-        "acl",
-        "append",
-        "cors",
-        "delete",
-        "domain",
-        "encryption",
-        "image_process",
-        "intelligenttiering",
-        "inventory",
-    ),
-    *(
-        "lifecycle",
-        "location",
-        "logging",
-        "object-lock",
-        "origin",
-        "policy",
-        "referer",
-        "replication",
-        "restore",
-    ),
-    *(
-        "select",
-        "symlink",
-        "tagging",
-        "torrent",
-        "uploadId",
-        "uploads",
-        "versioning",
-        "versions",
-        "website",
-    ),
-    "ci-process",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """A request that is known to be genuine, with the bucket it is about, the time, and a fresh
-    number.
+    """A genuine request, with its bucket, the time, and a new request ID.
+
+    On the CI plane `resource` is the first part of the path and `key` the rest.
     """
 
     request: Request
@@ -115,52 +78,52 @@ class RequestContext:
     params: Mapping[str, str]
     now: float
     request_id: str
-    resource: str = ""  # on the CI plane, the first part of the path; `key` is the rest
+    resource: str = ""
 
     def get_header(self, name: str) -> str:
+        """Return a header by its lower-case name, "" where there is none."""
         return self.request.headers.get(name, "")
 
 
 def format_iso_time(timestamp: float) -> str:
+    """Format a time as the object plane does: UTC, with milliseconds."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def xml_response(
-    root: str, content: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    root: str, content: Mapping[str, object], headers: Mapping[str, str] | None = None
 ) -> Response:
+    """Build a successful response."""
     return Response(200, build_xml(root, content), {**XML_HEADERS, **(headers or {})})
 
 
-def parse_http_date(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return None
-
-
 class ObjectPlane:
+    """The endpoints of the object plane."""
+
     def __init__(self, store: Store, processor: ImageProcessor) -> None:
         self.store = store
         self.processor = processor
 
-    def handle(self, visit: RequestContext) -> Response:
-        flag = next((name for name in visit.params if name in SUBRESOURCES), "")
-        level = "object" if visit.key else "bucket"
-        method = visit.request.method
-        found = ROUTES.get((method, level, flag))
-        if found:
-            return found(self, visit)
+    def handle(self, context: RequestContext) -> Response:
+        """Answer a request about a bucket or an object."""
+        flag = next((name for name in context.params if name in SUBRESOURCES), "")
+        level = "object" if context.key else "bucket"
+        method = context.request.method
+        route = ROUTES.get((method, level, flag))
+        if route:
+            return route(self, context)
         if flag and (method, level, "") in ROUTES:
-            raise ErrorResponse(
-                501,
-                "NotImplemented",
-                f"A header or parameter ({flag}) implies a function that is not there.",
-            )
-        raise ErrorResponse(
-            405, "MethodNotAllowed", "The specified method is not allowed against this resource."
-        )
+            message = f"A header or parameter ({flag}) implies a function that is not there."
+            raise ErrorResponse(501, "NotImplemented", message)
+        message = "The specified method is not allowed against this resource."
+        raise ErrorResponse(405, "MethodNotAllowed", message)
 
     def get_bucket(self, name: str) -> Bucket:
+        """Return a bucket of any region.
+
+        Raises:
+            ErrorResponse: there is none
+        """
         bucket = self.store.buckets.get(name)
         if bucket is None:
             raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
@@ -168,297 +131,302 @@ class ObjectPlane:
 
     # -- objects
 
-    def put(self, visit: RequestContext) -> Response:
-        if visit.get_header("x-cos-copy-source"):
-            return self.copy(visit)
-        new = read_uploaded_object(visit)
-        if not visit.get_header("pic-operations"):
-            visit.bucket.put(visit.key, new)
-            return Response(200, b"", {"ETag": new.etag})
-        done = self._apply_operations(visit, new)
-        visit.bucket.put(visit.key, new)
-        return xml_response("UploadResult", done, {"ETag": new.etag})
+    def put(self, context: RequestContext) -> Response:
+        """`PUT /key`: store, copy, or store and process an object."""
+        if context.get_header("x-cos-copy-source"):
+            return self.copy(context)
+        stored = read_uploaded_object(context)
+        headers = {"ETag": stored.etag}
+        if not context.get_header("pic-operations"):
+            context.bucket.put(context.key, stored)
+            return Response(200, b"", headers)
+        result = self._apply_operations(context, stored)
+        context.bucket.put(context.key, stored)
+        return xml_response("UploadResult", result, headers)
 
-    def _apply_operations(self, visit: RequestContext, source: StoredObject) -> Element:
-        asked = PicOperations.parse(visit.get_header("pic-operations"), visit.key)
+    def _apply_operations(self, context: RequestContext, source: StoredObject) -> Element:
+        operations = PicOperations.parse(context.get_header("pic-operations"), context.key)
         return apply_operations(
-            self.processor, asked, source, visit.bucket, visit.key, visit.now, self.get_bucket
+            self.processor,
+            operations,
+            source,
+            context.bucket,
+            context.key,
+            context.now,
+            self.get_bucket,
         )
 
-    def process(self, visit: RequestContext) -> Response:
-        """`POST /key?image_process`: pictures made from an object that is there."""
-        if not visit.get_header("pic-operations"):
+    def process(self, context: RequestContext) -> Response:
+        """`POST /key?image_process`: pictures made from a stored object."""
+        if not context.get_header("pic-operations"):
             raise invalid_argument("The header Pic-Operations is needed.")
-        return xml_response(
-            "UploadResult", self._apply_operations(visit, visit.bucket.get(visit.key))
-        )
+        result = self._apply_operations(context, context.bucket.get(context.key))
+        return xml_response("UploadResult", result)
 
-    def get(self, visit: RequestContext) -> Response:
-        thing = visit.bucket.get(visit.key)
-        rule = find_rule_param(visit.params)
+    def get(self, context: RequestContext) -> Response:
+        """`GET /key`: an object; with a rule in the query, processed on the way."""
+        stored = context.bucket.get(context.key)
+        rule = find_rule_param(context.params)
         if rule:
-            made = self.processor.process(rule, thing, visit.bucket)
-            thing = StoredObject(made.body, made.etag, thing.modified, made.content_type)
-        return build_object_response(thing, visit)
+            result = self.processor.process(rule, stored, context.bucket)
+            stored = StoredObject(result.body, result.etag, stored.modified, result.content_type)
+        return build_object_response(stored, context.request.headers, context.params)
 
-    def head(self, visit: RequestContext) -> Response:
-        thing = visit.bucket.get(visit.key)
-        answer = build_object_response(thing, visit)
-        return Response(
-            answer.status, b"", {**answer.headers, "Content-Length": str(len(answer.body))}
-        )
+    def head(self, context: RequestContext) -> Response:
+        """`HEAD /key`: the headers of an object."""
+        stored = context.bucket.get(context.key)
+        response = build_object_response(stored, context.request.headers, context.params)
+        headers = {**response.headers, "Content-Length": str(len(response.body))}
+        return Response(response.status, b"", headers)
 
-    def delete(self, visit: RequestContext) -> Response:
-        visit.bucket.remove(visit.key)
+    def delete(self, context: RequestContext) -> Response:
+        """`DELETE /key`."""
+        context.bucket.remove(context.key)
         return Response(204)
 
-    def copy(self, visit: RequestContext) -> Response:
-        source = self._get_copy_source(visit)
-        replaced = visit.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace")
-        content_type = visit.get_header("content-type") if replaced else source.content_type
-        headers = select_stored_headers(visit.request.headers) if replaced else source.headers
-        new = visit.bucket.put(
-            visit.key, build_object(source.body, visit.now, content_type, headers)
-        )
-        return xml_response(
-            "CopyObjectResult", {"ETag": new.etag, "LastModified": format_iso_time(visit.now)}
-        )
+    def copy(self, context: RequestContext) -> Response:
+        """`PUT /key` with x-cos-copy-source."""
+        source = self._get_copy_source(context)
+        content_type = source.content_type
+        headers = source.headers
+        if context.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace"):
+            content_type = context.get_header("content-type")
+            headers = select_stored_headers(context.request.headers)
+        stored = build_object(source.body, context.now, content_type, headers)
+        context.bucket.put(context.key, stored)
+        content = {"ETag": stored.etag, "LastModified": format_iso_time(context.now)}
+        return xml_response("CopyObjectResult", content)
 
-    def _get_copy_source(self, visit: RequestContext) -> StoredObject:
-        address = unquote(visit.get_header("x-cos-copy-source")).partition("?")[0]
-        found = self.store.resolve(
-            f"http://{address.removeprefix('http://').lstrip('/')}", visit.bucket
-        )
-        if not found or not found[1]:
+    def _get_copy_source(self, context: RequestContext) -> StoredObject:
+        address = unquote(context.get_header("x-cos-copy-source")).partition("?")[0]
+        url = f"http://{address.removeprefix('http://').lstrip('/')}"
+        location = self.store.resolve(url, context.bucket)
+        if not location or not location[1]:
             raise invalid_argument(
                 "x-cos-copy-source is not <bucket>.cos.<region>.myqcloud.com/<key>."
             )
-        source = found[0].get(found[1])
-        headers = visit.request.headers
-        given = {name.removeprefix("x-cos-copy-source-"): value for name, value in headers.items()}
-        if check_preconditions(source, given):
-            raise ErrorResponse(
-                412, "PreconditionFailed", "At least one of the preconditions did not hold."
-            )
+        bucket, key = location
+        source = bucket.get(key)
+        conditions = {
+            name.removeprefix("x-cos-copy-source-"): value
+            for name, value in context.request.headers.items()
+        }
+        if check_preconditions(source, conditions):
+            raise precondition_failed()
         return source
 
-    def append(self, visit: RequestContext) -> Response:
-        """`POST /key?append&position=N`: the object grows at its end."""
-        old = visit.bucket.objects.get(visit.key)
+    def append(self, context: RequestContext) -> Response:
+        """`POST /key?append&position=N`: bytes at the end of an object."""
+        old = context.bucket.objects.get(context.key)
         body = old.body if old else b""
-        if visit.params.get("position") != str(len(body)):
-            raise ErrorResponse(
-                409,
-                "PositionNotEqualToLength",
-                f"The position is not the object's length, {len(body)}.",
-            )
-        new = read_uploaded_object(visit)
-        whole = build_object(body + new.body, visit.now, new.content_type, new.headers)
-        visit.bucket.put(visit.key, whole)
-        return Response(
-            200, b"", {"ETag": whole.etag, "x-cos-next-append-position": str(len(whole.body))}
-        )
+        if context.params.get("position") != str(len(body)):
+            message = f"The position is not the object's length, {len(body)}."
+            raise ErrorResponse(409, "PositionNotEqualToLength", message)
+        part = read_uploaded_object(context)
+        stored = build_object(body + part.body, context.now, part.content_type, part.headers)
+        context.bucket.put(context.key, stored)
+        next_position = str(len(stored.body))
+        headers = {"ETag": stored.etag, "x-cos-next-append-position": next_position}
+        return Response(200, b"", headers)
 
-    def delete_multiple(self, visit: RequestContext) -> Response:
-        check_md5(visit)
-        request = parse_xml(visit.request.body, "Delete")
+    def delete_multiple(self, context: RequestContext) -> Response:
+        """`POST /?delete`: many objects at once."""
+        check_md5(context)
+        request = parse_xml(context.request.body, "Delete")
         keys = [get_text(item, "Key") for item in find_all(request, "Object")]
         if not keys or len(keys) > MAX_KEYS:
             raise malformed_xml(f"<Delete> holds 1 to {MAX_KEYS} <Object>")
         for key in keys:
-            visit.bucket.remove(key.lstrip("/"))
-        quiet = get_text(request, "Quiet").lower() == "true"
-        return xml_response(
-            "DeleteResult", {} if quiet else {"Deleted": [{"Key": key} for key in keys]}
-        )
+            context.bucket.remove(key.lstrip("/"))
+        if get_text(request, "Quiet").lower() == "true":
+            return xml_response("DeleteResult", {})
+        return xml_response("DeleteResult", {"Deleted": [{"Key": key} for key in keys]})
 
     # -- multipart uploads
 
-    def create_multipart_upload(self, visit: RequestContext) -> Response:
-        check_key(visit.key)
-        name = hashlib.sha256(f"upload {visit.request_id}".encode()).hexdigest()[:40]
-        content_type, headers = (
-            visit.get_header("content-type"),
-            select_stored_headers(visit.request.headers),
+    def create_multipart_upload(self, context: RequestContext) -> Response:
+        """`POST /key?uploads`."""
+        check_key(context.key)
+        upload_id = hashlib.sha256(f"upload {context.request_id}".encode()).hexdigest()[:40]
+        context.bucket.uploads[upload_id] = MultipartUpload(
+            upload_id,
+            context.key,
+            context.now,
+            context.get_header("content-type"),
+            select_stored_headers(context.request.headers),
         )
-        visit.bucket.uploads[name] = MultipartUpload(
-            name, visit.key, visit.now, content_type, headers
-        )
-        return xml_response(
-            "InitiateMultipartUploadResult",
-            {"Bucket": visit.bucket.name, "Key": visit.key, "UploadId": name},
-        )
+        content = {"Bucket": context.bucket.name, "Key": context.key, "UploadId": upload_id}
+        return xml_response("InitiateMultipartUploadResult", content)
 
-    def _get_upload(self, visit: RequestContext) -> MultipartUpload:
-        upload = visit.bucket.uploads.get(visit.params.get("uploadId", ""))
-        if upload is None or upload.key != visit.key:
-            raise ErrorResponse(
-                404, "NoSuchUpload", "The specified multipart upload does not exist."
-            )
+    def _get_upload(self, context: RequestContext) -> MultipartUpload:
+        upload = context.bucket.uploads.get(context.params.get("uploadId", ""))
+        if upload is None or upload.key != context.key:
+            message = "The specified multipart upload does not exist."
+            raise ErrorResponse(404, "NoSuchUpload", message)
         return upload
 
-    def upload_part(self, visit: RequestContext) -> Response:
-        upload = self._get_upload(visit)
-        number = parse_int_param(visit.params, "partNumber", 0, 1, 10000)
-        if not visit.get_header("x-cos-copy-source"):
-            upload.parts[number] = read_uploaded_object(visit)
-            return Response(200, b"", {"ETag": upload.parts[number].etag})
-        source = self._get_copy_source(visit)
-        span = parse_range(visit.get_header("x-cos-copy-source-range"), len(source.body)) or (
-            0,
-            len(source.body),
-        )
-        upload.parts[number] = build_object(source.body[slice(*span)], visit.now)
-        return xml_response(
-            "CopyPartResult",
-            {"ETag": upload.parts[number].etag, "LastModified": format_iso_time(visit.now)},
-        )
+    def upload_part(self, context: RequestContext) -> Response:
+        """`PUT /key?partNumber=N&uploadId=ID`: a part, uploaded or copied."""
+        upload = self._get_upload(context)
+        number = parse_int_param(context.params, "partNumber", 0, 1, MAX_PART_NUMBER)
+        if not context.get_header("x-cos-copy-source"):
+            part = upload.parts[number] = read_uploaded_object(context)
+            return Response(200, b"", {"ETag": part.etag})
+        body = self._get_copy_source(context).body
+        span = parse_range(context.get_header("x-cos-copy-source-range"), len(body))
+        if span:
+            body = body[slice(*span)]
+        part = upload.parts[number] = build_object(body, context.now)
+        content = {"ETag": part.etag, "LastModified": format_iso_time(context.now)}
+        return xml_response("CopyPartResult", content)
 
-    def complete_multipart_upload(self, visit: RequestContext) -> Response:
-        upload = self._get_upload(visit)
-        request = parse_xml(visit.request.body, "CompleteMultipartUpload")
-        listed = [
-            (get_text(part, "PartNumber"), get_text(part, "ETag").strip('"'))
-            for part in find_all(request, "Part")
-        ]
-        numbers = [
-            int(number) if re.fullmatch(r"\d{1,5}", number, re.ASCII) else 0 for number, _ in listed
-        ]
-        if not listed or sorted(set(numbers)) != numbers:
-            raise ErrorResponse(
-                400, "InvalidPartOrder", "The parts are not listed in the order of their numbers."
-            )
-        parts = [upload.parts.get(number) for number in numbers]
-        good = [
-            part
-            for part, (_, etag) in zip(parts, listed, strict=True)
-            if part and part.etag.strip('"') == etag
-        ]
-        if len(good) != len(listed):
-            raise ErrorResponse(
-                400, "InvalidPart", "One or more of the specified parts could not be found."
-            )
-        body = b"".join(part.body for part in good)
-        whole_thing = StoredObject(
-            body, compute_multipart_etag(good), visit.now, upload.content_type, upload.headers
+    def complete_multipart_upload(self, context: RequestContext) -> Response:
+        """`POST /key?uploadId=ID`: the listed parts become one object."""
+        upload = self._get_upload(context)
+        parts = self._get_listed_parts(upload, context.request.body)
+        stored = StoredObject(
+            b"".join(part.body for part in parts),
+            compute_multipart_etag(parts),
+            context.now,
+            upload.content_type,
+            upload.headers,
         )
-        visit.bucket.put(visit.key, whole_thing)
-        del visit.bucket.uploads[upload.id]
-        place = {
-            "Location": f"http://{visit.bucket.host}/{visit.key}",
-            "Bucket": visit.bucket.name,
-            "Key": visit.key,
+        context.bucket.put(context.key, stored)
+        del context.bucket.uploads[upload.id]
+        content = {
+            "Location": f"http://{context.bucket.host}/{context.key}",
+            "Bucket": context.bucket.name,
+            "Key": context.key,
+            "ETag": stored.etag,
         }
-        return xml_response("CompleteMultipartUploadResult", {**place, "ETag": whole_thing.etag})
+        return xml_response("CompleteMultipartUploadResult", content)
 
-    def abort_multipart_upload(self, visit: RequestContext) -> Response:
-        del visit.bucket.uploads[self._get_upload(visit).id]
+    def _get_listed_parts(self, upload: MultipartUpload, body: bytes) -> list[StoredObject]:
+        request = parse_xml(body, "CompleteMultipartUpload")
+        numbers: list[int] = []
+        etags: list[str] = []
+        for element in find_all(request, "Part"):
+            text = get_text(element, "PartNumber")
+            is_number = re.fullmatch(r"\d{1,5}", text, re.ASCII)
+            numbers.append(int(text) if is_number else 0)
+            etags.append(get_text(element, "ETag").strip('"'))
+        if not numbers or sorted(set(numbers)) != numbers:
+            message = "The parts are not listed in the order of their numbers."
+            raise ErrorResponse(400, "InvalidPartOrder", message)
+        parts: list[StoredObject] = []
+        for number, etag in zip(numbers, etags, strict=True):
+            part = upload.parts.get(number)
+            if part is None or part.etag.strip('"') != etag:
+                message = "One or more of the specified parts could not be found."
+                raise ErrorResponse(400, "InvalidPart", message)
+            parts.append(part)
+        return parts
+
+    def abort_multipart_upload(self, context: RequestContext) -> Response:
+        """`DELETE /key?uploadId=ID`."""
+        del context.bucket.uploads[self._get_upload(context).id]
         return Response(204)
 
-    def list_parts(self, visit: RequestContext) -> Response:
-        upload = self._get_upload(visit)
-        after = parse_int_param(visit.params, "part-number-marker", 0, 0, 10000)
-        most = parse_int_param(visit.params, "max-parts", MAX_KEYS, 0, 10**9)
-        numbers = [number for number in sorted(upload.parts) if number > after]
-        shown = numbers[: min(most, MAX_KEYS)]
-        head = {
-            "Bucket": visit.bucket.name,
+    def list_parts(self, context: RequestContext) -> Response:
+        """`GET /key?uploadId=ID`."""
+        upload = self._get_upload(context)
+        params = context.params
+        marker = parse_int_param(params, "part-number-marker", 0, 0, MAX_PART_NUMBER)
+        limit = parse_int_param(params, "max-parts", MAX_KEYS, 0, 10**9)
+        numbers = [number for number in sorted(upload.parts) if number > marker]
+        page = numbers[: min(limit, MAX_KEYS)]
+        is_truncated = len(page) < len(numbers)
+        content = {
+            "Bucket": context.bucket.name,
             "Key": upload.key,
             "UploadId": upload.id,
             "Owner": OWNER,
-        }
-        told = {
-            "PartNumberMarker": after,
-            "NextPartNumberMarker": shown[-1] if len(shown) < len(numbers) and shown else "",
+            "Initiator": OWNER,
+            "PartNumberMarker": marker,
+            "NextPartNumberMarker": page[-1] if is_truncated and page else "",
             "StorageClass": "STANDARD",
-            "MaxParts": most,
-            "IsTruncated": len(shown) < len(numbers),
-            "Part": [_render_part(number, upload.parts[number]) for number in shown],
+            "MaxParts": limit,
+            "IsTruncated": is_truncated,
+            "Part": [_render_part(number, upload.parts[number]) for number in page],
         }
-        return xml_response("ListPartsResult", {**head, "Initiator": OWNER, **told})
+        return xml_response("ListPartsResult", content)
 
-    def list_multipart_uploads(self, visit: RequestContext) -> Response:
-        prefix = visit.params.get("prefix", "")
-        uploads = sorted(
-            visit.bucket.uploads.values(), key=lambda upload: (upload.key, upload.started)
-        )
-        told = [
-            {
-                "Key": upload.key,
-                "UploadId": upload.id,
-                "StorageClass": "STANDARD",
-                "Initiator": OWNER,
-                "Owner": OWNER,
-                "Initiated": format_iso_time(upload.started),
-            }
-            for upload in uploads
-            if upload.key.startswith(prefix)
+    def list_multipart_uploads(self, context: RequestContext) -> Response:
+        """`GET /?uploads`."""
+        prefix = context.params.get("prefix", "")
+        uploads = [
+            upload for upload in context.bucket.uploads.values() if upload.key.startswith(prefix)
         ]
-        head = {
-            "Bucket": visit.bucket.name,
+        uploads.sort(key=lambda upload: (upload.key, upload.started))
+        content = {
+            "Bucket": context.bucket.name,
             "Prefix": prefix,
             "MaxUploads": MAX_KEYS,
             "IsTruncated": False,
+            "Upload": [_render_upload(upload) for upload in uploads],
         }
-        return xml_response("ListMultipartUploadsResult", {**head, "Upload": told})
+        return xml_response("ListMultipartUploadsResult", content)
 
     # -- buckets
 
-    def list_objects(self, visit: RequestContext) -> Response:
-        asked = visit.params
-        most = parse_int_param(asked, "max-keys", MAX_KEYS, 0, 10**9)
-        encoded = asked.get("encoding-type") == "url"
-        spell = quote if encoded else str
-        contents, prefixes, following = list_page(visit.bucket, asked, min(most, MAX_KEYS))
-        told: Element = {"Name": visit.bucket.name}
-        if encoded:
-            told["EncodingType"] = "url"
-        told |= {name: spell(asked.get(name.lower(), "")) for name in ("Prefix", "Marker")}
-        told |= {
-            "MaxKeys": most,
-            "Delimiter": spell(asked.get("delimiter", "")),
-            "IsTruncated": bool(following),
+    def list_objects(self, context: RequestContext) -> Response:
+        """`GET /`: the keys of a bucket, with prefix, delimiter and marker."""
+        params = context.params
+        limit = parse_int_param(params, "max-keys", MAX_KEYS, 0, 10**9)
+        is_encoded = params.get("encoding-type") == "url"
+        encode = quote if is_encoded else str
+        keys, prefixes, next_marker = list_page(context.bucket, params, min(limit, MAX_KEYS))
+        content: Element = {"Name": context.bucket.name}
+        if is_encoded:
+            content["EncodingType"] = "url"
+        content |= {
+            "Prefix": encode(params.get("prefix", "")),
+            "Marker": encode(params.get("marker", "")),
+            "MaxKeys": limit,
+            "Delimiter": encode(params.get("delimiter", "")),
+            "IsTruncated": bool(next_marker),
         }
-        if following:
-            told["NextMarker"] = spell(following)
-        told["Contents"] = [
-            _render_object(spell(key), visit.bucket.objects[key]) for key in contents
-        ]
-        told["CommonPrefixes"] = [{"Prefix": spell(prefix)} for prefix in prefixes]
-        return xml_response("ListBucketResult", told)
+        if next_marker:
+            content["NextMarker"] = encode(next_marker)
+        objects = context.bucket.objects
+        content["Contents"] = [_render_object(encode(key), objects[key]) for key in keys]
+        content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
+        return xml_response("ListBucketResult", content)
 
-    def head_bucket(self, visit: RequestContext) -> Response:
-        return Response(200, b"", {"x-cos-bucket-region": visit.bucket.region})
+    def head_bucket(self, context: RequestContext) -> Response:
+        """`HEAD /`."""
+        return Response(200, b"", {"x-cos-bucket-region": context.bucket.region})
 
-    def get_bucket_location(self, visit: RequestContext) -> Response:
-        return Response(
-            200,
-            f"<LocationConstraint>{visit.bucket.region}</LocationConstraint>".encode(),
-            XML_HEADERS,
-        )
+    def get_bucket_location(self, context: RequestContext) -> Response:
+        """`GET /?location`."""
+        body = f"<LocationConstraint>{context.bucket.region}</LocationConstraint>"
+        return Response(200, body.encode(), XML_HEADERS)
 
-    def get_bucket_versioning(self, _visit: RequestContext) -> Response:
+    def get_bucket_versioning(self, _context: RequestContext) -> Response:
+        """`GET /?versioning`: off."""
         return xml_response("VersioningConfiguration", {})
 
-    def put_bucket(self, visit: RequestContext) -> Response:
-        raise ErrorResponse(
-            409, "BucketAlreadyOwnedByYou", f"The bucket {visit.bucket.name} is yours already."
-        )
+    def put_bucket(self, context: RequestContext) -> Response:
+        """`PUT /` of a bucket that exists."""
+        message = f"The bucket {context.bucket.name} is yours already."
+        raise ErrorResponse(409, "BucketAlreadyOwnedByYou", message)
 
-    def delete_bucket(self, visit: RequestContext) -> Response:
-        if visit.bucket.objects:
-            raise ErrorResponse(
-                409, "BucketNotEmpty", "The bucket you tried to delete is not empty."
-            )
-        del self.store.buckets[visit.bucket.name]
+    def delete_bucket(self, context: RequestContext) -> Response:
+        """`DELETE /` of an empty bucket."""
+        if context.bucket.objects:
+            message = "The bucket you tried to delete is not empty."
+            raise ErrorResponse(409, "BucketNotEmpty", message)
+        del self.store.buckets[context.bucket.name]
         return Response(204)
 
     def create_bucket(self, name: str, region: str, now: float) -> Response:
+        """`PUT /` of a new bucket."""
         self.store.buckets[name] = Bucket(name, region, now)
         return Response(200, b"", {"Location": f"/{name}"})
 
     def list_buckets(self) -> Response:
-        told = [
+        """`GET /` without a bucket: all buckets of the account."""
+        buckets = [
             {
                 "Name": bucket.name,
                 "Location": bucket.region,
@@ -466,7 +434,8 @@ class ObjectPlane:
             }
             for bucket in self.store.buckets.values()
         ]
-        return xml_response("ListAllMyBucketsResult", {"Owner": OWNER, "Buckets": {"Bucket": told}})
+        content = {"Owner": OWNER, "Buckets": {"Bucket": buckets}}
+        return xml_response("ListAllMyBucketsResult", content)
 
 
 Route = Callable[[ObjectPlane, RequestContext], Response]
@@ -493,18 +462,22 @@ ROUTES: dict[tuple[str, str, str], Route] = {
 }
 
 
-# -- what a request carries
+# -- parameters and bodies
 
 
 def parse_int_param(
     params: Mapping[str, str], name: str, default: int, minimum: int, maximum: int
 ) -> int:
-    """A whole number among the parameters; an empty one counts as not given."""
-    spelled = params.get(name, "")
-    if not spelled:
+    """Parse a whole number among the parameters; an empty one counts as missing.
+
+    Raises:
+        ErrorResponse: it is not a number, or out of range
+    """
+    text = params.get(name, "")
+    if not text:
         value = default
-    elif re.fullmatch(r"\d{1,9}", spelled, re.ASCII):
-        value = int(spelled)
+    elif re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        value = int(text)
     else:
         raise invalid_argument(f"{name} is not a number.")
     if not minimum <= value <= maximum:
@@ -513,47 +486,40 @@ def parse_int_param(
 
 
 def check_key(key: str) -> None:
+    """Check the length of a key."""
     if len(key.encode()) > MAX_KEY_BYTES:
         raise ErrorResponse(400, "KeyTooLong", f"Your key is longer than {MAX_KEY_BYTES} bytes.")
 
 
-def check_md5(visit: RequestContext) -> None:
-    spelled = visit.get_header("content-md5")
-    if not spelled:
+def check_md5(context: RequestContext) -> None:
+    """Check the Content-MD5 of a body, if there is one."""
+    header = context.get_header("content-md5")
+    if not header:
         return
     try:
-        digest = base64.b64decode(spelled, validate=True)
+        digest = base64.b64decode(header, validate=True)
     except (binascii.Error, ValueError):
         digest = b""
     if len(digest) != 16:
         raise ErrorResponse(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
-    if digest != hashlib.md5(visit.request.body).digest():
-        raise ErrorResponse(
-            400, "BadDigest", "The Content-MD5 you specified did not match what we received."
-        )
+    if digest != hashlib.md5(context.request.body).digest():
+        message = "The Content-MD5 you specified did not match what we received."
+        raise ErrorResponse(400, "BadDigest", message)
 
 
-def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """What comes back with an object; some clients send headers without a value, which say
-    nothing.
-    """
-    return {
-        name: value
-        for name, value in headers.items()
-        if value and (name in STORED_HEADERS or name.startswith("x-cos-meta-"))
-    }
-
-
-def read_uploaded_object(visit: RequestContext) -> StoredObject:
-    check_key(visit.key)
-    check_md5(visit)
-    headers = select_stored_headers(visit.request.headers)
-    return build_object(visit.request.body, visit.now, visit.get_header("content-type"), headers)
+def read_uploaded_object(context: RequestContext) -> StoredObject:
+    """Build an object from the body and the headers of an upload."""
+    check_key(context.key)
+    check_md5(context)
+    headers = select_stored_headers(context.request.headers)
+    content_type = context.get_header("content-type")
+    return build_object(context.request.body, context.now, content_type, headers)
 
 
 def find_rule_param(params: Mapping[str, str]) -> str:
-    """A processing rule stands in the query as a name without a value; an unescaped "=" of its
-    base64 cuts it.
+    """Return the processing rule of a query, "" where there is none.
+
+    A rule is a name without a value; an unescaped "=" of its base64 splits it.
     """
     for name, value in params.items():
         if RULE_RE.match(name):
@@ -561,104 +527,36 @@ def find_rule_param(params: Mapping[str, str]) -> str:
     return ""
 
 
-# -- what goes back
-
-
-def check_preconditions(stored_object: StoredObject, headers: Mapping[str, str]) -> int:
-    """The status that a conditional request gets instead of the object, or 0."""
-    match, none = headers.get("if-match", ""), headers.get("if-none-match", "")
-    since, until = (
-        parse_http_date(headers.get("if-modified-since", "")),
-        parse_http_date(headers.get("if-unmodified-since", "")),
-    )
-    modified = int(stored_object.modified)
-    if match and not _matches_etag(match, stored_object.etag):
-        return 412
-    if not match and until is not None and modified > until:
-        return 412
-    if none:
-        return 304 if _matches_etag(none, stored_object.etag) else 0
-    return 304 if since is not None and modified <= since else 0
-
-
-def _matches_etag(header: str, etag: str) -> bool:
-    tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
-    return "*" in tags or etag.strip('"') in tags
-
-
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Start and end (exclusive) of `bytes=a-b`, `a-`, `-n`; None for no range or one that is not
-    understood.
-    """
-    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", header.replace(" ", ""), re.ASCII)
-    if not found or not (found[1] or found[2]):
-        return None
-    if not found[1]:
-        start, end = max(0, size - int(found[2])), size
-    else:
-        start, end = int(found[1]), min(size, int(found[2]) + 1 if found[2] else size)
-        if found[2] and int(found[2]) < start:
-            return None
-    if start >= size or start >= end:
-        raise ErrorResponse(416, "InvalidRange", "The requested range cannot be satisfied.")
-    return start, end
-
-
-def build_object_response(stored_object: StoredObject, visit: RequestContext) -> Response:
-    headers = {
-        "Content-Type": stored_object.content_type,
-        "ETag": stored_object.etag,
-        "Last-Modified": formatdate(stored_object.modified, usegmt=True),
-        "Accept-Ranges": "bytes",
-        **stored_object.headers,
-    }
-    status = check_preconditions(stored_object, visit.request.headers)
-    if status == 412:
-        raise ErrorResponse(
-            412, "PreconditionFailed", "At least one of the preconditions did not hold."
-        )
-    if status:
-        return Response(status, b"", {name: headers[name] for name in ("ETag", "Last-Modified")})
-    overrides = {name: visit.params.get(f"response-{name}", "") for name in OVERRIDABLE_HEADERS}
-    headers = _override_headers(
-        headers, {name: value for name, value in overrides.items() if value}
-    )
-    span = parse_range(visit.get_header("range"), len(stored_object.body))
-    if span is None:
-        return Response(200, stored_object.body, headers)
-    headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{len(stored_object.body)}"
-    return Response(206, stored_object.body[slice(*span)], headers)
-
-
-def _override_headers(headers: dict[str, str], overrides: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in headers.items() if name.lower() not in overrides}
-    clean = {name: re.sub(r"[^\x20-\x7e]", "", value) for name, value in overrides.items()}
-    return {**kept, **clean}
+# -- listings
 
 
 def list_page(
     bucket: Bucket, params: Mapping[str, str], limit: int
 ) -> tuple[list[str], list[str], str]:
-    """Keys and common prefixes of one page of a listing, and the marker of the next ("" at the
-    end).
+    """Return the keys and common prefixes of one page, and the marker of the next.
+
+    The marker is "" at the end. `limit` counts keys and prefixes together.
     """
-    prefix, delimiter = params.get("prefix", ""), params.get("delimiter", "")
+    prefix = params.get("prefix", "")
+    delimiter = params.get("delimiter", "")
     contents: list[str] = []
     prefixes: list[str] = []
-    last = marker = params.get("marker", "")
-    keys = bucket.iter_keys(prefix, marker)
+    last = params.get("marker", "")
+    keys = bucket.iter_keys(prefix, last)
     while (key := next(keys, None)) is not None:
         cut = key.find(delimiter, len(prefix)) if delimiter else -1
         folder = key[: cut + len(delimiter)] if cut >= 0 else ""
-        if folder and folder == last:  # the marker was this folder: its keys are behind us
+        if folder and folder == last:  # the marker was this prefix: skip its keys
             keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
             continue
         if len(contents) + len(prefixes) >= limit:
             return contents, prefixes, last if limit else ""
         last = folder or key
-        (prefixes if folder else contents).append(last)
         if folder:
+            prefixes.append(folder)
             keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
+        else:
+            contents.append(key)
     return contents, prefixes, ""
 
 
@@ -670,6 +568,17 @@ def _render_object(key: str, stored_object: StoredObject) -> Element:
         "Size": len(stored_object.body),
         "Owner": OWNER,
         "StorageClass": "STANDARD",
+    }
+
+
+def _render_upload(upload: MultipartUpload) -> Element:
+    return {
+        "Key": upload.key,
+        "UploadId": upload.id,
+        "StorageClass": "STANDARD",
+        "Initiator": OWNER,
+        "Owner": OWNER,
+        "Initiated": format_iso_time(upload.started),
     }
 
 

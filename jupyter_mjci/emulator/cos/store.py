@@ -1,4 +1,4 @@
-"""What lies in the buckets: objects, unfinished uploads, and which host name means which bucket."""
+"""Buckets: their objects, their unfinished uploads, and which host name means which bucket."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse
+from jupyter_mjci.emulator.xml import ErrorResponse
 
 _CLOUD_HOST_RE = re.compile(
     r"(?:(?P<bucket>[a-z0-9][a-z0-9-]*)\.)?(?P<plane>ci|cos|pic)\.(?P<region>[a-z0-9-]+)\.[a-z]"
 )
 _SERVICE_HOST_RE = re.compile(r"service\.cos\.[a-z]")
-_LOCAL_HOST_RE = re.compile(
-    r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+"
-)  # a bare address means the sandbox itself
+# A bare address means the sandbox itself.
+_LOCAL_HOST_RE = re.compile(r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+")
 MAX_CODE_POINT = "\U0010ffff"
 
 
 @dataclass(frozen=True, slots=True)
 class HostInfo:
-    """What a host name says: the plane ("ci" or "cos", "" for a bare address), the bucket, the
-    region.
+    """What a host name says.
+
+    `plane` is "ci" or "cos", and "" for a bare address; the bucket is "" for the account's own
+    host.
     """
 
     plane: str = ""
@@ -33,20 +34,20 @@ class HostInfo:
 
     @classmethod
     def parse(cls, host: str) -> HostInfo:
+        """Parse a host name; its domain does not matter."""
         host = host.lower()
         if _SERVICE_HOST_RE.match(host):
             return cls("cos")
-        found = _CLOUD_HOST_RE.match(host)
-        if not found:
+        match = _CLOUD_HOST_RE.match(host)
+        if not match:
             return cls()
-        return cls(found["plane"].replace("pic", "cos"), found["bucket"] or "", found["region"])
+        plane = match["plane"].replace("pic", "cos")
+        return cls(plane, match["bucket"] or "", match["region"])
 
 
 @dataclass(slots=True)
 class StoredObject:
-    """One object. `headers` are those that come back with it: x-cos-meta-*, Cache-Control and their
-    like.
-    """
+    """An object; `headers` are those stored with it: x-cos-meta-*, Cache-Control, …"""
 
     body: bytes
     etag: str
@@ -57,7 +58,7 @@ class StoredObject:
 
 @dataclass(slots=True)
 class MultipartUpload:
-    """A multipart upload under way: its parts by number, each with its ETag."""
+    """An unfinished multipart upload: its parts by number."""
 
     id: str
     key: str
@@ -69,92 +70,115 @@ class MultipartUpload:
 
 @dataclass(slots=True)
 class Bucket:
+    """A bucket; `bound_services` are the CI services that work on it: "pic-process", "media", …"""
+
     name: str
     region: str
     created: float
-    bound_services: set[str] = field(
-        default_factory=set
-    )  # the services that work on it: "pic", "media", ...
+    bound_services: set[str] = field(default_factory=set)
     objects: dict[str, StoredObject] = field(default_factory=dict)
     uploads: dict[str, MultipartUpload] = field(default_factory=dict)
     _sorted_keys: list[str] | None = None
 
     @property
     def host(self) -> str:
+        """Its host name on the object plane."""
         return f"{self.name}.cos.{self.region}.myqcloud.com"
 
-    def put(self, key: str, stored: StoredObject) -> StoredObject:
+    def put(self, key: str, stored: StoredObject) -> None:
+        """Store an object in place of what is there."""
         if key not in self.objects:
             self._sorted_keys = None
         self.objects[key] = stored
-        return stored
 
     def remove(self, key: str) -> None:
+        """Delete an object if there is one."""
         if self.objects.pop(key, None):
             self._sorted_keys = None
 
     def get(self, key: str) -> StoredObject:
+        """Return an object.
+
+        Raises:
+            ErrorResponse: there is none
+        """
         if key not in self.objects:
             raise ErrorResponse(404, "NoSuchKey", "The specified key does not exist.")
         return self.objects[key]
 
     def iter_keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
-        """The keys with this prefix, behind `after`, in COS's order, which is that of their UTF-8
-        bytes.
-        """
+        """Yield the keys with a prefix that follow `after`, in the order of their UTF-8 bytes."""
         if self._sorted_keys is None:
             self._sorted_keys = sorted(self.objects)
         ordered = self._sorted_keys
-        at = max(bisect_left(ordered, prefix), bisect_right(ordered, after) if after else 0)
-        while at < len(ordered) and ordered[at].startswith(prefix):
-            yield ordered[at]
-            at += 1
+        index = bisect_left(ordered, prefix)
+        if after:
+            index = max(index, bisect_right(ordered, after))
+        while index < len(ordered) and ordered[index].startswith(prefix):
+            yield ordered[index]
+            index += 1
 
 
 def build_object(
     body: bytes, now: float, content_type: str = "", headers: Mapping[str, str] | None = None
 ) -> StoredObject:
+    """Build an object with the ETag of its body."""
     etag = f'"{hashlib.md5(body).hexdigest()}"'
     return StoredObject(body, etag, now, content_type or "application/octet-stream", headers or {})
 
 
 class Store:
-    """All buckets of the one account."""
+    """The buckets of the account."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, Bucket] = {}
 
     def get_bucket(self, name: str, region: str) -> Bucket:
+        """Return a bucket.
+
+        Raises:
+            ErrorResponse: there is none in this region
+        """
         bucket = self.buckets.get(name)
         if bucket is None or bucket.region != region:
             raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
         return bucket
 
     def resolve(self, url_or_key: str, default_bucket: Bucket) -> tuple[Bucket, str] | None:
-        """The bucket and key that a URL (or, in `default_bucket`, a mere key) names; None for what is not
-        ours.
+        """Return the bucket and the key that an address names.
+
+        Args:
+            url_or_key: a URL, or a key of `default_bucket`
+            default_bucket: the bucket that a bare address means
+
+        Returns:
+            None for what is not in this store.
         """
         if "://" not in url_or_key:
             return default_bucket, url_or_key.lstrip("/")
         try:
             parts = urlsplit(url_or_key)
-            place = HostInfo.parse(parts.hostname or "")
         except ValueError:
             return None
-        if not place.plane and not _LOCAL_HOST_RE.fullmatch(parts.hostname or ""):
+        host = HostInfo.parse(parts.hostname or "")
+        if not host.plane and not _LOCAL_HOST_RE.fullmatch(parts.hostname or ""):
             return None
-        bucket = self.buckets.get(place.bucket) if place.plane else default_bucket
-        return (bucket, unquote(parts.path).lstrip("/")) if bucket else None
+        bucket = self.buckets.get(host.bucket) if host.plane else default_bucket
+        if bucket is None:
+            return None
+        return bucket, unquote(parts.path).lstrip("/")
 
     def read_object(self, url_or_key: str, default_bucket: Bucket) -> bytes | None:
-        found = self.resolve(url_or_key, default_bucket)
-        thing = found[0].objects.get(found[1]) if found else None
-        return thing.body if thing else None
+        """Return the bytes at an address (see `resolve`), None where there are none."""
+        location = self.resolve(url_or_key, default_bucket)
+        if location is None:
+            return None
+        bucket, key = location
+        stored = bucket.objects.get(key)
+        return stored.body if stored else None
 
 
 def compute_multipart_etag(parts: list[StoredObject]) -> str:
-    """A multipart object's ETag tells that it was put together: the hash of the hashes, and their
-    number.
-    """
+    """Compute the ETag of a multipart object: the hash of its parts' hashes, and their number."""
     joined = b"".join(bytes.fromhex(part.etag.strip('"')) for part in parts)
     return f'"{hashlib.md5(joined).hexdigest()}-{len(parts)}"'

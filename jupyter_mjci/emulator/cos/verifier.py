@@ -1,10 +1,10 @@
-"""Who is asking? Checks the q-sign signature of a request, in its Authorization header or in its
-query.
+"""Verifies the q-sign signature of a request, in its Authorization header or in its query.
 
-The sets of headers and parameters that were signed are what q-header-list and q-url-param-list say,
-never a guess of ours: every client signs other ones. Where clients differ in spelling (host with or
-without port, header bytes, order of unusual keys), each public reading is tried, and only then is
-the signature wrong.
+Which headers and parameters were signed is what q-header-list and q-url-param-list say: every
+client signs others. Where clients differ in spelling (host with or without port, header bytes,
+order of unusual keys), each interpretation is tried before the signature counts as wrong.
+
+https://cloud.tencent.com/document/product/436/7778
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes
 
 from jupyter_mjci.emulator.http import Request
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse
+from jupyter_mjci.emulator.xml import ErrorResponse
 
-MAX_CLOCK_SKEW = 900.0  # a start further ahead than this is a wrong clock, not an early bird
+MAX_CLOCK_SKEW = 900.0  # seconds; a start further ahead than this means a wrong clock
 TOKEN_HEADERS = ("x-cos-security-token", "x-ci-security-token")
 SIGNATURE_KEYS = (
     "q-sign-algorithm",
@@ -34,35 +35,39 @@ Pairs = Sequence[tuple[str, str]]
 
 
 def parse_query(query: str) -> list[tuple[str, str]]:
-    """The decoded parameters in their order; `+` is a blank; a missing value is an empty one."""
+    """Decode the parameters, in their order; `+` is a blank; a missing value is an empty one."""
     parts = (part.partition("=") for part in query.split("&") if part)
     return [(unquote_plus(name), unquote_plus(value)) for name, _, value in parts]
 
 
 def parse_unsigned_params(query: str) -> dict[str, str]:
-    """The parameters without the seven of a presigned URL."""
+    """Return the parameters without the seven of a presigned URL."""
     return {name: value for name, value in parse_query(query) if name not in SIGNATURE_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
 class ValidityPeriod:
+    """The time that a signature is valid for (epoch seconds)."""
+
     start: int
     end: int
 
     @classmethod
     def parse(cls, value: str) -> ValidityPeriod:
-        found = re.fullmatch(r"(\d{1,12});(\d{1,12})", value, re.ASCII)
-        if not found:
+        """Parse `<start>;<end>`."""
+        match = re.fullmatch(r"(\d{1,12});(\d{1,12})", value, re.ASCII)
+        if not match:
             raise _access_denied(f"The signature's time {value!r} is not <start>;<end>.")
-        return cls(int(found[1]), int(found[2]))
+        return cls(int(match[1]), int(match[2]))
 
     def contains(self, now: float) -> bool:
+        """Return whether a time is in the period."""
         return self.start <= now <= self.end
 
 
 @dataclass(frozen=True, slots=True)
 class SignatureParams:
-    """What a request says about its signature."""
+    """The parts of a signature."""
 
     key_id: str
     sign_time: str
@@ -73,76 +78,92 @@ class SignatureParams:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, str]) -> SignatureParams:
+        """Build from the q-* fields."""
         missing = [name for name in SIGNATURE_KEYS if name not in fields]
         if missing:
             raise _access_denied(f"The authorization lacks {', '.join(missing)}.")
         if fields["q-sign-algorithm"] != "sha1":
-            raise _access_denied(f"The algorithm {fields['q-sign-algorithm']!r} is not sha1.")
+            algorithm = fields["q-sign-algorithm"]
+            raise _access_denied(f"The algorithm {algorithm!r} is not sha1.")
         return cls(*(fields[name] for name in SIGNATURE_KEYS[1:]))
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Knows the secret of each key id, and which session tokens are good (None: every one)."""
+    """Verifies signatures.
+
+    Args:
+        secrets: the secret key of each key ID
+        tokens: the session tokens that are valid, None for any
+        clocks: the clocks that a signature may be valid by
+    """
 
     secrets: Mapping[str, str]
     tokens: Collection[str] | None
     clocks: Sequence[Callable[[], float]]
 
     def verify(self, request: Request) -> str:
-        """The id of the key that signed the request; raises Refused."""
-        pairs = parse_query(request.query)
-        claim = _parse_signature(request, pairs)
-        if claim.key_id not in self.secrets:
-            raise ErrorResponse(
-                403,
-                "InvalidAccessKeyId",
-                "The Access Key Id you provided does not exist in our records.",
-            )
-        self._check_time(
-            ValidityPeriod.parse(claim.sign_time), ValidityPeriod.parse(claim.key_time)
-        )
-        self._check_token(request.headers, pairs)
-        self._check_signature(claim, request, pairs)
-        return claim.key_id
+        """Verify a request.
 
-    def _check_time(self, *windows: ValidityPeriod) -> None:
-        """One of our clocks must stand inside: a sandbox whose time runs faster serves clients
-        whose time does not.
+        Returns:
+            The ID of the key that signed it.
+
+        Raises:
+            ErrorResponse: it is not signed, or the signature is not valid
         """
-        nows = [clock() for clock in self.clocks]
-        if any(all(window.contains(now) for window in windows) for now in nows):
-            return
-        if all(window.start > now + MAX_CLOCK_SKEW for now in nows for window in windows):
+        pairs = parse_query(request.query)
+        params = _parse_signature(request, pairs)
+        if params.key_id not in self.secrets:
+            message = "The Access Key Id you provided does not exist in our records."
+            raise ErrorResponse(403, "InvalidAccessKeyId", message)
+        self._check_time(params)
+        self._check_token(request.headers, pairs)
+        self._check_signature(params, request, pairs)
+        return params.key_id
+
+    def _check_time(self, params: SignatureParams) -> None:
+        """Check that both periods contain the time of one of the clocks.
+
+        A sandbox whose time runs faster serves clients whose time does not.
+        """
+        periods = [ValidityPeriod.parse(params.sign_time), ValidityPeriod.parse(params.key_time)]
+        times = [clock() for clock in self.clocks]
+        for now in times:
+            if all(period.contains(now) for period in periods):
+                return
+        latest = max(times) + MAX_CLOCK_SKEW
+        if all(period.start > latest for period in periods):
             message = "The difference between the request time and the current time is too large."
             raise ErrorResponse(403, "RequestTimeTooSkewed", message)
         raise _access_denied("Request has expired")
 
     def _check_token(self, headers: Mapping[str, str], pairs: Pairs) -> None:
-        found = [headers[name] for name in TOKEN_HEADERS if name in headers]
-        found += [value for name, value in pairs if name.lower() in TOKEN_HEADERS]
-        if self.tokens is not None and any(token not in self.tokens for token in found):
-            raise ErrorResponse(
-                403, "ExpiredToken", "The provided security token has expired or is unknown."
-            )
+        if self.tokens is None:
+            return
+        tokens = [headers[name] for name in TOKEN_HEADERS if name in headers]
+        tokens += [value for name, value in pairs if name.lower() in TOKEN_HEADERS]
+        if any(token not in self.tokens for token in tokens):
+            message = "The provided security token has expired or is unknown."
+            raise ErrorResponse(403, "ExpiredToken", message)
 
     def _check_signature(self, params: SignatureParams, request: Request, pairs: Pairs) -> None:
         secret = self.secrets[params.key_id].encode()
         key = hmac.new(secret, params.key_time.encode(), hashlib.sha1).hexdigest().encode()
-        first = ""
+        given = params.signature.encode()
+        likeliest = b""
         for http_string in iter_http_strings(params, request, pairs):
-            first = first or http_string.decode(errors="replace")
-            if hmac.compare_digest(
-                _compute_signature(key, params, http_string), params.signature.encode()
-            ):
+            likeliest = likeliest or http_string
+            if hmac.compare_digest(_compute_signature(key, params, http_string), given):
                 return
-        digest = hashlib.sha1(first.encode()).hexdigest()
+        # As the service does, tell what was expected.
+        expected = likeliest.decode(errors="replace")
+        digest = hashlib.sha1(expected.encode()).hexdigest()
         raise ErrorResponse(
             403,
             "SignatureDoesNotMatch",
             "The Signature you specified is invalid.",
             StringToSign=f"sha1\n{params.sign_time}\n{digest}\n",
-            FormatString=first,
+            FormatString=expected,
         )
 
 
@@ -151,22 +172,26 @@ def _access_denied(message: str) -> ErrorResponse:
 
 
 def _parse_signature(request: Request, pairs: Pairs) -> SignatureParams:
-    """From the header; from a presigned address; from the `sign` parameter that older clients put
-    all of it into.
+    """Parse the signature from the header, a presigned URL, or `sign`.
+
+    Older clients put all of it into that one parameter.
     """
-    whole = dict(pairs).get("sign", "")
-    spelled = request.headers.get("authorization", "").strip() or (
-        whole if "q-signature=" in whole else ""
-    )
-    in_query = {name: value for name, value in pairs if name in SIGNATURE_KEYS}
-    if spelled:
-        parts = (part.partition("=") for part in spelled.split("&"))
-        return SignatureParams.from_fields(
-            {name.strip(): value.strip() for name, _, value in parts}
-        )
-    if not in_query:
+    text = request.headers.get("authorization", "").strip()
+    sign_param = dict(pairs).get("sign", "")
+    if not text and "q-signature=" in sign_param:
+        text = sign_param
+    fields = {}
+    if text:
+        for part in text.split("&"):
+            name, _, value = part.partition("=")
+            fields[name.strip()] = value.strip()
+        return SignatureParams.from_fields(fields)
+    for name, value in pairs:
+        if name in SIGNATURE_KEYS:
+            fields[name] = value
+    if not fields:
         raise _access_denied("Access Denied.")
-    return SignatureParams.from_fields(in_query)
+    return SignatureParams.from_fields(fields)
 
 
 def _compute_signature(key: bytes, params: SignatureParams, http_string: bytes) -> bytes:
@@ -177,7 +202,7 @@ def _compute_signature(key: bytes, params: SignatureParams, http_string: bytes) 
 def iter_http_strings(
     signature_params: SignatureParams, request: Request, pairs: Pairs
 ) -> Iterator[bytes]:
-    """Every HttpString that a client may have meant with this request, the likeliest first."""
+    """Yield every HttpString that a client may have signed for a request, the likeliest first."""
     path = unquote_to_bytes(request.path) or b"/"
     start = request.method.lower().encode() + b"\n" + path + b"\n"
     signed = [(name, value) for name, value in pairs if name not in SIGNATURE_KEYS]
@@ -193,20 +218,14 @@ def iter_http_strings(
 
 
 def _iter_header_variants(request: Request) -> Iterator[Pairs]:
-    """The headers as they came; with the host's port cut off; and with their bytes read as
-    UTF-8.
-    """
+    """Yield the headers as they came, without the host's port, and with their bytes as UTF-8."""
     headers = {"host": request.host, **request.headers}
-    bare = (
-        headers["host"].rpartition(":")[0]
-        if re.search(r":\d*$", headers["host"])
-        else headers["host"]
-    )
-    for host in dict.fromkeys((headers["host"], bare, request.host)):
-        spelled = {**headers, "host": host}
-        yield list(spelled.items())
-        decoded = {name: _latin1_to_utf8(value) for name, value in spelled.items()}
-        if decoded != spelled:
+    host_without_port = re.sub(r":\d*$", "", headers["host"])
+    for host in dict.fromkeys((headers["host"], host_without_port, request.host)):
+        variant = {**headers, "host": host}
+        yield list(variant.items())
+        decoded = {name: _latin1_to_utf8(value) for name, value in variant.items()}
+        if decoded != variant:
             yield list(decoded.items())
 
 
@@ -220,9 +239,9 @@ def _latin1_to_utf8(value: str) -> str:
 def _iter_canonical_lists(
     name_list: str, sets: Collection[Pairs] | Iterator[Pairs]
 ) -> Iterator[str]:
-    """`k=v&k=v` of the listed names: sorted by key, in the list's order, sorted by the decoded key.
+    """Yield `k=v&k=v` of the listed names: sorted, in the list's order, sorted by decoded name.
 
-    A set that lacks a listed name gives none: what was signed must have come, even if its value was
+    Nothing for pairs that lack a listed name: what was signed must be there, even if its value was
     empty.
     """
     names = [name.strip().lower() for name in name_list.split(";") if name.strip()]
@@ -232,26 +251,27 @@ def _iter_canonical_lists(
         if not values.keys() >= set(names):
             continue
         for order in orders:
-            turns: dict[str, int] = {}
-            yield "&".join(f"{name}={_get_nth_value(values[name], name, turns)}" for name in order)
+            yield "&".join(_join_values(order, values))
+
+
+def _join_values(names: Sequence[str], values: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield `k=v` for each name; a name listed twice takes its first and its second value."""
+    counts: Counter[str] = Counter()
+    for name in names:
+        index = min(counts[name], len(values[name]) - 1)
+        counts[name] += 1
+        yield f"{name}={values[name][index]}"
 
 
 def _encode_values(pairs: Pairs) -> dict[str, list[str]]:
-    """Encoded values under the encoded lower-case name, and under the plain lower-case name that
-    some lists hold.
+    """Return the encoded values by name: the encoded one, and the plain one that some lists
+    hold.
     """
     values: dict[str, list[str]] = {}
     for name, value in pairs:
-        for spelled in dict.fromkeys((_percent_encode(name).lower(), name.lower())):
-            values.setdefault(spelled, []).append(_percent_encode(value))
+        for spelling in dict.fromkeys((_percent_encode(name).lower(), name.lower())):
+            values.setdefault(spelling, []).append(_percent_encode(value))
     return values
-
-
-def _get_nth_value(values: Sequence[str], name: str, counts: dict[str, int]) -> str:
-    """A name listed twice stands for the first and the second value."""
-    turn = counts.get(name, 0)
-    counts[name] = turn + 1
-    return values[min(turn, len(values) - 1)]
 
 
 def _percent_encode(text: str) -> str:

@@ -1,0 +1,58 @@
+"""An emulator of the Midjourney proxies (JSON over `/mj/...`).
+
+* `proxy`: `MidjourneyProxy`: the endpoints
+* `routes`: paths and methods to endpoint names, and a request taken apart
+* `scheduler`: the account's queues and the course of a task
+* `tasks`: what a task is, its kinds and its buttons
+* `dialects`: how the families of servers differ
+* `views`: a task as JSON, per family
+* `bodies`: parsing request bodies, building responses
+* `relay`: what a relay in front of a proxy checks and rewrites
+* `image_store`: picture links, and how a task's pictures come about
+"""
+
+from __future__ import annotations
+
+import re
+
+from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
+from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec
+
+_TASK_PATH = re.compile(r"/task/([^/]+)/")
+_RESULT = re.compile(r'"result":\s*"([^"]+)"')
+
+
+def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedService:
+    """Build a proxy without tasks."""
+    return MidjourneyProxy(
+        clock,
+        dialect=options.dialect,
+        secret=options.mj_secret,
+        seed=seed,
+        **options.mj_options,
+    )
+
+
+def find_job_ids(request: Request, response: Response) -> list[str]:
+    """Return the IDs of the tasks that a request names in its path, or has made."""
+    named = _TASK_PATH.search(request.path)
+    if named:
+        return re.split(r",|%2C", named[1])
+    if "/submit/" not in request.path:
+        return []
+    submitted = _RESULT.search(response.body.decode("utf-8", "replace"))
+    return submitted[1].split(",") if submitted else []
+
+
+SERVICE = ServiceSpec(
+    name="mj",
+    claims=lambda _: False,  # a proxy may have any host name
+    path_pattern=re.compile(r"/mj(?:/|$)|/[^/]+/mj(?:/|$)|/attachments/"),
+    build=build_service,
+    too_large_response=Response(
+        413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
+    ),
+    find_job_ids=find_job_ids,
+)

@@ -1,30 +1,28 @@
-"""The relay that most vendors put in front: what it turns down itself, and how it rewrites what
-comes back.
-"""
+"""The relay that most vendors put in front of a proxy: what it refuses, and what it rewrites."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from jupyter_mjci.emulator.http import Response
 from jupyter_mjci.emulator.midjourney.bodies import TEXT_HEADERS, ErrorResponse, build_relay_error
+from jupyter_mjci.emulator.midjourney.context import ProxyContext
+from jupyter_mjci.emulator.midjourney.routes import ParsedRequest
 from jupyter_mjci.emulator.midjourney.tasks import SUCCESS, parse_simple_change
 
-if TYPE_CHECKING:
-    from jupyter_mjci.emulator.midjourney.proxy import ParsedRequest, MidjourneyProxy
+RelayCheck = Callable[[ProxyContext, ParsedRequest], None]
 
 
-def _require_field(name: str, message: str) -> Callable[[MidjourneyProxy, ParsedRequest], None]:
-    def check(_: MidjourneyProxy, ask: ParsedRequest) -> None:
-        if not ask.body.get(name):
+def _require_field(name: str, message: str) -> RelayCheck:
+    def check(_: ProxyContext, parsed: ParsedRequest) -> None:
+        if not parsed.body.get(name):
             raise ErrorResponse(build_relay_error(message))
 
     return check
 
 
-def _check_parent(proxy: MidjourneyProxy, task_id: str, done: bool = True) -> None:
-    """A relay goes by what it last heard of the parent."""
+def _check_parent(proxy: ProxyContext, task_id: str, done: bool = True) -> None:
+    """Check the parent, as it was at the relay's latest refresh."""
     parent = proxy.tasks_by_id.get(task_id)
     if parent is None:
         raise ErrorResponse(build_relay_error("task_not_found"))
@@ -32,54 +30,59 @@ def _check_parent(proxy: MidjourneyProxy, task_id: str, done: bool = True) -> No
         raise ErrorResponse(build_relay_error("task_status_not_success"))
 
 
-def _check_change(proxy: MidjourneyProxy, ask: ParsedRequest) -> None:
-    for name, complaint in (
-        ("taskId", "task_id_is_required"),
-        ("action", "action_is_required"),
-        ("index", "index_is_required"),
-    ):
-        _require_field(name, complaint)(proxy, ask)
-    _check_parent(proxy, ask.body.get_text("taskId"))
+def _check_change(proxy: ProxyContext, parsed: ParsedRequest) -> None:
+    for name in ("taskId", "action", "index"):
+        message = "task_id_is_required" if name == "taskId" else f"{name}_is_required"
+        _require_field(name, message)(proxy, parsed)
+    _check_parent(proxy, parsed.body.get_text("taskId"))
 
 
-def _check_simple_change(proxy: MidjourneyProxy, ask: ParsedRequest) -> None:
-    _require_field("content", "content_is_required")(proxy, ask)
-    found = parse_simple_change(ask.body.get_text("content"))
-    if found is None:
+def _check_simple_change(proxy: ProxyContext, parsed: ParsedRequest) -> None:
+    _require_field("content", "content_is_required")(proxy, parsed)
+    change = parse_simple_change(parsed.body.get_text("content"))
+    if change is None:
         raise ErrorResponse(build_relay_error("content_parse_failed"))
-    _check_parent(proxy, found[0])
+    _check_parent(proxy, change.task_id)
 
 
-def _check_action(proxy: MidjourneyProxy, ask: ParsedRequest) -> None:
-    _require_field("customId", "custom_id_is_required")(proxy, ask)
-    custom_id = ask.body.get_text("customId")
-    parts = [*custom_id.split("::"), "", ""]
-    word = parts[2] if parts[1] == "JOB" else parts[1]
-    known = any(part in word for part in ("upsample", "variation", "pan", "reroll"))
-    if not known and word not in ("Outpaint", "CustomZoom", "Inpaint"):
-        raise ErrorResponse(
-            build_relay_error(f"unknown_action:{custom_id}" if word else "unknown_action")
-        )
-    _require_field("taskId", "task_id_is_required")(proxy, ask)
-    _check_parent(proxy, ask.body.get_text("taskId"))
+def _get_action_name(custom_id: str) -> str:
+    """Return "upsample" of `MJ::JOB::upsample::1::…`, "Outpaint" of `MJ::Outpaint::…`."""
+    parts = custom_id.split("::")
+    if len(parts) < 2:
+        return ""
+    if parts[1] != "JOB":
+        return parts[1]
+    return parts[2] if len(parts) > 2 else ""
 
 
-def _check_modal(proxy: MidjourneyProxy, ask: ParsedRequest) -> None:
-    _require_field("taskId", "task_id_is_required")(proxy, ask)
-    _check_parent(proxy, ask.body.get_text("taskId"), done=False)
+def _check_action(proxy: ProxyContext, parsed: ParsedRequest) -> None:
+    _require_field("customId", "custom_id_is_required")(proxy, parsed)
+    custom_id = parsed.body.get_text("customId")
+    name = _get_action_name(custom_id)
+    is_known = any(part in name for part in ("upsample", "variation", "pan", "reroll"))
+    if not is_known and name not in ("Outpaint", "CustomZoom", "Inpaint"):
+        message = f"unknown_action:{custom_id}" if name else "unknown_action"
+        raise ErrorResponse(build_relay_error(message))
+    _require_field("taskId", "task_id_is_required")(proxy, parsed)
+    _check_parent(proxy, parsed.body.get_text("taskId"))
 
 
-def _check_swap(_: MidjourneyProxy, ask: ParsedRequest) -> None:
-    if not ask.body.get("sourceBase64") or not ask.body.get("targetBase64"):
+def _check_modal(proxy: ProxyContext, parsed: ParsedRequest) -> None:
+    _require_field("taskId", "task_id_is_required")(proxy, parsed)
+    _check_parent(proxy, parsed.body.get_text("taskId"), done=False)
+
+
+def _check_swap(_: ProxyContext, parsed: ParsedRequest) -> None:
+    if not parsed.body.get("sourceBase64") or not parsed.body.get("targetBase64"):
         raise ErrorResponse(build_relay_error("sour_base64_and_target_base64_is_required"))
 
 
-def _check_seed(proxy: MidjourneyProxy, ask: ParsedRequest) -> None:
-    if ask.path_id not in proxy.tasks_by_id:
+def _check_seed(proxy: ProxyContext, parsed: ParsedRequest) -> None:
+    if parsed.path_id not in proxy.tasks_by_id:
         raise ErrorResponse(build_relay_error("task_no_found"))
 
 
-RELAY_CHECKS: dict[str, Callable[[MidjourneyProxy, ParsedRequest], None]] = {
+RELAY_CHECKS: dict[str, RelayCheck] = {
     "imagine": _require_field("prompt", "prompt_is_required"),
     "change": _check_change,
     "simple-change": _check_simple_change,
@@ -90,22 +93,21 @@ RELAY_CHECKS: dict[str, Callable[[MidjourneyProxy, ParsedRequest], None]] = {
 }
 
 
-# Where Go guesses the content type, because nobody named one.
+# Whose content type Go guesses, because the relay names none.
 SNIFFED_ENDPOINTS = frozenset(
-    {
-        *("imagine", "change", "simple-change", "describe", "blend", "shorten", "action", "modal"),
-        *("upload-discord-images", "edits", "video", "swap", "image-seed"),
-    }
+    """
+    imagine change simple-change describe blend shorten action modal upload-discord-images edits
+    video swap image-seed
+    """.split()  # noqa: SIM905
 )
 
 
-def rewrite_response(ask: ParsedRequest, response: Response) -> Response:
-    """A relay turns codes 22 and most 21 into 1, in the text of the answer, and names no content
-    type.
-    """
-    if ask.endpoint not in SNIFFED_ENDPOINTS:
+def rewrite_response(parsed: ParsedRequest, response: Response) -> Response:
+    """Turn codes 22 and most 21 into 1, and drop the content type, as the relay does."""
+    if parsed.endpoint not in SNIFFED_ENDPOINTS:
         return response
     body = response.body.replace(b'"code":22', b'"code":1')
-    if not any(word in ask.body.get_text("customId") for word in ("Inpaint", "CustomZoom")):
+    custom_id = parsed.body.get_text("customId")
+    if "Inpaint" not in custom_id and "CustomZoom" not in custom_id:
         body = body.replace(b'"code":21', b'"code":1')
     return Response(response.status, body, TEXT_HEADERS)

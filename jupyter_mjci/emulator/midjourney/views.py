@@ -1,35 +1,36 @@
-"""How a task reads, by family: fields, texts, properties and buttons, made when somebody looks."""
+"""A task as JSON, by family: fields, texts, properties and buttons, made when it is requested."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jupyter_mjci.emulator import image_generator
+from jupyter_mjci.emulator.midjourney.captions import shorten_prompt
+from jupyter_mjci.emulator.midjourney.context import ProxyContext
 from jupyter_mjci.emulator.midjourney.image_store import build_snowflake
 from jupyter_mjci.emulator.midjourney.tasks import (
-    CANCEL,
-    TERMINAL_STATUSES,
-    FAILURE,
-    VIDEO_KINDS,
-    IN_PROGRESS,
-    TASK_KINDS,
-    MODAL,
     BUTTONS,
+    CANCEL,
+    FAILURE,
+    IN_PROGRESS,
+    MODAL,
     NOT_START,
     SUBMITTED,
     SUCCESS,
+    TASK_KINDS,
+    TERMINAL_STATUSES,
+    VIDEO_KINDS,
     Phase,
     Task,
 )
 
-if TYPE_CHECKING:
-    from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 
-
-def render_java(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    phase, (prompt, english) = task.phase, get_prompts(proxy, task)
+def render_java(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Render a task as the Java server does."""
+    phase = task.phase
+    prompt, english = get_prompts(proxy, task)
     return {
         "id": task.id,
         "properties": build_properties(proxy, task),
@@ -54,20 +55,24 @@ def _format_progress(phase: Phase) -> str | None:
     return None if phase.percent is None else f"{phase.percent}%"
 
 
-def render_plus(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    seen = render_java(proxy, task)
-    seen["properties"] |= build_plus_properties(proxy, task)
-    seen["buttons"] = render_buttons(proxy, task)
-    return seen
+def render_plus(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Render a task as the "plus" server does: with buttons."""
+    content = render_java(proxy, task)
+    content["properties"] |= build_plus_properties(proxy, task)
+    content["buttons"] = render_buttons(proxy, task)
+    return content
 
 
-# What the .NET server's task has beyond the common fields, as it is while nothing is known.
+# The fields of the .NET server's task beyond the common ones, while nothing is known of them.
 TRUEAI_DEFAULTS: dict[str, Any] = dict.fromkeys(
-    "parentId botType realBotType userId nonce interactionMetadataId messageId remixModalMessageId instanceId "  # noqa: SIM905
-    "subInstanceId promptFull language baseImageUrl thumbnailUrl partnerTaskId partnerTaskInfo officialTaskId "
-    "officialTaskInfo seed seedError seedMessageId clientIp jobId replicateSource replicateTarget mode requestMode "
-    "accountFilter url proxyUrl height width size contentType imageHeight imageWidth videoGenOriginImageUrl "
-    "videoDuration frameCount videoUrl version storageOption videoType".split()
+    """
+    parentId botType realBotType userId nonce interactionMetadataId messageId remixModalMessageId
+    instanceId subInstanceId promptFull language baseImageUrl thumbnailUrl partnerTaskId
+    partnerTaskInfo officialTaskId officialTaskInfo seed seedError seedMessageId clientIp jobId
+    replicateSource replicateTarget mode requestMode accountFilter url proxyUrl height width size
+    contentType imageHeight imageWidth videoGenOriginImageUrl videoDuration frameCount videoUrl
+    version storageOption videoType
+    """.split()  # noqa: SIM905
 ) | {
     "isWhite": False,
     "remixAutoSubmit": False,
@@ -87,26 +92,31 @@ TRUEAI_DEFAULTS: dict[str, Any] = dict.fromkeys(
 }
 
 
-def render_trueai(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    seen = {**TRUEAI_DEFAULTS, **render_plus(proxy, task)}
+def render_trueai(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Render a task as the .NET server does."""
+    content = {**TRUEAI_DEFAULTS, **render_plus(proxy, task)}
     parent = proxy.image_store.get_task(task.parent)
-    seen |= {
+    content |= {
         "parentId": parent.id if parent else None,
         "botType": task.bot,
         "realBotType": task.bot,
         "instanceId": proxy.instance_id,
         "nonce": build_nonce(proxy, task),
-        "promptFull": seen["promptEn"],
+        "promptFull": content["promptEn"],
         "isCompleted": task.phase.status in TERMINAL_STATUSES,
         "mode": task.mode or None,
         "displays": render_displays(proxy, task),
         "useTime": _format_duration(task.phase),
         "remixModaling": task.phase.status == MODAL and task.button not in ALWAYS_MODAL,
     }
-    return seen | (render_result_fields(proxy, task) if task.phase.status == SUCCESS else {})
+    if task.phase.status == SUCCESS:
+        content |= render_result_fields(proxy, task)
+    return content
 
 
-ALWAYS_MODAL = frozenset(move.key for move in BUTTONS.values() if move.modal_policy == "always")
+ALWAYS_MODAL = frozenset(
+    button.key for button in BUTTONS.values() if button.modal_policy == "always"
+)
 STATUS_LABELS = {
     NOT_START: "未启动",
     SUBMITTED: "已提交",
@@ -131,8 +141,8 @@ ACTION_LABELS = {
 }
 
 
-def render_displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
-    """The same for people: words and formatted times."""
+def render_displays(proxy: ProxyContext, task: Task) -> dict[str, str]:
+    """Render the fields that are meant for people: labels and formatted times."""
     return {
         "status": STATUS_LABELS[task.phase.status],
         "submitTime": _format_time(task.submitted),
@@ -143,17 +153,20 @@ def render_displays(proxy: MidjourneyProxy, task: Task) -> dict[str, str]:
     }
 
 
-def _format_time(moment: int | None) -> str:
-    return (
-        datetime.fromtimestamp(moment / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
-    )
+def _format_time(timestamp_ms: int | None) -> str:
+    if not timestamp_ms:
+        return "-"
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _format_duration(phase: Phase) -> str:
-    return f"{(phase.finish - phase.start) / 1000:.2f} s" if phase.finish and phase.start else "-"
+    if not phase.finish or not phase.start:
+        return "-"
+    return f"{(phase.finish - phase.start) / 1000:.2f} s"
 
 
-RELAY_ACTIONS = {  # a relay reads the action off the button
+# A relay derives the action from the button.
+RELAY_ACTIONS = {
     "low_variation": "LOW_VARIATION",
     "high_variation": "HIGH_VARIATION",
     "Inpaint": "INPAINT",
@@ -162,117 +175,130 @@ RELAY_ACTIONS = {  # a relay reads the action off the button
 }
 
 
-def render_relay(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    """What the relay last heard; before its first refresh it knows only what was submitted."""
-    phase, word = (
-        proxy.get_relayed_phase(task),
-        BUTTONS[task.button].short_name if task.button else "",
-    )
-    failed, english = phase.status == FAILURE, get_prompts(proxy, task)[1] if phase.status else ""
-    final = (
-        {"finalPrompt": build_final_prompt(proxy, task), "finalZhPrompt": ""}
-        if phase.status == SUCCESS
-        else None
-    )
-    return {
+def render_relay(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Render a task as the relay does: with the state of its latest refresh.
+
+    Before the first one it knows only what was submitted.
+    """
+    phase = proxy.get_relayed_phase(task)
+    content = {
         "id": task.id,
-        "action": RELAY_ACTIONS.get(word, task.action),
+        "action": _get_relay_action(task),
         "customId": "",
         "botType": "",
         "prompt": task.prompt,
-        "promptEn": english,
+        "promptEn": "",
         "description": task.submit_message,
-        "state": (task.state or "") if phase.status else "",
+        "state": "",
         "submitTime": task.submitted,
         "startTime": phase.start or 0,
         "finishTime": phase.finish or 0,
         "imageUrl": proxy.build_relayed_url(task, phase),
-        "videoUrl": proxy.build_relayed_url(task, phase)
-        if task.kind in VIDEO_KINDS and final
-        else "",
+        "videoUrl": "",
         "videoUrls": [],
         "status": phase.status,
-        "progress": "100%" if failed else f"{phase.percent or 0}%",
+        "progress": f"{phase.percent or 0}%",
         "failReason": phase.reason or "",
-        "buttons": (render_buttons(proxy, task) or None) if phase.status == SUCCESS else None,
+        "buttons": None,
         "maskBase64": "",
-        "properties": final,
+        "properties": None,
     }
+    if phase.status:
+        content["promptEn"] = get_prompts(proxy, task)[1]
+        content["state"] = task.state or ""
+    if phase.status == FAILURE:
+        content["progress"] = "100%"
+    if phase.status == SUCCESS:
+        content["buttons"] = render_buttons(proxy, task) or None
+        final_prompt = build_final_prompt(proxy, task)
+        content["properties"] = {"finalPrompt": final_prompt, "finalZhPrompt": ""}
+        if task.kind in VIDEO_KINDS:
+            content["videoUrl"] = proxy.build_relayed_url(task, phase)
+    return content
 
 
-def get_prompts(proxy: MidjourneyProxy, task: Task) -> tuple[str, str]:
-    """prompt and promptEn; a describe task's are the captions it found."""
+def _get_relay_action(task: Task) -> str:
+    name = BUTTONS[task.button].short_name if task.button else ""
+    return RELAY_ACTIONS.get(name, task.action)
+
+
+def get_prompts(proxy: ProxyContext, task: Task) -> tuple[str, str]:
+    """Return prompt and promptEn; those of a finished describe task are its captions."""
     if task.kind != "describe" or task.phase.status != SUCCESS:
         return task.prompt, task.prompt
-    if proxy.dialect.reports_final_prompt:
-        return task.prompt, "\r\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
-    text = "\n\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
+    lines = _number_lines(proxy.image_store.suggest_prompts(task))
+    if proxy.reports_final_prompt:
+        return task.prompt, "\r\n".join(lines)
+    text = "\n\n".join(lines)
     return text, text
 
 
-def build_final_prompt(proxy: MidjourneyProxy, task: Task) -> str:
-    """The result of a text task; for a picture the prompt as the bot read it."""
+def build_final_prompt(proxy: ProxyContext, task: Task) -> str:
+    """Return the result of a text task; for a picture the prompt with the links sent with it."""
     if task.phase.status == SUCCESS and task.kind == "describe":
         return "\n\n".join(_number_lines(proxy.image_store.suggest_prompts(task)))
     if task.phase.status == SUCCESS and task.kind == "shorten":
-        important, shorter = image_generator.shorten_prompt(task.prompt)
-        return "\n".join(
-            ["## Important tokens", important, "## Shortened prompts", *_number_lines(shorter)]
-        )
-    links = (
-        [proxy.image_store.build_blob_url(blob, task.submitted) for blob in task.input_images]
-        if task.op == "imagine"
-        else []
-    )
+        important, shorter = shorten_prompt(task.prompt)
+        headings = ["## Important tokens", important, "## Shortened prompts"]
+        return "\n".join([*headings, *_number_lines(shorter)])
+    if task.op != "imagine":
+        return task.prompt
+    store = proxy.image_store
+    links = [store.build_blob_url(blob, task.submitted) for blob in task.input_images]
     return " ".join([*links, task.prompt])
 
 
-def build_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    """What the server keeps about the bot's messages; grows while the task goes on."""
-    kept: dict[str, Any] = {
+def build_properties(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Build what the server keeps about the bot's messages, more as the task goes on."""
+    properties: dict[str, Any] = {
         "notifyHook": task.notify_hook,
         "discordInstanceId": proxy.instance_id,
         "nonce": build_nonce(proxy, task),
     }
-    if parent := proxy.image_store.get_task(task.parent):
-        kept["referencedMessageId"] = proxy.image_store.build_message_id(parent)
+    parent = proxy.image_store.get_task(task.parent)
+    if parent:
+        properties["referencedMessageId"] = proxy.image_store.build_message_id(parent)
     if task.phase.start:
-        kept["finalPrompt"] = build_final_prompt(proxy, task)
+        properties["finalPrompt"] = build_final_prompt(proxy, task)
     if task.phase.status == IN_PROGRESS or task.phase.percent:
-        kept["progressMessageId"] = str(build_snowflake(task.phase.start or 0, task.number))
+        properties["progressMessageId"] = str(build_snowflake(task.phase.start or 0, task.number))
     if task.phase.status == SUCCESS:
-        kept |= {
-            "messageId": proxy.image_store.build_message_id(task),
-            "messageHash": proxy.image_store.build_uuid(task),
-            "flags": 0,
-        }
-    return kept
+        properties["messageId"] = proxy.image_store.build_message_id(task)
+        properties["messageHash"] = proxy.image_store.build_uuid(task)
+        properties["flags"] = 0
+    return properties
 
 
-def build_plus_properties(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    more: dict[str, Any] = {"botType": task.bot, "discordChannelId": proxy.image_store.channel_id}
+def build_plus_properties(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Build the properties that only the "plus" server and its relatives have."""
+    properties: dict[str, Any] = {
+        "botType": task.bot,
+        "discordChannelId": proxy.image_store.channel_id,
+    }
     if task.phase.status == SUCCESS:
-        more["messageContent"] = (
-            f"**{task.prompt}** - <@1012983546824114217> ({(task.mode or 'fast').lower()})"
-        )
-        more |= {"finalZhPrompt": ""} if task.kind == "describe" else {}
-    return more
+        mode = (task.mode or "fast").lower()
+        properties["messageContent"] = f"**{task.prompt}** - <@1012983546824114217> ({mode})"
+        if task.kind == "describe":
+            properties["finalZhPrompt"] = ""
+    return properties
 
 
-def build_nonce(proxy: MidjourneyProxy, task: Task) -> str:
-    return str(
-        build_snowflake(
-            task.submitted, proxy.image_store.derive_number(("nonce", task.number), 2**22)
-        )
-    )
+def build_nonce(proxy: ProxyContext, task: Task) -> str:
+    """Build the nonce of a task's Discord message."""
+    low_bits = proxy.image_store.derive_number(("nonce", task.number), 2**22)
+    return str(build_snowflake(task.submitted, low_bits))
 
 
-def render_buttons(proxy: MidjourneyProxy, task: Task) -> list[dict[str, Any]]:
+def render_buttons(proxy: ProxyContext, task: Task) -> list[dict[str, Any]]:
+    """Render the buttons of a task; style 3 marks those that were pressed."""
     keys = proxy.list_button_keys(task)
-    name, pressed = proxy.image_store.build_uuid(task) if keys else "", task.pressed_buttons or {}
+    if not keys:
+        return []
+    uuid = proxy.image_store.build_uuid(task)
+    pressed = task.pressed_buttons or {}
     return [
         {
-            "customId": key.replace("{h}", name),
+            "customId": key.replace("{h}", uuid),
             "emoji": BUTTONS[key].emoji,
             "label": BUTTONS[key].label,
             "type": 2,
@@ -282,39 +308,39 @@ def render_buttons(proxy: MidjourneyProxy, task: Task) -> list[dict[str, Any]]:
     ]
 
 
-def render_result_fields(proxy: MidjourneyProxy, task: Task) -> dict[str, Any]:
-    """The .NET server's view of a finished task's pictures."""
-    extras: dict[str, Any] = {
-        "jobId": proxy.image_store.build_uuid(task),
-        "messageId": proxy.image_store.build_message_id(task),
-        "url": proxy.image_store.build_image_url(task),
+def render_result_fields(proxy: ProxyContext, task: Task) -> dict[str, Any]:
+    """Render the .NET server's fields of a finished task's pictures."""
+    store = proxy.image_store
+    content: dict[str, Any] = {
+        "jobId": store.build_uuid(task),
+        "messageId": store.build_message_id(task),
+        "url": store.build_image_url(task),
     }
     if task.kind in VIDEO_KINDS:
-        films = [
-            {"url": proxy.image_store.build_cell_url(task, i, ".webp"), "thumbnail": None}
-            for i in range(proxy.image_store.count_videos(task))
-        ]
-        return extras | {"videoUrl": films[0]["url"], "videoUrls": films}
+        urls = [store.build_cell_url(task, i, ".webp") for i in range(store.count_videos(task))]
+        videos = [{"url": url, "thumbnail": None} for url in urls]
+        return content | {"videoUrl": urls[0], "videoUrls": videos}
     if task.kind in ("shorten", "describe"):
-        return extras
-    grid = proxy.image_store.build_grid(task)
+        return content
+    grid = store.build_grid(task)
     width, height = image_generator.get_pixel_size(grid[0], TASK_KINDS[task.kind].area)
-    times = 2 if len(grid) > 1 else 1
+    if len(grid) > 1:  # two by two
+        width, height = width * 2, height * 2
     cells = [
         {
-            "url": proxy.image_store.build_cell_url(task, i, ".png"),
-            "thumbnail": proxy.image_store.build_cell_url(task, i, "_640_N.webp"),
+            "url": store.build_cell_url(task, i, ".png"),
+            "thumbnail": store.build_cell_url(task, i, "_640_N.webp"),
         }
         for i in range(len(grid))
     ]
-    sizes = {"width": width * times, "height": height * times}
-    return extras | {
+    return content | {
         "imageUrls": cells,
         "thumbnailUrl": cells[0]["thumbnail"],
         "contentType": "image/png",
-        "imageWidth": sizes["width"],
-        "imageHeight": sizes["height"],
-        **sizes,
+        "imageWidth": width,
+        "imageHeight": height,
+        "width": width,
+        "height": height,
     }
 
 

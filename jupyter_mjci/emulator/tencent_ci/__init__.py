@@ -1,0 +1,75 @@
+"""An emulator of Tencent Cloud Infinite (XML over signed HTTPS).
+
+* `service`: `TencentCI`: routing by plane, the signature check, the CI endpoints
+* `params`: what query parameters say: filters, pages, tokens
+* `responses`: jobs, batches, queues and errors as XML
+* `jobs`: picture jobs, their queues and templates
+* `batches`: batches (inventory jobs), workflows and their executions
+* `events`: what happens by itself and when; IDs and times
+* `callbacks`: what is posted when a job or an execution ends
+* `snapshot`: the state as plain rows
+
+The object plane of the same buckets is `emulator.cos`.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec
+from jupyter_mjci.emulator.tencent_ci.service import TencentCI
+
+_CLOUD_HOST = re.compile(r"(?:[^.]+\.)?(?:ci|cos|pic)\.|service\.cos\.")
+_JOB_PATH = re.compile(r"/(?:\w+_)?(?:jobs|inventorytriggerjob)/([^/?]+)")
+_SIGNATURE_MARK = "q-sign-algorithm="
+
+
+def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedService:
+    """Build an account with one bucket and no jobs."""
+    return TencentCI(
+        clock,
+        bucket=options.bucket,
+        region=options.region,
+        secret_id=options.secret_id,
+        secret_key=options.secret_key,
+        seed=seed,
+        **options.ci_options,
+    )
+
+
+def claims_request(request: Request) -> bool:
+    """Return whether the host is one of the cloud's, or the request carries a COS signature."""
+    if _CLOUD_HOST.match(request.host.lower()):
+        return True
+    authorization = request.headers.get("authorization", "")
+    return _SIGNATURE_MARK in authorization or _SIGNATURE_MARK in request.query
+
+
+def find_job_ids(request: Request, response: Response) -> list[str]:
+    """Return the IDs of the jobs that a request names in its path, or has made."""
+    named = _JOB_PATH.search(request.path)
+    if named:
+        return re.split(r",|%2C", named[1])
+    if request.method != "POST":
+        return []
+    return re.findall(r"<JobId>([^<]+)</JobId>", response.body.decode("utf-8", "replace"))
+
+
+SERVICE = ServiceSpec(
+    name="ci",
+    claims=claims_request,
+    path_pattern=re.compile(
+        r"/(?:jobs|\w+_jobs|inventorytriggerjob|\w*queue|\w+_queue|\w*bucket|\w+_bucket|cibuckets"
+        r"|template|workflow|triggerworkflow|workflowexecution)(?:/|$)"
+    ),
+    build=build_service,
+    too_large_response=Response(
+        400,
+        b"<Error><Code>EntityTooLarge</Code>"
+        b"<Message>The body is larger than the sandbox accepts.</Message></Error>",
+        {"content-type": "application/xml", "connection": "close"},
+    ),
+    find_job_ids=find_job_ids,
+)

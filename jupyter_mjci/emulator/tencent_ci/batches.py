@@ -1,6 +1,6 @@
 """Many pictures at once: batches (inventory jobs), workflows, and a workflow's executions.
 
-A batch is created Running, finds its objects a moment later, and ends when the last of its children
+A batch is created Running, lists its objects a moment later, and ends when the last of its children
 has ended: jobs of its own (Type=Job), or executions of workflows (Type=Workflow), whose nodes are
 jobs in turn.
 """
@@ -12,28 +12,14 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
 from jupyter_mjci.emulator.cos.store import Bucket, Store
-from jupyter_mjci.emulator.tencent_ci.jobs import (
-    NEVER,
-    EventQueue,
-    Job,
-    Jobs,
-    IdGenerator,
-    JobSpec,
-    parse_time,
-    format_time,
-)
-from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
-    Element,
-    find_element,
-    find_all,
-    get_text,
-)
+from jupyter_mjci.emulator.tencent_ci.events import NEVER, EventQueue, IdGenerator, parse_time
+from jupyter_mjci.emulator.tencent_ci.jobs import Job, JobOrigin, Jobs, JobSpec
+from jupyter_mjci.emulator.xml import Element, ErrorResponse, find_all, find_element, get_text
 
 INPUT_KINDS = ("Manifest", "UrlFile", "Prefix", "Object")
 IMAGE_EXTENSIONS = frozenset(
@@ -43,6 +29,8 @@ IMAGE_EXTENSIONS = frozenset(
 
 @dataclass(slots=True, eq=False)
 class Batch:
+    """A batch; `since` and `until` limit the modification times of its objects (epoch seconds)."""
+
     id: str
     bucket: str
     name: str
@@ -50,7 +38,7 @@ class Batch:
     input: Element
     operation: Element
     created: float
-    spec: JobSpec | None = None  # what a Type=Job batch does to each object
+    spec: JobSpec | None = None  # of each object of a Type=Job batch
     output: str = ""
     queue: str = ""
     workflows: tuple[str, ...] = ()
@@ -67,6 +55,8 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Workflow:
+    """A workflow: a graph of nodes, each of which makes one job per object."""
+
     id: str
     bucket: str
     name: str
@@ -77,32 +67,35 @@ class Workflow:
 
     @property
     def start_input(self) -> Element:
+        """The input of the Start node: callbacks, queue, filter."""
         return find_element(self.topology, "Nodes/Start/Input")
 
     def get_next_nodes(self, node: str) -> list[str]:
-        """The nodes that depend on this one."""
-        spelled = find_all(self.topology, f"Dependencies/{node}")
-        names = [
-            name.strip() for part in spelled if isinstance(part, str) for name in part.split(",")
-        ]
+        """Return the nodes that depend on this one."""
+        names = []
+        for dependents in find_all(self.topology, f"Dependencies/{node}"):
+            if isinstance(dependents, str):
+                names += [name.strip() for name in dependents.split(",")]
         return [name for name in names if name and name != "End"]
 
     def accepts(self, key: str) -> bool:
-        """Whether the workflow's own filter lets this object in."""
+        """Return whether the workflow's own filter of extensions lets an object pass."""
         rules = find_element(self.start_input, "ExtFilter")
         if get_text(rules, "State") != "On" or get_text(rules, "AllFile") == "true":
             return True
-        ext = key.rpartition(".")[2].lower()
-        own = (
-            get_text(rules, "CustomExts").lower().split("/")
-            if get_text(rules, "Custom") == "true"
-            else []
-        )
-        return ext in own or (get_text(rules, "Image") == "true" and ext in IMAGE_EXTENSIONS)
+        extension = key.rpartition(".")[2].lower()
+        own_extensions: list[str] = []
+        if get_text(rules, "Custom") == "true":
+            own_extensions = get_text(rules, "CustomExts").lower().split("/")
+        if extension in own_extensions:
+            return True
+        return get_text(rules, "Image") == "true" and extension in IMAGE_EXTENSIONS
 
 
 @dataclass(slots=True, eq=False)
 class Execution:
+    """One run of a workflow over one object."""
+
     number: int
     id: str
     bucket: str
@@ -119,7 +112,11 @@ class Execution:
 
 
 class Batches:
-    """Batches, workflows and executions of the account; makes the jobs that they consist of."""
+    """Batches, workflows and executions of the account; submits the jobs that they consist of.
+
+    `build_node_spec` builds the job of a workflow's node; `on_finished` is called with every
+    execution that has ended.
+    """
 
     def __init__(self, store: Store, jobs: Jobs, ids: IdGenerator, events: EventQueue) -> None:
         self.store = store
@@ -134,13 +131,13 @@ class Batches:
 
     # -- batches
 
-    def add(self, batch: Batch) -> Batch:
+    def add(self, batch: Batch) -> None:
+        """Add a batch, which lists its objects a moment later."""
         self.batches[batch.id] = batch
         self.events.schedule(batch, batch.created + self.jobs.queue_time)
-        return batch
 
     def expand(self, batch: Batch, now: float) -> None:
-        """The batch's moment has come: find its objects, make its children."""
+        """List the objects of a batch whose time has come, and start its children."""
         if batch.state != "Running":
             return
         batch.started = now
@@ -148,8 +145,9 @@ class Batches:
         try:
             for key in self._list_keys(batch):
                 self._start_child(batch, key, now)
-        except ErrorResponse as refusal:
-            batch.code, batch.message = refusal.code, refusal.message
+        except ErrorResponse as error:
+            batch.code = error.code
+            batch.message = error.message
         self._on_child_ended(batch.id, now)
 
     def _list_keys(self, batch: Batch) -> list[str]:
@@ -160,16 +158,15 @@ class Batches:
         return [key for key in keys if self._is_in_interval(batch, bucket, key)]
 
     def _is_in_interval(self, batch: Batch, bucket: Bucket, key: str) -> bool:
-        thing = bucket.objects.get(key)
-        return thing is None or batch.since <= thing.modified <= batch.until
+        stored = bucket.objects.get(key)
+        return stored is None or batch.since <= stored.modified <= batch.until
 
     def _start_child(self, batch: Batch, key: str, now: float) -> None:
         if batch.kind == "Job" and batch.spec:
             batch.open_children += 1
             queue = self.jobs.pick_queue(batch.bucket, batch.queue)
-            self.jobs.submit(
-                batch.bucket, key, batch.output, batch.spec, queue, now, batch=batch.id
-            )
+            origin = JobOrigin(batch=batch.id)
+            self.jobs.submit(key, batch.output, batch.spec, queue, now, origin)
             return
         for name in batch.workflows:
             workflow = self.workflows.get(name)
@@ -180,19 +177,22 @@ class Batches:
                 self.execute(workflow, key, now, batch=batch.id)
 
     def _on_child_ended(self, batch_id: str, now: float) -> None:
-        """A child of the batch has ended."""
+        """Count a child that has ended; the last one ends the batch."""
         batch = self.batches.get(batch_id)
         if batch is None:
             return
         batch.open_children -= 1
         if batch.open_children == 0 and batch.state == "Running":
-            batch.state, batch.ended = "Failed" if batch.code != "Success" else "Success", now
+            batch.state = "Success" if batch.code == "Success" else "Failed"
+            batch.ended = now
 
     def cancel(self, batch: Batch, now: float) -> None:
-        """What has not begun does not begin; what runs goes on."""
+        """Cancel a batch: what waits does not start, what runs goes on."""
         if batch.state != "Running":
             return
-        batch.state, batch.ended, batch.due = "Cancel", now, NEVER
+        batch.state = "Cancel"
+        batch.ended = now
+        batch.due = NEVER
         children = list(self.jobs.by_batch.get(batch.id, ()))
         for execution in self.executions.values():
             if execution.batch == batch.id:
@@ -202,7 +202,7 @@ class Batches:
                 self.jobs.cancel(job, now)
 
     def freeze(self, batch: Batch) -> None:
-        """It neither begins nor ends by itself."""
+        """Stop a batch from starting and from ending by itself."""
         batch.due = NEVER
         batch.open_children += 1
 
@@ -211,55 +211,63 @@ class Batches:
     def execute(
         self, workflow: Workflow, key: str, now: float, *, batch: str = "", name: str = ""
     ) -> Execution:
-        number = len(self.executions) + 1
+        """Start an execution of a workflow over one object."""
         execution = Execution(
-            number, self.ids.new_id("i"), workflow.bucket, key, workflow, now, batch, name
+            number=len(self.executions) + 1,
+            id=self.ids.new_id("i"),
+            bucket=workflow.bucket,
+            source=key,
+            workflow=workflow,
+            created=now,
+            batch=batch,
+            name=name,
         )
         self.executions[execution.id] = execution
-        execution.open_children = 1
+        execution.open_children = 1  # itself, as in `expand`
         self._start_next_nodes(execution, "Start", key, now)
         self._close_child(execution, now)
         return execution
 
     def _start_next_nodes(self, execution: Execution, node: str, source: str, now: float) -> None:
-        """Starts the nodes behind this one, each once."""
+        """Start the nodes that depend on this one, each once."""
+        started = {job.node for job in execution.jobs}
+        started |= {failed["Name"] for failed in execution.failed_nodes}
+        for name in execution.workflow.get_next_nodes(node):
+            if name not in started:
+                self._start_node(execution, name, source, now)
+
+    def _start_node(self, execution: Execution, name: str, source: str, now: float) -> None:
         workflow = execution.workflow
-        begun = {job.node for job in execution.jobs} | {
-            row["Name"] for row in execution.failed_nodes
-        }
-        for name in workflow.get_next_nodes(node):
-            if name in begun:
-                continue
-            spelled = find_element(workflow.topology, f"Nodes/{name}")
-            try:
-                task = self.build_node_spec(workflow, spelled)
-                queue = self.jobs.pick_queue(
-                    workflow.bucket, get_text(workflow.start_input, "QueueId")
-                )
-            except ErrorResponse as refusal:
-                reason = {"Code": refusal.code, "Message": refusal.message}
-                execution.failed_nodes.append(
-                    {"Name": name, "Type": get_text(spelled, "Type"), **reason}
-                )
-                continue
-            execution.open_children += 1
-            output = get_text(spelled, "Operation/Output/Object")
-            of = {"run": execution.id, "workflow": workflow.id, "node": name}
-            execution.jobs.append(
-                self.jobs.submit(workflow.bucket, source, output, task, queue, now, **of)
-            )
+        node = find_element(workflow.topology, f"Nodes/{name}")
+        try:
+            spec = self.build_node_spec(workflow, node)
+            queue_id = get_text(workflow.start_input, "QueueId")
+            queue = self.jobs.pick_queue(workflow.bucket, queue_id)
+        except ErrorResponse as error:
+            failed = {"Name": name, "Type": get_text(node, "Type")}
+            reason = {"Code": error.code, "Message": error.message}
+            execution.failed_nodes.append({**failed, **reason})
+            return
+        execution.open_children += 1
+        output = get_text(node, "Operation/Output/Object")
+        origin = JobOrigin(run=execution.id, workflow=workflow.id, node=name)
+        execution.jobs.append(self.jobs.submit(source, output, spec, queue, now, origin))
 
     def _close_child(self, execution: Execution, now: float) -> None:
+        """Count a node that has ended; the last one ends the execution."""
         execution.open_children -= 1
         if execution.open_children:
             return
-        good = not execution.failed_nodes and all(job.state == "Success" for job in execution.jobs)
-        execution.state, execution.ended = "Success" if good else "Failed", now
+        jobs_succeeded = all(job.state == "Success" for job in execution.jobs)
+        succeeded = jobs_succeeded and not execution.failed_nodes
+        execution.state = "Success" if succeeded else "Failed"
+        execution.ended = now
         self.on_finished(execution)
         if execution.batch:
             self._on_child_ended(execution.batch, now)
 
     def on_job_ended(self, job: Job, now: float) -> None:
+        """Let the batch or the execution of an ended job go on."""
         if job.batch:
             self._on_child_ended(job.batch, now)
         execution = self.executions.get(job.run)
@@ -269,26 +277,32 @@ class Batches:
             self._close_child(execution, now)
 
 
-# -- which objects a batch is about
+# -- the objects of a batch
 
 
-def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> Sequence[str]:
+def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> list[str]:
+    """Return the keys of the objects that the Input of a batch names.
+
+    Raises:
+        ErrorResponse: a file of addresses does not exist or is not readable
+    """
     kind = next(name for name in INPUT_KINDS if name in batch_input)
     value = get_text(batch_input, kind)
     if kind == "Prefix":
         return [key for key in bucket.iter_keys(value.lstrip("/")) if not key.endswith("/")]
     if kind == "Object":
         return [value.lstrip("/")]
-    lines = _read_file(value, bucket, store)
-    addresses = (
-        lines.decode("utf-8", "replace").split()
-        if kind == "UrlFile"
-        else _parse_manifest(lines, bucket)
-    )
-    found = (store.resolve(address, bucket) for address in addresses)
-    return list(
-        dict.fromkeys(place[1] for place in found if place and place[0] is bucket and place[1])
-    )
+    body = _read_file(value, bucket, store)
+    if kind == "UrlFile":
+        addresses = body.decode("utf-8", "replace").split()
+    else:
+        addresses = _parse_manifest(body, bucket)
+    keys: dict[str, None] = {}  # each key once, in the order of the file
+    for address in addresses:
+        location = store.resolve(address, bucket)
+        if location and location[0] is bucket and location[1]:
+            keys[location[1]] = None
+    return list(keys)
 
 
 def _read_file(address: str, bucket: Bucket, store: Store) -> bytes:
@@ -299,115 +313,41 @@ def _read_file(address: str, bucket: Bucket, store: Store) -> bytes:
 
 
 def _parse_manifest(body: bytes, bucket: Bucket) -> list[str]:
-    """The keys that a COS inventory lists: manifest.json names CSV files, whose columns fileSchema
-    names.
+    """Return the keys that a COS inventory lists.
+
+    manifest.json names CSV files; its fileSchema names their columns.
     """
     try:
         manifest = json.loads(body)
         columns = [name.strip().lower() for name in manifest["fileSchema"].split(",")]
-        at = columns.index("key")
+        key_column = columns.index("key")
         files = [str(file["key"]) for file in manifest["files"]]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ErrorResponse(
-            400, "InvalidContent", "The manifest is not a COS inventory's manifest.json."
-        ) from None
-    return [
-        unquote(row[at])
-        for name in files
-        for row in _iter_csv_rows(bucket.get(name).body)
-        if len(row) > at
-    ]
+        message = "The manifest is not a COS inventory's manifest.json."
+        raise ErrorResponse(400, "InvalidContent", message) from None
+    keys = []
+    for name in files:
+        for row in _iter_csv_rows(bucket.get(name).body):
+            if len(row) > key_column:
+                keys.append(unquote(row[key_column]))
+    return keys
 
 
 def _iter_csv_rows(body: bytes) -> Iterator[list[str]]:
     try:
-        plain = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
-        yield from csv.reader(io.StringIO(plain.decode("utf-8", "replace"), newline=""))
+        if body.startswith(b"\x1f\x8b"):
+            body = gzip.decompress(body)
+        yield from csv.reader(io.StringIO(body.decode("utf-8", "replace"), newline=""))
     except (OSError, EOFError, zlib.error, csv.Error):
-        raise ErrorResponse(
-            400, "InvalidContent", "A file of the manifest is not readable."
-        ) from None
+        message = "A file of the manifest is not readable."
+        raise ErrorResponse(400, "InvalidContent", message) from None
 
 
 def parse_interval(operation: Element, request: Element) -> tuple[float, float]:
-    """TimeInterval stands in Operation; one page of the documents has it beside."""
-    spelled = find_element(operation, "TimeInterval") or find_element(request, "TimeInterval")
-    start, end = get_text(spelled, "Start"), get_text(spelled, "End")
-    return (parse_time(start) if start else -NEVER), (parse_time(end) if end else NEVER)
-
-
-# -- how they are told
-
-
-def render_batch(batch: Batch) -> Element:
-    return {
-        "Code": batch.code,
-        "Message": batch.message,
-        "Type": batch.kind,
-        "Name": batch.name,
-        "JobId": batch.id,
-        "State": batch.state,
-        "CreationTime": format_time(batch.created),
-        "StartTime": format_time(batch.started),
-        "EndTime": format_time(batch.ended),
-        "Input": batch.input,
-        "Operation": batch.operation,
-    }
-
-
-def render_execution_summary(execution: Execution) -> Element:
-    return {
-        "RunId": execution.id,
-        "WorkflowId": execution.workflow.id,
-        "State": execution.state,
-        "CreationTime": format_time(execution.created),
-        "Object": execution.source,
-    }
-
-
-def render_execution(execution: Execution) -> Element:
-    workflow = execution.workflow
-    return {
-        "RunId": execution.id,
-        "BucketId": execution.bucket,
-        "Object": execution.source,
-        "CosHeaders": "",
-        "WorkflowId": workflow.id,
-        "WorkflowName": workflow.name,
-        "CreateTime": format_time(execution.created),
-        "State": execution.state,
-        "Topology": workflow.topology,
-        "Tasks": [*map(_render_node_job, execution.jobs), *execution.failed_nodes],
-    }
-
-
-def _render_node_job(job: Job) -> Element:
-    made = {
-        "ObjectName": job.output,
-        "InputObjectName": job.source,
-        "Code": job.code,
-        "Message": job.message,
-    }
-    return {
-        "Type": "PicProcess",
-        "CreateTime": format_time(job.created),
-        "EndTime": format_time(job.ended),
-        "State": job.reported_state,
-        "JobId": job.id,
-        "Name": job.node,
-        "TemplateId": job.spec.template_id,
-        "TemplateName": job.spec.template_name,
-        "ResultInfo": {"ObjectCount": 1 if job.result_info else 0, "ObjectInfo": made},
-    }
-
-
-def render_workflow(workflow: Workflow) -> Element:
-    return {
-        "Name": workflow.name,
-        "WorkflowId": workflow.id,
-        "State": workflow.state,
-        "BucketId": workflow.bucket,
-        "CreateTime": format_time(workflow.created),
-        "UpdateTime": format_time(workflow.updated),
-        "Topology": workflow.topology,
-    }
+    """Parse TimeInterval, which is in Operation; one page of the documents has it beside that."""
+    interval = find_element(operation, "TimeInterval") or find_element(request, "TimeInterval")
+    start = get_text(interval, "Start")
+    end = get_text(interval, "End")
+    since = parse_time(start) if start else -NEVER
+    until = parse_time(end) if end else NEVER
+    return since, until

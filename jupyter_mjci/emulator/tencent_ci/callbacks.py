@@ -1,4 +1,8 @@
-"""Who is told when a job or a workflow's execution has ended, and in which of the two shapes."""
+"""The callbacks of jobs and executions that have ended: who gets one, and in which shape.
+
+There are two shapes of the JSON: the documented one, whose values are all text, and the one
+captured from the live service ("live").
+"""
 
 from __future__ import annotations
 
@@ -6,113 +10,126 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jupyter_mjci.emulator.http import WebhookDelivery
-from jupyter_mjci.emulator.tencent_ci.batches import Execution, render_execution
-from jupyter_mjci.emulator.tencent_ci.jobs import Job, render_job
-from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
+from jupyter_mjci.emulator.tencent_ci.batches import Execution
+from jupyter_mjci.emulator.tencent_ci.jobs import Job
+from jupyter_mjci.emulator.tencent_ci.responses import render_execution, render_job
+from jupyter_mjci.emulator.xml import (
     Element,
+    ErrorResponse,
+    build_xml,
     find_element,
+    get_text,
     invalid_argument,
     require_text,
-    get_text,
-    build_xml,
+    to_text,
 )
+
+USER_AGENT = "Go-http-client/1.1"  # what the service's own callbacks send
 
 
 def check_callback_url(url: str) -> None:
+    """Check a callback's address.
+
+    Raises:
+        ErrorResponse: it is not an http or https URL
+    """
     if not re.match(r"https?://[^\s/]+", url):
         raise ErrorResponse(400, "InvalidUrl", "A callback address is an http or https URL.")
 
 
 def parse_callback(tree: Element) -> Element:
-    spelled = {
-        name: get_text(tree, name) for name in ("CallBack", "CallBackFormat", "CallBackType")
+    """Parse the callback fields of a request.
+
+    Raises:
+        ErrorResponse: a field is not valid, or one that its type needs is missing
+    """
+    fields = {
+        "CallBack": get_text(tree, "CallBack"),
+        "CallBackFormat": get_text(tree, "CallBackFormat"),
+        "CallBackType": get_text(tree, "CallBackType"),
     }
-    kind = spelled["CallBackType"] or "Url"
-    if spelled["CallBackFormat"].upper() not in ("", "JSON", "XML"):
+    kind = fields["CallBackType"] or "Url"
+    if fields["CallBackFormat"].upper() not in ("", "JSON", "XML"):
         raise invalid_argument("CallBackFormat must be JSON or XML.")
     if kind not in ("Url", "TDMQ", "Kafka"):
         raise invalid_argument("CallBackType must be Url, TDMQ or Kafka.")
-    if spelled["CallBack"] not in ("", "no"):
-        check_callback_url(spelled["CallBack"])
+    if fields["CallBack"] not in ("", "no"):
+        check_callback_url(fields["CallBack"])
     if kind == "TDMQ":
         require_text(tree, "CallBackMqConfig/MqName")
     if kind == "Kafka":
         require_text(tree, "CallBackKafkaConfig/Topic")
-    return {name: value for name, value in spelled.items() if value}
+    return {name: value for name, value in fields.items() if value}
 
 
 def build_job_callbacks(job: Job, region: str, *, live: bool) -> list[WebhookDelivery]:
-    """The job's own callback, else its queue's; `no` says nobody. Message queues are not there to
-    be told.
+    """Build the callback of a job that has ended: the job's own, else its queue's.
+
+    `no` as the job's address means none. Callbacks to message queues are not delivered.
     """
-    own, notify = job.spec.callback, job.queue.notify_config
-    subscribed = notify.get("State") == "On" and "TaskFinish" in notify.get("Event", "")
-    url = own.get("CallBack", "") or (notify.get("Url", "") if subscribed else "")
-    kind = (
-        own.get("CallBackType", "")
-        or ("" if own.get("CallBack") else notify.get("Type", ""))
-        or "Url"
-    )
-    if not url or url == "no" or kind != "Url":
+    own = job.spec.callback
+    notify = job.queue.notify_config
+    url = own.get("CallBack", "")
+    kind = own.get("CallBackType", "")
+    if not url and notify.get("State") == "On" and "TaskFinish" in notify.get("Event", ""):
+        url = notify.get("Url", "")
+        kind = kind or notify.get("Type", "")
+    if not url or url == "no" or (kind or "Url") != "Url":
         return []
-    shape = own.get("CallBackFormat", "") or notify.get("ResultFormat", "") or "XML"
-    told: Any = render_job(job, region)
-    if live and shape.upper() == "JSON":
-        told = to_live_job(job, told)
-    return [build_delivery(url, shape, {"EventName": "TaskFinish", "JobsDetail": told})]
+    body_format = own.get("CallBackFormat", "") or notify.get("ResultFormat", "") or "XML"
+    detail: Element | list[Element] = render_job(job, region)
+    if live and body_format.upper() == "JSON":
+        detail = to_live_job(job, render_job(job, region))
+    content = {"EventName": "TaskFinish", "JobsDetail": detail}
+    return [build_delivery(url, body_format, content)]
 
 
 def build_execution_callbacks(execution: Execution) -> list[WebhookDelivery]:
+    """Build the callback of an execution that has ended, if its workflow asks for one."""
     notify = find_element(execution.workflow.start_input, "NotifyConfig")
     url = get_text(notify, "Url")
-    if (
-        not url
-        or "WorkflowFinish" not in get_text(notify, "Event")
-        or get_text(notify, "State") == "Off"
-    ):
+    is_subscribed = "WorkflowFinish" in get_text(notify, "Event")
+    if not url or not is_subscribed or get_text(notify, "State") == "Off":
         return []
-    told = {"EventName": "WorkflowFinish", "WorkflowExecution": render_execution(execution)}
-    return [build_delivery(url, get_text(notify, "ResultFormat") or "XML", told)]
+    body_format = get_text(notify, "ResultFormat") or "XML"
+    content = {"EventName": "WorkflowFinish", "WorkflowExecution": render_execution(execution)}
+    return [build_delivery(url, body_format, content)]
 
 
 def build_delivery(url: str, body_format: str, content: Element) -> WebhookDelivery:
-    agent = {"User-Agent": "Go-http-client/1.1"}
+    """Build a callback with a JSON or an XML body."""
     if body_format.upper() == "JSON":
-        body = json.dumps(
-            stringify_values(content), ensure_ascii=False, separators=(",", ":")
-        ).encode()
-        return WebhookDelivery(url, body, {**agent, "Content-Type": "application/json"})
-    return WebhookDelivery(
-        url, build_xml("Response", content), {**agent, "Content-Type": "application/xml"}
-    )
+        values = stringify_values(content)
+        body = json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+        content_type = "application/json"
+    else:
+        body = build_xml("Response", content)
+        content_type = "application/xml"
+    return WebhookDelivery(url, body, {"User-Agent": USER_AGENT, "Content-Type": content_type})
 
 
 @dataclass(frozen=True, slots=True)
 class JsonScalar:
-    """A number or a boolean that the JSON shall hold as such."""
+    """A number or a boolean that stays one in the JSON of a callback."""
 
-    value: Any
+    value: object
 
 
-def stringify_values(value: Any) -> Any:
-    """The documented JSON holds texts only."""
+def stringify_values(value: object) -> object:
+    """Turn scalars into text: the documented JSON has no other values."""
     if isinstance(value, JsonScalar):
         return value.value
     if isinstance(value, Mapping):
         return {name: stringify_values(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [stringify_values(inner) for inner in value]
-    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+    return to_text(value)
 
 
 def to_live_job(job: Job, detail: Element) -> list[Element]:
-    """The shape captured from the live service: lists where the documents have one, numbers, a
-    leading slash.
-    """
+    """Convert JobsDetail to the live service's shape: lists, numbers, keys with a leading slash."""
     operation = dict(detail["Operation"])
     if "PicProcess" in operation:
         operation["PicProcess"] = {
@@ -126,20 +143,16 @@ def to_live_job(job: Job, detail: Element) -> list[Element]:
 
 
 def to_live_result(job: Job, result: Element) -> Element:
-    hosts = (f"{name}.cos.{job.spec.region}.myqcloud.com" for name in (job.bucket, job.spec.bucket))
-    source, target = (
-        f"https://{host}/{key.lstrip('/')}"
-        for host, key in zip(hosts, (job.source, job.output), strict=True)
-    )
+    """Convert PicProcessResult to the live service's shape."""
     original = result.get("OriginalInfo", {"Etag": "", "ImageInfo": {}})
     return {
         "Code": job.code,
         "Message": job.message,
         "State": job.state,
         "InputObjectName": job.source,
-        "InputObjectUrl": source,
+        "InputObjectUrl": build_object_url(job.bucket, job.spec.region, job.source),
         "ObjectName": f"/{job.output}",
-        "ObjectUrl": target,
+        "ObjectUrl": build_object_url(job.spec.bucket, job.spec.region, job.output),
         "OriginalInfo": {
             "Etag": original["Etag"],
             "ImageInfo": mark_numbers(original["ImageInfo"]),
@@ -148,7 +161,15 @@ def to_live_result(job: Job, result: Element) -> Element:
     }
 
 
+def build_object_url(bucket: str, region: str, key: str) -> str:
+    """Build the public URL of an object."""
+    return f"https://{bucket}.cos.{region}.myqcloud.com/{key.lstrip('/')}"
+
+
 def mark_numbers(info: Element) -> Element:
-    return {
-        name: JsonScalar(value) if isinstance(value, int) else value for name, value in info.items()
-    }
+    """Keep the numbers of ImageInfo as numbers."""
+    marked = dict(info)
+    for name, value in info.items():
+        if isinstance(value, int):
+            marked[name] = JsonScalar(value)
+    return marked

@@ -1,113 +1,36 @@
-"""The jobs of Tencent CI: how they wait in queues, run and end; how they are told and listed.
+"""The picture jobs of Tencent CI: how they wait in queues, run and end, and how they are listed.
 
-Nothing here waits. An `EventQueue` holds what will happen by itself and when; `Jobs.advance(now)` lets
-it happen in order, each thing at its own moment, so a job that nobody looked at for an hour ended
-an hour ago.
+Nothing here waits. An `EventQueue` holds what will happen by itself and when; `TencentCI.advance`
+lets it happen in order, each event at its own time, so a job that is polled an hour late ended an
+hour ago.
 
-    Submitted --(WAIT, then a free place in its queue)--> Running --(WORK)--> Success or Failed
-    Submitted in a paused queue is told as Pause;  Submitted or Pause --cancel--> Cancel
+    Submitted --(queue_time, then a free slot of its queue)--> Running --(run_time)--> Success or
+    Failed Submitted in a paused queue is reported as Pause;  Submitted or Pause --cancel--> Cancel
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
-from typing import Any
 
+from jupyter_mjci.emulator.cos.processing import ImageProcessor
 from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
-from jupyter_mjci.emulator.tencent_ci.processing import ImageProcessor
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse, Element, invalid_argument
+from jupyter_mjci.emulator.tencent_ci.events import NEVER, EventQueue, IdGenerator
+from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument
 
 JOB_STATES = ("Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
 TERMINAL_STATES = frozenset(("Success", "Failed", "Cancel"))
 NOTIFY_FIELDS = ("State", "Url", "Event", "Type", "ResultFormat", "MqMode", "MqRegion", "MqName")
-NEVER = math.inf
-CHINA_TZ = timezone(timedelta(hours=8))
-
-
-def format_time(timestamp: float) -> str:
-    """`2024-05-01T10:00:00+0800`, or `-` for what has not happened."""
-    return (
-        datetime.fromtimestamp(timestamp, CHINA_TZ).strftime("%Y-%m-%dT%H:%M:%S+0800")
-        if timestamp
-        else "-"
-    )
-
-
-def parse_time(value: str) -> float:
-    """A time as users spell it; the `+` of the zone is forgiven when it came as a blank."""
-    found = re.fullmatch(
-        r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(Z|[+ -]\d\d:?\d\d)?", value.strip(), re.ASCII
-    )
-    try:
-        if found:
-            zone = (found[2] or "+0800").replace(" ", "+").replace("Z", "+0000")
-            return datetime.fromisoformat(found[1] + zone).timestamp()
-    except (ValueError, OverflowError):
-        pass
-    raise invalid_argument(f"{value!r} is not a time like 2001-01-01T00:00:00+0800.")
-
-
-class IdGenerator:
-    """Identifiers in the services' shape (a letter and 32 hex digits), the same for the same seed
-    and order.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-        self.count = 0
-
-    def new_id(self, prefix: str) -> str:
-        self.count += 1
-        return prefix + self.digest(f"{prefix} {self.count}")
-
-    def digest(self, text: str) -> str:
-        return hashlib.sha256(f"{self.seed} {text}".encode()).hexdigest()[:32]
-
-
-class EventQueue:
-    """What happens by itself, and when. An item's `due` says which of its entries still holds."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Any]] = []
-        self._count = 0
-
-    def clear(self) -> None:
-        self._heap.clear()
-
-    def schedule(self, item: Any, due: float) -> None:
-        item.due = due
-        self._count += 1
-        heapq.heappush(self._heap, (due, self._count, item))
-
-    def next_due(self) -> float | None:
-        while self._heap and self._heap[0][2].due != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-    def pop_due(self, now: float) -> list[Any]:
-        """All items of the earliest moment that has come, in the order in which they were put
-        down.
-        """
-        due = self.next_due()
-        if due is None or due > now:
-            return []
-        items = []
-        while self.next_due() == due:
-            item = heapq.heappop(self._heap)[2]
-            item.due = NEVER
-            items.append(item)
-        return items
 
 
 @dataclass(slots=True, eq=False)
 class Queue:
+    """A queue of a bucket: its settings, and the jobs that wait and run in it."""
+
     id: str
     name: str
     bucket: str
@@ -117,12 +40,22 @@ class Queue:
     state: str = "Active"
     max_concurrent: int = 10
     notify_config: Element = field(default_factory=dict)
-    waiting: list[tuple[int, int, Job]] = field(default_factory=list)
+    waiting: list[tuple[int, int, Job]] = field(default_factory=list)  # a heap, see `push`
     running: int = 0
+
+    def push(self, job: Job) -> None:
+        """Let a job wait; the highest level comes first, then the oldest job."""
+        heapq.heappush(self.waiting, (-job.spec.level, job.number, job))
+
+    def has_free_slot(self) -> bool:
+        """Return whether another job may run."""
+        return self.state == "Active" and self.running < self.max_concurrent
 
 
 @dataclass(slots=True, eq=False)
 class Template:
+    """A rule that jobs can name by an ID."""
+
     id: str
     bucket: str
     name: str
@@ -134,7 +67,10 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a job shall do: a template or a rule, where the result goes, who is told."""
+    """What a job does: its rule, where the result goes, and who is called back.
+
+    `region` and `bucket` are those of the result.
+    """
 
     rule: str
     wants_image_info: bool = False
@@ -147,8 +83,23 @@ class JobSpec:
     callback: Element = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class JobOrigin:
+    """The batch, or the workflow's execution and node, that a job belongs to."""
+
+    batch: str = ""
+    run: str = ""
+    workflow: str = ""
+    node: str = ""
+
+
+NO_ORIGIN = JobOrigin()
+
+
 @dataclass(slots=True, eq=False)
 class Job:
+    """A picture job. Times are epoch seconds, 0 for what has not happened."""
+
     number: int
     id: str
     bucket: str
@@ -163,46 +114,58 @@ class Job:
     due: float = NEVER
     code: str = "Success"
     message: str = ""
-    result_info: Element | None = None  # the facts of the picture it made
-    original_info: Element | None = None  # the facts of the picture it was made from
+    result_info: Element | None = None  # ImageInfo of the result
+    original_info: Element | None = None  # ImageInfo of the source
     original_etag: str = ""
     batch: str = ""
     run: str = ""
     workflow: str = ""
     node: str = ""
-    stuck: bool = False  # changes no more by itself: a fault asked for
+    stuck: bool = False  # a fault: no longer changes by itself
 
     @property
     def reported_state(self) -> str:
-        """The state as the service tells it: what waits in a paused queue is paused."""
-        return "Pause" if self.state == "Submitted" and self.queue.state == "Paused" else self.state
+        """The state as the service reports it: a job that waits in a paused queue is paused."""
+        if self.state == "Submitted" and self.queue.state == "Paused":
+            return "Pause"
+        return self.state
 
 
 def build_output_key(pattern: str, source: str, variables: Mapping[str, str]) -> str:
-    """The output object with its variables filled in; an unknown variable stays as it is
-    written.
+    """Fill in the variables of an output key; an unknown variable stays as it is.
+
+    Args:
+        pattern: the key with variables like `${InputName}`, whose case does not matter
+        source: the key of the source
+        variables: further variables
     """
-    path, _, last = source.rpartition("/")
-    name, dot, ext = last.rpartition(".")
+    path, _, file_name = source.rpartition("/")
+    stem, dot, extension = file_name.rpartition(".")
     known = {
         "inputpath": path,
-        "inputname": name if dot else last,
-        "ext": ext if dot else "",
+        "inputname": stem if dot else file_name,
+        "ext": extension if dot else "",
         "number": "0",
-        **{key.lower(): value for key, value in variables.items()},
     }
-    return re.sub(
-        r"\$\{(\w{1,40})\}", lambda found: known.get(found[1].lower(), found[0]), pattern
-    ).lstrip("/")
+    for name, value in variables.items():
+        known[name.lower()] = value
+
+    def replace(match: re.Match[str]) -> str:
+        return known.get(match[1].lower(), match[0])
+
+    return re.sub(r"\$\{(\w{1,40})\}", replace, pattern).lstrip("/")
 
 
 class Jobs:
-    """All picture jobs of the account, in the order of their creation."""
+    """All picture jobs of the account, in the order of their creation.
+
+    `on_ended` is called with every job that has ended.
+    """
 
     def __init__(
         self,
         store: Store,
-        pictures: ImageProcessor,
+        processor: ImageProcessor,
         ids: IdGenerator,
         events: EventQueue,
         *,
@@ -210,7 +173,7 @@ class Jobs:
         run_time: float,
     ) -> None:
         self.store = store
-        self.pictures = pictures
+        self.processor = processor
         self.ids = ids
         self.events = events
         self.queue_time = queue_time
@@ -222,46 +185,57 @@ class Jobs:
         self.by_batch: dict[str, list[Job]] = {}
         self.on_ended: Callable[[Job, float], None]
 
-    # -- what happens
+    # -- the course of a job
 
     def submit(
         self,
-        bucket: str,
         source: str,
         output: str,
         spec: JobSpec,
         queue: Queue,
         now: float,
-        **of: str,
+        origin: JobOrigin = NO_ORIGIN,
     ) -> Job:
-        """A new job; `of` says of which batch, run, workflow and node it is."""
+        """Create a job in the bucket of its queue; `output` may have variables."""
         self.last_number += 1
         job = Job(
-            self.last_number, self.ids.new_id("c"), bucket, source, "", spec, queue, now, **of
-        )  # type: ignore[arg-type]
-        facts = {"InventoryTriggerJobId": job.batch, "RunId": job.run}
-        job.output = build_output_key(
-            output, source, {name: value for name, value in facts.items() if value}
+            number=self.last_number,
+            id=self.ids.new_id("c"),
+            bucket=queue.bucket,
+            source=source,
+            output="",
+            spec=spec,
+            queue=queue,
+            created=now,
+            batch=origin.batch,
+            run=origin.run,
+            workflow=origin.workflow,
+            node=origin.node,
         )
+        variables = {}
+        if origin.batch:
+            variables["InventoryTriggerJobId"] = origin.batch
+        if origin.run:
+            variables["RunId"] = origin.run
+        job.output = build_output_key(output, source, variables)
         self.add(job)
         self.events.schedule(job, now + self.queue_time)
         return job
 
     def add(self, job: Job) -> None:
+        """Add a job to the indexes."""
         self.by_id[job.id] = job
         self.by_bucket.setdefault(job.bucket, []).append(job)
         if job.batch:
             self.by_batch.setdefault(job.batch, []).append(job)
 
     def process_due(self, jobs: Sequence[Job], now: float) -> None:
-        """These jobs' moment has come: those that waited ask for a place, those that ran have
-        ended.
-        """
+        """Let jobs whose time has come wait for a slot (if new) or end (if running)."""
         queues = {}
         for job in jobs:
             queues[job.queue.id] = job.queue
             if job.state == "Submitted":
-                heapq.heappush(job.queue.waiting, (-job.spec.level, job.number, job))
+                job.queue.push(job)
             elif job.state == "Running":
                 job.queue.running -= 1
                 self._finish(job, now)
@@ -269,108 +243,125 @@ class Jobs:
             self.dispatch(queue, now)
 
     def dispatch(self, queue: Queue, now: float) -> None:
-        """Gives the queue's free places to those who wait, the highest level first."""
-        while queue.state == "Active" and queue.running < queue.max_concurrent and queue.waiting:
+        """Start waiting jobs while the queue has free slots."""
+        while queue.waiting and queue.has_free_slot():
             job = heapq.heappop(queue.waiting)[2]
             if job.state == "Submitted" and not job.stuck:
-                job.state, job.started = "Running", now
+                job.state = "Running"
+                job.started = now
                 queue.running += 1
                 self.events.schedule(job, now + self.run_time)
 
     def _finish(self, job: Job, now: float) -> None:
-        job.ended = now
         try:
             self._process(job, now)
-            job.state = "Success"
-        except ErrorResponse as refusal:
-            job.state, job.code, job.message = "Failed", refusal.code, refusal.message
+        except ErrorResponse as error:
+            job.code = error.code
+            job.message = error.message
+            self._end(job, "Failed", now)
+        else:
+            self._end(job, "Success", now)
+
+    def _end(self, job: Job, state: str, now: float) -> None:
+        job.state = state
+        job.ended = now
+        job.due = NEVER
         self.on_ended(job, now)
 
     def _process(self, job: Job, now: float) -> None:
+        spec = job.spec
         bucket = self.store.buckets.get(job.bucket)
-        target = self.store.buckets.get(job.spec.bucket)
+        target = self.store.buckets.get(spec.bucket)
         if bucket is None:
             raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
-        if target is None or target.region != job.spec.region:
-            raise ErrorResponse(
-                403,
-                "WriteTargetBucketDenied",
-                f"The bucket {job.spec.bucket} cannot be written to.",
-            )
+        if target is None or target.region != spec.region:
+            message = f"The bucket {spec.bucket} cannot be written to."
+            raise ErrorResponse(403, "WriteTargetBucketDenied", message)
         source = bucket.get(job.source.lstrip("/"))
-        made = self.pictures.process(job.spec.rule, source, bucket)
-        if job.spec.wants_image_info:
-            job.original_info, job.original_etag = self.pictures.get_image_info(source), source.etag
-        job.result_info = made.info
-        target.put(job.output, StoredObject(made.body, made.etag, now, made.content_type))
+        result = self.processor.process(spec.rule, source, bucket)
+        if spec.wants_image_info:
+            job.original_info = self.processor.get_image_info(source)
+            job.original_etag = source.etag
+        job.result_info = result.info
+        target.put(job.output, StoredObject(result.body, result.etag, now, result.content_type))
 
     def cancel(self, job: Job, now: float) -> None:
+        """Cancel a job that waits; a cancelled job stays cancelled.
+
+        Raises:
+            ErrorResponse: the job runs or has ended
+        """
         if job.state == "Cancel":
             return
         if job.state != "Submitted":
             raise invalid_argument(
                 f"The job is {job.state}: only jobs not yet executed can be cancelled."
             )
-        job.state, job.ended, job.due = "Cancel", now, NEVER
-        self.on_ended(job, now)
+        self._end(job, "Cancel", now)
 
     def freeze(self, job: Job) -> None:
-        """The job changes no more by itself; if it runs, it keeps its place."""
-        job.stuck, job.due = True, NEVER
+        """Stop a job from changing by itself; if it runs, it keeps its slot."""
+        job.stuck = True
+        job.due = NEVER
 
     def forget(self, job: Job, now: float) -> None:
-        """Nobody knows the job any more; what it belongs to goes on without it."""
+        """Forget a job; its batch or execution goes on without it."""
         del self.by_id[job.id]
-        for rows in (self.by_bucket[job.bucket], self.by_batch.get(job.batch, [])):
-            if job in rows:
-                rows.remove(job)
+        for jobs in (self.by_bucket[job.bucket], self.by_batch.get(job.batch, [])):
+            if job in jobs:
+                jobs.remove(job)
         if job.state == "Running":
             job.queue.running -= 1
         if job.state not in TERMINAL_STATES:
-            job.state, job.ended, job.due = "Cancel", now, NEVER
-            self.on_ended(job, now)
+            self._end(job, "Cancel", now)
             self.dispatch(job.queue, now)
 
     # -- queues
 
     def create_queue(self, bucket: str, category: str, now: float) -> Queue:
+        """Create a queue of a bucket for a category of work."""
         name = f"queue-{category}-1"
         queue = Queue(self.ids.new_id("p"), name, bucket, CATEGORIES[category], now, now)
         return self.queues.setdefault(queue.id, queue)
 
     def get_queues(self, bucket: str) -> list[Queue]:
+        """Return the queues of a bucket."""
         return [queue for queue in self.queues.values() if queue.bucket == bucket]
 
     def pick_queue(self, bucket: str, queue_id: str) -> Queue:
-        """The queue asked for; else an active picture queue of the bucket, else a paused one."""
-        mine = self.get_queues(bucket)
-        if queue_id:
-            mine = [queue for queue in mine if queue.id == queue_id]
-        mine.sort(key=lambda queue: (queue.category != "PicProcess", queue.state != "Active"))
-        if not mine:
-            raise ErrorResponse(404, "QueueNotFound", "The specified queue does not exist.")
-        return mine[0]
+        """Return the queue with this ID; for "", an active picture queue, else a paused one.
 
-    # -- lists
+        Raises:
+            ErrorResponse: the bucket has no such queue
+        """
+        queues = self.get_queues(bucket)
+        if queue_id:
+            queues = [queue for queue in queues if queue.id == queue_id]
+        queues.sort(key=lambda queue: (queue.category != "PicProcess", queue.state != "Active"))
+        if not queues:
+            raise ErrorResponse(404, "QueueNotFound", "The specified queue does not exist.")
+        return queues[0]
+
+    # -- listings
 
     def get_page(
-        self, bucket: Bucket, job_filter: JobFilter, size: int, after: int | None
+        self, bucket: Bucket, job_filter: JobFilter, size: int, start: int | None
     ) -> tuple[list[Job], str]:
-        """One page, and the token of the next: the number of its first job. Pages together cost one
-        walk.
+        """Return one page of a listing, and the token of the next.
+
+        The token is the number of the next page's first job, so that all pages together cost one
+        walk over the jobs.
         """
-        rows = (
-            self.by_batch.get(job_filter.batch, [])
-            if job_filter.batch
-            else self.by_bucket.get(bucket.name, [])
-        )
-        found: list[Job] = []
-        for job in _iter_window(rows, job_filter, after):
+        jobs = self.by_bucket.get(bucket.name, [])
+        if job_filter.batch:
+            jobs = self.by_batch.get(job_filter.batch, [])
+        page: list[Job] = []
+        for job in _iter_window(jobs, job_filter, start):
             if job.bucket == bucket.name and job_filter.matches(job):
-                if len(found) == size:
-                    return found, str(job.number)
-                found.append(job)
-        return found, ""
+                if len(page) == size:
+                    return page, str(job.number)
+                page.append(job)
+        return page, ""
 
 
 CATEGORIES = {
@@ -383,7 +374,7 @@ CATEGORIES = {
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs a list shall hold. Empty means every."""
+    """The filter of a listing; empty fields match every job. Times are epoch seconds."""
 
     queue: str = ""
     states: frozenset[str] = frozenset()
@@ -395,6 +386,7 @@ class JobFilter:
     newest_first: bool = True
 
     def matches(self, job: Job) -> bool:
+        """Return whether a job of the time window passes the rest of the filter."""
         return (
             (not self.states or job.reported_state in self.states)
             and (not self.queue or job.queue.id == self.queue)
@@ -403,101 +395,25 @@ class JobFilter:
         )
 
 
-def _iter_window(rows: Sequence[Job], job_filter: JobFilter, after: int | None) -> Iterator[Job]:
-    """The rows of the time window in the order asked for, from the job with the number `after`
-    on.
+def _iter_window(jobs: Sequence[Job], job_filter: JobFilter, start: int | None) -> Iterator[Job]:
+    """Yield the jobs of the time window in the filter's order, from job number `start` on.
+
+    The jobs are sorted by time and by number, so both ends are found by bisection.
     """
-    first = bisect_left(rows, job_filter.since, key=lambda job: math.floor(job.created))
-    last = bisect_right(rows, job_filter.until, key=lambda job: math.floor(job.created))
+    first = bisect_left(jobs, job_filter.since, key=_get_created_second)
+    end = bisect_right(jobs, job_filter.until, key=_get_created_second)
     if job_filter.newest_first:
-        if after is not None:
-            last = min(last, bisect_right(rows, after, key=lambda job: job.number))
-        return (rows[at] for at in range(last - 1, first - 1, -1))
-    if after is not None:
-        first = max(first, bisect_left(rows, after, key=lambda job: job.number))
-    return (rows[at] for at in range(first, last))
+        if start is not None:
+            end = min(end, bisect_right(jobs, start, key=_get_number))
+        return (jobs[index] for index in range(end - 1, first - 1, -1))
+    if start is not None:
+        first = max(first, bisect_left(jobs, start, key=_get_number))
+    return (jobs[index] for index in range(first, end))
 
 
-# -- how a job is told
+def _get_created_second(job: Job) -> int:
+    return math.floor(job.created)
 
 
-def render_job(job: Job, region: str) -> Element:
-    """The content of JobsDetail, in the order of the service's own samples."""
-    task = job.spec
-    tree: Element = {
-        "Code": job.code,
-        "Message": job.message,
-        "JobId": job.id,
-        "State": job.reported_state,
-        "CreationTime": format_time(job.created),
-        "EndTime": format_time(job.ended),
-        "StartTime": format_time(job.started),
-        "QueueId": job.queue.id,
-        "Tag": "PicProcess",
-        "Input": {"BucketId": job.bucket, "Object": job.source, "Region": region},
-        "Operation": {
-            "Output": {"Bucket": task.bucket, "Object": job.output, "Region": task.region}
-        },
-    }
-    operation: Element = tree["Operation"]
-    if task.template_id:
-        operation |= {"TemplateId": task.template_id, "TemplateName": task.template_name}
-    else:
-        operation["PicProcess"] = {"IsPicInfo": task.wants_image_info, "ProcessRule": task.rule}
-    if job.result_info is not None:
-        operation["PicProcessResult"] = render_process_result(job)
-    if task.user_data:
-        operation["UserData"] = task.user_data
-    operation["JobLevel"] = task.level
-    if job.run:
-        tree["Workflow"] = {"RunId": job.run, "WorkflowId": job.workflow, "Name": job.node}
-    return tree
-
-
-def render_process_result(job: Job) -> Element:
-    tree: Element = {"ObjectName": job.output}
-    if job.original_info is not None:
-        tree["OriginalInfo"] = {"Etag": job.original_etag, "ImageInfo": job.original_info}
-    tree["ProcessResult"] = {"Etag": "", **(job.result_info or {})}
-    return tree
-
-
-def render_template(template: Template) -> Element:
-    return {
-        "Tag": "PicProcess",
-        "TemplateId": template.id,
-        "Name": template.name,
-        "BucketId": template.bucket,
-        "Category": "Custom",
-        "PicProcess": {"IsPicInfo": template.wants_image_info, "ProcessRule": template.rule},
-        "CreateTime": format_time(template.created),
-        "UpdateTime": format_time(template.updated),
-    }
-
-
-def render_queue(queue: Queue) -> Element:
-    return {
-        "QueueId": queue.id,
-        "Name": queue.name,
-        "State": queue.state,
-        "MaxSize": 10000,
-        "MaxConcurrent": queue.max_concurrent,
-        "Category": queue.category,
-        "BucketId": queue.bucket,
-        "CreateTime": format_time(queue.created),
-        "UpdateTime": format_time(queue.updated),
-        "NotifyConfig": {
-            name: queue.notify_config.get(name, "Off" if name == "State" else "")
-            for name in NOTIFY_FIELDS
-        },
-    }
-
-
-def render_binding(bucket: Bucket) -> Element:
-    short = bucket.name.rpartition("-")[0] or bucket.name
-    return {
-        "BucketId": bucket.name,
-        "Name": short,
-        "Region": bucket.region,
-        "CreateTime": format_time(bucket.created),
-    }
+def _get_number(job: Job) -> int:
+    return job.number

@@ -1,12 +1,12 @@
-"""A stand-in for Tencent Cloud Infinite (CI) and the COS buckets it works on.
+"""Tencent Cloud Infinite (CI), with the COS buckets that it works on.
 
     ci = TencentCI(clock, objects={"input/deer.jpg": picture})
-    answer = ci.handle(request)
+    response = ci.handle(request)
 
 Every request is routed by its Host (CI plane, object plane, or a bare address, where the path
-decides), its signature is verified, and one table (`ROUTES`) says which function answers it. A
-function takes a `Visit` and gives the content of the XML, or raises `Refused`; what every answer
-carries (request ids, Server) is put on in one place.
+decides), its signature is verified, and one table (`ROUTES`) says which function answers it. Such a
+function takes a `RequestContext` and returns the content of the XML, or raises `ErrorResponse`;
+what every response has (request ID, Server) is added in one place.
 """
 
 from __future__ import annotations
@@ -14,88 +14,153 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.cos.objects import (
-    XML_HEADERS,
-    ObjectPlane,
-    RequestContext,
-    parse_int_param,
-)
+from jupyter_mjci.emulator.cos.objects import ObjectPlane, RequestContext, parse_int_param
+from jupyter_mjci.emulator.cos.processing import ImageProcessor
 from jupyter_mjci.emulator.cos.store import Bucket, HostInfo, Store, build_object
 from jupyter_mjci.emulator.cos.verifier import Verifier, parse_unsigned_params
-from jupyter_mjci.emulator.http import Response, WebhookDelivery, Request
-from jupyter_mjci.emulator.image_generator import build_samples
-from jupyter_mjci.emulator.tencent_ci import batches as batching
-from jupyter_mjci.emulator.tencent_ci.batches import Batch, Batches, Execution, Workflow
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
+from jupyter_mjci.emulator.samples import build_samples
+from jupyter_mjci.emulator.service import SECRET_ID, SECRET_KEY
+from jupyter_mjci.emulator.tencent_ci.batches import (
+    INPUT_KINDS,
+    Batch,
+    Batches,
+    Execution,
+    Workflow,
+    parse_interval,
+)
 from jupyter_mjci.emulator.tencent_ci.callbacks import (
-    check_callback_url,
     build_execution_callbacks,
     build_job_callbacks,
+    check_callback_url,
     parse_callback,
 )
+from jupyter_mjci.emulator.tencent_ci.events import EventQueue, IdGenerator
 from jupyter_mjci.emulator.tencent_ci.jobs import (
     CATEGORIES,
-    NEVER,
     NOTIFY_FIELDS,
-    JOB_STATES,
-    EventQueue,
-    JobFilter,
     Job,
+    JobFilter,
     Jobs,
-    IdGenerator,
     JobSpec,
     Template,
+)
+from jupyter_mjci.emulator.tencent_ci.params import (
+    check_cancel,
+    lowercase_keys,
+    paginate_by_number,
+    paginate_by_token,
+    parse_bool,
+    parse_filter,
+    parse_token,
+    split_list,
+)
+from jupyter_mjci.emulator.tencent_ci.responses import (
+    build_error_response,
+    build_preflight_response,
+    build_xml_response,
+    guess_content_type,
+    render_batch,
     render_binding,
+    render_execution,
+    render_execution_summary,
     render_job,
-    parse_time,
     render_queue,
     render_template,
+    render_workflow,
 )
-from jupyter_mjci.emulator.tencent_ci.processing import ImageProcessor
-from jupyter_mjci.emulator.tencent_ci.snapshot import dump_state, load_state
-from jupyter_mjci.emulator.tencent_ci.xml import (
-    ErrorResponse,
+from jupyter_mjci.emulator.tencent_ci.snapshot import State, dump_state, load_state
+from jupyter_mjci.emulator.xml import (
     Element,
-    find_element,
-    find_all,
+    ErrorResponse,
     find,
-    invalid_argument,
-    require_text,
-    parse_xml,
+    find_all,
+    find_element,
     get_text,
-    build_xml,
+    invalid_argument,
+    parse_xml,
+    require_text,
 )
 
-SECRET_ID = "AKIDsandbox0000000000000000000000000"
-SECRET_KEY = "sandboxSecretKey0000000000000000"
-SAMPLE_TEMPLATE = (
-    "t10461fe2bd5a649db9022452ec71e0381"  # the ids that the service's documents use in their
-)
-SAMPLE_WORKFLOW = (
-    "w7476ff3564ee45b7b490d64bccaba6cc"  # examples; here they exist, so the examples work
-)
+# The IDs that the service's documents use in their examples; here they exist, so the examples work.
+SAMPLE_TEMPLATE = "t10461fe2bd5a649db9022452ec71e0381"
+SAMPLE_WORKFLOW = "w7476ff3564ee45b7b490d64bccaba6cc"
+SAMPLE_RULE = "imageMogr2/thumbnail/!50p"
+
 JOB_RESOURCES = ("jobs", "pic_jobs")
-BINDING_RESOURCES = {  # path -> (the service it binds, the element that tells of it)
+# Path: the service that it binds a bucket to, and the element that describes the binding.
+BINDING_RESOURCES = {
     "picbucket": ("pic-process", "PicBucket"),
     "mediabucket": ("media", "MediaBucket"),
     "ai_bucket": ("ai", "AiBucket"),
     "docbucket": ("doc", "DocBucket"),
 }
 QUEUE_RESOURCES = {"picqueue": "pic-process", "queue": "media", "ai_queue": "ai", "docqueue": "doc"}
+UNBOUND_CODES = {"pic-process": "PicBucketUnBinded", "media": "MediaBucketUnBinded"}
+PIC_RESOURCES = frozenset(("jobs", "pic_jobs", "picqueue"))
+
+Samples = Mapping[str, bytes]
+
+
+class BucketItem(Protocol):
+    """A job, batch or execution: something of a bucket that has an ID."""
+
+    id: str
+    bucket: str
+
+
+Item = TypeVar("Item", bound=BucketItem)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about: the plane ("ci" or "cos"), a bucket's name, region and path."""
+
+    plane: str
+    bucket: str
+    region: str
+    path: str
+
+    @property
+    def key(self) -> str:
+        """The path without its leading slash."""
+        return self.path.removeprefix("/")
+
+
+def method_not_allowed() -> ErrorResponse:
+    """Build the error for a method that a resource does not have."""
+    message = "The specified method is not allowed against this resource."
+    return ErrorResponse(405, "MethodNotAllowed", message)
+
+
+def not_found(what: str) -> ErrorResponse:
+    """Build the error for a resource that does not exist."""
+    return ErrorResponse(404, "ResourceNotFound", f"The {what} does not exist.")
 
 
 class TencentCI:
-    """Tencent CI and COS for one account with one bucket, more when they are created.
+    """Tencent CI and COS for one account with one bucket; more buckets can be created.
 
-    `objects` are there from the start (else the sample pictures). `sts_token` says which session
-    tokens are good (None: any). `queue_time` and `run_time` are the seconds that a job waits and runs,
-    `concurrency` how many run at once. `callback_shape` is "documented" or "live". A signature is
-    in time by the sandbox's clock or by `wall_clock`.
+    Args:
+        clock: the time that jobs age by
+        bucket: the name of the bucket, with its APPID
+        region: the region of the bucket
+        secret_id: the key ID of the account
+        secret_key: its secret key
+        sts_token: the session tokens that are valid (default: any)
+        seed: where IDs come from
+        objects: the objects of the bucket (default: the sample pictures)
+        callback_shape: the shape of the callbacks' JSON, "documented" or "live"
+        queue_time: how long a job waits at least (seconds)
+        run_time: how long a job runs (seconds)
+        concurrency: how many jobs of a queue run at once
+        wall_clock: another clock that signatures may be valid by, beside `clock`
     """
 
     def __init__(
@@ -108,7 +173,7 @@ class TencentCI:
         secret_key: str = SECRET_KEY,
         sts_token: str | Collection[str] | None = None,
         seed: int = 0,
-        objects: Mapping[str, bytes] | Callable[[], Mapping[str, bytes]] | None = None,
+        objects: Samples | Callable[[], Samples] | None = None,
         callback_shape: str = "documented",
         queue_time: float = 1.0,
         run_time: float = 1.0,
@@ -121,7 +186,9 @@ class TencentCI:
         self.concurrency = concurrency
         self.outbox: list[WebhookDelivery] = []
         tokens = {sts_token} if isinstance(sts_token, str) else sts_token
-        clocks = (clock.now, wall_clock) if wall_clock else (clock.now,)
+        clocks = [clock.now]
+        if wall_clock:
+            clocks.append(wall_clock)
         self.verifier = Verifier({secret_id: secret_key}, tokens, clocks)
         self.ids = IdGenerator(seed)
         self.events = EventQueue()
@@ -142,46 +209,29 @@ class TencentCI:
         self.jobs.on_ended = self._on_job_ended
         self.batches.build_node_spec = self._parse_node_spec
         self.batches.on_finished = self._on_execution_ended
-        self._seed_data(
-            objects() if callable(objects) else objects if objects is not None else build_samples()
-        )
+        self._create_samples(load_objects(objects))
 
-    def _seed_data(self, objects: Mapping[str, bytes]) -> None:
-        """The bucket, bound to the services, with the sample pictures and what the documents'
-        examples name.
-        """
+    def _create_samples(self, objects: Samples) -> None:
+        """Create the bucket, bound to the services, and what the documents' examples name."""
         now = self.clock.now()
         name, region = self.default_location
-        home = self.store.buckets[name] = Bucket(name, region, now)
+        bucket = self.store.buckets[name] = Bucket(name, region, now)
         for service in ("pic-process", "media"):
-            self._bind_bucket(home, service, now)
+            self._bind_bucket(bucket, service, now)
         for key, body in objects.items():
-            home.put(key, build_object(body, now, guess_content_type(key)))
-        rule = "imageMogr2/thumbnail/!50p"
+            bucket.put(key, build_object(body, now, guess_content_type(key)))
         self.templates[SAMPLE_TEMPLATE] = Template(
-            SAMPLE_TEMPLATE, name, "test", rule, False, now, now
+            SAMPLE_TEMPLATE, name, "test", SAMPLE_RULE, False, now, now
         )
-        output = {
-            "Region": region,
-            "Bucket": name,
-            "Object": "workflow/${RunId}/${InputName}.${Ext}",
-        }
-        node = {
-            "Type": "PicProcess",
-            "Operation": {"TemplateId": SAMPLE_TEMPLATE, "Output": output},
-        }
-        start = {"Type": "Start", "Input": {"ObjectPrefix": "input"}}
-        topology = {
-            "Dependencies": {"Start": "PicProcess_1"},
-            "Nodes": {"Start": start, "PicProcess_1": node},
-        }
-        workflow = Workflow(SAMPLE_WORKFLOW, name, "demo", "Active", topology, now, now)
-        self.batches.workflows[workflow.id] = workflow
+        topology = build_sample_topology(name, region)
+        self.batches.workflows[SAMPLE_WORKFLOW] = Workflow(
+            SAMPLE_WORKFLOW, name, "demo", "Active", topology, now, now
+        )
 
     # -- time
 
     def advance(self) -> None:
-        """Brings every job and batch up to the clock, each change at its own moment."""
+        """Let everything happen that is due by now, each event at its own time."""
         now = self.clock.now()
         while (due := self.events.next_due()) is not None and due <= now:
             items = self.events.pop_due(now)
@@ -191,150 +241,137 @@ class TencentCI:
                     self.batches.expand(item, due)
 
     def next_event(self) -> float | None:
+        """Return when the next job or batch changes by itself (epoch seconds)."""
         return self.events.next_due()
 
     # -- requests
 
     def handle(self, request: Request) -> Response:
+        """Answer a request; errors become the service's error document."""
         self.advance()
         self.request_count += 1
         now = self.clock.now()
-        place = HostInfo.parse(request.host)
-        path = unquote_to_bytes(request.path).decode("utf-8", "replace")
-        plane = place.plane or ("ci" if path.strip("/").split("/")[0] in CI_RESOURCES else "cos")
-        ticket = self._build_request_id(now)
+        target = self._find_target(request)
+        request_id = self._build_request_id(now)
         try:
-            answer = self._dispatch(request, place, plane, path, ticket, now)
-        except ErrorResponse as refusal:
-            answer = build_error_response(refusal, path or "/", ticket, plane)
-        if request.method == "HEAD":
-            length = answer.headers.get("Content-Length", str(len(answer.body)))
-            answer = Response(
-                answer.status,
-                b"",
-                {**answer.headers, "Content-Length": length if answer.status < 300 else "0"},
-            )
-        return replace(
-            answer,
-            headers={
-                **answer.headers,
-                f"x-{plane}-request-id": ticket,
-                "Server": f"tencent-{plane}",
-            },
-        )
+            response = self._dispatch(request, target, request_id, now)
+        except ErrorResponse as error:
+            response = build_error_response(error, target.path or "/", request_id, target.plane)
+        headers = {
+            **response.headers,
+            f"x-{target.plane}-request-id": request_id,
+            "Server": f"tencent-{target.plane}",
+        }
+        if request.method != "HEAD":
+            return replace(response, headers=headers)
+        if response.status >= 300:
+            headers["Content-Length"] = "0"
+        else:
+            headers.setdefault("Content-Length", str(len(response.body)))
+        return Response(response.status, b"", headers)
+
+    def _find_target(self, request: Request) -> Target:
+        host = HostInfo.parse(request.host)
+        path = unquote_to_bytes(request.path).decode("utf-8", "replace")
+        if host.plane:
+            return Target(host.plane, host.bucket, host.region, path)
+        # A bare address means the default bucket; the path tells the plane.
+        resource = path.strip("/").split("/")[0]
+        plane = "ci" if resource in CI_RESOURCES else "cos"
+        return Target(plane, *self.default_location, path)
 
     def _build_request_id(self, now: float) -> str:
-        """A request id in the service's shape: base64 of four hex numbers."""
-        mark = self.ids.digest(f"request {self.request_count}")
-        return base64.b64encode(
-            f"{int(now):08x}_{mark[:8]}_{mark[8:12]}_{self.request_count:x}".encode()
-        ).decode()
+        """Build a request ID in the service's shape: base64 of four hex numbers."""
+        digest = self.ids.digest(f"request {self.request_count}")
+        text = f"{int(now):08x}_{digest[:8]}_{digest[8:12]}_{self.request_count:x}"
+        return base64.b64encode(text.encode()).decode()
 
-    def _dispatch(
-        self, request: Request, host: HostInfo, plane: str, path: str, request_id: str, now: float
-    ) -> Response:
+    def _dispatch(self, request: Request, target: Target, request_id: str, now: float) -> Response:
         if request.method == "OPTIONS":
             return build_preflight_response(request)
-        if "\ufffd" in path:
+        if "\ufffd" in target.path:
             raise ErrorResponse(400, "InvalidURI", "The path is not UTF-8.")
         self.verifier.verify(request)
-        name, region = (host.bucket, host.region) if host.plane else self.default_location
         params = parse_unsigned_params(request.query)
-        key = path.removeprefix("/")
-        if not name:
-            return self._handle_account(plane, key, params, region, request_id, request)
-        if (
-            plane == "cos"
-            and request.method == "PUT"
-            and not key
-            and not params
-            and name not in self.store.buckets
-        ):
-            return self.object_plane.create_bucket(name, region, now)
-        visit = RequestContext(
-            request, self.store.get_bucket(name, region), key, params, now, request_id
-        )
-        return self.object_plane.handle(visit) if plane == "cos" else self._handle_ci(visit)
+        if not target.bucket:
+            return self._handle_account(request, target, params, request_id)
+        if target.plane == "cos" and self._creates_bucket(request, target, params):
+            return self.object_plane.create_bucket(target.bucket, target.region, now)
+        bucket = self.store.get_bucket(target.bucket, target.region)
+        context = RequestContext(request, bucket, target.key, params, now, request_id)
+        if target.plane == "cos":
+            return self.object_plane.handle(context)
+        return self._handle_ci(context)
+
+    def _creates_bucket(self, request: Request, target: Target, params: Mapping[str, str]) -> bool:
+        if request.method != "PUT" or target.key or params:
+            return False
+        return target.bucket not in self.store.buckets
 
     def _handle_account(
-        self,
-        plane: str,
-        key: str,
-        params: Mapping[str, str],
-        region: str,
-        request_id: str,
-        request: Request,
+        self, request: Request, target: Target, params: Mapping[str, str], request_id: str
     ) -> Response:
-        """Calls without a bucket: the list of buckets, on either plane."""
+        """Answer a request without a bucket: the list of buckets, on either plane."""
         if request.method != "GET":
-            raise ErrorResponse(
-                405,
-                "MethodNotAllowed",
-                "The specified method is not allowed against this resource.",
-            )
-        if plane == "cos":
+            raise method_not_allowed()
+        if target.plane == "cos":
             return self.object_plane.list_buckets()
-        return build_xml_response(self._render_bindings(key, params, region, request_id))
+        content = self._render_bindings(target.key, params, target.region)
+        return build_xml_response({"RequestId": request_id, **content})
 
-    def _handle_ci(self, visit: RequestContext) -> Response:
-        head, _, tail = visit.key.strip("/").partition("/")
-        visit = replace(visit, resource=head, key=tail)
-        route = ROUTES.get((visit.request.method, head, bool(tail)))
+    def _handle_ci(self, context: RequestContext) -> Response:
+        resource, _, key = context.key.strip("/").partition("/")
+        context = replace(context, resource=resource, key=key)
+        route = ROUTES.get((context.request.method, resource, bool(key)))
         if route is None:
-            if head not in CI_RESOURCES:
-                raise ErrorResponse(404, "ResourceNotFound", f"There is no resource /{head}.")
-            raise ErrorResponse(
-                405,
-                "MethodNotAllowed",
-                "The specified method is not allowed against this resource.",
-            )
-        service, code = (
-            ("pic-process", "PicBucketUnBinded")
-            if head in PIC_RESOURCES
-            else ("media", "MediaBucketUnBinded")
-        )
-        if head not in BINDING_RESOURCES and service not in visit.bucket.bound_services:
-            raise ErrorResponse(400, code, "The bucket is not bound to the service; bind it first.")
-        content = route(self, visit)
-        return (
-            Response(200, b"", {"Content-Length": "0"})
-            if content is None
-            else build_xml_response(content)
-        )
+            if resource in CI_RESOURCES:
+                raise method_not_allowed()
+            raise ErrorResponse(404, "ResourceNotFound", f"There is no resource /{resource}.")
+        if resource not in BINDING_RESOURCES:
+            self._check_bound(context)
+        content = route(self, context)
+        if content is None:
+            return Response(200, b"", {"Content-Length": "0"})
+        return build_xml_response(content)
+
+    def _check_bound(self, context: RequestContext) -> None:
+        service = "pic-process" if context.resource in PIC_RESOURCES else "media"
+        if service not in context.bucket.bound_services:
+            message = "The bucket is not bound to the service; bind it first."
+            raise ErrorResponse(400, UNBOUND_CODES[service], message)
 
     # -- jobs
 
-    def create_job(self, visit: RequestContext) -> Element:
-        request = parse_xml(visit.request.body, "Request")
-        tag = get_text(request, "Tag")
-        if tag != "PicProcess":
-            raise invalid_argument(
-                f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed."
-            )
+    def create_job(self, context: RequestContext) -> Element:
+        """`POST /jobs`: one job per Operation."""
+        request = parse_xml(context.request.body, "Request")
+        check_tag(request)
         source = require_text(request, "Input/Object")
-        queue = self.jobs.pick_queue(visit.bucket.name, get_text(request, "QueueId"))
+        queue = self.jobs.pick_queue(context.bucket.name, get_text(request, "QueueId"))
         operations = find_all(request, "Operation")
         if not operations:
             raise invalid_argument("Operation is needed.")
         callback = parse_callback(request)
-        tasks = [
-            (
-                self._parse_job_spec(visit.bucket.name, one, one, callback),
-                get_text(one, "Output/Object"),
-            )
-            for one in operations
-        ]
-        made = [
-            self.jobs.submit(visit.bucket.name, source, output, task, queue, visit.now)
-            for task, output in tasks
-        ]
-        return {"JobsDetail": [render_job(job, visit.bucket.region) for job in made]}
+        specs = []
+        for operation in operations:  # all of them are checked before the first one is submitted
+            spec = self._parse_job_spec(context.bucket.name, operation, operation, callback)
+            specs.append((spec, get_text(operation, "Output/Object")))
+        details = []
+        for spec, output in specs:
+            job = self.jobs.submit(source, output, spec, queue, context.now)
+            details.append(render_job(job, context.bucket.region))
+        return {"JobsDetail": details}
 
     def _parse_job_spec(
         self, bucket: str, source: Element, operation: Element, callback: Element
     ) -> JobSpec:
-        """What shall be done (`source` holds TemplateId or PicProcess), and where the result goes
-        (`operation`).
+        """Parse what a job does.
+
+        Args:
+            bucket: the bucket of its template
+            source: the element with TemplateId or PicProcess
+            operation: the element with Output, UserData and JobLevel
+            callback: the callback fields
         """
         for name in ("Region", "Bucket", "Object"):
             require_text(operation, f"Output/{name}")
@@ -343,10 +380,9 @@ class TencentCI:
             raise invalid_argument("JobLevel must be 0, 1 or 2.")
         user_data = get_text(operation, "UserData")
         if not re.fullmatch(r"[\x20-\x7e]{0,1024}", user_data):
-            raise invalid_argument("UserData is printable ASCII of at most 1024 characters.")
-        task = self._parse_rule(bucket, source)
+            raise invalid_argument("UserData must be printable ASCII, at most 1024 characters.")
         return replace(
-            task,
+            self._parse_rule(bucket, source),
             region=get_text(operation, "Output/Region"),
             bucket=get_text(operation, "Output/Bucket"),
             user_data=user_data,
@@ -355,8 +391,9 @@ class TencentCI:
         )
 
     def _parse_rule(self, bucket: str, source: Element) -> JobSpec:
-        template_id, inline = get_text(source, "TemplateId"), find(source, "PicProcess") != ""
-        if bool(template_id) == inline:
+        template_id = get_text(source, "TemplateId")
+        has_rule = find(source, "PicProcess") != ""
+        if bool(template_id) == has_rule:
             raise invalid_argument("Exactly one of TemplateId and PicProcess is needed.")
         if template_id:
             template = self._get_template(bucket, template_id)
@@ -366,250 +403,249 @@ class TencentCI:
             parse_bool(get_text(source, "PicProcess/IsPicInfo")),
         )
 
-    def describe_jobs(self, visit: RequestContext) -> Element:
-        found, unknown = self._find_by_ids(self.jobs.by_id, visit)
-        return {
-            "JobsDetail": [render_job(job, visit.bucket.region) for job in found],
-            "NonExistJobIds": unknown,
-        }
+    def describe_jobs(self, context: RequestContext) -> Element:
+        """`GET /jobs/{ids}`."""
+        jobs, unknown = _find_by_ids(self.jobs.by_id, context)
+        details = [render_job(job, context.bucket.region) for job in jobs]
+        return {"JobsDetail": details, "NonExistJobIds": unknown}
 
-    def _find_by_ids(
-        self, items: Mapping[str, Any], visit: RequestContext
-    ) -> tuple[list[Any], list[str]]:
-        names = [name.strip() for name in visit.key.split(",") if name.strip()]
-        found = [
-            items[name]
-            for name in names
-            if name in items and items[name].bucket == visit.bucket.name
-        ]
-        here = {item.id for item in found}
-        return found, [name for name in names if name not in here]
-
-    def list_jobs(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        tag = asked.get("tag", "")
-        if not tag and visit.resource == "jobs":
+    def list_jobs(self, context: RequestContext) -> Element:
+        """`GET /jobs`: filtered and paged by token."""
+        params = lowercase_keys(context.params)
+        tag = params.get("tag", "")
+        if not tag and context.resource == "jobs":
             raise invalid_argument("tag is needed.")
-        size = parse_int_param(asked, "size", 10, 1, 100)
+        size = parse_int_param(params, "size", 10, 1, 100)
         if tag and tag != "PicProcess":
             return {"NextToken": ""}
-        jobs, token = self.jobs.get_page(
-            visit.bucket, parse_filter(asked), size, parse_token(asked)
-        )
-        return {
-            "JobsDetail": [render_job(job, visit.bucket.region) for job in jobs],
-            "NextToken": token,
-        }
+        job_filter = parse_filter(params)
+        jobs, token = self.jobs.get_page(context.bucket, job_filter, size, parse_token(params))
+        details = [render_job(job, context.bucket.region) for job in jobs]
+        return {"JobsDetail": details, "NextToken": token}
 
-    def cancel_job(self, visit: RequestContext) -> None:
-        check_cancel(visit)
-        found, _ = self._find_by_ids(self.jobs.by_id, visit)
-        if not found:
-            raise ErrorResponse(404, "ResourceNotFound", f"The job {visit.key} does not exist.")
-        for job in found:
-            self.jobs.cancel(job, visit.now)
+    def cancel_job(self, context: RequestContext) -> None:
+        """`PUT /jobs/{ids}?cancel`."""
+        check_cancel(context)
+        jobs, _ = _find_by_ids(self.jobs.by_id, context)
+        if not jobs:
+            raise not_found(f"job {context.key}")
+        for job in jobs:
+            self.jobs.cancel(job, context.now)
 
     # -- batches
 
-    def create_batch(self, visit: RequestContext) -> Element:
-        request = parse_xml(visit.request.body, "Request")
+    def create_batch(self, context: RequestContext) -> Element:
+        """`POST /inventorytriggerjob`."""
+        request = parse_xml(context.request.body, "Request")
         kind = get_text(request, "Type") or "Workflow"
         if kind not in ("Workflow", "Job"):
             raise invalid_argument("Type must be Workflow or Job.")
         name = require_text(request, "Name")
         if not re.fullmatch(r"[\w—-]{1,128}", name):
             raise invalid_argument(
-                "Name is Chinese, Latin, digits, — and _, at most 128 characters."
+                "Name must be Chinese, Latin, digits, — and _, at most 128 characters."
             )
-        given = [part for part in batching.INPUT_KINDS if get_text(request, f"Input/{part}")]
-        if len(given) != 1:
+        inputs = [part for part in INPUT_KINDS if get_text(request, f"Input/{part}")]
+        if len(inputs) != 1:
             raise invalid_argument(
                 "Input needs exactly one of Manifest, UrlFile, Prefix and Object."
             )
         operation = find_element(request, "Operation")
-        since, until = batching.parse_interval(operation, request)
+        since, until = parse_interval(operation, request)
         batch = Batch(
-            self.ids.new_id("b"),
-            visit.bucket.name,
-            name,
-            kind,
-            find_element(request, "Input"),
-            operation,
-            visit.now,
+            id=self.ids.new_id("b"),
+            bucket=context.bucket.name,
+            name=name,
+            kind=kind,
+            input=find_element(request, "Input"),
+            operation=operation,
+            created=context.now,
+            since=since,
+            until=until,
         )
-        batch.since, batch.until = since, until
-        (self._configure_job_batch if kind == "Job" else self._configure_workflow_batch)(
-            batch, operation
-        )
+        if kind == "Job":
+            self._configure_job_batch(batch)
+        else:
+            self._configure_workflow_batch(batch)
         self.batches.add(batch)
-        return {"RequestId": visit.request_id, "JobsDetail": batching.render_batch(batch)}
+        return {"RequestId": context.request_id, "JobsDetail": render_batch(batch)}
 
-    def _configure_job_batch(self, batch: Batch, operation: Element) -> None:
+    def _configure_job_batch(self, batch: Batch) -> None:
+        operation = batch.operation
         if get_text(operation, "Tag") != "PicProcess":
             raise invalid_argument("Operation.Tag must be PicProcess.")
         callback = parse_callback(operation)
-        batch.spec = self._parse_job_spec(
-            batch.bucket, find_element(operation, "JobParam"), operation, callback
-        )
+        source = find_element(operation, "JobParam")
+        batch.spec = self._parse_job_spec(batch.bucket, source, operation, callback)
         batch.output = get_text(operation, "Output/Object")
         batch.queue = self.jobs.pick_queue(batch.bucket, get_text(operation, "QueueId")).id
 
-    def _configure_workflow_batch(self, batch: Batch, operation: Element) -> None:
-        names = [name.strip() for name in require_text(operation, "WorkflowIds").split(",")]
-        batch.workflows = tuple(name for name in names if name)
+    def _configure_workflow_batch(self, batch: Batch) -> None:
+        batch.workflows = tuple(split_list(require_text(batch.operation, "WorkflowIds")))
 
-    def describe_batches(self, visit: RequestContext) -> Element:
-        found, unknown = self._find_by_ids(self.batches.batches, visit)
-        told = [batching.render_batch(batch) for batch in found]
-        return {"RequestId": visit.request_id, "JobsDetail": told, "NonExistJobIds": unknown}
-
-    def list_batches(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        rules = parse_filter(asked)
-        wanted = {
-            "kind": asked.get("type", ""),
-            "id": asked.get("jobid", ""),
-            "name": asked.get("name", ""),
+    def describe_batches(self, context: RequestContext) -> Element:
+        """`GET /inventorytriggerjob/{ids}`."""
+        batches, unknown = _find_by_ids(self.batches.batches, context)
+        return {
+            "RequestId": context.request_id,
+            "JobsDetail": [render_batch(batch) for batch in batches],
+            "NonExistJobIds": unknown,
         }
 
-        def holds(batch: Batch) -> bool:
+    def list_batches(self, context: RequestContext) -> Element:
+        """`GET /inventorytriggerjob`: filtered and paged by token."""
+        params = lowercase_keys(context.params)
+        batch_filter = parse_filter(params)
+        kind = params.get("type", "")
+        batch_id = params.get("jobid", "")
+        name = params.get("name", "")
+
+        def matches(batch: Batch) -> bool:
             return (
-                batch.bucket == visit.bucket.name
-                and all(
-                    not value or getattr(batch, field) == value for field, value in wanted.items()
-                )
-                and (not rules.states or batch.state in rules.states)
-                and rules.since <= int(batch.created) <= rules.until
-                and (not rules.workflow or rules.workflow in batch.workflows)
+                batch.bucket == context.bucket.name
+                and kind in ("", batch.kind)
+                and batch_id in ("", batch.id)
+                and name in ("", batch.name)
+                and _passes(batch, batch_filter)
+                and (not batch_filter.workflow or batch_filter.workflow in batch.workflows)
             )
 
-        rows, token = paginate_by_token(self.batches.batches.values(), holds, asked)
-        told = [batching.render_batch(batch) for batch in rows]
-        return {"RequestId": visit.request_id, "JobsDetail": told, "NextToken": token}
+        batches, token = paginate_by_token(self.batches.batches.values(), matches, params)
+        return {
+            "RequestId": context.request_id,
+            "JobsDetail": [render_batch(batch) for batch in batches],
+            "NextToken": token,
+        }
 
-    def cancel_batch(self, visit: RequestContext) -> None:
-        check_cancel(visit)
-        found, _ = self._find_by_ids(self.batches.batches, visit)
-        if not found:
-            raise ErrorResponse(404, "ResourceNotFound", f"The job {visit.key} does not exist.")
-        self.batches.cancel(found[0], visit.now)
+    def cancel_batch(self, context: RequestContext) -> None:
+        """`PUT /inventorytriggerjob/{id}?cancel`."""
+        check_cancel(context)
+        batches, _ = _find_by_ids(self.batches.batches, context)
+        if not batches:
+            raise not_found(f"job {context.key}")
+        self.batches.cancel(batches[0], context.now)
 
     # -- workflows
 
-    def create_workflow(self, visit: RequestContext) -> Element:
-        workflow = Workflow(
-            self.ids.new_id("w"), visit.bucket.name, "", "Active", {}, visit.now, visit.now
-        )
-        self._update_from_body(workflow, visit)
+    def create_workflow(self, context: RequestContext) -> Element:
+        """`POST /workflow`."""
+        workflow_id = self.ids.new_id("w")
+        bucket = context.bucket.name
+        workflow = Workflow(workflow_id, bucket, "", "Active", {}, context.now, context.now)
+        self._update_from_body(workflow, context)
         self.batches.workflows[workflow.id] = workflow
-        return {"RequestId": visit.request_id, "MediaWorkflow": batching.render_workflow(workflow)}
+        return {"RequestId": context.request_id, "MediaWorkflow": render_workflow(workflow)}
 
-    def _update_from_body(self, workflow: Workflow, visit: RequestContext) -> None:
-        spelled = find_element(parse_xml(visit.request.body, "Request"), "MediaWorkflow")
-        name = require_text(spelled, "Name")
-        others = (one for one in self._get_workflows(visit.bucket) if one is not workflow)
-        if any(one.name == name for one in others):
-            raise ErrorResponse(
-                400, "WorkFlowNameDuplicate", f"There is a workflow {name!r} already."
-            )
-        state = get_text(spelled, "State") or workflow.state
+    def _update_from_body(self, workflow: Workflow, context: RequestContext) -> None:
+        content = find_element(parse_xml(context.request.body, "Request"), "MediaWorkflow")
+        name = require_text(content, "Name")
+        for other in self._get_workflows(context.bucket):
+            if other is not workflow and other.name == name:
+                message = f"There is a workflow {name!r} already."
+                raise ErrorResponse(400, "WorkFlowNameDuplicate", message)
+        state = get_text(content, "State") or workflow.state
         if state not in ("Active", "Paused"):
             raise invalid_argument("State must be Active or Paused.")
-        topology = find_element(spelled, "Topology")
+        topology = find_element(content, "Topology")
         if not find_element(topology, "Nodes/Start") or not find(topology, "Dependencies/Start"):
             raise invalid_argument("Topology needs Nodes.Start and Dependencies.Start.")
-        workflow.name, workflow.state, workflow.topology = name, state, topology
+        workflow.name = name
+        workflow.state = state
+        workflow.topology = topology
 
     def _get_workflows(self, bucket: Bucket) -> list[Workflow]:
-        return [one for one in self.batches.workflows.values() if one.bucket == bucket.name]
+        workflows = self.batches.workflows.values()
+        return [workflow for workflow in workflows if workflow.bucket == bucket.name]
 
-    def _get_workflow(self, visit: RequestContext, workflow_id: str) -> Workflow:
+    def _get_workflow(self, context: RequestContext, workflow_id: str) -> Workflow:
         workflow = self.batches.workflows.get(workflow_id)
-        if workflow is None or workflow.bucket != visit.bucket.name:
-            raise ErrorResponse(
-                404, "ResourceNotFound", f"The workflow {workflow_id} does not exist."
-            )
+        if workflow is None or workflow.bucket != context.bucket.name:
+            raise not_found(f"workflow {workflow_id}")
         return workflow
 
-    def update_workflow(self, visit: RequestContext) -> Element:
-        """`?active` and `?paused` switch it; a body rewrites it, unless it is active."""
-        workflow = self._get_workflow(visit, visit.key)
-        switch = next((name for name in ("active", "paused") if name in visit.params), "")
-        if switch:
-            workflow.state = switch.capitalize()
+    def update_workflow(self, context: RequestContext) -> Element:
+        """`PUT /workflow/{id}`: `?active` and `?paused` switch it, a body replaces it."""
+        workflow = self._get_workflow(context, context.key)
+        if "active" in context.params:
+            workflow.state = "Active"
+        elif "paused" in context.params:
+            workflow.state = "Paused"
         else:
             self._check_paused(workflow)
-            self._update_from_body(workflow, visit)
-        workflow.updated = visit.now
-        return {"RequestId": visit.request_id, "MediaWorkflow": batching.render_workflow(workflow)}
+            self._update_from_body(workflow, context)
+        workflow.updated = context.now
+        return {"RequestId": context.request_id, "MediaWorkflow": render_workflow(workflow)}
 
     def _check_paused(self, workflow: Workflow) -> None:
         if workflow.state == "Active":
-            raise ErrorResponse(
-                403,
-                "ActiveWorkflowForbiddenUpdate",
-                "An active workflow cannot be changed; pause it first.",
-            )
+            message = "An active workflow cannot be changed; pause it first."
+            raise ErrorResponse(403, "ActiveWorkflowForbiddenUpdate", message)
 
-    def delete_workflow(self, visit: RequestContext) -> Element:
-        workflow = self._get_workflow(visit, visit.key)
+    def delete_workflow(self, context: RequestContext) -> Element:
+        """`DELETE /workflow/{id}`."""
+        workflow = self._get_workflow(context, context.key)
         self._check_paused(workflow)
         del self.batches.workflows[workflow.id]
-        return {"RequestId": visit.request_id, "WorkflowId": workflow.id}
+        return {"RequestId": context.request_id, "WorkflowId": workflow.id}
 
-    def list_workflows(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        ids = split_list(asked.get("ids", "") or visit.key)
-        name = asked.get("name", "")
-        rows = [one for one in self._get_workflows(visit.bucket) if one.name.startswith(name)]
-        unknown = [one for one in ids if one not in {row.id for row in rows}]
-        rows = [one for one in rows if not ids or one.id in ids]
-        shown, counts = paginate_by_number(rows, asked)
-        told = [batching.render_workflow(one) for one in shown]
+    def list_workflows(self, context: RequestContext) -> Element:
+        """`GET /workflow`, `GET /workflow/{ids}`: filtered and paged by number."""
+        params = lowercase_keys(context.params)
+        ids = split_list(params.get("ids", "") or context.key)
+        prefix = params.get("name", "")
+        named = {
+            workflow.id: workflow
+            for workflow in self._get_workflows(context.bucket)
+            if workflow.name.startswith(prefix)
+        }
+        selected = [workflow for workflow in named.values() if not ids or workflow.id in ids]
+        page, counts = paginate_by_number(selected, params)
         return {
-            "RequestId": visit.request_id,
+            "RequestId": context.request_id,
             **counts,
-            "MediaWorkflowList": told,
-            "NonExistWIds": unknown,
+            "MediaWorkflowList": [render_workflow(workflow) for workflow in page],
+            "NonExistWIds": [workflow_id for workflow_id in ids if workflow_id not in named],
         }
 
-    def trigger_workflow(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        workflow = self._get_workflow(visit, asked.get("workflowid", ""))
-        key = asked.get("object", "").lstrip("/")
-        visit.bucket.get(key)
-        execution = self.batches.execute(workflow, key, visit.now, name=asked.get("name", ""))
-        return {"RequestId": visit.request_id, "InstanceId": execution.id}
+    def trigger_workflow(self, context: RequestContext) -> Element:
+        """`POST /triggerworkflow`: run a workflow over one object."""
+        params = lowercase_keys(context.params)
+        workflow = self._get_workflow(context, params.get("workflowid", ""))
+        key = params.get("object", "").lstrip("/")
+        context.bucket.get(key)  # raises NoSuchKey
+        execution = self.batches.execute(workflow, key, context.now, name=params.get("name", ""))
+        return {"RequestId": context.request_id, "InstanceId": execution.id}
 
-    def describe_execution(self, visit: RequestContext) -> Element:
-        found, _ = self._find_by_ids(self.batches.executions, visit)
-        if not found:
-            raise ErrorResponse(
-                404, "ResourceNotFound", f"The execution {visit.key} does not exist."
-            )
-        return {
-            "RequestId": visit.request_id,
-            "WorkflowExecution": batching.render_execution(found[0]),
-        }
+    def describe_execution(self, context: RequestContext) -> Element:
+        """`GET /workflowexecution/{id}`."""
+        executions, _ = _find_by_ids(self.batches.executions, context)
+        if not executions:
+            raise not_found(f"execution {context.key}")
+        content = render_execution(executions[0])
+        return {"RequestId": context.request_id, "WorkflowExecution": content}
 
-    def list_executions(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        rules = parse_filter(asked)
-        batch, name = asked.get("jobid", ""), asked.get("name", "")
+    def list_executions(self, context: RequestContext) -> Element:
+        """`GET /workflowexecution`: filtered and paged by token."""
+        params = lowercase_keys(context.params)
+        execution_filter = parse_filter(params)
+        batch = params.get("jobid", "")
+        source = params.get("name", "")
 
-        def holds(row: Execution) -> bool:
+        def matches(execution: Execution) -> bool:
             return (
-                row.bucket == visit.bucket.name
-                and (not rules.workflow or row.workflow.id == rules.workflow)
-                and (not batch or row.batch == batch)
-                and (not name or row.source == name)
-                and (not rules.states or row.state in rules.states)
-                and rules.since <= int(row.created) <= rules.until
+                execution.bucket == context.bucket.name
+                and execution_filter.workflow in ("", execution.workflow.id)
+                and batch in ("", execution.batch)
+                and source in ("", execution.source)
+                and _passes(execution, execution_filter)
             )
 
-        rows, token = paginate_by_token(self.batches.executions.values(), holds, asked)
-        told = [batching.render_execution_summary(row) for row in rows]
-        return {"RequestId": visit.request_id, "WorkflowExecutionList": told, "NextToken": token}
+        executions, token = paginate_by_token(self.batches.executions.values(), matches, params)
+        return {
+            "RequestId": context.request_id,
+            "WorkflowExecutionList": [render_execution_summary(row) for row in executions],
+            "NextToken": token,
+        }
 
     def _parse_node_spec(self, workflow: Workflow, node: Element) -> JobSpec:
         if get_text(node, "Type") != "PicProcess":
@@ -624,173 +660,172 @@ class TencentCI:
     def _get_template(self, bucket: str, template_id: str) -> Template:
         template = self.templates.get(template_id)
         if template is None or template.bucket != bucket:
-            raise ErrorResponse(
-                404, "TemplateNotFound", f"The template {template_id} does not exist."
-            )
+            message = f"The template {template_id} does not exist."
+            raise ErrorResponse(404, "TemplateNotFound", message)
         return template
 
-    def create_template(self, visit: RequestContext) -> Element:
-        template = Template(
-            self.ids.new_id("t"), visit.bucket.name, "", "", False, visit.now, visit.now
-        )
-        self._update_template(template, visit)
+    def create_template(self, context: RequestContext) -> Element:
+        """`POST /template`."""
+        template_id = self.ids.new_id("t")
+        bucket = context.bucket.name
+        template = Template(template_id, bucket, "", "", False, context.now, context.now)
+        self._update_template(template, context)
         self.templates[template.id] = template
-        return {"RequestId": visit.request_id, "Template": render_template(template)}
+        return {"RequestId": context.request_id, "Template": render_template(template)}
 
-    def update_template(self, visit: RequestContext) -> Element:
-        template = self._get_template(visit.bucket.name, visit.key)
-        self._update_template(template, visit)
-        template.updated = visit.now
-        return {"RequestId": visit.request_id, "Template": render_template(template)}
+    def update_template(self, context: RequestContext) -> Element:
+        """`PUT /template/{id}`."""
+        template = self._get_template(context.bucket.name, context.key)
+        self._update_template(template, context)
+        template.updated = context.now
+        return {"RequestId": context.request_id, "Template": render_template(template)}
 
-    def _update_template(self, template: Template, visit: RequestContext) -> None:
-        request = parse_xml(visit.request.body, "Request")
-        tag, name = get_text(request, "Tag"), require_text(request, "Name")
-        if tag != "PicProcess":
-            raise invalid_argument(
-                f"The Tag {tag!r} is not served here; PicProcess is." if tag else "Tag is needed."
-            )
+    def _update_template(self, template: Template, context: RequestContext) -> None:
+        request = parse_xml(context.request.body, "Request")
+        name = require_text(request, "Name")
+        check_tag(request)
         if not re.fullmatch(r"[\w*-]{1,64}", name):
             raise invalid_argument(
-                "Name is Chinese, Latin, digits, _, - and *, at most 64 characters."
+                "Name must be Chinese, Latin, digits, _, - and *, at most 64 characters."
             )
-        others = (
-            one
-            for one in self.templates.values()
-            if one is not template and one.bucket == template.bucket
-        )
-        if any(one.name == name for one in others):
-            raise ErrorResponse(
-                400, "TemplateNameDuplicate", f"There is a template {name!r} already."
-            )
-        rule = require_text(request, "PicProcess/ProcessRule")
-        template.name, template.rule = name, rule
+        for other in self.templates.values():
+            if other is template or other.bucket != template.bucket:
+                continue
+            if other.name == name:
+                message = f"There is a template {name!r} already."
+                raise ErrorResponse(400, "TemplateNameDuplicate", message)
+        template.rule = require_text(request, "PicProcess/ProcessRule")
+        template.name = name
         template.wants_image_info = parse_bool(get_text(request, "PicProcess/IsPicInfo"))
 
-    def delete_template(self, visit: RequestContext) -> Element:
-        template = self._get_template(visit.bucket.name, visit.key)
+    def delete_template(self, context: RequestContext) -> Element:
+        """`DELETE /template/{id}`."""
+        template = self._get_template(context.bucket.name, context.key)
         del self.templates[template.id]
-        return {"RequestId": visit.request_id, "TemplateId": template.id}
+        return {"RequestId": context.request_id, "TemplateId": template.id}
 
-    def list_templates(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        ids, name = split_list(asked.get("ids", "") or visit.key), asked.get("name", "")
-        own = asked.get("category", "") in ("", "Custom") and asked.get("tag", "") in (
-            "",
-            "PicProcess",
-            "All",
-        )
-        rows = [
-            one
-            for one in self.templates.values()
-            if own
-            and one.bucket == visit.bucket.name
-            and one.name.startswith(name)
-            and (not ids or one.id in ids)
-        ]
-        shown, counts = paginate_by_number(rows, asked)
+    def list_templates(self, context: RequestContext) -> Element:
+        """`GET /template`, `GET /template/{ids}`: filtered and paged by number."""
+        params = lowercase_keys(context.params)
+        templates = self._select_templates(context, params)
+        page, counts = paginate_by_number(templates, params)
         return {
-            "RequestId": visit.request_id,
+            "RequestId": context.request_id,
             **counts,
-            "TemplateList": [render_template(one) for one in shown],
+            "TemplateList": [render_template(template) for template in page],
         }
+
+    def _select_templates(
+        self, context: RequestContext, params: Mapping[str, str]
+    ) -> list[Template]:
+        if params.get("category", "") not in ("", "Custom"):
+            return []
+        if params.get("tag", "") not in ("", "PicProcess", "All"):
+            return []
+        ids = split_list(params.get("ids", "") or context.key)
+        prefix = params.get("name", "")
+        return [
+            template
+            for template in self.templates.values()
+            if template.bucket == context.bucket.name
+            and template.name.startswith(prefix)
+            and (not ids or template.id in ids)
+        ]
 
     # -- queues and bindings
 
-    def list_queues(self, visit: RequestContext) -> Element:
-        asked = lowercase_keys(visit.params)
-        ids, state = split_list(asked.get("queueids", "") or visit.key), asked.get("state", "")
-        category = CATEGORIES[QUEUE_RESOURCES[visit.resource]]
-        mine = [
-            queue for queue in self.jobs.get_queues(visit.bucket.name) if queue.category == category
-        ]
-        unknown = [name for name in ids if name not in {queue.id for queue in mine}]
-        mine = [
+    def list_queues(self, context: RequestContext) -> Element:
+        """`GET /picqueue`, …: filtered and paged by number."""
+        params = lowercase_keys(context.params)
+        ids = split_list(params.get("queueids", "") or context.key)
+        state = params.get("state", "")
+        category = CATEGORIES[QUEUE_RESOURCES[context.resource]]
+        queues = {
+            queue.id: queue
+            for queue in self.jobs.get_queues(context.bucket.name)
+            if queue.category == category
+        }
+        selected = [
             queue
-            for queue in mine
+            for queue in queues.values()
             if (not ids or queue.id in ids) and state in ("", "All", queue.state)
         ]
-        shown, counts = paginate_by_number(mine, asked)
-        told = [render_queue(queue) for queue in shown]
-        return {"RequestId": visit.request_id, **counts, "QueueList": told, "NonExistPIDs": unknown}
+        page, counts = paginate_by_number(selected, params)
+        return {
+            "RequestId": context.request_id,
+            **counts,
+            "QueueList": [render_queue(queue) for queue in page],
+            "NonExistPIDs": [queue_id for queue_id in ids if queue_id not in queues],
+        }
 
-    def update_queue(self, visit: RequestContext) -> Element:
-        request = parse_xml(visit.request.body, "Request")
-        queue = self.jobs.pick_queue(visit.bucket.name, visit.key)
-        name, state = (
-            get_text(request, "Name") or queue.name,
-            get_text(request, "State") or queue.state,
-        )
+    def update_queue(self, context: RequestContext) -> Element:
+        """`PUT /picqueue/{id}`, …: rename, pause or resume a queue, set its callback."""
+        request = parse_xml(context.request.body, "Request")
+        queue = self.jobs.pick_queue(context.bucket.name, context.key)
+        name = get_text(request, "Name") or queue.name
+        state = get_text(request, "State") or queue.state
         notify = find_element(request, "NotifyConfig")
         if len(name) > 128 or state not in ("Active", "Paused"):
             raise invalid_argument("Name has at most 128 characters; State is Active or Paused.")
         if get_text(notify, "State") == "On" and get_text(notify, "Type") in ("", "Url"):
             check_callback_url(get_text(notify, "Url"))
-        queue.name, queue.state, queue.updated = name, state, visit.now
-        queue.notify_config = (
-            {key: get_text(notify, key) for key in NOTIFY_FIELDS} if notify else queue.notify_config
-        )
-        self.jobs.dispatch(queue, visit.now)
-        return {"RequestId": visit.request_id, "Queue": render_queue(queue)}
+        queue.name = name
+        queue.state = state
+        queue.updated = context.now
+        if notify:
+            queue.notify_config = {field: get_text(notify, field) for field in NOTIFY_FIELDS}
+        self.jobs.dispatch(queue, context.now)
+        return {"RequestId": context.request_id, "Queue": render_queue(queue)}
 
     def _bind_bucket(self, bucket: Bucket, service: str, now: float) -> None:
         bucket.bound_services.add(service)
         category = CATEGORIES[service]
         if not any(queue.category == category for queue in self.jobs.get_queues(bucket.name)):
-            self.jobs.create_queue(bucket.name, service, now).max_concurrent = self.concurrency
+            queue = self.jobs.create_queue(bucket.name, service, now)
+            queue.max_concurrent = self.concurrency
 
-    def bind(self, visit: RequestContext) -> Element:
-        service, element = BINDING_RESOURCES[visit.resource]
-        self._bind_bucket(visit.bucket, service, visit.now)
-        return {"RequestId": visit.request_id, element: render_binding(visit.bucket)}
+    def bind(self, context: RequestContext) -> Element:
+        """`POST /picbucket`, …: bind the bucket to a service."""
+        service, element = BINDING_RESOURCES[context.resource]
+        self._bind_bucket(context.bucket, service, context.now)
+        return {"RequestId": context.request_id, element: render_binding(context.bucket)}
 
-    def unbind(self, visit: RequestContext) -> Element:
-        service, _ = BINDING_RESOURCES[visit.resource]
-        if service not in visit.bucket.bound_services:
-            raise ErrorResponse(
-                400,
-                UNBOUND_CODES.get(service, "ResourceNotFound"),
-                "The bucket is not bound to the service.",
-            )
-        visit.bucket.bound_services.discard(service)
-        return {"RequestId": visit.request_id, "BucketName": visit.bucket.name}
+    def unbind(self, context: RequestContext) -> Element:
+        """`DELETE /picbucket`, …: unbind the bucket from a service."""
+        service, _ = BINDING_RESOURCES[context.resource]
+        if service not in context.bucket.bound_services:
+            code = UNBOUND_CODES.get(service, "ResourceNotFound")
+            raise ErrorResponse(400, code, "The bucket is not bound to the service.")
+        context.bucket.bound_services.discard(service)
+        return {"RequestId": context.request_id, "BucketName": context.bucket.name}
 
-    def list_bindings(self, visit: RequestContext) -> Element:
-        return self._render_bindings(
-            visit.resource, visit.params, visit.bucket.region, visit.request_id
-        )
+    def list_bindings(self, context: RequestContext) -> Element:
+        """`GET /picbucket`, …: the buckets that are bound to a service."""
+        region = context.bucket.region
+        content = self._render_bindings(context.resource, context.params, region)
+        return {"RequestId": context.request_id, **content}
 
-    def _render_bindings(
-        self, resource: str, params: Mapping[str, str], region: str, request_id: str
-    ) -> Element:
+    def _render_bindings(self, resource: str, params: Mapping[str, str], region: str) -> Element:
         if resource not in BINDING_RESOURCES:
-            raise ErrorResponse(
-                404, "ResourceNotFound", f"There is no resource /{resource} without a bucket."
-            )
+            message = f"There is no resource /{resource} without a bucket."
+            raise ErrorResponse(404, "ResourceNotFound", message)
         service, element = BINDING_RESOURCES[resource]
-        asked = lowercase_keys(params)
-        regions, names, prefix = (
-            split_list(asked.get("regions", "")),
-            split_list(asked.get("bucketnames", "")),
-            "",
-        )
-        prefix = asked.get("bucketname", "")
-        rows = [
+        params = lowercase_keys(params)
+        regions = split_list(params.get("regions", "")) or [region]
+        names = split_list(params.get("bucketnames", ""))
+        prefix = params.get("bucketname", "")
+        buckets = [
             bucket
             for bucket in self.store.buckets.values()
             if service in bucket.bound_services
-            and bucket.region in (regions or [region])
+            and bucket.region in regions
             and (not names or bucket.name in names)
             and bucket.name.startswith(prefix)
         ]
-        shown, counts = paginate_by_number(rows, asked)
-        return {
-            "RequestId": request_id,
-            **counts,
-            f"{element}List": [render_binding(bucket) for bucket in shown],
-        }
+        page, counts = paginate_by_number(buckets, params)
+        return {**counts, f"{element}List": [render_binding(bucket) for bucket in page]}
 
-    # -- what comes of an ended job
+    # -- ends of jobs and executions
 
     def _on_job_ended(self, job: Job, now: float) -> None:
         if job.state != "Cancel":
@@ -802,39 +837,93 @@ class TencentCI:
     def _on_execution_ended(self, execution: Execution) -> None:
         self.outbox += build_execution_callbacks(execution)
 
-    # -- trouble on demand
+    # -- faults
 
     def freeze(self, job_id: str) -> None:
-        """The job or batch changes no more by itself."""
+        """Stop a job or batch from changing by itself."""
         if job_id in self.jobs.by_id:
             self.jobs.freeze(self.jobs.by_id[job_id])
         elif job_id in self.batches.batches:
             self.batches.freeze(self.batches.batches[job_id])
 
     def forget(self, job_id: str) -> None:
-        """The job or batch was never there."""
+        """Forget a job or batch."""
         if job_id in self.jobs.by_id:
             self.jobs.forget(self.jobs.by_id[job_id], self.clock.now())
         elif job_id in self.batches.batches:
             self.batches.freeze(self.batches.batches.pop(job_id))
 
-    # -- kept across restarts
+    # -- saving
+
+    def _get_state(self) -> State:
+        return State(self.store, self.jobs, self.batches, self.templates)
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything there is, as JSON with bytes for the bodies of objects."""
-        parts = dump_state(self.store, self.jobs, self.batches, self.templates)
-        waiting = [[one.url, one.body, dict(one.headers)] for one in self.outbox]
-        return {"names": self.ids.count, "requests": self.request_count, "outbox": waiting, **parts}
+        """Return the whole state as JSON values, and bytes for the bodies of objects."""
+        outbox = [[delivery.url, delivery.body, dict(delivery.headers)] for delivery in self.outbox]
+        counts = {"names": self.ids.count, "requests": self.request_count}
+        return {**counts, "outbox": outbox, **dump_state(self._get_state())}
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
-        """Forgets what is here and takes up what the snapshot holds."""
-        self.ids.count, self.request_count = snapshot["names"], snapshot["requests"]
+        """Replace the state by one that `snapshot` returned."""
+        self.ids.count = snapshot["names"]
+        self.request_count = snapshot["requests"]
         self.outbox = [WebhookDelivery(*row) for row in snapshot["outbox"]]
-        load_state(snapshot, self.store, self.jobs, self.batches, self.templates)
+        load_state(snapshot, self._get_state())
 
 
-UNBOUND_CODES = {"pic-process": "PicBucketUnBinded", "media": "MediaBucketUnBinded"}
-PIC_RESOURCES = frozenset(("jobs", "pic_jobs", "picqueue"))
+def load_objects(objects: Samples | Callable[[], Samples] | None) -> Samples:
+    """Return the objects of a new bucket: the sample pictures by default."""
+    if objects is None:
+        return build_samples()
+    return objects() if callable(objects) else objects
+
+
+def build_sample_topology(bucket: str, region: str) -> Element:
+    """Build the workflow of the documents' example: one node that applies the sample template."""
+    output = {"Region": region, "Bucket": bucket, "Object": "workflow/${RunId}/${InputName}.${Ext}"}
+    operation = {"TemplateId": SAMPLE_TEMPLATE, "Output": output}
+    return {
+        "Dependencies": {"Start": "PicProcess_1"},
+        "Nodes": {
+            "Start": {"Type": "Start", "Input": {"ObjectPrefix": "input"}},
+            "PicProcess_1": {"Type": "PicProcess", "Operation": operation},
+        },
+    }
+
+
+def check_tag(request: Element) -> None:
+    """Check that a request is about picture processing, the only work that is emulated.
+
+    Raises:
+        ErrorResponse: it has no Tag, or another one
+    """
+    tag = require_text(request, "Tag")
+    if tag != "PicProcess":
+        raise invalid_argument(f"The Tag {tag!r} is not served here; PicProcess is.")
+
+
+def _find_by_ids(
+    items: Mapping[str, Item], context: RequestContext
+) -> tuple[list[Item], list[str]]:
+    """Return the bucket's items that the path names, and the IDs that are unknown."""
+    found: list[Item] = []
+    unknown: list[str] = []
+    for item_id in split_list(context.key):
+        item = items.get(item_id)
+        if item is not None and item.bucket == context.bucket.name:
+            found.append(item)
+        else:
+            unknown.append(item_id)
+    return found, unknown
+
+
+def _passes(row: Batch | Execution, row_filter: JobFilter) -> bool:
+    """Return whether a row is in one of the filter's states and in its time window."""
+    if row_filter.states and row.state not in row_filter.states:
+        return False
+    return row_filter.since <= int(row.created) <= row_filter.until
+
 
 Route = Callable[[TencentCI, RequestContext], "Element | None"]
 ROUTES: dict[tuple[str, str, bool], Route] = {
@@ -856,154 +945,17 @@ ROUTES: dict[tuple[str, str, bool], Route] = {
     ("GET", "template", True): TencentCI.list_templates,
     ("DELETE", "template", True): TencentCI.delete_template,
 }
-for _head in JOB_RESOURCES:
-    ROUTES["POST", _head, False] = TencentCI.create_job
-    ROUTES["GET", _head, True] = TencentCI.describe_jobs
-    ROUTES["GET", _head, False] = TencentCI.list_jobs
-    ROUTES["PUT", _head, True] = TencentCI.cancel_job
-for _head in QUEUE_RESOURCES:
-    ROUTES["GET", _head, False] = TencentCI.list_queues
-    ROUTES["GET", _head, True] = TencentCI.list_queues
-    ROUTES["PUT", _head, True] = TencentCI.update_queue
-for _head in BINDING_RESOURCES:
-    ROUTES["POST", _head, False] = TencentCI.bind
-    ROUTES["DELETE", _head, False] = TencentCI.unbind
-    ROUTES["GET", _head, False] = TencentCI.list_bindings
-CI_RESOURCES = frozenset(head for _, head, _ in ROUTES)
-
-
-# -- what a request says
-
-
-def parse_bool(value: str) -> bool:
-    return value.lower() in ("true", "1")
-
-
-def split_list(value: str) -> list[str]:
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def lowercase_keys(params: Mapping[str, str]) -> dict[str, str]:
-    """Parameter names are matched without case: the documents spell one of them in two ways."""
-    return {name.lower(): value for name, value in params.items()}
-
-
-def parse_filter(params: Mapping[str, str]) -> JobFilter:
-    states = frozenset(part.capitalize() for part in split_list(params.get("states", "")))
-    if not states <= {*JOB_STATES, "All"}:
-        raise invalid_argument(f"states are {', '.join(JOB_STATES)} or All.")
-    order = params.get("orderbytime", "") or "Desc"
-    if order.lower() not in ("desc", "asc"):
-        raise invalid_argument("orderByTime must be Desc or Asc.")
-    since, until = params.get("startcreationtime", ""), params.get("endcreationtime", "")
-    return JobFilter(
-        queue=params.get("queueid", ""),
-        states=frozenset() if "All" in states else states,
-        since=parse_time(since) if since else -NEVER,
-        until=parse_time(until) if until else NEVER,
-        workflow=params.get("workflowid", ""),
-        batch=params.get("inventorytriggerjobid", ""),
-        source=params.get("inputobject", "").lstrip("/"),
-        newest_first=order.lower() == "desc",
-    )
-
-
-def parse_token(params: Mapping[str, str]) -> int | None:
-    token = params.get("nexttoken", "")
-    if not token:
-        return None
-    if not re.fullmatch(r"\d{1,15}", token, re.ASCII):
-        raise invalid_argument("nextToken is not one that was given out.")
-    return int(token)
-
-
-def check_cancel(visit: RequestContext) -> None:
-    """`PUT …/{id}` without `?cancel` is what some official SDKs send; an empty body says that
-    cancel is meant.
-    """
-    if "cancel" not in visit.params and visit.request.body.strip():
-        raise invalid_argument("The only change that can be asked for is ?cancel.")
-
-
-# -- pages
-
-
-def paginate_by_number(rows: list[Any], params: Mapping[str, str]) -> tuple[list[Any], Element]:
-    number = parse_int_param(params, "pagenumber", 1, 1, 10**8)
-    size = parse_int_param(params, "pagesize", 10, 1, 100)
-    counts = {"TotalCount": len(rows), "PageNumber": number, "PageSize": size}
-    return rows[(number - 1) * size : number * size], counts
-
-
-def paginate_by_token(
-    rows: Iterable[Any], matches: Callable[[Any], bool], params: Mapping[str, str]
-) -> tuple[list[Any], str]:
-    """A page of rows kept in the order of their creation; the token is the place of the next row in
-    that order.
-    """
-    size, after = parse_int_param(params, "size", 10, 1, 100), parse_token(params)
-    numbered = list(enumerate(rows, 1))
-    newest_first = (params.get("orderbytime", "") or "Desc").lower() == "desc"
-    if newest_first:
-        numbered.reverse()
-    found: list[Any] = []
-    for number, row in numbered:
-        behind = after is None or (number <= after if newest_first else number >= after)
-        if behind and matches(row):
-            if len(found) == size:
-                return found, str(number)
-            found.append(row)
-    return found, ""
-
-
-# -- what goes back
-
-
-def build_xml_response(content: Element) -> Response:
-    return Response(200, build_xml("Response", content), XML_HEADERS)
-
-
-def build_error_response(error: ErrorResponse, path: str, request_id: str, plane: str) -> Response:
-    """The full error shape: clients take an error without one of these elements for none at all."""
-    trace = base64.b64encode(f"trace {request_id}".encode()).decode()
-    known = {"Code": error.code, "Message": error.message or error.code}
-    body = build_xml(
-        "Error",
-        {
-            **known,
-            **error.extra_elements,
-            "Resource": path,
-            "RequestId": request_id,
-            "TraceId": trace,
-        },
-    )
-    return Response(error.status, body, {**XML_HEADERS, f"x-{plane}-trace-id": trace})
-
-
-def build_preflight_response(request: Request) -> Response:
-    """A browser asks whether it may; it may."""
-    headers = request.headers
-    return Response(
-        200,
-        b"",
-        {
-            "Access-Control-Allow-Origin": headers.get("origin", "*"),
-            "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
-            "Access-Control-Allow-Headers": headers.get("access-control-request-headers", "*"),
-            "Access-Control-Expose-Headers": "ETag, x-cos-request-id, x-ci-request-id",
-            "Access-Control-Max-Age": "600",
-        },
-    )
-
-
-def guess_content_type(key: str) -> str:
-    kinds = {
-        "jpg": "jpeg",
-        "jpeg": "jpeg",
-        "png": "png",
-        "gif": "gif",
-        "webp": "webp",
-        "bmp": "bmp",
-    }
-    kind = kinds.get(key.rpartition(".")[2].lower())
-    return f"image/{kind}" if kind else "application/octet-stream"
+for _resource in JOB_RESOURCES:
+    ROUTES["POST", _resource, False] = TencentCI.create_job
+    ROUTES["GET", _resource, True] = TencentCI.describe_jobs
+    ROUTES["GET", _resource, False] = TencentCI.list_jobs
+    ROUTES["PUT", _resource, True] = TencentCI.cancel_job
+for _resource in QUEUE_RESOURCES:
+    ROUTES["GET", _resource, False] = TencentCI.list_queues
+    ROUTES["GET", _resource, True] = TencentCI.list_queues
+    ROUTES["PUT", _resource, True] = TencentCI.update_queue
+for _resource in BINDING_RESOURCES:
+    ROUTES["POST", _resource, False] = TencentCI.bind
+    ROUTES["DELETE", _resource, False] = TencentCI.unbind
+    ROUTES["GET", _resource, False] = TencentCI.list_bindings
+CI_RESOURCES = frozenset(resource for _, resource, _ in ROUTES)

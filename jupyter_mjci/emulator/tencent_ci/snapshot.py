@@ -1,81 +1,96 @@
-"""The state of Tencent CI and its buckets as plain rows: a sandbox survives a restart, its work in
-flight too.
-"""
+"""The state of Tencent CI and its buckets as plain rows, with the work in flight."""
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, MultipartUpload
+from jupyter_mjci.emulator.cos.store import Bucket, MultipartUpload, Store, StoredObject
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Batches, Execution, Workflow
-from jupyter_mjci.emulator.tencent_ci.jobs import NEVER, Job, Jobs, Queue, JobSpec, Template
+from jupyter_mjci.emulator.tencent_ci.events import NEVER
+from jupyter_mjci.emulator.tencent_ci.jobs import Job, Jobs, JobSpec, Queue, Template
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Row = dict[str, Any]
 
 
-def _dump_fields(thing: Any, *without: str) -> Row:
-    """The fields of a record; JSON has no infinity, so that is spelled (and `float` reads it
-    back).
-    """
-    values = (
-        (field.name, getattr(thing, field.name))
-        for field in fields(thing)
-        if field.name not in without
-    )
-    return {
-        name: str(value) if isinstance(value, float) and math.isinf(value) else value
-        for name, value in values
-    }
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a snapshot consists of."""
+
+    store: Store
+    jobs: Jobs
+    batches: Batches
+    templates: dict[str, Template]
 
 
-def dump_state(
-    store: Store, jobs: Jobs, batches: Batches, templates: Mapping[str, Template]
-) -> Row:
-    tasks: dict[int, tuple[int, JobSpec]] = {}  # a batch's thousand jobs share one task: kept once
-    kept_jobs = []
-    for job in jobs.by_id.values():
-        at, _ = tasks.setdefault(id(job.spec), (len(tasks), job.spec))
-        kept_jobs.append({**_dump_fields(job, "queue", "spec"), "queue": job.queue.id, "spec": at})
+def dump_state(state: State) -> Row:
+    """Return the state as rows of JSON values and bytes."""
+    jobs = state.jobs
+    batches = state.batches
+    # A batch's thousand jobs share one spec, which is kept once.
+    specs = {id(job.spec): job.spec for job in jobs.by_id.values()}
+    spec_numbers = {spec_id: number for number, spec_id in enumerate(specs)}
     return {
-        "buckets": [_dump_bucket(bucket) for bucket in store.buckets.values()],
+        "buckets": [_dump_bucket(bucket) for bucket in state.store.buckets.values()],
         "queues": [_dump_fields(queue, "waiting", "running") for queue in jobs.queues.values()],
-        "tasks": [_dump_fields(task) for _, task in tasks.values()],
-        "jobs": kept_jobs,
+        "tasks": [_dump_fields(spec) for spec in specs.values()],
+        "jobs": [_dump_job(job, spec_numbers[id(job.spec)]) for job in jobs.by_id.values()],
         "count": jobs.last_number,
-        "batches": [
-            {**_dump_fields(one, "spec"), "spec": one.spec and _dump_fields(one.spec)}
-            for one in batches.batches.values()
-        ],
-        "workflows": [_dump_fields(one) for one in batches.workflows.values()],
-        "executions": [_dump_execution(one) for one in batches.executions.values()],
-        "templates": [_dump_fields(one) for one in templates.values()],
+        "batches": [_dump_batch(batch) for batch in batches.batches.values()],
+        "workflows": [_dump_fields(workflow) for workflow in batches.workflows.values()],
+        "executions": [_dump_execution(execution) for execution in batches.executions.values()],
+        "templates": [_dump_fields(template) for template in state.templates.values()],
     }
+
+
+def _dump_fields(record: DataclassInstance, *without: str) -> Row:
+    """Return the fields of a record; infinity, which JSON lacks, as the text that `float`
+    parses.
+    """
+    row: Row = {}
+    for item in fields(record):
+        if item.name in without:
+            continue
+        value = getattr(record, item.name)
+        if isinstance(value, float) and math.isinf(value):
+            value = str(value)
+        row[item.name] = value
+    return row
+
+
+def _dump_job(job: Job, spec_number: int) -> Row:
+    row = _dump_fields(job, "queue", "spec")
+    return {**row, "queue": job.queue.id, "spec": spec_number}
+
+
+def _dump_batch(batch: Batch) -> Row:
+    spec = _dump_fields(batch.spec) if batch.spec else None
+    return {**_dump_fields(batch, "spec"), "spec": spec}
 
 
 def _dump_bucket(bucket: Bucket) -> Row:
-    uploads = [
-        {
-            **_dump_fields(one, "parts"),
-            "parts": [[number, _dump_fields(part)] for number, part in one.parts.items()],
-        }
-        for one in bucket.uploads.values()
-    ]
-    objects = [[key, _dump_fields(thing)] for key, thing in bucket.objects.items()]
-    head = {
+    return {
         "name": bucket.name,
         "region": bucket.region,
         "created": bucket.created,
         "bound": sorted(bucket.bound_services),
+        "objects": [[key, _dump_fields(stored)] for key, stored in bucket.objects.items()],
+        "uploads": [_dump_upload(upload) for upload in bucket.uploads.values()],
     }
-    return {**head, "objects": objects, "uploads": uploads}
+
+
+def _dump_upload(upload: MultipartUpload) -> Row:
+    parts = [[number, _dump_fields(part)] for number, part in upload.parts.items()]
+    return {**_dump_fields(upload, "parts"), "parts": parts}
 
 
 def _dump_execution(execution: Execution) -> Row:
-    # The workflow as it was: it may have been changed or deleted since.
+    # The workflow as it was then: it may have been changed or deleted since.
     return {
         **_dump_fields(execution, "workflow", "jobs"),
         "workflow": _dump_fields(execution.workflow),
@@ -83,61 +98,55 @@ def _dump_execution(execution: Execution) -> Row:
     }
 
 
-def load_state(
-    state: Mapping[str, Any],
-    store: Store,
-    jobs: Jobs,
-    batches: Batches,
-    templates: dict[str, Template],
-) -> None:
-    """Puts the rows in place of what is there, and what was in flight back on the agenda."""
-    store.buckets = {row["name"]: _load_bucket(row) for row in state["buckets"]}
-    jobs.queues = {row["id"]: Queue(**row) for row in state["queues"]}
-    _load_jobs(state, jobs)
-    batches.batches = {row["id"]: _load_batch(row) for row in state["batches"]}
-    batches.workflows = {row["id"]: Workflow(**row) for row in state["workflows"]}
-    batches.executions = {
-        row["id"]: _load_execution(row, batches, jobs) for row in state["executions"]
-    }
-    templates.clear()
-    templates.update((row["id"], Template(**row)) for row in state["templates"])
+def load_state(snapshot: Mapping[str, Any], state: State) -> None:
+    """Replace the state by a snapshot's, and schedule again what was in flight."""
+    jobs = state.jobs
+    batches = state.batches
+    state.store.buckets = {row["name"]: _load_bucket(row) for row in snapshot["buckets"]}
+    jobs.queues = {row["id"]: Queue(**row) for row in snapshot["queues"]}
+    _load_jobs(snapshot, jobs)
+    batches.batches = {row["id"]: _load_batch(row) for row in snapshot["batches"]}
+    batches.workflows = {row["id"]: Workflow(**row) for row in snapshot["workflows"]}
+    batches.executions = {}
+    for row in snapshot["executions"]:
+        batches.executions[row["id"]] = _load_execution(row, batches, jobs)
+    state.templates.clear()
+    for row in snapshot["templates"]:
+        state.templates[row["id"]] = Template(**row)
     jobs.events.clear()
     _reschedule(jobs, batches.batches.values())
 
 
 def _load_bucket(row: Row) -> Bucket:
     bucket = Bucket(row["name"], row["region"], row["created"], set(row["bound"]))
-    bucket.objects = {key: StoredObject(**thing) for key, thing in row["objects"]}
-    for one in row["uploads"]:
-        parts = {number: StoredObject(**part) for number, part in one["parts"]}
-        bucket.uploads[one["id"]] = MultipartUpload(**{**one, "parts": parts})
+    bucket.objects = {key: StoredObject(**fields) for key, fields in row["objects"]}
+    for upload in row["uploads"]:
+        parts = {number: StoredObject(**fields) for number, fields in upload["parts"]}
+        bucket.uploads[upload["id"]] = MultipartUpload(**{**upload, "parts": parts})
     return bucket
 
 
-def _load_jobs(state: Mapping[str, Any], jobs: Jobs) -> None:
-    tasks = [JobSpec(**row) for row in state["tasks"]]
-    jobs.by_id, jobs.by_bucket, jobs.by_batch = {}, {}, {}
-    for row in state["jobs"]:
-        own = {
-            "queue": jobs.queues[row["queue"]],
-            "spec": tasks[row["spec"]],
-            "due": float(row["due"]),
-        }
-        jobs.add(Job(**{**row, **own}))
-    jobs.last_number = state["count"]
+def _load_jobs(snapshot: Mapping[str, Any], jobs: Jobs) -> None:
+    specs = [JobSpec(**row) for row in snapshot["tasks"]]
+    jobs.by_id = {}
+    jobs.by_bucket = {}
+    jobs.by_batch = {}
+    for row in snapshot["jobs"]:
+        references = {"queue": jobs.queues[row["queue"]], "spec": specs[row["spec"]]}
+        jobs.add(Job(**{**row, **references, "due": float(row["due"])}))
+    jobs.last_number = snapshot["count"]
 
 
 def _load_batch(row: Row) -> Batch:
     times = {name: float(row[name]) for name in ("due", "since", "until")}
-    task = JobSpec(**row["spec"]) if row["spec"] else None
-    return Batch(**{**row, **times, "spec": task, "workflows": tuple(row["workflows"])})
+    spec = JobSpec(**row["spec"]) if row["spec"] else None
+    return Batch(**{**row, **times, "spec": spec, "workflows": tuple(row["workflows"])})
 
 
 def _load_execution(row: Row, batches: Batches, jobs: Jobs) -> Execution:
     workflow = batches.workflows.get(row["workflow"]["id"]) or Workflow(**row["workflow"])
-    known = [
-        jobs.by_id[name] for name in row["jobs"] if name in jobs.by_id
-    ]  # one may have been lost
+    # A fault may have made the service forget a job.
+    known = [jobs.by_id[job_id] for job_id in row["jobs"] if job_id in jobs.by_id]
     return Execution(**{**row, "workflow": workflow, "jobs": known})
 
 
@@ -148,7 +157,7 @@ def _reschedule(jobs: Jobs, batches: Iterable[Batch]) -> None:
         if job.due < NEVER:
             jobs.events.schedule(job, job.due)
         elif job.state == "Submitted" and not job.stuck:
-            heapq.heappush(job.queue.waiting, (-job.spec.level, job.number, job))
+            job.queue.push(job)
     for batch in batches:
         if batch.due < NEVER:
             jobs.events.schedule(batch, batch.due)

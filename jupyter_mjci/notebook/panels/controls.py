@@ -1,152 +1,100 @@
-"""A parameter of a picture rule as something to move: sliders, lists, switches, made from what the
-engine says of it.
+"""Edit one parameter of a picture rule with widgets: sliders, lists and switches.
 
-A parameter's `form` tells its shapes ("<W>x, x<H> or <W>x<H>"): a list chooses the shape, a slider
-fills each slot. What no shape fits is still there to be written as text.
+The control of a parameter is chosen by what the rule engine says about it: its
+choices, its range, or the forms of its value (see `value_template`). A value that
+no form fits can still be typed as text.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as W
+from traitlets import Bunch
 
-MAX_SLIDER_RANGE = 1000  # the longest range that a slider is any good for
-FREE_TEXT_LABEL = "as written"
+from jupyter_mjci.notebook.panels.value_template import (
+    Slot,
+    ValueTemplate,
+    parse_templates,
+    supports_force,
+)
+from jupyter_mjci.notebook.panels.widgets import replace_children, set_visible
 
+if TYPE_CHECKING:
+    from jupyter_mjci.imaging.model import Parameter
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A number in a shape: what it is called, and where its slider begins, ends and stands at
-    first.
-    """
-
-    label: str
-    low: float = 1
-    high: float = 2000
-    initial: float = 400
-
-
-SLOTS = {
-    "W": Slot("Width"),
-    "H": Slot("Height"),
-    "S": Slot("Percent", 1, 200, 50),
-    "dx": Slot("From the left", 0, 2000, 0),
-    "dy": Slot("From the top", 0, 2000, 0),
-    "area": Slot("Pixels", 1, 4_000_000, 250_000),
-    "radius": Slot("Radius", 1, 50, 8),
-    "sigma": Slot("Sigma", 0.5, 50, 5),
-    "n": Slot("At most", 1, 2000, 200),
-}
-TEMPLATE_LABELS = {
-    "!<S>p": "percent",
-    "!<S>px": "percent of the width",
-    "!x<S>p": "percent of the height",
-    "<W>x": "width",
-    "x<H>": "height",
-    "<W>x<H>": "width × height",
-    "<W>x<H>>": "only smaller",
-    "<W>x<H><": "only larger",
-    "!<W>x<H>r": "covering",
-    "<W>x<H>!": "exactly",
-    "<area>@": "so many pixels",
-    "<n>k": "kB",
-    "<n>m": "MB",
-    "!<W>x<H>a<dx>a<dy>": "at a place",
-}
-_SLOT_RE = re.compile(r"<([A-Za-z]+)(?: [^<>]*)?>")
-_FORCE_SUFFIX_RE = re.compile(r",? with ! .*")
-
-
-@dataclass(frozen=True, slots=True)
-class ValueTemplate:
-    """One way to write a value: its text with a name in each slot, as "!<W>x<H>r"."""
-
-    text: str
-
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return tuple(
-            SLOTS.get(name, Slot(name.capitalize())) for name in _SLOT_RE.findall(self.text)
-        )
-
-    @property
-    def label(self) -> str:
-        return TEMPLATE_LABELS.get(self.text, self.text if len(self.slots) < 2 else "")
-
-    def format_value(self, numbers: Sequence[float]) -> str:
-        rest = iter(numbers)
-        return (
-            _SLOT_RE.sub(lambda _: f"{next(rest):g}" if self.slots else "", self.text)
-            if numbers
-            else self.text
-        )
-
-    def parse_value(self, value: str) -> list[float] | None:
-        """The numbers in a value of this shape, None for one of another shape."""
-        literal = [re.escape(part) for part in _SLOT_RE.split(self.text)[::2]]
-        found = re.fullmatch("([0-9]+(?:[.][0-9]+)?)".join(literal), value)
-        return [float(number) for number in found.groups()] if found else None
-
-
-def parse_templates(form: str) -> tuple[ValueTemplate, ...]:
-    """The shapes that a parameter's form tells; none where it tells no slots."""
-    told = re.split(r", | or ", _FORCE_SUFFIX_RE.sub("", form))
-    return (
-        tuple(ValueTemplate(one) for one in told)
-        if all(_SLOT_RE.search(one) for one in told)
-        else ()
-    )
+MAX_SLIDER_RANGE = 1000  # a longer range has a number field instead of a slider
+FREE_TEXT_LABEL = "as text"
 
 
 class Control:
-    """A parameter on the screen. `get_value` gives its value as a rule wants it, None for what need not
-    be said.
+    """The widgets of one parameter.
+
+    Args:
+        parameter: the parameter
+        is_key: whether its operation begins with it (thumbnail, in
+            imageMogr2/thumbnail/300x)
+        on_change: called after every change by the user
     """
 
-    def __init__(self, parameter: Any, is_key: bool) -> None:
-        self.parameter, self.is_key = parameter, is_key
-        self.on_change: Callable[[], None] = lambda: None
+    def __init__(self, parameter: Parameter, is_key: bool, on_change: Callable[[], None]) -> None:
+        self.parameter = parameter
+        self.is_key = is_key
+        self.on_change = on_change
         self.box = W.HBox(self.build()).add_class("mjci-control")
 
-    def build(self) -> list[Any]:
+    def build(self) -> Sequence[W.Widget]:
+        """Build the widgets."""
         raise NotImplementedError
 
     def get_text(self) -> str:
+        """Return the value as a rule spells it, also where it is the default."""
         raise NotImplementedError
 
     def set_text(self, value: str) -> None:
+        """Show a value."""
         raise NotImplementedError
 
+    @property
+    def default(self) -> str:
+        return self.parameter.default or ""
+
     def get_value(self) -> str | None:
+        """Return the value for the rule, None where the rule may leave it out."""
         value = self.get_text()
-        usual = self.parameter.default or ""
-        return None if value == usual and not self.is_key and not self.parameter.required else value
+        is_optional = not self.is_key and not self.parameter.required
+        if is_optional and self.is_default(value):
+            return None
+        return value
+
+    def is_default(self, value: str) -> bool:
+        return value == self.default
 
     def set_value(self, value: str | None) -> None:
-        """Shows a value; None is the usual one."""
-        self.set_text(value if value is not None else self.parameter.default or "")
+        """Show a value; None is the default."""
+        self.set_text(self.default if value is None else value)
 
     def format_label(self) -> str:
-        return str(self.parameter.name).replace("-", " ").replace("_", " ").capitalize()
+        return self.parameter.name.replace("-", " ").replace("_", " ").capitalize()
 
-    def observe(self, *widgets: Any) -> list[Any]:
+    def describe(self) -> dict[str, str]:
+        """Return the description and tooltip of the main widget."""
+        return {"description": self.format_label(), "tooltip": self.parameter.help}
+
+    def observe(self, *widgets: W.Widget) -> Sequence[W.Widget]:
+        """Report changes of the widgets' values; returns the widgets."""
         for widget in widgets:
             widget.observe(lambda _: self.on_change(), "value")
-        return list(widgets)
+        return widgets
 
 
 class TextControl(Control):
-    """What has to be written."""
+    """Free text."""
 
-    def build(self) -> list[Any]:
-        form = self.parameter.form.removesuffix(", in URL-safe base64")
-        self.widget = W.Text(
-            description=self.format_label(), placeholder=form, tooltip=self.parameter.help
-        )
+    def build(self) -> Sequence[W.Widget]:
+        expected = self.parameter.expected.removesuffix(", in URL-safe base64")
+        self.widget = W.Text(**self.describe(), placeholder=expected)
         return self.observe(self.widget)
 
     def get_text(self) -> str:
@@ -157,15 +105,14 @@ class TextControl(Control):
 
 
 class NumberControl(TextControl):
-    """A whole number in a range."""
+    """An integer in a range."""
 
-    def build(self) -> list[Any]:
+    def build(self) -> Sequence[W.Widget]:
         low, high = self.parameter.minimum, self.parameter.maximum
-        slides = high - low <= MAX_SLIDER_RANGE
-        kind = W.IntSlider if slides else W.BoundedIntText
-        self.widget = kind(
-            min=low, max=high, description=self.format_label(), tooltip=self.parameter.help
-        )
+        widget_type = W.BoundedIntText
+        if low is not None and high is not None and high - low <= MAX_SLIDER_RANGE:
+            widget_type = W.IntSlider
+        self.widget = widget_type(**self.describe(), min=low, max=high)
         return self.observe(self.widget)
 
     def set_text(self, value: str) -> None:
@@ -173,32 +120,31 @@ class NumberControl(TextControl):
 
 
 class PercentControl(TextControl):
-    """From 1 to 100, and whether to insist on it: 85 or 85!."""
+    """An integer from 1 to 100, and whether it is forced: 85 or 85!."""
 
-    def build(self) -> list[Any]:
-        self.widget = W.IntSlider(
-            85, min=1, max=100, description=self.format_label(), tooltip=self.parameter.help
-        )
+    def build(self) -> Sequence[W.Widget]:
+        self.widget = W.IntSlider(85, **self.describe(), min=1, max=100)
         self.force = W.Checkbox(
-            description="whatever the original's is", indent=False, tooltip="Written with !"
+            description="even above the original's", indent=False, tooltip="Adds ! to the value"
         )
         return self.observe(self.widget, self.force)
 
     def get_text(self) -> str:
-        return f"{self.widget.value}{'!' * self.force.value}"
+        return _with_force(str(self.widget.value), self.force.value)
 
     def set_text(self, value: str) -> None:
-        self.widget.value, self.force.value = int(value.rstrip("!")), value.endswith("!")
+        self.widget.value = int(value.rstrip("!"))
+        self.force.value = value.endswith("!")
 
 
 class SwitchControl(TextControl):
     """0 or 1."""
 
-    def build(self) -> list[Any]:
-        help = self.parameter.help.removeprefix("1: ")
-        self.widget = W.Checkbox(
-            description=self.format_label() if self.is_key else help, indent=False, tooltip=help
-        )
+    def build(self) -> Sequence[W.Widget]:
+        label = self.parameter.help.removeprefix("1: ")
+        self.widget = W.Checkbox(description=label, tooltip=label, indent=False)
+        if self.is_key:
+            self.widget.description = self.format_label()
         return self.observe(self.widget)
 
     def get_text(self) -> str:
@@ -209,14 +155,13 @@ class SwitchControl(TextControl):
 
 
 class ChoiceControl(TextControl):
-    """One of a few words."""
+    """One of several words."""
 
-    def build(self) -> list[Any]:
-        none = [] if self.is_key or self.parameter.default else [("–", "")]
-        options = [*none, *((one, one) for one in self.parameter.choices)]
-        self.widget = W.Dropdown(
-            options=options, description=self.format_label(), tooltip=self.parameter.help
-        )
+    def build(self) -> Sequence[W.Widget]:
+        options = [(choice, choice) for choice in self.parameter.choices]
+        if not self.is_key and not self.parameter.default:
+            options.insert(0, ("–", ""))
+        self.widget = W.Dropdown(**self.describe(), options=options)
         return self.observe(self.widget)
 
     def set_text(self, value: str) -> None:
@@ -224,129 +169,135 @@ class ChoiceControl(TextControl):
 
 
 class ColorControl(TextControl):
-    """#RRGGBB."""
+    """A colour as #RRGGBB."""
 
-    def build(self) -> list[Any]:
-        self.widget = W.ColorPicker(description=self.format_label(), tooltip=self.parameter.help)
+    def build(self) -> Sequence[W.Widget]:
+        self.widget = W.ColorPicker(**self.describe())
         return self.observe(self.widget)
 
     def set_text(self, value: str) -> None:
         self.widget.value = value.lower()
 
-    def get_value(self) -> str | None:
-        value = self.get_text()
-        return None if value.casefold() == (self.parameter.default or "").casefold() else value
+    def is_default(self, value: str) -> bool:
+        return value.casefold() == self.default.casefold()
 
 
-class TemplatedValue(Control):
-    """A value of several shapes: a list of them, and a slider for each number."""
+class TemplatedControl(Control):
+    """A value of several forms, with a slider for each number of the chosen one."""
 
-    def build(self) -> list[Any]:
-        self.templates = parse_templates(self.parameter.form)
-        options = [(one.label or self.format_label(), one) for one in self.templates] + [
-            (FREE_TEXT_LABEL, None)
-        ]
-        self.template = W.Dropdown(
-            options=options, description=self.format_label(), tooltip=self.parameter.help
-        )
+    def build(self) -> Sequence[W.Widget]:
+        self.templates = parse_templates(self.parameter.expected)
+        self.supports_force = supports_force(self.parameter.expected)
+        self.template = W.Dropdown(**self.describe(), options=self._list_options())
         self.sliders = W.HBox().add_class("mjci-slots")
         self.text = W.Text(
-            description="Text", placeholder=self.parameter.form, layout={"display": "none"}
+            description="Text", placeholder=self.parameter.expected, layout={"display": "none"}
         )
         self.force = W.Checkbox(
-            description="or the original, if it is smaller", indent=False, tooltip="Written with !"
+            description="or the original, if smaller", indent=False, tooltip="Adds ! to the value"
         )
-        self._set_sliders([slot.start for slot in self.template.value.slots])
+        set_visible(self.force, self.supports_force)
+        self._set_sliders([slot.initial for slot in self.template.value.slots])
         self.template.observe(self._on_template_change, "value")
         self.observe(self.text, self.force)
-        return [
-            self.template,
-            self.sliders,
-            self.text,
-            *([self.force] if self._supports_force else []),
-        ]
+        return [self.template, self.sliders, self.text, self.force]
 
-    @property
-    def _supports_force(self) -> bool:
-        return bool(_FORCE_SUFFIX_RE.search(self.parameter.form))
+    def _list_options(self) -> list[tuple[str, ValueTemplate | None]]:
+        options: list[tuple[str, ValueTemplate | None]] = []
+        for template in self.templates:
+            options.append((template.label or self.format_label(), template))
+        options.append((FREE_TEXT_LABEL, None))
+        return options
 
     def get_text(self) -> str:
         if self.template.value is None:
             return str(self.text.value)
-        written: str = self.template.value.write([one.value for one in self.sliders.children])
-        return written + ("!" if self.force.value else "")
+        return _with_force(self._format_numbers(self.template.value), self.force.value)
+
+    def _format_numbers(self, template: ValueTemplate) -> str:
+        return template.format_value([slider.value for slider in self.sliders.children])
 
     def set_text(self, value: str) -> None:
         if self.get_text() == value:
             return
-        bare = value.removesuffix("!").lower() if self._supports_force else value
-        self.force.value = self._supports_force and value.endswith("!")
-        found = next(
-            (
-                (one, numbers)
-                for one in self.templates
-                if (numbers := one.parse_value(bare)) is not None
-            ),
-            None,
-        )
+        plain = value
+        if self.supports_force:
+            plain = value.removesuffix("!").lower()
+            self.force.value = value.endswith("!")
+        template, numbers = self._match_template(plain)
+        # Without the observer: it would set the new template's sliders to their initial values.
         self.template.unobserve(self._on_template_change, "value")
-        self.template.value = found[0] if found else None
+        self.template.value = template
         self.template.observe(self._on_template_change, "value")
         self.text.value = value
-        self._set_sliders(found[1] if found else [])
+        self._set_sliders(numbers)
 
-    def _on_template_change(self, change: Any) -> None:
-        """Another shape: numbers that both have keep their values."""
-        kept = {one.description: one.value for one in self.sliders.children}
-        if change["new"] is None:
-            self.text.value = (
-                change["old"].write([one.value for one in self.sliders.children])
-                if change["old"]
-                else ""
-            )
-        slots = change["new"].slots if change["new"] else ()
-        self._set_sliders([kept.get(slot.label, slot.start) for slot in slots])
+    def _match_template(self, value: str) -> tuple[ValueTemplate | None, list[float]]:
+        for template in self.templates:
+            numbers = template.parse_value(value)
+            if numbers is not None:
+                return template, numbers
+        return None, []
+
+    def _on_template_change(self, change: Bunch) -> None:
+        """Show another form's sliders; numbers that both forms have keep their values."""
+        values = {slider.description: slider.value for slider in self.sliders.children}
+        slots: Sequence[Slot] = ()
+        if change.new is not None:
+            slots = change.new.slots
+        elif change.old is not None:
+            self.text.value = self._format_numbers(change.old)
+        self._set_sliders([values.get(slot.label, slot.initial) for slot in slots])
         self.on_change()
 
     def _set_sliders(self, values: Sequence[float]) -> None:
-        slots = self.template.value.slots if self.template.value else ()
-        self.text.layout.display = "none" if self.template.value else ""
-        if [slot.label for slot in slots] == [one.description for one in self.sliders.children]:
-            for one, value in zip(self.sliders.children, values, strict=True):
-                one.max, one.min = max(one.max, value), min(one.min, value)
-                one.value = value
+        template: ValueTemplate | None = self.template.value
+        set_visible(self.text, template is None)
+        slots = template.slots if template else ()
+        sliders = self.sliders.children
+        if [slider.description for slider in sliders] == [slot.label for slot in slots]:
+            for slider, value in zip(sliders, values, strict=True):
+                _move_slider(slider, value)
             return
-        old, self.sliders.children = (
-            self.sliders.children,
-            [_build_slider(*one) for one in zip(slots, values, strict=True)],
-        )
+        replace_children(self.sliders, list(map(_build_slider, slots, values)))
         self.observe(*self.sliders.children)
-        for one in old:
-            one.close()
 
 
-def _build_slider(slot: Slot, value: float) -> Any:
-    whole = slot.low >= 1 or slot.low == 0
-    kind, step = (W.IntSlider, 1) if whole and value == int(value) else (W.FloatSlider, 0.5)
-    if whole:
-        value = int(value)
+def _with_force(value: str, force: bool) -> str:
+    return f"{value}!" if force else value
+
+
+def _move_slider(slider: W.Widget, value: float) -> None:
+    """Set a slider's value, and widen its range if need be."""
+    slider.max = max(slider.max, value)
+    slider.min = min(slider.min, value)
+    slider.value = value
+
+
+def _build_slider(slot: Slot, value: float) -> W.Widget:
     low, high = min(slot.low, value), max(slot.high, value)
-    return kind(value, min=low, max=high, step=step, description=slot.label)
+    if float(slot.low).is_integer():
+        return W.IntSlider(int(value), min=low, max=high, description=slot.label)
+    return W.FloatSlider(value, min=low, max=high, step=0.5, description=slot.label)
 
 
-def build_control(parameter: Any, is_key: bool) -> Control:
-    """The control of a parameter; `is_key` is the one that its operation begins with."""
-    for fits, kind in _CONTROL_TYPES:
-        if fits(parameter, is_key):
-            return kind(parameter, is_key)
-    return TextControl(parameter, is_key)
+def build_control(parameter: Parameter, is_key: bool, on_change: Callable[[], None]) -> Control:
+    """Build the control of a parameter; the arguments are those of `Control`."""
+    return _choose_control(parameter, is_key)(parameter, is_key, on_change)
 
 
-_CONTROL_TYPES: tuple[tuple[Callable[[Any, bool], bool], type[Control]], ...] = (
-    (lambda one, _: tuple(one.choices) == ("0", "1"), SwitchControl),
-    (lambda one, _: bool(one.choices), ChoiceControl),
-    (lambda one, key: one.minimum is not None and (key or one.default is not None), NumberControl),
-    (lambda one, _: one.form.startswith("#RRGGBB"), ColorControl),
-    (lambda one, key: key and one.form.startswith("1 to 100"), PercentControl),
-    (lambda one, _: bool(parse_templates(one.form)), TemplatedValue),
-)
+def _choose_control(parameter: Parameter, is_key: bool) -> type[Control]:
+    if parameter.choices == ("0", "1"):
+        return SwitchControl
+    if parameter.choices:
+        return ChoiceControl
+    # A number without a default may be left out, which a slider cannot show.
+    if parameter.minimum is not None and (is_key or parameter.default is not None):
+        return NumberControl
+    if parameter.expected.startswith("#RRGGBB"):
+        return ColorControl
+    if is_key and parameter.expected.startswith("1 to 100"):
+        return PercentControl
+    if parse_templates(parameter.expected):
+        return TemplatedControl
+    return TextControl

@@ -1,10 +1,10 @@
-// Puts a file that the kernel sends where the browser keeps its downloads. Once for each model, however many views.
+// Saves a file that the kernel sends as a download of the browser: once per model, not once per view.
 
 function initialize({ model }) {
-  const save = (told, buffers) => {
+  const save = (file, buffers) => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob(buffers, { type: told.mime }));
-    link.download = told.name;
+    link.href = URL.createObjectURL(new Blob(buffers, { type: file.mime }));
+    link.download = file.name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   };

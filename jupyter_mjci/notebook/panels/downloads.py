@@ -1,7 +1,7 @@
-"""Files for the person's own computer: their names, one of them or several in a zip; and the
-painter, if there is one.
+"""Name and pack files for download, and create the widgets that need anywidget.
 
-Both need anywidget (extra `lab`); without it a click says so, and everything else works.
+anywidget comes with the extra `lab`. Without it downloads and mask painting are
+refused with a hint; everything else works.
 """
 
 from __future__ import annotations
@@ -10,20 +10,23 @@ import io
 import re
 import zipfile
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
+    from jupyter_mjci.notebook.panels.mask_canvas import Downloader, MaskEditor
 
 INSTALL_HINT = "pip install anywidget, then restart the kernel."
+MAX_STEM_WORDS = 6
+MAX_STEM_LENGTH = 48  # characters
+ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the same pictures make the same file
 
 
-def create_downloader() -> Any:
-    """What saves files in the browser, or None."""
+def create_downloader() -> Downloader | None:
+    """Create the widget that saves files in the browser; None without anywidget."""
     try:
         from jupyter_mjci.notebook.panels.mask_canvas import Downloader
     except ImportError:
@@ -32,7 +35,7 @@ def create_downloader() -> Any:
 
 
 def create_mask_editor() -> MaskEditor | None:
-    """A picture to paint on, or None."""
+    """Create an editor to paint a mask in; None without anywidget."""
     try:
         from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
     except ImportError:
@@ -41,30 +44,45 @@ def create_mask_editor() -> MaskEditor | None:
 
 
 def build_file_stem(job: Job) -> str:
-    """What a job's file is called, without its ending: its subject in a few letters, and its id."""
-    words = "-".join(re.findall(r"[^\W_]+", job.subject.rpartition("/")[2])[:6])[:48]
-    return f"{words}-{job.id}" if words else job.id
+    """Build a file name without extension: words of the job's subject, then its ID."""
+    name = job.subject.rpartition("/")[2]
+    words = re.findall(r"[^\W_]+", name)[:MAX_STEM_WORDS]
+    stem = "-".join(words)[:MAX_STEM_LENGTH]
+    return f"{stem}-{job.id}" if stem else job.id
 
 
 def pack_files(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:
-    """One file with its ending, or several in a zip: name, media type, content. Raises CallError
-    for none.
+    """Pack pictures for download: one as it is, several as a ZIP file.
+
+    Args:
+        name: the name of the ZIP file, without extension
+        files: content by name without extension
+
+    Returns:
+        File name, media type and content.
+
+    Raises:
+        InvalidRequest: There are no files.
     """
     if not files:
         raise InvalidRequest(
-            "There is nothing to download.", hint="Pictures come when a job has succeeded."
+            "There is nothing to download.", hint="Wait until the job has succeeded."
         )
-    named = {f"{one}.{_detect_extension(content)}": content for one, content in files.items()}
-    if len(named) == 1:
-        ((only, content),) = named.items()
-        return only, f"image/{_detect_extension(content)}".replace("jpg", "jpeg"), content
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:  # pictures do not get smaller
-        for one, content in named.items():
-            archive.writestr(zipfile.ZipInfo(one, (1980, 1, 1, 0, 0, 0)), content)
-    return f"{name}.zip", "application/zip", whole.getvalue()
+    if len(files) == 1:
+        ((stem, content),) = files.items()
+        extension = _detect_extension(content)
+        return f"{stem}.{extension}", f"image/{extension}".replace("jpg", "jpeg"), content
+    buffer = io.BytesIO()
+    # Stored, not deflated: pictures are compressed already.
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for stem, content in files.items():
+            file_name = f"{stem}.{_detect_extension(content)}"
+            archive.writestr(zipfile.ZipInfo(file_name, ZIP_TIMESTAMP), content)
+    return f"{name}.zip", "application/zip", buffer.getvalue()
 
 
 def _detect_extension(content: bytes) -> str:
-    seen = images.identify(content)
-    return seen.format.replace("jpeg", "jpg") if seen else "bin"
+    info = images.identify(content)
+    if info is None:
+        return "bin"
+    return info.format.replace("jpeg", "jpg")

@@ -1,4 +1,4 @@
-"""A call builder's parameters as fields that a person fills in."""
+"""Build form fields from the parameters of a call builder."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as W
+from traitlets import Bunch
 
-from jupyter_mjci.notebook.params import Param, convert, parse_signature
+from jupyter_mjci.notebook.argument_parser import convert
+from jupyter_mjci.notebook.panels.widgets import link_toggle
+from jupyter_mjci.notebook.params import Param, parse_signature
 
 FULL_WIDTH = {"width": "100%"}
+SERVICE_DEFAULT = ("service default", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One parameter and the widget it is filled in with. `read` gives the value, None while it is
-    left alone.
+    """A parameter and its widget.
+
+    `read` returns the value, None for a field left empty.
     """
 
     param: Param
-    widget: Any
-    read: Callable[[], Any]
+    widget: W.Widget
+    read: Callable[[], object]
+
+
+FieldBuilder = Callable[[Param], Field | None]
 
 
 def format_label(param: Param) -> str:
@@ -29,33 +37,35 @@ def format_label(param: Param) -> str:
 
 
 def build_field(param: Param) -> Field | None:
-    """The field of a parameter, None for one that cannot be written by hand."""
-    make = _FIELD_BUILDERS.get(param.kind)
-    return make(param) if make else None
+    """Build the field of a parameter, None for one that cannot be typed in."""
+    builder = _FIELD_BUILDERS.get(param.kind)
+    return builder(param) if builder else None
+
+
+def _describe(param: Param) -> dict[str, str]:
+    return {"description": format_label(param), "tooltip": param.help}
 
 
 def _build_text(param: Param) -> Field:
-    widget = W.Text(
-        description=format_label(param),
-        placeholder=param.help,
-        tooltip=param.help,
-        layout=FULL_WIDTH,
-    )
-    return Field(
-        param, widget, lambda: convert(param, text) if (text := widget.value.strip()) else None
-    )
+    widget = W.Text(**_describe(param), placeholder=param.help, layout=FULL_WIDTH)
+
+    def read() -> object:
+        text = widget.value.strip()
+        return convert(param, text) if text else None
+
+    return Field(param, widget, read)
 
 
 def build_text_area(param: Param, *, placeholder: str = "", tall: bool = False) -> Field:
-    """A field of several lines, `tall` with its label above. Its text is taken as it stands: a
-    prompt is sent byte for byte.
+    """Build a field of several lines. Its text is sent as typed, not stripped.
+
+    Args:
+        param: the parameter
+        placeholder: the text of an empty field, by default the parameter's help
+        tall: put the label above the field
     """
     widget = W.Textarea(
-        description=format_label(param),
-        placeholder=placeholder or param.help,
-        tooltip=param.help,
-        rows=2,
-        layout=FULL_WIDTH,
+        **_describe(param), placeholder=placeholder or param.help, rows=2, layout=FULL_WIDTH
     )
     if tall:
         widget.add_class("mjci-tall")
@@ -63,41 +73,33 @@ def build_text_area(param: Param, *, placeholder: str = "", tall: bool = False) 
 
 
 def build_combobox(param: Param, options: Iterable[str]) -> Field:
-    """A text field that offers what is known."""
+    """Build a text field that suggests values."""
     widget = W.Combobox(
-        description=format_label(param),
-        placeholder=param.help,
-        tooltip=param.help,
-        options=tuple(options),
-        layout=FULL_WIDTH,
+        **_describe(param), placeholder=param.help, options=tuple(options), layout=FULL_WIDTH
     )
     return Field(param, widget, lambda: widget.value.strip() or None)
 
 
 def _build_choice(param: Param) -> Field:
-    options = [("as the service likes", None), *((choice, choice) for choice in param.choices)]
-    widget = W.Dropdown(description=format_label(param), options=options, tooltip=param.help)
+    options = [SERVICE_DEFAULT, *((choice, choice) for choice in param.choices)]
+    widget = W.Dropdown(**_describe(param), options=options)
     return Field(param, widget, lambda: widget.value)
 
 
 def _build_switch(param: Param) -> Field:
-    widget = W.Checkbox(description=format_label(param), tooltip=param.help, indent=True)
-    return Field(param, widget, lambda: True if widget.value else None)
+    widget = W.Checkbox(**_describe(param), indent=True)
+    return Field(param, widget, lambda: widget.value or None)
 
 
 def _build_upload(param: Param) -> Field:
-    widget = W.FileUpload(
-        description=format_label(param),
-        accept="image/*",
-        multiple=param.kind == "pictures",
-        tooltip=param.help,
-    )
+    takes_several = param.kind == "pictures"
+    widget = W.FileUpload(**_describe(param), accept="image/*", multiple=takes_several)
 
-    def read() -> Any:
-        sent = [bytes(one["content"]) for one in widget.value]
-        if param.kind == "pictures":
-            return sent or None
-        return sent[0] if sent else None
+    def read() -> object:
+        contents = [bytes(file["content"]) for file in widget.value]
+        if not contents:
+            return None
+        return contents if takes_several else contents[0]
 
     return Field(param, widget, read)
 
@@ -117,44 +119,57 @@ _FIELD_BUILDERS: dict[str, Callable[[Param], Field]] = {
 
 
 class Form:
-    """The fields of a builder: those named first in sight, the rest under "More options".
+    """The fields of a call builder; all but the primary ones are folded away.
 
-    `builders` makes the field of a parameter where the usual one does not do. `build_kwargs` gives what was
-    filled in.
+    Args:
+        builder: the method whose parameters become fields
+        primary: names of the parameters that are always visible
+        builders: functions that build a parameter's field, by its name, instead of
+            `build_field`
     """
 
     def __init__(
         self,
-        builder: Callable[..., Any],
+        builder: Callable[..., object],
         primary: Sequence[str],
-        builders: Mapping[str, Callable[[Param], Field]] | None = None,
+        builders: Mapping[str, FieldBuilder] | None = None,
     ) -> None:
-        makers = builders or {}
-        made = [makers.get(param.name, build_field)(param) for param in parse_signature(builder)]
-        self.fields = {one.param.name: one for one in made if one is not None}
-        self.primary_widgets = [self.fields[name].widget for name in primary]
-        rest = [one.widget for name, one in self.fields.items() if name not in primary]
+        field_builders = builders or {}
+        self.fields: dict[str, Field] = {}
+        for param in parse_signature(builder):
+            field = field_builders.get(param.name, build_field)(param)
+            if field is not None:
+                self.fields[param.name] = field
+        self.primary_widgets = [self[name] for name in primary]
+        more = [field.widget for name, field in self.fields.items() if name not in primary]
+        self.more_box = W.VBox(more).add_class("mjci-fold")
         self.more_button = W.ToggleButton(
-            description="More options", icon="chevron-down", tooltip="Show or hide them"
+            description="More options", icon="chevron-down", tooltip="Show or hide more options"
         )
-        self.more_box = W.VBox(rest, layout={"display": "none"}).add_class("mjci-fold")
-        self.more_button.observe(self._toggle, "value")
+        link_toggle(self.more_button, self.more_box)
+        self.more_button.observe(self._update_icon, "value")
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> W.Widget:
         return self.fields[name].widget
 
     def build_kwargs(self) -> dict[str, Any]:
-        """The keyword arguments for the builder. Raises CallError for a field that cannot be read.
+        """Return the keyword arguments for the builder.
 
-        A required field that was left empty is given as "", so that the builder says what it needs.
+        Fields left empty are not part of them. A required one is "", so that the
+        builder's own error says what it needs.
+
+        Raises:
+            InvalidRequest: The text of a field cannot be converted to the
+                parameter's type.
         """
-        read = {name: one.read() for name, one in self.fields.items()}
-        return {
-            name: "" if value is None else value
-            for name, value in read.items()
-            if value is not None or self.fields[name].param.required
-        }
+        kwargs: dict[str, Any] = {}
+        for name, field in self.fields.items():
+            value = field.read()
+            if value is not None:
+                kwargs[name] = value
+            elif field.param.required:
+                kwargs[name] = ""
+        return kwargs
 
-    def _toggle(self, change: Mapping[str, Any]) -> None:
-        self.more_box.layout.display = "" if change["new"] else "none"
-        self.more_button.icon = "chevron-up" if change["new"] else "chevron-down"
+    def _update_icon(self, change: Bunch) -> None:
+        self.more_button.icon = "chevron-up" if change.new else "chevron-down"

@@ -1,32 +1,41 @@
-"""What a panel shows of a job, as escaped HTML and as text. Nothing here knows a widget.
+"""Render jobs, messages and pictures as HTML, and jobs as text. No widgets here.
 
-Everything that came over the wire goes through `escape` once, here.
+Everything that came over the wire is escaped here, once.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape as escape
+from importlib.resources import files
+from typing import Literal, TypeAlias
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError
 
+STYLESHEET = files("jupyter_mjci.notebook.panels").joinpath("style.css").read_text("utf-8")
 STATUS_LABELS = {
-    Status.QUEUED: "waiting",
+    Status.QUEUED: "queued",
     Status.RUNNING: "running",
-    Status.NEEDS_INPUT: "asks you",
+    Status.NEEDS_INPUT: "needs input",
     Status.SUCCEEDED: "done",
     Status.FAILED: "failed",
     Status.CANCELLED: "cancelled",
 }
+AlertLevel: TypeAlias = Literal["error", "note"]
 
 
 @dataclass(frozen=True, slots=True)
 class InlineImage:
-    """A picture as it is shown: small enough for a page. `caption` is its caption, `alt` what it
-    shows.
+    """A picture small enough to be embedded in a page.
+
+    Args:
+        content: its bytes
+        mime: its media type
+        alt: what it shows, for people who cannot see it
+        caption: the line below it
     """
 
     content: bytes
@@ -39,85 +48,114 @@ class InlineImage:
         return f"data:{self.mime};base64,{base64.b64encode(self.content).decode()}"
 
     def to_html(self) -> str:
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>" if self.caption else ""
+        caption = ""
+        if self.caption:
+            caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         return f'<figure><img src="{self.data_url}" alt="{escape(self.alt)}">{caption}</figure>'
 
 
 def render_header(job: Job) -> str:
-    """What it is, how it stands, and its id."""
-    known = f"<code>{escape(job.id)}</code>" if job.id else ""
-    return f'<div class="mjci-head"><b>{escape(job.action or "Job")}</b>{render_badge(job)}{known}</div>'
+    """Render a job's action, status and ID."""
+    parts = [f"<b>{escape(job.action or 'Job')}</b>", render_badge(job)]
+    if job.id:
+        parts.append(f"<code>{escape(job.id)}</code>")
+    return f'<div class="mjci-head">{"".join(parts)}</div>'
 
 
 def render_badge(job: Job) -> str:
-    """How a job stands, as a coloured word."""
-    return f'<span class="mjci-pill mjci-{job.status.value}">{STATUS_LABELS[job.status]}{_format_percent(job)}</span>'
+    """Render a job's status as a coloured badge."""
+    return render_label(job.status, _format_status(job))
+
+
+def render_label(status: str, text: str) -> str:
+    """Render any text as a badge in a status's colour."""
+    return f'<span class="mjci-badge mjci-{status}">{escape(text)}</span>'
 
 
 def render_subject(job: Job) -> str:
-    return f'<div class="mjci-subject">{escape(job.subject)}</div>' if job.subject else ""
+    if not job.subject:
+        return ""
+    return f'<div class="mjci-subject">{escape(job.subject)}</div>'
 
 
 def render_progress(job: Job) -> str:
-    """The progress of a job that moves; one without a number just shows that it does."""
+    """Render the progress bar of an active job.
+
+    It is indeterminate without a percentage.
+    """
     if not job.status.is_active:
         return ""
-    named = f'role="progressbar" aria-label="Progress of {escape(job.action or "job")} {escape(job.id)}"'
+    label = escape(f"Progress of {job.action or 'job'} {job.id}")
+    role = f'role="progressbar" aria-label="{label}"'
     if not job.progress:
-        return f'<div class="mjci-bar mjci-unknown" {named}><i></i></div>'
-    told = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{job.progress}"'
-    return f'<div class="mjci-bar" {named} {told}><i style="width:{job.progress}%"></i></div>'
+        return f'<div class="mjci-bar mjci-unknown" {role}><i></i></div>'
+    value = f'aria-valuemin="0" aria-valuemax="100" aria-valuenow="{job.progress}"'
+    bar = f'<i style="width:{job.progress}%"></i>'
+    return f'<div class="mjci-bar" {role} {value}>{bar}</div>'
 
 
 def render_images(images: Sequence[InlineImage], *, preview: bool = False) -> str:
     if not images:
         return ""
-    kind = " mjci-preview" if preview else " mjci-pair" if len(images) == 2 else ""
-    return f'<div class="mjci-pictures{kind}">{"".join(one.to_html() for one in images)}</div>'
+    classes = ["mjci-pictures"]
+    if preview:
+        classes.append("mjci-preview")
+    elif len(images) == 2:
+        classes.append("mjci-pair")
+    figures = "".join(image.to_html() for image in images)
+    return f'<div class="{" ".join(classes)}">{figures}</div>'
+
+
+def render_thumbnail(url: str) -> str:
+    """Render a thumbnail from its data URL; the button below it says what it is."""
+    return f'<div class="mjci-thumb"><img src="{url}" alt=""></div>'
 
 
 def error_lines(error: BaseException) -> tuple[str, ...]:
-    """An error in two lines: what happened, and why and what to do."""
+    """Format an error as one line, or two with the reason and what to do."""
     if isinstance(error, MjciError):
         first, *rest = error.format_lines()
         return (first, " ".join(rest)) if rest else (first,)
     return (
         f"{type(error).__name__}: {error}",
-        "This is a mistake in jupyter_mjci, not yours: please report it.",
+        "This is a bug in jupyter_mjci. Please report it.",
     )
 
 
-def render_alert(message: Iterable[str], *, note: bool = False) -> str:
-    """A message, read out by screen readers when it comes: an error, or just a note."""
-    first, *rest = tuple(message) or ("",)
-    if not first:
+def render_alert(message: Sequence[str], *, level: AlertLevel = "error") -> str:
+    """Render a message that screen readers announce, its first line bold."""
+    if not message:
         return ""
-    more = "".join(f"<div>{escape(line)}</div>" for line in rest)
-    kind, role = (" mjci-note", "status") if note else ("", "alert")
-    return f'<div class="mjci-said{kind}" role="{role}"><b>{escape(first)}</b>{more}</div>'
+    css_class, role = ("mjci-alert", "alert")
+    if level == "note":
+        css_class, role = ("mjci-alert mjci-note", "status")
+    first, *rest = map(escape, message)
+    more = "".join(f"<div>{line}</div>" for line in rest)
+    return f'<div class="{css_class}" role="{role}"><b>{first}</b>{more}</div>'
+
+
+def render_status(text: str) -> str:
+    """Render a line that says what a list shows, and that screen readers announce."""
+    return f'<span class="mjci-faint" role="status">{escape(text)}</span>'
 
 
 def format_job(job: Job) -> str:
-    """A job in one line of text."""
-    parts = (
-        job.action or "Job",
-        job.id,
-        f"{STATUS_LABELS[job.status]}{_format_percent(job)}",
-        job.subject,
-    )
+    """Format a job as one line of text."""
+    parts = (job.action or "Job", job.id, _format_status(job), job.subject)
     return " · ".join(part for part in parts if part)
 
 
-def _format_percent(job: Job) -> str:
-    return f" {job.progress}%" if job.status.is_active and job.progress else ""
+def _format_status(job: Job) -> str:
+    label = STATUS_LABELS[job.status]
+    if job.status.is_active and job.progress:
+        return f"{label} {job.progress}%"
+    return label
 
 
 def format_size(size: int) -> str:
-    """A number of bytes as a person says it."""
-    return (
-        f"{size} B"
-        if size < 1000
-        else f"{size / 1000:.0f} kB"
-        if size < 1e6
-        else f"{size / 1e6:.1f} MB"
-    )
+    """Format a number of bytes with a decimal unit: 800 B, 12 kB, 3.4 MB."""
+    if size < 1000:
+        return f"{size} B"
+    if size < 1_000_000:
+        return f"{size / 1000:.0f} kB"
+    return f"{size / 1_000_000:.1f} MB"

@@ -1,31 +1,31 @@
-// A picture to paint on: strokes are kept in parts of its width and height, so that any size of mask can be made of them.
-// They live in the model: a reload shows them again, and two views of one painter show the same.
+// Paints strokes over a picture. Their coordinates are fractions of its width and height, so that the kernel can render a
+// mask of any size. They live in the model: a reload shows them again, and two views of one editor show the same.
 
 function render({ model, el }) {
   const frame = document.createElement("div");
-  frame.className = "mjci-painter";
+  frame.className = "mjci-mask-editor";
   const picture = document.createElement("img");
   picture.alt = model.get("label");
   const canvas = document.createElement("canvas");
   canvas.tabIndex = 0;
   canvas.setAttribute("role", "application");
   canvas.setAttribute("aria-label",
-    "Paint what is to be drawn anew: with the mouse, or arrow keys to move, Space to paint, Shift and arrows for a line");
+    "Paint the area to regenerate: with the mouse, or arrow keys to move, Space to paint, Shift and arrows for a line");
   canvas.dataset.lmSuppressShortcuts = "true";
   frame.append(picture, canvas);
   el.append(frame);
 
   const pen = canvas.getContext("2d");
-  let stroke = null;
+  let current = null;
   let cursor = null;
 
-  function paint(one) {
-    pen.globalCompositeOperation = one.erase ? "destination-out" : "source-over";
-    pen.lineWidth = one.size * canvas.width;
+  function paint(stroke) {
+    pen.globalCompositeOperation = stroke.erase ? "destination-out" : "source-over";
+    pen.lineWidth = stroke.size * canvas.width;
     pen.lineCap = pen.lineJoin = "round";
     pen.strokeStyle = "#ff2d6f";
     pen.beginPath();
-    const [first, ...rest] = one.points.map(([x, y]) => [x * canvas.width, y * canvas.height]);
+    const [first, ...rest] = stroke.points.map(([x, y]) => [x * canvas.width, y * canvas.height]);
     pen.moveTo(...first);
     for (const point of rest.length ? rest : [first]) pen.lineTo(...point);
     pen.stroke();
@@ -33,8 +33,8 @@ function render({ model, el }) {
 
   function draw() {
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    for (const one of model.get("strokes")) paint(one);
-    if (stroke) paint(stroke);
+    for (const finished of model.get("strokes")) paint(finished);
+    if (current) paint(current);
     if (cursor && document.activeElement === canvas) {
       pen.globalCompositeOperation = "source-over";
       pen.lineWidth = 2;
@@ -45,24 +45,24 @@ function render({ model, el }) {
     }
   }
 
-  function fit() {
+  function resize() {
     canvas.width = picture.naturalWidth || 1;
     canvas.height = picture.naturalHeight || 1;
     draw();
   }
 
-  function place(event) {
+  function positionOf(event) {
     const box = canvas.getBoundingClientRect();
-    const part = (at, from, size) => Math.min(1, Math.max(0, (at - from) / size));
-    return [part(event.clientX, box.left, box.width), part(event.clientY, box.top, box.height)];
+    const fraction = (at, from, size) => Math.min(1, Math.max(0, (at - from) / size));
+    return [fraction(event.clientX, box.left, box.width), fraction(event.clientY, box.top, box.height)];
   }
 
-  function begun(point) {
+  function startStroke(point) {
     return { size: model.get("brush"), erase: model.get("erase"), points: [point] };
   }
 
-  function keep(one) {
-    model.set("strokes", [...model.get("strokes"), one]);
+  function addStroke(stroke) {
+    model.set("strokes", [...model.get("strokes"), stroke]);
     model.save_changes();
   }
 
@@ -72,41 +72,41 @@ function render({ model, el }) {
     canvas.focus({ preventScroll: true });
     canvas.setPointerCapture(event.pointerId);
     cursor = null;
-    stroke = begun(place(event));
+    current = startStroke(positionOf(event));
     draw();
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!stroke) return;
-    stroke.points.push(place(event));
+    if (!current) return;
+    current.points.push(positionOf(event));
     draw();
   });
   const end = () => {
-    if (!stroke) return;
-    const done = stroke;
-    stroke = null;
-    keep(done);
+    if (!current) return;
+    const finished = current;
+    current = null;
+    addStroke(finished);
   };
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
 
-  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const arrows = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   canvas.addEventListener("keydown", (event) => {
-    const move = moves[event.key];
+    const move = arrows[event.key];
     if (!move && event.key !== " ") return;
     event.preventDefault();
     event.stopPropagation();
     const from = cursor ?? [0.5, 0.5];
     cursor = move ? from.map((at, axis) => Math.min(1, Math.max(0, at + move[axis] * 0.03))) : from;
-    const line = begun(from);
+    const line = startStroke(from);
     if (move) line.points.push(cursor);
-    if (!move || event.shiftKey) keep(line);
+    if (!move || event.shiftKey) addStroke(line);
     draw();
   });
   canvas.addEventListener("focus", () => { cursor ??= [0.5, 0.5]; draw(); });
   canvas.addEventListener("blur", draw);
 
   const show = () => { picture.src = model.get("picture"); };
-  picture.addEventListener("load", fit);
+  picture.addEventListener("load", resize);
   model.on("change:strokes", draw);
   model.on("change:picture", show);
   show();

@@ -1,37 +1,47 @@
-"""What only a browser can do: paint on a picture, and save a file. The home of anywidget (extra
-`lab`).
+"""Paint a mask on a picture, and save files in the browser.
 
-A canvas of our own, because a stroke must follow the hand: it is drawn in the page and told to the
-kernel when it is done, also while a cell blocks. (ipycanvas draws what the kernel says, a journey
-for each move of the mouse.)
+This is the only module that imports anywidget.
+
+The strokes are drawn in the page and sent to the kernel when they are finished, so
+painting stays smooth while a cell runs. (ipycanvas draws what the kernel says: a
+round trip for every mouse move.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import anywidget
 import ipywidgets as W
 import traitlets as T
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook import images
-from jupyter_mjci.notebook.panels.base import force_main_shell
+from jupyter_mjci.imaging.masks import Stroke, mask_from_strokes
+from jupyter_mjci.notebook.panels.subshells import force_main_shell
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row
 
 HERE = Path(__file__).parent
+# A dot three times as wide as the picture.
+FILL_STROKE = {"size": 3.0, "erase": False, "points": [[0.5, 0.5]]}
 
 
 class Canvas(anywidget.AnyWidget):
-    """A picture (a data URL) with strokes over it. `brush` is the width of the next one, as a part
-    of the picture's.
+    """A picture with strokes over it.
+
+    Traits:
+        picture: a data URL
+        label: the picture's alternative text
+        strokes: dictionaries of `points` (x and y), `size` and `erase`; all numbers
+            are fractions of the picture's width, y of its height
+        brush: the width of the next stroke, as a fraction of the picture's width
+        erase: whether the next stroke erases
     """
 
     _esm = HERE / "mask_canvas.js"
     picture = T.Unicode().tag(sync=True)
     label = T.Unicode().tag(sync=True)
-    strokes: Any = T.List().tag(sync=True)
+    strokes: T.List[dict[str, object]] = T.List().tag(sync=True)
     brush = T.Float(0.12).tag(sync=True)
     erase = T.Bool(False).tag(sync=True)
 
@@ -42,62 +52,67 @@ class Downloader(anywidget.AnyWidget):
     _esm = HERE / "downloads.js"
 
     def save(self, name: str, mime: str, content: bytes) -> None:
+        """Save one file."""
         self.send({"name": name, "mime": mime}, buffers=[content])
 
 
 class MaskEditor:
-    """A canvas with its tools. `render_mask` is what was painted: white is drawn anew, black stays."""
+    """A canvas with its tools.
+
+    White areas of the mask are regenerated, black ones are kept.
+    """
 
     def __init__(self) -> None:
         self.canvas = Canvas()
         self.size = (0, 0)
         self.brush = W.IntSlider(
-            12, min=2, max=40, description="Brush", tooltip="In hundredths of the picture"
+            12, min=2, max=40, description="Brush", tooltip="Percent of the picture's width"
         )
         self.erase = W.ToggleButton(
-            description="Erase", icon="eraser", tooltip="Paint or take away"
+            description="Erase", icon="eraser", tooltip="Switch between painting and erasing"
         )
-        tools = (
-            ("Undo", "Take the last stroke back", self._undo),
-            ("Clear", "Take all strokes back", self._clear),
-            ("All of it", "Paint the whole picture", self._fill),
-        )
-        self.tools = [W.Button(description=name, tooltip=said) for name, said, _ in tools]
-        for button, (_, _, work) in zip(self.tools, tools, strict=True):
-            button.on_click(lambda _, work=work: work())
-        self.brush.observe(
-            lambda change: setattr(self.canvas, "brush", change["new"] / 100), "value"
-        )
-        self.erase.observe(lambda change: setattr(self.canvas, "erase", change["new"]), "value")
-        row = (
-            W.HBox([self.brush, self.erase, *self.tools])
-            .add_class("mjci-row")
-            .add_class("mjci-tools")
-        )
-        self.box = W.VBox([self.canvas, row], layout={"display": "none", "overflow": "visible"})
+        self.undo_button = build_button("Undo", "Remove the last stroke")
+        self.clear_button = build_button("Clear", "Remove all strokes")
+        self.fill_button = build_button("All of it", "Paint the whole picture")
+        self._connect()
+        buttons = (self.undo_button, self.clear_button, self.fill_button)
+        tools = build_row(self.brush, self.erase, *buttons, css_class="mjci-tools")
+        self.box = W.VBox([self.canvas, tools], layout={"display": "none", "overflow": "visible"})
         force_main_shell(self.box)
 
-    def show_picture(self, picture: str, label: str, size: tuple[int, int]) -> None:
-        """A picture to paint on, and the size that its mask is to have."""
-        self.canvas.label, self.size, self.canvas.strokes = label, size, []
-        self.canvas.picture = picture
+    def _connect(self) -> None:
+        T.dlink((self.brush, "value"), (self.canvas, "brush"), lambda percent: percent / 100)
+        T.dlink((self.erase, "value"), (self.canvas, "erase"))
+        self.undo_button.on_click(lambda _: self._set_strokes(self.canvas.strokes[:-1]))
+        self.clear_button.on_click(lambda _: self._set_strokes([]))
+        self.fill_button.on_click(lambda _: self._set_strokes([*self.canvas.strokes, FILL_STROKE]))
+
+    def _set_strokes(self, strokes: list[dict[str, object]]) -> None:
+        self.canvas.strokes = strokes
+
+    def show_picture(self, url: str, label: str, size: tuple[int, int]) -> None:
+        """Show a picture without strokes.
+
+        Args:
+            url: a data URL of the picture
+            label: its alternative text
+            size: width and height of the mask in pixels
+        """
+        self.size = size
+        self.canvas.label = label
+        self._set_strokes([])
+        self.canvas.picture = url
 
     def render_mask(self) -> bytes:
-        """The mask as PNG. Raises CallError where nothing is painted."""
-        content = images.mask_from_strokes(self.canvas.strokes, self.size)
+        """Render the mask as PNG.
+
+        Raises:
+            InvalidRequest: Nothing is painted.
+        """
+        strokes = cast(list[Stroke], self.canvas.strokes)
+        content = mask_from_strokes(strokes, self.size)
         if content is None:
             raise InvalidRequest(
-                "Nothing is painted yet.",
-                hint="Paint what is to be drawn anew; the rest stays as it is.",
+                "The mask is empty.", hint="Paint the area to regenerate; the rest is kept."
             )
         return content
-
-    def _undo(self) -> None:
-        self.canvas.strokes = self.canvas.strokes[:-1]
-
-    def _clear(self) -> None:
-        self.canvas.strokes = []
-
-    def _fill(self) -> None:
-        whole: Sequence[Any] = [{"size": 3.0, "erase": False, "points": [[0.5, 0.5]]}]
-        self.canvas.strokes = [*self.canvas.strokes, *whole]

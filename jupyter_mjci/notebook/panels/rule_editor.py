@@ -1,23 +1,29 @@
-"""A picture rule both ways: as its text, and as blocks with controls. Each follows the other.
+"""Edit a picture rule as text and as blocks with controls; each follows the other.
 
-What is typed stays as it was typed; only moving a control writes the text anew. A wrong text leaves
-the blocks as they are and says what is wrong with it.
+Text stays as typed: only moving a control rewrites it. Text that is not a valid
+rule leaves the blocks unchanged, and the error is shown below it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import ipywidgets as W
 
 from jupyter_mjci.notebook.panels import html
-from jupyter_mjci.notebook.panels.base import force_main_shell
-from jupyter_mjci.notebook.panels.controls import Control, TemplatedValue, build_control
+from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
+from jupyter_mjci.notebook.panels.subshells import force_main_shell
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 
-# How an operation begins when it is added, where the lowest value would show nothing.
+if TYPE_CHECKING:
+    from jupyter_mjci.imaging.model import Operation, OperationSpec
+
+# Values of a new block, where the lowest value would show no effect.
 INITIAL_VALUES = {
     "rotate": "90",
     "flip": "horizontal",
@@ -38,7 +44,7 @@ INITIAL_VALUES = {
     "w": "400",
     "h": "300",
 }
-JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")  # they answer with JSON, not with a picture
+JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")  # their result is JSON, not a picture
 TITLES = {
     "imageView2/0": "Fit: long and short edge",
     "imageView2/1": "Cover and cut",
@@ -46,161 +52,189 @@ TITLES = {
     "imageView2/3": "Cover",
     "imageView2/4": "Cover: long and short edge",
     "imageView2/5": "Cover and cut: edges",
-    "watermark/1": "Picture mark",
-    "watermark/2": "Text mark",
+    "watermark/1": "Picture watermark",
+    "watermark/2": "Text watermark",
     "imageSlim": "Slim",
 }
+# Never folded away, besides the parameter that an operation begins with.
+PRIMARY_PARAMETERS = ("w", "h", "text", "fontsize", "fill", "gravity", "image_key", "dissolve")
+MAX_UNFOLDED = 4  # controls of a block; of more, only the primary ones are visible at first
 
 
 def format_title(name: str) -> str:
+    """Return the title of an operation's block."""
     return TITLES.get(name) or name.rpartition("/")[2].replace("-", " ").capitalize()
 
 
 class Block:
-    """One step of a rule. `starts_group` keeps it out of the operation before it."""
+    """One operation of a rule, with a control for each parameter.
 
-    def __init__(self, operation: Any, editor: RuleEditor, *, starts_group: bool = False) -> None:
-        self.operation, self.starts_group = operation, starts_group
+    Args:
+        spec: the operation
+        editor: the editor that the block is part of
+        starts_group: whether it begins a new imageMogr2, instead of joining the one
+            before it
+    """
+
+    def __init__(
+        self, spec: OperationSpec, editor: RuleEditor, *, starts_group: bool = False
+    ) -> None:
+        self.operation = spec
+        self.starts_group = starts_group
         self.controls: dict[str, Control] = {}
-        for parameter in operation.parameters:
+        for parameter in spec.parameters:
             if not parameter.flag:
-                self.controls[parameter.name] = build_control(
-                    parameter, parameter.name == operation.key
-                )
-        for one in self.controls.values():
-            one.on_change = editor.on_control_change
-        self.box = W.VBox([self._build_header(editor), *self._build_body()]).add_class("mjci-block")
+                is_key = parameter.name == spec.key
+                control = build_control(parameter, is_key, editor.on_control_change)
+                self.controls[parameter.name] = control
+        self.box = W.VBox([self._build_header(editor), *self._build_body()])
+        self.box.add_class("mjci-block")
 
-    def _build_header(self, editor: RuleEditor) -> Any:
-        name = W.HTML(
-            f"<b>{html.escape(format_title(self.operation.name))}</b> "
-            f'<span class="mjci-faint">{html.escape(self.operation.help)}</span>'
-        ).add_class("mjci-grow")
-        moves = (("↑", "Earlier", -1), ("↓", "Later", 1), ("✕", "Remove this step", 0))
-        buttons = [
-            W.Button(description=face, tooltip=f"{said}: {self.operation.name}")
-            for face, said, _ in moves
-        ]
-        for button, (_, _, by) in zip(buttons, moves, strict=True):
-            button.on_click(lambda _, by=by: editor.move_block(self, by))
-        return W.HBox([name, *buttons]).add_class("mjci-row").add_class("mjci-quiet")
+    def _build_header(self, editor: RuleEditor) -> W.Widget:
+        spec = self.operation
+        title = f"<b>{html.escape(format_title(spec.name))}</b>"
+        help_text = f'<span class="mjci-faint">{html.escape(spec.help)}</span>'
+        label = W.HTML(f"{title} {help_text}").add_class("mjci-grow")
+        actions = (
+            ("↑", "Earlier", partial(editor.move_block, self, -1)),
+            ("↓", "Later", partial(editor.move_block, self, 1)),
+            ("✕", "Remove this step", partial(editor.remove_block, self)),
+        )
+        buttons = [self._build_button(*action) for action in actions]
+        return build_row(label, *buttons, css_class="mjci-quiet")
 
-    def _build_body(self) -> list[Any]:
-        """The controls that matter at once; those with a usual value folded away, where there are
-        many.
-        """
-        boxes = [one.box for one in self.controls.values()]
-        few = [
-            one.box
-            for one in self.controls.values()
-            if one.is_key or one.parameter.name in PRIMARY_PARAMETERS
-        ]
-        rest = [box for box in boxes if box not in few] if few and len(boxes) > 4 else []
-        shown = W.HBox([box for box in boxes if box not in rest]).add_class("mjci-controls")
-        if not rest:
-            return [shown] if boxes else []
-        more = W.ToggleButton(
+    def _build_button(self, icon: str, tooltip: str, action: Callable[[], None]) -> W.Widget:
+        button = build_button(icon, f"{tooltip}: {self.operation.name}")
+        button.on_click(lambda _: action())
+        return button
+
+    def _build_body(self) -> Sequence[W.Widget]:
+        """Build the boxes of the controls; those that rarely matter are folded away."""
+        if not self.controls:
+            return ()
+        controls = list(self.controls.values())
+        primary = [control for control in controls if self._is_primary(control)]
+        others = [control for control in controls if control not in primary]
+        if not primary or not others or len(controls) <= MAX_UNFOLDED:
+            return [_build_control_row(controls)]
+        folded = _build_control_row(others)
+        toggle = W.ToggleButton(
             description="More", icon="chevron-down", tooltip=f"More of {self.operation.name}"
         )
-        folded = W.HBox(rest, layout={"display": "none"}).add_class("mjci-controls")
-        more.observe(
-            lambda change: setattr(folded.layout, "display", "" if change["new"] else "none"),
-            "value",
-        )
-        shown.children = (*shown.children, more)
-        return [shown, folded]
+        link_toggle(toggle, folded)
+        return [_build_control_row(primary, toggle), folded]
+
+    @staticmethod
+    def _is_primary(control: Control) -> bool:
+        return control.is_key or control.parameter.name in PRIMARY_PARAMETERS
 
     def set_initial_values(self) -> None:
-        """The values that a new block has."""
-        for name, one in self.controls.items():
-            wanted = name == self.operation.key or one.parameter.required or name == "w"
-            if wanted and name in INITIAL_VALUES:
-                one.set_value(INITIAL_VALUES[name])
-            elif not isinstance(one, TemplatedValue):
-                one.set_value(one.parameter.default if not one.is_key else one.get_text())
+        """Set the values of a new block."""
+        for name, control in self.controls.items():
+            is_needed = control.is_key or control.parameter.required or name == "w"
+            if is_needed and name in INITIAL_VALUES:
+                control.set_value(INITIAL_VALUES[name])
+            elif not control.is_key and not isinstance(control, TemplatedControl):
+                control.set_value(None)
 
-    def load_step(self, step: Any) -> None:
+    def load_step(self, step: Operation) -> None:
+        """Show the values of a parsed operation."""
         values = dict(step.parameters)
-        for name, one in self.controls.items():
-            one.set_value(values.get(name))
+        for name, control in self.controls.items():
+            control.set_value(values.get(name))
 
-    def build_step(self, engine: Any) -> Any:
-        read = {name: one.get_value() for name, one in self.controls.items()}
-        flags = {one.name: "" for one in self.operation.parameters if one.flag}
-        told = {**flags, **{name: value for name, value in read.items() if value is not None}}
-        return engine.Operation(self.operation.name, tuple(told.items()))
+    def build_step(self, engine: ModuleType) -> Operation:
+        """Return the operation with the values of the controls."""
+        values = {spec.name: "" for spec in self.operation.parameters if spec.flag}
+        for name, control in self.controls.items():
+            value = control.get_value()
+            if value is not None:
+                values[name] = value
+        step: Operation = engine.Operation(self.operation.name, tuple(values.items()))
+        return step
 
 
-PRIMARY_PARAMETERS = ("w", "h", "text", "fontsize", "fill", "gravity", "image_key", "dissolve")
+def _build_control_row(controls: Sequence[Control], *more: W.Widget) -> W.HBox:
+    boxes = [control.box for control in controls]
+    return W.HBox([*boxes, *more]).add_class("mjci-controls")
 
 
 class RuleEditor:
-    """The text field, the blocks, and what is wrong. `on_change` is called after every change of the
-    rule.
+    """The blocks below a rule's text field, and the error of a rule that is not valid.
+
+    Args:
+        engine: the module of picture rules, `session.rules`
+        text: the widget that holds the rule
+        on_change: called after every change of the rule
     """
 
-    def __init__(self, engine: Any, text: Any, on_change: Callable[[], None]) -> None:
-        self.engine, self.text, self._on_change = engine, text, on_change
+    def __init__(self, engine: ModuleType, text: W.Widget, on_change: Callable[[], None]) -> None:
+        self.engine = engine
+        self.text = text
+        self._on_change = on_change
         self.blocks: list[Block] = []
-        self._lock, self._syncing = threading.RLock(), False
+        self._lock = threading.RLock()
+        self._syncing = False
         self.error_message = W.HTML()
         self.is_invalid = False
-        offered = [
-            (_format_option(kind), name)
-            for name, kind in engine.OPERATIONS.items()
-            if name not in JSON_OPERATIONS
-        ]
         self.palette = W.Dropdown(
-            options=offered, description="Step", tooltip="What to do to the picture"
+            options=self._list_operations(), description="Step", tooltip="The step to add"
         )
-        self.add_button = W.Button(
-            description="Add step", icon="plus", tooltip="Add it to the end of the rule"
-        )
+        self.add_button = build_button("Add step", "Add it to the end of the rule", icon="plus")
         self.add_button.on_click(lambda _: self.add_step(self.palette.value))
         self.stack = W.VBox().add_class("mjci-stack")
-        row = W.HBox([self.palette, self.add_button]).add_class("mjci-row")
+        row = build_row(self.palette, self.add_button)
         self.box = W.VBox([self.error_message, self.stack, row]).add_class("mjci-editor")
         text.observe(lambda _: self.on_text_change(), "value")
 
-    # --- from the text to the blocks --------------------------------------------------------------
+    def _list_operations(self) -> list[tuple[str, str]]:
+        options = []
+        for name, spec in self.engine.OPERATIONS.items():
+            if name not in JSON_OPERATIONS:
+                options.append((f"{format_title(name)} · {spec.help.partition(';')[0]}", name))
+        return options
+
+    # --- from the text to the blocks ---
 
     def on_text_change(self) -> None:
-        """The text is another: the blocks follow it, if it is a rule."""
+        """Update the blocks from the text, if it is a valid rule."""
         if self._syncing:
             return
         with self._suppress_events():
             groups = self._parse_text()
             if groups is not None:
-                self._update_blocks(
-                    [
-                        (step, group and place == 0)
-                        for group in groups
-                        for place, step in enumerate(group)
-                    ]
-                )
+                self._update_blocks(groups)
         self._on_change()
 
-    def _parse_text(self) -> Any:
+    def _parse_text(self) -> Sequence[Sequence[Operation]] | None:
+        """Parse the text and show its error; return None if it is not valid."""
         rule = self.text.value.strip()
-        self._show_problem("")
-        try:
-            return self.engine.steps(rule) if rule else ()
-        except self.engine.RuleError as error:
-            self._show_problem(error.message)
-            return None
+        error = ""
+        groups: Sequence[Sequence[Operation]] | None = ()
+        if rule:
+            try:
+                groups = self.engine.split_steps(rule)
+            except self.engine.RuleError as rule_error:
+                groups = None
+                error = rule_error.message
+        self._show_error(error)
+        return groups
 
-    def _show_problem(self, problem: str) -> None:
-        self.is_invalid = bool(problem)
-        self.error_message.value = (
-            html.render_alert(("This is no rule yet.", problem)) if problem else ""
-        )
+    def _show_error(self, error: str) -> None:
+        self.is_invalid = bool(error)
+        message = ("The rule is not valid.", error) if error else ()
+        self.error_message.value = html.render_alert(message)
 
-    def _update_blocks(self, steps: list[tuple[Any, Any]]) -> None:
-        if [block.operation.name for block in self.blocks] != [step.name for step, _ in steps]:
-            self._set_blocks([self._build_block(step.name) for step, _ in steps])
-        for block, (step, apart) in zip(self.blocks, steps, strict=True):
-            block.starts_group = bool(apart)
-            block.load_step(step)
+    def _update_blocks(self, groups: Sequence[Sequence[Operation]]) -> None:
+        steps = [step for group in groups for step in group]
+        if [block.operation.name for block in self.blocks] != [step.name for step in steps]:
+            self._set_blocks([self._build_block(step.name) for step in steps])
+        blocks = iter(self.blocks)
+        for group in groups:
+            for index, step in enumerate(group):
+                block = next(blocks)
+                block.starts_group = index == 0
+                block.load_step(step)
 
     def _build_block(self, name: str) -> Block:
         block = Block(self.engine.OPERATIONS[name], self)
@@ -208,16 +242,16 @@ class RuleEditor:
         return block
 
     def _set_blocks(self, blocks: list[Block]) -> None:
-        gone = [block for block in self.blocks if block not in blocks]
+        removed = [block for block in self.blocks if block not in blocks]
         self.blocks = blocks
         self.stack.children = [block.box for block in blocks]
-        for block in gone:
+        for block in removed:
             block.box.close()
 
-    # --- from the blocks to the text --------------------------------------------------------------
+    # --- from the blocks to the text ---
 
     def on_control_change(self) -> None:
-        """A control was moved: the text follows the blocks."""
+        """Rewrite the text from the blocks."""
         if self._syncing:
             return
         with self._suppress_events():
@@ -226,19 +260,22 @@ class RuleEditor:
         self._on_change()
 
     def build_rule(self) -> str:
-        """The rule that the blocks say."""
-        groups: list[list[Any]] = []
+        """Return the rule of the blocks; neighbouring imageMogr2 operations share one."""
+        groups: list[list[Operation]] = []
         for block in self.blocks:
             step = block.build_step(self.engine)
-            inside = step.name.startswith("imageMogr2/") and not block.starts_group
-            if inside and groups and groups[-1][0].name.startswith("imageMogr2/"):
+            if groups and not block.starts_group and _can_share(groups[-1][0], step):
                 groups[-1].append(step)
             else:
                 groups.append([step])
-        return str(self.engine.joined(groups))
+        return str(self.engine.join_steps(groups))
 
     def add_step(self, name: str) -> None:
-        """A new step at the end."""
+        """Add a block at the end.
+
+        Args:
+            name: the operation's name in `engine.OPERATIONS`
+        """
         with self._suppress_events():
             block = self._build_block(name)
             block.set_initial_values()
@@ -246,20 +283,25 @@ class RuleEditor:
         self.on_control_change()
 
     def move_block(self, block: Block, offset: int) -> None:
-        """Moves a block earlier or later; by 0 takes it away."""
+        """Move a block by so many places, earlier (below 0) or later."""
         with self._suppress_events():
             if block not in self.blocks:
                 return
-            place = self.blocks.index(block)
-            rest = [one for one in self.blocks if one is not block]
-            if offset:
-                rest.insert(max(0, place + offset), block)
-            self._set_blocks(rest)
+            target = max(0, self.blocks.index(block) + offset)
+            blocks = [other for other in self.blocks if other is not block]
+            blocks.insert(target, block)
+            self._set_blocks(blocks)
+        self.on_control_change()
+
+    def remove_block(self, block: Block) -> None:
+        """Remove a block."""
+        with self._suppress_events():
+            self._set_blocks([other for other in self.blocks if other is not block])
         self.on_control_change()
 
     @contextmanager
     def _suppress_events(self) -> Iterator[None]:
-        """What changes in here changes because of us."""
+        """Ignore the changes that the editor itself makes to its widgets."""
         with self._lock:
             self._syncing = True
             try:
@@ -268,5 +310,6 @@ class RuleEditor:
                 self._syncing = False
 
 
-def _format_option(operation: Any) -> str:
-    return f"{format_title(operation.name)} · {operation.help.partition(';')[0]}"
+def _can_share(first: Operation, second: Operation) -> bool:
+    """Return whether two operations can be part of one imageMogr2."""
+    return all(step.name.startswith("imageMogr2/") for step in (first, second))

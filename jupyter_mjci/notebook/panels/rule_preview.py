@@ -1,59 +1,71 @@
-"""What a rule would make of a picture: before and after side by side, worked out here while the
-rule is changed.
+"""Preview what a rule makes of a picture, while the rule is edited.
+
+The rule is applied in this process, in a worker thread; nothing is submitted. Of
+many quick changes only the last one is previewed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import ipywidgets as W
 
-from jupyter_mjci.client import event_loop
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.notebook.panels import html
-from jupyter_mjci.notebook.panels.base import Panel
+from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.html import InlineImage
-from jupyter_mjci.notebook.panels.job_card import CARD_IMAGE_LIMITS, make_inline_image
+from jupyter_mjci.notebook.panels.inline_image import CARD_IMAGE_LIMITS, make_inline_image
 
-# seconds without a change before the work begins: a slider that moves is not worth a picture at
-# each step
+if TYPE_CHECKING:
+    from jupyter_mjci.imaging.model import RuleResult
+
+# Seconds without a change before the rule is applied: a moving slider changes it at each step.
 DEBOUNCE = 0.2
+NO_RULE = '<p class="mjci-faint">Add a step or type a rule to see a preview.</p>'
 
 
 class RulePreview:
-    """The chosen picture and what the rule makes of it. `result` is the last result, as the engine
-    gave it.
+    """The chosen picture and the rule's result.
+
+    `result` is the last one, None after an error.
     """
 
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         self.pictures = W.HTML()
-        self.box = W.VBox([self.pictures]).add_class("mjci-trial")
-        self.result: Any = None
-        self._key, self._content, self._original = "", b"", InlineImage(b"", "")
-        self._task: event_loop.BackgroundTask[None] | None = None
+        self.box = W.VBox([self.pictures]).add_class("mjci-rule-preview")
+        self.result: RuleResult | None = None
+        self._key = ""
+        self._content = b""
+        self._original = InlineImage(b"", "")
+        self._task: Task | None = None
 
     def schedule(self, key: str, rule: str) -> None:
-        """Begins a trial; the one before it, done or not, is of no interest any more."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = self.panel.start_task(self._update(key, rule))
+        """Preview a rule soon; a preview that is still under way is cancelled.
+
+        Args:
+            key: the picture's key in the bucket; "" clears the preview
+            rule: the rule; "" shows only the picture
+        """
+        self._task = self.panel.restart_task(self._task, self._update(key, rule))
 
     def invalidate(self) -> None:
-        """The picture is another one under the same key."""
+        """Forget the loaded picture: its key now holds another one."""
         self._key = ""
 
     async def _update(self, key: str, rule: str) -> None:
         await anyio.sleep(DEBOUNCE)
         if not key:
-            self.pictures.value, self.result = "", None
+            self.pictures.value = ""
+            self.result = None
             return
-        self._mark_stale()
+        self.box.add_class("mjci-stale")
         try:
             await self._load_original(key)
             await self._apply_rule(rule)
@@ -66,51 +78,49 @@ class RulePreview:
             return
         self._key = ""
         content = await self.panel.session.ci.get_object(key)
+        alt, caption = f"Before: {key}", f"Before · {key}"
         self._original = await _run_in_thread(
-            make_inline_image, content, CARD_IMAGE_LIMITS, f"Before: {key}", f"Before · {key}"
+            partial(make_inline_image, content, CARD_IMAGE_LIMITS, alt, caption)
         )
-        self._key, self._content = key, content
+        self._key = key
+        self._content = content
 
     async def _apply_rule(self, rule: str) -> None:
         if not rule:
             self.result = None
-            self._render(
-                '<p class="mjci-faint">Add a step, or type a rule: what it makes is shown here at once.</p>'
-            )
+            self._render(NO_RULE)
             return
-        made = await self.panel.session.preview(rule, self._content)
-        if made.info is not None:
-            self.result, told = made, json.dumps(made.info, ensure_ascii=False, indent=2)
-            self._render(f'<pre class="mjci-answer">{html.escape(told)}</pre>')
-            return
-        shown = await _run_in_thread(_make_result_image, made)
-        self.result = made
-        self._render(shown.to_html())
-
-    def _mark_stale(self) -> None:
-        self.box.add_class("mjci-stale")
+        result: RuleResult = await self.panel.session.preview(rule, self._content)
+        if result.info is not None:
+            text = json.dumps(result.info, ensure_ascii=False, indent=2)
+            after = f'<pre class="mjci-json">{html.escape(text)}</pre>'
+        else:
+            image = await _run_in_thread(partial(_make_result_image, result))
+            after = image.to_html()
+        self.result = result
+        self._render(after)
 
     def _render(self, after: str) -> None:
         before = self._original.to_html() if self._key else ""
-        body = f'<div class="mjci-pictures mjci-pair">{before}<div class="mjci-after">{after}</div></div>'
-        self.pictures.value = body
+        after_box = f'<div class="mjci-after">{after}</div>'
+        self.pictures.value = f'<div class="mjci-pictures mjci-pair">{before}{after_box}</div>'
         self.box.remove_class("mjci-stale")
 
 
-async def _run_in_thread(func: Callable[..., InlineImage], *args: Any) -> InlineImage:
-    """Done elsewhere; who was called off meanwhile goes no further."""
-    shown = await anyio.to_thread.run_sync(func, *args)
+async def _run_in_thread(func: Callable[[], InlineImage]) -> InlineImage:
+    """Run a function in a worker thread; a task cancelled meanwhile ends here."""
+    image = await anyio.to_thread.run_sync(func)
     await anyio.lowlevel.checkpoint_if_cancelled()
-    return shown
+    return image
 
 
-def _make_result_image(result: Any) -> InlineImage:
-    facts = f"{result.width}×{result.height} {result.format} · {html.format_size(result.size)}"
+def _make_result_image(result: RuleResult) -> InlineImage:
+    size = html.format_size(result.size)
+    details = f"{result.width}×{result.height} {result.format} · {size}"
+    alt = "After: what the rule makes"
     try:
-        return make_inline_image(
-            result.body, CARD_IMAGE_LIMITS, "After: what the rule makes", "Preview", details=facts
-        )
+        return make_inline_image(result.body, CARD_IMAGE_LIMITS, alt, "Preview", details=details)
     except MjciError:
         raise InvalidRequest(
-            f"The result ({facts}) cannot be shown here.", hint="Processing it works all the same."
+            f"The result ({details}) cannot be shown here.", hint="You can still process it."
         ) from None

@@ -1,14 +1,16 @@
-"""The Tencent CI panel: a picture of the bucket, a rule as blocks and as text, what it would make,
-and the jobs.
+"""The Tencent CI panel: choose a picture of the bucket, edit a rule, preview and submit it.
+
+The rule can be run on one picture, saved as a template, or run over a prefix as a
+batch. The jobs of the bucket are listed below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import ipywidgets as W
+from traitlets import Bunch
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
@@ -21,34 +23,34 @@ from jupyter_mjci.notebook.panels.form import (
     build_combobox,
     build_text_area,
 )
-from jupyter_mjci.notebook.panels.job_card import Card
+from jupyter_mjci.notebook.panels.job_card import Card, FetchPicture
 from jupyter_mjci.notebook.panels.job_list import JobList
 from jupyter_mjci.notebook.panels.object_browser import ObjectBrowser
 from jupyter_mjci.notebook.panels.rule_editor import RuleEditor
 from jupyter_mjci.notebook.panels.rule_preview import RulePreview
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 from jupyter_mjci.notebook.params import Param
 from jupyter_mjci.session import Session
 
+# The text is "mjci", its colour #FFFFFF, both in URL-safe base64.
+TEXT_RULE = (
+    "watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg/fontsize/40/dissolve/90/gravity/southeast/dx/20/dy/20"
+)
 EXAMPLES = (
     ("Width 300", "imageMogr2/thumbnail/300x"),
     ("Square 200", "imageMogr2/thumbnail/!200x200r/gravity/center/crop/200x200"),
     ("Rotate 90", "imageMogr2/rotate/90"),
     ("Blur", "imageMogr2/blur/8x5"),
     ("Grey WebP", "imageMogr2/grayscale/1/format/webp"),
-    (
-        "Text",
-        "watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg/fontsize/40/dissolve/90/gravity/southeast/dx/20/dy/20",
-    ),
+    ("Text", TEXT_RULE),
 )
 DEFAULT_OUTPUT = "output/${InputName}.${Ext}"
 
 
 class CIPanel(Panel):
-    """Process pictures of the bucket: choose one, put a rule together, see before and after,
-    submit.
-    """
+    """Process pictures of the bucket with a rule."""
 
-    name, title = "ci", "Tencent CI"
+    title = "Tencent CI"
     magics = "%%ci_job, %ci_jobs"
 
     def __init__(self, session: Session) -> None:
@@ -56,161 +58,152 @@ class CIPanel(Panel):
         if session.settings.has_ci:
             self.start_task(self.browser.reload())
 
-    def build_form(self) -> Sequence[Any]:
-        own: dict[str, Callable[[Param], Field]] = {
-            "input": self._build_input_field,
-            "rule": build_text_area,
-        }
-        self.fields = Form(self.session.ci.picture_job, ("input", "rule", "output"), own)
-        self.input, self.rule, self.output = (
-            self.fields[name] for name in ("input", "rule", "output")
+    def build_form(self) -> Sequence[W.Widget]:
+        self.fields = Form(
+            self.session.ci.picture_job,
+            ("input", "rule", "output"),
+            {"input": self._build_input_field, "rule": build_text_area},
         )
+        self.input = self.fields["input"]
+        self.rule = self.fields["rule"]
+        self.output = self.fields["output"]
         self.output.value = DEFAULT_OUTPUT
-        self.upload = W.FileUpload(
-            description="Upload a picture",
-            accept="image/*",
-            tooltip="Put a picture of yours into the bucket",
-        )
-        self.upload.observe(self._on_upload, "value")
         self.browser = ObjectBrowser(self, self._select_input)
         self.preview = RulePreview(self)
         self.editor = RuleEditor(self.session.rules, self.rule, self._update_preview)
         self.input.observe(lambda _: self._update_preview(), "value")
         self.job_list = JobList(self, self._open_card)
-        self.submit_button = W.Button(
-            description="Process", button_style="primary", tooltip="Submit the job"
-        )
-        self.on_click(self.submit_button, self._submit)
+        self._build_buttons()
         return [self.browser.box, self._build_workbench()]
 
-    def build_footer(self) -> Sequence[Any]:
+    def build_footer(self) -> Sequence[W.Widget]:
         return [self.job_list.box]
 
-    def _build_workbench(self) -> Any:
-        template, save = self._build_foldout("Save as template…", self._build_template_fields())
-        batch, run = self._build_foldout("Run over a prefix…", self._build_batch_fields())
-        row = W.HBox(
-            [self.submit_button, self.upload, template, batch, self.fields.more_button]
-        ).add_class("mjci-row")
-        return W.VBox(
-            [
-                self.input,
-                self.rule,
-                self._build_examples(),
-                self.editor.box,
-                self.preview.box,
-                self.output,
-                row,
-                save,
-                run,
-                self.fields.more_box,
-            ]
-        ).add_class("mjci-form")
-
     def _build_input_field(self, param: Param) -> Field:
-        known = dict.fromkeys(
-            job.subject for job in reversed(self.session.known_jobs("ci")) if job.subject
-        )
-        return build_combobox(param, known)
+        """Suggest the inputs of known jobs, newest first."""
+        jobs = reversed(self.session.known_jobs("ci"))
+        return build_combobox(param, dict.fromkeys(job.subject for job in jobs if job.subject))
 
-    def _build_examples(self) -> Any:
-        label = W.Label("Examples")
-        return (
-            W.HBox([label, *(self._build_example_button(*one) for one in EXAMPLES)])
-            .add_class("mjci-row")
-            .add_class("mjci-quiet")
+    def _build_buttons(self) -> None:
+        self.submit_button = self.build_button(
+            "Process", "Submit the job", self._submit, style="primary"
         )
+        self.upload = W.FileUpload(
+            description="Upload a picture", accept="image/*", tooltip="Upload it to the bucket"
+        )
+        self.upload.observe(self._on_upload, "value")
 
-    def _build_example_button(self, name: str, rule: str) -> Any:
-        button = W.Button(description=name, tooltip=rule)
+    def _build_workbench(self) -> W.Widget:
+        template_box = self._build_template_box()
+        batch_box = self._build_batch_box()
+        row = build_row(
+            self.submit_button,
+            self.upload,
+            _build_toggle("Save as template…", template_box),
+            _build_toggle("Run over a prefix…", batch_box),
+            self.fields.more_button,
+        )
+        children = [
+            self.input,
+            self.rule,
+            self._build_examples(),
+            self.editor.box,
+            self.preview.box,
+            self.output,
+            row,
+            template_box,
+            batch_box,
+            self.fields.more_box,
+        ]
+        return W.VBox(children).add_class("mjci-form")
+
+    def _build_examples(self) -> W.Widget:
+        buttons = [self._build_example_button(*example) for example in EXAMPLES]
+        return build_row(W.Label("Examples"), *buttons, css_class="mjci-quiet")
+
+    def _build_example_button(self, name: str, rule: str) -> W.Widget:
+        button = build_button(name, rule)
         button.on_click(lambda _: setattr(self.rule, "value", rule))
         return button
 
-    @staticmethod
-    def _build_foldout(name: str, fields: Sequence[Any]) -> tuple[Any, Any]:
-        """A button that folds fields out and in, and the fields."""
-        button = W.ToggleButton(description=name, tooltip="Show or hide it")
-        box = W.VBox(fields, layout={"display": "none"}).add_class("mjci-inset")
-        button.observe(
-            lambda change: setattr(box.layout, "display", "" if change["new"] else "none"), "value"
-        )
-        return button, box
-
-    def _build_template_fields(self) -> Sequence[Any]:
+    def _build_template_box(self) -> W.Widget:
         self.template_name = W.Text(
             description="Name", placeholder="letters, digits, _, - and *", layout=FULL_WIDTH
         )
-        self.save_button = W.Button(
-            description="Save template", tooltip="Store the rule at the service"
+        self.save_button = self.build_button(
+            "Save template", "Store the rule at the service", self._save_template
         )
-        self.on_click(self.save_button, self._save_template)
-        return [self.template_name, W.HBox([self.save_button]).add_class("mjci-row")]
+        return W.VBox([self.template_name, build_row(self.save_button)]).add_class("mjci-inset")
 
-    def _build_batch_fields(self) -> Sequence[Any]:
+    def _build_batch_box(self) -> W.Widget:
         self.batch_name = W.Text(description="Name", value="batch", layout=FULL_WIDTH)
         self.batch_prefix = W.Text(
-            description="Prefix", placeholder="every picture whose key begins so", layout=FULL_WIDTH
+            description="Prefix",
+            placeholder="every picture whose key begins with this",
+            layout=FULL_WIDTH,
         )
         self.batch_output = W.Text(description="Output", value=DEFAULT_OUTPUT, layout=FULL_WIDTH)
-        self.run_batch_button = W.Button(
-            description="Run over the prefix", tooltip="Submit the batch: a job for each picture"
+        self.run_batch_button = self.build_button(
+            "Run over the prefix", "Submit a batch: one job per picture", self._run_batch
         )
-        self.on_click(self.run_batch_button, self._run_batch)
-        row = W.HBox([self.run_batch_button]).add_class("mjci-row")
-        return [self.batch_name, self.batch_prefix, self.batch_output, row]
+        fields = [self.batch_name, self.batch_prefix, self.batch_output]
+        return W.VBox([*fields, build_row(self.run_batch_button)]).add_class("mjci-inset")
 
-    # --- what a person does -----------------------------------------------------------------------
+    # --- actions of the user ---
 
     def _select_input(self, key: str) -> None:
         self.input.value = key
         self.batch_prefix.value = self.browser.get_folder()
 
     def _update_preview(self) -> None:
-        """The picture or the rule is another: try it, unless the rule is wrong."""
         if not self.editor.is_invalid:
             self.preview.schedule(self.input.value.strip(), self.rule.value.strip())
 
     def build_call(self) -> Call[Job]:
-        """What a click on Process would submit now."""
+        """Build the call that a click on "Process" submits.
+
+        Raises:
+            InvalidRequest: The rule is not valid, or a field is missing or cannot
+                be converted.
+        """
         self._check_rule()
         return self.session.ci.picture_job(**self.fields.build_kwargs())
 
     def _check_rule(self) -> None:
         if self.editor.is_invalid:
-            raise InvalidRequest(
-                "This is no rule yet.", hint="The line under the rule says what is wrong."
-            )
+            raise InvalidRequest("The rule is not valid.", hint="See the message below the rule.")
 
     async def _submit(self) -> None:
-        self.show_message()
-        given = self.input.value.strip()
+        self.clear_message()
+        fetch_before = self._fetcher(self.input.value.strip())
         job = await self.call_with_notice(self.build_call())
-        self.add(
-            Card(
-                self,
-                job,
-                label="Job",
-                fetch_before=partial(self._fetch_original, given),
-                on_remove=self.remove,
-            )
-        )
+        self._add_card(job, "Job", fetch_before)
 
-    async def _fetch_original(self, key: str) -> bytes:
+    def _open_card(self, job: Job, label: str) -> None:
+        self._add_card(job, label, self._fetcher(job.subject))
+
+    def _add_card(self, job: Job, label: str, fetch_before: FetchPicture | None = None) -> None:
+        self.add(Card(self, job, label=label, on_remove=self.remove, fetch_before=fetch_before))
+
+    def _fetcher(self, key: str) -> FetchPicture:
+        return partial(self._fetch_object, key)
+
+    async def _fetch_object(self, key: str) -> bytes:
         return await self.session.ci.get_object(key)
 
     async def _save_template(self) -> None:
-        self.show_message()
+        self.clear_message()
         self._check_rule()
         name = self.template_name.value.strip()
-        made = await self.session.ci.create_template(name, rule=self.rule.value.strip())
-        self.show_message(
-            f"Template {made.get('TemplateId')} is saved as {name}.",
-            "Jobs and batches take it instead of a rule.",
-            note=True,
+        template = await self.session.ci.create_template(name, rule=self.rule.value.strip())
+        lines = (
+            f"Template {template.get('TemplateId')} is saved as {name}.",
+            "Jobs and batches accept its ID instead of a rule.",
         )
+        self.show_message(lines, level="note")
 
     async def _run_batch(self) -> None:
-        self.show_message()
+        self.clear_message()
         self._check_rule()
         job = await self.session.ci.batch(
             name=self.batch_name.value.strip(),
@@ -218,32 +211,27 @@ class CIPanel(Panel):
             rule=self.rule.value.strip() or None,
             output=self.batch_output.value.strip(),
         )
-        self.add(Card(self, job, label="Batch", on_remove=self.remove))
+        self._add_card(job, "Batch")
 
-    def _open_card(self, job: Job, label: str) -> None:
-        self.add(
-            Card(
-                self,
-                job,
-                label=label,
-                fetch_before=partial(self._fetch_original, job.subject),
-                on_remove=self.remove,
-            )
-        )
+    def _on_upload(self, change: Bunch) -> None:
+        if change.new:
+            self.start_task(self._upload_file(change.new[0]))
 
-    def _on_upload(self, change: Mapping[str, Any]) -> None:
-        if change["new"]:
-            self.start_task(self._upload_file(change["new"][0]))
-
-    async def _upload_file(self, file: Mapping[str, Any]) -> None:
-        key = f"input/{file['name']}"
-        if not file["type"].startswith("image/"):
+    async def _upload_file(self, file: Bunch) -> None:
+        name, media_type = file["name"], file["type"]
+        if not media_type.startswith("image/"):
             raise InvalidRequest(
-                f"{file['name']} is no picture.",
-                detail=f"It is {file['type'] or 'of no known type'}.",
+                f"{name} is not an image.", detail=f"Its type is {media_type or 'unknown'}."
             )
-        await self.session.ci.put_object(key, bytes(file["content"]), content_type=file["type"])
-        self.show_message()
+        key = f"input/{name}"
+        await self.session.ci.put_object(key, bytes(file["content"]), content_type=media_type)
+        self.clear_message()
         self.preview.invalidate()
         self.input.value = key
         await self.browser.reload()
+
+
+def _build_toggle(name: str, box: W.Widget) -> W.Widget:
+    button = W.ToggleButton(description=name, tooltip="Show or hide these fields")
+    link_toggle(button, box)
+    return button

@@ -1,111 +1,101 @@
-"""Another way to the same thing, where a proxy family lacks a call.
+"""Reach what a proxy family has no endpoint for by other calls.
 
-The Java family knows no buttons, the .NET family no `change` and no queue, relays no listings at
-all. Each detour is taken when the server has said that it has no such endpoint, and says the same
-as the direct way would, as far as it can be known.
+The Java family has no buttons, the .NET family neither `change` nor a queue, relays no listings at
+all. A fallback is used once the server has responded that it lacks the endpoint, and it returns
+what the endpoint would return, as far as that can be known.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import anyio
 
+from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MidjourneyError, MjciError, Unsupported
-from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
 
-T = TypeVar("T")
-# an id that no proxy has: asking for it tells whether a proxy is there at all
-PROBE_ID = "1000000000000000"
-MAX_CONCURRENT = 8
+PROBE_ID = "1000000000000000"  # an ID that no proxy has
+MAX_CONCURRENT = 8  # tasks fetched at the same time
+# Returns the tasks of this proxy that the journal holds, oldest first.
+ListKnown = Callable[[], Sequence[Job]]
 
 
-class FallbackClient(Protocol):
-    """What a detour works at."""
-
-    mj: Midjourney
-    journal: Journal
-
-    async def fetch(self, call: Call[T]) -> T: ...
-
-
-async def change_via_button(client: FallbackClient, call: Call[Any]) -> Job:
-    """`change` and `simple-change` as the button of the parent that does the same."""
-    told = json.loads(call.body)
-    task_id, label = change_to_label(told)
-    parent = await client.fetch(client.mj.task(task_id))
-    pressed = client.mj.action(
-        parent, label, state=told.get("state"), notify_hook=told.get("notifyHook")
-    )
-    return await client.fetch(pressed)
+async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Job:
+    """Do a `change` or `simple_change` by pressing the button of the parent that does the same."""
+    body = jsonlib.loads(call.body)
+    task_id, label = change_to_label(body)
+    parent = await mj.task(task_id)
+    action = mj.action(parent, label, state=body.get("state"), notify_hook=body.get("notifyHook"))
+    return await action
 
 
-async def list_via_ids(client: FallbackClient, call: Call[Any]) -> list[Job]:
-    """Tasks by their ids, asked for by the other endpoint's name, else one by one; without ids,
-    from the journal.
-    """
+async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -> list[Job]:
+    """List tasks by their IDs at another path, else fetch each; without IDs, list the journal's."""
     if call.method == "GET":
-        return await _list_from_journal(client)
+        return await _list_from_journal(mj, list_known)
     try:
-        return await client.fetch(replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids"))
+        by_ids: Call[list[Job]] = replace(call, name="tasks_by_ids", path="/mj/task/list-by-ids")
+        return await by_ids
     except Unsupported:
-        return await _fetch_each(client, json.loads(call.body)["ids"])
+        return await _fetch_each(mj, jsonlib.loads(call.body)["ids"])
 
 
-async def queue_from_list(client: FallbackClient, _: Call[Any]) -> list[Job]:
-    """The queue, derived from the listing: oldest first, what still moves."""
-    jobs = await client.fetch(client.mj.tasks())
-    return sorted(
-        (job for job in jobs if job.status.is_active),
-        key=lambda job: (job.submitted is None, job.submitted),
-    )
+async def queue_from_list(_call: Call[Any], mj: Midjourney, _: ListKnown) -> list[Job]:
+    """List the queue as the active tasks of the task list, oldest first."""
+    jobs = await mj.tasks()
+    active = [job for job in jobs if job.status.is_active]
+    return sorted(active, key=lambda job: (job.submitted is None, job.submitted))
 
 
-async def _list_from_journal(client: FallbackClient) -> list[Job]:
-    """What this toolkit has seen of the proxy, newest first; what still moved then is asked for
-    again.
-    """
+async def _list_from_journal(mj: Midjourney, list_known: ListKnown) -> list[Job]:
+    """List the tasks that were seen at this proxy, newest first; active ones are fetched again."""
     try:
-        await client.fetch(client.mj.task(PROBE_ID))
+        await mj.task(PROBE_ID)
     except Unsupported:
-        raise  # no proxy here: the address is wrong, and a history would only hide it
+        raise  # there is no proxy at this address, and a list from the journal would hide that
     except MidjourneyError:
         pass
-    known = [job for job in client.journal.own_jobs("mj") if job.id]
-    moving = await _fetch_each(client, [job.id for job in known if job.status.is_active])
-    now = {job.id: job for job in moving}
-    jobs = [now.get(job.id, job) for job in reversed(known)]
+    known = [job for job in list_known() if job.id]
+    active_ids = [job.id for job in known if job.status.is_active]
+    updated = {job.id: job for job in await _fetch_each(mj, active_ids)}
+    jobs = [updated.get(job.id, job) for job in reversed(known)]
     return sorted(jobs, key=lambda job: (job.submitted is not None, job.submitted), reverse=True)
 
 
-async def _fetch_each(client: FallbackClient, ids: Sequence[str]) -> list[Job]:
-    told: dict[str, Job | MjciError] = {}
-    slots = anyio.Semaphore(MAX_CONCURRENT)
+async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
+    """Fetch tasks concurrently and return them in this order, without those that do not exist."""
+    results: dict[str, Job | MjciError] = {}
+    limiter = anyio.Semaphore(MAX_CONCURRENT)
 
-    async def one(task_id: str) -> None:
-        async with slots:
+    async def fetch(task_id: str) -> None:
+        async with limiter:
             try:
-                job: Job = await client.fetch(client.mj.task(task_id))
-                told[task_id] = job
-            except MjciError as error:  # raised outside: a group would wrap it
-                told[task_id] = error
+                job = await mj.task(task_id)
+                results[task_id] = job
+            except MjciError as error:
+                # Raised below: the task group would wrap it into an ExceptionGroup.
+                results[task_id] = error
 
     async with anyio.create_task_group() as group:
         for task_id in ids:
-            group.start_soon(one, task_id)
-    for answer in told.values():
-        if isinstance(answer, MjciError) and getattr(answer, "code", "") != "not_found":
-            raise answer
-    return [job for task_id in ids if isinstance(job := told[task_id], Job)]
+            group.start_soon(fetch, task_id)
+    jobs = []
+    for task_id in ids:
+        result = results[task_id]
+        if isinstance(result, Job):
+            jobs.append(result)
+        elif getattr(result, "code", "") != "not_found":
+            raise result
+    return jobs
 
 
-FALLBACKS: dict[str, Callable[[Any, Call[Any]], Awaitable[Any]]] = {
+Fallback = Callable[[Call[Any], Midjourney, ListKnown], Awaitable[Any]]
+FALLBACKS: dict[str, Fallback] = {
     "change": change_via_button,
     "simple_change": change_via_button,
     "tasks": list_via_ids,

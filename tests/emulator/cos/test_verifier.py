@@ -15,8 +15,8 @@ import pytest
 
 from jupyter_mjci.emulator.clock import EPOCH
 from jupyter_mjci.emulator.cos.verifier import Verifier
-from jupyter_mjci.emulator.http import Response, Request
-from jupyter_mjci.emulator.tencent_ci.xml import ErrorResponse
+from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.xml import ErrorResponse
 from tests.emulator.cos_client import (
     BUCKET,
     COS_HOST,

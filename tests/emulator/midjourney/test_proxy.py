@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Response, Request
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 from jupyter_mjci.emulator.midjourney.tasks import GRID_BUTTONS
@@ -291,7 +291,7 @@ def test_a_banned_word_is_named() -> None:
     said = Client().imagine("a Bloody battle")
     assert said["properties"] == {"promptEn": "a Bloody battle", "bannedWord": "bloody"}
     assert "result" not in said
-    assert Client(banned=["fox"]).imagine("foxes")["code"] == 1
+    assert Client(banned_words=["fox"]).imagine("foxes")["code"] == 1
 
 
 def test_a_parent_must_be_done() -> None:
@@ -1394,7 +1394,7 @@ def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.text(max_size=40))
 def test_any_prompt_is_taken_and_told_back(prompt: str, state: str) -> None:
-    client = Client(banned=())
+    client = Client(banned_words=())
     said = client.imagine(prompt, state=state)
     if prompt.strip():
         assert client.done(said)["state"] == state

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.emulator.http import Response, Request
-from jupyter_mjci.emulator.tencent_ci.jobs import JobFilter, Job
+from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.tencent_ci.jobs import Job, JobFilter
 from jupyter_mjci.emulator.tencent_ci.service import SAMPLE_TEMPLATE, SAMPLE_WORKFLOW, TencentCI
 from tests.emulator.cos_client import (
     BUCKET,
@@ -1281,7 +1281,7 @@ class Counting(JobFilter):
 
     looked = 0
 
-    def holds(self, job: Job) -> bool:
+    def matches(self, job: Job) -> bool:
         type(self).looked += 1
         return super().matches(job)
 
@@ -1294,9 +1294,7 @@ def test_many_jobs_stay_light() -> None:
     job_id = created(here.picture_job())["JobId"]
     first = here.ci.jobs.by_id[job_id]
     for at in range(count - 1):
-        here.ci.jobs.submit(
-            BUCKET, "in/a.png", f"many/{at}", first.spec, first.queue, here.clock.now()
-        )
+        here.ci.jobs.submit("in/a.png", f"many/{at}", first.spec, first.queue, here.clock.now())
     here.clock.advance(5)
     here.ci.advance()
     home = here.ci.store.buckets[BUCKET]

@@ -1,6 +1,4 @@
-"""The history and status panels without a browser: finding, selecting, plotting, what is in
-flight.
-"""
+"""The history and status panels without a browser: filters, selection, plots, active jobs."""
 
 from __future__ import annotations
 
@@ -11,26 +9,26 @@ from typing import Any
 
 import pytest
 
-from jupyter_mjci import panel, sandbox
+import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import TransportError
 from jupyter_mjci.history.frames import jobs_to_frame
-from jupyter_mjci.notebook.panels import history
+from jupyter_mjci.notebook.panels import history, status, table_panel
 from jupyter_mjci.session import Session
-from tests.notebook.panels.test_panels import opened, press_and_wait, settle, slow
+from tests.notebook.panels.test_panels import click_and_wait, open_panel, slow_session, wait_idle
 
-__all__ = ["opened", "slow"]
+__all__ = ["open_panel", "slow_session"]
 
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    with sandbox(speed=1e6) as one:
-        yield one
+    with mjci.sandbox(speed=1e6) as session:
+        yield session
 
 
 @pytest.fixture
-def past(opened: Callable[[str], Any], session: Session) -> Any:
-    """A history panel over three jobs of both services."""
+def history_panel(open_panel: Callable[[str], Any], session: Session) -> Any:
+    """A history panel with three jobs of both services."""
     for call in (
         session.mj.imagine("a red fox"),
         session.mj.imagine("a <i>blue</i> whale"),
@@ -39,71 +37,71 @@ def past(opened: Callable[[str], Any], session: Session) -> Any:
         ),
     ):
         session.follow(call).run()
-    one = opened("history")
-    settle(one)
-    return one
+    panel = open_panel("history")
+    wait_idle(panel)
+    return panel
 
 
-def subjects(one: Any) -> list[str]:
-    return list(one.selected["subject"])
+def list_subjects(panel: Any) -> list[str]:
+    return list(panel.selected["subject"])
 
 
-def rows_of(one: Any) -> list[list[Any]]:
-    return list(json.loads(one.grid._dt_args["data_json"]))
+def list_grid_rows(panel: Any) -> list[list[Any]]:
+    return list(json.loads(panel.grid._dt_args["data_json"]))
 
 
-def test_every_job_is_a_row_newest_first(past: Any) -> None:
-    """The grid holds what the journal knows; HTML from the wire is escaped, there and in the
-    record.
-    """
-    assert subjects(past) == ["input/deer.jpg", "a <i>blue</i> whale", "a red fox"]
-    assert len(rows_of(past)) == 3
-    assert "&lt;i&gt;blue" in past.grid._dt_args["data_json"]
-    assert "<i>blue" not in past.grid._dt_args["data_json"] + past.static_html()
+def test_history_grid_lists_jobs_newest_first_and_escaped(history_panel: Any) -> None:
+    """HTML is escaped in the grid and in the snapshot."""
+    assert list_subjects(history_panel) == ["input/deer.jpg", "a <i>blue</i> whale", "a red fox"]
+    assert len(list_grid_rows(history_panel)) == 3
+    assert "&lt;i&gt;blue" in history_panel.grid._dt_args["data_json"]
+    assert "<i>blue" not in history_panel.grid._dt_args["data_json"] + history_panel.static_html()
 
 
-def test_fields_find_rows(past: Any) -> None:
-    """Text, service, action and days each leave the rows that fit."""
-    past.filter.value = "WHALE"
-    assert subjects(past) == ["a <i>blue</i> whale"]
-    past.filter.value, past.service.value = "", "ci"
-    assert subjects(past) == ["input/deer.jpg"]
-    past.service.value, past.action.value = "", "IMAGINE"
-    assert len(subjects(past)) == 2
-    past.action.value, past.until.value = "", datetime.date(2025, 12, 31)
-    assert subjects(past) == []
-    past.until.value = past.since.value = datetime.date(2026, 1, 1)
-    assert len(subjects(past)) == 3
-    settle(past)
+def test_history_fields_filter_rows(history_panel: Any) -> None:
+    """By text, service, action and days."""
+    history_panel.filter.value = "WHALE"
+    assert list_subjects(history_panel) == ["a <i>blue</i> whale"]
+    history_panel.filter.value, history_panel.service.value = "", "ci"
+    assert list_subjects(history_panel) == ["input/deer.jpg"]
+    history_panel.service.value, history_panel.action.value = "", "IMAGINE"
+    assert len(list_subjects(history_panel)) == 2
+    history_panel.action.value, history_panel.until.value = "", datetime.date(2025, 12, 31)
+    assert list_subjects(history_panel) == []
+    history_panel.until.value = history_panel.since.value = datetime.date(2026, 1, 1)
+    assert len(list_subjects(history_panel)) == 3
+    wait_idle(history_panel)
 
 
-def test_selected_rows_are_a_frame_and_their_pictures_are_seen(past: Any) -> None:
-    """What is selected in the grid is `panel.selected`, in Python; its pictures stand below."""
-    past.grid.selected_rows = [0, 2]
-    settle(past)
-    assert list(past.selected["id"]) == [past.found["id"].iloc[0], past.found["id"].iloc[2]]
-    assert list(past.selected["service"]) == ["ci", "mj"]
-    assert past.pictures.value.count("<img") == 2
-    past.grid.selected_rows = []
-    settle(past)
-    assert len(past.selected) == 3
-    assert past.pictures.value == ""
+def test_selected_rows_are_a_frame_and_show_their_pictures(history_panel: Any) -> None:
+    """Without a selection `panel.selected` has all rows."""
+    history_panel.grid.selected_rows = [0, 2]
+    wait_idle(history_panel)
+    assert list(history_panel.selected["id"]) == [
+        history_panel.filtered["id"].iloc[0],
+        history_panel.filtered["id"].iloc[2],
+    ]
+    assert list(history_panel.selected["service"]) == ["ci", "mj"]
+    assert history_panel.pictures.value.count("<img") == 2
+    history_panel.grid.selected_rows = []
+    wait_idle(history_panel)
+    assert len(history_panel.selected) == 3
+    assert history_panel.pictures.value == ""
 
 
 @pytest.mark.parametrize("plot", [plot for _, plot in history.PLOT_OPTIONS if plot])
-def test_every_analysis_is_a_plot(past: Any, plot: str) -> None:
-    """Each choice draws a picture of the rows that were found, with words for who cannot see it."""
-    past.analysis.value, past.every.value = plot, "hour"
-    settle(past)
-    assert past.message.value == ""
-    assert 'src="data:image/png;base64,iVBOR' in past.plot.value
-    assert f'alt="{past.analysis.label}, by hour, of 3 jobs"' in past.plot.value
-    past.analysis.value = ""
-    settle(past)
-    assert past.plot.value == ""
+def test_plot_option_shows_an_image_with_alt_text(history_panel: Any, plot: str) -> None:
+    history_panel.analysis.value, history_panel.period.value = plot, "hour"
+    wait_idle(history_panel)
+    assert history_panel.message.value == ""
+    assert 'src="data:image/png;base64,iVBOR' in history_panel.plot.value
+    assert f'alt="{history_panel.analysis.label}, by hour, of 3 jobs"' in history_panel.plot.value
+    history_panel.analysis.value = ""
+    wait_idle(history_panel)
+    assert history_panel.plot.value == ""
 
 
-def many(count: int) -> Any:
+def make_frame(count: int) -> Any:
     start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     return jobs_to_frame(
         Job("mj", str(n), "IMAGINE", Status.SUCCEEDED, subject=f"fox {n}", submitted=start)
@@ -111,80 +109,78 @@ def many(count: int) -> Any:
     )
 
 
-def test_a_long_history_shows_its_newest(
-    opened: Callable[[str], Any], session: Session, monkeypatch: Any
+def test_long_history_sends_only_the_newest_rows_to_the_grid(
+    open_panel: Callable[[str], Any], session: Session, monkeypatch: Any
 ) -> None:
-    """The grid is given ten thousand rows at most, and the panel says of how many; the fields find
-    the others.
-    """
-    long = many(10_050)
+    """The status line has the total; the fields find older rows."""
+    long = make_frame(10_050)
     monkeypatch.setattr(session, "history", lambda: long)
-    one = opened("history")
-    settle(one)
-    assert "the newest 10,000 of 10,050 jobs" in one.note.value
-    assert len(rows_of(one)) == 10_000
-    one.filter.value = "fox 49"
-    settle(one)
-    assert "fox 49" in subjects(one)
+    panel = open_panel("history")
+    wait_idle(panel)
+    assert "the newest 10,000 of 10,050 jobs" in panel.status_line.value
+    assert len(list_grid_rows(panel)) == 10_000
+    panel.filter.value = "fox 49"
+    wait_idle(panel)
+    assert "fox 49" in list_subjects(panel)
 
 
-def test_without_itables_the_table_is_plain(
-    opened: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
+def test_history_without_itables_is_a_paged_html_table(
+    open_panel: Callable[[str], Any], session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page holds 25 rows, whatever the frame holds."""
-    monkeypatch.setattr(history, "_grid", lambda: None)
+    """A page has 25 rows."""
+    monkeypatch.setattr(table_panel, "_create_grid", lambda: None)
     monkeypatch.setattr(session, "history", lambda: long)
-    long = many(1000)
-    one = opened("history")
-    settle(one)
-    assert "1–25 of 1000" in one.table.value
-    assert one.table.value.count("<tr>") == 25
-    one.on.click()
-    assert "26–50 of 1000" in one.table.value
-    assert not one.back.disabled
-    settle(one)
+    long = make_frame(1000)
+    panel = open_panel("history")
+    wait_idle(panel)
+    assert "1–25 of 1000" in panel.table.value
+    assert panel.table.value.count("<tr>") == 25
+    panel.next_button.click()
+    assert "26–50 of 1000" in panel.table.value
+    assert not panel.previous_button.disabled
+    wait_idle(panel)
 
 
 # --- in flight ------------------------------------------------------------------------------------
 
 
-def test_the_status_panel_shows_what_is_in_flight(
-    slow: Session, monkeypatch: pytest.MonkeyPatch
+def test_status_panel_lists_active_jobs_and_reloads_on_new_ones(
+    slow_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that moves is in flight, whoever started it and whenever; the panel hears of a later
-    one by itself.
-    """
-    monkeypatch.setattr(history, "SOON", 0.0)
-    slow.mj.imagine("a red fox").run()
-    one = panel("status", slow)
-    settle(one)
-    assert subjects(one) == ["a red fox"]
-    assert 'Midjourney</span> <span class="mjci-faint">answers' in one.glance.value
-    slow.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg").run()
-    settle(one)
-    assert subjects(one) == ["input/deer.jpg", "a red fox"]
-    one.close()
-    assert one._hear not in slow.listeners
+    """Jobs submitted before and after it was opened, by anyone."""
+    monkeypatch.setattr(status, "RELOAD_DELAY", 0.0)
+    slow_session.mj.imagine("a red fox").run()
+    panel = mjci.panel("status", slow_session)
+    wait_idle(panel)
+    assert list_subjects(panel) == ["a red fox"]
+    assert 'Midjourney</span> <span class="mjci-faint">answers' in panel.summary.value
+    slow_session.ci.picture_job(
+        input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
+    ).run()
+    wait_idle(panel)
+    assert list_subjects(panel) == ["input/deer.jpg", "a red fox"]
+    panel.close()
+    assert panel._on_event not in slow_session.listeners
 
 
-def test_a_service_that_went_away_and_came_back(
-    slow: Session, monkeypatch: pytest.MonkeyPatch
+def test_status_panel_shows_unreachable_and_recovered_service(
+    slow_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The panel says which one does not answer, shows what is known, and says when it is back."""
-    one = panel("status", slow)
-    settle(one)
-    queue = slow.mj.queue
+    """The journal's jobs are shown meanwhile."""
+    panel = mjci.panel("status", slow_session)
+    wait_idle(panel)
+    queue = slow_session.mj.queue
 
-    monkeypatch.setattr(slow.mj, "queue", lambda: _Failing())
-    press_and_wait(one, one.refresh)
+    monkeypatch.setattr(slow_session.mj, "queue", lambda: _Failing())
+    click_and_wait(panel, panel.refresh_button)
     assert (
         'mjci-FAILED">Midjourney</span> <span class="mjci-faint">The proxy does not answer.'
-        in one.glance.value
+        in panel.summary.value
     )
-    monkeypatch.setattr(slow.mj, "queue", queue)
-    press_and_wait(one, one.refresh)
-    assert "does not answer" not in one.glance.value
-    one.close()
+    monkeypatch.setattr(slow_session.mj, "queue", queue)
+    click_and_wait(panel, panel.refresh_button)
+    assert "does not answer" not in panel.summary.value
+    panel.close()
 
 
 class _Failing:

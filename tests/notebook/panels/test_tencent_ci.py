@@ -1,6 +1,4 @@
-"""The rule workbench without a browser: controls and texts, the preview, the bucket, templates,
-batches, the jobs.
-"""
+"""The Tencent CI panel without a browser: rule editor, preview, bucket, templates, jobs."""
 
 from __future__ import annotations
 
@@ -15,20 +13,20 @@ import ipywidgets as W
 import pytest
 from PIL import Image
 
-from jupyter_mjci import panel, sandbox
+import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
-from jupyter_mjci.notebook.panels import base, rule_preview
-from jupyter_mjci.notebook.panels.controls import parse_templates
+from jupyter_mjci.notebook.panels import async_button, rule_preview
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
+from jupyter_mjci.notebook.panels.value_template import parse_templates
 from jupyter_mjci.session import Session
 from tests.notebook.panels.test_panels import (
     click,
-    html,
-    named,
-    names,
-    photo,
-    press_and_wait,
-    settle,
+    click_and_wait,
+    find_button,
+    list_button_names,
+    make_photo,
+    render_html,
+    wait_idle,
 )
 
 RULES = (
@@ -45,20 +43,20 @@ RULES = (
 
 @pytest.fixture
 def session() -> Iterator[Session]:
-    with sandbox(speed=1e6) as one:
-        yield one
+    with mjci.sandbox(speed=1e6) as session:
+        yield session
 
 
 @pytest.fixture
-def ci(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A CI panel whose bucket holds a picture, all at rest."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
-    monkeypatch.setattr(rule_preview, "PAUSE", 0.0)
-    session.ci.put_object("album/photo.png", photo(), content_type="image/png").run()
-    one = panel("ci", session)
-    settle(one)
-    yield one
-    one.close()
+def ci_panel(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A panel whose bucket has a picture; all its tasks have ended."""
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
+    monkeypatch.setattr(rule_preview, "DEBOUNCE", 0.0)
+    session.ci.put_object("album/photo.png", make_photo(), content_type="image/png").run()
+    panel = mjci.panel("ci", session)
+    wait_idle(panel)
+    yield panel
+    panel.close()
 
 
 @pytest.fixture
@@ -70,27 +68,29 @@ def editor(session: Session) -> RuleEditor:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_typed_rule_sets_the_controls(editor: RuleEditor, session: Session, rule: str) -> None:
-    """The text stays as typed; what the controls then say makes the same picture."""
+def test_typed_rule_sets_controls_and_stays_as_typed(
+    editor: RuleEditor, session: Session, rule: str
+) -> None:
+    """The rule of the controls makes the same picture, or the same error."""
     editor.text.value = rule
     assert not editor.is_invalid
     assert editor.text.value == rule
-    picture = photo()
+    picture = make_photo()
     engine = session.rules
-    assert outcome(engine, editor.build_rule(), picture) == outcome(engine, rule, picture)
+    assert apply_or_error(engine, editor.build_rule(), picture) == apply_or_error(
+        engine, rule, picture
+    )
 
 
-def outcome(engine: Any, rule: str, picture: bytes) -> Any:
+def apply_or_error(engine: Any, rule: str, picture: bytes) -> Any:
     try:
-        return engine.apply(rule, picture)
+        return engine.apply_rule(rule, picture)
     except engine.RuleError as error:
         return error.message
 
 
-def test_every_operation_can_be_added_and_is_a_rule(editor: RuleEditor, session: Session) -> None:
-    """Each operation of the engine is on offer; added, its controls say a rule that the engine can
-    read.
-    """
+def test_added_operation_is_a_valid_rule(editor: RuleEditor, session: Session) -> None:
+    """Every operation that makes a picture is offered."""
     offered = [name for _, name in editor.palette.options]
     assert offered == [name for name in session.rules.OPERATIONS if name not in JSON_OPERATIONS]
     for name in offered:
@@ -98,198 +98,204 @@ def test_every_operation_can_be_added_and_is_a_rule(editor: RuleEditor, session:
         editor.add_step(name)
         assert not editor.is_invalid, editor.text.value
         assert [block.operation.name for block in editor.blocks] == [name]
-        assert session.rules.parse(editor.text.value)
+        assert session.rules.parse_rule(editor.text.value)
 
 
-def test_moving_a_control_writes_the_rule(editor: RuleEditor) -> None:
-    """Sliders, lists and switches each change the text, and only their part of it."""
+def test_moved_control_changes_only_its_part_of_the_rule(editor: RuleEditor) -> None:
+    """Sliders, lists, colours and numbers."""
     editor.text.value = "imageMogr2/thumbnail/300x/rotate/90|watermark/2/text/aGk"
-    size, turn, mark = editor.blocks
-    size.controls["thumbnail"].numbers.children[0].value = 500
+    thumbnail, rotate, watermark = editor.blocks
+    thumbnail.controls["thumbnail"].sliders.children[0].value = 500
     assert editor.text.value == "imageMogr2/thumbnail/500x/rotate/90|watermark/2/text/aGk"
-    size.controls["thumbnail"].shape.value = shape_of(size, "<W>x<H>!")
-    turn.controls["rotate"].widget.value = 45
-    mark.controls["fill"].widget.value = "#ff0080"
-    mark.controls["gravity"].widget.value = "north"
+    thumbnail.controls["thumbnail"].template.value = find_template(thumbnail, "<W>x<H>!")
+    rotate.controls["rotate"].widget.value = 45
+    watermark.controls["fill"].widget.value = "#ff0080"
+    watermark.controls["gravity"].widget.value = "north"
     assert editor.text.value == (
         "imageMogr2/thumbnail/500x400!/rotate/45|watermark/2/text/aGk/fill/I2ZmMDA4MA/gravity/north"
     )
 
 
-def shape_of(block: Any, text: str) -> Any:
-    return next(one for one in block.controls["thumbnail"].shapes if one.text == text)
+def find_template(block: Any, text: str) -> Any:
+    return next(
+        template for template in block.controls["thumbnail"].templates if template.text == text
+    )
 
 
-def test_steps_are_moved_and_taken_away(editor: RuleEditor) -> None:
-    """Earlier, later and remove act on one step; the others keep their values."""
+def test_block_can_be_moved_and_removed(editor: RuleEditor) -> None:
+    """The other blocks keep their values."""
     editor.text.value = "imageMogr2/rotate/90/blur/3x2/format/png"
     editor.move_block(editor.blocks[2], -1)
     assert editor.text.value == "imageMogr2/rotate/90/format/png/blur/3x2"
-    editor.move_block(editor.blocks[0], 0)
+    editor.remove_block(editor.blocks[0])
     assert editor.text.value == "imageMogr2/format/png/blur/3x2"
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ("imageMogr2/rotat/90", "did you mean imageMogr2/rotate?"),
         ("imageMogr2/rotate/400", "must be an integer from 0 to 360; got &#x27;400&#x27;"),
         ("imageMogr2/thumbnail/<b>", "got &#x27;&lt;b&gt;&#x27;"),
     ],
 )
-def test_a_wrong_rule_says_what_is_wrong(editor: RuleEditor, rule: str, said: str) -> None:
-    """The text stays, the blocks stay, and the line under the rule tells the engine's own words,
-    escaped.
-    """
+def test_invalid_rule_shows_error_and_keeps_blocks(
+    editor: RuleEditor, rule: str, message: str
+) -> None:
+    """The engine's message is escaped; moving a control makes the rule valid again."""
     editor.text.value = "imageMogr2/rotate/90"
     editor.text.value = rule
-    assert said in editor.error_message.value
+    assert message in editor.error_message.value
     assert [block.operation.key for block in editor.blocks] == ["rotate"]
     editor.blocks[0].controls["rotate"].widget.value = 91
     assert (editor.text.value, editor.error_message.value) == ("imageMogr2/rotate/91", "")
 
 
-def test_every_shape_reads_what_it_writes(session: Session) -> None:
-    """For every parameter with shapes: what the sliders write, the engine accepts, and the sliders
-    read again.
-    """
-    seen = 0
-    for kind in session.rules.OPERATIONS.values():
-        for parameter in kind.parameters:
-            for shape in parse_templates(parameter.form):
-                numbers = [slot.initial for slot in shape.slots]
-                assert shape.parse_value(shape.format_value(numbers)) == numbers
-                assert re.fullmatch(parameter.pattern, shape.format_value(numbers)), shape
-                seen += 1
-    assert seen > 15
+def test_value_template_parses_what_it_formats(session: Session) -> None:
+    """The rule engine accepts the formatted value of every parameter with templates."""
+    count = 0
+    for spec in session.rules.OPERATIONS.values():
+        for parameter in spec.parameters:
+            for template in parse_templates(parameter.expected):
+                numbers = [slot.initial for slot in template.slots]
+                assert template.parse_value(template.format_value(numbers)) == numbers
+                assert re.fullmatch(parameter.pattern, template.format_value(numbers)), template
+                count += 1
+    assert count > 15
 
 
 # --- the preview ----------------------------------------------------------------------------------
 
 
-def test_the_preview_is_what_the_job_makes(ci: Any, session: Session) -> None:
-    """The engine's bytes here and the service's output are one; the panel tells size, format and
-    bytes of both.
-    """
-    ci.input.value, ci.rule.value = (
+def test_preview_equals_the_output_of_the_job(ci_panel: Any, session: Session) -> None:
+    """The preview has the same bytes as the output; captions have the size and format of both."""
+    ci_panel.input.value, ci_panel.rule.value = (
         "input/deer.jpg",
         "imageMogr2/thumbnail/300x/rotate/10/format/webp",
     )
-    settle(ci)
+    wait_idle(ci_panel)
     before = session.ci.get_object("input/deer.jpg").run()
-    shown = ci.trial.pictures.value
-    assert f"Before · input/deer.jpg · {size(before)} jpeg" in shown
-    assert f"Preview · {size(ci.trial.after.body)} webp" in shown
-    click(ci, ci.submit)
-    (output,) = ci._cards[0].step.job.outputs
-    assert session.picture(output).run() == ci.trial.after.body
+    page = ci_panel.preview.pictures.value
+    assert f"Before · input/deer.jpg · {size(before)} jpeg" in page
+    assert f"Preview · {size(ci_panel.preview.result.body)} webp" in page
+    click(ci_panel, ci_panel.submit_button)
+    (output,) = ci_panel._cards[0].current.job.outputs
+    assert session.picture(output).run() == ci_panel.preview.result.body
 
 
 def size(content: bytes) -> str:
     return "{}×{}".format(*Image.open(io.BytesIO(content)).size)
 
 
-def test_only_the_last_of_many_changes_is_worked_out(
-    ci: Any, session: Session, monkeypatch: Any
+def test_quick_changes_are_previewed_once(
+    ci_panel: Any, session: Session, monkeypatch: Any
 ) -> None:
-    """A slider that moves through twenty values asks the engine once, for the last one."""
-    asked: list[str] = []
+    """Of twenty values of a slider only the last one is previewed."""
+    previewed: list[str] = []
     preview = session.preview
     monkeypatch.setattr(
-        session, "preview", lambda rule, content: asked.append(rule) or preview(rule, content)
+        session, "preview", lambda rule, content: previewed.append(rule) or preview(rule, content)
     )
-    monkeypatch.setattr(rule_preview, "PAUSE", 0.1)
-    ci.input.value = "album/photo.png"
+    monkeypatch.setattr(rule_preview, "DEBOUNCE", 0.1)
+    ci_panel.input.value = "album/photo.png"
     for degrees in range(20):
-        ci.rule.value = f"imageMogr2/rotate/{degrees}"
-    settle(ci)
-    assert asked == ["imageMogr2/rotate/19"]
+        ci_panel.rule.value = f"imageMogr2/rotate/{degrees}"
+    wait_idle(ci_panel)
+    assert previewed == ["imageMogr2/rotate/19"]
 
 
-def test_what_cannot_be_carried_out_is_told_beside_the_picture(ci: Any) -> None:
-    """A rule that is well written but does not fit the picture: the engine's reason stands where
-    the result would.
-    """
-    ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/iradius/300"
-    settle(ci)
-    assert "imageMogr2/iradius must be at most half the short side (100)" in ci.trial.pictures.value
-    assert ci.trial.after is None
-    ci.input.value = "album/none.png"
-    settle(ci)
-    assert "NoSuchKey" in ci.trial.pictures.value
+def test_preview_error_is_shown_beside_the_original(ci_panel: Any) -> None:
+    """A valid rule that does not fit the picture, and a missing picture."""
+    ci_panel.input.value, ci_panel.rule.value = "album/photo.png", "imageMogr2/iradius/300"
+    wait_idle(ci_panel)
+    assert (
+        "imageMogr2/iradius must be at most half the short side (100)"
+        in ci_panel.preview.pictures.value
+    )
+    assert ci_panel.preview.result is None
+    ci_panel.input.value = "album/none.png"
+    wait_idle(ci_panel)
+    assert "NoSuchKey" in ci_panel.preview.pictures.value
 
 
-def test_a_mark_comes_from_the_bucket(ci: Any) -> None:
-    """watermark/1 with a key of the bucket is previewed with that picture."""
-    ci.input.value = "input/deer.jpg"
-    ci.editor.add("watermark/1")
-    ci.editor.blocks[0].controls["image_key"].widget.value = "album/photo.png"
-    settle(ci)
-    assert ci.trial.after is not None
-    marked = Image.open(io.BytesIO(ci.trial.after.body)).convert("RGB")
+def test_preview_loads_watermark_picture_from_the_bucket(ci_panel: Any) -> None:
+    ci_panel.input.value = "input/deer.jpg"
+    ci_panel.editor.add_step("watermark/1")
+    ci_panel.editor.blocks[0].controls["image_key"].widget.value = "album/photo.png"
+    wait_idle(ci_panel)
+    assert ci_panel.preview.result is not None
+    marked = Image.open(io.BytesIO(ci_panel.preview.result.body)).convert("RGB")
     red, green, blue = marked.getpixel((marked.width - 10, marked.height - 10))  # type: ignore[misc]
     assert red > 200 > 90 > max(green, blue)
 
 
-def test_an_answer_in_json_is_shown_as_text(ci: Any) -> None:
-    """imageInfo makes no picture; its answer is shown."""
-    ci.input.value, ci.rule.value = "album/photo.png", "imageInfo"
-    settle(ci)
-    told = re.search(r"<pre[^>]*>(.*?)</pre>", ci.trial.pictures.value, re.DOTALL)
-    assert told
-    assert json.loads(told[1].replace("&quot;", '"'))["width"] == "400"
+def test_json_result_is_shown_as_text(ci_panel: Any) -> None:
+    ci_panel.input.value, ci_panel.rule.value = "album/photo.png", "imageInfo"
+    wait_idle(ci_panel)
+    match = re.search(r"<pre[^>]*>(.*?)</pre>", ci_panel.preview.pictures.value, re.DOTALL)
+    assert match
+    assert json.loads(match[1].replace("&quot;", '"'))["width"] == "400"
 
 
 # --- the bucket -----------------------------------------------------------------------------------
 
 
-def test_the_bucket_is_browsed_by_prefix(ci: Any) -> None:
-    """Folders open and lead back; pictures have thumbnails, and a click chooses one."""
-    assert [one.description for one in ci.bucket.folders.children] == ["album/", "input/"]
-    click(ci, named(ci, "album/"))
-    assert ci.bucket.prefix.value == "album/"
-    (tile,) = ci.bucket.tiles.children
+def test_object_browser_opens_folders_and_chooses_objects(ci_panel: Any) -> None:
+    """Pictures have thumbnails; a chosen object sets the input and the batch prefix."""
+    assert [button.description for button in ci_panel.browser.folders.children] == [
+        "album/",
+        "input/",
+    ]
+    click(ci_panel, find_button(ci_panel, "album/"))
+    assert ci_panel.browser.prefix.value == "album/"
+    (tile,) = ci_panel.browser.tiles.children
     assert 'src="data:image/' in tile.children[0].value
-    click(ci, named(ci, "photo.png"))
-    assert (ci.input.value, ci.batch_prefix.value) == ("album/photo.png", "album/")
-    click(ci, named(ci, ".."))
-    assert [one.description for one in ci.bucket.folders.children] == ["album/", "input/"]
+    click(ci_panel, find_button(ci_panel, "photo.png"))
+    assert (ci_panel.input.value, ci_panel.batch_prefix.value) == ("album/photo.png", "album/")
+    click(ci_panel, find_button(ci_panel, ".."))
+    assert [button.description for button in ci_panel.browser.folders.children] == [
+        "album/",
+        "input/",
+    ]
 
 
-def test_a_key_is_escaped_and_a_full_folder_is_paged(ci: Any, session: Session) -> None:
-    """Twelve tiles a page; what is no picture shows its kind."""
+def test_object_browser_escapes_keys_and_pages_long_folders(
+    ci_panel: Any, session: Session
+) -> None:
+    """A page has twelve tiles; an object that is not a picture shows its extension."""
     for number in range(14):
         session.ci.put_object(f"many/{number:02}.<b>", b"x").run()
-    ci.bucket.prefix.value = "many/"
-    click(ci, ci.bucket.show)
-    assert len(ci.bucket.tiles.children) == 12
-    assert "&lt;b&gt;" in ci.bucket.tiles.children[0].children[0].value
-    click(ci, ci.bucket.on)
-    assert "13–14 of 14" in ci.bucket.note.value
-    ci.bucket.prefix.value = "nowhere/"
-    click(ci, ci.bucket.show)
-    assert "Nothing lies under this prefix." in ci.bucket.note.value
+    ci_panel.browser.prefix.value = "many/"
+    click(ci_panel, ci_panel.browser.list_button)
+    assert len(ci_panel.browser.tiles.children) == 12
+    assert "&lt;b&gt;" in ci_panel.browser.tiles.children[0].children[0].value
+    click(ci_panel, ci_panel.browser.next_button)
+    assert "13–14 of 14" in ci_panel.browser.status_line.value
+    ci_panel.browser.prefix.value = "nowhere/"
+    click(ci_panel, ci_panel.browser.list_button)
+    assert "No objects under this prefix." in ci_panel.browser.status_line.value
 
 
 # --- what is done with a rule ---------------------------------------------------------------------
 
 
-def test_a_rule_is_saved_as_a_template(ci: Any, session: Session) -> None:
-    """The service stores it under the name; the panel tells its id."""
-    ci.rule.value, ci.template_name.value = "imageMogr2/rotate/90", "quarter"
-    click(ci, ci.save_button)
-    (kept,) = [one for one in session.ci.templates().run() if one["Name"] == "quarter"]
-    assert kept["PicProcess"]["ProcessRule"] == "imageMogr2/rotate/90"
-    assert kept["TemplateId"] in ci.message.value
-    assert 'role="status"' in ci.message.value
+def test_rule_can_be_saved_as_template(ci_panel: Any, session: Session) -> None:
+    """A note shows the template's ID."""
+    ci_panel.rule.value, ci_panel.template_name.value = "imageMogr2/rotate/90", "quarter"
+    click(ci_panel, ci_panel.save_button)
+    (template,) = [
+        template for template in session.ci.templates().run() if template["Name"] == "quarter"
+    ]
+    assert template["PicProcess"]["ProcessRule"] == "imageMogr2/rotate/90"
+    assert template["TemplateId"] in ci_panel.message.value
+    assert 'role="status"' in ci_panel.message.value
 
 
-def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
-    """Every picture under the prefix gets its job; the batch has a card."""
-    ci.rule.value = "imageMogr2/rotate/90"
-    ci.batch_prefix.value, ci.batch_output.value = "input/", "turned/${InputName}"
-    click(ci, ci.run_batch)
-    assert ci._cards[0].step.job.status is Status.SUCCEEDED
+def test_rule_runs_over_a_prefix_as_batch(ci_panel: Any, session: Session) -> None:
+    ci_panel.rule.value = "imageMogr2/rotate/90"
+    ci_panel.batch_prefix.value, ci_panel.batch_output.value = "input/", "turned/${InputName}"
+    click(ci_panel, ci_panel.run_batch_button)
+    assert ci_panel._cards[0].current.job.status is Status.SUCCEEDED
     assert (
         len(session.ci.objects(prefix="turned/").run())
         == len(session.ci.objects(prefix="input/").run())
@@ -297,17 +303,17 @@ def test_a_rule_runs_over_a_prefix(ci: Any, session: Session) -> None:
     )
 
 
-def test_a_wrong_rule_is_not_submitted(ci: Any, session: Session) -> None:
-    """Neither as a job nor as a batch nor as a template."""
-    ci.input.value, ci.rule.value = "album/photo.png", "imageMogr2/rotate/400"
-    for button in (ci.submit, ci.save_button, ci.run_batch):
-        click(ci, button)
-        assert "This is no rule yet." in ci.message.value
+def test_invalid_rule_is_not_submitted(ci_panel: Any, session: Session) -> None:
+    """Neither as job nor as batch nor as template."""
+    ci_panel.input.value, ci_panel.rule.value = "album/photo.png", "imageMogr2/rotate/400"
+    for button in (ci_panel.submit_button, ci_panel.save_button, ci_panel.run_batch_button):
+        click(ci_panel, button)
+        assert "The rule is not valid." in ci_panel.message.value
     assert session.ci.jobs().run() == []
 
 
-def test_jobs_are_listed_retried_and_shown(ci: Any, session: Session) -> None:
-    """A row per job with its state; retry submits the same work, picture opens a card."""
+def test_job_list_retries_opens_and_filters_jobs(ci_panel: Any, session: Session) -> None:
+    """Retry submits the same work and opens it as a card."""
     done = session.follow(
         session.ci.picture_job(
             input="album/photo.png", rule="imageMogr2/rotate/90", output="out/a.png"
@@ -322,20 +328,21 @@ def test_jobs_are_listed_retried_and_shown(ci: Any, session: Session) -> None:
             ]
         )
     )
-    click(ci, named(ci, "List jobs"))
-    assert [job.status for job in ci.ledger.jobs] == [Status.FAILED, Status.SUCCEEDED]
-    click(ci, ci.ledger.rows.children[1].children[2])
+    click(ci_panel, find_button(ci_panel, "List jobs"))
+    assert [job.status for job in ci_panel.job_list.jobs] == [Status.FAILED, Status.SUCCEEDED]
+    click(ci_panel, ci_panel.job_list.rows.children[1].children[2])
     assert len(session.ci.jobs().run()) == 3
-    assert ci._cards[0].step.job.id != done.id
-    assert ci._cards[0].step.shown
-    ci.ledger.state.value = "Failed"
-    settle(ci)
-    assert [job.status for job in ci.ledger.jobs] == [Status.FAILED]
-    assert "Picture" not in [one.description for one in ci.ledger.rows.children[0].children[1:]]
+    assert ci_panel._cards[0].current.job.id != done.id
+    assert ci_panel._cards[0].current.pictures
+    ci_panel.job_list.state.value = "Failed"
+    wait_idle(ci_panel)
+    assert [job.status for job in ci_panel.job_list.jobs] == [Status.FAILED]
+    assert "Picture" not in [
+        button.description for button in ci_panel.job_list.rows.children[0].children[1:]
+    ]
 
 
-def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
-    """A page holds eight; older and newer lead on and back."""
+def test_job_list_is_paged(ci_panel: Any, session: Session) -> None:
     calls = [
         session.ci.picture_job(
             input="album/photo.png", rule=f"imageMogr2/rotate/{n}", output=f"out/{n}.png"
@@ -343,47 +350,45 @@ def test_many_jobs_are_paged(ci: Any, session: Session) -> None:
         for n in range(10)
     ]
     session.batch(calls).run()
-    click(ci, named(ci, "List jobs"))
-    assert len(ci.ledger.jobs) == 8
-    click(ci, ci.ledger.on)
-    assert len(ci.ledger.jobs) == 2
-    assert ci.ledger.on.layout.display == "none"
-    click(ci, ci.ledger.back)
-    assert len(ci.ledger.jobs) == 8
+    click(ci_panel, find_button(ci_panel, "List jobs"))
+    assert len(ci_panel.job_list.jobs) == 8
+    click(ci_panel, ci_panel.job_list.next_button)
+    assert len(ci_panel.job_list.jobs) == 2
+    assert ci_panel.job_list.next_button.layout.display == "none"
+    click(ci_panel, ci_panel.job_list.previous_button)
+    assert len(ci_panel.job_list.jobs) == 8
 
 
-def test_a_waiting_job_is_cancelled_from_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cancel asks the service, and the row then says so."""
-    monkeypatch.setattr(base, "HOLD", 0.0)
-    with sandbox(speed=1e-3) as slow:
-        one = panel("ci", slow)
-        job = slow.ci.picture_job(
+def test_queued_job_is_cancelled_from_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(async_button, "DEBOUNCE", 0.0)
+    with mjci.sandbox(speed=1e-3) as session:
+        panel = mjci.panel("ci", session)
+        job = session.ci.picture_job(
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
         ).run()
-        press_and_wait(one, one.ledger.refresh)
-        press_and_wait(one, named(one, "Cancel"))
-        assert "cancelled" in html(one)
-        assert "Cancel" not in names(one)
-        assert slow.ci.job(job.id).run().status is Status.CANCELLED
-        one.close()
+        click_and_wait(panel, panel.job_list.refresh_button)
+        click_and_wait(panel, find_button(panel, "Cancel"))
+        assert "cancelled" in render_html(panel)
+        assert "Cancel" not in list_button_names(panel)
+        assert session.ci.job(job.id).run().status is Status.CANCELLED
+        panel.close()
 
 
-def test_without_a_bucket_the_panel_opens_and_says_what_is_missing() -> None:
-    """A session without CI: no request at the start; a click tells what to set."""
-    with sandbox(speed=1e6, ci_bucket="", ci_secret_id="", ci_secret_key="") as bare:
-        one = panel("ci", bare)
-        settle(one)
-        assert one.message.value == ""
-        click(one, one.bucket.show)
-        assert 'role="alert"' in one.message.value
-        one.close()
+def test_panel_without_bucket_opens_and_shows_missing_settings_on_click() -> None:
+    """Nothing is requested when it opens."""
+    with mjci.sandbox(speed=1e6, ci_bucket="", ci_secret_id="", ci_secret_key="") as session:
+        panel = mjci.panel("ci", session)
+        wait_idle(panel)
+        assert panel.message.value == ""
+        click(panel, panel.browser.list_button)
+        assert 'role="alert"' in panel.message.value
+        panel.close()
 
 
-def test_closing_ends_a_preview(ci: Any) -> None:
-    """A panel that is closed while the engine works leaves nothing behind."""
-    ci.input.value, ci.rule.value = "input/deer.jpg", "imageMogr2/blur/50x50"
-    handles = [handle.future for handle in ci._under_way]
+def test_closed_panel_cancels_the_preview(ci_panel: Any) -> None:
+    ci_panel.input.value, ci_panel.rule.value = "input/deer.jpg", "imageMogr2/blur/50x50"
+    handles = [handle.future for handle in ci_panel._tasks]
     assert handles
-    ci.close()
+    ci_panel.close()
     assert not concurrent.futures.wait(handles, 60).not_done
-    assert ci.under_way() == 0
+    assert ci_panel.count_pending() == 0

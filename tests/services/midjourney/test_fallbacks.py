@@ -1,4 +1,4 @@
-"""What a proxy family lacks is reached another way, and says the same as far as it can be known."""
+"""Fallbacks return what the missing endpoint would return, for every server family."""
 
 from __future__ import annotations
 
@@ -15,70 +15,65 @@ from jupyter_mjci.session import Session
 
 
 @pytest.fixture
-def s(request: pytest.FixtureRequest) -> Iterator[Session]:
-    with mjci.sandbox(speed=float("inf"), dialect=request.param) as session:
-        yield session
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    with mjci.sandbox(speed=float("inf"), dialect=request.param) as sandbox_session:
+        yield sandbox_session
 
 
-def grid(s: Session) -> Job:
-    return s.follow(s.mj.imagine("a red fox")).run()
+def grid(session: Session) -> Job:
+    return session.follow(session.mj.imagine("a red fox")).run()
 
 
-@pytest.mark.parametrize("s", ["plus", "trueai", "java", "new-api"], indirect=True)
-def test_change_and_action_mean_the_same_everywhere(s: Session) -> None:
-    """A label on a task of a family without buttons becomes `change`; `change` where it was
-    removed, the button.
-    """
-    parent = grid(s)
+@pytest.mark.parametrize("session", ["plus", "trueai", "java", "new-api"], indirect=True)
+def test_change_and_action_work_for_every_family(session: Session) -> None:
+    """Labels become `change` where buttons are missing, and `change` a button where it is missing."""
+    parent = grid(session)
     for call in (
-        s.mj.action(parent, "U2"),
-        s.mj.change(parent.id, "UPSCALE", 3),
-        s.mj.simple_change(f"{parent.id} V1"),
+        session.mj.action(parent, "U2"),
+        session.mj.change(parent.id, "UPSCALE", 3),
+        session.mj.simple_change(f"{parent.id} V1"),
     ):
-        job = s.follow(call).run()
+        job = session.follow(call).run()
         assert (job.status, job.parent or parent.id) == (Status.SUCCEEDED, parent.id)
 
 
-@pytest.mark.parametrize("s", ["java"], indirect=True)
-def test_a_button_that_no_change_can_say_is_told(s: Session) -> None:
+@pytest.mark.parametrize("session", ["java"], indirect=True)
+def test_button_without_equivalent_change_raises(session: Session) -> None:
     with pytest.raises(InvalidRequest, match="no button"):
-        s.mj.action(grid(s), "Zoom Out 2x")
+        session.mj.action(grid(session), "Zoom Out 2x")
 
 
-@pytest.mark.parametrize("s", ["plus", "trueai", "java", "new-api"], indirect=True)
-def test_listings_everywhere(s: Session) -> None:
-    """Tasks, tasks by ids, and the queue; from the journal where a relay has no listing."""
-    done = grid(s)
-    moving = s.mj.imagine("a blue fox").run()
-    assert list(s.tasks()["id"]) == [moving.id, done.id]
-    assert [job.id for job in s.mj.tasks(ids=[moving.id, done.id, "404"]).run()] == [
-        moving.id,
+@pytest.mark.parametrize("session", ["plus", "trueai", "java", "new-api"], indirect=True)
+def test_listings_work_for_every_family(session: Session) -> None:
+    """Relays have no listings: the journal takes their place."""
+    done = grid(session)
+    running = session.mj.imagine("a blue fox").run()
+    assert list(session.tasks()["id"]) == [running.id, done.id]
+    assert [job.id for job in session.mj.tasks(ids=[running.id, done.id, "404"]).run()] == [
+        running.id,
         done.id,
     ]
-    assert list(s.queue()["id"]) == [moving.id]
-    assert s.tasks().dtypes.equals(s.history().dtypes)
+    assert list(session.queue()["id"]) == [running.id]
+    assert session.tasks().dtypes.equals(session.history().dtypes)
 
 
-@pytest.mark.parametrize("s", ["new-api"], indirect=True)
-def test_a_detour_is_found_once(s: Session) -> None:
-    """After the first time, the call that is lacking is not tried again."""
-    s.mj.tasks().run()
-    sent: list[str] = []
-    plain = s.transport.send
+@pytest.mark.parametrize("session", ["new-api"], indirect=True)
+def test_missing_endpoint_is_not_requested_again(session: Session) -> None:
+    session.mj.tasks().run()
+    paths: list[str] = []
+    send = session.transport.send
 
-    async def counted(call):  # type: ignore[no-untyped-def]
-        sent.append(call.path)
-        return await plain(call)
+    async def record_path(call):  # type: ignore[no-untyped-def]
+        paths.append(call.path)
+        return await send(call)
 
-    s.transport.send = counted  # type: ignore[method-assign]
-    s.mj.tasks().run()
-    assert "/mj/task/list" not in sent
+    session.transport.send = record_path  # type: ignore[method-assign]
+    session.mj.tasks().run()
+    assert "/mj/task/list" not in paths
 
 
-def test_a_wrong_address_is_not_hidden_by_a_history() -> None:
-    """A server that answers everything with a page is no proxy: that is said, instead of an empty
-    history.
-    """
+def test_wrong_address_raises_despite_the_journal() -> None:
+    """A server that responds to everything with a web page is not a proxy."""
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
     session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
     for call in (

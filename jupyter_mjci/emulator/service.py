@@ -1,0 +1,79 @@
+"""What the engine knows of an emulated service: one protocol, and one descriptor per service
+folder.
+
+Everything outside a service's own folder goes through `EmulatedService` and `ServiceSpec`; the list
+of services is in `registry.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
+
+MJ_SECRET = "sandbox-secret"
+BUCKET = "demo-1250000000"
+REGION = "ap-chongqing"
+SECRET_ID = "AKIDsandbox0000000000000000000000000"
+SECRET_KEY = "sandboxSecretKey0000000000000000"
+
+
+class EmulatedService(Protocol):
+    """An emulated service: bytes in, bytes out; its jobs age by the clock it was given."""
+
+    outbox: list[WebhookDelivery]
+
+    def handle(self, request: Request) -> Response:
+        """Answer a request."""
+
+    def advance(self) -> None:
+        """Let everything happen that is due by now."""
+
+    def next_event(self) -> float | None:
+        """Return when the next job changes by itself (epoch seconds)."""
+
+    def freeze(self, job_id: str) -> None:
+        """Stop a job from changing by itself."""
+
+    def forget(self, job_id: str) -> None:
+        """Forget a job, as if it had never been submitted."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state as JSON values and bytes."""
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Replace the state by one that `snapshot` returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxOptions:
+    """What the services of one sandbox are built from."""
+
+    dialect: str = "plus"
+    mj_secret: str = MJ_SECRET
+    bucket: str = BUCKET
+    region: str = REGION
+    secret_id: str = SECRET_ID
+    secret_key: str = SECRET_KEY
+    mj_options: Mapping[str, Any] = field(default_factory=dict)
+    ci_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """The descriptor of a service.
+
+    `claims` recognizes a request of this service by its host or its signature, whatever its path;
+    `path_pattern` recognizes one by its path, for hosts that say nothing (an address, localhost).
+    """
+
+    name: str
+    claims: Callable[[Request], bool]
+    path_pattern: re.Pattern[str]
+    build: Callable[[Clock, int, SandboxOptions], EmulatedService]
+    too_large_response: Response
+    find_job_ids: Callable[[Request, Response], list[str]]

@@ -1,0 +1,232 @@
+"""Turn image bytes into what a notebook can show and keep: thumbnails, grid cells, contact sheets.
+
+A thumbnail is PNG or JPEG, whatever the service sent, because front ends and converters agree on no
+other format. It stays within a size budget, so that a notebook with a hundred images can still be
+opened. Pillow is imported on first use, which keeps loading the extension fast.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
+
+THUMBNAIL_SIZE = 512  # pixels, the longer side of a thumbnail
+MAX_THUMBNAIL_BYTES = 60_000
+MAX_SHEET_BYTES = 200_000
+CELL_SIZE = 192  # pixels, the longer side of an image in a contact sheet
+LABEL_HEIGHT = 16
+GAP = 8
+MAX_COLUMNS = 6
+MIN_SIDE = 32  # pixels; images are not shrunk below this to fit a size budget
+
+# Whatever a damaged file makes Pillow raise. A decompression bomb is a warning that counts as an
+# error here.
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What an image file says about itself; `format` is in lower case."""
+
+    format: str
+    width: int
+    height: int
+    frames: int = 1
+
+
+def identify(content: bytes) -> ImageHeader | None:
+    """Return the format, size and number of frames, or None if the bytes are not an image."""
+    try:
+        image = _open_image(content)
+    except DECODE_ERRORS:
+        return None
+    frames = getattr(image, "n_frames", 1)
+    return ImageHeader((image.format or "").lower(), image.width, image.height, frames)
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of the bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def to_base64(content: bytes) -> str:
+    """Encode bytes as notebooks store them."""
+    return base64.b64encode(content).decode("ascii")
+
+
+def make_thumbnail(
+    content: bytes, size: int = THUMBNAIL_SIZE, max_bytes: int = MAX_THUMBNAIL_BYTES
+) -> tuple[bytes, str, int, int]:
+    """Convert an image, or the first frame of an animation, to a small PNG or JPEG.
+
+    Args:
+        size: the longest side in pixels
+        max_bytes: the size budget; a side may get shorter than `size` to keep it
+
+    Returns:
+        The bytes, their media type, width and height.
+
+    Raises:
+        ValueError: the bytes are not an image
+    """
+    try:
+        image = _open_image(content)
+        if _can_embed_unchanged(image, content, size, max_bytes):
+            return content, f"image/{(image.format or '').lower()}", *image.size
+        return _shrink(_normalize_orientation(image), size, max_bytes)
+    except DECODE_ERRORS as error:
+        raise ValueError(f"The bytes are not an image: {error}") from None
+
+
+def data_url(
+    content: bytes, size: int = THUMBNAIL_SIZE, max_bytes: int = MAX_THUMBNAIL_BYTES
+) -> str:
+    """Return a thumbnail as a data URL. Takes and raises what `make_thumbnail` does."""
+    thumbnail, mime, _, _ = make_thumbnail(content, size, max_bytes)
+    return f"data:{mime};base64,{to_base64(thumbnail)}"
+
+
+def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
+    """Cut a grid into its images, left to right and top to bottom, as PNG (U1 to U4 of an imagined
+    grid).
+    """
+    grid = _open_image(content)
+    width, height = grid.width // columns, grid.height // rows
+    cells = []
+    for row in range(rows):
+        for column in range(columns):
+            left, top = column * width, row * height
+            cells.append(encode_image(grid.crop((left, top, left + width, top + height)), "PNG"))
+    return tuple(cells)
+
+
+def contact_sheet(
+    contents: Sequence[bytes], labels: Sequence[str], max_bytes: int = MAX_SHEET_BYTES
+) -> tuple[bytes, int, int]:
+    """Lay out images in rows, each above its label.
+
+    Returns:
+        A JPEG, its width and its height.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    columns = max(1, min(MAX_COLUMNS, math.ceil(math.sqrt(len(contents)))))
+    rows = math.ceil(len(contents) / columns)
+    step_x, step_y = CELL_SIZE + GAP, CELL_SIZE + LABEL_HEIGHT + GAP
+    sheet = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for index, (content, label) in enumerate(zip(contents, labels, strict=True)):
+        row, column = divmod(index, columns)
+        x, y = GAP + column * step_x, GAP + row * step_y
+        _paste_centered(sheet, content, x, y)
+        text = _truncate_label(label, draw, font)
+        draw.text((x, y + CELL_SIZE + 2), text, fill="#444", font=font)
+    encoded, image = _choose_encoding(_iter_jpeg_encodings(sheet), max_bytes)
+    return encoded, *image.size
+
+
+def _paste_centered(sheet: Image.Image, content: bytes, x: int, y: int) -> None:
+    """Paste an image into the middle of the cell at x, y."""
+    image = _normalize_orientation(_open_image(content))
+    image.thumbnail((CELL_SIZE, CELL_SIZE))
+    mask = image if image.mode == "RGBA" else None
+    left, top = (CELL_SIZE - image.width) // 2, (CELL_SIZE - image.height) // 2
+    sheet.paste(image, (x + left, y + top), mask)
+
+
+def _truncate_label(
+    label: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> str:
+    """Cut a label to the width of a cell, without the characters that the font lacks."""
+    label = label.encode("latin-1", "ignore").decode("latin-1")
+    while label and draw.textlength(label, font) > CELL_SIZE:
+        label = label[:-1]
+    return label
+
+
+def _open_image(content: bytes) -> Image.Image:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return Image.open(io.BytesIO(content))
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from None
+
+
+def _can_embed_unchanged(image: Image.Image, content: bytes, size: int, max_bytes: int) -> bool:
+    """Whether the service's own bytes can be shown as they are."""
+    if max(image.size) > size or len(content) > max_bytes:
+        return False
+    if image.format not in ("PNG", "JPEG") or getattr(image, "n_frames", 1) > 1:
+        return False
+    # A truncated file opens, but does not load.
+    image.load()
+    return True
+
+
+def _normalize_orientation(image: Image.Image) -> Image.Image:
+    """Return the first frame, turned as its EXIF says, in a mode that PNG and JPEG both know."""
+    from PIL import ImageOps
+
+    image.seek(0)
+    upright = ImageOps.exif_transpose(image)
+    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+
+
+Encoding = tuple[bytes, "Image.Image"]
+
+
+def _shrink(image: Image.Image, size: int, max_bytes: int) -> tuple[bytes, str, int, int]:
+    image.thumbnail((size, size))
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() != (255, 255):
+        mime, encodings = "image/png", _iter_png_encodings(image)
+    else:
+        mime, encodings = "image/jpeg", _iter_jpeg_encodings(image)
+    encoded, image = _choose_encoding(encodings, max_bytes)
+    return encoded, mime, *image.size
+
+
+def _choose_encoding(encodings: Iterator[Encoding], max_bytes: int) -> Encoding:
+    """Return the first encoding within the budget, or else the last."""
+    for encoding in encodings:
+        if len(encoding[0]) <= max_bytes:
+            break
+    return encoding
+
+
+def _iter_jpeg_encodings(image: Image.Image) -> Iterator[Encoding]:
+    """Yield ever smaller files: first of lower quality, then of fewer pixels."""
+    image = image.convert("RGB")
+    for quality in (85, 75, 60, 45):
+        yield encode_image(image, "JPEG", quality=quality, optimize=True), image
+    while min(image.size) > MIN_SIDE:
+        image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
+        yield encode_image(image, "JPEG", quality=60, optimize=True), image
+
+
+def _iter_png_encodings(image: Image.Image) -> Iterator[Encoding]:
+    """Yield ever smaller files: first of fewer colors, then of fewer pixels."""
+    yield encode_image(image, "PNG", optimize=True), image
+    while min(image.size) > MIN_SIDE:
+        yield encode_image(image.quantize(128), "PNG", optimize=True), image
+        image = image.resize((image.width * 3 // 4, image.height * 3 // 4))
+    yield encode_image(image.quantize(32), "PNG", optimize=True), image
+
+
+def encode_image(image: Image.Image, format: str, **options: Any) -> bytes:
+    """Encode an image as a file; the options are Pillow's."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,88 @@
+"""Send calls one request at a time, journal the jobs in each response and notify listeners.
+
+Submission, polling and listings all send through one `JobClient`, so the journal and the listeners
+see every job while the HTTP transport knows neither of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.transport import Clock, Transport
+from jupyter_mjci.history.journal import Journal
+
+T = TypeVar("T")
+Listener = Callable[[str, Any], None]
+
+MAX_KNOWN_JOBS = 50_000  # jobs kept in memory, beside the journal
+
+
+class JobClient:
+    """Sends calls and records the jobs in their responses.
+
+    Args:
+        transport: sends the requests
+        journal: stores every job that changed
+        clock: the time at which jobs are recorded
+    """
+
+    def __init__(self, transport: Transport, journal: Journal, clock: Clock) -> None:
+        self.transport = transport
+        self.journal = journal
+        self.clock = clock
+        self.listeners: list[Listener] = []
+        self._known_jobs: dict[tuple[str, str], Job] = {}
+
+    async def send_once(self, call: Call[T]) -> T:
+        """Send one request, without retries, and return the parsed response.
+
+        Listeners are notified before a submission leaves and of every job in the response.
+        """
+        if call.is_submission:
+            self.notify("submitting", call)
+        response = await self.transport.send(call)
+        value = call.parse(response)
+        self.record(_extract_jobs(value))
+        return value
+
+    def record(self, jobs: Iterable[Job]) -> None:
+        """Journal the jobs that changed, and notify the listeners of all of them."""
+        seen = list(jobs)
+        changed = [job for job in seen if job.id and self._known_jobs.get(_get_key(job)) != job]
+        for job in changed:
+            # Removed first, so that the dictionary stays ordered by the latest change.
+            self._known_jobs.pop(_get_key(job), None)
+            self._known_jobs[_get_key(job)] = job
+        while len(self._known_jobs) > MAX_KNOWN_JOBS:
+            del self._known_jobs[next(iter(self._known_jobs))]
+        if changed:
+            self.journal.record_jobs(changed, self.clock.now())
+        if self.listeners:
+            for job in seen:
+                self.notify("job_updated", job)
+
+    def notify(self, event: str, value: object) -> None:
+        """Call every listener with the event's name and its value."""
+        for listener in self.listeners:
+            listener(event, value)
+
+    def known_jobs(self, service: str) -> list[Job]:
+        """Return the jobs of a service that were seen, the latest change last."""
+        return [job for job in self._known_jobs.values() if job.service == service]
+
+
+def _get_key(job: Job) -> tuple[str, str]:
+    return job.service, job.id
+
+
+def _extract_jobs(value: object) -> Iterable[Job]:
+    """Return the jobs of a parsed response: a job, a list of jobs, or a page of them."""
+    if isinstance(value, Job):
+        return (value,)
+    items = getattr(value, "items", value)
+    if not isinstance(items, (list, tuple)):
+        return ()
+    return [item for item in items if isinstance(item, Job)]

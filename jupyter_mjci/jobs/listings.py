@@ -1,0 +1,97 @@
+"""Fetch listings as DataFrames, and record their jobs.
+
+A large listing becomes columns without a `Job` per row. Only the jobs that changed since they were
+last journaled are parsed and recorded one by one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+import anyio.lowlevel
+
+from jupyter_mjci.client.calls import Call, Page, Paginator, Response
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.errors import Unsupported
+from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.jobs.submission import Submitter
+from jupyter_mjci.services.tencent_ci.responses import parse_rows
+from jupyter_mjci.services.tencent_ci.xml import Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jupyter_mjci.history.frames import Listing
+
+# Jobs recorded at a time; a listing with no more is recorded whole.
+LISTING_BATCH_SIZE = 2_000
+
+
+async def fetch_tasks_frame(
+    submitter: Submitter, call: Call[list[Job]], ids: Sequence[str] | None
+) -> pd.DataFrame:
+    """Return a Midjourney listing as a DataFrame.
+
+    Args:
+        submitter: sends the call
+        call: the call of the listing
+        ids: the IDs that were asked for, in whose order the rows come; None keeps the listing's
+    """
+    from jupyter_mjci.history.frames import Listing, jobs_to_frame, response_to_frame
+
+    def parse(response: Response) -> Listing:
+        return Listing("mj", response_to_frame(response, ids), (response,))
+
+    try:
+        listing = await submitter.send(replace(cast(Call[Listing], call), parse=parse))
+    except Unsupported:
+        # Sent through the session, which has fallbacks for servers without this listing.
+        return jobs_to_frame(await call)
+    return await _record_listing(submitter.client, listing)
+
+
+async def fetch_jobs_frame(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame:
+    """Return a CI listing, fetched page by page, as a DataFrame."""
+    from jupyter_mjci.history.frames import Listing, rows_to_frame
+
+    responses: list[Response] = []
+
+    def parse(response: Response) -> Page[Row]:
+        page = parse_rows(response)
+        responses.append(response)
+        return page
+
+    def build_page_call(token: str) -> Call[Page[Row]]:
+        return replace(cast(Call[Page[Row]], pages.page(token)), parse=parse)
+
+    rows = await Paginator(build_page_call, pages.limit).collect()
+    return await _record_listing(client, Listing("ci", rows_to_frame(rows), tuple(responses)))
+
+
+async def _record_listing(client: JobClient, listing: Listing) -> pd.DataFrame:
+    """Record all jobs of a small listing, of a large one those that changed."""
+    changed_ids = None
+    if len(listing.frame) > LISTING_BATCH_SIZE:
+        changed_ids = _find_changed_ids(client, listing)
+        client.notify("listing", listing)
+    for jobs in _split_batches(listing.iter_jobs(changed_ids)):
+        client.record(jobs)
+        # Journaling blocks the event loop: let others run between two batches.
+        await anyio.lowlevel.checkpoint()
+    return listing.frame
+
+
+def _find_changed_ids(client: JobClient, listing: Listing) -> frozenset[str]:
+    from jupyter_mjci.history.journal_frame import load_journal_frame
+
+    known = load_journal_frame(client.journal, "service = ?", (listing.service,))
+    return listing.changed_ids(known)
+
+
+def _split_batches(jobs: Iterable[Job]) -> Iterable[list[Job]]:
+    remaining = iter(jobs)
+    while batch := list(itertools.islice(remaining, LISTING_BATCH_SIZE)):
+        yield batch

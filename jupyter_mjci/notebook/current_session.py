@@ -1,0 +1,162 @@
+"""The session that the magics of a shell use."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
+from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.notebook import cards
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jupyter_mjci.session import Session
+
+GetConfig = Callable[[], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A session, if there is one, and why the magics use it."""
+
+    session: Session | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What a `CurrentSession` keeps when the extension is reloaded."""
+
+    selected: Selection = Selection()
+    default: Session | None = None
+    unrecorded: Selection = Selection()
+
+
+class CurrentSession:
+    """The session that the magics of one shell use: the selected one, else the only one in the
+    user's namespace, else one that is connected when a magic needs it.
+    """
+
+    def __init__(self, ip: InteractiveShell, get_config: GetConfig = dict) -> None:
+        self._ip = ip
+        self._get_config = get_config
+        self._selected = Selection()
+        self._default: Session | None = None
+        # The session that a recording or replay has replaced.
+        self.unrecorded = Selection()
+
+    def get_or_connect(self) -> Session:
+        """Return the session to use; connect if there is none.
+
+        Raises:
+            SettingsError: several sessions exist, or the settings are incomplete.
+        """
+        session = self.get()
+        if session is None:
+            session = self._default = self.connect()
+        return session
+
+    def connect(self, **overrides: Any) -> Session:
+        """Connect a new session: by the overrides, else `%config MJCI`, else environment and
+        profile.
+        """
+        from jupyter_mjci.session import connect
+
+        settings = dict(self._get_config())
+        settings.update({name: value for name, value in overrides.items() if value is not None})
+        return connect(notice=self._publish_notice, **settings)
+
+    def save_state(self) -> SessionState:
+        return SessionState(self._selected, self._default, self.unrecorded)
+
+    def restore_state(self, state: SessionState) -> None:
+        self._selected = state.selected
+        self._default = state.default
+        self.unrecorded = state.unrecorded
+
+    def settings(self) -> Settings:
+        """Return the settings of a new session, without credentials.
+
+        Raises:
+            SettingsError: a value of the configuration, environment or profile is invalid.
+        """
+        return load_runtime_settings(self._get_config())
+
+    def runtime_settings(self) -> dict[str, Any]:
+        """Return what `%config MJCI` sets for any session, wherever it connects to."""
+        config = self._get_config()
+        return {name: config[name] for name in RUNTIME_SETTINGS if name in config}
+
+    def get(self) -> Session | None:
+        """Return the session in use, if there is one. Never connects."""
+        return self.find().session
+
+    def find(self) -> Selection:
+        """Return the session in use and why it is used. Never connects.
+
+        Raises:
+            SettingsError: several variables hold a session, and none is selected.
+        """
+        if self._selected.session is not None:
+            return self._selected
+        sessions = self._find_in_namespace()
+        if len(sessions) > 1:
+            raise SettingsError(
+                f"There are several sessions: {', '.join(sessions)}.",
+                hint=f"Select one: %mjci use {next(iter(sessions))}",
+            )
+        for name, session in sessions.items():
+            return Selection(session, f"your variable {name}")
+        if self._default is not None:
+            return Selection(self._default, "connected by the first magic")
+        return Selection()
+
+    def set(self, session: Session, source: str) -> Session:
+        """Select a session."""
+        self.select(Selection(session, source))
+        return session
+
+    def select(self, selection: Selection) -> None:
+        self._selected = selection
+
+    def from_variable(self, name: str) -> Session:
+        """Return the session in a variable.
+
+        Raises:
+            SettingsError: the variable holds no session.
+        """
+        session_type = _get_session_type()
+        value = self._ip.user_ns.get(name)
+        if session_type is not None and isinstance(value, session_type):
+            return value
+        known = ", ".join(self._find_in_namespace()) or "none"
+        raise SettingsError(
+            f"{name} is not a session.", detail=f"Variables that hold one: {known}."
+        )
+
+    def _find_in_namespace(self) -> dict[str, Session]:
+        """Return the variables that hold a session, each session once."""
+        session_type = _get_session_type()
+        if session_type is None:
+            return {}
+        found: dict[int, tuple[str, Session]] = {}
+        for name, value in list(self._ip.user_ns.items()):
+            if not name.startswith("_") and isinstance(value, session_type):
+                found.setdefault(id(value), (name, value))
+        return dict(found.values())
+
+    def _publish_notice(self, line: str) -> None:
+        """Publish a line as an output: the same live and headless, and not on stdout."""
+        data = {"text/plain": line, "text/html": cards.notice_html(line)}
+        self._ip.display_pub.publish(data, {})
+
+
+def _get_session_type() -> type[Session] | None:
+    """Return the Session class if its module was imported. Nobody can hold a session before."""
+    module = sys.modules.get("jupyter_mjci.session")
+    session_type: type[Session] | None = getattr(module, "Session", None)
+    return session_type

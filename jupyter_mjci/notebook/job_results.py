@@ -1,0 +1,116 @@
+"""The results of a job as outputs of a cell: thumbnails, links, previews and bytes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.errors import MjciError
+from jupyter_mjci.notebook import cards, images
+from jupyter_mjci.notebook.cards import Extras
+from jupyter_mjci.notebook.images import MimeBundle
+from jupyter_mjci.services.midjourney.responses import get_preview_url
+from jupyter_mjci.services.tencent_ci.responses import to_text
+
+if TYPE_CHECKING:
+    from jupyter_mjci.session import Session
+
+PREVIEW_SIZE = 256  # pixels
+PREVIEW_TIMEOUT = 3.0  # seconds
+
+
+def card_bundle(job: Job, extras: Extras = cards.NO_EXTRAS) -> MimeBundle:
+    """Return a job's card as an output."""
+    html = cards.card_html(job, extras)
+    return {"text/html": html, "text/plain": cards.card_text(job, extras)}, {}
+
+
+def fetch_results(session: Session, job: Job) -> tuple[list[MimeBundle], Extras]:
+    """Download the results of a finished job.
+
+    Returns:
+        The images as outputs, and what the card says about results that cannot be shown.
+    """
+    return event_loop.run(fetch_results_async(session, job))
+
+
+async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBundle], Extras]:
+    """Download the results as `fetch_results` does, for code on the event loop."""
+    bundles: list[MimeBundle] = []
+    notes: list[str] = []
+    links: list[tuple[str, str]] = []
+    for index, url in enumerate(job.outputs):
+        try:
+            content = await session.picture(job, index)
+        except MjciError as error:
+            notes.append(f"The picture could not be fetched: {error.message}")
+            continue
+        try:
+            bundles.append(images.picture_bundle(job, content, session.settings.thumbnail))
+        except ValueError:
+            links.append((_file_name(url), url))
+            continue
+        info = images.identify(content)
+        if info is not None and info.frames > 1:
+            links.append((f"{_file_name(url)} ({info.frames} frames; the first is shown)", url))
+    return bundles, Extras(notes, await _count_child_jobs(session, job), links=links)
+
+
+def _file_name(url: str) -> str:
+    return url.partition("?")[0].rpartition("/")[2] or "result"
+
+
+async def _count_child_jobs(session: Session, job: Job) -> dict[str, int] | None:
+    """Count the jobs of a batch by status, on the first page of its listing."""
+    if job.service != "ci" or not job.raw.get("Name") or not job.id:
+        return None
+    tag = to_text(job.raw.get("Operation", {}).get("Tag")) or "PicProcess"
+    try:
+        page = await session.ci.jobs(tag=tag, batch_id=job.id).first_page
+    except MjciError:
+        return None
+    counts = Counter(child.status.value for child in page.items)
+    return dict(sorted(counts.items()))
+
+
+@dataclass
+class Previews:
+    """The blurry previews of a running task. Each is downloaded once; a failure is ignored."""
+
+    session: Session
+    url: str = ""
+    data_url: str = ""
+
+    async def fetch(self, job: Job) -> str:
+        """Return the latest preview as a data URL, or "". Runs on the event loop."""
+        url = get_preview_url(job)
+        if url and url != self.url:
+            self.url = url
+            with suppress(MjciError, ValueError), anyio.move_on_after(PREVIEW_TIMEOUT):
+                content = await self.session.picture(url)
+                max_bytes = images.MAX_THUMBNAIL_BYTES // 3
+                self.data_url = images.data_url(content, PREVIEW_SIZE, max_bytes)
+        return self.data_url
+
+
+class ObjectBytes(bytes):
+    """An object's bytes as a cell's result: an image is displayed, other content is summarized."""
+
+    def __repr__(self) -> str:
+        info = images.identify(self)
+        kind = f"{info.format} {info.width}×{info.height}" if info else "bytes"
+        return f"<{kind}, {len(self)} bytes, sha {images.digest(self)[:12]}>"
+
+    def _repr_mimebundle_(self, **_: object) -> MimeBundle:
+        try:
+            thumbnail, mime, width, height = images.make_thumbnail(self)
+        except ValueError:
+            return {"text/plain": repr(self)}, {}
+        data = {mime: images.to_base64(thumbnail), "text/plain": repr(self)}
+        return data, {mime: {"width": width, "height": height}}

@@ -1,0 +1,240 @@
+"""A panel that shows a DataFrame of jobs: search it, and select rows.
+
+The grid is itables' (extra `lab`), whose selection arrives in Python. Without
+itables a plain HTML table with pages takes its place; it has no selection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+import ipywidgets as W
+
+from jupyter_mjci.notebook.panels import html
+from jupyter_mjci.notebook.panels.base import Panel
+from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
+from jupyter_mjci.session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAGE_SIZE = 25  # rows of a page of the plain table, and of the snapshot
+MAX_GRID_ROWS = 10_000  # the newest rows, sent to the browser; searching finds older ones
+HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")
+SEARCH_COLUMNS = ("service", "id", "action", "status", "subject")
+ANY_OPTION = ("any", "")
+# itables: no limit of its own ("maxBytes"), no search field (the panel's own searches older rows as
+# well), and text is not HTML.
+GRID_OPTIONS: Mapping[str, object] = {
+    "select": True,
+    "maxBytes": 0,
+    "allow_html": False,
+    "showIndex": False,
+    "pageLength": 10,
+    "lengthMenu": [10, 25, 100],
+    "classes": "display compact nowrap",
+    "layout": {"topStart": None, "topEnd": None},
+    "columnDefs": [{"className": "dt-left", "targets": "_all"}],
+}
+
+
+class TablePanel(Panel):
+    """A table of jobs.
+
+    Attributes:
+        frame: all rows, oldest first; None until they are loaded
+        filtered: the rows that match the fields, newest first
+    """
+
+    empty_message = "No jobs."
+
+    def __init__(self, session: Session) -> None:
+        self.frame: pd.DataFrame | None = None
+        self.filtered: pd.DataFrame | None = None
+        self._page = 0
+        super().__init__(session)
+        self.start_task(self._reload())
+
+    def build_form(self) -> Sequence[W.Widget]:
+        self._build_fields()
+        self.status_line = W.HTML()
+        self.table = W.HTML()
+        self.grid = _create_grid()
+        if self.grid is None:
+            table = [self.table, self._build_page_buttons()]
+        else:
+            self.grid.observe(lambda _: self._on_selection_change(), "selected_rows")
+            table = [self.grid]
+        fields = [self.filter, self.service, self.action, *self.build_extra_filters()]
+        row = build_row(self.refresh_button, *fields)
+        return [
+            W.VBox([row, *self.build_toolbar(), self.status_line, *table]).add_class("mjci-form")
+        ]
+
+    def _build_fields(self) -> None:
+        self.filter = W.Text(
+            description="Find", placeholder="any text of a row", tooltip="Only rows with this text"
+        )
+        self.service = W.Dropdown(
+            description="Service", options=[ANY_OPTION, ("Midjourney", "mj"), ("Tencent CI", "ci")]
+        )
+        self.action = W.Dropdown(
+            description="Action", options=[ANY_OPTION], tooltip="Only jobs with this action"
+        )
+        for widget in (self.filter, self.service, self.action):
+            widget.observe(lambda _: self._apply_filter(), "value")
+        self.refresh_button = self.build_button(
+            "Refresh", "Load the rows again", self._reload, icon="refresh"
+        )
+
+    def build_extra_filters(self) -> Sequence[W.Widget]:
+        """Build further fields, to the right of the others."""
+        return ()
+
+    def build_toolbar(self) -> Sequence[W.Widget]:
+        """Build the widgets between the fields and the table."""
+        return ()
+
+    def _build_page_buttons(self) -> W.Widget:
+        self.previous_button = build_button("‹ Newer", "Previous page")
+        self.next_button = build_button("Older ›", "Next page")
+        self.previous_button.disabled = True
+        self.next_button.disabled = True
+        self.previous_button.on_click(lambda _: self._change_page(-1))
+        self.next_button.on_click(lambda _: self._change_page(1))
+        return build_row(self.previous_button, self.next_button)
+
+    def fetch(self) -> pd.DataFrame:
+        """Return the rows, oldest first. It runs in a worker thread, so it may block."""
+        raise NotImplementedError
+
+    @property
+    def selected(self) -> pd.DataFrame | None:
+        """The selected rows; all rows that match the fields if none is selected."""
+        rows = self._selected_rows()
+        if not rows or self.filtered is None:
+            return self.filtered
+        return self.filtered.iloc[rows]
+
+    def _selected_rows(self) -> list[int]:
+        """Return the positions of the selected rows in `filtered`."""
+        return [] if self.grid is None else list(self.grid.selected_rows)
+
+    # --- filtering ---
+
+    async def _reload(self) -> None:
+        self.clear_message()
+        frame = await anyio.to_thread.run_sync(self.fetch)
+        self.frame = frame
+        actions = sorted(frame["action"].dropna().unique())
+        options = (ANY_OPTION, *zip(actions, actions, strict=True))
+        if options != self.action.options:  # setting the options resets the selection
+            self.action.options = options
+        self._apply_filter()
+
+    def filter_rows(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows that match the fields."""
+        if self.service.value:
+            rows = rows[rows["service"] == self.service.value]
+        if self.action.value:
+            rows = rows[rows["action"] == self.action.value]
+        text = self.filter.value.strip().casefold()
+        if text:
+            rows = rows[_match_text(rows, text)]
+        return rows
+
+    def _apply_filter(self) -> None:
+        with self._lock:
+            if self.frame is None:
+                return
+            self.filtered = self.filter_rows(self.frame[::-1])  # newest first
+            self._page = 0
+            self._render(self.filtered)
+
+    def _change_page(self, step: int) -> None:
+        with self._lock:
+            if self.filtered is None:
+                return
+            last = _count_pages(self.filtered) - 1
+            self._page = max(0, min(self._page + step, last))
+            self._render(self.filtered)
+
+    def _on_selection_change(self) -> None:
+        """React to a change of the selected rows."""
+
+    # --- rendering ---
+
+    def _render(self, rows: pd.DataFrame) -> None:
+        if self.grid is None:
+            self.previous_button.disabled = self._page == 0
+            self.next_button.disabled = self._page >= _count_pages(rows) - 1
+            self.table.value = self.static_html()
+        else:
+            self._fill_grid(rows)
+        self.update_snapshot()
+
+    def _fill_grid(self, rows: pd.DataFrame) -> None:
+        count = len(rows)
+        text = f"{count:,} jobs"
+        if count == 0:
+            text = self.empty_message
+        elif count == 1:
+            text = "1 job"
+        elif count > MAX_GRID_ROWS:
+            text = f"the newest {MAX_GRID_ROWS:,} of {count:,} jobs"
+        self.status_line.value = html.render_status(text)
+        set_visible(self.grid, count > 0)
+        columns = _format_columns(rows.head(MAX_GRID_ROWS))
+        self.grid.update(columns, selected_rows=[], **GRID_OPTIONS)
+
+    def static_html(self) -> str:
+        if self.filtered is None or self.filtered.empty:
+            return f'<p class="mjci-faint">{html.escape(self.empty_message)}</p>'
+        first = self._page * PAGE_SIZE
+        rows = self.filtered.iloc[first : first + PAGE_SIZE]
+        count = f"{first + 1}–{first + len(rows)} of {len(self.filtered)}"
+        table = _format_columns(rows).to_html(index=False, border=0, escape=True)
+        return f'<p class="mjci-faint">{count}</p><div class="mjci-table">{table}</div>'
+
+    def static_text(self) -> str:
+        if self.filtered is None or self.filtered.empty:
+            return f"{self.title}: {self.empty_message}"
+        rows = self.filtered.head(PAGE_SIZE)[list(SEARCH_COLUMNS)]
+        return f"{self.title}\n{rows.to_string(index=False)}"
+
+
+def _create_grid() -> W.Widget:
+    """Create a grid with selectable rows; None without itables."""
+    try:
+        from itables.widget import ITable
+    except ImportError:
+        return None
+    return ITable(**GRID_OPTIONS)
+
+
+def _count_pages(rows: pd.DataFrame) -> int:
+    return max(1, math.ceil(len(rows) / PAGE_SIZE))
+
+
+def _match_text(rows: pd.DataFrame, text: str) -> pd.Series[bool]:
+    """Return which rows contain a case-folded text in one of the columns searched."""
+    texts = rows[list(SEARCH_COLUMNS)].astype("string").fillna("")
+    matches = texts.apply(lambda column: column.str.casefold().str.contains(text, regex=False))
+    any_match: pd.Series[bool] = matches.any(axis=1)
+    return any_match
+
+
+def _format_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the visible columns as text."""
+    visible = rows.drop(columns=list(HIDDEN_COLUMNS), errors="ignore").copy()
+    for name in visible.columns:
+        column = visible[name]
+        if str(column.dtype).startswith("datetime64"):
+            visible[name] = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+        elif name in ("queue_time", "run_time"):
+            seconds = column.dt.total_seconds()
+            visible[name] = seconds.map("{:.1f} s".format, na_action="ignore")
+    return visible.astype("string").fillna("–")

@@ -1,0 +1,54 @@
+"""Small helpers for building and updating ipywidgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ipywidgets as W
+from traitlets import Bunch
+
+
+def build_row(*children: W.Widget, css_class: str = "") -> W.HBox:
+    """Build a row that wraps where the page is narrow."""
+    row = W.HBox(children).add_class("mjci-row")
+    if css_class:
+        row.add_class(css_class)
+    return row
+
+
+def build_button(label: str, tooltip: str, *, icon: str = "", style: str = "") -> W.Button:
+    """Build a button.
+
+    Args:
+        label: its text
+        tooltip: what it does
+        icon: a Font Awesome name
+        style: "primary" for the main button of a form
+    """
+    return W.Button(description=label, tooltip=tooltip, icon=icon, button_style=style)
+
+
+def set_visible(widget: W.Widget, visible: bool) -> None:
+    """Show or hide a widget."""
+    widget.layout.display = "" if visible else "none"
+
+
+def replace_children(box: W.Box, children: Sequence[W.Widget]) -> None:
+    """Replace a box's children, and close the old ones.
+
+    Widgets that are not closed stay in the kernel.
+    """
+    old = box.children
+    box.children = children
+    for child in old:
+        child.close()
+
+
+def link_toggle(button: W.ToggleButton, box: W.Widget) -> None:
+    """Hide a box until its toggle button is pressed."""
+
+    def toggle(change: Bunch) -> None:
+        set_visible(box, change.new)
+
+    set_visible(box, button.value)
+    button.observe(toggle, "value")

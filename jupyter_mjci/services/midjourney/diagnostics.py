@@ -1,0 +1,256 @@
+"""Diagnose a Midjourney proxy: its address, how it takes the secret, its family and features.
+
+A task that does not exist is requested with each plausible address, secret and header in turn,
+until one is accepted. What differs from the settings is the finding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
+from jupyter_mjci.client.transport import Endpoint, Transport
+from jupyter_mjci.errors import MjciError, TransportError, Unsupported
+from jupyter_mjci.services.findings import Finding, ProbeContext, sanitize_url
+from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.auth import build_mj_auth
+from jupyter_mjci.services.midjourney.fallbacks import PROBE_ID
+
+MAX_ADDRESSES = 4
+SUPPORTED = "supported"
+ADDRESS, SECRET, BUTTONS = "Midjourney address", "Midjourney secret", "Midjourney buttons"
+
+AUTH_HEADERS = {
+    "secret": "mj-api-secret",
+    "bearer": "Authorization: Bearer …",
+    "raw": "Authorization",
+}
+
+
+class Verdict(Enum):
+    """What a response to a probe says about the address and the secret."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    NOT_A_PROXY = "not a proxy"
+    SERVER_ERROR = "server error"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One way to request a task that does not exist, and its response."""
+
+    base_url: str
+    auth_style: str
+    secret: Secret
+    verdict: Verdict
+    response: Response
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint(self.base_url, authorize=build_mj_auth(self.auth_style, self.secret))
+
+
+async def diagnose_midjourney(context: ProbeContext) -> list[Finding]:
+    """Check the proxy of the settings. Sends a few requests that change nothing."""
+    try:
+        attempts = await _try_addresses(context)
+    except TransportError as error:
+        return [Finding(ADDRESS, False, f"{error.message} {error.detail}".strip(), error.hint)]
+    last = attempts[-1]
+    if last.verdict is not Verdict.ACCEPTED:
+        return _explain_failure(context.settings, attempts)
+    return [
+        _check_address(context.settings, last.base_url),
+        _check_secret(context.settings, last),
+        *await _check_features(context, last),
+    ]
+
+
+# --- address and secret ---------------------------------------------------------------------------
+
+
+async def _try_addresses(context: ProbeContext) -> list[Attempt]:
+    """Try every address, secret and header, until one combination is accepted."""
+    attempts: list[Attempt] = []
+    configured = context.settings.mj_auth
+    styles = [configured, *(style for style in AUTH_STYLES if style != configured)]
+    for base_url in _list_candidate_urls(context.settings.mj_url):
+        for secret in _list_candidate_secrets(context.settings.mj_secret):
+            for style in styles if secret else styles[:1]:
+                attempt = await _try_address(context, base_url, style, secret)
+                attempts.append(attempt)
+                if attempt.verdict is Verdict.ACCEPTED:
+                    return attempts
+                if attempt.verdict is not Verdict.REJECTED:
+                    break  # sending the secret in another header would not help
+    return attempts
+
+
+async def _try_address(context: ProbeContext, base_url: str, style: str, secret: Secret) -> Attempt:
+    endpoint = Endpoint(base_url, authorize=build_mj_auth(style, secret))
+    transport = context.build_transport(endpoint)
+    try:
+        response = await transport.send(Midjourney().task(PROBE_ID))
+    finally:
+        await transport.close()
+    return Attempt(base_url, style, secret, _classify_response(response), response)
+
+
+def _list_candidate_urls(url: str) -> list[str]:
+    """Return the configured address and its parents, in case it contains too much.
+
+    Common mistakes are …/v1 and …/mj/submit/imagine.
+    """
+    configured = url.rstrip("/").removesuffix("/mj")
+    parts = urlsplit(configured)
+    segments = [segment for segment in parts.path.split("/") if segment]
+    if "mj" in segments:
+        segments = segments[: segments.index("mj")]
+    candidates = [configured]
+    for length in range(len(segments), -1, -1):
+        path = "/".join(["", *segments[:length]])
+        candidates.append(parts._replace(path=path, query="", fragment="").geturl())
+    return list(dict.fromkeys(candidates))[:MAX_ADDRESSES]
+
+
+def _list_candidate_secrets(secret: Secret) -> list[Secret]:
+    """Return the secret without blanks around it, and without a "Bearer " copied along with it."""
+    stripped = secret.reveal().strip()
+    candidates = (stripped, stripped.removeprefix("Bearer ").strip())
+    return [Secret(candidate) for candidate in dict.fromkeys(candidates)]
+
+
+def _classify_response(response: Response) -> Verdict:
+    if response.status in (401, 403):
+        return Verdict.REJECTED
+    if response.status == 429 or response.status >= 500:
+        return Verdict.SERVER_ERROR
+    if response.is_html:
+        return Verdict.NOT_A_PROXY
+    if not response.body.strip():
+        is_empty_answer = response.status in (200, 204)
+        return Verdict.ACCEPTED if is_empty_answer else Verdict.NOT_A_PROXY
+    try:
+        document = json.loads(response.body)
+    except ValueError:
+        return Verdict.NOT_A_PROXY
+    # Proxies refuse with a description or a result; {"error": …} is some other API.
+    is_proxy_error = isinstance(document, dict) and {"description", "result"} & set(document)
+    if response.status < 300 or is_proxy_error:
+        return Verdict.ACCEPTED
+    return Verdict.NOT_A_PROXY
+
+
+def _explain_failure(settings: Settings, attempts: Sequence[Attempt]) -> list[Finding]:
+    """Explain why no attempt was accepted, by the first that reached a proxy, else by the first."""
+    rejected = [attempt for attempt in attempts if attempt.verdict is Verdict.REJECTED]
+    first = rejected[0] if rejected else attempts[0]
+    url = sanitize_url(first.base_url)
+    status = f"(HTTP {first.response.status})"
+    if first.verdict is Verdict.SERVER_ERROR:
+        fix = "Try again later; see the proxy's own log."
+        return [Finding(ADDRESS, False, f"{url} has a server error {status}", fix)]
+    if first.verdict is Verdict.NOT_A_PROXY:
+        server = "a web page" if first.response.is_html else "something that is not a proxy"
+        fix = "Set MJCI_MJ_URL to the part of the API's URLs before /mj/."
+        return [Finding(ADDRESS, False, f"{server} answers at {url} {status}", fix)]
+    message = "not set, but the proxy requires one"
+    if settings.mj_secret:
+        message = f"rejected as {', '.join(AUTH_STYLES)}"
+    return [
+        Finding(ADDRESS, True, f"a server answers at {url}"),
+        Finding(SECRET, False, message, "Set MJCI_MJ_SECRET to the proxy's own secret or key."),
+    ]
+
+
+def _check_address(settings: Settings, base_url: str) -> Finding:
+    url = sanitize_url(base_url)
+    is_configured = base_url == settings.mj_url.rstrip("/").removesuffix("/mj")
+    fix = "" if is_configured else f"Set MJCI_MJ_URL={url}"
+    return Finding(ADDRESS, is_configured, f"a proxy answers at {url}", fix)
+
+
+def _check_secret(settings: Settings, accepted: Attempt) -> Finding:
+    if not settings.mj_secret:
+        return Finding(SECRET, True, "not set, and not required")
+    fixes = []
+    if accepted.auth_style != settings.mj_auth:
+        fixes.append(f"Set MJCI_MJ_AUTH={accepted.auth_style}")
+    if accepted.secret != settings.mj_secret:
+        fixes.append('Remove the blanks, or "Bearer ", from MJCI_MJ_SECRET')
+    header = AUTH_HEADERS[accepted.auth_style]
+    message = f"accepted as {accepted.auth_style} ({header})"
+    return Finding(SECRET, not fixes, message, "; ".join(fixes))
+
+
+# --- features and family --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An endpoint that some families lack, and what happens without it."""
+
+    name: str
+    build: Callable[[Midjourney], Call[Any]]
+    consequence: str
+
+
+LISTING = Feature("listing", lambda mj: mj.tasks(), "only tasks in the journal are listed")
+QUEUE = Feature("queue", lambda mj: mj.queue(), "it is derived from the listing or the journal")
+BULK = Feature("bulk fetch", lambda mj: mj.tasks([PROBE_ID]), "each followed task is polled alone")
+
+
+async def _check_features(context: ProbeContext, accepted: Attempt) -> list[Finding]:
+    transport = context.build_transport(accepted.endpoint)
+    try:
+        listing = await _check_feature(transport, LISTING)
+        queue = await _check_feature(transport, QUEUE)
+        bulk = await _check_feature(transport, BULK)
+        buttons = await _check_buttons(transport)
+    finally:
+        await transport.close()
+    family = _guess_family(listing, queue, buttons, accepted.response)
+    return [Finding("Midjourney family", None, family), listing, queue, bulk, buttons]
+
+
+async def _check_feature(transport: Transport, feature: Feature) -> Finding:
+    name = f"Midjourney {feature.name}"
+    call = feature.build(Midjourney())
+    try:
+        call.parse(await transport.send(call))
+    except Unsupported:
+        return Finding(name, None, f"not supported: {feature.consequence}")
+    except MjciError as error:
+        return Finding(name, False, f"{error.message} {error.detail}".strip(), error.hint)
+    return Finding(name, True, SUPPORTED)
+
+
+async def _check_buttons(transport: Transport) -> Finding:
+    """Check the submission endpoint by a GET, which submits nothing.
+
+    Most families answer it differently where the endpoint exists.
+    """
+    call = Call("mj", "action", "GET", "/mj/submit/action", lambda response: response)
+    response = await transport.send(call)
+    if response.status == 405 or (response.status in (200, 400) and not response.is_html):
+        return Finding(BUTTONS, True, SUPPORTED)
+    if response.status == 404:
+        consequence = "U1 to U4, V1 to V4 and 🔄 are sent as change"
+        return Finding(BUTTONS, None, f"not supported: {consequence}")
+    return Finding(BUTTONS, None, "unknown: this server does not tell without a submission")
+
+
+def _guess_family(listing: Finding, queue: Finding, buttons: Finding, missing: Response) -> str:
+    """Guess the proxy family by its features and its response to a task that does not exist."""
+    if missing.status == 204:
+        return "the .NET family (trueai)"
+    if not listing.ok and not queue.ok:
+        return "a relay (new-api or its like)"
+    return "the Java family with buttons (plus)" if buttons.ok else "the Java family (the original)"

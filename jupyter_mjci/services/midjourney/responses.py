@@ -1,0 +1,612 @@
+"""Parse the responses of Midjourney proxies into jobs, values and errors.
+
+Three server families speak this protocol (the Java midjourney-proxy and its "plus" successor, the
+.NET one, and relays such as new-api in front of either), and no two respond quite alike. The
+parsers are therefore lenient in what they read: null, "" and 0 all mean "nothing yet", numbers may
+come as strings and strings as numbers, keys may be missing or unknown. They are strict in what they
+conclude: only `status` says whether a task has ended (never `progress`), and only `code` says
+whether a submission was accepted.
+
+Sources: the published documents of POST /mj/submit/action and of the task queries, and the public
+code of the server families.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from jupyter_mjci.client import jsonlib
+from jupyter_mjci.client.calls import Response
+from jupyter_mjci.client.job import Button, Job, Status, strip_marker
+from jupyter_mjci.errors import (
+    BannedPrompt,
+    InvalidResponse,
+    MidjourneyError,
+    QueueFull,
+    Unsupported,
+)
+
+JsonObject = Mapping[str, object]
+
+# --- Fields of a task -----------------------------------------------------------------------------
+
+STATUSES = {
+    "NOT_START": Status.QUEUED,
+    "SUBMITTED": Status.QUEUED,
+    # new-api reports "" until it has asked its upstream for the first time
+    "": Status.QUEUED,
+    "PENDING": Status.QUEUED,
+    "QUEUED": Status.QUEUED,
+    "IN_PROGRESS": Status.RUNNING,
+    "PROCESSING": Status.RUNNING,
+    "MODAL": Status.NEEDS_INPUT,
+    "SUCCESS": Status.SUCCEEDED,
+    "FAILURE": Status.FAILED,
+    "FAILED": Status.FAILED,
+    "CANCEL": Status.CANCELLED,
+    "CANCELLED": Status.CANCELLED,
+    # The .NET family's enum values. Not seen on the wire so far.
+    "0": Status.QUEUED,
+    "1": Status.QUEUED,
+    "3": Status.RUNNING,
+    "4": Status.FAILED,
+    "5": Status.SUCCEEDED,
+    "6": Status.NEEDS_INPUT,
+    "7": Status.CANCELLED,
+}
+
+
+def to_text(value: object) -> str:
+    """Return a JSON scalar as text; null, objects and arrays are ""."""
+    if type(value) is str:  # the common case first: listings call this for every field
+        return value
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def coalesce(*values: object) -> str:
+    """Return the first value that is not empty, as text."""
+    for value in values:
+        text = to_text(value)
+        if text:
+            return text
+    return ""
+
+
+def parse_status(value: object) -> Status:
+    """Return the status that a proxy's word stands for.
+
+    An unknown word counts as running, because the job may still end.
+    """
+    return STATUSES.get(to_text(value).strip().upper(), Status.RUNNING)
+
+
+def parse_progress(value: object) -> int | None:
+    """Return the leading digits of "37%" as a percentage, or None: some servers send words."""
+    match = re.match(r"\s*0*(\d{1,4})", to_text(value))
+    if match is None:
+        return None
+    return min(int(match[1]), 100)
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECONDS_CUTOFF = 1e11  # a smaller number counts seconds, a larger one milliseconds
+MAX_TIMESTAMP_MS = 253_402_300_799_000  # the last second that a datetime can hold, in milliseconds
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Return epoch milliseconds (or seconds, if small) as an aware datetime in UTC.
+
+    null, "" and 0 mean "not yet": None.
+    """
+    try:
+        number = float(to_text(value) or 0)
+    except ValueError:
+        return None
+    if not 0 < number < MAX_TIMESTAMP_MS:
+        return None
+    if number < SECONDS_CUTOFF:
+        number *= 1000
+    return EPOCH + timedelta(milliseconds=number)
+
+
+def parse_buttons(value: object) -> tuple[Button, ...]:
+    """Return the buttons of a task; entries without a customId are left out."""
+    if not isinstance(value, list):
+        return ()
+    buttons = []
+    for button in value:
+        if isinstance(button, dict) and button.get("customId"):
+            # style 3 is the green of a button that was pressed before
+            used = to_text(button.get("style")) == "3"
+            label = to_text(button.get("label"))
+            emoji = to_text(button.get("emoji"))
+            buttons.append(Button(to_text(button["customId"]), label, emoji, used))
+    return tuple(buttons)
+
+
+RESULT_FIELDS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls", "image_urls")
+
+
+def parse_outputs(raw_status: object, *results: object) -> tuple[str, ...]:
+    """Return the URLs of the first result field that has any.
+
+    In the order of RESULT_FIELDS: videos, then the image, then the single images. What a running
+    task has in these fields is a preview, not an output.
+    """
+    if parse_status(raw_status) is not Status.SUCCEEDED:
+        return ()
+    for result in filter(None, results):
+        values = result if isinstance(result, list) else [result]
+        urls = tuple(filter(None, map(_get_url, values)))
+        if urls:
+            return urls
+    return ()
+
+
+def _get_url(value: object) -> str:
+    if isinstance(value, dict):
+        return to_text(value.get("url"))
+    return to_text(value)
+
+
+_PARENT_RE = re.compile(r"^/(?:up|change)\s+(\d{10,})")
+
+
+def parse_parent(parent_id: object, description: object) -> str:
+    """Return the parent's ID: the .NET family's field, else from the Java one's "/up {id} U2"."""
+    if text := to_text(parent_id):
+        return text
+    match = _PARENT_RE.match(to_text(description))
+    return match[1] if match else ""
+
+
+def get_properties(task: JsonObject) -> JsonObject:
+    """Return the `properties` object of a task or submission result; {} if there is none."""
+    value = task.get("properties")
+    return value if isinstance(value, dict) else {}
+
+
+def _parse_notify_hook(properties: object) -> str:
+    if not isinstance(properties, dict):
+        return ""
+    return to_text(properties.get("notifyHook"))
+
+
+def parse_user_data(value: object) -> str:
+    """Return the user's own `state`; our own marker in its place is left out."""
+    return strip_marker(to_text(value))
+
+
+# One row per field of `Job`: its name, the wire's names, and the parser that takes their values.
+# `history.frames` converts whole columns of a listing by the same rows.
+FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("id", "mj_id"), coalesce),
+    ("action", ("action",), to_text),
+    ("status", ("status",), parse_status),
+    ("progress", ("progress",), parse_progress),
+    ("subject", ("prompt", "promptEn"), coalesce),
+    ("outputs", ("status", *RESULT_FIELDS), parse_outputs),
+    ("buttons", ("buttons",), parse_buttons),
+    ("submitted", ("submitTime",), parse_timestamp),
+    ("started", ("startTime",), parse_timestamp),
+    ("finished", ("finishTime",), parse_timestamp),
+    ("reason", ("failReason",), to_text),
+    ("user_data", ("state",), parse_user_data),
+    ("webhook_url", ("properties",), _parse_notify_hook),
+    ("parent", ("parentId", "description"), parse_parent),
+)
+
+
+def parse_job(task: JsonObject) -> Job:
+    """Return a task object as a Job. Odd values never raise: a listing keeps all its rows."""
+    fields = {name: parse(*map(task.get, wires)) for name, wires, parse in FIELD_MAP}
+    return Job("mj", raw=task, **fields)
+
+
+def get_preview_url(job: Job) -> str:
+    """Return the URL of a running task's blurry preview, or ""."""
+    if job.status is not Status.RUNNING:
+        return ""
+    return to_text(job.raw.get("imageUrl"))
+
+
+# --- Tasks and listings ---------------------------------------------------------------------------
+
+
+def parse_task(response: Response, task_id: str = "") -> Job:
+    """Parse the response of GET /mj/task/{id}/fetch.
+
+    Args:
+        response: the response
+        task_id: the requested ID, for the error message
+
+    Raises:
+        MidjourneyError: the proxy does not know the ID (code "not_found") or refuses
+        InvalidResponse: the response is not a task
+    """
+    # For an unknown ID the Java family sends 200 with an empty body, the .NET family 204.
+    if response.status in (200, 204) and response.body.strip() in (b"", b"null"):
+        raise _build_not_found_error(task_id, response)
+    task = _unwrap(_parse_body(response, task_id))
+    if not isinstance(task, dict):
+        raise InvalidResponse(
+            "The response is not a task.",
+            detail=response.body[:120].decode(errors="replace"),
+            body=response.body,
+        )
+    return parse_job(task)
+
+
+def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
+    """Parse a listing of tasks.
+
+    Args:
+        response: the response
+        order: the requested IDs; proxies respond in an order of their own, so it is restored here
+    """
+    if response.status in (200, 204) and not response.body.strip():
+        return []
+    tasks = _unwrap(_parse_body(response))
+    if tasks is None:
+        return []
+    if not isinstance(tasks, list):
+        raise InvalidResponse("The response is not a list of tasks.", body=response.body)
+    jobs = [parse_job(task) for task in tasks if isinstance(task, dict)]
+    if order is None:
+        return jobs
+    by_id = {job.id: job for job in jobs}
+    return [by_id[task_id] for task_id in dict.fromkeys(order) if task_id in by_id]
+
+
+def parse_query(response: Response) -> list[Job]:
+    """Parse a page of tasks: under `content` or `list`, or a bare array."""
+    tasks = _unwrap(_parse_body(response))
+    if isinstance(tasks, dict):
+        tasks = tasks.get("content", tasks.get("list"))
+    if not isinstance(tasks, list):
+        return []
+    return [parse_job(task) for task in tasks if isinstance(task, dict)]
+
+
+@dataclass(frozen=True, slots=True)
+class ListingChanges:
+    """The difference between a listing and the jobs that are known already.
+
+    Args:
+        jobs: the tasks that changed, or are new
+        ids: the IDs of all tasks of the listing
+    """
+
+    jobs: tuple[Job, ...]
+    ids: frozenset[str]
+
+
+class _StatusOnly(msgspec.Struct):
+    id: object = None
+    status: object = None
+    progress: object = None
+
+
+_RAW_TASKS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
+_STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
+
+
+def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
+    """Parse a listing, but only those tasks in full whose status or progress has changed.
+
+    Of ten thousand followed tasks few change between two polls; parsing all of them would keep a
+    processor core busy.
+
+    Args:
+        response: the listing's response
+        known: the jobs as they were last seen, by ID
+    """
+    try:
+        raw_tasks = _RAW_TASKS_DECODER.decode(response.body)
+        summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
+    except msgspec.MsgspecError:
+        # A wrapper, an error or a damaged record: parse_tasks knows them all.
+        jobs = parse_tasks(response)
+        return ListingChanges(tuple(jobs), frozenset(job.id for job in jobs))
+    ids = [to_text(summary.id) for summary in summaries]
+    changed = []
+    for task_id, raw_task, summary in zip(ids, raw_tasks, summaries, strict=True):
+        if _has_changed(known.get(task_id), summary):
+            changed.append(parse_job(jsonlib.loads(memoryview(raw_task))))
+    return ListingChanges(tuple(changed), frozenset(ids))
+
+
+def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
+    if job is None:
+        return True
+    last_seen = (job.raw.get("status"), job.raw.get("progress"))
+    if summary.status and (summary.status, summary.progress) == last_seen:
+        return False  # the same values as last time, by far the common case
+    if parse_status(summary.status) is not job.status:
+        return True
+    return parse_progress(summary.progress) != job.progress
+
+
+# --- Submissions ----------------------------------------------------------------------------------
+
+
+def parse_submission(response: Response, requested: Job) -> Job:
+    """Parse the response of every submit call: `{code, description, result, properties}`.
+
+    Only the code decides. 1 and 22 accept; 21 means either that the task exists already or that a
+    dialog waits for `modal`.
+
+    Args:
+        response: the response
+        requested: the job as it was requested; the response repeats none of it
+
+    Raises:
+        QueueFull: code 23
+        BannedPrompt: code 24
+        MidjourneyError: every other code
+        InvalidResponse: the response is not a submission result
+    """
+    answer = _parse_body(response)
+    if not isinstance(answer, dict):
+        raise InvalidResponse("The response is not a submission result.", body=response.body)
+    if "code" not in answer and isinstance(answer.get("data"), list):
+        return _parse_finished_images(answer, requested)
+    get_status = _STATUS_BY_CODE.get(to_text(answer.get("code")))
+    job_id = _parse_result_id(answer.get("result"))
+    if get_status is None or not job_id:
+        raise _build_service_error(answer, response)
+    return replace(requested, id=job_id, status=get_status(get_properties(answer)), raw=answer)
+
+
+def _get_queued_status(_: JsonObject) -> Status:
+    return Status.QUEUED
+
+
+def _get_existing_or_dialog_status(properties: JsonObject) -> Status:
+    """Code 21: with a status or an image the task exists already, otherwise a dialog waits."""
+    if properties.get("status") or properties.get("imageUrl"):
+        return parse_status(properties.get("status"))
+    return Status.NEEDS_INPUT
+
+
+_STATUS_BY_CODE: dict[str, Callable[[JsonObject], Status]] = {
+    "1": _get_queued_status,
+    "22": _get_queued_status,
+    "0": _get_queued_status,
+    "21": _get_existing_or_dialog_status,
+}
+
+
+def _parse_result_id(result: object) -> str:
+    if isinstance(result, list):
+        return ",".join(map(to_text, result))
+    return to_text(result)
+
+
+def _parse_finished_images(answer: JsonObject, requested: Job) -> Job:
+    """Parse the response that one vendor documents for submit/action: images, and no task."""
+    images = answer["data"]
+    urls = map(_get_url, images if isinstance(images, list) else [])
+    created = parse_timestamp(answer.get("created"))
+    return replace(
+        requested,
+        status=Status.SUCCEEDED,
+        progress=100,
+        outputs=tuple(filter(None, urls)),
+        submitted=created,
+        finished=created,
+        raw=answer,
+    )
+
+
+# --- Other responses ------------------------------------------------------------------------------
+
+
+def parse_accounts(response: Response) -> list[dict[str, Any]]:
+    """Parse the account records, without any field that holds a token (some send Discord's)."""
+    records = _unwrap(_parse_body(response))
+    if not isinstance(records, list):
+        return []
+    accounts = []
+    for record in records:
+        if isinstance(record, dict):
+            accounts.append({name: record[name] for name in record if "token" not in name.lower()})
+    return accounts
+
+
+def parse_upload(response: Response) -> list[str]:
+    """Parse the URLs of uploaded images, in the order in which they were sent."""
+    result = _get_result(response)
+    if isinstance(result, list):
+        return [to_text(url) for url in result]
+    return [to_text(result)]
+
+
+def parse_result(response: Response) -> str:
+    """Parse the `result` of a response that names no task: a seed."""
+    return to_text(_get_result(response))
+
+
+def parse_cancel(response: Response) -> None:
+    """Check the response of a cancellation; the .NET family sends an empty one in any case."""
+    if not response.body.strip() and response.status < 300:
+        return
+    answer = _parse_body(response)
+    if isinstance(answer, dict) and to_text(answer.get("code")) not in _STATUS_BY_CODE:
+        raise _build_service_error(answer, response)
+
+
+def _get_result(response: Response) -> object:
+    answer = _parse_body(response)
+    if not isinstance(answer, dict):
+        answer = {}
+    if to_text(answer.get("code")) != "1" or not answer.get("result"):
+        raise _build_service_error(answer, response)
+    return answer["result"]
+
+
+def _unwrap(answer: object) -> Any:
+    """Return the task or listing that some servers put into `data`; other values as they are."""
+    if not isinstance(answer, dict) or "data" not in answer:
+        return answer
+    if "id" in answer or "status" in answer:
+        return answer  # a task that has a field called data
+    inner = answer["data"]
+    is_task = isinstance(inner, dict) and ("id" in inner or "status" in inner)
+    if inner is None or isinstance(inner, list) or is_task:
+        return inner
+    return answer
+
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+
+def _parse_body(response: Response, task_id: str = "") -> Any:
+    """Return the JSON of a response; raise the error that it reports in any family's form."""
+    if response.is_html:
+        # new-api serves its front page with status 200 for every path that it does not know.
+        raise Unsupported(
+            f"This server has no such endpoint: {response.url}",
+            detail=f"It responded with a web page (HTTP {response.status}).",
+            hint="Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings.",
+            status=response.status,
+        )
+    if response.status in _HTTP_ERRORS and not _is_submission_result(response):
+        message, hint = _HTTP_ERRORS[response.status]
+        raise MidjourneyError(
+            message,
+            status=response.status,
+            code=str(response.status),
+            service_message=_extract_response_message(response),
+            hint=hint,
+        )
+    if response.status == 404 and not response.body.strip():
+        raise Unsupported(f"This server has no such endpoint: {response.url}", status=404)
+    answer = response.json()
+    if isinstance(answer, dict) and _is_error(answer, response):
+        if "task_no_found" in to_text(answer.get("description")):  # new-api's spelling
+            raise _build_not_found_error(task_id, response)
+        raise _build_service_error(answer, response)
+    return answer
+
+
+_SECRET_HINT = "Set MJCI_MJ_SECRET; some proxies need MJCI_MJ_AUTH=bearer or raw."
+
+_HTTP_ERRORS = {
+    401: ("The proxy rejected the secret.", _SECRET_HINT),
+    403: ("The proxy denied access.", _SECRET_HINT),
+    429: ("The proxy is limiting the rate of requests.", "Wait a moment, then try again."),
+    500: ("The proxy reported an internal error.", "Try again; the proxy's log has the details."),
+    502: ("The proxy's upstream service does not respond.", "Try again later."),
+    503: ("The proxy is not available.", "Try again later."),
+    504: ("The proxy's upstream service does not respond.", "Try again later."),
+}
+
+
+def _is_submission_result(response: Response) -> bool:
+    """Return whether an error response still has a submission result: some send it with a 4xx."""
+    try:
+        answer = jsonlib.loads(response.body)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and "code" in answer and "result" in answer
+
+
+def _is_error(answer: JsonObject, response: Response) -> bool:
+    if "error" in answer or answer.get("success") is False:
+        return True
+    return response.status >= 400 and "result" not in answer
+
+
+ErrorEntry = tuple[type[MidjourneyError], str, str]
+
+_QUEUE_FULL: ErrorEntry = (
+    QueueFull,
+    "The proxy's queue is full; the task was not accepted.",
+    "Wait until a task has finished: %mj_queue.",
+)
+_UNKNOWN_ERROR: ErrorEntry = (MidjourneyError, "The proxy reported an error.", "")
+
+_ERRORS_BY_CODE: dict[str, ErrorEntry] = {
+    "3": (
+        MidjourneyError,
+        "The proxy did not find the task, or has no free account.",
+        "Check the task ID, or try again later.",
+    ),
+    "4": (MidjourneyError, "The proxy rejected the request.", ""),
+    "5": (
+        MidjourneyError,
+        "The relay could not reach its proxy.",
+        "The task may have been created: check the task list before you submit it again.",
+    ),
+    "9": (MidjourneyError, "The proxy could not submit the task.", ""),
+    "23": _QUEUE_FULL,
+    "24": (
+        BannedPrompt,
+        "The prompt may contain a banned word; the task was not accepted.",
+        "Rephrase the prompt.",
+    ),
+    "30": (MidjourneyError, "The relay is overloaded; the task was not accepted.", "Try later."),
+}
+
+
+def _build_service_error(answer: JsonObject, response: Response) -> MidjourneyError:
+    code = to_text(answer.get("code"))
+    message = _extract_message(answer)
+    error_class, summary, hint = _ERRORS_BY_CODE.get(code, _UNKNOWN_ERROR)
+    # The .NET family also reports a full queue as code 9: the only place where a text decides.
+    if code == "9" and ("队列已满" in message or "queue" in message.lower()):
+        error_class, summary, hint = _QUEUE_FULL
+    banned_word = to_text(get_properties(answer).get("bannedWord"))
+    detail = message
+    if banned_word:
+        detail = f"{message} ({banned_word})"
+    elif code:
+        detail = f"{message} (code {code})"
+    error = error_class(
+        summary,
+        status=response.status,
+        code=code,
+        service_message=message,
+        hint=hint,
+        detail=detail,
+    )
+    if isinstance(error, BannedPrompt):
+        error.word = banned_word
+    return error
+
+
+def _build_not_found_error(task_id: str, response: Response) -> MidjourneyError:
+    return MidjourneyError(
+        f"Task {task_id} was not found.",
+        detail="Proxies delete tasks after some time, and some of them at a restart.",
+        hint="%mj_tasks lists the tasks that the proxy has.",
+        status=response.status,
+        code="not_found",
+    )
+
+
+def _extract_message(answer: JsonObject) -> str:
+    """Return the error message, in whatever field this family sends it."""
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return to_text(error.get("message")).strip()
+    return coalesce(answer.get("description"), answer.get("message"), error).strip()
+
+
+def _extract_response_message(response: Response) -> str:
+    try:
+        answer = jsonlib.loads(response.body)
+    except ValueError:
+        return response.body[:120].decode("utf-8", "replace").strip()
+    return _extract_message(answer) if isinstance(answer, dict) else ""

@@ -1,0 +1,79 @@
+"""Presign, upload and look up objects of the configured bucket."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import anyio
+
+from jupyter_mjci.client.image_input import detect_image_format
+from jupyter_mjci.client.settings import Settings
+from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.services.tencent_ci import signing
+from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.objects import build_object_url
+
+
+def presign_object(
+    settings: Settings, key: str, now: float, *, rule: str, method: str, seconds: int
+) -> str:
+    """Build a URL of an object that needs no credentials.
+
+    Args:
+        settings: name the bucket, its region and the keys
+        key: the object's key
+        now: the current time, in Unix seconds
+        rule: the picture rule that is applied to it; "" for the object itself
+        method: the HTTP method that the URL is valid for
+        seconds: how long it is valid
+    """
+    if not settings.has_ci:
+        raise InvalidRequest("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
+    url = build_object_url(settings.ci_bucket, settings.ci_region, key)
+    return signing.presign(
+        method,
+        url,
+        params={rule: ""} if rule else {},
+        headers={"host": urlsplit(url).netloc},
+        secret_id=settings.ci_secret_id,
+        secret_key=settings.ci_secret_key.reveal(),
+        key_time=signing.key_time(now, seconds),
+        token=settings.ci_token.reveal() or None,
+    )
+
+
+async def upload_file(ci: TencentCI, source: Path | str | bytes, key: str) -> str:
+    """Put a file or bytes into the bucket and return the key, by default input/ and its name."""
+    content, name = await anyio.to_thread.run_sync(_read_source, source)
+    key = key or f"input/{name}"
+    image_format = detect_image_format(content)
+    content_type = f"image/{image_format}" if image_format else "application/octet-stream"
+    await ci.put_object(key, content, content_type=content_type)
+    return key
+
+
+async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
+    """Return an object by its key or URL; None where it is missing or in another bucket."""
+    key = url_or_key
+    if "://" in url_or_key:
+        url = urlsplit(url_or_key)
+        if not (url.hostname or "").startswith(f"{ci.bucket}."):
+            return None
+        key = unquote(url.path).removeprefix("/")
+    try:
+        return await ci.get_object(key)
+    except MjciError:
+        return None
+
+
+def _read_source(source: Path | str | bytes) -> tuple[bytes, str]:
+    """Return the bytes of a file and its name; bytes are named by their content."""
+    if isinstance(source, bytes):
+        return source, hashlib.sha256(source).hexdigest()[:16]
+    path = Path(source).expanduser()
+    try:
+        return path.read_bytes(), path.name
+    except OSError as error:
+        raise InvalidRequest(f"Cannot read {path}.", detail=error.strerror or str(error)) from None

@@ -1,0 +1,370 @@
+"""Parse the responses of Tencent CI and COS into jobs, pages, objects and errors.
+
+Bodies are XML without a namespace. An input names its bucket BucketId, an output Bucket; "-" means
+"not yet"; a single job may come where a list of jobs is documented. Webhooks send the same elements
+as JSON, so the parsers of fields take any JSON value.
+
+Sources: the documents of POST /jobs and POST /inventorytriggerjob, and the public API pages of the
+other calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from xml.parsers.expat import ExpatError
+
+from jupyter_mjci.client.calls import Page, Response
+from jupyter_mjci.client.job import Job, Status, strip_marker
+from jupyter_mjci.errors import CIError, InvalidResponse
+from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.services.tencent_ci.objects import StoredObject, build_object_url
+
+Element = Mapping[str, Any]  # the children of an element by name; leaves are texts
+CHINA_TZ = timezone(timedelta(hours=8))
+
+# --- Fields of a job ------------------------------------------------------------------------------
+
+STATUSES = {
+    "submitted": Status.QUEUED,
+    "pause": Status.QUEUED,
+    "": Status.QUEUED,
+    "running": Status.RUNNING,
+    "success": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "cancel": Status.CANCELLED,
+}
+
+
+def to_text(value: object) -> str:
+    """Return a leaf as text; empty elements and "-" ("not yet") are ""."""
+    if value is None or isinstance(value, (dict, list)):
+        return ""
+    text = str(value).strip()
+    return "" if text == "-" else text
+
+
+def coalesce(*values: object) -> str:
+    """Return the first value that is not empty, as text."""
+    for value in values:
+        text = to_text(value)
+        if text:
+            return text
+    return ""
+
+
+def get_element(element: Element, *path: str) -> Element:
+    """Return the container at a path; {} if it is missing. Of several, the first."""
+    for name in path:
+        value = element.get(name)
+        if isinstance(value, list) and value:
+            value = value[0]
+        element = value if isinstance(value, dict) else {}
+    return element
+
+
+def parse_timestamp(value: object) -> datetime | None:
+    """Return a time such as 2022-07-18T15:16:43+0800 as an aware datetime in UTC; "-" is None.
+
+    Some webhooks send a space instead of the T. Without an offset the time is China's.
+    """
+    text = to_text(value).replace(" ", "T", 1)
+    try:
+        timestamp = datetime.fromisoformat(text)
+        if timestamp.tzinfo is None:
+            timestamp = timestamp.replace(tzinfo=CHINA_TZ)
+        return timestamp.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_status(state: object) -> Status:
+    """Return the status of a State; an unknown one counts as running, for the job may still end."""
+    return STATUSES.get(to_text(state).lower(), Status.RUNNING)
+
+
+def parse_progress(state: object, value: object) -> int | None:
+    """Return the percentage that some jobs report; 100 for a job that succeeded."""
+    if parse_status(state) is Status.SUCCEEDED:
+        return 100
+    text = to_text(value)
+    return int(text) if text.isdecimal() and len(text) <= 3 else None
+
+
+def parse_outputs(
+    state: object,
+    batch_type: object,
+    batch_name: object,
+    result_key: object,
+    output_key: object,
+    bucket: object,
+    region: object,
+) -> tuple[str, ...]:
+    """Return the URL of the result of a job that succeeded.
+
+    The key of the result, if reported, has the variables of the requested key filled in. The output
+    of a batch is a pattern of keys, not an object.
+    """
+    key = coalesce(result_key, output_key).removeprefix("/")
+    is_batch = to_text(batch_type) and to_text(batch_name)
+    if parse_status(state) is not Status.SUCCEEDED or not key or is_batch:
+        return ()
+    return (build_object_url(to_text(bucket), to_text(region), key),)
+
+
+def parse_reason(state: object, code: object, message: object) -> str:
+    """Return "Code: Message" of a failed job. Other jobs have them too: "Success"."""
+    if parse_status(state) is not Status.FAILED:
+        return ""
+    return ": ".join(filter(None, (to_text(code), to_text(message))))
+
+
+def parse_user_data(value: object) -> str:
+    """Return the user's own UserData; our own marker in its place is left out."""
+    return strip_marker(to_text(value))
+
+
+SUBJECT_FIELDS = ("Input.Object", "Input.Prefix", "Input.UrlFile", "Input.Manifest")
+OUTPUT_FIELDS = (
+    "Operation.PicProcessResult.ObjectName",
+    "Operation.Output.Object",
+    "Operation.Output.Bucket",
+    "Operation.Output.Region",
+)
+
+# One row per field of `Job`: its name, the paths of its elements, and the parser that takes their
+# texts. `history.frames` converts whole columns of a listing by the same rows.
+FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
+    ("id", ("JobId",), to_text),
+    ("action", ("Tag", "Operation.Tag", "Type"), coalesce),
+    ("status", ("State",), parse_status),
+    ("progress", ("State", "Progress"), parse_progress),
+    ("subject", SUBJECT_FIELDS, coalesce),
+    ("outputs", ("State", "Type", "Name", *OUTPUT_FIELDS), parse_outputs),
+    ("submitted", ("CreationTime",), parse_timestamp),
+    ("started", ("StartTime",), parse_timestamp),
+    ("finished", ("EndTime",), parse_timestamp),
+    ("reason", ("State", "Code", "Message"), parse_reason),
+    ("user_data", ("Operation.UserData",), parse_user_data),
+    ("webhook_url", ("CallBack",), to_text),
+    ("parent", ("Workflow.RunId",), to_text),
+)
+WIRE_FIELDS = tuple(dict.fromkeys(wire for _, wires, _ in FIELD_MAP for wire in wires))
+
+
+def parse_job(detail: Element) -> Job:
+    """Return a JobsDetail as a Job. Odd values never raise: a listing keeps all its rows."""
+    texts = {wire: xml.get_text(detail, wire) for wire in WIRE_FIELDS}
+    fields = {name: parse(*map(texts.get, wires)) for name, wires, parse in FIELD_MAP}
+    return Job("ci", raw=detail, **fields)
+
+
+def parse_subject(detail: Element) -> str:
+    """Return what a job or a request is about: an object, a prefix, a list of URLs, a manifest."""
+    return coalesce(*(xml.get_text(detail, path) for path in SUBJECT_FIELDS))
+
+
+# --- Jobs and pages -------------------------------------------------------------------------------
+
+
+def parse_job_response(response: Response, job_id: str = "") -> Job:
+    """Parse the single job of a response.
+
+    Args:
+        response: the response
+        job_id: the requested ID, for the error message
+
+    Raises:
+        CIError: the service does not know the job (code "NonExistJobIds") or refuses
+        InvalidResponse: the response is not Tencent CI's
+    """
+    body = _parse_response(response)
+    jobs = _parse_details(body)
+    if not jobs:
+        missing = job_id or ", ".join(map(to_text, body.get("NonExistJobIds") or ()))
+        raise CIError(
+            f"Job {missing} was not found.",
+            status=response.status,
+            code="NonExistJobIds",
+            request_id=_get_request_id(response),
+            hint="%ci_jobs lists the jobs that Tencent CI has.",
+        )
+    return jobs[0]
+
+
+def parse_page(response: Response) -> Page[Job]:
+    """Parse a page of jobs."""
+    body = _parse_response(response)
+    return Page(_parse_details(body), to_text(body.get("NextToken")))
+
+
+def _parse_details(body: Element) -> tuple[Job, ...]:
+    """Return the jobs of a response; an empty JobsDetail stands for none."""
+    details = body.get("JobsDetail") or ()
+    return tuple(parse_job(detail) for detail in details if isinstance(detail, dict) and detail)
+
+
+def parse_rows(response: Response) -> Page[xml.Row]:
+    """Parse a page of jobs into rows: the texts of WIRE_FIELDS, without building a Job each."""
+    _raise_for_status(response)
+    try:
+        rows, token = xml.parse_rows(
+            response.body, "Response", "JobsDetail", WIRE_FIELDS, "NextToken"
+        )
+    except ExpatError as error:
+        raise _build_not_xml_error(response, error) from None
+    if not rows:
+        _parse_response(response)  # raises if it is not a page at all
+    return Page(tuple(rows), to_text(token))
+
+
+# --- Other responses ------------------------------------------------------------------------------
+
+
+def parse_element(response: Response, root: str, at_top_level: bool = False) -> Element:
+    """Parse one element.
+
+    Args:
+        response: the response
+        root: the name of the element; {} is returned if it is missing
+        at_top_level: it is the root element itself; else it is a child of `<Response>`
+    """
+    document = _parse_document(response) if at_top_level else _parse_response(response)
+    return get_element(document, root)
+
+
+def parse_list(response: Response, element: str) -> list[Element]:
+    """Parse all elements with one name; `xml.REPEATED` must have it."""
+    return _get_elements(_parse_response(response), element)
+
+
+def parse_executions(response: Response) -> Page[Element]:
+    """Parse a page of workflow executions."""
+    body = _parse_response(response)
+    executions = _get_elements(body, "WorkflowExecutionList")
+    return Page(tuple(executions), to_text(body.get("NextToken")))
+
+
+def _get_elements(parent: Element, name: str) -> list[Element]:
+    return [element for element in parent.get(name) or () if isinstance(element, dict)]
+
+
+def parse_run_id(response: Response) -> str:
+    """Parse the ID of a workflow execution that was started."""
+    return to_text(_parse_response(response).get("InstanceId"))
+
+
+def parse_objects(response: Response) -> Page[StoredObject]:
+    """Parse a page of a bucket's listing."""
+    listing = get_element(_parse_document(response), "ListBucketResult")
+    objects = tuple(map(_parse_object, _get_elements(listing, "Contents")))
+    if to_text(listing.get("IsTruncated")) != "true":
+        return Page(objects)
+    # COS sends NextMarker only with a delimiter; without one, the last key is the marker.
+    last_key = objects[-1].key if objects else ""
+    return Page(objects, to_text(listing.get("NextMarker")) or last_key)
+
+
+def _parse_object(content: Element) -> StoredObject:
+    return StoredObject(
+        key=to_text(content.get("Key")),
+        size=int(to_text(content.get("Size")) or 0),
+        changed=parse_timestamp(content.get("LastModified")),
+        etag=to_text(content.get("ETag")).strip('"'),
+    )
+
+
+def parse_empty(response: Response) -> None:
+    """Check a response that has no body."""
+    _raise_for_status(response)
+
+
+def parse_bytes(response: Response) -> bytes:
+    """Return the body of a response as it is."""
+    _raise_for_status(response)
+    return response.body
+
+
+def _parse_response(response: Response) -> Element:
+    document = _parse_document(response)
+    if "Response" not in document:
+        raise InvalidResponse(
+            f"The response of {_strip_query(response)} is not from Tencent CI "
+            f"(HTTP {response.status}).",
+            detail=response.body[:120].decode("utf-8", "replace"),
+            body=response.body,
+            hint=_ADDRESS_HINT,
+        )
+    return get_element(document, "Response")
+
+
+def _parse_document(response: Response) -> dict[str, Any]:
+    _raise_for_status(response)
+    try:
+        return xml.parse(response.body)
+    except (ExpatError, ValueError) as error:  # ValueError: xmltodict refuses entities
+        raise _build_not_xml_error(response, error) from None
+
+
+# --- Errors ---------------------------------------------------------------------------------------
+
+_ADDRESS_HINT = "Check MJCI_CI_ENDPOINT, bucket and region."
+
+_HINTS_BY_CODE = {
+    "SignatureDoesNotMatch": "Check MJCI_CI_SECRET_KEY (and the token of a temporary key).",
+    "InvalidAccessKeyId": "Check MJCI_CI_SECRET_ID.",
+    "RequestTimeTooSkewed": "Set this machine's clock.",
+    "NoSuchBucket": "Check MJCI_CI_BUCKET and MJCI_CI_REGION.",
+    "NoSuchKey": "Check the object's key.",
+    "PicBucketUnBinded": "Bind the bucket to CI's picture processing in the console.",
+    "TemplateNotFound": "Check the template ID.",
+}
+
+
+def _raise_for_status(response: Response) -> None:
+    if response.status >= 300:
+        raise _build_service_error(response)
+
+
+def _build_service_error(response: Response) -> CIError:
+    """Return the error of a response: COS's `<Error>`, or whatever body came instead."""
+    try:
+        error = get_element(xml.parse(response.body), "Error")
+    except (ExpatError, ValueError):
+        error = {}
+    code = to_text(error.get("Code"))
+    message = to_text(error.get("Message"))
+    request_id = to_text(error.get("RequestId")) or _get_request_id(response)
+    summary = code or f"HTTP {response.status}"
+    hint = f"Request ID: {request_id}" if request_id else ""
+    hint = _HINTS_BY_CODE.get(code, hint)
+    if response.status == 404:
+        code = code or "NoSuchKey"  # HEAD and some gateways respond with 404 and no body
+    return CIError(
+        f"Tencent reported an error: {summary}.",
+        detail=message or response.body[:120].decode("utf-8", "replace"),
+        status=response.status,
+        code=code,
+        service_message=message,
+        request_id=request_id,
+        hint=hint,
+    )
+
+
+def _build_not_xml_error(response: Response, error: Exception) -> InvalidResponse:
+    return InvalidResponse(
+        f"The response of {_strip_query(response)} is not XML (HTTP {response.status}).",
+        detail=str(error),
+        hint=_ADDRESS_HINT,
+        body=response.body,
+    )
+
+
+def _strip_query(response: Response) -> str:
+    """Return the URL without its query, which may hold a signature."""
+    return response.url.partition("?")[0]
+
+
+def _get_request_id(response: Response) -> str:
+    return response.headers.get("x-ci-request-id") or response.headers.get("x-cos-request-id") or ""

@@ -1,0 +1,381 @@
+"""Every form of response that Midjourney proxies are known to send. No network, no loop."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_mjci.client.calls import Response
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.errors import (
+    BannedPrompt,
+    InvalidResponse,
+    MidjourneyError,
+    MjciError,
+    QueueFull,
+    Unsupported,
+)
+from jupyter_mjci.services.midjourney.responses import (
+    parse_job,
+    parse_progress,
+    parse_status,
+    parse_submission,
+    parse_task,
+    parse_tasks,
+    parse_timestamp,
+)
+
+DOCUMENTED_TASK = Path(__file__).parents[2] / "samples" / "mj_task_seed.json"
+
+
+REQUESTED = Job("mj", "", "IMAGINE", subject="a fox", user_data="nb-1")
+
+
+def make_response(body: Any, http: int = 200, kind: str = "application/json") -> Response:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(http, raw, {"content-type": kind}, "http://proxy/mj/x")
+
+
+SUBMISSIONS = [
+    ("accepted", {"code": 1, "description": "提交成功", "result": "17"}, "17", Status.QUEUED),
+    (
+        "queued",
+        {"code": 22, "result": "17", "properties": {"numberOfQueues": 2}},
+        "17",
+        Status.QUEUED,
+    ),
+    (
+        "integer id",
+        {"code": 1, "result": 1712345678901234567},
+        "1712345678901234567",
+        Status.QUEUED,
+    ),
+    ("code as text", {"code": "1", "result": "17"}, "17", Status.QUEUED),
+    ("code 0 with result", {"code": 0, "result": "17"}, "17", Status.QUEUED),
+    (
+        "dialog",
+        {"code": 21, "result": "18", "properties": {"finalPrompt": "x", "remix": True}},
+        "18",
+        Status.NEEDS_INPUT,
+    ),
+    ("dialog, no properties", {"code": 21, "result": "18"}, "18", Status.NEEDS_INPUT),
+    (
+        "exists",
+        {"code": 21, "result": "9", "properties": {"status": "SUCCESS", "imageUrl": "u"}},
+        "9",
+        Status.SUCCEEDED,
+    ),
+    (
+        "exists, running",
+        {"code": 21, "result": "9", "properties": {"status": "IN_PROGRESS"}},
+        "9",
+        Status.RUNNING,
+    ),
+    ("four at once", {"code": 1, "result": "1,2,3,4"}, "1,2,3,4", Status.QUEUED),
+    ("properties null", {"code": 1, "result": "17", "properties": None}, "17", Status.QUEUED),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "job_id", "now"), SUBMISSIONS, ids=[case[0] for case in SUBMISSIONS]
+)
+def test_accepted_submission_returns_job(name: str, body: Any, job_id: str, now: Status) -> None:
+    """Only the code decides, whatever its type; the job keeps what was requested."""
+    job = parse_submission(make_response(body, kind="text/plain"), REQUESTED)
+    assert (job.id, job.status, job.subject, job.user_data, job.action) == (
+        job_id,
+        now,
+        "a fox",
+        "nb-1",
+        "IMAGINE",
+    )
+
+
+REJECTIONS = [
+    (
+        "queue full",
+        {"code": 23, "description": "队列已满，请稍后尝试", "result": None},
+        200,
+        QueueFull,
+        "23",
+    ),
+    (
+        "queue full, as 9",
+        {"code": 9, "description": "提交失败，队列已满，请稍后重试"},
+        200,
+        QueueFull,
+        "9",
+    ),
+    ("failure", {"code": 9, "description": "提交失败，系统异常"}, 200, MidjourneyError, "9"),
+    ("banned", {"code": 24, "properties": {"bannedWord": "bloody"}}, 200, BannedPrompt, "24"),
+    ("not found", {"code": 3, "description": "关联任务不存在或已失效"}, 200, MidjourneyError, "3"),
+    ("not found, 404", {"code": 3, "description": "x", "result": None}, 404, MidjourneyError, "3"),
+    ("validation", {"code": 4, "description": "bad"}, 200, MidjourneyError, "4"),
+    (
+        "relay",
+        {"description": "do_request_failed", "type": "upstream_error", "code": 5},
+        400,
+        MidjourneyError,
+        "5",
+    ),
+    (
+        "saturated",
+        {"description": "负载已饱和", "type": "new_api_error", "code": 30},
+        429,
+        MidjourneyError,
+        "429",
+    ),
+    ("wrapper", {"success": False, "code": -1, "message": "bad model"}, 200, MidjourneyError, "-1"),
+    ("unauthorised, empty", b"", 401, MidjourneyError, "401"),
+    ("unauthorised, text", b"Authorization header missing.", 401, MidjourneyError, "401"),
+    (
+        "unauthorised, json",
+        {"error": {"message": "no (request id: 1)", "type": "new_api_error"}},
+        401,
+        MidjourneyError,
+        "401",
+    ),
+    ("error text", {"error": "upstream"}, 500, MidjourneyError, "500"),
+    ("limited, empty", b"", 429, MidjourneyError, "429"),
+    ("page", b"<!doctype html><html><body>hi</body></html>", 200, Unsupported, ""),
+    ("page, spaces first", b"\n <html lang=en>", 404, Unsupported, ""),
+    ("missing, empty", b"", 404, Unsupported, ""),
+    ("accepted without id", {"code": 1, "result": None}, 200, MidjourneyError, "1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "http", "kind", "code"), REJECTIONS, ids=[case[0] for case in REJECTIONS]
+)
+def test_rejected_submission_raises(
+    name: str, body: Any, http: int, kind: type[MidjourneyError], code: str
+) -> None:
+    """Each family's form of error becomes the right class, in at most three lines."""
+    with pytest.raises(kind) as caught:
+        parse_submission(make_response(body, http), REQUESTED)
+    assert caught.value.code == code
+    assert 1 <= len(caught.value.format_lines()) <= 3
+
+
+def test_banned_prompt_error_has_the_word() -> None:
+    with pytest.raises(BannedPrompt) as caught:
+        parse_submission(
+            make_response({"code": 24, "description": "x", "properties": {"bannedWord": "bloody"}}),
+            REQUESTED,
+        )
+    assert caught.value.word == "bloody"
+    assert "bloody" in str(caught.value)
+
+
+def test_submission_response_with_images_is_a_finished_job() -> None:
+    """One vendor documents `{created, data: [{url}]}` for submit/action: images without a task."""
+    job = parse_submission(
+        make_response(
+            {"created": 1589478378, "data": [{"url": "https://a"}, {"url": "https://b"}]}
+        ),
+        REQUESTED,
+    )
+    assert (job.status, job.outputs, job.id) == (Status.SUCCEEDED, ("https://a", "https://b"), "")
+    assert job.finished == datetime(2020, 5, 14, 17, 46, 18, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("body", [b"[1", b"17", b'"text"'])
+def test_invalid_response_keeps_the_body(body: bytes) -> None:
+    with pytest.raises(InvalidResponse) as caught:
+        parse_submission(make_response(body), REQUESTED)
+    assert caught.value.body == body
+
+
+NOT_FOUND_RESPONSES = [
+    ("java", b"", 200),
+    ("trueai", b"", 204),
+    ("null", b"null", 200),
+    ("relay", {"description": "task_no_found ", "type": "upstream_error", "code": 4}, 400),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "http"), NOT_FOUND_RESPONSES, ids=[case[0] for case in NOT_FOUND_RESPONSES]
+)
+def test_unknown_task_raises_not_found(name: str, body: Any, http: int) -> None:
+    """Each family's response for an unknown ID becomes the same error, which has the ID."""
+    with pytest.raises(MidjourneyError, match="Task 17 was not found") as caught:
+        parse_task(make_response(body, http), "17")
+    assert caught.value.code == "not_found"
+
+
+def test_documented_task_is_parsed_field_by_field() -> None:
+    """The sample is from the published document of the task queries."""
+    job = parse_task(make_response(json.loads(DOCUMENTED_TASK.read_text())))
+    assert job == Job(
+        "mj",
+        "string",
+        "IMAGINE",
+        Status.QUEUED,
+        None,
+        "string",
+        reason="string",
+        user_data="string",
+    )
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda task: task,
+        lambda task: {"code": 1, "data": task},
+        lambda task: {"success": True, "data": task},
+    ],
+)
+def test_task_in_wrapper_is_unwrapped(wrap: Any) -> None:
+    assert parse_task(make_response(wrap({"id": "17", "status": "SUCCESS"}))).id == "17"
+
+
+LISTINGS = [
+    ("array", [{"id": "1"}, {"id": "2"}], ["1", "2"]),
+    ("null", None, []),
+    ("empty", b"", []),
+    ("wrapped", {"code": 1, "data": [{"id": "2"}]}, ["2"]),
+    ("with rubbish", [{"id": 1}, None, "x", {"id": "2"}], ["1", "2"]),
+]
+
+
+@pytest.mark.parametrize(("name", "body", "ids"), LISTINGS, ids=[case[0] for case in LISTINGS])
+def test_listing_is_parsed(name: str, body: Any, ids: list[str]) -> None:
+    assert [job.id for job in parse_tasks(make_response(body))] == ids
+
+
+def test_listing_by_ids_restores_the_requested_order() -> None:
+    """Proxies respond in an order of their own and leave unknown IDs out."""
+    jobs = parse_tasks(make_response([{"id": "2"}, {"id": "1"}]), order=("1", "9", "2", "1"))
+    assert [job.id for job in jobs] == ["1", "2"]
+
+
+NOW = datetime(2024, 4, 5, 19, 34, 38, 901000, tzinfo=UTC)
+
+
+TIMESTAMPS = [
+    (1712345678901, NOW),
+    ("1712345678901", NOW),
+    (1712345678901.0, NOW),
+    (1712345678, NOW.replace(microsecond=0)),
+    (None, None),
+    (0, None),
+    ("", None),
+    ("0", None),
+    ("soon", None),
+    ({}, None),
+    (-5, None),
+    (1e40, None),
+    (True, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), TIMESTAMPS, ids=[str(case[0]) for case in TIMESTAMPS]
+)
+def test_parse_timestamp(value: Any, expected: datetime | None) -> None:
+    """Milliseconds, seconds, strings, and every form of "not yet"."""
+    assert parse_timestamp(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("37%", 37),
+        ("0%", 0),
+        (31, 31),
+        ("100%", 100),
+        ("", None),
+        (None, None),
+        ("relaxed", None),
+        (46.0, 46),
+        ("Waiting to start", None),
+        ("250%", 100),
+        ([], None),
+    ],
+)
+def test_parse_progress(value: Any, expected: int | None) -> None:
+    assert parse_progress(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("NOT_START", Status.QUEUED),
+        ("SUBMITTED", Status.QUEUED),
+        ("", Status.QUEUED),
+        (None, Status.QUEUED),
+        ("IN_PROGRESS", Status.RUNNING),
+        ("PROCESSING", Status.RUNNING),
+        ("MODAL", Status.NEEDS_INPUT),
+        ("SUCCESS", Status.SUCCEEDED),
+        ("FAILURE", Status.FAILED),
+        ("FAILED", Status.FAILED),
+        ("CANCEL", Status.CANCELLED),
+        ("success", Status.SUCCEEDED),
+        (4, Status.FAILED),
+        ("brooding", Status.RUNNING),
+    ],
+)
+def test_parse_status(value: Any, expected: Status) -> None:
+    """All spellings that were seen; an unknown word is not terminal."""
+    assert parse_status(value) is expected
+
+
+def test_failed_task_with_full_progress_is_failed() -> None:
+    """A relay reports 100% for a failure; the image of a task that failed is not an output."""
+    failed = parse_job(
+        {
+            "id": "1",
+            "status": "FAILURE",
+            "progress": "100%",
+            "failReason": "timeout",
+            "imageUrl": "p",
+        }
+    )
+    assert (failed.status, failed.outputs, failed.reason) == (Status.FAILED, (), "timeout")
+
+
+ODD_VALUES = [None, "", 0, -1, 3.5, "x", [], {}, True, [None], [{}], {"a": 1}, "😀", 10**30]
+
+
+FIELDS = [
+    "id",
+    "action",
+    "status",
+    "progress",
+    "prompt",
+    "imageUrl",
+    "imageUrls",
+    "buttons",
+    "submitTime",
+    "startTime",
+    "finishTime",
+    "failReason",
+    "state",
+    "properties",
+    "parentId",
+    "description",
+    "videoUrls",
+]
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_parse_job_accepts_any_value_in_any_field(key: str) -> None:
+    """No value of any type stops the parsing of a listing."""
+    for value in ODD_VALUES:
+        job = parse_job({"id": "1", "status": "SUCCESS", key: value})
+        assert isinstance(job, Job)
+        assert isinstance(job.outputs, tuple)
+        hash(job)
+
+
+def test_midjourney_errors_are_mjci_errors() -> None:
+    """Code that catches MjciError catches them all."""
+    assert issubclass(BannedPrompt, MidjourneyError)
+    assert issubclass(QueueFull, MjciError)
