@@ -43,6 +43,7 @@ class Commands:
 
         Args:
             profile: a table of profiles.toml
+            overrides: settings by name
         """
         session = self._current.connect(profile=profile, **overrides)
         return self._current.set(session, "%mjci connect")

@@ -89,7 +89,7 @@ def make_thumbnail(
             return content, f"image/{(image.format or '').lower()}", *image.size
         return _shrink(_normalize_orientation(image), size, max_bytes)
     except _DECODE_ERRORS as error:
-        raise ValueError(f"This is no picture: {error}") from None
+        raise ValueError(f"This is not an image: {error}") from None
 
 
 def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:

@@ -277,7 +277,7 @@ def test_a_gallery_of_a_notebook(tmp_path: Path) -> None:
     loaded = {name.rpartition("|")[2].strip() for name in told.stderr.splitlines()}
     assert not loaded & {"IPython", "ipywidgets", "nbformat", "pandas"}
     assert "<h1>Quickstart</h1>" in page.read_text("utf-8")
-    for name, words in (("none.ipynb", "Cannot read"), ("bad.ipynb", "is no notebook")):
+    for name, words in (("none.ipynb", "Cannot read"), ("bad.ipynb", "is not a notebook")):
         (tmp_path / "bad.ipynb").write_text("[]")
         refused = run("gallery", str(tmp_path / name), "--out", str(page))
         assert refused.returncode == 2

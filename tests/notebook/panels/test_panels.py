@@ -167,7 +167,7 @@ def test_a_field_that_cannot_be_read_names_its_flag(session: Session) -> None:
     """A word where a number belongs is refused before anything is sent."""
     made = form.Form(session.ci.picture_job, ("input", "rule", "output"))
     made["level"].value = "high"
-    with pytest.raises(errors.InvalidRequest, match="--level wants a whole number"):
+    with pytest.raises(errors.InvalidRequest, match="--level must be an integer"):
         made.build_kwargs()
 
 
