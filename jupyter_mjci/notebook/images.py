@@ -92,20 +92,6 @@ def make_thumbnail(
         raise ValueError(f"This is not an image: {error}") from None
 
 
-def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
-    """Return the images of a grid as PNG bytes, row by row: of an imagined grid U1 to U4."""
-    grid = _open_image(content)
-    width = grid.width // columns
-    height = grid.height // rows
-    cells = []
-    for row in range(rows):
-        for column in range(columns):
-            left = column * width
-            top = row * height
-            cells.append(_encode(grid.crop((left, top, left + width, top + height)), "PNG"))
-    return tuple(cells)
-
-
 def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> MimeBundle:
     """Return a result as an output of its own: the thumbnail, and its caption as text.
 

@@ -20,7 +20,6 @@ from jupyter_mjci.notebook.images import (
     identify,
     make_thumbnail,
     picture_bundle,
-    split_grid,
 )
 
 JOB = Job("mj", "1712345678901234", "IMAGINE", Status.SUCCEEDED, subject="a  red\nfox")
@@ -132,18 +131,6 @@ def test_identify_returns_format_size_and_frames() -> None:
     assert info is not None
     assert (info.format, info.width, info.height, info.frames) == ("gif", 40, 20, 3)
     assert identify(b"nothing") is None
-
-
-def test_split_grid_returns_cells_row_by_row() -> None:
-    grid = Image.new("RGB", (20, 10))
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
-    for index, colour in enumerate(colours):
-        grid.paste(
-            colour, (index % 2 * 10, index // 2 * 5, index % 2 * 10 + 10, index // 2 * 5 + 5)
-        )
-    cells = [Image.open(io.BytesIO(cell)) for cell in split_grid(encode(grid, "PNG"))]
-    assert [cell.size for cell in cells] == [(10, 5)] * 4
-    assert [cell.getpixel((5, 2)) for cell in cells] == colours
 
 
 def test_picture_bundle_has_thumbnail_and_caption() -> None:
