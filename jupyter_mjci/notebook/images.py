@@ -203,7 +203,9 @@ def _paste_centered(sheet: Image.Image, content: bytes, left: int, top: int) -> 
 
 
 def _truncate_label(
-    label: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+    label: str,
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> str:
     """Return as much of a label as fits. Characters outside Latin-1 are dropped: Pillow's default
     font has no glyphs for them.
@@ -218,7 +220,15 @@ def _truncate_label(
 
 # What a damaged file makes Pillow raise. `_open_image` turns the warning about a decompression
 # bomb into an error.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    Warning,
+    MemoryError,
+    OverflowError,
+)
 Encoding: TypeAlias = "tuple[bytes, Image.Image]"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import ipywidgets as W
 
-from jupyter_mjci.notebook.params import Param, parse_signature
 from jupyter_mjci.notebook.argument_parser import convert
+from jupyter_mjci.notebook.params import Param, parse_signature
 
 FULL_WIDTH = {"width": "100%"}
 
