@@ -22,8 +22,37 @@ FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
 # Irregular participles that verbs of this field do not share with a present tense ("read", "put").
 IRREGULAR_PARTICIPLES = frozenset(
-    "drawn told made shown written kept found seen gone done begun chosen given said sent got held "
-    "lost taken torn spread shrunk bound left heard thawed known meant grown".split()
+    [
+        "drawn",
+        "told",
+        "made",
+        "shown",
+        "written",
+        "kept",
+        "found",
+        "seen",
+        "gone",
+        "done",
+        "begun",
+        "chosen",
+        "given",
+        "said",
+        "sent",
+        "got",
+        "held",
+        "lost",
+        "taken",
+        "torn",
+        "spread",
+        "shrunk",
+        "bound",
+        "left",
+        "heard",
+        "thawed",
+        "known",
+        "meant",
+        "grown",
+    ]
 )
 NOT_PARTICIPLES = frozenset({"embed", "feed", "need", "speed", "seed", "shed"})
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)

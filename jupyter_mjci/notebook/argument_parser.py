@@ -69,7 +69,8 @@ def convert(param: Param, text: str) -> object:
         ) from None
     except ValueError:
         raise InvalidRequest(
-            f"{param.flag} must be {_EXPECTED[param.kind]}, not {text!r}.", hint=param.help
+            f"{param.flag} must be {_EXPECTED[param.kind]}, not {text!r}.",
+            hint=param.help,
         ) from None
 
 
@@ -105,7 +106,10 @@ def _find_flag(params: Sequence[Param], flag: str) -> tuple[Param, bool]:
 
 
 def _assign_positionals(
-    params: Sequence[Param], bare: Sequence[str], written: Mapping[str, object], rest: str
+    params: Sequence[Param],
+    bare: Sequence[str],
+    written: Mapping[str, object],
+    rest: str,
 ) -> Iterator[tuple[str, str]]:
     """Yield the parameter of each bare word. A list parameter takes all remaining words."""
     remaining = list(bare)
@@ -137,7 +141,8 @@ def _combine_values(param: Param, values: Sequence[str | bool]) -> object:
     """Combine everything written for one parameter: lists are joined, otherwise the last wins."""
     if param.kind == "object":
         raise InvalidRequest(
-            f"{param.flag} cannot be written on a line.", hint="Build the call in Python."
+            f"{param.flag} cannot be written on a line.",
+            hint="Build the call in Python.",
         )
     if param.kind in ("texts", "pictures"):
         split = _parse_list if param.kind == "texts" else _parse_pictures
@@ -151,7 +156,8 @@ def _parse_choice(param: Param, text: str) -> str:
         if choice.casefold() == text.casefold():
             return choice
     raise InvalidRequest(
-        f"{param.flag} must be one of {', '.join(param.choices)}, not {text!r}.", hint=param.help
+        f"{param.flag} must be one of {', '.join(param.choices)}, not {text!r}.",
+        hint=param.help,
     )
 
 

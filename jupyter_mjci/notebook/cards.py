@@ -203,9 +203,11 @@ def _iter_ci_facts(job: Job) -> Iterable[tuple[str, str]]:
     result = get_element(operation, result_element) or get_element(batch_param, result_element)
     template = to_text(operation.get("TemplateId")) or to_text(batch_param.get("TemplateId"))
     workflows = operation.get("WorkflowIds")
+    if isinstance(workflows, list):
+        workflows = ", ".join(workflows)
     yield "rule", to_text(process.get("ProcessRule"))
     yield "template", template
-    yield "workflows", ", ".join(workflows) if isinstance(workflows, list) else to_text(workflows)
+    yield "workflows", to_text(workflows)
     yield "size", _format_size_change(result)
     yield "user data", job.user_data
 

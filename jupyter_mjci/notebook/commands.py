@@ -95,7 +95,10 @@ class Commands:
         return self._current.get_or_connect().history()
 
     def sync(
-        self, since: str | None = None, until: str | None = None, load: str | None = None
+        self,
+        since: str | None = None,
+        until: str | None = None,
+        load: str | None = None,
     ) -> None:
         """Update the journal from the services, or from exported files.
 
@@ -186,7 +189,12 @@ class Commands:
         return self._current.state.unrecorded
 
     def gallery(
-        self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None
+        self,
+        text: str = "",
+        *,
+        action: str = "",
+        limit: int = 24,
+        save: str | None = None,
     ) -> None:
         """Show the pictures of this session, of the journal and of the archive on one sheet, latest
         first.
@@ -197,7 +205,11 @@ class Commands:
             limit: at most so many
             save: write an HTML page instead: FILE.html
         """
-        from jupyter_mjci.notebook.gallery import collect_items, render_contact_sheet, write_page
+        from jupyter_mjci.notebook.gallery import (
+            collect_items,
+            render_contact_sheet,
+            write_page,
+        )
 
         items = collect_items(self._current.get_or_connect(), text, action, limit)
         if save is None:
@@ -228,9 +240,8 @@ class Commands:
         return f"nesting of event loops is {switch} ({library})"
 
     def _publish_table(self, rows: Sequence[tuple[str, str]]) -> None:
-        self._publish(
-            ({"text/plain": cards.table_text(rows), "text/html": cards.table_html(rows)}, {})
-        )
+        text = cards.table_text(rows)
+        self._publish(({"text/plain": text, "text/html": cards.table_html(rows)}, {}))
 
     def _publish(self, bundle: MimeBundle) -> None:
         data, metadata = bundle
@@ -304,7 +315,14 @@ def _make_setting_param(field: Field[Any]) -> Param:
     kind = "choice" if choices else _KIND_BY_TYPE.get(type(field.default), "text")
     help = field.metadata["help"]
     return Param(
-        field.name, _flag_name(field.name), kind, field.default, False, choices, help, False
+        field.name,
+        _flag_name(field.name),
+        kind,
+        field.default,
+        False,
+        choices,
+        help,
+        False,
     )
 
 

@@ -108,7 +108,10 @@ def _complete_toml_keys(until_cursor: str) -> Completions:
     """Complete the keys of a `%%ci_job` body, at the start of a line."""
     if not re.fullmatch(r"\w+", until_cursor):
         return NO_COMPLETIONS
-    params = (*parse_signature(TencentCI.picture_job), *parse_signature(TencentCI.batch))
+    params = (
+        *parse_signature(TencentCI.picture_job),
+        *parse_signature(TencentCI.batch),
+    )
     names = dict.fromkeys(param.name for param in params)
     return until_cursor, [f"{name} = " for name in _filter_by_prefix(until_cursor, names)]
 

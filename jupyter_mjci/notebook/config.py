@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from traitlets import CFloat, CInt, Enum, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
-from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
+from jupyter_mjci.client.settings import (
+    RUNTIME_SETTINGS,
+    Settings,
+    load_runtime_settings,
+)
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings, load_runtime_settings
+from jupyter_mjci.client.settings import (
+    RUNTIME_SETTINGS,
+    Settings,
+    load_runtime_settings,
+)
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook import cards
 

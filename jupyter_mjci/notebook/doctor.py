@@ -123,7 +123,10 @@ def _credential_rows(session: Session) -> Rows:
     """Return whether each credential is set and where it comes from, never its value."""
     variables = {field.name: field.metadata["env"][0] for field in fields(Settings)}
     return [
-        (name, _describe_source(getattr(session.settings, name), variables[name], session))
+        (
+            name,
+            _describe_source(getattr(session.settings, name), variables[name], session),
+        )
         for name in CREDENTIALS
     ]
 

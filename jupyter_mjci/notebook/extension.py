@@ -148,7 +148,10 @@ class Extension:
             )
 
     def _add_formatter(
-        self, formatter: BaseFormatter, type_name: tuple[str, str], render: Callable[..., object]
+        self,
+        formatter: BaseFormatter,
+        type_name: tuple[str, str],
+        render: Callable[..., object],
     ) -> None:
         formatter.for_type_by_name(*type_name, render)
         self._undo.callback(formatter.pop, ".".join(type_name), None)

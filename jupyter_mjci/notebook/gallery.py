@@ -98,7 +98,13 @@ def _iter_results(session: Session) -> Iterator[_Result]:
 
 
 def _restore_job(image: ArchivedImage) -> Job:
-    return Job(image.service, image.job_id, image.action, Status.SUCCEEDED, subject=image.subject)
+    return Job(
+        image.service,
+        image.job_id,
+        image.action,
+        Status.SUCCEEDED,
+        subject=image.subject,
+    )
 
 
 def _list_latest_jobs(session: Session) -> list[Job]:
@@ -158,7 +164,10 @@ def _build_item(job: Job, content: bytes) -> GalleryItem:
 def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:
     """Return all pictures as one image, and a text that lists them."""
     if not items:
-        return {"text/plain": NO_PICTURES, "text/html": cards.notice_html(NO_PICTURES)}, {}
+        return {
+            "text/plain": NO_PICTURES,
+            "text/html": cards.notice_html(NO_PICTURES),
+        }, {}
     labels = []
     lines = []
     for number, item in enumerate(items, 1):

@@ -45,7 +45,8 @@ def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
     """
     if not body.strip():
         raise InvalidRequest(
-            "The body is empty.", hint='Write TOML (input = "in/a.jpg" …), or the <Request> XML.'
+            "The body is empty.",
+            hint='Write TOML (input = "in/a.jpg" …), or the <Request> XML.',
         )
     if body.lstrip().startswith("<"):
         text = interpolate(body, namespace, escape_xml)
@@ -69,11 +70,13 @@ def _parse_toml(body: str) -> JobRequest:
         line = _format_line_number(body, key)
         if param is None:
             raise InvalidRequest(
-                f"{line}{key!r} is not a parameter of {builder}.", hint=suggest(key, list(params))
+                f"{line}{key!r} is not a parameter of {builder}.",
+                hint=suggest(key, list(params)),
             )
         if not _is_valid(param, value):
             raise InvalidRequest(
-                f"{line}{key} must be {_KIND_NAMES[param.kind]}, not {value!r}.", hint=param.help
+                f"{line}{key} must be {_KIND_NAMES[param.kind]}, not {value!r}.",
+                hint=param.help,
             )
         arguments[param.name] = value
     _check_required(params, arguments)
@@ -85,7 +88,8 @@ def _check_required(params: Mapping[str, Param], arguments: Mapping[str, object]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise InvalidRequest(
-            f"{' and '.join(missing)} {verb} missing.", hint="Nothing was sent. Add it to the body."
+            f"{' and '.join(missing)} {verb} missing.",
+            hint="Nothing was sent. Add it to the body.",
         )
 
 

@@ -16,7 +16,11 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
-from jupyter_mjci.notebook.interrupts import OUTCOME_UNKNOWN, Interrupted, handle_interrupt
+from jupyter_mjci.notebook.interrupts import (
+    OUTCOME_UNKNOWN,
+    Interrupted,
+    handle_interrupt,
+)
 from jupyter_mjci.notebook.job_results import Previews, card_bundle, fetch_results
 from jupyter_mjci.notebook.outputs import OutputTarget
 
@@ -25,7 +29,11 @@ if TYPE_CHECKING:
 
 
 def display_job(
-    session: Session, job_or_call: Job | Call[Job], output: OutputTarget, *, raises: bool = True
+    session: Session,
+    job_or_call: Job | Call[Job],
+    output: OutputTarget,
+    *,
+    raises: bool = True,
 ) -> Job:
     """Submit a call, follow the job to its end, and show its card and its results.
 

@@ -32,12 +32,16 @@ class Options:
 
 OUT = Param("out", "-o", "text", "", False, (), "store the result in this variable", False)
 NO_WAIT = make_option(
-    "--no-wait", "return at once: a card that updates itself and a handle to await", "switch", False
+    "--no-wait",
+    "return at once: a card that updates itself and a handle to await",
+    "switch",
+    False,
 )
 DRY_RUN = make_option("--dry-run", "send nothing, show the request", "switch", False)
 HELP = make_option("--help", "show this help; also -h", "switch", False)
 EACH = make_option(
-    "--each", "one job per row of this DataFrame (or list of dicts): {{column}} is replaced"
+    "--each",
+    "one job per row of this DataFrame (or list of dicts): {{column}} is replaced",
 )
 AT_ONCE = make_option("--at-once", "how many of them run at a time (8)", "integer", 8)
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, HELP)

@@ -19,7 +19,11 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, WaitTimeout
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
-from jupyter_mjci.notebook.current_session import CurrentSession, GetConfig, SessionState
+from jupyter_mjci.notebook.current_session import (
+    CurrentSession,
+    GetConfig,
+    SessionState,
+)
 from jupyter_mjci.notebook.help import (
     build_command_help,
     build_magic_help,
@@ -255,7 +259,8 @@ class Magics:
                     words.append(f"{param.flag}={word}")
             if cell is not None and prompt:
                 raise InvalidRequest(
-                    f"Unexpected argument {prompt!r}.", hint="The prompt is the cell's body."
+                    f"Unexpected argument {prompt!r}.",
+                    hint="The prompt is the cell's body.",
                 )
             arguments = parse_arguments(builder, [*words, "--prompt="])
         arguments["prompt"] = prompt if cell is None else cell.strip("\r\n")
@@ -371,7 +376,11 @@ class Magics:
         return ObjectBytes(value) if isinstance(value, bytes) else value
 
     def _send(self, call: Any) -> Any:
-        from jupyter_mjci.notebook.interrupts import NO_RESPONSE, OUTCOME_UNKNOWN, Interrupted
+        from jupyter_mjci.notebook.interrupts import (
+            NO_RESPONSE,
+            OUTCOME_UNKNOWN,
+            Interrupted,
+        )
 
         try:
             return call.run()

@@ -179,9 +179,15 @@ def _item_types(member: TypeHint) -> tuple[TypeHint, ...]:
 
 
 _KIND_RULES: tuple[tuple[Callable[[TypeHint], bool], Kind], ...] = (
-    (lambda member: _is_sequence(member) and _is_picture(_item_types(member)), "pictures"),
+    (
+        lambda member: _is_sequence(member) and _is_picture(_item_types(member)),
+        "pictures",
+    ),
     (lambda member: _is_sequence(member) and str in _item_types(member), "texts"),
-    (lambda member: _is_mapping(member) and typing.get_args(member) == (str, str), "pairs"),
+    (
+        lambda member: _is_mapping(member) and typing.get_args(member) == (str, str),
+        "pairs",
+    ),
     (_is_mapping, "object"),
     (lambda member: member is bool, "switch"),
     (lambda member: member is int, "integer"),

@@ -96,7 +96,8 @@ def load_table(name: str, namespace: Mapping[str, object]) -> Table:
     """
     if name not in namespace:
         raise InvalidRequest(
-            f"There is no variable {name!r}.", hint="--each takes a DataFrame or a list of dicts."
+            f"There is no variable {name!r}.",
+            hint="--each takes a DataFrame or a list of dicts.",
         )
     source = namespace[name]
     labels, rows = frames.parse_records(source, name)

@@ -82,7 +82,10 @@ def _iter_cell_items(number: int, cell: Cell) -> Iterator[GalleryItem]:
         data = output.get("data", {})
         text = _join_text(data.get("text/plain", ""))
         html = _join_text(data.get("text/html", ""))
-        for content, alt in (*_iter_output_pictures(output), *_iter_html_pictures(html)):
+        for content, alt in (
+            *_iter_output_pictures(output),
+            *_iter_html_pictures(html),
+        ):
             subject = alt or last_line.removeprefix("_ = ")
             is_ours = alt and text and not html
             yield GalleryItem(
