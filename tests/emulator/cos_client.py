@@ -1,4 +1,4 @@
-"""Somebody who speaks to TencentCI in a test: with a signature and an XML reader of their own."""
+"""A client of TencentCI for tests, with a signature and an XML parser of its own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COS_HOST = f"{BUCKET}.cos.{REGION}.myqcloud.com"
 
 
 def build_image(width: int, height: int, format: str = "PNG", colour: str = "#336699") -> bytes:
-    """A plain picture of this size."""
+    """Build a plain picture."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(buffer, format)
     return buffer.getvalue()
@@ -50,7 +50,7 @@ def authorization(
     key_id: str = KEY_ID,
     key: str = KEY,
 ) -> str:
-    """The q-sign value over the decoded path and all of the given parameters and headers."""
+    """Compute the q-sign value over the decoded path and all parameters and headers."""
     parts = [
         sorted(
             (percent_encode(name).lower(), percent_encode(value)) for name, value in pairs.items()
@@ -72,7 +72,7 @@ def authorization(
 
 
 def to_dict(element: ElementTree.Element) -> Any:
-    """Nested dicts of text; what repeats becomes a list."""
+    """Convert to nested dicts of text; an element that repeats becomes a list."""
     if not len(element):
         return element.text or ""
     children: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def parse_response(response: Response) -> Any:
 
 
 def to_list(value: Any) -> list[Any]:
-    """One or many, as a list."""
+    """Return none, one or many as a list."""
     return value if isinstance(value, list) else [value] if value else []
 
 
@@ -183,9 +183,7 @@ def job_operation(
 def build_client(
     objects: Mapping[str, bytes] | Iterable[tuple[str, bytes]] = (), **settings: Any
 ) -> CosClient:
-    """A fresh service on a clock that stands still, and somebody to visit it. Only that clock
-    counts.
-    """
+    """Build a client of a new service on a clock that stands still, the only clock that counts."""
     clock = VirtualClock()
     stored = dict(objects) or {"in/a.png": build_image(40, 20)}
     return CosClient(clock, TencentCI(clock, objects=stored, **{"wall_clock": None, **settings}))

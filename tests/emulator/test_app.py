@@ -1,6 +1,4 @@
-"""The sandbox's two doors: who is asked, how answers travel, how they fail, who is called back,
-what is kept.
-"""
+"""The sandbox in process and on loopback: routing, responses, faults, callbacks, saved state."""
 
 from __future__ import annotations
 
@@ -48,13 +46,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-# ---------------------------------------------------------------- a small service of our own
+# ---------------------------------------------------------------- a fake service
 
 
 class FakeService:
-    """Boils for 5 s after `POST …/submit/boil`, then calls back; tells every request what it saw of
-    it.
-    """
+    """Runs a job of 5 s at `POST …/submit/start`, then calls back; echoes every other request."""
 
     def __init__(self, name: str, clock: Any) -> None:
         self.name, self.clock = name, clock
@@ -66,7 +62,7 @@ class FakeService:
     def handle(self, request: Request) -> Response:
         self.advance()
         self.request_count += 1
-        if request.path.endswith("/submit/boil"):
+        if request.path.endswith("/submit/start"):
             job = {"due": self.clock.now() + 5, "hook": request.body.decode(), "done": False}
             self.jobs[str(len(self.jobs) + 1)] = job
             return self._json({"code": 1, "result": str(len(self.jobs))})
@@ -94,7 +90,7 @@ class FakeService:
                 if job["hook"]:
                     self.outbox.append(
                         WebhookDelivery(
-                            job["hook"], job_id.encode(), {"Content-Type": "text/x-kettle"}
+                            job["hook"], job_id.encode(), {"Content-Type": "text/x-fake"}
                         )
                     )
 
@@ -123,7 +119,7 @@ class FakeService:
 
 
 class FakeSandbox(Sandbox):
-    """A sandbox with a kettle for each service."""
+    """A sandbox with a fake for each service."""
 
     def _build_service(self, name: str) -> Any:
         return FakeService(name, self.clock)
@@ -131,7 +127,7 @@ class FakeSandbox(Sandbox):
 
 @dataclass
 class Endpoint:
-    """One of both doors, open."""
+    """A client of a sandbox, in process or on loopback."""
 
     name: str
     sandbox: FakeSandbox
@@ -147,7 +143,7 @@ TRANSPORTS = ("process", "loopback")
 
 @pytest.fixture(params=TRANSPORTS)
 async def endpoint(request: pytest.FixtureRequest) -> AsyncIterator[Endpoint]:
-    """A client at each door. On loopback the time runs a thousand times as fast as ours."""
+    """A client of either kind. On loopback the time runs a thousand times as fast as real time."""
     async with AsyncExitStack() as stack:
         if request.param == "process":
             sandbox = FakeSandbox()
@@ -244,7 +240,7 @@ async def test_head_has_length_and_no_body(endpoint: Endpoint) -> None:
 
 
 async def test_204_has_neither_body_nor_length(endpoint: Endpoint) -> None:
-    """204 has neither body nor length, and the connection goes on."""
+    """204 has neither body nor length, and the connection stays open."""
     empty = await endpoint.client.get("/mj/nothing")
     assert (empty.status_code, "content-length" in empty.headers) == (204, False)
     assert (await endpoint.client.get("/mj/x")).status_code == 200
@@ -266,7 +262,7 @@ async def test_in_process_transport_accepts_any_host() -> None:
 
 
 async def test_date_header_is_sandbox_time() -> None:
-    """The Date header tells the sandbox's time."""
+    """The Date header has the sandbox's time."""
     sandbox = FakeSandbox()
     async with httpx.AsyncClient(transport=sandbox.transport()) as client:
         sandbox.clock.advance(3600)
@@ -279,7 +275,7 @@ async def test_date_header_is_sandbox_time() -> None:
 async def test_too_large_body_is_refused(
     endpoint: Endpoint, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A body over the limit is turned down in the service's own way, and no work is done."""
+    """A body over the limit is refused in the service's own way, and no work is done."""
     monkeypatch.setattr(asgi, "MAX_BODY_BYTES", 1000)
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -288,7 +284,7 @@ async def test_too_large_body_is_refused(
 
     content: Any = pieces() if chunked else b"x" * 1100
     response = await endpoint.client.post(
-        "/jobs" if chunked else "/mj/submit/boil", content=content
+        "/jobs" if chunked else "/mj/submit/start", content=content
     )
     assert response.status_code == (400 if chunked else 413)
     assert ("EntityTooLarge" in response.text) is chunked
@@ -308,7 +304,7 @@ def exchange_bytes(url: str, request_bytes: bytes) -> bytes:
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    """A loopback door whose time stands still until a test moves it."""
+    """A loopback server whose time stands still until a test moves it."""
     sandbox = FakeSandbox()
     with sandbox.serve() as server:
         yield server
@@ -364,7 +360,7 @@ def test_sandbox_works_as_forward_proxy(server: Any) -> None:
 
 
 def test_connect_is_refused(server: Any) -> None:
-    """Tunnels are turned down with a word on what to do instead."""
+    """Tunnels are refused with a message on what to do instead."""
     with httpx.Client(proxy=server.url, trust_env=False) as client:
         with pytest.raises(httpx.ProxyError, match="405"):
             client.get("https://demo-1250000000.cos.ap-chongqing.myqcloud.com/")
@@ -374,10 +370,13 @@ def test_connect_is_refused(server: Any) -> None:
 
 
 def test_expect_continue_is_answered(server: Any) -> None:
-    """A client that asks before it sends its body is told to go on."""
+    """A client that sends Expect: 100-continue gets 100 before its body."""
     parts = httpx.URL(server.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
-        head = b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+        head = (
+            b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n"
+            b"Expect: 100-continue\r\nConnection: close\r\n\r\n"
+        )
         line.sendall(head)
         assert line.recv(1000).startswith(b"HTTP/1.1 100 ")
         line.sendall(b"hello")
@@ -398,7 +397,7 @@ def test_expect_continue_is_answered(server: Any) -> None:
 def test_invalid_http_ends_only_its_connection(
     server: Any, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is not HTTP ends its own connection and nobody else's."""
+    """What is not HTTP ends its own connection and no other."""
     assert exchange_bytes(server.url, garbage + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
     assert httpx.get(server.url + "/mj", trust_env=False).status_code == 200
 
@@ -409,7 +408,7 @@ def test_disconnected_client_leaves_no_job(server: Any) -> None:
     """
     parts = httpx.URL(server.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
-        line.sendall(b"POST /mj/submit/boil HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
+        line.sendall(b"POST /mj/submit/start HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
     assert httpx.get(server.url + "/mj/x", trust_env=False).status_code == 200
     assert server.sandbox.mj.jobs == {}
 
@@ -426,7 +425,7 @@ def test_nagle_is_disabled(server: Any) -> None:
         )
 
 
-# ---------------------------------------------------------------- faults at both doors
+# ---------------------------------------------------------------- faults
 
 BROKEN_CONNECTIONS = [
     # kind, settings, error in process, errors on loopback, works done
@@ -451,7 +450,7 @@ async def test_fault_breaks_connection(
     """
     endpoint.sandbox.faults.add(kind, times=1, **settings)
     with pytest.raises(inside if endpoint.name == "process" else outside):
-        await endpoint.client.post("/mj/submit/boil", content=b"")
+        await endpoint.client.post("/mj/submit/start", content=b"")
     assert endpoint.request_count == works
     assert (await endpoint.client.get("/mj/x")).status_code == 200
 
@@ -482,7 +481,7 @@ async def test_fault_changes_response(
 ) -> None:
     """Answers go wrong while the connection stays whole."""
     endpoint.sandbox.faults.add(kind, times=1, **settings)
-    response = await endpoint.client.post("/mj/submit/boil", content=b"")
+    response = await endpoint.client.post("/mj/submit/start", content=b"")
     assert (response.status_code, response.headers["content-type"]) == (status, type_)
     assert response.content.startswith(start)
     assert endpoint.request_count == works
@@ -500,7 +499,7 @@ async def test_stalled_response_arrives_late(endpoint: Endpoint) -> None:
     """A stalled answer comes after its time on the sandbox's clock, with the work done."""
     endpoint.sandbox.faults.add("stall", times=1, seconds=20)
     before = endpoint.sandbox.clock.now()
-    assert (await endpoint.client.post("/mj/submit/boil")).status_code == 200
+    assert (await endpoint.client.post("/mj/submit/start")).status_code == 200
     assert endpoint.sandbox.clock.now() - before >= 20
     assert endpoint.request_count == 1
 
@@ -509,13 +508,13 @@ async def test_stall_longer_than_timeout_times_out(endpoint: Endpoint) -> None:
     """A client that waits less long sees its own timeout; the work was done all the same."""
     endpoint.sandbox.faults.add("stall", times=1, seconds=1e6)
     with pytest.raises(httpx.ReadTimeout):
-        await endpoint.client.post("/mj/submit/boil", timeout=0.2)
+        await endpoint.client.post("/mj/submit/start", timeout=0.2)
     assert endpoint.request_count == 1
     assert (await endpoint.client.get("/mj/x")).status_code == 200
 
 
 async def test_slow_response_arrives_at_rate(endpoint: Endpoint) -> None:
-    """Bytes trickle at their rate, and all arrive."""
+    """Bytes arrive at the rate, all of them."""
     plain = (await endpoint.client.get("/mj/x")).content
     endpoint.sandbox.faults.add("slow", times=1, rate=8)
     before = endpoint.sandbox.clock.now()
@@ -527,7 +526,7 @@ async def test_stuck_and_lost_jobs(endpoint: Endpoint) -> None:
     """The job that a request makes or names sticks, or vanishes."""
     endpoint.sandbox.faults.add("stuck", route="POST *", after=1, times=1)
     for _ in range(2):
-        await endpoint.client.post("/mj/submit/boil")
+        await endpoint.client.post("/mj/submit/start")
     with anyio.fail_after(10):
         while not (await endpoint.client.get("/mj/task/1/fetch")).json()["done"]:
             await endpoint.sandbox.clock.sleep(5)
@@ -544,7 +543,7 @@ async def test_restart_forgets_or_remembers_jobs(
     endpoint: Endpoint, settings: dict[str, Any], left: int
 ) -> None:
     """A restarted service has forgotten everything, or comes back with what a snapshot kept."""
-    await endpoint.client.post("/mj/submit/boil")
+    await endpoint.client.post("/mj/submit/start")
     endpoint.sandbox.faults.add(
         "restart", times=1, route="/jobs" if "service" in settings else "/mj/x", **settings
     )
@@ -554,7 +553,7 @@ async def test_restart_forgets_or_remembers_jobs(
 
 
 def test_close_aborts_stalled_requests(server: Any) -> None:
-    """Whoever is still stalled at closing time is cut off; closing waits for nobody."""
+    """A request that is stalled when the server closes is aborted; closing does not wait."""
     server.sandbox.clock.speed = 1e-9
     server.sandbox.faults.add("stall", seconds=3600)
     begun = threading.Event()
@@ -645,26 +644,26 @@ async def test_callback_is_delivered_when_due(endpoint: Endpoint, receiver: Rece
     """A job's end is called back with the service's own bytes and headers, once the time has
     come.
     """
-    await endpoint.client.post("/mj/submit/boil", content=f"{receiver.url}/hook?t=1".encode())
+    await endpoint.client.post("/mj/submit/start", content=f"{receiver.url}/hook?t=1".encode())
     if endpoint.name == "process":
         assert receiver.received.empty()
         await endpoint.sandbox.clock.sleep(5)
         await endpoint.sandbox.drain_webhooks()
     received = await anyio.to_thread.run_sync(lambda: receiver.received.get(timeout=10))
-    assert received == ("/hook?t=1", "text/x-kettle", b"1")
+    assert received == ("/hook?t=1", "text/x-fake", b"1")
     assert endpoint.sandbox.webhooks.dropped_count == 0
 
 
 def test_callback_is_delivered_after_clock_advance(server: Any, receiver: Receiver) -> None:
     """On loopback, too, a test may move time by hand; the server's own thread delivers."""
-    httpx.post(server.url + "/mj/submit/boil", content=receiver.url + "/hook", trust_env=False)
+    httpx.post(server.url + "/mj/submit/start", content=receiver.url + "/hook", trust_env=False)
     server.sandbox.clock.advance(5)
-    assert receiver.received.get(timeout=10) == ("/hook", "text/x-kettle", b"1")
+    assert receiver.received.get(timeout=10) == ("/hook", "text/x-fake", b"1")
 
 
 async def test_callback_to_other_host_is_dropped(endpoint: Endpoint) -> None:
     """What is not for this machine never leaves it, and is listed."""
-    await endpoint.client.post("/mj/submit/boil", content=b"http://192.0.2.1/hook")
+    await endpoint.client.post("/mj/submit/start", content=b"http://192.0.2.1/hook")
     await endpoint.sandbox.clock.sleep(6)
     await endpoint.client.get("/mj/x")
     stats = (await endpoint.client.get("/_sandbox/stats")).json()
@@ -673,8 +672,8 @@ async def test_callback_to_other_host_is_dropped(endpoint: Endpoint) -> None:
 
 
 async def test_unreachable_receiver_counts_as_failed(endpoint: Endpoint) -> None:
-    """Nobody there: the callback has failed, requests go on."""
-    await endpoint.client.post("/mj/submit/boil", content=b"http://127.0.0.1:9/hook")
+    """Without a receiver the callback fails; requests are still served."""
+    await endpoint.client.post("/mj/submit/start", content=b"http://127.0.0.1:9/hook")
     await endpoint.sandbox.clock.sleep(6)
     with anyio.fail_after(10):
         while not (await endpoint.client.get("/_sandbox/stats")).json()["callbacks"]["failed"]:
@@ -705,7 +704,7 @@ async def test_unreachable_receiver_counts_as_failed(endpoint: Endpoint) -> None
     ],
 )
 def test_is_loopback(url: str, expected: bool) -> None:
-    """Loopback is told by the text of a URL alone; names are not looked up."""
+    """Loopback is recognized by the text of a URL; names are not resolved."""
     assert is_loopback(url) is expected
 
 
@@ -718,14 +717,14 @@ async def test_virtual_clock_is_busy_while_jobs_run() -> None:
     assert isinstance(sandbox.clock, VirtualClock)
     assert sandbox.clock.is_busy() is False
     async with httpx.AsyncClient(transport=sandbox.transport()) as client:
-        await client.post("http://localhost/mj/submit/boil")
+        await client.post("http://localhost/mj/submit/start")
     assert sandbox.clock.is_busy() is True
     await sandbox.clock.sleep(5)
     assert sandbox.clock.is_busy() is False
     assert sandbox.next_event() is None
 
 
-# ---------------------------------------------------------------- the doors themselves
+# ---------------------------------------------------------------- the loopback server
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
@@ -736,7 +735,7 @@ def test_other_hosts_are_refused(host: str) -> None:
 
 
 def test_server_settings_have_its_address(server: Any) -> None:
-    """The door's settings carry its address; those in process carry fixed names."""
+    """The server's settings have its address; those in process have fixed names."""
     assert {server.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {
         server.url
     }
@@ -746,7 +745,7 @@ def test_server_settings_have_its_address(server: Any) -> None:
 
 
 def test_closed_server_refuses_connections(server: Any) -> None:
-    """After closing nobody listens, and closing again is nothing."""
+    """A closed server does not listen; closing it again does nothing."""
     server.close()
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url, trust_env=False)
@@ -754,7 +753,7 @@ def test_closed_server_refuses_connections(server: Any) -> None:
 
 
 def test_closing_sandbox_closes_servers() -> None:
-    """A sandbox that is closed closes its doors."""
+    """Closing a sandbox closes its servers."""
     with FakeSandbox() as sandbox:
         server = sandbox.serve()
         assert httpx.get(server.url + "/mj", trust_env=False).status_code == 200
@@ -763,13 +762,13 @@ def test_closing_sandbox_closes_servers() -> None:
 
 
 def test_taken_port_is_reported(server: Any) -> None:
-    """A port that somebody has is said to be taken, at once."""
+    """A port in use is an error at once."""
     with pytest.raises(OSError, match="in use"):
         FakeSandbox().serve(port=server.port)
 
 
 def test_unknown_dialect_is_refused() -> None:
-    """An unknown dialect is told the known ones."""
+    """The error for an unknown dialect names the known ones."""
     with pytest.raises(ValueError, match="java, plus, trueai"):
         FakeSandbox(dialect="perl")
 
@@ -778,10 +777,10 @@ def test_unknown_dialect_is_refused() -> None:
 
 
 async def test_data_folder_restores_state(tmp_path: Path) -> None:
-    """A second sandbox on the same folder goes on where the first ended."""
+    """A second sandbox on the same folder continues where the first ended."""
     with FakeSandbox(data=tmp_path) as first:
         async with httpx.AsyncClient(transport=first.transport()) as client:
-            await client.post("http://localhost/mj/submit/boil")
+            await client.post("http://localhost/mj/submit/start")
             await first.clock.sleep(3)
     second = FakeSandbox(data=tmp_path)
     assert second.clock.now() == EPOCH + 3
@@ -811,10 +810,10 @@ def test_state_store_survives_failed_save(tmp_path: Path) -> None:
 
 
 def test_state_is_saved_while_serving(tmp_path: Path) -> None:
-    """The loopback door saves by itself, soon after a change."""
+    """The loopback server saves by itself, soon after a change."""
     with FakeSandbox(data=tmp_path, clock=ScaledClock(1)).serve() as server:
         with httpx.Client(base_url=server.url, trust_env=False) as client:
-            client.post("/mj/submit/boil")
+            client.post("/mj/submit/start")
             while client.get("/_sandbox/stats").json()["unsaved"]:
                 pass
             assert StateStore(tmp_path).load()["mj"]["jobs"].keys() == {"1"}
@@ -837,14 +836,18 @@ def ci_headers(
 
 
 def job_xml(settings: Mapping[str, str], source: str, output: str) -> bytes:
-    place = f"<Region>{settings['region']}</Region><Bucket>{settings['bucket']}</Bucket><Object>{output}</Object>"
-    operation = f"<PicProcess><ProcessRule>imageMogr2/rotate/90</ProcessRule></PicProcess><Output>{place}</Output>"
+    location = (
+        f"<Region>{settings['region']}</Region><Bucket>{settings['bucket']}</Bucket>"
+        f"<Object>{output}</Object>"
+    )
+    rule = "<PicProcess><ProcessRule>imageMogr2/rotate/90</ProcessRule></PicProcess>"
+    operation = f"<Operation>{rule}<Output>{location}</Output></Operation>"
     source = f"<Input><Object>{source}</Object></Input>"
-    return f"<Request><Tag>PicProcess</Tag>{source}<Operation>{operation}</Operation></Request>".encode()
+    return f"<Request><Tag>PicProcess</Tag>{source}{operation}</Request>".encode()
 
 
 class ServiceClient:
-    """Speaks to both services through one door's settings, as any client would."""
+    """A client of both services, from the settings that a sandbox prints."""
 
     def __init__(
         self, client: httpx.Client, settings: Mapping[str, str], now: Callable[[], float]
@@ -969,7 +972,7 @@ def test_task_with_service_fault(
     ("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")]
 )
 def test_job_with_service_fault(kind: str, held: str) -> None:
-    """A cloud job sticks, or nobody knows it any more; the next one is well."""
+    """A CI job is stuck or lost; the next one is fine."""
     with (
         Sandbox() as sandbox,
         sandbox.serve() as server,
@@ -1011,14 +1014,18 @@ def test_runs_are_reproducible() -> None:
     assert anyio.run(run) == anyio.run(run)
 
 
-WORDS = "mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff %F0%9F a.jpg c1 * ?"
-ENDPOINTS = (
-    "mj/submit/imagine mj/submit/change mj/submit/simple-change mj/submit/describe mj/submit/blend mj/submit/action "
-    "mj/submit/modal mj/submit/shorten mj/submit/upload-discord-images mj/submit/edits mj/submit/video "
-    "mj/insight-face/swap mj/task/list-by-condition mj/task/list-by-ids mj/task/list mj/task/queue mj/task/query "
-    "mj/account/list mj/image/1 jobs pic_jobs inventorytriggerjob picqueue picbucket template workflow triggerworkflow "
-    "workflowexecution jobs/c1,c2 picqueue/p1 template/t1 workflow/w1 inventorytriggerjob/b1 a.jpg"
-)
+WORDS = """
+    mj submit action task fetch jobs pic_jobs picqueue workflow attachments mj-fast .. %2e %00 %ff
+    %F0%9F a.jpg c1 * ?
+"""
+ENDPOINTS = """
+    mj/submit/imagine mj/submit/change mj/submit/simple-change mj/submit/describe mj/submit/blend
+    mj/submit/action mj/submit/modal mj/submit/shorten mj/submit/upload-discord-images
+    mj/submit/edits mj/submit/video mj/insight-face/swap mj/task/list-by-condition
+    mj/task/list-by-ids mj/task/list mj/task/queue mj/task/query mj/account/list mj/image/1 jobs
+    pic_jobs inventorytriggerjob picqueue picbucket template workflow triggerworkflow
+    workflowexecution jobs/c1,c2 picqueue/p1 template/t1 workflow/w1 inventorytriggerjob/b1 a.jpg
+"""
 PIECES = st.sampled_from(WORDS.split())
 VALUES = st.one_of(PIECES, st.text(max_size=12).map(quote), st.integers().map(str))
 QUERIES = st.lists(
@@ -1142,7 +1149,7 @@ def stop_command(process: subprocess.Popen[str], number: signal.Signals) -> tupl
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_command_serves_and_ends_on_signal(number: signal.Signals) -> None:
-    """The command prints one line of JSON, serves both services, and ends well when told to."""
+    """The command prints one line of JSON, serves both services, and exits with 0 on a signal."""
     with run_command() as (process, client):
         assert list(client.settings) == [
             "url",

@@ -1,4 +1,4 @@
-"""Synthetic histories: like the stand-ins' own, and the same every time."""
+"""Synthetic histories: like the emulator's own, and the same every time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_same_seed_gives_same_history() -> None:
 
 
 def test_task_durations_are_within_bounds_of_their_kind() -> None:
-    """Every finished task within the bounds of its kind and mode; what failed, failed for a told
+    """Every finished task within the bounds of its kind and mode; what failed has a known
     reason.
     """
     kinds = {action: TASK_KINDS[kind] for kind, action, _ in ACTION_WEIGHTS}

@@ -1,4 +1,4 @@
-"""Which request meets which fault, and what a fault file may say."""
+"""Which request meets which fault, and what a TOML file of faults may hold."""
 
 from __future__ import annotations
 
@@ -59,16 +59,14 @@ def record_triggers(faults: Faults, times: int) -> str:
     ],
 )
 def test_after_and_times_limit_triggers(settings: dict[str, object], expected: str) -> None:
-    """`after` lets requests pass first, `times` bounds the strikes."""
+    """`after` lets requests pass first, `times` limits how often it triggers."""
     faults = Faults([Fault("refuse", **settings)])  # type: ignore[arg-type]
     assert record_triggers(faults, 8) == expected
     assert faults.count == len(faults.triggered) == expected.count("x")
 
 
 def test_probability_is_repeatable_by_seed() -> None:
-    """The same seed strikes the same requests, another seed others, and about as many as asked
-    for.
-    """
+    """The same seed triggers for the same requests, another seed for others, at the given rate."""
 
     def run(seed: int) -> str:
         return record_triggers(Faults([Fault("drop_after", probability=0.2)], seed=seed), 2000)
@@ -78,7 +76,7 @@ def test_probability_is_repeatable_by_seed() -> None:
 
 
 def test_added_fault_leaves_other_triggers_unchanged() -> None:
-    """Arming one fault more does not change when the others strike."""
+    """Adding a fault does not change when the others trigger."""
     single, several = Faults(seed=3), Faults(seed=3)
     single.add("drop_after", probability=0.3)
     several.add("drop_after", probability=0.3)
@@ -87,7 +85,7 @@ def test_added_fault_leaves_other_triggers_unchanged() -> None:
 
 
 def test_first_triggered_fault_wins() -> None:
-    """A request meets one fault only: the first in order that strikes."""
+    """A request meets one fault only: the first in order that triggers."""
     faults = Faults()
     faults.add("refuse", times=1)
     faults.add("stall", seconds=3)
@@ -134,7 +132,7 @@ TRANSFORMS = [
     ("fault", "expected"), TRANSFORMS, ids=lambda value: getattr(value, "kind", "")
 )
 def test_fault_transforms_response(fault: Fault, expected: Response) -> None:
-    """What a fault makes of an answer."""
+    """A fault changes status, headers or body of a response."""
     assert FAULT_KINDS[fault.kind].transform(fault, RESPONSE) == expected
 
 
@@ -161,7 +159,7 @@ seconds = 2.5
 
 
 def test_toml_file_is_loaded(tmp_path: Path) -> None:
-    """A file says the same as Python."""
+    """A file gives the same faults as Python."""
     path = tmp_path / "faults.toml"
     path.write_text(TOML)
     faults = load_faults(path)
@@ -199,7 +197,7 @@ INVALID_TOML = [
 
 @pytest.mark.parametrize(("text", "messages"), INVALID_TOML)
 def test_invalid_toml_is_refused_with_line(tmp_path: Path, text: str, messages: list[str]) -> None:
-    """A mistake in a file is named with its table, its line, and what is known instead."""
+    """An error in a file names its table, its line, and the valid values."""
     path = tmp_path / "broken.toml"
     path.write_text(text)
     with pytest.raises(FaultError) as caught:
@@ -221,6 +219,6 @@ def test_invalid_toml_is_refused_with_line(tmp_path: Path, text: str, messages: 
     ],
 )
 def test_invalid_fault_is_refused(kind: str, settings: dict[str, object], message: str) -> None:
-    """Python hears of the same mistakes."""
+    """Faults added in Python are checked the same way."""
     with pytest.raises(FaultError, match=message):
         Faults().add(kind, **settings)

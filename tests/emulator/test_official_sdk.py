@@ -1,7 +1,7 @@
 """The whole conversation of the official Python SDK (cos-python-sdk-v5) with the sandbox, every
 signature verified.
 
-Through three doors: straight into `handle`, by the SDK's own `Proxies` setting over the loopback
+In three ways: straight into `handle`, by the SDK's own `Proxies` setting over the loopback
 server, and by a session adapter that sends every host to the loopback server.
 """
 
@@ -62,10 +62,10 @@ class InProcessAdapter(BaseAdapter):
             parts.scheme,
         )
         answer = self.ci.handle(asked)
-        told = {"Content-Length": str(len(answer.body)), **answer.headers}
+        result = {"Content-Length": str(len(answer.body)), **answer.headers}
         raw = urllib3.HTTPResponse(
             io.BytesIO(answer.body),
-            told,
+            result,
             answer.status,
             preload_content=False,
             request_method=request.method,
@@ -281,10 +281,10 @@ def test_picture_jobs_are_created_described_and_listed(sdk: SdkClient) -> None:
         "JobsDetail"
     ][0]
     client = sdk.after(3)
-    told = client.ci_get_media_pic_jobs(BUCKET, JobIDs=f"{job['JobId']},{newer['JobId']},cnone")
-    assert [one["State"] for one in told["JobsDetail"]] == ["Success", "Success"]
-    assert told["NonExistJobIds"] == "cnone"
-    result = told["JobsDetail"][0]["Operation"]["PicProcessResult"]
+    result = client.ci_get_media_pic_jobs(BUCKET, JobIDs=f"{job['JobId']},{newer['JobId']},cnone")
+    assert [job["State"] for job in result["JobsDetail"]] == ["Success", "Success"]
+    assert result["NonExistJobIds"] == "cnone"
+    result = result["JobsDetail"][0]["Operation"]["PicProcessResult"]
     assert (result["ProcessResult"]["Width"], result["OriginalInfo"]["ImageInfo"]["Width"]) == (
         "20",
         "40",
@@ -296,7 +296,7 @@ def test_picture_jobs_are_created_described_and_listed(sdk: SdkClient) -> None:
         40,
     )
     listed = client.ci_list_media_pic_jobs(BUCKET, "PicProcess", job["QueueId"], Size=1)
-    assert [one["JobId"] for one in listed["JobsDetail"]] == [newer["JobId"]]
+    assert [job["JobId"] for job in listed["JobsDetail"]] == [newer["JobId"]]
     rest = client.ci_list_media_jobs(
         BUCKET,
         Tag="PicProcess",
@@ -304,7 +304,7 @@ def test_picture_jobs_are_created_described_and_listed(sdk: SdkClient) -> None:
         States="Success,Failed",
         StartCreationTime="2026-01-01T00:00:00+0800",
     )
-    assert [one["JobId"] for one in rest["JobsDetail"]] == [job["JobId"]]
+    assert [job["JobId"] for job in rest["JobsDetail"]] == [job["JobId"]]
     assert rest["NextToken"] is None
 
 
@@ -325,12 +325,12 @@ def test_pictures_are_processed_synchronously(sdk: SdkClient, tmp_path: Path) ->
     asked = json.dumps(
         {"is_pic_info": 1, "rules": [{"fileid": "turned.png", "rule": "imageMogr2/rotate/90"}]}
     )
-    _, told = client.ci_put_object(BUCKET, build_image(30, 10), "up/c.png", PicOperations=asked)
-    assert told["ProcessResults"]["Object"]["Key"] == "up/turned.png"
-    _, told = client.ci_image_process(BUCKET, "in/a.png", PicOperations=asked)
+    _, result = client.ci_put_object(BUCKET, build_image(30, 10), "up/c.png", PicOperations=asked)
+    assert result["ProcessResults"]["Object"]["Key"] == "up/turned.png"
+    _, result = client.ci_image_process(BUCKET, "in/a.png", PicOperations=asked)
     assert (
-        told["OriginalInfo"]["ImageInfo"]["Width"],
-        told["ProcessResults"]["Object"]["Width"],
+        result["OriginalInfo"]["ImageInfo"]["Width"],
+        result["ProcessResults"]["Object"]["Width"],
     ) == ("40", "20")
     place = tmp_path / "a.jpg"  # the SDK removes what is there, and renames
     got = client.ci_get_object(
@@ -358,9 +358,9 @@ def test_batch_creates_its_jobs(sdk: SdkClient) -> None:
         == "Success"
     )
     listed = client.ci_list_inventory_trigger_jobs(BUCKET, Type="Job", Name="nightly")
-    assert [one["JobId"] for one in listed["JobsDetail"]] == [batch["JobId"]]
+    assert [job["JobId"] for job in listed["JobsDetail"]] == [batch["JobId"]]
     children = client.ci_list_media_jobs(BUCKET, Tag="PicProcess")
-    assert {one["Input"]["Object"] for one in children["JobsDetail"]} == {"in/a.png", "in/b.jpg"}
+    assert {job["Input"]["Object"] for job in children["JobsDetail"]} == {"in/a.png", "in/b.jpg"}
     assert get_image_size(
         client.get_object(BUCKET, "half/b.jpg")["Body"].get_raw_stream().read()
     ) == (
@@ -413,8 +413,8 @@ def test_templates(sdk: SdkClient) -> None:
     assert listed["TemplateList"][0]["Name"] == "renamed"
     job = picture_job(TemplateId=template["TemplateId"])
     del job["Operation"]["PicProcess"]
-    told = client.ci_create_media_pic_jobs(BUCKET, job)["JobsDetail"][0]
-    assert told["Operation"]["TemplateName"] == "renamed"
+    result = client.ci_create_media_pic_jobs(BUCKET, job)["JobsDetail"][0]
+    assert result["Operation"]["TemplateName"] == "renamed"
     client.ci_delete_template(BUCKET, template["TemplateId"])
     assert catch_error(lambda: client.ci_create_media_pic_jobs(BUCKET, job)) == (
         404,
@@ -515,7 +515,7 @@ def test_sdk_parses_errors(sdk: SdkClient) -> None:
 
 
 def test_expired_session_token_is_refused() -> None:
-    """Where the sandbox was told which tokens are good."""
+    """With a list of valid tokens, an expired one is refused."""
     with requests.Session() as session:
         session.mount(
             "https://",

@@ -96,12 +96,12 @@ def test_range_returns_part_of_object(client: CosClient, header: str) -> None:
     """206 with Content-Range for one range that can be met; what is no range at all counts as
     none.
     """
-    status, body, told = RANGES[header]
+    status, body, result = RANGES[header]
     response = client.cos("GET", "/note.txt", headers={"Range": header})
     assert (response.status, response.body, response.headers.get("Content-Range")) == (
         status,
         body,
-        told,
+        result,
     )
 
 
@@ -186,14 +186,14 @@ def stocked_client() -> CosClient:
 
 
 def listing(client: CosClient, **params: str) -> tuple[list[str], list[str], Any]:
-    told = parse_response(
+    result = parse_response(
         client.cos("GET", "/", {name.replace("_", "-"): value for name, value in params.items()})
     )
-    keys = [row["Key"] for row in to_list(told.get("Contents"))]
+    keys = [row["Key"] for row in to_list(result.get("Contents"))]
     return (
         keys,
-        [row["Prefix"] for row in to_list(told.get("CommonPrefixes"))],
-        told.get("NextMarker"),
+        [row["Prefix"] for row in to_list(result.get("CommonPrefixes"))],
+        result.get("NextMarker"),
     )
 
 
@@ -236,12 +236,12 @@ def test_listing_pages_have_no_gap_or_repeat(
 
 
 def test_delete_multiple_removes_all_keys(stocked_client: CosClient) -> None:
-    """POST ?delete removes what it lists, and tells so unless it shall be quiet."""
+    """POST ?delete removes the listed keys, and reports them unless Quiet is set."""
     body = "<Delete><Object><Key>a</Key></Object><Object><Key>f</Key></Object></Delete>"
-    told = parse_response(
+    result = parse_response(
         stocked_client.cos("POST", "/", {"delete": ""}, body, {"Content-MD5": md5(body.encode())})
     )
-    assert [row["Key"] for row in told["Deleted"]] == ["a", "f"]
+    assert [row["Key"] for row in result["Deleted"]] == ["a", "f"]
     assert listing(stocked_client)[0] == ["b/1", "b/2", "b/c/3", "d 图", "e/1"]
 
 
@@ -258,8 +258,8 @@ def test_buckets_are_created_and_deleted() -> None:
         for call in (("PUT", "/"), ("PUT", "/"), ("PUT", "/k"), ("HEAD", "/"))
     ]
     assert statuses == [200, 409, 200, 200]
-    told = parse_response(client.request("GET", "/", host="service.cos.myqcloud.com"))
-    assert [row["Name"] for row in told["Buckets"]["Bucket"]] == [BUCKET, "second-1250000000"]
+    result = parse_response(client.request("GET", "/", host="service.cos.myqcloud.com"))
+    assert [row["Name"] for row in result["Buckets"]["Bucket"]] == [BUCKET, "second-1250000000"]
     calls = (("DELETE", "/"), ("DELETE", "/k"), ("DELETE", "/"), ("HEAD", "/"))
     assert [client.request(*call, host=host).status for call in calls] == [409, 204, 204, 404]
 
@@ -293,7 +293,7 @@ def test_copy_of_missing_source_is_refused(client: CosClient) -> None:
 
 
 def test_append_needs_position_at_end(client: CosClient) -> None:
-    """append tells the next position, and refuses another."""
+    """append returns the next position, and refuses another."""
     first = client.cos("POST", "/log", {"append": "", "position": "0"}, b"ab")
     second = client.cos("POST", "/log", {"append": "", "position": "2"}, b"cd")
     wrong = client.cos("POST", "/log", {"append": "", "position": "2"}, b"ef")
@@ -319,7 +319,7 @@ def complete_xml(*parts: tuple[int, str]) -> str:
 
 
 def test_multipart_upload_joins_parts(client: CosClient) -> None:
-    """Parts in any order, put together by number; the ETag tells their count; the upload is
+    """Parts in any order, put together by number; the ETag has their count; the upload is
     gone.
     """
     upload = start_upload(client)
@@ -402,9 +402,9 @@ def test_unescaped_rule_in_query_is_accepted(client: CosClient) -> None:
 def test_image_info_is_json(client: CosClient) -> None:
     """imageInfo answers with JSON whose values are texts."""
     response = client.cos("GET", "/in/a.png", {"imageInfo": ""})
-    told = json.loads(response.body)
+    result = json.loads(response.body)
     assert response.headers["Content-Type"].startswith("application/json")
-    assert (told["width"], told["height"], told["format"]) == ("40", "20", "png")
+    assert (result["width"], result["height"], result["format"]) == ("40", "20", "png")
 
 
 @pytest.mark.parametrize(
@@ -429,13 +429,13 @@ def test_pic_operations_process_an_upload(client: CosClient) -> None:
         ("/made/one.png", "imageMogr2/rotate/90"), ("two.jpg", "imageMogr2/format/jpg")
     )
     response = client.cos("PUT", "/new/b.png", None, build_image(30, 10), params)
-    told = parse_response(response)
-    assert (told["OriginalInfo"]["Key"], told["OriginalInfo"]["ImageInfo"]["Width"]) == (
+    result = parse_response(response)
+    assert (result["OriginalInfo"]["Key"], result["OriginalInfo"]["ImageInfo"]["Width"]) == (
         "new/b.png",
         "30",
     )
-    made = told["ProcessResults"]["Object"]
-    assert [(one["Key"], one["Width"], one["Height"]) for one in made] == [
+    picture = result["ProcessResults"]["Object"]
+    assert [(one["Key"], one["Width"], one["Height"]) for one in picture] == [
         ("made/one.png", "10", "30"),
         ("new/two.jpg", "30", "10"),
     ]
@@ -445,12 +445,12 @@ def test_pic_operations_process_an_upload(client: CosClient) -> None:
         (30, 10),
         (10, 30),
     ]
-    assert client.cos("HEAD", "/made/one.png").headers["ETag"] == made[0]["ETag"]
+    assert client.cos("HEAD", "/made/one.png").headers["ETag"] == picture[0]["ETag"]
 
 
 def test_image_process_uses_stored_object(client: CosClient) -> None:
     """POST ?image_process, here without the picture's own facts."""
-    told = parse_response(
+    result = parse_response(
         client.cos(
             "POST",
             "/in/a.png",
@@ -459,7 +459,7 @@ def test_image_process_uses_stored_object(client: CosClient) -> None:
             build_operations(("t.png", "imageMogr2/rotate/90"), info=0),
         )
     )
-    assert "ImageInfo" not in told["OriginalInfo"]
+    assert "ImageInfo" not in result["OriginalInfo"]
     assert get_image_size(client.cos("GET", "/in/t.png").body) == (20, 40)
 
 

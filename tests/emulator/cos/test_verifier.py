@@ -59,8 +59,14 @@ def presigned_request(vector: dict[str, Any]) -> Request:
     )
 
 
-CASES = [pytest.param(one, vector_request(one), id=one["name"]) for one in SAMPLES["vectors"]]
-CASES += [pytest.param(one, presigned_request(one), id=one["name"]) for one in SAMPLES["presigned"]]
+CASES = [
+    pytest.param(changed, vector_request(changed), id=changed["name"])
+    for changed in SAMPLES["vectors"]
+]
+CASES += [
+    pytest.param(changed, presigned_request(changed), id=changed["name"])
+    for changed in SAMPLES["presigned"]
+]
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
@@ -216,8 +222,8 @@ def test_client_variations_are_accepted(name: str) -> None:
 
 def test_header_list_order_is_tried() -> None:
     """Node sorts parameters by their raw key but lists them by the encoded one."""
-    one, two = "a%", "a!"
-    ordered = sorted((one, two), reverse=True)
+    changed, two = "a%", "a!"
+    ordered = sorted((changed, two), reverse=True)
     joined = "&".join(f"{quote(name, safe='').lower()}=1" for name in ordered)
     text = f"get\n/in/a.png\n{joined}\n\n"
     digest = hashlib.sha1(text.encode()).hexdigest()

@@ -1,6 +1,4 @@
-"""The stand-in of the Midjourney proxies, asked directly: no HTTP, and a clock that the test
-moves.
-"""
+"""The Midjourney proxy without HTTP, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -279,7 +277,7 @@ def test_trueai_cancel_returns_empty_response() -> None:
     ],
 )
 def test_invalid_submission_is_refused(path: str, body: dict[str, Any], code: int) -> None:
-    """The code tells; HTTP stays 200."""
+    """The code says why; HTTP stays 200."""
     response = Client().raw("POST", f"/mj/{path}", body)
     assert (response.status, json.loads(response.body)["code"]) == (200, code)
 
@@ -1046,7 +1044,7 @@ def test_relay_preview_link_has_cache_buster() -> None:
 
 
 def test_relay_reports_queued_tasks_as_accepted() -> None:
-    """22 and 21 become 1, but for Inpaint and CustomZoom; then only MODAL on the task tells."""
+    """22 and 21 become 1, but for Inpaint and CustomZoom; then only MODAL on the task shows it."""
     client = Client("new-api", max_running=1)
     assert [client.imagine(f"f {i}")["code"] for i in range(5)] == [1] * 5
     client = Client("new-api", remix=True)
@@ -1115,7 +1113,7 @@ def test_relay_refuses_parent_not_seen_as_succeeded() -> None:
 
 
 def test_relay_times_out_after_an_hour() -> None:
-    """A modal that nobody confirmed, too."""
+    """Also a modal that was not confirmed."""
     client = Client("new-api", remix=True)
     asked = client.press(client.done(client.imagine()), "V1")
     client.clock.advance(3700)

@@ -276,7 +276,7 @@ def test_empty_body_is_refused(client: CosClient) -> None:
 
 @pytest.mark.parametrize("head", ["jobs", "pic_jobs"])
 def test_jobs_are_described_by_ids(client: CosClient, head: str) -> None:
-    """Known ones in the order asked for; unknown ones are named; both paths know the same jobs."""
+    """Known jobs in the order of the IDs, unknown IDs listed; the same on both paths."""
     ids = [
         parse_created(client.request("POST", f"/{path}", body=GOOD))["JobId"]
         for path in ("jobs", "pic_jobs")
@@ -401,7 +401,7 @@ def set_queue(client: CosClient, content: str) -> Response:
 
 
 def test_paused_queue_holds_submitted_jobs() -> None:
-    """New jobs are Pause and wait; what runs goes on; Active releases them."""
+    """New jobs are Pause and wait; what runs continues; Active releases them."""
     client = build_client()
     running = parse_created(client.picture_job())["JobId"]
     client.clock.advance(1)
@@ -612,9 +612,10 @@ def test_documented_example_ids_exist() -> None:
     """
     client = build_client({"input/deer.jpg": build_image(80, 60, "JPEG")})
     body = (
-        f"<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input><Operation><TemplateId>"
-        f"{SAMPLE_TEMPLATE}</TemplateId>{output_xml('output/out.jpg')}<UserData>This is my data.</UserData><JobLevel>0"
-        "</JobLevel></Operation><CallBack>http://callback.demo.com</CallBack><CallBackFormat>JSON</CallBackFormat></Request>"
+        "<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input>"
+        f"<Operation><TemplateId>{SAMPLE_TEMPLATE}</TemplateId>{output_xml('output/out.jpg')}"
+        "<UserData>This is my data.</UserData><JobLevel>0</JobLevel></Operation>"
+        "<CallBack>http://callback.demo.com</CallBack><CallBackFormat>JSON</CallBackFormat></Request>"
     )
     job = parse_created(client.request("POST", "/jobs", body=body))
     assert (job["Operation"]["TemplateId"], job["Operation"]["TemplateName"]) == (
@@ -742,7 +743,10 @@ def test_batch_filters_by_time_interval(client: CosClient) -> None:
     """
     client.clock.advance(3600)
     client.cos("PUT", "/in/new.png", None, build_image(4, 4))
-    window = "<TimeInterval><Start>2026-01-01T08:30:00+0800</Start><End>2026-01-01T12:00:00+0800</End></TimeInterval>"
+    window = (
+        "<TimeInterval><Start>2026-01-01T08:30:00+0800</Start>"
+        "<End>2026-01-01T12:00:00+0800</End></TimeInterval>"
+    )
     bodies = [
         batch_xml("<Prefix>in/</Prefix>", job_operation() + window),
         batch_xml("<Prefix>in/</Prefix>", job_operation()).replace(
@@ -1027,7 +1031,10 @@ def test_active_workflow_cannot_be_updated(client: CosClient) -> None:
 
 def test_workflow_filters_by_extension(client: CosClient) -> None:
     """ExtFilter chooses by the name's ending."""
-    rules = "<ExtFilter><State>On</State><Custom>true</Custom><CustomExts>jpg/gif</CustomExts></ExtFilter>"
+    rules = (
+        "<ExtFilter><State>On</State><Custom>true</Custom>"
+        "<CustomExts>jpg/gif</CustomExts></ExtFilter>"
+    )
     workflow = create_workflow(client, workflow_xml(CHAIN, start=rules))
     body = batch_xml("<Prefix>in/</Prefix>", f"<WorkflowIds>{workflow}</WorkflowIds>", "Workflow")
     parse_created(client.request("POST", "/inventorytriggerjob", body=body))
@@ -1106,7 +1113,7 @@ SUBSCRIPTIONS = [
 def test_queue_callback_is_used_unless_job_overrides(
     client: CosClient, queue: tuple[str, str, str], job: str, urls: list[str]
 ) -> None:
-    """A job's CallBack goes before its queue's NotifyConfig, and `no` tells nobody."""
+    """A job's CallBack goes before its queue's NotifyConfig, and `no` disables both."""
     assert set_queue(client, NOTIFY.format(*queue)).status == 200
     assert [delivery.url for delivery in run_with_callback(client, job)] == urls
 
@@ -1176,7 +1183,7 @@ def test_batch_id_is_an_output_variable(client: CosClient) -> None:
     assert client.cos("HEAD", f"/out/{batch['JobId']}/a.png").status == 200
 
 
-# -- the door
+# -- routing
 
 
 def test_responses_have_request_id(client: CosClient) -> None:
@@ -1610,7 +1617,7 @@ def test_random_signed_requests_never_fail_with_500(calls: list[Any]) -> None:
 def test_random_unsigned_requests_never_fail_with_500(
     method: str, path: str, query: str, headers: dict[str, str], host: str
 ) -> None:
-    """Raw bytes that nobody signed are refused, whatever they are."""
+    """Unsigned random bytes are refused."""
     clock = VirtualClock()
     response = TencentCI(clock, objects={}).handle(
         Request(method, host, "/" + path, query, headers, b"")
