@@ -11,7 +11,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("loading", "listings", "pages", "creating", "watching", "sandbox_server")
+MODULES = ("loading", "listings", "pages", "submissions", "polling", "emulator_server")
 
 
 def main(names: list[str]) -> int:

@@ -1,9 +1,8 @@
-"""Journals and lakes: what a sighting, a fold, a frame and a question cost, and what they cost when
-histories grow.
+"""Measure journals and lakes: records, merges, frames and analyses, for small and large histories.
 
     python -m tests.benchmarks.history [ROWS]       ROWS of the large lake, 10,000,000 by default
 
-Makes its histories in a temporary folder (TMPDIR; some 3 GB at the default size) and takes about
+Writes its histories to a temporary folder (TMPDIR; some 3 GB at the default size) and takes about
 five minutes.
 """
 
@@ -41,46 +40,47 @@ HEAP = 600e6  # bytes that the standard analysis may hold at most
 
 def figures() -> Iterator[Figure]:
     with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        yield from journals(place)
-        yield from lakes(place)
+        folder = Path(name)
+        yield from measure_journals(folder)
+        yield from measure_lakes(folder)
 
 
 # --- journals -------------------------------------------------------------------------------------
 
 
-def journals(place: Path) -> Iterator[Figure]:
-    large = grown(place / "large.db", 1_000_000)
+def measure_journals(folder: Path) -> Iterator[Figure]:
+    large = make_journal(folder / "large.db", 1_000_000)
     turn = iter(range(1_000_000))
 
     def into_large() -> None:
-        large.record_jobs(round_of(next(turn), 1_000_000), 1.0)
+        large.record_jobs(make_batch(next(turn), 1_000_000), 1.0)
 
     empty: list[Journal] = []
 
     def into_empty() -> None:
-        empty[-1].record_jobs(round_of(0, 1_000), 1.0)
+        empty[-1].record_jobs(make_batch(0, 1_000), 1.0)
 
-    took: dict[str, list[float]] = {"large": [], "empty": []}
+    seconds: dict[str, list[float]] = {"large": [], "empty": []}
     for number in range(7):
-        empty.append(grown(place / f"empty{number}.db", 1_000))
+        empty.append(make_journal(folder / f"empty{number}.db", 1_000))
         once = in_turns({"large": into_large, "empty": into_empty}, 1)
-        for one, seconds in once.items():
-            took[one].append(seconds)
+        for name, value in once.items():
+            seconds[name].append(value)
         empty[-1].close()
-    ours, other = (median(took[one]) for one in ("large", "empty"))
-    yield within(
-        "1,000 new, 1,000 changed into 1,000,000 jobs", ours, other, "into an empty journal", 1.5
-    )
+    ours = median(seconds["large"])
+    other = median(seconds["empty"])
+    name = "1,000 new, 1,000 changed into 1,000,000 jobs"
+    yield within(name, ours, other, "into an empty journal", 1.5)
     large.close()
-    yield from events(place)
-    yield from frames(place)
+    yield from measure_events(folder)
+    yield from measure_frames(folder)
 
 
-def events(place: Path) -> Iterator[Figure]:
-    journal = Journal(place / "events.db")
-    table, turn = str(place / "events"), iter(range(10_000))
-    row = duckdb.sql(rows_of("(SELECT 0 AS number)", 1)).to_arrow_table()
+def measure_events(folder: Path) -> Iterator[Figure]:
+    journal = Journal(folder / "events.db")
+    table = str(folder / "events")
+    turn = iter(range(10_000))
+    row = duckdb.sql(build_rows_sql("(SELECT 0 AS number)", 1)).to_arrow_table()
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: journal.record_jobs([Job("mj", f"event{next(turn)}")], 1.0),
         "delta": lambda: deltalake.write_deltalake(table, row, mode="append"),
@@ -90,10 +90,13 @@ def events(place: Path) -> Iterator[Figure]:
     yield within("one durable event", took["ours"], took["delta"], "one Delta append", 0.1)
 
 
-def frames(place: Path) -> Iterator[Figure]:
-    journal = grown(place / "frame.db", 100_000)
-    with sqlite3.connect(place / "frame.db") as db:
-        ways = {"ours": partial(load_journal_frame, journal), "pandas": partial(by_pandas, db)}
+def measure_frames(folder: Path) -> Iterator[Figure]:
+    journal = make_journal(folder / "frame.db", 100_000)
+    with sqlite3.connect(folder / "frame.db") as db:
+        ways = {
+            "ours": partial(load_journal_frame, journal),
+            "pandas": partial(read_with_pandas, db),
+        }
         pd.testing.assert_frame_equal(ways["ours"](), ways["pandas"]())
         took = in_turns(ways, 11)
     db.close()
@@ -103,9 +106,12 @@ def frames(place: Path) -> Iterator[Figure]:
     )
 
 
-def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
-    """The same frame as pandas makes it from the same table."""
-    names = "service, id, action, status, progress, subject, submitted, started, finished, reason, parent, user_data"
+def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
+    """Read the same frame from the same table with pandas."""
+    names = (
+        "service, id, action, status, progress, subject, submitted, started, finished, reason,"
+        " parent, user_data"
+    )
     more = "replace(outputs, char(10), ' ') AS outputs, button_names AS buttons"
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
     for name in ("submitted", "started", "finished"):
@@ -123,11 +129,9 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
     frame["progress"] = frame["progress"].astype("Int64")
-    frame["status"] = pd.Categorical(frame["status"], [one.value for one in Status])
-    frame["queue_time"], frame["run_time"] = (
-        frame["started"] - frame["submitted"],
-        frame["finished"] - frame["started"],
-    )
+    frame["status"] = pd.Categorical(frame["status"], [status.value for status in Status])
+    frame["queue_time"] = frame["started"] - frame["submitted"]
+    frame["run_time"] = frame["finished"] - frame["started"]
     order = [
         "service",
         "id",
@@ -149,11 +153,11 @@ def by_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     return frame[order]
 
 
-def grown(path: Path, rows: int) -> Journal:
-    """A journal of so many jobs, some 500 bytes each, the last thousand of them running."""
+def make_journal(path: Path, rows: int) -> Journal:
+    """Make a journal of jobs with about 500 bytes each, the last thousand of them running."""
     journal = Journal(path)
     journal.record_jobs([Job("mj", "first")], 1.0)
-    told = {
+    columns = {
         "service": "'mj'",
         "origin": "''",
         "id": "printf('%016d', value)",
@@ -180,53 +184,55 @@ def grown(path: Path, rows: int) -> Journal:
     }
     with journal._transaction() as db:
         db.execute(
-            f"WITH RECURSIVE numbers(value) AS (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < {rows})"
-            f" INSERT INTO jobs ({', '.join(told)}) SELECT {', '.join(told.values())} FROM numbers"
+            "WITH RECURSIVE numbers(value) AS"
+            f" (SELECT 1 UNION ALL SELECT value + 1 FROM numbers WHERE value < {rows})"
+            f" INSERT INTO jobs ({', '.join(columns)})"
+            f" SELECT {', '.join(columns.values())} FROM numbers"
         )
         db.execute("DELETE FROM jobs WHERE id = 'first'")
     return journal
 
 
-def round_of(turn: int, rows: int) -> list[Job]:
-    """A thousand changed jobs among the youngest of so many, and a thousand new ones."""
+def make_batch(turn: int, rows: int) -> list[Job]:
+    """Make a thousand changed jobs among the youngest of `rows`, and a thousand new ones."""
     now = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=rows + turn)
     raw = {"turn": turn, "more": "x" * 100}
     changed = [
-        Job("mj", f"{rows - one:016d}", "IMAGINE", Status.RUNNING, turn % 99, raw=raw)
-        for one in range(1000)
+        Job("mj", f"{rows - number:016d}", "IMAGINE", Status.RUNNING, turn % 99, raw=raw)
+        for number in range(1000)
     ]
     return changed + [
         Job(
             "mj",
-            f"{10_000_000 + turn * 1000 + one:016d}",
+            f"{10_000_000 + turn * 1000 + number:016d}",
             "IMAGINE",
             subject="a new fox",
             submitted=now,
             raw=raw,
         )
-        for one in range(1000)
+        for number in range(1000)
     ]
 
 
 # --- lakes ----------------------------------------------------------------------------------------
 
 
-def made(number: str) -> str:
-    """The lake's columns, from a number, in SQL: two years of jobs, each some 490 bytes as a
-    frame's row.
-    """
-    told = {
+def build_columns_sql(number: str) -> str:
+    """Build the lake's columns from a number, in SQL: about 490 bytes as a frame's row."""
+    columns = {
         "day": "CAST(submitted AS DATE)",
         "origin": "'http://p'",
         "service": "'mj'",
         "id": f"lpad(CAST({number} AS VARCHAR), 16, '1')",
-        "action": f"['IMAGINE', 'UPSCALE', 'VARIATION', 'DESCRIBE'][1 + CAST(hash({number}) % 4 AS INTEGER)]",
+        "action": "['IMAGINE', 'UPSCALE', 'VARIATION', 'DESCRIBE']"
+        f"[1 + CAST(hash({number}) % 4 AS INTEGER)]",
         "status": f"CASE WHEN hash({number} + 7) % 20 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END",
         "progress": "CAST(100 AS BIGINT)",
         "subject": f"'a lighthouse at dusk, number ' || {number} || ', in oil --ar 16:9'",
         "submitted": "submitted",
         "started": f"submitted + to_microseconds(CAST(hash({number} + 1) % 30000000 AS BIGINT))",
-        "finished": f"submitted + to_microseconds(CAST(30000000 + hash({number} + 2) % 60000000 AS BIGINT))",
+        "finished": "submitted + to_microseconds"
+        f"(CAST(30000000 + hash({number} + 2) % 60000000 AS BIGINT))",
         "reason": "NULL::VARCHAR",
         "outputs": f"'https://cdn.example.org/' || md5(CAST({number} AS VARCHAR)) || '.png'",
         "buttons": "'U1, U2, U3, U4, 🔄, V1, V2, V3, V4'",
@@ -236,12 +242,12 @@ def made(number: str) -> str:
         "last_seen": "submitted",
         "month": "strftime(submitted, '%Y-%m')",
     }
-    return ", ".join(f"{told[name]} AS {name}" for name in SCHEMA)
+    return ", ".join(f"{columns[name]} AS {name}" for name in SCHEMA)
 
 
-def lake_of(place: Path, rows: int) -> Lake:
-    """A lake of so many jobs over two years, in files of 100,000 with small row groups."""
-    lake = Lake(place / f"lake{rows}")
+def make_lake(folder: Path, rows: int) -> Lake:
+    """Make a lake of jobs over two years, in files of 100,000 with small row groups."""
+    lake = Lake(folder / f"lake{rows}")
     lake._open_or_create()
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
@@ -250,61 +256,72 @@ def lake_of(place: Path, rows: int) -> Lake:
             source = f"(SELECT range AS number FROM range({first}, {min(first + SLICE, rows)}))"
             deltalake.write_deltalake(
                 lake.url,
-                db.sql(rows_of(source, step)).to_arrow_table(),
+                db.sql(build_rows_sql(source, step)).to_arrow_table(),
                 mode="append",
                 writer_properties=_make_writer_properties(),
             )
     return lake
 
 
-def rows_of(source: str, step: int) -> str:
+def build_rows_sql(source: str, step: int) -> str:
     begin = (END - timedelta(days=DAYS)).strftime("%Y-%m-%d")
     when = f"TIMESTAMPTZ '{begin} 00:00:00+00' + to_microseconds(CAST(number * {step} AS BIGINT))"
-    return f"SELECT {made('number')} FROM (SELECT number, {when} AS submitted FROM {source})"
+    numbers = f"(SELECT number, {when} AS submitted FROM {source})"
+    return f"SELECT {build_columns_sql('number')} FROM {numbers}"
 
 
-def lakes(place: Path) -> Iterator[Figure]:
-    small, middle, large = (lake_of(place, rows) for rows in (100_000, 1_000_000, ROWS))
-    yield from folds(place, small, large)
-    yield from overlays(place, middle)
-    yield from questions(large)
-    yield cluster(large)
+def measure_lakes(folder: Path) -> Iterator[Figure]:
+    small = make_lake(folder, 100_000)
+    middle = make_lake(folder, 1_000_000)
+    large = make_lake(folder, ROWS)
+    yield from measure_merges(folder, small, large)
+    yield from measure_overlays(folder, middle)
+    yield from measure_analyses(large)
+    yield measure_cluster(large)
 
 
-def news(journal: Journal, turn: int) -> None:
-    """A thousand changed jobs and a thousand new ones of the last day."""
-    at = [END - timedelta(seconds=43 * one) for one in range(2000)]
-    ids = [f"2{turn + 1 if one % 2 else 0:06d}{one:09d}" for one in range(2000)]
-    told: dict[str, Any] = {"subject": "a new fox", "raw": {"turn": turn}}
-    jobs = [
-        Job("mj", ids[one], "IMAGINE", Status.RUNNING, turn, submitted=at[one], **told)
-        for one in range(2000)
-    ]
+def record_changes(journal: Journal, turn: int) -> None:
+    """Record a thousand changed jobs and a thousand new ones of the last day."""
+    jobs = []
+    for number in range(2000):
+        series = turn + 1 if number % 2 else 0
+        job = Job(
+            "mj",
+            f"2{series:06d}{number:09d}",
+            "IMAGINE",
+            Status.RUNNING,
+            turn,
+            "a new fox",
+            submitted=END - timedelta(seconds=43 * number),
+            raw={"turn": turn},
+        )
+        jobs.append(job)
     journal.record_jobs(jobs, END.timestamp() + turn)
 
 
-def folds(place: Path, small: Lake, large: Lake) -> Iterator[Figure]:
+def measure_merges(folder: Path, small: Lake, large: Lake) -> Iterator[Figure]:
     took: dict[str, list[float]] = {"small": [], "large": []}
     for name, lake in (("small", small), ("large", large)):
-        lake.journal = Journal(place / f"{name}.journal", origins={"mj": "http://p"})
+        lake.journal = Journal(folder / f"{name}.journal", origins={"mj": "http://p"})
     for turn in range(ROUNDS + 1):
         for lake in (small, large):
             assert lake.journal is not None
-            news(lake.journal, turn)
+            record_changes(lake.journal, turn)
         once = in_turns({"small": small.merge, "large": large.merge}, 1)
         for name, seconds in once.items():
             took[name].append(seconds)
-    ours, other = (median(took[name][1:]) for name in ("large", "small"))
+    ours = median(took["large"][1:])
+    other = median(took["small"][1:])
     for lake in (small, large):
         assert lake.journal is not None
         lake.journal.close()
         lake.journal = None
-    yield within(f"fold of 2,000 into {ROWS:,}", ours, other, "into 100,000", 2)
+    yield within(f"merge of 2,000 into {ROWS:,}", ours, other, "into 100,000", 2)
 
 
-def overlays(place: Path, lake: Lake) -> Iterator[Figure]:
-    journal = Journal(place / "overlay.journal", origins={"mj": "http://p"})
-    news(journal, 1)
+def measure_overlays(folder: Path, lake: Lake) -> Iterator[Figure]:
+    journal = Journal(folder / "overlay.journal", origins={"mj": "http://p"})
+    record_changes(journal, 1)
     both = Lake(lake.url, journal=journal)
     took = in_turns({"ours": both.frame, "alone": lake.frame}, ROUNDS)
     journal.close()
@@ -317,63 +334,57 @@ def overlays(place: Path, lake: Lake) -> Iterator[Figure]:
     )
 
 
-def questions(lake: Lake) -> Iterator[Figure]:
-    """The standard analysis, each way in processes of its own, in turns."""
-    told: dict[str, list[dict[str, float]]] = {"ours": [], "hand": [], "pandas": []}
+def measure_analyses(lake: Lake) -> Iterator[Figure]:
+    """Measure the standard analysis, every run in a process of its own, in turns."""
+    runs: dict[str, list[dict[str, float]]] = {"ours": [], "hand": [], "pandas": []}
     for turn in range(3):
-        for way in ("ours", "hand") if turn else told:
-            told[way].append(alone(way, lake.url))
-    took = {way: median(one["seconds"] for one in runs) for way, runs in told.items()}
-    most = max(one["bytes"] for one in told["ours"])
-    said = f"standard analysis, {ROWS:,} jobs"
-    yield within(said, took["ours"], took["hand"], "the query by hand", 1.3)
-    yield faster(said, took["ours"], took["pandas"], "the whole table in pandas", 6)
-    yield within(f"{said}: peak", most, HEAP, "bar", 1, "MB")
+        for method in ("ours", "hand") if turn else runs:
+            runs[method].append(run_in_process(method, lake.url))
+    took = {name: median(run["seconds"] for run in results) for name, results in runs.items()}
+    most = max(run["bytes"] for run in runs["ours"])
+    name = f"standard analysis, {ROWS:,} jobs"
+    yield within(name, took["ours"], took["hand"], "the query by hand", 1.3)
+    yield faster(name, took["ours"], took["pandas"], "the whole table in pandas", 6)
+    yield within(f"{name}: peak", most, HEAP, "bar", 1, "MB")
 
 
-def alone(way: str, url: str) -> dict[str, float]:
-    code = f"from tests.benchmarks import history; history.tell({way!r}, {url!r})"
+def run_in_process(method: str, url: str) -> dict[str, float]:
+    code = f"from tests.benchmarks import history; history.print_run({method!r}, {url!r})"
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def tell(way: str, url: str) -> None:
-    """In a process of its own: how long a way takes, and the most that it holds."""
-    took = in_turns({way: partial(WAYS[way], url)}, 1)[way]
-    print(json.dumps({"seconds": took, "bytes": held()}))
+def print_run(method: str, url: str) -> None:
+    """Print how long a method takes and how much memory it needs, in a process of its own."""
+    seconds = in_turns({method: partial(METHODS[method], url)}, 1)[method]
+    print(json.dumps({"seconds": seconds, "bytes": get_peak_memory()}))
 
 
-def held() -> int:
-    """The most this process held. Not `peak`: the kernel counts in what the parent held when it
-    made this one.
-    """
+def get_peak_memory() -> int:
+    """Return this process's peak memory; `peak` would count its parent's before the fork."""
     status = Path("/proc/self/status")
-    if not status.exists():
-        return peak()
-    return (
-        next(
-            int(line.split()[1])
-            for line in status.read_text().splitlines()
-            if line.startswith("VmHWM")
-        )
-        * 1024
-    )
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    return peak()
 
 
-def ours(url: str) -> pd.DataFrame:
+def analyse_with_lake(url: str) -> pd.DataFrame:
     return Lake(url).mjci.queue_stats()
 
 
-def by_hand(url: str) -> Any:
-    """The query that somebody who knows DuckDB writes."""
+def analyse_by_hand(url: str) -> Any:
+    """Run the query that an experienced user of DuckDB writes."""
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         files = db.read_parquet(deltalake.DeltaTable(url).file_uris(), hive_partitioning=False)
         assert files is not None
         return db.sql(
             "SELECT day, action, count(*) AS jobs,"
-            " avg(CAST(status = 'SUCCEEDED' AS INTEGER)) FILTER (status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')),"
+            " avg(CAST(status = 'SUCCEEDED' AS INTEGER))"
+            " FILTER (status IN ('SUCCEEDED', 'FAILED', 'CANCELLED')),"
             " quantile_cont(epoch_us(started) - epoch_us(submitted), 0.5),"
             " quantile_cont(epoch_us(started) - epoch_us(submitted), 0.95),"
             " quantile_cont(epoch_us(finished) - epoch_us(started), 0.5),"
@@ -382,7 +393,7 @@ def by_hand(url: str) -> Any:
         ).to_arrow_table()
 
 
-def by_pandas_whole(url: str) -> pd.DataFrame:
+def analyse_with_pandas(url: str) -> pd.DataFrame:
     frame = deltalake.DeltaTable(url).to_pyarrow_table().to_pandas()
     frame["queue_time"] = (frame["started"] - frame["submitted"]).dt.total_seconds()
     frame["run_time"] = (frame["finished"] - frame["started"]).dt.total_seconds()
@@ -394,33 +405,33 @@ def by_pandas_whole(url: str) -> pd.DataFrame:
     )
 
 
-WAYS: dict[str, Callable[[str], Any]] = {"ours": ours, "hand": by_hand, "pandas": by_pandas_whole}
+METHODS: dict[str, Callable[[str], Any]] = {
+    "ours": analyse_with_lake,
+    "hand": analyse_by_hand,
+    "pandas": analyse_with_pandas,
+}
 
 
-def cluster(lake: Lake) -> Figure:
-    """Every row as a whole on two workers of 1 GB. With one row group a file, Delta's default, they
-    are killed.
-    """
+def measure_cluster(lake: Lake) -> Figure:
+    """Read every row on two workers of 1 GB, which one row group per file would kill."""
     code = f"from tests.benchmarks import history; history.scan({lake.url!r})"
     command = [sys.executable, "-W", "ignore", "-c", f"if __name__ == '__main__': {code}"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=600)
-    told = (
-        json.loads(done.stdout.splitlines()[-1])
-        if done.returncode == 0
-        else {"rows": 0, "seconds": float("nan")}
-    )
-    said = f"whole rows of {ROWS:,} on 2 workers of 1 GB"
+    result = {"rows": 0, "seconds": float("nan")}
+    if done.returncode == 0:
+        result = json.loads(done.stdout.splitlines()[-1])
     return Figure(
-        said,
-        f"{told['seconds']:.1f} s",
-        f"{told['rows']:,} rows",
+        f"whole rows of {ROWS:,} on 2 workers of 1 GB",
+        f"{result['seconds']:.1f} s",
+        f"{result['rows']:,} rows",
         1.0,
         "finishes",
-        told["rows"] >= ROWS,
+        result["rows"] >= ROWS,
     )
 
 
 def scan(url: str) -> None:
+    """Read a lake on two workers, and print how many rows there were and how long it took."""
     import time
 
     from distributed import Client, LocalCluster
@@ -433,12 +444,12 @@ def scan(url: str) -> None:
         Client(workers) as client,
     ):
         frame = Lake(url).with_client(client).frame()
-        rows = int(frame.map_partitions(_touched, meta=("rows", "int64")).sum().compute())
+        rows = int(frame.map_partitions(_count_rows, meta=("rows", "int64")).sum().compute())
     print(json.dumps({"rows": rows, "seconds": time.perf_counter() - begin}))
 
 
-def _touched(part: pd.DataFrame) -> pd.Series[int]:
-    """Counts rows by way of every column, so that none can be left unread."""
+def _count_rows(part: pd.DataFrame) -> pd.Series[int]:
+    """Count rows by reading every column, so that none is left out."""
     return pd.Series([int(part.notna().any(axis=1).sum())], name="rows")
 
 

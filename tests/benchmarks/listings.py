@@ -1,5 +1,4 @@
-"""A hundred thousand tasks as a typed frame: time against pandas and against the decoder alone, and
-memory.
+"""Measure a hundred thousand tasks as a typed frame: time and memory, against pandas and msgspec.
 
 python -m tests.benchmarks.listings
 """
@@ -14,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import msgspec
@@ -26,23 +26,19 @@ ROUNDS = 5
 CHUNK = 20_000
 
 
-def body(tasks: int) -> bytes:
-    """A listing as a proxy sends it: the documented fields, nine buttons, nine properties; about
-    1.9 kB a task.
-    """
+def make_body(count: int) -> bytes:
+    """Make a listing as a proxy sends it, with nine buttons and nine properties a task (1.9 kB)."""
     chance = random.Random(1)
-    made = (
-        json.dumps(task(number, chance), ensure_ascii=False, separators=(",", ":"))
-        for number in range(tasks)
-    )
-    return b"[%b]" % ",".join(made).encode()
+    tasks = (make_task(number, chance) for number in range(count))
+    texts = [json.dumps(task, ensure_ascii=False, separators=(",", ":")) for task in tasks]
+    return b"[%b]" % ",".join(texts).encode()
 
 
-def task(number: int, chance: random.Random) -> dict[str, Any]:
+def make_task(number: int, chance: random.Random) -> dict[str, Any]:
     submitted = 1_735_689_600_000 + number * 1000
     started = submitted + chance.randint(500, 4000)
-    message, mark = f"{chance.getrandbits(60):019d}", f"{chance.getrandbits(128):032x}"
-    mark = "-".join((mark[:8], mark[8:12], mark[12:16], mark[16:20], mark[20:]))
+    message = f"{chance.getrandbits(60):019d}"
+    image_id = str(UUID(int=chance.getrandbits(128)))
     done = chance.random() < 0.9
     prompt = f"a lighthouse at dusk, number {number}, in oil --ar 16:9"
     return {
@@ -58,12 +54,13 @@ def task(number: int, chance: random.Random) -> dict[str, Any]:
         "startTime": started,
         "finishTime": started + chance.randint(20_000, 90_000),
         "failReason": "" if done else "timeout",
-        "imageUrl": f"https://cdn.discordapp.com/attachments/{message}/{mark}.png?ex=6789abcd&is=67885a4d&hm={mark}",
+        "imageUrl": f"https://cdn.discordapp.com/attachments/{message}/{image_id}.png"
+        f"?ex=6789abcd&is=67885a4d&hm={image_id}",
         "properties": {
             "notifyHook": "",
             "finalPrompt": prompt,
             "messageId": message,
-            "messageHash": mark,
+            "messageHash": image_id,
             "flags": 0,
             "progressMessageId": message,
             "nonce": message,
@@ -71,14 +68,14 @@ def task(number: int, chance: random.Random) -> dict[str, Any]:
             "referencedMessageId": message,
         },
         "buttons": [
-            *(button(f"upsample::{one}::{mark}", label=f"U{one}") for one in range(1, 5)),
-            button(f"reroll::0::{mark}::SOLO", emoji="🔄"),
-            *(button(f"variation::{one}::{mark}", label=f"V{one}") for one in range(1, 5)),
+            *(make_button(f"upsample::{n}::{image_id}", label=f"U{n}") for n in range(1, 5)),
+            make_button(f"reroll::0::{image_id}::SOLO", emoji="🔄"),
+            *(make_button(f"variation::{n}::{image_id}", label=f"V{n}") for n in range(1, 5)),
         ],
     }
 
 
-def button(custom_id: str, label: str = "", emoji: str = "") -> dict[str, Any]:
+def make_button(custom_id: str, label: str = "", emoji: str = "") -> dict[str, Any]:
     return {
         "customId": f"MJ::JOB::{custom_id}",
         "emoji": emoji,
@@ -88,22 +85,22 @@ def button(custom_id: str, label: str = "", emoji: str = "") -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------- the others
+# --- the others -----------------------------------------------------------------------------------
 
 
-def naive(response: httpx.Response) -> pd.DataFrame:
-    """What one writes without us."""
-    made = pd.DataFrame(response.json())
+def read_with_pandas(response: httpx.Response) -> pd.DataFrame:
+    """Make the frame by hand, as one does without this package."""
+    frame = pd.DataFrame(response.json())
     for name in ("submitTime", "startTime", "finishTime"):
-        made[name] = pd.to_datetime(made[name], unit="ms", utc=True)
-    made["progress"] = made["progress"].str.rstrip("%").astype("float64")
+        frame[name] = pd.to_datetime(frame[name], unit="ms", utc=True)
+    frame["progress"] = frame["progress"].str.rstrip("%").astype("float64")
     for name in ("action", "status"):
-        made[name] = made[name].astype("category")
-    return made
+        frame[name] = frame[name].astype("category")
+    return frame
 
 
 class Bare(msgspec.Struct, gc=False):
-    """The decoder alone: every field typed, what is nested left as it is written."""
+    """The decoder alone: every field typed, nested values not decoded."""
 
     id: str | None = None
     action: str | None = None
@@ -129,31 +126,32 @@ class BareButton(msgspec.Struct, gc=False):
 
 
 class Whole(Bare, gc=False):
-    """The same with the buttons decoded, which the frame tells of."""
+    """The same with the buttons decoded, which the frame has a column of."""
 
     buttons: list[BareButton] = []  # type: ignore[assignment]
 
 
 class Plain(Bare, gc=True):
-    """The first as one writes it, without telling Python's collector to keep away."""
+    """The first as one usually writes it, seen by the garbage collector."""
 
 
 BARE, WHOLE, PLAIN = (msgspec.json.Decoder(list[kind]) for kind in (Bare, Whole, Plain))  # type: ignore[valid-type]
 
 
-# ---------------------------------------------------------------- the figures
+# --- the figures ----------------------------------------------------------------------------------
 
 
 def figures() -> Iterator[Figure]:
     pin(1)
-    weights = list(memory())  # first: a process inherits the peak of the one that starts it
-    payload = body(TASKS)
-    yield from times(payload)
-    yield damaged()
-    yield from weights
+    # First: a process inherits the peak memory of the one that starts it.
+    memory = list(measure_memory())
+    payload = make_body(TASKS)
+    yield from measure_times(payload)
+    yield check_damaged()
+    yield from memory
 
 
-def times(payload: bytes) -> Iterator[Figure]:
+def measure_times(payload: bytes) -> Iterator[Figure]:
     from jupyter_mjci.history.frames import tasks_to_frame
 
     response = httpx.Response(200, content=payload)
@@ -161,7 +159,7 @@ def times(payload: bytes) -> Iterator[Figure]:
         {
             "ours": lambda: tasks_to_frame(payload),
             "bounded": lambda: tasks_to_frame(payload, chunk_size=CHUNK),
-            "naive": lambda: naive(response),
+            "naive": lambda: read_with_pandas(response),
             "bare": lambda: BARE.decode(payload),
             "plain": lambda: PLAIN.decode(payload),
             "whole": lambda: WHOLE.decode(payload),
@@ -184,15 +182,13 @@ def times(payload: bytes) -> Iterator[Figure]:
     )
 
 
-def damaged() -> Figure:
-    """One odd value in a thousand tasks: pandas raises, ours gives every row, the same as task by
-    task.
-    """
+def check_damaged() -> Figure:
+    """Check that odd values, for which pandas raises, give the same rows as task by task."""
     from jupyter_mjci.client.calls import Response
     from jupyter_mjci.history.frames import jobs_to_frame, tasks_to_frame
     from jupyter_mjci.services.midjourney.responses import parse_tasks
 
-    tasks = json.loads(body(1000))
+    tasks = json.loads(make_body(1000))
     odd: list[dict[str, Any]] = [
         {"submitTime": 10**18},
         {"progress": 7},
@@ -200,42 +196,44 @@ def damaged() -> Figure:
         {"buttons": "x"},
         {"id": 5},
     ]
-    for number, one in enumerate(odd):
-        tasks[number * 100] |= one
-    written = json.dumps(tasks).encode()
+    for number, fields in enumerate(odd):
+        tasks[number * 100] |= fields
+    payload = json.dumps(tasks).encode()
     try:
-        naive(httpx.Response(200, content=written))
-        said = "pandas takes it"
+        read_with_pandas(httpx.Response(200, content=payload))
+        outcome = "pandas accepts it"
     except (ValueError, TypeError, AttributeError) as error:
-        said = f"pandas: {type(error).__name__}"
-    made = tasks_to_frame(written)
-    right = made.equals(jobs_to_frame(parse_tasks(Response(200, written)))) and "takes" not in said
-    return Figure("  with damaged records", f"{len(made):,} rows", said, 1.0, "all right", right)
+        outcome = f"pandas: {type(error).__name__}"
+    frame = tasks_to_frame(payload)
+    expected = jobs_to_frame(parse_tasks(Response(200, payload)))
+    good = frame.equals(expected) and "accepts" not in outcome
+    rows = f"{len(frame):,} rows"
+    return Figure("  with damaged records", rows, outcome, 1.0, "all right", good)
 
 
-def memory() -> Iterator[Figure]:
-    """Each in a process of its own."""
+def measure_memory() -> Iterator[Figure]:
+    """Measure the peak memory, each in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "payload.json"
-        told(["write", str(file)])
+        run_in_process(["write", str(file)])
         for name, chunk, bar in (
             ("  its peak memory", 0, 3.0),
             ("  its peak memory, bounded", CHUNK, 1.5),
         ):
-            grown = int(told(["weigh", str(file), str(chunk)]))
+            grown = int(run_in_process(["weigh", str(file), str(chunk)]))
             yield within(name, grown, file.stat().st_size, "payload", bar, "MB")
 
 
-def told(role: list[str]) -> bytes:
+def run_in_process(role: list[str]) -> bytes:
     command = [sys.executable, "-m", "tests.benchmarks.listings", *role]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def weigh(file: Path, chunk: int) -> int:
-    """How much more memory the frame takes on its way than the payload and the imports."""
+    """Return the memory that making the frame takes beyond the payload and the imports."""
     from jupyter_mjci.history.frames import tasks_to_frame
 
-    assert len(tasks_to_frame(body(10), chunk_size=chunk)) == 10
+    assert len(tasks_to_frame(make_body(10), chunk_size=chunk)) == 10
     payload = file.read_bytes()
     before = peak()
     assert len(tasks_to_frame(payload, chunk_size=chunk)) == TASKS
@@ -243,7 +241,7 @@ def weigh(file: Path, chunk: int) -> int:
 
 
 def write(file: Path) -> None:
-    file.write_bytes(body(TASKS))
+    file.write_bytes(make_body(TASKS))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""A hundred pages of a hundred CI jobs as one frame, against the official SDK's parser; and one
-signature.
+"""Measure a hundred pages of CI jobs as one frame, and a signature, against the official SDK.
 
 python -m tests.benchmarks.pages
 """
@@ -28,46 +27,55 @@ ROUNDS = 5
 SIGNATURES = 5_000
 
 
-def page(number: int, chance: random.Random) -> bytes:
-    jobs = "".join(detail(number * 100 + one, chance) for one in range(100))
-    return f"<Response>{jobs}<NextToken>{number + 1}</NextToken><RequestId>r{number}</RequestId></Response>".encode()
+def make_page(number: int, chance: random.Random) -> bytes:
+    jobs = "".join(make_job(number * 100 + index, chance) for index in range(100))
+    token = f"<NextToken>{number + 1}</NextToken><RequestId>r{number}</RequestId>"
+    return f"<Response>{jobs}{token}</Response>".encode()
 
 
-def detail(number: int, chance: random.Random) -> str:
-    """A job as the service tells of it; six in seven have ended."""
-    mark, done = f"{chance.getrandbits(128):032x}", chance.random() < 0.85
-    told = f"2024-05-{1 + number % 28:02d}T{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}+0800"
-    info = "<Format>jpeg</Format><Width>1024</Width><Height>768</Height><Quality>90</Quality><Ave>0x7a8b9c</Ave>"
+def make_job(number: int, chance: random.Random) -> str:
+    """Make a job as the service describes it; six in seven have ended."""
+    hash = f"{chance.getrandbits(128):032x}"
+    done = chance.random() < 0.85
+    clock = f"{number // 3600 % 24:02d}:{number // 60 % 60:02d}:{number % 60:02d}"
+    time = f"2024-05-{1 + number % 28:02d}T{clock}+0800"
+    info = (
+        "<Format>jpeg</Format><Width>1024</Width><Height>768</Height><Quality>90</Quality>"
+        "<Ave>0x7a8b9c</Ave>"
+    )
     result = (
         f"<PicProcessResult><UploadResult><OriginalInfo><Key>in/{number}.jpg</Key>"
-        f"<Location>demo-1250000000.cos.ap-chongqing.myqcloud.com/in/{number}.jpg</Location><ETag>{mark}</ETag>"
+        f"<Location>demo-1250000000.cos.ap-chongqing.myqcloud.com/in/{number}.jpg</Location><ETag>{hash}</ETag>"
         f"<ImageInfo>{info}<Orientation>1</Orientation></ImageInfo></OriginalInfo><ProcessResults><Object>"
-        f"<Key>out/{number}.jpg</Key>{info}<Size>8123</Size><ETag>{mark}</ETag></Object></ProcessResults>"
+        f"<Key>out/{number}.jpg</Key>{info}<Size>8123</Size><ETag>{hash}</ETag></Object></ProcessResults>"
         "</UploadResult></PicProcessResult>"
     )
-    place = "<Region>ap-chongqing</Region>"
+    region = "<Region>ap-chongqing</Region>"
     return (
-        f"<JobsDetail><Code>Success</Code><Message/><JobId>c{mark}</JobId><Tag>PicProcess</Tag>"
-        f"<State>{'Success' if done else 'Running'}</State><CreationTime>{told}</CreationTime>"
-        f"<StartTime>{told}</StartTime><EndTime>{told if done else '-'}</EndTime><QueueId>p{mark}</QueueId>"
-        f"<Input><BucketId>demo-1250000000</BucketId><Object>in/{number}.jpg</Object>{place}</Input><Operation>"
+        f"<JobsDetail><Code>Success</Code><Message/><JobId>c{hash}</JobId><Tag>PicProcess</Tag>"
+        f"<State>{'Success' if done else 'Running'}</State><CreationTime>{time}</CreationTime>"
+        f"<StartTime>{time}</StartTime><EndTime>{time if done else '-'}</EndTime>"
+        f"<QueueId>p{hash}</QueueId>"
+        f"<Input><BucketId>demo-1250000000</BucketId><Object>in/{number}.jpg</Object>{region}</Input>"
+        "<Operation>"
         "<PicProcess><IsPicInfo>true</IsPicInfo><ProcessRule>imageMogr2/rotate/90</ProcessRule></PicProcess>"
-        f"<Output>{place}<Bucket>demo-1250000000</Bucket><Object>out/{number}.jpg</Object></Output>"
-        f"{result if done else ''}<UserData>n{number}</UserData><JobLevel>0</JobLevel></Operation></JobsDetail>"
+        f"<Output>{region}<Bucket>demo-1250000000</Bucket><Object>out/{number}.jpg</Object></Output>"
+        f"{result if done else ''}<UserData>n{number}</UserData><JobLevel>0</JobLevel>"
+        "</Operation></JobsDetail>"
     )
 
 
-def ours(pages: list[bytes]) -> pd.DataFrame:
+def read_pages(pages: list[bytes]) -> pd.DataFrame:
     from jupyter_mjci.client.calls import Response
     from jupyter_mjci.history.frames import rows_to_frame
     from jupyter_mjci.services.tencent_ci.responses import parse_rows
 
-    return rows_to_frame([row for one in pages for row in parse_rows(Response(200, one)).items])
+    return rows_to_frame([row for page in pages for row in parse_rows(Response(200, page)).items])
 
 
-def the_sdks(pages: list[bytes]) -> pd.DataFrame:
-    """Its parser, and pandas; untyped."""
-    return pd.DataFrame([job for one in pages for job in xml_to_dict(one)["JobsDetail"]])
+def read_pages_with_sdk(pages: list[bytes]) -> pd.DataFrame:
+    """Read the pages with the SDK's parser and pandas, untyped."""
+    return pd.DataFrame([job for page in pages for job in xml_to_dict(page)["JobsDetail"]])
 
 
 PARAMS = {
@@ -85,14 +93,12 @@ KEYS = ("AKIDexample", "k" * 32)
 
 
 class Request:
-    """What the SDK's signer wants of a request."""
+    """A request as the SDK's signer reads it."""
 
     def __init__(self) -> None:
-        self.method, self.url, self.headers = (
-            "GET",
-            f"https://{HEADERS['host']}/jobs",
-            dict(HEADERS),
-        )
+        self.method = "GET"
+        self.url = f"https://{HEADERS['host']}/jobs"
+        self.headers = dict(HEADERS)
 
 
 def sign_ours() -> None:
@@ -110,7 +116,7 @@ def sign_ours() -> None:
         )
 
 
-def sign_the_sdks(config: Any) -> None:
+def sign_with_sdk(config: Any) -> None:
     for _ in range(SIGNATURES):
         CosS3Auth(config, "/jobs", PARAMS)(Request())
 
@@ -118,12 +124,12 @@ def sign_the_sdks(config: Any) -> None:
 def figures() -> Iterator[Figure]:
     pin(1)
     chance = random.Random(1)
-    pages = [page(number, chance) for number in range(PAGES)]
+    pages = [make_page(number, chance) for number in range(PAGES)]
     took = in_turns(
         {
-            "ours": lambda: ours(pages),
-            "sdk": lambda: the_sdks(pages),
-            "floor": lambda: [len(ElementTree.fromstring(one)) for one in pages],
+            "ours": lambda: read_pages(pages),
+            "sdk": lambda: read_pages_with_sdk(pages),
+            "floor": lambda: [len(ElementTree.fromstring(page)) for page in pages],
         },
         ROUNDS,
     )
@@ -136,7 +142,7 @@ def figures() -> Iterator[Figure]:
     )
     yield within("  against ElementTree alone", took["ours"], took["floor"], "ElementTree", None)
     config = CosConfig(Region="ap-chongqing", SecretId=KEYS[0], SecretKey=KEYS[1], Scheme="https")
-    took = in_turns({"ours": sign_ours, "sdk": lambda: sign_the_sdks(config)}, ROUNDS)
+    took = in_turns({"ours": sign_ours, "sdk": lambda: sign_with_sdk(config)}, ROUNDS)
     each = {name: seconds / SIGNATURES for name, seconds in took.items()}
     yield faster("one signature", each["ours"], each["sdk"], "the SDK's", 1.6, "us")
 
