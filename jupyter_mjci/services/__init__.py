@@ -1,0 +1,1 @@
+"""The job services: one folder each, with everything that is specific to it."""

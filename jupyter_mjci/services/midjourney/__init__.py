@@ -1,0 +1,1 @@
+"""Midjourney proxies (`/mj/...`): calls, parsers, reconciliation, fallbacks, diagnostics."""

@@ -1,0 +1,1 @@
+"""Tencent Cloud Infinite and COS: calls, parsers, signatures, XML, reconciliation, diagnostics."""
