@@ -1,7 +1,7 @@
 """Jupyter toolkit for remote image jobs: Midjourney proxies and Tencent Cloud Infinite.
 
-Importing it is cheap and has no side effects: every public name is imported
-on first use (PEP 562), and nothing is patched.
+Importing it is cheap and has no side effects: every public name is
+imported on first use (PEP 562), and nothing is patched.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_EXPORTS})
+    return sorted({*__all__, *_EXPORTS})
 
 
 def load_ipython_extension(ip: InteractiveShell) -> None:

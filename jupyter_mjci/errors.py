@@ -17,9 +17,9 @@ MjciError
 ├─ JobFailed            the job ended without a result; `.job`
 └─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
-In a notebook cell an error is two or three lines: message, detail and hint.
-`%tb` shows the full traceback. Each class's docstring says, behind the arrow,
-what usually helps.
+In a notebook cell an error is two or three lines: message, detail and
+hint. `%tb` shows the full traceback. Each class's docstring says,
+behind the arrow, what usually helps.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class MjciError(Exception):
 class SettingsError(MjciError):
     """The connection settings are incomplete or contradictory. Nothing was sent.
 
-    → Set what the message names; `%mjci doctor` lists everything else that is
-        wrong.
+    → Set what the message names; `%mjci doctor` lists everything else
+        that is wrong.
     """
 
 
@@ -93,15 +93,16 @@ def requires_extra(library: str, extra: str) -> Iterator[None]:
 class InvalidRequest(MjciError):
     """The request cannot be built from the arguments. Nothing was sent.
 
-    → Correct the call: the error names the available choices, or line and
-        column.
+    → Correct the call: the error names the available choices, or line
+        and column.
     """
 
 
 class HistoryError(MjciError):
     """A journal or a lake cannot be read or written. Everything recorded before is intact.
 
-    → Free some disk space or choose another location, then run it again.
+    → Free some disk space or choose another location, then run it
+        again.
     """
 
 
@@ -128,18 +129,18 @@ class TransportError(MjciError):
 
 
 class NotRecorded(MjciError):
-    """The recording being replayed has no response to the request. `.detail`
-    names the nearest request that it has.
+    """The recording being replayed has no response to the request.
+    `.detail` names the nearest request that it has.
 
-    → Record again (`%mjci replay record`), or use the services themselves
-        (`%mjci replay off`).
+    → Record again (`%mjci replay record`), or use the services
+        themselves (`%mjci replay off`).
     """
 
 
 class ServiceError(MjciError):
-    """The service responded with an error: `.service`, the HTTP `.status`,
-    and its own `.code`, `.service_message` and `.request_id`. `.message`
-    contains the service's own message.
+    """The service responded with an error: `.service`, the HTTP
+    `.status`, and its own `.code`, `.service_message` and
+    `.request_id`. `.message` contains the service's own message.
 
     → `%mjci doctor` checks addresses, secrets and clocks.
     """
@@ -169,30 +170,30 @@ class ServiceError(MjciError):
 
 
 class MidjourneyError(ServiceError):
-    """An error response of a proxy, with its `.code` ("3", "9", …; the HTTP
-    status where the body has none).
+    """An error response of a proxy, with its `.code` ("3", "9", …; the
+    HTTP status where the body has none).
 
-    → Read the message; code 3 means an unknown task ID, or that no account is
-        free.
+    → Read the message; code 3 means an unknown task ID, or that no
+        account is free.
     """
 
     service = "mj"
 
 
 class Unsupported(MidjourneyError):
-    """This proxy does not offer the endpoint (it responded with a page, or
-    404), and no fallback does.
+    """This proxy does not offer the endpoint (it responded with a page,
+    or 404), and no fallback does.
 
-    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the proxy
-        supports.
+    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the
+        proxy supports.
     """
 
 
 class QueueFull(MidjourneyError):
     """The proxy's queue is full (code 23, or 9 with that message). The submission was rejected.
 
-    → Retry later; `follow`, and with it the magics, waits for a free slot by
-        itself.
+    → Retry later; `follow`, and with it the magics, waits for a free
+        slot by itself.
     """
 
 
@@ -213,11 +214,11 @@ class QuotaExceeded(MidjourneyError):
 
 
 class CIError(ServiceError):
-    """An error response of Tencent Cloud, with its `.code` ("NoSuchKey",
-    "SignatureDoesNotMatch", …).
+    """An error response of Tencent Cloud, with its `.code`
+    ("NoSuchKey", "SignatureDoesNotMatch", …).
 
-    → The hint explains the usual codes; for others, give Tencent's support
-        the `.request_id`.
+    → The hint explains the usual codes; for others, give Tencent's
+        support the `.request_id`.
     """
 
     service = "ci"
@@ -268,8 +269,9 @@ class WaitTimeout(MjciError, TimeoutError):
 def sanitize(text: str) -> str:
     """Return the text with terminal control characters and lone surrogates replaced by "�".
 
-    Job data and error messages come from outside: unescaped they could send
-    commands to a terminal, reverse the text's direction, or fail to encode.
+    Job data and error messages come from outside: unescaped they could
+    send commands to a terminal, reverse the text's direction, or fail
+    to encode.
     """
     return _CONTROL_CHARACTERS.sub("�", text)
 

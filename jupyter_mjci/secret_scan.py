@@ -1,11 +1,13 @@
 """Find secrets in files before they are shared: file, location and kind, never the secret itself.
 
-Notebooks are scanned by cell (source, outputs, metadata, attachments, widget state), images as the
-bytes that they contain, SQLite databases by row and in the space of deleted rows, and anything else
-as text. This is `jupyter mjci scan`.
+Notebooks are scanned by cell (source, outputs, metadata, attachments,
+widget state), images as the bytes that they contain, SQLite databases
+by row and in the space of deleted rows, and anything else as text. This
+is `jupyter mjci scan`.
 
-The patterns are our own (`client.redaction`): of the texts in tests/test_secret_scan.py,
-detect-secrets 1.5 finds 7 of 19 secrets and reports 2 of 17 harmless ones.
+The patterns are our own (`client.redaction`): of the texts in
+tests/test_secret_scan.py, detect-secrets 1.5 finds 7 of 19 secrets and
+reports 2 of 17 harmless ones.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ IGNORED_DIRS = {
     ".pytest_cache",
 }
 SQLITE_MAGIC = b"SQLite format 3\0"
-# In the bytes of a database a text begins right behind another one, without a word boundary.
+# In the bytes of a database a text begins right behind another one,
+# without a word boundary.
 _SECRET_PREFIXES = re.compile(r"(?=AKID|sk-|eyJ)")
 
 # Where a text is in its file, and the text.
@@ -50,7 +53,8 @@ class Leak:
 
     Args:
         path: the file
-        location: "cell 3, output 1", "table jobs"; "" for the file as a whole
+        location: "cell 3, output 1", "table jobs"; "" for the file as a
+            whole
         kind: what kind of secret it is
     """
 
@@ -65,11 +69,13 @@ class Leak:
 def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Iterator[Leak]:
     """Yield the secrets in files and in the files of folders.
 
-    A file that cannot be read is reported like a leak. Raises InvalidRequest for a missing path.
+    A file that cannot be read is reported like a leak. Raises
+    InvalidRequest for a missing path.
 
     Args:
         paths: files and folders
-        environ: variables whose secret values are searched too; by default the process's
+        environ: variables whose secret values are searched too; by
+            default the process's
     """
     known = {f"the value of {name}": value for name, value in load_known_secrets(environ).items()}
     for path in paths:
@@ -131,7 +137,8 @@ def _iter_notebook_texts(notebook: Mapping[str, Any]) -> Iterator[LocatedText]:
     """Yield the texts of a notebook by cell; cells are counted from 1."""
     for number, cell in enumerate(notebook["cells"], 1):
         location = f"cell {number}"
-        yield location, "".join(cell.get("source", ""))  # a string, or a list of lines
+        # a string, or a list of lines
+        yield location, "".join(cell.get("source", ""))
         for count, output in enumerate(cell.get("outputs", ()), 1):
             yield from _locate(f"{location}, output {count}", _iter_strings(output))
         for part in ("metadata", "attachments"):
@@ -154,8 +161,9 @@ def _locate(location: str, texts: Iterable[str]) -> Iterator[LocatedText]:
 def _iter_strings(value: object, name: str = "") -> Iterator[str]:
     """Yield every text inside parsed JSON.
 
-    A text comes with its key, which may tell what it is; a list of lines, as notebooks have them,
-    comes joined and line by line; an image comes as its bytes.
+    A text comes with its key, which may tell what it is; a list of
+    lines, as notebooks have them, comes joined and line by line; an
+    image comes as its bytes.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
@@ -187,7 +195,8 @@ _READERS: Mapping[str, Callable[[Any], Iterator[LocatedText]]] = {
 def _iter_database_texts(path: Path) -> Iterator[LocatedText]:
     """Yield the texts of a database by table.
 
-    The file's bytes alone would not do: a text may be spread over several pages.
+    The file's bytes alone would not do: a text may be spread over
+    several pages.
     """
     uri = f"file:{quote(str(path.absolute()))}?mode=ro"
     with closing(sqlite3.connect(uri, uri=True)) as database:

@@ -1,7 +1,8 @@
 """The `Session` class, the main entry point: follow jobs, run batches, resume, list and download.
 
-A session wires the parts together and delegates to them: `JobClient` sends and records, `Submitter`
-submits exactly once, `Poller` and `Follower` watch jobs, `ResultFetcher` gets what they produced.
+A session wires the parts together and delegates to them: `JobClient`
+sends and records, `Submitter` submits exactly once, `Poller` and
+`Follower` watch jobs, `ResultFetcher` gets what they produced.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DEFAULT_INTERVAL = 3.0  # seconds between two polls of a single followed job, at most
+# seconds between two polls of a single followed job, at most
+DEFAULT_INTERVAL = 3.0
 
 
 class Watch(Stream[Job]):
@@ -70,21 +72,26 @@ class Watch(Stream[Job]):
 class Session:
     """Both services, ready to use.
 
-    `mj` and `ci` build calls; the other methods follow jobs, run batches, list and download.
+    `mj` and `ci` build calls; the other methods follow jobs, run
+    batches, list and download.
 
-    `listeners` are called as `listener(event, value)`: "submitting" with the Call before a
-    submission is sent, "job_updated" with each Job in a response. Of a large listing only the jobs
-    that changed are "job_updated"; "listing" comes with the whole of it.
+    `listeners` are called as `listener(event, value)`: "submitting"
+    with the Call before a submission is sent, "job_updated" with each
+    Job in a response. Of a large listing only the jobs that changed are
+    "job_updated"; "listing" comes with the whole of it.
 
-    Sending may raise TransportError (no response), ServiceError (a response that refuses) or
-    InvalidResponse (one that cannot be read). InvalidRequest is raised before anything is sent.
+    Sending may raise TransportError (no response), ServiceError (a
+    response that refuses) or InvalidResponse (one that cannot be read).
+    InvalidRequest is raised before anything is sent.
 
     Args:
         settings: addresses and credentials
         clock: the source of time; by default the system's
-        transport: carries the requests instead of the network: to a sandbox or a recording
+        transport: carries the requests instead of the network: to a
+            sandbox or a recording
         sandbox: the emulator that `transport` leads to
-        home: the folder of the journal and the image archive; None keeps nothing on disk
+        home: the folder of the journal and the image archive; None
+            keeps nothing on disk
         recording: the name of the recording that is written or replayed
     """
 
@@ -119,7 +126,8 @@ class Session:
         self._wire_jobs(_get_marker_seed(transport, sandbox))
 
     def _wire_jobs(self, marker_seed: str | None) -> None:
-        # Calls that this proxy does not have, and whose fallback worked.
+        # Calls that this proxy does not have, and whose fallback
+        # worked.
         self._unsupported: set[tuple[str, str]] = set()
         deterministic = bool(self.recording)
         self._submitter = Submitter(
@@ -142,13 +150,14 @@ class Session:
             where = ", ".join(filter(None, (self.settings.mj_url, self.settings.ci_bucket)))
         return f"<jupyter_mjci session: {where}>"
 
-    # --- sending ----------------------------------------------------------------------------------
+    # --- sending ------------------------------------------------------
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.
 
-        Reads are retried after transient errors, submissions are sent exactly once. Where the proxy
-        lacks an endpoint, a fallback is used if there is one.
+        Reads are retried after transient errors, submissions are sent
+        exactly once. Where the proxy lacks an endpoint, a fallback is
+        used if there is one.
         """
         endpoint = (call.name, call.method)
         unsupported = None
@@ -164,7 +173,8 @@ class Session:
             value = await FALLBACKS[call.name](call, self.mj, list_known)
         except Unsupported as error:
             raise unsupported or error from None
-        # Remembered only after the fallback worked: then the address is a proxy's.
+        # Remembered only after the fallback worked: then the address is
+        # a proxy's.
         self._unsupported.add(endpoint)
         return cast(T, value)
 
@@ -177,8 +187,9 @@ class Session:
     def describe(self, job: Job | str) -> Call[Job]:
         """Build the call that fetches a job's current state.
 
-        The service of an ID is looked up in the journal, else guessed from its form: Midjourney's
-        are digits, CI's a letter and then letters and digits. Raises InvalidRequest for any other.
+        The service of an ID is looked up in the journal, else guessed
+        from its form: Midjourney's are digits, CI's a letter and then
+        letters and digits. Raises InvalidRequest for any other.
         """
         job_id, service = self._resolve_job_id(job)
         if service == "mj":
@@ -188,8 +199,9 @@ class Session:
     def cancel(self, job: Job | str) -> Call[None]:
         """Build the call that cancels a job: a Midjourney task, a queued CI job, or a CI batch.
 
-        Check the result with `describe`: a service may accept the request and continue anyway. IDs
-        are resolved as by `describe`. Raises InvalidRequest.
+        Check the result with `describe`: a service may accept the
+        request and continue anyway. IDs are resolved as by `describe`.
+        Raises InvalidRequest.
         """
         job_id, service = self._resolve_job_id(job)
         if service == "mj":
@@ -209,7 +221,7 @@ class Session:
             )
         return job_id, service
 
-    # --- following --------------------------------------------------------------------------------
+    # --- following ----------------------------------------------------
 
     def follow(
         self,
@@ -220,8 +232,9 @@ class Session:
     ) -> Watch:
         """Submit a call, or take a running job, and watch it until it ends or NEEDS_INPUT.
 
-        While a queue is full, a submission waits for room. `.run()` returns the finished job and
-        raises JobFailed where it failed, WaitTimeout where it took too long; it continues then.
+        While a queue is full, a submission waits for room. `.run()`
+        returns the finished job and raises JobFailed where it failed,
+        WaitTimeout where it took too long; it continues then.
 
         Args:
             target: a call, a job or a job ID
@@ -236,12 +249,13 @@ class Session:
     ) -> Stream[Job]:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
-        A failure does not stop the others: it comes as a FAILED job with the reason.
+        A failure does not stop the others: it comes as a FAILED job
+        with the reason.
 
         Args:
             jobs: calls, jobs and job IDs
-            at_once: calls and IDs that are submitted and followed at a time; running jobs do not
-                count
+            at_once: calls and IDs that are submitted and followed at a
+                time; running jobs do not count
             poll_interval: seconds between two polls of a job, at most
         """
         targets = list(jobs)
@@ -272,8 +286,9 @@ class Session:
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
-        A submission is looked up and adopted, or submitted again where it certainly was not
-        received. Yields each job as it ends; `poll_interval` is that of `batch`.
+        A submission is looked up and adopted, or submitted again where
+        it certainly was not received. Yields each job as it ends;
+        `poll_interval` is that of `batch`.
         """
         return Stream(lambda: event_loop.stream_from_callback(partial(self._resume, poll_interval)))
 
@@ -290,20 +305,22 @@ class Session:
     def receive(self) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 
-        Give its `url` to calls as `notify_hook` or `callback`: followed jobs are then updated at
-        once. Polling continues beside it, and alone counts in a recorded or replayed session.
+        Give its `url` to calls as `notify_hook` or `callback`: followed
+        jobs are then updated at once. Polling continues beside it, and
+        alone counts in a recorded or replayed session.
         """
         from jupyter_mjci.jobs.webhooks import WebhookServer
 
         return WebhookServer(self._on_webhook_job)
 
     def _on_webhook_job(self, job: Job) -> None:
-        # A replay has no webhooks, and must send the same requests as the recorded session.
+        # A replay has no webhooks, and must send the same requests as
+        # the recorded session.
         if not self.recording:
             self.client.record([job])
             self._poller.push(job)
 
-    # --- listings ---------------------------------------------------------------------------------
+    # --- listings -----------------------------------------------------
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """Return the Midjourney tasks of the proxy (or those with the given `ids`)."""
@@ -336,7 +353,8 @@ class Session:
         Args:
             since: jobs created from then on, instead of what is new
             until: jobs created until then
-            tags: CI's kinds of jobs; by default PicProcess and those that were seen before
+            tags: CI's kinds of jobs; by default PicProcess and those
+                that were seen before
             on_progress: called with the counts after every page
         """
         pages = sync(
@@ -349,13 +367,13 @@ class Session:
         )
         return event_loop.run(_sync_pages(pages, on_progress))
 
-    # --- results and objects ----------------------------------------------------------------------
+    # --- results and objects ------------------------------------------
 
     def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[bytes]:
         """Fetch the bytes of a job's result; credentials go to the services' own hosts only.
 
-        Raises InvalidRequest for a job without a result, InvalidResponse where the image is not
-        available (any more).
+        Raises InvalidRequest for a job without a result,
+        InvalidResponse where the image is not available (any more).
 
         Args:
             job_or_url: the job, or a URL
@@ -366,14 +384,16 @@ class Session:
     def pictures(self, job: Job) -> Operation[list[bytes]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
-        Raises InvalidResponse where an image is not available (any more).
+        Raises InvalidResponse where an image is not available (any
+        more).
         """
         return Operation(partial(self._results.fetch_pictures, job))
 
     def download(self, job: Job, folder: Path | str = ".") -> Operation[list[Path]]:
         """Write a job's results into a folder, under their own names, and return the files.
 
-        Raises InvalidResponse where a result is not available (any more).
+        Raises InvalidResponse where a result is not available (any
+        more).
         """
         return Operation(partial(self._results.download, job, Path(folder)))
 
@@ -381,7 +401,8 @@ class Session:
         """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
 
         Args:
-            source: the file's path, or bytes, which are named by their hash
+            source: the file's path, or bytes, which are named by their
+                hash
             key: the object's key; by default input/ and the file's name
         """
         return Operation(partial(bucket.upload_file, self.ci, source, key))
@@ -389,8 +410,8 @@ class Session:
     def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
         """Build a URL of an object of the bucket that needs no credentials. Treat it as a secret.
 
-        The token of a temporary key is part of it. Raises InvalidRequest where no bucket is
-        configured.
+        The token of a temporary key is part of it. Raises
+        InvalidRequest where no bucket is configured.
 
         Args:
             key: the object's key
@@ -412,8 +433,9 @@ class Session:
     def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
         """Apply a picture rule locally: what a job would give, without a job.
 
-        The result has `body`, `format`, `width` and `height`. Watermark images are fetched from the
-        bucket. Raises InvalidRequest for a rule that cannot be applied.
+        The result has `body`, `format`, `width` and `height`. Watermark
+        images are fetched from the bucket. Raises InvalidRequest for a
+        rule that cannot be applied.
 
         Args:
             rule: the rule
@@ -429,23 +451,27 @@ class Session:
             return anyio.from_thread.run(bucket.find_object, self.ci, url)
 
         try:
-            # The thread cannot be stopped: a cancelled preview leaves it behind.
+            # The thread cannot be stopped: a cancelled preview leaves
+            # it behind.
             return await anyio.to_thread.run_sync(
                 partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
             )
         except RuleError as error:
             raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
 
-    # --- the session itself -----------------------------------------------------------------------
+    # --- the session itself -------------------------------------------
 
     def record_to(self, folder: Path | str, *, pixels: int | None = None) -> Session:
         """Return a session like this one that records its exchanges, without secrets.
 
-        It keeps nothing on disk but the recording, so its history is the recording's own.
+        It keeps nothing on disk but the recording, so its history is
+        the recording's own.
 
         Args:
-            folder: the folder `NAME.mjci`; an existing recording is replaced
-            pixels: the longer side of images, at most; larger ones are scaled down
+            folder: the folder `NAME.mjci`; an existing recording is
+                replaced
+            pixels: the longer side of images, at most; larger ones are
+                scaled down
         """
         folder = Path(folder)
         settings = self.settings
@@ -469,7 +495,8 @@ class Session:
     def configure(self, **changes: Any) -> None:
         """Change settings of the running session.
 
-        Raises SettingsError for a setting that is fixed when the session connects.
+        Raises SettingsError for a setting that is fixed when the
+        session connects.
 
         Args:
             changes: wait, timeout, on_interrupt, thumbnail
@@ -501,7 +528,7 @@ class Session:
         self.close()
 
 
-# --- building a session ---------------------------------------------------------------------------
+# --- building a session -----------------------------------------------
 
 
 def connect(
@@ -509,11 +536,13 @@ def connect(
 ) -> Session:
     """Build a session from keyword arguments, then the environment, then the profile file.
 
-    With nothing configured the embedded sandbox is used, and one line says so. Raises SettingsError
-    for an unknown setting, an invalid value, or a missing profile or recording.
+    With nothing configured the embedded sandbox is used, and one line
+    says so. Raises SettingsError for an unknown setting, an invalid
+    value, or a missing profile or recording.
 
     Args:
-        profile: the table of the profile file; by default MJCI_PROFILE, else "default" if it exists
+        profile: the table of the profile file; by default MJCI_PROFILE,
+            else "default" if it exists
         notice: called with that one line
         overrides: settings by their names: mj_url, ci_bucket, …
     """
@@ -538,7 +567,8 @@ def _connect_or_sandbox(settings: Settings, notice: Callable[[str], None]) -> Se
     return sandbox(speed=settings.speed, **runtime)
 
 
-# How the proxy families of the sandbox expect the secret; the others take "secret".
+# How the proxy families of the sandbox expect the secret; the others
+# take "secret".
 DIALECT_AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
 
 
@@ -553,12 +583,14 @@ def sandbox(
     """Build a session on a new in-process emulator of both services: no account, no network.
 
     Args:
-        speed: how fast its time passes; the times of jobs are the same at any speed, also at
-            float("inf")
-        dialect: the proxy family to emulate: plus, java, trueai or new-api
+        speed: how fast its time passes; the times of jobs are the same
+            at any speed, also at float("inf")
+        dialect: the proxy family to emulate: plus, java, trueai or
+            new-api
         seed: another seed, other images and IDs
         faults: what fails: Fault objects, or the path of a TOML file
-        overrides: settings by their names; with `home` a journal and images are kept there
+        overrides: settings by their names; with `home` a journal and
+            images are kept there
     """
     from jupyter_mjci.emulator.app import Sandbox
 
@@ -592,8 +624,8 @@ def _get_account(emulator: Sandbox, dialect: str) -> dict[str, str]:
 def replay(folder: Path | str) -> Session:
     """Build a session that replays a recording: the same jobs, images and times, without keys.
 
-    A request that was not recorded raises NotRecorded. Raises SettingsError for an incomplete
-    recording.
+    A request that was not recorded raises NotRecorded. Raises
+    SettingsError for an incomplete recording.
 
     Args:
         folder: the folder of the recording

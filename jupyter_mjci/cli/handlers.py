@@ -1,7 +1,7 @@
 """Run the commands of `jupyter mjci`. Each handler takes the parsed arguments.
 
-Handlers import what they need when they run, so that `--help` and small commands
-start quickly.
+Handlers import what they need when they run, so that `--help` and small
+commands start quickly.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def run_cancel(args: Namespace) -> int:
     """Cancel each job; one that cannot be cancelled does not stop the others."""
     with open_session(args) as session:
         for job_id in args.job_ids:
-            session.cancel(job_id)  # raises InvalidRequest before anything is sent
+            # raises InvalidRequest before anything is sent
+            session.cancel(job_id)
         return max(_cancel_job(session, job_id) for job_id in args.job_ids)
 
 
@@ -54,7 +55,8 @@ def _cancel_job(session: Session, job_id: str) -> Exit:
     try:
         session.cancel(job_id).run()
         job = session.describe(job_id).run()
-        # Some proxies have no status CANCEL: their cancelled tasks fail.
+        # Some proxies have no status CANCEL: their cancelled tasks
+        # fail.
         if job.status not in (Status.CANCELLED, Status.FAILED):
             raise MjciError(
                 f"{job_id} is not cancelled: its status is {job.status}.",

@@ -22,10 +22,11 @@ from jupyter_mjci.errors import MjciError
 from jupyter_mjci.session import Session
 
 JOURNAL_INTERVAL = 1.5  # seconds between two reads of the journal
-# Reads in a row without an active job after which watching ends: between two cells of a notebook
-# there is none either.
+# Reads in a row without an active job after which watching ends:
+# between two cells of a notebook there is none either.
 MAX_IDLE_POLLS = 2
-ACTIVE_STATES = ("Submitted", "Running", "Pause")  # State of Tencent CI's active jobs
+# State of Tencent CI's active jobs
+ACTIVE_STATES = ("Submitted", "Running", "Pause")
 PICTURE_TAG = "PicProcess"  # Tag of Tencent CI's picture jobs
 
 Emit = Callable[[Row], None]
@@ -101,8 +102,8 @@ async def _follow_all(
 
     Args:
         session: the session
-        include_listed: follow the active jobs that the services list at the
-            beginning, too
+        include_listed: follow the active jobs that the services list at
+            the beginning, too
         poll_interval: the maximum time between polls, in seconds
         emit: called with each change
     """

@@ -20,9 +20,11 @@ from jupyter_mjci.errors import sanitize
 
 COLUMN_GAP = 2  # characters
 BAR_WIDTH = 10  # characters
-MIN_SUBJECT_WIDTH = 14  # characters, as long as optional columns can make room
+# characters, as long as optional columns can make room
+MIN_SUBJECT_WIDTH = 14
 LAST_SUBJECT_WIDTH = 8  # characters, without optional columns
-OPTIONAL_COLUMNS = ("service", "elapsed", "progress")  # dropped in this order in a narrow window
+# dropped in this order in a narrow window
+OPTIONAL_COLUMNS = ("service", "elapsed", "progress")
 RIGHT_ALIGNED = ("%", "elapsed")
 OTHER_LINES = 3  # lines of the window for header, footer and cursor
 STYLES: Mapping[str, str] = {
@@ -169,8 +171,8 @@ def _render_percent(row: Row, _: float) -> Text:
 def _render_elapsed(row: Row, now: float) -> Text:
     """Render the time from the submission to the end, or to now.
 
-    The service's clock may be ahead of ours: an active job shows at least how long
-    it was watched.
+    The service's clock may be ahead of ours: an active job shows at
+    least how long it was watched.
     """
     job = row.job
     seconds = 0.0

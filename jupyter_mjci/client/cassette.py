@@ -1,12 +1,13 @@
 """The recording format: what makes two requests equal, and how exchanges are stored.
 
-A recording is a folder `NAME.mjci` with one readable JSON file per exchange,
-numbered in the order of the responses, and the images beside them under their
-content's hash. Signatures, tokens and secrets never get in: while recording,
-the session already sees the responses as they will be replayed.
+A recording is a folder `NAME.mjci` with one readable JSON file per
+exchange, numbered in the order of the responses, and the images beside
+them under their content's hash. Signatures, tokens and secrets never
+get in: while recording, the session already sees the responses as they
+will be replayed.
 
-`recorder` writes a recording, `player` replays it, `replay_clock` is the
-virtual time of a replay.
+`recorder` writes a recording, `player` replays it, `replay_clock` is
+the virtual time of a replay.
 """
 
 from __future__ import annotations
@@ -48,14 +49,17 @@ RECORDED_SETTINGS = (
 # Settings of which is stored only whether they were set.
 SECRET_SETTINGS = ("mj_secret", "ci_secret_id", "ci_secret_key", "ci_token")
 
-# Request headers that are stored, and those of them that make two requests different.
+# Request headers that are stored, and those of them that make two
+# requests different.
 REQUEST_HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source")
 MATCH_ON_HEADERS = REQUEST_HEADERS[1:]
 # Query parameters whose values may differ in a later run.
 TIME_PARAMS = {"startcreationtime", "endcreationtime"}
-# Our own markers in `state` and UserData; recordings of older versions have counters.
+# Our own markers in `state` and UserData; recordings of older versions
+# have counters.
 MARKER_RE = re.compile(r"\bmjci-(?:[0-9a-f]{32}|\d+)\b")
-MAX_INLINE = 1000  # characters: longer texts of a request are stored as their hash
+# characters: longer texts of a request are stored as their hash
+MAX_INLINE = 1000
 # POSTs that create nothing.
 SAFE_POST_RE = re.compile(r"/list-by-(condition|ids)$|/(queue|list)$|/query$")
 
@@ -67,12 +71,12 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 
     Args:
         value: the setting
-        notebook: the notebook's name; the default folder is beside it, with
-            its name
+        notebook: the notebook's name; the default folder is beside it,
+            with its name
 
     Raises:
-        SettingsError: the mode is unknown, or neither folder nor notebook is
-            known
+        SettingsError: the mode is unknown, or neither folder nor
+            notebook is known
     """
     mode, _, folder = value.partition(":")
     mode = mode.strip() or "off"
@@ -93,8 +97,8 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 def resolve_mode(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
     """Return the mode and folder of `%mjci replay`, completed from the environment.
 
-    Without a mode from either, an existing recording is replayed and a new
-    one recorded.
+    Without a mode from either, an existing recording is replayed and a
+    new one recorded.
 
     Args:
         mode: record, play, off or ""
@@ -237,8 +241,8 @@ def _shorten(value: object) -> object:
 
 
 def _hash_text(text: str) -> str:
-    """Return a hash that does not depend on the markers in the text, followed
-    by those markers, so that a replay can still map them.
+    """Return a hash that does not depend on the markers in the text,
+    followed by those markers, so that a replay can still map them.
     """
     digest = hashlib.sha256(MARKER_RE.sub("mjci-", text).encode()).hexdigest()
     return " ".join([f"sha256:{digest}", *MARKER_RE.findall(text)])
@@ -256,7 +260,8 @@ class Exchange:
         number: its place in the recording, from 1
         request_key: what identifies the request
         responded_at: seconds from the recording's start to the response
-        response: status, headers and json, text or file; or error and text
+        response: status, headers and json, text or file; or error and
+            text
         markers: our own markers in the request
     """
 
@@ -318,8 +323,8 @@ def load_recording(folder: Path) -> tuple[JsonObject, list[Exchange]]:
     """Load a recording's manifest and exchanges.
 
     Raises:
-        SettingsError: the recording does not exist, is incomplete or was
-            changed
+        SettingsError: the recording does not exist, is incomplete or
+            was changed
     """
     if not (folder / MANIFEST).is_file():
         raise SettingsError(

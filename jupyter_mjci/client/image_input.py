@@ -24,8 +24,8 @@ class SupportsSave(Protocol):
 
 
 class SupportsArray(Protocol):
-    """An object that converts to a numpy array: height × width (× channels),
-    integers from 0 to 255.
+    """An object that converts to a numpy array: height × width (×
+    channels), integers from 0 to 255.
     """
 
     def __array__(self) -> Any: ...
@@ -50,8 +50,8 @@ def to_image_bytes(picture: ImageInput) -> bytes:
     """Return an image as the bytes of a PNG, JPEG, GIF or WebP file.
 
     Raises:
-        InvalidRequest: it is not an image, or a URL that would have to be
-            downloaded
+        InvalidRequest: it is not an image, or a URL that would have to
+            be downloaded
     """
     content = _read_content(picture)
     if not detect_image_format(content):
@@ -62,8 +62,8 @@ def to_image_bytes(picture: ImageInput) -> bytes:
 
 
 def detect_image_format(content: bytes) -> str:
-    """Return png, jpeg, gif or webp by the first bytes, or "" for anything
-    else. Content types of responses cannot be trusted.
+    """Return png, jpeg, gif or webp by the first bytes, or "" for
+    anything else. Content types of responses cannot be trusted.
     """
     for prefix, name in _MAGIC_BYTES:
         if content.startswith(prefix):
@@ -139,7 +139,8 @@ def _encode_saveable(picture: SupportsSave) -> bytes:
     )
 
 
-# Pillow's modes by the number of channels: gray, gray and alpha, RGB, RGBA.
+# Pillow's modes by the number of channels: gray, gray and alpha, RGB,
+# RGBA.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # Masks are often boolean arrays: False and True as black and white.
 _BOOL_TO_GRAY = bytes([0]) + bytes([255]) * 255

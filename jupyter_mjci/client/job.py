@@ -15,8 +15,8 @@ import msgspec
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.errors import InvalidRequest
 
-# Submissions without a user's own text carry a marker in `state` or UserData,
-# by which they are found again when the response is lost.
+# Submissions without a user's own text carry a marker in `state` or
+# UserData, by which they are found again when the response is lost.
 MARKER_PREFIX = "mjci-"
 
 
@@ -27,8 +27,8 @@ def strip_marker(user_data: str) -> str:
 
 class Status(StrEnum):
     """The state of a job, the same words for all services. A job in
-    `NEEDS_INPUT` waits for the user (Midjourney's modal dialogs) and never
-    ends by itself.
+    `NEEDS_INPUT` waits for the user (Midjourney's modal dialogs) and
+    never ends by itself.
     """
 
     QUEUED = "QUEUED"
@@ -53,13 +53,15 @@ _TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 
 
-# A task has nine buttons, and a dataclass takes 17 times as long to create.
+# A task has nine buttons, and a dataclass takes 17 times as long to
+# create.
 class Button(msgspec.Struct, frozen=True, gc=False):
     """A follow-up action that a finished Midjourney task offers.
 
     Args:
         custom_id: the identifier that is sent to the service
-        label: its text: U1, Vary (Region); "" where it shows only an emoji
+        label: its text: U1, Vary (Region); "" where it shows only an
+            emoji
         emoji: its emoji: 🔄
         used: whether it was pressed before, where the proxy reports it
     """
@@ -127,7 +129,8 @@ class Job:
         user_data: your own text: state, or CI's UserData
         webhook_url: the URL to which its changes are sent
         parent: the task whose button created it
-        raw: the complete response of the service; ignored in comparisons
+        raw: the complete response of the service; ignored in
+            comparisons
     """
 
     service: str
@@ -151,12 +154,12 @@ class Job:
         return hash((self.service, self.id, self.status, self.progress))
 
     def find_button(self, name: str) -> Button:
-        """Return the button with a label, an emoji or its alias (reroll),
-        ignoring case, or with a customId.
+        """Return the button with a label, an emoji or its alias
+        (reroll), ignoring case, or with a customId.
 
         Raises:
-            InvalidRequest: the job has no such button; names those that it
-                has
+            InvalidRequest: the job has no such button; names those that
+                it has
         """
         for button in self.buttons:
             names = (button.label.casefold(), button.emoji, button.alias)

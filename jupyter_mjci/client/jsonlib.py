@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-# A parsed JSON object of a service, whose fields are checked where they are used.
+# A parsed JSON object of a service, whose fields are checked where they
+# are used.
 JsonObject = Mapping[str, Any]
 
 

@@ -1,10 +1,10 @@
 """Record a session's exchanges into a folder, without secrets.
 
 The recorder sits between the session and its transport. It returns the
-responses as they are written down, so that the recorded session already sees
-what a replay will show: URLs without their signatures, images scaled down. A
-signed URL still works while recording, because the recorder adds its
-signature again when it is fetched.
+responses as they are written down, so that the recorded session already
+sees what a replay will show: URLs without their signatures, images
+scaled down. A signed URL still works while recording, because the
+recorder adds its signature again when it is fetched.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Recorder(httpx.AsyncBaseTransport):
         self.folder = folder
         self.clock = clock
         self.shrink = shrink
-        # Submission markers derive from it: a replay makes the same ones.
+        # Submission markers derive from it: a replay makes the same
+        # ones.
         self.marker_seed = uuid4().hex
         self._make_transport = make_transport
         self._inner: httpx.AsyncBaseTransport | None = None

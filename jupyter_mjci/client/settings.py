@@ -1,11 +1,11 @@
 """Settings and credentials: arguments, environment, profile file, keyring.
 
-Keyword arguments override the environment, the environment overrides the
-profile file, the profile overrides the defaults. This is the only module that
-reads them. A credential that is "keyring:" in one of them is read from the
-operating system's keyring: service jupyter_mjci, user PROFILE.SETTING, or the
-name behind the colon. The keyring is read only then, because it may prompt
-the user.
+Keyword arguments override the environment, the environment overrides
+the profile file, the profile overrides the defaults. This is the only
+module that reads them. A credential that is "keyring:" in one of them
+is read from the operating system's keyring: service jupyter_mjci, user
+PROFILE.SETTING, or the name behind the colon. The keyring is read only
+then, because it may prompt the user.
 """
 
 from __future__ import annotations
@@ -163,15 +163,16 @@ def load(
     """Load the effective settings.
 
     Args:
-        overrides: settings by name, which override all other sources; None
-            counts as not given
+        overrides: settings by name, which override all other sources;
+            None counts as not given
         environ: the environment; by default the process's
-        profile: the profile's name; by default MJCI_PROFILE, else "default"
+        profile: the profile's name; by default MJCI_PROFILE, else
+            "default"
         file: the profile file; by default `get_profile_path()`
 
     Raises:
-        SettingsError: a name is unknown, a value invalid, or the profile does
-            not exist
+        SettingsError: a name is unknown, a value invalid, or the
+            profile does not exist
     """
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -193,8 +194,8 @@ def load(
 
 
 def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
-    """Load the settings without the credentials, so that the keyring is not
-    read. The overrides may contain a `profile`.
+    """Load the settings without the credentials, so that the keyring is
+    not read. The overrides may contain a `profile`.
     """
     given = {**overrides, **dict.fromkeys(CREDENTIALS, "")}
     profile = given.pop("profile", None)
@@ -261,11 +262,11 @@ def _read_keyring(name: str, user: str) -> str:
 def load_known_secrets(
     environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> dict[str, str]:
-    """Return the secrets of the environment (MJCI_*, TENCENTCLOUD_*) and of
-    the profile file, by the name of the variable or setting.
+    """Return the secrets of the environment (MJCI_*, TENCENTCLOUD_*)
+    and of the profile file, by the name of the variable or setting.
 
-    The keyring is not read: it may prompt, and this runs in hooks without a
-    user.
+    The keyring is not read: it may prompt, and this runs in hooks
+    without a user.
     """
     environ = os.environ if environ is None else environ
     secrets = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
@@ -297,8 +298,8 @@ def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
 
 
 def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
-    """Return the name of this kernel's notebook without its extension, or ""
-    where the server does not set JPY_SESSION_NAME.
+    """Return the name of this kernel's notebook without its extension,
+    or "" where the server does not set JPY_SESSION_NAME.
     """
     environ = os.environ if environ is None else environ
     path = Path(environ.get("JPY_SESSION_NAME", ""))
@@ -343,7 +344,8 @@ def _read_profile(name: str | None, file: Path | None) -> dict[str, Any]:
 
 
 def _parse_profiles(path: Path) -> dict[str, Any]:
-    # Imported here, because a shell that loads the extension may never read a profile.
+    # Imported here, because a shell that loads the extension may never
+    # read a profile.
     import tomllib
 
     try:

@@ -1,9 +1,10 @@
 """Send calls over HTTP, with the credentials of each host.
 
 All requests run on the background loop (`event_loop`), never more than
-`at_once` at a time: a request that is cancelled while it waits inside an HTTP
-library's pool can break that pool, so the waiting happens here. There is no
-`httpx.Client`, so nothing writes URLs, which may be signed, into the log.
+`at_once` at a time: a request that is cancelled while it waits inside
+an HTTP library's pool can break that pool, so the waiting happens here.
+There is no `httpx.Client`, so nothing writes URLs, which may be signed,
+into the log.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
-# How long a whole response, or an image, may take, in timeouts of one read.
+# How long a whole response, or an image, may take, in timeouts of one
+# read.
 TOTAL_TIMEOUT_FACTOR = 3
 IMAGE_TIMEOUT_FACTOR = 10
 
@@ -46,7 +48,8 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-# Adds the credentials to a request's headers. Takes the request and its decoded path.
+# Adds the credentials to a request's headers. Takes the request and its
+# decoded path.
 AuthFunc = Callable[[httpx.Request, str], None]
 
 
@@ -56,8 +59,8 @@ class Endpoint:
 
     Args:
         url: the base URL that is connected to
-        host: the service's own host, where `url` is another one in front of
-            it; it is signed and sent as the Host header
+        host: the service's own host, where `url` is another one in
+            front of it; it is signed and sent as the Host header
         authorize: adds the credentials
     """
 
@@ -79,12 +82,12 @@ class Transport:
     Args:
         endpoints: the host of each kind of call: mj, ci, cos, account
         clock: the time that signatures are valid from
-        timeout: seconds until a connection is accepted, and until each part
-            of a response arrives
+        timeout: seconds until a connection is accepted, and until each
+            part of a response arrives
         at_once: the maximum number of requests in flight
         transport: replaces the network, as the in-process sandbox does
-        use_aiohttp: whether aiohttp sends the requests; by default where it
-            is installed
+        use_aiohttp: whether aiohttp sends the requests; by default
+            where it is installed
     """
 
     def __init__(
@@ -154,8 +157,8 @@ class Transport:
         return _authorize(request, endpoint, call.path)
 
     def resolve_url(self, url: str) -> str:
-        """Return an image's URL as an absolute one: some proxies report only
-        its path, or the localhost of their own machine.
+        """Return an image's URL as an absolute one: some proxies report
+        only its path, or the localhost of their own machine.
         """
         endpoint = self.endpoints.get("mj")
         if endpoint is None:
@@ -191,8 +194,9 @@ class Transport:
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """Send one request and read its whole response.
 
-        The timeouts of the HTTP library apply to each read, so a response
-        that trickles in for ever is only ended by the total timeout.
+        The timeouts of the HTTP library apply to each read, so a
+        response that trickles in for ever is only ended by the total
+        timeout.
         """
         self._ensure_pool()
         timeouts = httpx.Timeout(self.timeout).as_dict()
@@ -217,8 +221,8 @@ class Transport:
         return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
 
     def _ensure_pool(self) -> None:
-        """Create pool and semaphore on first use. They belong to one loop;
-        after a fork there is a new one.
+        """Create pool and semaphore on first use. They belong to one
+        loop; after a fork there is a new one.
         """
         loop_thread = event_loop.get_loop_thread()
         if self._loop_thread is not loop_thread:

@@ -1,5 +1,5 @@
-"""The sandbox as a program of its own: `jupyter mjci sandbox`, or `python -m
-jupyter_mjci.emulator`.
+"""The sandbox as a program of its own: `jupyter mjci sandbox`, or
+`python -m jupyter_mjci.emulator`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _build_clock(speed: float, data: Path | None) -> ScaledClock:
     """Build a clock that starts now, or at the time of the saved jobs if that is later.
 
-    Time never runs backwards for jobs that were saved by a faster sandbox.
+    Time never runs backwards for jobs that were saved by a faster
+    sandbox.
     """
     state = StateStore(data).load() if data else {}
     return ScaledClock(speed, start=max(time.time(), float(state.get("now", 0.0))))

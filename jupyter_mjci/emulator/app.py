@@ -1,9 +1,10 @@
 """The sandbox: both emulated services behind one ASGI app, in process or on loopback.
 
-The services are pure: bytes in, bytes out. This module is where they meet the outside: it routes
-each request to a service, saves their state, and wakes them when the clock reaches the next event.
-`asgi.py` parses and sends, `fault_injection.py` makes requests fail, `webhooks.py` delivers
-callbacks, `server.py` listens.
+The services are pure: bytes in, bytes out. This module is where they
+meet the outside: it routes each request to a service, saves their
+state, and wakes them when the clock reaches the next event. `asgi.py`
+parses and sends, `fault_injection.py` makes requests fail,
+`webhooks.py` delivers callbacks, `server.py` listens.
 """
 
 from __future__ import annotations
@@ -58,16 +59,19 @@ from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 class Sandbox:
     """Both services, their clock, and the ways to reach them.
 
-    `settings` says how to reach the services in process, through `transport()`; `serve()` starts a
-    loopback server for other programs. `faults` can be added to at any time.
+    `settings` says how to reach the services in process, through
+    `transport()`; `serve()` starts a loopback server for other
+    programs. `faults` can be added to at any time.
 
     Args:
-        speed: how fast the virtual clock passes what is slept on it (default: at once)
+        speed: how fast the virtual clock passes what is slept on it
+            (default: at once)
         dialect: the family of the Midjourney proxy
         clock: the clock instead of a virtual one
         seed: where IDs, durations and pictures come from
         faults: faults, or the path of a TOML file of them
-        data: a folder that keeps objects and jobs from one sandbox to the next
+        data: a folder that keeps objects and jobs from one sandbox to
+            the next
         bucket: the name of the bucket, with its APPID
         region: the region of the bucket
         mj_secret: the secret of the Midjourney proxy
@@ -81,7 +85,8 @@ class Sandbox:
         FaultError: a fault is not valid
     """
 
-    SAVE_INTERVAL = 1.0  # real seconds between saves, more where a single save takes long
+    # real seconds between saves, more where a single save takes long
+    SAVE_INTERVAL = 1.0
 
     def __init__(
         self,
@@ -122,7 +127,8 @@ class Sandbox:
         self.faults = _load_faults(faults, seed)
         self.webhooks = WebhookDispatcher()
         self.ticker: Ticker | None = None
-        self._lock = threading.RLock()  # in-process and loopback clients run on different threads
+        # in-process and loopback clients run on different threads
+        self._lock = threading.RLock()
         self._restarts = 0
         self._servers: list[LoopbackServer] = []
         self._cached_date = (0, b"")
@@ -211,7 +217,8 @@ class Sandbox:
         self.run_due()
         await self.webhooks.drain()
 
-    # ------------------------------------------------ faults of a service
+    # ------------------------------------------------ faults of a
+    # service
 
     def restart(self, service: str | None = None, *, remember: bool = False) -> None:
         """Start the services (or one) anew, without their jobs.
@@ -278,7 +285,8 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------ in process and on loopback
+    # ------------------------------------------------ in process and on
+    # loopback
 
     @property
     def settings(self) -> dict[str, str]:
@@ -309,7 +317,8 @@ class Sandbox:
     def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackServer:
         """Start a loopback server, for other programs and for clients in other languages.
 
-        With a `ScaledClock` jobs age by themselves there; with a `VirtualClock` only when it moves.
+        With a `ScaledClock` jobs age by themselves there; with a
+        `VirtualClock` only when it moves.
 
         Args:
             port: the port; 0 for a free one
@@ -427,7 +436,8 @@ class InProcessTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request to the app."""
         timeout = request.extensions.get("timeout", {}).get("read")
-        # A socket always yields to the event loop; without this a polling loop would starve it.
+        # A socket always yields to the event loop; without this a
+        # polling loop would starve it.
         await anyio.lowlevel.checkpoint()
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:

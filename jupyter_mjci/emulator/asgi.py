@@ -1,7 +1,7 @@
 """ASGI in and out: a request's scope becomes a `Request`, a `Response` becomes ASGI messages.
 
-`AbsoluteFormMiddleware` lets clients use the sandbox as a forward proxy. How a connection is made
-to fail is in `fault_injection.py`.
+`AbsoluteFormMiddleware` lets clients use the sandbox as a forward
+proxy. How a connection is made to fail is in `fault_injection.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from jupyter_mjci.emulator.http import Request, Response
 
 MAX_BODY_BYTES = 128 * 1024 * 1024  # of one request
 
-# ---------------------------------------------------------------- requests and responses
+# ----------------------------------------------------------------
+# requests and responses
 
 
 def parse_request(scope: Scope) -> Request:
@@ -49,7 +50,8 @@ async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
 
     Raises:
         BodyTooLarge: it exceeds `MAX_BODY_BYTES`
-        ClientDisconnected: the client closed the connection before its end
+        ClientDisconnected: the client closed the connection before its
+            end
     """
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
@@ -108,7 +110,8 @@ def select_body(response: Response, method: str) -> bytes:
     return response.body
 
 
-# ---------------------------------------------------------------- as a forward proxy
+# ---------------------------------------------------------------- as a
+# forward proxy
 
 
 class AbsoluteFormMiddleware:

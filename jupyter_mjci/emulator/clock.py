@@ -1,8 +1,9 @@
 """The sandbox's time. Services compute what their jobs are now; nothing in the emulator waits.
 
-`ScaledClock` runs by itself (the loopback server). `VirtualClock` stands still until a caller that
-waits for a job sleeps on it, so the same notebook sees the same times, to the microsecond, in every
-run and at every speed.
+`ScaledClock` runs by itself (the loopback server). `VirtualClock`
+stands still until a caller that waits for a job sleeps on it, so the
+same notebook sees the same times, to the microsecond, in every run and
+at every speed.
 """
 
 from __future__ import annotations
@@ -50,10 +51,11 @@ class VirtualClock:
 
     A sleep of s seconds takes s / speed real seconds.
 
-    Jobs that nobody waits for must still age while a person watches them. So real time counts too
-    while `is_busy()` says that a job is in flight and the clock has been neither slept on nor read
-    for `IDLE_GRACE` real seconds. A notebook whose cells wait for their jobs never gets there, so
-    its times stay the same in every run.
+    Jobs that nobody waits for must still age while a person watches
+    them. So real time counts too while `is_busy()` says that a job is
+    in flight and the clock has been neither slept on nor read for
+    `IDLE_GRACE` real seconds. A notebook whose cells wait for their
+    jobs never gets there, so its times stay the same in every run.
     """
 
     IDLE_GRACE = 2.0
@@ -61,7 +63,8 @@ class VirtualClock:
     def __init__(self, speed: float = math.inf, start: float = EPOCH) -> None:
         self.speed = speed
         self.is_busy: Callable[[], bool] = lambda: False
-        self.on_moved: Callable[[], None] = lambda: None  # called after every sleep and advance
+        # called after every sleep and advance
+        self.on_moved: Callable[[], None] = lambda: None
         self._now = start
         self._sleepers = 0
         self._last_used = time.monotonic()

@@ -1,7 +1,8 @@
 """Synthetic job histories: exports as if the emulator had served for months, to try analyses on.
 
-They have the emulator's durations, queues and failures, with day and night, weekends and a bad hour
-now and then; but nothing is drawn and nothing waits. The same seed gives the same history.
+They have the emulator's durations, queues and failures, with day and
+night, weekends and a bad hour now and then; but nothing is drawn and
+nothing waits. The same seed gives the same history.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ ACTION_WEIGHTS = (
 )
 MODE_WEIGHTS = (("", 70), ("RELAX", 22), ("TURBO", 8))
 
-# Reason, and how often of a thousand; the last one three times as often while the queue is long.
+# Reason, and how often of a thousand; the last one three times as often
+# while the queue is long.
 FAILURE_RATES = (
     ("[Banned prompt] the prompt was refused", 14),
     ("[Invalid parameter] Unrecognized parameter(s): --arr", 9),
@@ -85,7 +87,8 @@ def write_exports(
         seed: another seed gives another history
 
     Returns:
-        The paths of a proxy's task listing and of a log of CI's callbacks.
+        The paths of a proxy's task listing and of a log of CI's
+        callbacks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     listing = folder / "tasks.json"

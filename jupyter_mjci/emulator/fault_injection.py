@@ -1,7 +1,8 @@
 """Makes one request go wrong. `faults.py` decides which fault; this module carries it out.
 
-A `Connection` is where a fault meets the transport: in process it raises the error that httpx would
-raise, on the loopback server it breaks the real socket.
+A `Connection` is where a fault meets the transport: in process it
+raises the error that httpx would raise, on the loopback server it
+breaks the real socket.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Connection:
     """A connection in process: what would have happened to it is raised as httpx's error.
 
     Args:
-        timeout: the client's read timeout (real seconds), None for no limit
+        timeout: the client's read timeout (real seconds), None for no
+            limit
     """
 
     def __init__(self, timeout: float | None = None) -> None:

@@ -1,10 +1,12 @@
 """Generate images from a prompt and a seed: the same bytes in every run.
 
-An image is a small frozen recipe that is drawn only when its pixels are needed. A `Scene` is a
-world without edges, seen through a `view`, so what the service offers follows from it: an upscale
-is the same view with more pixels, zooming out and panning widen the view, a variation changes the
-scene's random numbers a little. An uploaded image is a `Photo`. `Outpainted` sets an image into a
-larger one, and `Inpainted` repaints the white part of a mask.
+An image is a small frozen recipe that is drawn only when its pixels are
+needed. A `Scene` is a world without edges, seen through a `view`, so
+what the service offers follows from it: an upscale is the same view
+with more pixels, zooming out and panning widen the view, a variation
+changes the scene's random numbers a little. An uploaded image is a
+`Photo`. `Outpainted` sets an image into a larger one, and `Inpainted`
+repaints the white part of a mask.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ from jupyter_mjci.emulator.drawing.seeding import (
     hash_to_unit,
 )
 
-CELL_AREA = 512 * 512  # pixels of one cell of a grid; an upscale has four times as many
-CELL_POSITIONS = ((0, 0), (1, 0), (0, 1), (1, 1))  # columns and rows of the four cells
+# pixels of one cell of a grid; an upscale has four times as many
+CELL_AREA = 512 * 512
+# columns and rows of the four cells
+CELL_POSITIONS = ((0, 0), (1, 0), (0, 1), (1, 1))
 MAX_PHOTO_PIXELS = 40_000_000
 MAX_PAN_RATIO = 6.0  # aspect ratio of a panned image
 MAX_VIEW_SIDE = 40.0  # how much of the world can be seen
@@ -179,8 +183,8 @@ class Outpainted:
 
 
 def _build_feather_mask(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.Image:
-    """Return an opaque mask with soft edges where the inner image does not reach the outer one's
-    edge.
+    """Return an opaque mask with soft edges where the inner image does
+    not reach the outer one's edge.
     """
     width, height = inner
     soft = max(2, min(inner) // 24)
@@ -454,8 +458,8 @@ def render_preview(pictures: Sequence[Drawable], progress: int) -> bytes:
 def render_video(
     start: Drawable, motion: float, seed: int, end: Drawable | None = None, loop: bool = False
 ) -> bytes:
-    """Return an animated WebP: the camera moves slowly over an image, or one image fades into
-    another.
+    """Return an animated WebP: the camera moves slowly over an image,
+    or one image fades into another.
 
     Args:
         motion: how far the camera moves, from 0 to 1

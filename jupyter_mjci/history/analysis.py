@@ -1,9 +1,11 @@
 """Analyse a history: queries that return small DataFrames, and plots of them.
 
-A query is one narwhals expression, written once and run by pandas on a DataFrame, by DuckDB on a
-lake or by Dask on a cluster. `normalize` and the lake give every engine the same columns: text, and
-times as timestamps in UTC without time zone. Quantiles of partitions cannot be combined: where a
-group lies in several partitions, its rows are collected and the query runs again on them.
+A query is one narwhals expression, written once and run by pandas on a
+DataFrame, by DuckDB on a lake or by Dask on a cluster. `normalize` and
+the lake give every engine the same columns: text, and times as
+timestamps in UTC without time zone. Quantiles of partitions cannot be
+combined: where a group lies in several partitions, its rows are
+collected and the query runs again on them.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def _build_period(time: nw.Expr, period: Period) -> nw.Expr:
     """Return the start of the hour, day, week (Monday) or month that a time lies in, in UTC."""
     if period != "week":
         return time.dt.truncate({"hour": "1h", "day": "1d", "month": "1mo"}[period])
-    # DuckDB truncates to one unit only, and narwhals has no "1w" for every engine.
+    # DuckDB truncates to one unit only, and narwhals has no "1w" for
+    # every engine.
     day = time.dt.truncate("1d")
     return day - nw.lit(timedelta(days=1)) * (day.dt.weekday() - 1)
 
@@ -91,9 +94,12 @@ class Query:
         metrics: names of METRICS
         period: groups by the period that a time lies in
         group_by: groups by these columns
-        time_column: the time that `period` is about; jobs without it do not count
-        statuses: only jobs with these statuses count; all where there are none
-        postprocess: derives the result's last columns, in pandas, whichever engine computed
+        time_column: the time that `period` is about; jobs without it do
+            not count
+        statuses: only jobs with these statuses count; all where there
+            are none
+        postprocess: derives the result's last columns, in pandas,
+            whichever engine computed
 
     Raises:
         InvalidRequest: there is no such period or dimension
@@ -194,7 +200,8 @@ def normalize(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 
     Args:
         frame: the history
-        columns: names of columns; times become timestamps in UTC without time zone, others text
+        columns: names of columns; times become timestamps in UTC
+            without time zone, others text
 
     Raises:
         InvalidRequest: the frame has no such column
@@ -215,7 +222,7 @@ def _normalize_column(column: pd.Series) -> pd.Series:
     return naive.astype("datetime64[us]")
 
 
-# --- engines --------------------------------------------------------------------------------------
+# --- engines ----------------------------------------------------------
 
 
 def run_query(query: Query, source: JobSource) -> pd.DataFrame:
@@ -241,7 +248,8 @@ def _aggregate_frame(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
 def aggregate_partitions(query: Query, frame: dd.DataFrame) -> pd.DataFrame:
     """Compute the metrics of a query in each partition of a Dask frame.
 
-    Groups that lie in several partitions are computed again from their rows.
+    Groups that lie in several partitions are computed again from their
+    rows.
     """
     jobs = frame[list(query.source_columns)]
     if not query.group_keys:
@@ -252,7 +260,8 @@ def aggregate_partitions(query: Query, frame: dd.DataFrame) -> pd.DataFrame:
     if not is_split.any():
         return parts
     if is_split.all() and query.group_by:
-        # No period separates the partitions: bring each group together on the cluster.
+        # No period separates the partitions: bring each group together
+        # on the cluster.
         return _map_aggregate(jobs.shuffle(on=list(query.group_by)), query)
     groups = parts.loc[is_split, keys].drop_duplicates()
     meta = normalize(jobs._meta, query.source_columns)
@@ -283,18 +292,19 @@ def _make_empty_aggregates(query: Query) -> pd.DataFrame:
     return _aggregate_frame(pd.DataFrame(empty), query)
 
 
-# --- analyses -------------------------------------------------------------------------------------
+# --- analyses ---------------------------------------------------------
 
 
 class JobAccessor:
     """Analyses of a history: `df.mjci.timeline()`, and as plots `df.mjci.plot.timeline()`.
 
-    `every` is hour, day, week (from Monday) or month, in UTC, and makes the column `period`; None
-    takes all times together. `by` names one or several columns to group by: service, action,
-    status, reason, user_data, parent, subject. `limit` keeps the first so many rows.
+    `every` is hour, day, week (from Monday) or month, in UTC, and makes
+    the column `period`; None takes all times together. `by` names one
+    or several columns to group by: service, action, status, reason,
+    user_data, parent, subject. `limit` keeps the first so many rows.
 
-    Raises InvalidRequest for another period or column, and for a frame without the columns that an
-    analysis reads.
+    Raises InvalidRequest for another period or column, and for a frame
+    without the columns that an analysis reads.
     """
 
     def __init__(self, source: JobSource) -> None:
@@ -318,7 +328,8 @@ class JobAccessor:
     def throughput(self, every: Period = "hour", by: str | Sequence[str] = ()) -> pd.DataFrame:
         """Count jobs by when they ended.
 
-        Columns: period, jobs, succeeded, per_hour (jobs ended per hour).
+        Columns: period, jobs, succeeded, per_hour (jobs ended per
+        hour).
         """
         query = Query(
             ("jobs", "succeeded"),
@@ -353,7 +364,8 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Return the success rate, and quantiles of the seconds in the queue and running.
 
-        Columns: jobs, success_rate, queue_time_p50, queue_time_p95, run_time_p50, run_time_p95.
+        Columns: jobs, success_rate, queue_time_p50, queue_time_p95,
+        run_time_p50, run_time_p95.
         """
         quantiles = ("queue_time_p50", "queue_time_p95", "run_time_p50", "run_time_p95")
         query = Query(
@@ -369,7 +381,8 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Count failures, most frequent first.
 
-        Columns: jobs, share (of all failures), first and last (submission).
+        Columns: jobs, share (of all failures), first and last
+        (submission).
         """
 
         def add_share(frame: pd.DataFrame) -> pd.DataFrame:
@@ -404,8 +417,9 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Return the cost of succeeded jobs.
 
-        `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the price of every other action,
-        without which their price and cost are missing. Columns: jobs, price, cost.
+        `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the price
+        of every other action, without which their price and cost are
+        missing. Columns: jobs, price, cost.
         """
         known = {action: float(price) for action, price in prices.items()}
         default = known.get("*", np.nan)
@@ -461,6 +475,7 @@ _PERIOD_OFFSETS = {
     "month": pd.offsets.MonthBegin(1),
 }
 
-if hasattr(pd.DataFrame, "mjci"):  # the module is reloaded: pandas would warn
+# the module is reloaded: pandas would warn
+if hasattr(pd.DataFrame, "mjci"):
     del pd.DataFrame.mjci  # type: ignore[attr-defined]
 pd.api.extensions.register_dataframe_accessor("mjci")(JobAccessor)

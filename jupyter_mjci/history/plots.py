@@ -1,7 +1,8 @@
 """Draw the analyses of a history on matplotlib Axes.
 
-Every plot takes the answer of the analysis of the same name from an accessor, so that this module
-depends on no engine. matplotlib is imported when something is drawn.
+Every plot takes the answer of the analysis of the same name from an
+accessor, so that this module depends on no engine. matplotlib is
+imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 Period = Literal["hour", "day", "week", "month"]
 
-TEXT_COLOR = "#7d7d7d"  # contrasts with a white page and with a dark theme
+# contrasts with a white page and with a dark theme
+TEXT_COLOR = "#7d7d7d"
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito).
 SUCCEEDED_COLOR = "#009e73"
@@ -81,9 +83,10 @@ class JobAnalyses(Protocol):
 class PlotAccessor:
     """The analyses as plots: `df.mjci.plot.timeline()`.
 
-    Every method takes the arguments of the analysis of the same name (`every`, `by`, `prices`) and
-    `ax`, the Axes to draw on (by default those of a new figure), and returns the Axes. Raises
-    SettingsError without matplotlib, which the extra `lab` installs.
+    Every method takes the arguments of the analysis of the same name
+    (`every`, `by`, `prices`) and `ax`, the Axes to draw on (by default
+    those of a new figure), and returns the Axes. Raises SettingsError
+    without matplotlib, which the extra `lab` installs.
     """
 
     def __init__(self, accessor: JobAnalyses) -> None:

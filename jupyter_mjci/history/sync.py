@@ -1,7 +1,8 @@
 """Update the journal from the services' listings, page by page.
 
-Jobs are listed oldest first. After every page the journal stores the creation time up to which all
-is known; the next sync continues there, whether the last one finished or was killed.
+Jobs are listed oldest first. After every page the journal stores the
+creation time up to which all is known; the next sync continues there,
+whether the last one finished or was killed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 T = TypeVar("T")
-OVERLAP = timedelta(seconds=2)  # creation times are in whole seconds, and clocks differ
+# creation times are in whole seconds, and clocks differ
+OVERLAP = timedelta(seconds=2)
 ID_BATCH_SIZE = 100  # ids that are requested together
 
 
@@ -65,7 +67,8 @@ async def sync(
         ci: the Tencent CI API; None where it is not configured
         since: fetch jobs created from then on, instead of what is new
         until: fetch jobs created until then
-        tags: kinds of CI jobs; by default PicProcess and those in the journal
+        tags: kinds of CI jobs; by default PicProcess and those in the
+            journal
     """
     start = journal.position()
     seen = 0
@@ -166,10 +169,12 @@ def parse_time(value: str | datetime | None) -> datetime | None:
     """Parse a time as users pass it.
 
     Args:
-        value: a datetime, or ISO 8601 text ("2026-01-31", "2026-01-31T12:00+08:00")
+        value: a datetime, or ISO 8601 text ("2026-01-31",
+            "2026-01-31T12:00+08:00")
 
     Returns:
-        An aware datetime, in UTC where no time zone is given; None for None.
+        An aware datetime, in UTC where no time zone is given; None for
+        None.
 
     Raises:
         InvalidRequest: it is not a valid time

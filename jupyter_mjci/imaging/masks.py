@@ -31,7 +31,8 @@ def draw_mask(
         ellipses: filled ellipses, by the boxes around them
 
     Raises:
-        InvalidRequest: a shape is not valid, or nothing of the mask is white
+        InvalidRequest: a shape is not valid, or nothing of the mask is
+            white
     """
     image = Image.new("L", size)
     draw = ImageDraw.Draw(image)

@@ -1,8 +1,10 @@
 """The operations imageInfo, imageAve, exif, imageMogr2, imageView2 and imageSlim.
 
-Each is one function from a `WorkingImage` to the next, registered together with its parameters.
-Encoding happens once, after the last operation. Where the service's documentation leaves something
-open (rounding, the algorithms of blur and sharpen), the operations do what Pillow does.
+Each is one function from a `WorkingImage` to the next, registered
+together with its parameters. Encoding happens once, after the last
+operation. Where the service's documentation leaves something open
+(rounding, the algorithms of blur and sharpen), the operations do what
+Pillow does.
 """
 
 from __future__ import annotations
@@ -181,7 +183,8 @@ PADDABLE_PATTERN = f"{INTEGER}x{INTEGER}[<>]?"
 )
 def thumbnail(picture: WorkingImage, *, thumbnail: str, pad: str, color: str) -> WorkingImage:
     size = _parse_thumbnail(thumbnail, picture.size)
-    if picture.source_format == "gif":  # the service never enlarges these
+    # the service never enlarges these
+    if picture.source_format == "gif":
         size = min(size[0], picture.size[0]), min(size[1], picture.size[1])
     scaled = resize(picture, size)
     return _pad(scaled, thumbnail, color) if pad == "1" else scaled
@@ -336,8 +339,8 @@ MaskShape = Callable[[ImageDraw.ImageDraw, tuple[int, int, int, int], int], None
 def _apply_mask(picture: WorkingImage, shape: MaskShape) -> WorkingImage:
     """Make everything outside the shape transparent.
 
-    For a smooth edge the mask is drawn at four times the size and reduced, unless that would be
-    huge.
+    For a smooth edge the mask is drawn at four times the size and
+    reduced, unless that would be huge.
     """
     width, height = picture.size
     scale = 4 if max(picture.size) <= 2_500 else 1
@@ -415,7 +418,8 @@ def _reset_orientation(block: bytes) -> bytes:
     try:
         return normalize_exif(exif_data.tobytes())
     except Exception:
-        # Some tags can be read but not written again. No EXIF is better than a wrong orientation.
+        # Some tags can be read but not written again. No EXIF is better
+        # than a wrong orientation.
         return b""
 
 
@@ -586,7 +590,8 @@ def cgif(picture: WorkingImage, *, cgif: int) -> WorkingImage:
         return replace(picture, frames=picture.frames[:30], durations=picture.durations[:30])
     if count <= cgif:
         return picture
-    # A frame that stays lasts as long as itself and the frames dropped after it.
+    # A frame that stays lasts as long as itself and the frames dropped
+    # after it.
     starts = [index * count // cgif for index in range(cgif)]
     ends = [*starts[1:], count]
     return replace(
@@ -622,8 +627,8 @@ def ignore_error(picture: WorkingImage, **_: object) -> WorkingImage:
 
 @operation("imageSlim", "compress as far as nobody sees it; never larger than the original")
 def image_slim(picture: WorkingImage) -> WorkingImage:
-    """Choose moderate settings: JPEG and WebP at 75 or their own lower quality, PNG with a
-    palette.
+    """Choose moderate settings: JPEG and WebP at 75 or their own lower
+    quality, PNG with a palette.
     """
     return replace(
         picture,

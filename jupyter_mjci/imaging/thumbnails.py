@@ -1,8 +1,9 @@
 """Turn image bytes into what a notebook can show and keep: thumbnails, grid cells, contact sheets.
 
-A thumbnail is PNG or JPEG, whatever the service sent, because front ends and converters agree on no
-other format. It stays within a size budget, so that a notebook with a hundred images can still be
-opened. Pillow is imported on first use, which keeps loading the extension fast.
+A thumbnail is PNG or JPEG, whatever the service sent, because front
+ends and converters agree on no other format. It stays within a size
+budget, so that a notebook with a hundred images can still be opened.
+Pillow is imported on first use, which keeps loading the extension fast.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 THUMBNAIL_SIZE = 512  # pixels, the longer side of a thumbnail
 MAX_THUMBNAIL_BYTES = 60_000
 MAX_SHEET_BYTES = 200_000
-CELL_SIZE = 192  # pixels, the longer side of an image in a contact sheet
+# pixels, the longer side of an image in a contact sheet
+CELL_SIZE = 192
 LABEL_HEIGHT = 16
 GAP = 8
 MAX_COLUMNS = 6
-MIN_SIDE = 32  # pixels; images are not shrunk below this to fit a size budget
+# pixels; images are not shrunk below this to fit a size budget
+MIN_SIDE = 32
 
-# Whatever a damaged file makes Pillow raise. A decompression bomb is a warning that counts as an
-# error here.
+# Whatever a damaged file makes Pillow raise. A decompression bomb is a
+# warning that counts as an error here.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
 
 
@@ -70,7 +73,8 @@ def make_thumbnail(
 
     Args:
         size: the longest side in pixels
-        max_bytes: the size budget; a side may get shorter than `size` to keep it
+        max_bytes: the size budget; a side may get shorter than `size`
+            to keep it
 
     Returns:
         The bytes, their media type, width and height.
@@ -96,8 +100,8 @@ def data_url(
 
 
 def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
-    """Cut a grid into its images, left to right and top to bottom, as PNG (U1 to U4 of an imagined
-    grid).
+    """Cut a grid into its images, left to right and top to bottom, as
+    PNG (U1 to U4 of an imagined grid).
     """
     grid = _open_image(content)
     width, height = grid.width // columns, grid.height // rows

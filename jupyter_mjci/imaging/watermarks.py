@@ -207,8 +207,8 @@ def _place_watermark(picture: WorkingImage, watermark: Frame, placement: Placeme
 def _tile_watermark(size: Size, watermark: Frame, degree: int, spacing: int) -> Frame:
     """Repeat the watermark over a layer, from the top left corner.
 
-    A row is composed first and then repeated: otherwise a tiny watermark would be pasted millions
-    of times.
+    A row is composed first and then repeated: otherwise a tiny
+    watermark would be pasted millions of times.
     """
     tile = watermark
     if degree % 360:

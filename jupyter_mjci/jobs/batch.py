@@ -1,7 +1,8 @@
 """Follow jobs to their end: one, or many at once.
 
-Submissions of a batch take turns. Jobs that run already need none: they are followed together by a
-single task, because a task for each of ten thousand would cost more than all their updates.
+Submissions of a batch take turns. Jobs that run already need none: they
+are followed together by a single task, because a task for each of ten
+thousand would cost more than all their updates.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Follower:
     """Follows jobs to their end and archives their results.
 
     Args:
-        start: submits a call or fetches a job by its ID; waits as many seconds for room in a full
-            queue
+        start: submits a call or fetches a job by its ID; waits as many
+            seconds for room in a full queue
         poller: polls the jobs
         results: archives what they produced
     """
@@ -62,7 +63,8 @@ class Follower:
     ) -> AsyncIterator[Job]:
         """Yield each change of one job, the last one when it has ended.
 
-        Raises what polling it raises: WaitTimeout after `timeout` seconds.
+        Raises what polling it raises: WaitTimeout after `timeout`
+        seconds.
         """
         job = target if isinstance(target, Job) else await self._start(target, timeout)
         error = None
@@ -106,7 +108,8 @@ class Follower:
 
         Args:
             jobs: calls to submit, jobs and IDs
-            at_once: how many calls and IDs are submitted and followed at a time
+            at_once: how many calls and IDs are submitted and followed
+                at a time
             timeout: seconds for which each is followed
             poll_interval: seconds between two polls of a job, at most
             emit: is called with each change
@@ -180,7 +183,8 @@ def _failed_from_error(subscription: Subscription) -> Job:
 def build_failed_job(target: JobLike, error: MjciError) -> Job:
     """Build the FAILED job that reports why a call or a wait failed.
 
-    A wait that timed out yields the job as it was last seen: it continues.
+    A wait that timed out yields the job as it was last seen: it
+    continues.
     """
     if isinstance(error, WaitTimeout):
         return error.job
@@ -191,7 +195,8 @@ def build_failed_job(target: JobLike, error: MjciError) -> Job:
     return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
 
 
-# Midjourney task IDs are digits, CI job IDs a letter and then letters and digits (j8d74…, b8d74…).
+# Midjourney task IDs are digits, CI job IDs a letter and then letters
+# and digits (j8d74…, b8d74…).
 _ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
 
 

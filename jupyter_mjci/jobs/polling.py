@@ -1,8 +1,9 @@
 """Poll every followed job from one task: many jobs in one request, each when it is worth polling.
 
-A job that reports progress is polled after half of the time that it still seems to need; one that
-reports none, after half of the typical duration of its action. Bulk requests save far more than any
-pacing, so jobs that are due within a short window are polled together.
+A job that reports progress is polled after half of the time that it
+still seems to need; one that reports none, after half of the typical
+duration of its action. Bulk requests save far more than any pacing, so
+jobs that are due within a short window are polled together.
 """
 
 from __future__ import annotations
@@ -27,12 +28,17 @@ from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_cha
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 BATCH_SIZE = {"mj": 500, "ci": 50}  # jobs in one request
-COALESCE_WINDOW = 1.0  # seconds: jobs that are due within it are polled together
-MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}  # seconds between two polls of a job
+# seconds: jobs that are due within it are polled together
+COALESCE_WINDOW = 1.0
+# seconds between two polls of a job
+MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}
 MAX_INTERVAL = 15.0
-TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}  # seconds, until the journal knows better
-MIN_DURATION_SAMPLES = 5  # journaled durations of an action before their median is used
-MAX_FAILURES = 8  # failed polls in a row that are tolerated: about a minute
+# seconds, until the journal knows better
+TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}
+# journaled durations of an action before their median is used
+MIN_DURATION_SAMPLES = 5
+# failed polls in a row that are tolerated: about a minute
+MAX_FAILURES = 8
 MAX_MISSES = 3  # listings in a row without a job: then it is lost
 NOT_FOUND_CODES = ("not_found", "NonExistJobIds")
 
@@ -108,8 +114,9 @@ class Poller:
         client: sends the requests
         mj: builds the Midjourney calls
         ci: builds the Tencent CI calls
-        deterministic: poll each job by itself and only after its last change was read, so that a
-            recording depends neither on which jobs are due together nor on how slow a reader is
+        deterministic: poll each job by itself and only after its last
+            change was read, so that a recording depends neither on
+            which jobs are due together nor on how slow a reader is
     """
 
     def __init__(
@@ -122,7 +129,8 @@ class Poller:
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
-        # Services whose jobs are polled one by one, and those that answered a bulk request.
+        # Services whose jobs are polled one by one, and those that
+        # answered a bulk request.
         self._no_bulk_fetch = {"mj", "ci"} if deterministic else set[str]()
         self._bulk_fetch_works = set[str]()
         self._typical_durations: dict[tuple[str, str], float] = {}
@@ -132,8 +140,8 @@ class Poller:
     ) -> AsyncIterator[Sequence[Subscription]]:
         """Yield the changed subscriptions in chunks until every job has stopped changing.
 
-        A subscription's `error` is WaitTimeout after `timeout` seconds, or what polling the job
-        raised again and again.
+        A subscription's `error` is WaitTimeout after `timeout` seconds,
+        or what polling the job raised again and again.
         """
         now = self.client.clock.now()
         changes = ChangeQueue()
@@ -314,9 +322,9 @@ class Poller:
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
         """Back off after a failed poll, and give up after too many in a row.
 
-        A service that is away for a while does not end a wait: the job continues there. Neither
-        does an HTML page or "no such endpoint": a job that could be polled once can be polled
-        again.
+        A service that is away for a while does not end a wait: the job
+        continues there. Neither does an HTML page or "no such
+        endpoint": a job that could be polled once can be polled again.
         """
         may_pass = is_transient(error) or isinstance(error, Unsupported)
         for subscription in subscriptions:

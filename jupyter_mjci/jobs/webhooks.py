@@ -1,8 +1,9 @@
 """Receive the proxies' notifyHook and CI's callbacks on loopback, in addition to polling.
 
-Webhooks carry no signature, arrive twice, late and out of order, or never: relays drop them
-silently. So the URL contains a secret path, a delivery that is behind an earlier one is dropped,
-and followed jobs are polled all the same.
+Webhooks carry no signature, arrive twice, late and out of order, or
+never: relays drop them silently. So the URL contains a secret path, a
+delivery that is behind an earlier one is dropped, and followed jobs are
+polled all the same.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ Send = Callable[[Message], Awaitable[None]]
 class WebhookServer:
     """Listens on 127.0.0.1 until it is closed.
 
-    `url` is the value of a call's `notify_hook` or `callback`. It is a secret.
+    `url` is the value of a call's `notify_hook` or `callback`. It is a
+    secret.
 
     Args:
-        on_job: called with the job of every delivery that is ahead of the earlier ones
+        on_job: called with the job of every delivery that is ahead of
+            the earlier ones
     """
 
     def __init__(self, on_job: Callable[[Job], None]) -> None:
@@ -106,11 +109,13 @@ def progress_rank(job: Job) -> float:
 
 def parse_webhook(body: bytes) -> Iterable[Job]:
     """Return the jobs of a delivery: a proxy's task, or CI's event in JSON or XML; else none."""
-    with contextlib.suppress(Exception):  # no delivery, whatever it holds, may stop the server
+    # no delivery, whatever it holds, may stop the server
+    with contextlib.suppress(Exception):
         document = _parse_body(body)
         if "JobsDetail" in document:
             details = document["JobsDetail"]
-            if not isinstance(details, list):  # CI sends a single job without a list around it
+            # CI sends a single job without a list around it
+            if not isinstance(details, list):
                 details = [details]
             return [tencent_ci.parse_job(detail) for detail in details]
         if document.get("id") and "status" in document:

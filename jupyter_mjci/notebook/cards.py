@@ -1,8 +1,9 @@
 """Jobs as cards: escaped HTML and plain text. Knows no IPython.
 
-A card uses JupyterLab's CSS variables where they exist and inherits colors elsewhere, so it fits
-light and dark themes. Everything from a service or a user is escaped here. A card contains no
-times and no hosts, so that it is the same whenever and wherever it is made.
+A card uses JupyterLab's CSS variables where they exist and inherits
+colors elsewhere, so it fits light and dark themes. Everything from a
+service or a user is escaped here. A card contains no times and no
+hosts, so that it is the same whenever and wherever it is made.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ NO_MATH = "tex2jax_ignore mathjax_ignore"
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a card shows besides the job: `notes` below it, a batch's `children` by status, a
-    `picture` inside it (a data URL), and `links` (name, URL) to results that cannot be shown.
+    """What a card shows besides the job: `notes` below it, a batch's
+    `children` by status, a `picture` inside it (a data URL), and
+    `links` (name, URL) to results that cannot be shown.
     """
 
     notes: Sequence[str] = ()
@@ -109,7 +111,7 @@ def table_text(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(sanitize(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
 
 
-# --- parts of every card --------------------------------------------------------------------------
+# --- parts of every card ----------------------------------------------
 
 
 def frame_html(css_class: str, body: str, picture: str = "") -> str:
@@ -123,16 +125,16 @@ def frame_html(css_class: str, body: str, picture: str = "") -> str:
 
 @cache
 def load_style() -> str:
-    """Return the style element of cards. It is in every card: a saved notebook has no other place
-    for it.
+    """Return the style element of cards. It is in every card: a saved
+    notebook has no other place for it.
     """
     css = files("jupyter_mjci.notebook").joinpath("cards.css").read_text("utf-8")
     return f"<style>{' '.join(css.split())}</style>"
 
 
 def bar_html(percent: int | None, label: str) -> str:
-    """Return a progress bar. Without a percentage it has no `aria-valuenow` either: to assistive
-    technology it is indeterminate.
+    """Return a progress bar. Without a percentage it has no
+    `aria-valuenow` either: to assistive technology it is indeterminate.
     """
     value = ""
     fill = '<i class="mjci-job-unknown"></i>'
@@ -172,7 +174,7 @@ def escape_text(text: str) -> str:
     return escape(sanitize(text))
 
 
-# --- what a card says -----------------------------------------------------------------------------
+# --- what a card says -------------------------------------------------
 
 
 def describe_subject(job: Job) -> str:
@@ -279,7 +281,7 @@ def _format_child_counts(children: Mapping[str, int]) -> str:
     return f"{sum(children.values())} ({parts})"
 
 
-# --- HTML -----------------------------------------------------------------------------------------
+# --- HTML -------------------------------------------------------------
 
 
 def _render_card(job: Job, extras: Extras, footer: str) -> str:

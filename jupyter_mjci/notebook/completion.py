@@ -98,7 +98,8 @@ def _complete_builder(magics: Magics, service: str, builder: Builder, rest: str)
     if names[:1] in (["task"], ["task_id"], ["job_id"]) and not before.strip():
         return fragment, _filter_by_prefix(fragment, _list_job_ids(magics, service))
     if names[1:2] == ["button"]:
-        # A button's label may contain blanks: the fragment is everything after the task.
+        # A button's label may contain blanks: the fragment is
+        # everything after the task.
         task, _, fragment = rest.lstrip().partition(" ")
         return fragment, _filter_by_prefix(fragment, _list_button_labels(magics, task))
     return NO_COMPLETIONS

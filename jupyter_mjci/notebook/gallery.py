@@ -1,7 +1,8 @@
 """Many pictures as one contact sheet in a cell, or as an HTML page: `%mjci gallery`.
 
-The pictures are those of the session, of the journal and of the archive, latest first. Those of a
-saved notebook come from `saved_notebook`.
+The pictures are those of the session, of the journal and of the
+archive, latest first. Those of a saved notebook come from
+`saved_notebook`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ _FIGURE = Template(
 
 @dataclass(frozen=True, slots=True)
 class GalleryItem:
-    """A picture and its texts: `kind` and `name` (the action and the job's ID, or the cell), the
-    `subject`, a `caption` with its size and format, and the `alt` text.
+    """A picture and its texts: `kind` and `name` (the action and the
+    job's ID, or the cell), the `subject`, a `caption` with its size and
+    format, and the `alt` text.
     """
 
     content: bytes
@@ -60,7 +62,7 @@ class _Result:
     archived: ArchivedImage | None = None
 
 
-# --- pictures of jobs -----------------------------------------------------------------------------
+# --- pictures of jobs -------------------------------------------------
 
 
 def collect_items(
@@ -158,7 +160,7 @@ def _build_item(job: Job, content: bytes) -> GalleryItem:
     )
 
 
-# --- sheets and pages -----------------------------------------------------------------------------
+# --- sheets and pages -------------------------------------------------
 
 
 def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:
@@ -214,7 +216,8 @@ def _render_figure(item: GalleryItem) -> str:
 
 
 def _to_data_url(content: bytes) -> str:
-    # Inside an img element, an SVG runs no scripts and loads no external resources.
+    # Inside an img element, an SVG runs no scripts and loads no
+    # external resources.
     if is_svg(content):
         return f"data:{SVG};base64,{images.to_base64(content)}"
     return images.data_url(content)

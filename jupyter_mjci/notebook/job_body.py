@@ -38,7 +38,8 @@ class JobRequest:
 def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
     """Parse a body after replacing its `{{name}}` placeholders.
 
-    The keys of the TOML form are the parameters of `picture_job`; with a `name`, those of `batch`.
+    The keys of the TOML form are the parameters of `picture_job`; with
+    a `name`, those of `batch`.
 
     Raises:
         InvalidRequest: with line and column.
@@ -50,7 +51,8 @@ def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
         )
     if body.lstrip().startswith("<"):
         text = interpolate(body, namespace, escape_xml)
-        # An XML declaration must come first. Otherwise leading lines stay, for the line numbers.
+        # An XML declaration must come first. Otherwise leading lines
+        # stay, for the line numbers.
         text = text.strip() if "<?xml" in text else text.rstrip()
         path, _ = route_request(text)
         return JobRequest(path, text.strip())

@@ -1,7 +1,8 @@
-"""`--each FRAME`: one job per row of a table, shown in one card; the result is the table with its
-jobs.
+"""`--each FRAME`: one job per row of a table, shown in one card; the
+result is the table with its jobs.
 
-All requests are built before the first is sent, so that a row with a missing value costs nothing.
+All requests are built before the first is sent, so that a row with a
+missing value costs nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Table:
         """Build the call of every row.
 
         Args:
-            template: the text with the placeholders, to find the columns that are used
+            template: the text with the placeholders, to find the
+                columns that are used
             namespace: the user's variables; a row's values come first
             build: builds a call from the values of a row
 

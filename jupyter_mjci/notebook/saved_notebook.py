@@ -76,7 +76,8 @@ def _load_cells(notebook: Path) -> list[Cell]:
 
 
 def _iter_cell_items(number: int, cell: Cell) -> Iterator[GalleryItem]:
-    # An output without a text of its own is described by the cell's last line.
+    # An output without a text of its own is described by the cell's
+    # last line.
     last_line = _join_text(cell.get("source", "")).strip().rpartition("\n")[2]
     for output in cell.get("outputs", ()):
         data = output.get("data", {})

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.current_session import CurrentSession
     from jupyter_mjci.session import Session
 
-# The magics hold the current session, and are imported when they are first needed: hence a callable.
+# The magics hold the current session, and are imported when they are
+# first needed: hence a callable.
 _PROVIDERS: WeakKeyDictionary[InteractiveShell, Callable[[], CurrentSession]] = WeakKeyDictionary()
 
 
@@ -29,7 +30,8 @@ def get_current_session(ip: InteractiveShell) -> Session:
     """Return the session that the magics of a shell use, even before the extension is loaded.
 
     Raises:
-        SettingsError: several sessions exist, or the settings are incomplete.
+        SettingsError: several sessions exist, or the settings are
+            incomplete.
     """
     provider = _PROVIDERS.get(ip)
     if provider is not None:

@@ -18,7 +18,8 @@ class Finding:
 
     Args:
         name: what was checked
-        ok: None where it is neither good nor bad, or could not be established
+        ok: None where it is neither good nor bad, or could not be
+            established
         message: what was found
         fix: what to change
     """

@@ -223,7 +223,7 @@ def test_output_target_follows_kernel_request_and_setting(
 
 def fail_after(session: Session, error: BaseException, after: int) -> None:
     """Make the requests of a session fail after so many."""
-    ask, count = session.send_once, [0]
+    ask, count = session.client.send_once, [0]
 
     async def send_once(call: Any) -> Any:
         count[0] += 1
@@ -231,7 +231,7 @@ def fail_after(session: Session, error: BaseException, after: int) -> None:
             raise error
         return await ask(call)
 
-    session.send_once = send_once  # type: ignore[method-assign]
+    session.client.send_once = send_once  # type: ignore[method-assign]
 
 
 INTERRUPTIONS: tuple[tuple[BaseException, type[BaseException], str], ...] = (

@@ -342,9 +342,9 @@ def test_failed_job_shows_card_and_fails_the_cell(shell: Shell) -> None:
 
 # (cell, the error, what it says)
 INVALID_CELLS: tuple[tuple[str, type[Exception], str], ...] = (
-    ("%mj_task 99", MidjourneyError, "The proxy knows no task 99."),
-    ("%mj_action 99 U1", MidjourneyError, "The proxy knows no task 99."),
-    ("%ci_job j99", CIError, "Tencent CI knows no job j99."),
+    ("%mj_task 99", MidjourneyError, "Task 99 was not found."),
+    ("%mj_action 99 U1", MidjourneyError, "Task 99 was not found."),
+    ("%ci_job j99", CIError, "Job j99 was not found."),
     ("%%ci_job\ninput = ", MjciError, "line 1, column 9"),
     ("%%ci_job\n<Request>\n<a></b></Request>", MjciError, "line 2, column 6"),
     ("%%ci_job\n" + ROTATE.replace("rule", "rul"), MjciError, "Did you mean rule?"),
@@ -393,7 +393,7 @@ def test_invalid_cell_fails_with_short_message(
 
 def test_unknown_button_lists_available_ones(shell: Shell) -> None:
     shell.run("%mj_imagine a red fox -o job")
-    assert "It has: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
+    assert "Available: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
 
 
 def test_service_errors_are_short_and_hide_secrets(
@@ -486,7 +486,7 @@ def test_connect_uses_flags_and_environment(
     assert session.settings.timeout == 1.5
     session.clock = VirtualClock(math.inf)  # trying again takes no time
     message = empty_shell.fails("%mj_queue")
-    assert "No answer from http://127.0.0.1:9." in message
+    assert "No response from http://127.0.0.1:9." in message
     empty_shell.run("%mjci doctor")
     assert "set (environment: MJCI_MJ_SECRET)" in empty_shell.texts[0]
     assert "hush" not in str(empty_shell.outputs) + message

@@ -60,7 +60,7 @@ def test_unrecorded_request_fails_with_nearest_match(shell: Shell, tmp_path: Pat
     shell.run("%mj_imagine a red fox")
     shell.run(f"%mjci replay play {tmp_path / 'a.mjci'}")
     message = shell.fails("%mj_imagine a red box")
-    assert message.startswith("The recording has no answer to POST")
+    assert message.startswith("The recording has no response to POST")
     assert re.search(r"Nearest is 0001-POST-mj-submit-imagine\.json .*another body", message)
     assert len(message.splitlines()) == 3
 

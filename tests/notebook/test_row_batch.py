@@ -52,7 +52,7 @@ def test_each_row_is_one_job_with_its_columns(shell: Shell, table: pd.DataFrame)
     assert list(jobs.subject) == KEYS
     assert list(jobs.dtypes[jobs_to_frame([]).columns]) == list(jobs_to_frame([]).dtypes)
     assert list(jobs.width) == [50, 60, 70]
-    assert list(jobs.status_given) == ["a", "b", "c"]
+    assert list(jobs.status_input) == ["a", "b", "c"]
     assert shell.kinds == [CARD]
     assert shell.texts == [
         "ci_job --each table: 3 jobs, 2 succeeded, 1 failed\n"
@@ -148,7 +148,7 @@ INVALID_TABLES: tuple[tuple[Any, str, type[Exception], str], ...] = (
         pd.DataFrame([[1, 2]], columns=["key", "key"]),
         "\n" + BODY,
         InvalidRequest,
-        "two columns of one name",
+        "two columns of the same name",
     ),
     ("text", "\n" + BODY, InvalidRequest, "t is neither a DataFrame nor a list of dicts."),
     ([], " --each nope\n" + BODY, InvalidRequest, "There is no variable 'nope'."),
@@ -198,9 +198,9 @@ def test_cell_fails_if_all_jobs_fail(shell: Shell) -> None:
     shell.ip.push({"s": wrong, "t": [{"n": 1}, {"n": 2}]})
     message = shell.fails("%%mj_imagine --each t -o jobs\nfox {{n}}")
     assert type(shell.error) is MjciError
-    assert message.startswith("None of the 2 jobs succeeded.\nThe proxy refuses the secret.")
+    assert message.startswith("None of the 2 jobs succeeded.\nThe proxy rejected the secret.")
     assert list(shell.ip.user_ns["jobs"].status) == ["FAILED", "FAILED"]
-    assert shell.texts[0].endswith("The proxy refuses the secret. rows 0, 1")
+    assert shell.texts[0].endswith("The proxy rejected the secret. rows 0, 1")
     assert "hush" not in message + str(shell.outputs)
     wrong.close()
 

@@ -17,7 +17,8 @@ STORED_HEADERS = (
     "content-language",
     "expires",
 )
-OVERRIDABLE_HEADERS = ("content-type", *STORED_HEADERS)  # by response-content-type, …
+# by response-content-type, …
+OVERRIDABLE_HEADERS = ("content-type", *STORED_HEADERS)
 
 
 def parse_http_date(value: str) -> float | None:
@@ -43,8 +44,8 @@ def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
 def check_preconditions(stored_object: StoredObject, headers: Mapping[str, str]) -> int:
     """Return the status that a conditional request gets instead of the object, or 0.
 
-    In the order of RFC 9110: If-Match before If-Unmodified-Since, If-None-Match before
-    If-Modified-Since.
+    In the order of RFC 9110: If-Match before If-Unmodified-Since,
+    If-None-Match before If-Modified-Since.
     """
     if_match = headers.get("if-match", "")
     if_none_match = headers.get("if-none-match", "")
@@ -82,7 +83,8 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         size: the size of the object in bytes
 
     Returns:
-        Start and end (exclusive); None for no range, or one that is not understood.
+        Start and end (exclusive); None for no range, or one that is not
+        understood.
 
     Raises:
         ErrorResponse: the range is outside the object
@@ -115,7 +117,8 @@ def build_object_response(
         params: its parameters; response-* ones override headers
 
     Raises:
-        ErrorResponse: a precondition does not hold, or the range is outside the object
+        ErrorResponse: a precondition does not hold, or the range is
+            outside the object
     """
     status = check_preconditions(stored_object, headers)
     if status == 412:

@@ -1,8 +1,9 @@
 """The object plane of COS: put, get, head, delete, list, copy, multipart uploads, processing.
 
-One table (`ROUTES`) says which function answers which method with which query flag, on a bucket or
-on an object. A function takes a `RequestContext` and returns a `Response` or raises
-`ErrorResponse`; the signature was verified before.
+One table (`ROUTES`) says which function answers which method with which
+query flag, on a bucket or on an object. A function takes a
+`RequestContext` and returns a `Response` or raises `ErrorResponse`; the
+signature was verified before.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ SUBRESOURCES = frozenset(
 class RequestContext:
     """A genuine request, with its bucket, the time, and a new request ID.
 
-    On the CI plane `resource` is the first part of the path and `key` the rest.
+    On the CI plane `resource` is the first part of the path and `key`
+    the rest.
     """
 
     request: Request
@@ -525,7 +527,8 @@ def read_uploaded_object(context: RequestContext) -> StoredObject:
 def find_rule_param(params: Mapping[str, str]) -> str:
     """Return the processing rule of a query, "" where there is none.
 
-    A rule is a name without a value; an unescaped "=" of its base64 splits it.
+    A rule is a name without a value; an unescaped "=" of its base64
+    splits it.
     """
     for name, value in params.items():
         if RULE_RE.match(name):
@@ -541,7 +544,8 @@ def list_page(
 ) -> tuple[list[str], list[str], str]:
     """Return the keys and common prefixes of one page, and the marker of the next.
 
-    The marker is "" at the end. `limit` counts keys and prefixes together.
+    The marker is "" at the end. `limit` counts keys and prefixes
+    together.
     """
     prefix = params.get("prefix", "")
     delimiter = params.get("delimiter", "")
@@ -552,7 +556,8 @@ def list_page(
     while (key := next(keys, None)) is not None:
         cut = key.find(delimiter, len(prefix)) if delimiter else -1
         folder = key[: cut + len(delimiter)] if cut >= 0 else ""
-        if folder and folder == last:  # the marker was this prefix: skip its keys
+        # the marker was this prefix: skip its keys
+        if folder and folder == last:
             keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
             continue
         if len(contents) + len(prefixes) >= limit:

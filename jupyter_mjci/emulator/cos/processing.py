@@ -1,8 +1,9 @@
 """Picture rules on objects, and the Pic-Operations header around them.
 
-The same rule on the same bytes gives the same picture, so results are cached (the newest
-`CACHE_BYTES` bytes of them): a hundred thousand jobs over a dozen samples cost a dozen
-computations, and their output objects share their bytes.
+The same rule on the same bytes gives the same picture, so results are
+cached (the newest `CACHE_BYTES` bytes of them): a hundred thousand jobs
+over a dozen samples cost a dozen computations, and their output objects
+share their bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from jupyter_mjci.imaging.model import RuleError, RuleResult
 from jupyter_mjci.imaging.rule_syntax import apply_rule
 
 CACHE_BYTES = 64 * 1024 * 1024
-ENTRY_OVERHEAD = 1000  # bytes that a cached result counts beside its picture
+# bytes that a cached result counts beside its picture
+ENTRY_OVERHEAD = 1000
 MAX_RULES = 5
 RULE_RE = re.compile(
     r"(imageMogr2|imageView2|watermark|imageInfo|imageAve|exif|imageSlim)(?=[/|]|$)"
@@ -52,7 +54,8 @@ class ImageProcessor:
         """Return the picture after a rule.
 
         Raises:
-            ErrorResponse: the rule or the picture is not valid; with the picture service's code
+            ErrorResponse: the rule or the picture is not valid; with
+                the picture service's code
         """
         key = (rule, source.etag)
         if key in self._cache:
@@ -61,7 +64,8 @@ class ImageProcessor:
         else:
             result = self._run_rule(rule, source.body, bucket, key)
         if isinstance(result, ErrorResponse):
-            # A new one each time: an exception that is raised again collects tracebacks.
+            # A new one each time: an exception that is raised again
+            # collects tracebacks.
             raise ErrorResponse(result.status, result.code, result.message)
         return result
 
@@ -82,7 +86,8 @@ class ImageProcessor:
         except Exception as error:  # an unforeseen picture fails its own job, not the service
             message = f"The picture could not be processed: {type(error).__name__}"
             result = ErrorResponse(400, "ImageProcessError", message)
-        if not loaded_addresses:  # another object may be another picture next time
+        # another object may be another picture next time
+        if not loaded_addresses:
             self._cache_result(key, result)
         return result
 
@@ -134,7 +139,8 @@ def _from_rule_result(result: RuleResult) -> ProcessedImage:
     return ProcessedImage(result.body, result.content_type, etag, info)
 
 
-# -- Pic-Operations: pictures made while an object is uploaded, or from one that is stored
+# -- Pic-Operations: pictures made while an object is uploaded, or from
+# one that is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +163,8 @@ class PicOperations:
     def parse(cls, header: str, key: str) -> PicOperations:
         """Parse the JSON of a header.
 
-        For example `{"is_pic_info": 1, "rules": [{"fileid": "/o.png", "rule":
-        "imageMogr2/format/png"}]}`.
+        For example `{"is_pic_info": 1, "rules": [{"fileid": "/o.png",
+        "rule": "imageMogr2/format/png"}]}`.
 
         Args:
             header: the header
@@ -188,7 +194,8 @@ def _parse_rule(fields: Element, key: str) -> PicRule:
         raise invalid_argument("A rule's fileid, rule and bucket must be text.")
     if not fileid.strip("/") or not rule:
         raise invalid_argument("A rule needs a fileid and a rule (-60998).")
-    # JSON can spell half a character: a surrogate without its other half.
+    # JSON can spell half a character: a surrogate without its other
+    # half.
     if re.search("[\ud800-\udfff]", fileid + rule):
         raise invalid_argument("A rule's texts must be proper Unicode.")
     target = fileid
@@ -212,7 +219,8 @@ def apply_operations(
         The content of UploadResult.
 
     Raises:
-        ErrorResponse: a rule cannot be applied, or a bucket does not exist
+        ErrorResponse: a rule cannot be applied, or a bucket does not
+            exist
     """
     results = [processor.process(rule.rule, source, bucket) for rule in operations.rules]
     original: Element = {"Key": key, "Location": f"{bucket.host}/{key}", "ETag": source.etag}

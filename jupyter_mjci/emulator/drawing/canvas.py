@@ -1,5 +1,5 @@
-"""A canvas in world coordinates: x to the right, y downwards, the initial view around the
-origin.
+"""A canvas in world coordinates: x to the right, y downwards, the
+initial view around the origin.
 """
 
 from __future__ import annotations

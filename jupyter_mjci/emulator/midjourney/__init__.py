@@ -1,7 +1,8 @@
 """An emulator of the Midjourney proxies (JSON over `/mj/...`).
 
 * `proxy`: `MidjourneyProxy`: the endpoints
-* `routes`: paths and methods to endpoint names, and a request taken apart
+* `routes`: paths and methods to endpoint names, and a request taken
+    apart
 * `scheduler`: the account's queues and the course of a task
 * `tasks`: what a task is, its kinds and its buttons
 * `dialects`: how the families of servers differ

@@ -58,7 +58,8 @@ def submit_response(
     """Build the response that every submit endpoint has.
 
     Args:
-        code: 1 accepted, 22 queued, 21 exists or needs input, others are refusals
+        code: 1 accepted, 22 queued, 21 exists or needs input, others
+            are refusals
         description: the message
         result: the task's ID
         properties: further facts
@@ -114,8 +115,8 @@ OBJECT_FIELDS = frozenset({"accountFilter", "filter"})
 
 
 class InvalidBody(Exception):
-    """The body is not a JSON object, or a field of it has a type that the server does not
-    accept.
+    """The body is not a JSON object, or a field of it has a type that
+    the server does not accept.
     """
 
 
@@ -149,7 +150,8 @@ def parse_body(raw: bytes, strict: bool) -> Body:
 
     Args:
         raw: the body
-        strict: refuse a number where a text is expected; the Java servers convert it
+        strict: refuse a number where a text is expected; the Java
+            servers convert it
 
     Raises:
         InvalidBody: it is not an object, or a field has the wrong type

@@ -1,7 +1,8 @@
 """How the families of Midjourney proxies differ: a `Dialect` is a row of differences.
 
-"java" is novicezk/midjourney-proxy, "plus" its commercial successor, "trueai" the .NET server
-(trueai-org/midjourney-proxy, "trueai-9" before version 10), "new-api" the relay in front of one.
+"java" is novicezk/midjourney-proxy, "plus" its commercial successor,
+"trueai" the .NET server (trueai-org/midjourney-proxy, "trueai-9" before
+version 10), "new-api" the relay in front of one.
 """
 
 from __future__ import annotations
@@ -40,11 +41,13 @@ Headers = Mapping[str, str]
 class Dialect:
     """How one family of servers differs from the others.
 
-    `invalid_body_response` gets the request, what is wrong with its body, and the time.
+    `invalid_body_response` gets the request, what is wrong with its
+    body, and the time.
     """
 
     name: str
-    prefix: re.Pattern[str]  # group 1: the speed mode, group 2: the rest of the path
+    # group 1: the speed mode, group 2: the rest of the path
+    prefix: re.Pattern[str]
     endpoints: frozenset[str]
     is_authorized: Callable[[Headers, str], bool]
     unauthorized_response: Callable[[Headers], Response]
@@ -54,25 +57,34 @@ class Dialect:
     invalid_body_response: Callable[[Request, str, float], Response]
     render_task: Callable[[ProxyContext, Task], dict[str, Any]]
     strict_types: bool = False
-    accepts_raw_images: bool = False  # accepts bare base64 and http links for pictures
+    # accepts bare base64 and http links for pictures
+    accepts_raw_images: bool = False
     missing_parent_status: int = 200  # HTTP status of "no such parent"
     queue_full: tuple[int, str] = (23, "队列已满，请稍后尝试")
     modal_message: str = "窗口等待"
-    reports_final_prompt: bool = False  # code 21 has finalPrompt and remix
-    reuses_button_tasks: bool = False  # a button pressed twice returns the first task
-    action_names: Mapping[str, str] = field(default_factory=dict)  # renamed actions
-    unsupported_buttons: tuple[str, ...] = ()  # prefixes of customIds refused with code 4
-    supports_imagine_all: bool = False  # "Imagine all" starts four tasks
+    # code 21 has finalPrompt and remix
+    reports_final_prompt: bool = False
+    # a button pressed twice returns the first task
+    reuses_button_tasks: bool = False
+    # renamed actions
+    action_names: Mapping[str, str] = field(default_factory=dict)
+    # prefixes of customIds refused with code 4
+    unsupported_buttons: tuple[str, ...] = ()
+    # "Imagine all" starts four tasks
+    supports_imagine_all: bool = False
     signs_links: bool = True  # picture links expire
     relative_links: bool = False  # picture links have no host
     has_relax_queue: bool = False
-    cancel_outcome: tuple[str, str | None] = (CANCEL, None)  # status and failReason
-    list_limit: int | None = None  # the most tasks that task/list returns
+    # status and failReason
+    cancel_outcome: tuple[str, str | None] = (CANCEL, None)
+    # the most tasks that task/list returns
+    list_limit: int | None = None
     duplicates_webhooks: bool = False
     sends_webhooks: bool = True
     is_relay: bool = False
     open_paths: tuple[str, ...] = ()
-    routes_before_auth: bool = False  # an unknown path is reported without a valid secret
+    # an unknown path is reported without a valid secret
+    routes_before_auth: bool = False
     queue_timeout: float | None = None  # seconds
 
 

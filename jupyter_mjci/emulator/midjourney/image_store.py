@@ -1,7 +1,8 @@
 """The pictures of a Midjourney proxy: links that are signed and expire, and how pictures are made.
 
-A task's pictures are a recipe: the steps of the tasks that led to it. Nothing is drawn before a
-link is followed, and little is kept afterwards.
+A task's pictures are a recipe: the steps of the tasks that led to it.
+Nothing is drawn before a link is followed, and little is kept
+afterwards.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ CACHE_BYTES = 48 * 1024 * 1024  # of rendered pictures
 MAX_CACHED_GRIDS = 2000
 MAX_CACHED_CAPTIONS = 1000
 THUMBNAIL_AREA = 640 * 640
-SNOWFLAKE_EPOCH = 1420070400000  # epoch milliseconds that Discord counts from
+# epoch milliseconds that Discord counts from
+SNOWFLAKE_EPOCH = 1420070400000
 FIRST_SNOWFLAKE = 1_100_000_000_000_000_000
 USERNAME = "sandbox_artist"
 EXPIRED_RESPONSE = Response(404, b"This content is no longer available.", TEXT_HEADERS)
@@ -62,7 +64,8 @@ class ImageStore:
         seed: where names and pictures come from
         tasks: all tasks, by number
         signs_links: links expire after a day
-        accepts_raw_images: clients may send bare base64 and links instead of data URLs
+        accepts_raw_images: clients may send bare base64 and links
+            instead of data URLs
     """
 
     def __init__(
@@ -137,8 +140,8 @@ class ImageStore:
     # ── links ──
 
     def _build_attachment_url(self, message: int, name: str, timestamp_ms: int) -> str:
-        """Build the URL of an attachment, signed for a day from `timestamp_ms` where links
-        expire.
+        """Build the URL of an attachment, signed for a day from
+        `timestamp_ms` where links expire.
         """
         path = f"/attachments/{self.channel_id}/{message}/{quote(name)}"
         if not self.signs_links:
@@ -233,7 +236,8 @@ class ImageStore:
     def _serve_file(self, task: Task, name: str, path: str) -> Response:
         if name.endswith("_grid_0.webp"):
             message = path.split("/")[-2]
-            # The low bits of the message's ID are the percent (see `build_image_url`).
+            # The low bits of the message's ID are the percent (see
+            # `build_image_url`).
             percent = int(message) & 127 if message.isdigit() else 50
             return self.render(task, f"preview {min(percent, 100)}")
         cell = _CELL_FILE_RE.search(name)
@@ -244,7 +248,8 @@ class ImageStore:
 
         Args:
             task: the task
-            variant: "whole", "preview <percent>" or "cell <number> <suffix>"
+            variant: "whole", "preview <percent>" or "cell <number>
+                <suffix>"
         """
         key = (task.number, variant)
         if key in self._rendered:
@@ -324,7 +329,8 @@ class ImageStore:
     def _resolve_reroll(self, task: Task) -> Task:
         """Return the task whose step this one repeats.
 
-        That is its own; for a reroll, that of the nearest ancestor that is not a reroll.
+        That is its own; for a reroll, that of the nearest ancestor that
+        is not a reroll.
         """
         ancestor: Task | None = task
         while ancestor is not None and ancestor.op == "reroll":
@@ -355,7 +361,8 @@ class ImageStore:
         """Save a picture that was sent; return the name of its blob.
 
         Args:
-            text: a data URL; where `accepts_raw_images`, also base64 or a link
+            text: a data URL; where `accepts_raw_images`, also base64 or
+                a link
 
         Raises:
             ErrorResponse: it is neither
@@ -371,7 +378,8 @@ class ImageStore:
     def _load_linked_image(self, url: str) -> bytes:
         """Return the picture behind one of this proxy's links.
 
-        Other hosts are not asked: a picture is imagined from the words of the URL.
+        Other hosts are not asked: a picture is imagined from the words
+        of the URL.
         """
         parts = urlsplit(url if url.isascii() and "[" not in url else "")
         if parts.path.startswith("/attachments/"):

@@ -1,7 +1,8 @@
 """The account's queues and the course of a task: when it starts, progresses, fails and ends.
 
-Nothing happens between two requests. `advance` takes the changes that are due off a heap, oldest
-first, so a task is always exactly what the clock makes of it.
+Nothing happens between two requests. `advance` takes the changes that
+are due off a heap, oldest first, so a task is always exactly what the
+clock makes of it.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from jupyter_mjci.emulator.midjourney.tasks import (
 )
 
 TASK_TIMEOUT = 300.0  # seconds after which a running task has failed
-TIMEOUT_CHECK_INTERVAL = 30.0  # seconds between two looks for such tasks
+# seconds between two looks for such tasks
+TIMEOUT_CHECK_INTERVAL = 30.0
 TIMEOUT_REASON = "任务超时"
 QUEUE_TIMEOUT_REASON = "任务提交超时"
 RELAY_REFRESH_INTERVAL = 15.0  # seconds between two polls of a relay
 RELAY_TIMEOUT_REASON = "上游任务超时（超过1小时）"
 
-QueueNumbers = tuple[list[int], list[int]]  # the numbers of the tasks that run and that wait
+# the numbers of the tasks that run and that wait
+QueueNumbers = tuple[list[int], list[int]]
 
 
 class AccountQueue:
@@ -62,11 +65,13 @@ class TaskScheduler:
     Args:
         tasks: all tasks, by number
         dialect: how this family of servers differs
-        started_at: when the server started; timeouts and refreshes are counted from there
+        started_at: when the server started; timeouts and refreshes are
+            counted from there
         max_running: how many tasks of a queue run at once
         max_waiting: how many may wait
         duration_factor: stretches the duration of every task
-        derive_chance: a number from 0 to 1 that depends on the seed and its arguments
+        derive_chance: a number from 0 to 1 that depends on the seed and
+            its arguments
         on_phase_changed: called with every task that has changed
     """
 
@@ -119,8 +124,8 @@ class TaskScheduler:
         """Start a task, or let it wait.
 
         Returns:
-            How many were already waiting. Running tasks do not count, so the first task to wait is
-            told of none.
+            How many were already waiting. Running tasks do not count,
+            so the first task to wait is told of none.
         """
         queue = self.get_queue(task)
         tasks_ahead = len(queue.waiting)
@@ -206,8 +211,8 @@ class TaskScheduler:
     def _fails_now(self, task: Task) -> bool:
         """Return whether a planned failure happens at this step.
 
-        A parameter that is not valid fails at once, other failures happen half-way, and a stuck
-        task is given up a step later.
+        A parameter that is not valid fails at once, other failures
+        happen half-way, and a stuck task is given up a step later.
         """
         if not task.planned_failure:
             return False
@@ -223,7 +228,8 @@ class TaskScheduler:
 
     def _compute_next_due(self, task: Task, now: float) -> float:
         if task.planned_failure == "stuck" and task.step >= self._get_half_way_step(task):
-            # The server finds it at the first check after its time has run out.
+            # The server finds it at the first check after its time has
+            # run out.
             timeout = (task.phase.start or 0) / 1000 + TASK_TIMEOUT
             checks = math.ceil((timeout - self.started_at) / TIMEOUT_CHECK_INTERVAL)
             return self.started_at + checks * TIMEOUT_CHECK_INTERVAL

@@ -36,8 +36,10 @@ class Task:
     number: int
     id: str
     action: str
-    kind: str  # a key of TASK_KINDS: how long it takes, which buttons it gets
-    op: str  # a key of image_store.GRID_BUILDERS: how its pictures are made
+    # a key of TASK_KINDS: how long it takes, which buttons it gets
+    kind: str
+    # a key of image_store.GRID_BUILDERS: how its pictures are made
+    op: str
     prompt: str
     description: str
     submitted: int
@@ -45,18 +47,25 @@ class Task:
     state: str | None = None
     notify_hook: str | None = None
     parent: int = -1  # the parent's number
-    button: str = ""  # the button of the parent that made it, a key of BUTTONS
+    # the button of the parent that made it, a key of BUTTONS
+    button: str = ""
     bot: str = "MID_JOURNEY"
     mode: str = ""
-    input_images: tuple[str, ...] = ()  # the blobs of the pictures sent with it
-    details: dict[str, Any] | None = None  # of few tasks: mask, motion, zoom, …
-    planned_failure: str = ""  # "stuck", or the failReason it will end with
-    submit_message: str = ""  # the description that its submission got (relays show it)
-    # The buttons already pressed: a key of BUTTONS to the number of the task that it made.
+    # the blobs of the pictures sent with it
+    input_images: tuple[str, ...] = ()
+    # of few tasks: mask, motion, zoom, …
+    details: dict[str, Any] | None = None
+    # "stuck", or the failReason it will end with
+    planned_failure: str = ""
+    # the description that its submission got (relays show it)
+    submit_message: str = ""
+    # The buttons already pressed: a key of BUTTONS to the number of the
+    # task that it made.
     pressed_buttons: dict[str, int] | None = None
     step: int = 0
     due: float | None = None
-    last_relayed: Phase | None = None  # what a relay saw at its last refresh
+    # what a relay saw at its last refresh
+    last_relayed: Phase | None = None
     changed_at: float = 0.0
 
 
@@ -64,8 +73,9 @@ class Task:
 class TaskKind:
     """How a kind of task goes.
 
-    `min_seconds` and `max_seconds` are from accepted to done in fast mode, `progress_steps` the
-    percents on the way, `buttons` those of the finished task, `area` the pixels of its picture.
+    `min_seconds` and `max_seconds` are from accepted to done in fast
+    mode, `progress_steps` the percents on the way, `buttons` those of
+    the finished task, `area` the pixels of its picture.
     """
 
     min_seconds: float
@@ -83,8 +93,8 @@ SHORT_PROGRESS = (0, 46)
 class ButtonSpec:
     """A button of a task.
 
-    `key` is its customId with {h} for the picture's UUID. The task that it makes has `action`,
-    `kind` and `op`, and `args` for drawing.
+    `key` is its customId with {h} for the picture's UUID. The task that
+    it makes has `action`, `kind` and `op`, and `args` for drawing.
     """
 
     key: str
@@ -95,8 +105,10 @@ class ButtonSpec:
     label: str = ""
     emoji: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
-    modal_policy: str = "never"  # asks for more (MODAL): "never", "always", "remix" (with remix on)
-    reusable: bool = True  # pressing it again returns the task that it made before
+    # asks for more (MODAL): "never", "always", "remix" (with remix on)
+    modal_policy: str = "never"
+    # pressing it again returns the task that it made before
+    reusable: bool = True
     supported: bool = True  # False: shown, but refused
 
 
@@ -369,7 +381,8 @@ def parse_parameters(prompt: str) -> list[str]:
 def plan_failure(prompt: str) -> str:
     """Return how a task will fail, "" if it does not.
 
-    Either a parameter is not valid, or the prompt asks for a failure to demonstrate it.
+    Either a parameter is not valid, or the prompt asks for a failure to
+    demonstrate it.
     """
     names = parse_parameters(prompt)
     unknown = [f"--{name}" for name in names if name not in KNOWN_PARAMETERS]
@@ -416,8 +429,8 @@ CHANGE_BUTTONS = {
 
 
 def parse_speed_mode(name: str | None) -> str:
-    """Return FAST, RELAX or TURBO for a path's prefix, an account's mode or a --parameter; or
-    "".
+    """Return FAST, RELAX or TURBO for a path's prefix, an account's
+    mode or a --parameter; or "".
     """
     mode = (name or "").removeprefix("mj-").upper()
     return mode if mode in ("FAST", "RELAX", "TURBO") else ""

@@ -1,6 +1,7 @@
 """An emulator of Tencent Cloud Infinite (XML over signed HTTPS).
 
-* `service`: `TencentCI`: routing by plane, the signature check, the CI endpoints
+* `service`: `TencentCI`: routing by plane, the signature check, the CI
+    endpoints
 * `params`: what query parameters say: filters, pages, tokens
 * `responses`: jobs, batches, queues and errors as XML
 * `jobs`: picture jobs, their queues and templates

@@ -1,8 +1,8 @@
 """Many pictures at once: batches (inventory jobs), workflows, and a workflow's executions.
 
-A batch is created Running, lists its objects a moment later, and ends when the last of its children
-has ended: jobs of its own (Type=Job), or executions of workflows (Type=Workflow), whose nodes are
-jobs in turn.
+A batch is created Running, lists its objects a moment later, and ends
+when the last of its children has ended: jobs of its own (Type=Job), or
+executions of workflows (Type=Workflow), whose nodes are jobs in turn.
 """
 
 from __future__ import annotations
@@ -108,14 +108,15 @@ class Execution:
     ended: float = 0.0
     open_children: int = 0
     jobs: list[Job] = field(default_factory=list)
-    failed_nodes: list[Element] = field(default_factory=list)  # nodes that could not become a job
+    # nodes that could not become a job
+    failed_nodes: list[Element] = field(default_factory=list)
 
 
 class Batches:
     """Batches, workflows and executions of the account; submits the jobs that they consist of.
 
-    `build_node_spec` builds the job of a workflow's node; `on_finished` is called with every
-    execution that has ended.
+    `build_node_spec` builds the job of a workflow's node; `on_finished`
+    is called with every execution that has ended.
     """
 
     def __init__(self, store: Store, jobs: Jobs, ids: IdGenerator, events: EventQueue) -> None:
@@ -141,7 +142,9 @@ class Batches:
         if batch.state != "Running":
             return
         batch.started = now
-        batch.open_children += 1  # itself, so that a child that ends at once does not end the batch
+        # itself, so that a child that ends at once does not end the
+        # batch
+        batch.open_children += 1
         try:
             for key in self._list_keys(batch):
                 self._start_child(batch, key, now)
@@ -284,7 +287,8 @@ def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> list[
     """Return the keys of the objects that the Input of a batch names.
 
     Raises:
-        ErrorResponse: a file of addresses does not exist or is not readable
+        ErrorResponse: a file of addresses does not exist or is not
+            readable
     """
     kind = next(name for name in INPUT_KINDS if name in batch_input)
     value = get_text(batch_input, kind)
@@ -297,7 +301,8 @@ def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> list[
         addresses = body.decode("utf-8", "replace").split()
     else:
         addresses = _parse_manifest(body, bucket)
-    keys: dict[str, None] = {}  # each key once, in the order of the file
+    # each key once, in the order of the file
+    keys: dict[str, None] = {}
     for address in addresses:
         location = store.resolve(address, bucket)
         if location and location[0] is bucket and location[1]:

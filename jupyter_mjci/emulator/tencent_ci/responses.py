@@ -1,6 +1,7 @@
 """Jobs, batches, queues, templates and errors as the service's XML.
 
-The elements and their order follow the samples of the service's documents.
+The elements and their order follow the samples of the service's
+documents.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def build_xml_response(content: Element) -> Response:
 def build_error_response(error: ErrorResponse, path: str, request_id: str, plane: str) -> Response:
     """Build the error document.
 
-    It has every element that the service's has: clients do not recognize an error without them.
+    It has every element that the service's has: clients do not
+    recognize an error without them.
     """
     trace_id = base64.b64encode(f"trace {request_id}".encode()).decode()
     content = {

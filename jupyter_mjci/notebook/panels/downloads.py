@@ -1,7 +1,7 @@
 """Name and pack files for download, and create the widgets that need anywidget.
 
-anywidget comes with the extra `lab`. Without it downloads and mask painting are
-refused with a hint; everything else works.
+anywidget comes with the extra `lab`. Without it downloads and mask
+painting are refused with a hint; everything else works.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 INSTALL_HINT = "pip install anywidget, then restart the kernel."
 MAX_STEM_WORDS = 6
 MAX_STEM_LENGTH = 48  # characters
-ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)  # the same pictures make the same file
+# the same pictures make the same file
+ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
 def create_downloader() -> Downloader | None:

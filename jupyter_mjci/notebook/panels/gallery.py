@@ -91,7 +91,8 @@ class Gallery:
         try:
             await anyio.to_thread.run_sync(session.tasks)
         except MjciError as error:
-            self.panel.show_error(error)  # the journal's tasks are shown all the same
+            # the journal's tasks are shown all the same
+            self.panel.show_error(error)
         self.frame = await anyio.to_thread.run_sync(partial(session.history, service="mj"))
         selected = self.action.value
         actions = sorted(self.frame["action"].dropna().unique())

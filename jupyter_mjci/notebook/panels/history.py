@@ -103,7 +103,8 @@ class HistoryPanel(TablePanel):
             return
         alt = f"{self.analysis.label}, by {period}, of {len(rows):,} jobs"
         content = await anyio.to_thread.run_sync(_plot_png, rows, analysis, period)
-        # A worker thread cannot be cancelled: a plot that is no longer wanted ends here.
+        # A worker thread cannot be cancelled: a plot that is no longer
+        # wanted ends here.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.plot.value = html.render_images([InlineImage(content, "image/png", alt)])
         self.update_snapshot()

@@ -1,7 +1,7 @@
 """A card: a submitted job, and the jobs that its buttons started.
 
-The card shows one job of this tree at a time. The breadcrumb leads back to its
-parents and on to its children.
+The card shows one job of this tree at a time. The breadcrumb leads back
+to its parents and on to its children.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Card:
         job: the job as submitted
         label: its name in the breadcrumb
         on_remove: called when the card is to be removed
-        fetch_before: fetches the picture that the job works on, to be shown beside
-            its result
-        get_preview_url: returns the URL of a running job's preview, "" if there is
-            none
+        fetch_before: fetches the picture that the job works on, to be
+            shown beside its result
+        get_preview_url: returns the URL of a running job's preview, ""
+            if there is none
     """
 
     def __init__(
@@ -151,7 +151,9 @@ class Card:
         try:
             content = await self.panel.session.picture(url)
         except MjciError:
-            return  # a preview may vanish at any time; the next one or the result replaces it
+            # a preview may vanish at any time; the next one or the
+            # result replaces it
+            return
         alt = f"Preview of {node.job.subject}"
         node.preview = await anyio.to_thread.run_sync(
             make_inline_image, content, CARD_IMAGE_LIMITS, alt, ""
@@ -214,7 +216,8 @@ class Card:
         except MjciError as error:
             self._show_node_error(node, error)
             return
-        # The response to a modal names only the task; keep what is known of it.
+        # The response to a modal names only the task; keep what is
+        # known of it.
         subject = job.subject or old.subject
         node.job = replace(job, action=old.action, subject=subject, parent=old.parent)
         self.dialog.clear_upload()
@@ -298,7 +301,8 @@ class Card:
         """Return the client of the job's service: `session.mj` or `session.ci`."""
         return getattr(self.panel.session, job.service)
 
-    # --- rendering: in the event loop's thread, or before the card is displayed ---
+    # --- rendering: in the event loop's thread, or before the card is
+    # displayed ---
 
     def render(self) -> None:
         """Show the current node."""
@@ -439,7 +443,8 @@ def _default_message(node: JobNode) -> Sequence[str]:
 def _format_button(button: Button) -> str:
     """Return the text of a button: its emoji and its label.
 
-    Discord's own emoji have only a name ("upscale_1"), which is not shown.
+    Discord's own emoji have only a name ("upscale_1"), which is not
+    shown.
     """
     emoji = "" if button.emoji.isascii() else button.emoji
     label = button.label or button.alias.capitalize()

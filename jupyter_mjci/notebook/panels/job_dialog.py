@@ -54,7 +54,8 @@ class JobDialog:
         )
         self._node: JobNode | None = None
         self._picture_node: JobNode | None = None
-        # The button reads the prompt: its click must not overtake what was typed before it.
+        # The button reads the prompt: its click must not overtake what
+        # was typed before it.
         force_main_shell(self.box)
 
     def get_mask(self, node: JobNode) -> bytes | None:

@@ -23,8 +23,8 @@ from jupyter_mjci.services.midjourney.responses import get_preview_url
 class Flag:
     """One of Midjourney's own flags.
 
-    It takes one of `values`, or a number from 0 to `maximum` (the `default` is not
-    written), or else any text.
+    It takes one of `values`, or a number from 0 to `maximum` (the
+    `default` is not written), or else any text.
     """
 
     name: str
@@ -103,13 +103,15 @@ class MidjourneyPanel(Panel):
         """Build the call that a click on "Imagine" submits.
 
         Raises:
-            InvalidRequest: The prompt is empty, or a field cannot be converted.
+            InvalidRequest: The prompt is empty, or a field cannot be
+                converted.
         """
         kwargs = self.fields.build_kwargs()
         if self.prompt.value.strip():
             kwargs["prompt"] = self.build_prompt()
         else:
-            kwargs["prompt"] = ""  # flags alone are no prompt; the builder refuses it
+            # flags alone are no prompt; the builder refuses it
+            kwargs["prompt"] = ""
         return self.session.mj.imagine(**kwargs)
 
     async def _submit(self) -> None:

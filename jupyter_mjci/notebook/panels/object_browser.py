@@ -26,7 +26,8 @@ class ObjectBrowser:
 
     Args:
         panel: the panel that it is part of
-        on_choose: called with the key of an object whose tile was clicked
+        on_choose: called with the key of an object whose tile was
+            clicked
     """
 
     def __init__(self, panel: Panel, on_choose: Callable[[str], None]) -> None:
@@ -130,7 +131,8 @@ class ObjectBrowser:
     def _build_folder_button(self, name: str, path: str, icon: str) -> W.Widget:
         tooltip = f"Open {path or 'the whole bucket'}"
         button = self.panel.build_button(name, tooltip, partial(self._open_folder, path), icon=icon)
-        # It reads and sets the prefix: its click must not overtake what was typed there.
+        # It reads and sets the prefix: its click must not overtake what
+        # was typed there.
         force_main_shell(button)
         return button
 

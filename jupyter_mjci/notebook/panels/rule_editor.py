@@ -1,7 +1,8 @@
 """Edit a picture rule as text and as blocks with controls; each follows the other.
 
-Text stays as typed: only moving a control rewrites it. Text that is not a valid
-rule leaves the blocks unchanged, and the error is shown below it.
+Text stays as typed: only moving a control rewrites it. Text that is not
+a valid rule leaves the blocks unchanged, and the error is shown below
+it.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ INITIAL_VALUES = {
     "w": "400",
     "h": "300",
 }
-JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")  # their result is JSON, not a picture
+# their result is JSON, not a picture
+JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
 TITLES = {
     "imageView2/0": "Fit: long and short edge",
     "imageView2/1": "Cover and cut",
@@ -56,9 +58,12 @@ TITLES = {
     "watermark/2": "Text watermark",
     "imageSlim": "Slim",
 }
-# Never folded away, besides the parameter that an operation begins with.
+# Never folded away, besides the parameter that an operation begins
+# with.
 PRIMARY_PARAMETERS = ("w", "h", "text", "fontsize", "fill", "gravity", "image_key", "dissolve")
-MAX_UNFOLDED = 4  # controls of a block; of more, only the primary ones are visible at first
+# controls of a block; of more, only the primary ones are visible at
+# first
+MAX_UNFOLDED = 4
 
 
 def format_title(name: str) -> str:
@@ -72,8 +77,8 @@ class Block:
     Args:
         spec: the operation
         editor: the editor that the block is part of
-        starts_group: whether it begins a new imageMogr2, instead of joining the one
-            before it
+        starts_group: whether it begins a new imageMogr2, instead of
+            joining the one before it
     """
 
     def __init__(

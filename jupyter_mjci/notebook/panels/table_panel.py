@@ -1,7 +1,8 @@
 """A panel that shows a DataFrame of jobs: search it, and select rows.
 
-The grid is itables' (extra `lab`), whose selection arrives in Python. Without
-itables a plain HTML table with pages takes its place; it has no selection.
+The grid is itables' (extra `lab`), whose selection arrives in Python.
+Without itables a plain HTML table with pages takes its place; it has no
+selection.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAGE_SIZE = 25  # rows of a page of the plain table, and of the snapshot
-MAX_GRID_ROWS = 10_000  # the newest rows, sent to the browser; searching finds older ones
+# the newest rows, sent to the browser; searching finds older ones
+MAX_GRID_ROWS = 10_000
 HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")
 SEARCH_COLUMNS = ("service", "id", "action", "status", "subject")
 ANY_OPTION = ("any", "")
-# itables: no limit of its own ("maxBytes"), no search field (the panel's own searches older rows as
-# well), and text is not HTML.
+# itables: no limit of its own ("maxBytes"), no search field (the
+# panel's own searches older rows as well), and text is not HTML.
 GRID_OPTIONS: Mapping[str, object] = {
     "select": True,
     "maxBytes": 0,
@@ -131,7 +133,8 @@ class TablePanel(Panel):
         self.frame = frame
         actions = sorted(frame["action"].dropna().unique())
         options = (ANY_OPTION, *zip(actions, actions, strict=True))
-        if options != self.action.options:  # setting the options resets the selection
+        # setting the options resets the selection
+        if options != self.action.options:
             self.action.options = options
         self._apply_filter()
 
@@ -150,7 +153,8 @@ class TablePanel(Panel):
         with self._lock:
             if self.frame is None:
                 return
-            self.filtered = self.filter_rows(self.frame[::-1])  # newest first
+            # newest first
+            self.filtered = self.filter_rows(self.frame[::-1])
             self._page = 0
             self._render(self.filtered)
 

@@ -1,7 +1,8 @@
 """Parse the forms that a picture rule's value may take, such as "!<W>x<H>r".
 
-A parameter says what it expects in words: "<W>x, x<H> or <W>x<H>". Each alternative
-is a template with named slots; a panel shows a slider for each slot.
+A parameter says what it expects in words: "<W>x, x<H> or <W>x<H>". Each
+alternative is a template with named slots; a panel shows a slider for
+each slot.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ SLOTS = {
     "sigma": Slot("Sigma", 0.5, 50, 5),
     "n": Slot("At most", 1, 2000, 200),
 }
-# By the documents of imageMogr2/thumbnail, imageMogr2/crop and imageMogr2/size-limit.
+# By the documents of imageMogr2/thumbnail, imageMogr2/crop and
+# imageMogr2/size-limit.
 TEMPLATE_LABELS = {
     "!<S>p": "percent",
     "!<S>px": "percent of the width",

@@ -1,8 +1,9 @@
 """Reach what a proxy family has no endpoint for by other calls.
 
-The Java family has no buttons, the .NET family neither `change` nor a queue, relays no listings at
-all. A fallback is used once the server has responded that it lacks the endpoint, and it returns
-what the endpoint would return, as far as that can be known.
+The Java family has no buttons, the .NET family neither `change` nor a
+queue, relays no listings at all. A fallback is used once the server has
+responded that it lacks the endpoint, and it returns what the endpoint
+would return, as far as that can be known.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ async def _list_from_journal(mj: Midjourney, list_known: ListKnown) -> list[Job]
     try:
         await mj.task(PROBE_ID)
     except Unsupported:
-        raise  # there is no proxy at this address, and a list from the journal would hide that
+        # there is no proxy at this address, and a list from the journal
+        # would hide that
+        raise
     except MidjourneyError:
         pass
     known = [job for job in list_known() if job.id]
@@ -78,7 +81,8 @@ async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
                 job = await mj.task(task_id)
                 results[task_id] = job
             except MjciError as error:
-                # Raised below: the task group would wrap it into an ExceptionGroup.
+                # Raised below: the task group would wrap it into an
+                # ExceptionGroup.
                 results[task_id] = error
 
     async with anyio.create_task_group() as group:

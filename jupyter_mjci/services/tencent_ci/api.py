@@ -1,11 +1,12 @@
 """Build the calls of Tencent Cloud Infinite (CI): picture jobs, and the COS objects around them.
 
-A builder validates its arguments, encodes the body as XML and returns a `Call` or a `Paginator`;
-nothing is sent. The comment above each builder is its endpoint. Magics take their flags, panels
-their fields, and the reference its rows from the builders' signatures and docstrings.
+A builder validates its arguments, encodes the body as XML and returns a
+`Call` or a `Paginator`; nothing is sent. The comment above each builder
+is its endpoint. Magics take their flags, panels their fields, and the
+reference its rows from the builders' signatures and docstrings.
 
-Sources: the documents of POST /jobs and POST /inventorytriggerjob, and the public API pages of the
-other calls.
+Sources: the documents of POST /jobs and POST /inventorytriggerjob, and
+the public API pages of the other calls.
 """
 
 from __future__ import annotations
@@ -46,13 +47,15 @@ BATCHES_PATH = "/inventorytriggerjob"
 class TencentCI:
     """Builds the calls of Tencent CI for a bucket. Building sends nothing: `.run()` or `await` it.
 
-    Building raises InvalidRequest for arguments that cannot be sent. Running raises TransportError
-    if there is no response, CIError with COS's own code if the service refuses, and InvalidResponse
-    if the response cannot be parsed.
+    Building raises InvalidRequest for arguments that cannot be sent.
+    Running raises TransportError if there is no response, CIError with
+    COS's own code if the service refuses, and InvalidResponse if the
+    response cannot be parsed.
 
     Args:
         sender: sends the calls: the session
-        bucket: bucket of the results, with the account's number: demo-1250000000
+        bucket: bucket of the results, with the account's number:
+            demo-1250000000
         region: region of that bucket: ap-chongqing
     """
 
@@ -84,17 +87,21 @@ class TencentCI:
 
         Args:
             input: key of the picture in the bucket: input/deer.jpg
-            output: key of the result; the service fills in ${InputName}, ${Ext}, …
-            rule: what to do: imageMogr2/thumbnail/200x|watermark/2/text/…
+            output: key of the result; the service fills in
+                ${InputName}, ${Ext}, …
+            rule: what to do:
+                imageMogr2/thumbnail/200x|watermark/2/text/…
             template_id: a stored rule instead: t…
             output_bucket: bucket of the result, if it is another one
             output_region: region of that bucket
-            picture_info: also return information about the original picture
-            user_data: your own text, returned with the job: printable ASCII, at most 1024
-                characters
+            picture_info: also return information about the original
+                picture
+            user_data: your own text, returned with the job: printable
+                ASCII, at most 1024 characters
             level: priority 0, 1 or 2; higher goes first
             queue_id: the queue to use: p…
-            callback: webhook URL for the end of the job; "no" disables the queue's own
+            callback: webhook URL for the end of the job; "no" disables
+                the queue's own
             callback_format: XML (the default) or JSON
             callback_type: Url (the default), TDMQ or Kafka
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
@@ -144,7 +151,8 @@ class TencentCI:
             output: key of each result: out/${InputName}.${Ext}
             output_bucket: bucket of the results, if it is another one
             output_region: region of that bucket
-            picture_info: also return information about the original pictures
+            picture_info: also return information about the original
+                pictures
             user_data: your own text, returned with each job
             level: priority 0, 1 or 2
             queue_id: the queue to use: p…
@@ -178,7 +186,8 @@ class TencentCI:
 
         Args:
             path: /jobs or /inventorytriggerjob
-            request: the XML as it is sent, or the elements below `<Request>` by name
+            request: the XML as it is sent, or the elements below
+                `<Request>` by name
         """
         body = request.encode() if isinstance(request, str) else xml.build("Request", request)
         name = "picture_job" if path == JOBS_PATH else "batch"
@@ -217,11 +226,13 @@ class TencentCI:
 
         Args:
             tag: what the jobs do
-            ids: only these jobs; IDs that the service does not know are left out
+            ids: only these jobs; IDs that the service does not know are
+                left out
             queue_id: only this queue: p…
             queue_type: only queues of this type
             order: by time: Desc (newest first, the default) or Asc
-            states: only these states: Submitted, Running, Success, Failed, Pause, Cancel
+            states: only these states: Submitted, Running, Success,
+                Failed, Pause, Cancel
             start: only jobs created since then
             end: only jobs created until then
             workflow_id: only jobs of this workflow
@@ -311,7 +322,8 @@ class TencentCI:
 
         Args:
             tag: what to do: ImageInspect, Snapshot, …
-            operation: the elements of Operation, nested as in the service's documents
+            operation: the elements of Operation, nested as in the
+                service's documents
             input: key of the object in the bucket
             queue_id: the queue to use
             callback: webhook URL for the end of the job
@@ -338,7 +350,8 @@ class TencentCI:
         Args:
             name: at most 64 letters, digits, _, - and *
             rule: what to do: imageMogr2/thumbnail/200x
-            picture_info: also return information about the original picture
+            picture_info: also return information about the original
+                picture
         """
         request = _build_template(name, rule, picture_info)
         return self._build_write_call("create_template", "POST", "/template", request, "Template")
@@ -353,7 +366,8 @@ class TencentCI:
             template_id: the template's ID: t…
             name: its new name
             rule: its new rule
-            picture_info: also return information about the original picture
+            picture_info: also return information about the original
+                picture
         """
         path = f"/template/{_validate_id(template_id)}"
         request = _build_template(name, rule, picture_info)
@@ -432,7 +446,8 @@ class TencentCI:
             queue_id: the queue's ID: p…
             name: its name, at most 128 characters
             state: Active or Paused
-            notify: the elements of NotifyConfig: State, Url, Event, Type, ResultFormat, …
+            notify: the elements of NotifyConfig: State, Url, Event,
+                Type, ResultFormat, …
         """
         path = f"/picqueue/{_validate_id(queue_id)}"
         request = {
@@ -490,7 +505,8 @@ class TencentCI:
 
         Args:
             name: the workflow's name
-            topology: its Dependencies and Nodes, nested as in the service's documents
+            topology: its Dependencies and Nodes, nested as in the
+                service's documents
             active: let uploads trigger it
         """
         request = _build_workflow(name, topology, active)
@@ -678,7 +694,8 @@ class TencentCI:
         Args:
             key: the picture's key
             rules: key of each result → what to do, at most five
-            picture_info: also return information about the original picture
+            picture_info: also return information about the original
+                picture
         """
         if not 1 <= len(rules) <= 5:
             raise InvalidRequest(f"One request takes 1 to 5 rules, not {len(rules)}.")
@@ -801,14 +818,15 @@ class TencentCI:
 def route_request(body: str) -> tuple[str, dict[str, Any]]:
     """Return the path that a `<Request>` belongs to, and its elements.
 
-    One with a Tag is a job (/jobs); one with a Name, and WorkflowIds or JobParam in its Operation,
-    is a batch (/inventorytriggerjob).
+    One with a Tag is a job (/jobs); one with a Name, and WorkflowIds or
+    JobParam in its Operation, is a batch (/inventorytriggerjob).
 
     Args:
         body: the XML that a person wrote
 
     Raises:
-        InvalidRequest: it is neither, or not well-formed (with line and column)
+        InvalidRequest: it is neither, or not well-formed (with line and
+            column)
     """
     request = xml.parse_request(body)
     if "Tag" in request:
@@ -825,7 +843,7 @@ def route_request(body: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-# --- Parts of requests ----------------------------------------------------------------------------
+# --- Parts of requests ------------------------------------------------
 
 
 def _validate_key(key: str, parameter: str) -> str:
@@ -931,7 +949,8 @@ def _format_level(level: int | None) -> str | None:
 def _format_time(value: str | datetime | None) -> str | None:
     """Return a time as the service expects it: 2001-01-01T00:00:00+0800.
 
-    A datetime without a time zone is taken as UTC; texts are sent as they are.
+    A datetime without a time zone is taken as UTC; texts are sent as
+    they are.
     """
     if value is None or isinstance(value, str):
         return value or None

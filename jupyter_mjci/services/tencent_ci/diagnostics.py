@@ -44,7 +44,8 @@ async def _run_checks(ci: TencentCI, transport: Transport, clock: Clock) -> list
     response = await transport.send(jobs)
     clock_finding = _check_clock(clock, response)
     error = _get_error(jobs, response)
-    if error is not None and not isinstance(error, CIError):  # an HTML page, or unreadable
+    # an HTML page, or unreadable
+    if error is not None and not isinstance(error, CIError):
         return [Finding(ADDRESS, False, error.message, error.hint)]
     if error is not None and error.code not in AUTHENTICATED_ERROR_CODES:
         return [clock_finding, _explain_signature_error(error, clock_finding)]

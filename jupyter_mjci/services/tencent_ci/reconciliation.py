@@ -1,9 +1,10 @@
 """Find the job of a submission whose response was lost.
 
-The service has no idempotency key. So a submission carries a marker in UserData, which the service
-returns with the job, and the job list since the submission is searched for it. If the user's own
-text is in UserData, the search compares text, input, output and time; two equal submissions cannot
-be told apart then, and the match is not exact.
+The service has no idempotency key. So a submission carries a marker in
+UserData, which the service returns with the job, and the job list since
+the submission is searched for it. If the user's own text is in
+UserData, the search compares text, input, output and time; two equal
+submissions cannot be told apart then, and the match is not exact.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from jupyter_mjci.services.tencent_ci.responses import (
 )
 
 T = TypeVar("T")
-MAX_CLOCK_SKEW = 60.0  # seconds that the service's clock may be behind this machine's
+# seconds that the service's clock may be behind this machine's
+MAX_CLOCK_SKEW = 60.0
 
 
 def is_trackable(call: Call[Any]) -> bool:
