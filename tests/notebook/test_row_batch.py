@@ -148,7 +148,7 @@ WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
         pd.DataFrame([[1, 2]], columns=["key", "key"]),
         "\n" + BODY,
         InvalidRequest,
-        "two columns of one name",
+        "two columns of the same name",
     ),
     ("text", "\n" + BODY, InvalidRequest, "t is neither a DataFrame nor a list of dicts."),
     ([], " --each nope\n" + BODY, InvalidRequest, "There is no variable 'nope'."),
