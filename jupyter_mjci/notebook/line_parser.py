@@ -186,7 +186,7 @@ def _parse_trailing_options(
         if not equals and end > 1 and not _is_switch(params, flag):
             flag, equals, value = words[end - 2], "=", words[end - 1]
             start = end - 2
-        if flag not in params or _is_switch(params, flag) == bool(equals):
+        if flag not in params or _is_switch(params, flag) == bool(value):
             break
         options.insert(0, flag + equals + _unquote(value))
         end = start

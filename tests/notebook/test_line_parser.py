@@ -43,6 +43,8 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ("-o job a fox", ["-o=job"], "a fox"),
     ("a fox --ar 3:2 --no-wait", ["--no-wait"], "a fox --ar 3:2"),
     ("a fox --no wait", [], "a fox --no wait"),
+    ("a fox --no -o=job", ["-o=job"], "a fox --no"),
+    ("a fox --state=", [], "a fox --state="),
     ("--ar 3:2 a fox", [], "--ar 3:2 a fox"),
     (
         "--dry-run --state mine a fox --no-wait -o job",
