@@ -1,7 +1,7 @@
 """Jupyter toolkit for remote image jobs: Midjourney proxies and Tencent Cloud Infinite.
 
-Importing it is cheap and has no side effects: every public name is
-imported on first use (PEP 562), and nothing is patched.
+Importing it is cheap and has no side effects: every public name
+is imported on first use (PEP 562), and nothing is patched.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def load_ipython_extension(ip: InteractiveShell) -> None:
 def unload_ipython_extension(ip: InteractiveShell) -> None:
     """Remove everything that loading registered: `%unload_ext jupyter_mjci`.
 
-    The session that the magics used is kept for the next `%load_ext` or
-    `%reload_ext`.
+    The session that the magics used is kept for the next
+    `%load_ext` or `%reload_ext`.
     """
     from jupyter_mjci.notebook import extension
 

@@ -1,8 +1,8 @@
 """Find out what is configured wrong by asking the services: addresses, secrets, clocks, features.
 
-Only harmless requests are sent (a task that does not exist, one page of
-a listing), once each and with a short timeout. Each service checks
-itself, see its `diagnostics` module.
+Only harmless requests are sent (a task that does not exist, one
+page of a listing), once each and with a short timeout. Each
+service checks itself, see its `diagnostics` module.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def diagnose(session: Session) -> list[Finding]:
 async def diagnose_async(session: Session) -> list[Finding]:
     """Check the session from code that runs on the event loop."""
     if session.recording:
-        # The requests would be recorded, or would not be found in the
-        # recording.
+        # The requests would be recorded, or would not be found in
+        # the recording.
         message = "not checked: this session records or replays"
         return [Finding("services", None, message, "Run first: %mjci replay off")]
     settings = session.settings

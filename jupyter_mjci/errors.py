@@ -17,9 +17,9 @@ MjciError
 ├─ JobFailed            the job ended without a result; `.job`
 └─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
-In a notebook cell an error is two or three lines: message, detail and
-hint. `%tb` shows the full traceback. Each class's docstring says,
-behind the arrow, what usually helps.
+In a notebook cell an error is two or three lines: message, detail
+and hint. `%tb` shows the full traceback. Each class's docstring
+says, behind the arrow, what usually helps.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 
 class MjciError(Exception):
-    """Base class of every expected error: `.message`, `.detail`, and a
-    `.hint` that says what to do next.
+    """Base class of every expected error: `.message`, `.detail`,
+    and a `.hint` that says what to do next.
     """
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
@@ -69,8 +69,8 @@ class MjciError(Exception):
 class SettingsError(MjciError):
     """The connection settings are incomplete or contradictory. Nothing was sent.
 
-    → Set what the message names; `%mjci doctor` lists everything else
-        that is wrong.
+    → Set what the message names; `%mjci doctor` lists everything
+        else that is wrong.
     """
 
 
@@ -93,8 +93,8 @@ def requires_extra(library: str, extra: str) -> Iterator[None]:
 class InvalidRequest(MjciError):
     """The request cannot be built from the arguments. Nothing was sent.
 
-    → Correct the call: the error names the available choices, or line
-        and column.
+    → Correct the call: the error names the available choices, or
+        line and column.
     """
 
 
@@ -107,11 +107,12 @@ class HistoryError(MjciError):
 
 
 class TransportError(MjciError):
-    """No response arrived. `.may_have_been_sent`: the server may have
-    processed the request. `.timed_out`: it may still be processing it.
+    """No response arrived. `.may_have_been_sent`: the server may
+    have processed the request. `.timed_out`: it may still be
+    processing it.
 
-    → Check the address and the network; `%mjci resume` searches for a
-        submission that may have arrived.
+    → Check the address and the network; `%mjci resume` searches
+        for a submission that may have arrived.
     """
 
     def __init__(
@@ -129,8 +130,8 @@ class TransportError(MjciError):
 
 
 class NotRecorded(MjciError):
-    """The recording being replayed has no response to the request.
-    `.detail` names the nearest request that it has.
+    """The recording being replayed has no response to the
+    request. `.detail` names the nearest request that it has.
 
     → Record again (`%mjci replay record`), or use the services
         themselves (`%mjci replay off`).
@@ -170,30 +171,30 @@ class ServiceError(MjciError):
 
 
 class MidjourneyError(ServiceError):
-    """An error response of a proxy, with its `.code` ("3", "9", …; the
-    HTTP status where the body has none).
+    """An error response of a proxy, with its `.code` ("3", "9",
+    …; the HTTP status where the body has none).
 
-    → Read the message; code 3 means an unknown task ID, or that no
-        account is free.
+    → Read the message; code 3 means an unknown task ID, or that
+        no account is free.
     """
 
     service = "mj"
 
 
 class Unsupported(MidjourneyError):
-    """This proxy does not offer the endpoint (it responded with a page,
-    or 404), and no fallback does.
+    """This proxy does not offer the endpoint (it responded with a
+    page, or 404), and no fallback does.
 
-    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists what the
-        proxy supports.
+    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists
+        what the proxy supports.
     """
 
 
 class QueueFull(MidjourneyError):
     """The proxy's queue is full (code 23, or 9 with that message). The submission was rejected.
 
-    → Retry later; `follow`, and with it the magics, waits for a free
-        slot by itself.
+    → Retry later; `follow`, and with it the magics, waits for a
+        free slot by itself.
     """
 
 
@@ -217,8 +218,8 @@ class CIError(ServiceError):
     """An error response of Tencent Cloud, with its `.code`
     ("NoSuchKey", "SignatureDoesNotMatch", …).
 
-    → The hint explains the usual codes; for others, give Tencent's
-        support the `.request_id`.
+    → The hint explains the usual codes; for others, give
+        Tencent's support the `.request_id`.
     """
 
     service = "ci"
@@ -227,7 +228,8 @@ class CIError(ServiceError):
 class InvalidResponse(MjciError):
     """The response cannot be parsed. `.body` has its bytes.
 
-    → Look at them: a wrong address often responds with an HTML page.
+    → Look at them: a wrong address often responds with an HTML
+        page.
     """
 
     def __init__(
@@ -252,7 +254,8 @@ class JobFailed(MjciError):
 class WaitTimeout(MjciError, TimeoutError):
     """The wait timed out; the job goes on. `.job` is its last known state.
 
-    → Follow it again by its ID; the setting `wait` is the timeout.
+    → Follow it again by its ID; the setting `wait` is the
+        timeout.
     """
 
     def __init__(self, job: Job, seconds: float) -> None:
@@ -269,9 +272,9 @@ class WaitTimeout(MjciError, TimeoutError):
 def sanitize(text: str) -> str:
     """Return the text with terminal control characters and lone surrogates replaced by "�".
 
-    Job data and error messages come from outside: unescaped they could
-    send commands to a terminal, reverse the text's direction, or fail
-    to encode.
+    Job data and error messages come from outside: unescaped they
+    could send commands to a terminal, reverse the text's
+    direction, or fail to encode.
     """
     return _CONTROL_CHARACTERS.sub("�", text)
 

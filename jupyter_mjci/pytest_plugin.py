@@ -1,10 +1,11 @@
 """pytest plugin: check that a notebook saves the same outputs live and headless.
 
-With `pytest --mjci-notebooks` each notebook is run twice in a kernel of
-its own: as JupyterLab runs it (input is allowed, displays are updated)
-and headless, as nbclient and nbval do. Then the outputs are compared
-cell by cell: number, kinds, metadata, texts, and images byte by byte,
-which nbval never does. Images must be readable.
+With `pytest --mjci-notebooks` each notebook is run twice in a
+kernel of its own: as JupyterLab runs it (input is allowed,
+displays are updated) and headless, as nbclient and nbval do. Then
+the outputs are compared cell by cell: number, kinds, metadata,
+texts, and images byte by byte, which nbval never does. Images
+must be readable.
 
 A cell that raises fails the test, unless it is tagged
 `raises-exception`. Without the option nothing is imported.
@@ -84,7 +85,7 @@ class NotebookItem(pytest.Item):
         return self.path, None, f"{self.path.name}: {self.name}"
 
 
-# --- running ----------------------------------------------------------
+# --- running ----------------------------------------------------
 
 
 class Output(TypedDict):
@@ -215,7 +216,7 @@ def run_notebook(path: Path, *, live: bool, timeout: float = CELL_TIMEOUT) -> Sa
     return saved
 
 
-# --- comparing --------------------------------------------------------
+# --- comparing --------------------------------------------------
 
 
 def find_differences(path: Path, *, timeout: float = CELL_TIMEOUT) -> Iterator[str]:

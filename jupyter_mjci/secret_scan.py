@@ -1,13 +1,13 @@
 """Find secrets in files before they are shared: file, location and kind, never the secret itself.
 
-Notebooks are scanned by cell (source, outputs, metadata, attachments,
-widget state), images as the bytes that they contain, SQLite databases
-by row and in the space of deleted rows, and anything else as text. This
-is `jupyter mjci scan`.
+Notebooks are scanned by cell (source, outputs, metadata,
+attachments, widget state), images as the bytes that they contain,
+SQLite databases by row and in the space of deleted rows, and
+anything else as text. This is `jupyter mjci scan`.
 
 The patterns are our own (`client.redaction`): of the texts in
-tests/test_secret_scan.py, detect-secrets 1.5 finds 7 of 19 secrets and
-reports 2 of 17 harmless ones.
+tests/test_secret_scan.py, detect-secrets 1.5 finds 7 of 19
+secrets and reports 2 of 17 harmless ones.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ IGNORED_DIRS = {
     ".pytest_cache",
 }
 SQLITE_MAGIC = b"SQLite format 3\0"
-# In the bytes of a database a text begins right behind another one,
-# without a word boundary.
+# In the bytes of a database a text begins right behind another
+# one, without a word boundary.
 _SECRET_PREFIXES = re.compile(r"(?=AKID|sk-|eyJ)")
 
 # Where a text is in its file, and the text.
@@ -53,8 +53,8 @@ class Leak:
 
     Args:
         path: the file
-        location: "cell 3, output 1", "table jobs"; "" for the file as a
-            whole
+        location: "cell 3, output 1", "table jobs"; "" for the
+            file as a whole
         kind: what kind of secret it is
     """
 
@@ -74,8 +74,8 @@ def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Ite
 
     Args:
         paths: files and folders
-        environ: variables whose secret values are searched too; by
-            default the process's
+        environ: variables whose secret values are searched too;
+            by default the process's
     """
     known = {f"the value of {name}": value for name, value in load_known_secrets(environ).items()}
     for path in paths:
@@ -122,7 +122,8 @@ def _iter_texts(path: Path, content: bytes) -> Iterator[LocatedText]:
             yield from reader(json.loads(text))
             return
         except (ValueError, AttributeError, TypeError):
-            pass  # an invalid notebook may contain secrets all the same
+            # an invalid notebook may contain secrets all the same
+            pass
     yield "", text
 
 
@@ -161,9 +162,9 @@ def _locate(location: str, texts: Iterable[str]) -> Iterator[LocatedText]:
 def _iter_strings(value: object, name: str = "") -> Iterator[str]:
     """Yield every text inside parsed JSON.
 
-    A text comes with its key, which may tell what it is; a list of
-    lines, as notebooks have them, comes joined and line by line; an
-    image comes as its bytes.
+    A text comes with its key, which may tell what it is; a list
+    of lines, as notebooks have them, comes joined and line by
+    line; an image comes as its bytes.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():

@@ -1,8 +1,9 @@
 """The `Session` class, the main entry point: follow jobs, run batches, resume, list and download.
 
-A session wires the parts together and delegates to them: `JobClient`
-sends and records, `Submitter` submits exactly once, `Poller` and
-`Follower` watch jobs, `ResultFetcher` gets what they produced.
+A session wires the parts together and delegates to them:
+`JobClient` sends and records, `Submitter` submits exactly once,
+`Poller` and `Follower` watch jobs, `ResultFetcher` gets what they
+produced.
 """
 
 from __future__ import annotations
@@ -75,24 +76,26 @@ class Session:
     `mj` and `ci` build calls; the other methods follow jobs, run
     batches, list and download.
 
-    `listeners` are called as `listener(event, value)`: "submitting"
-    with the Call before a submission is sent, "job_updated" with each
-    Job in a response. Of a large listing only the jobs that changed are
-    "job_updated"; "listing" comes with the whole of it.
+    `listeners` are called as `listener(event, value)`:
+    "submitting" with the Call before a submission is sent,
+    "job_updated" with each Job in a response. Of a large listing
+    only the jobs that changed are "job_updated"; "listing" comes
+    with the whole of it.
 
-    Sending may raise TransportError (no response), ServiceError (a
-    response that refuses) or InvalidResponse (one that cannot be read).
-    InvalidRequest is raised before anything is sent.
+    Sending may raise TransportError (no response), ServiceError
+    (a response that refuses) or InvalidResponse (one that cannot
+    be read). InvalidRequest is raised before anything is sent.
 
     Args:
         settings: addresses and credentials
         clock: the source of time; by default the system's
-        transport: carries the requests instead of the network: to a
-            sandbox or a recording
+        transport: carries the requests instead of the network: to
+            a sandbox or a recording
         sandbox: the emulator that `transport` leads to
-        home: the folder of the journal and the image archive; None
-            keeps nothing on disk
-        recording: the name of the recording that is written or replayed
+        home: the folder of the journal and the image archive;
+            None keeps nothing on disk
+        recording: the name of the recording that is written or
+            replayed
     """
 
     def __init__(
@@ -150,14 +153,14 @@ class Session:
             where = ", ".join(filter(None, (self.settings.mj_url, self.settings.ci_bucket)))
         return f"<jupyter_mjci session: {where}>"
 
-    # --- sending ------------------------------------------------------
+    # --- sending ------------------------------------------------
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.
 
-        Reads are retried after transient errors, submissions are sent
-        exactly once. Where the proxy lacks an endpoint, a fallback is
-        used if there is one.
+        Reads are retried after transient errors, submissions are
+        sent exactly once. Where the proxy lacks an endpoint, a
+        fallback is used if there is one.
         """
         endpoint = (call.name, call.method)
         unsupported = None
@@ -173,8 +176,8 @@ class Session:
             value = await FALLBACKS[call.name](call, self.mj, list_known)
         except Unsupported as error:
             raise unsupported or error from None
-        # Remembered only after the fallback worked: then the address is
-        # a proxy's.
+        # Remembered only after the fallback worked: then the
+        # address is a proxy's.
         self._unsupported.add(endpoint)
         return cast(T, value)
 
@@ -187,9 +190,10 @@ class Session:
     def describe(self, job: Job | str) -> Call[Job]:
         """Build the call that fetches a job's current state.
 
-        The service of an ID is looked up in the journal, else guessed
-        from its form: Midjourney's are digits, CI's a letter and then
-        letters and digits. Raises InvalidRequest for any other.
+        The service of an ID is looked up in the journal, else
+        guessed from its form: Midjourney's are digits, CI's a
+        letter and then letters and digits. Raises InvalidRequest
+        for any other.
         """
         job_id, service = self._resolve_job_id(job)
         if service == "mj":
@@ -200,8 +204,8 @@ class Session:
         """Build the call that cancels a job: a Midjourney task, a queued CI job, or a CI batch.
 
         Check the result with `describe`: a service may accept the
-        request and continue anyway. IDs are resolved as by `describe`.
-        Raises InvalidRequest.
+        request and continue anyway. IDs are resolved as by
+        `describe`. Raises InvalidRequest.
         """
         job_id, service = self._resolve_job_id(job)
         if service == "mj":
@@ -221,7 +225,7 @@ class Session:
             )
         return job_id, service
 
-    # --- following ----------------------------------------------------
+    # --- following ----------------------------------------------
 
     def follow(
         self,
@@ -232,9 +236,10 @@ class Session:
     ) -> Watch:
         """Submit a call, or take a running job, and watch it until it ends or NEEDS_INPUT.
 
-        While a queue is full, a submission waits for room. `.run()`
-        returns the finished job and raises JobFailed where it failed,
-        WaitTimeout where it took too long; it continues then.
+        While a queue is full, a submission waits for room.
+        `.run()` returns the finished job and raises JobFailed
+        where it failed, WaitTimeout where it took too long; it
+        continues then.
 
         Args:
             target: a call, a job or a job ID
@@ -249,14 +254,15 @@ class Session:
     ) -> Stream[Job]:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
-        A failure does not stop the others: it comes as a FAILED job
-        with the reason.
+        A failure does not stop the others: it comes as a FAILED
+        job with the reason.
 
         Args:
             jobs: calls, jobs and job IDs
-            at_once: calls and IDs that are submitted and followed at a
-                time; running jobs do not count
-            poll_interval: seconds between two polls of a job, at most
+            at_once: calls and IDs that are submitted and followed
+                at a time; running jobs do not count
+            poll_interval: seconds between two polls of a job, at
+                most
         """
         targets = list(jobs)
         return Stream(
@@ -272,7 +278,8 @@ class Session:
     ) -> Stream[BatchUpdate]:
         """Run a batch and yield every change of every job, to display its progress.
 
-        `jobs`, `at_once` and `poll_interval` are those of `batch`.
+        `jobs`, `at_once` and `poll_interval` are those of
+        `batch`.
         """
         targets = list(jobs)
         return Stream(
@@ -286,9 +293,9 @@ class Session:
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
-        A submission is looked up and adopted, or submitted again where
-        it certainly was not received. Yields each job as it ends;
-        `poll_interval` is that of `batch`.
+        A submission is looked up and adopted, or submitted again
+        where it certainly was not received. Yields each job as it
+        ends; `poll_interval` is that of `batch`.
         """
         return Stream(lambda: event_loop.stream_from_callback(partial(self._resume, poll_interval)))
 
@@ -305,22 +312,23 @@ class Session:
     def receive(self) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 
-        Give its `url` to calls as `notify_hook` or `callback`: followed
-        jobs are then updated at once. Polling continues beside it, and
-        alone counts in a recorded or replayed session.
+        Give its `url` to calls as `notify_hook` or `callback`:
+        followed jobs are then updated at once. Polling continues
+        beside it, and alone counts in a recorded or replayed
+        session.
         """
         from jupyter_mjci.jobs.webhooks import WebhookServer
 
         return WebhookServer(self._on_webhook_job)
 
     def _on_webhook_job(self, job: Job) -> None:
-        # A replay has no webhooks, and must send the same requests as
-        # the recorded session.
+        # A replay has no webhooks, and must send the same
+        # requests as the recorded session.
         if not self.recording:
             self.client.record([job])
             self._poller.push(job)
 
-    # --- listings -----------------------------------------------------
+    # --- listings -----------------------------------------------
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """Return the Midjourney tasks of the proxy (or those with the given `ids`)."""
@@ -351,10 +359,11 @@ class Session:
         """Journal what the services list and the journal lacks, continuing where the last sync was.
 
         Args:
-            since: jobs created from then on, instead of what is new
+            since: jobs created from then on, instead of what is
+                new
             until: jobs created until then
-            tags: CI's kinds of jobs; by default PicProcess and those
-                that were seen before
+            tags: CI's kinds of jobs; by default PicProcess and
+                those that were seen before
             on_progress: called with the counts after every page
         """
         pages = sync(
@@ -367,13 +376,14 @@ class Session:
         )
         return event_loop.run(_sync_pages(pages, on_progress))
 
-    # --- results and objects ------------------------------------------
+    # --- results and objects ------------------------------------
 
     def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[bytes]:
         """Fetch the bytes of a job's result; credentials go to the services' own hosts only.
 
         Raises InvalidRequest for a job without a result,
-        InvalidResponse where the image is not available (any more).
+        InvalidResponse where the image is not available (any
+        more).
 
         Args:
             job_or_url: the job, or a URL
@@ -384,16 +394,16 @@ class Session:
     def pictures(self, job: Job) -> Operation[list[bytes]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
-        Raises InvalidResponse where an image is not available (any
-        more).
+        Raises InvalidResponse where an image is not available
+        (any more).
         """
         return Operation(partial(self._results.fetch_pictures, job))
 
     def download(self, job: Job, folder: Path | str = ".") -> Operation[list[Path]]:
         """Write a job's results into a folder, under their own names, and return the files.
 
-        Raises InvalidResponse where a result is not available (any
-        more).
+        Raises InvalidResponse where a result is not available
+        (any more).
         """
         return Operation(partial(self._results.download, job, Path(folder)))
 
@@ -401,9 +411,10 @@ class Session:
         """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
 
         Args:
-            source: the file's path, or bytes, which are named by their
-                hash
-            key: the object's key; by default input/ and the file's name
+            source: the file's path, or bytes, which are named by
+                their hash
+            key: the object's key; by default input/ and the
+                file's name
         """
         return Operation(partial(bucket.upload_file, self.ci, source, key))
 
@@ -433,9 +444,9 @@ class Session:
     def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
         """Apply a picture rule locally: what a job would give, without a job.
 
-        The result has `body`, `format`, `width` and `height`. Watermark
-        images are fetched from the bucket. Raises InvalidRequest for a
-        rule that cannot be applied.
+        The result has `body`, `format`, `width` and `height`.
+        Watermark images are fetched from the bucket. Raises
+        InvalidRequest for a rule that cannot be applied.
 
         Args:
             rule: the rule
@@ -451,27 +462,27 @@ class Session:
             return anyio.from_thread.run(bucket.find_object, self.ci, url)
 
         try:
-            # The thread cannot be stopped: a cancelled preview leaves
-            # it behind.
+            # The thread cannot be stopped: a cancelled preview
+            # leaves it behind.
             return await anyio.to_thread.run_sync(
                 partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
             )
         except RuleError as error:
             raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
 
-    # --- the session itself -------------------------------------------
+    # --- the session itself -------------------------------------
 
     def record_to(self, folder: Path | str, *, pixels: int | None = None) -> Session:
         """Return a session like this one that records its exchanges, without secrets.
 
-        It keeps nothing on disk but the recording, so its history is
-        the recording's own.
+        It keeps nothing on disk but the recording, so its history
+        is the recording's own.
 
         Args:
-            folder: the folder `NAME.mjci`; an existing recording is
-                replaced
-            pixels: the longer side of images, at most; larger ones are
-                scaled down
+            folder: the folder `NAME.mjci`; an existing recording
+                is replaced
+            pixels: the longer side of images, at most; larger
+                ones are scaled down
         """
         folder = Path(folder)
         settings = self.settings
@@ -528,7 +539,7 @@ class Session:
         self.close()
 
 
-# --- building a session -----------------------------------------------
+# --- building a session -----------------------------------------
 
 
 def connect(
@@ -536,13 +547,13 @@ def connect(
 ) -> Session:
     """Build a session from keyword arguments, then the environment, then the profile file.
 
-    With nothing configured the embedded sandbox is used, and one line
-    says so. Raises SettingsError for an unknown setting, an invalid
-    value, or a missing profile or recording.
+    With nothing configured the embedded sandbox is used, and one
+    line says so. Raises SettingsError for an unknown setting, an
+    invalid value, or a missing profile or recording.
 
     Args:
-        profile: the table of the profile file; by default MJCI_PROFILE,
-            else "default" if it exists
+        profile: the table of the profile file; by default
+            MJCI_PROFILE, else "default" if it exists
         notice: called with that one line
         overrides: settings by their names: mj_url, ci_bucket, …
     """
@@ -567,8 +578,8 @@ def _connect_or_sandbox(settings: Settings, notice: Callable[[str], None]) -> Se
     return sandbox(speed=settings.speed, **runtime)
 
 
-# How the proxy families of the sandbox expect the secret; the others
-# take "secret".
+# How the proxy families of the sandbox expect the secret; the
+# others take "secret".
 DIALECT_AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
 
 
@@ -583,14 +594,15 @@ def sandbox(
     """Build a session on a new in-process emulator of both services: no account, no network.
 
     Args:
-        speed: how fast its time passes; the times of jobs are the same
-            at any speed, also at float("inf")
-        dialect: the proxy family to emulate: plus, java, trueai or
-            new-api
+        speed: how fast its time passes; the times of jobs are the
+            same at any speed, also at float("inf")
+        dialect: the proxy family to emulate: plus, java, trueai
+            or new-api
         seed: another seed, other images and IDs
-        faults: what fails: Fault objects, or the path of a TOML file
-        overrides: settings by their names; with `home` a journal and
-            images are kept there
+        faults: what fails: Fault objects, or the path of a TOML
+            file
+        overrides: settings by their names; with `home` a journal
+            and images are kept there
     """
     from jupyter_mjci.emulator.app import Sandbox
 
@@ -601,7 +613,8 @@ def sandbox(
         clock=emulator.clock,
         transport=emulator.transport(),
         sandbox=emulator,
-        # The jobs of a sandbox do not belong into the default journal.
+        # The jobs of a sandbox do not belong into the default
+        # journal.
         home=settings.home if "home" in overrides else None,
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NEEDS = "This installs from a package index, which pip has to reach (without one: pytest -m 'not install')"
+NEEDS = "This installs from a package index, which pip has to reach (without one: pytest -m 'not install')"  # noqa: E501
 OURS = (
     "JUPYTER",
     "IPYTHON",

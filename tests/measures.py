@@ -1,7 +1,8 @@
-"""Measure how the package reads: `python -m tests.measures [PATH...]` prints each figure against its bar.
+"""Measure how the package reads: `python -m tests.measures [PATH...]` prints each figure against
+its bar.
 
-The bars come from eleven well-kept libraries of this field (httpx, h11, gidgethub, botocore, …). A test
-(`tests/test_measures.py`) holds the whole package to them.
+The bars come from eleven well-kept libraries of this field (httpx, h11, gidgethub, botocore, …). A
+test (`tests/test_measures.py`) holds the whole package to them.
 """
 
 from __future__ import annotations
@@ -150,7 +151,9 @@ def is_lone_participle(node: FunctionNode) -> bool:
 
 
 def count_code_lines(node: FunctionNode) -> int:
-    """Lines of a function from `def` to its end; a docstring is no complexity and does not count."""
+    """Lines of a function from `def` to its end; a docstring is no complexity and does not
+    count.
+    """
     end = node.end_lineno or node.lineno
     first = node.body[0]
     docstring = 0
@@ -189,7 +192,9 @@ def find_percentile(ordered: list[int], share: float) -> float:
 
 
 def find_wide_functions(sources: list[Source]) -> Iterator[str]:
-    """Functions with more than seven parameters that are no builders (`services/*/api.py`) and no constructors."""
+    """Functions with more than seven parameters that are no builders (`services/*/api.py`) and no
+    constructors.
+    """
     for source in sources:
         # `presign` has the parameters of the request that it signs, and scripts rely on them.
         if source.path.name in ("api.py", "signing.py"):

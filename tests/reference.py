@@ -32,7 +32,8 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
 HEAD = """# Reference
 
-Made from the code by `python -m tests.reference`; a test compares. How to use all this: the notebooks beside this page.
+Generated from the code by `python -m tests.reference`; a test compares the two. Tutorials are in the
+notebooks, guides in the [documentation](README.md).
 How it works: [how-it-works.md](explanation/how-it-works.md).
 """
 FOR_MANY = " (where one cell makes many jobs)"
@@ -225,7 +226,7 @@ def page() -> str:
             *questions(),
         ],
         "Errors": [
-            "In a cell an error is two or three lines: what, why, what to do next; `%tb` shows where it came from.",
+            "In a cell an error is two or three lines: message, detail, hint. `%tb` shows the traceback.",
             "",
             *table("error", "is a", "what happened", "what usually helps"),
             *what_to_do(),

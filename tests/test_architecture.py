@@ -44,7 +44,8 @@ LIBRARY_USERS = {
     "xmltodict": ("services/tencent_ci/xml.py", "emulator/xml.py"),
 }
 TOP_LEVEL = {
-    "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", ".ci",
+    "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
+    ".ci",
     "jupyter_mjci", "docs", "notebooks", "tests", "binder", ".gitignore", ".pre-commit-hooks.yaml",
 }  # fmt: skip
 
@@ -73,7 +74,9 @@ def iter_runtime_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def test_import_contracts_hold() -> None:
-    """Layers and cycles: [tool.importlinter] of pyproject.toml, lazy and type-checking imports counted."""
+    """Layers and cycles: [tool.importlinter] of pyproject.toml, lazy and type-checking imports
+    counted.
+    """
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout

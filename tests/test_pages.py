@@ -131,8 +131,8 @@ def _reachable(path: str) -> bool:
 
 
 def known() -> Iterator[str]:
-    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and `module.name`;
-    modules by dotted name.
+    """Everything that the package defines: `Class`, `Class.method`, `Class.field` and
+    `module.name`; modules by dotted name.
     """
     for module in MODULES:
         yield "jupyter_mjci." + get_name(module).removesuffix(".py").replace("/", ".")

@@ -223,8 +223,8 @@ def shows_pictures(command: str, folder: Path) -> None:
 
 
 TRIED: dict[str, Callable[[str, Path], None]] = {
-    "python3 -m venv .venv && .venv/bin/pip install -e '.[lab]' && .venv/bin/jupyter mjci demo": opens_the_demo,
-    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": is_what_ci_runs,
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[lab]' && .venv/bin/jupyter mjci demo": opens_the_demo,  # noqa: E501
+    "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/pytest": is_what_ci_runs,  # noqa: E501
     "jupyter mjci demo --execute out.html": runs_the_demo,
     "jupyter mjci sandbox": serves,
     "jupyter mjci doctor": examines,

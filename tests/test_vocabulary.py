@@ -180,7 +180,10 @@ RETIRED_NAMES = frozenset(
     ]
 )
 # Words of the first edition's private language, in documents.
-RETIRED_WORDS = r"\b(detours?|sightings?|the desk|rooms and floors|postman|ledger|stand-ins?|tape clock|two doors)\b"
+RETIRED_WORDS = (
+    r"\b(detours?|sightings?|the desk|rooms and floors|postman"
+    r"|ledger|stand-ins?|tape clock|two doors)\b"
+)
 RETIRED_CONSTRUCTS = {
     "a module that changes its class": r"__class__ = ",
     " by string": r"\bglobals\(\)",
@@ -202,13 +205,17 @@ def test_modules_of_the_first_edition_are_gone() -> None:
     "source", list_sources(PACKAGE), ids=lambda path: str(path.relative_to(PACKAGE))
 )
 def test_source_defines_no_retired_name(source: Path) -> None:
-    """As function, class, parameter or attribute; the services' own words on the wire are strings."""
+    """As function, class, parameter or attribute; the services' own words on the wire are
+    strings.
+    """
     tree = ast.parse(source.read_text("utf-8"))
     assert sorted(set(find_definitions(tree)) & RETIRED_NAMES) == []
 
 
 def find_definitions(tree: ast.Module) -> Iterator[str]:
-    """Yield what a module defines: functions, classes, parameters, attributes and module constants."""
+    """Yield what a module defines: functions, classes, parameters, attributes and module
+    constants.
+    """
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name

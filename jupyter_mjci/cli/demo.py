@@ -14,7 +14,8 @@ from jupyter_mjci.errors import MjciError, missing_extra, requires_extra
 QUICKSTART = "01-quickstart.ipynb"
 DEMO_FOLDER = Path("mjci-demo")
 CELL_TIMEOUT = 120  # seconds
-# The templates of nbconvert drop the alternative text of pictures.
+# The templates of nbconvert drop the alternative text of
+# pictures.
 _BLOCK_TEMPLATE = """\
 {{% block data_{block} scoped %}}\
 {{% set alt = output | get_metadata('alt', 'image/{kind}') or output.data['text/plain'] %}}\
@@ -25,26 +26,27 @@ PAGE_TEMPLATE = (
     + _BLOCK_TEMPLATE.format(block="png", kind="png")
     + _BLOCK_TEMPLATE.format(block="jpg", kind="jpeg")
 )
-# Without the warning that the connection is not encrypted: the kernel
-# runs on this machine.
+# Without the warning that the connection is not encrypted: the
+# kernel runs on this machine.
 KERNEL_ARGS = ["--IPKernelApp.log_level=ERROR"]
 
 
 def run_demo(page: Path | None) -> int:
     """Open a copy of the quickstart notebook in JupyterLab, or execute the notebook.
 
-    The copy is made in the current folder; an existing one is opened as
-    it is.
+    The copy is made in the current folder; an existing one is
+    opened as it is.
 
     Args:
-        page: the HTML page to execute it into, instead of opening it
+        page: the HTML page to execute it into, instead of opening
+            it
 
     Returns:
         The exit status.
 
     Raises:
-        MjciError: JupyterLab or the notebook is not installed, or a
-            file cannot be written.
+        MjciError: JupyterLab or the notebook is not installed, or
+            a file cannot be written.
     """
     source = find_notebooks() / QUICKSTART
     if page:

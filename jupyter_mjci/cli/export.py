@@ -33,7 +33,8 @@ def export_frame(frame: pd.DataFrame, path: Path) -> None:
 
     Raises:
         InvalidRequest: The file cannot be written.
-        SettingsError: pyarrow is not installed, which Parquet needs.
+        SettingsError: pyarrow is not installed, which Parquet
+            needs.
     """
     with requires_extra("pyarrow", "lake"), report_write_errors(path):
         if path.suffix == ".csv":
@@ -46,7 +47,8 @@ def export_frame(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _write_json_lines(frame: pd.DataFrame, path: Path) -> None:
-    # to_json of pandas 2 reads timedeltas of any unit as nanoseconds.
+    # to_json of pandas 2 reads timedeltas of any unit as
+    # nanoseconds.
     durations = frame.select_dtypes("timedelta").columns
     frame = frame.astype(dict.fromkeys(durations, "timedelta64[ns]"))
     frame.to_json(path, orient="records", lines=True, date_format="iso")

@@ -1,7 +1,7 @@
 """Run the commands of `jupyter mjci`. Each handler takes the parsed arguments.
 
-Handlers import what they need when they run, so that `--help` and small
-commands start quickly.
+Handlers import what they need when they run, so that `--help` and
+small commands start quickly.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def _cancel_job(session: Session, job_id: str) -> Exit:
     try:
         session.cancel(job_id).run()
         job = session.describe(job_id).run()
-        # Some proxies have no status CANCEL: their cancelled tasks
-        # fail.
+        # Some proxies have no status CANCEL: their cancelled
+        # tasks fail.
         if job.status not in (Status.CANCELLED, Status.FAILED):
             raise MjciError(
                 f"{job_id} is not cancelled: its status is {job.status}.",

@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             print(end="", flush=True)
     except BrokenPipeError:
-        # The interpreter flushes stdout once more when it exits, and
-        # would complain: discard what is still buffered.
+        # The interpreter flushes stdout once more when it exits,
+        # and would complain: discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.BROKEN_PIPE
 

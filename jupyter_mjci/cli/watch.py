@@ -102,8 +102,8 @@ async def _follow_all(
 
     Args:
         session: the session
-        include_listed: follow the active jobs that the services list at
-            the beginning, too
+        include_listed: follow the active jobs that the services
+            list at the beginning, too
         poll_interval: the maximum time between polls, in seconds
         emit: called with each change
     """
@@ -137,7 +137,8 @@ async def _list_active(session: Session) -> list[Job]:
     if session.settings.has_mj:
         jobs += await session.mj.queue()
     if session.settings.has_ci:
-        # A listing is of one Tag: take those that the journal has seen.
+        # A listing is of one Tag: take those that the journal has
+        # seen.
         for tag in dict.fromkeys((PICTURE_TAG, *session.journal.actions("ci"))):
             jobs += await session.ci.jobs(tag=tag, states=ACTIVE_STATES)
     return jobs

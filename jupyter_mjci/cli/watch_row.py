@@ -19,12 +19,13 @@ class Row:
     """A watched job.
 
     Args:
-        key: service and ID, as given on the command line or in the
-            journal
+        key: service and ID, as given on the command line or in
+            the journal
         job: the job as last seen
-        since: when watching it began, in seconds of the monotonic clock
-        follow_error: the error that ended the watching before the job
-            ended
+        since: when watching it began, in seconds of the monotonic
+            clock
+        follow_error: the error that ended the watching before the
+            job ended
     """
 
     key: JobKey

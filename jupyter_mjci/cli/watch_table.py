@@ -26,7 +26,8 @@ LAST_SUBJECT_WIDTH = 8  # characters, without optional columns
 # dropped in this order in a narrow window
 OPTIONAL_COLUMNS = ("service", "elapsed", "progress")
 RIGHT_ALIGNED = ("%", "elapsed")
-OTHER_LINES = 3  # lines of the window for header, footer and cursor
+# lines of the window for header, footer and cursor
+OTHER_LINES = 3
 STYLES: Mapping[str, str] = {
     PENDING_LABEL: "dim",
     Status.QUEUED: "dim",
@@ -171,8 +172,8 @@ def _render_percent(row: Row, _: float) -> Text:
 def _render_elapsed(row: Row, now: float) -> Text:
     """Render the time from the submission to the end, or to now.
 
-    The service's clock may be ahead of ours: an active job shows at
-    least how long it was watched.
+    The service's clock may be ahead of ours: an active job shows
+    at least how long it was watched.
     """
     job = row.job
     seconds = 0.0

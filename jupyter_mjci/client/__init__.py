@@ -1,3 +1,3 @@
-"""HTTP independent of a service: calls, jobs, transport, event loop,
-settings, redaction, recordings.
+"""HTTP independent of a service: calls, jobs, transport, event
+loop, settings, redaction, recordings.
 """

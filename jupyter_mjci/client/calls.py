@@ -1,10 +1,10 @@
 """Requests as values, and results that can be run or awaited.
 
 A `Call` holds what will be sent and how the response is parsed;
-building one sends nothing. `.run()` sends it and blocks, `await` sends
-it without blocking: there is one implementation of each. A `Stream`
-does the same for a sequence of results, an `Operation` for several
-requests.
+building one sends nothing. `.run()` sends it and blocks, `await`
+sends it without blocking: there is one implementation of each. A
+`Stream` does the same for a sequence of results, an `Operation`
+for several requests.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ class Call(Generic[T]):
         path: the path, decoded, with its leading slash
         parse: the pure function from the response to the value
         params: the query, decoded
-        headers: headers of this request; credentials are added when it
-            is sent
+        headers: headers of this request; credentials are added
+            when it is sent
         body: the bytes of the body
         endpoint: the host it is sent to: mj, ci, cos or account
         is_submission: it creates a job: sent once, never repeated
@@ -94,8 +94,8 @@ class Call(Generic[T]):
         TransportError: no response arrived
         ServiceError: the service responded with an error
         InvalidResponse: the response cannot be parsed
-        SettingsError: the call has no sender, or its service is not
-            configured
+        SettingsError: the call has no sender, or its service is
+            not configured
     """
 
     service: str
@@ -133,14 +133,15 @@ class Call(Generic[T]):
 
 
 class Stream(Generic[T]):
-    """Values that arrive one after another: `for` and `async for` yield
-    each, `.run()` and `await` return the outcome. Every iteration
-    starts from the beginning.
+    """Values that arrive one after another: `for` and `async for`
+    yield each, `.run()` and `await` return the outcome. Every
+    iteration starts from the beginning.
 
     Args:
-        source: starts an iteration; yields values in chunks: a page, or
-            what has arrived meanwhile
-        finalize: makes the outcome of all values; by default their list
+        source: starts an iteration; yields values in chunks: a
+            page, or what has arrived meanwhile
+        finalize: makes the outcome of all values; by default
+            their list
     """
 
     def __init__(
@@ -189,8 +190,8 @@ class Paginator(Stream[T]):
     """A listing, fetched page by page during iteration.
 
     Args:
-        build_page_call: builds the call of the page with a token (""
-            for the first)
+        build_page_call: builds the call of the page with a token
+            ("" for the first)
         limit: the maximum number of values; None for all
     """
 
@@ -216,8 +217,8 @@ class Paginator(Stream[T]):
             if remaining is not None:
                 remaining = max(remaining - len(page.items), 0)
             token = page.next_token
-            # A service that returns a token twice would never reach the
-            # last page.
+            # A service that returns a token twice would never
+            # reach the last page.
             if not token or token in seen_tokens:
                 return
             seen_tokens.add(token)

@@ -1,13 +1,13 @@
 """The recording format: what makes two requests equal, and how exchanges are stored.
 
-A recording is a folder `NAME.mjci` with one readable JSON file per
-exchange, numbered in the order of the responses, and the images beside
-them under their content's hash. Signatures, tokens and secrets never
-get in: while recording, the session already sees the responses as they
-will be replayed.
+A recording is a folder `NAME.mjci` with one readable JSON file
+per exchange, numbered in the order of the responses, and the
+images beside them under their content's hash. Signatures, tokens
+and secrets never get in: while recording, the session already
+sees the responses as they will be replayed.
 
-`recorder` writes a recording, `player` replays it, `replay_clock` is
-the virtual time of a replay.
+`recorder` writes a recording, `player` replays it, `replay_clock`
+is the virtual time of a replay.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ IMAGE_FOLDER = "pictures"
 EXCHANGE_FILES = "[0-9][0-9][0-9][0-9]*-*.json"
 MODES = ("record", "play", "off")
 
-# Settings that are stored, because requests and waits depend on them.
+# Settings that are stored, because requests and waits depend on
+# them.
 RECORDED_SETTINGS = (
     "mj_url",
     "mj_auth",
@@ -55,8 +56,8 @@ REQUEST_HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source
 MATCH_ON_HEADERS = REQUEST_HEADERS[1:]
 # Query parameters whose values may differ in a later run.
 TIME_PARAMS = {"startcreationtime", "endcreationtime"}
-# Our own markers in `state` and UserData; recordings of older versions
-# have counters.
+# Our own markers in `state` and UserData; recordings of older
+# versions have counters.
 MARKER_RE = re.compile(r"\bmjci-(?:[0-9a-f]{32}|\d+)\b")
 # characters: longer texts of a request are stored as their hash
 MAX_INLINE = 1000
@@ -71,8 +72,8 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 
     Args:
         value: the setting
-        notebook: the notebook's name; the default folder is beside it,
-            with its name
+        notebook: the notebook's name; the default folder is
+            beside it, with its name
 
     Raises:
         SettingsError: the mode is unknown, or neither folder nor
@@ -97,8 +98,8 @@ def parse_mode(value: str, notebook: str = "") -> tuple[str, Path]:
 def resolve_mode(mode: str, folder: str, environment: str, notebook: str) -> tuple[str, Path]:
     """Return the mode and folder of `%mjci replay`, completed from the environment.
 
-    Without a mode from either, an existing recording is replayed and a
-    new one recorded.
+    Without a mode from either, an existing recording is replayed
+    and a new one recorded.
 
     Args:
         mode: record, play, off or ""
@@ -188,7 +189,8 @@ def build_request_key(
         method: GET, POST, …
         url: the URL with the host that the request is meant for
         headers: the headers that are stored
-        body: the body as a recording stores it: JSON, text or a hash
+        body: the body as a recording stores it: JSON, text or a
+            hash
     """
     parts = urlsplit(url)
     query = []
@@ -207,8 +209,9 @@ def build_request_key(
 
 
 def get_target_url(request: httpx.Request) -> str:
-    """Return the request's URL with the host of its Host header, which
-    differs from the URL's own where an endpoint is configured.
+    """Return the request's URL with the host of its Host header,
+    which differs from the URL's own where an endpoint is
+    configured.
     """
     host = request.headers.get("host") or request.url.netloc.decode()
     return f"{request.url.scheme}://{host}{request.url.raw_path.decode('ascii', 'replace')}"
@@ -241,8 +244,9 @@ def _shorten(value: object) -> object:
 
 
 def _hash_text(text: str) -> str:
-    """Return a hash that does not depend on the markers in the text,
-    followed by those markers, so that a replay can still map them.
+    """Return a hash that does not depend on the markers in the
+    text, followed by those markers, so that a replay can still
+    map them.
     """
     digest = hashlib.sha256(MARKER_RE.sub("mjci-", text).encode()).hexdigest()
     return " ".join([f"sha256:{digest}", *MARKER_RE.findall(text)])
@@ -259,9 +263,10 @@ class Exchange:
         name: the file's name
         number: its place in the recording, from 1
         request_key: what identifies the request
-        responded_at: seconds from the recording's start to the response
-        response: status, headers and json, text or file; or error and
-            text
+        responded_at: seconds from the recording's start to the
+            response
+        response: status, headers and json, text or file; or error
+            and text
         markers: our own markers in the request
     """
 
@@ -323,8 +328,8 @@ def load_recording(folder: Path) -> tuple[JsonObject, list[Exchange]]:
     """Load a recording's manifest and exchanges.
 
     Raises:
-        SettingsError: the recording does not exist, is incomplete or
-            was changed
+        SettingsError: the recording does not exist, is incomplete
+            or was changed
     """
     if not (folder / MANIFEST).is_file():
         raise SettingsError(

@@ -1,22 +1,23 @@
 """Run coroutines on a private event loop in a background thread.
 
-Nesting on a kernel's own loop loses the cells queued behind a blocking
-one (ipykernel >= 7.1), so all I/O happens on the loop of one daemon
-thread. `run` waits for it in short slices, so that an interrupt is
-noticed; `run_async` is the same for `await`, on whatever loop the
-caller has. Both cancel by an anyio scope from outside: native
-cancellation around httpx (`Task.cancel`, `asyncio.timeout`) leaks pool
-slots for good, anyio scopes leak none.
+Nesting on a kernel's own loop loses the cells queued behind a
+blocking one (ipykernel >= 7.1), so all I/O happens on the loop of
+one daemon thread. `run` waits for it in short slices, so that an
+interrupt is noticed; `run_async` is the same for `await`, on
+whatever loop the caller has. Both cancel by an anyio scope from
+outside: native cancellation around httpx (`Task.cancel`,
+`asyncio.timeout`) leaks pool slots for good, anyio scopes leak
+none.
 
 anyio's `BlockingPortal` was tried in place of `LoopThread` and
-`BackgroundTask`: its future counts as done before the cancelled work
-has ended, it cannot be used from its own thread, a `SystemExit` of one
-task ends it for all, and the interpreter hangs at its exit while work
-is in progress.
+`BackgroundTask`: its future counts as done before the cancelled
+work has ended, it cannot be used from its own thread, a
+`SystemExit` of one task ends it for all, and the interpreter
+hangs at its exit while work is in progress.
 
-This module is also the only one that imports nest-asyncio. It makes
-only our own loop re-entrant, and only for a listener that calls `run`
-from inside it, which would deadlock otherwise.
+This module is also the only one that imports nest-asyncio. It
+makes only our own loop re-entrant, and only for a listener that
+calls `run` from inside it, which would deadlock otherwise.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ _lock = threading.Lock()
 
 
 def get_loop_thread() -> LoopThread:
-    """Return the background thread. It is started on first use, and
-    again after a fork, because threads do not survive one.
+    """Return the background thread. It is started on first use,
+    and again after a fork, because threads do not survive one.
     """
     global _loop_thread
     with _lock:
@@ -83,9 +84,9 @@ def get_loop_thread() -> LoopThread:
 
 
 class BackgroundTask(Generic[T]):
-    """A coroutine running on the background loop: wait for it with
-    `result` or `await`, end it with `cancel` from any thread. `future`
-    is done only when the work has really ended.
+    """A coroutine running on the background loop: wait for it
+    with `result` or `await`, end it with `cancel` from any
+    thread. `future` is done only when the work has really ended.
     """
 
     def __init__(self, work: Awaitable[T]) -> None:
@@ -146,8 +147,8 @@ class BackgroundTask(Generic[T]):
         wrapped = asyncio.wrap_future(self.future)
         try:
             while not wrapped.done():
-                # A kernel notices ■ in an await cell only when its loop
-                # wakes.
+                # A kernel notices ■ in an await cell only when
+                # its loop wakes.
                 await asyncio.wait({wrapped}, timeout=WAIT_SLICE)
             return wrapped.result()
         finally:
@@ -164,8 +165,8 @@ def start(work: Awaitable[T]) -> BackgroundTask[T]:
 
 
 def run(work: Awaitable[T]) -> T:
-    """Run the work on the background loop and block until it is done.
-    An interrupt cancels it and is raised.
+    """Run the work on the background loop and block until it is
+    done. An interrupt cancels it and is raised.
     """
     if threading.current_thread() is get_loop_thread().thread:
         return _run_reentrant(work)
@@ -183,9 +184,9 @@ async def run_async(work: Awaitable[T]) -> T:
 
 
 def iterate_sync(source: AsyncIterator[Sequence[T]]) -> Iterator[T]:
-    """Yield the items of a chunked source to blocking code, and close
-    it when the iteration ends early. Crossing from the background
-    thread costs once per chunk, not per item.
+    """Yield the items of a chunked source to blocking code, and
+    close it when the iteration ends early. Crossing from the
+    background thread costs once per chunk, not per item.
     """
     reader = _ChunkReader(source)
     try:
@@ -218,12 +219,13 @@ async def one_per_chunk(source: AsyncIterator[T]) -> AsyncIterator[Sequence[T]]:
 async def stream_from_callback(
     producer: Callable[[Callable[[T], None]], Awaitable[None]],
 ) -> AsyncIterator[Sequence[T]]:
-    """Yield what `producer` passes to the callback it is given; items
-    that accumulate while the consumer is busy come as one chunk.
+    """Yield what `producer` passes to the callback it is given;
+    items that accumulate while the consumer is busy come as one
+    chunk.
 
-    The producer runs in a task of its own, because a task group or a
-    cancel scope must not stay open across a `yield`. Ending the
-    iteration cancels it.
+    The producer runs in a task of its own, because a task group
+    or a cancel scope must not stay open across a `yield`. Ending
+    the iteration cancels it.
     """
     send, receive = anyio.create_memory_object_stream[T](math.inf)
 
@@ -249,9 +251,9 @@ def _drain(stream: MemoryObjectReceiveStream[T]) -> Iterator[T]:
 
 
 class _ChunkReader(Generic[T]):
-    """Read a source chunk by chunk. A read that was interrupted ends a
-    little later than its caller; closing waits for it, because a
-    running generator cannot be closed.
+    """Read a source chunk by chunk. A read that was interrupted
+    ends a little later than its caller; closing waits for it,
+    because a running generator cannot be closed.
     """
 
     def __init__(self, source: AsyncIterator[Sequence[T]]) -> None:
@@ -296,11 +298,12 @@ def _run_reentrant(work: Awaitable[T]) -> T:
 def _make_reentrant(loop: PrivateEventLoop) -> None:
     """Make our loop's class re-entrant, and nothing else where that is possible.
 
-    `nest_asyncio.apply` would replace asyncio's Task and `asyncio.run`
-    in the whole process; its private `_patch_loop` changes the one
-    class. 1.6.0 is the final release of nest-asyncio (its repository is
-    archived), so the function stays; a test checks both. From Python
-    3.14 on only nest-asyncio2 works, and only with `apply`.
+    `nest_asyncio.apply` would replace asyncio's Task and
+    `asyncio.run` in the whole process; its private `_patch_loop`
+    changes the one class. 1.6.0 is the final release of
+    nest-asyncio (its repository is archived), so the function
+    stays; a test checks both. From Python 3.14 on only
+    nest-asyncio2 works, and only with `apply`.
     """
     if sys.version_info >= (3, 14):
         import nest_asyncio2
@@ -318,11 +321,12 @@ def enable_nested_loops(
     """Make the caller's own running loop re-entrant, for `asyncio.run` in a cell.
 
     Returns:
-        The name of the implementation: nest_asyncio or nest_asyncio2.
+        The name of the implementation: nest_asyncio or
+            nest_asyncio2.
 
     Raises:
-        SettingsError: no installed implementation is safe with these
-            versions.
+        SettingsError: no installed implementation is safe with
+            these versions.
     """
     name = _choose_implementation(version, ipykernel)
     __import__(name).apply()

@@ -1,11 +1,11 @@
 """Carry HTTP requests over the network: by httpx, or by aiohttp where it is installed.
 
-Both are httpx transports and neither has a pool that can be exhausted.
-A single `httpx.AsyncClient` gets slower the more requests are in
-flight, because its pool scans every connection at the start and end of
-each request; and a pool slot of a cancelled request can be lost for
-good. Limiting the number of requests in flight is the caller's
-business.
+Both are httpx transports and neither has a pool that can be
+exhausted. A single `httpx.AsyncClient` gets slower the more
+requests are in flight, because its pool scans every connection at
+the start and end of each request; and a pool slot of a cancelled
+request can be lost for good. Limiting the number of requests in
+flight is the caller's business.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class ShardedTransport(httpx.AsyncBaseTransport):
     """httpx transports of one connection each, at most `max_idle` of them idle.
 
     A connection whose request did not complete is closed with its
-    transport, so that no request can leave anything behind in a pool.
+    transport, so that no request can leave anything behind in a
+    pool.
     """
 
     def __init__(self, max_idle: int = 16) -> None:
@@ -106,12 +107,12 @@ def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """httpx requests sent by aiohttp, which handles several times as many per second.
 
-    Errors are raised as httpx's own, and a lost response never as an
-    error to connect, which would mean that the request was not sent.
-    That is why httpx-aiohttp (0.2) does not replace this class: it maps
-    `ServerDisconnectedError` to `ConnectTimeout`, and so a submission
-    would be sent twice. It also decodes escapes of the URL, which
-    breaks signed ones.
+    Errors are raised as httpx's own, and a lost response never as
+    an error to connect, which would mean that the request was not
+    sent. That is why httpx-aiohttp (0.2) does not replace this
+    class: it maps `ServerDisconnectedError` to `ConnectTimeout`,
+    and so a submission would be sent twice. It also decodes
+    escapes of the URL, which breaks signed ones.
     """
 
     def __init__(self) -> None:
@@ -141,7 +142,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         try:
             async with session.request(
                 request.method,
-                # yarl would otherwise unquote parts of a signed URL.
+                # yarl would otherwise unquote parts of a signed
+                # URL.
                 URL(str(request.url), encoded=True),
                 headers=request.headers.multi_items(),
                 data=body or None,
@@ -161,8 +163,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
-            # It would send credentials of ~/.netrc. Proxies are set for
-            # each request.
+            # It would send credentials of ~/.netrc. Proxies are
+            # set for each request.
             trust_env=False,
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
@@ -186,7 +188,8 @@ def _to_httpx_error(error: Exception) -> httpx.HTTPError:
 
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return httpx.ConnectTimeout(str(error))
-    # The only errors after which the request was certainly not sent.
+    # The only errors after which the request was certainly not
+    # sent.
     if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)):
         return httpx.ConnectError(str(error))
     if isinstance(error, aiohttp.InvalidURL):
@@ -196,8 +199,8 @@ def _to_httpx_error(error: Exception) -> httpx.HTTPError:
     return httpx.ReadError(str(error))
 
 
-# aiohttp warns about unclosed sessions, and a notebook never closes
-# one.
+# aiohttp warns about unclosed sessions, and a notebook never
+# closes one.
 _OPEN_TRANSPORTS: weakref.WeakSet[AiohttpTransport] = weakref.WeakSet()
 
 

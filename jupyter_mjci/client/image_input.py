@@ -1,8 +1,8 @@
-"""Turn what callers have for an image into the bytes of a file: a path,
-bytes, a data URL, a Pillow image or an array.
+"""Turn what callers have for an image into the bytes of a file: a
+path, bytes, a data URL, a Pillow image or an array.
 
-Pillow is imported only where an array is encoded: a Pillow image saves
-itself, and everything else is bytes already.
+Pillow is imported only where an array is encoded: a Pillow image
+saves itself, and everything else is bytes already.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def to_image_bytes(picture: ImageInput) -> bytes:
     """Return an image as the bytes of a PNG, JPEG, GIF or WebP file.
 
     Raises:
-        InvalidRequest: it is not an image, or a URL that would have to
-            be downloaded
+        InvalidRequest: it is not an image, or a URL that would
+            have to be downloaded
     """
     content = _read_content(picture)
     if not detect_image_format(content):
@@ -139,10 +139,11 @@ def _encode_saveable(picture: SupportsSave) -> bytes:
     )
 
 
-# Pillow's modes by the number of channels: gray, gray and alpha, RGB,
-# RGBA.
+# Pillow's modes by the number of channels: gray, gray and alpha,
+# RGB, RGBA.
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# Masks are often boolean arrays: False and True as black and white.
+# Masks are often boolean arrays: False and True as black and
+# white.
 _BOOL_TO_GRAY = bytes([0]) + bytes([255]) * 255
 
 

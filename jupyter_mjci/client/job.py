@@ -1,7 +1,7 @@
 """The service-neutral record of one job, as it was at one moment.
 
-Parsers build it, the journal stores it, frames and cards show it. It is
-frozen: a later state of the job is another `Job`.
+Parsers build it, the journal stores it, frames and cards show it.
+It is frozen: a later state of the job is another `Job`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import msgspec
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.errors import InvalidRequest
 
-# Submissions without a user's own text carry a marker in `state` or
-# UserData, by which they are found again when the response is lost.
+# Submissions without a user's own text carry a marker in `state`
+# or UserData, by which they are found again when the response is
+# lost.
 MARKER_PREFIX = "mjci-"
 
 
@@ -26,9 +27,9 @@ def strip_marker(user_data: str) -> str:
 
 
 class Status(StrEnum):
-    """The state of a job, the same words for all services. A job in
-    `NEEDS_INPUT` waits for the user (Midjourney's modal dialogs) and
-    never ends by itself.
+    """The state of a job, the same words for all services. A job
+    in `NEEDS_INPUT` waits for the user (Midjourney's modal
+    dialogs) and never ends by itself.
     """
 
     QUEUED = "QUEUED"
@@ -53,17 +54,18 @@ _TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
 _ACTIVE = frozenset({Status.QUEUED, Status.RUNNING})
 
 
-# A task has nine buttons, and a dataclass takes 17 times as long to
-# create.
+# A task has nine buttons, and a dataclass takes 17 times as long
+# to create.
 class Button(msgspec.Struct, frozen=True, gc=False):
     """A follow-up action that a finished Midjourney task offers.
 
     Args:
         custom_id: the identifier that is sent to the service
-        label: its text: U1, Vary (Region); "" where it shows only an
-            emoji
+        label: its text: U1, Vary (Region); "" where it shows only
+            an emoji
         emoji: its emoji: 🔄
-        used: whether it was pressed before, where the proxy reports it
+        used: whether it was pressed before, where the proxy
+            reports it
     """
 
     custom_id: str
@@ -91,7 +93,8 @@ class Button(msgspec.Struct, frozen=True, gc=False):
         return f"{self.name} {self.alias}".rstrip()
 
 
-# Parts of the customIds of buttons without a label, and their aliases.
+# Parts of the customIds of buttons without a label, and their
+# aliases.
 _ALIASES = (
     ("reroll", "reroll"),
     ("Retry", "describe again"),
@@ -114,9 +117,10 @@ class Job:
 
     Args:
         service: mj (Midjourney proxy) or ci (Tencent CI)
-        id: the service's ID, unique at one proxy or bucket; "" for a
-            submission that was rejected
-        action: the service's own name for it: IMAGINE, PicProcess, …
+        id: the service's ID, unique at one proxy or bucket; ""
+            for a submission that was rejected
+        action: the service's own name for it: IMAGINE,
+            PicProcess, …
         status: its state
         progress: percent, where reported
         subject: the prompt, or the input object
@@ -158,8 +162,8 @@ class Job:
         (reroll), ignoring case, or with a customId.
 
         Raises:
-            InvalidRequest: the job has no such button; names those that
-                it has
+            InvalidRequest: the job has no such button; names
+                those that it has
         """
         for button in self.buttons:
             names = (button.label.casefold(), button.emoji, button.alias)

@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-# A parsed JSON object of a service, whose fields are checked where they
-# are used.
+# A parsed JSON object of a service, whose fields are checked
+# where they are used.
 JsonObject = Mapping[str, Any]
 
 
 def loads(text: bytes | memoryview | str) -> Any:
     """Parse a JSON text. Raises ValueError.
 
-    Lone surrogates, NaN, UTF-16 and numbers out of range, which msgspec
-    rejects, are accepted.
+    Lone surrogates, NaN, UTF-16 and numbers out of range, which
+    msgspec rejects, are accepted.
     """
     try:
         return msgspec.json.decode(text)

@@ -1,9 +1,9 @@
 """Replay a recording: answer each request from the exchange that was recorded for it.
 
-Exchanges with equal requests form a track and are returned in their
-recorded order, whatever runs beside them. Each response is held back
-until the recorded moment on the replay's virtual clock, so that jobs
-age as they did, without any waiting.
+Exchanges with equal requests form a track and are returned in
+their recorded order, whatever runs beside them. Each response is
+held back until the recorded moment on the replay's virtual clock,
+so that jobs age as they did, without any waiting.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.replay_clock import ReplayClock
 from jupyter_mjci.errors import NotRecorded
 
-# Seconds by which the requested times of the same listing may differ.
+# Seconds by which the requested times of the same listing may
+# differ.
 TIME_TOLERANCE = 60.0
 
-# Responses about a job that is still active: more polls must follow in
-# the recording.
+# Responses about a job that is still active: more polls must
+# follow in the recording.
 ACTIVE_RE = re.compile(
     rb'"status"\s*:\s*"(NOT_START|SUBMITTED|IN_PROGRESS)"'
     rb"|<State>\s*(Submitted|Running|Auditing|Snapshoting)\s*</State>"
@@ -89,11 +90,12 @@ def _is_active(exchange: Exchange) -> bool:
 class Player(httpx.AsyncBaseTransport):
     """An httpx transport that replays a recording on a virtual clock.
 
-    Jobs of a batch that ended at the same moment may change places, but
-    in the same way in every replay.
+    Jobs of a batch that ended at the same moment may change
+    places, but in the same way in every replay.
 
     Raises:
-        NotRecorded: for a request that the recording has no response to
+        NotRecorded: for a request that the recording has no
+            response to
         SettingsError: when it is created, for a recording that is
             incomplete or was changed
     """
@@ -115,8 +117,8 @@ class Player(httpx.AsyncBaseTransport):
         self._tracks_without_times: dict[RequestKey, list[Track]] = defaultdict(list)
         for key, track in self._tracks.items():
             self._tracks_without_times[key.without_times].append(track)
-        # Markers as they were recorded -> those that this session uses
-        # in their place.
+        # Markers as they were recorded -> those that this session
+        # uses in their place.
         self._markers: dict[str, str] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -135,9 +137,10 @@ class Player(httpx.AsyncBaseTransport):
         return build_response(exchange.response, self.folder, self._markers)
 
     def _find_track(self, key: RequestKey) -> Track | None:
-        """Find the track of a request. Among those that differ only in
-        the requested times: one that is not at its end, of about the
-        same time, then the one that is next in the recording.
+        """Find the track of a request. Among those that differ
+        only in the requested times: one that is not at its end,
+        of about the same time, then the one that is next in the
+        recording.
         """
 
         def rank(track: Track) -> tuple[bool, bool, float, float]:

@@ -1,10 +1,11 @@
 """Record a session's exchanges into a folder, without secrets.
 
-The recorder sits between the session and its transport. It returns the
-responses as they are written down, so that the recorded session already
-sees what a replay will show: URLs without their signatures, images
-scaled down. A signed URL still works while recording, because the
-recorder adds its signature again when it is fetched.
+The recorder sits between the session and its transport. It
+returns the responses as they are written down, so that the
+recorded session already sees what a replay will show: URLs
+without their signatures, images scaled down. A signed URL still
+works while recording, because the recorder adds its signature
+again when it is fetched.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ class Recorder(httpx.AsyncBaseTransport):
     """An httpx transport that passes every request on and writes the exchange down.
 
     Args:
-        folder: where the recording is written; an existing recording is
-            replaced
-        make_transport: builds the transport that carries the requests
+        folder: where the recording is written; an existing
+            recording is replaced
+        make_transport: builds the transport that carries the
+            requests
         clock: the session's clock
         settings: the settings to store
         secrets: texts to redact wherever they occur
@@ -69,8 +71,8 @@ class Recorder(httpx.AsyncBaseTransport):
         self.folder = folder
         self.clock = clock
         self.shrink = shrink
-        # Submission markers derive from it: a replay makes the same
-        # ones.
+        # Submission markers derive from it: a replay makes the
+        # same ones.
         self.marker_seed = uuid4().hex
         self._make_transport = make_transport
         self._inner: httpx.AsyncBaseTransport | None = None

@@ -1,13 +1,13 @@
 """Find and remove secrets in texts: signatures, tokens, keys. Pure functions.
 
-Two kinds of rules: patterns that recognize a secret by its form, and
-fields or parameters whose value is secret by their name. URLs stay
-usable: only what signs them is removed.
+Two kinds of rules: patterns that recognize a secret by its form,
+and fields or parameters whose value is secret by their name. URLs
+stay usable: only what signs them is removed.
 
-Sources of the forms: COS request signatures and presigned URLs (`q-…`,
-`x-cos-security-token`), AWS and Google presigned URLs (proxies keep
-pictures there), Discord's attachment links (`ex`, `is`, `hm`) and
-tokens, the proxies' `mj-api-secret`.
+Sources of the forms: COS request signatures and presigned URLs
+(`q-…`, `x-cos-security-token`), AWS and Google presigned URLs
+(proxies keep pictures there), Discord's attachment links (`ex`,
+`is`, `hm`) and tokens, the proxies' `mj-api-secret`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from urllib.parse import quote, unquote
 
 REDACTED = "***"
 
-# Query parameters that sign a request or identify a user, by their
-# lower-case names.
+# Query parameters that sign a request or identify a user, by
+# their lower-case names.
 SIGNATURE_PARAMS = re.compile(
     r"q-(sign-algorithm|ak|sign-time|key-time|header-list|url-param-list|signature)"
     r"|x-(cos|ci)-security-token|x-amz-\w[\w-]*|x-goog-\w[\w-]*"
@@ -61,8 +61,8 @@ _KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,
 _RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
 _JWT = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
 _DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
-# Our webhook server: its path is the only secret that authenticates a
-# callback, and it is a new one in every run.
+# Our webhook server: its path is the only secret that
+# authenticates a callback, and it is a new one in every run.
 _WEBHOOK_URL = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
 _XML_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
@@ -88,8 +88,8 @@ def strip_signature(url: str) -> str:
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text without signatures, tokens and the given secrets.
-    URLs lose only what signs them.
+    """Return a text without signatures, tokens and the given
+    secrets. URLs lose only what signs them.
     """
     text = _URL.sub(lambda match: strip_signature(match[0]), text)
     text = _WEBHOOK_URL.sub(rf"\1/{REDACTED}", text)
@@ -136,9 +136,9 @@ def _redact_field(name: str, value: object, redact_text: Callable[[str], str]) -
 
 
 def _iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
-    """Yield the forms in which secrets occur: as they are, in a URL,
-    and in base64. Longer secrets come first, because one may contain
-    another.
+    """Yield the forms in which secrets occur: as they are, in a
+    URL, and in base64. Longer secrets come first, because one may
+    contain another.
     """
     unique = {secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH}
     for secret in sorted(unique, key=lambda text: (-len(text), text)):
@@ -205,8 +205,8 @@ def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> l
 
     Args:
         text: the text to search
-        known_secrets: secrets to search for by their value, each by the
-            name to report
+        known_secrets: secrets to search for by their value, each
+            by the name to report
     """
     kinds = [kind for kind, pattern in SECRET_PATTERNS if pattern.search(text)]
     for name, secret in (known_secrets or {}).items():

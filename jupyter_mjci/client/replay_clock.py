@@ -1,9 +1,9 @@
 """The virtual clock of a replay: waits end at once, at the recorded times.
 
-All waiters are in one priority queue. When the event loop has nothing
-else left to do, the clock jumps to the earliest deadline and wakes that
-one waiter. So all times are those of the recording, however fast it is
-replayed.
+All waiters are in one priority queue. When the event loop has
+nothing else left to do, the clock jumps to the earliest deadline
+and wakes that one waiter. So all times are those of the
+recording, however fast it is replayed.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ import anyio
 class ReplayClock:
     """Virtual time that moves only when every task waits for it.
 
-    Before a long jump it pauses for a moment of real time: a cell that
-    starts many jobs (`gather`, threads) gets the chance to start the
-    next one at the same virtual time.
+    Before a long jump it pauses for a moment of real time: a cell
+    that starts many jobs (`gather`, threads) gets the chance to
+    start the next one at the same virtual time.
     """
 
-    # rounds of the loop without a new waiter: then every task waits
+    # rounds of the loop without a new waiter: then every task
+    # waits
     IDLE_ROUNDS = 30
-    LONG_JUMP = 0.5  # virtual seconds; longer jumps have a grace period
+    # virtual seconds; longer jumps have a grace period
+    LONG_JUMP = 0.5
     GRACE_PERIOD = 0.002  # real seconds
 
     def __init__(self, start: float) -> None:
         self._now = start
-        # Deadline, priority, order of arrival, and the event that wakes
-        # the waiter.
+        # Deadline, priority, order of arrival, and the event that
+        # wakes the waiter.
         self._waiters: list[tuple[float, float, int, anyio.Event]] = []
         self._arrivals = 0
         # How many had arrived when the last grace period began.

@@ -1,11 +1,12 @@
 """Settings and credentials: arguments, environment, profile file, keyring.
 
-Keyword arguments override the environment, the environment overrides
-the profile file, the profile overrides the defaults. This is the only
-module that reads them. A credential that is "keyring:" in one of them
-is read from the operating system's keyring: service jupyter_mjci, user
-PROFILE.SETTING, or the name behind the colon. The keyring is read only
-then, because it may prompt the user.
+Keyword arguments override the environment, the environment
+overrides the profile file, the profile overrides the defaults.
+This is the only module that reads them. A credential that is
+"keyring:" in one of them is read from the operating system's
+keyring: service jupyter_mjci, user PROFILE.SETTING, or the name
+behind the colon. The keyring is read only then, because it may
+prompt the user.
 """
 
 from __future__ import annotations
@@ -146,7 +147,8 @@ class Settings:
 
 SETTING_NAMES = tuple(setting.name for setting in fields(Settings))
 CREDENTIALS = ("mj_secret", "ci_secret_key", "ci_token", "ci_secret_id")
-# Settings of a session that do not depend on what it is connected to.
+# Settings of a session that do not depend on what it is connected
+# to.
 RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "thumbnail")
 
 
@@ -163,8 +165,8 @@ def load(
     """Load the effective settings.
 
     Args:
-        overrides: settings by name, which override all other sources;
-            None counts as not given
+        overrides: settings by name, which override all other
+            sources; None counts as not given
         environ: the environment; by default the process's
         profile: the profile's name; by default MJCI_PROFILE, else
             "default"
@@ -178,7 +180,8 @@ def load(
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
     _reject_unknown_names(given, "")
     profile = profile or environ.get("MJCI_PROFILE")
-    # Every value with its source. Later sources override earlier ones.
+    # Every value with its source. Later sources override earlier
+    # ones.
     sourced: dict[str, tuple[Any, str]] = {}
     for name, value in _read_profile(profile, file).items():
         sourced[name] = value, f"profile {profile or 'default'}"
@@ -194,8 +197,8 @@ def load(
 
 
 def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
-    """Load the settings without the credentials, so that the keyring is
-    not read. The overrides may contain a `profile`.
+    """Load the settings without the credentials, so that the
+    keyring is not read. The overrides may contain a `profile`.
     """
     given = {**overrides, **dict.fromkeys(CREDENTIALS, "")}
     profile = given.pop("profile", None)
@@ -262,8 +265,9 @@ def _read_keyring(name: str, user: str) -> str:
 def load_known_secrets(
     environ: Mapping[str, str] | None = None, file: Path | None = None
 ) -> dict[str, str]:
-    """Return the secrets of the environment (MJCI_*, TENCENTCLOUD_*)
-    and of the profile file, by the name of the variable or setting.
+    """Return the secrets of the environment (MJCI_*,
+    TENCENTCLOUD_*) and of the profile file, by the name of the
+    variable or setting.
 
     The keyring is not read: it may prompt, and this runs in hooks
     without a user.
@@ -298,8 +302,9 @@ def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
 
 
 def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
-    """Return the name of this kernel's notebook without its extension,
-    or "" where the server does not set JPY_SESSION_NAME.
+    """Return the name of this kernel's notebook without its
+    extension, or "" where the server does not set
+    JPY_SESSION_NAME.
     """
     environ = os.environ if environ is None else environ
     path = Path(environ.get("JPY_SESSION_NAME", ""))
@@ -344,8 +349,8 @@ def _read_profile(name: str | None, file: Path | None) -> dict[str, Any]:
 
 
 def _parse_profiles(path: Path) -> dict[str, Any]:
-    # Imported here, because a shell that loads the extension may never
-    # read a profile.
+    # Imported here, because a shell that loads the extension may
+    # never read a profile.
     import tomllib
 
     try:

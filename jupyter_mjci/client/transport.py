@@ -1,10 +1,10 @@
 """Send calls over HTTP, with the credentials of each host.
 
-All requests run on the background loop (`event_loop`), never more than
-`at_once` at a time: a request that is cancelled while it waits inside
-an HTTP library's pool can break that pool, so the waiting happens here.
-There is no `httpx.Client`, so nothing writes URLs, which may be signed,
-into the log.
+All requests run on the background loop (`event_loop`), never more
+than `at_once` at a time: a request that is cancelled while it
+waits inside an HTTP library's pool can break that pool, so the
+waiting happens here. There is no `httpx.Client`, so nothing
+writes URLs, which may be signed, into the log.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
-# How long a whole response, or an image, may take, in timeouts of one
-# read.
+# How long a whole response, or an image, may take, in timeouts of
+# one read.
 TOTAL_TIMEOUT_FACTOR = 3
 IMAGE_TIMEOUT_FACTOR = 10
 
@@ -48,8 +48,8 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
-# Adds the credentials to a request's headers. Takes the request and its
-# decoded path.
+# Adds the credentials to a request's headers. Takes the request
+# and its decoded path.
 AuthFunc = Callable[[httpx.Request, str], None]
 
 
@@ -59,8 +59,9 @@ class Endpoint:
 
     Args:
         url: the base URL that is connected to
-        host: the service's own host, where `url` is another one in
-            front of it; it is signed and sent as the Host header
+        host: the service's own host, where `url` is another one
+            in front of it; it is signed and sent as the Host
+            header
         authorize: adds the credentials
     """
 
@@ -80,14 +81,16 @@ class Transport:
     """Sends calls over HTTP.
 
     Args:
-        endpoints: the host of each kind of call: mj, ci, cos, account
+        endpoints: the host of each kind of call: mj, ci, cos,
+            account
         clock: the time that signatures are valid from
-        timeout: seconds until a connection is accepted, and until each
-            part of a response arrives
+        timeout: seconds until a connection is accepted, and until
+            each part of a response arrives
         at_once: the maximum number of requests in flight
-        transport: replaces the network, as the in-process sandbox does
-        use_aiohttp: whether aiohttp sends the requests; by default
-            where it is installed
+        transport: replaces the network, as the in-process sandbox
+            does
+        use_aiohttp: whether aiohttp sends the requests; by
+            default where it is installed
     """
 
     def __init__(
@@ -128,12 +131,12 @@ class Transport:
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 
     async def get(self, url: str) -> Response:
-        """Download an image or a file. Credentials are sent only to the
-        services' own hosts, on every hop of a redirect.
+        """Download an image or a file. Credentials are sent only
+        to the services' own hosts, on every hop of a redirect.
 
         Raises:
-            TransportError: no response arrived, or there are too many
-                redirects
+            TransportError: no response arrived, or there are too
+                many redirects
         """
         for _ in range(MAX_REDIRECTS):
             request = self._build_download_request("GET", self.resolve_url(url))
@@ -157,8 +160,9 @@ class Transport:
         return _authorize(request, endpoint, call.path)
 
     def resolve_url(self, url: str) -> str:
-        """Return an image's URL as an absolute one: some proxies report
-        only its path, or the localhost of their own machine.
+        """Return an image's URL as an absolute one: some proxies
+        report only its path, or the localhost of their own
+        machine.
         """
         endpoint = self.endpoints.get("mj")
         if endpoint is None:
@@ -195,8 +199,8 @@ class Transport:
         """Send one request and read its whole response.
 
         The timeouts of the HTTP library apply to each read, so a
-        response that trickles in for ever is only ended by the total
-        timeout.
+        response that trickles in for ever is only ended by the
+        total timeout.
         """
         self._ensure_pool()
         timeouts = httpx.Timeout(self.timeout).as_dict()
@@ -221,8 +225,8 @@ class Transport:
         return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
 
     def _ensure_pool(self) -> None:
-        """Create pool and semaphore on first use. They belong to one
-        loop; after a fork there is a new one.
+        """Create pool and semaphore on first use. They belong to
+        one loop; after a fork there is a new one.
         """
         loop_thread = event_loop.get_loop_thread()
         if self._loop_thread is not loop_thread:

@@ -1,10 +1,10 @@
 """The sandbox: both emulated services behind one ASGI app, in process or on loopback.
 
-The services are pure: bytes in, bytes out. This module is where they
-meet the outside: it routes each request to a service, saves their
-state, and wakes them when the clock reaches the next event. `asgi.py`
-parses and sends, `fault_injection.py` makes requests fail,
-`webhooks.py` delivers callbacks, `server.py` listens.
+The services are pure: bytes in, bytes out. This module is where
+they meet the outside: it routes each request to a service, saves
+their state, and wakes them when the clock reaches the next event.
+`asgi.py` parses and sends, `fault_injection.py` makes requests
+fail, `webhooks.py` delivers callbacks, `server.py` listens.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Sandbox:
     programs. `faults` can be added to at any time.
 
     Args:
-        speed: how fast the virtual clock passes what is slept on it
-            (default: at once)
+        speed: how fast the virtual clock passes what is slept on
+            it (default: at once)
         dialect: the family of the Midjourney proxy
         clock: the clock instead of a virtual one
         seed: where IDs, durations and pictures come from
         faults: faults, or the path of a TOML file of them
-        data: a folder that keeps objects and jobs from one sandbox to
-            the next
+        data: a folder that keeps objects and jobs from one
+            sandbox to the next
         bucket: the name of the bucket, with its APPID
         region: the region of the bucket
         mj_secret: the secret of the Midjourney proxy
@@ -85,7 +85,8 @@ class Sandbox:
         FaultError: a fault is not valid
     """
 
-    # real seconds between saves, more where a single save takes long
+    # real seconds between saves, more where a single save takes
+    # long
     SAVE_INTERVAL = 1.0
 
     def __init__(
@@ -149,12 +150,14 @@ class Sandbox:
             middleware=[Middleware(AbsoluteFormMiddleware)],
         )
 
-    # ------------------------------------------------ the services
+    # ------------------------------------------------ the
+    # services
 
     def _build_service(self, name: str) -> EmulatedService:
         """Build a service without any state.
 
-        The seed differs after each restart, so that IDs do not repeat.
+        The seed differs after each restart, so that IDs do not
+        repeat.
         """
         seed = self.seed + 1_000_003 * self._restarts
         return SERVICES[name].build(self.clock, seed, self.options)
@@ -225,14 +228,16 @@ class Sandbox:
 
         Args:
             service: "mj" or "ci"; both by default
-            remember: keep the jobs, as a server with a database does
+            remember: keep the jobs, as a server with a database
+                does
         """
         with self._lock:
             self._restarts += 1
             for name in [service] if service else list(self._services):
                 before = self._services[name]
                 self._services[name] = self._build_service(name)
-                if remember:  # through JSON, as `data` would keep it
+                # through JSON, as `data` would keep it
+                if remember:
                     saved = json.dumps(before.snapshot(), default=_encode_bytes)
                     state = json.loads(saved, object_hook=_decode_bytes)
                     self._services[name].restore(state)
@@ -285,8 +290,8 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # ------------------------------------------------ in process and on
-    # loopback
+    # ------------------------------------------------ in process
+    # and on loopback
 
     @property
     def settings(self) -> dict[str, str]:

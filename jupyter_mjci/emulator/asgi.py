@@ -1,7 +1,8 @@
 """ASGI in and out: a request's scope becomes a `Request`, a `Response` becomes ASGI messages.
 
 `AbsoluteFormMiddleware` lets clients use the sandbox as a forward
-proxy. How a connection is made to fail is in `fault_injection.py`.
+proxy. How a connection is made to fail is in
+`fault_injection.py`.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ async def read_body(headers: Mapping[str, str], receive: Receive) -> bytes:
 
     Raises:
         BodyTooLarge: it exceeds `MAX_BODY_BYTES`
-        ClientDisconnected: the client closed the connection before its
-            end
+        ClientDisconnected: the client closed the connection
+            before its end
     """
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
@@ -110,14 +111,15 @@ def select_body(response: Response, method: str) -> bytes:
     return response.body
 
 
-# ---------------------------------------------------------------- as a
-# forward proxy
+# ----------------------------------------------------------------
+# as a forward proxy
 
 
 class AbsoluteFormMiddleware:
     """Splits `GET http://host/path`, which a client of a forward proxy sends, into Host and path.
 
-    CONNECT is refused: the sandbox answers as both services itself.
+    CONNECT is refused: the sandbox answers as both services
+    itself.
     """
 
     def __init__(self, app: ASGIApp) -> None:

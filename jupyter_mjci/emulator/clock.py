@@ -1,9 +1,9 @@
 """The sandbox's time. Services compute what their jobs are now; nothing in the emulator waits.
 
 `ScaledClock` runs by itself (the loopback server). `VirtualClock`
-stands still until a caller that waits for a job sleeps on it, so the
-same notebook sees the same times, to the microsecond, in every run and
-at every speed.
+stands still until a caller that waits for a job sleeps on it, so
+the same notebook sees the same times, to the microsecond, in
+every run and at every speed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Protocol
 
 import anyio
 
-EPOCH = 1767225600.0  # 2026-01-01T00:00:00Z: where virtual time starts
+# 2026-01-01T00:00:00Z: where virtual time starts
+EPOCH = 1767225600.0
 
 
 class Clock(Protocol):
@@ -51,11 +52,12 @@ class VirtualClock:
 
     A sleep of s seconds takes s / speed real seconds.
 
-    Jobs that nobody waits for must still age while a person watches
-    them. So real time counts too while `is_busy()` says that a job is
-    in flight and the clock has been neither slept on nor read for
-    `IDLE_GRACE` real seconds. A notebook whose cells wait for their
-    jobs never gets there, so its times stay the same in every run.
+    Jobs that nobody waits for must still age while a person
+    watches them. So real time counts too while `is_busy()` says
+    that a job is in flight and the clock has been neither slept
+    on nor read for `IDLE_GRACE` real seconds. A notebook whose
+    cells wait for their jobs never gets there, so its times stay
+    the same in every run.
     """
 
     IDLE_GRACE = 2.0

@@ -1,8 +1,8 @@
 """Synthetic job histories: exports as if the emulator had served for months, to try analyses on.
 
-They have the emulator's durations, queues and failures, with day and
-night, weekends and a bad hour now and then; but nothing is drawn and
-nothing waits. The same seed gives the same history.
+They have the emulator's durations, queues and failures, with day
+and night, weekends and a bad hour now and then; but nothing is
+drawn and nothing waits. The same seed gives the same history.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ ACTION_WEIGHTS = (
 )
 MODE_WEIGHTS = (("", 70), ("RELAX", 22), ("TURBO", 8))
 
-# Reason, and how often of a thousand; the last one three times as often
-# while the queue is long.
+# Reason, and how often of a thousand; the last one three times as
+# often while the queue is long.
 FAILURE_RATES = (
     ("[Banned prompt] the prompt was refused", 14),
     ("[Invalid parameter] Unrecognized parameter(s): --arr", 9),
@@ -111,7 +111,8 @@ def generate_tasks(count: int, *, days: float = 45, seed: int = 0) -> Iterator[d
     Those at the very end are still running.
     """
     rng = Random(f"tasks {seed}")
-    free_slots = [0.0] * MJ_CONCURRENCY  # when each slot becomes free
+    # when each slot becomes free
+    free_slots = [0.0] * MJ_CONCURRENCY
     end = days * SECONDS_PER_DAY
     weights = [weight for _, _, weight in ACTION_WEIGHTS]
     for number, submitted in enumerate(generate_arrivals(count, days, rng)):

@@ -27,8 +27,8 @@ class Connection:
     """A connection in process: what would have happened to it is raised as httpx's error.
 
     Args:
-        timeout: the client's read timeout (real seconds), None for no
-            limit
+        timeout: the client's read timeout (real seconds), None
+            for no limit
     """
 
     def __init__(self, timeout: float | None = None) -> None:
@@ -63,7 +63,8 @@ class SocketConnection(Connection):
         """Close the socket (a protocol error) or reset it, then wait for the disconnect."""
         del message  # the client's own socket reports the error
         if error is httpx.RemoteProtocolError:
-            self._transport.close()  # flushes what was sent, then FIN
+            # flushes what was sent, then FIN
+            self._transport.close()
         else:
             _reset_on_close(self._transport)
             self._transport.abort()

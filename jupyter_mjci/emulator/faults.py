@@ -1,10 +1,11 @@
 """Faults on demand: what goes wrong, where, and how often. `fault_injection.py` carries them out.
 
-A fault is considered at every request that its `route` and `service`
-match. `after` lets the first matches pass, `times` bounds how often it
-triggers, `probability` is drawn from a seeded generator, so the same
-requests meet the same faults in every run. The first fault in the list
-that triggers is the only one that a request meets.
+A fault is considered at every request that its `route` and
+`service` match. `after` lets the first matches pass, `times`
+bounds how often it triggers, `probability` is drawn from a seeded
+generator, so the same requests meet the same faults in every run.
+The first fault in the list that triggers is the only one that a
+request meets.
 
     [[fault]]
     kind = "drop_after"                # the work is done, the response is lost
@@ -46,7 +47,8 @@ class Fault:
     kind: str
     route: str = "*"  # "METHOD /path/*", or only a path, or "*"
     service: str | None = None  # "mj", "ci", or both
-    times: int | None = None  # how often at most; no limit by default
+    # how often at most; no limit by default
+    times: int | None = None
     after: int = 0  # how many matching requests pass first
     probability: float = 1.0
     # ---- options of the kinds
@@ -86,8 +88,8 @@ def _compile_route(route: str) -> tuple[str, Callable[[str], re.Match[str] | Non
     return method.strip().upper() or "*", re.compile(translate(path)).match
 
 
-# ---------------------------------------------------------------- what
-# a fault does to a response
+# ----------------------------------------------------------------
+# what a fault does to a response
 
 
 def _keep_response(_: Fault, response: Response) -> Response:
@@ -123,9 +125,9 @@ def _replace_with_html(fault: Fault, _: Response) -> Response:
 class FaultKind:
     """How a kind of fault behaves.
 
-    `options` are the fields of `Fault` that it uses, `executes` whether
-    the service does its work (None: the fault's own `done` decides),
-    `transform` makes the response.
+    `options` are the fields of `Fault` that it uses, `executes`
+    whether the service does its work (None: the fault's own
+    `done` decides), `transform` makes the response.
     """
 
     options: tuple[str, ...] = ()
@@ -261,8 +263,8 @@ class TriggeredFault:
 class Faults:
     """The faults of one sandbox; more can be added at any time.
 
-    `count` is how many have triggered, `triggered` holds the latest of
-    them.
+    `count` is how many have triggered, `triggered` holds the
+    latest of them.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
@@ -287,8 +289,8 @@ class Faults:
             FaultError: it is not valid
         """
         fault = Fault(fault, **settings) if isinstance(fault, str) else fault
-        # Text, because random.Random seeds from text the same way in
-        # every process.
+        # Text, because random.Random seeds from text the same way
+        # in every process.
         self._active.append(_ActiveFault(fault, random.Random(f"{self.seed}/{self._added_count}")))
         self._added_count += 1
         return fault
@@ -308,8 +310,8 @@ class Faults:
         return None
 
 
-# ---------------------------------------------------------------- from
-# a file
+# ----------------------------------------------------------------
+# from a file
 
 
 def load_faults(source: Path | str, *, seed: int = 0) -> Faults:
@@ -317,15 +319,15 @@ def load_faults(source: Path | str, *, seed: int = 0) -> Faults:
 
     Args:
         source: the path of a file, or TOML text
-        seed: the seed of the probabilities, unless the document has a
-            top-level `seed`
+        seed: the seed of the probabilities, unless the document
+            has a top-level `seed`
 
     Returns:
         The faults, in the order of the document.
 
     Raises:
-        FaultError: the document is not valid; the message names the
-            line
+        FaultError: the document is not valid; the message names
+            the line
     """
     document = _parse_document(source)
     seed = document.data.get("seed", seed)

@@ -1,5 +1,5 @@
-"""HTTP requests and responses as plain values, so that the emulated
-services need no web framework.
+"""HTTP requests and responses as plain values, so that the
+emulated services need no web framework.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 class Request:
     """A request as it arrived.
 
-    `path` is the raw (still percent-encoded) path, `query` the raw
-    query string without "?". Header names are lower case. An
-    absolute-form target has already been split into `host`, `path` and
-    `query`.
+    `path` is the raw (still percent-encoded) path, `query` the
+    raw query string without "?". Header names are lower case. An
+    absolute-form target has already been split into `host`,
+    `path` and `query`.
     """
 
     method: str

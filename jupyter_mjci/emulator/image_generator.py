@@ -1,12 +1,13 @@
 """Generate images from a prompt and a seed: the same bytes in every run.
 
-An image is a small frozen recipe that is drawn only when its pixels are
-needed. A `Scene` is a world without edges, seen through a `view`, so
-what the service offers follows from it: an upscale is the same view
-with more pixels, zooming out and panning widen the view, a variation
-changes the scene's random numbers a little. An uploaded image is a
-`Photo`. `Outpainted` sets an image into a larger one, and `Inpainted`
-repaints the white part of a mask.
+An image is a small frozen recipe that is drawn only when its
+pixels are needed. A `Scene` is a world without edges, seen
+through a `view`, so what the service offers follows from it: an
+upscale is the same view with more pixels, zooming out and panning
+widen the view, a variation changes the scene's random numbers a
+little. An uploaded image is a `Photo`. `Outpainted` sets an image
+into a larger one, and `Inpainted` repaints the white part of a
+mask.
 """
 
 from __future__ import annotations
@@ -183,8 +184,8 @@ class Outpainted:
 
 
 def _build_feather_mask(inner: Size, box: tuple[int, int, int, int], outer: Size) -> Image.Image:
-    """Return an opaque mask with soft edges where the inner image does
-    not reach the outer one's edge.
+    """Return an opaque mask with soft edges where the inner image
+    does not reach the outer one's edge.
     """
     width, height = inner
     soft = max(2, min(inner) // 24)
@@ -192,7 +193,8 @@ def _build_feather_mask(inner: Size, box: tuple[int, int, int, int], outer: Size
     top = soft if box[1] > 1 else -soft
     right = width - soft if box[2] < outer[0] - 1 else width + soft
     bottom = height - soft if box[3] < outer[1] - 1 else height + soft
-    # The margin keeps the blur from fading the edges that stay hard.
+    # The margin keeps the blur from fading the edges that stay
+    # hard.
     margin = soft * 2
     mask = Image.new("L", (width + 2 * margin, height + 2 * margin))
     ImageDraw.Draw(mask).rectangle(
@@ -458,8 +460,8 @@ def render_preview(pictures: Sequence[Drawable], progress: int) -> bytes:
 def render_video(
     start: Drawable, motion: float, seed: int, end: Drawable | None = None, loop: bool = False
 ) -> bytes:
-    """Return an animated WebP: the camera moves slowly over an image,
-    or one image fades into another.
+    """Return an animated WebP: the camera moves slowly over an
+    image, or one image fades into another.
 
     Args:
         motion: how far the camera moves, from 0 to 1

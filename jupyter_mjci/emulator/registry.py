@@ -15,8 +15,8 @@ SERVICES: dict[str, ServiceSpec] = {
 def select_service(request: Request) -> str:
     """Return the name of the service that a request is for.
 
-    The cloud's host names and signatures decide; for any other host the
-    path does.
+    The cloud's host names and signatures decide; for any other
+    host the path does.
     """
     for spec in SERVICES.values():
         if spec.claims(request):

@@ -1,5 +1,5 @@
-"""Sample objects for an empty bucket: drawn images of several formats,
-the same bytes in every run.
+"""Sample objects for an empty bucket: drawn images of several
+formats, the same bytes in every run.
 """
 
 from __future__ import annotations

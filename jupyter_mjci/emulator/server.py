@@ -1,5 +1,5 @@
-"""The loopback server: uvicorn on 127.0.0.1 in a thread, and the timer
-that wakes the services there.
+"""The loopback server: uvicorn on 127.0.0.1 in a thread, and the
+timer that wakes the services there.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class Ticker:
 class LoopbackServer:
     """A uvicorn server on 127.0.0.1, in a daemon thread.
 
-    Ready when the constructor returns. `close()` it, or use it in a
-    `with` block. `url` is its address, `settings` how to reach the
-    services there.
+    Ready when the constructor returns. `close()` it, or use it in
+    a `with` block. `url` is its address, `settings` how to reach
+    the services there.
     """
 
     def __init__(self, sandbox: ServedSandbox, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -168,9 +168,9 @@ class LoopbackServer:
 def _open_socket(port: int) -> socket.socket:
     """Open a listening socket.
 
-    IPPROTO_TCP is named because asyncio switches Nagle's algorithm off
-    only for sockets that name it: otherwise every response waits 40 ms
-    for the client's delayed acknowledgement.
+    IPPROTO_TCP is named because asyncio switches Nagle's
+    algorithm off only for sockets that name it: otherwise every
+    response waits 40 ms for the client's delayed acknowledgement.
     """
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -200,8 +200,8 @@ def _build_server(app: ASGIApp, ready: threading.Event) -> uvicorn.Server:
             ready.set()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            # Requests that are still open wait for a fault to end:
-            # closing does not wait for them.
+            # Requests that are still open wait for a fault to
+            # end: closing does not wait for them.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             await super().shutdown(sockets)

@@ -1,8 +1,9 @@
-"""What the engine knows of an emulated service: one protocol, and one
-descriptor per service folder.
+"""What the engine knows of an emulated service: one protocol, and
+one descriptor per service folder.
 
-Everything outside a service's own folder goes through `EmulatedService`
-and `ServiceSpec`; the list of services is in `registry.py`.
+Everything outside a service's own folder goes through
+`EmulatedService` and `ServiceSpec`; the list of services is in
+`registry.py`.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ class SandboxOptions:
 class ServiceSpec:
     """The descriptor of a service.
 
-    `claims` recognizes a request of this service by its host or its
-    signature, whatever its path; `path_pattern` recognizes one by its
-    path, for hosts that say nothing (an address, localhost).
+    `claims` recognizes a request of this service by its host or
+    its signature, whatever its path; `path_pattern` recognizes
+    one by its path, for hosts that say nothing (an address,
+    localhost).
     """
 
     name: str

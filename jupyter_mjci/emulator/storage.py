@@ -1,8 +1,8 @@
 """State on disk: one JSON file, and each bytes value in a file of its own, named by its SHA-256.
 
-Objects are written once however often the state is saved. Files are
-replaced atomically, so a process that is killed while saving leaves the
-previous state whole.
+Objects are written once however often the state is saved. Files
+are replaced atomically, so a process that is killed while saving
+leaves the previous state whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Delivery of callbacks: to loopback addresses only, whatever address a job names.
 
-A delivery to another address is dropped and listed, so nothing that the
-sandbox does leaves this machine.
+A delivery to another address is dropped and listed, so nothing
+that the sandbox does leaves this machine.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def is_loopback(url: str) -> bool:
 class WebhookDispatcher:
     """Delivers callbacks, each once, several at a time.
 
-    `delivered`, `failed` and `dropped_count` count them; `dropped`
-    holds the latest URLs that are not on loopback.
+    `delivered`, `failed` and `dropped_count` count them;
+    `dropped` holds the latest URLs that are not on loopback.
     """
 
     MAX_CONCURRENCY = 16
@@ -85,8 +85,8 @@ class WebhookDispatcher:
 
     async def _run_workers(self, count: int) -> None:
         try:
-            # trust_env=False: a proxy from the environment would take
-            # the request off this machine.
+            # trust_env=False: a proxy from the environment would
+            # take the request off this machine.
             limits = httpx.Limits(max_connections=self.MAX_CONCURRENCY)
             async with httpx.AsyncClient(
                 trust_env=False, verify=False, timeout=self.TIMEOUT, limits=limits

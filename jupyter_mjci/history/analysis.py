@@ -1,11 +1,12 @@
 """Analyse a history: queries that return small DataFrames, and plots of them.
 
-A query is one narwhals expression, written once and run by pandas on a
-DataFrame, by DuckDB on a lake or by Dask on a cluster. `normalize` and
-the lake give every engine the same columns: text, and times as
-timestamps in UTC without time zone. Quantiles of partitions cannot be
-combined: where a group lies in several partitions, its rows are
-collected and the query runs again on them.
+A query is one narwhals expression, written once and run by pandas
+on a DataFrame, by DuckDB on a lake or by Dask on a cluster.
+`normalize` and the lake give every engine the same columns: text,
+and times as timestamps in UTC without time zone. Quantiles of
+partitions cannot be combined: where a group lies in several
+partitions, its rows are collected and the query runs again on
+them.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def _build_period(time: nw.Expr, period: Period) -> nw.Expr:
     """Return the start of the hour, day, week (Monday) or month that a time lies in, in UTC."""
     if period != "week":
         return time.dt.truncate({"hour": "1h", "day": "1d", "month": "1mo"}[period])
-    # DuckDB truncates to one unit only, and narwhals has no "1w" for
-    # every engine.
+    # DuckDB truncates to one unit only, and narwhals has no "1w"
+    # for every engine.
     day = time.dt.truncate("1d")
     return day - nw.lit(timedelta(days=1)) * (day.dt.weekday() - 1)
 
@@ -94,10 +95,10 @@ class Query:
         metrics: names of METRICS
         period: groups by the period that a time lies in
         group_by: groups by these columns
-        time_column: the time that `period` is about; jobs without it do
-            not count
-        statuses: only jobs with these statuses count; all where there
-            are none
+        time_column: the time that `period` is about; jobs without
+            it do not count
+        statuses: only jobs with these statuses count; all where
+            there are none
         postprocess: derives the result's last columns, in pandas,
             whichever engine computed
 
@@ -183,7 +184,8 @@ class Query:
         frame = aggregates.astype(dtypes)
         for name in self.metrics:
             if name.rpartition("_")[0] in DURATIONS:
-                frame[name] /= 1_000_000  # microseconds to seconds
+                # microseconds to seconds
+                frame[name] /= 1_000_000
         for name in times:
             frame[name] = frame[name].dt.tz_localize("UTC")
         if self.group_keys:
@@ -222,7 +224,7 @@ def _normalize_column(column: pd.Series) -> pd.Series:
     return naive.astype("datetime64[us]")
 
 
-# --- engines ----------------------------------------------------------
+# --- engines ----------------------------------------------------
 
 
 def run_query(query: Query, source: JobSource) -> pd.DataFrame:
@@ -248,8 +250,8 @@ def _aggregate_frame(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
 def aggregate_partitions(query: Query, frame: dd.DataFrame) -> pd.DataFrame:
     """Compute the metrics of a query in each partition of a Dask frame.
 
-    Groups that lie in several partitions are computed again from their
-    rows.
+    Groups that lie in several partitions are computed again from
+    their rows.
     """
     jobs = frame[list(query.source_columns)]
     if not query.group_keys:
@@ -260,8 +262,8 @@ def aggregate_partitions(query: Query, frame: dd.DataFrame) -> pd.DataFrame:
     if not is_split.any():
         return parts
     if is_split.all() and query.group_by:
-        # No period separates the partitions: bring each group together
-        # on the cluster.
+        # No period separates the partitions: bring each group
+        # together on the cluster.
         return _map_aggregate(jobs.shuffle(on=list(query.group_by)), query)
     groups = parts.loc[is_split, keys].drop_duplicates()
     meta = normalize(jobs._meta, query.source_columns)
@@ -292,19 +294,20 @@ def _make_empty_aggregates(query: Query) -> pd.DataFrame:
     return _aggregate_frame(pd.DataFrame(empty), query)
 
 
-# --- analyses ---------------------------------------------------------
+# --- analyses ---------------------------------------------------
 
 
 class JobAccessor:
     """Analyses of a history: `df.mjci.timeline()`, and as plots `df.mjci.plot.timeline()`.
 
-    `every` is hour, day, week (from Monday) or month, in UTC, and makes
-    the column `period`; None takes all times together. `by` names one
-    or several columns to group by: service, action, status, reason,
-    user_data, parent, subject. `limit` keeps the first so many rows.
+    `every` is hour, day, week (from Monday) or month, in UTC, and
+    makes the column `period`; None takes all times together. `by`
+    names one or several columns to group by: service, action,
+    status, reason, user_data, parent, subject. `limit` keeps the
+    first so many rows.
 
-    Raises InvalidRequest for another period or column, and for a frame
-    without the columns that an analysis reads.
+    Raises InvalidRequest for another period or column, and for a
+    frame without the columns that an analysis reads.
     """
 
     def __init__(self, source: JobSource) -> None:
@@ -364,8 +367,8 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Return the success rate, and quantiles of the seconds in the queue and running.
 
-        Columns: jobs, success_rate, queue_time_p50, queue_time_p95,
-        run_time_p50, run_time_p95.
+        Columns: jobs, success_rate, queue_time_p50,
+        queue_time_p95, run_time_p50, run_time_p95.
         """
         quantiles = ("queue_time_p50", "queue_time_p95", "run_time_p50", "run_time_p95")
         query = Query(
@@ -417,9 +420,9 @@ class JobAccessor:
     ) -> pd.DataFrame:
         """Return the cost of succeeded jobs.
 
-        `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the price
-        of every other action, without which their price and cost are
-        missing. Columns: jobs, price, cost.
+        `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the
+        price of every other action, without which their price and
+        cost are missing. Columns: jobs, price, cost.
         """
         known = {action: float(price) for action, price in prices.items()}
         default = known.get("*", np.nan)

@@ -1,17 +1,18 @@
 """Keep histories that are larger than one machine: a Delta table, partitioned by month.
 
-Journals are merged into it. A merge takes what is new or changed in the
-journal since the last one. How far it came is part of the same commit
-(a Delta transaction under the journal's id), so a merge that is killed
-has happened completely or not at all. A merge reads only files of the
-days concerned: a job's day never changes once the job was seen, and a
-margin of one day covers journals that learned the day from another
-clock. Files have a target size, so the cost of a merge does not grow
-with the lake; row groups are small, so that a worker with little memory
-can read them.
+Journals are merged into it. A merge takes what is new or changed
+in the journal since the last one. How far it came is part of the
+same commit (a Delta transaction under the journal's id), so a
+merge that is killed has happened completely or not at all. A
+merge reads only files of the days concerned: a job's day never
+changes once the job was seen, and a margin of one day covers
+journals that learned the day from another clock. Files have a
+target size, so the cost of a merge does not grow with the lake;
+row groups are small, so that a worker with little memory can read
+them.
 
-Readers see the lake with the journal's later changes laid over it.
-Needs the extra `lake`.
+Readers see the lake with the journal's later changes laid over
+it. Needs the extra `lake`.
 """
 
 from __future__ import annotations
@@ -79,8 +80,8 @@ def _list_frame_columns() -> Iterator[str]:
 
 FRAME_COLUMNS = tuple(_list_frame_columns())
 
-# The lake's columns: those of every frame, and what identifies and
-# orders jobs.
+# The lake's columns: those of every frame, and what identifies
+# and orders jobs.
 DELTA_TYPES = {"string": "string", "status": "string", TIME_DTYPE: "timestamp", "Int64": "long"}
 SCHEMA: dict[str, str] = {
     "day": "date",
@@ -115,16 +116,16 @@ class _LakeNotFound(HistoryError):
 class Lake:
     """A lake, with a journal laid over it.
 
-    Whatever needs a library of the extra `lake` that is not installed
-    raises SettingsError; a table that cannot be read or written, or
-    does not exist, raises HistoryError.
+    Whatever needs a library of the extra `lake` that is not
+    installed raises SettingsError; a table that cannot be read or
+    written, or does not exist, raises HistoryError.
 
     Args:
         url: path, or URL of an object store
-        journal: the journal whose changes are laid over the lake and
-            merged into it
-        storage_options: options of the object store, as deltalake takes
-            them
+        journal: the journal whose changes are laid over the lake
+            and merged into it
+        storage_options: options of the object store, as deltalake
+            takes them
     """
 
     def __init__(
@@ -156,13 +157,13 @@ class Lake:
         """
         return DaskLake(self, client)
 
-    # --- writing ------------------------------------------------------
+    # --- writing ------------------------------------------------
 
     def merge(self) -> MergeResult:
         """Merge what is new in the journal into the lake; create the lake if needed.
 
-        Several processes may merge at the same time; the lake holds
-        each job once.
+        Several processes may merge at the same time; the lake
+        holds each job once.
         """
         journal = self._require_journal()
         jobs = 0
@@ -189,7 +190,8 @@ class Lake:
         conflict = _import_deltalake().exceptions.CommitFailedError
         months = _find_fragmented_months(table)
         for month in months:
-            # Where another writer was faster, the next merge compacts.
+            # Where another writer was faster, the next merge
+            # compacts.
             with contextlib.suppress(conflict):
                 table.optimize.compact(
                     [("month", "=", month)],
@@ -229,8 +231,8 @@ class Lake:
         with contextlib.suppress(_LakeNotFound):
             return self._load_table()
         if not delta.DeltaTable.is_deltatable(self.url, self.storage_options):
-            # A DeltaError here means that another process has just
-            # created it.
+            # A DeltaError here means that another process has
+            # just created it.
             with (
                 _wrap_storage_errors(self.url, "created"),
                 contextlib.suppress(delta.exceptions.DeltaError),
@@ -252,7 +254,8 @@ class Lake:
         """Load the latest version of the table.
 
         Raises:
-            HistoryError: there is no table, or it has another schema
+            HistoryError: there is no table, or it has another
+                schema
         """
         delta = _import_deltalake()
         try:
@@ -273,8 +276,8 @@ class Lake:
         }
         wrong = [name for name, kind in SCHEMA.items() if types.get(name) != kind]
         if wrong == ["user_data"] and "state" in types:
-            # Delta tables without column mapping cannot rename a column
-            # in place.
+            # Delta tables without column mapping cannot rename a
+            # column in place.
             raise HistoryError(
                 f"The lake {self.url} was written by an earlier version of jupyter_mjci.",
                 detail='Its column "state" is called "user_data" now.',
@@ -294,7 +297,7 @@ class Lake:
             )
         return self.journal
 
-    # --- reading ------------------------------------------------------
+    # --- reading ------------------------------------------------
 
     def frame(
         self, columns: Sequence[str] | None = None, *, where: str = "", limit: int | None = None
@@ -302,8 +305,8 @@ class Lake:
         """Load jobs as a typed DataFrame, oldest first.
 
         Args:
-            columns: names of columns; by default those of every frame
-                of jobs
+            columns: names of columns; by default those of every
+                frame of jobs
             where: SQL (DuckDB's) over them: "status = 'FAILED'"
             limit: the oldest so many
         """
@@ -321,7 +324,8 @@ class Lake:
     def compute_metrics(self, query: Query) -> pd.DataFrame:
         """Compute the metrics of a query with DuckDB.
 
-        One range of time after another, so that memory stays bounded.
+        One range of time after another, so that memory stays
+        bounded.
         """
         import pandas as pd
 
@@ -340,8 +344,9 @@ class Lake:
         """Return the result of a statement in SQL (DuckDB's).
 
         Args:
-            statement: a query of the view `jobs`: the lake with the
-                journal's changes; its times are aware and in UTC
+            statement: a query of the view `jobs`: the lake with
+                the journal's changes; its times are aware and in
+                UTC
         """
         with self._connect() as (db, _):
             frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
@@ -371,8 +376,8 @@ def _get_merged_sequence(table: DeltaTable, journal: Journal) -> int:
 
 def _normalize_column(name: str) -> str:
     """Return a column as queries expect it, in SQL: times without time zone (see `normalize`)."""
-    # A cast would convert time zones row by row; this only changes the
-    # type.
+    # A cast would convert time zones row by row; this only
+    # changes the type.
     return f"make_timestamp(epoch_us({name})) AS {name}" if name in TIME_COLUMNS else name
 
 
@@ -402,8 +407,8 @@ class _LakeSnapshot:
     def build_select(self, columns: Sequence[str], time_range: TimeRange | None = None) -> str:
         """Return the SQL of the view `jobs`.
 
-        Days without changes are read as they are; only the others are
-        compared with the journal.
+        Days without changes are read as they are; only the others
+        are compared with the journal.
         """
         names = ", ".join(columns)
         source = self._build_source(time_range)
@@ -438,8 +443,9 @@ class _LakeSnapshot:
     def _build_source(self, time_range: TimeRange | None) -> str:
         """Return the lake's files as SQL.
 
-        DuckDB reads local files itself, without deletion vectors: rows
-        that another program has deleted without rewriting a file.
+        DuckDB reads local files itself, without deletion vectors:
+        rows that another program has deleted without rewriting a
+        file.
         """
         if not self.lake.is_local:
             return "files"
@@ -498,14 +504,14 @@ def _ensure_utc(value: datetime) -> datetime:
     return value if value.tzinfo else value.replace(tzinfo=UTC)
 
 
-# --- on a cluster -----------------------------------------------------
+# --- on a cluster -----------------------------------------------
 
 
 class DaskLake:
     """A lake on a Dask cluster.
 
-    `.mjci` has the analyses, `.frame()` is for everything else. Without
-    the extra `lake` SettingsError is raised.
+    `.mjci` has the analyses, `.frame()` is for everything else.
+    Without the extra `lake` SettingsError is raised.
     """
 
     def __init__(self, lake: Lake, client: Client | str) -> None:
@@ -551,7 +557,8 @@ class Partition:
 
     Args:
         files: paths of files
-        row_groups: which of their row groups; all where none are named
+        row_groups: which of their row groups; all where none are
+            named
         changes: rows of the journal
     """
 
@@ -632,7 +639,8 @@ def _read_partition(
         url: the lake's
         storage_options: the object store's
         superseded: keys of rows that the changes replace
-        columns: names of columns, which Dask passes; all by default
+        columns: names of columns, which Dask passes; all by
+            default
     """
     import pyarrow as pa
 
@@ -679,7 +687,7 @@ def _open_file(url: str, storage_options: Mapping[str, str], path: str) -> Itera
         yield file
 
 
-# --- changes and merges -----------------------------------------------
+# --- changes and merges -----------------------------------------
 
 
 def _load_changes(journal: Journal, first: int, last: int) -> pa.Table:
@@ -742,15 +750,15 @@ def _get_day_range(changes: pa.Table) -> tuple[date, date]:
 def _merge_changes(table: DeltaTable, changes: pa.Table, commit: CommitProperties) -> None:
     """Merge rows into the lake.
 
-    Terminal jobs keep their status, fields missing in a later row keep
-    their values, and the day stays.
+    Terminal jobs keep their status, fields missing in a later row
+    keep their values, and the day stays.
     """
     import pyarrow.compute as pc
 
     same_key = " AND ".join(f"old.{name} = new.{name}" for name in KEY_COLUMNS)
     first, last = _get_day_range(changes)
-    # Ids grow with time: their bounds, too, let the merge skip old row
-    # groups.
+    # Ids grow with time: their bounds, too, let the merge skip
+    # old row groups.
     ids = pc.min_max(changes["id"]).as_py()
     bounds = (
         f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
@@ -802,8 +810,8 @@ def _find_fragmented_months(table: DeltaTable) -> list[str]:
 def _split_time_ranges(table: DeltaTable, query: Query) -> list[TimeRange]:
     """Return ranges of about QUERY_BATCH_SIZE jobs each.
 
-    They begin where a period begins, so that each group lies in one of
-    them; a query without periods has one range.
+    They begin where a period begins, so that each group lies in
+    one of them; a query without periods has one range.
     """
     edges: list[datetime | None] = [None]
     if query.period:
@@ -825,7 +833,7 @@ def _get_range_start(month: str, weekly: bool) -> datetime:
     return first - timedelta(days=first.weekday()) if weekly else first
 
 
-# --- Arrow and pandas -------------------------------------------------
+# --- Arrow and pandas -------------------------------------------
 
 
 def _arrow_to_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
@@ -864,7 +872,7 @@ def _list_stored_columns(columns: Sequence[str]) -> list[str]:
     return list(stored)
 
 
-# --- libraries and errors ---------------------------------------------
+# --- libraries and errors ---------------------------------------
 
 
 def _import_extra(module: str) -> ModuleType:

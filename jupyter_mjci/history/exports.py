@@ -1,8 +1,8 @@
 """Import exported files into the journal: listings as the services answer, and webhook logs.
 
-A file is parsed as one JSON or XML document; where that fails, line by
-line. Jobs are looked for inside the wrappers that servers and tools put
-around them.
+A file is parsed as one JSON or XML document; where that fails,
+line by line. Jobs are looked for inside the wrappers that servers
+and tools put around them.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ def import_exports(
 
     Args:
         journal: where they are recorded
-        path: a file (a JSON or XML listing, or a log with one webhook
-            body per line), or a folder with such .json, .jsonl, .xml,
-            .log and .txt files
-        now: the time at which the jobs count as seen, in Unix seconds
+        path: a file (a JSON or XML listing, or a log with one
+            webhook body per line), or a folder with such .json,
+            .jsonl, .xml, .log and .txt files
+        now: the time at which the jobs count as seen, in Unix
+            seconds
         since: only jobs submitted from then on
         until: only jobs submitted until then
         on_progress: is called with the counts so far
 
     Raises:
-        HistoryError: there is no such file, or the journal cannot be
-            written
+        HistoryError: there is no such file, or the journal cannot
+            be written
     """
     start = journal.position()
     result = SyncResult()

@@ -1,12 +1,13 @@
 """Build typed DataFrames of jobs: one table of columns, the same for no rows and for a million.
 
-Two ways lead to the same cells. `jobs_to_frame` takes Jobs. Listings
-are decoded from bytes to columns without a Job per row
-(`tasks_to_frame`, `rows_to_frame`): the services' field maps tell which
-wire fields make a column and how they are parsed. Most parsers have a
-vectorized counterpart for a whole column of the expected types
-(VECTORIZED); where a column holds anything else, its cells are parsed
-one by one by the same function that makes Jobs.
+Two ways lead to the same cells. `jobs_to_frame` takes Jobs.
+Listings are decoded from bytes to columns without a Job per row
+(`tasks_to_frame`, `rows_to_frame`): the services' field maps tell
+which wire fields make a column and how they are parsed. Most
+parsers have a vectorized counterpart for a whole column of the
+expected types (VECTORIZED); where a column holds anything else,
+its cells are parsed one by one by the same function that makes
+Jobs.
 """
 
 from __future__ import annotations
@@ -127,11 +128,12 @@ def parse_records(table: object, name: str) -> tuple[list[str], list[dict[str, A
         name: what the user calls it, for messages
 
     Returns:
-        A label for each row, and each row without its missing values.
+        A label for each row, and each row without its missing
+        values.
 
     Raises:
-        InvalidRequest: it is something else, or two of its columns have
-            the same name
+        InvalidRequest: it is something else, or two of its
+            columns have the same name
     """
     import pandas as pd
 
@@ -171,8 +173,9 @@ def join_rows(jobs: Iterable[Job], table: Any) -> pd.DataFrame:
         table: a DataFrame, or a list of dicts
 
     Returns:
-        A frame of jobs under the table's index. A column of the table
-        with the name of one of ours gets the suffix `_input`.
+        A frame of jobs under the table's index. A column of the
+        table with the name of one of ours gets the suffix
+        `_input`.
     """
     import pandas as pd
 
@@ -191,8 +194,8 @@ def records_to_frame(items: Sequence[Any], item_type: type | None = None) -> pd.
 
     Args:
         items: dataclasses or mappings
-        item_type: the dataclass; it gives the columns also where there
-            are no items
+        item_type: the dataclass; it gives the columns also where
+            there are no items
 
     Returns:
         One column per field; fields of a nested mapping are
@@ -244,14 +247,15 @@ def tasks_to_frame(
 ) -> pd.DataFrame:
     """Return a Midjourney listing as a frame: faster than `jobs_to_frame(parse_tasks(...))`.
 
-    Every object makes a row, however odd its values; anything else
-    makes none.
+    Every object makes a row, however odd its values; anything
+    else makes none.
 
     Args:
         body: a JSON array of tasks
         ids: only these tasks, in this order
-        chunk_size: decode so many tasks at a time, which bounds the
-            memory and takes a little longer; 0 decodes all at once
+        chunk_size: decode so many tasks at a time, which bounds
+            the memory and takes a little longer; 0 decodes all at
+            once
 
     Raises:
         InvalidResponse: it is not a list of tasks
@@ -294,7 +298,8 @@ def _build_series(cells: Cells, dtype: str) -> pd.Series:
             return pd.Series(pd.array(cells[:1], dtype="string").repeat(len(cells)))
         series: pd.Series = pd.Series(cells, dtype=get_dtype(dtype))
     except UnicodeEncodeError:
-        # Lone surrogates, which JSON may contain and Arrow cannot hold.
+        # Lone surrogates, which JSON may contain and Arrow cannot
+        # hold.
         texts = [cell and cell.encode("utf-8", "replace").decode() for cell in cells]
         series = pd.Series(texts, dtype=get_dtype(dtype))
     return series
@@ -319,7 +324,7 @@ def _reorder(frame: pd.DataFrame, ids: Sequence[str]) -> pd.DataFrame:
     return frame.take(order).reset_index(drop=True)
 
 
-# --- listings ---------------------------------------------------------
+# --- listings ---------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +375,8 @@ def _parse_tasks(response: Response, wanted_ids: frozenset[str] | None) -> Itera
         ids = msgspec.json.decode(response.body, type=list[_TaskId])
         tasks = msgspec.json.decode(response.body, type=list[msgspec.Raw])
     except msgspec.DecodeError:
-        # Something else among the tasks, or JSON beyond the standard.
+        # Something else among the tasks, or JSON beyond the
+        # standard.
         return midjourney.parse_tasks(response)
     return [
         midjourney.parse_job(json.loads(bytes(task)))
@@ -388,7 +394,7 @@ def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterab
     return tencent_ci.parse_page(response).items
 
 
-# --- tasks from JSON --------------------------------------------------
+# --- tasks from JSON --------------------------------------------
 
 
 def _decode_to_frame(body: bytes) -> pd.DataFrame:
@@ -396,8 +402,8 @@ def _decode_to_frame(body: bytes) -> pd.DataFrame:
         columns, row_count = _decode_fields(body)
         return _fields_to_frame("mj", midjourney.FIELD_MAP, columns, row_count)
     except (msgspec.DecodeError, ValueError):
-        # NaN, lone surrogates, …: Python's json accepts more than the
-        # standard.
+        # NaN, lone surrogates, …: Python's json accepts more than
+        # the standard.
         return jobs_to_frame(midjourney.parse_tasks(Response(200, body)))
 
 
@@ -418,9 +424,9 @@ def _decode_in_chunks(body: bytes, chunk_size: int) -> pd.DataFrame:
 def _decode_fields(body: bytes) -> tuple[dict[str, FieldColumn], int]:
     """Decode the fields of every task that make columns.
 
-    Nearly always all values have the expected types, which decoding
-    checks in passing; otherwise the listing is decoded again with any
-    types, and the types that occur are collected.
+    Nearly always all values have the expected types, which
+    decoding checks in passing; otherwise the listing is decoded
+    again with any types, and the types that occur are collected.
 
     Returns:
         The fields' values by name, and the number of tasks.
@@ -447,7 +453,7 @@ def _decode_fields(body: bytes) -> tuple[dict[str, FieldColumn], int]:
     return columns, len(rows)
 
 
-# --- columns of wire fields -------------------------------------------
+# --- columns of wire fields -------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,8 +511,8 @@ def _convert_cells(parse: Parser, to_cell: CellConverter, columns: Sequence[Fiel
     return [make_cell(*values) for values in rows]
 
 
-# Each of these makes the cells of a whole column from its wire fields,
-# or returns None where they have unexpected types.
+# Each of these makes the cells of a whole column from its wire
+# fields, or returns None where they have unexpected types.
 
 
 def _convert_text(column: FieldColumn) -> Cells:
@@ -627,14 +633,15 @@ def _convert_ci_timestamp(column: FieldColumn) -> Cells:
     return pd.Series(utc).dt.tz_localize("UTC")
 
 
-# --- buttons ----------------------------------------------------------
+# --- buttons ----------------------------------------------------
 
-# Every task lists its buttons in full, nearly always the same ones but
-# for the image id in each customId. So parsed buttons are remembered as
-# the bytes around that id: where those, joined by another task's id,
-# are that task's bytes, its buttons have the same names and are not
-# parsed. Decoding them into typed structs instead takes 0.22 s for
-# 100,000 tasks, this 0.08 s, of 0.6 s for the whole frame.
+# Every task lists its buttons in full, nearly always the same
+# ones but for the image id in each customId. So parsed buttons
+# are remembered as the bytes around that id: where those, joined
+# by another task's id, are that task's bytes, its buttons have
+# the same names and are not parsed. Decoding them into typed
+# structs instead takes 0.22 s for 100,000 tasks, this 0.08 s, of
+# 0.6 s for the whole frame.
 _IMAGE_ID_RE = re.compile(rb"::([0-9A-Za-z-]{16,})")
 
 
@@ -649,8 +656,8 @@ class ButtonTemplate(NamedTuple):
 
 def _convert_buttons(column: FieldColumn) -> list[str | None]:
     names, image_ids = _match_templates(column.values)
-    # An id of letters and digits cannot end the JSON string that it
-    # stands in.
+    # An id of letters and digits cannot end the JSON string that
+    # it stands in.
     if image_ids and not b"".join(image_ids).replace(b"-", b"").isalnum():
         return [_parse_button_names(bytes(raw)) for raw in column.values]
     return names
@@ -659,8 +666,8 @@ def _convert_buttons(column: FieldColumn) -> list[str | None]:
 def _match_templates(values: Sequence[msgspec.Raw]) -> tuple[list[str | None], list[bytes]]:
     """Return the names of each task's buttons, and the image ids that matched a template."""
     templates: dict[int, ButtonTemplate] = {}  # by length
-    # The last template is tried first, in locals: this runs for every
-    # task of a listing.
+    # The last template is tried first, in locals: this runs for
+    # every task of a listing.
     start, end, pieces, names = _NO_TEMPLATE
     all_names: list[str | None] = []
     image_ids: list[bytes] = []
@@ -690,9 +697,9 @@ _NO_TEMPLATE = ButtonTemplate(0, 0, [], None)
 def _make_template(raw_buttons: bytes, names: str | None) -> ButtonTemplate:
     """Return the template of parsed buttons.
 
-    The image id may differ where it always follows "::" (so stands
-    inside strings), nothing is escaped and no name shows it; otherwise
-    all bytes have to be the same.
+    The image id may differ where it always follows "::" (so
+    stands inside strings), nothing is escaped and no name shows
+    it; otherwise all bytes have to be the same.
     """
     exact = ButtonTemplate(0, 0, [raw_buttons], names)
     match = _IMAGE_ID_RE.search(raw_buttons)
@@ -721,7 +728,7 @@ VECTORIZED: dict[Parser, Callable[..., Cells]] = {
 }
 
 
-# --- decoders of tasks ------------------------------------------------
+# --- decoders of tasks ------------------------------------------
 
 _TEXT_PARSERS = (
     midjourney.to_text,

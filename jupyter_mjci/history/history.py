@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class History:
     """The jobs in the journal: call it for a DataFrame.
 
-    `load` imports exported jobs, `archive` and `lake` are for histories
-    larger than a DataFrame.
+    `load` imports exported jobs, `archive` and `lake` are for
+    histories larger than a DataFrame.
     """
 
     def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
@@ -54,8 +54,8 @@ class History:
             service: only jobs of this service: mj or ci
             action: only jobs of this action
             status: only jobs with this status
-            limit: only the latest so many; `.attrs["note"]` says so
-                where there are more
+            limit: only the latest so many; `.attrs["note"]` says
+                so where there are more
 
         Raises:
             InvalidRequest: `since` or `until` is not a valid time
@@ -91,8 +91,8 @@ class History:
             job: the job, or its id
 
         Returns:
-            Columns: seen_at, elapsed (seconds since the first), status,
-                progress.
+            Columns: seen_at, elapsed (seconds since the first),
+                status, progress.
         """
         import pandas as pd
 
@@ -125,8 +125,8 @@ class History:
             on_progress: is called with the counts so far
 
         Raises:
-            HistoryError: there is no such file, or the journal cannot
-                be written
+            HistoryError: there is no such file, or the journal
+                cannot be written
             InvalidRequest: `since` or `until` is not a valid time
         """
         return import_exports(
@@ -143,8 +143,8 @@ class History:
 
         Args:
             url: path, or URL of an object store
-            storage_options: options of the object store, as deltalake
-                takes them
+            storage_options: options of the object store, as
+                deltalake takes them
         """
         from jupyter_mjci.history.delta import Lake
 
@@ -159,13 +159,13 @@ class History:
 
         Args:
             url: path, or URL of an object store
-            storage_options: options of the object store, as deltalake
-                takes them
+            storage_options: options of the object store, as
+                deltalake takes them
 
         Raises:
             SettingsError: the extra `lake` is not installed
-            HistoryError: the lake cannot be written; the journal still
-                has every job
+            HistoryError: the lake cannot be written; the journal
+                still has every job
         """
         return self.lake(url, storage_options).merge()
 

@@ -1,7 +1,8 @@
 """Archive result pictures, because their links expire: originals by content hash, with provenance.
 
-A picture is written once, whichever jobs it belongs to; a JSON file per
-job and result says where it came from. Files are written atomically.
+A picture is written once, whichever jobs it belongs to; a JSON
+file per job and result says where it came from. Files are written
+atomically.
 """
 
 from __future__ import annotations
@@ -144,8 +145,8 @@ class ImageArchive:
     def _get_metadata_path(self, job: Job, index: int) -> Path:
         name = re.sub(r"[^\w.-]", "_", job.id)
         if not name:
-            # Results of a service that returns pictures without a job
-            # id.
+            # Results of a service that returns pictures without a
+            # job id.
             name = hashlib.sha256(" ".join(job.outputs).encode()).hexdigest()[:16]
         return self.folder / "notes" / job.service / f"{name}-{index}.json"
 
@@ -217,19 +218,20 @@ def mask(
     White is drawn anew, black stays.
 
     Args:
-        picture: the picture that it is for (a path, bytes, a data URL,
-            a Pillow image, an array),
+        picture: the picture that it is for (a path, bytes, a data
+            URL, a Pillow image, an array),
             or a size: (width, height) in pixels
-        boxes: white rectangles (left, top, right, bottom), in pixels
+        boxes: white rectangles (left, top, right, bottom), in
+            pixels
         polygons: white polygons, each a list of (x, y)
         ellipses: white ellipses, by the boxes around them
 
     Raises:
-        InvalidRequest: the picture or a shape is not valid, or nothing
-            of the mask is white
+        InvalidRequest: the picture or a shape is not valid, or
+            nothing of the mask is white
     """
-    # Reading the picture keeps this function above `imaging`, which
-    # knows no inputs.
+    # Reading the picture keeps this function above `imaging`,
+    # which knows no inputs.
     size = _validate_size(picture) if isinstance(picture, tuple) else _get_size(picture)
     return draw_mask(size, boxes, polygons=polygons, ellipses=ellipses)
 

@@ -1,10 +1,10 @@
 """Store durably what was submitted and what was seen of each job: the only user of sqlite3.
 
-One SQLite file in WAL mode, written by several kernels at the same
-time. A submission's row is committed before its request is sent. Every
-observation of a job inserts or updates its row in `jobs`; changes of
-status or progress are also appended to `job_events`. Times are
-integers: microseconds since 1970, UTC.
+One SQLite file in WAL mode, written by several kernels at the
+same time. A submission's row is committed before its request is
+sent. Every observation of a job inserts or updates its row in
+`jobs`; changes of status or progress are also appended to
+`job_events`. Times are integers: microseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DAY_US = 86_400_000_000  # microseconds
 CHUNK_ROWS = 100_000  # rows that are exported together
-SEPARATOR = "\x1f"  # between exported texts: ASCII's unit separator
+# between exported texts: ASCII's unit separator
+SEPARATOR = "\x1f"
 # an exported integer that is missing; as a time it reads NaT
 NULL_INT = -(2**63)
-BUSY_TIMEOUT = 30.0  # seconds that a writer waits for other kernels
+# seconds that a writer waits for other kernels
+BUSY_TIMEOUT = 30.0
 
 SqlValue = str | int | float | bytes | None
 
@@ -44,8 +46,8 @@ class Submission:
     """A request that may be sent only once.
 
     Args:
-        marker: identifies the submission, and the job where the service
-            kept it
+        marker: identifies the submission, and the job where the
+            service kept it
         service: key of the service
         name: name of the builder
         method: HTTP method
@@ -84,7 +86,8 @@ class ColumnExport:
     """How a column is exported.
 
     Args:
-        sql: an expression over the columns of `jobs` that is never NULL
+        sql: an expression over the columns of `jobs` that is
+            never NULL
         is_integer: whether it is an integer; else it is text
     """
 
@@ -104,7 +107,8 @@ class ColumnChunk:
     Args:
         rows: how many
         columns: each column as one UTF-8 text, values between
-            separators; as a list where a value contains the separator
+            separators; as a list where a value contains the
+            separator
     """
 
     rows: int
@@ -115,10 +119,10 @@ class Journal:
     """The journal of a session.
 
     Args:
-        path: its file; None keeps it in memory, for as long as the
-            session lives
-        origins: the server or account of each service, by key: job ids
-            are unique only there
+        path: its file; None keeps it in memory, for as long as
+            the session lives
+        origins: the server or account of each service, by key:
+            job ids are unique only there
     """
 
     def __init__(self, path: Path | None, *, origins: Mapping[str, str] | None = None) -> None:
@@ -128,7 +132,7 @@ class Journal:
         self._pid = 0
         self._connection: sqlite3.Connection | None = None
 
-    # --- submissions --------------------------------------------------
+    # --- submissions --------------------------------------------
 
     def record_submission(
         self, call: Call[Any], marker: str, at: float, *, has_marker: bool
@@ -165,8 +169,8 @@ class Journal:
     def touch_submission(self, marker: str, at: float) -> None:
         """Update when a submission was (last) sent.
 
-        Reconciliation concludes that it never arrived only some time
-        after that.
+        Reconciliation concludes that it never arrived only some
+        time after that.
         """
         with self._transaction() as db:
             db.execute("UPDATE submissions SET at=? WHERE marker=? AND at<>?", (at, marker, at))
@@ -202,13 +206,13 @@ class Journal:
         )
         return {row["job_id"] for row in rows}
 
-    # --- jobs ---------------------------------------------------------
+    # --- jobs ---------------------------------------------------
 
     def record_jobs(self, jobs: Iterable[Job], at: float) -> None:
         """Record jobs as they were observed.
 
-        Fields that a response leaves out keep their known values, and a
-        terminal job never changes again.
+        Fields that a response leaves out keep their known values,
+        and a terminal job never changes again.
 
         Args:
             jobs: the jobs; those without an id are ignored
@@ -250,8 +254,9 @@ class Journal:
     ) -> Iterator[ColumnChunk]:
         """Yield columns of `jobs` in chunks of rows, each column of a chunk as one text.
 
-        No Python object is made per cell. Rows come in the order in
-        which they were first seen, all chunks from one snapshot.
+        No Python object is made per cell. Rows come in the order
+        in which they were first seen, all chunks from one
+        snapshot.
 
         Args:
             exports: the columns, by name
@@ -259,8 +264,8 @@ class Journal:
             parameters: its parameters
         """
         if self.path is None:
-            # There is only one connection: it must not be held while
-            # the chunks are used.
+            # There is only one connection: it must not be held
+            # while the chunks are used.
             with self._lock:
                 db = self._get_connection()
                 chunks = list(_export_chunks(db, exports, where, parameters))
@@ -327,8 +332,8 @@ class Journal:
 
     def find_service(self, job_id: str) -> str:
         """Return the service of a job of this session's own origins; "" where it is unknown."""
-        # One look-up per service: only with it does the primary key
-        # serve as index.
+        # One look-up per service: only with it does the primary
+        # key serve as index.
         own = "SELECT service FROM jobs WHERE service=? AND origin=? AND id=?"
         for service, origin in self.origins.items():
             if self._fetch_rows(own, (service, origin, job_id)):
@@ -346,8 +351,8 @@ class Journal:
     def jobs_with_outputs(self, limit: int) -> list[Job]:
         """Return the latest jobs of this session's own origins that have outputs.
 
-        They come oldest first, without `raw`, and at most `limit` of
-        them.
+        They come oldest first, without `raw`, and at most `limit`
+        of them.
         """
         condition, parameters = self._build_own_condition()
         latest = (
@@ -380,7 +385,7 @@ class Journal:
         )
         return sorted(row["seconds"] for row in rows)
 
-    # --- metadata (how far a sync came) -------------------------------
+    # --- metadata (how far a sync came) -------------------------
 
     def get_meta(self, name: str) -> str:
         """Return a stored value; "" where there is none."""
@@ -401,8 +406,8 @@ class Journal:
         known = self.get_meta("identity")
         if known:
             return known
-        # Another process may choose it at the same time: the first row
-        # counts.
+        # Another process may choose it at the same time: the
+        # first row counts.
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO metadata VALUES ('identity', ?) ON CONFLICT DO NOTHING", (uuid4().hex,)
@@ -416,7 +421,7 @@ class Journal:
                 self._connection.close()
                 self._connection = None
 
-    # --- the file -----------------------------------------------------
+    # --- the file -----------------------------------------------
 
     def _get_origin(self, service: str) -> str:
         return self.origins.get(service, "")
@@ -435,8 +440,9 @@ class Journal:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Run a transaction, and commit it.
 
-        IMMEDIATE: a deferred one that turns from reading to writing
-        fails at once where another process writes, instead of waiting.
+        IMMEDIATE: a deferred one that turns from reading to
+        writing fails at once where another process writes,
+        instead of waiting.
         """
         with self._lock:
             db = self._get_connection()
@@ -504,8 +510,8 @@ def _export_chunks(
         f"CAST(group_concat({export.sql}, {export.separator}) AS BLOB)"
         for export in exports.values()
     )
-    # NOT INDEXED: by rowid, so that every statement gives the rows in
-    # the same order.
+    # NOT INDEXED: by rowid, so that every statement gives the
+    # rows in the same order.
     source = f"FROM jobs NOT INDEXED WHERE ({where}) AND rowid > ? AND rowid <= ?"
     (end,) = db.execute("SELECT coalesce(max(rowid), 0) FROM jobs").fetchone()
     for begin in range(0, end, CHUNK_ROWS):
@@ -517,8 +523,8 @@ def _export_chunks(
         for name, text in zip(exports, texts, strict=True):
             export = exports[name]
             if not export.is_integer and text.count(SEPARATOR.encode()) != rows - 1:
-                # A value contains the separator: fetch this column of
-                # the chunk value by value.
+                # A value contains the separator: fetch this
+                # column of the chunk value by value.
                 statement = f"SELECT {export.sql} {source} ORDER BY rowid"
                 columns[name] = [value for (value,) in db.execute(statement, bounds)]
         yield ColumnChunk(rows, columns)
@@ -530,7 +536,7 @@ def _close_connection(db: sqlite3.Connection, pid: int) -> None:
         db.close()
 
 
-# --- schema and migrations --------------------------------------------
+# --- schema and migrations --------------------------------------
 
 
 def _prepare_database(db: sqlite3.Connection) -> None:
@@ -636,7 +642,8 @@ _JOB_COLUMNS = (
     "buttons", "submitted", "started", "finished", "reason", "user_data", "webhook_url", "parent",
 )  # fmt: skip
 _ALL_COLUMNS = (*_JOB_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
-# Columns that keep their value where a later response leaves it out.
+# Columns that keep their value where a later response leaves it
+# out.
 _MERGED_COLUMNS = tuple(
     name
     for name in (*_JOB_COLUMNS, "button_names")
@@ -666,7 +673,7 @@ _INSERT_JOB_EVENT = (
 )
 
 
-# --- records and rows -------------------------------------------------
+# --- records and rows -------------------------------------------
 
 
 def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str, SqlValue]:

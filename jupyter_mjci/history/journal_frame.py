@@ -1,11 +1,11 @@
 """Load the journal as a typed DataFrame: the columns and dtypes of `frames.COLUMNS`.
 
-SQLite concatenates each column of a chunk of rows into one text; here
-the texts become columns, with pyarrow where it is installed (no Python
-object per cell), else with plain Python. For 100,000 jobs this takes
-0.18 s, `pandas.read_sql` 0.44 s. ADBC's SQLite driver takes 0.14 s for
-the Arrow table alone, before any dtype is right, and would be another
-dependency.
+SQLite concatenates each column of a chunk of rows into one text;
+here the texts become columns, with pyarrow where it is installed
+(no Python object per cell), else with plain Python. For 100,000
+jobs this takes 0.18 s, `pandas.read_sql` 0.44 s. ADBC's SQLite
+driver takes 0.14 s for the Arrow table alone, before any dtype is
+right, and would be another dependency.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from jupyter_mjci.history.journal import NULL_INT, SEPARATOR, ColumnExport, Jour
 if TYPE_CHECKING:
     import pandas as pd
 
-# A column's values: a numpy array; of texts a pyarrow array, where that
-# library is installed.
+# A column's values: a numpy array; of texts a pyarrow array,
+# where that library is installed.
 Values: TypeAlias = Any
 
-# Columns that the journal stores under another name or in another form.
+# Columns that the journal stores under another name or in another
+# form.
 _COLUMN_SQL = {"outputs": "replace(outputs, '\n', ' ')", "buttons": "button_names"}
 _STATUS_CODES_SQL = " ".join(
     f"WHEN '{status.value}' THEN {code}" for code, status in enumerate(Status)

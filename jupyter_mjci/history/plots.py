@@ -1,8 +1,8 @@
 """Draw the analyses of a history on matplotlib Axes.
 
-Every plot takes the answer of the analysis of the same name from an
-accessor, so that this module depends on no engine. matplotlib is
-imported when something is drawn.
+Every plot takes the answer of the analysis of the same name from
+an accessor, so that this module depends on no engine. matplotlib
+is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ Period = Literal["hour", "day", "week", "month"]
 # contrasts with a white page and with a dark theme
 TEXT_COLOR = "#7d7d7d"
 
-# Colours that colour-blind readers can tell apart (Okabe and Ito).
+# Colours that colour-blind readers can tell apart (Okabe and
+# Ito).
 SUCCEEDED_COLOR = "#009e73"
 FAILED_COLOR = "#d55e00"
 CANCELLED_COLOR = "#999999"
@@ -39,11 +40,13 @@ STATUS_COLORS = {
     "cancelled": CANCELLED_COLOR,
     "open": OPEN_COLOR,
 }
-MAX_SERIES = 8  # lines or bars of one plot; the DataFrame has the rest
+# lines or bars of one plot; the DataFrame has the rest
+MAX_SERIES = 8
 MAX_LABEL_LENGTH = 48
 BAR_DAYS = {"hour": 1 / 24, "day": 1, "week": 7, "month": 28}
 
-# Fonts that have Chinese characters, in which services give reasons.
+# Fonts that have Chinese characters, in which services give
+# reasons.
 CJK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans SC",
@@ -83,10 +86,11 @@ class JobAnalyses(Protocol):
 class PlotAccessor:
     """The analyses as plots: `df.mjci.plot.timeline()`.
 
-    Every method takes the arguments of the analysis of the same name
-    (`every`, `by`, `prices`) and `ax`, the Axes to draw on (by default
-    those of a new figure), and returns the Axes. Raises SettingsError
-    without matplotlib, which the extra `lab` installs.
+    Every method takes the arguments of the analysis of the same
+    name (`every`, `by`, `prices`) and `ax`, the Axes to draw on
+    (by default those of a new figure), and returns the Axes.
+    Raises SettingsError without matplotlib, which the extra `lab`
+    installs.
     """
 
     def __init__(self, accessor: JobAnalyses) -> None:
@@ -178,7 +182,8 @@ class PlotAccessor:
 def render_png(frame: pd.DataFrame, plot: str, every: Period = "day") -> bytes:
     """Draw a plot of a DataFrame of jobs as a PNG with transparent background.
 
-    Safe in any thread: pyplot, which has global state, is not used.
+    Safe in any thread: pyplot, which has global state, is not
+    used.
 
     Args:
         frame: the jobs
@@ -242,7 +247,8 @@ def _format_dates(ax: Axes) -> Axes:
 
     low, high = ax.dataLim.intervalx
     if high == low:
-        # A single period: without limits, the axis would span years.
+        # A single period: without limits, the axis would span
+        # years.
         ax.set_xlim(low - 0.5, low + 0.5)
     locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)

@@ -1,8 +1,8 @@
 """Update the journal from the services' listings, page by page.
 
-Jobs are listed oldest first. After every page the journal stores the
-creation time up to which all is known; the next sync continues there,
-whether the last one finished or was killed.
+Jobs are listed oldest first. After every page the journal stores
+the creation time up to which all is known; the next sync
+continues there, whether the last one finished or was killed.
 """
 
 from __future__ import annotations
@@ -62,13 +62,15 @@ async def sync(
     """Fetch what is new, and yield the counts so far after every page.
 
     Args:
-        journal: the journal, which records the jobs of every response
+        journal: the journal, which records the jobs of every
+            response
         mj: the Midjourney API; None where it is not configured
         ci: the Tencent CI API; None where it is not configured
-        since: fetch jobs created from then on, instead of what is new
+        since: fetch jobs created from then on, instead of what is
+            new
         until: fetch jobs created until then
-        tags: kinds of CI jobs; by default PicProcess and those in the
-            journal
+        tags: kinds of CI jobs; by default PicProcess and those in
+            the journal
     """
     start = journal.position()
     seen = 0
@@ -173,8 +175,8 @@ def parse_time(value: str | datetime | None) -> datetime | None:
             "2026-01-31T12:00+08:00")
 
     Returns:
-        An aware datetime, in UTC where no time zone is given; None for
-        None.
+        An aware datetime, in UTC where no time zone is given;
+        None for None.
 
     Raises:
         InvalidRequest: it is not a valid time

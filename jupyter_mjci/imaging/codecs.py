@@ -1,9 +1,10 @@
 """Decode and encode image files, and read what is known about them.
 
-Sizes are checked in the header before a pixel is decoded, against the
-service's limits. Pillow's own limits are global and not ours to change,
-so images are opened by their plugin rather than by `Image.open`, which
-would warn about sizes that the service accepts.
+Sizes are checked in the header before a pixel is decoded, against
+the service's limits. Pillow's own limits are global and not ours
+to change, so images are opened by their plugin rather than by
+`Image.open`, which would warn about sizes that the service
+accepts.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ def open_image(content: bytes, limited: bool = True) -> OpenedImage:
         )
     with decoding_errors():
         if limited and name == "webp":
-            # The decoder allocates the whole canvas when it is created.
+            # The decoder allocates the whole canvas when it is
+            # created.
             _check_input(_read_webp_size(content), 1)
         file = DECODERS[name](io.BytesIO(content))
         frames = 1
@@ -160,7 +162,8 @@ def _check_input(size: Size, frames: int) -> None:
 def _read_webp_size(content: bytes) -> Size:
     """Read the size from the header of any kind of WebP: extended, lossless or lossy.
 
-    Source: https://developers.google.com/speed/webp/docs/riff_container
+    Source:
+    https://developers.google.com/speed/webp/docs/riff_container
     """
     kind = content[12:16]
     payload = content[20:30].ljust(10, b"\0")
@@ -181,8 +184,8 @@ def load_image(content: bytes, load_object: ObjectLoader) -> WorkingImage:
     with decoding_errors():
         quality = estimate_quality(file)
         frames, durations = zip(*_iter_frames(opened), strict=True)
-        # Operations work in RGB, so a profile of another color space no
-        # longer fits.
+        # Operations work in RGB, so a profile of another color
+        # space no longer fits.
         icc_profile = b""
         if file.mode in ("RGB", "RGBA", "P", "PA"):
             icc_profile = file.info.get("icc_profile") or b""
@@ -224,7 +227,8 @@ def _to_rgb(image: Frame) -> Frame:
         frame = _to_8bit(image)
     else:
         frame = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    # Encoders would write profile, comment and more from here unasked.
+    # Encoders would write profile, comment and more from here
+    # unasked.
     frame.info.clear()
     return frame
 
@@ -261,8 +265,8 @@ def read_orientation(block: bytes) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-# The luminance table of the JPEG standard (ITU-T T.81, annex K), which
-# nearly every encoder scales by its quality. fmt: off
+# The luminance table of the JPEG standard (ITU-T T.81, annex K),
+# which nearly every encoder scales by its quality. fmt: off
 LUMINANCE = (
     16,
     11,
@@ -344,8 +348,8 @@ QUANTIZATION_TABLES = {quality: sorted(_scale_table(quality)) for quality in ran
 
 
 def estimate_quality(image: ImageFile.ImageFile) -> int:
-    """Return the quality, 1 to 100, whose quantization table is nearest
-    to a JPEG's; 100 for other formats.
+    """Return the quality, 1 to 100, whose quantization table is
+    nearest to a JPEG's; 100 for other formats.
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return 100
@@ -428,8 +432,8 @@ def _build_image_result(
 
 
 def build_original_result(content: bytes) -> RuleResult:
-    """Return the image as it came in, described by its header alone: it
-    may be too large to decode.
+    """Return the image as it came in, described by its header
+    alone: it may be too large to decode.
     """
     opened = open_image(content, limited=False)
     quality = estimate_quality(opened.file)
@@ -526,8 +530,8 @@ def _encode_jpeg(picture: WorkingImage, quality: int) -> bytes:
     metadata = _build_metadata(picture)
     if len(metadata.get("exif", b"")) > MAX_JPEG_EXIF_BYTES:
         del metadata["exif"]
-    # Optimizing takes a second pass over the image: only where the file
-    # size matters.
+    # Optimizing takes a second pass over the image: only where
+    # the file size matters.
     optimize = picture.size_limit is not None or picture.never_larger
     return _save_frame(
         _flatten(picture.frames[0]),
@@ -550,11 +554,11 @@ def _encode_bmp(picture: WorkingImage, _quality: int) -> bytes:
     return _save_frame(_flatten(picture.frames[0]), "BMP")
 
 
-# Animations are assembled here from frames that Pillow encodes one by
-# one. Its `save_all` merges a frame that equals the one before it (five
-# equal frames come out as one, in GIF and in WebP, whatever the
-# options), so a rule would change the number of frames, which the
-# service reports.
+# Animations are assembled here from frames that Pillow encodes
+# one by one. Its `save_all` merges a frame that equals the one
+# before it (five equal frames come out as one, in GIF and in
+# WebP, whatever the options), so a rule would change the number
+# of frames, which the service reports.
 
 
 def _encode_gif(picture: WorkingImage, _quality: int) -> bytes:
@@ -577,8 +581,8 @@ def _encode_gif_frame(frame: Frame, milliseconds: int) -> list[bytes]:
     return GifImagePlugin.getdata(
         frame,
         duration=centiseconds * 10,
-        # 1 leaves an opaque frame in place; 2 clears one that the next
-        # must not shine through
+        # 1 leaves an opaque frame in place; 2 clears one that the
+        # next must not shine through
         disposal=1 if transparency is None else 2,
         transparency=transparency,
         include_color_table=True,
@@ -586,8 +590,8 @@ def _encode_gif_frame(frame: Frame, milliseconds: int) -> list[bytes]:
 
 
 def _quantize(frame: Frame, colors: int) -> Frame:
-    """Reduce to a palette. The color after the last of the palette
-    stands for transparent pixels.
+    """Reduce to a palette. The color after the last of the
+    palette stands for transparent pixels.
     """
     if frame.mode == "RGB":
         return frame.quantize(colors, dither=Image.Dither.NONE)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from jupyter_mjci.imaging.model import Frame, Size, WorkingImage, check_output_size
 
-# The column and row of each gravity: 0 is left or top, 1 the middle, 2
-# right or bottom.
+# The column and row of each gravity: 0 is left or top, 1 the
+# middle, 2 right or bottom.
 GRAVITIES = {
     "northwest": (0, 0),
     "north": (1, 0),
@@ -47,8 +47,8 @@ def resize(picture: WorkingImage, size: Size) -> WorkingImage:
 def crop_box(picture: WorkingImage, left: int, top: int, size: Size) -> WorkingImage:
     """Cut a box that lies inside the image.
 
-    By `Image.resize` rather than `Image.crop`, which warns about large
-    boxes.
+    By `Image.resize` rather than `Image.crop`, which warns about
+    large boxes.
     """
     box = (left, top, left + size[0], top + size[1])
     return map_frames(picture, lambda frame: frame.resize(size, Image.Resampling.NEAREST, box))

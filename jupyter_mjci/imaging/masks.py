@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.thumbnails import encode_image
 
-# left, top, right, bottom in pixels; right and bottom are exclusive
+# left, top, right, bottom in pixels; right and bottom are
+# exclusive
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
@@ -31,8 +32,8 @@ def draw_mask(
         ellipses: filled ellipses, by the boxes around them
 
     Raises:
-        InvalidRequest: a shape is not valid, or nothing of the mask is
-            white
+        InvalidRequest: a shape is not valid, or nothing of the
+            mask is white
     """
     image = Image.new("L", size)
     draw = ImageDraw.Draw(image)
@@ -67,8 +68,10 @@ class Stroke(TypedDict):
     """One stroke of a brush, as the canvas in the browser reports it.
 
     Attributes:
-        points: x and y, as fractions of the image's width and height
-        size: the brush's diameter, as a fraction of the image's width
+        points: x and y, as fractions of the image's width and
+            height
+        size: the brush's diameter, as a fraction of the image's
+            width
         erase: whether the stroke paints black
     """
 

@@ -1,8 +1,8 @@
 """Values, limits and errors of picture rules.
 
-The limits are those of Tencent Cloud Infinite, and are checked before
-pixels are decoded or allocated. Errors carry the service's internal
-numbers, which it puts into `X-ErrNo` and its messages.
+The limits are those of Tencent Cloud Infinite, and are checked
+before pixels are decoded or allocated. Errors carry the service's
+internal numbers, which it puts into `X-ErrNo` and its messages.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ class Operation:
     """One operation of a rule.
 
     Attributes:
-        name: "imageMogr2", "imageView2/1", "watermark/2", "imageInfo",
-            …
-        parameters: keys and values as written; values that are base64
-            on the wire are plain text here, and a flag has the value ""
+        name: "imageMogr2", "imageView2/1", "watermark/2",
+            "imageInfo", …
+        parameters: keys and values as written; values that are
+            base64 on the wire are plain text here, and a flag has
+            the value ""
     """
 
     name: str
@@ -96,8 +97,8 @@ class ImageInfo:
     """What the service reports about a stored image.
 
     Attributes:
-        quality: estimated from the quantization table of a JPEG; 100
-            for other formats
+        quality: estimated from the quantization table of a JPEG;
+            100 for other formats
         ave: the mean color, as "0xRRGGBB"
         orientation: the EXIF orientation, 1 to 8
         size: bytes
@@ -119,8 +120,8 @@ class ImageInfo:
 class Parameter:
     """One key of an operation: what it means and what it accepts.
 
-    Parsing, error messages, panels and documentation are all derived
-    from it.
+    Parsing, error messages, panels and documentation are all
+    derived from it.
     """
 
     name: str

@@ -1,10 +1,10 @@
 """The operations imageInfo, imageAve, exif, imageMogr2, imageView2 and imageSlim.
 
 Each is one function from a `WorkingImage` to the next, registered
-together with its parameters. Encoding happens once, after the last
-operation. Where the service's documentation leaves something open
-(rounding, the algorithms of blur and sharpen), the operations do what
-Pillow does.
+together with its parameters. Encoding happens once, after the
+last operation. Where the service's documentation leaves something
+open (rounding, the algorithms of blur and sharpen), the
+operations do what Pillow does.
 """
 
 from __future__ import annotations
@@ -418,8 +418,8 @@ def _reset_orientation(block: bytes) -> bytes:
     try:
         return normalize_exif(exif_data.tobytes())
     except Exception:
-        # Some tags can be read but not written again. No EXIF is better
-        # than a wrong orientation.
+        # Some tags can be read but not written again. No EXIF is
+        # better than a wrong orientation.
         return b""
 
 
@@ -590,8 +590,8 @@ def cgif(picture: WorkingImage, *, cgif: int) -> WorkingImage:
         return replace(picture, frames=picture.frames[:30], durations=picture.durations[:30])
     if count <= cgif:
         return picture
-    # A frame that stays lasts as long as itself and the frames dropped
-    # after it.
+    # A frame that stays lasts as long as itself and the frames
+    # dropped after it.
     starts = [index * count // cgif for index in range(cgif)]
     ends = [*starts[1:], count]
     return replace(
@@ -627,8 +627,8 @@ def ignore_error(picture: WorkingImage, **_: object) -> WorkingImage:
 
 @operation("imageSlim", "compress as far as nobody sees it; never larger than the original")
 def image_slim(picture: WorkingImage) -> WorkingImage:
-    """Choose moderate settings: JPEG and WebP at 75 or their own lower
-    quality, PNG with a palette.
+    """Choose moderate settings: JPEG and WebP at 75 or their own
+    lower quality, PNG with a palette.
     """
     return replace(
         picture,

@@ -1,8 +1,8 @@
 """The registry of operations, and constructors for their parameters.
 
-Each operation is one function marked `@operation` with the table of its
-parameters. Parsing, formatting, defaults, error messages, panels and
-documentation all read `OPERATIONS`.
+Each operation is one function marked `@operation` with the table
+of its parameters. Parsing, formatting, defaults, error messages,
+panels and documentation all read `OPERATIONS`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def operation(
 ) -> Callable[[OperationFunction], OperationFunction]:
     """Register a function as an operation.
 
-    It is called with the image, and with every parameter as a keyword
-    ("-" in its name becomes "_").
+    It is called with the image, and with every parameter as a
+    keyword ("-" in its name becomes "_").
     """
 
     def register(function: OperationFunction) -> OperationFunction:

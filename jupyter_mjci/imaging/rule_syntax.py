@@ -1,10 +1,11 @@
 """Parse, format and apply picture rules ("imageMogr2/thumbnail/200x|watermark/2/text/…").
 
-A rule is operations joined by "|"; an operation is a name and its keys
-and values joined by "/". A rule is parsed into plain values first, and
-everything wrong with it is found there, before any image is opened. Its
-operations then turn one `WorkingImage` into the next, in written order,
-but auto-orient is always first within its imageMogr2.
+A rule is operations joined by "|"; an operation is a name and its
+keys and values joined by "/". A rule is parsed into plain values
+first, and everything wrong with it is found there, before any
+image is opened. Its operations then turn one `WorkingImage` into
+the next, in written order, but auto-orient is always first within
+its imageMogr2.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ def format_rule(operations: Sequence[Operation]) -> str:
 def split_steps(rule: str) -> tuple[tuple[Operation, ...], ...]:
     """Split each operation of a rule into its steps, in the order in which they are applied.
 
-    An imageMogr2 with several keys is several steps. The parameter that
-    starts a step comes first.
+    An imageMogr2 with several keys is several steps. The
+    parameter that starts a step comes first.
 
     Raises:
         RuleError: the rule is wrong
@@ -179,9 +180,9 @@ def _describe_unknown(name: str, known: Sequence[str], label: str) -> str:
 def _plan_steps(operation: Operation) -> list[OperationStep]:
     """Return what to apply, in order.
 
-    An imageMogr2 is several steps. A key that starts no step (gravity,
-    pad) belongs to the latest step before it that knows it, or else to
-    the next one.
+    An imageMogr2 is several steps. A key that starts no step
+    (gravity, pad) belongs to the latest step before it that knows
+    it, or else to the next one.
     """
     specs = _get_operation_specs(operation.name)
     if operation.name in OPERATIONS:
@@ -233,12 +234,12 @@ def apply_rule(
 
     Args:
         picture: the bytes of an image file
-        load_object: returns the bytes of a watermark image by its URL
-            or key, or None
+        load_object: returns the bytes of a watermark image by its
+            URL or key, or None
 
     Raises:
-        RuleError: the rule is wrong, or the image is damaged or too
-            large; nothing else is raised
+        RuleError: the rule is wrong, or the image is damaged or
+            too large; nothing else is raised
     """
     operations = parse_rule(rule)
     try:
@@ -258,8 +259,8 @@ def _run_operations(operations: Sequence[Operation], picture: WorkingImage) -> W
 
 
 def _parse_values(spec: OperationSpec, texts: Mapping[str, str]) -> dict[str, object]:
-    """Return every parameter of the operation under its Python name:
-    parsed, its default, or None.
+    """Return every parameter of the operation under its Python
+    name: parsed, its default, or None.
     """
     values: dict[str, object] = {}
     for parameter in spec.parameters:

@@ -1,9 +1,10 @@
 """Turn image bytes into what a notebook can show and keep: thumbnails, grid cells, contact sheets.
 
-A thumbnail is PNG or JPEG, whatever the service sent, because front
-ends and converters agree on no other format. It stays within a size
-budget, so that a notebook with a hundred images can still be opened.
-Pillow is imported on first use, which keeps loading the extension fast.
+A thumbnail is PNG or JPEG, whatever the service sent, because
+front ends and converters agree on no other format. It stays
+within a size budget, so that a notebook with a hundred images can
+still be opened. Pillow is imported on first use, which keeps
+loading the extension fast.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ MAX_COLUMNS = 6
 # pixels; images are not shrunk below this to fit a size budget
 MIN_SIDE = 32
 
-# Whatever a damaged file makes Pillow raise. A decompression bomb is a
-# warning that counts as an error here.
+# Whatever a damaged file makes Pillow raise. A decompression bomb
+# is a warning that counts as an error here.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
 
 
@@ -73,8 +74,8 @@ def make_thumbnail(
 
     Args:
         size: the longest side in pixels
-        max_bytes: the size budget; a side may get shorter than `size`
-            to keep it
+        max_bytes: the size budget; a side may get shorter than
+            `size` to keep it
 
     Returns:
         The bytes, their media type, width and height.
@@ -100,8 +101,8 @@ def data_url(
 
 
 def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, ...]:
-    """Cut a grid into its images, left to right and top to bottom, as
-    PNG (U1 to U4 of an imagined grid).
+    """Cut a grid into its images, left to right and top to
+    bottom, as PNG (U1 to U4 of an imagined grid).
     """
     grid = _open_image(content)
     width, height = grid.width // columns, grid.height // rows

@@ -1,8 +1,8 @@
 """Follow jobs to their end: one, or many at once.
 
-Submissions of a batch take turns. Jobs that run already need none: they
-are followed together by a single task, because a task for each of ten
-thousand would cost more than all their updates.
+Submissions of a batch take turns. Jobs that run already need
+none: they are followed together by a single task, because a task
+for each of ten thousand would cost more than all their updates.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Follower:
     """Follows jobs to their end and archives their results.
 
     Args:
-        start: submits a call or fetches a job by its ID; waits as many
-            seconds for room in a full queue
+        start: submits a call or fetches a job by its ID; waits as
+            many seconds for room in a full queue
         poller: polls the jobs
         results: archives what they produced
     """
@@ -108,10 +108,11 @@ class Follower:
 
         Args:
             jobs: calls to submit, jobs and IDs
-            at_once: how many calls and IDs are submitted and followed
-                at a time
+            at_once: how many calls and IDs are submitted and
+                followed at a time
             timeout: seconds for which each is followed
-            poll_interval: seconds between two polls of a job, at most
+            poll_interval: seconds between two polls of a job, at
+                most
             emit: is called with each change
         """
         slots = anyio.Semaphore(at_once)
@@ -175,7 +176,8 @@ class Follower:
 
 
 def _failed_from_error(subscription: Subscription) -> Job:
-    if not isinstance(subscription.error, MjciError):  # a bug of ours
+    # a bug of ours
+    if not isinstance(subscription.error, MjciError):
         raise subscription.error or AssertionError
     return build_failed_job(subscription.job, subscription.error)
 
@@ -195,8 +197,8 @@ def build_failed_job(target: JobLike, error: MjciError) -> Job:
     return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
 
 
-# Midjourney task IDs are digits, CI job IDs a letter and then letters
-# and digits (j8d74…, b8d74…).
+# Midjourney task IDs are digits, CI job IDs a letter and then
+# letters and digits (j8d74…, b8d74…).
 _ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
 
 

@@ -1,8 +1,8 @@
 """Send calls one request at a time, journal the jobs in each response and notify listeners.
 
-Submission, polling and listings all send through one `JobClient`, so
-the journal and the listeners see every job while the HTTP transport
-knows neither of them.
+Submission, polling and listings all send through one `JobClient`,
+so the journal and the listeners see every job while the HTTP
+transport knows neither of them.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class JobClient:
     async def send_once(self, call: Call[T]) -> T:
         """Send one request, without retries, and return the parsed response.
 
-        Listeners are notified before a submission leaves and of every
-        job in the response.
+        Listeners are notified before a submission leaves and of
+        every job in the response.
         """
         if call.is_submission:
             self.notify("submitting", call)
@@ -55,8 +55,8 @@ class JobClient:
         seen = list(jobs)
         changed = [job for job in seen if job.id and self._known_jobs.get(_get_key(job)) != job]
         for job in changed:
-            # Removed first, so that the dictionary stays ordered by the
-            # latest change.
+            # Removed first, so that the dictionary stays ordered
+            # by the latest change.
             self._known_jobs.pop(_get_key(job), None)
             self._known_jobs[_get_key(job)] = job
         while len(self._known_jobs) > MAX_KNOWN_JOBS:

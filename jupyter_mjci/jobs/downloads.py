@@ -1,8 +1,8 @@
 """Fetch what jobs produced: from the archive where it is kept, else by URL.
 
-Links of Midjourney images end after about a day, so the originals of
-finished tasks are archived as soon as they are seen. Objects of a
-bucket stay, and are not archived.
+Links of Midjourney images end after about a day, so the originals
+of finished tasks are archived as soon as they are seen. Objects
+of a bucket stay, and are not archived.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class ResultFetcher:
     """Fetches, saves and archives the results of jobs.
 
     Args:
-        transport: fetches URLs; credentials go to the services' own
-            hosts only
+        transport: fetches URLs; credentials go to the services'
+            own hosts only
         archive: where originals are kept; None archives nothing
-        clock: measures the pauses between retries, and when an image
-            was fetched
+        clock: measures the pauses between retries, and when an
+            image was fetched
         deterministic: retry without jitter, for sessions that are
             recorded or replayed
     """
@@ -85,8 +85,8 @@ class ResultFetcher:
             return
         for index, url in enumerate(job.outputs):
             if self.archive.find(job, index) is None:
-                # A link that fails now may work when the image is asked
-                # for.
+                # A link that fails now may work when the image is
+                # asked for.
                 with contextlib.suppress(MjciError, ValueError):
                     content = await self._fetch_url(url)
                     self.archive.save(job, url, content, index, self.clock.now())

@@ -1,8 +1,8 @@
 """Fetch listings as DataFrames, and record their jobs.
 
-A large listing becomes columns without a `Job` per row. Only the jobs
-that changed since they were last journaled are parsed and recorded one
-by one.
+A large listing becomes columns without a `Job` per row. Only the
+jobs that changed since they were last journaled are parsed and
+recorded one by one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.history.frames import Listing
 
-# Jobs recorded at a time; a listing with no more is recorded whole.
+# Jobs recorded at a time; a listing with no more is recorded
+# whole.
 LISTING_BATCH_SIZE = 2_000
 
 
@@ -39,8 +40,8 @@ async def fetch_tasks_frame(
     Args:
         submitter: sends the call
         call: the call of the listing
-        ids: the IDs that were asked for, in whose order the rows come;
-            None keeps the listing's
+        ids: the IDs that were asked for, in whose order the rows
+            come; None keeps the listing's
     """
     from jupyter_mjci.history.frames import Listing, jobs_to_frame, response_to_frame
 
@@ -50,8 +51,8 @@ async def fetch_tasks_frame(
     try:
         listing = await submitter.send(replace(cast(Call[Listing], call), parse=parse))
     except Unsupported:
-        # Sent through the session, which has fallbacks for servers
-        # without this listing.
+        # Sent through the session, which has fallbacks for
+        # servers without this listing.
         return jobs_to_frame(await call)
     return await _record_listing(submitter.client, listing)
 
@@ -82,8 +83,8 @@ async def _record_listing(client: JobClient, listing: Listing) -> pd.DataFrame:
         client.notify("listing", listing)
     for jobs in _split_batches(listing.iter_jobs(changed_ids)):
         client.record(jobs)
-        # Journaling blocks the event loop: let others run between two
-        # batches.
+        # Journaling blocks the event loop: let others run between
+        # two batches.
         await anyio.lowlevel.checkpoint()
     return listing.frame
 

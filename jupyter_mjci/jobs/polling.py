@@ -1,9 +1,10 @@
 """Poll every followed job from one task: many jobs in one request, each when it is worth polling.
 
-A job that reports progress is polled after half of the time that it
-still seems to need; one that reports none, after half of the typical
-duration of its action. Bulk requests save far more than any pacing, so
-jobs that are due within a short window are polled together.
+A job that reports progress is polled after half of the time that
+it still seems to need; one that reports none, after half of the
+typical duration of its action. Bulk requests save far more than
+any pacing, so jobs that are due within a short window are polled
+together.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class Subscription:
         job: as it was last seen
         since: when following it began, in Unix seconds
         max_interval: seconds between two polls, at most
-        index: its position among the jobs that are followed with it
+        index: its position among the jobs that are followed with
+            it
         changes: where its changes are reported
         next_poll_at: when it is polled next
         deadline: when following it ends with WaitTimeout
@@ -114,9 +116,10 @@ class Poller:
         client: sends the requests
         mj: builds the Midjourney calls
         ci: builds the Tencent CI calls
-        deterministic: poll each job by itself and only after its last
-            change was read, so that a recording depends neither on
-            which jobs are due together nor on how slow a reader is
+        deterministic: poll each job by itself and only after its
+            last change was read, so that a recording depends
+            neither on which jobs are due together nor on how slow
+            a reader is
     """
 
     def __init__(
@@ -129,8 +132,8 @@ class Poller:
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
-        # Services whose jobs are polled one by one, and those that
-        # answered a bulk request.
+        # Services whose jobs are polled one by one, and those
+        # that answered a bulk request.
         self._no_bulk_fetch = {"mj", "ci"} if deterministic else set[str]()
         self._bulk_fetch_works = set[str]()
         self._typical_durations: dict[tuple[str, str], float] = {}
@@ -140,8 +143,8 @@ class Poller:
     ) -> AsyncIterator[Sequence[Subscription]]:
         """Yield the changed subscriptions in chunks until every job has stopped changing.
 
-        A subscription's `error` is WaitTimeout after `timeout` seconds,
-        or what polling the job raised again and again.
+        A subscription's `error` is WaitTimeout after `timeout`
+        seconds, or what polling the job raised again and again.
         """
         now = self.client.clock.now()
         changes = ChangeQueue()
@@ -322,9 +325,10 @@ class Poller:
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
         """Back off after a failed poll, and give up after too many in a row.
 
-        A service that is away for a while does not end a wait: the job
-        continues there. Neither does an HTML page or "no such
-        endpoint": a job that could be polled once can be polled again.
+        A service that is away for a while does not end a wait:
+        the job continues there. Neither does an HTML page or "no
+        such endpoint": a job that could be polled once can be
+        polled again.
         """
         may_pass = is_transient(error) or isinstance(error, Unsupported)
         for subscription in subscriptions:

@@ -1,12 +1,13 @@
 """Submit exactly once: journal the call before it is sent, mark it, and search before repeating it.
 
-Neither service has an idempotency key, and a lost response does not
-tell whether the job was created. So a submission is never repeated
-blindly. The job list is searched for the marker that the call carries
-(or, where the caller's own text takes its place, for everything the
-call says): a job that is found is adopted, one that is certainly absent
-is submitted again, and where neither can be established the journal row
-stays "unknown" and the error says so.
+Neither service has an idempotency key, and a lost response does
+not tell whether the job was created. So a submission is never
+repeated blindly. The job list is searched for the marker that the
+call carries (or, where the caller's own text takes its place, for
+everything the call says): a job that is found is adopted, one
+that is certainly absent is submitted again, and where neither can
+be established the journal row stays "unknown" and the error says
+so.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ MAX_READ_ATTEMPTS = 4
 RETRY_DELAY = 0.2
 # seconds before each search: a listing may lag behind
 RECONCILE_DELAYS = (0.0, 0.5, 1.0, 2.0)
-# Within so many seconds of its journal row, a submission counts as sent
-# for the first time.
+# Within so many seconds of its journal row, a submission counts
+# as sent for the first time.
 FIRST_SEND_WINDOW = 0.3
 # HTML pages in a row instead of a listing: a single one may be a
 # gateway that restarts.
 MAX_HTML_RESPONSES = 3
-# Times the timeout: so long after it was sent, a request in no listing
-# was certainly not received.
+# Times the timeout: so long after it was sent, a request in no
+# listing was certainly not received.
 SETTLE_FACTOR = 5
 # seconds between attempts while a queue is full: first, longest
 QUEUE_FULL_BACKOFF = (2.0, 30.0)
@@ -69,8 +70,8 @@ BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
 BUSY_STATUS = 429
 # a relay that lost its own upstream response
 UNKNOWN_OUTCOME_CODES = frozenset({"5"})
-# HTTP statuses that may pass; the job may have been created all the
-# same.
+# HTTP statuses that may pass; the job may have been created all
+# the same.
 TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 
 
@@ -106,8 +107,8 @@ def make_marker_factory(seed: str | None = None) -> Callable[[], str]:
     """Build the function that makes submission markers.
 
     Args:
-        seed: makes the same markers in every run, for recordings and
-            sandboxes; by default markers are globally unique
+        seed: makes the same markers in every run, for recordings
+            and sandboxes; by default markers are globally unique
     """
     if seed is None:
         return lambda: f"mjci-{uuid4().hex}"
@@ -132,7 +133,8 @@ class Submitter:
     """Sends submissions exactly once, and retries reads.
 
     Args:
-        client: sends the requests; its journal holds the submissions
+        client: sends the requests; its journal holds the
+            submissions
         make_marker: makes the marker of each submission
         timeout: seconds for which a lost response is searched
         deterministic: retry without jitter, for sessions that are
@@ -156,8 +158,8 @@ class Submitter:
     async def send(self, call: Call[T], queue_timeout: float = 0.0) -> T:
         """Submit exactly once, or read with retries, whichever the call is.
 
-        A submission waits up to `queue_timeout` seconds for room in a
-        full queue; then QueueFull is raised.
+        A submission waits up to `queue_timeout` seconds for room
+        in a full queue; then QueueFull is raised.
         """
         if SERVICES[call.service].is_trackable(call):
             return await self._submit(call, queue_timeout)
@@ -177,8 +179,8 @@ class Submitter:
     async def resume(self, row: Submission, sender: Sender) -> Job | None:
         """Find out what became of a journaled submission.
 
-        Returns the job, adopted or submitted again, or None where the
-        outcome is still unknown.
+        Returns the job, adopted or submitted again, or None where
+        the outcome is still unknown.
         """
         call = SERVICES[row.service].restore_call(sender, row.name, row.path, row.body)
         pending = PendingSubmission(call, row.marker, row.at)
@@ -243,8 +245,8 @@ class Submitter:
     async def _reconcile(self, pending: PendingSubmission, error: MjciError) -> Job | None:
         """Search for the job of a submission whose response was lost.
 
-        A server that timed out may still be processing the request: an
-        absent job proves nothing then.
+        A server that timed out may still be processing the
+        request: an absent job proves nothing then.
         """
         timed_out = isinstance(error, TransportError) and error.timed_out
         timeout = self.timeout if timed_out else sum(RECONCILE_DELAYS)

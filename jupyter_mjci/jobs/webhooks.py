@@ -1,9 +1,9 @@
 """Receive the proxies' notifyHook and CI's callbacks on loopback, in addition to polling.
 
-Webhooks carry no signature, arrive twice, late and out of order, or
-never: relays drop them silently. So the URL contains a secret path, a
-delivery that is behind an earlier one is dropped, and followed jobs are
-polled all the same.
+Webhooks carry no signature, arrive twice, late and out of order,
+or never: relays drop them silently. So the URL contains a secret
+path, a delivery that is behind an earlier one is dropped, and
+followed jobs are polled all the same.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ Send = Callable[[Message], Awaitable[None]]
 class WebhookServer:
     """Listens on 127.0.0.1 until it is closed.
 
-    `url` is the value of a call's `notify_hook` or `callback`. It is a
-    secret.
+    `url` is the value of a call's `notify_hook` or `callback`. It
+    is a secret.
 
     Args:
-        on_job: called with the job of every delivery that is ahead of
-            the earlier ones
+        on_job: called with the job of every delivery that is
+            ahead of the earlier ones
     """
 
     def __init__(self, on_job: Callable[[Job], None]) -> None:

@@ -1,8 +1,9 @@
 """Parse the words of a line into a builder's keyword arguments.
 
-argparse does not fit: every positional parameter can also be written as
-a flag (`%mj_task ID`, `%mj_task --task-id ID`), choices ignore case,
-and an unknown flag is answered with the closest one that exists.
+argparse does not fit: every positional parameter can also be
+written as a flag (`%mj_task ID`, `%mj_task --task-id ID`),
+choices ignore case, and an unknown flag is answered with the
+closest one that exists.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ def parse_arguments(builder: Builder, tokens: Iterable[str], rest: str = "") -> 
         builder: the call builder whose signature declares the
             parameters
         tokens: `--flag value`, `--flag=value`, `--switch`,
-            `--no-switch`; bare words are assigned to the positional
-            parameters
-        rest: the parameter that takes all remaining bare words as one
-            text
+            `--no-switch`; bare words are assigned to the
+            positional parameters
+        rest: the parameter that takes all remaining bare words as
+            one text
 
     Raises:
         InvalidRequest: names the flag and the available ones.
@@ -59,8 +60,8 @@ def convert(param: Param, text: str) -> object:
     """Convert the text written for a parameter to the value that its builder takes.
 
     Raises:
-        InvalidRequest: the text does not fit the parameter's kind, or
-            its file cannot be read.
+        InvalidRequest: the text does not fit the parameter's
+            kind, or its file cannot be read.
     """
     if param.kind == "choice":
         return _parse_choice(param, text)
@@ -83,8 +84,8 @@ def _is_flag(word: str) -> bool:
 
 
 def _parse_flag(params: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
-    """Return the parameter that a flag names, and its value. A value
-    that is not part of the word is removed from `rest`.
+    """Return the parameter that a flag names, and its value. A
+    value that is not part of the word is removed from `rest`.
     """
     flag, has_value, value = word.partition("=")
     param, is_on = _find_flag(params, flag)

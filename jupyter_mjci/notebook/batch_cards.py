@@ -19,9 +19,10 @@ from jupyter_mjci.notebook.cards import (
     text_bar,
 )
 
-MAX_LISTED_FAILURES = 10  # reasons, and rows of each, that a card lists
-# The status that colors the card of a finished batch: the first of
-# these that any job has.
+# reasons, and rows of each, that a card lists
+MAX_LISTED_FAILURES = 10
+# The status that colors the card of a finished batch: the first
+# of these that any job has.
 _SEVERITY = (
     Status.FAILED,
     Status.NEEDS_INPUT,
@@ -33,9 +34,9 @@ _SEVERITY = (
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """The jobs of a batch, counted by status. `failures` are reasons
-    with the labels of their rows; `percent` is None when the batch is
-    no longer followed.
+    """The jobs of a batch, counted by status. `failures` are
+    reasons with the labels of their rows; `percent` is None when
+    the batch is no longer followed.
     """
 
     title: str

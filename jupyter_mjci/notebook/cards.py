@@ -1,9 +1,10 @@
 """Jobs as cards: escaped HTML and plain text. Knows no IPython.
 
-A card uses JupyterLab's CSS variables where they exist and inherits
-colors elsewhere, so it fits light and dark themes. Everything from a
-service or a user is escaped here. A card contains no times and no
-hosts, so that it is the same whenever and wherever it is made.
+A card uses JupyterLab's CSS variables where they exist and
+inherits colors elsewhere, so it fits light and dark themes.
+Everything from a service or a user is escaped here. A card
+contains no times and no hosts, so that it is the same whenever
+and wherever it is made.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ STATUS_LABELS = {
     Status.CANCELLED: "cancelled",
 }
 NO_REASON_GIVEN = "The service gave no reason."
-# JupyterLab must not typeset a prompt with two dollar signs as math.
+# JupyterLab must not typeset a prompt with two dollar signs as
+# math.
 NO_MATH = "tex2jax_ignore mathjax_ignore"
 
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """What a card shows besides the job: `notes` below it, a batch's
-    `children` by status, a `picture` inside it (a data URL), and
-    `links` (name, URL) to results that cannot be shown.
+    """What a card shows besides the job: `notes` below it, a
+    batch's `children` by status, a `picture` inside it (a data
+    URL), and `links` (name, URL) to results that cannot be shown.
     """
 
     notes: Sequence[str] = ()
@@ -111,7 +113,7 @@ def table_text(rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join(sanitize(f"{name:<{width}}  {value}").rstrip() for name, value in rows)
 
 
-# --- parts of every card ----------------------------------------------
+# --- parts of every card ----------------------------------------
 
 
 def frame_html(css_class: str, body: str, picture: str = "") -> str:
@@ -125,8 +127,8 @@ def frame_html(css_class: str, body: str, picture: str = "") -> str:
 
 @cache
 def load_style() -> str:
-    """Return the style element of cards. It is in every card: a saved
-    notebook has no other place for it.
+    """Return the style element of cards. It is in every card: a
+    saved notebook has no other place for it.
     """
     css = files("jupyter_mjci.notebook").joinpath("cards.css").read_text("utf-8")
     return f"<style>{' '.join(css.split())}</style>"
@@ -134,7 +136,8 @@ def load_style() -> str:
 
 def bar_html(percent: int | None, label: str) -> str:
     """Return a progress bar. Without a percentage it has no
-    `aria-valuenow` either: to assistive technology it is indeterminate.
+    `aria-valuenow` either: to assistive technology it is
+    indeterminate.
     """
     value = ""
     fill = '<i class="mjci-job-unknown"></i>'
@@ -174,7 +177,7 @@ def escape_text(text: str) -> str:
     return escape(sanitize(text))
 
 
-# --- what a card says -------------------------------------------------
+# --- what a card says -------------------------------------------
 
 
 def describe_subject(job: Job) -> str:
@@ -197,7 +200,8 @@ def _list_facts(job: Job) -> list[tuple[str, str]]:
 
 
 def _iter_ci_facts(job: Job) -> Iterable[tuple[str, str]]:
-    # A batch has the elements of its jobs below Operation.JobParam.
+    # A batch has the elements of its jobs below
+    # Operation.JobParam.
     operation = get_element(job.raw, "Operation")
     batch_param = get_element(operation, "JobParam")
     process = get_element(operation, "PicProcess") or get_element(batch_param, "PicProcess")
@@ -281,7 +285,7 @@ def _format_child_counts(children: Mapping[str, int]) -> str:
     return f"{sum(children.values())} ({parts})"
 
 
-# --- HTML -------------------------------------------------------------
+# --- HTML -------------------------------------------------------
 
 
 def _render_card(job: Job, extras: Extras, footer: str) -> str:

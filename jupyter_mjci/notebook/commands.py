@@ -1,7 +1,7 @@
 """`%mjci`: its commands, and the parsing of its line.
 
-A command is a public method of `Commands`; its flags and its help come
-from its signature.
+A command is a public method of `Commands`; its flags and its help
+come from its signature.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 class Commands:
     """The commands of `%mjci`. Return types are `object`, because
-    annotations are resolved for the help, and naming the types would
-    import pandas and ipywidgets.
+    annotations are resolved for the help, and naming the types
+    would import pandas and ipywidgets.
     """
 
     def __init__(self, ip: InteractiveShell, current: CurrentSession) -> None:
@@ -40,9 +40,9 @@ class Commands:
         self._publish_table(build_status(self._current.find()))
 
     def connect(self, profile: str | None = None, **overrides: Any) -> object:
-        """Connect to your services. A setting on this line overrides
-        the environment, which overrides the profile. Secrets are not
-        accepted on this line.
+        """Connect to your services. A setting on this line
+        overrides the environment, which overrides the profile.
+        Secrets are not accepted on this line.
 
         Args:
             profile: a table of profiles.toml
@@ -109,8 +109,8 @@ class Commands:
             since: jobs created from then on (2026-01-31,
                 2026-01-31T12:00+08:00), instead of only new ones
             until: jobs created until then
-            load: an exported listing or a log of callbacks (JSON, XML),
-                or a folder of them, instead of the services
+            load: an exported listing or a log of callbacks (JSON,
+                XML), or a folder of them, instead of the services
         """
         from jupyter_mjci.notebook.outputs import select_output
 
@@ -146,22 +146,23 @@ class Commands:
         *,
         pixels: int | None = None,
     ) -> object:
-        """Record the session's requests and responses into a folder,
-        without secrets; or play a recording back, without network.
+        """Record the session's requests and responses into a
+        folder, without secrets; or play a recording back, without
+        network.
 
         Args:
             mode: by default MJCI_REPLAY, else play if there is a
                 recording, else record
-            folder: NAME.mjci; by default next to the notebook, by its
-                name
-            pixels: while recording, scale larger pictures down to this
-                size
+            folder: NAME.mjci; by default next to the notebook, by
+                its name
+            pixels: while recording, scale larger pictures down to
+                this size
         """
         from jupyter_mjci.client.cassette import resolve_mode
         from jupyter_mjci.client.settings import get_notebook_name
 
-        # VS Code puts the notebook's path into the namespace instead of
-        # the environment.
+        # VS Code puts the notebook's path into the namespace
+        # instead of the environment.
         vscode_name = Path(self._ip.user_ns.get("__vsc_ipynb_file__", "")).stem
         resolved_mode, path = resolve_mode(
             mode or "",
@@ -203,13 +204,13 @@ class Commands:
         limit: int = 24,
         save: str | None = None,
     ) -> None:
-        """Show the pictures of this session, of the journal and of the
-        archive on one sheet, latest first.
+        """Show the pictures of this session, of the journal and
+        of the archive on one sheet, latest first.
 
         Args:
             text: only pictures whose prompt or key contains this
-            action: only pictures of this action: IMAGINE, UPSCALE,
-                PicProcess, …
+            action: only pictures of this action: IMAGINE,
+                UPSCALE, PicProcess, …
             limit: at most so many
             save: write an HTML page instead: FILE.html
         """
@@ -226,8 +227,8 @@ class Commands:
             self._publish(_notice_bundle(write_page(items, save)))
 
     def doctor(self) -> None:
-        """Diagnose versions, credentials, addresses, what the services
-        accept and offer, and clocks.
+        """Diagnose versions, credentials, addresses, what the
+        services accept and offer, and clocks.
         """
         from jupyter_mjci.notebook.doctor import build_report, detect_front_end
         from jupyter_mjci.notebook.outputs import select_output
@@ -260,7 +261,7 @@ def _notice_bundle(text: str) -> MimeBundle:
     return {"text/plain": text, "text/html": cards.notice_html(text)}, {}
 
 
-# --- parsing a line ---------------------------------------------------
+# --- parsing a line ---------------------------------------------
 
 
 def list_commands() -> list[str]:
@@ -281,7 +282,8 @@ def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
     """Parse the arguments of a command.
 
     Raises:
-        InvalidRequest: an argument is unknown, missing or invalid.
+        InvalidRequest: an argument is unknown, missing or
+            invalid.
         SettingsError: a secret is written on the line.
     """
     if command != "connect":

@@ -1,8 +1,8 @@
 """`%config MJCI`: the settings of the sessions that a shell's magics use.
 
-Only settings that concern a shell are traits. Addresses and credentials
-(mj_…, ci_…, cos_…) come from the environment and from profiles, and no
-secret is ever a trait.
+Only settings that concern a shell are traits. Addresses and
+credentials (mj_…, ci_…, cos_…) come from the environment and from
+profiles, and no secret is ever a trait.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _FIELDS = {field.name: field for field in fields(Settings)}
 
 
 class _EffectiveTrait:
-    """A trait whose value is the one in effect: what was set, else what
-    environment and profile say at the time of reading.
+    """A trait whose value is the one in effect: what was set,
+    else what environment and profile say at the time of reading.
     """
 
     name: str | None
@@ -69,11 +69,12 @@ def _get_help(name: str) -> str:
 
 
 class MJCI(Configurable):
-    """The values apply to sessions that magics connect from now on,
-    before environment and profile; the session in use takes over wait,
-    timeout, on_interrupt and thumbnail. To keep a value: c.MJCI.wait =
-    300 in ipython_config.py. Addresses and secrets are not set here;
-    they belong into the environment or into profiles.toml.
+    """The values apply to sessions that magics connect from now
+    on, before environment and profile; the session in use takes
+    over wait, timeout, on_interrupt and thumbnail. To keep a
+    value: c.MJCI.wait = 300 in ipython_config.py. Addresses and
+    secrets are not set here; they belong into the environment or
+    into profiles.toml.
     """
 
     home = TextSetting(help=_get_help("home")).tag(config=True)
@@ -108,8 +109,8 @@ class MJCI(Configurable):
         """Return the settings, without credentials, of a session that connects now.
 
         Raises:
-            SettingsError: a value of the configuration, environment or
-                profile is invalid.
+            SettingsError: a value of the configuration,
+                environment or profile is invalid.
         """
         return load_runtime_settings(self.config_values)
 
@@ -127,13 +128,13 @@ class MJCI(Configurable):
             settings = self.settings()
         except (SettingsError, TraitError):
             self.config = before
-            # IPython has changed the shell's configuration first, and a
-            # reload would read it.
+            # IPython has changed the shell's configuration first,
+            # and a reload would read it.
             self._ip.config[SECTION] = before[SECTION]
             raise
         changed = [name for name in RUNTIME_SETTINGS if name in config[SECTION]]
-        # With several sessions and none selected, there is no session
-        # in use.
+        # With several sessions and none selected, there is no
+        # session in use.
         with suppress(SettingsError):
             session = self._get_session()
             if session is not None:

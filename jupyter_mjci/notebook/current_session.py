@@ -33,9 +33,9 @@ class Selection:
 
 @dataclass(slots=True)
 class SessionState:
-    """What survives a reload of the extension: the `selected` session,
-    the `default` one that a magic connected, and the `unrecorded` one
-    that a recording or replay has replaced.
+    """What survives a reload of the extension: the `selected`
+    session, the `default` one that a magic connected, and the
+    `unrecorded` one that a recording or replay has replaced.
     """
 
     selected: Selection = Selection()
@@ -44,9 +44,9 @@ class SessionState:
 
 
 class CurrentSession:
-    """The session that the magics of one shell use: the selected one,
-    else the only one in the user's namespace, else one that is
-    connected when a magic needs it.
+    """The session that the magics of one shell use: the selected
+    one, else the only one in the user's namespace, else one that
+    is connected when a magic needs it.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class CurrentSession:
         """Return the session to use; connect if there is none.
 
         Raises:
-            SettingsError: several sessions exist, or the settings are
-                incomplete.
+            SettingsError: several sessions exist, or the settings
+                are incomplete.
         """
         session = self.get()
         if session is None:
@@ -73,8 +73,8 @@ class CurrentSession:
         return session
 
     def connect(self, **overrides: Any) -> Session:
-        """Connect a new session: by the overrides, else `%config MJCI`,
-        else environment and profile.
+        """Connect a new session: by the overrides, else `%config
+        MJCI`, else environment and profile.
         """
         from jupyter_mjci.session import connect
 
@@ -86,8 +86,8 @@ class CurrentSession:
         """Return the settings of a new session, without credentials.
 
         Raises:
-            SettingsError: a value of the configuration, environment or
-                profile is invalid.
+            SettingsError: a value of the configuration,
+                environment or profile is invalid.
         """
         return load_runtime_settings(self._get_config())
 
@@ -104,8 +104,8 @@ class CurrentSession:
         """Return the session in use and why it is used. Never connects.
 
         Raises:
-            SettingsError: several variables hold a session, and none is
-                selected.
+            SettingsError: several variables hold a session, and
+                none is selected.
         """
         if self.state.selected.session is not None:
             return self.state.selected

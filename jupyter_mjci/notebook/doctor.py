@@ -1,5 +1,6 @@
-"""`%mjci status` and `%mjci doctor`: what is configured, what can be
-reached, and known problems of the environment. Never shows a secret.
+"""`%mjci status` and `%mjci doctor`: what is configured, what can
+be reached, and known problems of the environment. Never shows a
+secret.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """`%load_ext jupyter_mjci`: register the magics, completer, formatters and `%config MJCI`.
 
-Loading imports no service, HTTP or data library (a test checks it):
-those are imported when a magic first runs or its help is shown.
-Therefore the names of the magics are listed here, where they could
-otherwise be derived from the call builders; a test compares the two.
+Loading imports no service, HTTP or data library (a test checks
+it): those are imported when a magic first runs or its help is
+shown. Therefore the names of the magics are listed here, where
+they could otherwise be derived from the call builders; a test
+compares the two.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ MAGIC_NAMES: Mapping[str, str] = {
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
-# Module and name of types with a formatter. Their modules need not be
-# imported yet.
+# Module and name of types with a formatter. Their modules need
+# not be imported yet.
 JOB_TYPE = ("jupyter_mjci.client.job", "Job")
 JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
 
@@ -56,7 +57,8 @@ class Extension:
 
     Args:
         ip: the shell
-        saved_state: the session in use when the extension was unloaded
+        saved_state: the session in use when the extension was
+            unloaded
     """
 
     def __init__(self, ip: InteractiveShell, saved_state: SessionState | None = None) -> None:
@@ -159,9 +161,9 @@ class Extension:
         self._undo.callback(formatter.pop, ".".join(type_name), None)
 
     def _suppress_out_prompt(self) -> None:
-        """In a terminal, replace the display hook: it writes `Out[1]:`
-        before any formatter is called. A kernel sends nothing for a
-        value that no formatter shows.
+        """In a terminal, replace the display hook: it writes
+        `Out[1]:` before any formatter is called. A kernel sends
+        nothing for a value that no formatter shows.
         """
         if hasattr(self.ip, "get_parent"):
             return
@@ -172,12 +174,12 @@ class Extension:
 
     def _replace_displayhook(self, old: Callable[..., None], new: Callable[..., None]) -> None:
         self.ip.display_trap.hook = new
-        # While a cell runs, which loads or unloads the extension, the
-        # trap has set sys.displayhook.
+        # While a cell runs, which loads or unloads the extension,
+        # the trap has set sys.displayhook.
         if sys.displayhook is old:
             sys.displayhook = new
 
-    # --- called by the shell ------------------------------------------
+    # --- called by the shell ------------------------------------
 
     def _was_displayed(self, value: object) -> bool:
         """Return whether a magic of this cell has displayed the value itself."""
@@ -220,15 +222,15 @@ class LazyMagic:
 
 
 _EXTENSIONS: WeakKeyDictionary[InteractiveShell, Extension] = WeakKeyDictionary()
-# The session that the magics of a shell used, from unloading to the
-# next loading.
+# The session that the magics of a shell used, from unloading to
+# the next loading.
 _SAVED_STATES: WeakKeyDictionary[InteractiveShell, SessionState | None] = WeakKeyDictionary()
 
 
 def load(ip: InteractiveShell) -> None:
-    """Register the magics, the formatters of jobs and the completer;
-    restore the session that was in use when the extension was unloaded.
-    A second call changes nothing.
+    """Register the magics, the formatters of jobs and the
+    completer; restore the session that was in use when the
+    extension was unloaded. A second call changes nothing.
     """
     if ip in _EXTENSIONS:
         return
@@ -270,9 +272,9 @@ _TRAILING_QUESTION_MARK = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*
 def keep_question_marks(lines: list[str]) -> list[str]:
     """Add a blank after the question mark of a prompt.
 
-    IPython takes a line that ends in a question mark as a request for
-    help on its last word. `%mj_imagine?` is such a request and is left
-    alone.
+    IPython takes a line that ends in a question mark as a request
+    for help on its last word. `%mj_imagine?` is such a request
+    and is left alone.
     """
     if lines and lines[0].startswith("%%"):
         return lines

@@ -40,9 +40,9 @@ _FIGURE = Template(
 
 @dataclass(frozen=True, slots=True)
 class GalleryItem:
-    """A picture and its texts: `kind` and `name` (the action and the
-    job's ID, or the cell), the `subject`, a `caption` with its size and
-    format, and the `alt` text.
+    """A picture and its texts: `kind` and `name` (the action and
+    the job's ID, or the cell), the `subject`, a `caption` with
+    its size and format, and the `alt` text.
     """
 
     content: bytes
@@ -62,7 +62,7 @@ class _Result:
     archived: ArchivedImage | None = None
 
 
-# --- pictures of jobs -------------------------------------------------
+# --- pictures of jobs -------------------------------------------
 
 
 def collect_items(
@@ -75,7 +75,8 @@ def collect_items(
     Args:
         session: the session to search
         text: only pictures whose subject contains this
-        action: only pictures of this action, in the service's spelling
+        action: only pictures of this action, in the service's
+            spelling
         limit: at most so many
 
     Raises:
@@ -160,7 +161,7 @@ def _build_item(job: Job, content: bytes) -> GalleryItem:
     )
 
 
-# --- sheets and pages -------------------------------------------------
+# --- sheets and pages -------------------------------------------
 
 
 def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:

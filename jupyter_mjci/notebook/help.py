@@ -1,6 +1,6 @@
-"""The help of magics, for `%name?` and `--help`: usage, parameters and
-options from a builder's signature and docstring, what the magic
-returns, and an example.
+"""The help of magics, for `%name?` and `--help`: usage,
+parameters and options from a builder's signature and docstring,
+what the magic returns, and an example.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from jupyter_mjci.notebook.params import (
 )
 
 WIDTH = 100
-# Where a magic differs from its builder: descriptions by magic, help by
-# parameter.
+# Where a magic differs from its builder: descriptions by magic,
+# help by parameter.
 DESCRIPTIONS: Mapping[str, str] = {
     "mj_action": "Press a button of a finished task. %mj_task shows which buttons it has.",
     "ci_job": "Follow a job or batch by its ID; or submit a new one, described by the cell's body: "

@@ -52,8 +52,8 @@ MimeBundle: TypeAlias = tuple[Mapping[str, object], Mapping[str, object]]
 def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> MimeBundle:
     """Return a result image as an output of its own: the thumbnail, and its caption as text.
 
-    HTML is never part of it, because front ends would prefer it to the
-    image.
+    HTML is never part of it, because front ends would prefer it
+    to the image.
 
     Args:
         size: the longest side in pixels
@@ -74,8 +74,8 @@ def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> Mime
 def format_caption(job: Job, content: bytes) -> str:
     """Return a line that identifies an image: id, size, format, short hash.
 
-    It is the same for the same bytes: nbval compares this text, as it
-    never compares images.
+    It is the same for the same bytes: nbval compares this text,
+    as it never compares images.
     """
     header = identify(content) or ImageHeader("unknown", 0, 0)
     frames = f" {header.frames} frames" if header.frames > 1 else ""

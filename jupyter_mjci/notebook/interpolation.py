@@ -1,8 +1,8 @@
 """Replace `{{name}}` by the value of a variable.
 
 Double braces are the only interpolation anywhere: `{a, b}` (a
-permutation prompt) and `$5` are part of Midjourney's own prompt syntax
-and must be sent unchanged.
+permutation prompt) and `$5` are part of Midjourney's own prompt
+syntax and must be sent unchanged.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def interpolate(
 ) -> str:
     """Replace every `{{name}}` by that variable's value; a job is replaced by its ID.
 
-    A placeholder that is neither a known name nor a Python identifier
-    is left unchanged.
+    A placeholder that is neither a known name nor a Python
+    identifier is left unchanged.
 
     Args:
         text: the text with placeholders

@@ -1,8 +1,9 @@
 """What happens to jobs whose cell is interrupted (■, Ctrl-C).
 
-Interrupting stops the waiting, not the job: most proxies cannot cancel.
-The card then names the command that resumes the wait. With
-`on_interrupt = "cancel"` the service is asked to cancel first.
+Interrupting stops the waiting, not the job: most proxies cannot
+cancel. The card then names the command that resumes the wait.
+With `on_interrupt = "cancel"` the service is asked to cancel
+first.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ CANCEL_TIMEOUT = 10.0
 
 
 class Interrupted(KeyboardInterrupt):
-    """The wait was interrupted. `.job` is a submitted job as last seen,
-    `.message` says what is known about it, `.hint` what to do next.
+    """The wait was interrupted. `.job` is a submitted job as last
+    seen, `.message` says what is known about it, `.hint` what to
+    do next.
     """
 
     def __init__(self, job: Job | None = None, message: str = "", hint: str = "") -> None:
@@ -72,8 +74,8 @@ def cancel_all(session: Session, jobs: Sequence[Job]) -> list[tuple[Job, str]]:
     """Ask the services to cancel the jobs that are active.
 
     Returns:
-        Each job as it is afterwards, and why it could not be cancelled
-        ("" if it could).
+        Each job as it is afterwards, and why it could not be
+        cancelled ("" if it could).
     """
     results = [(job, "no answer in time." if job.status.is_active else "") for job in jobs]
 

@@ -1,6 +1,7 @@
 """Parse the body of `%%ci_job`: the service's `<Request>` XML, or the short form in TOML.
 
-Errors name line and column, and are raised before anything is sent.
+Errors name line and column, and are raised before anything is
+sent.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class JobRequest:
 def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
     """Parse a body after replacing its `{{name}}` placeholders.
 
-    The keys of the TOML form are the parameters of `picture_job`; with
-    a `name`, those of `batch`.
+    The keys of the TOML form are the parameters of `picture_job`;
+    with a `name`, those of `batch`.
 
     Raises:
         InvalidRequest: with line and column.
@@ -51,8 +52,8 @@ def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:
         )
     if body.lstrip().startswith("<"):
         text = interpolate(body, namespace, escape_xml)
-        # An XML declaration must come first. Otherwise leading lines
-        # stay, for the line numbers.
+        # An XML declaration must come first. Otherwise leading
+        # lines stay, for the line numbers.
         text = text.strip() if "<?xml" in text else text.rstrip()
         path, _ = route_request(text)
         return JobRequest(path, text.strip())

@@ -1,9 +1,9 @@
 """Follow a job in a cell, which saves the same outputs live, headless and in a test run.
 
-Live, one display shows the progress and is finally updated to the final
-card; headless, that card is published once. Then each result is an
-output of its own. Nothing is written to stdout or stderr, and nothing
-is published after the cell has ended.
+Live, one display shows the progress and is finally updated to the
+final card; headless, that card is published once. Then each
+result is an output of its own. Nothing is written to stdout or
+stderr, and nothing is published after the cell has ended.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def display_job(
         WaitTimeout: the job is still running.
         Interrupted: the cell was interrupted.
 
-    Errors are raised after the card is shown, so the job's ID is never
-    lost.
+    Errors are raised after the card is shown, so the job's ID is
+    never lost.
     """
     job = job_or_call if isinstance(job_or_call, Job) else None
     is_followed = job is None or job.status.is_active
@@ -104,8 +104,8 @@ def _refetch_if_incomplete(session: Session, job: Job) -> Job:
     """Fetch a task again that succeeded without results.
 
     The response to a submission may name a task that has long
-    succeeded, without its image URLs. A batch (with a Name) has no
-    results of its own.
+    succeeded, without its image URLs. A batch (with a Name) has
+    no results of its own.
     """
     is_batch = "Name" in job.raw
     if job.status is Status.SUCCEEDED and job.id and not job.outputs and not is_batch:

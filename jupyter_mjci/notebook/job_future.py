@@ -1,8 +1,8 @@
 """A job that is followed in the background: `--no-wait`.
 
-Only its own card is updated. Outputs that arrive after the cell has
-ended would not be saved with it, so the first result is embedded in the
-card.
+Only its own card is updated. Outputs that arrive after the cell
+has ended would not be saved with it, so the first result is
+embedded in the card.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LOG = logging.getLogger(__name__)
 
 
 class JobFuture:
-    """A job followed in the background. `await` it or call `.result()`
-    for the finished job; `.job` is the job as last seen; `.cancel()`
-    stops following (the job itself goes on).
+    """A job followed in the background. `await` it or call
+    `.result()` for the finished job; `.job` is the job as last
+    seen; `.cancel()` stops following (the job itself goes on).
     """
 
     def __init__(self, session: Session, job: Job, output: OutputTarget) -> None:
@@ -44,11 +44,11 @@ class JobFuture:
         if output.live:
             output.show_progress(job, "")
         else:
-            # Nothing may be published after the cell has ended: show
-            # what is known now.
+            # Nothing may be published after the cell has ended:
+            # show what is known now.
             output.show_final(card_bundle(job))
-        # The task runs in a copy of this context, so its updates are
-        # attributed to this cell.
+        # The task runs in a copy of this context, so its updates
+        # are attributed to this cell.
         self._task = event_loop.start(self._follow())
 
     def __repr__(self) -> str:
@@ -77,9 +77,9 @@ class JobFuture:
 
     async def _await_result(self) -> Job:
         wrapped = asyncio.wrap_future(self._task.future)
-        # Wake up regularly: an interrupt reaches an awaiting cell only
-        # when its loop runs. Cancelling this wait does not stop the
-        # following.
+        # Wake up regularly: an interrupt reaches an awaiting cell
+        # only when its loop runs. Cancelling this wait does not
+        # stop the following.
         while not wrapped.done():
             await asyncio.wait({wrapped}, timeout=event_loop.WAIT_SLICE)
         return wrapped.result()

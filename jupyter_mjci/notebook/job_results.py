@@ -35,8 +35,8 @@ def fetch_results(session: Session, job: Job) -> tuple[list[MimeBundle], Extras]
     """Download the results of a finished job.
 
     Returns:
-        The images as outputs, and what the card says about results that
-        cannot be shown.
+        The images as outputs, and what the card says about
+        results that cannot be shown.
     """
     return event_loop.run(fetch_results_async(session, job))
 

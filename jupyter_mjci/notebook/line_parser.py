@@ -1,8 +1,8 @@
 """Parse a magic's line: words, the options of every magic, and verbatim prompts. Knows no IPython.
 
-A prompt has no syntax of ours: options are taken from the start and
-from the very end of the line, and everything between them is sent byte
-for byte.
+A prompt has no syntax of ours: options are taken from the start
+and from the very end of the line, and everything between them is
+sent byte for byte.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def split_options(
     """Separate the options, wherever they are, from the other words.
 
     Raises:
-        InvalidRequest: an option has no value, or one that does not
-            fit.
+        InvalidRequest: an option has no value, or one that does
+            not fit.
     """
     params_by_flag = {param.flag: param for param in params}
     option_words: list[str] = []
@@ -111,10 +111,10 @@ def _is_variable_name(text: str) -> bool:
     return text.isidentifier() and not keyword.iskeyword(text)
 
 
-# --- prompts ----------------------------------------------------------
+# --- prompts ----------------------------------------------------
 
-# A word, or a quoted value (with its flag, if written --flag="a b"), up
-# to the next whitespace.
+# A word, or a quoted value (with its flag, if written --flag="a
+# b"), up to the next whitespace.
 _WORD = re.compile(r"""(?:-o=|--[a-z][a-z-]*=)?(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
 
 
@@ -126,8 +126,8 @@ def split_prompt(line: str, flags: Sequence[Param]) -> tuple[list[str], str]:
         flags: the parameters of the builder other than the prompt
 
     Returns:
-        The options as `--flag=value` words, and the prompt byte for
-        byte.
+        The options as `--flag=value` words, and the prompt byte
+        for byte.
 
     Raises:
         InvalidRequest: an option has no value.

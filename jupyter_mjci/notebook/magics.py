@@ -1,9 +1,9 @@
 """The magics: `%mj_*` and `%ci_*` from the call builders, `%%ci_job`, and `%mjci`.
 
 Every public method of `Midjourney` and `TencentCI` is a magic;
-`Magics.iter_magics` lists the few that behave differently. This module
-is imported when a magic is first used; what is registered before that
-is in `extension`.
+`Magics.iter_magics` lists the few that behave differently. This
+module is imported when a magic is first used; what is registered
+before that is in `extension`.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ CallFactory = Callable[["Session"], Any]
 
 @dataclass(frozen=True, slots=True)
 class Magic:
-    """One magic: its name, what runs its line (and body), its kind in
-    IPython's words (line or line_cell), and what builds its help.
+    """One magic: its name, what runs its line (and body), its
+    kind in IPython's words (line or line_cell), and what builds
+    its help.
     """
 
     name: str
@@ -120,7 +121,7 @@ class Magics:
                 yield Magic(name, partial(run, builder), kind, build_help)
         yield Magic("mjci", self.mjci, "line", build_mjci_help)
 
-    # --- kinds of magics ----------------------------------------------
+    # --- kinds of magics ----------------------------------------
 
     def run_simple(self, builder: Builder, line: str) -> object:
         """Run a magic whose words and flags are the builder's arguments."""
@@ -132,8 +133,8 @@ class Magics:
         return self._run_call(factory, options, get_return_type(builder))
 
     def run_prompt(self, builder: Builder, line: str, cell: str | None = None) -> object:
-        """Run a magic with a prompt: everything between our options, or
-        the cell's body, byte for byte.
+        """Run a magic with a prompt: everything between our
+        options, or the cell's body, byte for byte.
         """
         parsed = self._parse_prompt(builder, line, cell)
         if parsed is None:
@@ -222,7 +223,7 @@ class Magics:
             arguments = commands.parse_command_line(command, rest)
         return self._assign_output(options, getattr(self.commands, command)(**arguments))
 
-    # --- parsing ------------------------------------------------------
+    # --- parsing ------------------------------------------------
 
     def _parse_line(
         self, builder: Builder, line: str, rest: str = ""
@@ -235,8 +236,8 @@ class Magics:
                 self._publish_help(builder)
                 return None
             arguments = parse_arguments(builder, words, rest)
-        # The task of an action may be a variable that holds a job with
-        # its buttons.
+        # The task of an action may be a variable that holds a job
+        # with its buttons.
         if "task" not in arguments:
             arguments = self._resolve_ids(arguments)
         return options, arguments
@@ -254,7 +255,8 @@ class Magics:
             if options.help:
                 self._publish_help(builder)
                 return None
-            # Positional parameters before the prompt take a word each.
+            # Positional parameters before the prompt take a word
+            # each.
             for param in params[: names.index("prompt")]:
                 word, prompt = _split_first_word(prompt)
                 if word:
@@ -289,8 +291,8 @@ class Magics:
     def _resolve_task(
         self, session: Session, values: Mapping[str, str], options: Options
     ) -> str | Job:
-        """Return the task whose button is pressed: for a customId its
-        ID is enough, for a label its buttons must be known.
+        """Return the task whose button is pressed: for a customId
+        its ID is enough, for a label its buttons must be known.
         """
         job = self.find_job(values["task"])
         if job is not None and job.buttons:
@@ -309,7 +311,7 @@ class Magics:
             hint=f"Run %mj_task {task_id} first, or use a customId.",
         )
 
-    # --- running a call -----------------------------------------------
+    # --- running a call -----------------------------------------
 
     def _run_call(self, build: CallFactory, options: Options, return_type: ReturnType) -> object:
         """Send a call and show its result. Return the value, which is also assigned to `-o`."""
@@ -359,8 +361,9 @@ class Magics:
     ) -> object:
         """Send a call and show its result.
 
-        A submission is sent by the code that follows its job, so that
-        the wait for a full queue counts into the wait for the job.
+        A submission is sent by the code that follows its job, so
+        that the wait for a full queue counts into the wait for
+        the job.
         """
         from jupyter_mjci.notebook.job_results import ObjectBytes
 
@@ -412,7 +415,7 @@ class Magics:
             self.ip.push({options.out: value})
         return value
 
-    # --- showing texts ------------------------------------------------
+    # --- showing texts ------------------------------------------
 
     def _display_request(self, session: Session, call: Any) -> None:
         if isinstance(call, Paginator):
@@ -437,7 +440,7 @@ class Magics:
     def _publish_text(self, text: str) -> None:
         self.ip.display_pub.publish({"text/plain": text}, {})
 
-    # --- values that are already displayed ----------------------------
+    # --- values that are already displayed ----------------------
 
     def clear_displayed(self) -> None:
         """Forget the displayed value, at the start of a cell."""
@@ -456,8 +459,8 @@ def _build_frame(values: Any, return_type: ReturnType) -> object:
 
     if return_type.item is Job:
         return jobs_to_frame(values)
-    # A dataclass has columns even if the listing is empty; elements
-    # have those that occur.
+    # A dataclass has columns even if the listing is empty;
+    # elements have those that occur.
     item_type = StoredObject if return_type.item is StoredObject else None
     return records_to_frame(values, item_type)
 
@@ -470,8 +473,8 @@ def _interpolate_value(value: Any, namespace: Mapping[str, object]) -> Any:
 
 
 def _is_python_only(builder: Builder) -> bool:
-    """Return whether a builder requires what cannot be written on a
-    line. The body of %%ci_job can express such requests.
+    """Return whether a builder requires what cannot be written on
+    a line. The body of %%ci_job can express such requests.
     """
     return any(param.kind == "object" and param.required for param in parse_signature(builder))
 

@@ -1,8 +1,8 @@
 """Where the outputs of a job's cell go: a live notebook, a headless run or a terminal.
 
-A cell saves the same outputs live and headless. Live, one display is
-updated while the job runs and ends as the final card; headless, only
-that card is published.
+A cell saves the same outputs live and headless. Live, one display
+is updated while the job runs and ends as the final card;
+headless, only that card is published.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
 
-MIN_UPDATE_INTERVAL = 0.25  # seconds between two updates of a card
+# seconds between two updates of a card
+MIN_UPDATE_INTERVAL = 0.25
 
 
 class OutputTarget(Protocol):
-    """The outputs of one job: `show_progress` (or `update`) whenever
-    `should_update`, `show_final` once, `add` for further outputs,
-    `show_path` for where an image was archived.
+    """The outputs of one job: `show_progress` (or `update`)
+    whenever `should_update`, `show_final` once, `add` for further
+    outputs, `show_path` for where an image was archived.
     """
 
     description: ClassVar[str]
@@ -48,9 +49,9 @@ class OutputTarget(Protocol):
 def select_output(ip: InteractiveShell) -> OutputTarget:
     """Return the output target of the running cell.
 
-    `MJCI_HEADLESS` decides. Without it, a kernel is headless when the
-    request that runs the cell does not allow stdin (nbclient, nbval),
-    and IPython without a kernel is a terminal.
+    `MJCI_HEADLESS` decides. Without it, a kernel is headless when
+    the request that runs the cell does not allow stdin (nbclient,
+    nbval), and IPython without a kernel is a terminal.
     """
     headless = is_headless()
     if headless is None:
@@ -107,7 +108,8 @@ class TerminalOutput(HeadlessOutput):
         available = _terminal_width() - 1
         text, width = _truncate_to_width(line, available)
         if text != line:
-            # A truncated bar would show a wrong percentage: omit it.
+            # A truncated bar would show a wrong percentage: omit
+            # it.
             text, width = _truncate_to_width(line.rpartition(" [")[0], available)
         self._write(f"\r{text}{' ' * (self.width - width)}")
         self.width = width
@@ -135,8 +137,8 @@ def _terminal_width() -> int:
 
 
 def _truncate_to_width(line: str, available: int) -> tuple[str, int]:
-    """Return as much of a line as fits, and its width in columns: East
-    Asian wide characters take two.
+    """Return as much of a line as fits, and its width in columns:
+    East Asian wide characters take two.
     """
     width = 0
     for end, character in enumerate(line):
@@ -149,8 +151,8 @@ def _truncate_to_width(line: str, available: int) -> tuple[str, int]:
 
 @dataclass
 class LiveOutput(HeadlessOutput):
-    """One display that is updated while the job runs, at most every
-    `MIN_UPDATE_INTERVAL` seconds and only when it changed.
+    """One display that is updated while the job runs, at most
+    every `MIN_UPDATE_INTERVAL` seconds and only when it changed.
     """
 
     description: ClassVar[str] = "live: progress is shown"

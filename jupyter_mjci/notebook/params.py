@@ -1,8 +1,9 @@
 """Read a call builder's signature as parameters.
 
-An endpoint is written once, in its service's API. Its magic derives
-flags from the signature, its panel derives form fields, and both take
-their help from the "Args:" section of the docstring.
+An endpoint is written once, in its service's API. Its magic
+derives flags from the signature, its panel derives form fields,
+and both take their help from the "Args:" section of the
+docstring.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ Kind = Literal[
     "object",
 ]
 Builder: TypeAlias = Callable[..., Any]
-TypeHint: TypeAlias = object  # a class, a generic alias or a union
+# a class, a generic alias or a union
+TypeHint: TypeAlias = object
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
     """One parameter of a builder. `kind` says how it is written on a line:
 
-    text, integer, number, switch (present or absent), choice (one of
-    `choices`), texts (`a,b`), picture (a path or a data URL), pictures,
-    file (a path whose bytes are read), pairs (`a=1,b=2`), object (not
-    possible on a line).
+    text, integer, number, switch (present or absent), choice (one
+    of `choices`), texts (`a,b`), picture (a path or a data URL),
+    pictures, file (a path whose bytes are read), pairs
+    (`a=1,b=2`), object (not possible on a line).
     """
 
     name: str
@@ -98,8 +100,8 @@ class ReturnType:
 def get_return_type(builder: Builder) -> ReturnType:
     """Return what the builder's call returns, from its resolved annotation.
 
-    `Call[Job]` is one Job; `Call[list[Job]]` and `Paginator[Job]` are
-    lists of them.
+    `Call[Job]` is one Job; `Call[list[Job]]` and `Paginator[Job]`
+    are lists of them.
     """
     hint = typing.get_type_hints(_unwrap(builder))["return"]
     (item,) = typing.get_args(hint)
@@ -110,7 +112,7 @@ def get_return_type(builder: Builder) -> ReturnType:
     return ReturnType(item)
 
 
-# --- reading a signature ----------------------------------------------
+# --- reading a signature ----------------------------------------
 
 
 def _unwrap(builder: Builder) -> Builder:
@@ -146,8 +148,9 @@ def _parse_parameter(parameter: inspect.Parameter, hint: TypeHint, help: str) ->
 
 
 def _infer_kind(hint: TypeHint) -> tuple[Kind, tuple[str, ...]]:
-    """Return the kind of a type and its choices. None in a union is
-    ignored; of a union, the first rule that matches any member decides.
+    """Return the kind of a type and its choices. None in a union
+    is ignored; of a union, the first rule that matches any member
+    decides.
     """
     members = [member for member in _union_members(hint) if member is not types.NoneType]
     if typing.get_origin(members[0]) is Literal:

@@ -17,7 +17,8 @@ _SECRET_HEADERS = frozenset(
         "x-ci-security-token",
     }
 )
-# Values of signed query parameters, and user:password@ of the URL.
+# Values of signed query parameters, and user:password@ of the
+# URL.
 _SECRET_PARAMS = re.compile(
     r"(?i)(?<=[?&]q-signature=)[^&#]*"
     r"|(?<=[?&]x-cos-security-token=)[^&#]*"

@@ -1,8 +1,8 @@
-"""`--each FRAME`: one job per row of a table, shown in one card; the
-result is the table with its jobs.
+"""`--each FRAME`: one job per row of a table, shown in one card;
+the result is the table with its jobs.
 
-All requests are built before the first is sent, so that a row with a
-missing value costs nothing.
+All requests are built before the first is sent, so that a row
+with a missing value costs nothing.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Table:
         Args:
             template: the text with the placeholders, to find the
                 columns that are used
-            namespace: the user's variables; a row's values come first
+            namespace: the user's variables; a row's values come
+                first
             build: builds a call from the values of a row
 
         Raises:
@@ -94,7 +95,8 @@ def load_table(name: str, namespace: Mapping[str, object]) -> Table:
     """Return the table in a variable.
 
     Raises:
-        InvalidRequest: there is no such variable, or it holds no table.
+        InvalidRequest: there is no such variable, or it holds no
+            table.
     """
     if name not in namespace:
         raise InvalidRequest(

@@ -37,7 +37,8 @@ def load_notebook_images(notebook: Path) -> list[GalleryItem]:
     """Return the pictures of a saved notebook, in its order.
 
     Raises:
-        InvalidRequest: the file cannot be read or is not a notebook.
+        InvalidRequest: the file cannot be read or is not a
+            notebook.
     """
     items: list[GalleryItem] = []
     for number, cell in enumerate(_load_cells(notebook), 1):
@@ -49,7 +50,8 @@ def get_title(notebook: Path) -> str:
     """Return a notebook's first heading, else its file name.
 
     Raises:
-        InvalidRequest: the file cannot be read or is not a notebook.
+        InvalidRequest: the file cannot be read or is not a
+            notebook.
     """
     for cell in _load_cells(notebook):
         for line in _join_text(cell.get("source", "")).splitlines():
@@ -76,8 +78,8 @@ def _load_cells(notebook: Path) -> list[Cell]:
 
 
 def _iter_cell_items(number: int, cell: Cell) -> Iterator[GalleryItem]:
-    # An output without a text of its own is described by the cell's
-    # last line.
+    # An output without a text of its own is described by the
+    # cell's last line.
     last_line = _join_text(cell.get("source", "")).strip().rpartition("\n")[2]
     for output in cell.get("outputs", ()):
         data = output.get("data", {})

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.current_session import CurrentSession
     from jupyter_mjci.session import Session
 
-# The magics hold the current session, and are imported when they are
-# first needed: hence a callable.
+# The magics hold the current session, and are imported when they
+# are first needed: hence a callable.
 _PROVIDERS: WeakKeyDictionary[InteractiveShell, Callable[[], CurrentSession]] = WeakKeyDictionary()
 
 

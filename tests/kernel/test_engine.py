@@ -151,7 +151,7 @@ def test_loading_the_extension_is_light(kernel: tuple[Any, BlockingKernelClient]
     try:
         heavy = ["pandas", "httpx", "ipywidgets", "PIL", "xmltodict", "nest_asyncio", "starlette"]
         assert run(client, "%load_ext jupyter_mjci")["status"] == "ok"
-        code = f"import sys, asyncio\nprint([m for m in {heavy} if m in sys.modules], vars(asyncio).get('_nest_patched'))"
+        code = f"import sys, asyncio\nprint([m for m in {heavy} if m in sys.modules], vars(asyncio).get('_nest_patched'))"  # noqa: E501
         assert run(client, code)["text"].strip() == "[] None"
     finally:
         client.stop_channels()

@@ -135,7 +135,7 @@ GIVEN = {
 WITH_PARAMETERS = (
     "%load_ext jupyter_mjci\n%mjci sandbox --speed inf",
     "%mj_imagine {{prompt}} -o owl",
-    '%%ci_job -o deer\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/{{angle}}"\noutput = "out.jpg"',
+    '%%ci_job -o deer\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/{{angle}}"\noutput = "out.jpg"',  # noqa: E501
     "owl.subject, deer.raw['Operation']['PicProcess']['ProcessRule']",
 )
 
@@ -182,7 +182,7 @@ CELLS = (
     "%load_ext jupyter_mjci\n%mjci replay --folder mine.mjci",
     "%mj_imagine a red fox -o fox",
     "%mj_imagine --dry-run a red fox",
-    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/thumbnail/90x"\noutput = "out/deer.jpg"',
+    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/thumbnail/90x"\noutput = "out/deer.jpg"',  # noqa: E501
     "%mj_tasks",
     "fox.raw",
 )

@@ -83,8 +83,8 @@ def parse_range(header: str, size: int) -> tuple[int, int] | None:
         size: the size of the object in bytes
 
     Returns:
-        Start and end (exclusive); None for no range, or one that is not
-        understood.
+        Start and end (exclusive); None for no range, or one that
+        is not understood.
 
     Raises:
         ErrorResponse: the range is outside the object
@@ -117,8 +117,8 @@ def build_object_response(
         params: its parameters; response-* ones override headers
 
     Raises:
-        ErrorResponse: a precondition does not hold, or the range is
-            outside the object
+        ErrorResponse: a precondition does not hold, or the range
+            is outside the object
     """
     status = check_preconditions(stored_object, headers)
     if status == 412:

@@ -1,9 +1,9 @@
 """The object plane of COS: put, get, head, delete, list, copy, multipart uploads, processing.
 
-One table (`ROUTES`) says which function answers which method with which
-query flag, on a bucket or on an object. A function takes a
-`RequestContext` and returns a `Response` or raises `ErrorResponse`; the
-signature was verified before.
+One table (`ROUTES`) says which function answers which method with
+which query flag, on a bucket or on an object. A function takes a
+`RequestContext` and returns a `Response` or raises
+`ErrorResponse`; the signature was verified before.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ MAX_KEYS = 1000
 MAX_PART_NUMBER = 10_000
 OWNER = {"ID": "qcs::cam::uin/100000000001:uin/100000000001", "DisplayName": "100000000001"}
 XML_HEADERS = {"Content-Type": "application/xml"}
-# What a query can ask for beside the object or the listing itself.
+# What a query can ask for beside the object or the listing
+# itself.
 SUBRESOURCES = frozenset(
     """
     acl append ci-process cors delete domain encryption image_process intelligenttiering inventory
@@ -71,8 +72,8 @@ SUBRESOURCES = frozenset(
 class RequestContext:
     """A genuine request, with its bucket, the time, and a new request ID.
 
-    On the CI plane `resource` is the first part of the path and `key`
-    the rest.
+    On the CI plane `resource` is the first part of the path and
+    `key` the rest.
     """
 
     request: Request
@@ -527,8 +528,8 @@ def read_uploaded_object(context: RequestContext) -> StoredObject:
 def find_rule_param(params: Mapping[str, str]) -> str:
     """Return the processing rule of a query, "" where there is none.
 
-    A rule is a name without a value; an unescaped "=" of its base64
-    splits it.
+    A rule is a name without a value; an unescaped "=" of its
+    base64 splits it.
     """
     for name, value in params.items():
         if RULE_RE.match(name):

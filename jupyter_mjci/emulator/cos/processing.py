@@ -1,9 +1,9 @@
 """Picture rules on objects, and the Pic-Operations header around them.
 
-The same rule on the same bytes gives the same picture, so results are
-cached (the newest `CACHE_BYTES` bytes of them): a hundred thousand jobs
-over a dozen samples cost a dozen computations, and their output objects
-share their bytes.
+The same rule on the same bytes gives the same picture, so results
+are cached (the newest `CACHE_BYTES` bytes of them): a hundred
+thousand jobs over a dozen samples cost a dozen computations, and
+their output objects share their bytes.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class ImageProcessor:
         """Return the picture after a rule.
 
         Raises:
-            ErrorResponse: the rule or the picture is not valid; with
-                the picture service's code
+            ErrorResponse: the rule or the picture is not valid;
+                with the picture service's code
         """
         key = (rule, source.etag)
         if key in self._cache:
@@ -64,8 +64,8 @@ class ImageProcessor:
         else:
             result = self._run_rule(rule, source.body, bucket, key)
         if isinstance(result, ErrorResponse):
-            # A new one each time: an exception that is raised again
-            # collects tracebacks.
+            # A new one each time: an exception that is raised
+            # again collects tracebacks.
             raise ErrorResponse(result.status, result.code, result.message)
         return result
 
@@ -139,8 +139,8 @@ def _from_rule_result(result: RuleResult) -> ProcessedImage:
     return ProcessedImage(result.body, result.content_type, etag, info)
 
 
-# -- Pic-Operations: pictures made while an object is uploaded, or from
-# one that is stored
+# -- Pic-Operations: pictures made while an object is uploaded, or
+# from one that is stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +163,13 @@ class PicOperations:
     def parse(cls, header: str, key: str) -> PicOperations:
         """Parse the JSON of a header.
 
-        For example `{"is_pic_info": 1, "rules": [{"fileid": "/o.png",
-        "rule": "imageMogr2/format/png"}]}`.
+        For example `{"is_pic_info": 1, "rules": [{"fileid":
+        "/o.png", "rule": "imageMogr2/format/png"}]}`.
 
         Args:
             header: the header
-            key: the source's key, which a relative fileid is beside
+            key: the source's key, which a relative fileid is
+                beside
 
         Raises:
             ErrorResponse: it is not valid
@@ -194,8 +195,8 @@ def _parse_rule(fields: Element, key: str) -> PicRule:
         raise invalid_argument("A rule's fileid, rule and bucket must be text.")
     if not fileid.strip("/") or not rule:
         raise invalid_argument("A rule needs a fileid and a rule (-60998).")
-    # JSON can spell half a character: a surrogate without its other
-    # half.
+    # JSON can spell half a character: a surrogate without its
+    # other half.
     if re.search("[\ud800-\udfff]", fileid + rule):
         raise invalid_argument("A rule's texts must be proper Unicode.")
     target = fileid
@@ -219,8 +220,8 @@ def apply_operations(
         The content of UploadResult.
 
     Raises:
-        ErrorResponse: a rule cannot be applied, or a bucket does not
-            exist
+        ErrorResponse: a rule cannot be applied, or a bucket does
+            not exist
     """
     results = [processor.process(rule.rule, source, bucket) for rule in operations.rules]
     original: Element = {"Key": key, "Location": f"{bucket.host}/{key}", "ETag": source.etag}

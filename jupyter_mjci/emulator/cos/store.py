@@ -29,8 +29,8 @@ def no_such_bucket() -> ErrorResponse:
 class HostInfo:
     """What a host name says.
 
-    `plane` is "ci" or "cos", and "" for a bare address; the bucket is
-    "" for the account's own host.
+    `plane` is "ci" or "cos", and "" for a bare address; the
+    bucket is "" for the account's own host.
     """
 
     plane: str = ""

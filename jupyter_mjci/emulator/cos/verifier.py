@@ -1,10 +1,10 @@
 """Verifies the q-sign signature of a request, in its Authorization header or in its query.
 
 Which headers and parameters were signed is what q-header-list and
-q-url-param-list say: every client signs others. Where clients differ in
-spelling (host with or without port, header bytes, order of unusual
-keys), each interpretation is tried before the signature counts as
-wrong.
+q-url-param-list say: every client signs others. Where clients
+differ in spelling (host with or without port, header bytes, order
+of unusual keys), each interpretation is tried before the
+signature counts as wrong.
 
 https://cloud.tencent.com/document/product/436/7778
 """
@@ -112,8 +112,8 @@ class Verifier:
             The ID of the key that signed it.
 
         Raises:
-            ErrorResponse: it is not signed, or the signature is not
-                valid
+            ErrorResponse: it is not signed, or the signature is
+                not valid
         """
         pairs = parse_query(request.query)
         params = _parse_signature(request, pairs)
@@ -128,8 +128,8 @@ class Verifier:
     def _check_time(self, params: SignatureParams) -> None:
         """Check that both periods contain the time of one of the clocks.
 
-        A sandbox whose time runs faster serves clients whose time does
-        not.
+        A sandbox whose time runs faster serves clients whose time
+        does not.
         """
         periods = [ValidityPeriod.parse(params.sign_time), ValidityPeriod.parse(params.key_time)]
         times = [clock() for clock in self.clocks]
@@ -246,8 +246,8 @@ def _iter_canonical_lists(
 ) -> Iterator[str]:
     """Yield `k=v&k=v` of the listed names: sorted, in the list's order, sorted by decoded name.
 
-    Nothing for pairs that lack a listed name: what was signed must be
-    there, even if its value was empty.
+    Nothing for pairs that lack a listed name: what was signed
+    must be there, even if its value was empty.
     """
     names = [name.strip().lower() for name in name_list.split(";") if name.strip()]
     orders = (sorted(names), names, sorted(names, key=unquote))
@@ -269,8 +269,8 @@ def _join_values(names: Sequence[str], values: Mapping[str, Sequence[str]]) -> I
 
 
 def _encode_values(pairs: Pairs) -> dict[str, list[str]]:
-    """Return the encoded values by name: the encoded one, and the plain
-    one that some lists hold.
+    """Return the encoded values by name: the encoded one, and the
+    plain one that some lists hold.
     """
     values: dict[str, list[str]] = {}
     for name, value in pairs:

@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 
 from jupyter_mjci.emulator.drawing.palettes import Color, mix_colors
 
-Box = tuple[float, float, float, float]  # left, top, right, bottom
+# left, top, right, bottom
+Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 Point = tuple[float, float]
 GRADIENT_STEPS = 128

@@ -10,10 +10,11 @@ from jupyter_mjci.emulator.drawing.canvas import Canvas, Point
 from jupyter_mjci.emulator.drawing.palettes import Color
 from jupyter_mjci.emulator.drawing.seeding import hash_to_unit
 
-# One shape to a line: kind, tone, points ("x,y"; y points up from the
-# ground, and 1 is the figure's height). blob: a smooth outline; poly: a
-# straight one; disc: center and radii; line: a stroke with its width
-# first; grid: two corners of rows of windows.
+# One shape to a line: kind, tone, points ("x,y"; y points up from
+# the ground, and 1 is the figure's height). blob: a smooth
+# outline; poly: a straight one; disc: center and radii; line: a
+# stroke with its width first; grid: two corners of rows of
+# windows.
 FIGURES: dict[str, str] = {
     "fox": """
         blob shade .12,.02 .4,.0 .62,.14 .66,.4 .56,.56 .5,.38 .4,.2 .2,.16
@@ -193,8 +194,8 @@ FIGURE_BY_WORD: dict[str, str] = {
     }.items()
     for word in words.split()
 }
-# Height in the world, and how far above its ground a figure floats;
-# else 0.4 and 0.
+# Height in the world, and how far above its ground a figure
+# floats; else 0.4 and 0.
 FIGURE_PLACEMENT: dict[str, tuple[float, float]] = {
     "balloon": (0.34, 0.3),
     "rocket": (0.4, 0.22),

@@ -57,8 +57,8 @@ PALETTES: dict[str, Palette] = {
         "storm": "232d3a 55667a b7c0c6 141a22 c9a227 eef2f3",
     }.items()
 }
-# Words that suggest a mood. An hour or a weather has precedence over a
-# subject.
+# Words that suggest a mood. An hour or a weather has precedence
+# over a subject.
 TIME_MOODS: tuple[tuple[str, str], ...] = (
     ("ember", "sunset dusk evening twilight"),
     ("night", "night moon moonlit dark midnight star starry owl galaxy space astronaut planet"),
@@ -108,8 +108,8 @@ _RATIO_RE = re.compile(r"--(?:ar|aspect)\s+(\d{1,4}):(\d{1,4})(?!\S)")
 
 
 def extract_words(prompt: str) -> tuple[str, ...]:
-    """Return the lower-case words of a prompt without its --parameters,
-    then the singulars of plurals.
+    """Return the lower-case words of a prompt without its
+    --parameters, then the singulars of plurals.
     """
     words = _WORD_RE.findall(_URL_OR_PARAMETER_RE.sub(" ", prompt.lower()))
     singulars = [word[:-1] for word in words if word.endswith("s") and len(word) > 3]

@@ -1,9 +1,10 @@
 """Landscapes: a world without edges (sky, ridges, water, a figure), seen through a view.
 
-Everything is placed in world coordinates, so a wider view shows more of
-the same world: that is how zooming out and panning work. The order of
-drawing calls and the names of random numbers are part of the result: a
-change of either changes every generated image.
+Everything is placed in world coordinates, so a wider view shows
+more of the same world: that is how zooming out and panning work.
+The order of drawing calls and the names of random numbers are
+part of the result: a change of either changes every generated
+image.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class SceneContext:
     colors: Palette
     horizon: float
     has_water: bool
-    depth: float  # how deep the scene reaches: less for wide images
+    # how deep the scene reaches: less for wide images
+    depth: float
 
     @property
     def root_seed(self) -> int:
@@ -264,14 +266,14 @@ def _fill_ridge(canvas: Canvas, ridge: Ridge, upper: Color, lower: Color) -> Non
     canvas.fill((0, top, *canvas.size), canvas.build_gradient(stops, mask.size[1]), mask)
 
 
-# Base below the horizon and height of the four ridges, the farthest
-# first.
+# Base below the horizon and height of the four ridges, the
+# farthest first.
 RIDGES = ((0.02, 0.1), (0.08, 0.06), (0.17, 0.045), (0.3, 0.035))
 
 
 def _draw_hills(canvas: Canvas, scene: SceneContext) -> None:
-    """Draw four ridges, each nearer, darker and lower; the last two
-    with trees if the words suggest any.
+    """Draw four ridges, each nearer, darker and lower; the last
+    two with trees if the words suggest any.
     """
     colors, rng = scene.colors, scene.rng
     haze = mix_colors(colors.horizon, colors.middle, 0.45)

@@ -1,5 +1,5 @@
-"""Reproducible randomness: every value depends on a seed and a name,
-never on the order of calls.
+"""Reproducible randomness: every value depends on a seed and a
+name, never on the order of calls.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Seeds, the original's first, and how much each one changes every value
-# (0 to 1).
+# Seeds, the original's first, and how much each one changes every
+# value (0 to 1).
 Lineage = tuple[tuple[int, float], ...]
 MAX_VARIATIONS = 16
 
@@ -37,8 +37,8 @@ def extend_lineage(lineage: Lineage, seed: int, strength: float) -> Lineage:
 class SeededRandom:
     """Named random numbers of a lineage.
 
-    The first seed decides; each later one pulls every number towards
-    its own by its strength.
+    The first seed decides; each later one pulls every number
+    towards its own by its strength.
     """
 
     def __init__(self, lineage: Lineage) -> None:
@@ -51,8 +51,8 @@ class SeededRandom:
         return low + (high - low) * value
 
     def get_fixed(self, name: object) -> float:
-        """Return a number from 0 to 1 that variations leave alone, for
-        what cannot change gradually.
+        """Return a number from 0 to 1 that variations leave
+        alone, for what cannot change gradually.
         """
         return hash_to_unit(self.lineage[0][0], name)
 

@@ -1,15 +1,16 @@
 """An emulator of the Midjourney proxies (JSON over `/mj/...`).
 
 * `proxy`: `MidjourneyProxy`: the endpoints
-* `routes`: paths and methods to endpoint names, and a request taken
-    apart
+* `routes`: paths and methods to endpoint names, and a request
+    taken apart
 * `scheduler`: the account's queues and the course of a task
 * `tasks`: what a task is, its kinds and its buttons
 * `dialects`: how the families of servers differ
 * `views`: a task as JSON, per family
 * `bodies`: parsing request bodies, building responses
 * `relay`: what a relay in front of a proxy checks and rewrites
-* `image_store`: picture links, and how a task's pictures come about
+* `image_store`: picture links, and how a task's pictures come
+    about
 """
 
 from __future__ import annotations

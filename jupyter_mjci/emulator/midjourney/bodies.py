@@ -58,8 +58,8 @@ def submit_response(
     """Build the response that every submit endpoint has.
 
     Args:
-        code: 1 accepted, 22 queued, 21 exists or needs input, others
-            are refusals
+        code: 1 accepted, 22 queued, 21 exists or needs input,
+            others are refusals
         description: the message
         result: the task's ID
         properties: further facts
@@ -115,8 +115,8 @@ OBJECT_FIELDS = frozenset({"accountFilter", "filter"})
 
 
 class InvalidBody(Exception):
-    """The body is not a JSON object, or a field of it has a type that
-    the server does not accept.
+    """The body is not a JSON object, or a field of it has a type
+    that the server does not accept.
     """
 
 
@@ -154,7 +154,8 @@ def parse_body(raw: bytes, strict: bool) -> Body:
             servers convert it
 
     Raises:
-        InvalidBody: it is not an object, or a field has the wrong type
+        InvalidBody: it is not an object, or a field has the wrong
+            type
     """
     try:
         document = json.loads(raw)

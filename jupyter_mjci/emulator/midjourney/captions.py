@@ -17,7 +17,8 @@ STOP_WORD_TEXT = (
 )
 STOP_WORDS = frozenset(STOP_WORD_TEXT.split())
 STOP_WORD_WEIGHT = 0.08
-# below the first a word is struck out, from the second on it is bold
+# below the first a word is struck out, from the second on it is
+# bold
 WEAK, STRONG = 0.2, 0.5
 
 
@@ -77,8 +78,8 @@ def _weigh_word(word: str) -> float:
 
 
 def shorten_prompt(prompt: str) -> tuple[str, list[str]]:
-    """Return the important tokens as Markdown, and five prompts, each
-    shorter than the one before.
+    """Return the important tokens as Markdown, and five prompts,
+    each shorter than the one before.
     """
     weighed = weigh_tokens(prompt)
     strong = []

@@ -1,7 +1,7 @@
 """What views and relay checks read of a proxy.
 
-A protocol of its own, so that neither they nor the dialects, which name
-them, import the proxy.
+A protocol of its own, so that neither they nor the dialects,
+which name them, import the proxy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """How the families of Midjourney proxies differ: a `Dialect` is a row of differences.
 
-"java" is novicezk/midjourney-proxy, "plus" its commercial successor,
-"trueai" the .NET server (trueai-org/midjourney-proxy, "trueai-9" before
-version 10), "new-api" the relay in front of one.
+"java" is novicezk/midjourney-proxy, "plus" its commercial
+successor, "trueai" the .NET server (trueai-org/midjourney-proxy,
+"trueai-9" before version 10), "new-api" the relay in front of
+one.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ Headers = Mapping[str, str]
 class Dialect:
     """How one family of servers differs from the others.
 
-    `invalid_body_response` gets the request, what is wrong with its
-    body, and the time.
+    `invalid_body_response` gets the request, what is wrong with
+    its body, and the time.
     """
 
     name: str
@@ -59,7 +60,8 @@ class Dialect:
     strict_types: bool = False
     # accepts bare base64 and http links for pictures
     accepts_raw_images: bool = False
-    missing_parent_status: int = 200  # HTTP status of "no such parent"
+    # HTTP status of "no such parent"
+    missing_parent_status: int = 200
     queue_full: tuple[int, str] = (23, "队列已满，请稍后尝试")
     modal_message: str = "窗口等待"
     # code 21 has finalPrompt and remix

@@ -1,7 +1,7 @@
 """The pictures of a Midjourney proxy: links that are signed and expire, and how pictures are made.
 
-A task's pictures are a recipe: the steps of the tasks that led to it.
-Nothing is drawn before a link is followed, and little is kept
+A task's pictures are a recipe: the steps of the tasks that led to
+it. Nothing is drawn before a link is followed, and little is kept
 afterwards.
 """
 
@@ -236,8 +236,8 @@ class ImageStore:
     def _serve_file(self, task: Task, name: str, path: str) -> Response:
         if name.endswith("_grid_0.webp"):
             message = path.split("/")[-2]
-            # The low bits of the message's ID are the percent (see
-            # `build_image_url`).
+            # The low bits of the message's ID are the percent
+            # (see `build_image_url`).
             percent = int(message) & 127 if message.isdigit() else 50
             return self.render(task, f"preview {min(percent, 100)}")
         cell = _CELL_FILE_RE.search(name)
@@ -248,8 +248,8 @@ class ImageStore:
 
         Args:
             task: the task
-            variant: "whole", "preview <percent>" or "cell <number>
-                <suffix>"
+            variant: "whole", "preview <percent>" or "cell
+                <number> <suffix>"
         """
         key = (task.number, variant)
         if key in self._rendered:
@@ -329,8 +329,8 @@ class ImageStore:
     def _resolve_reroll(self, task: Task) -> Task:
         """Return the task whose step this one repeats.
 
-        That is its own; for a reroll, that of the nearest ancestor that
-        is not a reroll.
+        That is its own; for a reroll, that of the nearest
+        ancestor that is not a reroll.
         """
         ancestor: Task | None = task
         while ancestor is not None and ancestor.op == "reroll":
@@ -361,8 +361,8 @@ class ImageStore:
         """Save a picture that was sent; return the name of its blob.
 
         Args:
-            text: a data URL; where `accepts_raw_images`, also base64 or
-                a link
+            text: a data URL; where `accepts_raw_images`, also
+                base64 or a link
 
         Raises:
             ErrorResponse: it is neither
@@ -378,8 +378,8 @@ class ImageStore:
     def _load_linked_image(self, url: str) -> bytes:
         """Return the picture behind one of this proxy's links.
 
-        Other hosts are not asked: a picture is imagined from the words
-        of the URL.
+        Other hosts are not asked: a picture is imagined from the
+        words of the URL.
         """
         parts = urlsplit(url if url.isascii() and "[" not in url else "")
         if parts.path.startswith("/attachments/"):

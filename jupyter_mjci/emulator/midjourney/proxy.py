@@ -1,15 +1,17 @@
 """An emulated Midjourney proxy: tasks that age by the clock, buttons, callbacks, picture links.
 
-The families of servers differ in what they offer and how they word it,
-not in what a task is. So one `MidjourneyProxy` keeps the tasks, and a
-`Dialect` (a row of `DIALECTS`) says which endpoints exist, how a client
-authenticates, how a task is rendered, and what an unknown path or ID is
-answered with. The scheduler makes tasks age; pictures are drawn when
-their link is followed (`image_store.py`).
+The families of servers differ in what they offer and how they
+word it, not in what a task is. So one `MidjourneyProxy` keeps the
+tasks, and a `Dialect` (a row of `DIALECTS`) says which endpoints
+exist, how a client authenticates, how a task is rendered, and
+what an unknown path or ID is answered with. The scheduler makes
+tasks age; pictures are drawn when their link is followed
+(`image_store.py`).
 
-For demonstrations a prompt may ask for a failure: `--fail` ends in
-FAILURE half-way, `--stuck` stops at 46% until the server gives up after
-five minutes, an unknown or impossible `--parameter` is refused at once.
+For demonstrations a prompt may ask for a failure: `--fail` ends
+in FAILURE half-way, `--stuck` stops at 46% until the server gives
+up after five minutes, an unknown or impossible `--parameter` is
+refused at once.
 """
 
 from __future__ import annotations
@@ -90,12 +92,13 @@ class MidjourneyProxy:
 
     Args:
         clock: the time that tasks age by
-        dialect: the family: "java", "plus", "trueai", "trueai-9" or
-            "new-api"
+        dialect: the family: "java", "plus", "trueai", "trueai-9"
+            or "new-api"
         secret: the secret that clients send, "" for none
-        seed: where IDs, durations, failures and pictures come from
-        public_url: what picture links start with (default: the address
-            the latest client used)
+        seed: where IDs, durations, failures and pictures come
+            from
+        public_url: what picture links start with (default: the
+            address the latest client used)
         max_running: how many tasks the account runs at once
         max_waiting: how many may wait
         duration_factor: stretches the duration of every task
@@ -456,8 +459,8 @@ class MidjourneyProxy:
         """Return the task that another one is made from.
 
         Raises:
-            ErrorResponse: it is unknown, or has not succeeded although
-                it must have (`done`)
+            ErrorResponse: it is unknown, or has not succeeded
+                although it must have (`done`)
         """
         parent = self.tasks_by_id.get(task_id)
         if parent is None:
@@ -601,8 +604,8 @@ class MidjourneyProxy:
         if not task_id:
             raise validation_error("taskId不能为空")
         task = self._get_parent(task_id, done=False)
-        # The .NET server does not check that the task waits for this,
-        # and starts it once more.
+        # The .NET server does not check that the task waits for
+        # this, and starts it once more.
         if task.phase.status != MODAL and not self.reports_final_prompt:
             raise validation_error("关联任务状态错误")
         prompt = parsed.body.get_text("prompt") or task.prompt

@@ -1,8 +1,8 @@
 """The account's queues and the course of a task: when it starts, progresses, fails and ends.
 
-Nothing happens between two requests. `advance` takes the changes that
-are due off a heap, oldest first, so a task is always exactly what the
-clock makes of it.
+Nothing happens between two requests. `advance` takes the changes
+that are due off a heap, oldest first, so a task is always exactly
+what the clock makes of it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from jupyter_mjci.emulator.midjourney.tasks import (
     Task,
 )
 
-TASK_TIMEOUT = 300.0  # seconds after which a running task has failed
+# seconds after which a running task has failed
+TASK_TIMEOUT = 300.0
 # seconds between two looks for such tasks
 TIMEOUT_CHECK_INTERVAL = 30.0
 TIMEOUT_REASON = "任务超时"
 QUEUE_TIMEOUT_REASON = "任务提交超时"
-RELAY_REFRESH_INTERVAL = 15.0  # seconds between two polls of a relay
+# seconds between two polls of a relay
+RELAY_REFRESH_INTERVAL = 15.0
 RELAY_TIMEOUT_REASON = "上游任务超时（超过1小时）"
 
 # the numbers of the tasks that run and that wait
@@ -65,13 +67,13 @@ class TaskScheduler:
     Args:
         tasks: all tasks, by number
         dialect: how this family of servers differs
-        started_at: when the server started; timeouts and refreshes are
-            counted from there
+        started_at: when the server started; timeouts and
+            refreshes are counted from there
         max_running: how many tasks of a queue run at once
         max_waiting: how many may wait
         duration_factor: stretches the duration of every task
-        derive_chance: a number from 0 to 1 that depends on the seed and
-            its arguments
+        derive_chance: a number from 0 to 1 that depends on the
+            seed and its arguments
         on_phase_changed: called with every task that has changed
     """
 
@@ -124,8 +126,8 @@ class TaskScheduler:
         """Start a task, or let it wait.
 
         Returns:
-            How many were already waiting. Running tasks do not count,
-            so the first task to wait is told of none.
+            How many were already waiting. Running tasks do not
+            count, so the first task to wait is told of none.
         """
         queue = self.get_queue(task)
         tasks_ahead = len(queue.waiting)
@@ -164,7 +166,8 @@ class TaskScheduler:
         while self._heap and self._heap[0][0] <= now:
             due, number = heapq.heappop(self._heap)
             task = self.tasks[number]
-            if task.due == due:  # else it was scheduled again since
+            # else it was scheduled again since
+            if task.due == due:
                 self._advance_task(task, due)
 
     def next_event(self) -> float | None:
@@ -211,8 +214,9 @@ class TaskScheduler:
     def _fails_now(self, task: Task) -> bool:
         """Return whether a planned failure happens at this step.
 
-        A parameter that is not valid fails at once, other failures
-        happen half-way, and a stuck task is given up a step later.
+        A parameter that is not valid fails at once, other
+        failures happen half-way, and a stuck task is given up a
+        step later.
         """
         if not task.planned_failure:
             return False
@@ -228,8 +232,8 @@ class TaskScheduler:
 
     def _compute_next_due(self, task: Task, now: float) -> float:
         if task.planned_failure == "stuck" and task.step >= self._get_half_way_step(task):
-            # The server finds it at the first check after its time has
-            # run out.
+            # The server finds it at the first check after its
+            # time has run out.
             timeout = (task.phase.start or 0) / 1000 + TASK_TIMEOUT
             checks = math.ceil((timeout - self.started_at) / TIMEOUT_CHECK_INTERVAL)
             return self.started_at + checks * TIMEOUT_CHECK_INTERVAL

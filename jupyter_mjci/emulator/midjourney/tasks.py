@@ -36,9 +36,11 @@ class Task:
     number: int
     id: str
     action: str
-    # a key of TASK_KINDS: how long it takes, which buttons it gets
+    # a key of TASK_KINDS: how long it takes, which buttons it
+    # gets
     kind: str
-    # a key of image_store.GRID_BUILDERS: how its pictures are made
+    # a key of image_store.GRID_BUILDERS: how its pictures are
+    # made
     op: str
     prompt: str
     description: str
@@ -59,8 +61,8 @@ class Task:
     planned_failure: str = ""
     # the description that its submission got (relays show it)
     submit_message: str = ""
-    # The buttons already pressed: a key of BUTTONS to the number of the
-    # task that it made.
+    # The buttons already pressed: a key of BUTTONS to the number
+    # of the task that it made.
     pressed_buttons: dict[str, int] | None = None
     step: int = 0
     due: float | None = None
@@ -73,9 +75,9 @@ class Task:
 class TaskKind:
     """How a kind of task goes.
 
-    `min_seconds` and `max_seconds` are from accepted to done in fast
-    mode, `progress_steps` the percents on the way, `buttons` those of
-    the finished task, `area` the pixels of its picture.
+    `min_seconds` and `max_seconds` are from accepted to done in
+    fast mode, `progress_steps` the percents on the way, `buttons`
+    those of the finished task, `area` the pixels of its picture.
     """
 
     min_seconds: float
@@ -93,8 +95,9 @@ SHORT_PROGRESS = (0, 46)
 class ButtonSpec:
     """A button of a task.
 
-    `key` is its customId with {h} for the picture's UUID. The task that
-    it makes has `action`, `kind` and `op`, and `args` for drawing.
+    `key` is its customId with {h} for the picture's UUID. The
+    task that it makes has `action`, `kind` and `op`, and `args`
+    for drawing.
     """
 
     key: str
@@ -105,7 +108,8 @@ class ButtonSpec:
     label: str = ""
     emoji: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
-    # asks for more (MODAL): "never", "always", "remix" (with remix on)
+    # asks for more (MODAL): "never", "always", "remix" (with
+    # remix on)
     modal_policy: str = "never"
     # pressing it again returns the task that it made before
     reusable: bool = True
@@ -381,8 +385,8 @@ def parse_parameters(prompt: str) -> list[str]:
 def plan_failure(prompt: str) -> str:
     """Return how a task will fail, "" if it does not.
 
-    Either a parameter is not valid, or the prompt asks for a failure to
-    demonstrate it.
+    Either a parameter is not valid, or the prompt asks for a
+    failure to demonstrate it.
     """
     names = parse_parameters(prompt)
     unknown = [f"--{name}" for name in names if name not in KNOWN_PARAMETERS]
@@ -429,15 +433,15 @@ CHANGE_BUTTONS = {
 
 
 def parse_speed_mode(name: str | None) -> str:
-    """Return FAST, RELAX or TURBO for a path's prefix, an account's
-    mode or a --parameter; or "".
+    """Return FAST, RELAX or TURBO for a path's prefix, an
+    account's mode or a --parameter; or "".
     """
     mode = (name or "").removeprefix("mj-").upper()
     return mode if mode in ("FAST", "RELAX", "TURBO") else ""
 
 
 def is_equivalent_button(key: str, keys: Sequence[str]) -> bool:
-    """Return whether a button is another version's name of one of these
-    ("upsample_v6_2x_subtle").
+    """Return whether a button is another version's name of one of
+    these ("upsample_v6_2x_subtle").
     """
     return BUTTONS[key].op == "enlarge" and any(BUTTONS[other].op == "enlarge" for other in keys)

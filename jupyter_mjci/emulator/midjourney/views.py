@@ -63,8 +63,8 @@ def render_plus(proxy: ProxyContext, task: Task) -> dict[str, Any]:
     return content
 
 
-# The fields of the .NET server's task beyond the common ones, while
-# nothing is known of them.
+# The fields of the .NET server's task beyond the common ones,
+# while nothing is known of them.
 TRUEAI_DEFAULTS: dict[str, Any] = dict.fromkeys(
     """
     parentId botType realBotType userId nonce interactionMetadataId messageId remixModalMessageId

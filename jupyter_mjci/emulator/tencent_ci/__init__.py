@@ -1,11 +1,12 @@
 """An emulator of Tencent Cloud Infinite (XML over signed HTTPS).
 
-* `service`: `TencentCI`: routing by plane, the signature check, the CI
-    endpoints
+* `service`: `TencentCI`: routing by plane, the signature check,
+    the CI endpoints
 * `params`: what query parameters say: filters, pages, tokens
 * `responses`: jobs, batches, queues and errors as XML
 * `jobs`: picture jobs, their queues and templates
-* `batches`: batches (inventory jobs), workflows and their executions
+* `batches`: batches (inventory jobs), workflows and their
+    executions
 * `events`: what happens by itself and when; IDs and times
 * `callbacks`: what is posted when a job or an execution ends
 * `snapshot`: the state as plain rows

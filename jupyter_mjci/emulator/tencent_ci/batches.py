@@ -1,8 +1,9 @@
 """Many pictures at once: batches (inventory jobs), workflows, and a workflow's executions.
 
-A batch is created Running, lists its objects a moment later, and ends
-when the last of its children has ended: jobs of its own (Type=Job), or
-executions of workflows (Type=Workflow), whose nodes are jobs in turn.
+A batch is created Running, lists its objects a moment later, and
+ends when the last of its children has ended: jobs of its own
+(Type=Job), or executions of workflows (Type=Workflow), whose
+nodes are jobs in turn.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Batch:
     input: Element
     operation: Element
     created: float
-    spec: JobSpec | None = None  # of each object of a Type=Job batch
+    # of each object of a Type=Job batch
+    spec: JobSpec | None = None
     output: str = ""
     queue: str = ""
     workflows: tuple[str, ...] = ()
@@ -115,8 +117,8 @@ class Execution:
 class Batches:
     """Batches, workflows and executions of the account; submits the jobs that they consist of.
 
-    `build_node_spec` builds the job of a workflow's node; `on_finished`
-    is called with every execution that has ended.
+    `build_node_spec` builds the job of a workflow's node;
+    `on_finished` is called with every execution that has ended.
     """
 
     def __init__(self, store: Store, jobs: Jobs, ids: IdGenerator, events: EventQueue) -> None:
@@ -142,8 +144,8 @@ class Batches:
         if batch.state != "Running":
             return
         batch.started = now
-        # itself, so that a child that ends at once does not end the
-        # batch
+        # itself, so that a child that ends at once does not end
+        # the batch
         batch.open_children += 1
         try:
             for key in self._list_keys(batch):
@@ -287,8 +289,8 @@ def list_input_keys(batch_input: Element, bucket: Bucket, store: Store) -> list[
     """Return the keys of the objects that the Input of a batch names.
 
     Raises:
-        ErrorResponse: a file of addresses does not exist or is not
-            readable
+        ErrorResponse: a file of addresses does not exist or is
+            not readable
     """
     kind = next(name for name in INPUT_KINDS if name in batch_input)
     value = get_text(batch_input, kind)
@@ -320,7 +322,8 @@ def _read_file(address: str, bucket: Bucket, store: Store) -> bytes:
 def _parse_manifest(body: bytes, bucket: Bucket) -> list[str]:
     """Return the keys that a COS inventory lists.
 
-    manifest.json names CSV files; its fileSchema names their columns.
+    manifest.json names CSV files; its fileSchema names their
+    columns.
     """
     try:
         manifest = json.loads(body)

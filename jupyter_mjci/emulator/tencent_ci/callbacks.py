@@ -1,7 +1,7 @@
 """The callbacks of jobs and executions that have ended: who gets one, and in which shape.
 
-There are two shapes of the JSON: the documented one, whose values are
-all text, and the one captured from the live service ("live").
+There are two shapes of the JSON: the documented one, whose values
+are all text, and the one captured from the live service ("live").
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def parse_callback(tree: Element) -> Element:
     """Parse the callback fields of a request.
 
     Raises:
-        ErrorResponse: a field is not valid, or one that its type needs
-            is missing
+        ErrorResponse: a field is not valid, or one that its type
+            needs is missing
     """
     fields = {
         "CallBack": get_text(tree, "CallBack"),
@@ -69,8 +69,8 @@ def parse_callback(tree: Element) -> Element:
 def build_job_callbacks(job: Job, region: str, *, live: bool) -> list[WebhookDelivery]:
     """Build the callback of a job that has ended: the job's own, else its queue's.
 
-    `no` as the job's address means none. Callbacks to message queues
-    are not delivered.
+    `no` as the job's address means none. Callbacks to message
+    queues are not delivered.
     """
     own = job.spec.callback
     notify = job.queue.notify_config

@@ -68,8 +68,8 @@ class Scheduled(Protocol):
 class EventQueue:
     """A heap of what happens by itself, and when.
 
-    An item may be scheduled again: only the entry that agrees with its
-    `due` counts.
+    An item may be scheduled again: only the entry that agrees
+    with its `due` counts.
     """
 
     def __init__(self) -> None:
@@ -93,8 +93,8 @@ class EventQueue:
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now: float) -> list[Scheduled]:
-        """Take the items of the earliest time that has come, in the
-        order they were scheduled in.
+        """Take the items of the earliest time that has come, in
+        the order they were scheduled in.
         """
         due = self.next_due()
         if due is None or due > now:

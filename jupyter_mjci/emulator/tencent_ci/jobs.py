@@ -1,12 +1,14 @@
 """The picture jobs of Tencent CI: how they wait in queues, run and end, and how they are listed.
 
-Nothing here waits. An `EventQueue` holds what will happen by itself and
-when; `TencentCI.advance` lets it happen in order, each event at its own
-time, so a job that is polled an hour late ended an hour ago.
+Nothing here waits. An `EventQueue` holds what will happen by
+itself and when; `TencentCI.advance` lets it happen in order, each
+event at its own time, so a job that is polled an hour late ended
+an hour ago.
 
-    Submitted --(queue_time, then a free slot of its queue)--> Running
-    --(run_time)--> Success or Failed Submitted in a paused queue is
-    reported as Pause;  Submitted or Pause --cancel--> Cancel
+    Submitted --(queue_time, then a free slot of its queue)-->
+    Running --(run_time)--> Success or Failed Submitted in a
+    paused queue is reported as Pause;  Submitted or Pause
+    --cancel--> Cancel
 """
 
 from __future__ import annotations
@@ -122,7 +124,8 @@ class Job:
     code: str = "Success"
     message: str = ""
     result_info: Element | None = None  # ImageInfo of the result
-    original_info: Element | None = None  # ImageInfo of the source
+    # ImageInfo of the source
+    original_info: Element | None = None
     original_etag: str = ""
     batch: str = ""
     run: str = ""
@@ -142,8 +145,8 @@ def build_output_key(pattern: str, source: str, variables: Mapping[str, str]) ->
     """Fill in the variables of an output key; an unknown variable stays as it is.
 
     Args:
-        pattern: the key with variables like `${InputName}`, whose case
-            does not matter
+        pattern: the key with variables like `${InputName}`, whose
+            case does not matter
         source: the key of the source
         variables: further variables
     """
@@ -352,8 +355,8 @@ class Jobs:
     ) -> tuple[list[Job], str]:
         """Return one page of a listing, and the token of the next.
 
-        The token is the number of the next page's first job, so that
-        all pages together cost one walk over the jobs.
+        The token is the number of the next page's first job, so
+        that all pages together cost one walk over the jobs.
         """
         jobs = self.by_bucket.get(bucket.name, [])
         if job_filter.batch:
@@ -401,8 +404,8 @@ class JobFilter:
 def _iter_window(jobs: Sequence[Job], job_filter: JobFilter, start: int | None) -> Iterator[Job]:
     """Yield the jobs of the time window in the filter's order, from job number `start` on.
 
-    The jobs are sorted by time and by number, so both ends are found by
-    bisection.
+    The jobs are sorted by time and by number, so both ends are
+    found by bisection.
     """
     first = bisect_left(jobs, job_filter.since, key=_get_created_second)
     end = bisect_right(jobs, job_filter.until, key=_get_created_second)

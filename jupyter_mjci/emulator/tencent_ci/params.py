@@ -77,8 +77,8 @@ def parse_token(params: Mapping[str, str]) -> int | None:
 def check_cancel(context: RequestContext) -> None:
     """Check that a PUT of a job asks for a cancellation.
 
-    Some official SDKs send `PUT …/{id}` without `?cancel`: with an
-    empty body that is meant.
+    Some official SDKs send `PUT …/{id}` without `?cancel`: with
+    an empty body that is meant.
 
     Raises:
         ErrorResponse: it asks for another change
@@ -102,8 +102,8 @@ def paginate_by_token(
 ) -> tuple[list[Row], str]:
     """Return a page of rows, and the token of the next page ("" at the end).
 
-    The rows come in the order of their creation; a token is the number
-    of a row in that order.
+    The rows come in the order of their creation; a token is the
+    number of a row in that order.
     """
     size = parse_int_param(params, "size", 10, 1, 100)
     start = parse_token(params)

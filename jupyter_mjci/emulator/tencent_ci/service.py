@@ -3,12 +3,12 @@
     ci = TencentCI(clock, objects={"input/deer.jpg": picture})
     response = ci.handle(request)
 
-Every request is routed by its Host (CI plane, object plane, or a bare
-address, where the path decides), its signature is verified, and one
-table (`ROUTES`) says which function answers it. Such a function takes a
-`RequestContext` and returns the content of the XML, or raises
-`ErrorResponse`; what every response has (request ID, Server) is added
-in one place.
+Every request is routed by its Host (CI plane, object plane, or a
+bare address, where the path decides), its signature is verified,
+and one table (`ROUTES`) says which function answers it. Such a
+function takes a `RequestContext` and returns the content of the
+XML, or raises `ErrorResponse`; what every response has (request
+ID, Server) is added in one place.
 """
 
 from __future__ import annotations
@@ -95,15 +95,15 @@ from jupyter_mjci.emulator.xml import (
     require_text,
 )
 
-# The IDs that the service's documents use in their examples; here they
-# exist, so the examples work.
+# The IDs that the service's documents use in their examples; here
+# they exist, so the examples work.
 SAMPLE_TEMPLATE = "t10461fe2bd5a649db9022452ec71e0381"
 SAMPLE_WORKFLOW = "w7476ff3564ee45b7b490d64bccaba6cc"
 SAMPLE_RULE = "imageMogr2/thumbnail/!50p"
 
 JOB_RESOURCES = ("jobs", "pic_jobs")
-# Path: the service that it binds a bucket to, and the element that
-# describes the binding.
+# Path: the service that it binds a bucket to, and the element
+# that describes the binding.
 BINDING_RESOURCES = {
     "picbucket": ("pic-process", "PicBucket"),
     "mediabucket": ("media", "MediaBucket"),
@@ -156,12 +156,13 @@ class TencentCI:
         region: the region of the bucket
         secret_id: the key ID of the account
         secret_key: its secret key
-        sts_token: the session tokens that are valid (default: any)
+        sts_token: the session tokens that are valid (default:
+            any)
         seed: where IDs come from
         objects: the objects of the bucket (default: the sample
             pictures)
-        callback_shape: the shape of the callbacks' JSON, "documented"
-            or "live"
+        callback_shape: the shape of the callbacks' JSON,
+            "documented" or "live"
         queue_time: how long a job waits at least (seconds)
         run_time: how long a job runs (seconds)
         concurrency: how many jobs of a queue run at once
@@ -281,8 +282,8 @@ class TencentCI:
         path = unquote_to_bytes(request.path).decode("utf-8", "replace")
         if host.plane:
             return Target(host.plane, host.bucket, host.region, path)
-        # A bare address means the default bucket; the path tells the
-        # plane.
+        # A bare address means the default bucket; the path tells
+        # the plane.
         resource = path.strip("/").split("/")[0]
         plane = "ci" if resource in CI_RESOURCES else "cos"
         return Target(plane, *self.default_location, path)
@@ -360,7 +361,8 @@ class TencentCI:
             raise invalid_argument("Operation is needed.")
         callback = parse_callback(request)
         specs = []
-        # all of them are checked before the first one is submitted
+        # all of them are checked before the first one is
+        # submitted
         for operation in operations:
             spec = self._parse_job_spec(context.bucket.name, operation, operation, callback)
             specs.append((spec, get_text(operation, "Output/Object")))
@@ -378,7 +380,8 @@ class TencentCI:
         Args:
             bucket: the bucket of its template
             source: the element with TemplateId or PicProcess
-            operation: the element with Output, UserData and JobLevel
+            operation: the element with Output, UserData and
+                JobLevel
             callback: the callback fields
         """
         for name in ("Region", "Bucket", "Object"):

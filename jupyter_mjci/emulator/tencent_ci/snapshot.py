@@ -49,8 +49,8 @@ def dump_state(state: State) -> Row:
 
 
 def _dump_fields(record: DataclassInstance, *without: str) -> Row:
-    """Return the fields of a record; infinity, which JSON lacks, as the
-    text that `float` parses.
+    """Return the fields of a record; infinity, which JSON lacks,
+    as the text that `float` parses.
     """
     row: Row = {}
     for item in fields(record):
@@ -90,8 +90,8 @@ def _dump_upload(upload: MultipartUpload) -> Row:
 
 
 def _dump_execution(execution: Execution) -> Row:
-    # The workflow as it was then: it may have been changed or deleted
-    # since.
+    # The workflow as it was then: it may have been changed or
+    # deleted since.
     return {
         **_dump_fields(execution, "workflow", "jobs"),
         "workflow": _dump_fields(execution.workflow),

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.base import Panel
     from jupyter_mjci.session import Session
 
-# Kind -> module and class; a panel's module is imported when it is
-# first opened.
+# Kind -> module and class; a panel's module is imported when it
+# is first opened.
 PANEL_TYPES = {
     "mj": ("midjourney", "MidjourneyPanel"),
     "ci": ("tencent_ci", "CIPanel"),
@@ -27,12 +27,12 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     Args:
         kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or
             "status" (active jobs)
-        session: by default the notebook's own session, the one that the
-            magics use
+        session: by default the notebook's own session, the one
+            that the magics use
 
     Returns:
-        The panel, a widget. Display it, or leave it as the last value
-        of a cell.
+        The panel, a widget. Display it, or leave it as the last
+        value of a cell.
 
     Raises:
         InvalidRequest: There is no panel of this kind.

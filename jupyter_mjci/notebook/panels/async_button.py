@@ -1,8 +1,9 @@
 """Run a coroutine on the background event loop when a button is clicked.
 
-A click only submits the coroutine and returns, so the kernel stays
-free. The button is disabled until the coroutine has ended, and for at
-least DEBOUNCE seconds, so that a double click counts once.
+A click only submits the coroutine and returns, so the kernel
+stays free. The button is disabled until the coroutine has ended,
+and for at least DEBOUNCE seconds, so that a double click counts
+once.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class AsyncButton:
         allow_subshell(button)
 
     def _on_click(self, _: W.Button) -> None:
-        # Two clicks may arrive in different subshell threads: only one
-        # acquires the lock.
+        # Two clicks may arrive in different subshell threads:
+        # only one acquires the lock.
         if not self._busy.acquire(blocking=False):
             return
         if self._runner.start_task(self._run()) is None:

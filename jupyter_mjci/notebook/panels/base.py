@@ -1,10 +1,11 @@
 """The base class of panels: a form, a message, cards, and background tasks.
 
-A click only submits a task to the background event loop and returns, so
-the kernel stays free and no click is lost. While a cell runs, the
-buttons of cards work at once (where the kernel has subshells); those of
-forms wait until the cell has ended. Everything that a task shows is
-changed by that task, in the event loop's thread, one at a time.
+A click only submits a task to the background event loop and
+returns, so the kernel stays free and no click is lost. While a
+cell runs, the buttons of cards work at once (where the kernel has
+subshells); those of forms wait until the cell has ended.
+Everything that a task shows is changed by that task, in the event
+loop's thread, one at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ from jupyter_mjci.session import Session
 if TYPE_CHECKING:
     from IPython.core.display_functions import DisplayHandle
 
-# seconds without a response after which a panel says that it is waiting
+# seconds without a response after which a panel says that it is
+# waiting
 SLOW_AFTER = 1.5
 SLOW_NOTICE = ("No response yet.", "Retrying until the service responds or the wait times out.")
 EMPTY_SNAPSHOT = '<p class="mjci-faint">Nothing has been submitted here yet.</p>'
@@ -147,8 +149,8 @@ class Panel(W.VBox):  # type: ignore[misc]
             files: content by name without extension
 
         Raises:
-            InvalidRequest: There are no files, or anywidget is not
-                installed.
+            InvalidRequest: There are no files, or anywidget is
+                not installed.
         """
         if self.downloader is None:
             raise InvalidRequest(
@@ -166,8 +168,8 @@ class Panel(W.VBox):  # type: ignore[misc]
     async def call_with_notice(self, call: Awaitable[T]) -> T:
         """Await a call, and show a notice while it takes long.
 
-        An unreachable service is retried, so a call may take its whole
-        timeout.
+        An unreachable service is retried, so a call may take its
+        whole timeout.
         """
         notice = self.start_task(self._show_slow_notice())
         try:
@@ -294,8 +296,9 @@ class Panel(W.VBox):  # type: ignore[misc]
     def _ipython_display_(self) -> None:
         """Display the panel, and below it a snapshot of its last state.
 
-        The snapshot is what a saved notebook shows without a kernel.
-        The stylesheet hides it while the live panel is shown.
+        The snapshot is what a saved notebook shows without a
+        kernel. The stylesheet hides it while the live panel is
+        shown.
         """
         if not self._closed:
             hint = f"{self.title} panel. Its last state is below; run the cell to use it."

@@ -1,8 +1,9 @@
 """Edit one parameter of a picture rule with widgets: sliders, lists and switches.
 
-The control of a parameter is chosen by what the rule engine says about
-it: its choices, its range, or the forms of its value (see
-`value_template`). A value that no form fits can still be typed as text.
+The control of a parameter is chosen by what the rule engine says
+about it: its choices, its range, or the forms of its value (see
+`value_template`). A value that no form fits can still be typed as
+text.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Control:
 
     Args:
         parameter: the parameter
-        is_key: whether its operation begins with it (thumbnail, in
-            imageMogr2/thumbnail/300x)
+        is_key: whether its operation begins with it (thumbnail,
+            in imageMogr2/thumbnail/300x)
         on_change: called after every change by the user
     """
 
@@ -226,8 +227,8 @@ class TemplatedControl(Control):
             plain = value.removesuffix("!").lower()
             self.force.value = value.endswith("!")
         template, numbers = self._match_template(plain)
-        # Without the observer: it would set the new template's sliders
-        # to their initial values.
+        # Without the observer: it would set the new template's
+        # sliders to their initial values.
         self.template.unobserve(self._on_template_change, "value")
         self.template.value = template
         self.template.observe(self._on_template_change, "value")
@@ -293,8 +294,8 @@ def _choose_control(parameter: Parameter, is_key: bool) -> type[Control]:
         return SwitchControl
     if parameter.choices:
         return ChoiceControl
-    # A number without a default may be left out, which a slider cannot
-    # show.
+    # A number without a default may be left out, which a slider
+    # cannot show.
     if parameter.minimum is not None and (is_key or parameter.default is not None):
         return NumberControl
     if parameter.expected.startswith("#RRGGBB"):

@@ -1,7 +1,7 @@
 """Name and pack files for download, and create the widgets that need anywidget.
 
-anywidget comes with the extra `lab`. Without it downloads and mask
-painting are refused with a hint; everything else works.
+anywidget comes with the extra `lab`. Without it downloads and
+mask painting are refused with a hint; everything else works.
 """
 
 from __future__ import annotations

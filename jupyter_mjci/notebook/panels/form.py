@@ -125,8 +125,8 @@ class Form:
     Args:
         builder: the method whose parameters become fields
         primary: names of the parameters that are always visible
-        builders: functions that build a parameter's field, by its name,
-            instead of `build_field`
+        builders: functions that build a parameter's field, by its
+            name, instead of `build_field`
     """
 
     def __init__(
@@ -156,12 +156,12 @@ class Form:
     def build_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments for the builder.
 
-        Fields left empty are not part of them. A required one is "", so
-        that the builder's own error says what it needs.
+        Fields left empty are not part of them. A required one is
+        "", so that the builder's own error says what it needs.
 
         Raises:
-            InvalidRequest: The text of a field cannot be converted to
-                the parameter's type.
+            InvalidRequest: The text of a field cannot be
+                converted to the parameter's type.
         """
         kwargs: dict[str, Any] = {}
         for name, field in self.fields.items():

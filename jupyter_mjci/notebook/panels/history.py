@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jupyter_mjci.history.plots import Period
 
 MAX_PICTURES = 6  # pictures of selected rows
-IMAGE_LIMITS = (300, 40_000)  # the longer side in pixels, and bytes
+# the longer side in pixels, and bytes
+IMAGE_LIMITS = (300, 40_000)
 # Label and analysis of `frame.mjci.plot`.
 PLOT_OPTIONS = (
     ("no plot", ""),
@@ -103,8 +104,8 @@ class HistoryPanel(TablePanel):
             return
         alt = f"{self.analysis.label}, by {period}, of {len(rows):,} jobs"
         content = await anyio.to_thread.run_sync(_plot_png, rows, analysis, period)
-        # A worker thread cannot be cancelled: a plot that is no longer
-        # wanted ends here.
+        # A worker thread cannot be cancelled: a plot that is no
+        # longer wanted ends here.
         await anyio.lowlevel.checkpoint_if_cancelled()
         self.plot.value = html.render_images([InlineImage(content, "image/png", alt)])
         self.update_snapshot()

@@ -8,9 +8,9 @@ from jupyter_mjci.errors import InvalidResponse
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels.html import InlineImage, format_size
 
-# The longer side in pixels, and the size in bytes: of a picture on a
-# card, and of the same picture in the snapshot that the saved notebook
-# keeps.
+# The longer side in pixels, and the size in bytes: of a picture
+# on a card, and of the same picture in the snapshot that the
+# saved notebook keeps.
 CARD_IMAGE_LIMITS = (720, 160_000)
 SNAPSHOT_IMAGE_LIMITS = (256, 24_000)
 
@@ -28,7 +28,8 @@ def make_inline_image(
         details: the second part, instead of its size and format
 
     Raises:
-        InvalidResponse: The bytes are not an image that can be shown.
+        InvalidResponse: The bytes are not an image that can be
+            shown.
     """
     info = images.identify(content)
     if info is None:

@@ -1,7 +1,7 @@
 """A card: a submitted job, and the jobs that its buttons started.
 
-The card shows one job of this tree at a time. The breadcrumb leads back
-to its parents and on to its children.
+The card shows one job of this tree at a time. The breadcrumb
+leads back to its parents and on to its children.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ STOPPED_MESSAGE = (
     "No longer waiting.",
     'The job keeps running at the service. "Wait again" follows it.',
 )
-BUTTON_VERBS = {"U": "Upscale", "V": "Vary"}  # U2: upscale picture 2
+# U2: upscale picture 2
+BUTTON_VERBS = {"U": "Upscale", "V": "Vary"}
 
 FetchPicture: TypeAlias = Callable[[], Coroutine[object, object, bytes]]
 
@@ -51,10 +52,10 @@ class Card:
         job: the job as submitted
         label: its name in the breadcrumb
         on_remove: called when the card is to be removed
-        fetch_before: fetches the picture that the job works on, to be
-            shown beside its result
-        get_preview_url: returns the URL of a running job's preview, ""
-            if there is none
+        fetch_before: fetches the picture that the job works on,
+            to be shown beside its result
+        get_preview_url: returns the URL of a running job's
+            preview, "" if there is none
     """
 
     def __init__(
@@ -151,8 +152,8 @@ class Card:
         try:
             content = await self.panel.session.picture(url)
         except MjciError:
-            # a preview may vanish at any time; the next one or the
-            # result replaces it
+            # a preview may vanish at any time; the next one or
+            # the result replaces it
             return
         alt = f"Preview of {node.job.subject}"
         node.preview = await anyio.to_thread.run_sync(
@@ -216,8 +217,8 @@ class Card:
         except MjciError as error:
             self._show_node_error(node, error)
             return
-        # The response to a modal names only the task; keep what is
-        # known of it.
+        # The response to a modal names only the task; keep what
+        # is known of it.
         subject = job.subject or old.subject
         node.job = replace(job, action=old.action, subject=subject, parent=old.parent)
         self.dialog.clear_upload()
@@ -301,8 +302,8 @@ class Card:
         """Return the client of the job's service: `session.mj` or `session.ci`."""
         return getattr(self.panel.session, job.service)
 
-    # --- rendering: in the event loop's thread, or before the card is
-    # displayed ---
+    # --- rendering: in the event loop's thread, or before the
+    # card is displayed ---
 
     def render(self) -> None:
         """Show the current node."""
@@ -415,7 +416,8 @@ def _render_snapshot(node: JobNode) -> str:
     job = node.job
     path = ""
     if node.parent is not None:
-        # The path says where it came from; its prompt is the root's.
+        # The path says where it came from; its prompt is the
+        # root's.
         job = replace(job, subject="")
         labels = " › ".join(ancestor.label for ancestor in node.get_path())
         path = f'<div class="mjci-faint">{escape(labels)}</div>'
@@ -443,8 +445,8 @@ def _default_message(node: JobNode) -> Sequence[str]:
 def _format_button(button: Button) -> str:
     """Return the text of a button: its emoji and its label.
 
-    Discord's own emoji have only a name ("upscale_1"), which is not
-    shown.
+    Discord's own emoji have only a name ("upscale_1"), which is
+    not shown.
     """
     emoji = "" if button.emoji.isascii() else button.emoji
     label = button.label or button.alias.capitalize()

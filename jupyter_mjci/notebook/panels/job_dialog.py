@@ -54,15 +54,16 @@ class JobDialog:
         )
         self._node: JobNode | None = None
         self._picture_node: JobNode | None = None
-        # The button reads the prompt: its click must not overtake what
-        # was typed before it.
+        # The button reads the prompt: its click must not overtake
+        # what was typed before it.
         force_main_shell(self.box)
 
     def get_mask(self, node: JobNode) -> bytes | None:
         """Return the uploaded mask, else the painted one, None if the job needs none.
 
         Raises:
-            InvalidRequest: The job needs a mask and nothing is painted.
+            InvalidRequest: The job needs a mask and nothing is
+                painted.
         """
         for file in self.mask_upload.value:
             return bytes(file["content"])
@@ -95,7 +96,8 @@ class JobDialog:
         if self.mask_editor is None:
             return
         set_visible(self.mask_editor.box, paintable)
-        # Only once: showing the picture again would remove the strokes.
+        # Only once: showing the picture again would remove the
+        # strokes.
         if paintable and parent is not None and self._picture_node is not node:
             self._picture_node = node
             picture = parent.pictures[0]

@@ -32,8 +32,8 @@ def resubmit(ci: TencentCI, job: Job) -> Call[Job]:
     """Build the call that submits a job's work again, from the service's own record.
 
     Raises:
-        InvalidRequest: Its input, its output, or its rule and template
-            are not known.
+        InvalidRequest: Its input, its output, or its rule and
+            template are not known.
     """
     input_key = _get_raw(job, "Input", "Object")
     output_key = _get_raw(job, "Operation", "Output", "Object")
@@ -69,8 +69,8 @@ class JobList:
 
     Args:
         panel: the panel that it is part of
-        on_open: called with a job and a label, to show the job as a
-            card
+        on_open: called with a job and a label, to show the job as
+            a card
     """
 
     def __init__(self, panel: Panel, on_open: Callable[[Job, str], None]) -> None:

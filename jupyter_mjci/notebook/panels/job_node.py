@@ -20,17 +20,19 @@ class JobNode:
         parent: the node whose button started it
         button: that button
         children: the nodes that its own buttons started
-        before: the pictures it was made from, where they are shown
-            beside the result
+        before: the pictures it was made from, where they are
+            shown beside the result
         pictures: its results
-        snapshot_pictures: the same, small enough for the saved notebook
+        snapshot_pictures: the same, small enough for the saved
+            notebook
         preview: the unfinished picture of a running job
         message: why it is not followed, in lines
         follow_task: the task that follows it
         size: width and height of its first result in pixels
         grid_pictures: the four pictures of a grid, once one was
             selected
-        selected: the numbers of the selected ones, from 1, ascending
+        selected: the numbers of the selected ones, from 1,
+            ascending
     """
 
     label: str

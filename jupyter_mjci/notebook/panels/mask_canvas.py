@@ -2,9 +2,10 @@
 
 This is the only module that imports anywidget.
 
-The strokes are drawn in the page and sent to the kernel when they are
-finished, so painting stays smooth while a cell runs. (ipycanvas draws
-what the kernel says: a round trip for every mouse move.)
+The strokes are drawn in the page and sent to the kernel when they
+are finished, so painting stays smooth while a cell runs.
+(ipycanvas draws what the kernel says: a round trip for every
+mouse move.)
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class Canvas(anywidget.AnyWidget):
     Traits:
         picture: a data URL
         label: the picture's alternative text
-        strokes: dictionaries of `points` (x and y), `size` and `erase`;
-            all numbers are fractions of the picture's width, y of its
-            height
+        strokes: dictionaries of `points` (x and y), `size` and
+            `erase`; all numbers are fractions of the picture's
+            width, y of its height
         brush: the width of the next stroke, as a fraction of the
             picture's width
         erase: whether the next stroke erases

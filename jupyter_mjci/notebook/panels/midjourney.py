@@ -103,8 +103,8 @@ class MidjourneyPanel(Panel):
         """Build the call that a click on "Imagine" submits.
 
         Raises:
-            InvalidRequest: The prompt is empty, or a field cannot be
-                converted.
+            InvalidRequest: The prompt is empty, or a field cannot
+                be converted.
         """
         kwargs = self.fields.build_kwargs()
         if self.prompt.value.strip():

@@ -14,7 +14,8 @@ from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
-MAX_KEYS = 500  # keys of a listing; a longer prefix finds the others
+# keys of a listing; a longer prefix finds the others
+MAX_KEYS = 500
 MAX_FOLDERS = 24
 PAGE_SIZE = 12  # tiles
 THUMBNAIL_RULE = "imageMogr2/thumbnail/240x160"
@@ -131,8 +132,8 @@ class ObjectBrowser:
     def _build_folder_button(self, name: str, path: str, icon: str) -> W.Widget:
         tooltip = f"Open {path or 'the whole bucket'}"
         button = self.panel.build_button(name, tooltip, partial(self._open_folder, path), icon=icon)
-        # It reads and sets the prefix: its click must not overtake what
-        # was typed there.
+        # It reads and sets the prefix: its click must not
+        # overtake what was typed there.
         force_main_shell(button)
         return button
 

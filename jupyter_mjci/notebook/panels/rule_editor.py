@@ -1,8 +1,8 @@
 """Edit a picture rule as text and as blocks with controls; each follows the other.
 
-Text stays as typed: only moving a control rewrites it. Text that is not
-a valid rule leaves the blocks unchanged, and the error is shown below
-it.
+Text stays as typed: only moving a control rewrites it. Text that
+is not a valid rule leaves the blocks unchanged, and the error is
+shown below it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_t
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.model import Operation, OperationSpec
 
-# Values of a new block, where the lowest value would show no effect.
+# Values of a new block, where the lowest value would show no
+# effect.
 INITIAL_VALUES = {
     "rotate": "90",
     "flip": "horizontal",
@@ -58,11 +59,11 @@ TITLES = {
     "watermark/2": "Text watermark",
     "imageSlim": "Slim",
 }
-# Never folded away, besides the parameter that an operation begins
-# with.
+# Never folded away, besides the parameter that an operation
+# begins with.
 PRIMARY_PARAMETERS = ("w", "h", "text", "fontsize", "fill", "gravity", "image_key", "dissolve")
-# controls of a block; of more, only the primary ones are visible at
-# first
+# controls of a block; of more, only the primary ones are visible
+# at first
 MAX_UNFOLDED = 4
 
 
@@ -77,8 +78,8 @@ class Block:
     Args:
         spec: the operation
         editor: the editor that the block is part of
-        starts_group: whether it begins a new imageMogr2, instead of
-            joining the one before it
+        starts_group: whether it begins a new imageMogr2, instead
+            of joining the one before it
     """
 
     def __init__(

@@ -1,7 +1,8 @@
 """Preview what a rule makes of a picture, while the rule is edited.
 
-The rule is applied in this process, in a worker thread; nothing is
-submitted. Of many quick changes only the last one is previewed.
+The rule is applied in this process, in a worker thread; nothing
+is submitted. Of many quick changes only the last one is
+previewed.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from jupyter_mjci.notebook.panels.inline_image import CARD_IMAGE_LIMITS, make_in
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.model import RuleResult
 
-# Seconds without a change before the rule is applied: a moving slider
-# changes it at each step.
+# Seconds without a change before the rule is applied: a moving
+# slider changes it at each step.
 DEBOUNCE = 0.2
 NO_RULE = '<p class="mjci-faint">Add a step or type a rule to see a preview.</p>'
 
@@ -51,7 +52,8 @@ class RulePreview:
         """Preview a rule soon; a preview that is still under way is cancelled.
 
         Args:
-            key: the picture's key in the bucket; "" clears the preview
+            key: the picture's key in the bucket; "" clears the
+                preview
             rule: the rule; "" shows only the picture
         """
         self._task = self.panel.restart_task(self._task, self._update(key, rule))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 ACTIVE_STATUSES = tuple(status for status in Status if not status.is_terminal)
 REACHABLE = "answers"
-RELOAD_DELAY = 0.5  # seconds, so that many changes cause one reload
+# seconds, so that many changes cause one reload
+RELOAD_DELAY = 0.5
 
 
 class StatusPanel(TablePanel):

@@ -1,14 +1,14 @@
 """Hooks into private parts of ipykernel and ipywidgets, all in one place.
 
 A widget message that arrives while a cell runs is handled in a
-subshell, if the kernel has them. Which subshell answers decides what a
-click may overtake: a form's fields and buttons must stay in order, but
-"Stop waiting" on a card must work at once. ipykernel offers no public
-setting for this.
+subshell, if the kernel has them. Which subshell answers decides
+what a click may overtake: a form's fields and buttons must stay
+in order, but "Stop waiting" on a card must work at once.
+ipykernel offers no public setting for this.
 
-`tests/notebook/panels/test_subshells.py` checks these names against the
-installed versions. Where a name is missing, panels still work; their
-buttons then wait until the running cell ends.
+`tests/notebook/panels/test_subshells.py` checks these names
+against the installed versions. Where a name is missing, panels
+still work; their buttons then wait until the running cell ends.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 
 import ipywidgets as W
 
-# ipykernel 7.4: `comm._reply_subshell_for(data, default)` returns the
-# ID of the subshell that handles a message; None is the main shell.
-# Other versions do not have it.
+# ipykernel 7.4: `comm._reply_subshell_for(data, default)` returns
+# the ID of the subshell that handles a message; None is the main
+# shell. Other versions do not have it.
 REPLY_HOOK = "_reply_subshell_for"
 SubshellHook = Callable[[object, str | None], str | None]
 
@@ -59,7 +59,7 @@ def _set_reply_hook(widget: W.Widget, hook: SubshellHook) -> None:
 def restore_mimebundle(widget: W.Widget) -> None:
     """Let a closed widget use its own `_repr_mimebundle_` again.
 
-    `Widget.close` of ipywidgets hides the method behind an instance
-    attribute that is None.
+    `Widget.close` of ipywidgets hides the method behind an
+    instance attribute that is None.
     """
     vars(widget).pop("_repr_mimebundle_", None)

@@ -1,8 +1,8 @@
 """A panel that shows a DataFrame of jobs: search it, and select rows.
 
-The grid is itables' (extra `lab`), whose selection arrives in Python.
-Without itables a plain HTML table with pages takes its place; it has no
-selection.
+The grid is itables' (extra `lab`), whose selection arrives in
+Python. Without itables a plain HTML table with pages takes its
+place; it has no selection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from jupyter_mjci.session import Session
 if TYPE_CHECKING:
     import pandas as pd
 
-PAGE_SIZE = 25  # rows of a page of the plain table, and of the snapshot
+# rows of a page of the plain table, and of the snapshot
+PAGE_SIZE = 25
 # the newest rows, sent to the browser; searching finds older ones
 MAX_GRID_ROWS = 10_000
 HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")

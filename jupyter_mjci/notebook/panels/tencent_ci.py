@@ -1,7 +1,7 @@
 """The Tencent CI panel: choose a picture of the bucket, edit a rule, preview and submit it.
 
-The rule can be run on one picture, saved as a template, or run over a
-prefix as a batch. The jobs of the bucket are listed below.
+The rule can be run on one picture, saved as a template, or run
+over a prefix as a batch. The jobs of the bucket are listed below.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ class CIPanel(Panel):
         """Build the call that a click on "Process" submits.
 
         Raises:
-            InvalidRequest: The rule is not valid, or a field is missing
-                or cannot be converted.
+            InvalidRequest: The rule is not valid, or a field is
+                missing or cannot be converted.
         """
         self._check_rule()
         return self.session.ci.picture_job(**self.fields.build_kwargs())

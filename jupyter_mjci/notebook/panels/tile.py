@@ -13,14 +13,16 @@ from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 
-THUMBNAIL_LIMITS = (240, 24_000)  # the longer side in pixels, and bytes
+# the longer side in pixels, and bytes
+THUMBNAIL_LIMITS = (240, 24_000)
 
 
 class Tile:
     """A thumbnail and its button.
 
     Args:
-        placeholder: HTML that is shown until the thumbnail is loaded
+        placeholder: HTML that is shown until the thumbnail is
+            loaded
         button: the button below
         fetch: fetches the picture; None if there is none
     """
@@ -36,7 +38,8 @@ class Tile:
     async def load(self) -> None:
         """Load the thumbnail.
 
-        The placeholder stays if that fails: links of results expire.
+        The placeholder stays if that fails: links of results
+        expire.
         """
         if self._fetch is None:
             return

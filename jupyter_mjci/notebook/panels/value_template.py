@@ -1,8 +1,8 @@
 """Parse the forms that a picture rule's value may take, such as "!<W>x<H>r".
 
-A parameter says what it expects in words: "<W>x, x<H> or <W>x<H>". Each
-alternative is a template with named slots; a panel shows a slider for
-each slot.
+A parameter says what it expects in words: "<W>x, x<H> or
+<W>x<H>". Each alternative is a template with named slots; a panel
+shows a slider for each slot.
 """
 
 from __future__ import annotations

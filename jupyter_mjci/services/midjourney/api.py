@@ -1,14 +1,14 @@
 """Build the calls of a Midjourney proxy (`/mj/...`).
 
 A builder validates its arguments, encodes the body and returns a
-`Call`; nothing is sent. The comment above each builder is its endpoint.
-Magics take their flags, panels their fields, and the reference its rows
-from the builders' signatures and docstrings.
+`Call`; nothing is sent. The comment above each builder is its
+endpoint. Magics take their flags, panels their fields, and the
+reference its rows from the builders' signatures and docstrings.
 
-Sources: the published documents of POST /mj/submit/action and of the
-task queries, and the public code of the server families. Field names
-that only some families know are sent to all of them: the others ignore
-what they do not know.
+Sources: the published documents of POST /mj/submit/action and of
+the task queries, and the public code of the server families.
+Field names that only some families know are sent to all of them:
+the others ignore what they do not know.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ JSON_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"
 class Midjourney:
     """Builds the calls of a Midjourney proxy. Building sends nothing: `.run()` or `await` the call.
 
-    Building raises InvalidRequest for arguments that cannot be sent.
-    Running raises TransportError if there is no response, Unsupported
-    if the proxy lacks the endpoint, QueueFull, BannedPrompt or another
-    MidjourneyError if it refuses, and InvalidResponse if the response
-    cannot be parsed.
+    Building raises InvalidRequest for arguments that cannot be
+    sent. Running raises TransportError if there is no response,
+    Unsupported if the proxy lacks the endpoint, QueueFull,
+    BannedPrompt or another MidjourneyError if it refuses, and
+    InvalidResponse if the response cannot be parsed.
 
     Args:
         sender: sends the calls: the session
@@ -71,14 +71,14 @@ class Midjourney:
         """Draw four pictures of a prompt.
 
         Args:
-            prompt: what to draw, with Midjourney's own flags (--ar 3:2,
-                --no wolves, …); sent byte for byte
-            images: reference pictures: paths, bytes, data URLs, Pillow
-                images or arrays
+            prompt: what to draw, with Midjourney's own flags
+                (--ar 3:2, --no wolves, …); sent byte for byte
+            images: reference pictures: paths, bytes, data URLs,
+                Pillow images or arrays
             bot: which bot draws
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt),
@@ -103,22 +103,22 @@ class Midjourney:
         """Press a button of a finished task: upscale, vary, zoom, pan and others.
 
         Args:
-            task: the task's ID, or the task itself, whose buttons can
-                then be named by label
-            button: a customId; with the task itself also a label or
-                emoji
-            same_channel: allow another account of the same channel to
-                do it
+            task: the task's ID, or the task itself, whose buttons
+                can then be named by label
+            button: a customId; with the task itself also a label
+                or emoji
+            same_channel: allow another account of the same
+                channel to do it
             remix: ask for the remix dialog if the account has it
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         if isinstance(task, Job):
             change = label_to_change(button)
             if "buttons" not in task.raw and change is not None:
-                # The Java family has no buttons; there the same is
-                # called `change`.
+                # The Java family has no buttons; there the same
+                # is called `change`.
                 return self.change(task.id, *change, state=state, notify_hook=notify_hook)
             custom_id = task.find_button(button).custom_id
             parent = task.id
@@ -163,8 +163,8 @@ class Midjourney:
             action: UPSCALE, VARIATION or REROLL
             index: which of the four pictures, 1 to 4
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         if not 1 <= index <= 4:
             raise InvalidRequest(f"index must be 1 to 4, not {index}.")
@@ -172,8 +172,8 @@ class Midjourney:
         body = {
             "taskId": parent,
             "action": action,
-            # Some servers require an index even for REROLL; the others
-            # ignore it.
+            # Some servers require an index even for REROLL; the
+            # others ignore it.
             "index": index,
             "state": state,
             "notifyHook": notify_hook,
@@ -187,10 +187,11 @@ class Midjourney:
         """Do the same as `change`, written in one text such as "14001934816969359 U2".
 
         Args:
-            content: a task ID, one space, then U1 to U4, V1 to V4 or R
+            content: a task ID, one space, then U1 to U4, V1 to V4
+                or R
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         content = content.strip()
         task_id, _, label = content.partition(" ")
@@ -219,14 +220,14 @@ class Midjourney:
         """Suggest four prompts that could have produced a picture.
 
         Args:
-            picture: path, bytes, data URL, Pillow image or array; a
-                link if the proxy takes links
+            picture: path, bytes, data URL, Pillow image or array;
+                a link if the proxy takes links
             bot: which bot describes
-            language: zh asks for Chinese prompts, if the proxy supports
-                it
+            language: zh asks for Chinese prompts, if the proxy
+                supports it
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         url = to_data_url(picture)
         body = {
@@ -252,12 +253,12 @@ class Midjourney:
 
         Args:
             pictures: paths, bytes or data URLs
-            dimensions: PORTRAIT (2:3), SQUARE (1:1, the default) or
-                LANDSCAPE (3:2)
+            dimensions: PORTRAIT (2:3), SQUARE (1:1, the default)
+                or LANDSCAPE (3:2)
             bot: which bot blends
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         if not 2 <= len(pictures) <= 5:
             raise InvalidRequest(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
@@ -285,8 +286,8 @@ class Midjourney:
             prompt: the prompt, sent byte for byte
             bot: which bot analyses
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt),
@@ -312,13 +313,13 @@ class Midjourney:
 
         Args:
             task_id: the task that is NEEDS_INPUT (not its parent)
-            prompt: the new prompt; empty keeps the parent's; a custom
-                zoom needs --zoom between 1 and 2
-            mask: picture of the parent's size: white is redrawn, black
-                is kept (see mjci.mask)
+            prompt: the new prompt; empty keeps the parent's; a
+                custom zoom needs --zoom between 1 and 2
+            mask: picture of the parent's size: white is redrawn,
+                black is kept (see mjci.mask)
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "taskId": _validate_task_id(task_id),
@@ -357,8 +358,8 @@ class Midjourney:
             picture: path, bytes, data URL or link
             mask: where to change it: white is redrawn
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt),
@@ -384,8 +385,8 @@ class Midjourney:
             prompt: the new surfaces
             picture: path, bytes, data URL or link
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt),
@@ -416,17 +417,19 @@ class Midjourney:
 
         Args:
             prompt: what happens
-            picture: the first frame: path, bytes, data URL or link
+            picture: the first frame: path, bytes, data URL or
+                link
             end_picture: the last frame
             motion: low or high
             loop: make the end meet the beginning
-            extend: ID of the video task to extend, instead of a picture
+            extend: ID of the video task to extend, instead of a
+                picture
             index: which of its videos, 0 to 3
             video_type: vid_1.1_i2v_480 or vid_1.1_i2v_720
             batch_size: number of videos: 1, 2 or 4
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "prompt": prompt,
@@ -460,8 +463,8 @@ class Midjourney:
             source: the face: path, bytes or data URL
             target: the picture to put it into
             state: your own text, returned with the task
-            notify_hook: webhook URL that the proxy posts changes of the
-                task to
+            notify_hook: webhook URL that the proxy posts changes
+                of the task to
         """
         body = {
             "sourceBase64": to_data_url(source),
@@ -506,8 +509,8 @@ class Midjourney:
         """List the tasks of the proxy, newest first, or those with the given IDs in their order.
 
         Args:
-            ids: only these tasks; IDs that the proxy does not know are
-                left out
+            ids: only these tasks; IDs that the proxy does not
+                know are left out
         """
         if ids is None:
             return self._build_call("tasks", "GET", "/mj/task/list", parse_tasks)
@@ -536,8 +539,8 @@ class Midjourney:
         """List the tasks that match, newest first, page by page; not every proxy supports it.
 
         Args:
-            status: only this status, in the proxy's words: SUCCESS,
-                FAILURE, IN_PROGRESS, …
+            status: only this status, in the proxy's words:
+                SUCCESS, FAILURE, IN_PROGRESS, …
             action: only this action
             prompt: only this prompt
             state: only this text of yours
@@ -629,7 +632,7 @@ def _validate_prompt(prompt: str) -> str:
     return prompt
 
 
-# --- Buttons and changes ----------------------------------------------
+# --- Buttons and changes ----------------------------------------
 
 _ACTION_BY_LETTER: dict[str, ChangeAction] = {"U": "UPSCALE", "V": "VARIATION"}
 _LETTER_BY_ACTION = {"UPSCALE": "U", "VARIATION": "V"}
@@ -658,7 +661,8 @@ def change_to_label(change: Mapping[str, Any]) -> tuple[str, str]:
     return str(change["taskId"]), label
 
 
-# In this order: the first part that occurs in the customId decides.
+# In this order: the first part that occurs in the customId
+# decides.
 _ACTION_BY_CUSTOM_ID_PART = (
     ("upsample_v", "UPSCALE_HD"),
     ("upsample", "UPSCALE"),

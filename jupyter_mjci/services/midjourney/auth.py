@@ -7,8 +7,8 @@ import httpx
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.client.transport import AuthFunc
 
-# Headers by authentication style. Proxies of the .NET family use the
-# first one they find, so only one is sent.
+# Headers by authentication style. Proxies of the .NET family use
+# the first one they find, so only one is sent.
 _MJ_AUTH_HEADERS = {
     "secret": ("mj-api-secret", "{}"),
     "bearer": ("Authorization", "Bearer {}"),

@@ -1,8 +1,8 @@
 """Diagnose a Midjourney proxy: its address, how it takes the secret, its family and features.
 
-A task that does not exist is requested with each plausible address,
-secret and header in turn, until one is accepted. What differs from the
-settings is the finding.
+A task that does not exist is requested with each plausible
+address, secret and header in turn, until one is accepted. What
+differs from the settings is the finding.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ async def diagnose_midjourney(context: ProbeContext) -> list[Finding]:
     ]
 
 
-# --- address and secret -----------------------------------------------
+# --- address and secret -----------------------------------------
 
 
 async def _try_addresses(context: ProbeContext) -> list[Attempt]:
@@ -90,8 +90,8 @@ async def _try_addresses(context: ProbeContext) -> list[Attempt]:
                 if attempt.verdict is Verdict.ACCEPTED:
                     return attempts
                 if attempt.verdict is not Verdict.REJECTED:
-                    # sending the secret in another header would not
-                    # help
+                    # sending the secret in another header would
+                    # not help
                     break
     return attempts
 
@@ -144,8 +144,8 @@ def _classify_response(response: Response) -> Verdict:
         document = json.loads(response.body)
     except ValueError:
         return Verdict.NOT_A_PROXY
-    # Proxies refuse with a description or a result; {"error": …} is
-    # some other API.
+    # Proxies refuse with a description or a result; {"error": …}
+    # is some other API.
     is_proxy_error = isinstance(document, dict) and {"description", "result"} & set(document)
     if response.status < 300 or is_proxy_error:
         return Verdict.ACCEPTED
@@ -194,7 +194,7 @@ def _check_secret(settings: Settings, accepted: Attempt) -> Finding:
     return Finding(SECRET, not fixes, message, "; ".join(fixes))
 
 
-# --- features and family ----------------------------------------------
+# --- features and family ----------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """Reach what a proxy family has no endpoint for by other calls.
 
-The Java family has no buttons, the .NET family neither `change` nor a
-queue, relays no listings at all. A fallback is used once the server has
-responded that it lacks the endpoint, and it returns what the endpoint
-would return, as far as that can be known.
+The Java family has no buttons, the .NET family neither `change`
+nor a queue, relays no listings at all. A fallback is used once
+the server has responded that it lacks the endpoint, and it
+returns what the endpoint would return, as far as that can be
+known.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
 
 PROBE_ID = "1000000000000000"  # an ID that no proxy has
 MAX_CONCURRENT = 8  # tasks fetched at the same time
-# Returns the tasks of this proxy that the journal holds, oldest first.
+# Returns the tasks of this proxy that the journal holds, oldest
+# first.
 ListKnown = Callable[[], Sequence[Job]]
 
 
@@ -58,8 +60,8 @@ async def _list_from_journal(mj: Midjourney, list_known: ListKnown) -> list[Job]
     try:
         await mj.task(PROBE_ID)
     except Unsupported:
-        # there is no proxy at this address, and a list from the journal
-        # would hide that
+        # there is no proxy at this address, and a list from the
+        # journal would hide that
         raise
     except MidjourneyError:
         pass
@@ -81,8 +83,8 @@ async def _fetch_each(mj: Midjourney, ids: Sequence[str]) -> list[Job]:
                 job = await mj.task(task_id)
                 results[task_id] = job
             except MjciError as error:
-                # Raised below: the task group would wrap it into an
-                # ExceptionGroup.
+                # Raised below: the task group would wrap it into
+                # an ExceptionGroup.
                 results[task_id] = error
 
     async with anyio.create_task_group() as group:

@@ -1,10 +1,11 @@
 """Find the task of a submission whose response was lost.
 
-The protocol has no idempotency key. So a submission carries a marker in
-`state`, which the proxy returns with the task, and the task list is
-searched for it. If the user's own text is in `state`, the search
-compares everything that the request says; two equal submissions cannot
-be told apart then, and the match is not exact.
+The protocol has no idempotency key. So a submission carries a
+marker in `state`, which the proxy returns with the task, and the
+task list is searched for it. If the user's own text is in
+`state`, the search compares everything that the request says; two
+equal submissions cannot be told apart then, and the match is not
+exact.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def is_trackable(call: Call[Any]) -> bool:
 def with_marker(call: Call[T], marker: str) -> Call[T] | None:
     """Return the call with the marker in `state`.
 
-    None if the user's own text is there, or if the task exists already
-    (a dialog is filled in).
+    None if the user's own text is there, or if the task exists
+    already (a dialog is filled in).
     """
     body = jsonlib.loads(call.body)
     if body.get("state") or call.name == "modal":
@@ -56,8 +57,8 @@ def with_marker(call: Call[T], marker: str) -> Call[T] | None:
 def build_search_request(call: Call[Any], _: float) -> Call[list[Job]]:
     """Build the call whose response shows the task, if the submission has created it.
 
-    The second argument, the time of the submission, is unused: the task
-    list has no time filter.
+    The second argument, the time of the submission, is unused:
+    the task list has no time filter.
     """
     builder = Midjourney(call.sender)
     if call.name == "modal":
@@ -68,8 +69,8 @@ def build_search_request(call: Call[Any], _: float) -> Call[list[Job]]:
 def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
     """Return a predicate that tells whether the call has created a task.
 
-    The body, which may hold pictures, is decoded once for the whole
-    listing.
+    The body, which may hold pictures, is decoded once for the
+    whole listing.
 
     Args:
         call: the submission
@@ -78,8 +79,8 @@ def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job
     """
     body = jsonlib.loads(call.body)
     if call.name == "modal":
-        # The task exists already. It has received the dialog once it is
-        # no longer waiting for it.
+        # The task exists already. It has received the dialog once
+        # it is no longer waiting for it.
         return lambda job: job.id == body["taskId"] and job.status is not Status.NEEDS_INPUT
     if body.get("state") == marker:
         return lambda job: to_text(job.raw.get("state")).startswith(marker)

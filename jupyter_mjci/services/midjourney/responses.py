@@ -1,16 +1,17 @@
 """Parse the responses of Midjourney proxies into jobs, values and errors.
 
-Three server families speak this protocol (the Java midjourney-proxy and
-its "plus" successor, the .NET one, and relays such as new-api in front
-of either), and no two respond quite alike. The parsers are therefore
-lenient in what they read: null, "" and 0 all mean "nothing yet",
-numbers may come as strings and strings as numbers, keys may be missing
-or unknown. They are strict in what they conclude: only `status` says
-whether a task has ended (never `progress`), and only `code` says
-whether a submission was accepted.
+Three server families speak this protocol (the Java
+midjourney-proxy and its "plus" successor, the .NET one, and
+relays such as new-api in front of either), and no two respond
+quite alike. The parsers are therefore lenient in what they read:
+null, "" and 0 all mean "nothing yet", numbers may come as strings
+and strings as numbers, keys may be missing or unknown. They are
+strict in what they conclude: only `status` says whether a task
+has ended (never `progress`), and only `code` says whether a
+submission was accepted.
 
-Sources: the published documents of POST /mj/submit/action and of the
-task queries, and the public code of the server families.
+Sources: the published documents of POST /mj/submit/action and of
+the task queries, and the public code of the server families.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ from jupyter_mjci.errors import (
 
 JsonObject = Mapping[str, object]
 
-# --- Fields of a task -------------------------------------------------
+# --- Fields of a task -------------------------------------------
 
 STATUSES = {
     "NOT_START": Status.QUEUED,
     "SUBMITTED": Status.QUEUED,
-    # new-api reports "" until it has asked its upstream for the first
-    # time
+    # new-api reports "" until it has asked its upstream for the
+    # first time
     "": Status.QUEUED,
     "PENDING": Status.QUEUED,
     "QUEUED": Status.QUEUED,
@@ -89,7 +90,8 @@ def coalesce(*values: object) -> str:
 def parse_status(value: object) -> Status:
     """Return the status that a proxy's word stands for.
 
-    An unknown word counts as running, because the job may still end.
+    An unknown word counts as running, because the job may still
+    end.
     """
     return STATUSES.get(to_text(value).strip().upper(), Status.RUNNING)
 
@@ -132,7 +134,8 @@ def parse_buttons(value: object) -> tuple[Button, ...]:
     buttons = []
     for button in value:
         if isinstance(button, dict) and button.get("customId"):
-            # style 3 is the green of a button that was pressed before
+            # style 3 is the green of a button that was pressed
+            # before
             used = to_text(button.get("style")) == "3"
             label = to_text(button.get("label"))
             emoji = to_text(button.get("emoji"))
@@ -146,9 +149,9 @@ RESULT_FIELDS = ("videoUrls", "video_urls", "videoUrl", "imageUrl", "imageUrls",
 def parse_outputs(raw_status: object, *results: object) -> tuple[str, ...]:
     """Return the URLs of the first result field that has any.
 
-    In the order of RESULT_FIELDS: videos, then the image, then the
-    single images. What a running task has in these fields is a preview,
-    not an output.
+    In the order of RESULT_FIELDS: videos, then the image, then
+    the single images. What a running task has in these fields is
+    a preview, not an output.
     """
     if parse_status(raw_status) is not Status.SUCCEEDED:
         return ()
@@ -194,9 +197,9 @@ def parse_user_data(value: object) -> str:
     return strip_marker(to_text(value))
 
 
-# One row per field of `Job`: its name, the wire's names, and the parser
-# that takes their values. `history.frames` converts whole columns of a
-# listing by the same rows.
+# One row per field of `Job`: its name, the wire's names, and the
+# parser that takes their values. `history.frames` converts whole
+# columns of a listing by the same rows.
 FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("id", "mj_id"), coalesce),
     ("action", ("action",), to_text),
@@ -228,7 +231,7 @@ def get_preview_url(job: Job) -> str:
     return to_text(job.raw.get("imageUrl"))
 
 
-# --- Tasks and listings -----------------------------------------------
+# --- Tasks and listings -----------------------------------------
 
 
 def parse_task(response: Response, task_id: str = "") -> Job:
@@ -243,8 +246,8 @@ def parse_task(response: Response, task_id: str = "") -> Job:
             "not_found") or refuses
         InvalidResponse: the response is not a task
     """
-    # For an unknown ID the Java family sends 200 with an empty body,
-    # the .NET family 204.
+    # For an unknown ID the Java family sends 200 with an empty
+    # body, the .NET family 204.
     if response.status in (200, 204) and response.body.strip() in (b"", b"null"):
         raise _build_not_found_error(task_id, response)
     task = _unwrap(_parse_body(response, task_id))
@@ -262,8 +265,8 @@ def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> lis
 
     Args:
         response: the response
-        order: the requested IDs; proxies respond in an order of their
-            own, so it is restored here
+        order: the requested IDs; proxies respond in an order of
+            their own, so it is restored here
     """
     if response.status in (200, 204) and not response.body.strip():
         return []
@@ -315,8 +318,8 @@ _STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
 def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
     """Parse a listing, but only those tasks in full whose status or progress has changed.
 
-    Of ten thousand followed tasks few change between two polls; parsing
-    all of them would keep a processor core busy.
+    Of ten thousand followed tasks few change between two polls;
+    parsing all of them would keep a processor core busy.
 
     Args:
         response: the listing's response
@@ -326,8 +329,8 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChange
         raw_tasks = _RAW_TASKS_DECODER.decode(response.body)
         summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
     except msgspec.MsgspecError:
-        # A wrapper, an error or a damaged record: parse_tasks knows
-        # them all.
+        # A wrapper, an error or a damaged record: parse_tasks
+        # knows them all.
         jobs = parse_tasks(response)
         return ListingChanges(tuple(jobs), frozenset(job.id for job in jobs))
     ids = [to_text(summary.id) for summary in summaries]
@@ -350,19 +353,19 @@ def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
     return parse_progress(summary.progress) != job.progress
 
 
-# --- Submissions ------------------------------------------------------
+# --- Submissions ------------------------------------------------
 
 
 def parse_submission(response: Response, requested: Job) -> Job:
     """Parse the response of every submit call: `{code, description, result, properties}`.
 
-    Only the code decides. 1 and 22 accept; 21 means either that the
-    task exists already or that a dialog waits for `modal`.
+    Only the code decides. 1 and 22 accept; 21 means either that
+    the task exists already or that a dialog waits for `modal`.
 
     Args:
         response: the response
-        requested: the job as it was requested; the response repeats
-            none of it
+        requested: the job as it was requested; the response
+            repeats none of it
 
     Raises:
         QueueFull: code 23
@@ -423,7 +426,7 @@ def _parse_finished_images(answer: JsonObject, requested: Job) -> Job:
     )
 
 
-# --- Other responses --------------------------------------------------
+# --- Other responses --------------------------------------------
 
 
 def parse_accounts(response: Response) -> list[dict[str, Any]]:
@@ -482,14 +485,14 @@ def _unwrap(answer: object) -> Any:
     return answer
 
 
-# --- Errors -----------------------------------------------------------
+# --- Errors -----------------------------------------------------
 
 
 def _parse_body(response: Response, task_id: str = "") -> Any:
     """Return the JSON of a response; raise the error that it reports in any family's form."""
     if response.is_html:
-        # new-api serves its front page with status 200 for every path
-        # that it does not know.
+        # new-api serves its front page with status 200 for every
+        # path that it does not know.
         raise Unsupported(
             f"This server has no such endpoint: {response.url}",
             detail=f"It responded with a web page (HTTP {response.status}).",
@@ -580,8 +583,8 @@ def _build_service_error(answer: JsonObject, response: Response) -> MidjourneyEr
     code = to_text(answer.get("code"))
     message = _extract_message(answer)
     error_class, summary, hint = _ERRORS_BY_CODE.get(code, _UNKNOWN_ERROR)
-    # The .NET family also reports a full queue as code 9: the only
-    # place where a text decides.
+    # The .NET family also reports a full queue as code 9: the
+    # only place where a text decides.
     if code == "9" and ("队列已满" in message or "queue" in message.lower()):
         error_class, summary, hint = _QUEUE_FULL
     banned_word = to_text(get_properties(answer).get("bannedWord"))

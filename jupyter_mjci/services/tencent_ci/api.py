@@ -1,12 +1,13 @@
 """Build the calls of Tencent Cloud Infinite (CI): picture jobs, and the COS objects around them.
 
-A builder validates its arguments, encodes the body as XML and returns a
-`Call` or a `Paginator`; nothing is sent. The comment above each builder
-is its endpoint. Magics take their flags, panels their fields, and the
-reference its rows from the builders' signatures and docstrings.
+A builder validates its arguments, encodes the body as XML and
+returns a `Call` or a `Paginator`; nothing is sent. The comment
+above each builder is its endpoint. Magics take their flags,
+panels their fields, and the reference its rows from the builders'
+signatures and docstrings.
 
-Sources: the documents of POST /jobs and POST /inventorytriggerjob, and
-the public API pages of the other calls.
+Sources: the documents of POST /jobs and POST
+/inventorytriggerjob, and the public API pages of the other calls.
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ BATCHES_PATH = "/inventorytriggerjob"
 class TencentCI:
     """Builds the calls of Tencent CI for a bucket. Building sends nothing: `.run()` or `await` it.
 
-    Building raises InvalidRequest for arguments that cannot be sent.
-    Running raises TransportError if there is no response, CIError with
-    COS's own code if the service refuses, and InvalidResponse if the
-    response cannot be parsed.
+    Building raises InvalidRequest for arguments that cannot be
+    sent. Running raises TransportError if there is no response,
+    CIError with COS's own code if the service refuses, and
+    InvalidResponse if the response cannot be parsed.
 
     Args:
         sender: sends the calls: the session
@@ -86,22 +87,24 @@ class TencentCI:
         """Process one picture of the bucket by a rule or a template.
 
         Args:
-            input: key of the picture in the bucket: input/deer.jpg
+            input: key of the picture in the bucket:
+                input/deer.jpg
             output: key of the result; the service fills in
                 ${InputName}, ${Ext}, …
             rule: what to do:
                 imageMogr2/thumbnail/200x|watermark/2/text/…
             template_id: a stored rule instead: t…
-            output_bucket: bucket of the result, if it is another one
+            output_bucket: bucket of the result, if it is another
+                one
             output_region: region of that bucket
-            picture_info: also return information about the original
-                picture
-            user_data: your own text, returned with the job: printable
-                ASCII, at most 1024 characters
+            picture_info: also return information about the
+                original picture
+            user_data: your own text, returned with the job:
+                printable ASCII, at most 1024 characters
             level: priority 0, 1 or 2; higher goes first
             queue_id: the queue to use: p…
-            callback: webhook URL for the end of the job; "no" disables
-                the queue's own
+            callback: webhook URL for the end of the job; "no"
+                disables the queue's own
             callback_format: XML (the default) or JSON
             callback_type: Url (the default), TDMQ or Kafka
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
@@ -149,10 +152,11 @@ class TencentCI:
             rule: what to do with each picture
             template_id: a stored rule instead: t…
             output: key of each result: out/${InputName}.${Ext}
-            output_bucket: bucket of the results, if it is another one
+            output_bucket: bucket of the results, if it is another
+                one
             output_region: region of that bucket
-            picture_info: also return information about the original
-                pictures
+            picture_info: also return information about the
+                original pictures
             user_data: your own text, returned with each job
             level: priority 0, 1 or 2
             queue_id: the queue to use: p…
@@ -226,13 +230,14 @@ class TencentCI:
 
         Args:
             tag: what the jobs do
-            ids: only these jobs; IDs that the service does not know are
-                left out
+            ids: only these jobs; IDs that the service does not
+                know are left out
             queue_id: only this queue: p…
             queue_type: only queues of this type
-            order: by time: Desc (newest first, the default) or Asc
-            states: only these states: Submitted, Running, Success,
-                Failed, Pause, Cancel
+            order: by time: Desc (newest first, the default) or
+                Asc
+            states: only these states: Submitted, Running,
+                Success, Failed, Pause, Cancel
             start: only jobs created since then
             end: only jobs created until then
             workflow_id: only jobs of this workflow
@@ -277,7 +282,8 @@ class TencentCI:
         Args:
             type: Workflow or Job
             name: only batches of this name
-            order: by time: Desc (newest first, the default) or Asc
+            order: by time: Desc (newest first, the default) or
+                Asc
             states: only these states
             start: only batches created since then
             end: only batches created until then
@@ -350,8 +356,8 @@ class TencentCI:
         Args:
             name: at most 64 letters, digits, _, - and *
             rule: what to do: imageMogr2/thumbnail/200x
-            picture_info: also return information about the original
-                picture
+            picture_info: also return information about the
+                original picture
         """
         request = _build_template(name, rule, picture_info)
         return self._build_write_call("create_template", "POST", "/template", request, "Template")
@@ -366,8 +372,8 @@ class TencentCI:
             template_id: the template's ID: t…
             name: its new name
             rule: its new rule
-            picture_info: also return information about the original
-                picture
+            picture_info: also return information about the
+                original picture
         """
         path = f"/template/{_validate_id(template_id)}"
         request = _build_template(name, rule, picture_info)
@@ -446,8 +452,8 @@ class TencentCI:
             queue_id: the queue's ID: p…
             name: its name, at most 128 characters
             state: Active or Paused
-            notify: the elements of NotifyConfig: State, Url, Event,
-                Type, ResultFormat, …
+            notify: the elements of NotifyConfig: State, Url,
+                Event, Type, ResultFormat, …
         """
         path = f"/picqueue/{_validate_id(queue_id)}"
         request = {
@@ -625,7 +631,8 @@ class TencentCI:
             name: only this object
             batch_id: only this batch
             states: only these states
-            order: by time: Desc (newest first, the default) or Asc
+            order: by time: Desc (newest first, the default) or
+                Asc
             start: only executions created since then
             end: only executions created until then
             size: executions per page, 1 to 100
@@ -689,13 +696,14 @@ class TencentCI:
     ) -> Call[Element]:
         """Process a picture of the bucket at once and store the results.
 
-        The response describes the original picture and all results.
+        The response describes the original picture and all
+        results.
 
         Args:
             key: the picture's key
             rules: key of each result → what to do, at most five
-            picture_info: also return information about the original
-                picture
+            picture_info: also return information about the
+                original picture
         """
         if not 1 <= len(rules) <= 5:
             raise InvalidRequest(f"One request takes 1 to 5 rules, not {len(rules)}.")
@@ -818,15 +826,16 @@ class TencentCI:
 def route_request(body: str) -> tuple[str, dict[str, Any]]:
     """Return the path that a `<Request>` belongs to, and its elements.
 
-    One with a Tag is a job (/jobs); one with a Name, and WorkflowIds or
-    JobParam in its Operation, is a batch (/inventorytriggerjob).
+    One with a Tag is a job (/jobs); one with a Name, and
+    WorkflowIds or JobParam in its Operation, is a batch
+    (/inventorytriggerjob).
 
     Args:
         body: the XML that a person wrote
 
     Raises:
-        InvalidRequest: it is neither, or not well-formed (with line and
-            column)
+        InvalidRequest: it is neither, or not well-formed (with
+            line and column)
     """
     request = xml.parse_request(body)
     if "Tag" in request:
@@ -843,7 +852,7 @@ def route_request(body: str) -> tuple[str, dict[str, Any]]:
     )
 
 
-# --- Parts of requests ------------------------------------------------
+# --- Parts of requests ------------------------------------------
 
 
 def _validate_key(key: str, parameter: str) -> str:
@@ -949,8 +958,8 @@ def _format_level(level: int | None) -> str | None:
 def _format_time(value: str | datetime | None) -> str | None:
     """Return a time as the service expects it: 2001-01-01T00:00:00+0800.
 
-    A datetime without a time zone is taken as UTC; texts are sent as
-    they are.
+    A datetime without a time zone is taken as UTC; texts are sent
+    as they are.
     """
     if value is None or isinstance(value, str):
         return value or None

@@ -25,8 +25,8 @@ def presign_object(
         settings: name the bucket, its region and the keys
         key: the object's key
         now: the current time, in Unix seconds
-        rule: the picture rule that is applied to it; "" for the object
-            itself
+        rule: the picture rule that is applied to it; "" for the
+            object itself
         method: the HTTP method that the URL is valid for
         seconds: how long it is valid
     """

@@ -13,7 +13,8 @@ from jupyter_mjci.errors import CIError, MjciError, TransportError
 from jupyter_mjci.services.findings import Finding, ProbeContext
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
-MAX_CLOCK_SKEW = 60.0  # seconds that the clocks may differ unnoticed
+# seconds that the clocks may differ unnoticed
+MAX_CLOCK_SKEW = 60.0
 ADDRESS, SIGNATURE = "Tencent CI address", "Tencent CI signature"
 
 # Errors that are returned only after the signature was accepted.

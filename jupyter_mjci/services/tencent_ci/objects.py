@@ -28,7 +28,8 @@ def build_object_url(bucket: str, region: str, key: str) -> str:
     """Return the public URL of an object; its key is percent-encoded.
 
     Args:
-        bucket: bucket name with the account's number: demo-1250000000
+        bucket: bucket name with the account's number:
+            demo-1250000000
         region: region of the bucket: ap-chongqing
         key: the object's key, decoded
     """

@@ -1,10 +1,11 @@
 """Find the job of a submission whose response was lost.
 
-The service has no idempotency key. So a submission carries a marker in
-UserData, which the service returns with the job, and the job list since
-the submission is searched for it. If the user's own text is in
-UserData, the search compares text, input, output and time; two equal
-submissions cannot be told apart then, and the match is not exact.
+The service has no idempotency key. So a submission carries a
+marker in UserData, which the service returns with the job, and
+the job list since the submission is searched for it. If the
+user's own text is in UserData, the search compares text, input,
+output and time; two equal submissions cannot be told apart then,
+and the match is not exact.
 """
 
 from __future__ import annotations

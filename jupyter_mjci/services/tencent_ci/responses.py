@@ -1,12 +1,12 @@
 """Parse the responses of Tencent CI and COS into jobs, pages, objects and errors.
 
-Bodies are XML without a namespace. An input names its bucket BucketId,
-an output Bucket; "-" means "not yet"; a single job may come where a
-list of jobs is documented. Webhooks send the same elements as JSON, so
-the parsers of fields take any JSON value.
+Bodies are XML without a namespace. An input names its bucket
+BucketId, an output Bucket; "-" means "not yet"; a single job may
+come where a list of jobs is documented. Webhooks send the same
+elements as JSON, so the parsers of fields take any JSON value.
 
-Sources: the documents of POST /jobs and POST /inventorytriggerjob, and
-the public API pages of the other calls.
+Sources: the documents of POST /jobs and POST
+/inventorytriggerjob, and the public API pages of the other calls.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from jupyter_mjci.services.tencent_ci.objects import StoredObject, build_object_
 Element = Mapping[str, Any]
 CHINA_TZ = timezone(timedelta(hours=8))
 
-# --- Fields of a job --------------------------------------------------
+# --- Fields of a job --------------------------------------------
 
 STATUSES = {
     "submitted": Status.QUEUED,
@@ -69,8 +69,8 @@ def get_element(element: Element, *path: str) -> Element:
 def parse_timestamp(value: object) -> datetime | None:
     """Return a time such as 2022-07-18T15:16:43+0800 as an aware datetime in UTC; "-" is None.
 
-    Some webhooks send a space instead of the T. Without an offset the
-    time is China's.
+    Some webhooks send a space instead of the T. Without an offset
+    the time is China's.
     """
     text = to_text(value).replace(" ", "T", 1)
     try:
@@ -107,8 +107,8 @@ def parse_outputs(
     """Return the URL of the result of a job that succeeded.
 
     The key of the result, if reported, has the variables of the
-    requested key filled in. The output of a batch is a pattern of keys,
-    not an object.
+    requested key filled in. The output of a batch is a pattern of
+    keys, not an object.
     """
     key = coalesce(result_key, output_key).removeprefix("/")
     is_batch = to_text(batch_type) and to_text(batch_name)
@@ -137,9 +137,9 @@ OUTPUT_FIELDS = (
     "Operation.Output.Region",
 )
 
-# One row per field of `Job`: its name, the paths of its elements, and
-# the parser that takes their texts. `history.frames` converts whole
-# columns of a listing by the same rows.
+# One row per field of `Job`: its name, the paths of its elements,
+# and the parser that takes their texts. `history.frames` converts
+# whole columns of a listing by the same rows.
 FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
     ("id", ("JobId",), to_text),
     ("action", ("Tag", "Operation.Tag", "Type"), coalesce),
@@ -170,7 +170,7 @@ def parse_subject(detail: Element) -> str:
     return coalesce(*(xml.get_text(detail, path) for path in SUBJECT_FIELDS))
 
 
-# --- Jobs and pages ---------------------------------------------------
+# --- Jobs and pages ---------------------------------------------
 
 
 def parse_job_response(response: Response, job_id: str = "") -> Job:
@@ -221,11 +221,12 @@ def parse_rows(response: Response) -> Page[xml.Row]:
     except ExpatError as error:
         raise _build_not_xml_error(response, error) from None
     if not rows:
-        _parse_response(response)  # raises if it is not a page at all
+        # raises if it is not a page at all
+        _parse_response(response)
     return Page(tuple(rows), to_text(token))
 
 
-# --- Other responses --------------------------------------------------
+# --- Other responses --------------------------------------------
 
 
 def parse_element(response: Response, root: str, at_top_level: bool = False) -> Element:
@@ -233,9 +234,10 @@ def parse_element(response: Response, root: str, at_top_level: bool = False) -> 
 
     Args:
         response: the response
-        root: the name of the element; {} is returned if it is missing
-        at_top_level: it is the root element itself; else it is a child
-            of `<Response>`
+        root: the name of the element; {} is returned if it is
+            missing
+        at_top_level: it is the root element itself; else it is a
+            child of `<Response>`
     """
     document = _parse_document(response) if at_top_level else _parse_response(response)
     return get_element(document, root)
@@ -268,8 +270,8 @@ def parse_objects(response: Response) -> Page[StoredObject]:
     objects = tuple(map(_parse_object, _get_elements(listing, "Contents")))
     if to_text(listing.get("IsTruncated")) != "true":
         return Page(objects)
-    # COS sends NextMarker only with a delimiter; without one, the last
-    # key is the marker.
+    # COS sends NextMarker only with a delimiter; without one, the
+    # last key is the marker.
     last_key = objects[-1].key if objects else ""
     return Page(objects, to_text(listing.get("NextMarker")) or last_key)
 
@@ -315,7 +317,7 @@ def _parse_document(response: Response) -> dict[str, Any]:
         raise _build_not_xml_error(response, error) from None
 
 
-# --- Errors -----------------------------------------------------------
+# --- Errors -----------------------------------------------------
 
 _ADDRESS_HINT = "Check MJCI_CI_ENDPOINT, bucket and region."
 

@@ -35,11 +35,12 @@ def sign(
         method: GET, POST, …, in any case
         path: the decoded path, with its leading slash
         params: the query, decoded; all of it is signed
-        headers: headers as they are sent; all that are given are signed
+        headers: headers as they are sent; all that are given are
+            signed
         secret_id: the SecretId, which becomes part of the value
         secret_key: the SecretKey, which does not
-        key_time: validity period, "start;end" in Unix seconds; see
-            `key_time`
+        key_time: validity period, "start;end" in Unix seconds;
+            see `key_time`
     """
     fields = _build_signature_fields(method, path, params, headers, secret_id, secret_key, key_time)
     return _join_pairs(fields.items())
@@ -61,16 +62,16 @@ def presign(
     Args:
         method: GET, PUT, …, in any case
         url: the object's URL, its path percent-encoded
-        params: parameters to sign and to add to the URL; a processing
-            rule has an empty value
-        headers: headers to sign; the host is signed only if it is among
-            them
+        params: parameters to sign and to add to the URL; a
+            processing rule has an empty value
+        headers: headers to sign; the host is signed only if it is
+            among them
         secret_id: the SecretId, which becomes part of the URL
         secret_key: the SecretKey, which does not
-        key_time: validity period, "start;end" in Unix seconds; see
-            `key_time`
-        token: the token of a temporary key, which becomes part of the
-            URL
+        key_time: validity period, "start;end" in Unix seconds;
+            see `key_time`
+        token: the token of a temporary key, which becomes part of
+            the URL
     """
     parts = urlsplit(url)
     signed = dict(params)
@@ -122,8 +123,8 @@ def _build_signature_fields(
 def _canonicalize(values: Mapping[str, str]) -> tuple[str, str]:
     """Return the sorted names joined by ";", and the pairs joined by "&".
 
-    Names are converted to lower case after they are encoded, as the SDK
-    does: %2f, not %2F.
+    Names are converted to lower case after they are encoded, as
+    the SDK does: %2f, not %2F.
     """
     pairs = sorted([(_encode_name(name), _percent_encode(value)) for name, value in values.items()])
     names = ";".join([name for name, _ in pairs])
@@ -134,8 +135,8 @@ def _join_pairs(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join([f"{name}={value}" for name, value in pairs])
 
 
-# Requests repeat a few names. Without this cache a signature takes a
-# tenth longer.
+# Requests repeat a few names. Without this cache a signature
+# takes a tenth longer.
 @lru_cache(maxsize=256)
 def _encode_name(name: str) -> str:
     return _percent_encode(name).lower()
@@ -146,8 +147,8 @@ _match_unreserved = re.compile(r"[A-Za-z0-9_.~-]*").fullmatch
 
 def _percent_encode(text: str) -> str:
     text = str(text)
-    # Most names and values need no encoding, and quote() takes twice as
-    # long as this check.
+    # Most names and values need no encoding, and quote() takes
+    # twice as long as this check.
     return text if _match_unreserved(text) else quote(text, safe="-_.~")
 
 

@@ -1,12 +1,12 @@
 """Convert between CI's XML and plain dicts.
 
-xmltodict does it. Elements that may repeat (REPEATED) are always lists,
-so that one job and many look the same.
+xmltodict does it. Elements that may repeat (REPEATED) are always
+lists, so that one job and many look the same.
 
-Pages of jobs have a second way: `parse_rows` takes only the wanted
-texts from expat's events, and builds no tree. For 10,000 jobs on 100
-pages it takes 0.3 s of processor time; xmltodict takes 1.2 s and
-ElementTree with `findtext` 0.7 s.
+Pages of jobs have a second way: `parse_rows` takes only the
+wanted texts from expat's events, and builds no tree. For 10,000
+jobs on 100 pages it takes 0.3 s of processor time; xmltodict
+takes 1.2 s and ElementTree with `findtext` 0.7 s.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def parse(body: bytes | str) -> dict[str, Any]:
     Texts stay texts, empty elements are None.
 
     Raises:
-        ExpatError: the document is not well-formed; it has the line and
-            the column
+        ExpatError: the document is not well-formed; it has the
+            line and the column
     """
     import xmltodict
 
@@ -52,8 +52,8 @@ def parse(body: bytes | str) -> dict[str, Any]:
 def get_text(element: Mapping[str, Any], path: str) -> Any:
     """Return the text at a path such as "Operation.Output.Object", or None.
 
-    Of several containers with the same name the first one counts. A
-    leaf that occurs several times has no text.
+    Of several containers with the same name the first one counts.
+    A leaf that occurs several times has no text.
     """
     *containers, name = path.split(".")
     for container in containers:
@@ -72,8 +72,8 @@ def build(root: str, content: Mapping[str, Any]) -> bytes:
 
     Args:
         root: the name of the root element
-        content: its elements; None leaves one out, booleans become
-            "true" and "false"
+        content: its elements; None leaves one out, booleans
+            become "true" and "false"
     """
     import xmltodict
 
@@ -90,15 +90,15 @@ def _to_xml_values(value: object) -> Any:
     return str(value)
 
 
-# --- Requests written by hand -----------------------------------------
+# --- Requests written by hand -----------------------------------
 
 
 def parse_request(body: str) -> dict[str, Any]:
     """Return the elements of a `<Request>` document that a person wrote.
 
     Raises:
-        InvalidRequest: it is not well-formed (with line and column), or
-            has another root element
+        InvalidRequest: it is not well-formed (with line and
+            column), or has another root element
     """
     try:
         document = parse(body)
@@ -131,7 +131,7 @@ def _describe_error(body: str, error: ExpatError) -> str:
     return f"{reason}: {line[:100]}" if line else f"{reason}."
 
 
-# --- Pages of jobs ----------------------------------------------------
+# --- Pages of jobs ----------------------------------------------
 
 
 def parse_rows(
@@ -139,12 +139,13 @@ def parse_rows(
 ) -> tuple[list[Row], str | None]:
     """Return the wanted texts of every item, and the text of the token.
 
-    The texts are those that `get_text` finds in the result of `parse`.
+    The texts are those that `get_text` finds in the result of
+    `parse`.
 
     Args:
         body: the document
-        root: the name of its root element; a document with another root
-            has no items
+        root: the name of its root element; a document with
+            another root has no items
         item: the name of the items, directly below the root
         paths: paths of the wanted texts, from the item
         token: the name of a leaf directly below the root
@@ -187,12 +188,12 @@ class _RowParser:
         self._stack = [document]
         self._rows: list[Row] = []
         self._tokens: list[str | None] = []
-        # The nodes that were seen in the current item, and the texts of
-        # the leaves among them.
+        # The nodes that were seen in the current item, and the
+        # texts of the leaves among them.
         self._texts: dict[_Node, str | None] = {}
         self._is_empty = True
-        # The leaf that was started last, until another element starts,
-        # and its text so far.
+        # The leaf that was started last, until another element
+        # starts, and its text so far.
         self._leaf = _UNWANTED
         self._characters: list[str] = []
 
