@@ -1,0 +1,1 @@
+"""Midjourney proxies (`/mj/...`): calls, responses, reconciliation, fallbacks, diagnostics."""

@@ -1,0 +1,1 @@
+"""Tencent CI and COS: calls, responses, reconciliation, signatures, objects, diagnostics."""
