@@ -173,7 +173,7 @@ def read_cells(path: Path) -> tuple[list[Cell], str]:
     """Return the code cells of a notebook, and the name of its kernel."""
     import nbformat
 
-    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     cells = [
         Cell(number, cell.source, RAISES_TAG in cell.metadata.get("tags", ()))
         for number, cell in enumerate(notebook.cells, 1)

@@ -117,10 +117,10 @@ class Session:
         self.client = JobClient(self.transport, self.journal, self.clock)
         self.listeners = self.client.listeners
         self._wire_jobs(_get_marker_seed(transport, sandbox))
-        # Calls that this proxy does not have, and whose fallback worked.
-        self._unsupported: set[tuple[str, str]] = set()
 
     def _wire_jobs(self, marker_seed: str | None) -> None:
+        # Calls that this proxy does not have, and whose fallback worked.
+        self._unsupported: set[tuple[str, str]] = set()
         deterministic = bool(self.recording)
         self._submitter = Submitter(
             self.client,
@@ -181,7 +181,9 @@ class Session:
         are digits, CI's a letter and then letters and digits. Raises InvalidRequest for any other.
         """
         job_id, service = self._resolve_job_id(job)
-        return self.mj.task(job_id) if service == "mj" else self.ci.job(job_id)
+        if service == "mj":
+            return self.mj.task(job_id)
+        return self.ci.job(job_id)
 
     def cancel(self, job: Job | str) -> Call[None]:
         """Build the call that cancels a job: a Midjourney task, a queued CI job, or a CI batch.
@@ -190,7 +192,9 @@ class Session:
         are resolved as by `describe`. Raises InvalidRequest.
         """
         job_id, service = self._resolve_job_id(job)
-        return self.mj.cancel(job_id) if service == "mj" else self.ci.cancel(job_id)
+        if service == "mj":
+            return self.mj.cancel(job_id)
+        return self.ci.cancel(job_id)
 
     def _resolve_job_id(self, job: Job | str) -> tuple[str, str]:
         if isinstance(job, Job):
@@ -343,15 +347,7 @@ class Session:
             until=parse_time(until),
             tags=tags,
         )
-
-        async def run() -> SyncResult:
-            counts = SyncResult()
-            async for counts in pages:
-                if on_progress:
-                    on_progress(counts)
-            return counts
-
-        return event_loop.run(run())
+        return event_loop.run(_sync_pages(pages, on_progress))
 
     # --- results and objects ----------------------------------------------------------------------
 
@@ -526,7 +522,9 @@ def connect(
     if mode == "play":
         return replay(folder)
     session = _connect_or_sandbox(settings, notice)
-    return session.record_to(folder) if mode == "record" else session
+    if mode == "record":
+        return session.record_to(folder)
+    return session
 
 
 def _connect_or_sandbox(settings: Settings, notice: Callable[[str], None]) -> Session:
@@ -565,21 +563,7 @@ def sandbox(
     from jupyter_mjci.emulator.app import Sandbox
 
     emulator = Sandbox(speed=speed, dialect=dialect, seed=seed, faults=faults)
-    account = emulator.settings
-    settings = load(
-        {
-            "mj_url": account["mj_url"],
-            "mj_secret": account["mj_secret"],
-            "mj_auth": DIALECT_AUTH_STYLES.get(dialect, "secret"),
-            "ci_secret_id": account["secret_id"],
-            "ci_secret_key": account["secret_key"],
-            "ci_bucket": account["bucket"],
-            "ci_region": account["region"],
-            "ci_token": "",
-            **overrides,
-        },
-        environ={},
-    )
+    settings = load({**_get_account(emulator, dialect), **overrides}, environ={})
     return Session(
         settings,
         clock=emulator.clock,
@@ -588,6 +572,21 @@ def sandbox(
         # The jobs of a sandbox do not belong into the default journal.
         home=settings.home if "home" in overrides else None,
     )
+
+
+def _get_account(emulator: Sandbox, dialect: str) -> dict[str, str]:
+    """Return the settings for the emulator's own account."""
+    account = emulator.settings
+    return {
+        "mj_url": account["mj_url"],
+        "mj_secret": account["mj_secret"],
+        "mj_auth": DIALECT_AUTH_STYLES.get(dialect, "secret"),
+        "ci_secret_id": account["secret_id"],
+        "ci_secret_key": account["secret_key"],
+        "ci_bucket": account["bucket"],
+        "ci_region": account["region"],
+        "ci_token": "",
+    }
 
 
 def replay(folder: Path | str) -> Session:
@@ -626,6 +625,16 @@ def _get_marker_seed(
     if isinstance(transport, (Player, Recorder)):
         return transport.marker_seed
     return None if sandbox is None else ""
+
+
+async def _sync_pages(
+    pages: AsyncIterator[SyncResult], on_progress: Callable[[SyncResult], None] | None
+) -> SyncResult:
+    counts = SyncResult()
+    async for counts in pages:
+        if on_progress:
+            on_progress(counts)
+    return counts
 
 
 def _require_success(jobs: list[Job]) -> Job:

@@ -65,14 +65,14 @@ IGNORED_DEPRECATIONS = (
 # Tests that need an extra. That a core install says so is tested in `tests/test_extras.py`.
 NEED_EXTRAS = (
     "tests/browser",
-    "tests/cli/test_commands.py::test_a_failing_notebook_is_told",
-    "tests/cli/test_commands.py::test_parquet_keeps_every_column_and_its_type",
-    "tests/cli/test_commands.py::test_the_demo_opens_a_copy",
+    "tests/cli/test_commands.py::test_execute_of_a_failing_notebook_writes_page_and_fails",
+    "tests/cli/test_commands.py::test_history_as_parquet_keeps_columns_and_types",
+    "tests/cli/test_commands.py::test_demo_opens_a_copy_and_keeps_an_existing_one",
     "tests/cli/test_watch.py",
     "tests/services/tencent_ci/test_signing.py::test_equals_the_official_sdk_for_any_path_and_parameters",
     "tests/services/tencent_ci/test_signing.py::test_presigned_equals_the_official_sdk",
     "tests/client/test_settings.py",
-    "tests/client/test_transport.py::test_the_fast_way_is_found_by_itself",
+    "tests/client/test_transport.py::test_aiohttp_is_used_where_installed",
     "tests/history/test_analysis.py",
     "tests/history/test_delta.py",
     "tests/kernel/test_notebooks.py",

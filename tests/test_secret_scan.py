@@ -1,6 +1,4 @@
-"""`jupyter mjci scan` over a corpus of what people give away by mistake, and of what is no
-secret.
-"""
+"""`jupyter mjci scan` on secrets that are shared by mistake, and on harmless look-alikes."""
 
 from __future__ import annotations
 
@@ -9,6 +7,7 @@ import io
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ LINK = presign(
 )
 DISCORD = "MTE" + "k" * 21 + ".GhIjKl." + "a1B2_" * 6
 
-# What stands somewhere, and the kinds that must be told of it.
+# A text, and the kinds of secrets in it.
 SECRETS: tuple[tuple[str, set[str]], ...] = (
     (KEYS["secret_id"], {"Tencent Cloud SecretId"}),
     (SIGNED.partition("q-ak")[0] + SIGNED.partition("&q-header")[2], {"COS signature"}),
@@ -67,7 +66,7 @@ SECRETS: tuple[tuple[str, set[str]], ...] = (
     (DISCORD, {"Discord token"}),
 )
 
-# What looks a little like a secret, and is none.
+# Texts that look like secrets.
 HARMLESS = (
     "mj-api-secret: ***",
     "authorization: ***",
@@ -89,57 +88,56 @@ HARMLESS = (
 )
 
 
-def kinds(path: Path, environ: dict[str, str] | None = None) -> set[str]:
+def scan_kinds(path: Path, environ: dict[str, str] | None = None) -> set[str]:
     return {leak.kind for leak in scan([path], environ or {})}
 
 
-@pytest.mark.parametrize(("text", "wanted"), SECRETS, ids=range(len(SECRETS)))
-def test_what_is_a_secret(text: str, wanted: set[str], tmp_path: Path) -> None:
-    """In a plain file and inside the JSON of a notebook's output alike."""
+@pytest.mark.parametrize(("text", "expected"), SECRETS, ids=range(len(SECRETS)))
+def test_secret_is_found_in_text_and_notebook_output(
+    text: str, expected: set[str], tmp_path: Path
+) -> None:
     (tmp_path / "note.md").write_text(f"before {text} after")
-    assert kinds(tmp_path / "note.md") == wanted
+    assert scan_kinds(tmp_path / "note.md") == expected
     output = nbformat.v4.new_output("stream", text=["before\n", f"{text}\n"])  # type: ignore[no-untyped-call]
-    write(tmp_path / "a.ipynb", nbformat.v4.new_code_cell("1", outputs=[output]))  # type: ignore[no-untyped-call]
-    assert kinds(tmp_path / "a.ipynb") == wanted
+    write_notebook(tmp_path / "a.ipynb", nbformat.v4.new_code_cell("1", outputs=[output]))  # type: ignore[no-untyped-call]
+    assert scan_kinds(tmp_path / "a.ipynb") == expected
 
 
 @pytest.mark.parametrize("text", HARMLESS)
-def test_what_is_none(text: str, tmp_path: Path) -> None:
+def test_harmless_text_is_not_reported(text: str, tmp_path: Path) -> None:
     (tmp_path / "note.md").write_text(f"before {text} after")
-    assert kinds(tmp_path / "note.md") == set()
+    assert scan_kinds(tmp_path / "note.md") == set()
 
 
-def write(path: Path, *cells: Any, **metadata: Any) -> Path:
+def write_notebook(path: Path, *cells: Any, **metadata: Any) -> Path:
     notebook = nbformat.v4.new_notebook(cells=list(cells), metadata=metadata)  # type: ignore[no-untyped-call]
     path.write_text(json.dumps(notebook), "utf-8")
     return path
 
 
-def test_every_part_of_a_notebook_is_looked_at(tmp_path: Path) -> None:
-    """Source, outputs, metadata, attachments, papermill's parameters, widgets: told by cell, each
-    kind once.
-    """
+def test_every_part_of_a_notebook_is_scanned(tmp_path: Path) -> None:
+    """Each kind is reported once per location."""
     out = io.BytesIO()
-    note = PngImagePlugin.PngInfo()
-    note.add_text("source", f"sent with {KEYS['secret_id']}")
-    Image.new("RGB", (2, 2)).save(out, "PNG", pnginfo=note)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("source", f"sent with {KEYS['secret_id']}")
+    Image.new("RGB", (2, 2)).save(out, "PNG", pnginfo=info)
     png = base64.b64encode(out.getvalue()).decode()
-    new = nbformat.v4
-    path = write(
+    v4 = nbformat.v4
+    path = write_notebook(
         tmp_path / "a.ipynb",
-        new.new_markdown_cell("nothing here"),  # type: ignore[no-untyped-call]
-        new.new_code_cell(  # type: ignore[no-untyped-call]
+        v4.new_markdown_cell("nothing here"),  # type: ignore[no-untyped-call]
+        v4.new_code_cell(  # type: ignore[no-untyped-call]
             "1",
             metadata={"x": {"authorization": "abcdefgh1234"}},
             outputs=[
-                new.new_output("display_data", {"text/html": [f"<img src='{LINK}'>"]}),  # type: ignore[no-untyped-call]
-                new.new_output("display_data", {"image/png": png}),  # type: ignore[no-untyped-call]
-                new.new_output(  # type: ignore[no-untyped-call]
+                v4.new_output("display_data", {"text/html": [f"<img src='{LINK}'>"]}),  # type: ignore[no-untyped-call]
+                v4.new_output("display_data", {"image/png": png}),  # type: ignore[no-untyped-call]
+                v4.new_output(  # type: ignore[no-untyped-call]
                     "error", ename="E", evalue="", traceback=["\x1b[31m", f"  {DISCORD}"]
                 ),
             ],
         ),
-        new.new_markdown_cell("", attachments={"a.txt": {"text/plain": "sk-" + "a" * 30}}),  # type: ignore[no-untyped-call]
+        v4.new_markdown_cell("", attachments={"a.txt": {"text/plain": "sk-" + "a" * 30}}),  # type: ignore[no-untyped-call]
         papermill={"parameters": {"mj_secret": "correcthorse"}},
         widgets={"application/vnd.jupyter.widget-state+json": {"state": {"1": {"value": DISCORD}}}},
     )
@@ -157,13 +155,13 @@ def test_every_part_of_a_notebook_is_looked_at(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"cells": 7}', '{"cells": [7]}', "[]"])
-def test_a_broken_notebook_is_looked_at_as_text(text: str, tmp_path: Path) -> None:
+def test_invalid_notebook_is_scanned_as_text(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(f"{text}      {DISCORD}")
-    assert kinds(tmp_path / "a.ipynb") == {"Discord token"}
+    assert scan_kinds(tmp_path / "a.ipynb") == {"Discord token"}
 
 
 @pytest.mark.parametrize(
-    "write_it",
+    "encode",
     [
         lambda secret: secret,
         lambda secret: secret.replace("/", "%2F").replace("+", "%2B"),
@@ -171,19 +169,20 @@ def test_a_broken_notebook_is_looked_at_as_text(text: str, tmp_path: Path) -> No
     ],
     ids=["plain", "in a URL", "base64"],
 )
-def test_the_environments_own_secrets_are_looked_for(write_it: Any, tmp_path: Path) -> None:
-    """Whatever they look like; they are told by their variable's name."""
+def test_secret_values_of_the_environment_are_found(
+    encode: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Whatever they look like. They are reported by the variable's name."""
     environ = {
         "MJCI_MJ_SECRET": "ab/cd+ef",
         "MJCI_MJ_URL": "https://mj.example.com",
         "HOME": "before",
     }
-    (tmp_path / "a.txt").write_text(f"before {write_it('ab/cd+ef')} https://mj.example.com")
-    assert kinds(tmp_path / "a.txt", environ) == {"the value of MJCI_MJ_SECRET"}
+    (tmp_path / "a.txt").write_text(f"before {encode('ab/cd+ef')} https://mj.example.com")
+    assert scan_kinds(tmp_path / "a.txt", environ) == {"the value of MJCI_MJ_SECRET"}
 
 
-def test_which_variables_are_secret(tmp_path: Path) -> None:
-    """Those of ours and Tencent's that are named like one, and what the profile file holds."""
+def test_known_secrets_are_those_of_our_variables_tencents_and_the_profiles(tmp_path: Path) -> None:
     environ = {
         "MJCI_CI_SECRET_KEY": "a",
         "TENCENTCLOUD_TOKEN": "b",
@@ -202,57 +201,56 @@ def test_which_variables_are_secret(tmp_path: Path) -> None:
     assert load_known_secrets({}, file) == {}
 
 
-def test_a_journal_is_read_row_by_row(tmp_path: Path) -> None:
-    """A text that is spread over pages, and one that was deleted: both are still in the file."""
+def test_database_is_scanned_by_row_and_in_free_space(tmp_path: Path) -> None:
+    """A text that is spread over two pages, and a deleted one."""
     path = tmp_path / "journal.db"
     database = sqlite3.connect(path)
     database.execute("pragma secure_delete = off")
     database.execute("create table jobs (raw text)")
     long = "".join(f"{number:06d}" for number in range(4000))
-    for at in range(0, 24000, 1000):  # one of them lies across the border of two pages
-        database.execute(
-            "insert into jobs values (?)", (long[:at] + " " + DISCORD + " " + long[at:],)
-        )
+    for index in range(0, 24000, 1000):  # one of them crosses the boundary of two pages
+        text = f"{long[:index]} {DISCORD} {long[index:]}"
+        database.execute("insert into jobs values (?)", (text,))
     database.execute("create table gone (raw text)")
     database.execute("insert into gone values (?)", (KEYS["secret_id"],))
     database.commit()
     database.execute("delete from gone")
     database.commit()
     database.close()
-    told = {(leak.location, leak.kind) for leak in scan([path], {})}
-    assert {("table jobs", "Discord token"), ("free space", "Tencent Cloud SecretId")} <= told
+    leaks = {(leak.location, leak.kind) for leak in scan([path], {})}
+    assert {("table jobs", "Discord token"), ("free space", "Tencent Cloud SecretId")} <= leaks
 
 
-def test_our_own_journal_and_recording_are_clean(tmp_path: Path) -> None:
-    """What the toolkit writes by itself holds no secret of the session that wrote it."""
+def test_journal_and_recording_hold_no_secret_of_the_session(tmp_path: Path) -> None:
     with mjci.sandbox(speed=float("inf"), home=tmp_path / "home") as session:
         session.follow(session.mj.imagine("a fox")).run()
-        tape = session.record_to(tmp_path / "a.mjci")
-        tape.follow(
-            tape.ci.picture_job(input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o.jpg")
+        recorded = session.record_to(tmp_path / "a.mjci")
+        recorded.follow(
+            recorded.ci.picture_job(
+                input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o.jpg"
+            )
         ).run()
-        told = session.settings
+        settings = session.settings
         environ = {
-            "MJCI_MJ_SECRET": told.mj_secret.reveal(),
-            "MJCI_CI_SECRET_KEY": told.ci_secret_key.reveal(),
+            "MJCI_MJ_SECRET": settings.mj_secret.reveal(),
+            "MJCI_CI_SECRET_KEY": settings.ci_secret_key.reveal(),
         }
     assert [str(leak) for leak in scan([tmp_path / "a.mjci"], environ)] == []
-    found = {leak.kind for leak in scan([tmp_path / "home"], environ)}
-    assert found <= {"presigned query"}  # a picture's link, in the journal as the service told it
+    kinds = {leak.kind for leak in scan([tmp_path / "home"], environ)}
+    # The link of an image, journaled as the service sent it.
+    assert kinds <= {"presigned query"}
 
 
-def test_the_command_tells_where_and_never_what(
+def test_command_prints_locations_and_exits_with_1_where_it_finds_secrets(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Exit status 1 and a line for each; 0 and silence for a clean folder; 1 and a reason for one
-    that is not there.
-    """
-    write(tmp_path / "a.ipynb", nbformat.v4.new_code_cell(f"key = '{KEYS['secret_id']}'"))  # type: ignore[no-untyped-call]
+    """A clean folder exits with 0, a missing one with 2."""
+    write_notebook(tmp_path / "a.ipynb", nbformat.v4.new_code_cell(f"key = '{KEYS['secret_id']}'"))  # type: ignore[no-untyped-call]
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git" / "config").write_text(DISCORD)
     assert main.main(["scan", str(tmp_path)]) == 1
-    said = capsys.readouterr().out
-    assert said == f"{tmp_path / 'a.ipynb'}: cell 1: Tencent Cloud SecretId\n"
+    output = capsys.readouterr().out
+    assert output == f"{tmp_path / 'a.ipynb'}: cell 1: Tencent Cloud SecretId\n"
     (tmp_path / "a.ipynb").unlink()
     assert main.main(["scan", str(tmp_path)]) == 0
     assert capsys.readouterr().out == ""
@@ -262,36 +260,34 @@ def test_the_command_tells_where_and_never_what(
         list(scan([tmp_path / "none"], {}))
 
 
-def test_the_demo_notebooks_are_clean() -> None:
+def test_demo_notebooks_hold_no_secret() -> None:
     assert list(scan([find_notebooks()], {})) == []
 
 
-def test_a_leak_never_holds_the_secret(tmp_path: Path) -> None:
+def test_leak_does_not_hold_the_secret(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(DISCORD)
     (leak,) = scan([tmp_path], {})
     assert leak == Leak(tmp_path / "a.txt", "", "Discord token")
     assert DISCORD not in repr(leak)
 
 
-def test_a_file_that_cannot_be_read_is_told(
+def test_unreadable_file_is_reported_and_pipes_are_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And the others are looked into all the same. What is no file (a pipe, which never ends) is
-    left alone.
-    """
+    """Reading a pipe would never end."""
     (tmp_path / "a.txt").write_text("whatever")
     (tmp_path / "b.txt").write_text("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE")
     os.mkfifo(tmp_path / "pipe")
-    usual = Path.read_bytes
+    original = Path.read_bytes
 
     def read(path: Path) -> bytes:
         if path.name == "a.txt":
             raise PermissionError(13, "Permission denied")
-        return usual(path)
+        return original(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
-    told = [(leak.path.name, leak.kind) for leak in scan([tmp_path], {})]
-    assert told == [
+    leaks = [(leak.path.name, leak.kind) for leak in scan([tmp_path], {})]
+    assert leaks == [
         ("a.txt", "cannot be read (Permission denied)"),
         ("b.txt", "Tencent Cloud SecretId"),
     ]

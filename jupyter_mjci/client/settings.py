@@ -22,8 +22,11 @@ from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A string that is masked in `repr`, `str`, formatting and pickles.
-    `reveal()` returns it, `source` says where it was set.
+    """A string that is masked in `repr`, `str`, formatting and pickles; `reveal()` returns it.
+
+    Args:
+        text: the secret
+        source: where it was set
     """
 
     __slots__ = ("_text", "source")

@@ -139,7 +139,7 @@ def generate_callbacks(count: int, *, days: float = 45, seed: int = 0) -> Iterat
 
 
 def generate_arrivals(count: int, days: float, rng: Random) -> Iterator[float]:
-    """Yield when jobs are submitted (seconds): few at night, most in the afternoon, fewer at weekends.
+    """Yield when jobs are submitted (seconds): few at night and at weekends, most in the afternoon.
 
     Args:
         count: how many jobs

@@ -294,7 +294,7 @@ class Lake:
         statement += " ORDER BY submitted NULLS FIRST, id"
         if limit:
             statement += f" LIMIT {int(limit)}"
-        with self._connect(_LakeSnapshot(self)) as db:
+        with self._connect() as (db, _):
             table = db.sql(statement).to_arrow_table()
         return _arrow_to_frame(table, names)
 
@@ -307,8 +307,7 @@ class Lake:
 
         columns = ", ".join(_normalize_column(name) for name in query.source_columns)
         parts = []
-        snapshot = _LakeSnapshot(self)
-        with self._connect(snapshot) as db:
+        with self._connect() as (db, snapshot):
             for time_range in _split_time_ranges(snapshot.table, query):
                 jobs = snapshot.build_select(query.source_columns, time_range)
                 statement = f"SELECT {columns} FROM ({jobs}) WHERE {time_range.condition}"
@@ -324,14 +323,15 @@ class Lake:
             statement: a query of the view `jobs`: the lake with the journal's changes; its times
                 are aware and in UTC
         """
-        with self._connect(_LakeSnapshot(self)) as db:
+        with self._connect() as (db, _):
             frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
         return frame
 
     @contextlib.contextmanager
-    def _connect(self, snapshot: _LakeSnapshot) -> Iterator[duckdb.DuckDBPyConnection]:
+    def _connect(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, _LakeSnapshot]]:
         """Connect to DuckDB, with the view `jobs`: the lake's files and the journal's changes."""
         engine = _import_extra("duckdb")
+        snapshot = _LakeSnapshot(self)
         with contextlib.closing(engine.connect()) as db, _wrap_storage_errors(self.url, "read"):
             db.execute("SET TimeZone = 'UTC'")
             db.execute("SET preserve_insertion_order = false")
@@ -340,7 +340,7 @@ class Lake:
             for name, table in snapshot.tables.items():
                 db.register(name, table)
             db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
-            yield db
+            yield db, snapshot
 
 
 def _get_merged_sequence(table: DeltaTable, journal: Journal) -> int:

@@ -114,19 +114,29 @@ class Follower:
         slots = anyio.Semaphore(at_once)
         running = {index: job for index, job in enumerate(jobs) if isinstance(job, Job)}
 
-        async def run(index: int, target: Call[Job] | str) -> None:
+        async def take_turn(index: int, target: Call[Job] | str) -> None:
             async with slots:
-                try:
-                    async for job in self.watch(target, timeout, poll_interval):
-                        emit(BatchUpdate(index, job, not job.status.is_active))
-                except MjciError as error:
-                    emit(BatchUpdate(index, build_failed_job(target, error), True))
+                await self._follow_one(index, target, timeout, poll_interval, emit)
 
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_running, running, timeout, poll_interval, emit)
             for index, target in enumerate(jobs):
                 if not isinstance(target, Job):
-                    group.start_soon(run, index, target)
+                    group.start_soon(take_turn, index, target)
+
+    async def _follow_one(
+        self,
+        index: int,
+        target: Call[Job] | str,
+        timeout: float,
+        poll_interval: float,
+        emit: Callable[[BatchUpdate], None],
+    ) -> None:
+        try:
+            async for job in self.watch(target, timeout, poll_interval):
+                emit(BatchUpdate(index, job, not job.status.is_active))
+        except MjciError as error:
+            emit(BatchUpdate(index, build_failed_job(target, error), True))
 
     async def _follow_running(
         self,
@@ -136,29 +146,29 @@ class Follower:
         emit: Callable[[BatchUpdate], None],
     ) -> None:
         indexes = list(running)
-
-        async def archive_and_emit(index: int, job: Job) -> None:
-            await self._results.archive_results(job)
-            emit(BatchUpdate(index, job, True))
-
         async with anyio.create_task_group() as group:
 
             def emit_job(index: int, job: Job) -> None:
                 if self._results.should_archive(job):
-                    group.start_soon(archive_and_emit, index, job)
+                    group.start_soon(self._archive_and_emit, index, job, emit)
                 else:
                     emit(BatchUpdate(index, job, not job.status.is_active))
 
             for index, job in running.items():
                 emit_job(index, job)
-            changes = self._poller.watch(running.values(), timeout, poll_interval)
-            async for changed in changes:
+            async for changed in self._poller.watch(running.values(), timeout, poll_interval):
                 for subscription in changed:
                     index = indexes[subscription.index]
                     if subscription.error is None:
                         emit_job(index, subscription.job)
                     else:
                         emit(BatchUpdate(index, _failed_from_error(subscription), True))
+
+    async def _archive_and_emit(
+        self, index: int, job: Job, emit: Callable[[BatchUpdate], None]
+    ) -> None:
+        await self._results.archive_results(job)
+        emit(BatchUpdate(index, job, True))
 
 
 def _failed_from_error(subscription: Subscription) -> Job:

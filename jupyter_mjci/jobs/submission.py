@@ -266,10 +266,8 @@ class Submitter:
         deadline = clock.now() + timeout
         delays = iter(RECONCILE_DELAYS)
         unsupported = 0
-        # Built once: it reads the body, which may hold images.
-        matches = SERVICES[pending.call.service].build_matcher(
-            pending.call, pending.marker, pending.sent_at
-        )
+        service = SERVICES[pending.call.service]
+        matches = service.build_matcher(pending.call, pending.marker, pending.sent_at)
         while True:
             await clock.sleep(next(delays, RECONCILE_DELAYS[-1]))
             try:

@@ -38,11 +38,12 @@ class Commands:
         self._publish_table(build_status(self._current.find()))
 
     def connect(self, profile: str | None = None, **overrides: Any) -> object:
-        """Connect to your services, with settings from this line, else from the environment, else
-        from the profile. Secrets are not accepted on this line.
+        """Connect to your services. A setting on this line overrides the environment, which
+        overrides the profile. Secrets are not accepted on this line.
 
         Args:
             profile: a table of profiles.toml
+            overrides: settings by name
         """
         session = self._current.connect(profile=profile, **overrides)
         return self._current.set(session, "%mjci connect")
@@ -160,7 +161,7 @@ class Commands:
         )
         unrecorded = self._get_unrecorded()
         self._switch_recording(resolved_mode, path, pixels, unrecorded)
-        self._current.unrecorded = unrecorded
+        self._current.state.unrecorded = unrecorded
         return self._current.get()
 
     def _switch_recording(
@@ -169,7 +170,7 @@ class Commands:
         from jupyter_mjci.session import replay
 
         if mode == "off":
-            self._current.select(unrecorded)
+            self._current.state.selected = unrecorded
         elif mode == "play":
             session = self._current.set(replay(folder), "%mjci replay play")
             session.configure(**self._current.runtime_settings())
@@ -182,7 +183,7 @@ class Commands:
         selection = self._current.find()
         if selection.session is None or not selection.session.recording:
             return selection
-        return self._current.unrecorded
+        return self._current.state.unrecorded
 
     def gallery(
         self, text: str = "", *, action: str = "", limit: int = 24, save: str | None = None

@@ -27,9 +27,11 @@ class Selection:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionState:
-    """What a `CurrentSession` keeps when the extension is reloaded."""
+    """What survives a reload of the extension: the `selected` session, the `default` one that a
+    magic connected, and the `unrecorded` one that a recording or replay has replaced.
+    """
 
     selected: Selection = Selection()
     default: Session | None = None
@@ -41,13 +43,15 @@ class CurrentSession:
     user's namespace, else one that is connected when a magic needs it.
     """
 
-    def __init__(self, ip: InteractiveShell, get_config: GetConfig = dict) -> None:
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        get_config: GetConfig = dict,
+        state: SessionState | None = None,
+    ) -> None:
         self._ip = ip
         self._get_config = get_config
-        self._selected = Selection()
-        self._default: Session | None = None
-        # The session that a recording or replay has replaced.
-        self.unrecorded = Selection()
+        self.state = state or SessionState()
 
     def get_or_connect(self) -> Session:
         """Return the session to use; connect if there is none.
@@ -57,7 +61,8 @@ class CurrentSession:
         """
         session = self.get()
         if session is None:
-            session = self._default = self.connect()
+            session = self.connect()
+            self.state.default = session
         return session
 
     def connect(self, **overrides: Any) -> Session:
@@ -69,14 +74,6 @@ class CurrentSession:
         settings = dict(self._get_config())
         settings.update({name: value for name, value in overrides.items() if value is not None})
         return connect(notice=self._publish_notice, **settings)
-
-    def save_state(self) -> SessionState:
-        return SessionState(self._selected, self._default, self.unrecorded)
-
-    def restore_state(self, state: SessionState) -> None:
-        self._selected = state.selected
-        self._default = state.default
-        self.unrecorded = state.unrecorded
 
     def settings(self) -> Settings:
         """Return the settings of a new session, without credentials.
@@ -101,8 +98,8 @@ class CurrentSession:
         Raises:
             SettingsError: several variables hold a session, and none is selected.
         """
-        if self._selected.session is not None:
-            return self._selected
+        if self.state.selected.session is not None:
+            return self.state.selected
         sessions = self._find_in_namespace()
         if len(sessions) > 1:
             raise SettingsError(
@@ -111,17 +108,14 @@ class CurrentSession:
             )
         for name, session in sessions.items():
             return Selection(session, f"your variable {name}")
-        if self._default is not None:
-            return Selection(self._default, "connected by the first magic")
+        if self.state.default is not None:
+            return Selection(self.state.default, "connected by the first magic")
         return Selection()
 
     def set(self, session: Session, source: str) -> Session:
         """Select a session."""
-        self.select(Selection(session, source))
+        self.state.selected = Selection(session, source)
         return session
-
-    def select(self, selection: Selection) -> None:
-        self._selected = selection
 
     def from_variable(self, name: str) -> Session:
         """Return the session in a variable.

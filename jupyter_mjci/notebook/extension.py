@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from jupyter_mjci.notebook.session_registry import register_provider, unregister_provider
@@ -20,6 +20,7 @@ from jupyter_mjci.notebook.session_registry import register_provider, unregister
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.displayhook import DisplayHook
+    from IPython.core.formatters import BaseFormatter
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.lib.pretty import RepresentationPrinter
 
@@ -48,15 +49,6 @@ JOB_TYPE = ("jupyter_mjci.client.job", "Job")
 JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
 
 
-class Formatter(Protocol):
-    """A formatter of IPython, as far as it is used here."""
-
-    def for_type_by_name(
-        self, type_module: str, type_name: str, func: Callable[..., object]
-    ) -> object: ...
-    def pop(self, typ: str, default: object) -> object: ...
-
-
 class Extension:
     """Everything that is registered with one shell, and how to remove it.
 
@@ -79,9 +71,7 @@ class Extension:
         if self._magics is None:
             from jupyter_mjci.notebook.magics import Magics
 
-            self._magics = Magics(self.ip, lambda: self.config.config_values)
-            if self._saved_state is not None:
-                self._magics.current_session.restore_state(self._saved_state)
+            self._magics = Magics(self.ip, lambda: self.config.config_values, self._saved_state)
         return self._magics
 
     @property
@@ -114,7 +104,7 @@ class Extension:
         self._undo.close()
         if self._magics is None:
             return self._saved_state
-        return self._magics.current_session.save_state()
+        return self._magics.current_session.state
 
     def _register_magic(self, kind: str, name: str) -> None:
         from IPython.core.magic import no_var_expand
@@ -158,7 +148,7 @@ class Extension:
             )
 
     def _add_formatter(
-        self, formatter: Formatter, type_name: tuple[str, str], render: Callable[..., object]
+        self, formatter: BaseFormatter, type_name: tuple[str, str], render: Callable[..., object]
     ) -> None:
         formatter.for_type_by_name(*type_name, render)
         self._undo.callback(formatter.pop, ".".join(type_name), None)

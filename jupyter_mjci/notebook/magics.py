@@ -19,7 +19,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, WaitTimeout
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
-from jupyter_mjci.notebook.current_session import CurrentSession, GetConfig
+from jupyter_mjci.notebook.current_session import CurrentSession, GetConfig, SessionState
 from jupyter_mjci.notebook.help import (
     build_command_help,
     build_magic_help,
@@ -75,11 +75,22 @@ class Magic:
 
 
 class Magics:
-    """The magics of one shell; `get_config` returns what its `%config MJCI` sets."""
+    """The magics of one shell.
 
-    def __init__(self, ip: InteractiveShell, get_config: GetConfig = dict) -> None:
+    Args:
+        ip: the shell
+        get_config: returns what `%config MJCI` sets
+        state: the session in use when the extension was unloaded
+    """
+
+    def __init__(
+        self,
+        ip: InteractiveShell,
+        get_config: GetConfig = dict,
+        state: SessionState | None = None,
+    ) -> None:
         self.ip = ip
-        self.current_session = CurrentSession(ip, get_config)
+        self.current_session = CurrentSession(ip, get_config, state)
         self.commands = commands.Commands(ip, self.current_session)
         self._displayed_value: object = None
 

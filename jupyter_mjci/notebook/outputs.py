@@ -11,7 +11,6 @@ import secrets
 import sys
 import time
 import unicodedata
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
@@ -22,22 +21,10 @@ from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.images import MimeBundle
 
 if TYPE_CHECKING:
+    from IPython.core.displaypub import DisplayPublisher
     from IPython.core.interactiveshell import InteractiveShell
 
 MIN_UPDATE_INTERVAL = 0.25  # seconds between two updates of a card
-
-
-class Publisher(Protocol):
-    """IPython's display publisher, as far as it is used here."""
-
-    def publish(
-        self,
-        data: Mapping[str, object],
-        metadata: Mapping[str, object],
-        *,
-        transient: dict[str, str] | None = None,
-        update: bool = False,
-    ) -> None: ...
 
 
 class OutputTarget(Protocol):
@@ -75,7 +62,7 @@ class HeadlessOutput:
     """Publish only the final outputs."""
 
     description: ClassVar[str] = "headless: only final outputs"
-    publisher: Publisher
+    publisher: DisplayPublisher
     live: bool = False
 
     def should_update(self) -> bool:

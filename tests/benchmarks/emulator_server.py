@@ -1,9 +1,9 @@
-"""How much the sandbox's loopback door carries, on one core.
+"""How much the sandbox's loopback server handles, on one core.
 
     python -m tests.benchmarks.emulator_server
 
-A server process stays on one core and a light client on another: blocking sockets, a few of them
-kept alive, no HTTP library. Every line says ours, the other, the ratio, the bar.
+The server's process stays on one core and a light client on another: a few blocking sockets, kept
+alive, no HTTP library. Every line has our figure, the reference, the ratio and the bar.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-ALIVE = 10_000
-FINISHED = 100_000
+ALIVE_TASKS = 10_000
+FINISHED_TASKS = 100_000
 JOBS = 10_000
 CONNECTIONS = 8
 ROUNDS = 3
@@ -33,91 +33,94 @@ SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `good` tells whether ours keeps to the bar."""
+    """A line of the table; `is_met` says whether ours meets the bar."""
 
     name: str
     ours: str
-    other: str
+    reference: str
     ratio: float
     bar: str
-    good: bool
+    is_met: bool
 
     def __str__(self) -> str:
-        verdict = "ok" if self.good else "MISSED"
-        return f"{self.name:<58} {self.ours:>14} {self.other:>26} {self.ratio:>8.2f}x  {self.bar:<22} {verdict}"
+        verdict = "ok" if self.is_met else "MISSED"
+        figures = f"{self.ours:>14} {self.reference:>26} {self.ratio:>8.2f}x"
+        return f"{self.name:<58} {figures}  {self.bar:<22} {verdict}"
 
 
 # ---------------------------------------------------------------- the server's process
 
 
 def pin(core: int) -> None:
-    """Stay on one core, where the system can do that and has as many."""
+    """Pin the process to a core, where the system has more than one."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
-def imagine(sandbox: Any, number: int) -> str:
-    """Submit one task as a client would, without the network."""
+def submit_task(sandbox: Any, number: int) -> str:
+    """Submit a task as a client would, without the network."""
     from jupyter_mjci.emulator.http import Request
 
     body = json.dumps(
         {"prompt": f"a lighthouse at dusk, number {number} --ar 16:9", "state": f"n{number}"}
     ).encode()
     headers = {"mj-api-secret": sandbox.mj_secret, "content-type": "application/json"}
-    answer = sandbox.mj.handle(
+    response = sandbox.mj.handle(
         Request("POST", "mj.sandbox.localhost", "/mj/submit/imagine", "", headers, body)
     )
-    said = json.loads(answer.body)
-    assert said["code"] == 1, said
-    return str(said["result"])
+    submitted = json.loads(response.body)
+    assert submitted["code"] == 1, submitted
+    return str(submitted["result"])
 
 
-def filled(tasks: int, clock: Any) -> tuple[Any, list[str]]:
-    """A sandbox with so many tasks, all running."""
+def build_sandbox(tasks: int, clock: Any) -> tuple[Any, list[str]]:
+    """Build a sandbox with a number of tasks, all running."""
     from jupyter_mjci.emulator.app import Sandbox
 
     sandbox = Sandbox(
         clock=clock, mj_options={"max_running": tasks, "max_waiting": tasks, "failure_rate": 0.0}
     )
-    return sandbox, [imagine(sandbox, number) for number in range(tasks)]
+    return sandbox, [submit_task(sandbox, number) for number in range(tasks)]
 
 
-async def canned(scope: Any, receive: Any, send: Any) -> None:
-    """What the door alone could do: the same bytes, and no service behind it."""
+async def serve_canned(scope: Any, receive: Any, send: Any) -> None:
+    """Serve the same bytes without a service: the most that the server could do."""
     await receive()
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(canned.body)).encode()),
+        (b"content-length", str(len(serve_canned.body)).encode()),
     ]  # type: ignore[attr-defined]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": canned.body})  # type: ignore[attr-defined]
+    await send({"type": "http.response.body", "body": serve_canned.body})  # type: ignore[attr-defined]
 
 
 def serve_tasks() -> None:
-    """Serve ten thousand tasks that age under way, and next to them the same bytes canned."""
+    """Serve ten thousand running tasks, and beside them the same bytes canned."""
     from jupyter_mjci.emulator.clock import ScaledClock
     from jupyter_mjci.emulator.server import LoopbackServer
 
     pin(0)
-    sandbox, ids = filled(ALIVE, ScaledClock(0.5))
-    door = sandbox.serve()
+    sandbox, ids = build_sandbox(ALIVE_TASKS, ScaledClock(0.5))
+    server = sandbox.serve()
     url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.mj_secret
-    canned.body = request_once(door.port, wire("GET", url, {"mj-api-secret": secret}))  # type: ignore[attr-defined]
-    sandbox.app, app = canned, sandbox.app
+    serve_canned.body = request_once(
+        server.port, build_request("GET", url, {"mj-api-secret": secret})
+    )  # type: ignore[attr-defined]
+    sandbox.app, app = serve_canned, sandbox.app
     plain = LoopbackServer(sandbox)
     sandbox.app = app
     print(
-        json.dumps({"port": door.port, "canned": plain.port, "secret": secret, "ids": ids}),
+        json.dumps({"port": server.port, "canned": plain.port, "secret": secret, "ids": ids}),
         flush=True,
     )
     sys.stdin.read()
     plain.close()
-    door.close()
+    server.close()
 
 
 @contextmanager
-def server() -> Iterator[dict[str, Any]]:
+def start_server() -> Iterator[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.benchmarks.emulator_server", "serve"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -128,75 +131,80 @@ def server() -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------- a light client
 
 
-def wire(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        *(f"{name}: {text}" for name, text in headers.items()),
-    ]
-    return ("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])).encode() + body
+def build_request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    head = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
+    head += [f"{name}: {text}" for name, text in headers.items()]
+    head += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(head).encode() + body
 
 
-def read_answer(line: socket.socket) -> bytes:
+def read_response(connection: socket.socket) -> bytes:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += line.recv(262_144)
+        received += connection.recv(262_144)
     head, _, body = received.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head.lower())
     assert head.startswith(b"HTTP/1.1 200"), head
     assert length is not None
     while len(body) < int(length[1]):
-        body += line.recv(262_144)
+        body += connection.recv(262_144)
     return body
 
 
 def request_once(port: int, request: bytes) -> bytes:
-    with socket.create_connection(("127.0.0.1", port)) as line:
-        line.sendall(request)
-        return read_answer(line)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request)
+        return read_response(connection)
 
 
-def rate(port: int, requests: list[bytes], seconds: float) -> float:
-    """Answers a second over a few connections that are kept alive."""
-    lines = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
-    done, started = 0, time.perf_counter()
+def measure_rate(port: int, requests: list[bytes], seconds: float) -> float:
+    """Return the responses a second over a few connections that are kept alive."""
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    count, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        for at, line in enumerate(lines):
-            line.sendall(requests[(done + at) % len(requests)])
-        for line in lines:
-            read_answer(line)
-        done += len(lines)
-    took = time.perf_counter() - started
-    for line in lines:
-        line.close()
-    return done / took
+        for index, connection in enumerate(connections):
+            connection.sendall(requests[(count + index) % len(requests)])
+        for connection in connections:
+            read_response(connection)
+        count += len(connections)
+    elapsed = time.perf_counter() - started
+    for connection in connections:
+        connection.close()
+    return count / elapsed
 
 
 # ---------------------------------------------------------------- the figures
 
 
-def fetches() -> Iterator[Figure]:
-    with server() as told:
-        headers = {"mj-api-secret": told["secret"]}
+def measure_fetches() -> Iterator[Figure]:
+    with start_server() as info:
+        headers = {"mj-api-secret": info["secret"]}
         requests = [
-            wire("GET", f"/mj/task/{task}/fetch", headers) for task in told["ids"][:: ALIVE // 1000]
+            build_request("GET", f"/mj/task/{task}/fetch", headers)
+            for task in info["ids"][:: ALIVE_TASKS // 1000]
         ]
         pairs = [
-            (rate(told["port"], requests, SECONDS), rate(told["canned"], requests, SECONDS))
+            (
+                measure_rate(info["port"], requests, SECONDS),
+                measure_rate(info["canned"], requests, SECONDS),
+            )
             for _ in range(ROUNDS)
         ]
-        ours, other = (statistics.median(column) for column in zip(*pairs, strict=True))
-        name = f"task fetches a second, {ALIVE:,} tasks alive"
+        ours, reference = (statistics.median(column) for column in zip(*pairs, strict=True))
+        name = f"task fetches a second, {ALIVE_TASKS:,} tasks alive"
         yield Figure(
             name,
             f"{ours:,.0f}/s",
-            f"canned bytes {other:,.0f}/s",
-            ours / other,
+            f"canned bytes {reference:,.0f}/s",
+            ours / reference,
             ">= 1,000/s",
             ours >= 1000,
         )
-        by_ids = [many(told["ids"][at : at + 500], headers) for at in range(0, ALIVE, 500)]
-        batched = rate(told["port"], by_ids, SECONDS) * 500
+        list_requests = [
+            build_list_request(info["ids"][index : index + 500], headers)
+            for index in range(0, ALIVE_TASKS, 500)
+        ]
+        batched = measure_rate(info["port"], list_requests, SECONDS) * 500
         name = "tasks a second, asked 500 at a time"
         yield Figure(
             name,
@@ -208,70 +216,70 @@ def fetches() -> Iterator[Figure]:
         )
 
 
-def many(ids: list[str], headers: dict[str, str]) -> bytes:
+def build_list_request(ids: list[str], headers: dict[str, str]) -> bytes:
     body = json.dumps({"ids": ids}).encode()
-    return wire(
+    return build_request(
         "POST", "/mj/task/list-by-condition", {**headers, "Content-Type": "application/json"}, body
     )
 
 
-def listing() -> Iterator[Figure]:
-    """Page by page through all jobs: the time per job may not grow with their number."""
-    small, large = (best(lambda n=n: paged(n)) for n in (JOBS // 10, JOBS))  # type: ignore[misc]
+def measure_listing() -> Iterator[Figure]:
+    """List all jobs page by page: the time per job must not grow with their number."""
+    small, large = (measure_best(lambda n=n: time_listing(n)) for n in (JOBS // 10, JOBS))  # type: ignore[misc]
     growth = (large / JOBS) / (small / (JOBS // 10))
-    ours, other = (
+    ours, reference = (
         f"{large / JOBS * 1e6:.0f} us/job",
         f"{JOBS // 10:,}: {small / (JOBS // 10) * 1e6:.0f} us/job",
     )
     yield Figure(
         f"listing {JOBS:,} jobs in pages of 100",
         ours,
-        other,
+        reference,
         growth,
         "<= 1.5x (linear)",
         growth <= 1.5,
     )
 
 
-def best(measure: Callable[[], float]) -> float:
+def measure_best(measure: Callable[[], float]) -> float:
     return min(measure() for _ in range(ROUNDS))
 
 
-def paged(jobs: int) -> float:
-    """Seconds to list so many jobs, page by page, over HTTP."""
+def time_listing(jobs: int) -> float:
+    """Return the seconds to list a number of jobs, page by page, over HTTP."""
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.clock import VirtualClock
 
     with (
         Sandbox(clock=VirtualClock(), ci_options={"wall_clock": None}) as sandbox,
-        sandbox.serve() as door,
+        sandbox.serve() as server,
     ):
-        create(sandbox, jobs)
-        seen, token = 0, ""
-        with socket.create_connection(("127.0.0.1", door.port)) as line:
+        create_jobs(sandbox, jobs)
+        listed, token = 0, ""
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
             started = time.perf_counter()
             while True:
-                line.sendall(
-                    signed(
+                connection.sendall(
+                    build_signed_request(
                         sandbox,
                         "GET",
                         "/jobs",
                         {"tag": "PicProcess", "size": "100", "nextToken": token},
                     )
                 )
-                page = read_answer(line).decode()
-                seen += page.count("<JobId>")
-                found = re.search(r"<NextToken>([^<]+)</NextToken>", page)
-                if not found:
+                page = read_response(connection).decode()
+                listed += page.count("<JobId>")
+                next_token = re.search(r"<NextToken>([^<]+)</NextToken>", page)
+                if not next_token:
                     break
-                token = found[1]
-            took = time.perf_counter() - started
-    assert seen == jobs, (seen, jobs)
-    return took
+                token = next_token[1]
+            elapsed = time.perf_counter() - started
+    assert listed == jobs, (listed, jobs)
+    return elapsed
 
 
-def create(sandbox: Any, jobs: int) -> None:
-    """So many jobs, submitted as a client would, without the network."""
+def create_jobs(sandbox: Any, jobs: int) -> None:
+    """Submit a number of jobs as a client would, without the network."""
     from jupyter_mjci.emulator.http import Request
 
     key = next(iter(sandbox.ci.store.buckets[sandbox.bucket].objects))
@@ -281,15 +289,17 @@ def create(sandbox: Any, jobs: int) -> None:
     body = (
         f"<Request><Tag>PicProcess</Tag><Input><Object>{key}</Object></Input>{operation}</Request>"
     )
-    host, authorization = authorized(sandbox, "POST", "/jobs", {})
+    host, authorization = build_authorization(sandbox, "POST", "/jobs", {})
     headers = {"host": host, "authorization": authorization, "content-type": "application/xml"}
     request = Request("POST", host, "/jobs", "", headers, body.encode())
     for _ in range(jobs):
-        answer = sandbox.ci.handle(request)
-        assert answer.status == 200, answer.body
+        response = sandbox.ci.handle(request)
+        assert response.status == 200, response.body
 
 
-def authorized(sandbox: Any, method: str, path: str, params: dict[str, str]) -> tuple[str, str]:
+def build_authorization(
+    sandbox: Any, method: str, path: str, params: dict[str, str]
+) -> tuple[str, str]:
     from jupyter_mjci.services.tencent_ci.signing import sign
 
     host, now = f"{sandbox.bucket}.ci.{sandbox.region}.myqcloud.com", int(sandbox.clock.now())
@@ -299,68 +309,79 @@ def authorized(sandbox: Any, method: str, path: str, params: dict[str, str]) -> 
     )
 
 
-def signed(sandbox: Any, method: str, path: str, params: dict[str, str]) -> bytes:
-    host, authorization = authorized(sandbox, method, path, params)
+def build_signed_request(sandbox: Any, method: str, path: str, params: dict[str, str]) -> bytes:
+    host, authorization = build_authorization(sandbox, method, path, params)
     query = "&".join(f"{name}={value}" for name, value in params.items())
-    return f"{method} {path}?{query} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\n\r\n".encode()
+    lines = [f"{method} {path}?{query} HTTP/1.1", f"Host: {host}"]
+    lines += [f"Authorization: {authorization}", "", ""]
+    return "\r\n".join(lines).encode()
 
 
-def memory() -> Iterator[Figure]:
-    """What a hundred thousand finished tasks take, in a process of their own."""
+def measure_memory() -> Iterator[Figure]:
+    """Measure the memory of a hundred thousand finished tasks, in a process of their own."""
     command = [sys.executable, "-m", "tests.benchmarks.emulator_server", "fill"]
-    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    ours, other = told["grown"] / 1e6, told["answers"] / 1e6
-    name = f"memory for {FINISHED:,} finished tasks"
+    info = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    ours, reference = info["grown"] / 1e6, info["answers"] / 1e6
+    name = f"memory for {FINISHED_TASKS:,} finished tasks"
     yield Figure(
-        name, f"{ours:.0f} MB", f"their JSON {other:.0f} MB", ours / other, "< 500 MB", ours < 500
+        name,
+        f"{ours:.0f} MB",
+        f"their JSON {reference:.0f} MB",
+        ours / reference,
+        "< 500 MB",
+        ours < 500,
     )
 
 
-def fill() -> None:
-    """Finish a hundred thousand tasks and say what they weigh, at the peak."""
+def measure_finished_tasks() -> None:
+    """Finish a hundred thousand tasks and print the peak of their memory."""
     from jupyter_mjci.emulator.clock import VirtualClock
     from jupyter_mjci.emulator.http import Request
 
-    filled(10, VirtualClock())
-    before = resident()
+    build_sandbox(10, VirtualClock())
+    before = get_peak_memory()
     clock = VirtualClock()
-    sandbox, ids = filled(FINISHED, clock)
+    sandbox, ids = build_sandbox(FINISHED_TASKS, clock)
     clock.advance(86_400)
     sandbox.mj.advance()
     assert sandbox.next_event() is None
     headers = {"mj-api-secret": sandbox.mj_secret}
-    one = sandbox.mj.handle(
+    task_json = sandbox.mj.handle(
         Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers)
     ).body
-    assert json.loads(one)["status"] == "SUCCESS", one
+    assert json.loads(task_json)["status"] == "SUCCESS", task_json
     gc.collect()
-    print(json.dumps({"grown": resident() - before, "answers": len(one) * FINISHED}))
+    print(
+        json.dumps(
+            {"grown": get_peak_memory() - before, "answers": len(task_json) * FINISHED_TASKS}
+        )
+    )
 
 
-def resident() -> int:
-    """The most memory this process has ever held, in bytes."""
+def get_peak_memory() -> int:
+    """Return the peak memory of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def figures() -> Iterator[Figure]:
-    """All lines, in order."""
+    """Yield all lines, in order."""
     pin(1)
-    yield from fetches()
-    yield from listing()
-    yield from memory()
+    yield from measure_fetches()
+    yield from measure_listing()
+    yield from measure_memory()
 
 
 def main(argv: list[str]) -> int:
-    roles: dict[str, Callable[[], None]] = {"serve": serve_tasks, "fill": fill}
+    roles: dict[str, Callable[[], None]] = {"serve": serve_tasks, "fill": measure_finished_tasks}
     if argv:
         roles[argv[0]]()
         return 0
-    good = True
+    is_met = True
     for figure in figures():
         print(figure, flush=True)
-        good &= figure.good
-    return 0 if good else 1
+        is_met &= figure.is_met
+    return 0 if is_met else 1
 
 
 if __name__ == "__main__":

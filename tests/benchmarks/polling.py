@@ -1,5 +1,4 @@
-"""Following: ten thousand tasks at a tick of one second, how often one task of 45 s is asked after,
-and callbacks.
+"""Polling: ten thousand tasks at an interval of a second, the polls of a task of 45 s, callbacks.
 
 python -m tests.benchmarks.polling
 """
@@ -56,40 +55,40 @@ BODY = {
 }
 
 
-def _task(number: int, done: bool, at: float) -> bytes:
-    told = {
+def _build_task_json(number: int, is_done: bool, at: float) -> bytes:
+    task = {
         "id": str(10**15 + number),
-        "status": "SUCCESS" if done else "IN_PROGRESS",
-        "progress": "100%" if done else "46%",
-        "finishTime": int(at * 1000) if done else None,
+        "status": "SUCCESS" if is_done else "IN_PROGRESS",
+        "progress": "100%" if is_done else "46%",
+        "finishTime": int(at * 1000) if is_done else None,
         **BODY,
     }
-    return json.dumps(told, separators=(",", ":")).encode()
+    return json.dumps(task, separators=(",", ":")).encode()
 
 
-def _serve(pipe: Connection) -> None:
-    """A proxy whose tasks end evenly over some seconds; answers are cut from bytes that were made
-    before.
-    """
+def _serve_proxy(pipe: Connection) -> None:
+    """Serve a proxy whose tasks end evenly over some seconds, from bytes that are built before."""
     ends: list[float] = []
-    moving = [_task(number, False, 0) for number in range(TASKS)]
-    done = [_task(number, True, 1) for number in range(TASKS)]
-    asked = 0
+    running_tasks = [_build_task_json(number, False, 0) for number in range(TASKS)]
+    done_tasks = [_build_task_json(number, True, 1) for number in range(TASKS)]
+    request_count = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
+        nonlocal request_count
         while head := await reader.readuntil(b"\r\n\r\n"):
             length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0] or 0)
             body = await reader.readexactly(length)
-            asked += 1
+            request_count += 1
             if head.startswith(b"GET /stop"):
-                pipe.send(asked)
+                pipe.send(request_count)
                 writer.close()
                 return
             now = time.time()
-            numbers = [int(one) - 10**15 for one in json.loads(body)["ids"]]
+            numbers = [int(task_id) - 10**15 for task_id in json.loads(body)["ids"]]
             content = (
-                b"[" + b",".join(done[n] if ends[n] <= now else moving[n] for n in numbers) + b"]"
+                b"["
+                + b",".join(done_tasks[n] if ends[n] <= now else running_tasks[n] for n in numbers)
+                + b"]"
             )
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
             await writer.drain()
@@ -107,33 +106,42 @@ def _serve(pipe: Connection) -> None:
     asyncio.run(run())
 
 
-def watch() -> Iterator[Figure]:
-    near, far = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(far,), daemon=True)
+def measure_batch() -> Iterator[Figure]:
+    parent_pipe, child_pipe = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(
+        target=_serve_proxy, args=(child_pipe,), daemon=True
+    )
     server.start()
-    port, ends = near.recv()
+    port, ends = parent_pipe.recv()
     try:
         session = Session(load({"mj_url": f"http://127.0.0.1:{port}", "wait": 60}, environ={}))
-        jobs = [parse_job(json.loads(_task(number, False, 0))) for number in range(TASKS)]
-        began, cpu, late = time.time(), time.process_time(), []
+        jobs = [
+            parse_job(json.loads(_build_task_json(number, False, 0))) for number in range(TASKS)
+        ]
+        started, cpu, delays = time.time(), time.process_time(), []
         for job in session.batch(jobs, at_once=TASKS, poll_interval=TICK):
             assert job.status is Status.SUCCEEDED, job
-            late.append(time.time() - ends[int(job.id) - 10**15])
-        seconds, spent = time.time() - began, time.process_time() - cpu
-        stop(session)
-        requests = near.recv() - 1
+            delays.append(time.time() - ends[int(job.id) - 10**15])
+        seconds, cpu_seconds = time.time() - started, time.process_time() - cpu
+        _stop_server(session)
+        requests = parent_pipe.recv() - 1
         session.close()
     finally:
         server.kill()
         server.join()
-    late.sort()
-    p95 = late[int(len(late) * 0.95)]
-    told = f"{TASKS:,} tasks, one GET per task and tick: {TASKS:,} requests"
+    delays.sort()
+    p95 = delays[int(len(delays) * 0.95)]
+    description = f"{TASKS:,} tasks, one GET per task and tick: {TASKS:,} requests"
     per_tick = requests / (seconds / TICK)
     yield Figure(
-        "watch: requests a tick", f"{per_tick:.1f}", told, TASKS / per_tick, "<= 21", per_tick <= 21
+        "watch: requests a tick",
+        f"{per_tick:.1f}",
+        description,
+        TASKS / per_tick,
+        "<= 21",
+        per_tick <= 21,
     )
-    share = spent / seconds
+    share = cpu_seconds / seconds
     yield Figure(
         "watch: share of a core",
         f"{share:.1%}",
@@ -147,48 +155,58 @@ def watch() -> Iterator[Figure]:
     )
 
 
-def stop(session: Session) -> None:
-    with contextlib.suppress(MjciError):  # it hangs up instead of answering
+def _stop_server(session: Session) -> None:
+    with contextlib.suppress(MjciError):  # the server closes the connection instead of answering
         event_loop.run(session.transport.get(f"{session.settings.mj_url}/stop"))
 
 
-PUSHED, APART = 1000, 0.004
+PUSHED_TASKS, PUSH_INTERVAL = 1000, 0.004
 
 
-def push() -> Iterator[Figure]:
+def measure_webhooks() -> Iterator[Figure]:
     """How long after a proxy has begun to tell of an ended task its follower has it. Nobody answers
     a poll here.
     """
     settings = load({"mj_url": "http://127.0.0.1:9", "wait": 60}, environ={})
-    jobs = [parse_job(json.loads(_task(number, False, 0))) for number in range(PUSHED)]
-    told: dict[str, float] = {}
+    jobs = [
+        parse_job(json.loads(_build_task_json(number, False, 0))) for number in range(PUSHED_TASKS)
+    ]
+    sent_at: dict[str, float] = {}
     with Session(settings) as session, session.receive() as receiver:
-        posting = threading.Thread(target=_post, args=(receiver.url, told))
+        posting = threading.Thread(target=_post, args=(receiver.url, sent_at))
         posting.start()
-        late = sorted(
-            time.perf_counter() - told[job.id] for job in session.batch(jobs, at_once=PUSHED)
+        delays = sorted(
+            time.perf_counter() - sent_at[job.id]
+            for job in session.batch(jobs, at_once=PUSHED_TASKS)
         )
         posting.join()
-    p50, p95 = late[len(late) // 2], late[int(len(late) * 0.95)]
-    what = f"asked each tick of {TICK:g} s, p50 {TICK / 2:g} s"
-    yield Figure("push: notice, p50", f"{p50 * 1e3:.1f} ms", what, TICK / 2 / p50, "no bar", None)
+    p50, p95 = delays[len(delays) // 2], delays[int(len(delays) * 0.95)]
+    reference = f"asked each tick of {TICK:g} s, p50 {TICK / 2:g} s"
     yield Figure(
-        "push: notice, p95", f"{p95 * 1e3:.1f} ms", what, TICK * 0.95 / p95, "<= 20 ms", p95 <= 0.02
+        "push: notice, p50", f"{p50 * 1e3:.1f} ms", reference, TICK / 2 / p50, "no bar", None
+    )
+    yield Figure(
+        "push: notice, p95",
+        f"{p95 * 1e3:.1f} ms",
+        reference,
+        TICK * 0.95 / p95,
+        "<= 20 ms",
+        p95 <= 0.02,
     )
 
 
-def _post(url: str, told: dict[str, float]) -> None:
-    time.sleep(1)  # until all are followed
+def _post(url: str, sent_at: dict[str, float]) -> None:
+    time.sleep(1)  # until all are subscribed
     with httpx.Client() as client:
-        for number in range(PUSHED):
-            body = _task(number, True, 1)
-            told[str(10**15 + number)] = time.perf_counter()
+        for number in range(PUSHED_TASKS):
+            body = _build_task_json(number, True, 1)
+            sent_at[str(10**15 + number)] = time.perf_counter()
             client.post(url, content=body)
-            time.sleep(APART)
+            time.sleep(PUSH_INTERVAL)
 
 
-class _Still:
-    """A clock that is set by hand."""
+class ManualClock:
+    """A clock that stands still until `time` is set."""
 
     def __init__(self) -> None:
         self.time = 1_800_000_000.0
@@ -197,60 +215,64 @@ class _Still:
         return self.time
 
 
-def polls() -> Iterator[Figure]:
+def measure_pacing() -> Iterator[Figure]:
     """The pacing itself, over tasks of a lognormal length (median 40 s) whose progress moves as the
     proxies' does.
     """
-    chance, counts, delays = random.Random(5), [], []
+    rng, counts, delays = random.Random(5), [], []
     for _ in range(2000):
-        count, delay = _followed(min(max(chance.lognormvariate(math.log(40), 0.35), 8), 200))
+        count, delay = _simulate_polling(min(max(rng.lognormvariate(math.log(40), 0.35), 8), 200))
         counts.append(count)
         delays.append(delay)
     mean, delay = statistics.mean(counts), statistics.mean(delays)
-    fixed = statistics.mean([9.5])
-    what = "every 5 s: 9.5 polls at 2.5 s"
-    yield Figure("one task: polls", f"{mean:.1f}", what, fixed / mean, "<= 5", mean <= 5)
+    fixed_interval_polls = statistics.mean([9.5])
+    reference = "every 5 s: 9.5 polls at 2.5 s"
     yield Figure(
-        "one task: mean delay", f"{delay:.2f} s", what, 2.5 / delay, "<= 2.5 s", delay <= 2.5
+        "one task: polls", f"{mean:.1f}", reference, fixed_interval_polls / mean, "<= 5", mean <= 5
+    )
+    yield Figure(
+        "one task: mean delay", f"{delay:.2f} s", reference, 2.5 / delay, "<= 2.5 s", delay <= 2.5
     )
 
 
-STEPS = (0, 15, 31, 46, 62, 78, 93)  # what proxies tell, about evenly in time
+STEPS = (0, 15, 31, 46, 62, 78, 93)  # percents that proxies report, about evenly in time
 
 
-def _followed(length: float) -> tuple[int, float]:
-    clock = _Still()
-    began = clock.time
-    poller = Poller(_Client(clock), Midjourney(), TencentCI())  # type: ignore[arg-type]
+def _simulate_polling(length: float) -> tuple[int, float]:
+    clock = ManualClock()
+    started = clock.time
+    poller = Poller(StubClient(clock), Midjourney(), TencentCI())  # type: ignore[arg-type]
     submitted = parse_job(
-        {"id": "1", "status": "SUBMITTED", "action": "IMAGINE", "submitTime": began * 1000}
+        {"id": "1", "status": "SUBMITTED", "action": "IMAGINE", "submitTime": started * 1000}
     )
-    one, count = Subscription(submitted, began, max_interval=math.inf), 0
+    subscription, count = Subscription(submitted, started, max_interval=math.inf), 0
     while True:
-        clock.time += poller._estimate_delay(one, clock.time)
+        clock.time += poller._estimate_delay(subscription, clock.time)
         count += 1
-        past = clock.time - began
-        if past >= length:
-            return count, past - length
-        step = STEPS[min(int(past / length * len(STEPS)), len(STEPS) - 1)]
-        one.job = Job("mj", "1", "IMAGINE", Status.RUNNING, step, submitted=submitted.submitted)
+        elapsed = clock.time - started
+        if elapsed >= length:
+            return count, elapsed - length
+        step = STEPS[min(int(elapsed / length * len(STEPS)), len(STEPS) - 1)]
+        subscription.job = Job(
+            "mj", "1", "IMAGINE", Status.RUNNING, step, submitted=submitted.submitted
+        )
 
 
-class _Client:
+class StubClient:
     """What a poller estimates by: a clock, and a journal that knows how long jobs take."""
 
-    def __init__(self, clock: _Still) -> None:
+    def __init__(self, clock: Any) -> None:
         self.clock = clock
         self.journal = self
 
-    def durations(self, *_: str) -> list[float]:
+    def _durations(self, *_: str) -> list[float]:
         return [40.0] * 5
 
 
 def figures() -> Iterator[Figure]:
-    yield from polls()
-    yield from watch()
-    yield from push()
+    yield from measure_pacing()
+    yield from measure_batch()
+    yield from measure_webhooks()
 
 
 if __name__ == "__main__":

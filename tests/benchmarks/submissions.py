@@ -1,9 +1,10 @@
-"""A thousand signed submissions, 64 in flight, to a service that takes 50 ms for each: ours over
-both ways, the official SDK with 64 threads, and one stock `httpx.AsyncClient`.
+"""A thousand signed submissions, 64 in flight, to a service that takes 50 ms for each.
+
+Ours over httpx and over aiohttp, the official SDK with 64 threads, and a stock `httpx.AsyncClient`.
 
     python -m tests.benchmarks.submissions
 
-The service is a process of its own on another core; it reads whole requests and answers always the
+The service is a process of its own on another core; it reads whole requests and always returns the
 same bytes.
 """
 
@@ -39,12 +40,12 @@ with warnings.catch_warnings():
     from qcloud_cos import CosConfig, CosS3Client
 
 JOBS = 1_000
-AT_ONCE = 64
+MAX_IN_FLIGHT = 64
 LATENCY = 0.05
 ROUNDS = 3
 BUCKET, REGION, KEYS = "demo-1250000000", "ap-chongqing", ("AKIDexample", "k" * 32)
 RULE = "imageMogr2/rotate/90"
-ANSWER = (
+RESPONSE = (
     "<Response><JobsDetail><Code>Success</Code><Message/><JobId>c0123456789abcdef0123456789abcdef</JobId>"
     "<Tag>PicProcess</Tag><State>Submitted</State><CreationTime>2024-05-01T10:00:00+0800</CreationTime>"
     "<StartTime>-</StartTime><EndTime>-</EndTime><QueueId>p0123456789abcdef0123456789abcdef</QueueId>"
@@ -59,13 +60,11 @@ ANSWER = (
 
 
 class Service(asyncio.Protocol):
-    """Answers every request, whole, signed and LATENCY later; a request without a signature
-    never.
-    """
+    """Answers every signed request LATENCY seconds later, and a request without signature never."""
 
     answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: %d\r\n\r\n%b" % (
-        len(ANSWER),
-        ANSWER,
+        len(RESPONSE),
+        RESPONSE,
     )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -103,30 +102,31 @@ def service() -> Iterator[str]:
 # ---------------------------------------------------------------- ours, and a stock client
 
 
-def desk(place: str, fast: bool, home: Path | None = None) -> Session:
-    given = {
+def build_session(address: str, use_aiohttp: bool, home: Path | None = None) -> Session:
+    settings = {
         "ci_secret_id": KEYS[0],
         "ci_secret_key": KEYS[1],
         "ci_bucket": BUCKET,
         "ci_region": REGION,
+        "ci_endpoint": f"http://{address}",
+        "at_once": MAX_IN_FLIGHT,
     }
-    told = load({**given, "ci_endpoint": f"http://{place}", "at_once": AT_ONCE}, environ={})
-    made = Session(told, home=home)
-    made.transport.use_aiohttp = fast
-    return made
+    session = Session(load(settings, environ={}), home=home)
+    session.transport.use_aiohttp = use_aiohttp
+    return session
 
 
-async def all_of(one: Callable[[int], Any]) -> None:
-    """JOBS calls, AT_ONCE at a time."""
+async def run_all(submit: Callable[[int], Any]) -> None:
+    """Run JOBS submissions, MAX_IN_FLIGHT at a time."""
     numbers = iter(range(JOBS))
 
     async def work() -> None:
         for number in numbers:
-            job = await one(number)
+            job = await submit(number)
             assert job.id.startswith("c")
 
     async with anyio.create_task_group() as group:
-        for _ in range(AT_ONCE):
+        for _ in range(MAX_IN_FLIGHT):
             group.start_soon(work)
 
 
@@ -134,153 +134,174 @@ def call(session: Session, number: int) -> Call[Job]:
     return session.ci.picture_job(input="in/a.jpg", output=f"out/{number}.jpg", rule=RULE)
 
 
-def over(session: Session) -> None:
-    """Built, signed, sent, read; neither heard nor journaled."""
+def send_only(session: Session) -> None:
+    """Build, sign, send and parse, without listeners and journal."""
 
-    async def one(number: int) -> Job:
-        made = call(session, number)
-        return made.parse(await session.transport.send(made))
+    async def submit(number: int) -> Job:
+        submission = call(session, number)
+        return submission.parse(await session.transport.send(submission))
 
-    event_loop.run(all_of(one))
-
-
-def journaled(session: Session) -> None:
-    """As a user submits: with a row in the journal before and after."""
-    event_loop.run(all_of(lambda number: session.fetch(call(session, number))))
+    event_loop.run(run_all(submit))
 
 
-def stock(session: Session, limits: httpx.Limits) -> None:
-    """The same calls, signed the same way, over one client as httpx offers it."""
+def submit_journaled(session: Session) -> None:
+    """Submit as a user does: with a row in the journal before and after."""
+    event_loop.run(run_all(lambda number: session.fetch(call(session, number))))
 
-    async def everything() -> None:
+
+def run_stock_client(session: Session, limits: httpx.Limits) -> None:
+    """Send the same calls, signed the same way, over an unmodified httpx client."""
+
+    async def run() -> None:
         async with httpx.AsyncClient(timeout=60, limits=limits) as sender:
 
-            async def one(number: int) -> Job:
-                made = call(session, number)
-                response = await sender.send(session.transport.build_request(made))
-                return made.parse(Response(response.status_code, response.content))
+            async def submit(number: int) -> Job:
+                submission = call(session, number)
+                response = await sender.send(session.transport.build_request(submission))
+                return submission.parse(Response(response.status_code, response.content))
 
-            await all_of(one)
+            await run_all(submit)
 
-    event_loop.run(everything())
+    event_loop.run(run())
 
 
-KEPT = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
-AS_IT_COMES = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+ALL_KEPT_ALIVE = httpx.Limits(
+    max_connections=MAX_IN_FLIGHT, max_keepalive_connections=MAX_IN_FLIGHT
+)
+DEFAULT_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 
 
 # ---------------------------------------------------------------- the official SDK
 
 
-def sdk(place: str) -> CosS3Client:
+def build_sdk_client(address: str) -> CosS3Client:
     config = CosConfig(
         Region=REGION,
         SecretId=KEYS[0],
         SecretKey=KEYS[1],
         Scheme="http",
-        Domain=place,
-        PoolConnections=AT_ONCE,
-        PoolMaxSize=AT_ONCE,
+        Domain=address,
+        PoolConnections=MAX_IN_FLIGHT,
+        PoolMaxSize=MAX_IN_FLIGHT,
     )
     return CosS3Client(config)
 
 
-def with_threads(official: CosS3Client) -> None:
-    def one(number: int) -> None:
+def run_sdk_threads(sdk_client: CosS3Client) -> None:
+    def submit(number: int) -> None:
         output = {"Region": REGION, "Bucket": BUCKET, "Object": f"out/{number}.jpg"}
         operation = {"PicProcess": {"ProcessRule": RULE}, "Output": output}
         jobs = {"Tag": "PicProcess", "Input": {"Object": "in/a.jpg"}, "Operation": operation}
-        answer = official.ci_create_media_pic_jobs(
+        answer = sdk_client.ci_create_media_pic_jobs(
             Bucket=BUCKET, Jobs=jobs, Lst={}, ContentType="application/xml"
         )
         assert json.dumps(answer).count("c0123456789abcdef") == 1
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        list(threads.map(one, range(JOBS)))
+    with ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
+        list(threads.map(submit, range(JOBS)))
 
 
 # ---------------------------------------------------------------- the figures
 
 
-def processor(way: Callable[[], None]) -> float:
-    """Seconds of our processor that one submission takes; waiting does not count, nor what others
-    do meanwhile.
-    """
-    spent = []
+def measure_cpu_time(run: Callable[[], None]) -> float:
+    """Return the processor seconds of this process per submission; waiting does not count."""
+    cpu_times = []
     for _ in range(ROUNDS):
         started = time.process_time()
-        way()
-        spent.append((time.process_time() - started) / JOBS)
-    return statistics.median(spent)
+        run()
+        cpu_times.append((time.process_time() - started) / JOBS)
+    return statistics.median(cpu_times)
 
 
 def figures() -> Iterator[Figure]:
     pin(1)
-    with service() as place, tempfile.TemporaryDirectory() as folder:
-        plain, fast, whole = desk(place, False), desk(place, True), desk(place, True, Path(folder))
-        official = sdk(place)
-        took = in_turns(
+    with service() as address, tempfile.TemporaryDirectory() as folder:
+        httpx_session = build_session(address, False)
+        aiohttp_session = build_session(address, True)
+        journaling_session = build_session(address, True, Path(folder))
+        sdk_client = build_sdk_client(address)
+        elapsed = in_turns(
             {
-                "plain": lambda: over(plain),
-                "fast": lambda: over(fast),
-                "journaled": lambda: journaled(whole),
-                "sdk": lambda: with_threads(official),
-                "stock": lambda: stock(plain, KEPT),
-                "as it comes": lambda: stock(plain, AS_IT_COMES),
+                "plain": lambda: send_only(httpx_session),
+                "fast": lambda: send_only(aiohttp_session),
+                "journaled": lambda: submit_journaled(journaling_session),
+                "sdk": lambda: run_sdk_threads(sdk_client),
+                "stock": lambda: run_stock_client(httpx_session, ALL_KEPT_ALIVE),
+                "as it comes": lambda: run_stock_client(httpx_session, DEFAULT_LIMITS),
             },
             ROUNDS,
         )
-        spent = {
-            name: processor(way)
-            for name, way in (
-                ("plain", lambda: over(plain)),
-                ("fast", lambda: over(fast)),
-                ("sdk", lambda: with_threads(official)),
+        cpu_times = {
+            name: measure_cpu_time(run)
+            for name, run in (
+                ("plain", lambda: send_only(httpx_session)),
+                ("fast", lambda: send_only(aiohttp_session)),
+                ("sdk", lambda: run_sdk_threads(sdk_client)),
             )
         }
-        for one in (plain, fast, whole):
-            one.close()
-    name = f"{JOBS:,} signed creates, {LATENCY * 1000:.0f} ms, {AT_ONCE} in flight"
-    yield faster(name, took["plain"], took["sdk"], f"the SDK, {AT_ONCE} threads", 1.45, "s")
+        for session in (httpx_session, aiohttp_session, journaling_session):
+            session.close()
+    name = f"{JOBS:,} signed creates, {LATENCY * 1000:.0f} ms, {MAX_IN_FLIGHT} in flight"
     yield faster(
-        "  with the extra fast", took["fast"], took["sdk"], f"the SDK, {AT_ONCE} threads", 2, "s"
+        name, elapsed["plain"], elapsed["sdk"], f"the SDK, {MAX_IN_FLIGHT} threads", 1.45, "s"
     )
     yield faster(
-        "  with the extra fast, and journaled", took["journaled"], took["sdk"], "the SDK", None, "s"
+        "  with the extra fast",
+        elapsed["fast"],
+        elapsed["sdk"],
+        f"the SDK, {MAX_IN_FLIGHT} threads",
+        2,
+        "s",
     )
-    floor = LATENCY * JOBS / AT_ONCE
+    yield faster(
+        "  with the extra fast, and journaled",
+        elapsed["journaled"],
+        elapsed["sdk"],
+        "the SDK",
+        None,
+        "s",
+    )
+    floor = LATENCY * JOBS / MAX_IN_FLIGHT
     yield within(
         "  against the latency alone, with the extra fast",
-        took["fast"],
+        elapsed["fast"],
         floor,
         "waiting",
         None,
         "s",
     )
-    yield faster("  processor time of each", spent["plain"], spent["sdk"], "the SDK", None, "us")
+    yield faster(
+        "  processor time of each", cpu_times["plain"], cpu_times["sdk"], "the SDK", None, "us"
+    )
     yield faster(
         "  processor time of each, with the extra fast",
-        spent["fast"],
-        spent["sdk"],
+        cpu_times["fast"],
+        cpu_times["sdk"],
         "the SDK",
         None,
         "us",
     )
     yield faster(
-        "  against stock httpx", took["plain"], took["stock"], "one client, 64 kept alive", 7, "s"
+        "  against stock httpx",
+        elapsed["plain"],
+        elapsed["stock"],
+        "one client, 64 kept alive",
+        7,
+        "s",
     )
     yield faster(
         "  against stock httpx, with the extra fast",
-        took["fast"],
-        took["stock"],
+        elapsed["fast"],
+        elapsed["stock"],
         "the same",
         7,
         "s",
     )
     yield faster(
         "  against stock httpx that keeps 20",
-        took["plain"],
-        took["as it comes"],
+        elapsed["plain"],
+        elapsed["as it comes"],
         "44 lines anew",
         None,
         "s",

@@ -285,7 +285,7 @@ def test_gallery_of_a_notebook_loads_no_notebook_libraries(tmp_path: Path) -> No
     loaded = {name.rpartition("|")[2].strip() for name in result.stderr.splitlines()}
     assert not loaded & {"IPython", "ipywidgets", "nbformat", "pandas"}
     assert "<h1>Quickstart</h1>" in page.read_text("utf-8")
-    for name, words in (("none.ipynb", "Cannot read"), ("bad.ipynb", "is no notebook")):
+    for name, words in (("none.ipynb", "Cannot read"), ("bad.ipynb", "is not a notebook")):
         (tmp_path / "bad.ipynb").write_text("[]")
         refused = run("gallery", str(tmp_path / name), "--out", str(page))
         assert refused.returncode == 2

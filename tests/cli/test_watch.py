@@ -104,7 +104,7 @@ def test_watch_on_a_terminal_redraws_one_table(monkeypatch: pytest.MonkeyPatch) 
     """Results are printed above the table. The table stays, the cursor is visible again, and
     control characters of a prompt are replaced.
     """
-    with serve_sandbox(12) as connection:
+    with serve_sandbox(6) as connection:  # slow enough to see several percentages on a busy machine
         set_environment(monkeypatch, connection)
         with mjci.connect() as session:
             job = session.mj.imagine(HOSTILE).run()

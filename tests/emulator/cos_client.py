@@ -24,19 +24,19 @@ CI_HOST = f"{BUCKET}.ci.{REGION}.myqcloud.com"
 COS_HOST = f"{BUCKET}.cos.{REGION}.myqcloud.com"
 
 
-def drawn(width: int, height: int, format: str = "PNG", colour: str = "#336699") -> bytes:
+def build_image(width: int, height: int, format: str = "PNG", colour: str = "#336699") -> bytes:
     """A plain picture of this size."""
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(buffer, format)
     return buffer.getvalue()
 
 
-def size_of(picture: bytes) -> tuple[int, int]:
+def get_image_size(picture: bytes) -> tuple[int, int]:
     with Image.open(io.BytesIO(picture)) as image:
         return image.size
 
 
-def enc(text: str) -> str:
+def percent_encode(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
@@ -52,7 +52,9 @@ def authorization(
 ) -> str:
     """The q-sign value over the decoded path and all of the given parameters and headers."""
     parts = [
-        sorted((enc(name).lower(), enc(value)) for name, value in pairs.items())
+        sorted(
+            (percent_encode(name).lower(), percent_encode(value)) for name, value in pairs.items()
+        )
         for pairs in (params, headers)
     ]
     joined = ["&".join(f"{name}={value}" for name, value in pairs) for pairs in parts]
@@ -69,30 +71,30 @@ def authorization(
     )
 
 
-def tree(element: ElementTree.Element) -> Any:
+def to_dict(element: ElementTree.Element) -> Any:
     """Nested dicts of text; what repeats becomes a list."""
     if not len(element):
         return element.text or ""
-    found: dict[str, Any] = {}
+    children: dict[str, Any] = {}
     for name, group in itertools.groupby(
-        sorted(element, key=lambda one: one.tag), key=lambda one: one.tag
+        sorted(element, key=lambda child: child.tag), key=lambda child: child.tag
     ):
-        values = [tree(one) for one in group]
-        found[name] = values if len(values) > 1 else values[0]
-    return found
+        values = [to_dict(child) for child in group]
+        children[name] = values if len(values) > 1 else values[0]
+    return children
 
 
-def read(answer: Response) -> Any:
-    return tree(ElementTree.fromstring(answer.body.decode()))
+def parse_response(response: Response) -> Any:
+    return to_dict(ElementTree.fromstring(response.body.decode()))
 
 
-def rows(value: Any) -> list[Any]:
+def to_list(value: Any) -> list[Any]:
     """One or many, as a list."""
     return value if isinstance(value, list) else [value] if value else []
 
 
 @dataclass
-class Visitor:
+class CosClient:
     clock: VirtualClock
     ci: TencentCI
 
@@ -100,7 +102,7 @@ class Visitor:
         now = int(self.clock.now())
         return f"{now - 60};{now + 3600}"
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -117,30 +119,33 @@ class Visitor:
         body = body.encode() if isinstance(body, str) else body
         params = dict(params or {})
         signed = {"host": host, **{name.lower(): value for name, value in (headers or {}).items()}}
-        given = authorization(method, path, params, signed, self.span())
+        signature = authorization(method, path, params, signed, self.span())
         query = "&".join(
             [
-                *(f"{enc(name)}={enc(value)}" for name, value in params.items()),
+                *(
+                    f"{percent_encode(name)}={percent_encode(value)}"
+                    for name, value in params.items()
+                ),
                 *([flag] if flag else []),
             ]
         )
-        wire = {**signed, "authorization": given}
+        wire = {**signed, "authorization": signature}
         return self.ci.handle(Request(method, host, quote(path), query, wire, body))
 
-    def cos(self, method: str, path: str, *args: Any, **more: Any) -> Response:
-        return self.ask(method, path, *args, host=COS_HOST, **more)
+    def cos(self, method: str, path: str, *args: Any, **options: Any) -> Response:
+        return self.request(method, path, *args, host=COS_HOST, **options)
 
     def picture_job(
-        self, source: str = "in/a.png", rule: str = "imageMogr2/rotate/90", **more: str
+        self, source: str = "in/a.png", rule: str = "imageMogr2/rotate/90", **options: str
     ) -> Response:
-        return self.ask("POST", "/jobs", body=job_xml(source, rule, **more))
+        return self.request("POST", "/jobs", body=job_xml(source, rule, **options))
 
     def job(self, job_id: str) -> Any:
-        return read(self.ask("GET", f"/jobs/{job_id}"))["JobsDetail"]
+        return parse_response(self.request("GET", f"/jobs/{job_id}"))["JobsDetail"]
 
     def jobs(self, **params: str) -> list[Any]:
-        answer = self.ask("GET", "/jobs", {"tag": "PicProcess", "size": "100", **params})
-        return rows(read(answer).get("JobsDetail"))
+        response = self.request("GET", "/jobs", {"tag": "PicProcess", "size": "100", **params})
+        return to_list(parse_response(response).get("JobsDetail"))
 
 
 def job_xml(
@@ -175,12 +180,12 @@ def job_operation(
     )
 
 
-def visitor(
+def build_client(
     objects: Mapping[str, bytes] | Iterable[tuple[str, bytes]] = (), **settings: Any
-) -> Visitor:
+) -> CosClient:
     """A fresh service on a clock that stands still, and somebody to visit it. Only that clock
     counts.
     """
     clock = VirtualClock()
-    things = dict(objects) or {"in/a.png": drawn(40, 20)}
-    return Visitor(clock, TencentCI(clock, objects=things, **{"wall_clock": None, **settings}))
+    stored = dict(objects) or {"in/a.png": build_image(40, 20)}
+    return CosClient(clock, TencentCI(clock, objects=stored, **{"wall_clock": None, **settings}))

@@ -51,21 +51,21 @@ def anyio_backend() -> str:
 # ---------------------------------------------------------------- a small service of our own
 
 
-class Kettle:
+class FakeService:
     """Boils for 5 s after `POST …/submit/boil`, then calls back; tells every request what it saw of
     it.
     """
 
     def __init__(self, name: str, clock: Any) -> None:
         self.name, self.clock = name, clock
-        self.works = 0
+        self.request_count = 0
         self.frozen: list[str] = []
         self.outbox: list[WebhookDelivery] = []
         self.jobs: dict[str, dict[str, Any]] = {}
 
     def handle(self, request: Request) -> Response:
         self.advance()
-        self.works += 1
+        self.request_count += 1
         if request.path.endswith("/submit/boil"):
             job = {"due": self.clock.now() + 5, "hook": request.body.decode(), "done": False}
             self.jobs[str(len(self.jobs) + 1)] = job
@@ -122,44 +122,44 @@ class Kettle:
         self.jobs = snapshot["jobs"]
 
 
-class Kitchen(Sandbox):
+class FakeSandbox(Sandbox):
     """A sandbox with a kettle for each service."""
 
     def _build_service(self, name: str) -> Any:
-        return Kettle(name, self.clock)
+        return FakeService(name, self.clock)
 
 
 @dataclass
-class Door:
+class Endpoint:
     """One of both doors, open."""
 
     name: str
-    sandbox: Kitchen
+    sandbox: FakeSandbox
     client: httpx.AsyncClient
 
     @property
-    def works(self) -> int:
-        return sum(kettle.works for kettle in (self.sandbox.mj, self.sandbox.ci))
+    def request_count(self) -> int:
+        return sum(service.request_count for service in (self.sandbox.mj, self.sandbox.ci))
 
 
-DOORS = ("process", "loopback")
+TRANSPORTS = ("process", "loopback")
 
 
-@pytest.fixture(params=DOORS)
-async def door(request: pytest.FixtureRequest) -> AsyncIterator[Door]:
+@pytest.fixture(params=TRANSPORTS)
+async def endpoint(request: pytest.FixtureRequest) -> AsyncIterator[Endpoint]:
     """A client at each door. On loopback the time runs a thousand times as fast as ours."""
     async with AsyncExitStack() as stack:
         if request.param == "process":
-            sandbox = Kitchen()
+            sandbox = FakeSandbox()
             settings, transport = sandbox.settings, sandbox.transport()
         else:
-            sandbox = Kitchen(clock=ScaledClock(1000))
-            served = stack.enter_context(sandbox.serve())
-            settings, transport = served.settings, httpx.AsyncHTTPTransport()
+            sandbox = FakeSandbox(clock=ScaledClock(1000))
+            server = stack.enter_context(sandbox.serve())
+            settings, transport = server.settings, httpx.AsyncHTTPTransport()
         client = httpx.AsyncClient(
             transport=transport, base_url=settings["mj_url"], trust_env=False, timeout=20
         )
-        yield Door(request.param, sandbox, await stack.enter_async_context(client))
+        yield Endpoint(request.param, sandbox, await stack.enter_async_context(client))
 
 
 # ---------------------------------------------------------------- whom a request is for
@@ -212,7 +212,9 @@ ROUTING = [
 
 
 @pytest.mark.parametrize(("host", "path", "query", "headers", "service"), ROUTING)
-def test_routing(host: str, path: str, query: str, headers: dict[str, str], service: str) -> None:
+def test_service_is_selected_by_host_signature_or_path(
+    host: str, path: str, query: str, headers: dict[str, str], service: str
+) -> None:
     """The cloud's host names decide; for other hosts the signature does, then the path."""
     assert select_service(Request("GET", host, path, query, headers)) == service
 
@@ -220,37 +222,37 @@ def test_routing(host: str, path: str, query: str, headers: dict[str, str], serv
 # ---------------------------------------------------------------- how a request arrives
 
 
-async def test_raw_path(door: Door) -> None:
+async def test_service_receives_raw_path_and_query(endpoint: Endpoint) -> None:
     """A service sees path and query as they were on the wire, and the whole body."""
     url = "/mj/a%20b%2Fc%E4%BD%A0?x=%2B+&y="
-    seen = (await door.client.post(url, content=b"x" * 300_000)).json()
+    seen = (await endpoint.client.post(url, content=b"x" * 300_000)).json()
     assert (seen["path"], seen["query"]) == ("/mj/a%20b%2Fc%E4%BD%A0", "x=%2B+&y=")
     assert (seen["method"], seen["body"], seen["service"]) == ("POST", 300_000, "mj")
 
 
-async def test_newline_in_path(door: Door) -> None:
+async def test_newline_in_path_is_passed_on(endpoint: Endpoint) -> None:
     """No path is too odd to reach a service."""
-    seen = (await door.client.get("/mj/a%0Ab")).json()
+    seen = (await endpoint.client.get("/mj/a%0Ab")).json()
     assert seen["path"] == "/mj/a%0Ab"
 
 
-async def test_head(door: Door) -> None:
+async def test_head_has_length_and_no_body(endpoint: Endpoint) -> None:
     """HEAD answers have the length of GET's body, and no body."""
-    got, head = await door.client.get("/mj/xx"), await door.client.head("/mj/x")
+    received, head = await endpoint.client.get("/mj/xx"), await endpoint.client.head("/mj/x")
     assert head.content == b""
-    assert head.headers["content-length"] == str(len(got.content))
+    assert head.headers["content-length"] == str(len(received.content))
 
 
-async def test_no_content(door: Door) -> None:
+async def test_204_has_neither_body_nor_length(endpoint: Endpoint) -> None:
     """204 has neither body nor length, and the connection goes on."""
-    empty = await door.client.get("/mj/nothing")
+    empty = await endpoint.client.get("/mj/nothing")
     assert (empty.status_code, "content-length" in empty.headers) == (204, False)
-    assert (await door.client.get("/mj/x")).status_code == 200
+    assert (await endpoint.client.get("/mj/x")).status_code == 200
 
 
-async def test_any_host_in_process() -> None:
+async def test_in_process_transport_accepts_any_host() -> None:
     """In process every host leads into the sandbox, so pictures' hosts need no network."""
-    async with httpx.AsyncClient(transport=Kitchen().transport()) as client:
+    async with httpx.AsyncClient(transport=FakeSandbox().transport()) as client:
         seen = (await client.get("https://cdn.discordapp.com/attachments/1/2/a.png?ex=6")).json()
         assert (seen["service"], seen["host"], seen["scheme"]) == (
             "mj",
@@ -263,9 +265,9 @@ async def test_any_host_in_process() -> None:
         assert seen["service"] == "ci"
 
 
-async def test_date_is_the_sandboxes() -> None:
+async def test_date_header_is_sandbox_time() -> None:
     """The Date header tells the sandbox's time."""
-    sandbox = Kitchen()
+    sandbox = FakeSandbox()
     async with httpx.AsyncClient(transport=sandbox.transport()) as client:
         sandbox.clock.advance(3600)
         date = (await client.get("http://localhost/mj")).headers["date"]
@@ -274,7 +276,9 @@ async def test_date_is_the_sandboxes() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_large_body_is_refused(
+    endpoint: Endpoint, chunked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A body over the limit is turned down in the service's own way, and no work is done."""
     monkeypatch.setattr(asgi, "MAX_BODY_BYTES", 1000)
 
@@ -283,17 +287,19 @@ async def test_too_large(door: Door, chunked: bool, monkeypatch: pytest.MonkeyPa
             yield b"x" * 100
 
     content: Any = pieces() if chunked else b"x" * 1100
-    answer = await door.client.post("/jobs" if chunked else "/mj/submit/boil", content=content)
-    assert answer.status_code == (400 if chunked else 413)
-    assert ("EntityTooLarge" in answer.text) is chunked
-    assert door.works == 0
+    response = await endpoint.client.post(
+        "/jobs" if chunked else "/mj/submit/boil", content=content
+    )
+    assert response.status_code == (400 if chunked else 413)
+    assert ("EntityTooLarge" in response.text) is chunked
+    assert endpoint.request_count == 0
 
 
-def talk(url: str, words: bytes) -> bytes:
+def exchange_bytes(url: str, request_bytes: bytes) -> bytes:
     """What a raw socket gets back until the other side hangs up."""
     parts = httpx.URL(url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
-        line.sendall(words)
+        line.sendall(request_bytes)
         received = b""
         while chunk := line.recv(65536):
             received += chunk
@@ -301,11 +307,11 @@ def talk(url: str, words: bytes) -> bytes:
 
 
 @pytest.fixture
-def served() -> Iterator[Any]:
+def server() -> Iterator[Any]:
     """A loopback door whose time stands still until a test moves it."""
-    sandbox = Kitchen()
-    with sandbox.serve() as opened:
-        yield opened
+    sandbox = FakeSandbox()
+    with sandbox.serve() as server:
+        yield server
 
 
 CLOUD = "demo-1250000000.ci.ap-chongqing.myqcloud.com"
@@ -328,14 +334,14 @@ ABSOLUTE = [
 
 
 @pytest.mark.parametrize(("target", "service", "host", "path", "query"), ABSOLUTE)
-def test_absolute_form(
-    served: Any, target: str, service: str, host: str, path: str, query: str
+def test_absolute_form_is_split(
+    server: Any, target: str, service: str, host: str, path: str, query: str
 ) -> None:
     """A forward proxy's request target is cut into host, path and query; the target's host beats
     Host.
     """
-    raw = talk(
-        served.url,
+    raw = exchange_bytes(
+        server.url,
         f"OPTIONS {target} HTTP/1.1\r\nHost: other\r\nConnection: close\r\n\r\n".encode(),
     )
     seen = json.loads(raw.partition(b"\r\n\r\n")[2])
@@ -347,9 +353,9 @@ def test_absolute_form(
     )
 
 
-def test_as_forward_proxy(served: Any) -> None:
+def test_sandbox_works_as_forward_proxy(server: Any) -> None:
     """A client that has the sandbox as its http proxy reaches the services by their own names."""
-    with httpx.Client(proxy=served.url, trust_env=False) as client:
+    with httpx.Client(proxy=server.url, trust_env=False) as client:
         seen = client.get(
             "http://demo-1250000000.cos.ap-chongqing.myqcloud.com/mj/a%20b?c=d"
         ).json()
@@ -357,19 +363,19 @@ def test_as_forward_proxy(served: Any) -> None:
     assert seen["host"] == "demo-1250000000.cos.ap-chongqing.myqcloud.com"
 
 
-def test_connect(served: Any) -> None:
+def test_connect_is_refused(server: Any) -> None:
     """Tunnels are turned down with a word on what to do instead."""
-    with httpx.Client(proxy=served.url, trust_env=False) as client:
+    with httpx.Client(proxy=server.url, trust_env=False) as client:
         with pytest.raises(httpx.ProxyError, match="405"):
             client.get("https://demo-1250000000.cos.ap-chongqing.myqcloud.com/")
-    assert b"http:// endpoints" in talk(
-        served.url, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n"
+    assert b"http:// endpoints" in exchange_bytes(
+        server.url, b"CONNECT a.b:443 HTTP/1.1\r\nHost: a.b:443\r\n\r\n"
     )
 
 
-def test_expect_continue(served: Any) -> None:
+def test_expect_continue_is_answered(server: Any) -> None:
     """A client that asks before it sends its body is told to go on."""
-    parts = httpx.URL(served.url)
+    parts = httpx.URL(server.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
         head = b"PUT /mj/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
         line.sendall(head)
@@ -389,30 +395,32 @@ def test_expect_continue(served: Any) -> None:
         b"\r\n" * 9 + b"X" * 99,
     ],
 )
-def test_garbage(served: Any, garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_http_ends_only_its_connection(
+    server: Any, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     """What is not HTTP ends its own connection and nobody else's."""
-    assert talk(served.url, garbage + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
-    assert httpx.get(served.url + "/mj", trust_env=False).status_code == 200
+    assert exchange_bytes(server.url, garbage + b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(server.url + "/mj", trust_env=False).status_code == 200
 
 
-def test_hung_up(served: Any) -> None:
+def test_disconnected_client_leaves_no_job(server: Any) -> None:
     """A client that hangs up in the middle of its body leaves no work behind, and others are
     served.
     """
-    parts = httpx.URL(served.url)
+    parts = httpx.URL(server.url)
     with socket.create_connection((parts.host, parts.port), timeout=10) as line:
         line.sendall(b"POST /mj/submit/boil HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nhalf")
-    assert httpx.get(served.url + "/mj/x", trust_env=False).status_code == 200
-    assert served.sandbox.mj.jobs == {}
+    assert httpx.get(server.url + "/mj/x", trust_env=False).status_code == 200
+    assert server.sandbox.mj.jobs == {}
 
 
-def test_no_nagle(served: Any) -> None:
+def test_nagle_is_disabled(server: Any) -> None:
     """Answers leave at once: Nagle's algorithm would hold each back until the client's delayed
     acknowledgement.
     """
-    with httpx.Client(base_url=served.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
         client.get("/mj/x")
-        (connection,) = served._server.server_state.connections
+        (connection,) = server._server.server_state.connections
         assert connection.transport.get_extra_info("socket").getsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY
         )
@@ -420,7 +428,7 @@ def test_no_nagle(served: Any) -> None:
 
 # ---------------------------------------------------------------- faults at both doors
 
-NO_ANSWER = [
+BROKEN_CONNECTIONS = [
     # kind, settings, error in process, errors on loopback, works done
     ("refuse", {}, httpx.ConnectError, (httpx.ReadError, httpx.WriteError), 0),
     ("drop_before", {}, httpx.RemoteProtocolError, (httpx.RemoteProtocolError,), 0),
@@ -434,21 +442,21 @@ NO_ANSWER = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "settings", "inside", "outside", "works"), NO_ANSWER)
-async def test_broken_connection(
-    door: Door, kind: str, settings: dict[str, Any], inside: Any, outside: Any, works: int
+@pytest.mark.parametrize(("kind", "settings", "inside", "outside", "works"), BROKEN_CONNECTIONS)
+async def test_fault_breaks_connection(
+    endpoint: Endpoint, kind: str, settings: dict[str, Any], inside: Any, outside: Any, works: int
 ) -> None:
     """Connections break as real ones do, before or after the work; the next request is well
     again.
     """
-    door.sandbox.faults.add(kind, times=1, **settings)
-    with pytest.raises(inside if door.name == "process" else outside):
-        await door.client.post("/mj/submit/boil", content=b"")
-    assert door.works == works
-    assert (await door.client.get("/mj/x")).status_code == 200
+    endpoint.sandbox.faults.add(kind, times=1, **settings)
+    with pytest.raises(inside if endpoint.name == "process" else outside):
+        await endpoint.client.post("/mj/submit/boil", content=b"")
+    assert endpoint.request_count == works
+    assert (await endpoint.client.get("/mj/x")).status_code == 200
 
 
-TWISTED = [
+CHANGED_RESPONSES = [
     # kind, settings, status, content-type, body starts with, works done
     ("status", {"status": 502, "body": "bad"}, 502, "text/plain; charset=utf-8", b"bad", 0),
     ("status", {"status": 504, "done": True}, 504, "text/plain; charset=utf-8", b"", 1),
@@ -460,9 +468,11 @@ TWISTED = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "settings", "status", "type_", "start", "works"), TWISTED)
-async def test_twisted_answer(
-    door: Door,
+@pytest.mark.parametrize(
+    ("kind", "settings", "status", "type_", "start", "works"), CHANGED_RESPONSES
+)
+async def test_fault_changes_response(
+    endpoint: Endpoint,
     kind: str,
     settings: dict[str, Any],
     status: int,
@@ -471,102 +481,104 @@ async def test_twisted_answer(
     works: int,
 ) -> None:
     """Answers go wrong while the connection stays whole."""
-    door.sandbox.faults.add(kind, times=1, **settings)
-    answer = await door.client.post("/mj/submit/boil", content=b"")
-    assert (answer.status_code, answer.headers["content-type"]) == (status, type_)
-    assert answer.content.startswith(start)
-    assert door.works == works
-    assert (await door.client.get("/mj/x")).json()["service"] == "mj"
+    endpoint.sandbox.faults.add(kind, times=1, **settings)
+    response = await endpoint.client.post("/mj/submit/boil", content=b"")
+    assert (response.status_code, response.headers["content-type"]) == (status, type_)
+    assert response.content.startswith(start)
+    assert endpoint.request_count == works
+    assert (await endpoint.client.get("/mj/x")).json()["service"] == "mj"
 
 
-async def test_retry_after(door: Door) -> None:
+async def test_fault_adds_headers(endpoint: Endpoint) -> None:
     """A fault may bring headers."""
-    door.sandbox.faults.add("status", status=429, headers={"Retry-After": "7"})
-    answer = await door.client.get("/mj/x")
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    endpoint.sandbox.faults.add("status", status=429, headers={"Retry-After": "7"})
+    response = await endpoint.client.get("/mj/x")
+    assert (response.status_code, response.headers["retry-after"]) == (429, "7")
 
 
-async def test_stall(door: Door) -> None:
+async def test_stalled_response_arrives_late(endpoint: Endpoint) -> None:
     """A stalled answer comes after its time on the sandbox's clock, with the work done."""
-    door.sandbox.faults.add("stall", times=1, seconds=20)
-    before = door.sandbox.clock.now()
-    assert (await door.client.post("/mj/submit/boil")).status_code == 200
-    assert door.sandbox.clock.now() - before >= 20
-    assert door.works == 1
+    endpoint.sandbox.faults.add("stall", times=1, seconds=20)
+    before = endpoint.sandbox.clock.now()
+    assert (await endpoint.client.post("/mj/submit/boil")).status_code == 200
+    assert endpoint.sandbox.clock.now() - before >= 20
+    assert endpoint.request_count == 1
 
 
-async def test_stall_outlasts_patience(door: Door) -> None:
+async def test_stall_longer_than_timeout_times_out(endpoint: Endpoint) -> None:
     """A client that waits less long sees its own timeout; the work was done all the same."""
-    door.sandbox.faults.add("stall", times=1, seconds=1e6)
+    endpoint.sandbox.faults.add("stall", times=1, seconds=1e6)
     with pytest.raises(httpx.ReadTimeout):
-        await door.client.post("/mj/submit/boil", timeout=0.2)
-    assert door.works == 1
-    assert (await door.client.get("/mj/x")).status_code == 200
+        await endpoint.client.post("/mj/submit/boil", timeout=0.2)
+    assert endpoint.request_count == 1
+    assert (await endpoint.client.get("/mj/x")).status_code == 200
 
 
-async def test_slow(door: Door) -> None:
+async def test_slow_response_arrives_at_rate(endpoint: Endpoint) -> None:
     """Bytes trickle at their rate, and all arrive."""
-    plain = (await door.client.get("/mj/x")).content
-    door.sandbox.faults.add("slow", times=1, rate=8)
-    before = door.sandbox.clock.now()
-    assert (await door.client.get("/mj/x")).content == plain
-    assert door.sandbox.clock.now() - before >= len(plain) / 8 - 1
+    plain = (await endpoint.client.get("/mj/x")).content
+    endpoint.sandbox.faults.add("slow", times=1, rate=8)
+    before = endpoint.sandbox.clock.now()
+    assert (await endpoint.client.get("/mj/x")).content == plain
+    assert endpoint.sandbox.clock.now() - before >= len(plain) / 8 - 1
 
 
-async def test_stuck_and_lost(door: Door) -> None:
+async def test_stuck_and_lost_jobs(endpoint: Endpoint) -> None:
     """The job that a request makes or names sticks, or vanishes."""
-    door.sandbox.faults.add("stuck", route="POST *", after=1, times=1)
+    endpoint.sandbox.faults.add("stuck", route="POST *", after=1, times=1)
     for _ in range(2):
-        await door.client.post("/mj/submit/boil")
+        await endpoint.client.post("/mj/submit/boil")
     with anyio.fail_after(10):
-        while not (await door.client.get("/mj/task/1/fetch")).json()["done"]:
-            await door.sandbox.clock.sleep(5)
-    assert (await door.client.get("/mj/task/2/fetch")).json()["done"] is False
-    door.sandbox.faults.add("lost", route="*/task/1/*", times=1)
-    assert (await door.client.get("/mj/task/1/fetch")).json() is not None
-    assert (await door.client.get("/mj/task/1/fetch")).json() is None
+        while not (await endpoint.client.get("/mj/task/1/fetch")).json()["done"]:
+            await endpoint.sandbox.clock.sleep(5)
+    assert (await endpoint.client.get("/mj/task/2/fetch")).json()["done"] is False
+    endpoint.sandbox.faults.add("lost", route="*/task/1/*", times=1)
+    assert (await endpoint.client.get("/mj/task/1/fetch")).json() is not None
+    assert (await endpoint.client.get("/mj/task/1/fetch")).json() is None
 
 
 @pytest.mark.parametrize(
     ("settings", "left"), [({}, 0), ({"remember": True}, 1), ({"service": "ci"}, 1)]
 )
-async def test_restart(door: Door, settings: dict[str, Any], left: int) -> None:
+async def test_restart_forgets_or_remembers_jobs(
+    endpoint: Endpoint, settings: dict[str, Any], left: int
+) -> None:
     """A restarted service has forgotten everything, or comes back with what a snapshot kept."""
-    await door.client.post("/mj/submit/boil")
-    door.sandbox.faults.add(
+    await endpoint.client.post("/mj/submit/boil")
+    endpoint.sandbox.faults.add(
         "restart", times=1, route="/jobs" if "service" in settings else "/mj/x", **settings
     )
-    await door.client.get("/jobs")
-    await door.client.get("/mj/x")
-    assert len(door.sandbox.mj.jobs) == left
+    await endpoint.client.get("/jobs")
+    await endpoint.client.get("/mj/x")
+    assert len(endpoint.sandbox.mj.jobs) == left
 
 
-def test_doors_close_on_stalled_clients(served: Any) -> None:
+def test_close_aborts_stalled_requests(server: Any) -> None:
     """Whoever is still stalled at closing time is cut off; closing waits for nobody."""
-    served.sandbox.clock.speed = 1e-9
-    served.sandbox.faults.add("stall", seconds=3600)
+    server.sandbox.clock.speed = 1e-9
+    server.sandbox.faults.add("stall", seconds=3600)
     begun = threading.Event()
-    served.sandbox.clock.sleep, sleep = (
+    server.sandbox.clock.sleep, sleep = (
         (lambda seconds: (begun.set(), sleep(seconds))[1]),
-        served.sandbox.clock.sleep,
+        server.sandbox.clock.sleep,
     )
     outcome: queue.Queue[BaseException] = queue.Queue()
 
     def ask() -> None:
         try:
-            httpx.get(served.url + "/mj/x", trust_env=False, timeout=60)
+            httpx.get(server.url + "/mj/x", trust_env=False, timeout=60)
         except httpx.HTTPError as error:
             outcome.put(error)
 
     asking = threading.Thread(target=ask)
     asking.start()
     assert begun.wait(10)
-    served.close()
+    server.close()
     assert isinstance(outcome.get(timeout=10), httpx.HTTPError)
     asking.join()
 
 
-JOBS_NAMED = [
+JOB_IDS = [
     ("mj", "GET", "/mj/task/123/fetch", b"", ["123"]),
     ("mj", "POST", "/mj/submit/imagine", b'{"code":1,"result":"77"}', ["77"]),
     ("mj", "POST", "/mj/submit/action", b'{"code":1,"result":"7,8,9"}', ["7", "8", "9"]),
@@ -586,8 +598,10 @@ JOBS_NAMED = [
 ]
 
 
-@pytest.mark.parametrize(("service", "method", "path", "body", "ids"), JOBS_NAMED)
-def test_named_jobs(service: str, method: str, path: str, body: bytes, ids: list[str]) -> None:
+@pytest.mark.parametrize(("service", "method", "path", "body", "ids"), JOB_IDS)
+def test_job_ids_are_found_in_path_or_response(
+    service: str, method: str, path: str, body: bytes, ids: list[str]
+) -> None:
     """The jobs a request is about: those in its path, else the one it made."""
     request = Request(method, "h", path)
     assert SERVICES[service].find_job_ids(request, Response(200, body)) == ids
@@ -599,18 +613,18 @@ def test_named_jobs(service: str, method: str, path: str, body: bytes, ids: list
 @dataclass
 class Receiver:
     url: str
-    got: queue.Queue[tuple[str, str, bytes]]
+    received: queue.Queue[tuple[str, str, bytes]]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """A loopback receiver of callbacks."""
-    got: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
+    received: queue.Queue[tuple[str, str, bytes]] = queue.Queue()
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.put((self.path, self.headers["Content-Type"], body))
+            received.put((self.path, self.headers["Content-Type"], body))
             self.send_response(302)
             self.send_header("Location", "http://192.0.2.1/elsewhere")
             self.send_header("Content-Length", "0")
@@ -622,53 +636,53 @@ def receiver() -> Iterator[Receiver]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield Receiver(f"http://127.0.0.1:{server.server_port}", got)
+        yield Receiver(f"http://127.0.0.1:{server.server_port}", received)
         server.shutdown()
         thread.join()
 
 
-async def test_callback(door: Door, receiver: Receiver) -> None:
+async def test_callback_is_delivered_when_due(endpoint: Endpoint, receiver: Receiver) -> None:
     """A job's end is called back with the service's own bytes and headers, once the time has
     come.
     """
-    await door.client.post("/mj/submit/boil", content=f"{receiver.url}/hook?t=1".encode())
-    if door.name == "process":
-        assert receiver.got.empty()
-        await door.sandbox.clock.sleep(5)
-        await door.sandbox.drain_webhooks()
-    got = await anyio.to_thread.run_sync(lambda: receiver.got.get(timeout=10))
-    assert got == ("/hook?t=1", "text/x-kettle", b"1")
-    assert door.sandbox.webhooks.dropped_count == 0
+    await endpoint.client.post("/mj/submit/boil", content=f"{receiver.url}/hook?t=1".encode())
+    if endpoint.name == "process":
+        assert receiver.received.empty()
+        await endpoint.sandbox.clock.sleep(5)
+        await endpoint.sandbox.drain_webhooks()
+    received = await anyio.to_thread.run_sync(lambda: receiver.received.get(timeout=10))
+    assert received == ("/hook?t=1", "text/x-kettle", b"1")
+    assert endpoint.sandbox.webhooks.dropped_count == 0
 
 
-def test_callback_of_a_pushed_clock(served: Any, receiver: Receiver) -> None:
+def test_callback_is_delivered_after_clock_advance(server: Any, receiver: Receiver) -> None:
     """On loopback, too, a test may move time by hand; the server's own thread delivers."""
-    httpx.post(served.url + "/mj/submit/boil", content=receiver.url + "/hook", trust_env=False)
-    served.sandbox.clock.advance(5)
-    assert receiver.got.get(timeout=10) == ("/hook", "text/x-kettle", b"1")
+    httpx.post(server.url + "/mj/submit/boil", content=receiver.url + "/hook", trust_env=False)
+    server.sandbox.clock.advance(5)
+    assert receiver.received.get(timeout=10) == ("/hook", "text/x-kettle", b"1")
 
 
-async def test_callbacks_elsewhere_are_dropped(door: Door) -> None:
+async def test_callback_to_other_host_is_dropped(endpoint: Endpoint) -> None:
     """What is not for this machine never leaves it, and is listed."""
-    await door.client.post("/mj/submit/boil", content=b"http://192.0.2.1/hook")
-    await door.sandbox.clock.sleep(6)
-    await door.client.get("/mj/x")
-    books = (await door.client.get("/_sandbox/stats")).json()
-    assert books["callbacks"]["dropped"] == 1
-    assert books["callbacks"]["dropped_urls"] == ["http://192.0.2.1/hook"]
+    await endpoint.client.post("/mj/submit/boil", content=b"http://192.0.2.1/hook")
+    await endpoint.sandbox.clock.sleep(6)
+    await endpoint.client.get("/mj/x")
+    stats = (await endpoint.client.get("/_sandbox/stats")).json()
+    assert stats["callbacks"]["dropped"] == 1
+    assert stats["callbacks"]["dropped_urls"] == ["http://192.0.2.1/hook"]
 
 
-async def test_dead_receiver(door: Door) -> None:
+async def test_unreachable_receiver_counts_as_failed(endpoint: Endpoint) -> None:
     """Nobody there: the callback has failed, requests go on."""
-    await door.client.post("/mj/submit/boil", content=b"http://127.0.0.1:9/hook")
-    await door.sandbox.clock.sleep(6)
+    await endpoint.client.post("/mj/submit/boil", content=b"http://127.0.0.1:9/hook")
+    await endpoint.sandbox.clock.sleep(6)
     with anyio.fail_after(10):
-        while not (await door.client.get("/_sandbox/stats")).json()["callbacks"]["failed"]:
-            await door.client.get("/mj/x")
+        while not (await endpoint.client.get("/_sandbox/stats")).json()["callbacks"]["failed"]:
+            await endpoint.client.get("/mj/x")
 
 
 @pytest.mark.parametrize(
-    ("url", "ours"),
+    ("url", "expected"),
     [
         ("http://127.0.0.1:8000/x", True),
         ("http://127.9.9.9/x", True),
@@ -690,17 +704,17 @@ async def test_dead_receiver(door: Door) -> None:
         ("no", False),
     ],
 )
-def test_is_loopback(url: str, ours: bool) -> None:
+def test_is_loopback(url: str, expected: bool) -> None:
     """Loopback is told by the text of a URL alone; names are not looked up."""
-    assert is_loopback(url) is ours
+    assert is_loopback(url) is expected
 
 
 # ---------------------------------------------------------------- time
 
 
-async def test_busy() -> None:
+async def test_virtual_clock_is_busy_while_jobs_run() -> None:
     """The virtual clock knows whether either service has something in flight."""
-    sandbox = Kitchen()
+    sandbox = FakeSandbox()
     assert isinstance(sandbox.clock, VirtualClock)
     assert sandbox.clock.is_busy() is False
     async with httpx.AsyncClient(transport=sandbox.transport()) as client:
@@ -715,91 +729,91 @@ async def test_busy() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.7", "example.com", ""])
-def test_loopback_only(host: str) -> None:
+def test_other_hosts_are_refused(host: str) -> None:
     """Whatever is asked, the sandbox listens on this machine only."""
     with pytest.raises(ValueError, match=r"127\.0\.0\.1 only"):
-        Kitchen().serve(host=host)
+        FakeSandbox().serve(host=host)
 
 
-def test_settings_of_the_door(served: Any) -> None:
+def test_server_settings_have_its_address(server: Any) -> None:
     """The door's settings carry its address; those in process carry fixed names."""
-    assert {served.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {
-        served.url
+    assert {server.settings[key] for key in ("mj_url", "ci_endpoint", "cos_endpoint")} == {
+        server.url
     }
-    assert served.url.startswith("http://127.0.0.1:")
-    assert served.sandbox.settings["mj_url"] == "http://mj.sandbox.localhost"
-    assert served.settings.keys() == served.sandbox.settings.keys()
+    assert server.url.startswith("http://127.0.0.1:")
+    assert server.sandbox.settings["mj_url"] == "http://mj.sandbox.localhost"
+    assert server.settings.keys() == server.sandbox.settings.keys()
 
 
-def test_closed_door(served: Any) -> None:
+def test_closed_server_refuses_connections(server: Any) -> None:
     """After closing nobody listens, and closing again is nothing."""
-    served.close()
+    server.close()
     with pytest.raises(httpx.ConnectError):
-        httpx.get(served.url, trust_env=False)
-    served.close()
+        httpx.get(server.url, trust_env=False)
+    server.close()
 
 
-def test_closing_the_sandbox() -> None:
+def test_closing_sandbox_closes_servers() -> None:
     """A sandbox that is closed closes its doors."""
-    with Kitchen() as sandbox:
-        opened = sandbox.serve()
-        assert httpx.get(opened.url + "/mj", trust_env=False).status_code == 200
+    with FakeSandbox() as sandbox:
+        server = sandbox.serve()
+        assert httpx.get(server.url + "/mj", trust_env=False).status_code == 200
     with pytest.raises(httpx.ConnectError):
-        httpx.get(opened.url, trust_env=False)
+        httpx.get(server.url, trust_env=False)
 
 
-def test_port_taken(served: Any) -> None:
+def test_taken_port_is_reported(server: Any) -> None:
     """A port that somebody has is said to be taken, at once."""
     with pytest.raises(OSError, match="in use"):
-        Kitchen().serve(port=served.port)
+        FakeSandbox().serve(port=server.port)
 
 
-def test_dialect_is_known() -> None:
+def test_unknown_dialect_is_refused() -> None:
     """An unknown dialect is told the known ones."""
     with pytest.raises(ValueError, match="java, plus, trueai"):
-        Kitchen(dialect="perl")
+        FakeSandbox(dialect="perl")
 
 
 # ---------------------------------------------------------------- on disk
 
 
-async def test_data(tmp_path: Path) -> None:
+async def test_data_folder_restores_state(tmp_path: Path) -> None:
     """A second sandbox on the same folder goes on where the first ended."""
-    with Kitchen(data=tmp_path) as first:
+    with FakeSandbox(data=tmp_path) as first:
         async with httpx.AsyncClient(transport=first.transport()) as client:
             await client.post("http://localhost/mj/submit/boil")
             await first.clock.sleep(3)
-    second = Kitchen(data=tmp_path)
+    second = FakeSandbox(data=tmp_path)
     assert second.clock.now() == EPOCH + 3
     assert second.next_event() == EPOCH + 5
     await second.clock.sleep(2)
     assert second.mj.jobs["1"]["done"] is True
 
 
-def test_shelf_replaces(tmp_path: Path) -> None:
+def test_state_store_replaces_state(tmp_path: Path) -> None:
     """A save leaves the latest state, its bytes, and nothing else."""
-    shelf = StateStore(tmp_path)
-    assert shelf.load() == {}
-    shelf.save({"a": [b"one", {"b": b"two"}], "n": 1})
-    shelf.save({"a": [b"one"], "n": 2})
-    assert shelf.load() == {"a": [b"one"], "n": 2}
+    store = StateStore(tmp_path)
+    assert store.load() == {}
+    store.save({"a": [b"one", {"b": b"two"}], "n": 1})
+    store.save({"a": [b"one"], "n": 2})
+    assert store.load() == {"a": [b"one"], "n": 2}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blobs", "sandbox.json"]
     assert len(list((tmp_path / "blobs").iterdir())) == 1
 
 
-def test_shelf_survives_a_failed_save(tmp_path: Path) -> None:
+def test_state_store_survives_failed_save(tmp_path: Path) -> None:
     """A state that cannot be written leaves the old one whole."""
-    shelf = StateStore(tmp_path)
-    shelf.save({"n": 1, "b": b"x"})
+    store = StateStore(tmp_path)
+    store.save({"n": 1, "b": b"x"})
     with pytest.raises(TypeError):
-        shelf.save({"n": 2, "b": object()})
-    assert shelf.load() == {"n": 1, "b": b"x"}
+        store.save({"n": 2, "b": object()})
+    assert store.load() == {"n": 1, "b": b"x"}
 
 
-def test_saved_while_serving(tmp_path: Path) -> None:
+def test_state_is_saved_while_serving(tmp_path: Path) -> None:
     """The loopback door saves by itself, soon after a change."""
-    with Kitchen(data=tmp_path, clock=ScaledClock(1)).serve() as opened:
-        with httpx.Client(base_url=opened.url, trust_env=False) as client:
+    with FakeSandbox(data=tmp_path, clock=ScaledClock(1)).serve() as server:
+        with httpx.Client(base_url=server.url, trust_env=False) as client:
             client.post("/mj/submit/boil")
             while client.get("/_sandbox/stats").json()["unsaved"]:
                 pass
@@ -829,7 +843,7 @@ def job_xml(settings: Mapping[str, str], source: str, output: str) -> bytes:
     return f"<Request><Tag>PicProcess</Tag>{source}<Operation>{operation}</Operation></Request>".encode()
 
 
-class Caller:
+class ServiceClient:
     """Speaks to both services through one door's settings, as any client would."""
 
     def __init__(
@@ -840,15 +854,17 @@ class Caller:
 
     def imagine(self, prompt: str, **more: str) -> str:
         url = self.settings["mj_url"] + "/mj/submit/imagine"
-        answer = self.client.post(url, json={"prompt": prompt, **more}, headers=self.secret).json()
-        assert answer["code"] == 1, answer
-        return str(answer["result"])
+        response = self.client.post(
+            url, json={"prompt": prompt, **more}, headers=self.secret
+        ).json()
+        assert response["code"] == 1, response
+        return str(response["result"])
 
     def task(self, task_id: str) -> dict[str, Any] | None:
-        answer = self.client.get(
+        response = self.client.get(
             f"{self.settings['mj_url']}/mj/task/{task_id}/fetch", headers=self.secret
         )
-        return answer.json() if answer.content else None
+        return response.json() if response.content else None
 
     def cloud(self, method: str, path: str, plane: str, content: bytes = b"") -> httpx.Response:
         headers = ci_headers(self.settings, method, path, plane, self.now())
@@ -857,56 +873,58 @@ class Caller:
 
 
 @pytest.fixture(params=["own address", "as http proxy"])
-def caller(request: pytest.FixtureRequest) -> Iterator[Any]:
+def client(request: pytest.FixtureRequest) -> Iterator[Any]:
     """The real services on loopback, addressed directly or with the sandbox as the client's http
     proxy.
     """
     sandbox = Sandbox()
-    with sandbox.serve() as served:
-        settings, proxy = served.settings, None
+    with sandbox.serve() as server:
+        settings, proxy = server.settings, None
         if request.param == "as http proxy":
             cloud = {
                 f"{plane}_endpoint": f"http://{settings['bucket']}.{plane}.{settings['region']}.myqcloud.com"
                 for plane in ("ci", "cos")
             }
-            settings, proxy = {**settings, **cloud, "mj_url": "http://proxy.example"}, served.url
+            settings, proxy = {**settings, **cloud, "mj_url": "http://proxy.example"}, server.url
         with httpx.Client(proxy=proxy, trust_env=False) as client:
-            found = Caller(client, settings, sandbox.clock.now)
+            found = ServiceClient(client, settings, sandbox.clock.now)
             found.sandbox = sandbox
             yield found
 
 
-def test_picture_job(caller: Any) -> None:
+def test_picture_job_end_to_end(client: Any) -> None:
     """An object is put, a job works on it, the output is there, by each way in."""
-    (source,) = list(caller.sandbox.ci.store.buckets[caller.sandbox.bucket].objects)[:1]
-    made = caller.cloud("POST", "/jobs", "ci", job_xml(caller.settings, source, "out/turned.jpg"))
-    job = re.search("<JobId>([^<]+)<", made.text)
-    assert job, made.text
-    caller.sandbox.clock.advance(60)
-    assert "<State>Success</State>" in caller.cloud("GET", f"/jobs/{job[1]}", "ci").text
-    assert caller.cloud("HEAD", "/out/turned.jpg", "cos").status_code == 200
-    assert caller.cloud("HEAD", "/out/other.jpg", "cos").status_code == 404
+    (source,) = list(client.sandbox.ci.store.buckets[client.sandbox.bucket].objects)[:1]
+    created = client.cloud(
+        "POST", "/jobs", "ci", job_xml(client.settings, source, "out/turned.jpg")
+    )
+    job = re.search("<JobId>([^<]+)<", created.text)
+    assert job, created.text
+    client.sandbox.clock.advance(60)
+    assert "<State>Success</State>" in client.cloud("GET", f"/jobs/{job[1]}", "ci").text
+    assert client.cloud("HEAD", "/out/turned.jpg", "cos").status_code == 200
+    assert client.cloud("HEAD", "/out/other.jpg", "cos").status_code == 404
 
 
-def test_task(caller: Any, receiver: Receiver) -> None:
+def test_task_end_to_end(client: Any, receiver: Receiver) -> None:
     """A task is imagined, ages with the clock, calls back at its end, and its picture can be
     fetched.
     """
-    task = caller.imagine("a red fox", notifyHook=f"{receiver.url}/hook")
+    task = client.imagine("a red fox", notifyHook=f"{receiver.url}/hook")
     for _ in range(100):
-        caller.sandbox.clock.advance(10)
-    done = caller.task(task)
+        client.sandbox.clock.advance(10)
+    done = client.task(task)
     assert (done["status"], done["progress"]) == ("SUCCESS", "100%")
     statuses = set()
     while "SUCCESS" not in statuses:
-        path, kind, body = receiver.got.get(timeout=10)
+        path, kind, body = receiver.received.get(timeout=10)
         statuses.add(json.loads(body)["status"])
         assert (path, kind.partition(";")[0], json.loads(body)["id"]) == (
             "/hook",
             "application/json",
             task,
         )
-    assert caller.client.get(done["imageUrl"]).headers["content-type"].startswith("image/")
+    assert client.client.get(done["imageUrl"]).headers["content-type"].startswith("image/")
 
 
 SERVICE_FAULTS = [
@@ -923,48 +941,56 @@ SERVICE_FAULTS = [
 
 
 @pytest.mark.parametrize(("service", "kind", "settings", "holds"), SERVICE_FAULTS)
-def test_task_in_trouble(
+def test_task_with_service_fault(
     service: str, kind: str, settings: dict[str, Any], holds: Callable[[Any], bool]
 ) -> None:
     """A task sticks, vanishes, or is forgotten by a restart; a restart with memory is hardly
     noticed.
     """
-    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
-        caller = Caller(client, served.settings, sandbox.clock.now)
+    with (
+        Sandbox() as sandbox,
+        sandbox.serve() as server,
+        httpx.Client(trust_env=False) as http_client,
+    ):
+        client = ServiceClient(http_client, server.settings, sandbox.clock.now)
         sandbox.faults.add(kind, service=service, times=1, **settings)
-        task = caller.imagine("a red fox")
+        task = client.imagine("a red fox")
         sandbox.clock.advance(3600)
-        caller.task(task)
-        assert holds(caller.task(task))
+        client.task(task)
+        assert holds(client.task(task))
         sandbox.clock.advance(1)
-        other = caller.imagine("a blue fox")
+        other = client.imagine("a blue fox")
         assert other != task
         sandbox.clock.advance(3600)
-        assert caller.task(other)["status"] == "SUCCESS"
+        assert client.task(other)["status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize(
     ("kind", "held"), [("stuck", "<State>Submitted<"), ("lost", "<NonExistJobIds>")]
 )
-def test_job_in_trouble(kind: str, held: str) -> None:
+def test_job_with_service_fault(kind: str, held: str) -> None:
     """A cloud job sticks, or nobody knows it any more; the next one is well."""
-    with Sandbox() as sandbox, sandbox.serve() as served, httpx.Client(trust_env=False) as client:
-        caller = Caller(client, served.settings, sandbox.clock.now)
+    with (
+        Sandbox() as sandbox,
+        sandbox.serve() as server,
+        httpx.Client(trust_env=False) as http_client,
+    ):
+        client = ServiceClient(http_client, server.settings, sandbox.clock.now)
         sandbox.faults.add(kind, route="POST /jobs", times=1)
         (source,) = list(sandbox.ci.store.buckets[sandbox.bucket].objects)[:1]
-        made = [
-            caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, f"out/{n}")).text
+        created = [
+            client.cloud("POST", "/jobs", "ci", job_xml(server.settings, source, f"out/{n}")).text
             for n in (1, 2)
         ]
-        first, second = (re.findall("<JobId>([^<]+)<", text)[0] for text in made)
+        first, second = (re.findall("<JobId>([^<]+)<", text)[0] for text in created)
         sandbox.clock.advance(3600)
-        assert held in caller.cloud("GET", f"/jobs/{first}", "ci").text
-        assert "<State>Success<" in caller.cloud("GET", f"/jobs/{second}", "ci").text
-        third = caller.cloud("POST", "/jobs", "ci", job_xml(served.settings, source, "out/3")).text
+        assert held in client.cloud("GET", f"/jobs/{first}", "ci").text
+        assert "<State>Success<" in client.cloud("GET", f"/jobs/{second}", "ci").text
+        third = client.cloud("POST", "/jobs", "ci", job_xml(server.settings, source, "out/3")).text
         assert re.findall("<JobId>([^<]+)<", third)[0] not in (first, second)
 
 
-def test_same_in_every_run() -> None:
+def test_runs_are_reproducible() -> None:
     """The same requests at the same virtual times give the same ids, times and pictures, byte for
     byte.
     """
@@ -975,10 +1001,10 @@ def test_same_in_every_run() -> None:
             transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]
         ) as client:
             client.headers["mj-api-secret"] = sandbox.mj_secret
-            made = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
+            created = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
             for _ in range(30):
                 await sandbox.clock.sleep(5)
-                answers.append((await client.get(f"/mj/task/{made['result']}/fetch")).content)
+                answers.append((await client.get(f"/mj/task/{created['result']}/fetch")).content)
             answers.append((await client.get(json.loads(answers[-1])["imageUrl"])).content)
         return answers
 
@@ -1056,7 +1082,7 @@ METHODS = st.sampled_from(
 
 @with_settings(max_examples=1500, deadline=None)
 @given(METHODS, HOSTS, PATHS, QUERIES, BODIES, st.sampled_from(["java", "trueai", "new-api"]))
-def test_nothing_breaks_it(
+def test_random_requests_never_fail_with_500(
     method: str, host: str, path: str, query: list[tuple[str, str]], body: bytes, dialect: str
 ) -> None:
     """Whatever is asked, signed or not, a service answers, and never with 500."""
@@ -1070,8 +1096,8 @@ def test_nothing_breaks_it(
             method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys
         )
     request = Request(method, host, target, params, names, body)
-    answer = sandbox.handle_request(select_service(request), request)
-    assert answer.status != 500, (request, answer)
+    response = sandbox.handle_request(select_service(request), request)
+    assert response.status != 500, (request, response)
     sandbox.clock.advance(1)
 
 
@@ -1082,9 +1108,9 @@ FUZZED: dict[str, Sandbox] = {}
 
 
 @contextmanager
-def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
+def run_command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], ServiceClient]]:
     """The command running, and a caller of it."""
-    words = [
+    request_bytes = [
         sys.executable,
         "-W",
         "error",
@@ -1095,7 +1121,7 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
         *arguments,
     ]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        request_bytes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         assert process.stderr
@@ -1103,22 +1129,22 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], Caller]]:
         assert line, process.stderr.read()
         with httpx.Client(trust_env=False) as client:
             try:
-                yield process, Caller(client, json.loads(line), time.time)
+                yield process, ServiceClient(client, json.loads(line), time.time)
             finally:
                 process.kill()
 
 
-def end(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
+def stop_command(process: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str, str]:
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     return process.returncode, out, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_command(number: signal.Signals) -> None:
+def test_command_serves_and_ends_on_signal(number: signal.Signals) -> None:
     """The command prints one line of JSON, serves both services, and ends well when told to."""
-    with command() as (process, caller):
-        assert list(caller.settings) == [
+    with run_command() as (process, client):
+        assert list(client.settings) == [
             "url",
             "mj_url",
             "mj_secret",
@@ -1129,57 +1155,57 @@ def test_command(number: signal.Signals) -> None:
             "bucket",
             "region",
         ]
-        task = caller.imagine("a red fox")
-        while (caller.task(task) or {}).get("status") != "SUCCESS":
+        task = client.imagine("a red fox")
+        while (client.task(task) or {}).get("status") != "SUCCESS":
             pass
-        assert caller.cloud("GET", "/", "cos").status_code == 200
-        assert end(process, number) == (0, "", "")
+        assert client.cloud("GET", "/", "cos").status_code == 200
+        assert stop_command(process, number) == (0, "", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_command_keeps_data(tmp_path: Path, number: signal.Signals) -> None:
+def test_command_saves_data(tmp_path: Path, number: signal.Signals) -> None:
     """Objects and jobs are there again after an orderly end; a kill loses at most what the last
     second brought.
     """
-    with command("--data", str(tmp_path)) as (process, caller):
-        task = caller.imagine("a red fox")
-        assert caller.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
+    with run_command("--data", str(tmp_path)) as (process, client):
+        task = client.imagine("a red fox")
+        assert client.cloud("PUT", "/kept.bin", "cos", b"\x00\xffkept").status_code == 200
         while (
             number is signal.SIGKILL
-            and caller.client.get(caller.settings["url"] + "/_sandbox/stats").json()["unsaved"]
+            and client.client.get(client.settings["url"] + "/_sandbox/stats").json()["unsaved"]
         ):
             pass
-        end(process, number)
-    with command("--data", str(tmp_path)) as (process, caller):
-        assert caller.cloud("GET", "/kept.bin", "cos").content == b"\x00\xffkept"
-        while (caller.task(task) or {})["status"] != "SUCCESS":
+        stop_command(process, number)
+    with run_command("--data", str(tmp_path)) as (process, client):
+        assert client.cloud("GET", "/kept.bin", "cos").content == b"\x00\xffkept"
+        while (client.task(task) or {})["status"] != "SUCCESS":
             pass
-        assert end(process, signal.SIGTERM)[0] == 0
+        assert stop_command(process, signal.SIGTERM)[0] == 0
 
 
-def test_command_with_faults(tmp_path: Path) -> None:
+def test_command_accepts_faults_and_dialect(tmp_path: Path) -> None:
     """The command takes a file of faults and a dialect."""
     (tmp_path / "faults.toml").write_text(
         '[[fault]]\nkind = "status"\nstatus = 418\nroute = "GET /mj/task/*"\n'
     )
-    with command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (
+    with run_command("--faults", str(tmp_path / "faults.toml"), "--dialect", "new-api") as (
         process,
-        caller,
+        client,
     ):
-        answer = caller.client.get(caller.settings["mj_url"] + "/mj/task/1/fetch")
-        assert answer.status_code == 418
+        response = client.client.get(client.settings["mj_url"] + "/mj/task/1/fetch")
+        assert response.status_code == 418
         assert (
             "text/html"
-            in caller.client.get(caller.settings["mj_url"] + "/nowhere").headers["content-type"]
+            in client.client.get(client.settings["mj_url"] + "/nowhere").headers["content-type"]
         )
-        assert end(process, signal.SIGTERM)[0] == 0
+        assert stop_command(process, signal.SIGTERM)[0] == 0
 
 
 # ---------------------------------------------------------------- the command's mistakes
 
 
 @pytest.mark.parametrize(
-    ("argv", "words"),
+    ("argv", "request_bytes"),
     [
         (["--speed", "0"], "--speed"),
         (["--speed", "inf"], "--speed"),
@@ -1189,24 +1215,24 @@ def test_command_with_faults(tmp_path: Path) -> None:
         (["--faults", "{tmp}/bad.toml"], "unknown kind"),
     ],
 )
-def test_command_mistakes(
-    argv: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_command_refuses_invalid_options(
+    argv: list[str], request_bytes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A wrong option ends the command with 2 and says which; nothing is printed on stdout."""
     (tmp_path / "bad.toml").write_text('[[fault]]\nkind = "bang"\n')
     with pytest.raises(SystemExit) as caught:
         main([word.replace("{tmp}", str(tmp_path)) for word in argv])
-    said = capsys.readouterr()
-    assert (caught.value.code, said.out) == (2, "")
-    assert words in said.err
+    output = capsys.readouterr()
+    assert (caught.value.code, output.out) == (2, "")
+    assert request_bytes in output.err
 
 
-def test_faults_from_a_path(tmp_path: Path) -> None:
+def test_sandbox_loads_faults_from_path(tmp_path: Path) -> None:
     """A sandbox takes faults from a file, too."""
     path = tmp_path / "f.toml"
     path.write_text('[[fault]]\nkind = "html"\n')
-    assert [fault.kind for fault in Kitchen(faults=path).faults] == ["html"]
+    assert [fault.kind for fault in FakeSandbox(faults=path).faults] == ["html"]
     path.write_text("fault = 1")
     with pytest.raises(FaultError):
-        Kitchen(faults=path)
-    assert math.isinf(Kitchen().clock.speed)
+        FakeSandbox(faults=path)
+    assert math.isinf(FakeSandbox().clock.speed)

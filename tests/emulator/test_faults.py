@@ -29,15 +29,20 @@ ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(("route", "of", "service", "method", "path", "covered"), ROUTES)
-def test_route(
-    route: str, of: str | None, service: str, method: str, path: str, covered: bool
+@pytest.mark.parametrize(
+    ("route", "fault_service", "service", "method", "path", "expected"), ROUTES
+)
+def test_fault_matches_route_and_service(
+    route: str, fault_service: str | None, service: str, method: str, path: str, expected: bool
 ) -> None:
     """A route is a method and a path glob; both may be left open, and so may the service."""
-    assert Fault("refuse", route=route, service=of).matches(service, method, path) is covered
+    assert (
+        Fault("refuse", route=route, service=fault_service).matches(service, method, path)
+        is expected
+    )
 
 
-def strikes(faults: Faults, times: int) -> str:
+def record_triggers(faults: Faults, times: int) -> str:
     return "".join("x" if faults.select("mj", "GET", "/mj/") else "." for _ in range(times))
 
 
@@ -53,35 +58,35 @@ def strikes(faults: Faults, times: int) -> str:
         ({"route": "POST *"}, "........"),
     ],
 )
-def test_counts(settings: dict[str, object], expected: str) -> None:
+def test_after_and_times_limit_triggers(settings: dict[str, object], expected: str) -> None:
     """`after` lets requests pass first, `times` bounds the strikes."""
     faults = Faults([Fault("refuse", **settings)])  # type: ignore[arg-type]
-    assert strikes(faults, 8) == expected
+    assert record_triggers(faults, 8) == expected
     assert faults.count == len(faults.triggered) == expected.count("x")
 
 
-def test_probability_repeats() -> None:
+def test_probability_is_repeatable_by_seed() -> None:
     """The same seed strikes the same requests, another seed others, and about as many as asked
     for.
     """
 
     def run(seed: int) -> str:
-        return strikes(Faults([Fault("drop_after", probability=0.2)], seed=seed), 2000)
+        return record_triggers(Faults([Fault("drop_after", probability=0.2)], seed=seed), 2000)
 
     assert run(7) == run(7) != run(8)
     assert 300 < run(7).count("x") < 500
 
 
-def test_coins_are_apart() -> None:
+def test_added_fault_leaves_other_triggers_unchanged() -> None:
     """Arming one fault more does not change when the others strike."""
-    alone, among = Faults(seed=3), Faults(seed=3)
-    alone.add("drop_after", probability=0.3)
-    among.add("drop_after", probability=0.3)
-    among.add("stall", probability=0.5, route="POST *")
-    assert strikes(alone, 200) == strikes(among, 200)
+    single, several = Faults(seed=3), Faults(seed=3)
+    single.add("drop_after", probability=0.3)
+    several.add("drop_after", probability=0.3)
+    several.add("stall", probability=0.5, route="POST *")
+    assert record_triggers(single, 200) == record_triggers(several, 200)
 
 
-def test_first_that_strikes() -> None:
+def test_first_triggered_fault_wins() -> None:
     """A request meets one fault only: the first in order that strikes."""
     faults = Faults()
     faults.add("refuse", times=1)
@@ -94,11 +99,11 @@ def test_first_that_strikes() -> None:
     assert faults.select("ci", "GET", "/jobs") is None
 
 
-ANSWER = Response(
+RESPONSE = Response(
     200, b'{"code":1,"result":"1"}', {"Content-Type": "application/json", "X-Id": "9"}
 )
-TWISTS = [
-    (Fault("drop_after"), ANSWER),
+TRANSFORMS = [
+    (Fault("drop_after"), RESPONSE),
     (
         Fault("status", status=429, body="slow down", headers={"retry-after": "7"}),
         Response(
@@ -111,13 +116,13 @@ TWISTS = [
     ),
     (
         Fault("content_type"),
-        Response(200, ANSWER.body, {"X-Id": "9", "content-type": "text/plain"}),
+        Response(200, RESPONSE.body, {"X-Id": "9", "content-type": "text/plain"}),
     ),
     (
         Fault("content_type", content_type="image/png"),
-        Response(200, ANSWER.body, {"X-Id": "9", "content-type": "image/png"}),
+        Response(200, RESPONSE.body, {"X-Id": "9", "content-type": "image/png"}),
     ),
-    (Fault("malformed"), Response(200, b'{"code":1,"\x00<{"', ANSWER.headers)),
+    (Fault("malformed"), Response(200, b'{"code":1,"\x00<{"', RESPONSE.headers)),
     (
         Fault("html", body="<p>hi"),
         Response(200, b"<p>hi", {"content-type": "text/html; charset=utf-8"}),
@@ -126,14 +131,14 @@ TWISTS = [
 
 
 @pytest.mark.parametrize(
-    ("fault", "expected"), TWISTS, ids=lambda value: getattr(value, "kind", "")
+    ("fault", "expected"), TRANSFORMS, ids=lambda value: getattr(value, "kind", "")
 )
-def test_twist(fault: Fault, expected: Response) -> None:
+def test_fault_transforms_response(fault: Fault, expected: Response) -> None:
     """What a fault makes of an answer."""
-    assert FAULT_KINDS[fault.kind].transform(fault, ANSWER) == expected
+    assert FAULT_KINDS[fault.kind].transform(fault, RESPONSE) == expected
 
 
-FILE = """
+TOML = """
 seed = 7
 
 [[fault]]
@@ -155,10 +160,10 @@ seconds = 2.5
 """
 
 
-def test_file(tmp_path: Path) -> None:
+def test_toml_file_is_loaded(tmp_path: Path) -> None:
     """A file says the same as Python."""
     path = tmp_path / "faults.toml"
-    path.write_text(FILE)
+    path.write_text(TOML)
     faults = load_faults(path)
     assert faults.seed == 7
     assert list(faults) == [
@@ -168,7 +173,7 @@ def test_file(tmp_path: Path) -> None:
     ]
 
 
-BAD_FILES = [
+INVALID_TOML = [
     (
         '[[fault]]\nkind = "drop_aftr"',
         ["line 2", "number 1", "'drop_aftr'", "drop_after", "restart"],
@@ -192,18 +197,20 @@ BAD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("text", "words"), BAD_FILES)
-def test_bad_file(tmp_path: Path, text: str, words: list[str]) -> None:
+@pytest.mark.parametrize(("text", "messages"), INVALID_TOML)
+def test_invalid_toml_is_refused_with_line(tmp_path: Path, text: str, messages: list[str]) -> None:
     """A mistake in a file is named with its table, its line, and what is known instead."""
     path = tmp_path / "broken.toml"
     path.write_text(text)
     with pytest.raises(FaultError) as caught:
         load_faults(path)
-    assert [word for word in [*words, "broken.toml"] if word not in str(caught.value)] == []
+    assert [
+        message for message in [*messages, "broken.toml"] if message not in str(caught.value)
+    ] == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "settings", "word"),
+    ("kind", "settings", "message"),
     [
         ("explode", {}, "explode"),
         ("stall", {"seconds": -1}, "seconds"),
@@ -213,7 +220,7 @@ def test_bad_file(tmp_path: Path, text: str, words: list[str]) -> None:
         ("refuse", {"service": "cos"}, "cos"),
     ],
 )
-def test_bad_fault(kind: str, settings: dict[str, object], word: str) -> None:
+def test_invalid_fault_is_refused(kind: str, settings: dict[str, object], message: str) -> None:
     """Python hears of the same mistakes."""
-    with pytest.raises(FaultError, match=word):
+    with pytest.raises(FaultError, match=message):
         Faults().add(kind, **settings)

@@ -1,4 +1,4 @@
-"""A real IPython shell with our magics, on a sandbox whose time runs as fast as it is asked."""
+"""A real IPython shell with the magics, on a sandbox with a fast clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jupyter_mjci.session import Session
 
 
 class Shell:
-    """A shell that remembers what a cell put out."""
+    """An IPython shell that records the outputs of its cells."""
 
     def __init__(self) -> None:
         config = Config()
@@ -27,13 +27,13 @@ class Shell:
         self.error: BaseException | None = None
 
     def run(self, code: str) -> Any:
-        """Runs a cell that must succeed; gives its value."""
+        """Run a cell that must succeed, and return its value."""
         value = self.fails(code, expected=False)
         assert self.error is None, self.error
         return value
 
     def fails(self, code: str, expected: bool = True) -> Any:
-        """Runs a cell that must fail; gives what its error shows."""
+        """Run a cell that must fail, and return its error message."""
         self.publisher.outputs.clear()
         done = self.ip.run_cell(code, store_history=True)
         self.error = done.error_before_exec or done.error_in_exec
@@ -45,11 +45,11 @@ class Shell:
     @property
     def outputs(self) -> list[dict[str, Any]]:
         """The outputs as a notebook would save them: an update replaces what it updates."""
-        kept: dict[str, dict[str, Any]] = {}
+        saved: dict[str, dict[str, Any]] = {}
         for number, output in enumerate(self.publisher.outputs):
             name = (output.get("transient") or {}).get("display_id", str(number))
-            kept[name] = {"data": output["data"], "metadata": output["metadata"]}
-        return list(kept.values())
+            saved[name] = {"data": output["data"], "metadata": output["metadata"]}
+        return list(saved.values())
 
     @property
     def texts(self) -> list[str]:
@@ -68,7 +68,7 @@ def session() -> Iterator[Session]:
 
 @pytest.fixture
 def empty_shell(monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """With the magics, without a session."""
+    """Return a shell with the magics and without a session."""
     return with_magics(monkeypatch)
 
 
@@ -81,6 +81,6 @@ def with_magics(monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 @pytest.fixture
 def shell(empty_shell: Shell, session: Session) -> Shell:
-    """With the magics and a sandbox in the variable `s`."""
+    """Return a shell with the magics and a sandbox session in the variable `s`."""
     empty_shell.ip.push({"s": session})
     return empty_shell

@@ -1,4 +1,4 @@
-"""Jobs as cards: escaped, and the same whenever and wherever they are made."""
+"""Jobs as cards: escaped, and independent of time and place."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
     @property
     def text(self) -> str:
-        return " ".join(one for one in self.texts if not one.startswith(".mjci"))
+        return " ".join(text for text in self.texts if not text.startswith(".mjci"))
 
 
 CI: dict[str, Any] = {
@@ -78,7 +78,7 @@ CI: dict[str, Any] = {
 }
 
 
-def hostile(status: Status) -> Job:
+def make_hostile_job(status: Status) -> Job:
     fields = dict.fromkeys(("id", "action", "subject", "reason", "user_data"), HOSTILE)
     return replace(DONE, status=status, buttons=(Button(HOSTILE, HOSTILE),), **fields)  # type: ignore[arg-type]
 
@@ -98,12 +98,10 @@ RENDERED = {
 
 @pytest.mark.parametrize("status", list(Status))
 @pytest.mark.parametrize("way", list(RENDERED))
-def test_nothing_that_others_wrote_becomes_markup(way: str, status: Status) -> None:
-    """Scripts, handlers and control characters arrive as text, in every place, for both
-    services.
-    """
+def test_foreign_text_is_escaped_everywhere(way: str, status: Status) -> None:
+    """Scripts, event handlers and control characters are text, in every view, for both services."""
     for service in ("mj", "ci"):
-        html = RENDERED[way](replace(hostile(status), service=service))
+        html = RENDERED[way](replace(make_hostile_job(status), service=service))
         page = Page(html)
         assert {tag for tag, _ in page.tags} <= SAFE
         assert [name for _, attrs in page.tags for name in attrs if name.startswith("on")] == []
@@ -111,15 +109,13 @@ def test_nothing_that_others_wrote_becomes_markup(way: str, status: Status) -> N
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", html)
 
 
-def test_texts_command_no_terminal() -> None:
-    """Escape sequences do not reach it."""
-    running = hostile(Status.RUNNING)
-    text = card_text(hostile(Status.FAILED)) + headline(running) + progress_line(running)
+def test_plain_text_has_no_escape_sequences() -> None:
+    running = make_hostile_job(Status.RUNNING)
+    text = card_text(make_hostile_job(Status.FAILED)) + headline(running) + progress_line(running)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
 
 
-def test_a_finished_card_tells_what_to_do_next() -> None:
-    """Each button with what to type for it."""
+def test_finished_card_shows_the_command_of_each_button() -> None:
     page = Page(card_html(DONE))
     titles = [attrs["title"] for _, attrs in page.tags if "title" in attrs]
     assert titles == ["%mj_action 1712345678901234 U1", "%mj_action 1712345678901234 🔄"]
@@ -131,8 +127,7 @@ def test_a_finished_card_tells_what_to_do_next() -> None:
     )
 
 
-def test_a_card_does_not_tell_when_or_where() -> None:
-    """The same job gives the same card tomorrow, behind another address."""
+def test_card_is_independent_of_time_and_host() -> None:
     later = replace(
         DONE, submitted=datetime(2027, 1, 1, tzinfo=UTC), outputs=("http://127.0.0.1:8000/a.png",)
     )
@@ -141,40 +136,37 @@ def test_a_card_does_not_tell_when_or_where() -> None:
     assert "cdn.example" not in card_html(DONE)
 
 
-def test_mathematics_is_left_alone() -> None:
-    """A prompt with two dollar signs is no formula."""
+def test_card_is_excluded_from_math_typesetting() -> None:
+    """JupyterLab would typeset a prompt with two dollar signs as math."""
     _, attrs = Page(card_html(DONE)).tags[0]
     assert {"tex2jax_ignore", "mathjax_ignore"} <= set((attrs["class"] or "").split())
 
 
 STATUSES: tuple[tuple[Status, str, str], ...] = (
-    (Status.QUEUED, "waiting", ""),
+    (Status.QUEUED, "queued", ""),
     (Status.RUNNING, "running 37%", ""),
-    (Status.NEEDS_INPUT, "asking you", "%mj_modal 1712345678901234"),
-    (Status.FAILED, "failed", "The service does not say why."),
+    (Status.NEEDS_INPUT, "needs input", "%mj_modal 1712345678901234"),
+    (Status.FAILED, "failed", "The service gave no reason."),
     (Status.CANCELLED, "cancelled", ""),
 )
 
 
-@pytest.mark.parametrize(("status", "badge", "said"), STATUSES)
-def test_the_badge_tells_the_status(status: Status, badge: str, said: str) -> None:
-    """And the card what follows from it."""
+@pytest.mark.parametrize(("status", "badge", "expected"), STATUSES)
+def test_badge_and_note_follow_the_status(status: Status, badge: str, expected: str) -> None:
     job = replace(DONE, status=status, buttons=(), progress=37)
     html = card_html(job)
     assert f'<span class="mjci-job-badge">{badge}</span>' in html
-    assert said in Page(html).text
-    assert said in card_text(job)
+    assert expected in Page(html).text
+    assert expected in card_text(job)
 
 
-def test_the_reason_of_a_failure_is_shown() -> None:
-    """As the service words it."""
+def test_failure_reason_is_shown_verbatim() -> None:
     job = replace(DONE, status=Status.FAILED, buttons=(), reason="banned: <wolf>")
     assert "banned: <wolf>" in Page(card_html(job)).text
     assert "  banned: <wolf>" in card_text(job).splitlines()
 
 
-def test_a_ci_card_tells_way_rule_and_sizes() -> None:
-    """Input and output, the rule, and what the picture was and became."""
+def test_ci_card_shows_subject_rule_and_sizes() -> None:
     assert card_text(parse_job(CI)).splitlines() == [
         "PicProcess c1 SUCCEEDED",
         "  in/a.jpg → out/b.jpg",
@@ -186,7 +178,7 @@ def test_a_ci_card_tells_way_rule_and_sizes() -> None:
 
 
 MADE = {"Format": "png", "Width": 10, "Height": 20, "Size": 1500}
-RESULTS: tuple[tuple[Any, str], ...] = (
+RESULT_SHAPES: tuple[tuple[Any, str], ...] = (
     ({"ProcessResult": MADE}, "10×20 png, 1.5 kB"),
     ([{"ProcessResult": MADE}], "10×20 png, 1.5 kB"),
     ({"UploadResult": {"ProcessResults": {"Object": [MADE]}}}, "10×20 png, 1.5 kB"),
@@ -197,25 +189,24 @@ RESULTS: tuple[tuple[Any, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("result", "said"), RESULTS)
-def test_every_shape_of_a_result_gives_its_size(result: Any, said: str) -> None:
-    """Wrapped or not, alone or in a list, numbers or texts."""
+@pytest.mark.parametrize(("result", "expected"), RESULT_SHAPES)
+def test_size_is_found_in_every_result_shape(result: Any, expected: str) -> None:
+    """Nested or not, alone or in a list, numbers or strings."""
     text = card_text(parse_job({**CI, "Operation": {"PicProcessResult": result}}))
     assert [line.strip() for line in text.splitlines() if "size" in line] == (
-        [f"size: {said}"] if said else []
+        [f"size: {expected}"] if expected else []
     )
 
 
-def test_a_batch_tells_its_jobs() -> None:
-    """How many, and how they are."""
+def test_batch_card_counts_its_jobs() -> None:
     batch = parse_job({"JobId": "b1", "Name": "n", "Type": "Job"})
     text = card_text(batch, Extras(children={"FAILED": 1, "SUCCEEDED": 5}))
     assert "  jobs: 6 (1 failed, 5 succeeded)" in text.splitlines()
     assert "jobs: none" in card_text(DONE, Extras(children={}))
 
 
-def test_progress_has_a_bar_and_its_preview() -> None:
-    """The bar's length is the percentage; without one it only moves."""
+def test_progress_card_has_bar_and_preview() -> None:
+    """Without a percentage the bar is indeterminate."""
     running = replace(DONE, status=Status.RUNNING, progress=37, buttons=())
     page = Page(progress_html(running, "data:image/png;base64,AA=="))
     assert ("i", {"style": "width:37%"}) in page.tags
@@ -234,26 +225,22 @@ def test_progress_has_a_bar_and_its_preview() -> None:
     ]
     unknown = Page(progress_html(replace(running, progress=None))).tags
     assert ("i", {"class": "mjci-job-unknown"}) in unknown
-    assert not any(
-        "aria-valuenow" in attrs for _, attrs in unknown
-    )  # how far is not known, and is not said
+    assert not any("aria-valuenow" in attrs for _, attrs in unknown)
     assert progress_line(running, 10) == "IMAGINE 1712345678901234 RUNNING 37% [####......]"
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "data:text/html,x", "//x", "file:///etc/passwd"]
 )
-def test_only_web_addresses_are_links(url: str) -> None:
-    """A service cannot make a card run something."""
+def test_links_with_other_schemes_are_plain_text(url: str) -> None:
+    """A service cannot make a card run a script."""
     page = Page(card_html(DONE, Extras(links=[("open", url)])))
     assert [tag for tag, _ in page.tags if tag == "a"] == []
     assert "open" in page.text
 
 
-def test_a_request_is_shown_without_its_secrets() -> None:
-    """Headers, signed parameters and passwords in addresses; the body byte for byte, pictures
-    shortened.
-    """
+def test_request_text_hides_secrets_and_shortens_data_urls() -> None:
+    """Secrets in headers, signed parameters and user:password@ of URLs."""
     picture = "data:image/png;base64," + "A" * 4000
     text = request_text(
         "POST",
@@ -278,6 +265,5 @@ def test_a_request_is_shown_without_its_secrets() -> None:
     assert request_text("PUT", "http://x/k", [], b"\xff\xfe").splitlines()[-1] == "(2 bytes)"
 
 
-def test_tables_are_aligned() -> None:
-    """Names on the left, findings on the right."""
+def test_table_text_is_aligned() -> None:
     assert table_text([("a", "1"), ("long", "2")]) == "a     1\nlong  2"

@@ -1,6 +1,4 @@
-"""`%load_ext`, `%unload_ext`, `%reload_ext`: everything comes, everything goes, and what is new is
-used.
-"""
+"""`%load_ext`, `%unload_ext` and `%reload_ext`."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ from tests.notebook.conftest import Shell
 
 
 def inspect_shell(ip: Any) -> dict[str, Any]:
-    """Everything that a shell consists of, as it is now: its parts, their attributes, and what is
-    in those. Not `config`, where IPython itself notes what %config was told.
+    """Return the state of a shell: its components, their attributes, and the elements of those.
+    Without `config`, where IPython itself records %config.
     """
     display = ip.display_formatter
     parts = [
@@ -39,40 +37,41 @@ def inspect_shell(ip: Any) -> dict[str, Any]:
         display.mimebundle_formatter,
         *display.formatters.values(),
     ]
-    found: dict[str, Any] = {
+    state: dict[str, Any] = {
         "sys.displayhook": id(sys.displayhook),
         "sys.excepthook": id(sys.excepthook),
     }
     for number, part in enumerate(parts):
         attributes = {**vars(part), **getattr(part, "_trait_values", {})}
         for name in attributes.keys() - {"config", "_trait_values"}:
-            found[f"{number} {type(part).__name__}.{name}"] = seen(attributes[name], 2)
-    return found
+            state[f"{number} {type(part).__name__}.{name}"] = identities(attributes[name], 2)
+    return state
 
 
-def seen(value: Any, deep: int) -> Any:
-    """Which objects a value is, or holds."""
-    if deep and isinstance(value, dict):
-        return {str(key): seen(one, deep - 1) for key, one in value.items()}
-    if deep and isinstance(value, (list, tuple, set)):
-        return [seen(one, deep - 1) for one in value]
+def identities(value: Any, depth: int) -> Any:
+    """Return the identities of a value and its elements."""
+    if depth and isinstance(value, dict):
+        return {str(key): identities(item, depth - 1) for key, item in value.items()}
+    if depth and isinstance(value, (list, tuple, set)):
+        return [identities(item, depth - 1) for item in value]
     return value if isinstance(value, (str, int)) else id(value)
 
 
-def completed(ip: Any, line: str) -> list[str]:
+def complete(ip: Any, line: str) -> list[str]:
     with provisionalcompleter():
-        return [one.text.lstrip("%") for one in ip.Completer.completions(line, len(line))]
+        return [
+            completion.text.lstrip("%") for completion in ip.Completer.completions(line, len(line))
+        ]
 
 
-def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names, help, formatters, completion, events, transformers, configurables, hooks: all of the
-    shell is as it was before, also when magics ran meanwhile and values were shown. Loading twice
-    is loading once.
+def test_unload_restores_the_shell(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names, help, formatters, completer, events, transformers, configurables and hooks are as
+    before, even after magics have run. Loading twice is loading once.
     """
     monkeypatch.setenv("MJCI_HEADLESS", "1")
     ip = Shell().ip
     ip.display_formatter.format(1)  # what comes by itself with the first use
-    completed(ip, "%x")
+    complete(ip, "%x")
     ip.display_pub.outputs.clear()
     ip.run_line_magic("config", "")
     before = inspect_shell(ip)
@@ -86,21 +85,18 @@ def test_unloading_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPa
     job = ip.run_line_magic("mj_imagine", "a red fox")
     ip.display_formatter.format(job)
     ip.run_line_magic("config", "MJCI.wait = 5")
-    assert "mj_imagine" in completed(ip, "%mj_ima")
-    assert completed(ip, "%mjci st") == ["status"]
+    assert "mj_imagine" in complete(ip, "%mj_ima")
+    assert complete(ip, "%mjci st") == ["status"]
     del ip.user_ns["s"]
     ip.display_pub.outputs.clear()
-    completed(ip, "%x")
+    complete(ip, "%x")
     assert manager.unload_extension("jupyter_mjci") is None
     jupyter_mjci.unload_ipython_extension(ip)
     assert inspect_shell(ip) == before
     assert ip not in _EXTENSIONS
 
 
-def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:
-    """After an unloading and another loading: the session that the magics connected, and
-    %config.
-    """
+def test_session_and_config_survive_unload_and_load(empty_shell: Shell) -> None:
     empty_shell.run("%config MJCI.speed = 1e6")
     empty_shell.run("%mj_imagine a red fox -o job")
     for code in ("%unload_ext jupyter_mjci", "%load_ext jupyter_mjci"):
@@ -110,7 +106,7 @@ def test_what_was_set_and_chosen_is_there_again(empty_shell: Shell) -> None:
 
 
 def test_reload_keeps_session_and_registers_once(empty_shell: Shell) -> None:
-    """`%reload_ext` is unload, then load: the session in use and its jobs are still there."""
+    """`%reload_ext` is unload, then load."""
     empty_shell.run("%mj_imagine a red fox -o job")
     loaded = inspect_shell(empty_shell.ip)
     assert empty_shell.run("%reload_ext jupyter_mjci") is None
@@ -130,7 +126,7 @@ assert str(before[0]).startswith("(*, speed")
 
 
 def test_sandbox_signature_and_help_are_the_same_after_first_call() -> None:
-    """In a fresh interpreter, where nothing was imported before."""
+    """In a new interpreter, where nothing was imported before."""
     ended = subprocess.run(
         [sys.executable, "-c", SIGNATURES], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,4 +1,4 @@
-"""`%mjci gallery`: one sheet, whatever made the pictures."""
+"""`%mjci gallery`: contact sheets and pages, of jobs and of saved notebooks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import gallery, images, saved_notebook
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
-from tests.notebook.test_job_display import MODES, kept
+from tests.notebook.test_job_display import MODES, save_outputs
 
 SHEET = ["image/jpeg", "text/plain"]
 ROTATE = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "output/out.jpg"\n'
 
 
 @pytest.fixture
-def full(shell: Shell) -> Shell:
-    """After an imagined fox, its upscale, a rotated deer and a job that failed."""
+def filled_shell(shell: Shell) -> Shell:
+    """Return a shell after an imagined fox, its upscale, a rotated deer and a failed job."""
     shell.run("%mj_imagine a red fox -o fox\n")
     shell.run("%mj_action fox U1")
     shell.run(f"%%ci_job\n{ROTATE}")
@@ -34,11 +34,10 @@ def full(shell: Shell) -> Shell:
     return shell
 
 
-def test_all_pictures_are_on_one_sheet(full: Shell) -> None:
-    """The latest first, told which is which in the text; nothing else comes out of the cell."""
-    assert full.run("%mjci gallery") is None
-    assert full.kinds == [SHEET]
-    lines = full.texts[0].splitlines()
+def test_gallery_shows_all_pictures_latest_first(filled_shell: Shell) -> None:
+    assert filled_shell.run("%mjci gallery") is None
+    assert filled_shell.kinds == [SHEET]
+    lines = filled_shell.texts[0].splitlines()
     assert [line.rpartition("  ")[2] for line in lines] == [
         "input/deer.jpg",
         "a red fox",
@@ -48,16 +47,17 @@ def test_all_pictures_are_on_one_sheet(full: Shell) -> None:
         re.match(rf"  {number} (MJ|CI) \w+ \d+×\d+ \w+ sha \w{{12}}", lines[number - 1])
         for number in (1, 2, 3)
     )
-    sheet = Image.open(io.BytesIO(base64.b64decode(full.outputs[0]["data"]["image/jpeg"])))
+    sheet = Image.open(io.BytesIO(base64.b64decode(filled_shell.outputs[0]["data"]["image/jpeg"])))
     assert sheet.size == tuple(
-        full.outputs[0]["metadata"]["image/jpeg"][side] for side in ("width", "height")
+        filled_shell.outputs[0]["metadata"]["image/jpeg"][side] for side in ("width", "height")
     )
     assert (
-        full.outputs[0]["metadata"]["image/jpeg"]["alt"] == "3 pictures: input/deer.jpg; a red fox"
+        filled_shell.outputs[0]["metadata"]["image/jpeg"]["alt"]
+        == "3 pictures: input/deer.jpg; a red fox"
     )
 
 
-CHOSEN = {
+FILTERS = {
     "RED": 2,
     "deer": 1,
     "--action upscale": 1,
@@ -67,33 +67,32 @@ CHOSEN = {
 }
 
 
-@pytest.mark.parametrize("line", CHOSEN)
-def test_pictures_are_chosen(full: Shell, line: str) -> None:
-    """By words, by action, by number."""
-    full.run(f"%mjci gallery {line}")
-    assert len(full.texts[0].splitlines()) == CHOSEN[line]
+@pytest.mark.parametrize("line", FILTERS)
+def test_gallery_filters_by_text_action_and_limit(filled_shell: Shell, line: str) -> None:
+    filled_shell.run(f"%mjci gallery {line}")
+    assert len(filled_shell.texts[0].splitlines()) == FILTERS[line]
 
 
-def test_nothing_is_said_to_be_nothing(shell: Shell) -> None:
+def test_empty_gallery_shows_a_notice(shell: Shell) -> None:
     shell.run("%mjci gallery")
     assert shell.texts == [gallery.NO_PICTURES]
-    assert "--limit is at least 1" in shell.fails("%mjci gallery --limit 0")
+    assert "--limit must be at least 1" in shell.fails("%mjci gallery --limit 0")
 
 
-def test_a_cell_saves_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
+def test_outputs_are_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
             session.batch(
                 [session.mj.imagine(f"fox {number}") for number in range(3)], at_once=1
             ).run()
-            found.append(kept(monkeypatch, mode, "%mjci gallery", session))
-    assert found[0] == found[1]
-    assert len(found[0]) == 1
+            outputs.append(save_outputs(monkeypatch, mode, "%mjci gallery", session))
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) == 1
 
 
-def test_the_archive_is_shown_without_its_session(tmp_path: Path, shell: Shell) -> None:
-    """Pictures of an earlier session, though their links are dead; none comes twice."""
+def test_archived_pictures_of_earlier_sessions_are_shown(tmp_path: Path, shell: Shell) -> None:
+    """Their links no longer work. None is shown twice."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
         done = earlier.follow(earlier.mj.imagine("an old fox")).run()
         assert len(gallery.collect_items(earlier)) == 1
@@ -104,30 +103,30 @@ def test_the_archive_is_shown_without_its_session(tmp_path: Path, shell: Shell) 
         assert len(shell.texts[0].splitlines()) == 1
 
 
-def test_what_cannot_be_fetched_is_left_out(full: Shell, session: Session) -> None:
-    """The others are shown."""
+def test_missing_pictures_are_left_out(filled_shell: Shell, session: Session) -> None:
     session.ci.delete_object("output/out.jpg").run()
-    full.run("%mjci gallery")
-    assert [line.rpartition("  ")[2] for line in full.texts[0].splitlines()] == [
+    filled_shell.run("%mjci gallery")
+    assert [line.rpartition("  ")[2] for line in filled_shell.texts[0].splitlines()] == [
         "a red fox",
         "a red fox",
     ]
 
 
-def test_a_page_is_written(full: Shell, tmp_path: Path) -> None:
-    """It needs nothing but itself, and what others wrote is text in it."""
-    full.run('%mj_imagine <script>alert("x")</script>')
-    full.run(f"%mjci gallery --save {tmp_path / 'g.html'}")
+def test_saved_page_is_self_contained_and_escaped(filled_shell: Shell, tmp_path: Path) -> None:
+    filled_shell.run('%mj_imagine <script>alert("x")</script>')
+    filled_shell.run(f"%mjci gallery --save {tmp_path / 'g.html'}")
     page = (tmp_path / "g.html").read_text("utf-8")
-    assert full.texts == [f"4 pictures: {tmp_path / 'g.html'}"]
+    assert filled_shell.texts == [f"4 pictures: {tmp_path / 'g.html'}"]
     assert page.count('<img src="data:image/') == page.count("<figcaption>") == 4
     assert "<script" not in page
     assert not re.search(r'(?:src|href)="(?!data:)', page)
-    assert "Cannot write" in full.fails(f"%mjci gallery --save {tmp_path / 'no' / 'g.html'}")
+    assert "Cannot write" in filled_shell.fails(
+        f"%mjci gallery --save {tmp_path / 'no' / 'g.html'}"
+    )
 
 
-def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
-    """Of an earlier session: a bucket keeps them, so that no archive has to."""
+def test_pictures_of_journal_jobs_are_shown(tmp_path: Path) -> None:
+    """Results in a bucket are not archived."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as earlier:
         rotated = earlier.ci.picture_job(
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="output/out.jpg"
@@ -142,7 +141,7 @@ def test_the_journal_knows_pictures_of_the_bucket(tmp_path: Path) -> None:
     assert (shown.kind, shown.name, shown.subject) == ("PicProcess", done.id, "input/deer.jpg")
 
 
-def notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
+def write_notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["Words\n", "# A <title>\n"]},
         {
@@ -159,17 +158,17 @@ def notebook(path: Path, *outputs: dict[str, Any], source: str = "") -> Path:
     return path
 
 
-def picture() -> str:
-    """As a notebook keeps it."""
+def make_png() -> str:
+    """Return a PNG as a notebook stores it."""
     file = io.BytesIO()
     Image.new("RGB", (9, 9)).save(file, "PNG")
     return images.to_base64(file.getvalue())
 
 
-PNG = picture()
+PNG = make_png()
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
 ALT = {"image/png": {"alt": "A <fox>"}}
-SAVED: dict[
+SAVED_OUTPUTS: dict[
     str, tuple[dict[str, Any], list[tuple[str, str]]]
 ] = {  # an output, and of its pictures about and caption
     "one of ours": (
@@ -212,28 +211,26 @@ SAVED: dict[
 }
 
 
-@pytest.mark.parametrize("case", SAVED)
-def test_a_notebooks_pictures(case: str, tmp_path: Path) -> None:
-    """Its outputs', with what they say of themselves; what they do not say, the cell's last line
-    does. The page needs nothing but itself, and runs nothing.
-    """
-    output, told = SAVED[case]
-    saved = notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
+@pytest.mark.parametrize("case", SAVED_OUTPUTS)
+def test_saved_notebook_images_have_subject_and_caption(case: str, tmp_path: Path) -> None:
+    """An output without alt text is described by the cell's last line. The page runs no script."""
+    output, expected = SAVED_OUTPUTS[case]
+    saved = write_notebook(tmp_path / "a.ipynb", output, source="x = 1\n_ = plot()\n")
     shown = saved_notebook.load_notebook_images(saved)
-    assert [(one.kind, one.subject, one.caption) for one in shown] == [
-        ("cell 2", *each) for each in told
+    assert [(item.kind, item.subject, item.caption) for item in shown] == [
+        ("cell 2", *each) for each in expected
     ]
     page = gallery.render_page(shown, saved_notebook.get_title(saved))
     assert "<h1>A &lt;title&gt;</h1>" in page
-    assert page.count('<img src="data:image/') == page.count("<img") == len(told)
+    assert page.count('<img src="data:image/') == page.count("<img") == len(expected)
     assert "onload" not in page
-    assert (gallery.NO_PICTURES in page) == (not told)
+    assert (gallery.NO_PICTURES in page) == (not expected)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"nbformat": 3, "worksheets": []}', "\x00"])
-def test_what_is_no_notebook_is_told(text: str, tmp_path: Path) -> None:
+def test_invalid_notebook_is_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text(text)
-    with pytest.raises(InvalidRequest, match="is no notebook"):
+    with pytest.raises(InvalidRequest, match="is not a notebook"):
         saved_notebook.load_notebook_images(tmp_path / "a.ipynb")
 
 
@@ -244,8 +241,8 @@ def noise(seed: int) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, 2, 24, 60])
-def test_a_sheet_stays_small(count: int) -> None:
-    """At most 200 kB, even of noise, and six in a row."""
+def test_contact_sheet_size_is_limited(count: int) -> None:
+    """Even noise takes at most 200 kB, and a row has at most six pictures."""
     content, width, height = images.contact_sheet(
         [noise(1)] * count, ["狐 a label that is far too long"] * count
     )
@@ -254,8 +251,7 @@ def test_a_sheet_stays_small(count: int) -> None:
     assert width <= 6 * 200 + 8
 
 
-def test_any_kind_of_picture_has_its_place() -> None:
-    """Transparent, animated, narrow, of one colour."""
+def test_contact_sheet_accepts_every_image_mode() -> None:
     contents = []
     for mode, format, size in (
         ("RGBA", "PNG", (40, 400)),

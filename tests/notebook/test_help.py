@@ -1,4 +1,4 @@
-"""What `%name?` and `--help` say: all of it true, none of it too wide."""
+"""The help of `%name?` and `--help`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,20 @@ ALL = " ".join(MAGIC_NAMES.values()).split()
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_help_fits_and_tells_what_comes(shell: Shell, name: str) -> None:
-    """Usage first, no line wider than a terminal, the same for `?` and --help; a job can be left to
-    itself, a listing cannot.
-    """
+def test_help_fits_the_width_and_names_the_result(shell: Shell, name: str) -> None:
+    """Only magics that return a job have `--no-wait`."""
     doc = shell.ip.magics_manager.magics["line"][name].__doc__
     assert doc.startswith(f"%{name}")
     assert max(map(len, doc.splitlines())) <= WIDTH
-    assert ("--no-wait" in doc) == ("Gives the job" in doc)
+    assert ("--no-wait" in doc) == ("Returns the finished job" in " ".join(doc.split()))
     shell.run(f"%{name} --help")
     assert shell.texts == [doc]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_can_be_run(
+def test_examples_build_a_request(
     shell: Shell, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is a line, or a cell, that makes a request."""
     monkeypatch.chdir(tmp_path)
     for file in ("fox.png", "owl.png"):
         Image.new("RGB", (8, 8)).save(file)
@@ -42,8 +39,8 @@ def test_examples_can_be_run(
     assert name == "mjci" or re.match(r"(GET|POST|PUT) http", shell.texts[0])
 
 
-def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
-    """Each with what it does; what connecting takes is no secret."""
+def test_mjci_without_command_lists_commands(shell: Shell) -> None:
+    """The options of `connect` contain no secret."""
     shell.run("%mjci")
     assert "status" in shell.texts[0]
     assert re.search(r"gallery +Show the pictures", shell.texts[0])
@@ -53,8 +50,7 @@ def test_mjci_alone_lists_what_exists(shell: Shell) -> None:
     assert not re.search("--mj-secret|--ci-secret-key|--ci-token", shell.texts[0])
 
 
-def test_a_line_on_a_terminal_is_not_as_in_python(shell: Shell) -> None:
-    """A button may be named by its label, whatever names the task."""
+def test_magic_parameters_have_their_own_help(shell: Shell) -> None:
     doc = shell.ip.magics_manager.magics["line"]["mj_action"].__doc__
     assert re.search(r"BUTTON +its label \(U2", doc)
     assert "a variable that holds it" in doc

@@ -1,4 +1,4 @@
-"""A followed job in a cell: the same outputs whoever looks on."""
+"""Following a job in a cell: the same outputs live and headless."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from tests.notebook.conftest import Shell
 CARD, PICTURE = ["text/html", "text/plain"], ["image/jpeg", "text/plain"]
 
 
-class Book:
-    """A publisher that keeps everything that was ever published."""
+class RecordingPublisher:
+    """A publisher that records everything published."""
 
     def __init__(self) -> None:
-        self.pages: list[tuple[dict[str, Any], str, bool]] = []
+        self.messages: list[tuple[dict[str, Any], str, bool]] = []
 
     def publish(
         self,
@@ -43,25 +43,25 @@ class Book:
         transient: Any = None,
         update: bool = False,
     ) -> None:
-        self.pages.append((data, (transient or {}).get("display_id", ""), update))
+        self.messages.append((data, (transient or {}).get("display_id", ""), update))
 
 
 @pytest.fixture
-def book() -> Book:
-    return Book()
+def publisher() -> RecordingPublisher:
+    return RecordingPublisher()
 
 
 @pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox's jobs pass in no time; here every update counts."""
+def disable_throttling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publish every update: the sandbox's jobs take no time."""
     monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
 
 
 MODES = {"live": "0", "headless": "1"}
 
 
-def kept(monkeypatch: pytest.MonkeyPatch, mode: str, cell: str, session: Session) -> Any:
-    """What a notebook would save of a cell."""
+def save_outputs(monkeypatch: pytest.MonkeyPatch, mode: str, cell: str, session: Session) -> Any:
+    """Return what a notebook would save of a cell."""
     monkeypatch.setenv("MJCI_HEADLESS", MODES[mode])
     shell = Shell()
     shell.ip.extension_manager.load_extension("jupyter_mjci")
@@ -75,69 +75,73 @@ CELLS = (
     "%mj_imagine a red fox -o job\n%mj_action job U1",
     '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o.jpg"',
     '%%ci_job\ninput = "no/such.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o.jpg"',
-    '%%ci_job\nname = "n"\nprefix = "input/"\nrule = "imageMogr2/rotate/90"\noutput = "o/${InputName}.jpg"',
+    '%%ci_job\nname = "n"\nprefix = "input/"\nrule = "imageMogr2/rotate/90"\n'
+    'output = "o/${InputName}.jpg"',
 )
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_cell_saves_the_same_live_and_headless(
-    monkeypatch: pytest.MonkeyPatch, cell: str
-) -> None:
-    """The same number of outputs, the same kinds, the same bytes."""
-    found = []
+def test_outputs_are_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    outputs = []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
-            found.append(kept(monkeypatch, mode, cell, session))
-    assert found[0] == found[1]
-    assert len(found[0]) >= 1
+            outputs.append(save_outputs(monkeypatch, mode, cell, session))
+    assert outputs[0] == outputs[1]
+    assert len(outputs[0]) >= 1
 
 
-def test_live_shows_the_progress_and_then_the_final_card(session: Session, book: Book) -> None:
-    """One display from first to last: bars, a blurry preview, the final card; then the picture."""
+def test_live_output_updates_one_display_to_the_final_card(
+    session: Session, publisher: RecordingPublisher
+) -> None:
+    """Progress bars and a preview, then the final card, then the picture."""
     session.clock.speed = 200  # type: ignore[attr-defined]
-    job = job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
-    cards = [data["text/html"] for data, name, _ in book.pages if name]
-    assert len({name for _, name, _ in book.pages if name}) == 1
-    assert [update for _, name, update in book.pages if name] == [False] + [True] * (len(cards) - 1)
+    job = job_display.display_job(
+        session, session.mj.imagine("a red fox").run(), LiveOutput(publisher)
+    )
+    cards = [data["text/html"] for data, name, _ in publisher.messages if name]
+    assert len({name for _, name, _ in publisher.messages if name}) == 1
+    assert [update for _, name, update in publisher.messages if name] == [False] + [True] * (
+        len(cards) - 1
+    )
     assert (
         len(cards) == len(set(cards)) >= 3
-    )  # how many are seen of a job without duration is chance
+    )  # the number of updates of a job without duration varies
     assert all("progressbar" in card for card in cards[:-1])
     assert any("data:image/" in card for card in cards)
     assert "progressbar" not in cards[-1]
     assert "data:image/" not in cards[-1]
-    assert [sorted(data) for data, name, _ in book.pages if not name] == [PICTURE]
+    assert [sorted(data) for data, name, _ in publisher.messages if not name] == [PICTURE]
     assert job.status is Status.SUCCEEDED
 
 
-def test_updates_are_throttled(
-    session: Session, book: Book, monkeypatch: pytest.MonkeyPatch
+def test_live_updates_are_throttled(
+    session: Session, publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However fast a job goes, a card changes at most four times a second; the final card always
-    lands.
-    """
+    """At most four updates a second; the final card is always published."""
     monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.25)
     begun = time.monotonic()
-    job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
-    updates = [data for data, name, _ in book.pages if name]
+    job_display.display_job(session, session.mj.imagine("a red fox").run(), LiveOutput(publisher))
+    updates = [data for data, name, _ in publisher.messages if name]
     assert len(updates) <= (time.monotonic() - begun) / 0.25 + 2
     assert "succeeded" in updates[-1]["text/html"]
 
 
-def test_nothing_is_shown_twice(book: Book) -> None:
-    """A card that did not change is not sent again."""
-    place = LiveOutput(book)
+def test_unchanged_card_is_not_published_again(publisher: RecordingPublisher) -> None:
+    output = LiveOutput(publisher)
     job = Job("mj", "1", "IMAGINE", Status.RUNNING, 10)
     for _ in range(3):
-        place.show_progress(job, "")
-    assert len(book.pages) == 1
+        output.show_progress(job, "")
+    assert len(publisher.messages) == 1
 
 
-def test_headless_shows_only_what_stays(session: Session, book: Book) -> None:
-    """No progress, no display ids: the card and the picture."""
-    job_display.display_job(session, session.mj.imagine("a red fox").run(), HeadlessOutput(book))
-    assert [sorted(data) for data, _, _ in book.pages] == [CARD, PICTURE]
-    assert {name for _, name, _ in book.pages} == {""}
+def test_headless_output_publishes_only_final_outputs(
+    session: Session, publisher: RecordingPublisher
+) -> None:
+    job_display.display_job(
+        session, session.mj.imagine("a red fox").run(), HeadlessOutput(publisher)
+    )
+    assert [sorted(data) for data, _, _ in publisher.messages] == [CARD, PICTURE]
+    assert {name for _, name, _ in publisher.messages} == {""}
 
 
 class Tty(io.StringIO):
@@ -145,34 +149,40 @@ class Tty(io.StringIO):
         return True
 
 
-def test_a_terminal_has_one_line(
-    session: Session, book: Book, monkeypatch: pytest.MonkeyPatch
+def test_terminal_output_overwrites_one_line(
+    session: Session, publisher: RecordingPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Overwritten while the job goes on, and wiped at the end; none where stderr is no terminal."""
+    """The line is cleared at the end. Nothing is written if stderr is not a terminal."""
     monkeypatch.setattr(sys, "stderr", tty := Tty())
-    job_display.display_job(session, session.mj.imagine("a red fox").run(), TerminalOutput(book))
+    job_display.display_job(
+        session, session.mj.imagine("a red fox").run(), TerminalOutput(publisher)
+    )
     lines = tty.getvalue().split("\r")
     assert "QUEUED [" in tty.getvalue()
     assert "\n" not in tty.getvalue()
     assert lines[-1] == ""
     assert lines[-2].strip() == ""
     assert max(map(len, lines)) < 80
-    assert len(book.pages) == 2
+    assert len(publisher.messages) == 2
     monkeypatch.setattr(sys, "stderr", plain := io.StringIO())
-    job_display.display_job(session, session.mj.imagine("a red fox").run(), TerminalOutput(book))
+    job_display.display_job(
+        session, session.mj.imagine("a red fox").run(), TerminalOutput(publisher)
+    )
     assert plain.getvalue() == ""
 
 
-def test_a_terminal_is_told_where_the_picture_is(book: Book, tmp_path: Path) -> None:
-    """Which cannot be seen there; a notebook holds it, and no paths."""
+def test_terminal_output_shows_the_archived_path(
+    publisher: RecordingPublisher, tmp_path: Path
+) -> None:
+    """A notebook contains no paths."""
     with jupyter_mjci.sandbox(speed=math.inf, home=tmp_path) as session:
         job = job_display.display_job(
-            session, session.mj.imagine("a red fox"), TerminalOutput(book)
+            session, session.mj.imagine("a red fox"), TerminalOutput(publisher)
         )
-        told = book.pages[-1][0]["text/plain"]
-        assert Path(told.removeprefix("  kept as ")).read_bytes() == session.picture(job).run()
-        job_display.display_job(session, job, HeadlessOutput(book))
-    assert len(book.pages) == 5
+        text = publisher.messages[-1][0]["text/plain"]
+        assert Path(text.removeprefix("  saved to ")).read_bytes() == session.picture(job).run()
+        job_display.display_job(session, job, HeadlessOutput(publisher))
+    assert len(publisher.messages) == 5
 
 
 class Kernel:
@@ -189,7 +199,7 @@ class Plain:
     display_pub = None
 
 
-PLACES: tuple[tuple[Any, str, type], ...] = (
+OUTPUT_TARGETS: tuple[tuple[Any, str, type], ...] = (
     (Kernel(True), "", LiveOutput),
     (Kernel(False), "", HeadlessOutput),
     (Kernel(None), "", HeadlessOutput),
@@ -200,21 +210,20 @@ PLACES: tuple[tuple[Any, str, type], ...] = (
 )
 
 
-@pytest.mark.parametrize(("ip", "told", "kind"), PLACES)
-def test_who_looks_on_is_known(
-    ip: Any, told: str, kind: type, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("ip", "headless", "kind"), OUTPUT_TARGETS)
+def test_output_target_follows_kernel_request_and_setting(
+    ip: Any, headless: str, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the request that runs the cell; MJCI_HEADLESS overrides it."""
-    monkeypatch.setenv("MJCI_HEADLESS", told)
+    monkeypatch.setenv("MJCI_HEADLESS", headless)
     assert type(select_output(ip)) is kind
 
 
 # --- what goes wrong on the way -------------------------------------------------------------------
 
 
-def broken(session: Session, error: BaseException, after: int) -> None:
-    """Makes the session's further asking fail."""
-    ask, count = session.client.send_once, [0]
+def fail_after(session: Session, error: BaseException, after: int) -> None:
+    """Make the requests of a session fail after so many."""
+    ask, count = session.send_once, [0]
 
     async def send_once(call: Any) -> Any:
         count[0] += 1
@@ -222,30 +231,34 @@ def broken(session: Session, error: BaseException, after: int) -> None:
             raise error
         return await ask(call)
 
-    session.client.send_once = send_once  # type: ignore[method-assign]
+    session.send_once = send_once  # type: ignore[method-assign]
 
 
-BREAKS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
-    (TransportError("No answer from x."), TransportError, "Lost from sight"),
-    (KeyboardInterrupt(), Interrupted, "Interrupted: it goes on at the service."),
+INTERRUPTIONS: tuple[tuple[BaseException, type[BaseException], str], ...] = (
+    (TransportError("No answer from x."), TransportError, "Connection lost"),
+    (KeyboardInterrupt(), Interrupted, "Interrupted: the job goes on at the service."),
 )
 
 
-@pytest.mark.parametrize(("error", "kind", "said"), BREAKS, ids=["lost", "interrupted"])
-def test_the_job_is_named_whatever_happens(
-    session: Session, book: Book, error: BaseException, kind: type[BaseException], said: str
+@pytest.mark.parametrize(("error", "kind", "message"), INTERRUPTIONS, ids=["lost", "interrupted"])
+def test_card_keeps_job_id_after_error_or_interrupt(
+    session: Session,
+    publisher: RecordingPublisher,
+    error: BaseException,
+    kind: type[BaseException],
+    message: str,
 ) -> None:
-    """The card keeps its id and says how to go on; then the error comes."""
+    """The card is published before the error is raised."""
     job = session.mj.imagine("a red fox").run()
     if isinstance(error, KeyboardInterrupt):
-        stop_in_the_wait(session, after=1)
+        interrupt_after(session, after=1)
     else:
-        broken(session, error, after=3)
+        fail_after(session, error, after=3)
     with pytest.raises(kind) as caught:
-        job_display.display_job(session, job, HeadlessOutput(book))
-    data, _, _ = book.pages[-1]
-    assert len(book.pages) == 1
-    assert said in data["text/plain"]
+        job_display.display_job(session, job, HeadlessOutput(publisher))
+    data, _, _ = publisher.messages[-1]
+    assert len(publisher.messages) == 1
+    assert message in data["text/plain"]
     assert f"%mj_task {job.id}" in data["text/plain"]
     if isinstance(caught.value, Interrupted):
         lines = caught.value._render_traceback_()
@@ -255,93 +268,95 @@ def test_the_job_is_named_whatever_happens(
 
 
 # (service, proxy family, what the card says of a job that has not begun)
-CALLED_OFF: tuple[tuple[str, str, str, Status], ...] = (
-    ("mj", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
-    ("ci", "plus", "Interrupted: it was cancelled at the service.", Status.CANCELLED),
-    ("mj", "java", "Interrupted: it could not be cancelled and goes on: ", Status.QUEUED),
+CANCELLATIONS: tuple[tuple[str, str, str, Status], ...] = (
+    ("mj", "plus", "Interrupted: the job was cancelled at the service.", Status.CANCELLED),
+    ("ci", "plus", "Interrupted: the job was cancelled at the service.", Status.CANCELLED),
+    ("mj", "java", "Interrupted: the job could not be cancelled and goes on: ", Status.QUEUED),
 )
 
 
-@pytest.mark.parametrize(("service", "dialect", "said", "status"), CALLED_OFF)
-def test_an_interrupt_may_cancel(
-    book: Book, service: str, dialect: str, said: str, status: Status
+@pytest.mark.parametrize(("service", "dialect", "message", "status"), CANCELLATIONS)
+def test_interrupt_cancels_if_configured(
+    publisher: RecordingPublisher, service: str, dialect: str, message: str, status: Status
 ) -> None:
-    """With on_interrupt = "cancel" the service is asked, and the card tells what it answered."""
     with jupyter_mjci.sandbox(speed=1e-6, dialect=dialect, on_interrupt="cancel") as session:
         rotate = session.ci.picture_job(
             input="input/deer.jpg", rule="imageMogr2/rotate/90", output="o.jpg"
         )
-        stop_in_the_wait(session, after=1)
+        interrupt_after(session, after=1)
         with pytest.raises(Interrupted) as caught:
             job_display.display_job(
                 session,
                 session.mj.imagine("a red fox") if service == "mj" else rotate,
-                HeadlessOutput(book),
+                HeadlessOutput(publisher),
             )
         job = caught.value.job
         assert job
         assert job.status is status is session.describe(job).run().status
-    assert said in book.pages[-1][0]["text/plain"]
+    assert message in publisher.messages[-1][0]["text/plain"]
     assert bool(caught.value.hint) == status.is_active
 
 
-def test_an_interrupted_submission_may_have_arrived(session: Session, book: Book) -> None:
-    """Nothing is known yet, so nothing is shown but what to do."""
-    stop_in_the_wait(session, after=0)
+def test_interrupted_submission_has_unknown_outcome(
+    session: Session, publisher: RecordingPublisher
+) -> None:
+    interrupt_after(session, after=0)
     with pytest.raises(Interrupted) as caught:
-        job_display.display_job(session, session.mj.imagine("a red fox"), HeadlessOutput(book))
+        job_display.display_job(session, session.mj.imagine("a red fox"), HeadlessOutput(publisher))
     assert caught.value.job is None
     assert "may have arrived" in "".join(caught.value._render_traceback_())
-    assert book.pages == []
+    assert publisher.messages == []
 
 
-def stop_in_the_wait(session: Session, after: int) -> None:
-    """As a person presses ■: the interrupt reaches the thread that runs the cell."""
+def interrupt_after(session: Session, after: int) -> None:
+    """Interrupt the thread that runs the cell after so many updates, as ■ does."""
     follow = session.follow
 
-    def followed(what: Any, **given: Any) -> Any:
+    def follow_and_interrupt(target: Any, **options: Any) -> Any:
         if not after:
             raise KeyboardInterrupt
-        for count, job in enumerate(follow(what, **given), 1):
+        for count, job in enumerate(follow(target, **options), 1):
             yield job
             if count == after:
                 raise KeyboardInterrupt
 
-    session.follow = followed  # type: ignore[method-assign, assignment]
+    session.follow = follow_and_interrupt  # type: ignore[method-assign, assignment]
 
 
-def test_a_wait_that_is_too_long_ends(session: Session, book: Book) -> None:
-    """The job goes on, and the card says so."""
+def test_wait_timeout_is_shown_and_raised(session: Session, publisher: RecordingPublisher) -> None:
     session.settings = replace(session.settings, wait=10.0)
     with pytest.raises(WaitTimeout):
         job_display.display_job(
-            session, session.mj.imagine("a red fox").run(), HeadlessOutput(book)
+            session, session.mj.imagine("a red fox").run(), HeadlessOutput(publisher)
         )
-    assert "Nobody waits any longer" in book.pages[-1][0]["text/plain"]
+    assert "Timed out; the job is still running" in publisher.messages[-1][0]["text/plain"]
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_a_failure_is_shown_and_raised(session: Session, book: Book, status: Status) -> None:
-    """After the red card. Looking at a job that has long failed is no failure."""
+def test_failed_job_is_shown_and_raised(
+    session: Session, publisher: RecordingPublisher, status: Status
+) -> None:
+    """Showing a job that failed before does not raise."""
     job = Job("mj", "1", "IMAGINE", status, reason="banned")
     with pytest.raises(JobFailed, match="banned" if status is Status.FAILED else "cancelled"):
-        job_display.display_job(session, job, HeadlessOutput(book))
-    assert job_display.display_job(session, job, HeadlessOutput(book), raises=False) is job
-    assert [sorted(data) for data, _, _ in book.pages] == [CARD, CARD]
+        job_display.display_job(session, job, HeadlessOutput(publisher))
+    assert job_display.display_job(session, job, HeadlessOutput(publisher), raises=False) is job
+    assert [sorted(data) for data, _, _ in publisher.messages] == [CARD, CARD]
 
 
-def test_a_job_that_asks_is_shown_and_no_failure(session: Session, book: Book) -> None:
-    """It waits for a person."""
+def test_job_that_needs_input_is_shown_without_error(
+    session: Session, publisher: RecordingPublisher
+) -> None:
     job = Job("mj", "17", "ZOOM", Status.NEEDS_INPUT)
-    assert job_display.display_job(session, job, HeadlessOutput(book)) is job
-    assert "%mj_modal 17" in book.pages[-1][0]["text/plain"]
+    assert job_display.display_job(session, job, HeadlessOutput(publisher)) is job
+    assert "%mj_modal 17" in publisher.messages[-1][0]["text/plain"]
 
 
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def served(session: Session, content: bytes | Exception) -> None:
-    """Makes every picture of the session this one."""
+def serve_picture(session: Session, content: bytes | Exception) -> None:
+    """Make a session return this for every picture."""
 
     async def fetched() -> bytes:
         if isinstance(content, Exception):
@@ -351,7 +366,7 @@ def served(session: Session, content: bytes | Exception) -> None:
     session.picture = lambda *_: Operation(fetched)  # type: ignore[method-assign]
 
 
-def moving() -> bytes:
+def make_animation() -> bytes:
     file = io.BytesIO()
     pictures = [Image.new("RGB", (40, 20), colour) for colour in ("red", "green", "blue")]
     pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:])
@@ -363,9 +378,9 @@ DONE = Job(
 )
 
 # (what the service serves, kinds of the outputs, what the card says, whether it links)
-SERVED: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
+RESULT_KINDS: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
     (b"\0\0\0\x20ftypisom", [CARD], "fox.mp4: a file to open, not shown here", True),
-    (moving(), [CARD, PICTURE], "(3 frames; the first is shown)", True),
+    (make_animation(), [CARD, PICTURE], "(3 frames; the first is shown)", True),
     (
         InvalidResponse("The picture is not there (HTTP 404)."),
         [CARD],
@@ -376,76 +391,82 @@ SERVED: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
 
 
 @pytest.mark.parametrize(
-    ("content", "kinds", "said", "links"), SERVED, ids=["video", "animation", "gone"]
+    ("content", "kinds", "message", "links"), RESULT_KINDS, ids=["video", "animation", "gone"]
 )
-def test_results_that_are_no_still_picture(
+def test_video_animation_and_missing_result_become_notes_or_links(
     session: Session,
-    book: Book,
+    publisher: RecordingPublisher,
     content: bytes | Exception,
     kinds: list[list[str]],
-    said: str,
+    message: str,
     links: bool,
 ) -> None:
-    """A first frame or a link; a picture that is gone is a note, because the job has succeeded."""
-    served(session, content)
-    job_display.display_job(session, DONE, HeadlessOutput(book))
-    assert [sorted(data) for data, _, _ in book.pages] == kinds
-    assert said in book.pages[0][0]["text/plain"]
-    assert ('href="https://cdn.example/x/fox.mp4?ex=1"' in book.pages[0][0]["text/html"]) is links
+    """A missing picture is only a note, because the job has succeeded."""
+    serve_picture(session, content)
+    job_display.display_job(session, DONE, HeadlessOutput(publisher))
+    assert [sorted(data) for data, _, _ in publisher.messages] == kinds
+    assert message in publisher.messages[0][0]["text/plain"]
+    assert (
+        'href="https://cdn.example/x/fox.mp4?ex=1"' in publisher.messages[0][0]["text/html"]
+    ) is links
 
 
-def test_each_result_is_an_output_of_its_own(session: Session, book: Book) -> None:
-    """In the order of the results."""
+def test_each_result_is_a_separate_output(session: Session, publisher: RecordingPublisher) -> None:
     done = session.follow(session.mj.imagine("a red fox")).run()
-    job_display.display_job(session, replace(done, outputs=done.outputs * 3), HeadlessOutput(book))
-    assert [sorted(data) for data, _, _ in book.pages] == [CARD] + [PICTURE] * 3
+    job_display.display_job(
+        session, replace(done, outputs=done.outputs * 3), HeadlessOutput(publisher)
+    )
+    assert [sorted(data) for data, _, _ in publisher.messages] == [CARD] + [PICTURE] * 3
 
 
 # --- in the background ----------------------------------------------------------------------------
 
 
-def ended(handle: JobFuture) -> Job:
+def wait_result(handle: JobFuture) -> Job:
     return handle.result()
 
 
-async def awaited(handle: JobFuture) -> Job:
+async def await_result(handle: JobFuture) -> Job:
     return await handle
 
 
-WAYS: dict[str, Callable[[JobFuture], Job]] = {
-    "result": ended,
-    "await": lambda handle: asyncio.run(awaited(handle)),
+WAITS: dict[str, Callable[[JobFuture], Job]] = {
+    "result": wait_result,
+    "await": lambda handle: asyncio.run(await_result(handle)),
 }
 
 
-@pytest.mark.parametrize("way", list(WAYS))
-def test_a_background_job_ends_in_its_card(session: Session, book: Book, way: str) -> None:
-    """Only its own display is updated; the picture is inside it, because nothing may come after the
-    cell.
-    """
-    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
-    done = WAYS[way](handle)
+@pytest.mark.parametrize("way", list(WAITS))
+def test_background_job_updates_only_its_card(
+    session: Session, publisher: RecordingPublisher, way: str
+) -> None:
+    """The picture is inside the card, since nothing may be published after the cell."""
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(publisher))
+    done = WAITS[way](handle)
     assert done is handle.job is handle.result()
     assert handle.done()
-    assert len({name for _, name, _ in book.pages}) == 1
-    assert [update for _, _, update in book.pages] == [False] + [True] * (len(book.pages) - 1)
-    last = book.pages[-1][0]["text/html"]
+    assert len({name for _, name, _ in publisher.messages}) == 1
+    assert [update for _, _, update in publisher.messages] == [False] + [True] * (
+        len(publisher.messages) - 1
+    )
+    last = publisher.messages[-1][0]["text/html"]
     assert "data:image/jpeg;base64," in last
     assert "succeeded" in last
     assert repr(handle) == f"<following IMAGINE {done.id} SUCCEEDED>"
 
 
-def test_a_background_job_that_fails_says_so_when_asked(session: Session, book: Book) -> None:
-    """The card is red, `result` raises."""
+def test_failed_background_job_raises_in_result(
+    session: Session, publisher: RecordingPublisher
+) -> None:
     call = session.ci.picture_job(input="no/such.jpg", rule="imageMogr2/rotate/90", output="o.jpg")
-    handle = JobFuture(session, call.run(), LiveOutput(book))
+    handle = JobFuture(session, call.run(), LiveOutput(publisher))
     with pytest.raises(JobFailed, match="NoSuchKey"):
         handle.result()
-    assert "failed" in book.pages[-1][0]["text/html"]
+    assert "failed" in publisher.messages[-1][0]["text/html"]
 
 
-class Gone(LiveOutput):
-    """A front end that hears the first card and nothing after it."""
+class DisconnectedOutput(LiveOutput):
+    """A front end that receives the first card and then disconnects."""
 
     def show_final(self, bundle: Any) -> None:
         if self.display_id:
@@ -453,29 +474,33 @@ class Gone(LiveOutput):
         super().show_final(bundle)
 
 
-def test_a_front_end_that_is_gone_costs_no_job(
-    session: Session, book: Book, caplog: pytest.LogCaptureFixture
+def test_display_error_does_not_stop_background_job(
+    session: Session, publisher: RecordingPublisher, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The card cannot be updated; the job is followed to its end all the same."""
-    handle = JobFuture(session, session.mj.imagine("a red fox").run(), Gone(book))
+    handle = JobFuture(
+        session, session.mj.imagine("a red fox").run(), DisconnectedOutput(publisher)
+    )
     assert handle.result().status is Status.SUCCEEDED
-    assert len(book.pages) == 1
+    assert len(publisher.messages) == 1
     assert "could not be updated" in caplog.text
 
 
-def test_a_headless_background_job_leaves_one_card(session: Session, book: Book) -> None:
-    """As it was when the cell ended."""
-    handle = JobFuture(session, session.mj.imagine("a red fox").run(), HeadlessOutput(book))
+def test_headless_background_job_publishes_one_card(
+    session: Session, publisher: RecordingPublisher
+) -> None:
+    """The card shows the job as it was when the cell ended."""
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), HeadlessOutput(publisher))
     handle.result()
-    assert len(book.pages) == 1
-    assert "waiting" in book.pages[0][0]["text/html"]
+    assert len(publisher.messages) == 1
+    assert "queued" in publisher.messages[0][0]["text/html"]
 
 
-def test_following_can_be_stopped(session: Session, book: Book) -> None:
-    """The job goes on at the service, and the card says how to pick it up."""
+def test_cancelled_future_says_how_to_resume(
+    session: Session, publisher: RecordingPublisher
+) -> None:
     session.clock.speed = 0.001  # type: ignore[attr-defined]
-    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(book))
+    handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(publisher))
     handle.cancel()
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(awaited(handle))
-    assert f"%mj_task {handle.job.id}" in book.pages[-1][0]["text/plain"]
+        asyncio.run(await_result(handle))
+    assert f"%mj_task {handle.job.id}" in publisher.messages[-1][0]["text/plain"]

@@ -1,4 +1,4 @@
-"""What a person writes on a magic's line and in its body."""
+"""Parsing a magic's line and its body."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ WORDS: tuple[tuple[str, list[str]], ...] = (
 
 
 @pytest.mark.parametrize(("line", "words"), WORDS)
-def test_a_line_is_read_as_words(line: str, words: list[str]) -> None:
-    """Quotes hold words together; one that is never closed is text; a hash begins no comment."""
+def test_tokenize_respects_closed_quotes_only(line: str, words: list[str]) -> None:
+    """A quote that is never closed is text; a hash does not start a comment."""
     assert tokenize(line) == words
 
 
-FLAGS = [one for one in parse_signature(Midjourney.imagine) if one.name != "prompt"]
+FLAGS = [param for param in parse_signature(Midjourney.imagine) if param.name != "prompt"]
 
 # (line, our words, the prompt)
 PROMPTS: tuple[tuple[str, list[str], str], ...] = (
@@ -67,24 +67,19 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
 
 
 @pytest.mark.parametrize(("line", "words", "prompt"), PROMPTS)
-def test_a_prompt_is_everything_between_our_options(
-    line: str, words: list[str], prompt: str
-) -> None:
-    """Our options count at the front and at the very end; what stands between is left byte for
-    byte.
-    """
+def test_prompt_is_everything_between_options(line: str, words: list[str], prompt: str) -> None:
+    """Options count at the start and at the very end; the rest is unchanged."""
     assert split_prompt(line, FLAGS) == (words, prompt)
 
 
 @pytest.mark.parametrize("line", ["a fox -o", "--state"])
-def test_an_option_without_its_value_never_becomes_a_prompt(line: str) -> None:
-    """A submission costs money: a forgotten name is asked for."""
-    with pytest.raises(InvalidRequest, match=r"wants|needs"):
+def test_option_without_value_is_rejected(line: str) -> None:
+    """It must not become part of a prompt: a submission costs money."""
+    with pytest.raises(InvalidRequest, match="needs"):
         split_prompt(line, FLAGS)
 
 
-def test_options_are_found_anywhere() -> None:
-    """Among the words of the other magics."""
+def test_options_are_found_among_other_words() -> None:
     found = split_options(["--tag", "x", "-o", "df", "--no-wait", "y", "--dry-run"])
     assert found == (Options(out="df", no_wait=True, dry_run=True), ["--tag", "x", "y"])
     assert split_options(["-h"]) == (Options(help=True), [])
@@ -94,14 +89,13 @@ def test_options_are_found_anywhere() -> None:
 @pytest.mark.parametrize(
     "words", [["-o"], ["-o", "a-b"], ["-o", "class"], ["-o", "--dry-run"], ["-o="]]
 )
-def test_a_result_goes_into_a_variable(words: list[str]) -> None:
-    """What is no name of a variable is refused."""
+def test_invalid_variable_name_is_rejected(words: list[str]) -> None:
     with pytest.raises(InvalidRequest, match="-o"):
         split_options(words)
 
 
 NAMES = {"subject": "a 'red' <fox> & \"co\"", "n": 3, "job": Job("mj", "17"), "b": "{{n}}"}
-FILLED: tuple[tuple[str, str], ...] = (
+INTERPOLATIONS: tuple[tuple[str, str], ...] = (
     ("{{n}} foxes", "3 foxes"),
     ("{{ n }}{{n}}", "33"),
     ("{{job}}", "17"),
@@ -110,14 +104,13 @@ FILLED: tuple[tuple[str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("text", "expected"), FILLED)
-def test_only_double_braces_are_filled(text: str, expected: str) -> None:
-    """Variables by name, jobs by id, once; every other brace and dollar is somebody else's."""
+@pytest.mark.parametrize(("text", "expected"), INTERPOLATIONS)
+def test_only_double_braces_are_interpolated(text: str, expected: str) -> None:
+    """Other braces and dollar signs belong to the prompt. Values are not interpolated again."""
     assert interpolate(text, NAMES) == expected
 
 
-def test_values_are_escaped_for_where_they_go() -> None:
-    """XML and TOML stay well-formed whatever a variable holds."""
+def test_interpolated_values_are_escaped() -> None:
     assert (
         interpolate("<a>{{subject}}</a>", NAMES, escape_xml)
         == "<a>a &apos;red&apos; &lt;fox&gt; &amp; &quot;co&quot;</a>"
@@ -127,8 +120,7 @@ def test_values_are_escaped_for_where_they_go() -> None:
     )
 
 
-def test_an_unknown_name_is_said() -> None:
-    """It is neither sent as it stands nor left out."""
+def test_undefined_placeholder_is_rejected() -> None:
     with pytest.raises(InvalidRequest, match=r"There is no variable 'nope' for \{\{nope\}\}"):
         interpolate("a {{nope}}", NAMES)
 
@@ -136,9 +128,11 @@ def test_an_unknown_name_is_said() -> None:
 CI = TencentCI(bucket="b-1", region="r")
 
 
-def test_the_short_form_is_a_builder_call() -> None:
-    """TOML keys are the builder's parameters."""
-    body = 'input = "in/{{n}}.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o"\nlevel = 2\npicture-info = true\n'
+def test_toml_body_builds_a_picture_job() -> None:
+    body = (
+        'input = "in/{{n}}.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o"\n'
+        "level = 2\npicture-info = true\n"
+    )
     call = parse_body(body, NAMES).build_call(CI)
     direct = CI.picture_job(
         input="in/3.jpg", rule="imageMogr2/rotate/90", output="o", level=2, picture_info=True
@@ -146,34 +140,35 @@ def test_the_short_form_is_a_builder_call() -> None:
     assert call == direct
 
 
-def test_a_name_makes_it_a_batch() -> None:
-    """And lists are lists."""
+def test_toml_body_with_name_builds_a_batch() -> None:
     call = parse_body(
         'name = "nightly"\nprefix = "in/"\nworkflow_ids = ["w1", "w2"]', {}
     ).build_call(CI)
     assert call == CI.batch(name="nightly", prefix="in/", workflow_ids=["w1", "w2"])
 
 
-def test_xml_is_sent_as_it_was_written() -> None:
-    """Only the service's own words decide where it goes."""
-    body = "\n<Request>\n <Tag>PicProcess</Tag><Input><Object>{{subject}}</Object></Input>\n</Request>\n"
+def test_xml_body_is_sent_unchanged() -> None:
+    body = (
+        "\n<Request>\n <Tag>PicProcess</Tag>"
+        "<Input><Object>{{subject}}</Object></Input>\n</Request>\n"
+    )
     call = parse_body(body, NAMES).build_call(CI)
     assert call.path == "/jobs"
     assert call.body.decode() == body.strip().replace("{{subject}}", escape_xml(NAMES["subject"]))  # type: ignore[arg-type]
 
 
 # (body, what the error says)
-WRONG: tuple[tuple[str, str], ...] = (
+INVALID_BODIES: tuple[tuple[str, str], ...] = (
     ("", "The body is empty."),
     ('a = 1\ninput = "x', "not valid TOML: line 2, column 11"),
     ("input = \n", "not valid TOML: line 1, column 9"),
     (
         'input = "a"\nrul = "x"\noutput = "o"',
-        "Line 2: picture_job has no 'rul'.\n→ Did you mean rule?",
+        "Line 2: 'rul' is not a parameter of picture_job.\n→ Did you mean rule?",
     ),
-    ('input = "a"\noutput = "o"\nlevel = "2"', "Line 3: level wants a whole number, not '2'."),
-    ('input = "a"\noutput = "o"\nlevel = true', "level wants a whole number, not True."),
-    ('input = "a"\noutput = "o"\npicture_info = 1', "picture_info wants true or false, not 1."),
+    ('input = "a"\noutput = "o"\nlevel = "2"', "Line 3: level must be an integer, not '2'."),
+    ('input = "a"\noutput = "o"\nlevel = true', "level must be an integer, not True."),
+    ('input = "a"\noutput = "o"\npicture_info = 1', "picture_info must be true or false, not 1."),
     ('output = "o"', "input is missing."),
     ('rule = "o"', "input and output are missing."),
     ("<Request>\n  <Tag>x</Tga>\n</Request>", "not well-formed XML: line 2, column 11"),
@@ -184,16 +179,14 @@ WRONG: tuple[tuple[str, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("body", "said"), WRONG)
-def test_a_wrong_body_is_said_with_its_place(body: str, said: str) -> None:
-    """Before any request."""
+@pytest.mark.parametrize(("body", "message"), INVALID_BODIES)
+def test_invalid_body_is_rejected_with_its_position(body: str, message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_body(body, {})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_rule_is_demanded_before_anything_is_sent() -> None:
-    """What the builder itself refuses, the body does not get past."""
-    asked: Any = parse_body('input = "a"\noutput = "o"', {})
+def test_body_without_rule_is_rejected_by_the_builder() -> None:
+    request: Any = parse_body('input = "a"\noutput = "o"', {})
     with pytest.raises(InvalidRequest, match="needs a rule"):
-        asked.build_call(CI)
+        request.build_call(CI)

@@ -34,8 +34,8 @@ ROTATE = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "out
 CARD, PICTURE = ["text/html", "text/plain"], ["image/jpeg", "text/plain"]
 
 
-def sent(session: Session) -> list[Any]:
-    """Notes every call that leaves the session from now on."""
+def record_calls(session: Session) -> list[Any]:
+    """Record every call that the session submits from now on."""
     calls: list[Any] = []
     session.listeners.append(
         lambda event, value: calls.append(value) if event == "submitting" else None
@@ -60,10 +60,8 @@ print(*sorted(new - set(sys.stdlib_module_names) | new & {"asyncio", "sqlite3"})
 """
 
 
-def test_loading_is_light() -> None:
-    """`%load_ext` brings in nobody's library but ours, and not even asyncio; so it patches
-    nothing.
-    """
+def test_load_ext_imports_no_library() -> None:
+    """Not even asyncio; so nothing can be patched."""
     done = subprocess.run(
         [sys.executable, "-c", LOADING], capture_output=True, text=True, check=True
     )
@@ -72,19 +70,18 @@ def test_loading_is_light() -> None:
     assert done.stderr == ""
 
 
-def test_the_names_that_are_loaded_are_those_of_the_builders() -> None:
-    """Loading looks at no builder, so their names stand in a table; here it is compared."""
-    made: dict[str, list[str]] = {"line": [], "line_cell": []}
+def test_magic_names_match_the_builders() -> None:
+    """Loading imports no builder, so the names are listed in a table."""
+    names_by_kind: dict[str, list[str]] = {"line": [], "line_cell": []}
     for magic in Magics(None).iter_magics():
-        made[magic.kind].append(magic.name)
-    told = {kind: sorted(names) for kind, names in made.items()}
-    assert {kind: sorted(names.split()) for kind, names in MAGIC_NAMES.items()} == told, (
-        f"NAMES = {told}"
+        names_by_kind[magic.kind].append(magic.name)
+    expected = {kind: sorted(names) for kind, names in names_by_kind.items()}
+    assert {kind: sorted(names.split()) for kind, names in MAGIC_NAMES.items()} == expected, (
+        f"MAGIC_NAMES = {expected}"
     )
 
 
-def test_every_call_has_a_magic(shell: Shell) -> None:
-    """By its builder's own name, with help from its own docstring."""
+def test_every_builder_has_a_magic(shell: Shell) -> None:
     names = set(shell.ip.magics_manager.magics["line"])
     assert {"mj_imagine", "mj_action", "mj_task", "mj_tasks", "mj_queue", "mjci"} <= names
     assert {
@@ -108,10 +105,10 @@ def test_every_call_has_a_magic(shell: Shell) -> None:
 # --- a job in a cell ------------------------------------------------------------------------------
 
 
-def test_a_bare_magic_shows_its_card_and_its_picture(
+def test_imagine_publishes_card_and_picture(
     shell: Shell, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Two outputs and no third, nothing on stderr; the value is the finished job."""
+    """Exactly two outputs, and nothing on stdout or stderr."""
     job = shell.run("%mj_imagine a red fox")
     assert shell.kinds == [CARD, PICTURE]
     assert isinstance(job, Job)
@@ -123,8 +120,10 @@ def test_a_bare_magic_shows_its_card_and_its_picture(
     assert (out, err) == ("", "")
 
 
-def test_the_value_is_kept_everywhere(shell: Shell, capfd: pytest.CaptureFixture[str]) -> None:
-    """In `_`, in `Out`, in the variable of -o; and shown as a card when asked for again."""
+def test_result_is_stored_in_out_and_variable(
+    shell: Shell, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is displayed as a card when evaluated again."""
     job = shell.run("%mj_imagine a red fox -o mine")
     assert shell.ip.user_ns["mine"] is shell.ip.user_ns["_"] is shell.ip.user_ns["Out"][1] is job
     capfd.readouterr()
@@ -149,9 +148,9 @@ PROMPTS = (
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_prompts_arrive_byte_for_byte(shell: Shell, session: Session, prompt: str) -> None:
-    """On a line, assigned, and as a cell's body, whatever variables there are."""
-    calls = sent(session)
+def test_prompt_is_sent_byte_for_byte(shell: Shell, session: Session, prompt: str) -> None:
+    """On a line, in an assignment and as a cell's body."""
+    calls = record_calls(session)
     shell.ip.push({"red": 1, "green": 2})
     shell.run(f"%mj_imagine {prompt}")
     shell.run(f"job = %mj_imagine -o other {prompt}\nx = 1")
@@ -164,8 +163,7 @@ def test_prompts_arrive_byte_for_byte(shell: Shell, session: Session, prompt: st
     assert json.loads(calls[2].body)["state"] == "mine"
 
 
-def test_help_is_still_to_be_had(shell: Shell) -> None:
-    """The question mark of a prompt is kept, the one of help is not taken away."""
+def test_only_prompts_keep_their_question_mark(shell: Shell) -> None:
     lines = [
         "%mj_imagine?",
         "%mj_imagine why?",
@@ -185,16 +183,16 @@ def test_help_is_still_to_be_had(shell: Shell) -> None:
     ]
 
 
-def test_variables_are_filled_in(shell: Shell) -> None:
-    """`{{name}}`, and an unknown one is an error that nbval can see."""
+def test_prompt_placeholders_are_interpolated(shell: Shell) -> None:
+    """An undefined one is an error that nbval can see."""
     shell.ip.push({"animal": "owl {x}"})
     assert shell.run("%mj_imagine an {{animal}}").subject == "an owl {x}"
     assert "There is no variable 'nope'" in shell.fails("%mj_imagine a {{nope}}")
     assert isinstance(shell.error, MjciError)
 
 
-def test_a_button_is_pressed_by_its_name(shell: Shell, session: Session) -> None:
-    """By label, emoji, label with blanks, customId; of an id, a variable, `_`."""
+def test_action_finds_button_by_label_emoji_or_custom_id(shell: Shell, session: Session) -> None:
+    """Of a task named by its ID, by a variable or by `_`."""
     job = shell.run("%mj_imagine a red fox -o job")
     assert shell.run(f"%mj_action {job.id} u2").action == "UPSCALE"
     assert shell.run("%mj_action _ Upscale (Subtle)").action.startswith("UPSCALE")
@@ -203,8 +201,7 @@ def test_a_button_is_pressed_by_its_name(shell: Shell, session: Session) -> None
     assert shell.run(f"%mj_action {{{{job}}}} {job.find_button('V1').custom_id}").parent == job.id
 
 
-def test_jobs_become_frames(shell: Shell) -> None:
-    """Listings are DataFrames, also when empty; ids choose."""
+def test_job_listings_are_frames(shell: Shell) -> None:
     first, second = (shell.run(f"%mj_imagine fox {n}") for n in (1, 2))
     assert list(shell.run("%mj_tasks").id) == [second.id, first.id]
     assert list(shell.run(f"%mj_tasks --ids {first.id},{second.id} -o df").id) == [
@@ -221,8 +218,8 @@ def test_jobs_become_frames(shell: Shell) -> None:
     assert list(shell.run("%mjci history").service) == ["mj", "mj", "ci"]
 
 
-def test_other_listings_become_frames_too(shell: Shell) -> None:
-    """Queues, templates, workflows, buckets, objects: a column for each element, texts as texts."""
+def test_record_listings_are_frames(shell: Shell) -> None:
+    """Queues, templates, workflows, buckets, objects, accounts: one column per element."""
     assert list(shell.run("%ci_queues").State.unique()) == ["Active"]
     shell.run("%ci_create_template small --rule imageMogr2/thumbnail/9x")
     shown = shell.run("%ci_templates --name small -o shown")
@@ -236,6 +233,7 @@ def test_other_listings_become_frames_too(shell: Shell) -> None:
     ]
     assert isinstance(shell.run("%ci_executions"), pd.DataFrame)
     assert len(shell.run("%ci_executions")) == 0
+    assert isinstance(shell.run("%mj_accounts"), pd.DataFrame)
     objects = shell.run("%ci_objects --prefix input/d")
     assert list(objects.key) == ["input/deer.jpg"]
     assert [str(kind) for kind in objects.dtypes] == [
@@ -252,8 +250,7 @@ def test_other_listings_become_frames_too(shell: Shell) -> None:
     ]
 
 
-def test_a_ci_job_from_the_short_form_and_from_xml(shell: Shell) -> None:
-    """Both give a card with rule and size, and the picture that was made."""
+def test_ci_job_accepts_toml_and_xml(shell: Shell) -> None:
     job = shell.run("%%ci_job -o job\n" + ROTATE)
     assert shell.kinds == [CARD, PICTURE]
     assert "rule: imageMogr2/rotate/90" in shell.texts[0]
@@ -269,15 +266,16 @@ def test_a_ci_job_from_the_short_form_and_from_xml(shell: Shell) -> None:
     assert shell.run(f"%ci_job {job.id}") == job
 
 
-def test_a_batch_tells_its_jobs(shell: Shell) -> None:
-    """A name makes it one; the card counts what it made."""
-    body = 'name = "all"\nprefix = "input/"\nrule = "imageMogr2/thumbnail/50x"\noutput = "o/${InputName}.${Ext}"\n'
+def test_batch_card_counts_its_jobs(shell: Shell) -> None:
+    body = (
+        'name = "all"\nprefix = "input/"\nrule = "imageMogr2/thumbnail/50x"\n'
+        'output = "o/${InputName}.${Ext}"\n'
+    )
     shell.run(f"%%ci_job\n{body}")
     assert re.search(r"jobs: \d+ \(\d+ succeeded\)", shell.texts[0])
 
 
-def test_objects_are_put_and_got(shell: Shell, tmp_path: Path) -> None:
-    """A file goes up; what comes down shows itself as a picture and is its bytes."""
+def test_object_is_uploaded_and_downloaded(shell: Shell, tmp_path: Path) -> None:
     deer = shell.run("%ci_get_object input/deer.jpg")
     assert isinstance(deer, ObjectBytes)
     assert deer.startswith(b"\xff\xd8")
@@ -289,8 +287,7 @@ def test_objects_are_put_and_got(shell: Shell, tmp_path: Path) -> None:
     assert shell.run("%ci_get_object in/copy.jpg") == deer
 
 
-def test_no_wait_returns_at_once(shell: Shell) -> None:
-    """One card, and a handle that can be awaited, asked and named."""
+def test_no_wait_returns_a_future(shell: Shell) -> None:
     handle = shell.run("%mj_imagine a red fox --no-wait -o handle")
     assert isinstance(handle, JobFuture)
     assert shell.kinds == [CARD]
@@ -300,10 +297,8 @@ def test_no_wait_returns_at_once(shell: Shell) -> None:
     assert shell.run("%mj_action handle U1").action == "UPSCALE"
 
 
-def test_a_dry_run_sends_nothing(shell: Shell, session: Session) -> None:
-    """It shows the exact request, secrets hidden; a label needs no request where the task is
-    known.
-    """
+def test_dry_run_shows_request_and_sends_nothing(shell: Shell, session: Session) -> None:
+    """A label needs no request if the task is known."""
     job = shell.run("%mj_imagine a red fox")
     requests: list[Any] = []
     session.transport.send = lambda call: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
@@ -321,8 +316,8 @@ def test_a_dry_run_sends_nothing(shell: Shell, session: Session) -> None:
     assert requests == []
 
 
-def test_a_full_queue_is_waited_for(shell: Shell, session: Session) -> None:
-    """Three run and ten wait; the fourteenth takes its turn."""
+def test_submission_waits_for_a_full_queue(shell: Shell, session: Session) -> None:
+    """The sandbox runs three tasks and queues ten."""
     for number in range(13):
         session.mj.imagine(f"fox {number}").run()
     assert shell.run("%mj_imagine the last fox").subject == "the last fox"
@@ -332,13 +327,13 @@ def test_a_full_queue_is_waited_for(shell: Shell, session: Session) -> None:
 # --- what goes wrong ------------------------------------------------------------------------------
 
 
-def test_a_failed_job_shows_its_card_and_fails_the_cell(shell: Shell) -> None:
-    """Nothing is lost: the card tells why, -o keeps the job."""
-    said = shell.fails(
+def test_failed_job_shows_card_and_fails_the_cell(shell: Shell) -> None:
+    """The variable of -o holds the failed job."""
+    message = shell.fails(
         '%%ci_job -o job\ninput = "no/such.jpg"\nrule = "imageMogr2/rotate/90"\noutput = "o.jpg"'
     )
     assert isinstance(shell.error, JobFailed)
-    assert "NoSuchKey" in said
+    assert "NoSuchKey" in message
     assert shell.kinds == [CARD]
     assert "FAILED" in shell.texts[0]
     assert shell.ip.user_ns["job"].status is Status.FAILED
@@ -346,10 +341,10 @@ def test_a_failed_job_shows_its_card_and_fails_the_cell(shell: Shell) -> None:
 
 
 # (cell, the error, what it says)
-WRONG: tuple[tuple[str, type[Exception], str], ...] = (
-    ("%mj_task 99", MidjourneyError, "Task 99 was not found."),
-    ("%mj_action 99 U1", MidjourneyError, "Task 99 was not found."),
-    ("%ci_job j99", CIError, "Job j99 was not found."),
+INVALID_CELLS: tuple[tuple[str, type[Exception], str], ...] = (
+    ("%mj_task 99", MidjourneyError, "The proxy knows no task 99."),
+    ("%mj_action 99 U1", MidjourneyError, "The proxy knows no task 99."),
+    ("%ci_job j99", CIError, "Tencent CI knows no job j99."),
     ("%%ci_job\ninput = ", MjciError, "line 1, column 9"),
     ("%%ci_job\n<Request>\n<a></b></Request>", MjciError, "line 2, column 6"),
     ("%%ci_job\n" + ROTATE.replace("rule", "rul"), MjciError, "Did you mean rule?"),
@@ -357,36 +352,38 @@ WRONG: tuple[tuple[str, type[Exception], str], ...] = (
     ("%mj_imagine", MjciError, "The prompt is empty."),
     ("%mj_imagine --images /no/such.png a fox", MjciError, "Cannot read the picture"),
     ("%mjci replay", SettingsError, "Which recording?"),
-    ("%mjci use nobody", SettingsError, "nobody is no session."),
+    ("%mjci use nobody", SettingsError, "nobody is not a session."),
     ("%mjci connect --mj-secret=hush", SettingsError, "MJCI_MJ_SECRET"),
     ("%mjci connect --ci-secret-key hush", SettingsError, "MJCI_CI_SECRET_KEY"),
     ("%mjci connect --profile nope", SettingsError, "There is no profile 'nope'"),
     ("%mj_task", UsageError, "TASK_ID is missing."),
     ("%mj_tasks --idss 1", UsageError, "Did you mean --ids?"),
-    ("%mj_task 1 -o 1x", UsageError, "-o wants the name of a variable"),
+    ("%mj_task 1 -o 1x", UsageError, "-o needs a variable name"),
     ("%mj_imagine --bot NOBODY a fox", UsageError, "MID_JOURNEY"),
     ("%%mj_imagine a fox\nbody", UsageError, "The prompt is the cell's body."),
     ("%%ci_job input\n" + ROTATE, UsageError, "in the cell's body"),
     ("%mjci statsu", UsageError, "Did you mean status?"),
     ("%mjci panel foo", UsageError, "mj, ci, history, status"),
-    ("%mjci sandbox --speed fast", UsageError, "--speed wants a number"),
+    ("%mjci sandbox --speed fast", UsageError, "--speed must be a number"),
 )
 
 
-@pytest.mark.parametrize(("cell", "kind", "said"), WRONG, ids=[row[0][:30] for row in WRONG])
-def test_what_is_wrong_is_said_shortly(
+@pytest.mark.parametrize(
+    ("cell", "kind", "message"), INVALID_CELLS, ids=[row[0][:30] for row in INVALID_CELLS]
+)
+def test_invalid_cell_fails_with_short_message(
     shell: Shell,
     session: Session,
     cell: str,
     kind: type[Exception],
-    said: str,
+    message: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Two to four lines, no submission, no secret. Only a wrong line is a UsageError, which test
-    runs cannot see.
+    """Two to four lines, no submission, no secret. Only an invalid line is a UsageError, which
+    nbval does not see.
     """
-    calls = sent(session)
-    assert said in shell.fails(cell)
+    calls = record_calls(session)
+    assert message in shell.fails(cell)
     assert isinstance(shell.error, kind)
     shown = "".join(capfd.readouterr())
     assert 1 <= len(shown.strip().splitlines()) <= 4
@@ -394,16 +391,14 @@ def test_what_is_wrong_is_said_shortly(
     assert calls == []
 
 
-def test_a_wrong_button_names_those_that_exist(shell: Shell) -> None:
-    """With what to do next."""
+def test_unknown_button_lists_available_ones(shell: Shell) -> None:
     shell.run("%mj_imagine a red fox -o job")
-    assert "Available: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
+    assert "It has: U1, U2, U3, U4, 🔄, V1, V2, V3, V4." in shell.fails("%mj_action job U9")
 
 
-def test_the_services_refusals_are_short_and_keep_secrets(
+def test_service_errors_are_short_and_hide_secrets(
     shell: Shell, session: Session, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong secret, for both services."""
     wrong = jupyter_mjci.sandbox(mj_secret="hush-hush", ci_secret_key="hush-hush")
     shell.ip.push({"s": wrong})
     for cell in ("%mj_imagine a fox", "%mj_tasks", "%%ci_job\n" + ROTATE, "%ci_jobs"):
@@ -415,7 +410,7 @@ def test_the_services_refusals_are_short_and_keep_secrets(
 
 
 PAGE = httpx.Response(200, html="<!DOCTYPE html><html><body>hush-hush</body></html>")
-DOORS: tuple[tuple[str, httpx.Response, str], ...] = (
+RESPONSES: tuple[tuple[str, httpx.Response, str], ...] = (
     ("%mj_tasks", PAGE, "Unsupported"),
     ("%mj_imagine a fox", PAGE, "Unsupported"),
     ("%mj_task 1", httpx.Response(200, content=b"{cut"), "InvalidResponse"),
@@ -425,15 +420,15 @@ DOORS: tuple[tuple[str, httpx.Response, str], ...] = (
 )
 
 
-@pytest.mark.parametrize(("cell", "answer", "name"), DOORS)
-def test_answers_of_somebody_else_are_said_shortly(
+@pytest.mark.parametrize(("cell", "answer", "name"), RESPONSES)
+def test_unexpected_responses_fail_with_short_message(
     empty_shell: Shell,
     cell: str,
     answer: httpx.Response,
     name: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """A web page, half an answer, a gateway's refusal."""
+    """An HTML page, a truncated body, a gateway's error."""
     settings = Settings(
         mj_url="http://proxy.example",
         mj_secret=Secret("hush-hush"),
@@ -442,8 +437,8 @@ def test_answers_of_somebody_else_are_said_shortly(
         ci_bucket="b-1",
         ci_region="r",
     )
-    door = httpx.MockTransport(lambda _: answer)
-    with Session(settings, transport=door, clock=VirtualClock(math.inf)) as session:
+    transport = httpx.MockTransport(lambda _: answer)
+    with Session(settings, transport=transport, clock=VirtualClock(math.inf)) as session:
         empty_shell.ip.push({"s": session})
         empty_shell.fails(cell)
     assert type(empty_shell.error).__name__ == name
@@ -455,8 +450,7 @@ def test_answers_of_somebody_else_are_said_shortly(
 # --- which session --------------------------------------------------------------------------------
 
 
-def test_the_first_magic_connects_and_says_so_once(empty_shell: Shell) -> None:
-    """One line as an output, in the first cell only."""
+def test_first_magic_connects_and_publishes_one_notice(empty_shell: Shell) -> None:
     empty_shell.run("%mj_queue")
     assert len(empty_shell.texts) == 1
     assert "embedded sandbox" in empty_shell.texts[0]
@@ -464,8 +458,8 @@ def test_the_first_magic_connects_and_says_so_once(empty_shell: Shell) -> None:
     assert empty_shell.texts == []
 
 
-def test_the_only_session_around_is_taken(empty_shell: Shell, session: Session) -> None:
-    """A variable of the user's; with two, a choice is asked for; one that is chosen stays."""
+def test_only_session_in_namespace_is_used(empty_shell: Shell, session: Session) -> None:
+    """Of two, one must be selected."""
     chosen = _EXTENSIONS[empty_shell.ip].magics.current_session
     empty_shell.ip.push({"mine": session, "same": session})
     assert chosen.get_or_connect() is session
@@ -482,26 +476,24 @@ def test_the_only_session_around_is_taken(empty_shell: Shell, session: Session) 
         chosen.get_or_connect().close()
 
 
-def test_connect_takes_settings_and_the_environment(
+def test_connect_uses_flags_and_environment(
     empty_shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Flags are the settings' own names."""
     monkeypatch.setenv("MJCI_MJ_SECRET", "hush")
     session = empty_shell.run("%mjci connect --mj-url http://127.0.0.1:9 --timeout 1.5")
     assert session.settings.mj_url == "http://127.0.0.1:9"
     assert session.settings.mj_secret == Secret("hush")
     assert session.settings.timeout == 1.5
     session.clock = VirtualClock(math.inf)  # trying again takes no time
-    said = empty_shell.fails("%mj_queue")
-    assert "No response from http://127.0.0.1:9." in said
+    message = empty_shell.fails("%mj_queue")
+    assert "No answer from http://127.0.0.1:9." in message
     empty_shell.run("%mjci doctor")
     assert "set (environment: MJCI_MJ_SECRET)" in empty_shell.texts[0]
-    assert "hush" not in str(empty_shell.outputs) + said
+    assert "hush" not in str(empty_shell.outputs) + message
     session.close()
 
 
-def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
-    """Versions, session, credentials and reachability, and no secret."""
+def test_status_and_doctor_report_without_secrets(shell: Shell) -> None:
     shell.run("%mj_imagine a fox")
     shell.run("%mjci status")
     assert "your variable s" in shell.texts[0]
@@ -510,15 +502,14 @@ def test_status_and_doctor_tell_what_is_there(shell: Shell) -> None:
     rows = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in shell.texts[0].splitlines())
     assert rows["Midjourney secret"] == "ok: accepted as secret (mj-api-secret)"
     assert rows["Tencent CI signature"] == "ok: accepted"
-    assert rows["event loop"] == "asyncio is as Python made it"
+    assert rows["event loop"] == "asyncio is not patched"
     assert rows["cells"] == "headless: only final outputs; IPython without a kernel"
-    told = shell.run("s.settings")
-    for secret in (told.mj_secret, told.ci_secret_key):
+    settings = shell.run("s.settings")
+    for secret in (settings.mj_secret, settings.ci_secret_key):
         assert secret.reveal() not in str(shell.outputs)
 
 
-def test_the_doctor_knows_front_ends(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what they leave in the kernel; and what panels lack there."""
+def test_front_end_is_detected(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.ip.push({"__vsc_ipynb_file__": "/home/me/a.ipynb"})
     assert detect_front_end(shell.ip) == "Visual Studio Code"
     monkeypatch.setitem(sys.modules, "google.colab", sys)
@@ -526,8 +517,7 @@ def test_the_doctor_knows_front_ends(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert detect_front_end(shell.ip).startswith("Google Colab; panels cannot paint masks")
 
 
-def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
-    """Unfinished jobs are followed to their end, each with its card and picture."""
+def test_resume_follows_unfinished_jobs(shell: Shell, session: Session) -> None:
     left = session.mj.imagine("a red fox").run()
     assert list(shell.run("%mjci resume").id) == [left.id]
     assert shell.kinds == [CARD, PICTURE]
@@ -536,7 +526,7 @@ def test_resume_picks_up_what_was_left(shell: Shell, session: Session) -> None:
 
 # --- completion -----------------------------------------------------------------------------------
 
-COMPLETED: tuple[tuple[str, str, list[str]], ...] = (
+COMPLETIONS: tuple[tuple[str, str, list[str]], ...] = (
     ("%mjci st", "st", ["status"]),
     ("%mjci panel ", "", ["mj", "ci", "history", "status", "--kind"]),
     ("%mjci sandbox --dialect ja", "ja", ["java"]),
@@ -551,15 +541,17 @@ COMPLETED: tuple[tuple[str, str, list[str]], ...] = (
 )
 
 
-@pytest.mark.parametrize(("line", "fragment", "found"), COMPLETED)
-def test_lines_are_completed(shell: Shell, line: str, fragment: str, found: list[str]) -> None:
-    """Commands, flags and choices; prompts are left alone."""
+@pytest.mark.parametrize(("line", "fragment", "found"), COMPLETIONS)
+def test_commands_flags_and_choices_are_completed(
+    shell: Shell, line: str, fragment: str, found: list[str]
+) -> None:
+    """Prompts are not completed."""
     magics = _EXTENSIONS[shell.ip].magics
     assert complete_line(magics, line, 0, line) == (fragment, found)
 
 
-def test_ids_and_buttons_are_completed_from_what_was_seen(shell: Shell, session: Session) -> None:
-    """Without any request, newest first; labels with blanks too."""
+def test_known_ids_and_buttons_are_completed(shell: Shell, session: Session) -> None:
+    """Newest first, without any request; labels may contain blanks."""
     job = shell.run("%mj_imagine a red fox -o job")
     upscale = shell.run("%mj_action job U1")
     session.transport.send = None  # type: ignore[assignment, method-assign]
@@ -575,8 +567,7 @@ def test_ids_and_buttons_are_completed_from_what_was_seen(shell: Shell, session:
     assert complete_line(magics, "%%ci_job\nru", 1, "ru") == ("ru", ["rule = "])
 
 
-def test_the_completer_of_the_shell_asks_us(shell: Shell) -> None:
-    """Through IPython's own door, and nothing else mixes in."""
+def test_shell_completer_uses_the_matcher(shell: Shell) -> None:
     with provisionalcompleter():
-        found = [one.text for one in shell.ip.Completer.completions("%mjci st", 8)]
+        found = [completion.text for completion in shell.ip.Completer.completions("%mjci st", 8)]
     assert found == ["status"]

@@ -1,4 +1,4 @@
-"""A builder's signature, read as flags and fields."""
+"""Builders' signatures as parameters, and words as their arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jupyter_mjci.services.tencent_ci.api import TencentCI
 Picture = str | bytes | Path
 
 
-class Desk:
+class Builders:
     def press(
         self,
         name: str,
@@ -72,40 +72,38 @@ KINDS = {
 }
 
 
-def test_the_annotation_tells_the_kind() -> None:
-    """Every annotation that builders use has its kind, optional or not."""
-    assert {one.name: one.kind for one in parse_signature(Desk().press)} == KINDS
+def test_kind_follows_the_annotation() -> None:
+    assert {param.name: param.kind for param in parse_signature(Builders().press)} == KINDS
 
 
-def test_bound_and_unbound_builders_are_read_alike() -> None:
-    """`self` is no parameter."""
-    assert parse_signature(Desk.press) == parse_signature(Desk().press)
+def test_bound_and_unbound_builders_have_equal_params() -> None:
+    assert parse_signature(Builders.press) == parse_signature(Builders().press)
 
 
-def test_help_comes_from_the_args_section() -> None:
-    """Continued lines are joined, the text after the section is left out, and colons may stand in
-    the help.
-    """
-    helps = {one.name: one.help for one in parse_signature(Desk.press) if one.help}
+def test_help_is_parsed_from_the_args_section() -> None:
+    """Continued lines are joined, and the help may contain colons."""
+    helps = {param.name: param.help for param in parse_signature(Builders.press) if param.help}
     assert helps == {"name": "whose it is, in full", "size": "how big: 1 to 3"}
-    assert get_summary(Desk.press) == "Press it."
-    assert get_summary(Desk.nothing) == ""
+    assert get_summary(Builders.press) == "Press it."
+    assert get_summary(Builders.nothing) == ""
 
 
-def test_defaults_choices_and_positions_are_told() -> None:
-    """What a form needs to prefill a field is there."""
-    found = {one.name: one for one in parse_signature(Desk.plain)}
-    assert (found["key"].required, found["key"].positional, found["key"].default) == (
+def test_params_have_defaults_choices_and_positions() -> None:
+    params = {param.name: param for param in parse_signature(Builders.plain)}
+    assert (params["key"].required, params["key"].positional, params["key"].default) == (
         True,
         True,
         None,
     )
-    assert (found["size"].required, found["size"].positional, found["size"].default) == (
+    assert (params["size"].required, params["size"].positional, params["size"].default) == (
         False,
         False,
         3,
     )
-    assert {one.name: one for one in parse_signature(Desk.press)}["way"].choices == ("Up", "Down")
+    assert {param.name: param for param in parse_signature(Builders.press)}["way"].choices == (
+        "Up",
+        "Down",
+    )
 
 
 LINES: tuple[tuple[list[str], dict[str, Any]], ...] = (
@@ -123,34 +121,32 @@ LINES: tuple[tuple[list[str], dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize(("tokens", "expected"), LINES)
-def test_words_become_arguments(tokens: list[str], expected: dict[str, Any]) -> None:
-    """Flags in any place, bare words for positional parameters, lists that add up."""
-    assert parse_arguments(Desk().plain, tokens) == expected
+def test_words_are_parsed_to_arguments(tokens: list[str], expected: dict[str, Any]) -> None:
+    """Flags anywhere, bare words for positional parameters; lists are joined."""
+    assert parse_arguments(Builders().plain, tokens) == expected
 
 
-WRONG: tuple[tuple[list[str], str], ...] = (
+INVALID_LINES: tuple[tuple[list[str], str], ...] = (
     ([], "KEY is missing."),
     (["k", "--sice", "4"], "Did you mean --size?"),
-    (["k", "--xyzzy", "4"], "There are: --key, --ids, --size, --quiet."),
+    (["k", "--xyzzy", "4"], "Available: --key, --ids, --size, --quiet."),
     (["k", "--size"], "--size needs a value"),
     (["k", "--size", "--quiet"], "--size needs a value"),
-    (["k", "--size", "big"], "--size wants a whole number, not 'big'."),
+    (["k", "--size", "big"], "--size must be an integer, not 'big'."),
     (["k", "--quiet=yes"], "--quiet takes no value."),
-    (["k", "-o"], "There is no -o here."),
+    (["k", "-o"], "-o is not an option here."),
 )
 
 
-@pytest.mark.parametrize(("tokens", "said"), WRONG)
-def test_a_wrong_word_is_named(tokens: list[str], said: str) -> None:
-    """The error names the flag, and what exists instead."""
+@pytest.mark.parametrize(("tokens", "message"), INVALID_LINES)
+def test_invalid_word_is_rejected_with_available_flags(tokens: list[str], message: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse_arguments(Desk().plain, tokens)
-    assert said in str(caught.value)
+        parse_arguments(Builders().plain, tokens)
+    assert message in str(caught.value)
 
 
-def test_too_many_words_are_an_error() -> None:
-    """A word that no parameter takes is named, not dropped."""
-    with pytest.raises(InvalidRequest, match="What is 'extra' for"):
+def test_extra_positional_is_rejected() -> None:
+    with pytest.raises(InvalidRequest, match="Unexpected argument 'extra'"):
         parse_arguments(Midjourney().task, ["1", "extra"])
 
 
@@ -165,50 +161,47 @@ CONVERTED: tuple[tuple[str, str, Any], ...] = (
 
 
 @pytest.mark.parametrize(("name", "text", "value"), CONVERTED)
-def test_texts_become_values(name: str, text: str, value: Any) -> None:
-    """What a person writes becomes what the builder wants."""
-    assert convert({one.name: one for one in parse_signature(Desk.press)}[name], text) == value
+def test_text_is_converted_by_kind(name: str, text: str, value: Any) -> None:
+    assert (
+        convert({param.name: param for param in parse_signature(Builders.press)}[name], text)
+        == value
+    )
 
 
-def test_bad_values_are_named() -> None:
-    """A choice lists its choices, pairs show their form, a missing file is said."""
-    found = {one.name: one for one in parse_signature(Desk.press)}
-    for name, text, said in (
+def test_invalid_value_is_rejected_with_expected_form() -> None:
+    params = {param.name: param for param in parse_signature(Builders.press)}
+    for name, text, message in (
         ("way", "left", "Up, Down"),
         ("queue", "a", "NAME=VALUE"),
         ("content", "/no/x", "read"),
     ):
-        with pytest.raises(InvalidRequest, match=said):
-            convert(found[name], text)
+        with pytest.raises(InvalidRequest, match=message):
+            convert(params[name], text)
 
 
-def test_a_file_is_read(tmp_path: Path) -> None:
-    """`file` parameters take the bytes of a path."""
+def test_file_parameter_reads_the_path(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\0\1")
-    given = parse_arguments(
+    arguments = parse_arguments(
         TencentCI().put_object, ["in/a", str(tmp_path / "a"), "--content-type", "image/png"]
     )
-    assert given == {"key": "in/a", "content": b"\0\1", "content_type": "image/png"}
+    assert arguments == {"key": "in/a", "content": b"\0\1", "content_type": "image/png"}
 
 
 @pytest.mark.parametrize("service", [Midjourney, TencentCI])
-def test_every_builder_explains_itself(service: type) -> None:
-    """Each public builder has a summary, and each parameter its help: the magics and panels show
-    nothing else.
-    """
+def test_every_builder_has_summary_and_help(service: type) -> None:
+    """The help of magics and panels comes only from there."""
     for name, builder in vars(service).items():
         if not name.startswith("_") and callable(builder) and name != "request":
             assert get_summary(builder), name
-            assert [one.name for one in parse_signature(builder) if not one.help] == [], name
+            assert [param.name for param in parse_signature(builder) if not param.help] == [], name
 
 
-def test_arguments_fit_their_builder() -> None:
-    """What a line says builds the call."""
+def test_parsed_arguments_build_the_call() -> None:
     ci = TencentCI(bucket="b-1", region="r")
-    given = parse_arguments(
+    arguments = parse_arguments(
         ci.picture_job,
         ["--input=in/a.jpg", "--output=o", "--rule=imageMogr2/rotate/90", "--level=2"],
     )
-    call = ci.picture_job(**given)
+    call = ci.picture_job(**arguments)
     assert b"<ProcessRule>imageMogr2/rotate/90</ProcessRule>" in call.body
     assert b"<JobLevel>2</JobLevel>" in call.body

@@ -1,4 +1,4 @@
-"""`%mjci replay`: the same cells against a service, recorded, and from the recording."""
+"""`%mjci replay`: the same cells recorded and played back."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from tests.notebook.conftest import Shell
 CELLS = (
     "%mj_imagine a red fox in the snow -o grid",
     "%mj_action grid U1",
-    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/thumbnail/90x"\noutput = "out/deer.jpg"',
+    '%%ci_job\ninput = "input/deer.jpg"\nrule = "imageMogr2/thumbnail/90x"\n'
+    'output = "out/deer.jpg"',
     "%mj_tasks",
     "%ci_jobs",
 )
 
 
-def saved(shell: Shell, *before: str) -> list[Any]:
-    """What each of the cells puts out, and its value."""
+def run_cells(shell: Shell, *before: str) -> list[Any]:
+    """Return the outputs and the value of each cell."""
     for cell in before:
         shell.run(cell)
     outputs = []
@@ -32,24 +33,21 @@ def saved(shell: Shell, *before: str) -> list[Any]:
     return outputs
 
 
-def test_a_notebook_saves_the_same_from_its_recording(
+def test_replayed_cells_save_the_recorded_outputs(
     shell: Shell, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The line stays as it is: the first time it records, from then on it plays back; nothing new
-    is asked for.
-    """
+    """The same line records the first time and plays back afterwards, without requests."""
     monkeypatch.chdir(tmp_path)
-    first = saved(shell, "%mjci replay --folder fox.mjci -o r")
+    first = run_cells(shell, "%mjci replay --folder fox.mjci -o r")
     files = sorted(path.read_bytes() for path in Path("fox.mjci").rglob("*.json"))
     before = len(session.mj.tasks().run())
-    assert saved(shell, "%mjci replay --folder fox.mjci -o r") == first
+    assert run_cells(shell, "%mjci replay --folder fox.mjci -o r") == first
     assert len(session.mj.tasks().run()) == before
     assert sorted(path.read_bytes() for path in Path("fox.mjci").rglob("*.json")) == files
     assert len(first[0][0]) == 2
 
 
-def test_off_goes_back(shell: Shell, session: Session, tmp_path: Path) -> None:
-    """To the session that was there before, whatever was recorded or played in between."""
+def test_replay_off_restores_the_session(shell: Shell, session: Session, tmp_path: Path) -> None:
     folder = tmp_path / "a.mjci"
     for mode in ("record", "play", "record", "play"):
         shown = shell.run(f"%mjci replay {mode} {folder}")
@@ -57,17 +55,17 @@ def test_off_goes_back(shell: Shell, session: Session, tmp_path: Path) -> None:
     assert shell.run("%mjci replay off") is session
 
 
-def test_what_is_not_recorded_is_said_in_the_cell(shell: Shell, tmp_path: Path) -> None:
+def test_unrecorded_request_fails_with_nearest_match(shell: Shell, tmp_path: Path) -> None:
     shell.run(f"%mjci replay record {tmp_path / 'a.mjci'}")
     shell.run("%mj_imagine a red fox")
     shell.run(f"%mjci replay play {tmp_path / 'a.mjci'}")
-    said = shell.fails("%mj_imagine a red box")
-    assert said.startswith("The recording has no response to POST")
-    assert re.search(r"Nearest is 0001-POST-mj-submit-imagine\.json .*another body", said)
-    assert len(said.splitlines()) == 3
+    message = shell.fails("%mj_imagine a red box")
+    assert message.startswith("The recording has no answer to POST")
+    assert re.search(r"Nearest is 0001-POST-mj-submit-imagine\.json .*another body", message)
+    assert len(message.splitlines()) == 3
 
 
-def test_visual_studio_tells_the_name_its_own_way(
+def test_recording_is_named_after_the_vscode_notebook(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -76,31 +74,31 @@ def test_visual_studio_tells_the_name_its_own_way(
     assert (tmp_path / "foxes.mjci").is_dir()
 
 
-def test_panels_save_the_same_from_a_recording(session: Session, tmp_path: Path) -> None:
-    """What stands in the notebook for those who have no kernel: cards, pictures, rows, and the
-    recording's name.
-    """
+def test_replayed_panels_save_the_recorded_html(session: Session, tmp_path: Path) -> None:
 
-    def records(one: Session) -> list[str]:
-        drawn, made = (panel(kind, session=one) for kind in ("mj", "ci"))
-        drawn.prompt.value = "a red fox"
-        drawn.submit_button.click()
-        drawn.wait()
-        made.input.value, made.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
-        made.submit_button.click()
-        made.wait()
-        seen, now = (
-            panel(kind, session=one) for kind in ("history", "status")
+    def records(panel_session: Session) -> list[str]:
+        mj_panel, ci_panel = (panel(kind, session=panel_session) for kind in ("mj", "ci"))
+        mj_panel.prompt.value = "a red fox"
+        mj_panel.submit_button.click()
+        mj_panel.wait()
+        ci_panel.input.value, ci_panel.rule.value = "input/deer.jpg", "imageMogr2/rotate/90"
+        ci_panel.submit_button.click()
+        ci_panel.wait()
+        history_panel, status_panel = (
+            panel(kind, session=panel_session) for kind in ("history", "status")
         )  # they show what there is by now
-        for shown in (seen, now):
+        for shown in (history_panel, status_panel):
             shown.wait()
-        told = [shown._repr_mimebundle_()["text/html"] for shown in (drawn, made, seen, now)]
-        for shown in (drawn, made, seen, now):
+        html = [
+            shown._repr_mimebundle_()["text/html"]
+            for shown in (mj_panel, ci_panel, history_panel, status_panel)
+        ]
+        for shown in (mj_panel, ci_panel, history_panel, status_panel):
             shown.close()
-        return told
+        return html
 
-    told = records(session.record_to(tmp_path / "a.mjci"))
-    assert all("a.mjci" in one for one in told)
-    assert "data:image/" in told[0]
+    html = records(session.record_to(tmp_path / "a.mjci"))
+    assert all("a.mjci" in panel_session for panel_session in html)
+    assert "data:image/" in html[0]
     with replay(tmp_path / "a.mjci") as played:
-        assert records(played) == told
+        assert records(played) == html

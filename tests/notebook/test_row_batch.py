@@ -1,4 +1,4 @@
-"""`--each FRAME`: a job for every row of a table."""
+"""`--each FRAME`: one job per row of a table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import jobs_to_frame
-from jupyter_mjci.notebook import batch_cards, outputs, row_batch
+from jupyter_mjci.notebook import batch_cards, row_batch
+from jupyter_mjci.notebook import outputs as outputs_module
 from jupyter_mjci.notebook.interrupts import Interrupted
 from jupyter_mjci.notebook.outputs import LiveOutput, TerminalOutput
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
-from tests.notebook.test_job_display import MODES, Book, kept
-from tests.notebook.test_magics import sent
+from tests.notebook.test_job_display import MODES, RecordingPublisher, save_outputs
+from tests.notebook.test_magics import record_calls
 
 CARD = ["text/html", "text/plain"]
 BODY = 'input = "{{key}}"\nrule = "imageMogr2/thumbnail/{{width}}x"\noutput = "out/{{width}}.jpg"\n'
@@ -33,46 +34,45 @@ KEYS = ["input/deer.jpg", "no/such.jpg", "input/lighthouse.png"]
 
 
 @pytest.fixture
-def cats() -> pd.DataFrame:
+def table() -> pd.DataFrame:
     return pd.DataFrame(
         {"key": KEYS, "width": [50, 60, 70], "status": ["a", "b", "c"]}, index=list("xyz")
     )
 
 
-def test_every_row_is_a_job(shell: Shell, cats: pd.DataFrame) -> None:
-    """In the table's order and under its index, typed, with the table's columns beside; a failed
-    row stops no other.
+def test_each_row_is_one_job_with_its_columns(shell: Shell, table: pd.DataFrame) -> None:
+    """In the table's order, under its index and with its columns. A failed row does not stop the
+    others.
     """
-    shell.ip.push({"cats": cats})
-    jobs = shell.run(f"%%ci_job --each cats -o jobs\n{BODY}")
+    shell.ip.push({"table": table})
+    jobs = shell.run(f"%%ci_job --each table -o jobs\n{BODY}")
     assert shell.ip.user_ns["jobs"] is jobs
     assert list(jobs.index) == ["x", "y", "z"]
     assert list(jobs.status) == ["SUCCEEDED", "FAILED", "SUCCEEDED"]
     assert list(jobs.subject) == KEYS
     assert list(jobs.dtypes[jobs_to_frame([]).columns]) == list(jobs_to_frame([]).dtypes)
     assert list(jobs.width) == [50, 60, 70]
-    assert list(jobs.status_input) == ["a", "b", "c"]
+    assert list(jobs.status_given) == ["a", "b", "c"]
     assert shell.kinds == [CARD]
     assert shell.texts == [
-        "ci_job --each cats: 3 jobs, 2 succeeded, 1 failed\n  NoSuchKey: The specified key does not exist. row y"
+        "ci_job --each table: 3 jobs, 2 succeeded, 1 failed\n"
+        "  NoSuchKey: The specified key does not exist. row y"
     ]
     assert 'class="mjci-job mjci-failed' in shell.outputs[0]["data"]["text/html"]
 
 
-def test_xml_is_filled_and_escaped(shell: Shell, session: Session) -> None:
-    """A list of dicts will do; what means something in XML arrives as text."""
-    calls = sent(session)
+def test_xml_template_is_escaped_per_row(shell: Shell, session: Session) -> None:
+    """The table may be a list of dicts."""
+    calls = record_calls(session)
     shell.ip.push({"rows": [{"key": "input/a&<b>'.jpg", "width": 5}], "width": 99})
     shell.fails(f"%%ci_job --each rows\n{XML}")
     assert b"<Object>input/a&amp;&lt;b&gt;'.jpg</Object>" in calls[0].body
     assert b"thumbnail/5x" in calls[0].body
 
 
-def test_prompts_are_filled_byte_for_byte(shell: Shell, session: Session) -> None:
-    """In the body and on the line, in options too; other braces stay, variables are still to be
-    had.
-    """
-    calls = sent(session)
+def test_prompt_template_is_interpolated_per_row(shell: Shell, session: Session) -> None:
+    """In body, line and options; variables can be used beside columns."""
+    calls = record_calls(session)
     shell.ip.push(
         {
             "t": pd.DataFrame({"animal": ["fox", 'owl "x" {{y}}'], "my mark": [1, 2]}),
@@ -94,19 +94,19 @@ def test_prompts_are_filled_byte_for_byte(shell: Shell, session: Session) -> Non
     assert set(jobs.status) | set(line.status) == {"SUCCEEDED"}
 
 
-def test_a_dry_run_shows_the_first_request_and_the_count(
-    shell: Shell, session: Session, cats: pd.DataFrame
+def test_dry_run_shows_first_request_and_count(
+    shell: Shell, session: Session, table: pd.DataFrame
 ) -> None:
-    calls = sent(session)
-    shell.ip.push({"cats": cats})
-    assert shell.run(f"%%ci_job --each cats --dry-run\n{BODY}") is None
+    calls = record_calls(session)
+    shell.ip.push({"table": table})
+    assert shell.run(f"%%ci_job --each table --dry-run\n{BODY}") is None
     assert "thumbnail/50x" in shell.texts[0]
-    assert shell.texts[1] == "ci_job --each cats: 3 requests, of which this is the first"
+    assert shell.texts[1] == "ci_job --each table: 3 requests, of which this is the first"
     assert calls == []
 
 
 # (what is in t, options and body, the error, what it says)
-WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
+INVALID_TABLES: tuple[tuple[Any, str, type[Exception], str], ...] = (
     (
         [{"key": "a", "width": 5}, {"key": "b"}],
         "\n" + BODY,
@@ -152,35 +152,37 @@ WRONG: tuple[tuple[Any, str, type[Exception], str], ...] = (
     ),
     ("text", "\n" + BODY, InvalidRequest, "t is neither a DataFrame nor a list of dicts."),
     ([], " --each nope\n" + BODY, InvalidRequest, "There is no variable 'nope'."),
-    ([], " --at-once 0\n" + BODY, UsageError, "--at-once is at least 1"),
-    ([], " --no-wait\n" + BODY, UsageError, "leave --no-wait out"),
-    ([], " --each 1x\n" + BODY, UsageError, "--each wants the name of a variable"),
+    ([], " --at-once 0\n" + BODY, UsageError, "--at-once must be at least 1"),
+    ([], " --no-wait\n" + BODY, UsageError, "omit --no-wait"),
+    ([], " --each 1x\n" + BODY, UsageError, "--each needs a variable name"),
 )
 
 
 @pytest.mark.parametrize(
-    ("given", "rest", "kind", "said"), WRONG, ids=[row[3][:40] for row in WRONG]
+    ("source", "rest", "kind", "message"),
+    INVALID_TABLES,
+    ids=[row[3][:40] for row in INVALID_TABLES],
 )
-def test_what_is_wrong_with_a_row_is_said_before_anything_is_sent(
-    shell: Shell, session: Session, given: Any, rest: str, kind: type[Exception], said: str
+def test_invalid_table_is_rejected_before_submission(
+    shell: Shell, session: Session, source: Any, rest: str, kind: type[Exception], message: str
 ) -> None:
-    calls = sent(session)
-    shell.ip.push({"t": given})
-    assert said in shell.fails(f"%%ci_job --each t{rest}")
+    calls = record_calls(session)
+    shell.ip.push({"t": source})
+    assert message in shell.fails(f"%%ci_job --each t{rest}")
     assert isinstance(shell.error, kind)
     assert calls == []
 
 
-def test_options_for_many_jobs_want_a_table(shell: Shell) -> None:
-    """--at-once alone is a mistake; a magic that makes no job knows neither."""
-    assert "--at-once is for --each" in shell.fails(f"%%ci_job --at-once 3\n{BODY}")
-    assert "There is no --each here" in shell.fails("%mj_tasks --each t")
+def test_batch_options_require_a_table(shell: Shell) -> None:
+    """A magic that submits no job does not have them."""
+    assert "--at-once requires --each" in shell.fails(f"%%ci_job --at-once 3\n{BODY}")
+    assert "--each is not an option here" in shell.fails("%mj_tasks --each t")
     shell.run("%ci_job --help")
     assert "--at-once" in shell.texts[0]
 
 
-def test_a_table_without_rows_makes_no_job(shell: Shell) -> None:
-    """The result has the columns all the same, so that what comes after works."""
+def test_empty_table_submits_nothing(shell: Shell) -> None:
+    """The result still has all columns."""
     shell.ip.push({"t": pd.DataFrame({"key": [], "width": []})})
     jobs = shell.run(f"%%ci_job --each t\n{BODY}")
     assert len(jobs) == 0
@@ -190,136 +192,128 @@ def test_a_table_without_rows_makes_no_job(shell: Shell) -> None:
     assert shell.texts == ["ci_job --each t: 0 requests"]
 
 
-def test_where_all_fail_the_cell_fails(shell: Shell) -> None:
-    """After the card; the variable holds the jobs, with the reasons."""
+def test_cell_fails_if_all_jobs_fail(shell: Shell) -> None:
+    """The card is shown, and the variable of -o holds the jobs."""
     wrong = jupyter_mjci.sandbox(speed=math.inf, mj_secret="hush-hush")
     shell.ip.push({"s": wrong, "t": [{"n": 1}, {"n": 2}]})
-    said = shell.fails("%%mj_imagine --each t -o jobs\nfox {{n}}")
+    message = shell.fails("%%mj_imagine --each t -o jobs\nfox {{n}}")
     assert type(shell.error) is MjciError
-    assert said.startswith("None of the 2 jobs succeeded.\nThe proxy rejected the secret.")
+    assert message.startswith("None of the 2 jobs succeeded.\nThe proxy refuses the secret.")
     assert list(shell.ip.user_ns["jobs"].status) == ["FAILED", "FAILED"]
-    assert shell.texts[0].endswith("The proxy rejected the secret. rows 0, 1")
-    assert "hush" not in said + str(shell.outputs)
+    assert shell.texts[0].endswith("The proxy refuses the secret. rows 0, 1")
+    assert "hush" not in message + str(shell.outputs)
     wrong.close()
 
 
 @pytest.mark.parametrize(
     "cell", [f"%%ci_job --each t\n{BODY}", "%%mj_imagine --each t --at-once 2\nfox {{width}}"]
 )
-def test_a_cell_saves_the_same_live_and_headless(
-    monkeypatch: pytest.MonkeyPatch, cell: str
-) -> None:
-    """One card with the same bytes, and the same frame."""
-    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
-    found, frames = [], []
+def test_outputs_are_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    monkeypatch.setattr(outputs_module, "MIN_UPDATE_INTERVAL", 0.0)
+    outputs, frames = [], []
     for mode in MODES:
         with jupyter_mjci.sandbox(speed=math.inf) as session:
-            session.t = [{"key": key, "width": 50 + place} for place, key in enumerate(KEYS)]  # type: ignore[attr-defined]
-            found.append(kept(monkeypatch, mode, "t = s.t", session))
+            session.t = [{"key": key, "width": 50 + index} for index, key in enumerate(KEYS)]  # type: ignore[attr-defined]
+            outputs.append(save_outputs(monkeypatch, mode, "t = s.t", session))
             monkeypatch.setenv("MJCI_HEADLESS", MODES[mode])
             shell = Shell()
             shell.ip.extension_manager.load_extension("jupyter_mjci")
             shell.ip.push({"s": session, "t": session.t})  # type: ignore[attr-defined]
             frames.append(shell.run(cell))
-            found.append(shell.outputs)
-    assert found[1] == found[3]
-    assert len(found[1]) == 1
+            outputs.append(shell.outputs)
+    assert outputs[1] == outputs[3]
+    assert len(outputs[1]) == 1
     pd.testing.assert_frame_equal(*frames)
 
 
-def rows(count: int) -> row_batch.Table:
+def make_table(count: int) -> row_batch.Table:
     return row_batch.load_table("t", {"t": [{"n": number} for number in range(count)]})
 
 
-def test_live_counts_and_draws_a_bar(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One display: bars that say their value, then the card without one."""
-    monkeypatch.setattr(outputs, "MIN_UPDATE_INTERVAL", 0.0)
-    book = Book()
-    many = row_batch.RowBatch(
-        "many", rows(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
+def test_live_card_has_progress_bar_and_counts(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs_module, "MIN_UPDATE_INTERVAL", 0.0)
+    publisher = RecordingPublisher()
+    batch = row_batch.RowBatch(
+        "many", make_table(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
     )
-    many.run(session, 3, LiveOutput(book))
-    cards = [data["text/html"] for data, _, _ in book.pages]
-    assert len({name for _, name, _ in book.pages}) == 1
+    batch.run(session, 3, LiveOutput(publisher))
+    cards = [data["text/html"] for data, _, _ in publisher.messages]
+    assert len({name for _, name, _ in publisher.messages}) == 1
     assert all('aria-valuenow="' in card for card in cards[:-1])
     assert "6 jobs, 6 succeeded" in cards[-1]
     assert "progressbar" not in cards[-1]
-    assert [data["text/plain"] for data, _, _ in book.pages][-1] == "many: 6 jobs, 6 succeeded"
+    assert [data["text/plain"] for data, _, _ in publisher.messages][
+        -1
+    ] == "many: 6 jobs, 6 succeeded"
 
 
-def test_a_terminal_shows_one_line(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is overwritten, and gone in the end."""
+def test_terminal_progress_is_one_line(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
     import sys
 
     stderr = io.StringIO()
     stderr.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stderr", stderr)
-    row_batch.RowBatch("many", rows(2), [session.mj.imagine(f"fox {n}") for n in range(2)]).run(
-        session, 2, TerminalOutput(Book())
-    )
+    row_batch.RowBatch(
+        "many", make_table(2), [session.mj.imagine(f"fox {n}") for n in range(2)]
+    ).run(session, 2, TerminalOutput(RecordingPublisher()))
     assert "\rmany: 2 jobs, " in stderr.getvalue()
     assert stderr.getvalue().endswith("\r")
 
 
-def stopped(
+def interrupt_batch(
     session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1
 ) -> tuple[row_batch.RowBatch, str]:
-    """Three jobs whose cell is interrupted after two steps, and what the card tells then."""
-    steps = session.batch_updates
+    """Interrupt a batch of three jobs after two updates. Return it and its card's text."""
+    batch_updates = session.batch_updates
 
-    def interrupted(*given: Any, **more: Any) -> Any:
-        for number, step in enumerate(steps(*given, **more)):
-            yield step
+    def interrupted(*args: Any, **options: Any) -> Any:
+        for number, update in enumerate(batch_updates(*args, **options)):
+            yield update
             if number == 1:
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(session, "batch_updates", interrupted)
-    book = Book()
-    many = row_batch.RowBatch(
-        "many", rows(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
+    publisher = RecordingPublisher()
+    batch = row_batch.RowBatch(
+        "many", make_table(3), [session.mj.imagine(f"fox {number}") for number in range(3)]
     )
     with pytest.raises(Interrupted):
-        many.run(session, at_once, LiveOutput(book))
-    return many, book.pages[-1][0]["text/plain"]
+        batch.run(session, at_once, LiveOutput(publisher))
+    return batch, publisher.messages[-1][0]["text/plain"]
 
 
-def test_an_interrupt_keeps_what_was_seen(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The card tells how to go on; jobs that were never begun are rows all the same."""
-    many, said = stopped(session, monkeypatch)
-    assert "%mjci resume" in said
-    assert list(many.to_frame().n) == [0, 1, 2]
-    assert many.to_frame().status.iloc[2] == "QUEUED"
+def test_interrupt_keeps_known_jobs(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that were never submitted are rows, too."""
+    batch, message = interrupt_batch(session, monkeypatch)
+    assert "%mjci resume" in message
+    assert list(batch.to_frame().n) == [0, 1, 2]
+    assert batch.to_frame().status.iloc[2] == "QUEUED"
 
 
-def test_an_interrupt_may_cancel_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With on_interrupt = "cancel": what was submitted is cancelled at the service, and the card
-    counts it.
-    """
+def test_interrupt_cancels_submitted_jobs_if_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     with jupyter_mjci.sandbox(speed=1e-6, on_interrupt="cancel") as session:
-        many, said = stopped(session, monkeypatch, at_once=3)
-        assert "1 waiting, 2 cancelled" in said
-        assert "what could be cancelled at the service was" in said
-        seen = [session.describe(job).run().status for job in many.jobs if job.id]
-    assert seen == [Status.CANCELLED] * 2
+        batch, message = interrupt_batch(session, monkeypatch, at_once=3)
+        assert "1 queued, 2 cancelled" in message
+        assert "jobs that could be cancelled were" in message
+        statuses = [session.describe(job).run().status for job in batch.jobs if job.id]
+    assert statuses == [Status.CANCELLED] * 2
 
 
-def test_a_card_names_the_first_reasons_and_rows() -> None:
-    """However many fail, the card stays short; a reason is escaped."""
+def test_summary_lists_first_reasons_and_rows() -> None:
     failures = [(f"<b>{number}", [str(row) for row in range(30)]) for number in range(12)]
-    tally = batch_cards.BatchSummary("t", {Status.FAILED: 360}, failures=failures)
-    lines = batch_cards.summary_text(tally).splitlines()
+    summary = batch_cards.BatchSummary("t", {Status.FAILED: 360}, failures=failures)
+    lines = batch_cards.summary_text(summary).splitlines()
     assert len(lines) == 12
     assert lines[1] == "  <b>0 rows 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, … (30 rows)"
     assert lines[-1] == "  … and 2 other reasons"
-    assert "<b>0" not in batch_cards.summary_html(tally)
+    assert "<b>0" not in batch_cards.summary_html(summary)
 
 
-def test_what_has_not_ended_is_told() -> None:
-    """A dialog that waits for an answer, and a job that outlasted our patience."""
-    many = row_batch.RowBatch("t", rows(2), [])
-    many.jobs = [Job("mj", "1", status=Status.NEEDS_INPUT), Job("mj", "2", status=Status.RUNNING)]
-    assert "%mj_modal" in many._unfinished_notes()[0]
-    assert "%mjci resume" in many._unfinished_notes()[1]
+def test_unfinished_jobs_are_noted() -> None:
+    batch = row_batch.RowBatch("t", make_table(2), [])
+    batch.jobs = [Job("mj", "1", status=Status.NEEDS_INPUT), Job("mj", "2", status=Status.RUNNING)]
+    assert "%mj_modal" in batch._list_unfinished_notes()[0]
+    assert "%mjci resume" in batch._list_unfinished_notes()[1]

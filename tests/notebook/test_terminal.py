@@ -1,6 +1,4 @@
-"""IPython in a terminal: what is on the screen after a job, and what a person gets who interrupts
-it.
-"""
+"""IPython in a terminal: the screen after a job and after an interrupt."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ COLUMNS = 56  # fewer than a line of progress wants
 
 
 class Screen:
-    """IPython in a pseudo-terminal, and what a person would see there."""
+    """IPython in a pseudo-terminal."""
 
     def __init__(self) -> None:
         environ = {
@@ -41,24 +39,24 @@ class Screen:
         self.pty.expect_exact("In [1]: ")
 
     def run(self, line: str, until: str = "", keys: str = "") -> list[str]:
-        """The lines on the screen after a line of input has run; `keys` are pressed when `until` is
-        seen.
-        """
+        """Run a line and return the lines on the screen; press `keys` when `until` is seen."""
         self.pty.sendline(line)
-        seen = ""
+        screen_text = ""
         if until:
             self.pty.expect(until)
-            seen = self.pty.before + self.pty.after
+            screen_text = self.pty.before + self.pty.after
             self.pty.send(keys)
         self.cell += 1
         self.pty.expect_exact(f"In [{self.cell}]: ")
-        return [row.rstrip() for row in drawn(seen + self.pty.before)[1:] if row.strip()]
+        return [
+            row.rstrip() for row in render_screen(screen_text + self.pty.before)[1:] if row.strip()
+        ]
 
 
-def drawn(written: str) -> list[str]:
-    """The rows that a terminal makes of what is written to it."""
+def render_screen(text: str) -> list[str]:
+    """Return the rows that a terminal shows for a text."""
     rows, row, column = [[""] * COLUMNS], 0, 0
-    for letter in written:
+    for letter in text:
         if letter in "\r\n":
             row, column = (row, 0) if letter == "\r" else (row + 1, column)
         else:
@@ -68,7 +66,7 @@ def drawn(written: str) -> list[str]:
             rows[row][column : column + wide] = [letter] + [""] * (wide - 1)
             column += wide
         rows += [[" "] * COLUMNS for _ in range(row + 1 - len(rows))]
-    return ["".join(one) for one in rows]
+    return ["".join(cells) for cells in rows]
 
 
 @pytest.fixture
@@ -80,10 +78,8 @@ def screen() -> Iterator[Screen]:
     screen.pty.close(force=True)
 
 
-def test_a_job_leaves_its_card_and_nothing_of_its_progress(screen: Screen) -> None:
-    """One line that is written over, without its bar where that has no room; then card and picture,
-    and no `Out`.
-    """
+def test_finished_job_leaves_card_without_progress_line(screen: Screen) -> None:
+    """The progress line is overwritten, and has no bar if the bar does not fit."""
     rows = screen.run("%mj_imagine a red fox 一只红狐狸 -o job")
     assert re.fullmatch(r"IMAGINE \d+ SUCCEEDED", rows[0])
     assert rows[1] == "  a red fox 一只红狐狸"
@@ -96,13 +92,12 @@ def test_a_job_leaves_its_card_and_nothing_of_its_progress(screen: Screen) -> No
     assert screen.run("1 + 1") == ["Out[5]: 2"]
 
 
-def test_control_c_ends_the_waiting(screen: Screen) -> None:
-    """The card and two lines say how to wait again, and the shell goes on."""
+def test_interrupt_ends_the_wait_and_keeps_the_shell(screen: Screen) -> None:
     rows = screen.run("%mj_imagine a slow fox", until="RUNNING", keys="\x03")
-    said = " ".join(rows)
+    message = " ".join(rows)
     assert re.match(r"IMAGINE \d+ (QUEUED|RUNNING)", rows[0])
-    assert "Wait for it again with %mj_task" in said
-    assert "[#" not in said.replace("^C", "")
-    number = re.search(r"\d{10,}", said)
+    assert "Wait for it again with %mj_task" in message
+    assert "[#" not in message.replace("^C", "")
+    number = re.search(r"\d{10,}", message)
     assert number
     assert "SUCCEEDED" in screen.run(f"%mj_task {number[0]}")[0]

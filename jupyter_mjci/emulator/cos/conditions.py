@@ -126,19 +126,23 @@ def build_object_response(
     }
     if status:
         return Response(status, b"", validators)
-    response_headers = {
+    all_headers = {
         "Content-Type": stored_object.content_type,
         **validators,
         "Accept-Ranges": "bytes",
         **stored_object.headers,
     }
-    response_headers = _override_headers(response_headers, params)
-    span = parse_range(headers.get("range", ""), len(stored_object.body))
+    all_headers = _override_headers(all_headers, params)
+    return _select_range(stored_object.body, headers.get("range", ""), all_headers)
+
+
+def _select_range(body: bytes, range_header: str, headers: dict[str, str]) -> Response:
+    span = parse_range(range_header, len(body))
     if span is None:
-        return Response(200, stored_object.body, response_headers)
+        return Response(200, body, headers)
     start, end = span
-    response_headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(stored_object.body)}"
-    return Response(206, stored_object.body[start:end], response_headers)
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(body)}"
+    return Response(206, body[start:end], headers)
 
 
 def _override_headers(headers: dict[str, str], params: Mapping[str, str]) -> dict[str, str]:

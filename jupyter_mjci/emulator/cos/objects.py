@@ -37,6 +37,7 @@ from jupyter_mjci.emulator.cos.store import (
     StoredObject,
     build_object,
     compute_multipart_etag,
+    no_such_bucket,
 )
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.xml import (
@@ -85,6 +86,12 @@ class RequestContext:
         return self.request.headers.get(name, "")
 
 
+def method_not_allowed() -> ErrorResponse:
+    """Build the error for a method that a resource does not have."""
+    message = "The specified method is not allowed against this resource."
+    return ErrorResponse(405, "MethodNotAllowed", message)
+
+
 def format_iso_time(timestamp: float) -> str:
     """Format a time as the object plane does: UTC, with milliseconds."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -115,8 +122,7 @@ class ObjectPlane:
         if flag and (method, level, "") in ROUTES:
             message = f"A header or parameter ({flag}) implies a function that is not there."
             raise ErrorResponse(501, "NotImplemented", message)
-        message = "The specified method is not allowed against this resource."
-        raise ErrorResponse(405, "MethodNotAllowed", message)
+        raise method_not_allowed()
 
     def get_bucket(self, name: str) -> Bucket:
         """Return a bucket of any region.
@@ -126,7 +132,7 @@ class ObjectPlane:
         """
         bucket = self.store.buckets.get(name)
         if bucket is None:
-            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            raise no_such_bucket()
         return bucket
 
     # -- objects

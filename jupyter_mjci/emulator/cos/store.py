@@ -20,6 +20,11 @@ _LOCAL_HOST_RE = re.compile(r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+")
 MAX_CODE_POINT = "\U0010ffff"
 
 
+def no_such_bucket() -> ErrorResponse:
+    """Build the error for a bucket that does not exist."""
+    return ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+
+
 @dataclass(frozen=True, slots=True)
 class HostInfo:
     """What a host name says.
@@ -141,7 +146,7 @@ class Store:
         """
         bucket = self.buckets.get(name)
         if bucket is None or bucket.region != region:
-            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            raise no_such_bucket()
         return bucket
 
     def resolve(self, url_or_key: str, default_bucket: Bucket) -> tuple[Bucket, str] | None:

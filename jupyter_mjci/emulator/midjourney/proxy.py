@@ -303,7 +303,6 @@ class MidjourneyProxy:
         body = parsed.body
         now = self.clock.now()
         number = len(self._tasks)
-        is_niji = body.get_text("botType") == "NIJI_JOURNEY"
         task = Task(
             number=number,
             id=self._build_task_id(now, number),
@@ -316,7 +315,7 @@ class MidjourneyProxy:
             phase=Phase(NOT_START),
             state=body.get("state"),
             notify_hook=body.get_text("notifyHook") or None,
-            bot="NIJI_JOURNEY" if is_niji else "MID_JOURNEY",
+            bot=_parse_bot(body),
             mode=parsed.speed_mode or _parse_requested_mode(body, prompt),
             changed_at=now,
         )
@@ -968,6 +967,10 @@ def _load_task(row: list[Any]) -> Task:
     values["last_relayed"] = Phase(*values["last_relayed"]) if values["last_relayed"] else None
     values["input_images"] = tuple(values["input_images"])
     return Task(**values)
+
+
+def _parse_bot(body: Body) -> str:
+    return "NIJI_JOURNEY" if body.get_text("botType") == "NIJI_JOURNEY" else "MID_JOURNEY"
 
 
 def _parse_requested_mode(body: Body, prompt: str) -> str:

@@ -88,12 +88,12 @@ class ButtonSpec:
     """
 
     key: str
-    label: str
-    emoji: str
     short_name: str  # its name in the new task's description
     action: str
     kind: str
     op: str
+    label: str = ""
+    emoji: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
     modal_policy: str = "never"  # asks for more (MODAL): "never", "always", "remix" (with remix on)
     reusable: bool = True  # pressing it again returns the task that it made before
@@ -107,7 +107,6 @@ def _iter_cell_buttons() -> Iterator[ButtonSpec]:
         yield ButtonSpec(
             key=f"MJ::JOB::upsample::{cell}::{{h}}",
             label=f"U{cell}",
-            emoji="",
             short_name=f"U{cell}",
             action="UPSCALE",
             kind="upscale",
@@ -117,7 +116,6 @@ def _iter_cell_buttons() -> Iterator[ButtonSpec]:
         yield ButtonSpec(
             key=f"MJ::JOB::variation::{cell}::{{h}}",
             label=f"V{cell}",
-            emoji="",
             short_name=f"V{cell}",
             action="VARIATION",
             kind="grid",
@@ -129,7 +127,6 @@ def _iter_cell_buttons() -> Iterator[ButtonSpec]:
         yield ButtonSpec(
             key=f"MJ::JOB::video_virtual_upscale::{cell}::{{h}}",
             label=f"U{cell}",
-            emoji="",
             short_name=f"video U{cell}",
             action="UPSCALE",
             kind="filmed",
@@ -142,12 +139,11 @@ def _build_prompt_button(name: str, index: int) -> ButtonSpec:
     """Build a button that imagines one of the prompts that a task suggests."""
     return ButtonSpec(
         key=f"MJ::Job::{name}::{index}",
-        label="",
-        emoji=f"{index}️⃣",
         short_name=f"{name} {index}",
         action="IMAGINE",
         kind="grid",
         op="imagine",
+        emoji=f"{index}️⃣",
         args={"index": index},
         modal_policy="always",
         reusable=False,
@@ -170,7 +166,6 @@ def _iter_text_buttons() -> Iterator[ButtonSpec]:
     )
     yield ButtonSpec(
         key="MJ::Picread::Retry",
-        label="",
         emoji="🔄",
         short_name="Retry",
         action="DESCRIBE",
@@ -255,7 +250,6 @@ def _iter_buttons() -> Iterator[ButtonSpec]:
     yield from _iter_text_buttons()
     yield ButtonSpec(
         key="MJ::JOB::reroll::0::{h}::SOLO",
-        label="",
         emoji="🔄",
         short_name="R",
         action="REROLL",
@@ -279,7 +273,6 @@ def _iter_buttons() -> Iterator[ButtonSpec]:
     yield from _iter_zoom_buttons()
     yield ButtonSpec(
         key="MJ::BOOKMARK::{h}",
-        label="",
         emoji="❤️",
         short_name="BOOKMARK",
         action="ACTION",

@@ -187,9 +187,9 @@ def render_relay(proxy: ProxyContext, task: Task) -> dict[str, Any]:
         "customId": "",
         "botType": "",
         "prompt": task.prompt,
-        "promptEn": "",
+        "promptEn": get_prompts(proxy, task)[1] if phase.status else "",
         "description": task.submit_message,
-        "state": "",
+        "state": (task.state or "") if phase.status else "",
         "submitTime": task.submitted,
         "startTime": phase.start or 0,
         "finishTime": phase.finish or 0,
@@ -197,24 +197,25 @@ def render_relay(proxy: ProxyContext, task: Task) -> dict[str, Any]:
         "videoUrl": "",
         "videoUrls": [],
         "status": phase.status,
-        "progress": f"{phase.percent or 0}%",
+        "progress": "100%" if phase.status == FAILURE else f"{phase.percent or 0}%",
         "failReason": phase.reason or "",
         "buttons": None,
         "maskBase64": "",
         "properties": None,
     }
-    if phase.status:
-        content["promptEn"] = get_prompts(proxy, task)[1]
-        content["state"] = task.state or ""
-    if phase.status == FAILURE:
-        content["progress"] = "100%"
     if phase.status == SUCCESS:
-        content["buttons"] = render_buttons(proxy, task) or None
-        final_prompt = build_final_prompt(proxy, task)
-        content["properties"] = {"finalPrompt": final_prompt, "finalZhPrompt": ""}
-        if task.kind in VIDEO_KINDS:
-            content["videoUrl"] = proxy.build_relayed_url(task, phase)
+        content |= _render_relay_result(proxy, task, phase)
     return content
+
+
+def _render_relay_result(proxy: ProxyContext, task: Task, phase: Phase) -> dict[str, Any]:
+    final_prompt = build_final_prompt(proxy, task)
+    url = proxy.build_relayed_url(task, phase)
+    return {
+        "videoUrl": url if task.kind in VIDEO_KINDS else "",
+        "buttons": render_buttons(proxy, task) or None,
+        "properties": {"finalPrompt": final_prompt, "finalZhPrompt": ""},
+    }
 
 
 def _get_relay_action(task: Task) -> str:
@@ -326,13 +327,7 @@ def render_result_fields(proxy: ProxyContext, task: Task) -> dict[str, Any]:
     width, height = image_generator.get_pixel_size(grid[0], TASK_KINDS[task.kind].area)
     if len(grid) > 1:  # two by two
         width, height = width * 2, height * 2
-    cells = [
-        {
-            "url": store.build_cell_url(task, i, ".png"),
-            "thumbnail": store.build_cell_url(task, i, "_640_N.webp"),
-        }
-        for i in range(len(grid))
-    ]
+    cells = [_render_cell(proxy, task, cell) for cell in range(len(grid))]
     return content | {
         "imageUrls": cells,
         "thumbnailUrl": cells[0]["thumbnail"],
@@ -341,6 +336,14 @@ def render_result_fields(proxy: ProxyContext, task: Task) -> dict[str, Any]:
         "imageHeight": height,
         "width": width,
         "height": height,
+    }
+
+
+def _render_cell(proxy: ProxyContext, task: Task, cell: int) -> dict[str, str]:
+    store = proxy.image_store
+    return {
+        "url": store.build_cell_url(task, cell, ".png"),
+        "thumbnail": store.build_cell_url(task, cell, "_640_N.webp"),
     }
 
 

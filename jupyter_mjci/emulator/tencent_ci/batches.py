@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from jupyter_mjci.emulator.cos.store import Bucket, Store
+from jupyter_mjci.emulator.cos.store import Bucket, Store, no_such_bucket
 from jupyter_mjci.emulator.tencent_ci.events import NEVER, EventQueue, IdGenerator, parse_time
 from jupyter_mjci.emulator.tencent_ci.jobs import Job, JobOrigin, Jobs, JobSpec
 from jupyter_mjci.emulator.xml import Element, ErrorResponse, find_all, find_element, get_text
@@ -153,7 +153,7 @@ class Batches:
     def _list_keys(self, batch: Batch) -> list[str]:
         bucket = self.store.buckets.get(batch.bucket)
         if bucket is None:
-            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            raise no_such_bucket()
         keys = list_input_keys(batch.input, bucket, self.store)
         return [key for key in keys if self._is_in_interval(batch, bucket, key)]
 

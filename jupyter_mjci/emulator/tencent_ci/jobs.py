@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jupyter_mjci.emulator.cos.processing import ImageProcessor
-from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
+from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, no_such_bucket
 from jupyter_mjci.emulator.tencent_ci.events import NEVER, EventQueue, IdGenerator
 from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument
 
@@ -91,6 +91,11 @@ class JobOrigin:
     run: str = ""
     workflow: str = ""
     node: str = ""
+
+    def get_variables(self) -> dict[str, str]:
+        """Return the variables that an output key may have for such a job."""
+        variables = {"InventoryTriggerJobId": self.batch, "RunId": self.run}
+        return {name: value for name, value in variables.items() if value}
 
 
 NO_ORIGIN = JobOrigin()
@@ -212,12 +217,7 @@ class Jobs:
             workflow=origin.workflow,
             node=origin.node,
         )
-        variables = {}
-        if origin.batch:
-            variables["InventoryTriggerJobId"] = origin.batch
-        if origin.run:
-            variables["RunId"] = origin.run
-        job.output = build_output_key(output, source, variables)
+        job.output = build_output_key(output, source, origin.get_variables())
         self.add(job)
         self.events.schedule(job, now + self.queue_time)
         return job
@@ -273,7 +273,7 @@ class Jobs:
         bucket = self.store.buckets.get(job.bucket)
         target = self.store.buckets.get(spec.bucket)
         if bucket is None:
-            raise ErrorResponse(404, "NoSuchBucket", "The specified bucket does not exist.")
+            raise no_such_bucket()
         if target is None or target.region != spec.region:
             message = f"The bucket {spec.bucket} cannot be written to."
             raise ErrorResponse(403, "WriteTargetBucketDenied", message)

@@ -20,7 +20,12 @@ from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.cos.objects import ObjectPlane, RequestContext, parse_int_param
+from jupyter_mjci.emulator.cos.objects import (
+    ObjectPlane,
+    RequestContext,
+    method_not_allowed,
+    parse_int_param,
+)
 from jupyter_mjci.emulator.cos.processing import ImageProcessor
 from jupyter_mjci.emulator.cos.store import Bucket, HostInfo, Store, build_object
 from jupyter_mjci.emulator.cos.verifier import Verifier, parse_unsigned_params
@@ -131,12 +136,6 @@ class Target:
     def key(self) -> str:
         """The path without its leading slash."""
         return self.path.removeprefix("/")
-
-
-def method_not_allowed() -> ErrorResponse:
-    """Build the error for a method that a resource does not have."""
-    message = "The specified method is not allowed against this resource."
-    return ErrorResponse(405, "MethodNotAllowed", message)
 
 
 def not_found(what: str) -> ErrorResponse:
@@ -438,18 +437,7 @@ class TencentCI:
         """`POST /inventorytriggerjob`."""
         request = parse_xml(context.request.body, "Request")
         kind = get_text(request, "Type") or "Workflow"
-        if kind not in ("Workflow", "Job"):
-            raise invalid_argument("Type must be Workflow or Job.")
-        name = require_text(request, "Name")
-        if not re.fullmatch(r"[\w—-]{1,128}", name):
-            raise invalid_argument(
-                "Name must be Chinese, Latin, digits, — and _, at most 128 characters."
-            )
-        inputs = [part for part in INPUT_KINDS if get_text(request, f"Input/{part}")]
-        if len(inputs) != 1:
-            raise invalid_argument(
-                "Input needs exactly one of Manifest, UrlFile, Prefix and Object."
-            )
+        name = check_batch(kind, request)
         operation = find_element(request, "Operation")
         since, until = parse_interval(operation, request)
         batch = Batch(
@@ -890,6 +878,21 @@ def build_sample_topology(bucket: str, region: str) -> Element:
             "PicProcess_1": {"Type": "PicProcess", "Operation": operation},
         },
     }
+
+
+def check_batch(kind: str, request: Element) -> str:
+    """Check the kind, the name and the input of a batch; return its name."""
+    if kind not in ("Workflow", "Job"):
+        raise invalid_argument("Type must be Workflow or Job.")
+    name = require_text(request, "Name")
+    if not re.fullmatch(r"[\w—-]{1,128}", name):
+        raise invalid_argument(
+            "Name must be Chinese, Latin, digits, — and _, at most 128 characters."
+        )
+    inputs = [part for part in INPUT_KINDS if get_text(request, f"Input/{part}")]
+    if len(inputs) != 1:
+        raise invalid_argument("Input needs exactly one of Manifest, UrlFile, Prefix and Object.")
+    return name
 
 
 def check_tag(request: Element) -> None:

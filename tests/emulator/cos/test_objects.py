@@ -16,20 +16,20 @@ from tests.emulator.cos_client import (
     BUCKET,
     COS_HOST,
     REGION,
-    Visitor,
-    drawn,
-    read,
-    rows,
-    size_of,
-    visitor,
+    CosClient,
+    build_client,
+    build_image,
+    get_image_size,
+    parse_response,
+    to_list,
 )
 
 TEXT = b"0123456789"
 
 
 @pytest.fixture
-def here() -> Visitor:
-    return visitor({"in/a.png": drawn(40, 20), "note.txt": TEXT})
+def client() -> CosClient:
+    return build_client({"in/a.png": build_image(40, 20), "note.txt": TEXT})
 
 
 def etag(body: bytes) -> str:
@@ -40,37 +40,42 @@ def md5(body: bytes) -> str:
     return base64.b64encode(hashlib.md5(body).digest()).decode()
 
 
-def test_what_is_put_comes_back_with_its_headers(here: Visitor) -> None:
+def test_object_is_returned_with_its_stored_headers(client: CosClient) -> None:
     """Body, type, x-cos-meta-* and the cache headers; the ETag is the MD5."""
     sent = {"Content-Type": "text/plain", "x-cos-meta-who": "me", "Cache-Control": "max-age=60"}
-    put = here.cos("PUT", "/输入 dir/a+b.txt", None, TEXT, {**sent, "Expires": ""})
-    got = here.cos("GET", "/输入 dir/a+b.txt")
+    put = client.cos("PUT", "/输入 dir/a+b.txt", None, TEXT, {**sent, "Expires": ""})
+    response = client.cos("GET", "/输入 dir/a+b.txt")
     assert (put.status, put.body, put.headers["ETag"]) == (200, b"", etag(TEXT))
-    assert (got.status, got.body, got.headers["ETag"], got.headers["Accept-Ranges"]) == (
+    assert (
+        response.status,
+        response.body,
+        response.headers["ETag"],
+        response.headers["Accept-Ranges"],
+    ) == (
         200,
         TEXT,
         etag(TEXT),
         "bytes",
     )
-    assert "expires" not in got.headers
-    assert got.headers["Last-Modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
+    assert "expires" not in response.headers
+    assert response.headers["Last-Modified"] == "Thu, 01 Jan 2026 00:00:00 GMT"
     assert {name.lower(): value for name, value in sent.items()}.items() <= {
-        name.lower(): value for name, value in got.headers.items()
+        name.lower(): value for name, value in response.headers.items()
     }.items()
 
 
-def test_head_tells_the_length_and_sends_nothing(here: Visitor) -> None:
+def test_head_returns_length_without_body(client: CosClient) -> None:
     """The headers of a GET without its body; of a missing object, not even an error body."""
-    there, gone = here.cos("HEAD", "/note.txt"), here.cos("HEAD", "/none")
+    there, gone = client.cos("HEAD", "/note.txt"), client.cos("HEAD", "/none")
     assert (there.status, there.body, there.headers["Content-Length"]) == (200, b"", "10")
     assert (gone.status, gone.body) == (404, b"")
     assert gone.headers["x-cos-request-id"]
 
 
-def test_delete_is_done_even_when_there_is_nothing(here: Visitor) -> None:
+def test_delete_of_missing_key_succeeds(client: CosClient) -> None:
     """204 both times; the object is gone."""
-    assert [here.cos("DELETE", "/note.txt").status for _ in range(2)] == [204, 204]
-    assert read(here.cos("GET", "/note.txt"))["Code"] == "NoSuchKey"
+    assert [client.cos("DELETE", "/note.txt").status for _ in range(2)] == [204, 204]
+    assert parse_response(client.cos("GET", "/note.txt"))["Code"] == "NoSuchKey"
 
 
 RANGES = {
@@ -86,21 +91,25 @@ RANGES = {
 }
 
 
-@pytest.mark.parametrize("spelled", RANGES)
-def test_a_range_is_a_part_of_the_object(here: Visitor, spelled: str) -> None:
+@pytest.mark.parametrize("header", RANGES)
+def test_range_returns_part_of_object(client: CosClient, header: str) -> None:
     """206 with Content-Range for one range that can be met; what is no range at all counts as
     none.
     """
-    status, body, told = RANGES[spelled]
-    answer = here.cos("GET", "/note.txt", headers={"Range": spelled})
-    assert (answer.status, answer.body, answer.headers.get("Content-Range")) == (status, body, told)
+    status, body, told = RANGES[header]
+    response = client.cos("GET", "/note.txt", headers={"Range": header})
+    assert (response.status, response.body, response.headers.get("Content-Range")) == (
+        status,
+        body,
+        told,
+    )
 
 
-@pytest.mark.parametrize("spelled", ["bytes=10-", "bytes=99-100", "bytes=-0"])
-def test_a_range_behind_the_end_is_refused(here: Visitor, spelled: str) -> None:
+@pytest.mark.parametrize("header", ["bytes=10-", "bytes=99-100", "bytes=-0"])
+def test_range_past_end_is_refused(client: CosClient, header: str) -> None:
     """416 InvalidRange."""
-    answer = here.cos("GET", "/note.txt", headers={"Range": spelled})
-    assert (answer.status, read(answer)["Code"]) == (416, "InvalidRange")
+    response = client.cos("GET", "/note.txt", headers={"Range": header})
+    assert (response.status, parse_response(response)["Code"]) == (416, "InvalidRange")
 
 
 EARLIER, SAME, LATER = (
@@ -124,38 +133,43 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("headers", "status"), CONDITIONS)
-def test_conditions_are_kept(here: Visitor, headers: dict[str, str], status: int) -> None:
+def test_preconditions_decide_status(
+    client: CosClient, headers: dict[str, str], status: int
+) -> None:
     """The ETag goes before the date, as RFC 9110 has it; 304 has no body."""
-    answer = here.cos("GET", "/note.txt", headers=headers)
-    assert answer.status == status
-    assert (answer.body == b"") == (status == 304)
+    response = client.cos("GET", "/note.txt", headers=headers)
+    assert response.status == status
+    assert (response.body == b"") == (status == 304)
 
 
-def test_content_md5_is_verified(here: Visitor) -> None:
+def test_content_md5_is_verified(client: CosClient) -> None:
     """The right one passes, a wrong one is BadDigest, and what is no MD5 at all is
     InvalidDigest.
     """
     answers = [
-        here.cos("PUT", "/x", None, TEXT, {"Content-MD5": value})
+        client.cos("PUT", "/x", None, TEXT, {"Content-MD5": value})
         for value in (md5(TEXT), md5(b"y"), "no")
     ]
-    assert [answer.status for answer in answers] == [200, 400, 400]
-    assert [read(answer)["Code"] for answer in answers[1:]] == ["BadDigest", "InvalidDigest"]
+    assert [response.status for response in answers] == [200, 400, 400]
+    assert [parse_response(response)["Code"] for response in answers[1:]] == [
+        "BadDigest",
+        "InvalidDigest",
+    ]
 
 
-def test_a_key_has_at_most_850_bytes(here: Visitor) -> None:
+def test_key_over_850_bytes_is_refused(client: CosClient) -> None:
     """KeyTooLong counts bytes, not letters."""
-    assert here.cos("PUT", "/" + "k" * 850).status == 200
-    assert read(here.cos("PUT", "/" + "图" * 284))["Code"] == "KeyTooLong"
+    assert client.cos("PUT", "/" + "k" * 850).status == 200
+    assert parse_response(client.cos("PUT", "/" + "图" * 284))["Code"] == "KeyTooLong"
 
 
-def test_a_signed_address_may_rename_the_download(here: Visitor) -> None:
+def test_presigned_url_overrides_response_headers(client: CosClient) -> None:
     """response-* parameters replace headers; line breaks cannot be smuggled in."""
-    asked = {
+    params = {
         "response-content-type": "text/html",
         "response-content-disposition": "attachment\r\nx: y",
     }
-    headers = here.cos("GET", "/note.txt", asked).headers
+    headers = client.cos("GET", "/note.txt", params).headers
     assert (headers["content-type"], headers["content-disposition"]) == (
         "text/html",
         "attachmentx: y",
@@ -167,16 +181,20 @@ def test_a_signed_address_may_rename_the_download(here: Visitor) -> None:
 
 
 @pytest.fixture
-def shelf() -> Visitor:
-    return visitor(dict.fromkeys(("a", "b/1", "b/2", "b/c/3", "d 图", "e/1", "f"), b"x"))
+def stocked_client() -> CosClient:
+    return build_client(dict.fromkeys(("a", "b/1", "b/2", "b/c/3", "d 图", "e/1", "f"), b"x"))
 
 
-def listing(here: Visitor, **asked: str) -> tuple[list[str], list[str], Any]:
-    told = read(
-        here.cos("GET", "/", {name.replace("_", "-"): value for name, value in asked.items()})
+def listing(client: CosClient, **params: str) -> tuple[list[str], list[str], Any]:
+    told = parse_response(
+        client.cos("GET", "/", {name.replace("_", "-"): value for name, value in params.items()})
     )
-    keys = [row["Key"] for row in rows(told.get("Contents"))]
-    return keys, [row["Prefix"] for row in rows(told.get("CommonPrefixes"))], told.get("NextMarker")
+    keys = [row["Key"] for row in to_list(told.get("Contents"))]
+    return (
+        keys,
+        [row["Prefix"] for row in to_list(told.get("CommonPrefixes"))],
+        told.get("NextMarker"),
+    )
 
 
 LISTINGS = [
@@ -191,101 +209,105 @@ LISTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "keys", "prefixes"), LISTINGS)
-def test_a_listing_knows_prefix_marker_and_delimiter(
-    shelf: Visitor, asked: dict[str, str], keys: list[str], prefixes: list[str]
+@pytest.mark.parametrize(("params", "keys", "prefixes"), LISTINGS)
+def test_listing_supports_prefix_marker_and_delimiter(
+    stocked_client: CosClient, params: dict[str, str], keys: list[str], prefixes: list[str]
 ) -> None:
     """Keys come in the order of their bytes; a delimiter folds them into common prefixes."""
-    assert listing(shelf, **asked) == (keys, prefixes, None)
+    assert listing(stocked_client, **params) == (keys, prefixes, None)
 
 
 @pytest.mark.parametrize("delimiter", ["", "/"])
 @pytest.mark.parametrize("most", ["1", "2", "3"])
-def test_pages_of_a_listing_meet_without_gap_or_repeat(
-    shelf: Visitor, delimiter: str, most: str
+def test_listing_pages_have_no_gap_or_repeat(
+    stocked_client: CosClient, delimiter: str, most: str
 ) -> None:
     """NextMarker leads on, over folded prefixes too, to the same whole."""
     found: list[str] = []
     marker = ""
     while marker is not None:
-        keys, prefixes, marker = listing(shelf, delimiter=delimiter, max_keys=most, marker=marker)
+        keys, prefixes, marker = listing(
+            stocked_client, delimiter=delimiter, max_keys=most, marker=marker
+        )
         assert len(keys) + len(prefixes) <= int(most)
         found += sorted(keys + prefixes)
-    keys, prefixes, _ = listing(shelf, delimiter=delimiter)
+    keys, prefixes, _ = listing(stocked_client, delimiter=delimiter)
     assert found == sorted(keys + prefixes)
 
 
-def test_many_are_deleted_at_once(shelf: Visitor) -> None:
+def test_delete_multiple_removes_all_keys(stocked_client: CosClient) -> None:
     """POST ?delete removes what it lists, and tells so unless it shall be quiet."""
     body = "<Delete><Object><Key>a</Key></Object><Object><Key>f</Key></Object></Delete>"
-    told = read(shelf.cos("POST", "/", {"delete": ""}, body, {"Content-MD5": md5(body.encode())}))
+    told = parse_response(
+        stocked_client.cos("POST", "/", {"delete": ""}, body, {"Content-MD5": md5(body.encode())})
+    )
     assert [row["Key"] for row in told["Deleted"]] == ["a", "f"]
-    assert listing(shelf)[0] == ["b/1", "b/2", "b/c/3", "d 图", "e/1"]
+    assert listing(stocked_client)[0] == ["b/1", "b/2", "b/c/3", "d 图", "e/1"]
 
 
 # -- buckets
 
 
-def test_buckets_come_and_go() -> None:
+def test_buckets_are_created_and_deleted() -> None:
     """A new one is empty and listed; one with objects cannot go; one that is there cannot come
     again.
     """
-    here, host = visitor(), f"second-1250000000.cos.{REGION}.myqcloud.com"
+    client, host = build_client(), f"second-1250000000.cos.{REGION}.myqcloud.com"
     statuses = [
-        here.ask(*call, host=host).status
+        client.request(*call, host=host).status
         for call in (("PUT", "/"), ("PUT", "/"), ("PUT", "/k"), ("HEAD", "/"))
     ]
     assert statuses == [200, 409, 200, 200]
-    told = read(here.ask("GET", "/", host="service.cos.myqcloud.com"))
+    told = parse_response(client.request("GET", "/", host="service.cos.myqcloud.com"))
     assert [row["Name"] for row in told["Buckets"]["Bucket"]] == [BUCKET, "second-1250000000"]
     calls = (("DELETE", "/"), ("DELETE", "/k"), ("DELETE", "/"), ("HEAD", "/"))
-    assert [here.ask(*call, host=host).status for call in calls] == [409, 204, 204, 404]
+    assert [client.request(*call, host=host).status for call in calls] == [409, 204, 204, 404]
 
 
-def test_what_cos_can_and_this_does_not_is_said(here: Visitor) -> None:
+def test_unsupported_subresource_is_not_implemented(client: CosClient) -> None:
     """501 for functions that are not there, 405 for methods that make no sense."""
-    assert read(here.cos("GET", "/note.txt", {"acl": ""}))["Code"] == "NotImplemented"
-    assert read(here.cos("POST", "/note.txt"))["Code"] == "MethodNotAllowed"
+    assert parse_response(client.cos("GET", "/note.txt", {"acl": ""}))["Code"] == "NotImplemented"
+    assert parse_response(client.cos("POST", "/note.txt"))["Code"] == "MethodNotAllowed"
 
 
 # -- copies, appends, multipart uploads
 
 
-def test_a_copy_keeps_or_replaces_the_headers(here: Visitor) -> None:
+def test_copy_keeps_or_replaces_headers(client: CosClient) -> None:
     """The source is named by its host and key; Replaced takes the new headers."""
-    here.cos("PUT", "/from 1", None, TEXT, {"x-cos-meta-a": "old"})
+    client.cos("PUT", "/from 1", None, TEXT, {"x-cos-meta-a": "old"})
     source = {"x-cos-copy-source": f"{COS_HOST}/from%201"}
-    assert read(here.cos("PUT", "/kept", None, b"", source))["ETag"] == etag(TEXT)
+    assert parse_response(client.cos("PUT", "/kept", None, b"", source))["ETag"] == etag(TEXT)
     new = {**source, "x-cos-metadata-directive": "Replaced", "x-cos-meta-a": "new"}
-    here.cos("PUT", "/replaced", None, b"", new)
-    got = [here.cos("HEAD", key).headers["x-cos-meta-a"] for key in ("/kept", "/replaced")]
-    assert got == ["old", "new"]
+    client.cos("PUT", "/replaced", None, b"", new)
+    response = [client.cos("HEAD", key).headers["x-cos-meta-a"] for key in ("/kept", "/replaced")]
+    assert response == ["old", "new"]
 
 
-def test_a_copy_of_nothing_is_refused(here: Visitor) -> None:
+def test_copy_of_missing_source_is_refused(client: CosClient) -> None:
     """NoSuchKey for the source; a condition that does not hold is 412."""
-    missing = here.cos("PUT", "/x", None, b"", {"x-cos-copy-source": f"{COS_HOST}/none"})
+    missing = client.cos("PUT", "/x", None, b"", {"x-cos-copy-source": f"{COS_HOST}/none"})
     unmet = {"x-cos-copy-source": f"{COS_HOST}/note.txt", "x-cos-copy-source-If-Match": '"no"'}
-    assert read(missing)["Code"] == "NoSuchKey"
-    assert here.cos("PUT", "/x", None, b"", unmet).status == 412
+    assert parse_response(missing)["Code"] == "NoSuchKey"
+    assert client.cos("PUT", "/x", None, b"", unmet).status == 412
 
 
-def test_an_object_grows_at_its_end_only(here: Visitor) -> None:
+def test_append_needs_position_at_end(client: CosClient) -> None:
     """append tells the next position, and refuses another."""
-    first = here.cos("POST", "/log", {"append": "", "position": "0"}, b"ab")
-    second = here.cos("POST", "/log", {"append": "", "position": "2"}, b"cd")
-    wrong = here.cos("POST", "/log", {"append": "", "position": "2"}, b"ef")
-    assert [answer.headers.get("x-cos-next-append-position") for answer in (first, second)] == [
+    first = client.cos("POST", "/log", {"append": "", "position": "0"}, b"ab")
+    second = client.cos("POST", "/log", {"append": "", "position": "2"}, b"cd")
+    wrong = client.cos("POST", "/log", {"append": "", "position": "2"}, b"ef")
+    assert [response.headers.get("x-cos-next-append-position") for response in (first, second)] == [
         "2",
         "4",
     ]
-    assert (wrong.status, here.cos("GET", "/log").body) == (409, b"abcd")
+    assert (wrong.status, client.cos("GET", "/log").body) == (409, b"abcd")
 
 
-def started(here: Visitor, key: str = "/big") -> dict[str, str]:
-    upload = read(here.cos("POST", key, {"uploads": ""}, b"", {"Content-Type": "text/plain"}))[
-        "UploadId"
-    ]
+def start_upload(client: CosClient, key: str = "/big") -> dict[str, str]:
+    upload = parse_response(
+        client.cos("POST", key, {"uploads": ""}, b"", {"Content-Type": "text/plain"})
+    )["UploadId"]
     return {"uploadId": upload}
 
 
@@ -296,48 +318,54 @@ def complete_xml(*parts: tuple[int, str]) -> str:
     return f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>"
 
 
-def test_parts_become_one_object(here: Visitor) -> None:
+def test_multipart_upload_joins_parts(client: CosClient) -> None:
     """Parts in any order, put together by number; the ETag tells their count; the upload is
     gone.
     """
-    upload = started(here)
+    upload = start_upload(client)
     tags = {
-        n: here.cos("PUT", "/big", {**upload, "partNumber": str(n)}, body).headers["ETag"]
+        n: client.cos("PUT", "/big", {**upload, "partNumber": str(n)}, body).headers["ETag"]
         for n, body in ((2, b"second"), (1, b"first "))
     }
-    listed = read(here.cos("GET", "/big", upload))
+    listed = parse_response(client.cos("GET", "/big", upload))
     assert [part["PartNumber"] for part in listed["Part"]] == ["1", "2"]
-    assert read(here.cos("GET", "/", {"uploads": ""}))["Upload"]["UploadId"] == upload["uploadId"]
-    done = read(here.cos("POST", "/big", upload, complete_xml((1, tags[1]), (2, tags[2]))))
-    got = here.cos("GET", "/big")
-    assert (got.body, got.headers["Content-Type"], got.headers["ETag"]) == (
+    assert (
+        parse_response(client.cos("GET", "/", {"uploads": ""}))["Upload"]["UploadId"]
+        == upload["uploadId"]
+    )
+    done = parse_response(
+        client.cos("POST", "/big", upload, complete_xml((1, tags[1]), (2, tags[2])))
+    )
+    response = client.cos("GET", "/big")
+    assert (response.body, response.headers["Content-Type"], response.headers["ETag"]) == (
         b"first second",
         "text/plain",
         done["ETag"],
     )
     assert done["ETag"].endswith('-2"')
-    assert read(here.cos("GET", "/big", upload))["Code"] == "NoSuchUpload"
+    assert parse_response(client.cos("GET", "/big", upload))["Code"] == "NoSuchUpload"
 
 
-def test_wrong_parts_are_refused_and_an_upload_can_be_given_up(here: Visitor) -> None:
+def test_invalid_parts_are_refused_and_upload_is_aborted(client: CosClient) -> None:
     """InvalidPart, InvalidPartOrder, a part number out of range; after the abort NoSuchUpload."""
-    upload = started(here)
-    tag = here.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x").headers["ETag"]
+    upload = start_upload(client)
+    tag = client.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x").headers["ETag"]
     bodies = [
         complete_xml((1, '"no"')),
         complete_xml((2, tag)),
         complete_xml((1, tag), (1, tag)),
         complete_xml(),
     ]
-    codes = [read(here.cos("POST", "/big", upload, body))["Code"] for body in bodies]
+    codes = [parse_response(client.cos("POST", "/big", upload, body))["Code"] for body in bodies]
     assert codes == ["InvalidPart", "InvalidPart", "InvalidPartOrder", "InvalidPartOrder"]
     assert (
-        read(here.cos("PUT", "/big", {**upload, "partNumber": "10001"}, b"x"))["Code"]
+        parse_response(client.cos("PUT", "/big", {**upload, "partNumber": "10001"}, b"x"))["Code"]
         == "InvalidArgument"
     )
-    assert here.cos("DELETE", "/big", upload).status == 204
+    assert client.cos("DELETE", "/big", upload).status == 204
     assert (
-        read(here.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x"))["Code"] == "NoSuchUpload"
+        parse_response(client.cos("PUT", "/big", {**upload, "partNumber": "1"}, b"x"))["Code"]
+        == "NoSuchUpload"
     )
 
 
@@ -350,58 +378,58 @@ DELIVERED = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "kind", "size"), DELIVERED)
-def test_a_rule_in_the_query_processes_the_download(
-    here: Visitor, asked: dict[str, str], kind: str, size: tuple[int, int]
+@pytest.mark.parametrize(("params", "kind", "size"), DELIVERED)
+def test_rule_in_query_processes_download(
+    client: CosClient, params: dict[str, str], kind: str, size: tuple[int, int]
 ) -> None:
     """`GET /key?rule` sends the processed picture; the stored one stays as it is."""
-    answer = here.cos("GET", "/in/a.png", asked)
-    assert (answer.status, answer.headers["Content-Type"], size_of(answer.body)) == (
+    response = client.cos("GET", "/in/a.png", params)
+    assert (response.status, response.headers["Content-Type"], get_image_size(response.body)) == (
         200,
         kind,
         size,
     )
-    assert size_of(here.cos("GET", "/in/a.png").body) == (40, 20)
+    assert get_image_size(client.cos("GET", "/in/a.png").body) == (40, 20)
 
 
-def test_a_rule_may_stand_unescaped_in_the_query(here: Visitor) -> None:
+def test_unescaped_rule_in_query_is_accepted(client: CosClient) -> None:
     """Browsers and some clients escape neither / nor |, and a base64 text may bring its =."""
     for rule in ("imageMogr2/rotate/90|imageMogr2/format/png", "watermark/2/text/aGk=/fontsize/9"):
-        answer = here.cos("GET", "/in/a.png", flag=rule)
-        assert (answer.status, answer.headers["Content-Type"]) == (200, "image/png")
+        response = client.cos("GET", "/in/a.png", flag=rule)
+        assert (response.status, response.headers["Content-Type"]) == (200, "image/png")
 
 
-def test_facts_are_json(here: Visitor) -> None:
+def test_image_info_is_json(client: CosClient) -> None:
     """imageInfo answers with JSON whose values are texts."""
-    answer = here.cos("GET", "/in/a.png", {"imageInfo": ""})
-    told = json.loads(answer.body)
-    assert answer.headers["Content-Type"].startswith("application/json")
+    response = client.cos("GET", "/in/a.png", {"imageInfo": ""})
+    told = json.loads(response.body)
+    assert response.headers["Content-Type"].startswith("application/json")
     assert (told["width"], told["height"], told["format"]) == ("40", "20", "png")
 
 
 @pytest.mark.parametrize(
     ("key", "rule"), [("/note.txt", "imageMogr2/rotate/90"), ("/in/a.png", "imageMogr2/rotate/x")]
 )
-def test_what_cannot_be_processed_is_an_error(here: Visitor, key: str, rule: str) -> None:
+def test_unprocessable_picture_is_refused(client: CosClient, key: str, rule: str) -> None:
     """A non-picture or a bad rule is 400 with the picture service's code."""
-    answer = here.cos("GET", key, {rule: ""})
-    assert (answer.status, bool(read(answer)["Code"])) == (400, True)
+    response = client.cos("GET", key, {rule: ""})
+    assert (response.status, bool(parse_response(response)["Code"])) == (400, True)
 
 
-def operations(*rules: tuple[str, str], info: int = 1) -> dict[str, str]:
+def build_operations(*rules: tuple[str, str], info: int = 1) -> dict[str, str]:
     listed = [{"fileid": fileid, "rule": rule} for fileid, rule in rules]
     return {"Pic-Operations": json.dumps({"is_pic_info": info, "rules": listed})}
 
 
-def test_pictures_are_made_while_uploading(here: Visitor) -> None:
+def test_pic_operations_process_an_upload(client: CosClient) -> None:
     """PUT with Pic-Operations stores the original and the results; names are absolute or beside the
     original.
     """
-    asked = operations(
+    params = build_operations(
         ("/made/one.png", "imageMogr2/rotate/90"), ("two.jpg", "imageMogr2/format/jpg")
     )
-    answer = here.cos("PUT", "/new/b.png", None, drawn(30, 10), asked)
-    told = read(answer)
+    response = client.cos("PUT", "/new/b.png", None, build_image(30, 10), params)
+    told = parse_response(response)
     assert (told["OriginalInfo"]["Key"], told["OriginalInfo"]["ImageInfo"]["Width"]) == (
         "new/b.png",
         "30",
@@ -411,26 +439,28 @@ def test_pictures_are_made_while_uploading(here: Visitor) -> None:
         ("made/one.png", "10", "30"),
         ("new/two.jpg", "30", "10"),
     ]
-    assert [size_of(here.cos("GET", key).body) for key in ("/new/b.png", "/made/one.png")] == [
+    assert [
+        get_image_size(client.cos("GET", key).body) for key in ("/new/b.png", "/made/one.png")
+    ] == [
         (30, 10),
         (10, 30),
     ]
-    assert here.cos("HEAD", "/made/one.png").headers["ETag"] == made[0]["ETag"]
+    assert client.cos("HEAD", "/made/one.png").headers["ETag"] == made[0]["ETag"]
 
 
-def test_pictures_are_made_from_what_is_stored(here: Visitor) -> None:
+def test_image_process_uses_stored_object(client: CosClient) -> None:
     """POST ?image_process, here without the picture's own facts."""
-    told = read(
-        here.cos(
+    told = parse_response(
+        client.cos(
             "POST",
             "/in/a.png",
             {"image_process": ""},
             b"",
-            operations(("t.png", "imageMogr2/rotate/90"), info=0),
+            build_operations(("t.png", "imageMogr2/rotate/90"), info=0),
         )
     )
     assert "ImageInfo" not in told["OriginalInfo"]
-    assert size_of(here.cos("GET", "/in/t.png").body) == (20, 40)
+    assert get_image_size(client.cos("GET", "/in/t.png").body) == (20, 40)
 
 
 BAD_OPERATIONS = [
@@ -442,32 +472,34 @@ BAD_OPERATIONS = [
     '{"rules": [{"fileid": "a"}]}',
     '{"rules": [{"fileid": "\\ud800", "rule": "imageInfo"}]}',
     "[" * 100_000,
-    operations(*[("a.png", "imageMogr2/rotate/90")] * 6)["Pic-Operations"],
+    build_operations(*[("a.png", "imageMogr2/rotate/90")] * 6)["Pic-Operations"],
 ]
 
 
 @pytest.mark.parametrize("header", BAD_OPERATIONS, ids=range(len(BAD_OPERATIONS)))
-def test_bad_operations_store_nothing(here: Visitor, header: str) -> None:
+def test_invalid_pic_operations_store_nothing(client: CosClient, header: str) -> None:
     """InvalidArgument for what is no Pic-Operations, and for more than five rules."""
-    answer = here.cos("POST", "/in/a.png", {"image_process": ""}, b"", {"Pic-Operations": header})
-    assert (answer.status, read(answer)["Code"]) == (400, "InvalidArgument")
-    assert listing(here)[0] == ["in/a.png", "note.txt"]
+    response = client.cos(
+        "POST", "/in/a.png", {"image_process": ""}, b"", {"Pic-Operations": header}
+    )
+    assert (response.status, parse_response(response)["Code"]) == (400, "InvalidArgument")
+    assert listing(client)[0] == ["in/a.png", "note.txt"]
 
 
-def test_a_watermark_may_come_from_the_bucket(here: Visitor) -> None:
+def test_watermark_is_loaded_from_bucket(client: CosClient) -> None:
     """Its address is looked up in the bucket each time: a new mark shows at once."""
     address = base64.urlsafe_b64encode(f"http://{COS_HOST}/mark.png".encode()).decode()
     rule = {f"watermark/1/image/{address}/gravity/center": ""}
     seen = []
     for colour in ("#ff0000", "#00ff00"):
-        here.cos("PUT", "/mark.png", None, drawn(10, 10, colour=colour))
-        seen.append(here.cos("GET", "/in/a.png", rule).body)
+        client.cos("PUT", "/mark.png", None, build_image(10, 10, colour=colour))
+        seen.append(client.cos("GET", "/in/a.png", rule).body)
     assert len({*seen}) == 2
 
 
-def test_a_browser_may_ask_beforehand(here: Visitor) -> None:
+def test_preflight_request_is_allowed(client: CosClient) -> None:
     """OPTIONS needs no signature and says that everything may come."""
-    asked = {"origin": "http://localhost:8888", "access-control-request-headers": "authorization"}
-    answer = here.ci.handle(Request("OPTIONS", COS_HOST, "/note.txt", "", asked))
-    assert answer.status == 200
-    assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:8888"
+    params = {"origin": "http://localhost:8888", "access-control-request-headers": "authorization"}
+    response = client.ci.handle(Request("OPTIONS", COS_HOST, "/note.txt", "", params))
+    assert response.status == 200
+    assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:8888"

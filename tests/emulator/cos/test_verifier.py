@@ -24,8 +24,8 @@ from tests.emulator.cos_client import (
     KEY_ID,
     REGION,
     authorization,
-    read,
-    visitor,
+    build_client,
+    parse_response,
 )
 
 SAMPLES = json.loads(
@@ -64,15 +64,13 @@ CASES += [pytest.param(one, presigned_request(one), id=one["name"]) for one in S
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
-def test_every_vector_of_the_official_sdk_is_accepted(
-    vector: dict[str, Any], request_: Request
-) -> None:
+def test_official_sdk_signatures_are_accepted(vector: dict[str, Any], request_: Request) -> None:
     """What the official SDK signs is genuine."""
     assert verifier(vector).verify(request_) == vector["secret_id"]
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
-def test_no_vector_survives_another_key(vector: dict[str, Any], request_: Request) -> None:
+def test_signature_with_another_key_is_refused(vector: dict[str, Any], request_: Request) -> None:
     """The same request is refused when our key is another."""
     with pytest.raises(ErrorResponse) as caught:
         verifier(vector, secret_key="another").verify(request_)
@@ -80,7 +78,7 @@ def test_no_vector_survives_another_key(vector: dict[str, Any], request_: Reques
 
 
 @pytest.mark.parametrize(("vector", "request_"), CASES)
-def test_every_vector_expires(vector: dict[str, Any], request_: Request) -> None:
+def test_expired_signature_is_refused(vector: dict[str, Any], request_: Request) -> None:
     """A second after the signature's end, it is too late."""
     with pytest.raises(ErrorResponse) as caught:
         verifier(vector, now=vector["now"] + vector["expire"] + 1).verify(request_)
@@ -91,7 +89,7 @@ def test_every_vector_expires(vector: dict[str, Any], request_: Request) -> None
     )
 
 
-def sent(
+def send_signed(
     given: str | None,
     query: str = "",
     path: str = "/in/a.png",
@@ -105,7 +103,7 @@ def sent(
         if given is None
         else {"host": host, "authorization": given, **headers}
     )
-    return visitor(sts_token=sts).ci.handle(
+    return build_client(sts_token=sts).ci.handle(
         Request("GET", host.rpartition(":")[0] or host, path, query, wire)
     )
 
@@ -158,19 +156,21 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_bad_signature_is_refused_in_the_full_error_shape(name: str) -> None:
+def test_invalid_signature_is_refused_with_full_error(name: str) -> None:
     """Each way to be wrong has its code, and the error has every element that clients need."""
     given, status, code = REFUSALS[name]
-    answer = sent(given)
-    error = read(answer)
+    answer = send_signed(given)
+    error = parse_response(answer)
     assert (answer.status, error["Code"]) == (status, code)
     assert all(error[element] for element in ("Message", "Resource", "RequestId", "TraceId"))
     assert answer.headers["x-cos-request-id"] == error["RequestId"]
 
 
-def test_the_error_tells_what_was_signed_here() -> None:
+def test_signature_error_has_expected_string_to_sign() -> None:
     """A mismatch says which HttpString the service saw, which is how people find their mistake."""
-    assert read(sent(signed(key="another")))["FormatString"].startswith("get\n/in/a.png\n\nhost=")
+    assert parse_response(send_signed(signed(key="another")))["FormatString"].startswith(
+        "get\n/in/a.png\n\nhost="
+    )
 
 
 PRESENT = {
@@ -203,17 +203,18 @@ PRESENT = {
 
 
 @pytest.mark.parametrize("name", PRESENT)
-def test_what_clients_sign_differently_is_all_right(name: str) -> None:
+def test_client_variations_are_accepted(name: str) -> None:
     """The lists of the signature say what was signed; hosts, blanks and bytes are read in each
     usual way.
     """
     given, wire = PRESENT[name]
     assert (
-        sent(given, **{key.replace("_", "-"): value for key, value in wire.items()}).status == 200
+        send_signed(given, **{key.replace("_", "-"): value for key, value in wire.items()}).status
+        == 200
     )
 
 
-def test_the_list_s_own_order_is_tried() -> None:
+def test_header_list_order_is_tried() -> None:
     """Node sorts parameters by their raw key but lists them by the encoded one."""
     one, two = "a%", "a!"
     ordered = sorted((one, two), reverse=True)
@@ -229,7 +230,7 @@ def test_the_list_s_own_order_is_tried() -> None:
         f"q-sign-algorithm=sha1&q-ak={KEY_ID}&q-sign-time={SPAN}&q-key-time={SPAN}"
         f"&q-header-list=&q-url-param-list={names}&q-signature={signature}"
     )
-    assert sent(given, query="a%25=1&a%21=1").status == 200
+    assert send_signed(given, query="a%25=1&a%21=1").status == 200
 
 
 def in_query(given: str, rest: str = "") -> str:
@@ -242,24 +243,26 @@ def in_query(given: str, rest: str = "") -> str:
     )
 
 
-def test_a_presigned_address_needs_no_authorization() -> None:
+def test_presigned_url_needs_no_authorization_header() -> None:
     """The seven q-* parameters stand in the query; the others are signed as ever."""
     rule = "imageMogr2/rotate/90"
-    answer = sent(None, in_query(signed({rule: ""}), quote(rule, safe="") + "="))
+    answer = send_signed(None, in_query(signed({rule: ""}), quote(rule, safe="") + "="))
     assert (answer.status, answer.headers["Content-Type"]) == (200, "image/png")
 
 
-def test_an_older_address_carries_all_in_one_parameter() -> None:
+def test_sign_parameter_is_accepted() -> None:
     """`?sign=<the Authorization value, encoded>`."""
-    assert sent(None, "sign=" + quote(signed(), safe="")).status == 200
-    assert sent(None, "sign=" + quote(signed(key="another"), safe="")).status == 403
+    assert send_signed(None, "sign=" + quote(signed(), safe="")).status == 200
+    assert send_signed(None, "sign=" + quote(signed(key="another"), safe="")).status == 403
 
 
-def test_a_presigned_address_cannot_be_bent() -> None:
+def test_changed_presigned_url_is_refused() -> None:
     """Another object or another rule under the same signature is refused."""
-    assert sent(None, in_query(signed()), path="/in/b.png").status == 403
-    other = sent(None, in_query(signed({"imageMogr2/rotate/90": ""}), "imageMogr2%2Frotate%2F80="))
-    assert read(other)["Code"] == "SignatureDoesNotMatch"
+    assert send_signed(None, in_query(signed()), path="/in/b.png").status == 403
+    other = send_signed(
+        None, in_query(signed({"imageMogr2/rotate/90": ""}), "imageMogr2%2Frotate%2F80=")
+    )
+    assert parse_response(other)["Code"] == "SignatureDoesNotMatch"
 
 
 TOKENS = ["x-cos-security-token", "x-ci-security-token"]
@@ -267,42 +270,45 @@ TOKENS = ["x-cos-security-token", "x-ci-security-token"]
 
 @pytest.mark.parametrize("name", TOKENS)
 @pytest.mark.parametrize(("token", "status"), [("good", 200), ("bad", 403)])
-def test_session_tokens_come_under_both_names(name: str, token: str, status: int) -> None:
+def test_session_token_is_checked_under_both_names(name: str, token: str, status: int) -> None:
     """As a header (signed or not) and as a parameter; a token that is not ours is refused."""
     with_header = signed(headers={"host": COS_HOST, name: token})
     answers = [
-        sent(with_header, sts="good", **{name: token}),
-        sent(signed(), sts=["good", "better"], **{name: token}),
-        sent(signed({name: token}), f"{name}={token}", sts="good"),
-        sent(None, in_query(signed({name: token}), f"{name}={token}"), sts="good"),
+        send_signed(with_header, sts="good", **{name: token}),
+        send_signed(signed(), sts=["good", "better"], **{name: token}),
+        send_signed(signed({name: token}), f"{name}={token}", sts="good"),
+        send_signed(None, in_query(signed({name: token}), f"{name}={token}"), sts="good"),
     ]
     assert [answer.status for answer in answers] == [status] * 4
 
 
-def test_any_token_is_good_when_none_was_set() -> None:
+def test_any_session_token_is_accepted_by_default() -> None:
     """A sandbox that issues no tokens takes every one."""
-    assert sent(signed(), **{"x-cos-security-token": "whatever"}).status == 200
+    assert send_signed(signed(), **{"x-cos-security-token": "whatever"}).status == 200
 
 
-def test_either_clock_may_say_that_it_is_time() -> None:
+def test_signature_is_valid_by_either_clock() -> None:
     """A client lives in real time while the sandbox's clock may run ahead; both count as now."""
-    here = visitor(wall_clock=lambda: 1_700_000_000.0)
+    client = build_client(wall_clock=lambda: 1_700_000_000.0)
     for start in (1_700_000_000, NOW):
         given = signed(span=f"{start - 1};{start + 1}")
         request = Request(
             "GET", COS_HOST, "/in/a.png", "", {"host": COS_HOST, "authorization": given}
         )
-        assert here.ci.handle(request).status == 200
+        assert client.ci.handle(request).status == 200
 
 
-def test_a_bucket_that_is_not_there_is_told_only_to_those_who_may_ask() -> None:
+def test_missing_bucket_is_reported_after_signature_check() -> None:
     """Unsigned 403, signed 404 NoSuchBucket; a region of another name is another bucket."""
     for host in (
         f"none-1250000000.cos.{REGION}.myqcloud.com",
         f"{BUCKET}.cos.ap-beijing.myqcloud.com",
     ):
         answers = [
-            sent(given, path="/", host=host)
+            send_signed(given, path="/", host=host)
             for given in (None, signed(path="/", headers={"host": host}))
         ]
-        assert [read(answer)["Code"] for answer in answers] == ["AccessDenied", "NoSuchBucket"]
+        assert [parse_response(answer)["Code"] for answer in answers] == [
+            "AccessDenied",
+            "NoSuchBucket",
+        ]

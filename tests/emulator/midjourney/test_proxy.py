@@ -54,10 +54,10 @@ class Client:
     def task(self, task_id: str) -> Any:
         return self.get(f"/mj/task/{task_id}/fetch")
 
-    def done(self, said: Any) -> Any:
+    def done(self, submitted: Any) -> Any:
         """The task of a submit result, three minutes later."""
         self.clock.advance(180)
-        return self.task(said["result"])
+        return self.task(submitted["result"])
 
     def press(self, task: Any, label: str, **body: Any) -> Any:
         button = next(
@@ -70,9 +70,9 @@ class Client:
         )
 
     def picture(self, url: str) -> Image.Image:
-        reply = self.raw("GET", url)
-        assert reply.status == 200, reply
-        return Image.open(io.BytesIO(reply.body))
+        response = self.raw("GET", url)
+        assert response.status == 200, response
+        return Image.open(io.BytesIO(response.body))
 
 
 def data_url(color: str = "red", size: tuple[int, int] = (90, 60), kind: str = "PNG") -> str:
@@ -81,19 +81,18 @@ def data_url(color: str = "red", size: tuple[int, int] = (90, 60), kind: str = "
     return f"data:image/{kind.lower()};base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-# ── a task's life
-# ────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── a task's life ──
 
 
-def test_a_task_ages_by_the_clock() -> None:
+def test_task_ages_by_clock() -> None:
     """NOT_START, SUBMITTED at 0%, IN_PROGRESS in the known steps with a preview, SUCCESS at 100%
     with a picture.
     """
     client, seen = Client(), []
-    said = client.imagine()
-    assert said["code"] == 1
+    submitted = client.imagine()
+    assert submitted["code"] == 1
     for _ in range(700):
-        task = client.task(said["result"])
+        task = client.task(submitted["result"])
         now = (task["status"], task["progress"])
         if not seen or seen[-1] != now:
             seen.append(now)
@@ -108,7 +107,7 @@ def test_a_task_ages_by_the_clock() -> None:
     assert 30_000 <= task["finishTime"] - task["startTime"] <= 60_000
 
 
-def test_ids_are_sixteen_digits_and_each_its_own() -> None:
+def test_task_ids_are_unique_and_sixteen_digits() -> None:
     client = Client(max_running=50)
     ids = [client.imagine()["result"] for _ in range(50)]
     assert len(set(ids)) == 50
@@ -116,7 +115,7 @@ def test_ids_are_sixteen_digits_and_each_its_own() -> None:
     assert {i[:13] for i in ids} == {str(round(client.clock.now() * 1000))}
 
 
-def test_the_same_requests_give_the_same_bytes() -> None:
+def test_same_requests_give_same_bytes() -> None:
     """Ids, times, links and pictures come from the requests, the seed and the clock alone."""
 
     def conversation(seed: int) -> list[bytes]:
@@ -133,28 +132,28 @@ def test_the_same_requests_give_the_same_bytes() -> None:
     assert conversation(3)[1] != conversation(4)[1]
 
 
-def test_the_next_event_is_when_something_changes() -> None:
+def test_next_event_is_time_of_next_change() -> None:
     """A clock that jumps from event to event misses no step; MODAL tasks have none."""
     client = Client()
     assert client.proxy.next_event() is None
-    said, steps = client.imagine(), []
+    submitted, steps = client.imagine(), []
     while (moment := client.proxy.next_event()) is not None:
         client.clock.advance(moment - client.clock.now())
-        steps.append(client.task(said["result"])["progress"])
+        steps.append(client.task(submitted["result"])["progress"])
     assert steps == ["0%", *(f"{step}%" for step in STEPS), "100%"]
-    single = client.done(client.press(client.task(said["result"]), "U1"))
+    single = client.done(client.press(client.task(submitted["result"]), "U1"))
     assert client.press(single, "Vary (Region)")["code"] == 21
     assert client.proxy.next_event() is None
 
 
-def test_modes_change_the_pace() -> None:
+def test_speed_mode_changes_duration() -> None:
     """--relax takes twice the time, --turbo half; the path's prefix wins over the prompt."""
 
     def seconds(path: str, flag: str) -> float:
         client = Client("trueai")
-        said = client.post(f"{path}/submit/imagine", prompt=f"a fox {flag}")
+        submitted = client.post(f"{path}/submit/imagine", prompt=f"a fox {flag}")
         client.clock.advance(200)
-        task = client.task(said["result"])
+        task = client.task(submitted["result"])
         return (task["finishTime"] - task["startTime"]) / 1000
 
     assert seconds("/mj", "--relax") > 60 > 30 > seconds("/mj", "--turbo")
@@ -170,26 +169,26 @@ def test_modes_change_the_pace() -> None:
         ("a fox --stuck", "任务超时", 340),
     ],
 )
-def test_prompts_that_fail(prompt: str, reason: str, after: float) -> None:
+def test_invalid_prompt_fails_with_reason(prompt: str, reason: str, after: float) -> None:
     """A failed task has a reason, no percentage, and a finish time."""
     client = Client()
-    said = client.imagine(prompt)
-    assert said["code"] == 1
+    submitted = client.imagine(prompt)
+    assert submitted["code"] == 1
     client.clock.advance(after)
-    task = client.task(said["result"])
+    task = client.task(submitted["result"])
     assert (task["status"], task["progress"]) == ("FAILURE", "")
     assert reason in task["failReason"]
     assert task["finishTime"]
 
 
-def test_a_stuck_task_shows_its_last_progress_until_the_server_gives_up() -> None:
+def test_stuck_task_keeps_progress_until_timeout() -> None:
     client = Client()
-    said = client.imagine("a fox --stuck")
+    submitted = client.imagine("a fox --stuck")
     client.clock.advance(290)
-    assert client.task(said["result"])["progress"] == "46%"
+    assert client.task(submitted["result"])["progress"] == "46%"
 
 
-def test_some_tasks_fail_when_told_to() -> None:
+def test_failure_rate_fails_some_tasks() -> None:
     client = Client(failure_rate=0.3, max_running=100, seed=1)
     ids = [client.imagine()["result"] for _ in range(100)]
     client.clock.advance(100)
@@ -197,20 +196,19 @@ def test_some_tasks_fail_when_told_to() -> None:
     assert 15 < len(failed) < 45
 
 
-# ── the queue
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the queue ──
 
 
-def test_three_run_ten_wait_and_the_fourteenth_is_turned_away() -> None:
+def test_full_queue_refuses_submission() -> None:
     """22 counts those already waiting, not those running: so the fourth still gets 1."""
     client = Client()
-    said = [client.imagine(f"fox {i}") for i in range(14)]
-    assert [s["code"] for s in said] == [1] * 4 + [22] * 9 + [23]
-    assert [s["properties"].get("numberOfQueues") for s in said[4:13]] == [*range(1, 10)]
-    assert said[4]["description"] == "排队中，前面还有1个任务"
-    assert said[13]["result"] is None
+    submitted = [client.imagine(f"fox {i}") for i in range(14)]
+    assert [s["code"] for s in submitted] == [1] * 4 + [22] * 9 + [23]
+    assert [s["properties"].get("numberOfQueues") for s in submitted[4:13]] == [*range(1, 10)]
+    assert submitted[4]["description"] == "排队中，前面还有1个任务"
+    assert submitted[13]["result"] is None
     queue = client.get("/mj/task/queue")
-    assert [task["id"] for task in queue] == [s["result"] for s in said[:13]]
+    assert [task["id"] for task in queue] == [s["result"] for s in submitted[:13]]
     client.clock.advance(2)
     assert [task["status"] for task in client.get("/mj/task/queue")] == ["SUBMITTED"] * 3 + [
         "NOT_START"
@@ -220,13 +218,13 @@ def test_three_run_ten_wait_and_the_fourteenth_is_turned_away() -> None:
     assert all(task["status"] == "SUCCESS" for task in client.get("/mj/task/list"))
 
 
-def test_trueai_says_nine_when_full_and_has_a_lane_for_relax() -> None:
+def test_trueai_queue_full_code_and_relax_queue() -> None:
     client = Client("trueai")
     assert [client.imagine(f"fox {i}")["code"] for i in range(14)][-1] == 9
     assert client.imagine("fox --relax")["code"] == 1
 
 
-def test_a_cancelled_task_gives_its_place_away() -> None:
+def test_cancelled_task_frees_its_slot() -> None:
     client = Client(max_running=1)
     first, second = client.imagine(), client.imagine()
     client.clock.advance(10)
@@ -239,16 +237,15 @@ def test_a_cancelled_task_gives_its_place_away() -> None:
     assert client.post("/mj/task/1/cancel")["code"] == 3
 
 
-def test_trueai_cancels_without_a_word() -> None:
+def test_trueai_cancel_returns_empty_response() -> None:
     client = Client("trueai")
-    said = client.imagine()
-    reply = client.raw("POST", f"/mj/task/{said['result']}/cancel")
-    assert (reply.status, reply.body) == (200, b"")
-    assert client.task(said["result"])["failReason"] == "取消任务"
+    submitted = client.imagine()
+    response = client.raw("POST", f"/mj/task/{submitted['result']}/cancel")
+    assert (response.status, response.body) == (200, b"")
+    assert client.task(submitted["result"])["failReason"] == "取消任务"
 
 
-# ── what is refused
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── what is refused ──
 
 
 @pytest.mark.parametrize(
@@ -281,27 +278,29 @@ def test_trueai_cancels_without_a_word() -> None:
         ("insight-face/swap", {"sourceBase64": data_url()}, 4),
     ],
 )
-def test_refusals(path: str, body: dict[str, Any], code: int) -> None:
+def test_invalid_submission_is_refused(path: str, body: dict[str, Any], code: int) -> None:
     """The code tells; HTTP stays 200."""
-    reply = Client().raw("POST", f"/mj/{path}", body)
-    assert (reply.status, json.loads(reply.body)["code"]) == (200, code)
+    response = Client().raw("POST", f"/mj/{path}", body)
+    assert (response.status, json.loads(response.body)["code"]) == (200, code)
 
 
-def test_a_banned_word_is_named() -> None:
-    said = Client().imagine("a Bloody battle")
-    assert said["properties"] == {"promptEn": "a Bloody battle", "bannedWord": "bloody"}
-    assert "result" not in said
+def test_banned_word_is_reported() -> None:
+    submitted = Client().imagine("a Bloody battle")
+    assert submitted["properties"] == {"promptEn": "a Bloody battle", "bannedWord": "bloody"}
+    assert "result" not in submitted
     assert Client(banned_words=["fox"]).imagine("foxes")["code"] == 1
 
 
-def test_a_parent_must_be_done() -> None:
+def test_unfinished_parent_is_refused() -> None:
     client = Client()
-    said = client.imagine()
-    reply = client.post("/mj/submit/change", taskId=said["result"], action="UPSCALE", index=1)
-    assert (reply["code"], reply["description"]) == (4, "关联任务状态错误")
+    submitted = client.imagine()
+    response = client.post(
+        "/mj/submit/change", taskId=submitted["result"], action="UPSCALE", index=1
+    )
+    assert (response["code"], response["description"]) == (4, "关联任务状态错误")
 
 
-def test_only_grids_can_be_changed() -> None:
+def test_change_of_single_picture_is_refused() -> None:
     """`change` refuses the result of an upscale; its buttons do not."""
     client = Client()
     single = client.done(client.press(client.done(client.imagine()), "U1"))
@@ -311,7 +310,7 @@ def test_only_grids_can_be_changed() -> None:
     )
 
 
-def test_a_wrong_index_gives_an_id_that_fails() -> None:
+def test_invalid_index_makes_failing_task() -> None:
     """The Java server does not look at the index."""
     client = Client("java")
     task = client.done(client.imagine())
@@ -321,11 +320,11 @@ def test_a_wrong_index_gives_an_id_that_fails() -> None:
     assert failed["status"] == "FAILURE"
 
 
-def test_bytes_that_are_no_picture_fail_later() -> None:
+def test_unreadable_image_makes_failing_task() -> None:
     client = Client()
-    said = client.post("/mj/submit/describe", base64="data:image/png;base64,aGVsbG8=")
-    assert said["code"] == 1
-    assert client.done(said)["status"] == "FAILURE"
+    submitted = client.post("/mj/submit/describe", base64="data:image/png;base64,aGVsbG8=")
+    assert submitted["code"] == 1
+    assert client.done(submitted)["status"] == "FAILURE"
 
 
 @pytest.mark.parametrize(
@@ -340,22 +339,21 @@ def test_bytes_that_are_no_picture_fail_later() -> None:
         ("new-api", 400, "description"),
     ],
 )
-def test_bodies_that_cannot_be_read(dialect: str, status: int, key: str, body: bytes) -> None:
-    reply = Client(dialect).raw("POST", "/mj/submit/imagine", body)
-    assert reply.status == status
-    assert key in json.loads(reply.body)
+def test_invalid_body_is_refused(dialect: str, status: int, key: str, body: bytes) -> None:
+    response = Client(dialect).raw("POST", "/mj/submit/imagine", body)
+    assert response.status == status
+    assert key in json.loads(response.body)
 
 
-def test_the_java_servers_take_a_number_for_a_text() -> None:
+def test_java_converts_numbers_to_text() -> None:
     assert Client("plus").imagine(12)["code"] == 1  # type: ignore[arg-type]
     assert Client("trueai").imagine(12)["code"] == -1  # type: ignore[arg-type]
 
 
-# ── buttons
-# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── buttons ──
 
 
-def test_nine_buttons_after_imagine() -> None:
+def test_grid_has_nine_buttons() -> None:
     client = Client()
     task = client.done(client.imagine())
     assert [b["label"] or b["emoji"] for b in task["buttons"]] == [
@@ -375,7 +373,7 @@ def test_nine_buttons_after_imagine() -> None:
     assert {b["type"] for b in task["buttons"]} == {2}
 
 
-def test_a_pressed_button_turns_green_and_gives_the_same_task_again() -> None:
+def test_pressed_button_returns_same_task() -> None:
     """21 with the status and picture of the task that is there already."""
     client = Client()
     task = client.done(client.imagine())
@@ -391,20 +389,20 @@ def test_a_pressed_button_turns_green_and_gives_the_same_task_again() -> None:
     assert [b["style"] for b in client.task(task["id"])["buttons"]] == [2, 3, *[2] * 7]
 
 
-def test_a_reroll_is_always_new() -> None:
+def test_reroll_makes_new_task_each_time() -> None:
     client = Client()
     task = client.done(client.imagine())
     assert client.press(task, "🔄")["result"] != client.press(task, "🔄")["result"]
 
 
 @pytest.mark.parametrize("dialect", ["java", "trueai-9"])
-def test_others_make_a_new_task_each_time(dialect: str) -> None:
+def test_other_dialects_make_new_task_each_time(dialect: str) -> None:
     client = Client(dialect)
     task = client.done(client.imagine())
     change = {"taskId": task["id"], "action": "UPSCALE", "index": 1}
-    said = [client.post("/mj/submit/change", **change) for _ in range(2)]
-    assert [s["code"] for s in said] == [1, 1]
-    assert said[0]["result"] != said[1]["result"]
+    submitted = [client.post("/mj/submit/change", **change) for _ in range(2)]
+    assert [s["code"] for s in submitted] == [1, 1]
+    assert submitted[0]["result"] != submitted[1]["result"]
 
 
 @pytest.mark.parametrize(
@@ -421,7 +419,7 @@ def test_others_make_a_new_task_each_time(dialect: str) -> None:
         ("🔄", "REROLL", 4),
     ],
 )
-def test_what_a_single_picture_can_become(label: str, action: str, singles: int) -> None:
+def test_single_picture_buttons(label: str, action: str, singles: int) -> None:
     """Each button of an upscaled picture gives a task with a picture and the buttons that fit
     it.
     """
@@ -433,7 +431,7 @@ def test_what_a_single_picture_can_become(label: str, action: str, singles: int)
     assert task["buttons"][0]["label"] == ("U1" if singles == 4 else "Vary (Subtle)")
 
 
-def test_a_button_must_be_one_of_the_tasks_own() -> None:
+def test_button_of_another_task_is_refused() -> None:
     client = Client()
     task, other = client.done(client.imagine()), client.done(client.imagine())
     for custom_id in (
@@ -443,11 +441,11 @@ def test_a_button_must_be_one_of_the_tasks_own() -> None:
         "",
         "x",
     ):
-        said = client.post("/mj/submit/action", taskId=task["id"], customId=custom_id)
-        assert said["code"] == 4, custom_id
+        submitted = client.post("/mj/submit/action", taskId=task["id"], customId=custom_id)
+        assert submitted["code"] == 4, custom_id
 
 
-def test_an_action_copies_the_prompt_and_names_its_parent() -> None:
+def test_action_copies_prompt_and_names_parent() -> None:
     client = Client()
     task = client.done(
         client.imagine("a red fox", state="mine", notifyHook="http://127.0.0.1:9/hook")
@@ -459,7 +457,7 @@ def test_an_action_copies_the_prompt_and_names_its_parent() -> None:
     assert task["properties"]["notifyHook"] == "http://127.0.0.1:9/hook"
 
 
-def test_trueai_names_a_reroll_after_its_parent() -> None:
+def test_trueai_reroll_has_action_of_parent() -> None:
     client = Client("trueai")
     task = client.done(client.imagine())
     assert client.done(client.press(task, "🔄"))["action"] == "IMAGINE"
@@ -468,17 +466,16 @@ def test_trueai_names_a_reroll_after_its_parent() -> None:
     assert client.done(client.press(varied, "U1"))["parentId"] == varied["id"]
 
 
-# ── the modal
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the modal ──
 
 
-def upscaled(client: Client, prompt: str = "a red fox") -> Any:
+def build_upscaled_task(client: Client, prompt: str = "a red fox") -> Any:
     return client.done(client.press(client.done(client.imagine(prompt)), "U1"))
 
 
-def test_inpaint_asks_first_and_changes_only_the_white_part() -> None:
+def test_inpaint_needs_modal_and_changes_masked_area() -> None:
     client = Client()
-    single = upscaled(client)
+    single = build_upscaled_task(client)
     asked = client.press(single, "Vary (Region)")
     assert (asked["code"], asked["properties"]) == (21, {})
     client.clock.advance(1000)
@@ -489,11 +486,11 @@ def test_inpaint_asks_first_and_changes_only_the_white_part() -> None:
     out = io.BytesIO()
     mask.save(out, "PNG")
     white_left = f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
-    said = client.post(
+    submitted = client.post(
         "/mj/submit/modal", taskId=asked["result"], prompt="a castle", maskBase64=white_left
     )
-    assert (said["code"], said["result"]) == (1, asked["result"])
-    task = client.done(said)
+    assert (submitted["code"], submitted["result"]) == (1, asked["result"])
+    task = client.done(submitted)
     grid = client.picture(task["imageUrl"]).convert("RGB")
     cell = grid.crop((0, 0, grid.width // 2, grid.height // 2))
     before = (
@@ -515,21 +512,21 @@ def test_inpaint_asks_first_and_changes_only_the_white_part() -> None:
         ("a fox --zoom 3", "FAILURE"),
     ],
 )
-def test_custom_zoom_wants_a_factor(prompt: str, status: str) -> None:
+def test_custom_zoom_needs_factor(prompt: str, status: str) -> None:
     client = Client()
-    asked = client.press(upscaled(client), "Custom Zoom")
-    said = client.post("/mj/submit/modal", taskId=asked["result"], prompt=prompt)
-    assert client.done(said)["status"] == status
+    asked = client.press(build_upscaled_task(client), "Custom Zoom")
+    submitted = client.post("/mj/submit/modal", taskId=asked["result"], prompt=prompt)
+    assert client.done(submitted)["status"] == status
 
 
-def test_remix_asks_before_a_variation() -> None:
+def test_remix_opens_modal_before_variation() -> None:
     """With remix on; the prompt given to the modal is the new task's; a second modal is refused."""
     client = Client()
     task = client.done(client.imagine())
     asked = client.press(task, "V1", enableRemix=True)
     assert asked["code"] == 21
-    said = client.post("/mj/submit/modal", taskId=asked["result"], prompt="a blue whale")
-    done = client.done(said)
+    submitted = client.post("/mj/submit/modal", taskId=asked["result"], prompt="a blue whale")
+    done = client.done(submitted)
     assert (done["id"], done["prompt"], done["action"]) == (
         asked["result"],
         "a blue whale",
@@ -539,7 +536,7 @@ def test_remix_asks_before_a_variation() -> None:
     assert Client(remix=True).imagine()["code"] == 1
 
 
-def test_trueai_tells_the_prompt_and_starts_a_modal_twice() -> None:
+def test_trueai_modal_reports_prompt_and_restarts() -> None:
     client = Client("trueai", remix=True)
     task = client.done(client.imagine("a fox"))
     asked = client.press(task, "V1")
@@ -552,15 +549,14 @@ def test_trueai_tells_the_prompt_and_starts_a_modal_twice() -> None:
     )
     assert client.post("/mj/submit/modal", taskId=asked["result"])["code"] == 1
     assert client.task(asked["result"])["status"] == "NOT_START"
-    reply = client.raw("POST", "/mj/submit/modal", {"taskId": "1"})
-    assert (reply.status, json.loads(reply.body)["code"]) == (404, 3)
+    response = client.raw("POST", "/mj/submit/modal", {"taskId": "1"})
+    assert (response.status, json.loads(response.body)["code"]) == (404, 3)
 
 
-# ── text, blend, swap, video …
-# ───────────────────────────────────────────────────────────────────────────────────────
+# ── text, blend, swap, video … ──
 
 
-def test_describe_sees_the_colours_and_its_buttons_imagine_them() -> None:
+def test_describe_names_colors_and_buttons_imagine_captions() -> None:
     client = Client()
     task = client.done(client.post("/mj/submit/describe", base64=data_url("navy")))
     captions = task["properties"]["finalPrompt"].split("\n\n")
@@ -573,14 +569,14 @@ def test_describe_sees_the_colours_and_its_buttons_imagine_them() -> None:
     assert client.picture(task["imageUrl"]).size == (90, 60)
     asked = client.press(task, "2️⃣")
     assert asked["code"] == 21
-    made = client.done(client.post("/mj/submit/modal", taskId=asked["result"]))
-    assert (made["action"], made["status"]) == ("IMAGINE", "SUCCESS")
-    assert captions[1].endswith(made["prompt"])
+    created = client.done(client.post("/mj/submit/modal", taskId=asked["result"]))
+    assert (created["action"], created["status"]) == ("IMAGINE", "SUCCESS")
+    assert captions[1].endswith(created["prompt"])
     assert client.press(task, "Imagine all")["code"] == 4
     assert client.done(client.press(task, "🔄"))["action"] == "DESCRIBE"
 
 
-def test_trueai_imagines_all_captions_at_once() -> None:
+def test_trueai_imagine_all_makes_four_tasks() -> None:
     client = Client("trueai")
     task = client.done(client.post("/mj/submit/describe", base64=data_url("navy")))
     assert task["promptEn"].count("\r\n") == 3
@@ -588,7 +584,7 @@ def test_trueai_imagines_all_captions_at_once() -> None:
     assert [client.task(i)["state"] for i in ids] == [f"s::{n}" for n in range(1, 5)]
 
 
-def test_shorten_weighs_the_words() -> None:
+def test_shorten_returns_important_words() -> None:
     client = Client()
     task = client.done(client.post("/mj/submit/shorten", prompt="a very big red fox in the snow"))
     text = task["properties"]["finalPrompt"]
@@ -605,7 +601,7 @@ def test_shorten_weighs_the_words() -> None:
     ("dimensions", "size"),
     [("PORTRAIT", (832, 1248)), ("SQUARE", (1024, 1024)), ("LANDSCAPE", (1248, 832))],
 )
-def test_blend_mixes_what_it_is_given(dimensions: str, size: tuple[int, int]) -> None:
+def test_blend_mixes_input_images(dimensions: str, size: tuple[int, int]) -> None:
     client = Client()
     sent = [data_url("red"), data_url("blue")]
     task = client.done(client.post("/mj/submit/blend", base64Array=sent, dimensions=dimensions))
@@ -618,7 +614,7 @@ def test_blend_mixes_what_it_is_given(dimensions: str, size: tuple[int, int]) ->
     assert client.press(task, "U1")["code"] == 1
 
 
-def test_an_image_prompt_shows_in_the_picture() -> None:
+def test_image_prompt_affects_picture() -> None:
     client = Client()
     task = client.done(client.imagine("snow", base64Array=[data_url("red")]))
     red, green, _ = client.picture(task["imageUrl"]).convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
@@ -628,10 +624,10 @@ def test_an_image_prompt_shows_in_the_picture() -> None:
 
 def test_swap_and_upload() -> None:
     client = Client()
-    said = client.post(
+    submitted = client.post(
         "/mj/insight-face/swap", sourceBase64=data_url("red"), targetBase64=data_url("blue")
     )
-    task = client.done(said)
+    task = client.done(submitted)
     picture = client.picture(task["imageUrl"]).convert("RGB")
     assert picture.getpixel((5, picture.height - 5)) == (0, 0, 255)
     assert (255, 0, 0) in (color for _, color in picture.getcolors(maxcolors=100_000) or [])
@@ -644,7 +640,7 @@ def test_swap_and_upload() -> None:
     ]
 
 
-def test_trueai_edits_retextures_and_animates() -> None:
+def test_trueai_edit_retexture_and_video() -> None:
     client = Client("trueai")
     for path in ("edits", "edit", "retexture"):
         task = client.done(
@@ -665,7 +661,7 @@ def test_trueai_edits_retextures_and_animates() -> None:
     assert client.post("/mj/submit/video", taskId=film["id"])["code"] == 4
 
 
-def test_a_video_swap_comes_as_a_form() -> None:
+def test_video_swap_accepts_multipart_form() -> None:
     client = Client("trueai")
     face = base64.b64decode(data_url("red").partition(",")[2])
     parts = [
@@ -675,20 +671,22 @@ def test_a_video_swap_comes_as_a_form() -> None:
         b"--x--\r\n",
     ]
     client.headers = SECRET | {"content-type": "multipart/form-data; boundary=x"}
-    said = json.loads(client.raw("POST", "/mj/insight-face/video-swap", b"\r\n".join(parts)).body)
-    task = client.done(said)
+    submitted = json.loads(
+        client.raw("POST", "/mj/insight-face/video-swap", b"\r\n".join(parts)).body
+    )
+    task = client.done(submitted)
     assert (task["action"], task["state"], task["status"]) == ("SWAP_VIDEO_FACE", "mine", "SUCCESS")
     assert client.raw("GET", task["videoUrl"]).headers["content-type"] == "image/webp"
 
 
-def test_a_relays_shortened_prompts_are_told() -> None:
+def test_relay_shorten_reports_prompts() -> None:
     client = Client("new-api")
     task = client.done(client.post("/mj/submit/shorten", prompt="a very big red fox"))
     assert "## Shortened prompts" in task["properties"]["finalPrompt"]
     assert task["imageUrl"] == ""
 
 
-def test_trueai_takes_bare_base64_and_its_own_links() -> None:
+def test_trueai_accepts_bare_base64_and_own_links() -> None:
     client = Client("trueai")
     bare = data_url("navy").partition(",")[2]
     task = client.done(client.post("/mj/submit/describe", base64=bare))
@@ -700,7 +698,7 @@ def test_trueai_takes_bare_base64_and_its_own_links() -> None:
     assert client.post("/mj/submit/describe", base64="?")["code"] == 4
 
 
-def test_the_older_dotnet_server_shows_a_job_again() -> None:
+def test_trueai_9_shows_job_again() -> None:
     client = Client("trueai-9")
     task = client.done(client.imagine())
     shown = client.done(client.post("/mj/submit/show", jobId=task["jobId"]))
@@ -709,7 +707,7 @@ def test_the_older_dotnet_server_shows_a_job_again() -> None:
     assert client.post("/mj/submit/show", jobId="x")["code"] == 4
 
 
-def test_the_seed_of_a_picture_gives_it_again() -> None:
+def test_image_seed_reproduces_picture() -> None:
     client = Client()
     task = client.done(client.imagine("a castle at dusk"))
     seed = client.get(f"/mj/task/{task['id']}/image-seed")
@@ -719,11 +717,10 @@ def test_the_seed_of_a_picture_gives_it_again() -> None:
     assert client.get("/mj/task/1/image-seed")["code"] == 3
 
 
-# ── pictures and links
-# ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── pictures and links ──
 
 
-def test_an_upscale_is_that_one_of_the_four_larger() -> None:
+def test_upscale_enlarges_selected_picture() -> None:
     client = Client()
     task = client.done(client.imagine("a lighthouse --ar 3:2"))
     grid = client.picture(task["imageUrl"]).convert("RGB")
@@ -751,38 +748,38 @@ def test_an_upscale_is_that_one_of_the_four_larger() -> None:
 
 
 @pytest.mark.parametrize("label", ["V1", "Zoom Out 2x", "⬅️", "Vary (Region)"])
-def test_a_long_chain_of_buttons_is_still_drawn(label: str) -> None:
+def test_long_chain_of_buttons_is_rendered(label: str) -> None:
     """Forty steps deep, in no more time than a few take; panning ends at six to one."""
     client = Client()
     task = client.done(client.imagine("a whale"))
     for _ in range(40):
         if label != "V1":
             task = client.done(client.press(task, "U2"))
-        said = client.press(task, label)
-        if said["code"] == 21:
-            said = client.post(
+        submitted = client.press(task, label)
+        if submitted["code"] == 21:
+            submitted = client.post(
                 "/mj/submit/modal",
-                taskId=said["result"],
+                taskId=submitted["result"],
                 prompt="a boat",
                 maskBase64=data_url("white"),
             )
-        task = client.done(said)
+        task = client.done(submitted)
     picture = client.picture(task["imageUrl"])
     assert picture.width <= 6.1 * picture.height
     assert len(picture.getcolors(2_000_000) or []) > 100
 
 
-def test_the_preview_is_a_small_blurred_webp() -> None:
+def test_preview_is_small_blurred_webp() -> None:
     client = Client()
-    said = client.imagine()
+    submitted = client.imagine()
     client.clock.advance(20)
-    link = client.task(said["result"])["imageUrl"]
+    link = client.task(submitted["result"])["imageUrl"]
     assert "_grid_0.webp?" in link
     assert client.picture(link).format == "WEBP"
     assert client.picture(link).width < 512
 
 
-def test_links_die_after_a_day() -> None:
+def test_links_expire_after_a_day() -> None:
     """And looking at the task again does not renew them."""
     client = Client()
     link = client.done(client.imagine())["imageUrl"]
@@ -793,14 +790,14 @@ def test_links_die_after_a_day() -> None:
     client.clock.advance(86400)
     task_id = client.get("/mj/task/list")[0]["id"]
     assert client.task(task_id)["imageUrl"] == link
-    reply = client.raw("GET", link)
-    assert (reply.status, reply.body) == (404, b"This content is no longer available.")
+    response = client.raw("GET", link)
+    assert (response.status, response.body) == (404, b"This content is no longer available.")
 
 
 @pytest.mark.parametrize(
     "spoil", [lambda u: u[:-1] + ("0" if u[-1] != "0" else "1"), lambda u: u.partition("?")[0]]
 )
-def test_a_link_needs_its_signature(spoil: Any) -> None:
+def test_link_with_changed_signature_is_refused(spoil: Any) -> None:
     client = Client()
     link = client.done(client.imagine())["imageUrl"]
     assert client.raw("GET", spoil(link)).status == 404
@@ -808,7 +805,7 @@ def test_a_link_needs_its_signature(spoil: Any) -> None:
     assert client.raw("GET", later).status == 404
 
 
-def test_trueai_links_are_relative_and_stay() -> None:
+def test_trueai_links_are_relative_and_do_not_expire() -> None:
     client = Client("trueai")
     task = client.done(client.imagine("a fox --ar 2:1"))
     assert task["imageUrl"].startswith("/attachments/")
@@ -820,18 +817,17 @@ def test_trueai_links_are_relative_and_stay() -> None:
     assert client.picture(task["thumbnailUrl"]).format == "WEBP"
 
 
-def test_links_start_with_the_address_that_was_asked_or_the_one_that_was_set() -> None:
+def test_links_start_with_request_address_or_public_url() -> None:
     client = Client()
-    said = client.imagine()
-    assert client.done(said)["imageUrl"].startswith("http://mj.sandbox.localhost/attachments/")
+    submitted = client.imagine()
+    assert client.done(submitted)["imageUrl"].startswith("http://mj.sandbox.localhost/attachments/")
     client.proxy.public_url = "https://pictures.example/"
-    assert client.task(said["result"])["imageUrl"].startswith(
+    assert client.task(submitted["result"])["imageUrl"].startswith(
         "https://pictures.example/attachments/"
     )
 
 
-# ── dialects
-# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── dialects ──
 
 ENDPOINTS = {
     "POST /mj/submit/imagine": "java plus trueai trueai-9 new-api",
@@ -865,14 +861,14 @@ ENDPOINTS = {
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-def test_each_dialect_has_its_own_endpoints(endpoint: str, dialect: str) -> None:
+def test_dialect_endpoints(endpoint: str, dialect: str) -> None:
     """What it has not: Tomcat's page, an empty 404, or the relay's front page with 200."""
     method, path = endpoint.split()
     client = Client(dialect)
     client.headers = {"mj-api-secret": "sandbox-secret"}
-    reply = client.raw(method, path, {} if method == "POST" else None)
+    response = client.raw(method, path, {} if method == "POST" else None)
     missing = client.raw("GET", "/mj/nothing/there")
-    assert (reply == missing) == (dialect not in ENDPOINTS[endpoint].split())
+    assert (response == missing) == (dialect not in ENDPOINTS[endpoint].split())
 
 
 @pytest.mark.parametrize(
@@ -885,10 +881,10 @@ def test_each_dialect_has_its_own_endpoints(endpoint: str, dialect: str) -> None
     ],
 )
 @pytest.mark.parametrize("path", ["/submit/imagine", "/", "/mj/nothing", "/mj"])
-def test_unknown_paths(dialect: str, status: int, body: bytes, path: str) -> None:
-    reply = Client(dialect).raw("POST", path, {"prompt": "x"})
-    assert (reply.status, reply.body[: len(body)]) == (status, body)
-    assert bool(reply.body) == bool(body)
+def test_unknown_path_response(dialect: str, status: int, body: bytes, path: str) -> None:
+    response = Client(dialect).raw("POST", path, {"prompt": "x"})
+    assert (response.status, response.body[: len(body)]) == (status, body)
+    assert bool(response.body) == bool(body)
 
 
 @pytest.mark.parametrize(
@@ -900,13 +896,13 @@ def test_unknown_paths(dialect: str, status: int, body: bytes, path: str) -> Non
         ("new-api", 400, b'{"code":4,"description":"task_no_found ","type":"upstream_error"}'),
     ],
 )
-def test_unknown_tasks(dialect: str, status: int, body: bytes) -> None:
-    reply = Client(dialect).raw("GET", "/mj/task/1712345678901234/fetch")
-    assert (reply.status, reply.body) == (status, body)
+def test_unknown_task_response(dialect: str, status: int, body: bytes) -> None:
+    response = Client(dialect).raw("GET", "/mj/task/1712345678901234/fetch")
+    assert (response.status, response.body) == (status, body)
 
 
 @pytest.mark.parametrize(
-    ("dialect", "headers", "welcome"),
+    ("dialect", "headers", "is_authorized"),
     [
         ("plus", {"mj-api-secret": "sandbox-secret"}, True),
         ("plus", {"mj-api-secret": "wrong"}, False),
@@ -934,17 +930,19 @@ def test_unknown_tasks(dialect: str, status: int, body: bytes) -> None:
         ("new-api", {}, False),
     ],
 )
-def test_who_may_come_in(dialect: str, headers: dict[str, str], welcome: bool) -> None:
+def test_authentication(dialect: str, headers: dict[str, str], is_authorized: bool) -> None:
     client = Client(dialect)
     client.headers = headers
-    reply = client.raw("POST", "/mj/submit/imagine", {"prompt": "fox"})
-    assert reply.status == (200 if welcome else 401)
-    expected = {"java": b"", "plus": b"", "trueai": reply.body, "new-api": reply.body}[dialect]
-    assert welcome or reply.body == expected
-    assert "sandbox-secret" not in reply.body.decode()
+    response = client.raw("POST", "/mj/submit/imagine", {"prompt": "fox"})
+    assert response.status == (200 if is_authorized else 401)
+    expected = {"java": b"", "plus": b"", "trueai": response.body, "new-api": response.body}[
+        dialect
+    ]
+    assert is_authorized or response.body == expected
+    assert "sandbox-secret" not in response.body.decode()
 
 
-def test_refusals_of_strangers_read_as_their_servers_write_them() -> None:
+def test_unauthorized_responses_per_dialect() -> None:
     client = Client("trueai")
     client.headers = {}
     assert client.raw("GET", "/mj/task/list").body == b"Authorization header missing."
@@ -955,13 +953,13 @@ def test_refusals_of_strangers_read_as_their_servers_write_them() -> None:
     assert "(request id: " in error["message"]
 
 
-def test_without_a_secret_everybody_may_come_in() -> None:
+def test_empty_secret_disables_authentication() -> None:
     client = Client("java", secret="")
     client.headers = {}
     assert client.imagine()["code"] == 1
 
 
-def test_java_writes_nulls_and_no_buttons() -> None:
+def test_java_task_has_nulls_and_no_buttons() -> None:
     client = Client("java")
     task = client.task(client.imagine()["result"])
     assert "buttons" not in task
@@ -973,7 +971,7 @@ def test_java_writes_nulls_and_no_buttons() -> None:
     assert "no-token" in account["userToken"]
 
 
-def test_trueai_writes_everything() -> None:
+def test_trueai_task_has_all_fields() -> None:
     client = Client("trueai")
     task = client.done(client.imagine())
     assert len(task) > 70
@@ -983,34 +981,33 @@ def test_trueai_writes_everything() -> None:
     assert task["nonce"] == task["properties"]["nonce"]
 
 
-def test_submits_are_compact_json_with_text_results() -> None:
+def test_submit_response_is_compact_json() -> None:
     """A relay replaces the very characters `"code":22`, and wants a string for the result."""
-    reply = Client().raw("POST", "/mj/submit/imagine", {"prompt": "fox"})
-    assert reply.body.startswith('{"code":1,"description":"提交成功","result":"17'.encode())
-    assert b": " not in reply.body
-    assert b", " not in reply.body
+    response = Client().raw("POST", "/mj/submit/imagine", {"prompt": "fox"})
+    assert response.body.startswith('{"code":1,"description":"提交成功","result":"17'.encode())
+    assert b": " not in response.body
+    assert b", " not in response.body
 
 
 @pytest.mark.parametrize("prefix", ["/mj", "/mj-fast/mj", "/mj-turbo/mj", "/mj-relax/mj"])
-def test_speed_prefixes(prefix: str) -> None:
+def test_speed_prefix_sets_mode(prefix: str) -> None:
     for dialect in ("trueai", "new-api"):
-        said = Client(dialect).post(f"{prefix}/submit/imagine", prompt="fox")
-        assert said["code"] == 1
+        submitted = Client(dialect).post(f"{prefix}/submit/imagine", prompt="fox")
+        assert submitted["code"] == 1
     assert Client("plus").raw("POST", f"{prefix}/submit/imagine", {"prompt": "fox"}).status == (
         200 if prefix == "/mj" else 404
     )
 
 
-# ── the relay
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the relay ──
 
 
-def test_a_relay_looks_every_fifteen_seconds() -> None:
+def test_relay_refreshes_every_fifteen_seconds() -> None:
     """Until then it knows only what was submitted; zeros and empty texts stand for nothing."""
     client = Client("new-api")
     client.clock.advance(1)
-    said = client.imagine("a fox", state="x")
-    first = client.task(said["result"])
+    submitted = client.imagine("a fox", state="x")
+    first = client.task(submitted["result"])
     assert (first["status"], first["progress"], first["imageUrl"], first["startTime"]) == (
         "",
         "0%",
@@ -1024,31 +1021,31 @@ def test_a_relay_looks_every_fifteen_seconds() -> None:
         None,
     )
     client.clock.advance(13.9)
-    assert client.task(said["result"])["status"] == ""
+    assert client.task(submitted["result"])["status"] == ""
     client.clock.advance(0.1)
-    second = client.task(said["result"])
+    second = client.task(submitted["result"])
     assert (second["status"], second["state"]) == ("IN_PROGRESS", "x")
     client.clock.advance(14.9)
-    assert client.task(said["result"])["progress"] == second["progress"]
+    assert client.task(submitted["result"])["progress"] == second["progress"]
     client.clock.advance(60)
-    done = client.task(said["result"])
+    done = client.task(submitted["result"])
     assert (done["status"], done["progress"], len(done["buttons"])) == ("SUCCESS", "100%", 9)
     assert done["imageUrl"] == f"http://mj.sandbox.localhost/mj/image/{done['id']}"
     client.headers = {}
     assert client.picture(done["imageUrl"]).format == "PNG"
 
 
-def test_a_relays_preview_links_carry_a_cache_buster() -> None:
+def test_relay_preview_link_has_cache_buster() -> None:
     client = Client("new-api")
-    said = client.imagine()
+    submitted = client.imagine()
     client.clock.advance(30)
-    link = client.task(said["result"])["imageUrl"]
+    link = client.task(submitted["result"])["imageUrl"]
     assert "?rand=" in link
     assert client.picture(link).format == "WEBP"
     assert client.raw("GET", "/mj/image/1").body == b'{"error":"midjourney_task_not_found"}'
 
 
-def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
+def test_relay_reports_queued_tasks_as_accepted() -> None:
     """22 and 21 become 1, but for Inpaint and CustomZoom; then only MODAL on the task tells."""
     client = Client("new-api", max_running=1)
     assert [client.imagine(f"f {i}")["code"] for i in range(5)] == [1] * 5
@@ -1069,7 +1066,7 @@ def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "complaint"),
+    ("path", "body", "message"),
     [
         ("imagine", {}, "prompt_is_required"),
         ("change", {"action": "UPSCALE", "index": 1}, "task_id_is_required"),
@@ -1098,26 +1095,26 @@ def test_a_relay_calls_queued_and_waiting_tasks_accepted() -> None:
         ("modal", {"taskId": "1"}, "task_not_found"),
     ],
 )
-def test_a_relays_own_refusals(path: str, body: dict[str, Any], complaint: str) -> None:
-    reply = Client("new-api").raw("POST", f"/mj/submit/{path}", body)
-    assert reply.status == 400
-    assert json.loads(reply.body) == {
-        "description": f"{complaint} ",
+def test_relay_refuses_invalid_requests(path: str, body: dict[str, Any], message: str) -> None:
+    response = Client("new-api").raw("POST", f"/mj/submit/{path}", body)
+    assert response.status == 400
+    assert json.loads(response.body) == {
+        "description": f"{message} ",
         "type": "upstream_error",
         "code": 4,
     }
 
 
-def test_a_relay_wants_to_have_seen_the_parent_succeed() -> None:
+def test_relay_refuses_parent_not_seen_as_succeeded() -> None:
     client = Client("new-api")
     task_id = client.imagine()["result"]
-    reply = client.raw(
+    response = client.raw(
         "POST", "/mj/submit/change", {"taskId": task_id, "action": "UPSCALE", "index": 1}
     )
-    assert json.loads(reply.body)["description"] == "task_status_not_success "
+    assert json.loads(response.body)["description"] == "task_status_not_success "
 
 
-def test_a_relay_gives_up_after_an_hour() -> None:
+def test_relay_times_out_after_an_hour() -> None:
     """A modal that nobody confirmed, too."""
     client = Client("new-api", remix=True)
     asked = client.press(client.done(client.imagine()), "V1")
@@ -1139,16 +1136,15 @@ def test_a_relay_gives_up_after_an_hour() -> None:
         ("Zoom Out 2x", "ZOOM"),
     ],
 )
-def test_a_relay_has_names_of_its_own(label: str, action: str) -> None:
+def test_relay_action_names(label: str, action: str) -> None:
     client = Client("new-api")
-    assert client.done(client.press(upscaled(client), label))["action"] == action
+    assert client.done(client.press(build_upscaled_task(client), label))["action"] == action
 
 
-# ── listings
-# ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── listings ──
 
 
-def test_lists() -> None:
+def test_task_list_queue_and_list_by_condition() -> None:
     """Newest first; by ids: unknown ones dropped, those in the queue first, nothing for nothing."""
     client = Client(max_running=1)
     ids = [client.imagine(f"fox {i}")["result"] for i in range(3)]
@@ -1161,13 +1157,13 @@ def test_lists() -> None:
     assert client.post("/mj/task/list-by-ids", ids=ids[:1])[0]["displays"]["action"] == "绘图"
 
 
-def test_trueai_lists_the_newest_hundred() -> None:
+def test_trueai_list_is_limited_to_newest_hundred() -> None:
     client = Client("trueai", max_running=200)
     ids = [client.imagine(f"fox {i}")["result"] for i in range(120)]
     assert [task["id"] for task in client.get("/mj/task/list")] == ids[:19:-1]
 
 
-def test_query_pages_and_filters() -> None:
+def test_query_filters_and_pages() -> None:
     client = Client(max_running=50)
     ids = [client.imagine(f"fox {i}", state=f"s{i % 2}")["result"] for i in range(25)]
     page = client.post("/mj/task/query", pageNumber=1)
@@ -1183,38 +1179,37 @@ def test_query_pages_and_filters() -> None:
     assert client.post("/mj/task/query", statusSet=["SUCCESS"])["totalElements"] == 0
 
 
-# ── callbacks
-# ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── callbacks ──
 
 HOOK = "http://127.0.0.1:9000/hook"
 
 
-def told(client: Client) -> list[Any]:
+def get_callbacks(client: Client) -> list[Any]:
     client.clock.advance(180)
     client.proxy.advance()
     return [json.loads(delivery.body) for delivery in client.proxy.outbox]
 
 
-def test_a_hook_hears_of_every_change() -> None:
+def test_notify_hook_receives_every_change() -> None:
     """The whole task each time, as fetch gives it; nothing of NOT_START."""
     client = Client(duplicate_rate=0, reorder_rate=0)
-    said = client.imagine(notifyHook=HOOK)
-    heard = told(client)
+    submitted = client.imagine(notifyHook=HOOK)
+    heard = get_callbacks(client)
     assert [(t["status"], t["progress"]) for t in heard] == [
         ("SUBMITTED", "0%"),
         *(("IN_PROGRESS", f"{step}%") for step in STEPS),
         ("SUCCESS", "100%"),
     ]
-    assert heard[-1] == client.task(said["result"])
+    assert heard[-1] == client.task(submitted["result"])
     assert {d.url for d in client.proxy.outbox} == {HOOK}
     assert {d.headers["content-type"] for d in client.proxy.outbox} == {"application/json"}
 
 
-def test_the_global_hook_hears_of_tasks_without_their_own() -> None:
+def test_global_hook_receives_tasks_without_own_hook() -> None:
     client = Client(notify_hook=HOOK + "/all", duplicate_rate=0, reorder_rate=0)
     client.imagine()
     client.imagine(notifyHook=HOOK)
-    told(client)
+    get_callbacks(client)
     assert {d.url for d in client.proxy.outbox} == {HOOK, HOOK + "/all"}
 
 
@@ -1224,23 +1219,23 @@ def rank(task: Any) -> float:
     return {"SUBMITTED": 1.0, "SUCCESS": 5.0}[task["status"]]
 
 
-def test_callbacks_may_come_twice_or_late() -> None:
+def test_callbacks_may_be_duplicated_or_reordered() -> None:
     """Every change arrives; java repeats some; a straggler may follow its successor, also the last
     one.
     """
     client = Client("java", duplicate_rate=0.3, reorder_rate=0.3)
     client.imagine(notifyHook=HOOK)
-    ranks = [rank(task) for task in told(client)]
+    ranks = [rank(task) for task in get_callbacks(client)]
     assert sorted(set(ranks)) == [1.0, *(3 + step / 100 for step in STEPS), 5.0]
     assert len(ranks) > len(set(ranks))
     assert ranks != sorted(ranks)
     client = Client("trueai", duplicate_rate=0.9, reorder_rate=0)
     client.imagine(notifyHook=HOOK)
-    ranks = [rank(task) for task in told(client)]
+    ranks = [rank(task) for task in get_callbacks(client)]
     assert ranks == sorted(set(ranks))
 
 
-def test_a_relay_drops_hooks_silently() -> None:
+def test_relay_ignores_notify_hook() -> None:
     client = Client("new-api")
     client.imagine(notifyHook=HOOK)
     client.clock.advance(100)
@@ -1248,11 +1243,10 @@ def test_a_relay_drops_hooks_silently() -> None:
     assert client.proxy.outbox == []
 
 
-# ── faults and the disk
-# ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── faults and the disk ──
 
 
-def test_a_frozen_task_changes_no_more_and_a_lost_one_is_unknown() -> None:
+def test_frozen_task_is_unchanged_and_lost_task_is_unknown() -> None:
     client = Client(max_running=2)
     frozen, lost, waiting = (client.imagine()["result"] for _ in range(3))
     client.clock.advance(20)
@@ -1268,33 +1262,32 @@ def test_a_frozen_task_changes_no_more_and_a_lost_one_is_unknown() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_restored_snapshot_goes_on_as_before(dialect: str) -> None:
+def test_restored_snapshot_continues(dialect: str) -> None:
     """Running, waiting and finished tasks, buttons pressed and pictures sent; through JSON."""
 
     def live(client: Client) -> list[Any]:
         done = client.done(client.imagine("a fox", base64Array=[data_url()]))
-        made = [client.imagine(f"fox {i}")["result"] for i in range(6)]
+        created = [client.imagine(f"fox {i}")["result"] for i in range(6)]
         client.clock.advance(20)
-        return [done["id"], *made]
+        return [done["id"], *created]
 
-    one, other = Client(dialect), Client(dialect, seed=99)
-    ids = live(one)
-    other.clock.advance(one.clock.now() - other.clock.now())
+    original, restored = Client(dialect), Client(dialect, seed=99)
+    ids = live(original)
+    restored.clock.advance(original.clock.now() - restored.clock.now())
     kept = json.dumps(
-        one.proxy.snapshot(), default=lambda raw: {"b64": base64.b64encode(raw).decode()}
+        original.proxy.snapshot(), default=lambda raw: {"b64": base64.b64encode(raw).decode()}
     )
     thaw = lambda value: base64.b64decode(value["b64"]) if "b64" in value else value  # noqa: E731
-    other.proxy.restore(json.loads(kept, object_hook=thaw))
+    restored.proxy.restore(json.loads(kept, object_hook=thaw))
     for _ in range(6):
-        assert [one.task(i) for i in ids] == [other.task(i) for i in ids]
-        one.clock.advance(15)
-        other.clock.advance(15)
-    link = one.task(ids[0])["imageUrl"]
-    assert one.raw("GET", link) == other.raw("GET", link)
+        assert [original.task(i) for i in ids] == [restored.task(i) for i in ids]
+        original.clock.advance(15)
+        restored.clock.advance(15)
+    link = original.task(ids[0])["imageUrl"]
+    assert original.raw("GET", link) == restored.raw("GET", link)
 
 
-# ── anything at all
-# ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── anything at all ──
 
 NAMES = [
     "prompt",
@@ -1374,7 +1367,9 @@ METHODS = st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "P
     st.sampled_from([*DIALECTS]),
     st.lists(st.tuples(METHODS, PATHS, BODIES), min_size=1, max_size=5),
 )
-def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -> None:
+def test_random_requests_never_fail_with_500(
+    dialect: str, requests: list[tuple[str, str, Any]]
+) -> None:
     """Whatever is asked is answered, never with 500, and never by an exception."""
     client = Client(dialect)
     task_id = client.imagine("a fox")["result"]
@@ -1384,8 +1379,8 @@ def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -
             body if isinstance(body, bytes) else json.dumps(body).replace("@id", task_id).encode()
         )
         path = path.replace("@id", task_id)
-        reply = client.proxy.handle(Request(method, "h", path, "ex=1&is=\xff", SECRET, sent))
-        assert 200 <= reply.status < 500
+        response = client.proxy.handle(Request(method, "h", path, "ex=1&is=\xff", SECRET, sent))
+        assert 200 <= response.status < 500
         client.clock.advance(7)
     if task_id in client.proxy.tasks_by_id:
         assert client.task(task_id)["id"] == task_id
@@ -1393,17 +1388,17 @@ def test_nothing_breaks_it(dialect: str, requests: list[tuple[str, str, Any]]) -
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(), st.text(max_size=40))
-def test_any_prompt_is_taken_and_told_back(prompt: str, state: str) -> None:
+def test_any_prompt_is_accepted_and_returned(prompt: str, state: str) -> None:
     client = Client(banned_words=())
-    said = client.imagine(prompt, state=state)
+    submitted = client.imagine(prompt, state=state)
     if prompt.strip():
-        assert client.done(said)["state"] == state
-        assert client.task(said["result"])["prompt"] == prompt.strip()
+        assert client.done(submitted)["state"] == state
+        assert client.task(submitted["result"])["prompt"] == prompt.strip()
     else:
-        assert said["code"] == 4
+        assert submitted["code"] == 4
 
 
-def test_a_hundred_thousand_finished_tasks_are_small() -> None:
+def test_memory_of_hundred_thousand_finished_tasks() -> None:
     """Measured on a tenth: pictures are not kept, buttons and properties not stored."""
     import tracemalloc
 

@@ -24,64 +24,68 @@ from tests.emulator.cos_client import (
     CI_HOST,
     COS_HOST,
     REGION,
-    Visitor,
+    CosClient,
     authorization,
     batch_xml,
-    drawn,
+    build_client,
+    build_image,
+    get_image_size,
     job_operation,
     job_xml,
     output_xml,
-    read,
-    rows,
-    size_of,
-    tree,
-    visitor,
+    parse_response,
+    to_dict,
+    to_list,
 )
 
 
 @pytest.fixture
-def here() -> Visitor:
-    return visitor(
-        {"in/a.png": drawn(40, 20), "in/b.jpg": drawn(30, 10, "JPEG"), "note.txt": b"no picture"}
+def client() -> CosClient:
+    return build_client(
+        {
+            "in/a.png": build_image(40, 20),
+            "in/b.jpg": build_image(30, 10, "JPEG"),
+            "note.txt": b"no picture",
+        }
     )
 
 
-def created(answer: Response) -> Any:
-    assert answer.status == 200, answer.body
-    return read(answer)["JobsDetail"]
+def parse_created(response: Response) -> Any:
+    assert response.status == 200, response.body
+    return parse_response(response)["JobsDetail"]
 
 
-def code(answer: Response) -> tuple[int, str]:
-    return answer.status, read(answer)["Code"]
+def parse_error(response: Response) -> tuple[int, str]:
+    return response.status, parse_response(response)["Code"]
 
 
 # -- one job
 
 
-def test_a_job_ages_by_the_clock_and_really_makes_the_picture(here: Visitor) -> None:
+def test_job_ages_by_clock_and_stores_result(client: CosClient) -> None:
     """Submitted, after a second Running, after two Success; then the turned picture lies in the
     bucket.
     """
-    job = created(here.picture_job())
+    job = parse_created(client.picture_job())
     seen = []
     for _ in range(3):
-        told = here.job(job["JobId"])
-        seen.append((told["State"], told["StartTime"][-12:], told["EndTime"][-12:]))
-        here.clock.advance(1)
+        detail = client.job(job["JobId"])
+        seen.append((detail["State"], detail["StartTime"][-12:], detail["EndTime"][-12:]))
+        client.clock.advance(1)
     assert seen == [
         ("Submitted", "-", "-"),
         ("Running", "8:00:01+0800", "-"),
         ("Success", "8:00:01+0800", "8:00:02+0800"),
     ]
-    assert size_of(here.cos("GET", "/out/a.png").body) == (20, 40)
+    assert get_image_size(client.cos("GET", "/out/a.png").body) == (20, 40)
 
 
-def test_the_created_job_has_the_documented_fields(here: Visitor) -> None:
+def test_created_job_has_documented_fields(client: CosClient) -> None:
     """Input speaks of BucketId, Output of Bucket; what was sent is echoed; nothing is there yet
     that is not.
     """
     inner = "<UserData>This is my data.</UserData><JobLevel>2</JobLevel>"
-    job = created(here.picture_job(inner=inner))
+    job = parse_created(client.picture_job(inner=inner))
     job_id, queue = job.pop("JobId"), job.pop("QueueId")
     assert (job_id[0], queue[0], len(job_id), len(queue)) == ("c", "p", 33, 33)
     assert job == {
@@ -102,11 +106,11 @@ def test_the_created_job_has_the_documented_fields(here: Visitor) -> None:
     }
 
 
-def test_the_result_has_no_upload_result_around_it(here: Visitor) -> None:
+def test_result_has_no_upload_result_element(client: CosClient) -> None:
     """ObjectName, the original's facts (its Etag in quotes) and the result's (its Etag empty)."""
-    job = created(here.picture_job())
-    here.clock.advance(2)
-    result = here.job(job["JobId"])["Operation"]["PicProcessResult"]
+    job = parse_created(client.picture_job())
+    client.clock.advance(2)
+    result = client.job(job["JobId"])["Operation"]["PicProcessResult"]
     assert result["ObjectName"] == "out/a.png"
     info = result["OriginalInfo"]["ImageInfo"]
     assert (info["Width"], info["Height"], info["Ave"].lower(), info["Orientation"]) == (
@@ -115,18 +119,23 @@ def test_the_result_has_no_upload_result_around_it(here: Visitor) -> None:
         "0x336699",
         "1",
     )
-    assert result["OriginalInfo"]["Etag"] == here.cos("HEAD", "/in/a.png").headers["ETag"]
-    made = result["ProcessResult"]
-    length = here.cos("HEAD", "/out/a.png").headers["Content-Length"]
-    assert (made["Etag"], made["Width"], made["Height"], made["Size"]) == ("", "20", "40", length)
+    assert result["OriginalInfo"]["Etag"] == client.cos("HEAD", "/in/a.png").headers["ETag"]
+    result = result["ProcessResult"]
+    length = client.cos("HEAD", "/out/a.png").headers["Content-Length"]
+    assert (result["Etag"], result["Width"], result["Height"], result["Size"]) == (
+        "",
+        "20",
+        "40",
+        length,
+    )
 
 
-def test_without_is_pic_info_the_original_is_not_told(here: Visitor) -> None:
+def test_original_info_is_omitted_without_is_pic_info(client: CosClient) -> None:
     """IsPicInfo defaults to false."""
     body = job_xml("in/a.png", "imageMogr2/rotate/90").replace("<IsPicInfo>true</IsPicInfo>", "")
-    job = created(here.ask("POST", "/jobs", body=body))
-    here.clock.advance(2)
-    assert "OriginalInfo" not in here.job(job["JobId"])["Operation"]["PicProcessResult"]
+    job = parse_created(client.request("POST", "/jobs", body=body))
+    client.clock.advance(2)
+    assert "OriginalInfo" not in client.job(job["JobId"])["Operation"]["PicProcessResult"]
 
 
 FAILURES = [
@@ -138,22 +147,22 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("source", "rule", "bucket", "reason"), FAILURES)
-def test_a_job_fails_with_the_service_s_reason(
-    here: Visitor, source: str, rule: str, bucket: str, reason: str | None
+def test_failed_job_has_service_error_code(
+    client: CosClient, source: str, rule: str, bucket: str, reason: str | None
 ) -> None:
     """What is wrong with picture, rule or target shows when the job runs, not when it is sent."""
     body = job_xml(source, rule).replace(f"<Bucket>{BUCKET}", f"<Bucket>{bucket}")
-    job = created(here.ask("POST", "/jobs", body=body))
-    here.clock.advance(2)
-    told = here.job(job["JobId"])
-    assert (told["State"], told["Code"] == "Success", told["Message"] == "") == (
+    job = parse_created(client.request("POST", "/jobs", body=body))
+    client.clock.advance(2)
+    detail = client.job(job["JobId"])
+    assert (detail["State"], detail["Code"] == "Success", detail["Message"] == "") == (
         "Failed",
         False,
         False,
     )
-    assert reason in (None, told["Code"])
-    assert "PicProcessResult" not in told["Operation"]
-    assert here.cos("HEAD", "/out/a.png").status == 404
+    assert reason in (None, detail["Code"])
+    assert "PicProcessResult" not in detail["Operation"]
+    assert client.cos("HEAD", "/out/a.png").status == 404
 
 
 def request_without(element: str) -> str:
@@ -196,10 +205,13 @@ BAD_JOBS = {
 
 
 @pytest.mark.parametrize("name", BAD_JOBS)
-def test_a_request_that_says_too_little_or_too_much_is_refused(here: Visitor, name: str) -> None:
+def test_incomplete_or_ambiguous_request_is_refused(client: CosClient, name: str) -> None:
     """400 InvalidArgument, and there is no job."""
-    assert code(here.ask("POST", "/jobs", body=BAD_JOBS[name])) == (400, "InvalidArgument")
-    assert here.jobs() == []
+    assert parse_error(client.request("POST", "/jobs", body=BAD_JOBS[name])) == (
+        400,
+        "InvalidArgument",
+    )
+    assert client.jobs() == []
 
 
 REFUSED_JOBS = [
@@ -210,8 +222,8 @@ REFUSED_JOBS = [
 
 
 @pytest.mark.parametrize(("template", "top", "reason"), REFUSED_JOBS)
-def test_what_a_job_names_must_be_there(
-    here: Visitor, template: str, top: str, reason: tuple[int, str]
+def test_missing_queue_or_template_is_refused(
+    client: CosClient, template: str, top: str, reason: tuple[int, str]
 ) -> None:
     """Unknown templates and queues, and callbacks to nowhere, each with its code."""
     body = GOOD.replace("</Request>", f"{top}</Request>")
@@ -219,7 +231,7 @@ def test_what_a_job_names_must_be_there(
         body = body.replace(
             body[body.index("<PicProcess>") : body.index("</PicProcess>") + 13], template
         )
-    assert code(here.ask("POST", "/jobs", body=body)) == reason
+    assert parse_error(client.request("POST", "/jobs", body=body)) == reason
 
 
 MALFORMED = [
@@ -243,49 +255,50 @@ MALFORMED = [
 
 @pytest.mark.parametrize(("body", "complaint"), MALFORMED)
 @pytest.mark.parametrize("path", ["/jobs", "/inventorytriggerjob", "/template", "/workflow"])
-def test_malformed_xml_is_refused_with_its_place(
-    here: Visitor, path: str, body: str, complaint: str
+def test_malformed_xml_is_refused_with_position(
+    client: CosClient, path: str, body: str, complaint: str
 ) -> None:
     """400 MalformedXML names the element, the line and the column, the documents' own mistake
     included.
     """
-    answer = here.ask("POST", path, body=body)
-    assert code(answer) == (400, "MalformedXML")
-    assert complaint in read(answer)["Message"]
+    response = client.request("POST", path, body=body)
+    assert parse_error(response) == (400, "MalformedXML")
+    assert complaint in parse_response(response)["Message"]
 
 
-def test_an_empty_body_is_missing(here: Visitor) -> None:
+def test_empty_body_is_refused(client: CosClient) -> None:
     """400 MissingRequestBodyError."""
-    assert code(here.ask("POST", "/jobs")) == (400, "MissingRequestBodyError")
+    assert parse_error(client.request("POST", "/jobs")) == (400, "MissingRequestBodyError")
 
 
 # -- asking about jobs
 
 
 @pytest.mark.parametrize("head", ["jobs", "pic_jobs"])
-def test_jobs_are_described_by_a_list_of_ids(here: Visitor, head: str) -> None:
+def test_jobs_are_described_by_ids(client: CosClient, head: str) -> None:
     """Known ones in the order asked for; unknown ones are named; both paths know the same jobs."""
     ids = [
-        created(here.ask("POST", f"/{path}", body=GOOD))["JobId"] for path in ("jobs", "pic_jobs")
+        parse_created(client.request("POST", f"/{path}", body=GOOD))["JobId"]
+        for path in ("jobs", "pic_jobs")
     ]
-    told = read(here.ask("GET", f"/{head}/{ids[1]},cnone,{ids[0]},j-none"))
-    assert [job["JobId"] for job in told["JobsDetail"]] == [ids[1], ids[0]]
-    assert told["NonExistJobIds"] == ["cnone", "j-none"]
+    detail = parse_response(client.request("GET", f"/{head}/{ids[1]},cnone,{ids[0]},j-none"))
+    assert [job["JobId"] for job in detail["JobsDetail"]] == [ids[1], ids[0]]
+    assert detail["NonExistJobIds"] == ["cnone", "j-none"]
 
 
 @pytest.fixture
-def crowd(here: Visitor) -> Visitor:
+def client_with_jobs(client: CosClient) -> CosClient:
     """Seven jobs, one a minute: two fail, the last is only submitted, the last but one runs."""
     for minute in range(7):
-        here.picture_job(
+        client.picture_job(
             "in/none.png" if minute in (1, 2) else "in/a.png" if minute % 2 else "in/b.jpg",
             output=f"out/{minute}",
         )
-        here.clock.advance({6: 0, 5: 1.5}.get(minute, 60))
-    return here
+        client.clock.advance({6: 0, 5: 1.5}.get(minute, 60))
+    return client
 
 
-def minutes(jobs: list[Any]) -> list[int]:
+def get_minutes(jobs: list[Any]) -> list[int]:
     return [int(job["Operation"]["Output"]["Object"].rpartition("/")[2]) for job in jobs]
 
 
@@ -313,38 +326,42 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "found"), FILTERS)
-def test_every_filter_of_the_list(crowd: Visitor, asked: dict[str, str], found: list[int]) -> None:
+@pytest.mark.parametrize(("params", "expected"), FILTERS)
+def test_job_list_filters(
+    client_with_jobs: CosClient, params: dict[str, str], expected: list[int]
+) -> None:
     """Newest first unless asked otherwise; empty filters filter nothing; a blank for the zone's +
     is forgiven.
     """
-    assert minutes(crowd.jobs(**asked)) == found
+    assert get_minutes(client_with_jobs.jobs(**params)) == expected
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"states": "Success"}, {"orderByTime": "Asc", "states": "Failed,Running"}]
+    "params", [{}, {"states": "Success"}, {"orderByTime": "Asc", "states": "Failed,Running"}]
 )
 @pytest.mark.parametrize("size", ["1", "2", "3"])
-def test_pages_meet_without_gap_or_repeat(crowd: Visitor, asked: dict[str, str], size: str) -> None:
+def test_job_pages_have_no_gap_or_repeat(
+    client_with_jobs: CosClient, params: dict[str, str], size: str
+) -> None:
     """NextToken leads through the same rows as one large page, also when new jobs arrive on the
     way.
     """
-    whole = crowd.jobs(**asked)
-    found: list[Any] = []
+    whole = client_with_jobs.jobs(**params)
+    expected: list[Any] = []
     token = ""
     while True:
-        page = read(
-            crowd.ask(
-                "GET", "/jobs", {"tag": "PicProcess", "size": size, "nextToken": token, **asked}
+        page = parse_response(
+            client_with_jobs.request(
+                "GET", "/jobs", {"tag": "PicProcess", "size": size, "nextToken": token, **params}
             )
         )
-        found += rows(page.get("JobsDetail"))
+        expected += to_list(page.get("JobsDetail"))
         token = page["NextToken"]
-        if asked.get("orderByTime") != "Asc":
-            crowd.picture_job(output="out/99")
+        if params.get("orderByTime") != "Asc":
+            client_with_jobs.picture_job(output="out/99")
         if not token:
             break
-    assert [job["JobId"] for job in found] == [job["JobId"] for job in whole]
+    assert [job["JobId"] for job in expected] == [job["JobId"] for job in whole]
 
 
 BAD_LISTS = [
@@ -361,10 +378,10 @@ BAD_LISTS = [
 ]
 
 
-@pytest.mark.parametrize("asked", BAD_LISTS, ids=str)
-def test_a_list_asked_for_wrongly_is_refused(here: Visitor, asked: dict[str, str]) -> None:
+@pytest.mark.parametrize("params", BAD_LISTS, ids=str)
+def test_invalid_list_parameters_are_refused(client: CosClient, params: dict[str, str]) -> None:
     """400 InvalidArgument for what no filter can be."""
-    assert code(here.ask("GET", "/jobs", {"tag": "PicProcess", **asked})) == (
+    assert parse_error(client.request("GET", "/jobs", {"tag": "PicProcess", **params})) == (
         400,
         "InvalidArgument",
     )
@@ -373,130 +390,152 @@ def test_a_list_asked_for_wrongly_is_refused(here: Visitor, asked: dict[str, str
 # -- queues, levels, cancelling
 
 
-def queue_of(here: Visitor) -> Any:
-    return rows(read(here.ask("GET", "/picqueue"))["QueueList"])[0]
+def get_queue(client: CosClient) -> Any:
+    return to_list(parse_response(client.request("GET", "/picqueue"))["QueueList"])[0]
 
 
-def set_queue(here: Visitor, content: str) -> Response:
-    return here.ask(
-        "PUT", f"/picqueue/{queue_of(here)['QueueId']}", body=f"<Request>{content}</Request>"
+def set_queue(client: CosClient, content: str) -> Response:
+    return client.request(
+        "PUT", f"/picqueue/{get_queue(client)['QueueId']}", body=f"<Request>{content}</Request>"
     )
 
 
-def test_a_paused_queue_holds_what_has_not_begun() -> None:
+def test_paused_queue_holds_submitted_jobs() -> None:
     """New jobs are Pause and wait; what runs goes on; Active releases them."""
-    here = visitor()
-    running = created(here.picture_job())["JobId"]
-    here.clock.advance(1)
-    assert here.job(running)["State"] == "Running"
-    assert read(set_queue(here, "<State>Paused</State>"))["Queue"]["State"] == "Paused"
-    waiting = created(here.picture_job())
+    client = build_client()
+    running = parse_created(client.picture_job())["JobId"]
+    client.clock.advance(1)
+    assert client.job(running)["State"] == "Running"
+    assert parse_response(set_queue(client, "<State>Paused</State>"))["Queue"]["State"] == "Paused"
+    waiting = parse_created(client.picture_job())
     assert waiting["State"] == "Pause"
-    here.clock.advance(60)
-    assert [here.job(one)["State"] for one in (running, waiting["JobId"])] == ["Success", "Pause"]
-    assert [job["JobId"] for job in here.jobs(states="Pause")] == [waiting["JobId"]]
-    assert here.ci.next_event() is None
-    set_queue(here, "<State>Active</State>")
-    assert here.job(waiting["JobId"])["State"] == "Running"
-    here.clock.advance(1)
-    assert here.job(waiting["JobId"])["State"] == "Success"
+    client.clock.advance(60)
+    assert [client.job(job_id)["State"] for job_id in (running, waiting["JobId"])] == [
+        "Success",
+        "Pause",
+    ]
+    assert [job["JobId"] for job in client.jobs(states="Pause")] == [waiting["JobId"]]
+    assert client.ci.next_event() is None
+    set_queue(client, "<State>Active</State>")
+    assert client.job(waiting["JobId"])["State"] == "Running"
+    client.clock.advance(1)
+    assert client.job(waiting["JobId"])["State"] == "Success"
 
 
-def test_a_queue_runs_so_many_at_once_the_highest_level_first() -> None:
+def test_queue_limits_concurrency_and_prefers_high_levels() -> None:
     """With two places, five jobs need three rounds, ordered by JobLevel and then by age."""
-    here = visitor(concurrency=2)
+    client = build_client(concurrency=2)
     ids = [
-        created(here.picture_job(inner=f"<JobLevel>{level}</JobLevel>"))["JobId"]
+        parse_created(client.picture_job(inner=f"<JobLevel>{level}</JobLevel>"))["JobId"]
         for level in (0, 1, 0, 2, 1)
     ]
-    here.clock.advance(1)
+    client.clock.advance(1)
     rounds = []
     for _ in range(3):
-        rounds.append([at for at, one in enumerate(ids) if here.job(one)["State"] == "Running"])
-        here.clock.advance(1)
+        rounds.append(
+            [at for at, job_id in enumerate(ids) if client.job(job_id)["State"] == "Running"]
+        )
+        client.clock.advance(1)
     assert rounds == [[1, 3], [0, 4], [2]]
 
 
-def test_only_what_has_not_begun_can_be_cancelled(here: Visitor) -> None:
+def test_only_submitted_jobs_can_be_cancelled(client: CosClient) -> None:
     """200 with nothing in it for Submitted and Pause, and again for Cancel; 400 for Running and for
     what has ended.
     """
-    early, late = (created(here.picture_job(output=f"out/{name}"))["JobId"] for name in "ab")
-    answer = here.ask("PUT", f"/jobs/{early}", flag="cancel")
-    assert (answer.status, answer.body) == (200, b"")
-    assert here.ask("PUT", f"/jobs/{early}", {"cancel": ""}).status == 200
+    early, late = (
+        parse_created(client.picture_job(output=f"out/{name}"))["JobId"] for name in "ab"
+    )
+    response = client.request("PUT", f"/jobs/{early}", flag="cancel")
+    assert (response.status, response.body) == (200, b"")
+    assert client.request("PUT", f"/jobs/{early}", {"cancel": ""}).status == 200
     for _ in range(2):
-        here.clock.advance(1)
-        assert code(here.ask("PUT", f"/jobs/{late}", flag="cancel")) == (400, "InvalidArgument")
-    assert [here.job(one)["State"] for one in (early, late)] == ["Cancel", "Success"]
-    assert here.cos("HEAD", "/out/a").status == 404
+        client.clock.advance(1)
+        assert parse_error(client.request("PUT", f"/jobs/{late}", flag="cancel")) == (
+            400,
+            "InvalidArgument",
+        )
+    assert [client.job(job_id)["State"] for job_id in (early, late)] == ["Cancel", "Success"]
+    assert client.cos("HEAD", "/out/a").status == 404
 
 
-def test_a_paused_job_can_be_cancelled(here: Visitor) -> None:
+def test_paused_job_can_be_cancelled(client: CosClient) -> None:
     """It does not come back when the queue does."""
-    set_queue(here, "<State>Paused</State>")
-    job = created(here.picture_job())["JobId"]
-    here.clock.advance(5)
-    assert here.ask("PUT", f"/pic_jobs/{job}", flag="cancel").status == 200
-    set_queue(here, "<State>Active</State>")
-    here.clock.advance(5)
-    assert here.job(job)["State"] == "Cancel"
+    set_queue(client, "<State>Paused</State>")
+    job = parse_created(client.picture_job())["JobId"]
+    client.clock.advance(5)
+    assert client.request("PUT", f"/pic_jobs/{job}", flag="cancel").status == 200
+    set_queue(client, "<State>Active</State>")
+    client.clock.advance(5)
+    assert client.job(job)["State"] == "Cancel"
 
 
-def test_put_without_cancel_is_a_cancel_too_when_its_body_is_empty(here: Visitor) -> None:
+def test_put_with_empty_body_cancels(client: CosClient) -> None:
     """Some official SDKs forget the flag; a body means something else, and that is refused."""
-    job = created(here.picture_job())["JobId"]
-    assert code(here.ask("PUT", f"/jobs/{job}", body="<Request/>")) == (400, "InvalidArgument")
-    assert here.ask("PUT", f"/jobs/{job}").status == 200
-    assert here.job(job)["State"] == "Cancel"
-    assert code(here.ask("PUT", "/jobs/cnone")) == (404, "ResourceNotFound")
+    job = parse_created(client.picture_job())["JobId"]
+    assert parse_error(client.request("PUT", f"/jobs/{job}", body="<Request/>")) == (
+        400,
+        "InvalidArgument",
+    )
+    assert client.request("PUT", f"/jobs/{job}").status == 200
+    assert client.job(job)["State"] == "Cancel"
+    assert parse_error(client.request("PUT", "/jobs/cnone")) == (404, "ResourceNotFound")
 
 
-def test_queues_are_told_and_changed(here: Visitor) -> None:
+def test_queues_are_listed_and_updated(client: CosClient) -> None:
     """The documented fields, filters by id and state, and what is unknown by name."""
-    queue = queue_of(here)
+    queue = get_queue(client)
     assert (queue["Name"], queue["MaxSize"], queue["MaxConcurrent"]) == (
         "queue-pic-process-1",
         "10000",
         "10",
     )
-    set_queue(here, "<Name>mine</Name><State>Paused</State>")
-    told = read(
-        here.ask("GET", "/picqueue", {"queueIds": f"{queue['QueueId']},pnone", "state": "Paused"})
+    set_queue(client, "<Name>mine</Name><State>Paused</State>")
+    detail = parse_response(
+        client.request(
+            "GET", "/picqueue", {"queueIds": f"{queue['QueueId']},pnone", "state": "Paused"}
+        )
     )
-    assert (told["TotalCount"], told["QueueList"]["Name"], told["NonExistPIDs"]) == (
+    assert (detail["TotalCount"], detail["QueueList"]["Name"], detail["NonExistPIDs"]) == (
         "1",
         "mine",
         "pnone",
     )
-    assert read(here.ask("GET", "/picqueue", {"state": "Active"}))["TotalCount"] == "0"
-    assert code(set_queue(here, "<State>Asleep</State>")) == (400, "InvalidArgument")
-    assert code(here.ask("PUT", "/picqueue/pnone", body="<Request/>")) == (404, "QueueNotFound")
+    assert (
+        parse_response(client.request("GET", "/picqueue", {"state": "Active"}))["TotalCount"] == "0"
+    )
+    assert parse_error(set_queue(client, "<State>Asleep</State>")) == (400, "InvalidArgument")
+    assert parse_error(client.request("PUT", "/picqueue/pnone", body="<Request/>")) == (
+        404,
+        "QueueNotFound",
+    )
 
 
-def test_an_unbound_bucket_has_no_jobs(here: Visitor) -> None:
+def test_unbound_bucket_refuses_jobs(client: CosClient) -> None:
     """PicBucketUnBinded until the bucket is bound again; binding twice is all right."""
-    assert read(here.ask("DELETE", "/picbucket"))["BucketName"] == BUCKET
-    assert code(here.picture_job()) == (400, "PicBucketUnBinded")
-    assert read(here.ask("GET", "/picbucket"))["TotalCount"] == "0"
-    bound = [read(here.ask("POST", "/picbucket"))["PicBucket"] for _ in range(2)]
+    assert parse_response(client.request("DELETE", "/picbucket"))["BucketName"] == BUCKET
+    assert parse_error(client.picture_job()) == (400, "PicBucketUnBinded")
+    assert parse_response(client.request("GET", "/picbucket"))["TotalCount"] == "0"
+    bound = [parse_response(client.request("POST", "/picbucket"))["PicBucket"] for _ in range(2)]
     assert bound[0] == bound[1]
     assert (bound[0]["BucketId"], bound[0]["Name"], bound[0]["Region"]) == (BUCKET, "demo", REGION)
-    assert len(rows(read(here.ask("GET", "/picqueue"))["QueueList"])) == 1
-    assert here.picture_job().status == 200
-    here.ask("DELETE", "/mediabucket")
-    assert code(here.ask("GET", "/template")) == (400, "MediaBucketUnBinded")
+    assert len(to_list(parse_response(client.request("GET", "/picqueue"))["QueueList"])) == 1
+    assert client.picture_job().status == 200
+    client.request("DELETE", "/mediabucket")
+    assert parse_error(client.request("GET", "/template")) == (400, "MediaBucketUnBinded")
 
 
-def test_bound_buckets_are_listed_on_the_account_s_host(here: Visitor) -> None:
+def test_bindings_are_listed_on_account_host(client: CosClient) -> None:
     """By region, exact names and prefix, in pages."""
     second = "second-1250000000"
-    here.ask("PUT", "/", host=f"{second}.cos.{REGION}.myqcloud.com")
-    here.ask("POST", "/picbucket", host=f"{second}.ci.{REGION}.myqcloud.com")
+    client.request("PUT", "/", host=f"{second}.cos.{REGION}.myqcloud.com")
+    client.request("POST", "/picbucket", host=f"{second}.ci.{REGION}.myqcloud.com")
 
-    def names(**asked: str) -> list[str]:
-        told = read(here.ask("GET", "/picbucket", asked, host=f"ci.{REGION}.myqcloud.com"))
-        return [row["BucketId"] for row in rows(told.get("PicBucketList"))]
+    def names(**params: str) -> list[str]:
+        detail = parse_response(
+            client.request("GET", "/picbucket", params, host=f"ci.{REGION}.myqcloud.com")
+        )
+        return [row["BucketId"] for row in to_list(detail.get("PicBucketList"))]
 
     assert names() == [BUCKET, second]
     assert (
@@ -518,30 +557,39 @@ def template_xml(name: str, rule: str = "imageMogr2/thumbnail/10x") -> str:
     )
 
 
-def test_templates_are_made_changed_listed_and_deleted(here: Visitor) -> None:
+def test_template_life_cycle(client: CosClient) -> None:
     """The whole life of one, its name taken while it lives."""
-    made = read(here.ask("POST", "/template", body=template_xml("thumb-10")))["Template"]
-    assert (made["TemplateId"][0], made["Category"], made["BucketId"]) == ("t", "Custom", BUCKET)
-    assert made["PicProcess"] == {"IsPicInfo": "true", "ProcessRule": "imageMogr2/thumbnail/10x"}
-    assert code(here.ask("POST", "/template", body=template_xml("thumb-10"))) == (
+    result = parse_response(client.request("POST", "/template", body=template_xml("thumb-10")))[
+        "Template"
+    ]
+    assert (result["TemplateId"][0], result["Category"], result["BucketId"]) == (
+        "t",
+        "Custom",
+        BUCKET,
+    )
+    assert result["PicProcess"] == {"IsPicInfo": "true", "ProcessRule": "imageMogr2/thumbnail/10x"}
+    assert parse_error(client.request("POST", "/template", body=template_xml("thumb-10"))) == (
         400,
         "TemplateNameDuplicate",
     )
-    path = f"/template/{made['TemplateId']}"
-    here.clock.advance(60)
-    changed = read(
-        here.ask("PUT", path, body=template_xml("thumb-20", "imageMogr2/thumbnail/20x"))
+    path = f"/template/{result['TemplateId']}"
+    client.clock.advance(60)
+    changed = parse_response(
+        client.request("PUT", path, body=template_xml("thumb-20", "imageMogr2/thumbnail/20x"))
     )["Template"]
     assert (changed["Name"], changed["UpdateTime"]) == ("thumb-20", "2026-01-01T08:01:00+0800")
-    for asked in (
-        {"ids": made["TemplateId"]},
+    for params in (
+        {"ids": result["TemplateId"]},
         {"name": "thumb"},
         {"tag": "PicProcess", "pageNumber": "2", "pageSize": "1"},
     ):
-        assert read(here.ask("GET", "/template", asked))["TemplateList"] == changed
-    assert read(here.ask("GET", "/template", {"category": "Official"}))["TotalCount"] == "0"
-    assert read(here.ask("DELETE", path))["TemplateId"] == made["TemplateId"]
-    assert code(here.ask("DELETE", path)) == (404, "TemplateNotFound")
+        assert parse_response(client.request("GET", "/template", params))["TemplateList"] == changed
+    assert (
+        parse_response(client.request("GET", "/template", {"category": "Official"}))["TotalCount"]
+        == "0"
+    )
+    assert parse_response(client.request("DELETE", path))["TemplateId"] == result["TemplateId"]
+    assert parse_error(client.request("DELETE", path)) == (404, "TemplateNotFound")
 
 
 @pytest.mark.parametrize(
@@ -553,65 +601,65 @@ def test_templates_are_made_changed_listed_and_deleted(here: Visitor) -> None:
         template_xml("x").replace("PicProcess</Tag>", "Snapshot</Tag>"),
     ],
 )
-def test_a_template_needs_a_name_and_a_rule(here: Visitor, body: str) -> None:
+def test_template_without_name_or_rule_is_refused(client: CosClient, body: str) -> None:
     """400 InvalidArgument."""
-    assert code(here.ask("POST", "/template", body=body)) == (400, "InvalidArgument")
+    assert parse_error(client.request("POST", "/template", body=body)) == (400, "InvalidArgument")
 
 
-def test_the_documents_own_example_works() -> None:
+def test_documented_example_ids_exist() -> None:
     """The first example of the jobs page, sent as it stands but for the bucket: a template, a JSON
     callback.
     """
-    here = visitor({"input/deer.jpg": drawn(80, 60, "JPEG")})
+    client = build_client({"input/deer.jpg": build_image(80, 60, "JPEG")})
     body = (
         f"<Request><Tag>PicProcess</Tag><Input><Object>input/deer.jpg</Object></Input><Operation><TemplateId>"
         f"{SAMPLE_TEMPLATE}</TemplateId>{output_xml('output/out.jpg')}<UserData>This is my data.</UserData><JobLevel>0"
         "</JobLevel></Operation><CallBack>http://callback.demo.com</CallBack><CallBackFormat>JSON</CallBackFormat></Request>"
     )
-    job = created(here.ask("POST", "/jobs", body=body))
+    job = parse_created(client.request("POST", "/jobs", body=body))
     assert (job["Operation"]["TemplateId"], job["Operation"]["TemplateName"]) == (
         SAMPLE_TEMPLATE,
         "test",
     )
     assert "PicProcess" not in job["Operation"]
-    here.clock.advance(2)
-    here.ci.advance()
-    assert [one.url for one in here.ci.outbox] == ["http://callback.demo.com"]
-    assert size_of(here.cos("GET", "/output/out.jpg").body) == (40, 30)
+    client.clock.advance(2)
+    client.ci.advance()
+    assert [delivery.url for delivery in client.ci.outbox] == ["http://callback.demo.com"]
+    assert get_image_size(client.cos("GET", "/output/out.jpg").body) == (40, 30)
 
 
 # -- batches
 
 
-def test_a_batch_makes_a_job_for_each_object_of_its_prefix(here: Visitor) -> None:
+def test_batch_creates_job_per_object_of_prefix(client: CosClient) -> None:
     """Created Running; its children are found by its id; it ends when they have; each output has
     its own name.
     """
-    answer = here.ask(
+    response = client.request(
         "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
     )
-    batch = created(answer)
+    batch = parse_created(response)
     assert (batch["JobId"][0], batch["State"], batch["StartTime"], batch["EndTime"]) == (
         "b",
         "Running",
         "-",
         "-",
     )
-    assert read(answer)["RequestId"] == answer.headers["x-ci-request-id"]
+    assert parse_response(response)["RequestId"] == response.headers["x-ci-request-id"]
     assert batch["Input"] == {"Prefix": "in/"}
-    here.clock.advance(10)
-    children = here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
+    client.clock.advance(10)
+    children = client.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
     assert [child["Operation"]["Output"]["Object"] for child in children] == [
         "out/a.png",
         "out/b.jpg",
     ]
-    told = created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))
-    assert (told["State"], told["StartTime"][-12:], told["EndTime"][-12:]) == (
+    detail = parse_created(client.request("GET", f"/inventorytriggerjob/{batch['JobId']}"))
+    assert (detail["State"], detail["StartTime"][-12:], detail["EndTime"][-12:]) == (
         "Success",
         "8:00:01+0800",
         "8:00:03+0800",
     )
-    assert size_of(here.cos("GET", "/out/b.jpg").body) == (15, 5)
+    assert get_image_size(client.cos("GET", "/out/b.jpg").body) == (15, 5)
 
 
 def inventory(*keys: str, packed: bool = True) -> bytes:
@@ -644,27 +692,30 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_a_batch_finds_its_objects_in_every_kind_of_input(here: Visitor, name: str) -> None:
+def test_batch_supports_every_input_kind(client: CosClient, name: str) -> None:
     """By prefix, by name, by a file of addresses (others' objects are left out), by an inventory's
     manifest.
     """
     urls = f"https://{COS_HOST}/in/b.jpg\nhttp://{COS_HOST}/in/x%20y.png\nhttps://elsewhere.example/in/a.png\n"
-    here.cos("PUT", "/urls.txt", None, urls)
-    here.cos("PUT", "/inv/manifest.json", None, json.dumps(MANIFEST))
-    here.cos("PUT", "/inv/1.csv.gz", None, inventory("in/a.png", "in/x%20y.png"))
-    here.cos("PUT", "/inv/2.csv", None, inventory("in/b.jpg", packed=False))
-    spelled, found = INPUTS[name]
-    batch = created(
-        here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation()))
+    client.cos("PUT", "/urls.txt", None, urls)
+    client.cos("PUT", "/inv/manifest.json", None, json.dumps(MANIFEST))
+    client.cos("PUT", "/inv/1.csv.gz", None, inventory("in/a.png", "in/x%20y.png"))
+    client.cos("PUT", "/inv/2.csv", None, inventory("in/b.jpg", packed=False))
+    header, expected = INPUTS[name]
+    batch = parse_created(
+        client.request("POST", "/inventorytriggerjob", body=batch_xml(header, job_operation()))
     )
-    here.clock.advance(10)
-    children = here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
-    assert [child["Input"]["Object"] for child in children] == found
-    assert created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))["State"] == "Success"
+    client.clock.advance(10)
+    children = client.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
+    assert [child["Input"]["Object"] for child in children] == expected
+    assert (
+        parse_created(client.request("GET", f"/inventorytriggerjob/{batch['JobId']}"))["State"]
+        == "Success"
+    )
 
 
 @pytest.mark.parametrize(
-    ("spelled", "reason"),
+    ("header", "reason"),
     [
         ("<UrlFile>none.txt</UrlFile>", "NoSuchKey"),
         ("<Manifest>note.txt</Manifest>", "InvalidContent"),
@@ -672,25 +723,25 @@ def test_a_batch_finds_its_objects_in_every_kind_of_input(here: Visitor, name: s
         ("<Manifest>torn.json</Manifest>", "InvalidContent"),
     ],
 )
-def test_a_batch_whose_list_cannot_be_read_fails(here: Visitor, spelled: str, reason: str) -> None:
+def test_batch_with_unreadable_list_fails(client: CosClient, header: str, reason: str) -> None:
     """It is accepted, and Failed with the reason once it has looked."""
-    here.cos("PUT", "/bad.json", None, json.dumps(MANIFEST))
-    here.cos("PUT", "/torn.json", None, json.dumps({**MANIFEST, "files": [{"key": "torn.gz"}]}))
-    here.cos("PUT", "/torn.gz", None, inventory("in/a.png")[:-9])
-    batch = created(
-        here.ask("POST", "/inventorytriggerjob", body=batch_xml(spelled, job_operation()))
+    client.cos("PUT", "/bad.json", None, json.dumps(MANIFEST))
+    client.cos("PUT", "/torn.json", None, json.dumps({**MANIFEST, "files": [{"key": "torn.gz"}]}))
+    client.cos("PUT", "/torn.gz", None, inventory("in/a.png")[:-9])
+    batch = parse_created(
+        client.request("POST", "/inventorytriggerjob", body=batch_xml(header, job_operation()))
     )
-    here.clock.advance(2)
-    told = created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))
-    assert (told["State"], told["Code"]) == ("Failed", reason)
+    client.clock.advance(2)
+    detail = parse_created(client.request("GET", f"/inventorytriggerjob/{batch['JobId']}"))
+    assert (detail["State"], detail["Code"]) == ("Failed", reason)
 
 
-def test_a_batch_may_look_at_a_time_window_only(here: Visitor) -> None:
+def test_batch_filters_by_time_interval(client: CosClient) -> None:
     """TimeInterval is about the objects' last change; it may stand in Operation or, as one page has
     it, beside.
     """
-    here.clock.advance(3600)
-    here.cos("PUT", "/in/new.png", None, drawn(4, 4))
+    client.clock.advance(3600)
+    client.cos("PUT", "/in/new.png", None, build_image(4, 4))
     window = "<TimeInterval><Start>2026-01-01T08:30:00+0800</Start><End>2026-01-01T12:00:00+0800</End></TimeInterval>"
     bodies = [
         batch_xml("<Prefix>in/</Prefix>", job_operation() + window),
@@ -699,9 +750,9 @@ def test_a_batch_may_look_at_a_time_window_only(here: Visitor) -> None:
         ),
     ]
     for body in bodies:
-        batch = created(here.ask("POST", "/inventorytriggerjob", body=body))
-        here.clock.advance(10)
-        children = here.jobs(inventoryTriggerJobId=batch["JobId"])
+        batch = parse_created(client.request("POST", "/inventorytriggerjob", body=body))
+        client.clock.advance(10)
+        children = client.jobs(inventoryTriggerJobId=batch["JobId"])
         assert [child["Input"]["Object"] for child in children] == ["in/new.png"]
 
 
@@ -730,37 +781,40 @@ BAD_BATCHES = {
 
 
 @pytest.mark.parametrize("name", BAD_BATCHES)
-def test_a_batch_that_says_too_little_is_refused(here: Visitor, name: str) -> None:
+def test_incomplete_batch_is_refused(client: CosClient, name: str) -> None:
     """400 InvalidArgument."""
-    assert code(here.ask("POST", "/inventorytriggerjob", body=BAD_BATCHES[name])) == (
+    assert parse_error(client.request("POST", "/inventorytriggerjob", body=BAD_BATCHES[name])) == (
         400,
         "InvalidArgument",
     )
 
 
-def test_a_batch_can_be_cancelled(here: Visitor) -> None:
+def test_batch_is_cancelled(client: CosClient) -> None:
     """Its jobs that have not begun are cancelled with it; cancelling again, or too late, changes
     nothing.
     """
-    batch = created(
-        here.ask(
+    batch = parse_created(
+        client.request(
             "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
         )
     )
     path = f"/inventorytriggerjob/{batch['JobId']}"
-    here.clock.advance(1.5)
-    assert (here.ask("PUT", path, flag="cancel").status, here.ask("PUT", path).status) == (200, 200)
-    here.clock.advance(10)
-    assert {job["State"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"])} == {"Cancel"}
-    assert created(here.ask("GET", path))["State"] == "Cancel"
-    assert here.ci.next_event() is None
-    assert code(here.ask("PUT", "/inventorytriggerjob/bnone", flag="cancel")) == (
+    client.clock.advance(1.5)
+    assert (
+        client.request("PUT", path, flag="cancel").status,
+        client.request("PUT", path).status,
+    ) == (200, 200)
+    client.clock.advance(10)
+    assert {job["State"] for job in client.jobs(inventoryTriggerJobId=batch["JobId"])} == {"Cancel"}
+    assert parse_created(client.request("GET", path))["State"] == "Cancel"
+    assert client.ci.next_event() is None
+    assert parse_error(client.request("PUT", "/inventorytriggerjob/bnone", flag="cancel")) == (
         404,
         "ResourceNotFound",
     )
 
 
-def test_batches_are_listed_with_filters_and_pages(here: Visitor) -> None:
+def test_batch_list_filters_and_pages(client: CosClient) -> None:
     """By type, name, id, workflow, state and time; the official SDK sends the empty ones too."""
     job_body = batch_xml("<Prefix>in/</Prefix>", job_operation())
     flow_body = batch_xml(
@@ -769,19 +823,21 @@ def test_batches_are_listed_with_filters_and_pages(here: Visitor) -> None:
     bodies = [job_body, flow_body, job_body.replace("nightly", "daily")]
     ids = []
     for body in bodies:
-        ids.append(created(here.ask("POST", "/inventorytriggerjob", body=body))["JobId"])
-        here.clock.advance(60)
+        ids.append(
+            parse_created(client.request("POST", "/inventorytriggerjob", body=body))["JobId"]
+        )
+        client.clock.advance(60)
 
-    def found(**asked: str) -> list[int]:
-        told = read(here.ask("GET", "/inventorytriggerjob", asked))
-        return [ids.index(row["JobId"]) for row in rows(told.get("JobsDetail"))]
+    def expected(**params: str) -> list[int]:
+        detail = parse_response(client.request("GET", "/inventorytriggerjob", params))
+        return [ids.index(row["JobId"]) for row in to_list(detail.get("JobsDetail"))]
 
-    assert found(workflowId="", jobId="", nextToken="", states="All") == [2, 1, 0]
+    assert expected(workflowId="", jobId="", nextToken="", states="All") == [2, 1, 0]
     assert (
-        found(type="Job"),
-        found(type="Workflow"),
-        found(name="daily"),
-        found(jobId=ids[0]),
+        expected(type="Job"),
+        expected(type="Workflow"),
+        expected(name="daily"),
+        expected(jobId=ids[0]),
     ) == (
         [2, 0],
         [1],
@@ -789,19 +845,19 @@ def test_batches_are_listed_with_filters_and_pages(here: Visitor) -> None:
         [0],
     )
     assert (
-        found(workflowId=SAMPLE_WORKFLOW),
-        found(states="Running"),
-        found(orderByTime="Asc", size="2"),
+        expected(workflowId=SAMPLE_WORKFLOW),
+        expected(states="Running"),
+        expected(orderByTime="Asc", size="2"),
     ) == (
         [1],
         [],
         [0, 1],
     )
-    assert found(
+    assert expected(
         startCreationTime="2026-01-01T08:01:00+0800", endCreationTime="2026-01-01T08:01:30+0800"
     ) == [1]
-    first = read(here.ask("GET", "/inventorytriggerjob", {"size": "2"}))
-    assert found(nextToken=first["NextToken"], size="2") == [0]
+    first = parse_response(client.request("GET", "/inventorytriggerjob", {"size": "2"}))
+    assert expected(nextToken=first["NextToken"], size="2") == [0]
 
 
 # -- workflows
@@ -815,7 +871,7 @@ def workflow_xml(nodes: dict[str, tuple[str, str]], name: str = "flow", start: s
     dependencies = "".join(
         f"<{before}>{','.join(after)}</{before}>" for before, after in followers.items()
     )
-    spelled = "".join(
+    header = "".join(
         f"<{node}><Type>PicProcess</Type><Operation><TemplateId>{SAMPLE_TEMPLATE}</TemplateId>{output_xml(output)}"
         f"</Operation></{node}>"
         for node, (_, output) in nodes.items()
@@ -823,7 +879,7 @@ def workflow_xml(nodes: dict[str, tuple[str, str]], name: str = "flow", start: s
     return (
         f"<Request><MediaWorkflow><Name>{name}</Name><State>Active</State><Topology><Dependencies>{dependencies}"
         f"</Dependencies><Nodes><Start><Type>Start</Type><Input>{start}<ObjectPrefix>in/</ObjectPrefix></Input></Start>"
-        f"{spelled}</Nodes></Topology></MediaWorkflow></Request>"
+        f"{header}</Nodes></Topology></MediaWorkflow></Request>"
     )
 
 
@@ -834,73 +890,82 @@ CHAIN = {
 }
 
 
-def new_workflow(here: Visitor, body: str) -> str:
-    answer = here.ask("POST", "/workflow", body=body)
-    assert answer.status == 200, answer.body
-    return str(read(answer)["MediaWorkflow"]["WorkflowId"])
+def create_workflow(client: CosClient, body: str) -> str:
+    response = client.request("POST", "/workflow", body=body)
+    assert response.status == 200, response.body
+    return str(parse_response(response)["MediaWorkflow"]["WorkflowId"])
 
 
-def test_a_workflow_s_nodes_follow_each_other(here: Visitor) -> None:
+def test_workflow_nodes_run_in_order(client: CosClient) -> None:
     """A node starts when the one before it has ended, on its result; the execution ends with the
     last.
     """
-    workflow = new_workflow(here, workflow_xml(CHAIN))
-    run = read(
-        here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
+    workflow = create_workflow(client, workflow_xml(CHAIN))
+    run = parse_response(
+        client.request("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
     )["InstanceId"]
-    here.clock.advance(2)
-    assert {job["Workflow"]["Name"] for job in here.jobs(workflowId=workflow)} == {
+    client.clock.advance(2)
+    assert {job["Workflow"]["Name"] for job in client.jobs(workflowId=workflow)} == {
         "One",
         "Two",
         "Side",
     }
     assert (
-        read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]["State"]
+        parse_response(client.request("GET", f"/workflowexecution/{run}"))["WorkflowExecution"][
+            "State"
+        ]
         == "Running"
     )
-    here.clock.advance(2)
-    told = read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
-    assert (run[0], told["State"], told["WorkflowName"], len(told["Tasks"])) == (
+    client.clock.advance(2)
+    detail = parse_response(client.request("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
+    assert (run[0], detail["State"], detail["WorkflowName"], len(detail["Tasks"])) == (
         "i",
         "Success",
         "flow",
         3,
     )
-    sizes = [size_of(here.cos("GET", key).body) for key in (f"/one/{run}.png", f"/two/{run}.png")]
+    sizes = [
+        get_image_size(client.cos("GET", key).body)
+        for key in (f"/one/{run}.png", f"/two/{run}.png")
+    ]
     assert sizes == [(20, 10), (10, 5)]
 
 
-def test_a_failed_node_fails_its_execution(here: Visitor) -> None:
+def test_failed_node_fails_execution(client: CosClient) -> None:
     """Nodes behind it do not start."""
-    workflow = new_workflow(here, workflow_xml(CHAIN))
-    run = read(
-        here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "note.txt"})
+    workflow = create_workflow(client, workflow_xml(CHAIN))
+    run = parse_response(
+        client.request("POST", "/triggerworkflow", {"workflowId": workflow, "object": "note.txt"})
     )["InstanceId"]
-    here.clock.advance(10)
-    told = read(here.ask("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
-    assert (told["State"], sorted(task["Name"] for task in told["Tasks"])) == (
+    client.clock.advance(10)
+    detail = parse_response(client.request("GET", f"/workflowexecution/{run}"))["WorkflowExecution"]
+    assert (detail["State"], sorted(task["Name"] for task in detail["Tasks"])) == (
         "Failed",
         ["One", "Side"],
     )
 
 
-def test_a_batch_of_workflows_executes_them_for_each_object(here: Visitor) -> None:
+def test_workflow_batch_executes_per_object(client: CosClient) -> None:
     """Its executions are found by its id; the documents' own body, corrected, is accepted as it
     stands.
     """
-    workflow = new_workflow(here, workflow_xml(CHAIN))
+    workflow = create_workflow(client, workflow_xml(CHAIN))
     operation = f"<WorkflowIds>{workflow},{SAMPLE_WORKFLOW}</WorkflowIds>"
-    batch = created(
-        here.ask(
+    batch = parse_created(
+        client.request(
             "POST",
             "/inventorytriggerjob",
             body=batch_xml("<Prefix>in/</Prefix>", operation, "Workflow"),
         )
     )
-    here.clock.advance(10)
+    client.clock.advance(10)
 
-    def runs(**asked: str) -> list[Any]:
-        return rows(read(here.ask("GET", "/workflowexecution", asked)).get("WorkflowExecutionList"))
+    def runs(**params: str) -> list[Any]:
+        return to_list(
+            parse_response(client.request("GET", "/workflowexecution", params)).get(
+                "WorkflowExecutionList"
+            )
+        )
 
     mine = runs(jobId=batch["JobId"])
     assert sorted((run["WorkflowId"] == workflow, run["Object"]) for run in mine) == [
@@ -912,57 +977,75 @@ def test_a_batch_of_workflows_executes_them_for_each_object(here: Visitor) -> No
     assert {run["State"] for run in mine} == {"Success"}
     assert len(runs(jobId=batch["JobId"], workflowId=workflow, states="Success")) == 2
     assert runs(jobId="bnone") == []
-    assert created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))["State"] == "Success"
+    assert (
+        parse_created(client.request("GET", f"/inventorytriggerjob/{batch['JobId']}"))["State"]
+        == "Success"
+    )
 
 
-def test_an_unknown_workflow_fails_the_batch(here: Visitor) -> None:
+def test_unknown_workflow_fails_batch(client: CosClient) -> None:
     """It is accepted (as the service does not say otherwise) and then Failed."""
     body = batch_xml("<Prefix>in/</Prefix>", "<WorkflowIds>wnone</WorkflowIds>", "Workflow")
-    batch = created(here.ask("POST", "/inventorytriggerjob", body=body))
-    here.clock.advance(2)
-    told = created(here.ask("GET", f"/inventorytriggerjob/{batch['JobId']}"))
-    assert (told["State"], told["Code"]) == ("Failed", "ResourceNotFound")
+    batch = parse_created(client.request("POST", "/inventorytriggerjob", body=body))
+    client.clock.advance(2)
+    detail = parse_created(client.request("GET", f"/inventorytriggerjob/{batch['JobId']}"))
+    assert (detail["State"], detail["Code"]) == ("Failed", "ResourceNotFound")
 
 
-def test_an_active_workflow_cannot_be_changed(here: Visitor) -> None:
+def test_active_workflow_cannot_be_updated(client: CosClient) -> None:
     """?paused first, then a new body or DELETE; ?active again."""
-    workflow = new_workflow(here, workflow_xml(CHAIN))
+    workflow = create_workflow(client, workflow_xml(CHAIN))
     path, body = f"/workflow/{workflow}", workflow_xml(CHAIN, "other")
     forbidden = (403, "ActiveWorkflowForbiddenUpdate")
-    assert [code(here.ask("PUT", path, body=body)), code(here.ask("DELETE", path))] == [
+    assert [
+        parse_error(client.request("PUT", path, body=body)),
+        parse_error(client.request("DELETE", path)),
+    ] == [
         forbidden,
         forbidden,
     ]
-    assert read(here.ask("PUT", path, flag="paused"))["MediaWorkflow"]["State"] == "Paused"
-    assert read(here.ask("PUT", path, body=body))["MediaWorkflow"]["Name"] == "other"
     assert (
-        read(here.ask("GET", "/workflow", {"name": "oth"}))["MediaWorkflowList"]["WorkflowId"]
+        parse_response(client.request("PUT", path, flag="paused"))["MediaWorkflow"]["State"]
+        == "Paused"
+    )
+    assert (
+        parse_response(client.request("PUT", path, body=body))["MediaWorkflow"]["Name"] == "other"
+    )
+    assert (
+        parse_response(client.request("GET", "/workflow", {"name": "oth"}))["MediaWorkflowList"][
+            "WorkflowId"
+        ]
         == workflow
     )
-    here.ask("PUT", path, flag="paused")
-    assert read(here.ask("DELETE", path))["WorkflowId"] == workflow
-    assert read(here.ask("GET", "/workflow", {"ids": workflow}))["NonExistWIds"] == workflow
+    client.request("PUT", path, flag="paused")
+    assert parse_response(client.request("DELETE", path))["WorkflowId"] == workflow
+    assert (
+        parse_response(client.request("GET", "/workflow", {"ids": workflow}))["NonExistWIds"]
+        == workflow
+    )
 
 
-def test_a_workflow_s_filter_lets_pictures_in_only(here: Visitor) -> None:
+def test_workflow_filters_by_extension(client: CosClient) -> None:
     """ExtFilter chooses by the name's ending."""
     rules = "<ExtFilter><State>On</State><Custom>true</Custom><CustomExts>jpg/gif</CustomExts></ExtFilter>"
-    workflow = new_workflow(here, workflow_xml(CHAIN, start=rules))
+    workflow = create_workflow(client, workflow_xml(CHAIN, start=rules))
     body = batch_xml("<Prefix>in/</Prefix>", f"<WorkflowIds>{workflow}</WorkflowIds>", "Workflow")
-    created(here.ask("POST", "/inventorytriggerjob", body=body))
-    here.clock.advance(10)
-    told = read(here.ask("GET", "/workflowexecution", {"workflowId": workflow}))
-    assert told["WorkflowExecutionList"]["Object"] == "in/b.jpg"
+    parse_created(client.request("POST", "/inventorytriggerjob", body=body))
+    client.clock.advance(10)
+    detail = parse_response(client.request("GET", "/workflowexecution", {"workflowId": workflow}))
+    assert detail["WorkflowExecutionList"]["Object"] == "in/b.jpg"
 
 
 # -- callbacks
 
 
-def called_back(here: Visitor, top: str = "", rule: str = "imageMogr2/rotate/90") -> list[Any]:
-    here.picture_job(rule=rule, top=top)
-    here.clock.advance(3)
-    here.ci.advance()
-    waiting, here.ci.outbox[:] = list(here.ci.outbox), []
+def run_with_callback(
+    client: CosClient, top: str = "", rule: str = "imageMogr2/rotate/90"
+) -> list[Any]:
+    client.picture_job(rule=rule, top=top)
+    client.clock.advance(3)
+    client.ci.advance()
+    waiting, client.ci.outbox[:] = list(client.ci.outbox), []
     return waiting
 
 
@@ -972,30 +1055,30 @@ TO = "<CallBack>http://127.0.0.1:9/done</CallBack>"
 @pytest.mark.parametrize(
     ("rule", "state"), [("imageMogr2/rotate/90", "Success"), ("imageMogr2/rotate/x", "Failed")]
 )
-def test_an_ended_job_is_called_back_in_xml(here: Visitor, rule: str, state: str) -> None:
+def test_ended_job_posts_xml_callback(client: CosClient, rule: str, state: str) -> None:
     """The default format: the Response of a describe, with its EventName; after a failure too."""
-    [delivery] = called_back(here, TO, rule)
-    told = tree(ElementTree.fromstring(delivery.body.decode()))
+    [delivery] = run_with_callback(client, TO, rule)
+    detail = to_dict(ElementTree.fromstring(delivery.body.decode()))
     assert (delivery.url, delivery.headers["Content-Type"]) == (
         "http://127.0.0.1:9/done",
         "application/xml",
     )
-    assert (told["EventName"], told["JobsDetail"]["State"]) == ("TaskFinish", state)
-    assert told["JobsDetail"] == here.job(told["JobsDetail"]["JobId"])
+    assert (detail["EventName"], detail["JobsDetail"]["State"]) == ("TaskFinish", state)
+    assert detail["JobsDetail"] == client.job(detail["JobsDetail"]["JobId"])
 
 
-def test_the_documented_json_holds_texts(here: Visitor) -> None:
+def test_documented_json_callback_has_text_values(client: CosClient) -> None:
     """No Response around it, one object, every value a text."""
-    [delivery] = called_back(here, TO + "<CallBackFormat>JSON</CallBackFormat>")
-    told = json.loads(delivery.body)
-    assert told["EventName"] == "TaskFinish"
-    assert told["JobsDetail"] == here.job(told["JobsDetail"]["JobId"])
+    [delivery] = run_with_callback(client, TO + "<CallBackFormat>JSON</CallBackFormat>")
+    detail = json.loads(delivery.body)
+    assert detail["EventName"] == "TaskFinish"
+    assert detail["JobsDetail"] == client.job(detail["JobsDetail"]["JobId"])
 
 
-def test_the_live_json_holds_lists_and_numbers() -> None:
+def test_live_json_callback_has_lists_and_numbers() -> None:
     """As captured from the live service: lists, numbers, a real boolean, a leading slash."""
-    here = visitor(callback_shape="live")
-    [delivery] = called_back(here, TO + "<CallBackFormat>JSON</CallBackFormat>")
+    client = build_client(callback_shape="live")
+    [delivery] = run_with_callback(client, TO + "<CallBackFormat>JSON</CallBackFormat>")
     [job] = json.loads(delivery.body)["JobsDetail"]
     [result] = job["Operation"]["PicProcessResult"]
     assert (job["QueueType"], job["Operation"]["PicProcess"]["IsPicInfo"]) == ("PicProcess", True)
@@ -1020,36 +1103,39 @@ SUBSCRIPTIONS = [
 
 
 @pytest.mark.parametrize(("queue", "job", "urls"), SUBSCRIPTIONS)
-def test_the_queue_is_told_unless_the_job_says_otherwise(
-    here: Visitor, queue: tuple[str, str, str], job: str, urls: list[str]
+def test_queue_callback_is_used_unless_job_overrides(
+    client: CosClient, queue: tuple[str, str, str], job: str, urls: list[str]
 ) -> None:
     """A job's CallBack goes before its queue's NotifyConfig, and `no` tells nobody."""
-    assert set_queue(here, NOTIFY.format(*queue)).status == 200
-    assert [delivery.url for delivery in called_back(here, job)] == urls
+    assert set_queue(client, NOTIFY.format(*queue)).status == 200
+    assert [delivery.url for delivery in run_with_callback(client, job)] == urls
 
 
-def test_a_cancelled_job_calls_nobody(here: Visitor) -> None:
+def test_cancelled_job_posts_no_callback(client: CosClient) -> None:
     """Callbacks come after Success and Failed only."""
-    job = created(here.picture_job(top=TO))["JobId"]
-    here.ask("PUT", f"/jobs/{job}", flag="cancel")
-    here.clock.advance(5)
-    here.ci.advance()
-    assert here.ci.outbox == []
+    job = parse_created(client.picture_job(top=TO))["JobId"]
+    client.request("PUT", f"/jobs/{job}", flag="cancel")
+    client.clock.advance(5)
+    client.ci.advance()
+    assert client.ci.outbox == []
 
 
-def test_a_workflow_tells_its_end(here: Visitor) -> None:
+def test_ended_execution_posts_callback(client: CosClient) -> None:
     """The Start node's NotifyConfig subscribes to WorkflowFinish, with all tasks and their
     results.
     """
     start = NOTIFY.format("On", "WorkflowFinish", "Url")
-    workflow = new_workflow(here, workflow_xml(CHAIN, start=start))
-    here.ask("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
-    here.clock.advance(10)
-    here.ci.advance()
-    [delivery] = here.ci.outbox
-    told = tree(ElementTree.fromstring(delivery.body.decode()))
-    assert (told["EventName"], told["WorkflowExecution"]["State"]) == ("WorkflowFinish", "Success")
-    assert [task["ResultInfo"]["ObjectCount"] for task in told["WorkflowExecution"]["Tasks"]] == [
+    workflow = create_workflow(client, workflow_xml(CHAIN, start=start))
+    client.request("POST", "/triggerworkflow", {"workflowId": workflow, "object": "in/a.png"})
+    client.clock.advance(10)
+    client.ci.advance()
+    [delivery] = client.ci.outbox
+    detail = to_dict(ElementTree.fromstring(delivery.body.decode()))
+    assert (detail["EventName"], detail["WorkflowExecution"]["State"]) == (
+        "WorkflowFinish",
+        "Success",
+    )
+    assert [task["ResultInfo"]["ObjectCount"] for task in detail["WorkflowExecution"]["Tasks"]] == [
         "1"
     ] * 3
 
@@ -1067,58 +1153,58 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize(("source", "pattern", "name"), OUTPUTS)
-def test_output_variables_are_filled_in(
-    here: Visitor, source: str, pattern: str, name: str
+def test_output_variables_are_interpolated(
+    client: CosClient, source: str, pattern: str, name: str
 ) -> None:
     """Known ones by any case, unknown ones stay; there is never a leading slash."""
-    here.cos("PUT", f"/{source}", None, drawn(4, 2))
-    job = created(here.picture_job(source, output=pattern))
-    here.clock.advance(2)
-    assert here.job(job["JobId"])["Operation"]["PicProcessResult"]["ObjectName"] == name
-    assert here.cos("HEAD", f"/{name}").status == 200
+    client.cos("PUT", f"/{source}", None, build_image(4, 2))
+    job = parse_created(client.picture_job(source, output=pattern))
+    client.clock.advance(2)
+    assert client.job(job["JobId"])["Operation"]["PicProcessResult"]["ObjectName"] == name
+    assert client.cos("HEAD", f"/{name}").status == 200
 
 
-def test_a_batch_s_children_know_its_id(here: Visitor) -> None:
+def test_batch_id_is_an_output_variable(client: CosClient) -> None:
     """${InventoryTriggerJobId} keeps batches apart."""
     operation = job_operation("out/${InventoryTriggerJobId}/${InputName}.png")
-    batch = created(
-        here.ask(
+    batch = parse_created(
+        client.request(
             "POST", "/inventorytriggerjob", body=batch_xml("<Object>in/a.png</Object>", operation)
         )
     )
-    here.clock.advance(10)
-    assert here.cos("HEAD", f"/out/{batch['JobId']}/a.png").status == 200
+    client.clock.advance(10)
+    assert client.cos("HEAD", f"/out/{batch['JobId']}/a.png").status == 200
 
 
 # -- the door
 
 
-def test_every_answer_carries_its_request_id(here: Visitor) -> None:
+def test_responses_have_request_id(client: CosClient) -> None:
     """x-ci-request-id or x-cos-request-id, each another one, and the name of the server."""
     answers = [
-        here.ask("GET", "/jobs"),
-        here.ask("GET", "/none"),
-        here.cos("GET", "/note.txt"),
-        here.cos("HEAD", "/no"),
+        client.request("GET", "/jobs"),
+        client.request("GET", "/none"),
+        client.cos("GET", "/note.txt"),
+        client.cos("HEAD", "/no"),
     ]
     planes = ["ci", "ci", "cos", "cos"]
     ids = [
-        answer.headers[f"x-{plane}-request-id"]
-        for answer, plane in zip(answers, planes, strict=True)
+        response.headers[f"x-{plane}-request-id"]
+        for response, plane in zip(answers, planes, strict=True)
     ]
     assert len({*ids}) == 4
-    assert [answer.headers["Server"] for answer in answers] == [
+    assert [response.headers["Server"] for response in answers] == [
         f"tencent-{plane}" for plane in planes
     ]
 
 
-def test_a_bare_address_tells_the_planes_apart_by_path(here: Visitor) -> None:
+def test_bare_address_selects_plane_by_path(client: CosClient) -> None:
     """For clients that only know an address: the default bucket, CI by its own paths, else an
     object.
     """
-    jobs = here.ask("GET", "/jobs", {"tag": "PicProcess"}, host="127.0.0.1:8080")
-    thing = here.ask("GET", "/note.txt", host="localhost")
-    assert (jobs.status, "x-ci-request-id" in jobs.headers, thing.body) == (
+    jobs = client.request("GET", "/jobs", {"tag": "PicProcess"}, host="127.0.0.1:8080")
+    note = client.request("GET", "/note.txt", host="localhost")
+    assert (jobs.status, "x-ci-request-id" in jobs.headers, note.body) == (
         200,
         True,
         b"no picture",
@@ -1129,9 +1215,9 @@ def test_a_bare_address_tells_the_planes_apart_by_path(here: Visitor) -> None:
     "host",
     [f"{BUCKET}.ci.{REGION}.tencentci.cn", f"{BUCKET}.ci.{REGION}.localhost:8080", CI_HOST.upper()],
 )
-def test_the_service_has_other_host_names_too(here: Visitor, host: str) -> None:
+def test_alternative_host_names_are_accepted(client: CosClient, host: str) -> None:
     """The backup domain, a local one with a port, capitals."""
-    assert here.ask("GET", "/jobs", {"tag": "PicProcess"}, host=host).status == 200
+    assert client.request("GET", "/jobs", {"tag": "PicProcess"}, host=host).status == 200
 
 
 @pytest.mark.parametrize(
@@ -1143,167 +1229,182 @@ def test_the_service_has_other_host_names_too(here: Visitor, host: str) -> None:
         ("GET", "/", (404, "ResourceNotFound")),
     ],
 )
-def test_what_there_is_not_is_said(
-    here: Visitor, method: str, path: str, reason: tuple[int, str]
+def test_unknown_resource_or_method_is_refused(
+    client: CosClient, method: str, path: str, reason: tuple[int, str]
 ) -> None:
     """Unknown resources and methods have their codes."""
-    assert code(here.ask(method, path)) == reason
+    assert parse_error(client.request(method, path)) == reason
 
 
-def test_the_same_requests_have_the_same_answers() -> None:
+def test_same_requests_give_same_responses() -> None:
     """Nothing depends on real time, on chance or on the process: ids, times and pictures come
     again.
     """
 
     def conversation() -> list[bytes]:
-        here = visitor(seed=3)
-        answers = [here.picture_job(), here.ask("POST", "/template", body=template_xml("x"))]
-        here.clock.advance(5)
+        client = build_client(seed=3)
+        answers = [
+            client.picture_job(),
+            client.request("POST", "/template", body=template_xml("x")),
+        ]
+        client.clock.advance(5)
         return [
-            answer.body
-            for answer in [*answers, here.ask("GET", "/jobs"), here.cos("GET", "/out/a.png")]
+            response.body
+            for response in [
+                *answers,
+                client.request("GET", "/jobs"),
+                client.cos("GET", "/out/a.png"),
+            ]
         ]
 
     assert conversation() == conversation()
     assert (
-        created(visitor(seed=1).picture_job())["JobId"]
-        != created(visitor(seed=2).picture_job())["JobId"]
+        parse_created(build_client(seed=1).picture_job())["JobId"]
+        != parse_created(build_client(seed=2).picture_job())["JobId"]
     )
 
 
-def test_everything_survives_a_restart() -> None:
+def test_snapshot_restores_everything() -> None:
     """A snapshot through JSON, taken while jobs wait, run and are paused, goes on exactly as the
     original does.
     """
-    here = visitor(concurrency=1)
-    new_workflow(here, workflow_xml(CHAIN))
+    client = build_client(concurrency=1)
+    create_workflow(client, workflow_xml(CHAIN))
     for level in ("0", "2", "1"):
-        here.picture_job(inner=f"<JobLevel>{level}</JobLevel>", top=TO)
-    here.ask(
+        client.picture_job(inner=f"<JobLevel>{level}</JobLevel>", top=TO)
+    client.request(
         "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
     )
-    here.ask("POST", "/triggerworkflow", {"workflowId": SAMPLE_WORKFLOW, "object": "in/a.png"})
-    here.cos("POST", "/big", {"uploads": ""})
-    here.clock.advance(2.5)
-    here.ci.advance()
-    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall_clock=None, concurrency=1))
-    again.ci.restore(
+    client.request(
+        "POST", "/triggerworkflow", {"workflowId": SAMPLE_WORKFLOW, "object": "in/a.png"}
+    )
+    client.cos("POST", "/big", {"uploads": ""})
+    client.clock.advance(2.5)
+    client.ci.advance()
+    restored = CosClient(
+        client.clock, TencentCI(client.clock, objects={}, wall_clock=None, concurrency=1)
+    )
+    restored.ci.restore(
         json.loads(
-            json.dumps(here.ci.snapshot(), default=lambda body: {"hex": body.hex()}),
-            object_hook=thawed,
+            json.dumps(client.ci.snapshot(), default=lambda body: {"hex": body.hex()}),
+            object_hook=decode_bytes,
         )
     )
-    here.clock.advance(1.25)
-    here.ci.advance()
-    again.ci.advance()
-    assert (here.ci.snapshot(), here.ci.next_event()) == (
-        again.ci.snapshot(),
-        again.ci.next_event(),
+    client.clock.advance(1.25)
+    client.ci.advance()
+    restored.ci.advance()
+    assert (client.ci.snapshot(), client.ci.next_event()) == (
+        restored.ci.snapshot(),
+        restored.ci.next_event(),
     )
-    here.clock.advance(60)
-    here.ci.advance()
-    again.ci.advance()
-    assert here.ci.snapshot() == again.ci.snapshot()
-    assert {job["State"] for job in again.jobs()} == {"Success"}
+    client.clock.advance(60)
+    client.ci.advance()
+    restored.ci.advance()
+    assert client.ci.snapshot() == restored.ci.snapshot()
+    assert {job["State"] for job in restored.jobs()} == {"Success"}
 
 
-def thawed(value: dict[str, Any]) -> Any:
+def decode_bytes(value: dict[str, Any]) -> Any:
     return bytes.fromhex(value["hex"]) if value.keys() == {"hex"} else value
 
 
 # -- trouble on demand
 
 
-def test_a_stuck_job_keeps_its_place_and_state() -> None:
+def test_stuck_job_keeps_slot_and_state() -> None:
     """Waiting or running, it changes no more, and its place in the queue stays taken."""
-    here = visitor(concurrency=2)
-    ids = [created(here.picture_job())["JobId"] for _ in range(3)]
-    here.ci.freeze(ids[0])
-    here.clock.advance(1)
-    here.ci.advance()
-    here.ci.freeze(ids[1])
-    here.clock.advance(60)
-    assert [here.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
-    assert here.ci.next_event() is None
-    again = Visitor(here.clock, TencentCI(here.clock, objects={}, wall_clock=None))
-    again.ci.restore(here.ci.snapshot())
-    here.clock.advance(60)
-    assert [again.job(one)["State"] for one in ids] == ["Submitted", "Running", "Success"]
+    client = build_client(concurrency=2)
+    ids = [parse_created(client.picture_job())["JobId"] for _ in range(3)]
+    client.ci.freeze(ids[0])
+    client.clock.advance(1)
+    client.ci.advance()
+    client.ci.freeze(ids[1])
+    client.clock.advance(60)
+    assert [client.job(job_id)["State"] for job_id in ids] == ["Submitted", "Running", "Success"]
+    assert client.ci.next_event() is None
+    restored = CosClient(client.clock, TencentCI(client.clock, objects={}, wall_clock=None))
+    restored.ci.restore(client.ci.snapshot())
+    client.clock.advance(60)
+    assert [restored.job(job_id)["State"] for job_id in ids] == ["Submitted", "Running", "Success"]
 
 
-def test_a_lost_job_leaves_no_trace_and_its_batch_goes_on() -> None:
+def test_lost_job_is_unknown_and_its_batch_ends() -> None:
     """Described as unknown, absent from lists, its place free for the next; a lost batch is unknown
     too.
     """
-    here = visitor({"in/a.png": drawn(4, 2), "in/b.png": drawn(4, 2)}, concurrency=1)
-    batch = created(
-        here.ask(
+    client = build_client(
+        {"in/a.png": build_image(4, 2), "in/b.png": build_image(4, 2)}, concurrency=1
+    )
+    batch = parse_created(
+        client.request(
             "POST", "/inventorytriggerjob", body=batch_xml("<Prefix>in/</Prefix>", job_operation())
         )
     )
-    here.clock.advance(2)
+    client.clock.advance(2)
     lost, other = [
-        job["JobId"] for job in here.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
+        job["JobId"] for job in client.jobs(inventoryTriggerJobId=batch["JobId"], orderByTime="Asc")
     ]
-    here.ci.forget(lost)
-    assert read(here.ask("GET", f"/jobs/{lost}"))["NonExistJobIds"] == lost
-    assert [job["JobId"] for job in here.jobs()] == [other]
-    here.clock.advance(5)
+    client.ci.forget(lost)
+    assert parse_response(client.request("GET", f"/jobs/{lost}"))["NonExistJobIds"] == lost
+    assert [job["JobId"] for job in client.jobs()] == [other]
+    client.clock.advance(5)
     path = f"/inventorytriggerjob/{batch['JobId']}"
-    assert created(here.ask("GET", path))["State"] == "Success"
-    assert created(here.picture_job())["JobId"] not in (lost, other)
-    here.ci.forget(batch["JobId"])
-    assert read(here.ask("GET", path))["NonExistJobIds"] == batch["JobId"]
+    assert parse_created(client.request("GET", path))["State"] == "Success"
+    assert parse_created(client.picture_job())["JobId"] not in (lost, other)
+    client.ci.forget(batch["JobId"])
+    assert parse_response(client.request("GET", path))["NonExistJobIds"] == batch["JobId"]
 
 
-def test_a_stuck_batch_never_ends(here: Visitor) -> None:
+def test_stuck_batch_never_ends(client: CosClient) -> None:
     """Frozen before it looked, it finds nothing; frozen later, it waits for ever."""
     body = batch_xml("<Prefix>in/</Prefix>", job_operation())
     early, late = (
-        created(here.ask("POST", "/inventorytriggerjob", body=body))["JobId"] for _ in range(2)
+        parse_created(client.request("POST", "/inventorytriggerjob", body=body))["JobId"]
+        for _ in range(2)
     )
-    here.ci.freeze(early)
-    here.clock.advance(1.5)
-    here.ci.advance()
-    here.ci.freeze(late)
-    here.clock.advance(60)
+    client.ci.freeze(early)
+    client.clock.advance(1.5)
+    client.ci.advance()
+    client.ci.freeze(late)
+    client.clock.advance(60)
     states = [
-        created(here.ask("GET", f"/inventorytriggerjob/{one}"))["State"] for one in (early, late)
+        parse_created(client.request("GET", f"/inventorytriggerjob/{job_id}"))["State"]
+        for job_id in (early, late)
     ]
-    assert (states, here.jobs(inventoryTriggerJobId=early)) == (["Running", "Running"], [])
+    assert (states, client.jobs(inventoryTriggerJobId=early)) == (["Running", "Running"], [])
 
 
 # -- size
 
 
-class Counting(JobFilter):
+class CountingFilter(JobFilter):
     """Counts the jobs that a list looks at."""
 
-    looked = 0
+    match_count = 0
 
     def matches(self, job: Job) -> bool:
-        type(self).looked += 1
+        type(self).match_count += 1
         return super().matches(job)
 
 
-def test_many_jobs_stay_light() -> None:
+def test_listing_many_jobs_visits_each_about_once() -> None:
     """All pages together look at each job once or twice, and outputs of one picture share their
     bytes.
     """
-    here, count = visitor(concurrency=100_000), 20_000
-    job_id = created(here.picture_job())["JobId"]
-    first = here.ci.jobs.by_id[job_id]
+    client, count = build_client(concurrency=100_000), 20_000
+    job_id = parse_created(client.picture_job())["JobId"]
+    first = client.ci.jobs.by_id[job_id]
     for at in range(count - 1):
-        here.ci.jobs.submit("in/a.png", f"many/{at}", first.spec, first.queue, here.clock.now())
-    here.clock.advance(5)
-    here.ci.advance()
-    home = here.ci.store.buckets[BUCKET]
+        client.ci.jobs.submit("in/a.png", f"many/{at}", first.spec, first.queue, client.clock.now())
+    client.clock.advance(5)
+    client.ci.advance()
+    home = client.ci.store.buckets[BUCKET]
     assert len({id(home.objects[f"many/{at}"].body) for at in range(count - 1)}) == 1
-    found, token, after = 0, "", None
-    while found == 0 or token:
-        page, token = here.ci.jobs.get_page(home, Counting(), 100, after)
-        after, found = int(token or 0), found + len(page)
-    assert (found, Counting.looked < 2 * count) == (count, True)
+    expected, token, after = 0, "", None
+    while expected == 0 or token:
+        page, token = client.ci.jobs.get_page(home, CountingFilter(), 100, after)
+        after, expected = int(token or 0), expected + len(page)
+    assert (expected, CountingFilter.match_count < 2 * count) == (count, True)
 
 
 # -- whatever comes
@@ -1479,21 +1580,21 @@ CALL = st.tuples(
 
 @settings(max_examples=250, deadline=None)
 @given(st.lists(CALL, min_size=4, max_size=16))
-def test_whatever_is_asked_there_is_an_answer(calls: list[Any]) -> None:
+def test_random_signed_requests_never_fail_with_500(calls: list[Any]) -> None:
     """Genuine requests of any content are answered or refused: no exception, and no 5xx but
     NotImplemented.
     """
-    here = visitor({"in/a.png": drawn(8, 4), "x": b"no picture"})
+    client = build_client({"in/a.png": build_image(8, 4), "x": b"no picture"})
     for method, path, params, body, headers, host in calls:
-        answer = here.ask(method, path, params, body, headers, host=host)
-        assert answer.status < 500 or answer.status == 501, answer.body
-        if answer.status >= 400 and answer.body:
+        response = client.request(method, path, params, body, headers, host=host)
+        assert response.status < 500 or response.status == 501, response.body
+        if response.status >= 400 and response.body:
             assert all(
-                read(answer)[name]
+                parse_response(response)[name]
                 for name in ("Code", "Message", "Resource", "RequestId", "TraceId")
             )
-        here.clock.advance(0.7)
-    json.dumps(here.ci.snapshot(), default=bytes.hex)
+        client.clock.advance(0.7)
+    json.dumps(client.ci.snapshot(), default=bytes.hex)
 
 
 @settings(max_examples=300, deadline=None)
@@ -1506,25 +1607,25 @@ def test_whatever_is_asked_there_is_an_answer(calls: list[Any]) -> None:
     ),
     st.text(max_size=30),
 )
-def test_whoever_asks_there_is_an_answer(
+def test_random_unsigned_requests_never_fail_with_500(
     method: str, path: str, query: str, headers: dict[str, str], host: str
 ) -> None:
     """Raw bytes that nobody signed are refused, whatever they are."""
     clock = VirtualClock()
-    answer = TencentCI(clock, objects={}).handle(
+    response = TencentCI(clock, objects={}).handle(
         Request(method, host, "/" + path, query, headers, b"")
     )
-    assert 400 <= answer.status < 500
+    assert 400 <= response.status < 500
 
 
-def test_an_authorization_of_nonsense_is_refused() -> None:
+def test_random_authorization_is_refused() -> None:
     """Fields of the right names with wrong contents."""
-    here = visitor()
-    good = authorization("GET", "/jobs", {}, {}, here.span())
+    client = build_client()
+    good = authorization("GET", "/jobs", {}, {}, client.span())
     for part in good.split("&"):
         for wrong in (part.partition("=")[0] + "=", part + ";;", part + "\u0661"):
             request = Request(
                 "GET", CI_HOST, "/jobs", "", {"authorization": good.replace(part, wrong)}
             )
-            status = here.ci.handle(request).status
+            status = client.ci.handle(request).status
             assert status == 403 or part.startswith(("q-header", "q-url")), wrong

@@ -174,7 +174,7 @@ def test_field_with_invalid_number_names_its_flag(session: Session) -> None:
     """The error is raised before anything is sent."""
     builder_form = form.Form(session.ci.picture_job, ("input", "rule", "output"))
     builder_form["level"].value = "high"
-    with pytest.raises(errors.InvalidRequest, match="--level wants a whole number"):
+    with pytest.raises(errors.InvalidRequest, match="--level must be an integer"):
         builder_form.build_kwargs()
 
 
