@@ -21,8 +21,7 @@ HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
-FOREIGN_NAMES = set(
-    [
+FOREIGN_NAMES = {
         "for",
         "async for",
         "await",
@@ -38,8 +37,7 @@ FOREIGN_NAMES = set(
         "%tb",
         "mjci-…",
         "state",
-    ]
-)
+    }
 
 
 def list_code_spans(page: Path) -> list[str]:

@@ -588,11 +588,9 @@ def _build_service_error(answer: JsonObject, response: Response) -> MidjourneyEr
     if code == "9" and ("队列已满" in message or "queue" in message.lower()):
         error_class, summary, hint = _QUEUE_FULL
     banned_word = to_text(get_properties(answer).get("bannedWord"))
-    detail = message
+    detail = f"Code {code}." if code else ""
     if banned_word:
-        detail = f"{message} ({banned_word})"
-    elif code:
-        detail = f"{message} (code {code})"
+        detail = f"Banned word: {banned_word}."
     error = error_class(
         summary,
         status=response.status,
