@@ -219,14 +219,15 @@ def page() -> str:
         ],
         "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
         "Questions to a history": [
-            "`df.mjci`, `lake.mjci`, `lake.on(client).mjci`; on Axes with `.plot` between.",
+            "`df.mjci`, `lake.mjci`, `lake.with_client(client).mjci`; on Axes with `.plot` between.",
             "",
             *(text for part in paragraphs(JobAccessor)[1:] for text in (part, "")),
             *table("question", "answer"),
             *questions(),
         ],
         "Errors": [
-            "In a cell an error is two or three lines: message, detail, hint. `%tb` shows the traceback.",
+            "In a cell an error is two or three lines: message, detail, hint;"
+            " `%tb` shows the traceback.",
             "",
             *table("error", "is a", "what happened", "what usually helps"),
             *what_to_do(),

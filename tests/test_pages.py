@@ -22,22 +22,22 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # Not ours: Python's, Jupyter's, the services'.
 FOREIGN_NAMES = {
-        "for",
-        "async for",
-        "await",
-        ".run()",
-        "wait_for",
-        "asyncio.gather",
-        "asyncio.run",
-        "allow_stdin",
-        "text/html",
-        "_",
-        "-o NAME",
-        "text/plain",
-        "%tb",
-        "mjci-…",
-        "state",
-    }
+    "for",
+    "async for",
+    "await",
+    ".run()",
+    "wait_for",
+    "asyncio.gather",
+    "asyncio.run",
+    "allow_stdin",
+    "text/html",
+    "_",
+    "-o NAME",
+    "text/plain",
+    "%tb",
+    "mjci-…",
+    "state",
+}
 
 
 def list_code_spans(page: Path) -> list[str]:
