@@ -125,7 +125,7 @@ def test_a_panel_reads_well_where_nobody_answers_its_widgets(client: BlockingKer
     for kind in CARD.split(","):
         assert "Without widgets: %mj_imagine, %mj_action." in cell.outputs[0][1][0][kind]
         assert "Midjourney" in cell.outputs[1][1][0][kind]
-    draw = "panel.fields['prompt'].value = 'a red fox'\npanel.submit.click()\npanel.wait()"
+    draw = "panel.fields['prompt'].value = 'a red fox'\npanel.submit_button.click()\npanel.wait()"
     client.execute_interactive(draw, output_hook=lambda _: None, timeout=60)
     still = run(client, "display(panel)").outputs[1][1][0]
     assert "done · a red fox" in still["text/plain"]
@@ -137,8 +137,8 @@ def test_errors_are_short_and_red(client: BlockingKernelClient) -> None:
     run(client, "%mjci sandbox --speed inf")
     for code, name in (
         ("%mj_task 99", "MidjourneyError"),
-        ("%%ci_job\ninput = ", "CallError"),
-        ("%%ci_job\n<Request>\n<a></b></Request>", "CallError"),
+        ("%%ci_job\ninput = ", "InvalidRequest"),
+        ("%%ci_job\n<Request>\n<a></b></Request>", "InvalidRequest"),
         ("%ci_get_object no/such", "CIError"),
     ):
         cell = run(client, code)
@@ -204,7 +204,7 @@ def test_an_interrupt_ends_the_wait_and_not_the_job(
     assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
     assert cell.kinds == [CARD, "error"]
     said = "\n".join(cell.outputs[1][1])
-    job_id = run(client, "print(s.seen('mj')[-1].id)").outputs[0][1].strip()
+    job_id = run(client, "print(s.known_jobs('mj')[-1].id)").outputs[0][1].strip()
     assert f"Interrupted: IMAGINE {job_id}" in said
     assert f"%mj_task {job_id}" in said
     assert f"%mj_task {job_id}" in cell.outputs[0][1][0]["text/plain"]
