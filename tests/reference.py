@@ -219,7 +219,8 @@ def page() -> str:
         ],
         "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
         "Questions to a history": [
-            "`df.mjci`, `lake.mjci`, `lake.with_client(client).mjci`; on Axes with `.plot` between.",
+            "`df.mjci`, `lake.mjci`, `lake.with_client(client).mjci`;"
+            " on Axes with `.plot` between.",
             "",
             *(text for part in paragraphs(JobAccessor)[1:] for text in (part, "")),
             *table("question", "answer"),

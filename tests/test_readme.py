@@ -212,7 +212,7 @@ def compares(command: str, folder: Path) -> None:
 def watches(command: str, folder: Path) -> None:
     """Without any account nothing can be unfinished: it says so, and ends."""
     done = run(command, folder)
-    assert (done.returncode, done.stdout[:21]) == (0, "Nothing is unfinished")
+    assert (done.returncode, done.stdout[:21]) == (0, "The journal has no un")
 
 
 def shows_pictures(command: str, folder: Path) -> None:
