@@ -9,18 +9,24 @@ Everything outside a service's own folder goes through
 from __future__ import annotations
 
 import re
+import secrets
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 
-MJ_SECRET = "sandbox-secret"
 BUCKET = "demo-1250000000"
 REGION = "ap-chongqing"
-SECRET_ID = "AKIDsandbox0000000000000000000000000"
-SECRET_KEY = "sandboxSecretKey0000000000000000"
+_LETTERS = string.ascii_letters + string.digits
+
+
+def generate_secret(prefix: str = "", length: int = 32) -> str:
+    """Return a random key: one that stood in the source would be known to every web page."""
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(length))
 
 
 class EmulatedService(Protocol):
@@ -55,11 +61,11 @@ class SandboxOptions:
     """What the services of one sandbox are built from."""
 
     dialect: str = "plus"
-    mj_secret: str = MJ_SECRET
+    mj_secret: str = field(default_factory=generate_secret)
     bucket: str = BUCKET
     region: str = REGION
-    secret_id: str = SECRET_ID
-    secret_key: str = SECRET_KEY
+    secret_id: str = field(default_factory=lambda: generate_secret("AKID"))
+    secret_key: str = field(default_factory=generate_secret)
     mj_options: Mapping[str, Any] = field(default_factory=dict)
     ci_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,7 +77,11 @@ class ServiceSpec:
     `claims` recognizes a request of this service by its host or
     its signature, whatever its path; `path_pattern` recognizes
     one by its path, for hosts that say nothing (an address,
-    localhost).
+    localhost). `claims_rest` recognizes what no service did
+    before.
+
+    `find_cors_rule` returns whether a service has cross-origin
+    rules of its own for a request, and the one that allows it.
     """
 
     name: str
@@ -80,3 +90,8 @@ class ServiceSpec:
     build: Callable[[Clock, int, SandboxOptions], EmulatedService]
     too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
+    claims_rest: Callable[[Request], bool] = lambda _: True
+    find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
+        False,
+        ANY_ORIGIN,
+    )
