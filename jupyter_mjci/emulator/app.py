@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jupyter_mjci.emulator.access import AccessPolicy
 from jupyter_mjci.emulator.asgi import (
     AbsoluteFormMiddleware,
     BodyTooLarge,
@@ -38,7 +39,6 @@ from jupyter_mjci.emulator.asgi import (
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 from jupyter_mjci.emulator.cos.cors import CorsRule, build_cors_headers
-from jupyter_mjci.emulator.door import Door
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
@@ -133,7 +133,7 @@ class Sandbox:
         self.seed = seed
         self.bucket = bucket
         self.region = region
-        self.door = Door(origins)
+        self.access = AccessPolicy(origins)
         self.faults = _load_faults(faults, seed)
         self.webhooks = WebhookDispatcher(callback_ports)
         self.ticker: Ticker | None = None
@@ -148,19 +148,23 @@ class Sandbox:
         state = self._state_store.load() if self._state_store else {}
         self.clock = clock or _build_virtual_clock(speed, state)
         self._services = {name: self._build_service(name) for name in SERVICES}
+        self._restore(state)
+        self.app = Starlette(
+            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
+            middleware=[Middleware(AbsoluteFormMiddleware), Middleware(_AccessMiddleware, self)],
+        )
+
+    # ------------------------------------------------ the
+    # services
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Let the services go on from a saved state, and hear of the virtual clock."""
         for name, service in self._services.items():
             if name in state:
                 service.restore(state[name])
         if isinstance(self.clock, VirtualClock):
             self.clock.is_busy = lambda: self.next_event() is not None
             self.clock.on_moved = self._on_clock_moved
-        self.app = Starlette(
-            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
-            middleware=[Middleware(AbsoluteFormMiddleware), Middleware(_DoorMiddleware, self)],
-        )
-
-    # ------------------------------------------------ the
-    # services
 
     def _build_service(self, name: str) -> EmulatedService:
         """Build a service without any state.
@@ -448,8 +452,8 @@ class _CatchAllRoute(BaseRoute):
         await self._sandbox.handle_asgi(scope, receive, send)
 
 
-class _DoorMiddleware:
-    """Refuses what the door refuses, and lets pages of known origins read every response.
+class _AccessMiddleware:
+    """Rejects strangers, and lets pages of known origins read every response.
 
     What comes from this process itself is not checked.
     """
@@ -470,7 +474,7 @@ class _DoorMiddleware:
             has_rules, rule = self._sandbox.find_cors_rule(service, request)
         refusal = None
         if not state.get("is_in_process"):
-            refusal = self._sandbox.door.refuse(
+            refusal = self._sandbox.access.check(
                 request,
                 is_proxied="is_proxied" in state,
                 is_allowed=has_rules and rule is not None,

@@ -1212,7 +1212,7 @@ def test_command_accepts_faults_and_dialect(tmp_path: Path) -> None:
         assert response.status_code == 418
         assert (
             "text/html"
-            in client.client.get(client.settings["mj_url"] + "/nowhere").headers["content-type"]
+            in client.client.get(client.settings["mj_url"] + "/mj/x").headers["content-type"]
         )
         assert stop_command(process, signal.SIGTERM)[0] == 0
 

@@ -1,7 +1,7 @@
 """Cross-origin requests: a bucket's own rules, and what is allowed where it has none.
 
 A bucket without rules allows every origin here: which origins may
-come this far at all is decided at the loopback door.
+come this far at all is decided by the access policy.
 
 https://cloud.tencent.com/document/product/436/8279
 """

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import re
 
+from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.door import is_local_host
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec

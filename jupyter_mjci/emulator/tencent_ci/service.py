@@ -110,7 +110,7 @@ SAMPLE_TEMPLATE = "t10461fe2bd5a649db9022452ec71e0381"
 SAMPLE_WORKFLOW = "w7476ff3564ee45b7b490d64bccaba6cc"
 SAMPLE_RULE = "imageMogr2/thumbnail/!50p"
 
-# Of a service without a door; a sandbox makes its own keys.
+# Of a service on its own; a sandbox makes its own keys.
 SECRET_ID = "AKIDsandbox0000000000000000000000000"
 SECRET_KEY = "sandboxSecretKey0000000000000000"
 

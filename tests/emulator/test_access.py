@@ -1,4 +1,4 @@
-"""The loopback door: Hosts and Origins, keys, callbacks to ports that were asked for."""
+"""The loopback port: Hosts and Origins, keys, callbacks to ports that were asked for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from jupyter_mjci.emulator.__main__ import build_parser
+from jupyter_mjci.emulator.access import AccessPolicy, is_known_host
 from jupyter_mjci.emulator.app import Sandbox
-from jupyter_mjci.emulator.door import Door, is_known_host
 from jupyter_mjci.emulator.http import WebhookDelivery
 from jupyter_mjci.emulator.server import LoopbackServer
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
@@ -146,10 +146,10 @@ def test_hosts_that_are_answered_for(host: str, known: bool) -> None:
 
 
 def test_any_origin_may_be_allowed() -> None:
-    assert Door(["*"]).is_known_origin(STRANGER)
-    assert Door(["HTTPS://Attacker.example/"]).is_known_origin(STRANGER)
-    assert not Door().is_known_origin(STRANGER)
-    assert not Door().is_known_origin("http://[::1")
+    assert AccessPolicy(["*"]).is_known_origin(STRANGER)
+    assert AccessPolicy(["HTTPS://Attacker.example/"]).is_known_origin(STRANGER)
+    assert not AccessPolicy().is_known_origin(STRANGER)
+    assert not AccessPolicy().is_known_origin("http://[::1")
 
 
 def test_keys_differ_from_start_to_start() -> None:

@@ -1,4 +1,4 @@
-"""Who may come in at the loopback door: a check of Host and Origin, before anything is read.
+"""Who may use the loopback port: a check of Host and Origin, before a body is read.
 
 Every web page that is open on this machine can send requests to
 loopback ports. A page of a name that was bound to 127.0.0.1 after
@@ -22,7 +22,7 @@ _SERVICE_HOST_RE = re.compile(
 )
 
 
-class Door:
+class AccessPolicy:
     """Decides about requests by their Host and their Origin.
 
     Args:
@@ -34,7 +34,7 @@ class Door:
     def __init__(self, origins: Iterable[str] = ()) -> None:
         self.origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
-    def refuse(self, request: Request, *, is_proxied: bool, is_allowed: bool) -> Response | None:
+    def check(self, request: Request, *, is_proxied: bool, is_allowed: bool) -> Response | None:
         """Return the response to a request that may not come in, None for one that may.
 
         Args:
