@@ -50,7 +50,7 @@ from jupyter_mjci.emulator.service import (
     REGION,
     EmulatedService,
     SandboxOptions,
-    generate_secret,
+    get_key,
 )
 from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
@@ -116,9 +116,9 @@ class Sandbox:
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}")
-        self.mj_secret = mj_secret or generate_secret()
-        self.secret_id = secret_id or generate_secret("AKID")
-        self.secret_key = secret_key or generate_secret()
+        self.mj_secret = mj_secret or get_key("mj_secret")
+        self.secret_id = secret_id or get_key("secret_id", "AKID")
+        self.secret_key = secret_key or get_key("secret_key")
         self.options = SandboxOptions(
             dialect=dialect,
             mj_secret=self.mj_secret,

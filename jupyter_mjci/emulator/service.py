@@ -8,6 +8,7 @@ Everything outside a service's own folder goes through
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import string
@@ -24,9 +25,13 @@ REGION = "ap-chongqing"
 _LETTERS = string.ascii_letters + string.digits
 
 
-def generate_secret(prefix: str = "", length: int = 32) -> str:
-    """Return a random key: one that stood in the source would be known to every web page."""
-    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(length))
+@functools.cache
+def get_key(name: str, prefix: str = "") -> str:
+    """Return a random key: one that stood in the source would be known to every web page.
+
+    It is the same for all sandboxes of a process.
+    """
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(32))
 
 
 class EmulatedService(Protocol):
@@ -61,11 +66,11 @@ class SandboxOptions:
     """What the services of one sandbox are built from."""
 
     dialect: str = "plus"
-    mj_secret: str = field(default_factory=generate_secret)
+    mj_secret: str = field(default_factory=lambda: get_key("mj_secret"))
     bucket: str = BUCKET
     region: str = REGION
-    secret_id: str = field(default_factory=lambda: generate_secret("AKID"))
-    secret_key: str = field(default_factory=generate_secret)
+    secret_id: str = field(default_factory=lambda: get_key("secret_id", "AKID"))
+    secret_key: str = field(default_factory=lambda: get_key("secret_key"))
     mj_options: Mapping[str, Any] = field(default_factory=dict)
     ci_options: Mapping[str, Any] = field(default_factory=dict)
 

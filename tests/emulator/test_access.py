@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -153,8 +155,12 @@ def test_any_origin_may_be_allowed() -> None:
 
 
 def test_keys_differ_from_start_to_start() -> None:
-    """And in process: no key stands in the source."""
-    accounts = [Sandbox().settings for _ in range(3)]
+    """No key stands in the source; the sandboxes of one process share theirs."""
+    code = "from jupyter_mjci.emulator.app import Sandbox; print(*Sandbox().settings.values())"
+    answers = [subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)]
+    accounts = [dict(zip(Sandbox().settings, text.split(), strict=True)) for text in answers]
+    accounts.append(Sandbox().settings)
+    assert Sandbox().settings == Sandbox().settings
     for name in ("secret_id", "secret_key", "mj_secret"):
         assert len({account[name] for account in accounts}) == 3
     args = build_parser().parse_args(["--keys", "AKID1:se:cret", "--mj-secret", "m"])
