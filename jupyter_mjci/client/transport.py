@@ -31,6 +31,7 @@ from jupyter_mjci.client.bodies import (
 )
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
+from jupyter_mjci.client.outcomes import Outcome
 from jupyter_mjci.client.redaction import redact, strip_signature
 from jupyter_mjci.errors import (
     InvalidRequest,
@@ -312,7 +313,9 @@ def _require_valid_url(url: str) -> Iterator[None]:
         yield
     except (httpx.InvalidURL, ValueError) as error:
         shown = strip_signature(url[:200])
-        raise InvalidResponse(f"{shown!r} is not a valid URL.", detail=str(error)) from None
+        invalid = InvalidResponse(f"{shown!r} is not a valid URL.", detail=str(error))
+        invalid.outcome = Outcome.REFUSAL  # it does not become valid by waiting
+        raise invalid from None
 
 
 def _build_request(
