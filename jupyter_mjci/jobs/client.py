@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from jupyter_mjci.client.calls import Call
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, is_older
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.history.journal import Journal
 
@@ -51,8 +51,12 @@ class JobClient:
         return value
 
     def record(self, jobs: Iterable[Job]) -> None:
-        """Journal the jobs that changed, and notify the listeners of all of them."""
-        seen = list(jobs)
+        """Journal the jobs that changed, and notify the listeners of all of them.
+
+        News that are older than what is known are ignored,
+        wherever they come from.
+        """
+        seen = [job for job in jobs if not is_older(job, self._known_jobs.get(_get_key(job)))]
         changed = [job for job in seen if job.id and self._known_jobs.get(_get_key(job)) != job]
         for job in changed:
             # Removed first, so that the dictionary stays ordered

@@ -15,6 +15,7 @@ import anyio
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
@@ -93,15 +94,21 @@ class ResultFetcher:
 
     async def _fetch_url(self, url: str) -> bytes:
         retry = retrying(self.clock, deterministic=self._deterministic)
-        response: Response = await retry(self.transport.get, url)
-        if response.status >= 400:
-            raise InvalidResponse(
-                f"The image is not available (HTTP {response.status}).",
-                detail=response.body[:200].decode("utf-8", "replace"),
-                body=response.body,
-                hint="Links of Midjourney images end after a day: fetch them when the job ends.",
-            )
-        return response.body
+        return await retry(self._fetch_once, url)
+
+    async def _fetch_once(self, url: str) -> bytes:
+        response: Response = await self.transport.get(url)
+        if response.status < 300:
+            return response.body
+        classified = classify(response, ServiceCodes())
+        words = f"{classified.message}." if classified.message else ""
+        error = InvalidResponse(
+            f"The image is not available (HTTP {response.status}).",
+            detail=classified.location or words,
+            body=response.body,
+            hint="Links of Midjourney images end after a day: fetch them when the job ends.",
+        )
+        raise attach(error, classified)
 
 
 def _get_output_url(job: Job, index: int) -> str:
