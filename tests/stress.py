@@ -33,6 +33,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.jobs import journal_writer, submission
 from jupyter_mjci.session import Session
 
 # Connections are cut on purpose.
@@ -40,6 +41,9 @@ logging.getLogger("uvicorn.error").disabled = True
 
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
+# The service is faster than in life, and so is all that waits.
+SETTLING_TIME = 4.0
+LEASE_DURATION = 2.0
 FAULT_RATE = 0.2  # share of the requests
 MAX_ROUNDS = 8  # submissions that were refused are tried again so often
 
@@ -113,6 +117,9 @@ def list_submitted(session: Session) -> set[int]:
 
 def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
     """Resume, then submit the rest, again while some were refused."""
+    submission.SETTLING_TIME = SETTLING_TIME
+    journal_writer.LEASE_DURATION = LEASE_DURATION
+    journal_writer.UPKEEP_INTERVAL = LEASE_DURATION / 4
     with connect(account, home) as session:
         for _ in range(MAX_ROUNDS):
             session.resume(poll_interval=0.3).run()

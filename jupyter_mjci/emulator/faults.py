@@ -154,6 +154,9 @@ FAULT_KINDS: dict[str, FaultKind] = {
     # -- the response
     "status": FaultKind(_STATUS_OPTIONS, None, _replace_status),
     "content_type": FaultKind(("content_type",), True, _replace_content_type),
+    # A gateway answers `status` at once, and forwards the request
+    # to the service `seconds` later.
+    "forward_late": FaultKind(("seconds", *_STATUS_OPTIONS[:-1]), False, _replace_status),
     "malformed": FaultKind((), True, _corrupt_body),
     "html": FaultKind(("body", "headers", "done"), None, _replace_with_html),
     # -- the service
