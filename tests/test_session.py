@@ -141,6 +141,16 @@ def test_await_and_async_for_work_on_the_callers_loop(session: Session) -> None:
     assert seen[-1] is Status.SUCCEEDED
 
 
+def test_jobs_polled_in_bulk_are_journaled(session: Session) -> None:
+    """The jobs of a bulk poll reach the journal like those of any other response."""
+    calls = [session.mj.imagine(f"fox {number}") for number in range(4)]
+    jobs = {job.id: job for job in session.batch(calls)}
+    frame = session.history()
+    assert dict(zip(frame["id"], frame["status"], strict=True)) == dict.fromkeys(jobs, "SUCCEEDED")
+    assert frame["finished"].notna().all()
+    assert session.journal.active_jobs() == []
+
+
 def test_batch_failure_does_not_stop_the_others(session: Session) -> None:
     """Every call of a batch ends in a job."""
     calls: list[Call[Job]] = [session.mj.imagine(f"fox {number}") for number in range(5)]

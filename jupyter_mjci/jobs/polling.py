@@ -267,7 +267,7 @@ class Poller:
                 self._on_error(subscriptions, error)
             return
         self._bulk_fetch_works.add(service)
-        changed = {job.id: job for job in changes.jobs}
+        changed = {job.id: job for job in changes.items}
         for subscription in subscriptions:
             job_id = subscription.job.id
             if job_id in changes.ids:

@@ -297,11 +297,11 @@ class ListingChanges:
     """The difference between a listing and the jobs that are known already.
 
     Args:
-        jobs: the tasks that changed, or are new
+        items: the tasks that changed, or are new
         ids: the IDs of all tasks of the listing
     """
 
-    jobs: tuple[Job, ...]
+    items: tuple[Job, ...]
     ids: frozenset[str]
 
 
