@@ -335,6 +335,11 @@ class Session:
         """Return the submissions that `resume` left: of unknown outcome, or worked on elsewhere."""
         return self.journal.unresolved()
 
+    def describe_unresolved(self) -> list[str]:
+        """Return a line for each submission that `resume` left, with the reason."""
+        now = self.client.writer.clock.now()
+        return [row.describe(now) for row in self.unresolved_submissions()]
+
     def receive(self) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 

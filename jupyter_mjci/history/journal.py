@@ -104,7 +104,7 @@ class Journal:
         self._connection: sqlite3.Connection | None = None
         self._timeout = BUSY_TIMEOUT
         # Writes that wait until the file can be written.
-        self._kept: list[Write] = []
+        self._deferred: list[Write] = []
 
     # --- writing ------------------------------------------------
 
@@ -121,15 +121,15 @@ class Journal:
             SettingsError: it cannot be opened
         """
         with self._lock:
-            kept = len(self._kept)
+            kept = len(self._deferred)
             with self._transaction(timeout) as db:
-                for write in self._kept:
+                for write in self._deferred:
                     write(db)
                 results = [write(db) for write in writes]
-            del self._kept[:kept]
+            del self._deferred[:kept]
         return results
 
-    def keep(self, *writes: Write) -> bool:
+    def write_or_defer(self, *writes: Write) -> bool:
         """Run writes that must not be lost: now, or else with a later write.
 
         Returns:
@@ -137,34 +137,34 @@ class Journal:
             once.
         """
         with self._lock:
-            if self._kept:
+            if self._deferred:
                 # The lock of another process is not waited for
                 # again and again.
-                self._kept += writes
+                self._deferred += writes
                 return False
             try:
                 self.write(*writes, timeout=SHORT_TIMEOUT)
             except MjciError as error:
-                self.postpone(error, *writes)
+                self.defer(error, *writes)
                 return False
         return True
 
-    def postpone(self, error: MjciError, *writes: Write) -> None:
+    def defer(self, error: MjciError, *writes: Write) -> None:
         """Keep writes that failed, for a later write, and warn the user once."""
         with self._lock:
-            if not self._kept:
+            if not self._deferred:
                 warnings.warn(
                     f"The journal {self.path} cannot be written ({error.detail}). What the "
                     "services answered is kept in memory, and written as soon as possible.",
                     JournalWarning,
                     stacklevel=2,
                 )
-            self._kept += writes
+            self._deferred += writes
 
     @property
-    def kept_count(self) -> int:
+    def deferred_count(self) -> int:
         """How many writes wait until the file can be written."""
-        return len(self._kept)
+        return len(self._deferred)
 
     # --- submissions --------------------------------------------
 
@@ -410,19 +410,19 @@ class Journal:
     def close(self) -> None:
         """Close the file, after writing what was kept. A journal in memory stays readable."""
         with self._lock:
-            self._write_kept()
+            self._write_deferred()
             if self._connection is not None and self._pid == os.getpid() and self.path is not None:
                 self._connection.close()
                 self._connection = None
 
-    def _write_kept(self) -> None:
+    def _write_deferred(self) -> None:
         """Write what was kept; where that fails to the end, say what is lost."""
         try:
-            if self._kept:
+            if self._deferred:
                 self.write()
         except MjciError as error:
             warnings.warn(
-                f"{len(self._kept)} records could not be written to {self.path} "
+                f"{len(self._deferred)} records could not be written to {self.path} "
                 f"({error.detail}). %mjci resume looks for the jobs of its submissions.",
                 JournalWarning,
                 stacklevel=3,

@@ -21,6 +21,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -115,6 +116,15 @@ class Submission:
     @property
     def is_settled(self) -> bool:
         return self.state in (ACCEPTED, REJECTED)
+
+    def describe(self, now: float) -> str:
+        """Return one line that names it and says why its outcome is not known."""
+        moment = datetime.fromtimestamp(self.at, UTC)
+        state = f"unknown: {self.reason}" if self.state == UNKNOWN else "not searched for yet."
+        if self.is_leased(now):
+            state = "another kernel is working on it."
+        where = f" at {self.origin}" if self.origin else ""
+        return f"{self.name} of {moment:%Y-%m-%d %H:%M} UTC{where} ({self.marker}): {state}"
 
     def is_leased(self, now: float) -> bool:
         """Return whether somebody works on it."""

@@ -75,7 +75,7 @@ class JobClient:
         seen = list(jobs)
         writes = self.prepare_writes(seen)
         if writes:
-            self.writer.keep(*writes)
+            self.writer.write_or_defer(*writes)
         self.announce(seen)
 
     def prepare_writes(self, seen: Iterable[Job]) -> list[Write]:

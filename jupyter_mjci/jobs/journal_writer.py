@@ -99,21 +99,21 @@ class JournalWriter:
                     raise
             await self.clock.sleep(LOCKED_DELAY)
 
-    async def settle(self, *writes: Write) -> None:
+    async def write_eventually(self, *writes: Write) -> None:
         """Run writes that must not be lost: with others that are due, or else later."""
         try:
             await self._join(writes)
         except MjciError as error:
-            self.journal.postpone(error, *writes)
+            self.journal.defer(error, *writes)
             self._ensure_upkeep()
         except BaseException:
             # an interrupt; writing twice changes nothing
-            self.keep(*writes)
+            self.write_or_defer(*writes)
             raise
 
-    def keep(self, *writes: Write) -> None:
+    def write_or_defer(self, *writes: Write) -> None:
         """Run writes that must not be lost: now, or else later."""
-        if not self.journal.keep(*writes):
+        if not self.journal.write_or_defer(*writes):
             self._ensure_upkeep()
 
     async def _join(self, writes: tuple[Write, ...]) -> list[Any]:
@@ -196,7 +196,7 @@ class JournalWriter:
 
     async def _keep_up(self) -> None:
         """Renew leases and write what was kept, while there are any."""
-        while self._leases or self.journal.kept_count:
+        while self._leases or self.journal.deferred_count:
             await self.clock.sleep(UPKEEP_INTERVAL)
             until = self.get_lease_deadline()
             renewals = [

@@ -42,6 +42,7 @@ from jupyter_mjci.errors import (
     InvalidRequest,
     InvalidResponse,
     MjciError,
+    NotRecorded,
     QueueFull,
     ServiceError,
     SettingsError,
@@ -76,6 +77,8 @@ QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
 BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
 BUSY_STATUS = 429
+# errors of our own before anything is sent
+NOTHING_SENT = (InvalidRequest, NotRecorded, SettingsError)
 # a relay that lost its own upstream response
 UNKNOWN_OUTCOME_CODES = frozenset({"5"})
 # HTTP statuses that may pass; the job may have been created all
@@ -132,7 +135,7 @@ def may_have_been_accepted(error: MjciError) -> bool:
         lost = error.status in TRANSIENT_STATUSES and error.code not in BUSY_CODES
         is_page = isinstance(error, Unsupported) and error.status != 404
         return lost or error.code in UNKNOWN_OUTCOME_CODES or is_page
-    return not isinstance(error, (InvalidRequest, SettingsError))
+    return not isinstance(error, NOTHING_SENT)
 
 
 def _is_busy(error: MjciError) -> bool:
@@ -184,7 +187,7 @@ class NotAccepted(Exception):
         self.error = error
 
 
-class Patience:
+class Retries:
     """How long a submission that was not accepted is sent again.
 
     While a queue is full, or the service busy, as long as the
@@ -358,7 +361,7 @@ class Submitter:
             write = partial(submissions.lose, lease=pending.lease, reason=reason, now=since)
         else:
             write = partial(submissions.reject, lease=pending.lease, reason=reason, now=now)
-        self.writer.keep(write)
+        self.writer.write_or_defer(write)
 
     async def _confirm_lease(self, pending: PendingSubmission) -> None:
         """Go on only if nobody has taken the submission over meanwhile."""
@@ -369,16 +372,16 @@ class Submitter:
 
     async def _send_until_accepted(self, pending: PendingSubmission, queue_timeout: float) -> Job:
         """Send, and send again where the service certainly did not accept it."""
-        patience = Patience(self.client.clock, queue_timeout)
+        retries = Retries(self.client.clock, queue_timeout)
         while True:
             try:
                 return await self._exchange(pending)
             except MjciError as error:
                 failure = error
             if may_have_been_accepted(failure):
-                job = await self._reconcile(pending, failure, patience)
+                job = await self._reconcile(pending, failure, retries)
             elif _is_busy(failure) or is_transient(failure):
-                job = await self._wait_for_turn(pending, failure, patience)
+                job = await self._wait_for_turn(pending, failure, retries)
             else:
                 raise NotAccepted(failure)
             if job is not None:
@@ -414,17 +417,17 @@ class Submitter:
             job_id=job.id,
             now=self.writer.clock.now(),
         )
-        await self.writer.settle(accept, *self.client.prepare_writes([job]))
+        await self.writer.write_eventually(accept, *self.client.prepare_writes([job]))
 
     async def _wait_for_turn(
-        self, pending: PendingSubmission, failure: MjciError, patience: Patience
+        self, pending: PendingSubmission, failure: MjciError, retries: Retries
     ) -> Job | None:
         """Wait until a submission that was not accepted may be sent again.
 
         It is searched for first: some gateways say "busy" of what
         they have forwarded.
         """
-        while await patience.wait(failure):
+        while await retries.wait(failure):
             try:
                 return await self._find_exact(pending)
             except MjciError as error:
@@ -443,14 +446,14 @@ class Submitter:
         return None
 
     async def _reconcile(
-        self, pending: PendingSubmission, failure: MjciError, patience: Patience
+        self, pending: PendingSubmission, failure: MjciError, retries: Retries
     ) -> Job | None:
         """Search for the job of a lost response; None where it was certainly not received."""
         pending.lost_at = self.writer.clock.now()
         job = await self._search(pending, self.client.clock.now() + SETTLING_TIME, failure)
-        if job is None and patience.attempts + 1 >= MAX_ATTEMPTS:
+        if job is None and retries.attempts + 1 >= MAX_ATTEMPTS:
             raise NotAccepted(failure)
-        patience.attempts += 1
+        retries.attempts += 1
         return job
 
     # --- searching ----------------------------------------------

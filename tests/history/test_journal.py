@@ -253,13 +253,13 @@ def test_kept_writes_are_written_in_order_when_the_lock_is_free(
     other.execute("BEGIN IMMEDIATE")
     accept = partial(submissions.accept, marker="m1", job_id="17", now=2.0)
     with pytest.warns(JournalWarning, match=r"cannot be written \(database is locked\)"):
-        assert not journal.keep(accept)
-    assert not journal.keep(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
-    assert journal.kept_count == 2
+        assert not journal.write_or_defer(accept)
+    assert not journal.write_or_defer(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
+    assert journal.deferred_count == 2
     assert get_states(journal) == {"m1": "pending"}
     other.execute("ROLLBACK")
     journal.set_meta("next", "write")
-    assert (journal.kept_count, get_states(journal)) == (0, {"m1": "accepted"})
+    assert (journal.deferred_count, get_states(journal)) == (0, {"m1": "accepted"})
     assert [job.id for job in journal.jobs()] == ["17"]
 
 
@@ -270,7 +270,7 @@ def test_close_writes_what_was_kept(
     journal, other = locked_journal
     other.execute("BEGIN IMMEDIATE")
     with pytest.warns(JournalWarning):
-        journal.keep(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
+        journal.write_or_defer(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
     other.execute("ROLLBACK")
     journal.close()
     assert [job.id for job in journal.jobs()] == ["17"]
