@@ -133,9 +133,6 @@ class Sandbox:
         self._restarts = 0
         self._servers: list[LoopbackServer] = []
         self._cached_date = (0, b"")
-        # Requests that a gateway still holds: when it forwards
-        # them, the service and the request.
-        self._held: list[tuple[float, str, Request]] = []
         self._state_store = StateStore(Path(data)) if data is not None else None
         self._unsaved = False
         self._next_save = 0.0
@@ -179,7 +176,7 @@ class Sandbox:
         """Return when the next job of any service changes by itself (epoch seconds)."""
         with self._lock:
             times = [service.next_event() for service in self._services.values()]
-            times += [due_at for due_at, _, _ in self._held]
+            times += [due_at for due_at, _, _ in self.faults.held]
         return min((moment for moment in times if moment is not None), default=None)
 
     def handle_request(self, service: str, request: Request) -> Response:
@@ -208,15 +205,15 @@ class Sandbox:
     def forward_later(self, service: str, request: Request, seconds: float) -> None:
         """Let a service handle a request after so many seconds of the sandbox's time."""
         with self._lock:
-            self._held.append((self.clock.now() + seconds, service, request))
+            self.faults.held.append((self.clock.now() + seconds, service, request))
         if self.ticker:
             self.ticker.reschedule()
 
     def _forward_due(self) -> None:
         now = self.clock.now()
-        due = [entry for entry in self._held if entry[0] <= now]
+        due = [entry for entry in self.faults.held if entry[0] <= now]
         if due:
-            self._held = [entry for entry in self._held if entry[0] > now]
+            self.faults.held = [entry for entry in self.faults.held if entry[0] > now]
             for _, service, request in due:
                 self._services[service].handle(request)
 

@@ -554,6 +554,12 @@ def _close_connection(db: sqlite3.Connection, pid: int) -> None:
         db.close()
 
 
+def is_locked(error: HistoryError) -> bool:
+    """Return whether only another process's lock kept a write from being done."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 # --- schema and migrations --------------------------------------
 
 

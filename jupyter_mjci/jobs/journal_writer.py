@@ -10,7 +10,6 @@ work goes on.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +22,13 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.transport import Clock, SystemClock
 from jupyter_mjci.errors import HistoryError, MjciError
 from jupyter_mjci.history import submissions
-from jupyter_mjci.history.journal import BUSY_TIMEOUT, SHORT_TIMEOUT, Journal, Write
+from jupyter_mjci.history.journal import (
+    BUSY_TIMEOUT,
+    SHORT_TIMEOUT,
+    Journal,
+    Write,
+    is_locked,
+)
 from jupyter_mjci.history.submissions import Lease
 
 # seconds for which a lease is valid: after so long, the work of a
@@ -95,7 +100,7 @@ class JournalWriter:
             try:
                 return await self._join(writes)
             except HistoryError as error:
-                if not _is_locked(error) or self.clock.now() >= deadline:
+                if not is_locked(error) or self.clock.now() >= deadline:
                     raise
             await self.clock.sleep(LOCKED_DELAY)
 
@@ -208,8 +213,3 @@ class JournalWriter:
             except MjciError:
                 # the next round tries again
                 continue
-
-
-def _is_locked(error: HistoryError) -> bool:
-    code = getattr(error.__cause__, "sqlite_errorcode", 0)
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -37,15 +37,18 @@ from tenacity import (
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.outcomes import (
+    Outcome,
+    get_outcome,
+    get_retry_after,
+    may_have_been_accepted,
+)
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import (
-    InvalidRequest,
     InvalidResponse,
     MjciError,
-    NotRecorded,
     QueueFull,
     ServiceError,
-    SettingsError,
     TransportError,
     Unsupported,
 )
@@ -75,25 +78,12 @@ MAX_UNSUPPORTED_LOOKS = 3
 # seconds between attempts while a queue is full: first, longest
 QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
-BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
-BUSY_STATUS = 429
-# errors of our own before anything is sent
-NOTHING_SENT = (InvalidRequest, NotRecorded, SettingsError)
-# a relay that lost its own upstream response
-UNKNOWN_OUTCOME_CODES = frozenset({"5"})
-# HTTP statuses that may pass; the job may have been created all
-# the same.
-TRANSIENT_STATUSES = frozenset({408, 500, 502, 503, 504, 524})
-
 
 def is_transient(error: BaseException) -> bool:
     """Return whether reading again may succeed."""
-    if isinstance(error, ServiceError):
-        return (
-            error.code in BUSY_CODES | UNKNOWN_OUTCOME_CODES
-            or error.status in TRANSIENT_STATUSES | {BUSY_STATUS}
-        )
-    return isinstance(error, (TransportError, InvalidResponse))
+    if isinstance(error, (ServiceError, TransportError, InvalidResponse)):
+        return get_outcome(error).may_pass
+    return False
 
 
 def retrying(clock: Clock, *, deterministic: bool = False) -> AsyncRetrying:
@@ -127,22 +117,8 @@ def make_marker_factory(seed: str | None = None) -> Callable[[], str]:
     return lambda: f"mjci-{hashlib.sha256(f'{seed} {next(count)}'.encode()).hexdigest()[:32]}"
 
 
-def may_have_been_accepted(error: MjciError) -> bool:
-    """Return whether the job may have been created although the submission failed like this."""
-    if isinstance(error, TransportError):
-        return error.may_have_been_sent
-    if isinstance(error, ServiceError):
-        lost = error.status in TRANSIENT_STATUSES and error.code not in BUSY_CODES
-        is_page = isinstance(error, Unsupported) and error.status != 404
-        return lost or error.code in UNKNOWN_OUTCOME_CODES or is_page
-    return not isinstance(error, NOTHING_SENT)
-
-
 def _is_busy(error: MjciError) -> bool:
-    if isinstance(error, ServiceError):
-        is_told = error.code in BUSY_CODES or error.status == BUSY_STATUS
-        return isinstance(error, QueueFull) or is_told
-    return False
+    return get_outcome(error) is Outcome.BUSY
 
 
 @dataclass(slots=True)
@@ -188,10 +164,11 @@ class NotAccepted(Exception):
 
 
 class Retries:
-    """How long a submission that was not accepted is sent again.
+    """When a submission that was not accepted is sent again, and for how long.
 
-    While a queue is full, or the service busy, as long as the
-    caller waits; anything else `MAX_ATTEMPTS` times.
+    While the service is busy, as long as the caller waits, and as
+    late as the service asks for; anything else `MAX_ATTEMPTS`
+    times.
 
     Args:
         clock: the time
@@ -207,16 +184,24 @@ class Retries:
     async def wait(self, failure: MjciError) -> bool:
         """Wait before the next attempt; return False where there is none."""
         self.attempts += 1
-        shortest, longest = QUEUE_FULL_BACKOFF
-        is_full = isinstance(failure, QueueFull)
-        if is_full:
-            self._delay = max(self._delay, shortest)
-        is_in_time = self.clock.now() + self._delay <= self.deadline
-        if not (_is_busy(failure) and is_in_time) and (is_full or self.attempts >= MAX_ATTEMPTS):
+        delay = self._get_delay(failure)
+        is_in_time = _is_busy(failure) and self.clock.now() + delay <= self.deadline
+        is_short = delay <= QUEUE_FULL_BACKOFF[1] and self.attempts < MAX_ATTEMPTS
+        if not is_in_time and (isinstance(failure, QueueFull) or not is_short):
             return False
-        await self.clock.sleep(self._delay)
-        self._delay = min(self._delay * (1.5 if is_full else 2), longest)
+        await self.clock.sleep(delay)
         return True
+
+    def _get_delay(self, failure: MjciError) -> float:
+        """Return the seconds before the next attempt, and lengthen those before a later one."""
+        shortest, longest = QUEUE_FULL_BACKOFF
+        growth = 2.0
+        if isinstance(failure, QueueFull):
+            self._delay = max(self._delay, shortest)
+            growth = 1.5
+        delay = self._delay
+        self._delay = min(delay * growth, longest)
+        return max(delay, get_retry_after(failure) or 0.0)
 
 
 class Submitter:
@@ -559,7 +544,7 @@ def _conclude_absence(pending: PendingSubmission) -> None:
 
 def _build_no_listing_failure(failure: MjciError | None) -> Exception:
     """Build the failure of a search on a server without listing."""
-    if isinstance(failure, Unsupported) and failure.status not in TRANSIENT_STATUSES:
+    if isinstance(failure, Unsupported):
         # a wrong address, not a lost response
         return NotAccepted(failure)
     return OutcomeUnknown("this server has no listing.")
