@@ -32,7 +32,8 @@ from jupyter_mjci.errors import InvalidRequest, JobFailed, MjciError, SettingsEr
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.sync import SyncResult, parse_time, sync
+from jupyter_mjci.history.normalization import parse_time
+from jupyter_mjci.history.sync import SyncResult, sync
 from jupyter_mjci.jobs.batch import BatchUpdate, Follower, JobLike, guess_service
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
