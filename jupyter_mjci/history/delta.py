@@ -354,6 +354,10 @@ class Lake:
                 frame of jobs
             where: SQL (DuckDB's) over them: "status = 'FAILED'"
             limit: the oldest so many
+
+        Raises:
+            InvalidRequest: there is no such column, `where` is no
+                valid SQL, or `limit` is not positive
         """
         names = FRAME_COLUMNS if columns is None else tuple(columns)
         _check_columns(_list_stored_columns(names))
@@ -372,7 +376,10 @@ class Lake:
         """Compute the metrics of a query with DuckDB.
 
         One range of time after another, so that memory stays
-        bounded.
+        bounded. Functions to group by run in pandas.
+
+        Raises:
+            InvalidRequest: the lake has no such column
         """
         import pandas as pd
 
@@ -391,6 +398,9 @@ class Lake:
             statement: a query of the view `jobs`: the lake with
                 the journal's changes; its times are aware and in
                 UTC
+
+        Raises:
+            InvalidRequest: it is no valid SQL
         """
         with self._connect() as (db, _), _wrap_sql_errors(statement):
             frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
@@ -613,7 +623,8 @@ class DaskLake:
     """A lake on a Dask cluster.
 
     `.mjci` has the analyses, `.frame()` is for everything else.
-    Without the extra `lake` SettingsError is raised.
+    Without the extra `lake` SettingsError is raised; a table that
+    cannot be read raises HistoryError.
     """
 
     def __init__(self, lake: Lake, client: Client | str) -> None:

@@ -93,8 +93,9 @@ class PlotAccessor:
     """The analyses as plots: `df.mjci.plot.timeline()`.
 
     Every method takes the arguments of the analysis of the same
-    name (`every`, `by`, `prices`, `tz`) and `ax`, the Axes to draw
-    on (by default those of a new figure), and returns the Axes. A
+    name (`every`, `by`, `prices`, `statuses`, `tz`) and `ax`, the
+    Axes to draw on (by default those of a new figure), and returns
+    the Axes. A
     history within one period is drawn by the next finer one.
     Raises SettingsError without matplotlib, which the extra `lab`
     installs.

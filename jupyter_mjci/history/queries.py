@@ -249,10 +249,21 @@ def _set_dtypes(aggregates: pd.DataFrame, query: Query) -> pd.DataFrame:
     return frame
 
 
+# What DuckDB's values are, by the name that pandas has for them.
+_OBJECT_DTYPES = {
+    "boolean": "boolean",
+    "integer": "Int64",
+    "floating": "Float64",
+    "datetime": "datetime64[us]",
+    "datetime64": "datetime64[us]",
+}
+
+
 def _set_key_dtype(keys: pd.Series) -> pd.Series:
     """Return keys with one dtype, whichever engine had them."""
     if keys.dtype == object:
-        keys = keys.convert_dtypes(convert_string=False, convert_floating=True)
+        kind = pd.api.types.infer_dtype(keys, skipna=True)
+        keys = keys.astype(_OBJECT_DTYPES.get(kind, "string"))  # type: ignore[call-overload]
     keys = normalize_keys(keys)
     return keys.dt.tz_localize("UTC") if keys.dtype.kind == "M" else keys
 

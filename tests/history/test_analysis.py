@@ -272,7 +272,8 @@ def test_too_many_completed_rows_raise() -> None:
 @pytest.mark.parametrize(
     ("tz", "every", "times", "expected"),
     [
-        ("Asia/Shanghai", "day", ["2026-01-30T15:59Z", "2026-01-30T16:00Z"], [("30", 1), ("31", 1)]),
+        ("Asia/Shanghai", "day", ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
+         [("30", 1), ("31", 1)]),
         ("America/New_York", "day", ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
          [("07", 1), ("08", 1)]),
         # the hour from one to two comes twice
