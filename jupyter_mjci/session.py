@@ -32,8 +32,9 @@ from jupyter_mjci.errors import InvalidRequest, JobFailed, SettingsError, Unsupp
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.normalization import parse_time
 from jupyter_mjci.history.submissions import Submission
-from jupyter_mjci.history.sync import SyncResult, parse_time, sync
+from jupyter_mjci.history.sync import SyncResult, sync
 from jupyter_mjci.jobs.batch import (
     BatchUpdate,
     Follower,

@@ -320,6 +320,11 @@ class Journal:
         )
         return [row["action"] for row in rows]
 
+    def services(self) -> list[str]:
+        """Return the keys of the services that have known jobs."""
+        rows = self._fetch_rows("SELECT DISTINCT service FROM jobs ORDER BY 1")
+        return [row["service"] for row in rows]
+
     def own_jobs(self, service: str) -> list[Job]:
         """Return a service's jobs of this session's own origin, oldest first."""
         return self.jobs("service=? AND origin=?", (service, self.get_origin(service)))

@@ -60,8 +60,6 @@ def load_journal_frame(
     import numpy as np
     import pandas as pd
 
-    from jupyter_mjci.history import analysis  # noqa: F401 - registers the accessor df.mjci
-
     values = load_columns(journal, COLUMN_EXPORTS, where, parameters)
     times = values["submitted"]
     if not np.all(times[1:] >= times[:-1]):
