@@ -316,7 +316,7 @@ def test_lost_submission_whose_prompt_was_rewritten_is_unknown(
     """Not found by its looks is no proof: the service may have changed them, or not."""
     assert session.sandbox is not None
     inject_fault(session, fault, "POST /mj/submit/*", 1)
-    call = session.mj.imagine("a  fox \u2014ar 3:2", state="mine")
+    call = session.mj.imagine("a  fox \u2014ar 3:2", state="mine", as_is=True)
     handle = session.sandbox.mj.handle
 
     def rewrite(request: Any) -> Any:
