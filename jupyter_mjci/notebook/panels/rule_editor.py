@@ -49,6 +49,7 @@ INITIAL_VALUES = {
 # their result is JSON, not a picture
 JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
 TITLES = {
+    "imageView2": "Format and quality",
     "imageView2/0": "Fit: long and short edge",
     "imageView2/1": "Cover and cut",
     "imageView2/2": "Fit inside",
