@@ -3,6 +3,7 @@
 MjciError
 ├─ SettingsError        you: the settings are incomplete or contradictory; nothing was sent
 ├─ InvalidRequest       you: the arguments make no valid request; nothing was sent
+│   └─ PreflightError   it could be sent, but would fail or do something else
 ├─ HistoryError         you: a journal or lake cannot be read or written; its data is intact
 ├─ TransportError       the network: no response; `.may_have_been_sent`, `.timed_out`
 ├─ NotRecorded          the recording: it has no response to this request
@@ -103,6 +104,15 @@ class InvalidRequest(MjciError):
 
     → Correct the call: the error names the available choices, or
         line and column.
+    """
+
+
+class PreflightError(InvalidRequest):
+    """The request could be sent, but it would fail at the service,
+    or do something else than was meant. Nothing was sent.
+
+    → Change what the message names; `--as-is` (as_is=True) sends
+        it unchecked.
     """
 
 

@@ -36,6 +36,7 @@ from jupyter_mjci.history.sync import SyncResult, parse_time, sync
 from jupyter_mjci.jobs.batch import BatchUpdate, Follower, JobLike, guess_service
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
+from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
@@ -250,12 +251,18 @@ class Session:
         return Watch(partial(self._follower.watch, target, wait, poll_interval))
 
     def batch(
-        self, jobs: Iterable[JobLike], *, at_once: int = 8, poll_interval: float = MAX_INTERVAL
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        at_once: int = 8,
+        poll_interval: float = MAX_INTERVAL,
+        max_jobs: int | None = None,
     ) -> Stream[Job]:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
         A failure does not stop the others: it comes as a FAILED
-        job with the reason.
+        job with the reason. Raises InvalidRequest for more
+        submissions than `max_jobs`, before the first is sent.
 
         Args:
             jobs: calls, jobs and job IDs
@@ -263,8 +270,10 @@ class Session:
                 at a time; running jobs do not count
             poll_interval: seconds between two polls of a job, at
                 most
+            max_jobs: how many jobs may be submitted; by default
+                the setting max_jobs
         """
-        targets = list(jobs)
+        targets = self._list_targets(jobs, max_jobs)
         return Stream(
             lambda: event_loop.stream_from_callback(
                 partial(
@@ -274,14 +283,19 @@ class Session:
         )
 
     def batch_updates(
-        self, jobs: Iterable[JobLike], *, at_once: int = 8, poll_interval: float = MAX_INTERVAL
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        at_once: int = 8,
+        poll_interval: float = MAX_INTERVAL,
+        max_jobs: int | None = None,
     ) -> Stream[BatchUpdate]:
         """Run a batch and yield every change of every job, to display its progress.
 
-        `jobs`, `at_once` and `poll_interval` are those of
-        `batch`.
+        `jobs`, `at_once`, `poll_interval` and `max_jobs` are
+        those of `batch`.
         """
-        targets = list(jobs)
+        targets = self._list_targets(jobs, max_jobs)
         return Stream(
             lambda: event_loop.stream_from_callback(
                 partial(
@@ -289,6 +303,11 @@ class Session:
                 )
             )
         )
+
+    def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
+        targets = list(jobs)
+        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
+        return targets
 
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
@@ -518,7 +537,7 @@ class Session:
         session connects.
 
         Args:
-            changes: wait, timeout, on_interrupt, thumbnail
+            changes: wait, timeout, on_interrupt, max_jobs, thumbnail
         """
         fixed = sorted(set(changes) - set(RUNTIME_SETTINGS))
         if fixed:

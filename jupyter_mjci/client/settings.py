@@ -123,6 +123,9 @@ class Settings:
         "MJCI_ON_INTERRUPT",
         choices=("detach", "cancel"),
     )
+    max_jobs: int = _setting(
+        100, "Most jobs that one cell, click or batch may submit", "MJCI_MAX_JOBS"
+    )
     thumbnail: int = _setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
@@ -149,7 +152,7 @@ SETTING_NAMES = tuple(setting.name for setting in fields(Settings))
 CREDENTIALS = ("mj_secret", "ci_secret_key", "ci_token", "ci_secret_id")
 # Settings of a session that do not depend on what it is connected
 # to.
-RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "thumbnail")
+RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "thumbnail")
 
 
 # --- loading ----------------------------------------------
