@@ -30,13 +30,11 @@ from tenacity import (
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.outcomes import get_outcome, may_have_been_accepted
+from jupyter_mjci.client.outcomes import may_have_been_accepted, may_pass
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import (
-    InvalidResponse,
     MjciError,
     QueueFull,
-    ServiceError,
     TransportError,
     Unsupported,
 )
@@ -70,9 +68,7 @@ QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
 def is_transient(error: BaseException) -> bool:
     """Return whether reading again may succeed."""
-    if isinstance(error, (ServiceError, TransportError, InvalidResponse)):
-        return get_outcome(error).may_pass
-    return False
+    return may_pass(error)
 
 
 def retrying(clock: Clock, *, deterministic: bool = False) -> AsyncRetrying:
