@@ -192,11 +192,13 @@ class Sandbox:
         """Return when the next job of any service changes by itself (epoch seconds)."""
         with self._lock:
             times = [service.next_event() for service in self._services.values()]
+            times += [due_at for due_at, _, _ in self.faults.held]
         return min((moment for moment in times if moment is not None), default=None)
 
     def handle_request(self, service: str, request: Request) -> Response:
         """Let a service answer, then deliver its callbacks and save its state where that is due."""
         with self._lock:
+            self._forward_due()
             response = self._services[service].handle(request)
             changes = request.method not in ("GET", "HEAD")
             self._unsaved |= changes
@@ -210,10 +212,26 @@ class Sandbox:
     def run_due(self) -> None:
         """Bring every job up to now, and queue the callbacks that fell due."""
         with self._lock:
+            self._forward_due()
             for service in self._services.values():
                 service.advance()
             self._unsaved = True
             self._collect_webhooks()
+
+    def forward_later(self, service: str, request: Request, seconds: float) -> None:
+        """Let a service handle a request after so many seconds of the sandbox's time."""
+        with self._lock:
+            self.faults.held.append((self.clock.now() + seconds, service, request))
+        if self.ticker:
+            self.ticker.reschedule()
+
+    def _forward_due(self) -> None:
+        now = self.clock.now()
+        due = [entry for entry in self.faults.held if entry[0] <= now]
+        if due:
+            self.faults.held = [entry for entry in self.faults.held if entry[0] > now]
+            for _, service, request in due:
+                self._services[service].handle(request)
 
     def _collect_webhooks(self) -> None:
         for service in self._services.values():
