@@ -52,6 +52,7 @@ INITIAL_VALUES = {
 # their result is JSON, not a picture
 JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
 TITLES = {
+    "imageView2": "Format and quality",
     "imageView2/0": "Fit: long and short edge",
     "imageView2/1": "Cover and cut",
     "imageView2/2": "Fit inside",
@@ -149,8 +150,10 @@ class Block:
 
     def set_initial_values(self) -> None:
         """Set the values of a new block."""
+        first = next(iter(self.controls), "")
         for name, control in self.controls.items():
-            is_needed = control.is_key or control.parameter.required or name == "w"
+            # every operation begins with what gives it an effect
+            is_needed = control.is_key or control.parameter.required or name in ("w", first)
             if is_needed and name in INITIAL_VALUES:
                 control.set_value(INITIAL_VALUES[name])
             elif not control.is_key and not isinstance(control, TemplatedControl):
