@@ -125,6 +125,12 @@ class HistoryError(MjciError):
     """
 
 
+class JournalWarning(UserWarning):
+    """The journal cannot be written just now. What the services
+    answered is kept in memory, and written as soon as possible.
+    """
+
+
 class TransportError(MjciError):
     """No response arrived. `.may_have_been_sent`: the server may
     have processed the request. `.timed_out`: it may still be
