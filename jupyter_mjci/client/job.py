@@ -183,7 +183,7 @@ class Job:
 
 
 # The reason of a job that we gave up, and the service did not
-# end: news of it, however old they look, are news.
+# end: whatever the service reports later counts.
 LOST_REASON = "The service no longer lists this job. Submit it again."
 
 
@@ -198,7 +198,7 @@ def progress_rank(job: Job) -> float:
     return 1.0 + (job.progress or 0) / 100
 
 
-def is_older(news: Job, known: Job | None) -> bool:
+def is_older(job: Job, known: Job | None) -> bool:
     """Return whether a state of a job is behind the one that is known.
 
     Callbacks arrive out of order, listings lag behind, and a
@@ -207,6 +207,6 @@ def is_older(news: Job, known: Job | None) -> bool:
     """
     if known is None or known.reason == LOST_REASON:
         return False
-    if not known.status.is_terminal and Status.NEEDS_INPUT in (news.status, known.status):
+    if not known.status.is_terminal and Status.NEEDS_INPUT in (job.status, known.status):
         return False
-    return progress_rank(news) < progress_rank(known)
+    return progress_rank(job) < progress_rank(known)

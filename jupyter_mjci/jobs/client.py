@@ -69,8 +69,8 @@ class JobClient:
     def record(self, jobs: Iterable[Job]) -> None:
         """Journal the jobs that changed, and notify the listeners of all of them.
 
-        News that are older than what is known are ignored,
-        wherever they come from. Where the journal cannot be
+        A state older than the one that is known is ignored,
+        wherever it comes from. Where the journal cannot be
         written, jobs are kept and written later.
         """
         seen = [job for job in jobs if not is_older(job, self._known_jobs.get(_get_key(job)))]

@@ -100,15 +100,19 @@ class ResultFetcher:
         response: Response = await self.transport.get(url)
         if response.status < 300:
             return response.body
-        classified = classify(response, ServiceCodes())
-        words = f"{classified.message}." if classified.message else ""
-        error = InvalidResponse(
-            f"The image is not available (HTTP {response.status}).",
-            detail=classified.location or words,
-            body=response.body,
-            hint="Links of Midjourney images end after a day: fetch them when the job ends.",
-        )
-        raise attach(error, classified)
+        raise _build_unavailable_error(response)
+
+
+def _build_unavailable_error(response: Response) -> InvalidResponse:
+    classified = classify(response, ServiceCodes())
+    words = f"{classified.message}." if classified.message else ""
+    error = InvalidResponse(
+        f"The image is not available (HTTP {response.status}).",
+        detail=classified.location or words,
+        body=response.body,
+        hint="Links of Midjourney images end after a day: fetch them when the job ends.",
+    )
+    return attach(error, classified)
 
 
 def _get_output_url(job: Job, index: int) -> str:

@@ -41,9 +41,9 @@ TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}
 MIN_DURATION_SAMPLES = 5
 # failed polls in a row that are tolerated: about a minute
 MAX_FAILURES = 8
-# Listings in a row without a job, and seconds since the first of
-# them: then it is lost. A listing may lag behind.
-MAX_MISSES = 3
+# Polls in a row that do not find a job, and seconds since it is
+# followed: then it is lost. Listings lag behind submissions.
+MAX_MISSES = 4
 LOST_AFTER = 10.0
 # Bulk requests in a row that the server has no endpoint for.
 MAX_UNSUPPORTED_BULK = 2
@@ -93,7 +93,6 @@ class Subscription:
         next_poll_at: when it is polled next
         deadline: when following it ends with WaitTimeout
         misses: polls in a row that did not find it
-        missing_since: when the first of them was
         failures: polls in a row that failed
         late_polls: polls since its estimated end
         has_update: whether a change was not read yet
@@ -108,7 +107,6 @@ class Subscription:
     next_poll_at: float = 0.0
     deadline: float = math.inf
     misses: int = 0
-    missing_since: float = 0.0
     failures: int = 0
     late_polls: int = 0
     has_update: bool = False
@@ -337,13 +335,11 @@ class Poller:
     def _on_missing(self, subscription: Subscription) -> None:
         """Count a poll without the job: listings lag behind, until they have done so too long."""
         now = self.client.clock.now()
-        if not subscription.misses:
-            subscription.missing_since = now
-        subscription.misses += 1
         delay = min(COALESCE_WINDOW * 1.5**subscription.misses, MAX_INTERVAL)
+        subscription.misses += 1
         subscription.next_poll_at = now + delay
-        is_over = now - subscription.missing_since >= LOST_AFTER
-        if subscription.misses >= MAX_MISSES and is_over:
+        is_settled = now - subscription.since >= LOST_AFTER
+        if subscription.misses >= MAX_MISSES and is_settled:
             lost = replace(subscription.job, status=Status.FAILED, reason=LOST_REASON)
             self.client.record([lost])
             self._on_update(subscription, lost, self.client.clock.now())
