@@ -93,8 +93,10 @@ class ResultFetcher:
                     self.archive.save(job, url, content, index, self.clock.now())
 
     async def _fetch_url(self, url: str) -> bytes:
-        retry = retrying(self.clock, deterministic=self._deterministic)
-        return await retry(self._fetch_once, url)
+        async for attempt in retrying(self.clock, deterministic=self._deterministic):
+            with attempt:
+                return await self._fetch_once(url)
+        raise AssertionError("unreachable")  # the last attempt raises
 
     async def _fetch_once(self, url: str) -> bytes:
         response: Response = await self.transport.get(url)
