@@ -7,7 +7,6 @@ for each of ten thousand would cost more than all their updates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError, WaitTimeout
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller, Subscription
+from jupyter_mjci.services import guess_service
 
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
@@ -193,18 +193,6 @@ def build_failed_job(target: JobLike, error: MjciError) -> Job:
     if isinstance(target, Call):
         target = Job(target.service, "", target.name)
     elif isinstance(target, str):
-        target = Job(guess_service(target), target)
+        service = guess_service(target)
+        target = Job(service.key if service else "", target)
     return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
-
-
-# Midjourney task IDs are digits, CI job IDs a letter and then
-# letters and digits (j8d74…, b8d74…).
-_ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
-
-
-def guess_service(job_id: str) -> str:
-    """Return the service whose IDs look like `job_id`, or "" where none does."""
-    for service, pattern in _ID_PATTERNS.items():
-        if pattern.fullmatch(job_id.strip()):
-            return service
-    return ""

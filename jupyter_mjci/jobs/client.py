@@ -72,9 +72,10 @@ class JobClient:
         for listener in self.listeners:
             listener(event, value)
 
-    def known_jobs(self, service: str) -> list[Job]:
-        """Return the jobs of a service that were seen, the latest change last."""
-        return [job for job in self._known_jobs.values() if job.service == service]
+    def known_jobs(self, service: str | None = None) -> list[Job]:
+        """Return the jobs (of a service) that were seen, the latest change last."""
+        jobs = self._known_jobs.values()
+        return [job for job in jobs if service is None or job.service == service]
 
 
 def _get_key(job: Job) -> tuple[str, str]:

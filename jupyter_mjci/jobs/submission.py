@@ -16,7 +16,6 @@ import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
@@ -41,12 +40,10 @@ from jupyter_mjci.errors import (
 )
 from jupyter_mjci.history.journal import Submission
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.services.midjourney import reconciliation as midjourney
-from jupyter_mjci.services.tencent_ci import reconciliation as tencent_ci
+from jupyter_mjci.services import SubmissionTracking, service
 
 T = TypeVar("T")
 
-SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
 # Attempts at a submission that certainly was not received.
 MAX_ATTEMPTS = 6
 MAX_READ_ATTEMPTS = 4
@@ -66,10 +63,7 @@ SETTLE_FACTOR = 5
 # seconds between attempts while a queue is full: first, longest
 QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
-BUSY_CODES = frozenset({"30", "SlowDown"})  # nothing was accepted
 BUSY_STATUS = 429
-# a relay that lost its own upstream response
-UNKNOWN_OUTCOME_CODES = frozenset({"5"})
 # HTTP statuses that may pass; the job may have been created all
 # the same.
 TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
@@ -78,10 +72,10 @@ TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
 def is_transient(error: BaseException) -> bool:
     """Return whether reading again may succeed."""
     if isinstance(error, ServiceError):
-        return (
-            error.code in BUSY_CODES | UNKNOWN_OUTCOME_CODES
-            or error.status in TRANSIENT_STATUSES | {BUSY_STATUS}
-        )
+        codes = service(error.service).codes
+        return error.code in codes.busy | codes.unknown or error.status in TRANSIENT_STATUSES | {
+            BUSY_STATUS
+        }
     return isinstance(error, (TransportError, InvalidResponse))
 
 
@@ -161,7 +155,8 @@ class Submitter:
         A submission waits up to `queue_timeout` seconds for room
         in a full queue; then QueueFull is raised.
         """
-        if SERVICES[call.service].is_trackable(call):
+        tracking = service(call.service).tracking
+        if tracking is not None and tracking.is_trackable(call):
             return await self._submit(call, queue_timeout)
         if not call.is_retryable:
             return await self.client.send_once(call)
@@ -171,7 +166,7 @@ class Submitter:
     async def _submit(self, call: Call[T], queue_timeout: float) -> T:
         marker = self.make_marker()
         sent_at = self.client.clock.now()
-        marked = SERVICES[call.service].with_marker(call, marker)
+        marked = _get_tracking(call.service).with_marker(call, marker)
         pending = PendingSubmission(marked or call, marker, sent_at)
         self.journal.record_submission(pending.call, marker, sent_at, has_marker=marked is not None)
         return cast(T, await self._submit_and_resolve(pending, queue_timeout))
@@ -182,7 +177,8 @@ class Submitter:
         Returns the job, adopted or submitted again, or None where
         the outcome is still unknown.
         """
-        call = SERVICES[row.service].restore_call(sender, row.name, row.path, row.body)
+        tracking = _get_tracking(row.service)
+        call = tracking.restore_call(sender, row.name, row.path, row.body)
         pending = PendingSubmission(call, row.marker, row.at)
         settled_at = row.at + SETTLE_FACTOR * self.timeout
         timeout = max(0.0, settled_at - self.client.clock.now())
@@ -282,8 +278,8 @@ class Submitter:
         deadline = clock.now() + timeout
         delays = iter(RECONCILE_DELAYS)
         unsupported = 0
-        service = SERVICES[pending.call.service]
-        matches = service.build_matcher(pending.call, pending.marker, pending.sent_at)
+        tracking = _get_tracking(pending.call.service)
+        matches = tracking.build_matcher(pending.call, pending.marker, pending.sent_at)
         while True:
             await clock.sleep(next(delays, RECONCILE_DELAYS[-1]))
             try:
@@ -304,16 +300,16 @@ class Submitter:
 
     async def _fetch_listing(self, pending: PendingSubmission) -> list[Job]:
         """Fetch the listing itself, never a fallback: one from the journal would prove nothing."""
-        service = SERVICES[pending.call.service]
-        request = service.build_search_request(pending.call, pending.sent_at)
+        tracking = _get_tracking(pending.call.service)
+        request = tracking.build_search_request(pending.call, pending.sent_at)
         if isinstance(request, Paginator):
             return cast(list[Job], await request.collect())
         return cast(list[Job], await self.send(request))
 
     def _select_job(self, pending: PendingSubmission, candidates: list[Job]) -> Job | None:
         """Choose among the matching jobs, leaving out those of other submissions."""
-        service = SERVICES[pending.call.service]
-        if candidates and not service.is_exact_match(pending.call, pending.marker):
+        tracking = _get_tracking(pending.call.service)
+        if candidates and not tracking.is_exact_match(pending.call, pending.marker):
             adopted = self.journal.accepted_job_ids(pending.call.service)
             candidates = [job for job in candidates if job.id not in adopted]
         if len(candidates) > 1:
@@ -322,11 +318,18 @@ class Submitter:
         return candidates[0] if candidates else None
 
 
+def _get_tracking(key: str) -> SubmissionTracking:
+    tracking = service(key).tracking
+    assert tracking is not None  # only trackable submissions are journaled
+    return tracking
+
+
 def _is_outcome_unknown(error: MjciError) -> bool:
     """Return whether the job may have been created although no usable response came."""
     if isinstance(error, TransportError):
         return error.may_have_been_sent
     if isinstance(error, ServiceError):
-        lost = error.status in TRANSIENT_STATUSES and error.code not in BUSY_CODES
-        return lost or error.code in UNKNOWN_OUTCOME_CODES or isinstance(error, Unsupported)
+        codes = service(error.service).codes
+        lost = error.status in TRANSIENT_STATUSES and error.code not in codes.busy
+        return lost or error.code in codes.unknown or isinstance(error, Unsupported)
     return isinstance(error, InvalidResponse)

@@ -65,7 +65,7 @@ class Commands:
             dialect: which proxy family it emulates
             seed: another seed makes other pictures
         """
-        from jupyter_mjci.session import sandbox
+        from jupyter_mjci.connection import sandbox
 
         session = sandbox(
             speed=speed or self._current.settings().speed,
@@ -178,7 +178,7 @@ class Commands:
     def _switch_recording(
         self, mode: str, folder: Path, pixels: int | None, unrecorded: Selection
     ) -> None:
-        from jupyter_mjci.session import replay
+        from jupyter_mjci.connection import replay
 
         if mode == "off":
             self._current.state.selected = unrecorded

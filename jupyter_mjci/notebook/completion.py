@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import commands
+from jupyter_mjci.notebook.job_body import list_body_keys
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.params import Builder, Param, parse_signature
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services import Service, find_service, services
 
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
@@ -51,7 +51,7 @@ def complete_line(magics: Magics, full_text: str, line: int, until_cursor: str) 
         line: the number of the line, from 0
         until_cursor: the line up to the cursor
     """
-    if line > 0 and full_text.startswith("%%ci_job"):
+    if line > 0 and _has_cell_body(full_text):
         return _complete_toml_keys(until_cursor)
     match = MAGIC_LINE.match(until_cursor)
     if match is None:
@@ -59,11 +59,11 @@ def complete_line(magics: Magics, full_text: str, line: int, until_cursor: str) 
     magic, service, name, rest = match.groups()
     if magic == "mjci":
         return _complete_mjci(rest)
-    api = Midjourney if service == "mj" else TencentCI
-    builder = getattr(api, name, None)
-    if builder is None:
+    found = find_service(service)
+    builder = getattr(found.api, name, None) if found else None
+    if found is None or builder is None:
         return NO_COMPLETIONS
-    return _complete_builder(magics, service, builder, rest)
+    return _complete_builder(magics, found, builder, rest)
 
 
 def _complete_mjci(rest: str) -> Completions:
@@ -84,24 +84,31 @@ def _complete_mjci(rest: str) -> Completions:
     return fragment, _filter_by_prefix(fragment, candidates)
 
 
-def _complete_builder(magics: Magics, service: str, builder: Builder, rest: str) -> Completions:
+def _has_cell_body(cell: str) -> bool:
+    """Return whether a cell's body is a request, not a prompt."""
+    magic = cell.partition("\n")[0].split(None, 1)[0] if cell.strip() else ""
+    return any(each.parse_cell_body and magic == f"%{each.job_magic}" for each in services())
+
+
+def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: str) -> Completions:
     params = parse_signature(builder)
     fragment, before = _split_last_word(rest)
     choices = _list_flag_choices(params, before)
     if choices:
         return fragment, _filter_by_prefix(fragment, choices)
     if fragment.startswith("-"):
-        can_batch = builder is TencentCI.job or any(param.name == "prompt" for param in params)
+        takes_body = service.parse_cell_body and builder is service.get_job
+        can_batch = takes_body or any(param.name == "prompt" for param in params)
         options = BATCH_OPTIONS if can_batch else OPTIONS
         return fragment, _filter_by_prefix(fragment, _list_flags((*params, *options)))
     names = [param.name for param in params if param.positional]
     if names[:1] in (["task"], ["task_id"], ["job_id"]) and not before.strip():
-        return fragment, _filter_by_prefix(fragment, _list_job_ids(magics, service))
+        return fragment, _filter_by_prefix(fragment, _list_job_ids(magics, service.key))
     if names[1:2] == ["button"]:
         # A button's label may contain blanks: the fragment is
         # everything after the task.
         task, _, fragment = rest.lstrip().partition(" ")
-        return fragment, _filter_by_prefix(fragment, _list_button_labels(magics, task))
+        return fragment, _filter_by_prefix(fragment, _list_button_labels(magics, service.key, task))
     return NO_COMPLETIONS
 
 
@@ -109,11 +116,7 @@ def _complete_toml_keys(until_cursor: str) -> Completions:
     """Complete the keys of a `%%ci_job` body, at the start of a line."""
     if not re.fullmatch(r"\w+", until_cursor):
         return NO_COMPLETIONS
-    params = (
-        *parse_signature(TencentCI.picture_job),
-        *parse_signature(TencentCI.batch),
-    )
-    names = dict.fromkeys(param.name for param in params)
+    names = list_body_keys()
     return until_cursor, [f"{name} = " for name in _filter_by_prefix(until_cursor, names)]
 
 
@@ -144,14 +147,15 @@ def _filter_by_prefix(prefix: str, candidates: Iterable[str]) -> list[str]:
 
 def _list_job_ids(magics: Magics, service: str) -> list[str]:
     session = _get_session(magics)
-    return [job.id for job in reversed(session.known_jobs(service))] if session else []
+    return [job.id for job in reversed(session.client.known_jobs(service))] if session else []
 
 
-def _list_button_labels(magics: Magics, task: str) -> list[str]:
+def _list_button_labels(magics: Magics, service: str, task: str) -> list[str]:
     job = magics.find_job(task)
     session = _get_session(magics)
     if job is None and session:
-        job = next((known for known in session.known_jobs("mj") if known.id == task), None)
+        known_jobs = session.client.known_jobs(service)
+        job = next((known for known in known_jobs if known.id == task), None)
     return [button.name for button in job.buttons] if job else []
 
 

@@ -137,7 +137,7 @@ class RowBatch:
         Errors are raised after the card is shown.
         """
         try:
-            for update in session.batch_updates(self.calls, at_once=at_once):
+            for update in session.batch(self.calls, at_once=at_once).updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():
                     summary = self.summarize(running=True)

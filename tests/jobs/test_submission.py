@@ -15,8 +15,8 @@ import jupyter_mjci as mjci
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import BannedPrompt, MjciError, QueueFull, TransportError, Unsupported
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -165,7 +165,7 @@ def test_full_queue_raises_in_run_and_waits_in_follow(session: Session) -> None:
 def test_html_for_everything_is_unsupported_not_unknown() -> None:
     """Such a server is not a proxy at all: the address is wrong."""
     html = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=html)
+    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=html)
     with pytest.raises(Unsupported):
         session.mj.imagine("a red fox").run()
     assert [row.state for row in session.journal.submissions()] == ["rejected"]

@@ -63,7 +63,7 @@ def test_set_value_applies_to_current_and_later_sessions(shell: Shell, session: 
         7.0,
         16,
     )
-    assert (session.transport.timeout, session.settings.on_interrupt) == (7.0, "cancel")
+    assert (session.client.transport.timeout, session.settings.on_interrupt) == (7.0, "cancel")
     later = shell.run("%mjci sandbox --seed 1")
     assert (later.settings.wait, later.settings.timeout, later.sandbox.clock.speed) == (
         300.0,

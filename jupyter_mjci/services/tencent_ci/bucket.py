@@ -9,15 +9,15 @@ from urllib.parse import unquote, urlsplit
 import anyio
 
 from jupyter_mjci.client.image_input import detect_image_format
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 from jupyter_mjci.services.tencent_ci.objects import build_object_url
 
 
 def presign_object(
-    settings: Settings, key: str, now: float, *, rule: str, method: str, seconds: int
+    settings: TencentCISettings, key: str, now: float, *, rule: str, method: str, seconds: int
 ) -> str:
     """Build a URL of an object that needs no credentials.
 
@@ -30,18 +30,18 @@ def presign_object(
         method: the HTTP method that the URL is valid for
         seconds: how long it is valid
     """
-    if not settings.has_ci:
+    if not settings.is_configured:
         raise InvalidRequest("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
-    url = build_object_url(settings.ci_bucket, settings.ci_region, key)
+    url = build_object_url(settings.bucket, settings.region, key)
     return signing.presign(
         method,
         url,
         params={rule: ""} if rule else {},
         headers={"host": urlsplit(url).netloc},
-        secret_id=settings.ci_secret_id,
-        secret_key=settings.ci_secret_key.reveal(),
+        secret_id=settings.secret_id,
+        secret_key=settings.secret_key.reveal(),
         key_time=signing.key_time(now, seconds),
-        token=settings.ci_token.reveal() or None,
+        token=settings.token.reveal() or None,
     )
 
 
