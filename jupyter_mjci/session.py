@@ -16,9 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-import anyio
-import anyio.from_thread
-
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
 from jupyter_mjci.client.job import Job, Status
@@ -31,12 +28,12 @@ from jupyter_mjci.client.settings import (
     list_secrets,
 )
 from jupyter_mjci.client.transport import Clock, SystemClock, Transport
-from jupyter_mjci.errors import InvalidRequest, JobFailed, MjciError, SettingsError, Unsupported
+from jupyter_mjci.errors import InvalidRequest, MjciError, SettingsError, Unsupported
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.sync import SyncResult, parse_time, sync
-from jupyter_mjci.jobs.batch import BatchUpdate, Follower, JobLike
+from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
@@ -70,45 +67,6 @@ T = TypeVar("T")
 
 # seconds between two polls of a single followed job, at most
 DEFAULT_INTERVAL = 3.0
-
-
-class Watch(Stream[Job]):
-    """A followed job. Iterating yields each change; `.run()` and `await` return the finished job.
-
-    A job that failed or was cancelled raises JobFailed.
-    """
-
-    def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
-        super().__init__(lambda: event_loop.one_per_chunk(source()), _require_success)
-
-
-class Batch(Stream[Job]):
-    """Many calls and jobs, submitted and followed together: yields each job as it ends.
-
-    Args:
-        follower: follows the jobs
-        targets: calls, jobs and job IDs
-        at_once: calls and IDs that are submitted at a time
-        wait: seconds for which each is followed
-        poll_interval: seconds between two polls of a job
-    """
-
-    def __init__(
-        self,
-        follower: Follower,
-        targets: Sequence[JobLike],
-        at_once: int,
-        wait: float,
-        poll_interval: float,
-    ) -> None:
-        arguments = (targets, at_once, wait, poll_interval)
-        follow = partial(follower.as_completed, *arguments)
-        super().__init__(lambda: event_loop.stream_from_callback(follow))
-        self._run = partial(follower.run_batch, *arguments)
-
-    def updates(self) -> Stream[BatchUpdate]:
-        """Run the batch and yield every change of every job, to display its progress."""
-        return Stream(lambda: event_loop.stream_from_callback(self._run))
 
 
 class Session:
@@ -470,23 +428,7 @@ class Session:
             rule: the rule
             content: the bytes of the image
         """
-        return Operation(partial(self._apply_rule, rule, content))
-
-    async def _apply_rule(self, rule: str, content: bytes) -> RuleResult:
-        from jupyter_mjci.imaging.model import RuleError
-        from jupyter_mjci.imaging.rule_syntax import apply_rule
-
-        def load_object(url: str) -> bytes | None:
-            return anyio.from_thread.run(bucket.find_object, self.ci, url)
-
-        try:
-            # The thread cannot be stopped: a cancelled preview
-            # leaves it behind.
-            return await anyio.to_thread.run_sync(
-                partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
-            )
-        except RuleError as error:
-            raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
+        return Operation(partial(bucket.apply_rule_locally, self.ci, rule, content))
 
     # --- the session itself -------------------------------------
 
@@ -563,13 +505,6 @@ async def _sync_pages(
         if on_progress:
             on_progress(counts)
     return counts
-
-
-def _require_success(jobs: list[Job]) -> Job:
-    job = jobs[-1]
-    if job.status in (Status.FAILED, Status.CANCELLED):
-        raise JobFailed(job)
-    return job
 
 
 def _get_marker_seed(

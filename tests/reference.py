@@ -15,7 +15,7 @@ from typing import Any
 from jupyter_mjci import errors
 from jupyter_mjci.cli import exit_codes, main
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import GENERAL_SETTINGS, list_section_settings
+from jupyter_mjci.client.settings import list_settings
 from jupyter_mjci.emulator import __main__ as serving
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS
@@ -127,14 +127,11 @@ def _as_written(action: argparse.Action) -> str:
 
 def settings() -> Iterator[str]:
     """Every setting, those of the services first."""
-    found = [
-        (each.name, each.env, each.field) for each in list_section_settings(get_section_types())
-    ]
-    found += [(name, each.metadata["env"], each) for name, each in GENERAL_SETTINGS.items()]
-    for name, env, field in found:
-        shown = "" if name == "home" else str(field.default).replace("Secret()", "")
-        variables = ", ".join(f"`{variable}`" for variable in env)
-        yield row(f"`{name}`", variables, shown, field.metadata["help"])
+    for setting in list_settings(get_section_types()):
+        shown = "" if setting.name == "home" else str(setting.field.default)
+        variables = ", ".join(f"`{variable}`" for variable in setting.env)
+        cells = (variables, shown.replace("Secret()", ""), setting.field.metadata["help"])
+        yield row(f"`{setting.name}`", *cells)
 
 
 def job_fields() -> Iterator[str]:

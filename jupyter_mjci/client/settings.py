@@ -179,11 +179,11 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class SectionSetting:
-    """One setting of a section.
+class NamedSetting:
+    """One setting by its full name.
 
     Args:
-        section: the key of its service
+        section: the key of its service; "" for a general setting
         field: its dataclass field
     """
 
@@ -193,11 +193,15 @@ class SectionSetting:
     @property
     def name(self) -> str:
         """Its name as a keyword argument."""
+        if not self.section:
+            return self.field.name
         return self.field.metadata["name"] or f"{self.section}_{self.field.name}"
 
     @property
     def env(self) -> tuple[str, ...]:
         """The variables that set it, the first before the others."""
+        if not self.section:
+            return tuple(self.field.metadata["env"])
         return (f"MJCI_{self.name.upper()}", *self.field.metadata["env"])
 
     @property
@@ -205,13 +209,19 @@ class SectionSetting:
         return bool(self.field.metadata["credential"])
 
 
-def list_section_settings(sections: SectionTypes) -> list[SectionSetting]:
+def list_section_settings(sections: SectionTypes) -> list[NamedSetting]:
     """Return the settings of all sections, in their order."""
     return [
-        SectionSetting(key, setting)
+        NamedSetting(key, setting)
         for key, section in sections.items()
         for setting in fields(section)
     ]
+
+
+def list_settings(sections: SectionTypes) -> list[NamedSetting]:
+    """Return all settings, those of the sections first."""
+    general = [NamedSetting("", setting) for setting in GENERAL_SETTINGS.values()]
+    return [*list_section_settings(sections), *general]
 
 
 def _get_types(sections: Mapping[str, SettingsSection]) -> SectionTypes:
@@ -324,7 +334,7 @@ def describe_settings(settings: Settings) -> dict[str, str]:
 
 
 def _reject_unknown_names(values: Mapping[str, object], sections: SectionTypes, place: str) -> None:
-    names = [*(setting.name for setting in list_section_settings(sections)), *GENERAL_SETTINGS]
+    names = [setting.name for setting in list_settings(sections)]
     unknown = sorted(set(values) - set(names))
     if unknown:
         raise SettingsError(
@@ -340,7 +350,7 @@ KEYRING_SERVICE = "jupyter_mjci"
 
 
 def _resolve_credential(
-    setting: SectionSetting, value: Secret | str, source: str, profile: str
+    setting: NamedSetting, value: Secret | str, source: str, profile: str
 ) -> Secret | SourcedStr:
     """Return a credential with its source, from the keyring if it says so."""
     name = setting.name
@@ -452,14 +462,11 @@ def _get_app_folder(kind: str) -> Path:
 
 def _read_environ(environ: Mapping[str, str], sections: SectionTypes) -> dict[str, tuple[str, str]]:
     """Return the settings of the environment, each with its variable."""
-    variables = {name: setting.metadata["env"] for name, setting in GENERAL_SETTINGS.items()}
-    for setting in list_section_settings(sections):
-        variables[setting.name] = setting.env
     values = {}
-    for name, candidates in variables.items():
-        for variable in candidates:
+    for setting in list_settings(sections):
+        for variable in setting.env:
             if environ.get(variable):
-                values[name] = environ[variable], f"environment: {variable}"
+                values[setting.name] = environ[variable], f"environment: {variable}"
                 break
     return values
 

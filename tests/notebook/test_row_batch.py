@@ -15,11 +15,12 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import jobs_to_frame
+from jupyter_mjci.jobs.batch import Batch
 from jupyter_mjci.notebook import batch_cards, row_batch
 from jupyter_mjci.notebook import outputs as outputs_module
 from jupyter_mjci.notebook.interrupts import Interrupted
 from jupyter_mjci.notebook.outputs import LiveOutput, TerminalOutput
-from jupyter_mjci.session import Batch, Session
+from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 from tests.notebook.test_job_display import MODES, RecordingPublisher, save_outputs
 from tests.notebook.test_magics import record_calls

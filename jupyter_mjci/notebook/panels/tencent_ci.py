@@ -56,7 +56,7 @@ class CIPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        if session.settings.has_ci:
+        if session.settings.sections["ci"].is_configured:
             self.start_task(self.browser.reload())
 
     def build_form(self) -> Sequence[W.Widget]:

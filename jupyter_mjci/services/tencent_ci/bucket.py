@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import anyio
+import anyio.from_thread
 
 from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.errors import InvalidRequest, MjciError
@@ -14,6 +17,9 @@ from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 from jupyter_mjci.services.tencent_ci.objects import build_object_url
+
+if TYPE_CHECKING:
+    from jupyter_mjci.imaging.model import RuleResult
 
 
 def presign_object(
@@ -67,6 +73,24 @@ async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
         return await ci.get_object(key)
     except MjciError:
         return None
+
+
+async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> RuleResult:
+    """Apply a picture rule in this process; objects that it names are fetched from the bucket."""
+    from jupyter_mjci.imaging.model import RuleError
+    from jupyter_mjci.imaging.rule_syntax import apply_rule
+
+    def load_object(url: str) -> bytes | None:
+        return anyio.from_thread.run(find_object, ci, url)
+
+    try:
+        # The thread cannot be stopped: a cancelled preview
+        # leaves it behind.
+        return await anyio.to_thread.run_sync(
+            partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
+        )
+    except RuleError as error:
+        raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
 
 
 def _read_source(source: Path | str | bytes) -> tuple[bytes, str]:
