@@ -38,7 +38,15 @@ if TYPE_CHECKING:
 class MjciError(Exception):
     """Base class of every expected error: `.message`, `.detail`,
     and a `.hint` that says what to do next.
+
+    An error that a response reports has its `.outcome` (refusal,
+    busy, unknown, unsupported, unreadable; "" for other errors)
+    and `.retry_after`: the seconds that the server asks to wait,
+    or None.
     """
+
+    outcome: str = ""
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, detail: str = "", hint: str = "") -> None:
         super().__init__(message)

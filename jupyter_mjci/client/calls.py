@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from jupyter_mjci.client import event_loop, jsonlib
+from jupyter_mjci.client.response_text import decode_text, is_html, shorten
 from jupyter_mjci.errors import InvalidResponse, SettingsError
 
 T = TypeVar("T")
@@ -54,14 +55,14 @@ class Response:
         except ValueError:
             raise InvalidResponse(
                 f"The response of {self.url or 'the service'} is not JSON (HTTP {self.status}).",
-                detail=self.body[:120].decode("utf-8", "replace"),
+                detail=shorten(decode_text(self.body[:1024]), 120),
                 body=self.body,
             ) from None
 
     @property
     def is_html(self) -> bool:
         """Whether the body is an HTML page, which no API endpoint returns."""
-        return self.body.lstrip()[:15].lower().startswith((b"<!doctype html", b"<html"))
+        return is_html(self.body)
 
 
 class Sender(Protocol):

@@ -16,14 +16,26 @@ JsonObject = Mapping[str, Any]
 def loads(text: bytes | memoryview | str) -> Any:
     """Parse a JSON text. Raises ValueError.
 
-    Lone surrogates, NaN, UTF-16 and numbers out of range, which
-    msgspec rejects, are accepted.
+    Lone surrogates, NaN, UTF-16, GB 18030 (and so GBK) and
+    numbers out of range, which msgspec rejects, are accepted;
+    documents that are nested too deeply to be data are not.
     """
     try:
         return msgspec.json.decode(text)
     # DecodeError is not a ValueError before msgspec 0.21.
-    except (ValueError, msgspec.DecodeError):
-        return json.loads(bytes(text) if isinstance(text, memoryview) else text)
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return _loads_leniently(bytes(text) if isinstance(text, memoryview) else text)
+
+
+def _loads_leniently(text: bytes | str) -> Any:
+    try:
+        return json.loads(text)
+    except UnicodeDecodeError:
+        if isinstance(text, str):
+            raise
+        return _loads_leniently(text.decode("gb18030"))
+    except RecursionError:
+        raise ValueError("the document is nested too deeply") from None
 
 
 def dumps(value: object) -> str:

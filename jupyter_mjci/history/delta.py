@@ -91,6 +91,32 @@ SCHEMA: dict[str, str] = {
     "last_seen": "timestamp",
     "month": "string",
 }
+# The rule by which two records of a job, `old` and `new`, become
+# one: an end supersedes what came before it, else the record that
+# was seen last wins, and what it leaves out is taken from the
+# other. The same SQL is run by the merge (DataFusion) and by
+# readers (DuckDB).
+SAME_KEY = " AND ".join(f"old.{name} = new.{name}" for name in KEY_COLUMNS)
+_IS_NEWER = (
+    f"CASE WHEN (new.status IN {TERMINAL_SQL}) = (old.status IN {TERMINAL_SQL})"
+    f" THEN new.last_seen >= old.last_seen ELSE new.status IN {TERMINAL_SQL} END"
+)
+_MERGED_COLUMNS = tuple(name for name in SCHEMA if name not in ("day", "month", *KEY_COLUMNS))
+MERGED_VALUES = {
+    # IS NULL: readers lay changes over rows that may not be there
+    name: f"CASE WHEN old.id IS NULL OR {_IS_NEWER}"
+    f" THEN coalesce(new.{name}, old.{name}) ELSE coalesce(old.{name}, new.{name}) END"
+    for name in _MERGED_COLUMNS
+}
+MERGED_VALUES["first_seen"] = "least(new.first_seen, coalesce(old.first_seen, new.first_seen))"
+# whether the merged record differs from the old one
+IS_UPDATE = " OR ".join(
+    (
+        f"({_IS_NEWER})",
+        "new.first_seen < old.first_seen",
+        *(f"(old.{name} IS NULL AND new.{name} IS NOT NULL)" for name in _MERGED_COLUMNS),
+    )
+)
 _DUCKDB_TYPES = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
 
 
@@ -176,6 +202,13 @@ class Lake:
                 break
             with _wrap_storage_errors(self.url, "written"):
                 table = self._merge_with_retries(table, journal, first, last)
+            if _get_merged_sequence(table, journal) <= first:
+                raise HistoryError(
+                    f"A merge into the lake {self.url} did not record how far it came.",
+                    detail=f"It still stands at change {first:,} of the journal.",
+                    hint="Another program may have rewritten the lake's log. Archive to a new"
+                    " place; the journal still has every job.",
+                )
             jobs += rows
             merges += 1
         if merges:
@@ -212,6 +245,9 @@ class Lake:
         for attempt in range(MAX_COMMIT_ATTEMPTS):
             try:
                 _merge_changes(table, changes, commit)
+                if _get_merged_sequence(table, journal) < last:
+                    # Nothing was newer, so nothing was committed.
+                    _record_position(table, commit)
                 return table
             except delta.exceptions.CommitFailedError:
                 time.sleep(random.uniform(0.01, 0.05) * min(attempt + 1, 10))
@@ -355,18 +391,23 @@ class Lake:
     @contextlib.contextmanager
     def _connect(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, _LakeSnapshot]]:
         """Connect to DuckDB, with the view `jobs`: the lake's files and the journal's changes."""
-        engine = _import_extra("duckdb")
         snapshot = _LakeSnapshot(self)
-        with contextlib.closing(engine.connect()) as db, _wrap_storage_errors(self.url, "read"):
-            db.execute("SET TimeZone = 'UTC'")
-            db.execute("SET preserve_insertion_order = false")
-            db.execute("SET parquet_metadata_cache = true")
-            # it would print into the cell
-            db.execute("SET enable_progress_bar = false")
-            for name, table in snapshot.tables.items():
-                db.register(name, table)
+        with _open_duckdb() as db, _wrap_storage_errors(self.url, "read"):
+            snapshot.register(db)
             db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
             yield db, snapshot
+
+
+@contextlib.contextmanager
+def _open_duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+    engine = _import_extra("duckdb")
+    with contextlib.closing(engine.connect()) as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.execute("SET preserve_insertion_order = false")
+        db.execute("SET parquet_metadata_cache = true")
+        # it would print into the cell
+        db.execute("SET enable_progress_bar = false")
+        yield db
 
 
 def _get_merged_sequence(table: DeltaTable, journal: Journal) -> int:
@@ -382,7 +423,11 @@ def _normalize_column(name: str) -> str:
 
 
 class _LakeSnapshot:
-    """One version of a lake, and the journal's changes since."""
+    """One version of a lake, and the journal's changes since.
+
+    `register` merges the changes with what the lake knows of the
+    same jobs, so that readers see what the next merge will write.
+    """
 
     def __init__(self, lake: Lake) -> None:
         self.lake = lake
@@ -394,15 +439,28 @@ class _LakeSnapshot:
             if rows:
                 self.changes = _load_changes(lake.journal, first, last)
 
-    @property
-    def tables(self) -> dict[str, object]:
-        """What DuckDB has to know, by name."""
-        tables: dict[str, object] = {}
-        if self.changes is not None:
-            tables["changes"] = self.changes
+    def register(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Make the files and the merged changes known to DuckDB."""
         if not self.lake.is_local:
-            tables["files"] = self.table.to_pyarrow_dataset()
-        return tables
+            db.register("files", self.table.to_pyarrow_dataset())
+        if self.changes is None:
+            return
+        db.register("new", self.changes)
+        merged = db.sql(self._build_merge_select()).to_arrow_table()
+        self.changes = merged.cast(self.changes.schema)
+        db.register("changes", self.changes)
+
+    def _build_merge_select(self) -> str:
+        """Return the SQL of the changes, merged with the lake's rows of the same jobs."""
+        values = {name: f"new.{name}" for name in KEY_COLUMNS}
+        values["day"] = "coalesce(old.day, new.day)"
+        # local files do not repeat what they are partitioned by
+        values["month"] = f"strftime({values['day']}, '%Y-%m')"
+        values |= MERGED_VALUES
+        names = ", ".join(f"{values[name]} AS {name}" for name in SCHEMA)
+        bounds = _build_day_bounds(self.changes)
+        old = f"(SELECT * FROM {self._build_source(None)} AS old WHERE {bounds})"
+        return f"SELECT {names} FROM new LEFT JOIN {old} AS old ON {SAME_KEY}"
 
     def build_select(self, columns: Sequence[str], time_range: TimeRange | None = None) -> str:
         """Return the SQL of the view `jobs`.
@@ -525,7 +583,7 @@ class DaskLake:
 
     def compute_metrics(self, query: Query) -> pd.DataFrame:
         """Compute the metrics of a query on the workers."""
-        snapshot = _LakeSnapshot(self.lake)
+        snapshot = self._take_snapshot()
         with self._connect():
             frame = _build_dask_frame(snapshot, _partition_by_month(snapshot))
             return aggregate_partitions(query, frame)
@@ -536,8 +594,15 @@ class DaskLake:
         Args:
             partition_size: rows of a partition, at most
         """
-        snapshot = _LakeSnapshot(self.lake)
+        snapshot = self._take_snapshot()
         return _build_dask_frame(snapshot, _partition_by_rows(snapshot, partition_size))
+
+    def _take_snapshot(self) -> _LakeSnapshot:
+        snapshot = _LakeSnapshot(self.lake)
+        if snapshot.changes is not None:
+            with _open_duckdb() as db, _wrap_storage_errors(self.lake.url, "read"):
+                snapshot.register(db)
+        return snapshot
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[None]:
@@ -748,41 +813,44 @@ def _get_day_range(changes: pa.Table) -> tuple[date, date]:
 
 
 def _merge_changes(table: DeltaTable, changes: pa.Table, commit: CommitProperties) -> None:
-    """Merge rows into the lake.
-
-    Terminal jobs keep their status, fields missing in a later row
-    keep their values, and the day stays.
-    """
-    import pyarrow.compute as pc
-
-    same_key = " AND ".join(f"old.{name} = new.{name}" for name in KEY_COLUMNS)
-    first, last = _get_day_range(changes)
-    # Ids grow with time: their bounds, too, let the merge skip
-    # old row groups.
-    ids = pc.min_max(changes["id"]).as_py()
-    bounds = (
-        f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
-        f" AND old.id >= {_quote(ids['min'])} AND old.id <= {_quote(ids['max'])}"
-    )
-    updates = {
-        name: f"coalesce(new.{name}, old.{name})"
-        for name in SCHEMA
-        if name not in ("day", "month", *KEY_COLUMNS)
-    }
-    updates["first_seen"] = "least(new.first_seen, old.first_seen)"
-    is_newer = (
-        "new.last_seen >= old.last_seen"
-        f" AND (new.status IN {TERMINAL_SQL} OR old.status NOT IN {TERMINAL_SQL})"
-    )
+    """Merge rows into the lake, by the rule that readers apply, too; the day stays."""
     merger = table.merge(
         changes,
-        f"{same_key} AND {bounds}",
+        f"{SAME_KEY} AND {_build_bounds(changes)}",
         source_alias="new",
         target_alias="old",
         writer_properties=_make_writer_properties(),
         commit_properties=commit,
     )
-    merger.when_matched_update(updates, predicate=is_newer).when_not_matched_insert_all().execute()
+    merger.when_matched_update(MERGED_VALUES, predicate=IS_UPDATE)
+    merger.when_not_matched_insert_all().execute()
+
+
+def _record_position(table: DeltaTable, commit: CommitProperties) -> None:
+    """Commit how far the journal was merged, without any change of jobs."""
+    table.create_write_transaction(
+        [], "append", table.schema(), ["month"], commit_properties=commit
+    )
+    table.update_incremental()
+
+
+def _build_day_bounds(changes: pa.Table) -> str:
+    """Return SQL that holds for the lake's rows of the days of some changes."""
+    first, last = _get_day_range(changes)
+    return f"old.day >= CAST('{first}' AS DATE) AND old.day <= CAST('{last}' AS DATE)"
+
+
+def _build_bounds(changes: pa.Table) -> str:
+    """Return SQL that holds for the lake's rows among which the jobs of some changes lie."""
+    import pyarrow.compute as pc
+
+    # Ids grow with time: their bounds, too, let the merge skip
+    # old row groups.
+    ids = pc.min_max(changes["id"]).as_py()
+    return (
+        f"{_build_day_bounds(changes)}"
+        f" AND old.id >= {_quote(ids['min'])} AND old.id <= {_quote(ids['max'])}"
+    )
 
 
 def _make_writer_properties() -> WriterProperties:

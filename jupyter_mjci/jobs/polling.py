@@ -277,7 +277,7 @@ class Poller:
             current = await self.client.send_once(call)
             self._on_update(subscription, current, polled_at)
         except MjciError as error:
-            if isinstance(error, ServiceError) and error.code in job_service.codes.not_found:
+            if isinstance(error, ServiceError) and error.code in job_service.not_found_codes:
                 self._on_missing(subscription)
             else:
                 self._on_error([subscription], error)

@@ -29,6 +29,7 @@ from tenacity import (
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.outcomes import get_outcome, may_have_been_accepted
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import (
     InvalidResponse,
@@ -63,20 +64,12 @@ SETTLE_FACTOR = 5
 # seconds between attempts while a queue is full: first, longest
 QUEUE_FULL_BACKOFF = (2.0, 30.0)
 
-BUSY_STATUS = 429
-# HTTP statuses that may pass; the job may have been created all
-# the same.
-TRANSIENT_STATUSES = frozenset({500, 502, 503, 504})
-
 
 def is_transient(error: BaseException) -> bool:
     """Return whether reading again may succeed."""
-    if isinstance(error, ServiceError):
-        codes = service(error.service).codes
-        return error.code in codes.busy | codes.unknown or error.status in TRANSIENT_STATUSES | {
-            BUSY_STATUS
-        }
-    return isinstance(error, (TransportError, InvalidResponse))
+    if isinstance(error, (ServiceError, TransportError, InvalidResponse)):
+        return get_outcome(error).may_pass
+    return False
 
 
 def retrying(clock: Clock, *, deterministic: bool = False) -> AsyncRetrying:
@@ -326,10 +319,4 @@ def _get_tracking(key: str) -> SubmissionTracking:
 
 def _is_outcome_unknown(error: MjciError) -> bool:
     """Return whether the job may have been created although no usable response came."""
-    if isinstance(error, TransportError):
-        return error.may_have_been_sent
-    if isinstance(error, ServiceError):
-        codes = service(error.service).codes
-        lost = error.status in TRANSIENT_STATUSES and error.code not in codes.busy
-        return lost or error.code in codes.unknown or isinstance(error, Unsupported)
-    return isinstance(error, InvalidResponse)
+    return may_have_been_accepted(error)

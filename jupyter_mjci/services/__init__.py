@@ -61,22 +61,6 @@ class PollPolicy:
     typical_duration: float = 20.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResponseCodes:
-    """What the codes of a service's errors mean; `ServiceError.code` is one of them.
-
-    Args:
-        busy: nothing was accepted, and the same request may be
-            later
-        unknown: the request may have been accepted all the same
-        not_found: there is no such job
-    """
-
-    busy: frozenset[str] = frozenset()
-    unknown: frozenset[str] = frozenset()
-    not_found: frozenset[str] = frozenset({"not_found"})
-
-
 class SubmissionTracking(Protocol):
     """How the job of a submission is found whose response was lost; a module with these functions.
 
@@ -243,7 +227,8 @@ class Service:
         list_children: builds the call that lists the jobs of a
             batch, None for any other job
         poll: how often jobs are polled
-        codes: what the codes of its errors mean
+        not_found_codes: `ServiceError.code` where there is no
+            such job
         tracking: how lost submissions are found
         fallbacks: what does the same where a server lacks an
             endpoint, by the name of the call
@@ -297,7 +282,7 @@ class Service:
     )
     list_children: Callable[[Api, Job], Call[Any] | None] = _list_no_children
     poll: PollPolicy = PollPolicy()
-    codes: ResponseCodes = ResponseCodes()
+    not_found_codes: frozenset[str] = frozenset({"not_found"})
     tracking: SubmissionTracking | None = None
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
     fields: tuple[FieldSpec, ...] = ()

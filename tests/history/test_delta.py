@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,6 +25,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from distributed import Client, LocalCluster
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
@@ -266,6 +269,105 @@ def test_dask_frame_has_every_row_once(
     assert frame.npartitions >= 4
     assert_same(frame.compute(), load_journal_frame(journal))
     assert len(frame[["run_time"]].compute()) == 1100
+
+
+# --- several journals, one lake -------------------------------------------------------------------
+
+
+def test_merge_without_news_ends_and_records_its_position(
+    journal: Journal, lake: Lake, tmp_path: Path
+) -> None:
+    """A second journal knows the same jobs, seen later: nothing of the first one is newer."""
+    other = Journal(tmp_path / "other.db", origins=journal.origins)
+    journal.record_jobs(make_jobs(0, 3, Status.RUNNING), 1.0)
+    other.record_jobs(make_jobs(0, 3), 9.0)
+    Lake(lake.url, journal=other).merge()
+    first = lake.merge()
+    assert (first.jobs, first.merges) == (3, 1)
+    assert lake.merge() == replace(first, jobs=0, merges=0)
+    assert_same(lake.frame(), load_journal_frame(other))
+    other.close()
+
+
+def test_merge_that_does_not_advance_raises(
+    journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it were repeated, it would not end."""
+    journal.record_jobs(make_jobs(0, 3), 1.0)
+    monkeypatch.setattr(delta, "_get_merged_sequence", lambda *_: 0)
+    with pytest.raises(HistoryError, match="did not record how far"):
+        lake.merge()
+
+
+@pytest.mark.parametrize("known_at", [1.0, 9.0])
+def test_readers_keep_an_end_that_the_journal_has_not_seen(
+    journal: Journal, lake: Lake, client: Client, tmp_path: Path, known_at: float
+) -> None:
+    """By DuckDB and by Dask; what only the journal knows is filled in."""
+    other = Journal(tmp_path / "other.db", origins=journal.origins)
+    other.record_jobs([Job("mj", "1", "IMAGINE", Status.SUCCEEDED, submitted=THEN)], known_at)
+    Lake(lake.url, journal=other).merge()
+    running = Job("mj", "1", status=Status.RUNNING, subject="a fox", submitted=THEN)
+    journal.record_jobs([running], 5.0)
+    for frame in (lake.frame(), lake.with_client(client).frame().compute()):
+        assert frame[["id", "action", "status", "subject"]].to_numpy().tolist() == [
+            ["1", "IMAGINE", "SUCCEEDED", "a fox"]
+        ]
+    assert int(lake.mjci.success_rate(every=None)["succeeded"].iloc[0]) == 1
+    before = lake.frame()
+    lake.merge()
+    assert_same(lake.frame(), before)
+    other.close()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.sampled_from(["observe", "observe", "fold", "compact"]),
+        st.integers(0, 3),
+        st.sampled_from(list(Status)),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=int(os.environ.get("MJCI_EXAMPLES", "12")), deadline=None)
+@given(STEPS)
+def test_three_writers_in_any_order_end_and_agree(steps: list[Any]) -> None:
+    """A fold changes nothing that its own reader sees; in the end all readers see the same."""
+    with tempfile.TemporaryDirectory() as name:
+        journals = [Journal(Path(name) / f"{number}.db") for number in range(3)]
+        lakes = [Lake(Path(name) / "lake", journal=journal) for journal in journals]
+        lakes[0].merge()
+        for time_seen, (writer, step, number, status) in enumerate(steps, 1):
+            if step == "observe":
+                job = Job("mj", str(number), ("IMAGINE", "")[writer % 2], status, submitted=THEN)
+                journals[writer].record_jobs([replace(job, raw={"at": time_seen})], time_seen)
+            elif step == "fold":
+                before = lakes[writer].frame()
+                lakes[writer].merge()
+                assert_same(lakes[writer].frame(), before)
+            else:
+                lakes[writer]._load_table().optimize.compact()
+        expected = _expect_statuses(journals)
+        for lake in lakes:
+            lake.merge()
+        for lake in lakes:
+            frame = lake.frame()
+            assert dict(zip(frame["id"], frame["status"], strict=True)) == expected
+            assert_same(frame, Lake(lake.url).frame())
+        for journal in journals:
+            journal.close()
+
+
+def _expect_statuses(journals: list[Journal]) -> dict[str, str]:
+    """Return the status of each job by the rule: ends first, then what was seen last."""
+    best: dict[str, tuple[bool, int, str]] = {}
+    for journal in journals:
+        for row in journal._fetch_rows("SELECT id, status, last_seen FROM jobs"):
+            state = (Status(row["status"]).is_terminal, row["last_seen"], row["status"])
+            best[row["id"]] = max(best.get(row["id"], state), state)
+    return {job_id: status for job_id, (_, _, status) in best.items()}
 
 
 # --- several writers, and kills -------------------------------------------------------------------

@@ -32,11 +32,15 @@ class TaskRunner(Protocol):
 
     def show_error(self, error: BaseException) -> None: ...
 
+    def clear_error(self) -> None: ...
+
 
 class AsyncButton:
-    """A button whose handler is a coroutine function.
+    """A button whose handler returns a coroutine.
 
-    Clicks are ignored while the handler runs.
+    The handler is called at the click, so what it reads is what
+    was there then; its coroutine runs on the event loop. Clicks
+    are ignored while that runs.
     """
 
     def __init__(self, runner: TaskRunner, button: W.Button, handler: Handler) -> None:
@@ -44,22 +48,38 @@ class AsyncButton:
         self._button = button
         self._handler = handler
         self._busy = threading.Lock()
-        button.on_click(self._on_click)
+        button.on_click(lambda _: self.start())
         allow_subshell(button)
 
-    def _on_click(self, _: W.Button) -> None:
+    def start(self, on_end: Callable[[], None] | None = None) -> None:
+        """Run the handler, unless it is running.
+
+        Args:
+            on_end: called when the click has been answered, also
+                where it is ignored
+        """
+        on_end = on_end or _do_nothing
         # Two clicks may arrive in different subshell threads:
         # only one acquires the lock.
         if not self._busy.acquire(blocking=False):
+            on_end()
             return
-        if self._runner.start_task(self._run()) is None:
+        try:
+            work = self._handler()
+        except Exception as error:
+            self._busy.release()
+            self._runner.show_error(error)
+            on_end()
+            return
+        if self._runner.start_task(self._run(work, on_end)) is None:
+            work.close()
             self._busy.release()
 
-    async def _run(self) -> None:
+    async def _run(self, work: Work, on_end: Callable[[], None]) -> None:
         clicked = time.monotonic()
         self._button.disabled = True
         try:
-            await self._handler()
+            await work
         except Exception as error:
             self._runner.show_error(error)
         try:
@@ -67,3 +87,8 @@ class AsyncButton:
         finally:
             self._button.disabled = False
             self._busy.release()
+            on_end()
+
+
+def _do_nothing() -> None:
+    pass

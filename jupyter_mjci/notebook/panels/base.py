@@ -3,7 +3,8 @@
 A click only submits a task to the background event loop and
 returns, so the kernel stays free and no click is lost. While a
 cell runs, the buttons of cards work at once (where the kernel has
-subshells); those of forms wait until the cell has ended.
+subshells); those of forms say so and wait until the cell has
+ended, and then submit what the page showed at the click.
 Everything that a task shows is changed by that task, in the event
 loop's thread, one at a time.
 """
@@ -28,6 +29,7 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
+from jupyter_mjci.notebook.panels.submit import FormButton, SubmitButton
 from jupyter_mjci.notebook.panels.subshells import (
     force_main_shell,
     restore_mimebundle,
@@ -77,6 +79,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         self._cards: list[PanelCard] = []
         self._snapshot_display: DisplayHandle | None = None
         self._message: Sequence[str] = ()
+        self._message_level: html.AlertLevel = "error"
         self.message = W.HTML()
         self.cards = W.VBox(layout={"overflow": "visible"})
         self.downloader = downloads.create_downloader()
@@ -134,6 +137,32 @@ class Panel(W.VBox):  # type: ignore[misc]
         button = build_button(label, tooltip, icon=icon, style=style)
         AsyncButton(self, button, handler)
         return button
+
+    def build_submit(
+        self,
+        label: str,
+        tooltip: str,
+        handler: Handler,
+        *,
+        icon: str = "",
+        style: str = "",
+        is_default: bool = True,
+    ) -> SubmitButton:
+        """Build the button of a form, which is submitted as the page shows it.
+
+        Args:
+            label: the button's text
+            tooltip: what it does
+            handler: reads the fields and returns a coroutine
+            icon: a Font Awesome name
+            style: "primary" for the main button of the panel
+            is_default: whether Ctrl+Enter in the form presses it
+
+        Returns:
+            The button, to be bound to its form.
+        """
+        button = build_button(label, tooltip, icon=icon, style=style, button_type=FormButton)
+        return SubmitButton(self, button, handler, is_default=is_default)
 
     def restart_task(self, task: Task | None, coro: Work) -> Task | None:
         """Cancel a task, if there is one, and run a coroutine in its place."""
@@ -226,11 +255,17 @@ class Panel(W.VBox):  # type: ignore[misc]
     def show_message(self, message: Sequence[str], *, level: html.AlertLevel = "error") -> None:
         """Show a message under the form."""
         self._message = message
+        self._message_level = level
         self.message.value = html.render_alert(message, level=level)
 
     def clear_message(self) -> None:
         """Remove the message under the form."""
         self.show_message(())
+
+    def clear_error(self) -> None:
+        """Remove the message if it is an error: what caused it was changed."""
+        if self._message and self._message_level == "error":
+            self.clear_message()
 
     def add(self, card: PanelCard) -> None:
         """Add a card above the others."""

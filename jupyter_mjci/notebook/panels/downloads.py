@@ -17,7 +17,8 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.panels.mask_canvas import Downloader, MaskEditor
+    from jupyter_mjci.notebook.panels.browser_widgets import Downloader
+    from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
 
 INSTALL_HINT = "pip install anywidget, then restart the kernel."
 MAX_STEM_WORDS = 6
@@ -29,7 +30,7 @@ ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 def create_downloader() -> Downloader | None:
     """Create the widget that saves files in the browser; None without anywidget."""
     try:
-        from jupyter_mjci.notebook.panels.mask_canvas import Downloader
+        from jupyter_mjci.notebook.panels.browser_widgets import Downloader
     except ImportError:
         return None
     return Downloader()

@@ -50,10 +50,13 @@ class Gallery:
         self._build_buttons()
         self.tiles = W.HBox().add_class("mjci-tiles")
         self.status_line = W.HTML()
-        fields = build_row(self.refresh_button, self.text, self.action, self.status)
-        buttons = build_row(self.previous_button, self.next_button, self.download_button)
+        refresh, download = self._submits
+        fields = build_row(*refresh.widgets, self.text, self.action, self.status)
+        buttons = build_row(self.previous_button, self.next_button, *download.widgets)
         self.box = W.VBox([fields, self.tiles, self.status_line, buttons])
         self.box.add_class("mjci-form").add_class("mjci-gallery")
+        for submit in self._submits:
+            submit.bind(fields, self.box)
 
     def _build_fields(self) -> None:
         self.text = W.Text(
@@ -71,12 +74,18 @@ class Gallery:
             widget.observe(lambda _: self.apply_filter(), "value")
 
     def _build_buttons(self) -> None:
-        self.refresh_button = self.panel.build_button(
+        refresh = self.panel.build_submit(
             "Gallery", "List the tasks of proxy and journal", self.reload, icon="picture-o"
         )
-        self.download_button = self.panel.build_button(
-            "Download all", "Save all pictures found as a ZIP file", self._download
+        download = self.panel.build_submit(
+            "Download all",
+            "Save all pictures found as a ZIP file",
+            self._download,
+            is_default=False,
         )
+        self._submits = (refresh, download)
+        self.refresh_button = refresh.button
+        self.download_button = download.button
         self.previous_button = build_button("‹ Newer", "Previous page")
         self.next_button = build_button("Older ›", "Next page")
         for button in (self.previous_button, self.next_button, self.download_button):

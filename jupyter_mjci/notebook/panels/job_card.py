@@ -16,11 +16,13 @@ from urllib.parse import unquote, urlsplit
 import anyio.to_thread
 import ipywidgets as W
 
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.notebook import images
 from jupyter_mjci.notebook.panels import downloads, html
+from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import (
@@ -203,17 +205,24 @@ class Card:
         self.current = child
         self.start_following(child)
 
-    async def _submit_dialog(self) -> None:
-        """Answer the current job's dialog.
+    def _submit_dialog(self) -> Work:
+        """Answer the dialog of the job that the page shows."""
+        nodes = {node.job.id: node for node in self.root.walk()}
+        node = nodes.get(self.dialog.job_id.value, self.current)
+        try:
+            call = self._service_of(node.job).modal(
+                node.job.id, self.dialog.prompt.value, mask=self.dialog.get_mask(node)
+            )
+        except MjciError as error:
+            node.message = html.error_lines(error)
+            return self._select_node(node)
+        return self._answer_dialog(node, call)
 
-        Once only: some proxies start the task again each time.
-        """
-        node = self.current
+    async def _answer_dialog(self, node: JobNode, call: Call[Job]) -> None:
+        """Send the answer once only: some proxies start the task again each time."""
         old = node.job
         try:
-            job = await self._service_of(old).modal(
-                old.id, self.dialog.prompt.value, mask=self.dialog.get_mask(node)
-            )
+            job = await call
         except MjciError as error:
             self._show_node_error(node, error)
             return

@@ -44,18 +44,20 @@ class JobDialog:
             accept="image/*",
             tooltip="For Vary (Region): white areas are regenerated, black ones are kept",
         )
-        self.submit_button = panel.build_button(
-            "Answer", "Send this prompt", on_submit, style="primary"
-        )
-        row = build_row(self.submit_button, self.mask_upload)
+        # The shown job travels with the answer: meanwhile another
+        # one may be opened.
+        self.job_id = W.Text(layout={"display": "none"})
+        submit = panel.build_submit("Answer", "Send this prompt", on_submit, style="primary")
+        self.submit_button = submit.button
+        row = build_row(*submit.widgets, self.mask_upload)
         self.box = W.VBox(
-            [self._mask_editor_box, self.prompt, row],
+            [self.job_id, self._mask_editor_box, self.prompt, row],
             layout={"display": "none", "overflow": "visible"},
         )
+        submit.bind(self.box)
         self._node: JobNode | None = None
         self._picture_node: JobNode | None = None
-        # The button reads the prompt: its click must not overtake
-        # what was typed before it.
+        # The fields and their button wait together.
         force_main_shell(self.box)
 
     def get_mask(self, node: JobNode) -> bytes | None:
@@ -82,6 +84,7 @@ class JobDialog:
             return
         if self._node is not node:
             self._node = node
+            self.job_id.value = node.job.id
             self.prompt.value = node.job.subject
         self._render_mask_editor(node)
 

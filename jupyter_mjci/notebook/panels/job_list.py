@@ -87,14 +87,17 @@ class JobList:
         self.status_line = W.HTML()
         self._build_buttons()
         self.state.observe(lambda _: panel.start_task(self.reload()), "value")
-        row = build_row(self.refresh_button, self.state, self.previous_button, self.next_button)
+        buttons = (self.previous_button, self.next_button)
+        row = build_row(*self._submit.widgets, self.state, *buttons)
         self.box = W.VBox([row, self.rows, self.status_line]).add_class("mjci-form")
+        self._submit.bind(row)
 
     def _build_buttons(self) -> None:
         build = self.panel.build_button
-        self.refresh_button = build(
+        self._submit = self.panel.build_submit(
             "List jobs", "List the jobs of the bucket", self.reload, icon="refresh"
         )
+        self.refresh_button = self._submit.button
         self.previous_button = build("‹ Newer", "Previous page", partial(self._change_page, -1))
         self.next_button = build("Older ›", "Next page", partial(self._change_page, 1))
         self._render_page_buttons()

@@ -1,6 +1,4 @@
-"""Paint a mask on a picture, and save files in the browser.
-
-This is the only module that imports anywidget.
+"""Paint a mask on a picture.
 
 The strokes are drawn in the page and sent to the kernel when they
 are finished, so painting stays smooth while a cell runs.
@@ -10,53 +8,19 @@ mouse move.)
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
-import anywidget
 import ipywidgets as W
 import traitlets as T
 
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.masks import Stroke, mask_from_strokes
+from jupyter_mjci.notebook.panels.browser_widgets import Canvas
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row
 
-HERE = Path(__file__).parent
 # A dot three times as wide as the picture.
 FILL_STROKE = {"size": 3.0, "erase": False, "points": [[0.5, 0.5]]}
-
-
-class Canvas(anywidget.AnyWidget):
-    """A picture with strokes over it.
-
-    Traits:
-        picture: a data URL
-        label: the picture's alternative text
-        strokes: dictionaries of `points` (x and y), `size` and
-            `erase`; all numbers are fractions of the picture's
-            width, y of its height
-        brush: the width of the next stroke, as a fraction of the
-            picture's width
-        erase: whether the next stroke erases
-    """
-
-    _esm = HERE / "mask_canvas.js"
-    picture = T.Unicode().tag(sync=True)
-    label = T.Unicode().tag(sync=True)
-    strokes: T.List[dict[str, object]] = T.List().tag(sync=True)
-    brush = T.Float(0.12).tag(sync=True)
-    erase = T.Bool(False).tag(sync=True)
-
-
-class Downloader(anywidget.AnyWidget):
-    """Saves files in the browser."""
-
-    _esm = HERE / "downloads.js"
-
-    def save(self, name: str, mime: str, content: bytes) -> None:
-        """Save one file."""
-        self.send({"name": name, "mime": mime}, buffers=[content])
 
 
 class MaskEditor:

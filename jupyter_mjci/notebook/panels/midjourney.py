@@ -11,6 +11,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import Form, build_text_area
 from jupyter_mjci.notebook.panels.gallery import Gallery
@@ -73,15 +74,16 @@ class MidjourneyPanel(Panel):
         self.prompt = self.fields["prompt"]
         self.flags = {flag.name: flag.build_widget() for flag in FLAGS}
         self.prompt_preview = W.HTML()
-        self.submit_button = self.build_button(
-            "Imagine", "Submit the prompt", self._submit, style="primary"
-        )
+        submit = self.build_submit("Imagine", "Submit the prompt", self._submit, style="primary")
+        self.submit_button = submit.button
         for widget in (self.prompt, *self.flags.values()):
             widget.observe(lambda _: self._update_prompt_preview(), "value")
         flags = W.HBox(list(self.flags.values())).add_class("mjci-flags")
-        row = build_row(self.submit_button, self.fields["images"], self.fields.more_button)
+        row = build_row(*submit.widgets, self.fields["images"], self.fields.more_button)
         children = [self.prompt, flags, self.prompt_preview, row, self.fields.more_box]
-        return [W.VBox(children).add_class("mjci-form")]
+        form = W.VBox(children).add_class("mjci-form")
+        submit.bind(form)
+        return [form]
 
     def build_footer(self) -> Sequence[W.Widget]:
         self.gallery = Gallery(self, self._open_card)
@@ -114,10 +116,15 @@ class MidjourneyPanel(Panel):
             kwargs["prompt"] = ""
         return self.session.mj.imagine(**kwargs)
 
-    async def _submit(self) -> None:
+    def _submit(self) -> Work:
         self.clear_message()
-        job = await self.call_with_notice(self.build_call())
+        return self._run_call(self.build_call(), self.build_prompt())
+
+    async def _run_call(self, call: Call[Job], prompt: str) -> None:
+        job = await self.call_with_notice(call)
         self._add_card(job, "Imagine")
+        if self.build_prompt() == prompt:
+            self._show_prompt("Sent", prompt)
 
     def _open_card(self, job: Job) -> None:
         self._add_card(job, "Task")
@@ -133,6 +140,8 @@ class MidjourneyPanel(Panel):
         self.add(card)
 
     def _update_prompt_preview(self) -> None:
-        prompt = self.build_prompt()
-        text = f"Sent: {escape(prompt)}" if prompt else ""
+        self._show_prompt("Will send", self.build_prompt())
+
+    def _show_prompt(self, label: str, prompt: str) -> None:
+        text = f"{label}: {escape(prompt)}" if prompt else ""
         self.prompt_preview.value = f'<div class="mjci-sent mjci-faint">{text}</div>'

@@ -46,12 +46,17 @@ class ObjectBrowser:
         self.tiles = W.HBox().add_class("mjci-tiles")
         self.status_line = W.HTML()
         self._build_buttons()
-        row = build_row(self.prefix, self.list_button, self.previous_button, self.next_button)
+        buttons = (self.previous_button, self.next_button)
+        row = build_row(self.prefix, *self._submit.widgets, *buttons)
         self.box = W.VBox([row, self.folders, self.tiles, self.status_line]).add_class("mjci-form")
+        self._submit.bind(row)
 
     def _build_buttons(self) -> None:
         build = self.panel.build_button
-        self.list_button = build("Show", "List the bucket", self.reload, icon="folder-open")
+        self._submit = self.panel.build_submit(
+            "Show", "List the bucket", self.reload, icon="folder-open"
+        )
+        self.list_button = self._submit.button
         self.previous_button = build("‹ Back", "Previous page", partial(self._change_page, -1))
         self.next_button = build("More ›", "Next page", partial(self._change_page, 1))
         set_visible(self.previous_button, False)

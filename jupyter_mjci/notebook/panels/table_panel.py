@@ -73,7 +73,8 @@ class TablePanel(Panel):
             self.grid.observe(lambda _: self._on_selection_change(), "selected_rows")
             table = [self.grid]
         fields = [self.filter, self.service, self.action, *self.build_extra_filters()]
-        row = build_row(self.refresh_button, *fields)
+        row = build_row(*self._submit.widgets, *fields)
+        self._submit.bind(row)
         return [
             W.VBox([row, *self.build_toolbar(), self.status_line, *table]).add_class("mjci-form")
         ]
@@ -89,9 +90,10 @@ class TablePanel(Panel):
         )
         for widget in (self.filter, self.service, self.action):
             widget.observe(lambda _: self._apply_filter(), "value")
-        self.refresh_button = self.build_button(
+        self._submit = self.build_submit(
             "Refresh", "Load the rows again", self._reload, icon="refresh"
         )
+        self.refresh_button = self._submit.button
 
     def build_extra_filters(self) -> Sequence[W.Widget]:
         """Build further fields, to the right of the others."""

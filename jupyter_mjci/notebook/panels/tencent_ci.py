@@ -6,8 +6,9 @@ over a prefix as a batch. The jobs of the bucket are listed below.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import ipywidgets as W
 from traitlets import Bunch
@@ -16,6 +17,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging import rule_syntax
+from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import (
     FULL_WIDTH,
@@ -86,9 +88,10 @@ class CIPanel(Panel):
         return build_combobox(param, dict.fromkeys(job.subject for job in jobs if job.subject))
 
     def _build_buttons(self) -> None:
-        self.submit_button = self.build_button(
+        self._submit_job = self.build_submit(
             "Process", "Submit the job", self._submit, style="primary"
         )
+        self.submit_button = self._submit_job.button
         self.upload = W.FileUpload(
             description="Upload a picture", accept="image/*", tooltip="Upload it to the bucket"
         )
@@ -98,7 +101,7 @@ class CIPanel(Panel):
         template_box = self._build_template_box()
         batch_box = self._build_batch_box()
         row = build_row(
-            self.submit_button,
+            *self._submit_job.widgets,
             self.upload,
             _build_toggle("Save as template…", template_box),
             _build_toggle("Run over a prefix…", batch_box),
@@ -116,7 +119,12 @@ class CIPanel(Panel):
             batch_box,
             self.fields.more_box,
         ]
-        return W.VBox(children).add_class("mjci-form")
+        form = W.VBox(children).add_class("mjci-form")
+        self._submit_job.bind(form)
+        # the rule is theirs as well
+        self._submit_template.bind(form, template_box)
+        self._submit_batch.bind(form, batch_box)
+        return form
 
     def _build_examples(self) -> W.Widget:
         buttons = [self._build_example_button(*example) for example in EXAMPLES]
@@ -131,10 +139,12 @@ class CIPanel(Panel):
         self.template_name = W.Text(
             description="Name", placeholder="letters, digits, _, - and *", layout=FULL_WIDTH
         )
-        self.save_button = self.build_button(
+        self._submit_template = self.build_submit(
             "Save template", "Store the rule at the service", self._save_template
         )
-        return W.VBox([self.template_name, build_row(self.save_button)]).add_class("mjci-inset")
+        self.save_button = self._submit_template.button
+        row = build_row(*self._submit_template.widgets)
+        return W.VBox([self.template_name, row]).add_class("mjci-inset")
 
     def _build_batch_box(self) -> W.Widget:
         self.batch_name = W.Text(description="Name", value="batch", layout=FULL_WIDTH)
@@ -144,11 +154,13 @@ class CIPanel(Panel):
             layout=FULL_WIDTH,
         )
         self.batch_output = W.Text(description="Output", value=DEFAULT_OUTPUT, layout=FULL_WIDTH)
-        self.run_batch_button = self.build_button(
+        self._submit_batch = self.build_submit(
             "Run over the prefix", "Submit a batch: one job per picture", self._run_batch
         )
+        self.run_batch_button = self._submit_batch.button
         fields = [self.batch_name, self.batch_prefix, self.batch_output]
-        return W.VBox([*fields, build_row(self.run_batch_button)]).add_class("mjci-inset")
+        row = build_row(*self._submit_batch.widgets)
+        return W.VBox([*fields, row]).add_class("mjci-inset")
 
     # --- actions of the user ---
 
@@ -174,11 +186,15 @@ class CIPanel(Panel):
         if self.editor.is_invalid:
             raise InvalidRequest("The rule is not valid.", hint="See the message below the rule.")
 
-    async def _submit(self) -> None:
+    def _submit(self) -> Work:
         self.clear_message()
         fetch_before = self._fetcher(self.input.value.strip())
-        job = await self.call_with_notice(self.build_call())
-        self._add_card(job, "Job", fetch_before)
+        return self._run_call(self.build_call(), "Job", fetch_before)
+
+    async def _run_call(
+        self, call: Call[Job], label: str, fetch_before: FetchPicture | None = None
+    ) -> None:
+        self._add_card(await self.call_with_notice(call), label, fetch_before)
 
     def _open_card(self, job: Job, label: str) -> None:
         self._add_card(job, label, self._fetcher(job.subject))
@@ -192,27 +208,31 @@ class CIPanel(Panel):
     async def _fetch_object(self, key: str) -> bytes:
         return await self.session.ci.get_object(key)
 
-    async def _save_template(self) -> None:
+    def _save_template(self) -> Work:
         self.clear_message()
         self._check_rule()
         name = self.template_name.value.strip()
-        template = await self.session.ci.create_template(name, rule=self.rule.value.strip())
+        call = self.session.ci.create_template(name, rule=self.rule.value.strip())
+        return self._run_template_call(call, name)
+
+    async def _run_template_call(self, call: Call[Mapping[str, Any]], name: str) -> None:
+        template = await call
         lines = (
             f"Template {template.get('TemplateId')} is saved as {name}.",
             "Jobs and batches accept its ID instead of a rule.",
         )
         self.show_message(lines, level="note")
 
-    async def _run_batch(self) -> None:
+    def _run_batch(self) -> Work:
         self.clear_message()
         self._check_rule()
-        job = await self.session.ci.batch(
+        call = self.session.ci.batch(
             name=self.batch_name.value.strip(),
             prefix=self.batch_prefix.value.strip(),
             rule=self.rule.value.strip() or None,
             output=self.batch_output.value.strip(),
         )
-        self._add_card(job, "Batch")
+        return self._run_call(call, "Batch")
 
     def _on_upload(self, change: Bunch) -> None:
         if change.new:

@@ -16,7 +16,14 @@ def build_row(*children: W.Widget, css_class: str = "") -> W.HBox:
     return row
 
 
-def build_button(label: str, tooltip: str, *, icon: str = "", style: str = "") -> W.Button:
+def build_button(
+    label: str,
+    tooltip: str,
+    *,
+    icon: str = "",
+    style: str = "",
+    button_type: type[W.Button] = W.Button,
+) -> W.Button:
     """Build a button.
 
     Args:
@@ -24,8 +31,9 @@ def build_button(label: str, tooltip: str, *, icon: str = "", style: str = "") -
         tooltip: what it does
         icon: a Font Awesome name
         style: "primary" for the main button of a form
+        button_type: a subclass of the button
     """
-    return W.Button(description=label, tooltip=tooltip, icon=icon, button_style=style)
+    return button_type(description=label, tooltip=tooltip, icon=icon, button_style=style)
 
 
 def set_visible(widget: W.Widget, visible: bool) -> None:

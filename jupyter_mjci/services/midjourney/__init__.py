@@ -14,7 +14,6 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.services import (
     JobChanges,
     PollPolicy,
-    ResponseCodes,
     Service,
     SyncSource,
 )
@@ -72,12 +71,6 @@ SERVICE = Service(
     list_active=_list_active,
     list_sync_sources=_list_sync_sources,
     poll=PollPolicy(batch_size=500, min_interval=4.0, typical_duration=45.0),
-    codes=ResponseCodes(
-        # https://github.com/novicezk/midjourney-proxy: 23 is a full queue, 30 a busy account.
-        busy=frozenset({"30"}),
-        # A relay that lost its own upstream response.
-        unknown=frozenset({"5"}),
-    ),
     tracking=reconciliation,
     fallbacks=fallbacks.FALLBACKS,
     fields=responses.FIELDS,

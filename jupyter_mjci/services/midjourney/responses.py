@@ -27,14 +27,39 @@ import msgspec
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Button, Job, Status, strip_marker
+from jupyter_mjci.client.outcomes import (
+    GATEWAY_ERRORS,
+    Classified,
+    Outcome,
+    Reason,
+    attach,
+    classify,
+    no_answer,
+)
+from jupyter_mjci.client.redaction import strip_signature
+from jupyter_mjci.client.response_text import (
+    MAX_SEARCHED,
+    decode_text,
+    read_json_message,
+    shorten,
+)
 from jupyter_mjci.errors import (
     BannedPrompt,
     InvalidResponse,
     MidjourneyError,
-    QueueFull,
+    MjciError,
     Unsupported,
 )
 from jupyter_mjci.services import MAX_TIMESTAMP_MS, SECONDS_CUTOFF, FieldSpec, JobChanges
+from jupyter_mjci.services.midjourney.codes import (
+    CODES,
+    ERRORS_BY_CODE,
+    ERRORS_BY_REASON,
+    ERRORS_BY_STATUS,
+    OTHER,
+    UNAVAILABLE,
+    ErrorEntry,
+)
 
 JsonObject = Mapping[str, object]
 
@@ -253,12 +278,11 @@ def parse_task(response: Response, task_id: str = "") -> Job:
         raise _build_not_found_error(task_id, response)
     task = _unwrap(_parse_body(response, task_id))
     if not isinstance(task, dict):
-        raise InvalidResponse(
-            "The response is not a task.",
-            detail=response.body[:120].decode(errors="replace"),
-            body=response.body,
-        )
-    return parse_job(task)
+        raise _build_no_answer_error(response, "The response is not a task.")
+    job = parse_job(task)
+    if not job.id or (task_id and job.id != task_id):
+        raise _build_no_answer_error(response, "The response is not the task that was asked for.")
+    return job
 
 
 def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
@@ -271,11 +295,12 @@ def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> lis
     """
     if response.status in (200, 204) and not response.body.strip():
         return []
-    tasks = _unwrap(_parse_body(response))
-    if tasks is None:
+    answer = _parse_body(response)
+    tasks = _unwrap(answer)
+    if tasks is None and _may_be_empty(answer):
         return []
     if not isinstance(tasks, list):
-        raise InvalidResponse("The response is not a list of tasks.", body=response.body)
+        raise _build_no_answer_error(response, "The response is not a list of tasks.")
     jobs = [parse_job(task) for task in tasks if isinstance(task, dict)]
     if order is None:
         return jobs
@@ -283,13 +308,24 @@ def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> lis
     return [by_id[task_id] for task_id in dict.fromkeys(order) if task_id in by_id]
 
 
+def _may_be_empty(answer: object) -> bool:
+    """Return whether null, alone or in `data`, stands for an empty listing: not beside an error."""
+    if not isinstance(answer, dict):
+        return True
+    is_accepted = to_text(answer.get("code")) in CODES.accepted or answer.get("success") is True
+    return is_accepted or not read_json_message(answer)
+
+
 def parse_query(response: Response) -> list[Job]:
     """Parse a page of tasks: under `content` or `list`, or a bare array."""
-    tasks = _unwrap(_parse_body(response))
+    answer = _parse_body(response)
+    tasks = _unwrap(answer)
     if isinstance(tasks, dict):
         tasks = tasks.get("content", tasks.get("list"))
-    if not isinstance(tasks, list):
+    if tasks is None and _may_be_empty(answer):
         return []
+    if not isinstance(tasks, list):
+        raise _build_no_answer_error(response, "The response is not a page of tasks.")
     return [parse_job(task) for task in tasks if isinstance(task, dict)]
 
 
@@ -314,11 +350,13 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
         known: the jobs as they were last seen, by ID
     """
     try:
-        raw_tasks = _RAW_TASKS_DECODER.decode(response.body)
+        raw_tasks = _RAW_TASKS_DECODER.decode(response.body) if response.status < 300 else []
         summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
-    except msgspec.MsgspecError:
-        # A wrapper, an error or a damaged record: parse_tasks
-        # knows them all.
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raw_tasks = []
+    if not raw_tasks:
+        # A wrapper, an error, a damaged record or nothing:
+        # parse_tasks knows them all.
         jobs = parse_tasks(response)
         return JobChanges(tuple(jobs), frozenset(job.id for job in jobs))
     ids = [to_text(summary.id) for summary in summaries]
@@ -400,13 +438,14 @@ def parse_submission(response: Response, requested: Job) -> Job:
     """
     answer = _parse_body(response)
     if not isinstance(answer, dict):
-        raise InvalidResponse("The response is not a submission result.", body=response.body)
+        raise _build_no_answer_error(response, "The response is not a submission result.")
     if "code" not in answer and isinstance(answer.get("data"), list):
         return _parse_finished_images(answer, requested)
-    get_status = _STATUS_BY_CODE.get(to_text(answer.get("code")))
     job_id = _parse_result_id(answer.get("result"))
-    if get_status is None or not job_id:
-        raise _build_service_error(answer, response)
+    code = to_text(answer.get("code"))
+    if code not in CODES.accepted or not job_id:
+        raise _build_no_answer_error(response, "The response names no task.")
+    get_status = _STATUS_BY_CODE.get(code, _get_queued_status)
     return replace(requested, id=job_id, status=get_status(get_properties(answer)), raw=answer)
 
 
@@ -456,9 +495,12 @@ def _parse_finished_images(answer: JsonObject, requested: Job) -> Job:
 
 def parse_accounts(response: Response) -> list[dict[str, Any]]:
     """Parse the account records, without any field that holds a token (some send Discord's)."""
-    records = _unwrap(_parse_body(response))
-    if not isinstance(records, list):
+    answer = _parse_body(response)
+    records = _unwrap(answer)
+    if records is None and _may_be_empty(answer):
         return []
+    if not isinstance(records, list):
+        raise _build_no_answer_error(response, "The response is not a list of accounts.")
     accounts = []
     for record in records:
         if isinstance(record, dict):
@@ -484,16 +526,15 @@ def parse_cancel(response: Response) -> None:
     if not response.body.strip() and response.status < 300:
         return
     answer = _parse_body(response)
-    if isinstance(answer, dict) and to_text(answer.get("code")) not in _STATUS_BY_CODE:
-        raise _build_service_error(answer, response)
+    if isinstance(answer, dict) and to_text(answer.get("code")) not in CODES.accepted:
+        raise _build_no_answer_error(response, "The response does not confirm the cancellation.")
 
 
 def _get_result(response: Response) -> object:
     answer = _parse_body(response)
-    if not isinstance(answer, dict):
-        answer = {}
-    if to_text(answer.get("code")) != "1" or not answer.get("result"):
-        raise _build_service_error(answer, response)
+    is_accepted = isinstance(answer, dict) and to_text(answer.get("code")) in CODES.accepted
+    if not is_accepted or not answer.get("result"):
+        raise _build_no_answer_error(response, "The response has no result.")
     return answer["result"]
 
 
@@ -515,118 +556,105 @@ def _unwrap(answer: object) -> Any:
 
 def _parse_body(response: Response, task_id: str = "") -> Any:
     """Return the JSON of a response; raise the error that it reports in any family's form."""
-    if response.is_html:
-        # new-api serves its front page with status 200 for every
-        # path that it does not know.
-        raise Unsupported(
-            f"This server has no such endpoint: {response.url}",
-            detail=f"It responded with a web page (HTTP {response.status}).",
-            hint="Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings.",
-            status=response.status,
-        )
-    if response.status in _HTTP_ERRORS and not _is_submission_result(response):
-        message, hint = _HTTP_ERRORS[response.status]
-        raise MidjourneyError(
-            message,
-            status=response.status,
-            code=str(response.status),
-            service_message=_extract_response_message(response),
-            hint=hint,
-        )
-    if response.status == 404 and not response.body.strip():
-        raise Unsupported(f"This server has no such endpoint: {response.url}", status=404)
-    answer = response.json()
-    if isinstance(answer, dict) and _is_error(answer, response):
-        # new-api's spelling
-        if "task_no_found" in to_text(answer.get("description")):
-            raise _build_not_found_error(task_id, response)
-        raise _build_service_error(answer, response)
-    return answer
-
-
-_SECRET_HINT = "Set MJCI_MJ_SECRET; some proxies need MJCI_MJ_AUTH=bearer or raw."
-
-_HTTP_ERRORS = {
-    401: ("The proxy rejected the secret.", _SECRET_HINT),
-    403: ("The proxy denied access.", _SECRET_HINT),
-    429: ("The proxy is limiting the rate of requests.", "Wait a moment, then try again."),
-    500: ("The proxy reported an internal error.", "Try again; the proxy's log has the details."),
-    502: ("The proxy's upstream service does not respond.", "Try again later."),
-    503: ("The proxy is not available.", "Try again later."),
-    504: ("The proxy's upstream service does not respond.", "Try again later."),
-}
-
-
-def _is_submission_result(response: Response) -> bool:
-    """Return whether an error response still has a submission result: some send it with a 4xx."""
+    classified = classify(response, CODES)
+    if not classified.is_result:
+        # new-api's spelling, and others'
+        if classified.reason is Reason.NOT_FOUND and task_id:
+            raise attach(_build_not_found_error(task_id, response), classified)
+        raise _build_error(classified, response)
+    if classified.document is not None:
+        return classified.document
     try:
-        answer = jsonlib.loads(response.body)
-    except ValueError:
-        return False
-    return isinstance(answer, dict) and "code" in answer and "result" in answer
+        return response.json()
+    except InvalidResponse as error:
+        raise attach(error, no_answer(response, CODES)) from None
 
 
-def _is_error(answer: JsonObject, response: Response) -> bool:
-    if "error" in answer or answer.get("success") is False:
-        return True
-    return response.status >= 400 and "result" not in answer
+def _build_no_answer_error(response: Response, message: str) -> MjciError:
+    """Return the error for a 2xx that parses, but is not what was asked for."""
+    classified = no_answer(response, CODES)
+    if isinstance(classified.document, dict) and (classified.message or classified.code):
+        return _build_error(classified, response)
+    detail = shorten(decode_text(response.body[:MAX_SEARCHED]), 120)
+    return attach(InvalidResponse(message, detail=detail, body=response.body), classified)
 
 
-ErrorEntry = tuple[type[MidjourneyError], str, str]
-
-_QUEUE_FULL: ErrorEntry = (
-    QueueFull,
-    "The proxy's queue is full; the task was not accepted.",
-    "Wait until a task has finished: %mj_queue.",
-)
-_UNKNOWN_ERROR: ErrorEntry = (MidjourneyError, "The proxy reported an error.", "")
-
-_ERRORS_BY_CODE: dict[str, ErrorEntry] = {
-    "3": (
-        MidjourneyError,
-        "The proxy did not find the task, or has no free account.",
-        "Check the task ID, or try again later.",
-    ),
-    "4": (MidjourneyError, "The proxy rejected the request.", ""),
-    "5": (
-        MidjourneyError,
-        "The relay could not reach its proxy.",
-        "The task may have been created: check the task list before you submit it again.",
-    ),
-    "9": (MidjourneyError, "The proxy could not submit the task.", ""),
-    "23": _QUEUE_FULL,
-    "24": (
-        BannedPrompt,
-        "The prompt may contain a banned word; the task was not accepted.",
-        "Rephrase the prompt.",
-    ),
-    "30": (MidjourneyError, "The relay is overloaded; the task was not accepted.", "Try later."),
-}
-
-
-def _build_service_error(answer: JsonObject, response: Response) -> MidjourneyError:
-    code = to_text(answer.get("code"))
-    message = _extract_message(answer)
-    error_class, summary, hint = _ERRORS_BY_CODE.get(code, _UNKNOWN_ERROR)
-    # The .NET family also reports a full queue as code 9: the
-    # only place where a text decides.
-    if code == "9" and ("队列已满" in message or "queue" in message.lower()):
-        error_class, summary, hint = _QUEUE_FULL
-    banned_word = to_text(get_properties(answer).get("bannedWord"))
-    detail = f"Code {code}." if code else ""
-    if banned_word:
-        detail = f"Banned word: {banned_word}."
+def _build_error(classified: Classified, response: Response) -> MjciError:
+    """Return the error of a response that is no result."""
+    is_front_page = response.is_html and classified.status < 300
+    if classified.reason is Reason.NO_ENDPOINT or is_front_page:
+        return attach(_build_unsupported_error(classified, response), classified)
+    if classified.outcome is Outcome.UNREADABLE:
+        message = f"The server responded with status {classified.status}, which is no answer."
+        return attach(
+            InvalidResponse(message, detail=classified.message, body=response.body), classified
+        )
+    error_class, summary, hint = _select_error(classified, response)
     error = error_class(
         summary,
-        status=response.status,
-        code=code,
-        service_message=message,
+        status=classified.status,
+        code=classified.code or (str(classified.status) if classified.status >= 300 else ""),
+        service_message=classified.message,
+        request_id=classified.request_id,
         hint=hint,
-        detail=detail,
+        detail=_describe(classified),
     )
     if isinstance(error, BannedPrompt):
-        error.word = banned_word
-    return error
+        error.word = _get_banned_word(classified)
+    return attach(error, classified)
+
+
+def _build_unsupported_error(classified: Classified, response: Response) -> Unsupported:
+    words = f": {classified.message}" if classified.message else ""
+    kind = "a web page" if response.is_html else "an error"
+    return Unsupported(
+        f"This server has no such endpoint: {response.url}",
+        detail=f"It responded with {kind} (HTTP {classified.status}){words}.",
+        hint="Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings.",
+        status=classified.status,
+        code=classified.code,
+    )
+
+
+def _select_error(classified: Classified, response: Response) -> ErrorEntry:
+    if classified.reason in GATEWAY_ERRORS:
+        summary, hint = GATEWAY_ERRORS[classified.reason]
+        return MidjourneyError, summary, hint.format(setting="MJCI_MJ_URL")
+    if classified.code in ERRORS_BY_CODE and classified.reason not in _SPECIFIC_REASONS:
+        return ERRORS_BY_CODE[classified.code]
+    if classified.reason is Reason.FORBIDDEN and response.is_html:
+        return _FORBIDDEN_BY_GATEWAY
+    if classified.status in ERRORS_BY_STATUS:
+        return ERRORS_BY_STATUS[classified.status]
+    if classified.reason in ERRORS_BY_REASON:
+        return ERRORS_BY_REASON[classified.reason]
+    return UNAVAILABLE if classified.status >= 500 else OTHER
+
+
+# Reasons that say more than the code.
+_SPECIFIC_REASONS = frozenset({Reason.QUEUE_FULL, Reason.QUOTA, Reason.NO_ACCOUNT})
+_FORBIDDEN_BY_GATEWAY: ErrorEntry = (
+    MidjourneyError,
+    "A gateway in front of the proxy denied access.",
+    "Its page says why; the proxy itself answers in JSON. Check the address, a VPN, a firewall.",
+)
+
+
+def _describe(classified: Classified) -> str:
+    if classified.location:
+        return f"Location: {strip_signature(classified.location)}"
+    word = _get_banned_word(classified)
+    if word:
+        return f"Banned word: {word}."
+    if classified.code:
+        return f"Code {classified.code}."
+    return f"HTTP {classified.status}." if classified.status >= 300 else ""
+
+
+def _get_banned_word(classified: Classified) -> str:
+    document = classified.document
+    properties = get_properties(document) if isinstance(document, dict) else {}
+    return to_text(properties.get("bannedWord"))
 
 
 def _build_not_found_error(task_id: str, response: Response) -> MidjourneyError:
@@ -637,19 +665,3 @@ def _build_not_found_error(task_id: str, response: Response) -> MidjourneyError:
         status=response.status,
         code="not_found",
     )
-
-
-def _extract_message(answer: JsonObject) -> str:
-    """Return the error message, in whatever field this family sends it."""
-    error = answer.get("error")
-    if isinstance(error, dict):
-        return to_text(error.get("message")).strip()
-    return coalesce(answer.get("description"), answer.get("message"), error).strip()
-
-
-def _extract_response_message(response: Response) -> str:
-    try:
-        answer = jsonlib.loads(response.body)
-    except ValueError:
-        return response.body[:120].decode("utf-8", "replace").strip()
-    return _extract_message(answer) if isinstance(answer, dict) else ""

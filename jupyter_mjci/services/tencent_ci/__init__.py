@@ -13,7 +13,6 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.services import (
     JobChanges,
     PollPolicy,
-    ResponseCodes,
     Service,
     SyncSource,
 )
@@ -110,9 +109,7 @@ SERVICE = Service(
     list_sync_sources=_list_sync_sources,
     list_children=_list_children,
     poll=PollPolicy(batch_size=50, min_interval=0.5, typical_duration=2.0),
-    codes=ResponseCodes(
-        busy=frozenset({"SlowDown"}), not_found=frozenset({"not_found", "NonExistJobIds"})
-    ),
+    not_found_codes=frozenset({"not_found", "NonExistJobIds"}),
     tracking=reconciliation,
     fields=responses.FIELDS,
     missing_text="-",

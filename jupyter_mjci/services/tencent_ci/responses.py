@@ -18,9 +18,21 @@ from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.calls import Page, Response
 from jupyter_mjci.client.job import Job, Status, strip_marker
-from jupyter_mjci.errors import CIError, InvalidResponse
+from jupyter_mjci.client.outcomes import (
+    GATEWAY_ERRORS,
+    Classified,
+    Outcome,
+    Reason,
+    attach,
+    classify,
+    no_answer,
+)
+from jupyter_mjci.client.redaction import strip_signature
+from jupyter_mjci.client.response_text import MAX_SEARCHED, decode_text, shorten
+from jupyter_mjci.errors import CIError, InvalidResponse, MjciError
 from jupyter_mjci.services import FieldSpec, list_paths
 from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.services.tencent_ci.codes import CODES, find_hint
 from jupyter_mjci.services.tencent_ci.objects import StoredObject, build_object_url
 
 # the children of an element by name; leaves are texts
@@ -189,13 +201,15 @@ def parse_job_response(response: Response, job_id: str = "") -> Job:
     jobs = _parse_details(body)
     if not jobs:
         missing = job_id or ", ".join(map(to_text, body.get("NonExistJobIds") or ()))
-        raise CIError(
+        error = CIError(
             f"Job {missing} was not found.",
             status=response.status,
             code="NonExistJobIds",
-            request_id=_get_request_id(response),
+            request_id=classify(response, CODES).request_id,
             hint="%ci_jobs lists the jobs that Tencent CI has.",
         )
+        error.outcome = Outcome.REFUSAL
+        raise error
     return jobs[0]
 
 
@@ -213,7 +227,7 @@ def _parse_details(body: Element) -> tuple[Job, ...]:
 
 def parse_rows(response: Response) -> Page[xml.Row]:
     """Parse a page of jobs into rows: the texts of WIRE_FIELDS, without building a Job each."""
-    _raise_for_status(response)
+    _raise_for_error(response)
     try:
         rows, token = xml.parse_rows(
             response.body, "Response", "JobsDetail", WIRE_FIELDS, "NextToken"
@@ -335,18 +349,12 @@ def parse_bytes(response: Response) -> bytes:
 def _parse_response(response: Response) -> Element:
     document = _parse_document(response)
     if "Response" not in document:
-        raise InvalidResponse(
-            f"The response of {_strip_query(response)} is not from Tencent CI "
-            f"(HTTP {response.status}).",
-            detail=response.body[:120].decode("utf-8", "replace"),
-            body=response.body,
-            hint=_ADDRESS_HINT,
-        )
+        raise _build_not_ci_error(response)
     return get_element(document, "Response")
 
 
 def _parse_document(response: Response) -> dict[str, Any]:
-    _raise_for_status(response)
+    _raise_for_error(response)
     try:
         return xml.parse(response.body)
     except (ExpatError, ValueError) as error:  # ValueError: xmltodict refuses entities
@@ -357,61 +365,79 @@ def _parse_document(response: Response) -> dict[str, Any]:
 
 _ADDRESS_HINT = "Check MJCI_CI_ENDPOINT, bucket and region."
 
-_HINTS_BY_CODE = {
-    "SignatureDoesNotMatch": "Check MJCI_CI_SECRET_KEY (and the token of a temporary key).",
-    "InvalidAccessKeyId": "Check MJCI_CI_SECRET_ID.",
-    "RequestTimeTooSkewed": "Set this machine's clock.",
-    "NoSuchBucket": "Check MJCI_CI_BUCKET and MJCI_CI_REGION.",
-    "NoSuchKey": "Check the object's key.",
-    "PicBucketUnBinded": "Bind the bucket to CI's picture processing in the console.",
-    "TemplateNotFound": "Check the template ID.",
-}
-
 
 def _raise_for_status(response: Response) -> None:
+    """Raise the error of a response; an object's own bytes may look like anything."""
     if response.status >= 300:
-        raise _build_service_error(response)
+        raise _build_error(classify(response, CODES), response)
 
 
-def _build_service_error(response: Response) -> CIError:
-    """Return the error of a response: COS's `<Error>`, or whatever body came instead."""
-    try:
-        error = get_element(xml.parse(response.body), "Error")
-    except (ExpatError, ValueError):
-        error = {}
-    code = to_text(error.get("Code"))
-    message = to_text(error.get("Message"))
-    request_id = to_text(error.get("RequestId")) or _get_request_id(response)
-    summary = code or f"HTTP {response.status}"
-    hint = f"Request ID: {request_id}" if request_id else ""
-    hint = _HINTS_BY_CODE.get(code, hint)
-    if response.status == 404:
-        # HEAD and some gateways respond with 404 and no body
+def _raise_for_error(response: Response) -> None:
+    """Raise the error of a response that has to be Tencent's XML."""
+    classified = classify(response, CODES)
+    if not classified.is_result:
+        raise _build_error(classified, response)
+
+
+def _build_error(classified: Classified, response: Response) -> MjciError:
+    """Return the error of a response that is no result: COS's `<Error>`, or what came instead."""
+    if classified.reason is Reason.NO_ANSWER:
+        return _build_not_ci_error(response, classified.message)
+    code = classified.code if _is_xml(response) else ""
+    if classified.status == 404:
+        # HEAD and some gateways respond with 404 and no body.
         code = code or "NoSuchKey"
-    return CIError(
-        f"Tencent reported an error: {summary}.",
-        detail=message or response.body[:120].decode("utf-8", "replace"),
-        status=response.status,
+    summary = f"Tencent reported an error: {code or f'HTTP {classified.status}'}."
+    hint = find_hint(classified.status, code, classified.message)
+    if classified.reason in GATEWAY_ERRORS:
+        summary, hint = GATEWAY_ERRORS[classified.reason]
+        hint = hint.format(setting="MJCI_CI_ENDPOINT or MJCI_COS_ENDPOINT")
+    elif not hint and classified.request_id:
+        hint = f"Request ID: {classified.request_id}"
+    error = CIError(
+        summary,
+        detail=_describe(classified),
+        status=classified.status,
         code=code,
-        service_message=message,
-        request_id=request_id,
+        service_message=classified.message,
+        request_id=classified.request_id,
         hint=hint,
     )
+    return attach(error, classified)
+
+
+def _is_xml(response: Response) -> bool:
+    return response.body.lstrip()[:1] == b"<" and not response.is_html
+
+
+def _describe(classified: Classified) -> str:
+    if classified.location:
+        return f"Location: {strip_signature(classified.location)}"
+    return f"HTTP {classified.status}."
+
+
+def _build_not_ci_error(response: Response, words: str = "") -> InvalidResponse:
+    detail = words or shorten(decode_text(response.body[:MAX_SEARCHED]), 120)
+    kind = "XML" if response.is_html else "from Tencent CI"
+    error = InvalidResponse(
+        f"The response of {_strip_query(response)} is not {kind} (HTTP {response.status}).",
+        detail=detail,
+        body=response.body,
+        hint=_ADDRESS_HINT,
+    )
+    return attach(error, no_answer(response, CODES))
 
 
 def _build_not_xml_error(response: Response, error: Exception) -> InvalidResponse:
-    return InvalidResponse(
+    not_xml = InvalidResponse(
         f"The response of {_strip_query(response)} is not XML (HTTP {response.status}).",
         detail=str(error),
         hint=_ADDRESS_HINT,
         body=response.body,
     )
+    return attach(not_xml, no_answer(response, CODES))
 
 
 def _strip_query(response: Response) -> str:
     """Return the URL without its query, which may hold a signature."""
     return response.url.partition("?")[0]
-
-
-def _get_request_id(response: Response) -> str:
-    return response.headers.get("x-ci-request-id") or response.headers.get("x-cos-request-id") or ""

@@ -127,7 +127,7 @@ REJECTIONS = [
         {"description": "负载已饱和", "type": "new_api_error", "code": 30},
         429,
         MidjourneyError,
-        "429",
+        "30",
     ),
     ("wrapper", {"success": False, "code": -1, "message": "bad model"}, 200, MidjourneyError, "-1"),
     ("unauthorised, empty", b"", 401, MidjourneyError, "401"),

@@ -144,8 +144,8 @@ def test_page_is_parsed(body: str, ids: list[str], token: str) -> None:
             "MJCI_CI_SECRET_KEY",
         ),
         ("", "NoSuchKey", ""),
-        ("<html>x</html>", "NoSuchKey", "<html>"),
-        ('{"code": 1}', "NoSuchKey", "code"),
+        ("<html>x</html>", "NoSuchKey", "x"),
+        ('{"code": 1, "msg": "no route"}', "NoSuchKey", "no route"),
     ],
 )
 def test_error_response_has_code_and_request_id(body: str, code: str, words: str) -> None:

@@ -1,0 +1,115 @@
+"""The widgets with code of our own in the browser.
+
+This is the only module that imports anywidget.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets as W
+import traitlets as T
+
+HERE = Path(__file__).parent
+# clicks whose repetition is recognized
+MAX_KNOWN_CLICKS = 100
+Fields = Sequence[Mapping[str, object]]
+SubmitHandler = Callable[[Fields, Callable[[], None]], None]
+
+
+class Canvas(anywidget.AnyWidget):
+    """A picture with strokes over it.
+
+    Traits:
+        picture: a data URL
+        label: the picture's alternative text
+        strokes: dictionaries of `points` (x and y), `size` and
+            `erase`; all numbers are fractions of the picture's
+            width, y of its height
+        brush: the width of the next stroke, as a fraction of the
+            picture's width
+        erase: whether the next stroke erases
+    """
+
+    _esm = HERE / "mask_canvas.js"
+    picture = T.Unicode().tag(sync=True)
+    label = T.Unicode().tag(sync=True)
+    strokes: T.List[dict[str, object]] = T.List().tag(sync=True)
+    brush = T.Float(0.12).tag(sync=True)
+    erase = T.Bool(False).tag(sync=True)
+
+
+class Downloader(anywidget.AnyWidget):
+    """Saves files in the browser."""
+
+    _esm = HERE / "downloads.js"
+
+    def save(self, name: str, mime: str, content: bytes) -> None:
+        """Save one file."""
+        self.send({"name": name, "mime": mime}, buffers=[content])
+
+
+class SubmitSender(anywidget.AnyWidget):
+    """Sends the fields of a form with a click on its button, as the page shows them.
+
+    It takes the place of the button's own click, shows beside the
+    button that the kernel is busy, and disables the button until
+    the click is answered.
+
+    Args:
+        button: the button
+        on_submit: called with the fields of each new click, and
+            with a function to call when it has been answered
+
+    Traits:
+        form: model ID of the form's outermost box
+        button: model ID of the button
+        button_class: the button's CSS class
+        click: ID of the click under way, "" if there is none
+        accepted: ID of the last click that has arrived here
+        note: the text beside the button
+    """
+
+    _esm = HERE / "submit.js"
+    form = T.Unicode().tag(sync=True)
+    button = T.Unicode().tag(sync=True)
+    button_class = T.Unicode().tag(sync=True)
+    click = T.Unicode().tag(sync=True)
+    accepted = T.Unicode().tag(sync=True)
+    note = T.Unicode().tag(sync=True)
+
+    def __init__(self, button: W.Button, on_submit: SubmitHandler) -> None:
+        button_class = f"mjci-button-{button.model_id}"
+        button.add_class(button_class)
+        super().__init__(button=button.model_id, button_class=button_class)
+        self._on_submit = on_submit
+        self._known_clicks: deque[str] = deque(maxlen=MAX_KNOWN_CLICKS)
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _: W.Widget, content: Mapping[str, object], buffers: list[bytes]) -> None:
+        click = str(content.get("click", ""))
+        if not click or click in self._known_clicks:
+            return
+        self._known_clicks.append(click)
+        self.accepted = click
+        self.click = click
+        fields: Any = unpack_bytes(content["fields"], buffers)
+        self._on_submit(fields, self._answer)
+
+    def _answer(self) -> None:
+        self.click = ""
+
+
+def unpack_bytes(value: object, buffers: Sequence[object]) -> object:
+    """Put the bytes that travel beside a message in their places, {"buffer": position}."""
+    if isinstance(value, list):
+        return [unpack_bytes(item, buffers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"buffer"}:
+        return buffers[value["buffer"]]
+    return {name: unpack_bytes(item, buffers) for name, item in value.items()}
