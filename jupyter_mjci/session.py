@@ -291,17 +291,25 @@ class Session:
         running = self.journal.active_jobs()
         await self._follower.as_completed(running, 1, self.settings.wait, poll_interval, emit)
 
-    def receive(self) -> WebhookServer:
+    def receive(self, port: int = 0) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 
         Give its `url` to calls as `notify_hook` or `callback`:
         followed jobs are then updated at once. Polling continues
         beside it, and alone counts in a recorded or replayed
         session.
+
+        Args:
+            port: the port on 127.0.0.1 (default: a free one); a
+                sandbox in another process delivers to ports that
+                it was started with, `--allow-callback PORT`
+
+        Raises:
+            OSError: the port is taken
         """
         from jupyter_mjci.jobs.webhooks import WebhookServer
 
-        return WebhookServer(self._on_webhook_job)
+        return WebhookServer(self._on_webhook_job, port)
 
     def _on_webhook_job(self, job: Job) -> None:
         # A replay has no webhooks, and must send the same

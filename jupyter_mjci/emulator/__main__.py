@@ -34,7 +34,37 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of IDs, durations and pictures")
     add("--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables")
     add("--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder")
+    add(
+        "--keys",
+        type=_parse_keys,
+        default=("", ""),
+        metavar="ID:SECRET",
+        help="the Tencent Cloud keys (default: random ones, told in the line when ready)",
+    )
+    add("--mj-secret", default="", help="secret of the Midjourney proxy (default: a random one)")
+    add(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let web pages of this origin in, beside those of this machine; * for any; repeatable",
+    )
+    add(
+        "--allow-callback",
+        action="append",
+        default=[],
+        type=int,
+        metavar="PORT",
+        help="send callbacks to this port of this machine, too; repeatable",
+    )
     return parser
+
+
+def _parse_keys(text: str) -> tuple[str, str]:
+    secret_id, separator, secret_key = text.partition(":")
+    if not separator or not secret_id or not secret_key:
+        raise argparse.ArgumentTypeError("must be ID:SECRET")
+    return secret_id, secret_key
 
 
 def _build_clock(speed: float, data: Path | None) -> ScaledClock:
@@ -60,6 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             seed=args.seed,
             faults=args.faults,
             data=args.data,
+            mj_secret=args.mj_secret,
+            secret_id=args.keys[0],
+            secret_key=args.keys[1],
+            origins=args.allow_origin,
+            callback_ports=args.allow_callback,
         )
         server = sandbox.serve(args.port)
     except (FaultError, OSError, OverflowError) as error:

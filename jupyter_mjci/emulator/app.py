@@ -26,8 +26,9 @@ from starlette.middleware import Middleware
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Match, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from jupyter_mjci.emulator.access import AccessPolicy
 from jupyter_mjci.emulator.asgi import (
     AbsoluteFormMiddleware,
     BodyTooLarge,
@@ -37,6 +38,7 @@ from jupyter_mjci.emulator.asgi import (
     send_response,
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
+from jupyter_mjci.emulator.cos.cors import CorsRule, build_cors_headers
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
@@ -45,12 +47,10 @@ from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
 from jupyter_mjci.emulator.service import (
     BUCKET,
-    MJ_SECRET,
     REGION,
-    SECRET_ID,
-    SECRET_KEY,
     EmulatedService,
     SandboxOptions,
+    get_key,
 )
 from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
@@ -74,9 +74,15 @@ class Sandbox:
             sandbox to the next
         bucket: the name of the bucket, with its APPID
         region: the region of the bucket
-        mj_secret: the secret of the Midjourney proxy
+        mj_secret: the secret of the Midjourney proxy (default: a
+            random one)
         secret_id: the key ID of the Tencent Cloud account
-        secret_key: its secret key
+            (default: a random one)
+        secret_key: its secret key (default: a random one)
+        origins: the web origins whose pages may use the loopback
+            server, beside those of this machine; "*" for any
+        callback_ports: the ports on this machine that callbacks
+            may be sent to (default: any)
         mj_options: further arguments of `MidjourneyProxy`
         ci_options: further arguments of `TencentCI`
 
@@ -100,21 +106,26 @@ class Sandbox:
         data: Path | str | None = None,
         bucket: str = BUCKET,
         region: str = REGION,
-        mj_secret: str = MJ_SECRET,
-        secret_id: str = SECRET_ID,
-        secret_key: str = SECRET_KEY,
+        mj_secret: str = "",
+        secret_id: str = "",
+        secret_key: str = "",
+        origins: Iterable[str] = (),
+        callback_ports: Iterable[int] | None = None,
         mj_options: Mapping[str, Any] | None = None,
         ci_options: Mapping[str, Any] | None = None,
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}")
+        self.mj_secret = mj_secret or get_key("mj_secret")
+        self.secret_id = secret_id or get_key("secret_id", "AKID")
+        self.secret_key = secret_key or get_key("secret_key")
         self.options = SandboxOptions(
             dialect=dialect,
-            mj_secret=mj_secret,
+            mj_secret=self.mj_secret,
             bucket=bucket,
             region=region,
-            secret_id=secret_id,
-            secret_key=secret_key,
+            secret_id=self.secret_id,
+            secret_key=self.secret_key,
             mj_options=dict(mj_options or {}),
             ci_options=dict(ci_options or {}),
         )
@@ -122,11 +133,9 @@ class Sandbox:
         self.seed = seed
         self.bucket = bucket
         self.region = region
-        self.mj_secret = mj_secret
-        self.secret_id = secret_id
-        self.secret_key = secret_key
+        self.access = AccessPolicy(origins)
         self.faults = _load_faults(faults, seed)
-        self.webhooks = WebhookDispatcher()
+        self.webhooks = WebhookDispatcher(callback_ports)
         self.ticker: Ticker | None = None
         # in-process and loopback clients run on different threads
         self._lock = threading.RLock()
@@ -139,19 +148,23 @@ class Sandbox:
         state = self._state_store.load() if self._state_store else {}
         self.clock = clock or _build_virtual_clock(speed, state)
         self._services = {name: self._build_service(name) for name in SERVICES}
+        self._restore(state)
+        self.app = Starlette(
+            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
+            middleware=[Middleware(AbsoluteFormMiddleware), Middleware(_AccessMiddleware, self)],
+        )
+
+    # ------------------------------------------------ the
+    # services
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Let the services go on from a saved state, and hear of the virtual clock."""
         for name, service in self._services.items():
             if name in state:
                 service.restore(state[name])
         if isinstance(self.clock, VirtualClock):
             self.clock.is_busy = lambda: self.next_event() is not None
             self.clock.on_moved = self._on_clock_moved
-        self.app = Starlette(
-            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
-            middleware=[Middleware(AbsoluteFormMiddleware)],
-        )
-
-    # ------------------------------------------------ the
-    # services
 
     def _build_service(self, name: str) -> EmulatedService:
         """Build a service without any state.
@@ -349,12 +362,12 @@ class Sandbox:
 
     async def handle_asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one HTTP request, with the fault that it meets, if any."""
-        request = parse_request(scope)
-        service = select_service(request)
+        request: Request = scope["state"]["request"]
+        service: str = scope["state"]["service"]
         fault = self.faults.select(service, request.method, request.path)
         try:
             if fault:
-                connection = scope.get("state", {}).get("connection") or Connection()
+                connection = scope["state"].get("connection") or Connection()
                 faulted = FaultedRequest(self, service, request, connection, receive, send)
                 await faulted.apply(fault)
                 return
@@ -365,6 +378,13 @@ class Sandbox:
         except BodyTooLarge:
             response = SERVICES[service].too_large_response
         await send_response(send, response, request.method, self.build_date_header())
+
+    def find_cors_rule(self, service: str, request: Request) -> tuple[bool, CorsRule | None]:
+        """Return whether the service has cross-origin rules for a request, and the one that
+        allows it.
+        """
+        with self._lock:
+            return SERVICES[service].find_cors_rule(self._services[service], request)
 
     async def read_request_body(self, request: Request, receive: Receive) -> Request:
         """Return the request with its body."""
@@ -432,6 +452,72 @@ class _CatchAllRoute(BaseRoute):
         await self._sandbox.handle_asgi(scope, receive, send)
 
 
+class _AccessMiddleware:
+    """Rejects strangers, and lets pages of known origins read every response.
+
+    What comes from this process itself is not checked.
+    """
+
+    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+        self.app = app
+        self._sandbox = sandbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = parse_request(scope)
+        service = select_service(request)
+        state = {**scope.get("state", {}), "request": request, "service": service}
+        has_rules, rule = False, None
+        if "origin" in request.headers:
+            has_rules, rule = self._sandbox.find_cors_rule(service, request)
+        refusal = None
+        if not state.get("is_in_process"):
+            refusal = self._sandbox.access.check(
+                request,
+                is_proxied="is_proxied" in state,
+                is_allowed=has_rules and rule is not None,
+            )
+        if refusal:
+            date = self._sandbox.build_date_header()
+            await send_response(send, refusal, request.method, date)
+            return
+        send = _allow_reading(request, rule, send)
+        if _is_preflight(request) and rule is not None:
+            date = self._sandbox.build_date_header()
+            await send_response(send, Response(200), request.method, date)
+            return
+        await self.app({**scope, "state": state}, receive, send)
+
+
+def _is_preflight(request: Request) -> bool:
+    return (
+        request.method == "OPTIONS"
+        and "origin" in request.headers
+        and "access-control-request-method" in request.headers
+    )
+
+
+def _allow_reading(request: Request, rule: CorsRule | None, send: Send) -> Send:
+    """Return a `send` that adds the cross-origin headers where a response lacks them."""
+    if rule is None:
+        return send
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = list(message["headers"])
+            names = {name.decode("latin-1"): "" for name, _ in headers}
+            if "access-control-allow-origin" not in map(str.lower, names):
+                cors = build_cors_headers(request, rule, names)
+                for name, value in cors.items():
+                    headers.append((name.encode(), value.encode("latin-1", "replace")))
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_headers
+
+
 class InProcessTransport(httpx.AsyncBaseTransport):
     """httpx's ASGI transport, which also tells the app how long the client waits for a response."""
 
@@ -446,7 +532,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         await anyio.lowlevel.checkpoint()
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            state = {"connection": Connection(timeout)}
+            state = {"connection": Connection(timeout), "is_in_process": True}
             await self._app({**scope, "state": state}, receive, send)
 
         return await httpx.ASGITransport(app=app).handle_async_request(request)

@@ -158,6 +158,7 @@ def _to_origin_form(scope: Scope, raw: bytes) -> Scope:
     headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
     return {
         **scope,
+        "state": {**scope.get("state", {}), "is_proxied": True},
         "scheme": scheme.decode().lower(),
         "raw_path": path,
         "path": path.decode("latin-1"),

@@ -8,19 +8,30 @@ Everything outside a service's own folder goes through
 
 from __future__ import annotations
 
+import functools
 import re
+import secrets
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 
-MJ_SECRET = "sandbox-secret"
 BUCKET = "demo-1250000000"
 REGION = "ap-chongqing"
-SECRET_ID = "AKIDsandbox0000000000000000000000000"
-SECRET_KEY = "sandboxSecretKey0000000000000000"
+_LETTERS = string.ascii_letters + string.digits
+
+
+@functools.cache
+def get_key(name: str, prefix: str = "") -> str:  # noqa: ARG001 - the cache's key
+    """Return a random key: one that stood in the source would be known to every web page.
+
+    It is the same for all sandboxes of a process.
+    """
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(32))
 
 
 class EmulatedService(Protocol):
@@ -55,11 +66,11 @@ class SandboxOptions:
     """What the services of one sandbox are built from."""
 
     dialect: str = "plus"
-    mj_secret: str = MJ_SECRET
+    mj_secret: str = field(default_factory=lambda: get_key("mj_secret"))
     bucket: str = BUCKET
     region: str = REGION
-    secret_id: str = SECRET_ID
-    secret_key: str = SECRET_KEY
+    secret_id: str = field(default_factory=lambda: get_key("secret_id", "AKID"))
+    secret_key: str = field(default_factory=lambda: get_key("secret_key"))
     mj_options: Mapping[str, Any] = field(default_factory=dict)
     ci_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,7 +82,11 @@ class ServiceSpec:
     `claims` recognizes a request of this service by its host or
     its signature, whatever its path; `path_pattern` recognizes
     one by its path, for hosts that say nothing (an address,
-    localhost).
+    localhost). `claims_rest` recognizes what no service did
+    before.
+
+    `find_cors_rule` returns whether a service has cross-origin
+    rules of its own for a request, and the one that allows it.
     """
 
     name: str
@@ -80,3 +95,8 @@ class ServiceSpec:
     build: Callable[[Clock, int, SandboxOptions], EmulatedService]
     too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
+    claims_rest: Callable[[Request], bool] = lambda _: True
+    find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
+        False,
+        ANY_ORIGIN,
+    )

@@ -1,7 +1,8 @@
 """Delivery of callbacks: to loopback addresses only, whatever address a job names.
 
-A delivery to another address is dropped and listed, so nothing
-that the sandbox does leaves this machine.
+A delivery to another address, or to a port that was not asked
+for, is dropped and listed, so nothing that the sandbox does leaves
+this machine, or reaches another service of it.
 """
 
 from __future__ import annotations
@@ -16,18 +17,26 @@ import httpx
 
 from jupyter_mjci.emulator.http import WebhookDelivery
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
 
 def is_loopback(url: str) -> bool:
     """Return whether the text of a URL names this machine; no name is resolved."""
+    return find_loopback_port(url) is not None
+
+
+def find_loopback_port(url: str) -> int | None:
+    """Return the port that a URL names on this machine, None for what is not on it."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
         # raises ValueError for a port that is not a number
-        _ = parts.port
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme)
     except ValueError:
-        return False
-    if parts.scheme not in ("http", "https"):
-        return False
+        return None
+    return port if port and _is_loopback_host(parts.hostname or "") else None
+
+
+def _is_loopback_host(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -40,13 +49,18 @@ class WebhookDispatcher:
     """Delivers callbacks, each once, several at a time.
 
     `delivered`, `failed` and `dropped_count` count them;
-    `dropped` holds the latest URLs that are not on loopback.
+    `dropped` holds the latest URLs that nothing is sent to.
+
+    Args:
+        ports: the ports on this machine that deliveries may go
+            to, None for any
     """
 
     MAX_CONCURRENCY = 16
     TIMEOUT = 5.0  # seconds
 
-    def __init__(self) -> None:
+    def __init__(self, ports: Iterable[int] | None = None) -> None:
+        self.ports = None if ports is None else set(ports)
         self.delivered = 0
         self.failed = 0
         self.dropped_count = 0
@@ -56,9 +70,10 @@ class WebhookDispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def enqueue(self, deliveries: Iterable[WebhookDelivery]) -> None:
-        """Queue deliveries; drop those that are not for loopback."""
+        """Queue deliveries; drop those that are not for loopback, or not for an allowed port."""
         for delivery in deliveries:
-            if is_loopback(delivery.url):
+            port = find_loopback_port(delivery.url)
+            if port is not None and (self.ports is None or port in self.ports):
                 self._queue.append(delivery)
             else:
                 self.dropped_count += 1

@@ -22,6 +22,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.services import parse_callback
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery
+LOCAL_HOSTS = (b"127.0.0.1", b"localhost")
 BODY_TIMEOUT = 10.0  # seconds to receive it
 
 # An ASGI scope or message.
@@ -39,13 +40,17 @@ class WebhookServer:
     Args:
         on_job: called with the job of every delivery that is
             ahead of the earlier ones
+        port: the port on 127.0.0.1; 0 for a free one
+
+    Raises:
+        OSError: the port is taken
     """
 
-    def __init__(self, on_job: Callable[[Job], None]) -> None:
+    def __init__(self, on_job: Callable[[Job], None], port: int = 0) -> None:
         self._on_job = on_job
         self._path = f"/{secrets.token_urlsafe(24)}"
         self._ranks: dict[tuple[str, str], float] = {}
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{self._path}"
         config = uvicorn.Config(
             self._handle_request,
@@ -75,14 +80,30 @@ class WebhookServer:
         self.close()
 
     async def _handle_request(self, scope: Message, receive: Receive, send: Send) -> None:
-        is_known = scope["type"] == "http" and secrets.compare_digest(scope["path"], self._path)
-        body = await _read_body(receive) if is_known else b""
-        status = 200 if is_known else 404
+        status = self._check_request(scope)
+        body = b""
+        if status == 200:
+            body, status = await _read_body(receive)
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b""})
         for job in parse_webhook(body):
             if self._accept_if_newer(job):
                 self._on_job(job)
+
+    def _check_request(self, scope: Message) -> int:
+        """Return the status of a request by its host, path and method.
+
+        A web page whose name was bound to 127.0.0.1 sends another
+        Host.
+        """
+        host = dict(scope["headers"]).get(b"host", b"").rpartition(b":")[0].lower()
+        if host not in LOCAL_HOSTS:
+            return 403
+        # the bytes of a path need not be text
+        path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+        if not secrets.compare_digest(path, self._path.encode()):
+            return 404
+        return 200 if scope["method"] == "POST" else 405
 
     def _accept_if_newer(self, job: Job) -> bool:
         key = (job.service, job.id)
@@ -112,14 +133,16 @@ def parse_webhook(body: bytes) -> Iterable[Job]:
     return []
 
 
-async def _read_body(receive: Receive) -> bytes:
-    """Return the body of a request; nothing where it is too large, or late."""
+async def _read_body(receive: Receive) -> tuple[bytes, int]:
+    """Return the body of a request, and the status; nothing where it is too large, or late."""
     body = b""
     with anyio.move_on_after(BODY_TIMEOUT):
-        while len(body) <= MAX_BODY_SIZE:
+        while True:
             message = await receive()
             chunk: bytes = message.get("body", b"")
             body += chunk
+            if len(body) > MAX_BODY_SIZE:
+                return b"", 413
             if not message.get("more_body", False):
-                return body
-    return b""
+                return body, 200
+    return b"", 408

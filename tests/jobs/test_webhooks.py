@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 import urllib.error
@@ -129,6 +131,49 @@ def test_other_paths_are_not_found() -> None:
             post(webhooks.url[:-1], b'{"id":"1","status":"SUCCESS"}')
         assert webhooks.url not in repr(webhooks)
     assert received == []
+
+
+STRANGE_REQUESTS = [
+    # method, path suffix, Host, body size, status
+    (b"POST", b"", b"127.0.0.1:%d", 10, 200),
+    (b"POST", b"", b"LOCALHOST:%d", 10, 200),
+    (b"POST", b"", b"attacker.example:%d", 10, 403),
+    (b"POST", b"", b"127.0.0.1.attacker.example:%d", 10, 403),
+    (b"GET", b"", b"127.0.0.1:%d", 0, 405),
+    (b"OPTIONS", b"", b"127.0.0.1:%d", 0, 405),
+    (b"POST", b"x", b"127.0.0.1:%d", 10, 404),
+    (b"POST", b"/%FF%00", b"127.0.0.1:%d", 10, 404),
+    (b"POST", b"%E4%BD%A0", b"127.0.0.1:%d", 10, 404),
+    (b"POST", b"\xff\xfe", b"127.0.0.1:%d", 10, 400),
+    (b"POST", b"", b"127.0.0.1:%d", 4 * 1024 * 1024 + 1, 413),
+]
+
+
+@pytest.mark.parametrize(("method", "suffix", "host", "size", "status"), STRANGE_REQUESTS)
+def test_receiver_checks_host_method_path_and_size(
+    method: bytes, suffix: bytes, host: bytes, size: int, status: int
+) -> None:
+    """A page that was bound to 127.0.0.1 has another Host; a path may hold any bytes."""
+    with WebhookServer(lambda _: None) as webhooks:
+        port, _, path = webhooks.url.removeprefix("http://127.0.0.1:").partition("/")
+        head = b"%s /%s%s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n"
+        request = head % (method, path.encode(), suffix, host % int(port), size)
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as line:
+            # refused while it still arrives
+            with contextlib.suppress(ConnectionError):
+                line.sendall(request + b"x" * size)
+            answer = line.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_receiver_listens_on_the_port_that_was_asked_for() -> None:
+    """For a sandbox that was told the port when it was started."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with mjci.sandbox() as session, pytest.raises(OSError, match="in use"):
+            session.receive(port=port)
+    with mjci.sandbox() as session, session.receive(port=port) as webhooks:
+        assert webhooks.url.startswith(f"http://127.0.0.1:{port}/")
 
 
 @pytest.mark.parametrize(

@@ -133,8 +133,12 @@ def build_object_response(
         "Content-Type": stored_object.content_type,
         **validators,
         "Accept-Ranges": "bytes",
+        # of the whole object, also with a range of it
+        "x-cos-hash-crc64ecma": str(stored_object.crc64),
         **stored_object.headers,
     }
+    if stored_object.is_appendable:
+        all_headers["x-cos-object-type"] = "appendable"
     all_headers = _override_headers(all_headers, params)
     return _select_range(stored_object.body, headers.get("range", ""), all_headers)
 

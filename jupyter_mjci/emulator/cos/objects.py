@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from jupyter_mjci.emulator.cos.conditions import (
     build_object_response,
@@ -24,6 +25,7 @@ from jupyter_mjci.emulator.cos.conditions import (
     precondition_failed,
     select_stored_headers,
 )
+from jupyter_mjci.emulator.cos.cors import parse_rules, render_rules
 from jupyter_mjci.emulator.cos.processing import (
     RULE_RE,
     ImageProcessor,
@@ -37,7 +39,9 @@ from jupyter_mjci.emulator.cos.store import (
     Store,
     StoredObject,
     build_object,
+    check_key,
     compute_multipart_etag,
+    guess_content_type,
     no_such_bucket,
 )
 from jupyter_mjci.emulator.http import Request, Response
@@ -52,9 +56,9 @@ from jupyter_mjci.emulator.xml import (
     parse_xml,
 )
 
-MAX_KEY_BYTES = 850
 MAX_KEYS = 1000
 MAX_PART_NUMBER = 10_000
+MAX_TAGS = 10  # of an object
 OWNER = {"ID": "qcs::cam::uin/100000000001:uin/100000000001", "DisplayName": "100000000001"}
 XML_HEADERS = {"Content-Type": "application/xml"}
 # What a query can ask for beside the object or the listing
@@ -63,7 +67,7 @@ SUBRESOURCES = frozenset(
     """
     acl append ci-process cors delete domain encryption image_process intelligenttiering inventory
     lifecycle location logging object-lock origin policy referer replication restore select symlink
-    tagging torrent uploadId uploads versioning versions website
+    style tagging torrent uploadId uploads versioning versions website
     """.split()  # noqa: SIM905
 )
 
@@ -145,7 +149,7 @@ class ObjectPlane:
         if context.get_header("x-cos-copy-source"):
             return self.copy(context)
         stored = read_uploaded_object(context)
-        headers = {"ETag": stored.etag}
+        headers = build_checksum_headers(stored)
         if not context.get_header("pic-operations"):
             context.bucket.put(context.key, stored)
             return Response(200, b"", headers)
@@ -201,15 +205,17 @@ class ObjectPlane:
         if context.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace"):
             content_type = context.get_header("content-type")
             headers = select_stored_headers(context.request.headers)
+        check_key(context.key)
         stored = build_object(source.body, context.now, content_type, headers)
+        stored.tags = source.tags
+        if context.get_header("x-cos-tagging-directive").lower() == "replaced":
+            stored.tags = parse_tags(context.get_header("x-cos-tagging"))
         context.bucket.put(context.key, stored)
-        content = {"ETag": stored.etag, "LastModified": format_iso_time(context.now)}
-        return xml_response("CopyObjectResult", content)
+        return build_copy_response("CopyObjectResult", stored)
 
     def _get_copy_source(self, context: RequestContext) -> StoredObject:
-        address = unquote(context.get_header("x-cos-copy-source")).partition("?")[0]
-        url = f"http://{address.removeprefix('http://').lstrip('/')}"
-        location = self.store.resolve(url, context.bucket)
+        address = parse_copy_source(context.get_header("x-cos-copy-source"))
+        location = self.store.resolve(f"http://{address}", context.bucket)
         if not location or not location[1]:
             raise invalid_argument(
                 "x-cos-copy-source is not <bucket>.cos.<region>.myqcloud.com/<key>."
@@ -227,15 +233,22 @@ class ObjectPlane:
     def append(self, context: RequestContext) -> Response:
         """`POST /key?append&position=N`: bytes at the end of an object."""
         old = context.bucket.objects.get(context.key)
+        if old and not old.is_appendable:
+            message = "The object was not made by appending, so nothing can be appended to it."
+            raise ErrorResponse(409, "ObjectNotAppendable", message)
         body = old.body if old else b""
         if context.params.get("position") != str(len(body)):
             message = f"The position is not the object's length, {len(body)}."
             raise ErrorResponse(409, "PositionNotEqualToLength", message)
         part = read_uploaded_object(context)
         stored = build_object(body + part.body, context.now, part.content_type, part.headers)
+        stored.is_appendable = True
         context.bucket.put(context.key, stored)
-        next_position = str(len(stored.body))
-        headers = {"ETag": stored.etag, "x-cos-next-append-position": next_position}
+        headers = {
+            **build_checksum_headers(stored),
+            "x-cos-content-sha1": hashlib.sha1(part.body).hexdigest(),
+            "x-cos-next-append-position": str(len(stored.body)),
+        }
         return Response(200, b"", headers)
 
     def delete_multiple(self, context: RequestContext) -> Response:
@@ -263,6 +276,7 @@ class ObjectPlane:
             context.now,
             context.get_header("content-type"),
             select_stored_headers(context.request.headers),
+            parse_tags(context.get_header("x-cos-tagging")),
         )
         content = {"Bucket": context.bucket.name, "Key": context.key, "UploadId": upload_id}
         return xml_response("InitiateMultipartUploadResult", content)
@@ -280,14 +294,13 @@ class ObjectPlane:
         number = parse_int_param(context.params, "partNumber", 0, 1, MAX_PART_NUMBER)
         if not context.get_header("x-cos-copy-source"):
             part = upload.parts[number] = read_uploaded_object(context)
-            return Response(200, b"", {"ETag": part.etag})
+            return Response(200, b"", build_checksum_headers(part))
         body = self._get_copy_source(context).body
         span = parse_range(context.get_header("x-cos-copy-source-range"), len(body))
         if span:
             body = body[slice(*span)]
         part = upload.parts[number] = build_object(body, context.now)
-        content = {"ETag": part.etag, "LastModified": format_iso_time(context.now)}
-        return xml_response("CopyPartResult", content)
+        return build_copy_response("CopyPartResult", part)
 
     def complete_multipart_upload(self, context: RequestContext) -> Response:
         """`POST /key?uploadId=ID`: the listed parts become one object."""
@@ -297,18 +310,23 @@ class ObjectPlane:
             b"".join(part.body for part in parts),
             compute_multipart_etag(parts),
             context.now,
-            upload.content_type,
+            upload.content_type or guess_content_type(context.key),
             upload.headers,
+            tags=upload.tags,
         )
-        context.bucket.put(context.key, stored)
-        del context.bucket.uploads[upload.id]
-        content = {
-            "Location": f"http://{context.bucket.host}/{context.key}",
+        content: Element = {
+            "Location": f"http://{context.bucket.host}/{quote(context.key)}",
             "Bucket": context.bucket.name,
             "Key": context.key,
             "ETag": stored.etag,
         }
-        return xml_response("CompleteMultipartUploadResult", content)
+        # https://cloud.tencent.com/document/product/460/18147
+        if context.get_header("pic-operations"):
+            content["ProcessResults"] = self._apply_operations(context, stored)["ProcessResults"]
+        context.bucket.put(context.key, stored)
+        del context.bucket.uploads[upload.id]
+        headers = build_checksum_headers(stored)
+        return xml_response("CompleteMultipartUploadResult", content, headers)
 
     def _get_listed_parts(self, upload: MultipartUpload, body: bytes) -> list[StoredObject]:
         request = parse_xml(body, "CompleteMultipartUpload")
@@ -352,7 +370,8 @@ class ObjectPlane:
             "Owner": OWNER,
             "Initiator": OWNER,
             "PartNumberMarker": marker,
-            "NextPartNumberMarker": page[-1] if is_truncated and page else "",
+            # without a next page the service does not tell one
+            **({"NextPartNumberMarker": page[-1]} if is_truncated and page else {}),
             "StorageClass": "STANDARD",
             "MaxParts": limit,
             "IsTruncated": is_truncated,
@@ -362,18 +381,22 @@ class ObjectPlane:
 
     def list_multipart_uploads(self, context: RequestContext) -> Response:
         """`GET /?uploads`."""
-        prefix = context.params.get("prefix", "")
-        uploads = [
-            upload for upload in context.bucket.uploads.values() if upload.key.startswith(prefix)
-        ]
-        uploads.sort(key=lambda upload: (upload.key, upload.started))
-        content = {
-            "Bucket": context.bucket.name,
-            "Prefix": prefix,
-            "MaxUploads": MAX_KEYS,
-            "IsTruncated": False,
-            "Upload": [_render_upload(upload) for upload in uploads],
+        params = context.params
+        limit = parse_int_param(params, "max-uploads", MAX_KEYS, 0, 10**9)
+        page = list_uploads_page(context.bucket, params, min(limit, MAX_KEYS))
+        encoding, encode = select_encoding(params)
+        content: Element = {"Bucket": context.bucket.name, **encoding}
+        for name, element in UPLOAD_LISTING_PARAMS.items():
+            content[element] = encode(params.get(name, ""))
+        content |= {
+            "MaxUploads": min(limit, MAX_KEYS),
+            "IsTruncated": page.is_truncated,
+            "Upload": [_render_upload(upload, encode) for upload in page.uploads],
+            "CommonPrefixes": [{"Prefix": encode(prefix)} for prefix in page.prefixes],
         }
+        if page.is_truncated:
+            content["NextKeyMarker"] = encode(page.next_key)
+            content["NextUploadIdMarker"] = page.next_id
         return xml_response("ListMultipartUploadsResult", content)
 
     # -- buckets
@@ -382,16 +405,14 @@ class ObjectPlane:
         """`GET /`: the keys of a bucket, with prefix, delimiter and marker."""
         params = context.params
         limit = parse_int_param(params, "max-keys", MAX_KEYS, 0, 10**9)
-        is_encoded = params.get("encoding-type") == "url"
-        encode = quote if is_encoded else str
+        encoding, encode = select_encoding(params)
         keys, prefixes, next_marker = list_page(context.bucket, params, min(limit, MAX_KEYS))
-        content: Element = {"Name": context.bucket.name}
-        if is_encoded:
-            content["EncodingType"] = "url"
-        content |= {
+        content: Element = {
+            "Name": context.bucket.name,
+            **encoding,
             "Prefix": encode(params.get("prefix", "")),
             "Marker": encode(params.get("marker", "")),
-            "MaxKeys": limit,
+            "MaxKeys": min(limit, MAX_KEYS),
             "Delimiter": encode(params.get("delimiter", "")),
             "IsTruncated": bool(next_marker),
         }
@@ -414,6 +435,57 @@ class ObjectPlane:
     def get_bucket_versioning(self, _context: RequestContext) -> Response:
         """`GET /?versioning`: off."""
         return xml_response("VersioningConfiguration", {})
+
+    def get_acl(self, context: RequestContext) -> Response:
+        """`GET /?acl`, `GET /key?acl`: all of it belongs to the account."""
+        if context.key:
+            context.bucket.get(context.key)  # raises NoSuchKey
+        grant = {"Grantee": OWNER, "Permission": "FULL_CONTROL"}
+        content = {"Owner": OWNER, "AccessControlList": {"Grant": grant}}
+        return xml_response("AccessControlPolicy", content)
+
+    def put_cors(self, context: RequestContext) -> Response:
+        """`PUT /?cors`: replace the bucket's CORS rules."""
+        check_md5(context)
+        context.bucket.cors_rules = parse_rules(
+            parse_xml(context.request.body, "CORSConfiguration")
+        )
+        return Response(200)
+
+    def get_cors(self, context: RequestContext) -> Response:
+        """`GET /?cors`."""
+        if not context.bucket.cors_rules:
+            message = "The CORS configuration does not exist."
+            raise ErrorResponse(404, "NoSuchCORSConfiguration", message)
+        return xml_response("CORSConfiguration", render_rules(context.bucket.cors_rules))
+
+    def delete_cors(self, context: RequestContext) -> Response:
+        """`DELETE /?cors`."""
+        context.bucket.cors_rules = []
+        return Response(204)
+
+    def put_tagging(self, context: RequestContext) -> Response:
+        """`PUT /key?tagging`: replace the tags of an object."""
+        check_md5(context)
+        stored = context.bucket.get(context.key)
+        stored.tags = check_tags(
+            [
+                (get_text(tag, "Key"), get_text(tag, "Value"))
+                for tag in find_all(parse_xml(context.request.body, "Tagging"), "TagSet/Tag")
+            ]
+        )
+        return Response(200)
+
+    def get_tagging(self, context: RequestContext) -> Response:
+        """`GET /key?tagging`."""
+        tags = context.bucket.get(context.key).tags
+        rows = [{"Key": name, "Value": value} for name, value in tags.items()]
+        return xml_response("Tagging", {"TagSet": {"Tag": rows}})
+
+    def delete_tagging(self, context: RequestContext) -> Response:
+        """`DELETE /key?tagging`."""
+        context.bucket.get(context.key).tags = {}
+        return Response(204)
 
     def put_bucket(self, context: RequestContext) -> Response:
         """`PUT /` of a bucket that exists."""
@@ -460,6 +532,14 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("POST", "object", "uploadId"): ObjectPlane.complete_multipart_upload,
     ("DELETE", "object", "uploadId"): ObjectPlane.abort_multipart_upload,
     ("GET", "object", "uploadId"): ObjectPlane.list_parts,
+    ("GET", "object", "acl"): ObjectPlane.get_acl,
+    ("PUT", "object", "tagging"): ObjectPlane.put_tagging,
+    ("GET", "object", "tagging"): ObjectPlane.get_tagging,
+    ("DELETE", "object", "tagging"): ObjectPlane.delete_tagging,
+    ("GET", "bucket", "acl"): ObjectPlane.get_acl,
+    ("PUT", "bucket", "cors"): ObjectPlane.put_cors,
+    ("GET", "bucket", "cors"): ObjectPlane.get_cors,
+    ("DELETE", "bucket", "cors"): ObjectPlane.delete_cors,
     ("GET", "bucket", ""): ObjectPlane.list_objects,
     ("GET", "bucket", "uploads"): ObjectPlane.list_multipart_uploads,
     ("GET", "bucket", "location"): ObjectPlane.get_bucket_location,
@@ -494,10 +574,44 @@ def parse_int_param(
     return value
 
 
-def check_key(key: str) -> None:
-    """Check the length of a key."""
-    if len(key.encode()) > MAX_KEY_BYTES:
-        raise ErrorResponse(400, "KeyTooLong", f"Your key is longer than {MAX_KEY_BYTES} bytes.")
+def parse_copy_source(header: str) -> str:
+    """Return the host and the path (still encoded) of x-cos-copy-source.
+
+    Clients send it with a scheme, with leading slashes, encoded
+    as a whole, or with a key that is not encoded at all.
+    """
+    with contextlib.suppress(UnicodeError):
+        header = header.encode("latin-1").decode()
+    if "/" not in header.strip("/"):
+        header = unquote(header)
+    return re.sub(r"^(https?:)?/*", "", header).partition("?")[0]
+
+
+def parse_tags(header: str) -> dict[str, str]:
+    """Parse x-cos-tagging: `Key1=Value1&Key2=Value2`, percent-encoded.
+
+    Raises:
+        ErrorResponse: a tag is not valid
+    """
+    return check_tags(parse_qsl(header, keep_blank_values=True))
+
+
+def check_tags(tags: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the tags by name.
+
+    https://cloud.tencent.com/document/product/436/42993
+
+    Raises:
+        ErrorResponse: there are too many, or one is not valid
+    """
+    for name, value in tags:
+        if not 1 <= len(name) <= 128 or len(value) > 256:
+            message = "A tag's name has 1 to 128 characters, its value at most 256."
+            raise ErrorResponse(400, "InvalidTag", message)
+    if len(tags) > MAX_TAGS or len({name for name, _ in tags}) < len(tags):
+        message = f"An object has at most {MAX_TAGS} tags, all of different names."
+        raise ErrorResponse(400, "InvalidTag", message)
+    return dict(tags)
 
 
 def check_md5(context: RequestContext) -> None:
@@ -521,8 +635,25 @@ def read_uploaded_object(context: RequestContext) -> StoredObject:
     check_key(context.key)
     check_md5(context)
     headers = select_stored_headers(context.request.headers)
-    content_type = context.get_header("content-type")
-    return build_object(context.request.body, context.now, content_type, headers)
+    content_type = context.get_header("content-type") or guess_content_type(context.key)
+    stored = build_object(context.request.body, context.now, content_type, headers)
+    stored.tags = parse_tags(context.get_header("x-cos-tagging"))
+    return stored
+
+
+def build_checksum_headers(stored: StoredObject) -> dict[str, str]:
+    """Build the headers by which a client checks what arrived."""
+    return {"ETag": stored.etag, "x-cos-hash-crc64ecma": str(stored.crc64)}
+
+
+def build_copy_response(root: str, stored: StoredObject) -> Response:
+    """Build the response to a copy: of an object, or into a part."""
+    content = {
+        "ETag": stored.etag,
+        "LastModified": format_iso_time(stored.modified),
+        "CRC64": stored.crc64,
+    }
+    return xml_response(root, content, build_checksum_headers(stored))
 
 
 def find_rule_param(params: Mapping[str, str]) -> str:
@@ -555,8 +686,7 @@ def list_page(
     last = params.get("marker", "")
     keys = bucket.iter_keys(prefix, last)
     while (key := next(keys, None)) is not None:
-        cut = key.find(delimiter, len(prefix)) if delimiter else -1
-        folder = key[: cut + len(delimiter)] if cut >= 0 else ""
+        folder = cut_folder(key, prefix, delimiter)
         # the marker was this prefix: skip its keys
         if folder and folder == last:
             keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
@@ -583,9 +713,71 @@ def _render_object(key: str, stored_object: StoredObject) -> Element:
     }
 
 
-def _render_upload(upload: MultipartUpload) -> Element:
+# Parameters of GET /?uploads, and the elements that repeat them.
+UPLOAD_LISTING_PARAMS = {
+    "key-marker": "KeyMarker",
+    "upload-id-marker": "UploadIdMarker",
+    "prefix": "Prefix",
+    "delimiter": "Delimiter",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsPage:
+    """A page of unfinished uploads; the markers are those of its last row."""
+
+    uploads: list[MultipartUpload]
+    prefixes: list[str]
+    is_truncated: bool
+    next_key: str = ""
+    next_id: str = ""
+
+
+def list_uploads_page(bucket: Bucket, params: Mapping[str, str], limit: int) -> UploadsPage:
+    """Return the unfinished uploads of one page, in the order of their keys.
+
+    An upload-id-marker counts only with a key-marker; the page
+    then starts with the next upload of that key.
+    """
+    prefix = params.get("prefix", "")
+    delimiter = params.get("delimiter", "")
+    key_marker = params.get("key-marker", "")
+    after = (key_marker, params.get("upload-id-marker", "") or MAX_CODE_POINT)
+    uploads: list[MultipartUpload] = []
+    prefixes: list[str] = []
+    last = ("", "")
+    for upload in sorted(bucket.uploads.values(), key=lambda upload: (upload.key, upload.id)):
+        folder = cut_folder(upload.key, prefix, delimiter)
+        position = (folder, "") if folder else (upload.key, upload.id)
+        is_behind = bool(key_marker) and position <= after
+        if not upload.key.startswith(prefix) or is_behind or (folder and folder in prefixes):
+            continue
+        if len(uploads) + len(prefixes) >= limit:
+            return UploadsPage(uploads, prefixes, bool(limit), *last)
+        if folder:
+            prefixes.append(folder)
+        else:
+            uploads.append(upload)
+        last = position
+    return UploadsPage(uploads, prefixes, False)
+
+
+def cut_folder(key: str, prefix: str, delimiter: str) -> str:
+    """Return a key up to the first delimiter after the prefix, "" where there is none."""
+    cut = key.find(delimiter, len(prefix)) if delimiter else -1
+    return key[: cut + len(delimiter)] if cut >= 0 else ""
+
+
+def select_encoding(params: Mapping[str, str]) -> tuple[Element, Callable[[str], str]]:
+    """Return the element that tells how a listing's keys are encoded, and their encoder."""
+    if params.get("encoding-type") == "url":
+        return {"EncodingType": "url"}, quote
+    return {}, str
+
+
+def _render_upload(upload: MultipartUpload, encode: Callable[[str], str]) -> Element:
     return {
-        "Key": upload.key,
+        "Key": encode(upload.key),
         "UploadId": upload.id,
         "StorageClass": "STANDARD",
         "Initiator": OWNER,

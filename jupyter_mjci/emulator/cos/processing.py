@@ -8,6 +8,7 @@ their output objects share their bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -15,8 +16,9 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import unquote
 
-from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject
+from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, check_key
 from jupyter_mjci.emulator.xml import Element, ErrorResponse, invalid_argument
 from jupyter_mjci.imaging.codecs import read_image_info
 from jupyter_mjci.imaging.model import RuleError, RuleResult
@@ -175,7 +177,7 @@ class PicOperations:
             ErrorResponse: it is not valid
         """
         try:
-            document = json.loads(header)
+            document = json.loads(_decode_header(header))
         except (ValueError, RecursionError):
             raise invalid_argument("Pic-Operations is not JSON.") from None
         rules = document.get("rules", []) if isinstance(document, dict) else None
@@ -185,6 +187,17 @@ class PicOperations:
             raise invalid_argument(f"Pic-Operations holds more than {MAX_RULES} rules (-60997).")
         wants_image_info = str(document.get("is_pic_info", 0)) in ("1", "True")
         return cls(tuple(_parse_rule(rule, key) for rule in rules), wants_image_info)
+
+
+def _decode_header(header: str) -> str:
+    """Return the JSON of a Pic-Operations header.
+
+    Clients send its bytes as UTF-8, or percent-encoded where
+    their HTTP library allows ASCII only.
+    """
+    with contextlib.suppress(UnicodeError):
+        header = header.encode("latin-1").decode()
+    return header if header.lstrip().startswith("{") else unquote(header)
 
 
 def _parse_rule(fields: Element, key: str) -> PicRule:
@@ -202,7 +215,9 @@ def _parse_rule(fields: Element, key: str) -> PicRule:
     target = fileid
     if not fileid.startswith("/"):
         target = posixpath.join(posixpath.dirname(key), fileid)
-    return PicRule(target.lstrip("/"), rule, bucket)
+    target = target.lstrip("/")
+    check_key(target)
+    return PicRule(target, rule, bucket)
 
 
 def apply_operations(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import mimetypes
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
+import fastcrc
+
+from jupyter_mjci.emulator.cos.cors import CorsRule
 from jupyter_mjci.emulator.xml import ErrorResponse
 
 _CLOUD_HOST_RE = re.compile(
@@ -17,6 +21,7 @@ _CLOUD_HOST_RE = re.compile(
 _SERVICE_HOST_RE = re.compile(r"service\.cos\.[a-z]")
 # A bare address means the sandbox itself.
 _LOCAL_HOST_RE = re.compile(r"localhost|.*\.localhost|[0-9.]+|[0-9a-f:]+")
+MAX_KEY_BYTES = 850
 MAX_CODE_POINT = "\U0010ffff"
 
 
@@ -52,13 +57,32 @@ class HostInfo:
 
 @dataclass(slots=True)
 class StoredObject:
-    """An object; `headers` are those stored with it: x-cos-meta-*, Cache-Control, …"""
+    """An object; `headers` are those stored with it: x-cos-meta-*, Cache-Control, …
+
+    An object that was made by appending can be appended to.
+    """
 
     body: bytes
     etag: str
     modified: float
     content_type: str = "application/octet-stream"
     headers: Mapping[str, str] = field(default_factory=dict)
+    is_appendable: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+    _crc64: int | None = None
+
+    @property
+    def crc64(self) -> int:
+        """The CRC-64 of the body (ECMA-182, as in XZ).
+
+        fastcrc computes 10 GB/s (crcmod, which the official
+        Python SDK brings, 0.45 GB/s).
+
+        https://cloud.tencent.com/document/product/436/40334
+        """
+        if self._crc64 is None:
+            self._crc64 = fastcrc.crc64.xz(self.body)
+        return self._crc64
 
 
 @dataclass(slots=True)
@@ -70,6 +94,7 @@ class MultipartUpload:
     started: float
     content_type: str
     headers: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
     parts: dict[int, StoredObject] = field(default_factory=dict)
 
 
@@ -83,6 +108,7 @@ class Bucket:
     bound_services: set[str] = field(default_factory=set)
     objects: dict[str, StoredObject] = field(default_factory=dict)
     uploads: dict[str, MultipartUpload] = field(default_factory=dict)
+    cors_rules: list[CorsRule] = field(default_factory=list)
     _sorted_keys: list[str] | None = None
 
     @property
@@ -124,12 +150,48 @@ class Bucket:
             index += 1
 
 
+# Python's own table only: the system's would differ from machine
+# to machine.
+_MIME_TYPES = mimetypes.MimeTypes()
+_MIME_TYPES.add_type("image/webp", ".webp")  # in the table since Python 3.13
+_MIME_TYPES.add_type("text/javascript", ".js")  # since Python 3.12
+
+
+def guess_content_type(key: str) -> str:
+    """Guess the content type of an object from the extension of its key."""
+    name = key.rpartition("/")[2]
+    content_type, encoding = _MIME_TYPES.guess_type(f"file:///{name}")
+    # What is compressed is no longer what its inner name says.
+    if content_type is None or encoding:
+        return "application/octet-stream"
+    return content_type
+
+
 def build_object(
     body: bytes, now: float, content_type: str = "", headers: Mapping[str, str] | None = None
 ) -> StoredObject:
     """Build an object with the ETag of its body."""
     etag = f'"{hashlib.md5(body).hexdigest()}"'
     return StoredObject(body, etag, now, content_type or "application/octet-stream", headers or {})
+
+
+# Up, down, right and left in ASCII: CAN, EM, SUB, ESC.
+_FORBIDDEN_IN_KEYS_RE = re.compile(r"^\\|[\x18-\x1b]")
+
+
+def check_key(key: str) -> None:
+    """Check the length and the characters of a key.
+
+    https://cloud.tencent.com/document/product/436/13324
+
+    Raises:
+        ErrorResponse: an object may not have this key
+    """
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise ErrorResponse(400, "KeyTooLong", f"Your key is longer than {MAX_KEY_BYTES} bytes.")
+    if _FORBIDDEN_IN_KEYS_RE.search(key):
+        message = "A key does not begin with a backslash, nor hold the characters 0x18 to 0x1B."
+        raise ErrorResponse(400, "InvalidURI", message)
 
 
 class Store:

@@ -249,14 +249,17 @@ def _iter_canonical_lists(
     Nothing for pairs that lack a listed name: what was signed
     must be there, even if its value was empty.
     """
-    names = [name.strip().lower() for name in name_list.split(";") if name.strip()]
-    orders = (sorted(names), names, sorted(names, key=unquote))
+    plain = [name.strip().lower() for name in name_list.split(";") if name.strip()]
+    # In a presigned URL the list was encoded once more; what was
+    # signed holds the names encoded.
+    encoded = [_percent_encode(name).lower() for name in plain]
     for pairs in sets:
         values = _encode_values(pairs)
-        if not values.keys() >= set(names):
-            continue
-        for order in orders:
-            yield "&".join(_join_values(order, values))
+        for names in (plain, encoded):
+            if not values.keys() >= set(names):
+                continue
+            for order in (sorted(names), names, sorted(names, key=unquote)):
+                yield "&".join(_join_values(order, values))
 
 
 def _join_values(names: Sequence[str], values: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 
+from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
@@ -51,10 +52,15 @@ def find_job_ids(request: Request, response: Response) -> list[str]:
 SERVICE = ServiceSpec(
     name="mj",
     claims=lambda _: False,  # a proxy may have any host name
-    path_pattern=re.compile(r"/mj(?:/|$)|/[^/]+/mj(?:/|$)|/attachments/"),
+    path_pattern=re.compile(
+        r"/+mj(?:/|$)|/mj-\w+/mj(?:/|$)|/attachments/"
+        # behind a prefix: an object may be in a folder mj, too
+        r"|(?:/[^/]+)+/mj/(?:submit|task|account|image|insight-face)/"
+    ),
     build=build_service,
     too_large_response=Response(
         413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
     ),
     find_job_ids=find_job_ids,
+    claims_rest=lambda request: not is_local_host(request.host),
 )

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
@@ -49,6 +50,13 @@ def claims_request(request: Request) -> bool:
     return _SIGNATURE_MARK in authorization or _SIGNATURE_MARK in request.query
 
 
+def find_cors_rule(service: object, request: Request) -> tuple[bool, CorsRule | None]:
+    """Return whether the bucket of a request has CORS rules, and the one that allows it."""
+    if isinstance(service, TencentCI):
+        return service.find_cors_rule(request)
+    return False, ANY_ORIGIN
+
+
 def find_job_ids(request: Request, response: Response) -> list[str]:
     """Return the IDs of the jobs that a request names in its path, or has made."""
     named = _JOB_PATH.search(request.path)
@@ -74,4 +82,5 @@ SERVICE = ServiceSpec(
         {"content-type": "application/xml", "connection": "close"},
     ),
     find_job_ids=find_job_ids,
+    find_cors_rule=find_cors_rule,
 )

@@ -10,20 +10,11 @@ import base64
 
 from jupyter_mjci.emulator.cos.objects import XML_HEADERS
 from jupyter_mjci.emulator.cos.store import Bucket
-from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.http import Response
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Execution, Workflow
 from jupyter_mjci.emulator.tencent_ci.events import format_time
 from jupyter_mjci.emulator.tencent_ci.jobs import NOTIFY_FIELDS, Job, Queue, Template
 from jupyter_mjci.emulator.xml import Element, ErrorResponse, build_xml
-
-IMAGE_SUBTYPES = {
-    "jpg": "jpeg",
-    "jpeg": "jpeg",
-    "png": "png",
-    "gif": "gif",
-    "webp": "webp",
-    "bmp": "bmp",
-}
 
 
 def build_xml_response(content: Element) -> Response:
@@ -48,25 +39,6 @@ def build_error_response(error: ErrorResponse, path: str, request_id: str, plane
     }
     headers = {**XML_HEADERS, f"x-{plane}-trace-id": trace_id}
     return Response(error.status, build_xml("Error", content), headers)
-
-
-def build_preflight_response(request: Request) -> Response:
-    """Allow a browser's cross-origin request."""
-    requested_headers = request.headers.get("access-control-request-headers", "*")
-    headers = {
-        "Access-Control-Allow-Origin": request.headers.get("origin", "*"),
-        "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
-        "Access-Control-Allow-Headers": requested_headers,
-        "Access-Control-Expose-Headers": "ETag, x-cos-request-id, x-ci-request-id",
-        "Access-Control-Max-Age": "600",
-    }
-    return Response(200, b"", headers)
-
-
-def guess_content_type(key: str) -> str:
-    """Guess the content type of an object from the extension of its key."""
-    subtype = IMAGE_SUBTYPES.get(key.rpartition(".")[2].lower())
-    return f"image/{subtype}" if subtype else "application/octet-stream"
 
 
 # -- jobs, templates, queues

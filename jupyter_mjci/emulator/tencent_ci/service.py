@@ -16,12 +16,18 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from jupyter_mjci.emulator.clock import Clock
+from jupyter_mjci.emulator.cos.cors import (
+    CorsRule,
+    build_cors_headers,
+    find_rule,
+    preflight_refused,
+)
 from jupyter_mjci.emulator.cos.objects import (
     ObjectPlane,
     RequestContext,
@@ -29,11 +35,16 @@ from jupyter_mjci.emulator.cos.objects import (
     parse_int_param,
 )
 from jupyter_mjci.emulator.cos.processing import ImageProcessor
-from jupyter_mjci.emulator.cos.store import Bucket, HostInfo, Store, build_object
+from jupyter_mjci.emulator.cos.store import (
+    Bucket,
+    HostInfo,
+    Store,
+    build_object,
+    guess_content_type,
+)
 from jupyter_mjci.emulator.cos.verifier import Verifier, parse_unsigned_params
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.samples import build_samples
-from jupyter_mjci.emulator.service import SECRET_ID, SECRET_KEY
 from jupyter_mjci.emulator.tencent_ci.batches import (
     INPUT_KINDS,
     Batch,
@@ -70,9 +81,7 @@ from jupyter_mjci.emulator.tencent_ci.params import (
 )
 from jupyter_mjci.emulator.tencent_ci.responses import (
     build_error_response,
-    build_preflight_response,
     build_xml_response,
-    guess_content_type,
     render_batch,
     render_binding,
     render_execution,
@@ -100,6 +109,10 @@ from jupyter_mjci.emulator.xml import (
 SAMPLE_TEMPLATE = "t10461fe2bd5a649db9022452ec71e0381"
 SAMPLE_WORKFLOW = "w7476ff3564ee45b7b490d64bccaba6cc"
 SAMPLE_RULE = "imageMogr2/thumbnail/!50p"
+
+# Of a service on its own; a sandbox makes its own keys.
+SECRET_ID = "AKIDsandbox0000000000000000000000000"
+SECRET_KEY = "sandboxSecretKey0000000000000000"
 
 JOB_RESOURCES = ("jobs", "pic_jobs")
 # Path: the service that it binds a bucket to, and the element
@@ -260,6 +273,7 @@ class TencentCI:
         now = self.clock.now()
         target = self._find_target(request)
         request_id = self._build_request_id(now)
+        rule = find_rule(request, self._get_cors_rules(target))
         try:
             response = self._dispatch(request, target, request_id, now)
         except ErrorResponse as error:
@@ -269,6 +283,7 @@ class TencentCI:
             f"x-{target.plane}-request-id": request_id,
             "Server": f"tencent-{target.plane}",
         }
+        headers |= build_cors_headers(request, rule, headers)
         if request.method != "HEAD":
             return replace(response, headers=headers)
         if response.status >= 300:
@@ -288,6 +303,15 @@ class TencentCI:
         plane = "ci" if resource in CI_RESOURCES else "cos"
         return Target(plane, *self.default_location, path)
 
+    def _get_cors_rules(self, target: Target) -> Sequence[CorsRule]:
+        bucket = self.store.buckets.get(target.bucket)
+        return bucket.cors_rules if bucket else ()
+
+    def find_cors_rule(self, request: Request) -> tuple[bool, CorsRule | None]:
+        """Return whether the bucket of a request has rules, and the one that allows it."""
+        rules = self._get_cors_rules(self._find_target(request))
+        return bool(rules), find_rule(request, rules)
+
     def _build_request_id(self, now: float) -> str:
         """Build a request ID in the service's shape: base64 of four hex numbers."""
         digest = self.ids.digest(f"request {self.request_count}")
@@ -296,7 +320,9 @@ class TencentCI:
 
     def _dispatch(self, request: Request, target: Target, request_id: str, now: float) -> Response:
         if request.method == "OPTIONS":
-            return build_preflight_response(request)
+            if find_rule(request, self._get_cors_rules(target)) is None:
+                raise preflight_refused()
+            return Response(200)
         if "\ufffd" in target.path:
             raise ErrorResponse(400, "InvalidURI", "The path is not UTF-8.")
         self.verifier.verify(request)

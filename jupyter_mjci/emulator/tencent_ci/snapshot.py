@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from jupyter_mjci.emulator.cos.cors import CorsRule
 from jupyter_mjci.emulator.cos.store import Bucket, MultipartUpload, Store, StoredObject
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Batches, Execution, Workflow
 from jupyter_mjci.emulator.tencent_ci.events import NEVER
@@ -79,6 +80,7 @@ def _dump_bucket(bucket: Bucket) -> Row:
         "region": bucket.region,
         "created": bucket.created,
         "bound": sorted(bucket.bound_services),
+        "cors": [_dump_fields(rule) for rule in bucket.cors_rules],
         "objects": [[key, _dump_fields(stored)] for key, stored in bucket.objects.items()],
         "uploads": [_dump_upload(upload) for upload in bucket.uploads.values()],
     }
@@ -120,6 +122,7 @@ def load_state(snapshot: Mapping[str, Any], state: State) -> None:
 
 def _load_bucket(row: Row) -> Bucket:
     bucket = Bucket(row["name"], row["region"], row["created"], set(row["bound"]))
+    bucket.cors_rules = [CorsRule(**fields) for fields in row.get("cors", [])]
     bucket.objects = {key: StoredObject(**fields) for key, fields in row["objects"]}
     for upload in row["uploads"]:
         parts = {number: StoredObject(**fields) for number, fields in upload["parts"]}

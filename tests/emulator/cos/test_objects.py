@@ -266,7 +266,9 @@ def test_buckets_are_created_and_deleted() -> None:
 
 def test_unsupported_subresource_is_not_implemented(client: CosClient) -> None:
     """501 for functions that are not there, 405 for methods that make no sense."""
-    assert parse_response(client.cos("GET", "/note.txt", {"acl": ""}))["Code"] == "NotImplemented"
+    assert (
+        parse_response(client.cos("GET", "/note.txt", {"policy": ""}))["Code"] == "NotImplemented"
+    )
     assert parse_response(client.cos("POST", "/note.txt"))["Code"] == "MethodNotAllowed"
 
 

@@ -1,0 +1,433 @@
+"""What clients of other languages check in the answers: checksums, numbers, content types, tags,
+pages, the encodings of headers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import struct
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pytest
+
+from jupyter_mjci.emulator.http import Request
+from tests.emulator.cos_client import (
+    COS_HOST,
+    CosClient,
+    authorization,
+    build_client,
+    build_image,
+    get_image_size,
+    parse_response,
+    percent_encode,
+    to_list,
+)
+
+TEXT = b"0123456789"
+PICTURE = build_image(40, 20)
+
+
+@pytest.fixture
+def client() -> CosClient:
+    return build_client({"in/a.png": PICTURE, "note.txt": TEXT})
+
+
+def crc64(body: bytes) -> str:
+    """The CRC-64 that an .xz file holds of its content: another implementation."""
+    stream = lzma.compress(body, lzma.FORMAT_XZ, lzma.CHECK_CRC64)
+    backward_size = (struct.unpack("<I", stream[-8:-4])[0] + 1) * 4
+    check = stream[-12 - backward_size - 8 : -12 - backward_size]
+    return str(int.from_bytes(check, "little"))
+
+
+def start_upload(client: CosClient, key: str, headers: dict[str, str] | None = None) -> str:
+    created = parse_response(client.cos("POST", f"/{key}", {"uploads": ""}, b"", headers))
+    return str(created["UploadId"])
+
+
+def complete_upload(
+    client: CosClient, key: str, parts: list[bytes], headers: dict[str, str] | None = None
+) -> Any:
+    upload_id = start_upload(client, key)
+    rows = ""
+    for number, part in enumerate(parts, 1):
+        params = {"partNumber": str(number), "uploadId": upload_id}
+        etag = client.cos("PUT", f"/{key}", params, part).headers["ETag"]
+        rows += f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+    body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>"
+    return client.cos("POST", f"/{key}", {"uploadId": upload_id}, body, headers)
+
+
+# -- checksums
+
+
+def test_crc64_is_told_by_every_operation(client: CosClient) -> None:
+    """Put, get, range, head, copy, part, completion (of the whole object) and append."""
+    source = f"{COS_HOST}/note.txt"
+    upload_id = start_upload(client, "big.bin")
+    part = {"partNumber": "1", "uploadId": upload_id}
+    answers = {
+        "put": client.cos("PUT", "/a.txt", None, TEXT),
+        "get": client.cos("GET", "/a.txt"),
+        "range": client.cos("GET", "/a.txt", None, b"", {"range": "bytes=0-3"}),
+        "head": client.cos("HEAD", "/a.txt"),
+        "copy": client.cos("PUT", "/b.txt", None, b"", {"x-cos-copy-source": source}),
+        "part": client.cos("PUT", "/big.bin", part, TEXT),
+        "part copy": client.cos("PUT", "/big.bin", part, b"", {"x-cos-copy-source": source}),
+        "append": client.cos("POST", "/log", {"append": "", "position": "0"}, TEXT),
+        "complete": complete_upload(client, "whole", [TEXT[:4], TEXT[4:]]),
+    }
+    told = {name: answer.headers["x-cos-hash-crc64ecma"] for name, answer in answers.items()}
+    assert told == dict.fromkeys(answers, crc64(TEXT))
+    assert parse_response(answers["copy"])["CRC64"] == crc64(TEXT)
+
+
+def test_append_tells_sha1_of_what_was_appended(client: CosClient) -> None:
+    """The SHA-1 is of the block, the CRC of the object; the type is told by HEAD."""
+    client.cos("POST", "/log", {"append": "", "position": "0"}, b"one")
+    second = client.cos("POST", "/log", {"append": "", "position": "3"}, b"two")
+    assert second.headers["x-cos-content-sha1"] == hashlib.sha1(b"two").hexdigest()
+    assert second.headers["x-cos-hash-crc64ecma"] == crc64(b"onetwo")
+    assert client.cos("HEAD", "/log").headers["x-cos-object-type"] == "appendable"
+
+
+def test_object_that_was_put_cannot_be_appended_to(client: CosClient) -> None:
+    refused = client.cos("POST", "/note.txt", {"append": "", "position": "10"}, b"x")
+    assert (refused.status, parse_response(refused)["Code"]) == (409, "ObjectNotAppendable")
+
+
+# -- numbers, booleans and times are never empty
+
+NUMBERS = """
+    MaxKeys MaxParts MaxUploads PartNumber NextPartNumberMarker PartNumberMarker Size IsTruncated
+    LastModified Initiated CreationDate CreateTime UpdateTime CreationTime StartTime EndTime
+    TotalCount PageNumber PageSize Width Height Quality FrameCount JobLevel IsPicInfo MaxSize
+    MaxConcurrent ObjectCount MaxAgeSeconds CRC64 Orientation
+""".split()  # noqa: SIM905
+
+
+def test_numbers_and_times_are_never_empty_elements(client: CosClient) -> None:
+    """In every listing and answer, on the last page and on an empty one."""
+    upload_id = start_upload(client, "big.bin")
+    client.cos("PUT", "/big.bin", {"partNumber": "1", "uploadId": upload_id}, TEXT)
+    client.picture_job()
+    client.picture_job("gone.png")
+    client.clock.advance(30)
+    answers = [
+        client.cos("GET", "/"),
+        client.cos("GET", "/", {"prefix": "nothing/"}),
+        client.cos("GET", "/", {"max-keys": "0"}),
+        client.cos("GET", "/", {"uploads": ""}),
+        client.cos("GET", "/big.bin", {"uploadId": upload_id}),
+        client.cos("GET", "/big.bin", {"uploadId": upload_id, "part-number-marker": "9"}),
+        client.cos("GET", "/", {"versioning": ""}),
+        client.cos("GET", "/", {"acl": ""}),
+        client.request("GET", "/", host="service.cos.myqcloud.com"),
+        *(client.request("GET", path) for path in ("/picqueue", "/template", "/workflow")),
+        client.request("GET", "/jobs", {"tag": "PicProcess"}),
+        client.request("GET", "/picbucket", host="ci.ap-chongqing.myqcloud.com"),
+        client.request("GET", "/inventorytriggerjob"),
+    ]
+    for answer in answers:
+        for element in ElementTree.fromstring(answer.body.decode()).iter():
+            if element.tag in NUMBERS:
+                assert element.text, (element.tag, answer.body)
+
+
+# -- content types
+
+
+@pytest.mark.parametrize(
+    ("key", "content_type"),
+    [
+        ("a.webp", "image/webp"),
+        ("b/ü.AVIF", "image/avif"),
+        ("c.mp4", "video/mp4"),
+        ("d.json", "application/json"),
+        ("e.svg", "image/svg+xml"),
+        ("f.js", "text/javascript"),
+        ("data:,x.html", "text/html"),
+        ("g.tar.gz", "application/octet-stream"),
+        ("png", "application/octet-stream"),
+        ("folder.png/", "application/octet-stream"),
+    ],
+)
+def test_content_type_is_guessed_from_key(client: CosClient, key: str, content_type: str) -> None:
+    """Where a client gives none; by a simple and by a multipart upload."""
+    client.cos("PUT", f"/{key}", None, TEXT)
+    assert client.cos("HEAD", f"/{key}").headers["Content-Type"] == content_type
+    complete_upload(client, key, [TEXT])
+    assert client.cos("HEAD", f"/{key}").headers["Content-Type"] == content_type
+
+
+# -- Pic-Operations
+
+OPERATIONS = {"rules": [{"fileid": "/输出/a.jpg", "rule": "imageMogr2/rotate/90/format/jpg"}]}
+ENCODINGS = {
+    "ascii": json.dumps(OPERATIONS),
+    "utf-8 bytes": json.dumps(OPERATIONS, ensure_ascii=False).encode().decode("latin-1"),
+    "percent": quote(json.dumps(OPERATIONS, ensure_ascii=False)),
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("way", ["put", "image_process", "multipart"])
+def test_pic_operations_are_read_in_any_encoding(
+    client: CosClient, encoding: str, way: str
+) -> None:
+    """Go sends the bytes of UTF-8, Node escapes, browsers percent-encode."""
+    headers = {"Pic-Operations": ENCODINGS[encoding]}
+    if way == "put":
+        answer = client.cos("PUT", "/x.png", None, PICTURE, headers)
+    elif way == "multipart":
+        answer = complete_upload(client, "x.png", [PICTURE[:50], PICTURE[50:]], headers)
+    else:
+        answer = client.cos("POST", "/in/a.png", {"image_process": ""}, b"", headers)
+    made = to_list(parse_response(answer)["ProcessResults"]["Object"])
+    assert [row["Key"] for row in made] == ["输出/a.jpg"]
+    assert get_image_size(client.cos("GET", "/输出/a.jpg").body) == (20, 40)
+
+
+def test_invalid_pic_operations_keep_the_upload_open(client: CosClient) -> None:
+    """A completion whose rule fails stores nothing; it can be completed again."""
+    headers = {"Pic-Operations": '{"rules": [{"fileid": "/o.png", "rule": "imageMogr2/x"}]}'}
+    refused = complete_upload(client, "x.png", [PICTURE], headers)
+    assert refused.status == 400
+    assert client.cos("HEAD", "/x.png").status == 404
+    assert to_list(parse_response(client.cos("GET", "/", {"uploads": ""}))["Upload"])
+
+
+# -- keys
+
+
+@pytest.mark.parametrize("key", ["\\a.png", "a\x18.png", "b\x19", "c\x1a", "d\x1b.jpg"])
+def test_forbidden_key_is_refused(client: CosClient, key: str) -> None:
+    """By upload, copy, multipart upload and as the target of a rule."""
+    source = {"x-cos-copy-source": f"{COS_HOST}/note.txt"}
+    operations = json.dumps({"rules": [{"fileid": f"/{key}", "rule": "imageMogr2/rotate/90"}]})
+    answers = [
+        client.cos("PUT", f"/{key}", None, TEXT),
+        client.cos("PUT", f"/{key}", None, b"", source),
+        client.cos("POST", f"/{key}", {"uploads": ""}),
+        client.cos("POST", f"/{key}", {"append": "", "position": "0"}, TEXT),
+        client.cos("POST", "/in/a.png", {"image_process": ""}, b"", {"Pic-Operations": operations}),
+    ]
+    assert {(answer.status, parse_response(answer)["Code"]) for answer in answers} == {
+        (400, "InvalidURI")
+    }
+
+
+COPY_SOURCES = [
+    f"{COS_HOST}/d%20d/%E8%BE%93.txt",
+    f"/{COS_HOST}/d%20d/%E8%BE%93.txt",
+    f"//{COS_HOST}/d%20d/%E8%BE%93.txt",
+    f"https://{COS_HOST}/d%20d/%E8%BE%93.txt",
+    f"{COS_HOST}/d%20d%2F%E8%BE%93.txt",
+    f"{COS_HOST}%2Fd%20d%2F%E8%BE%93.txt",
+    f"{COS_HOST}/d d/输.txt".encode().decode("latin-1"),
+    f"{COS_HOST}/d%20d/%E8%BE%93.txt?versionId=",
+]
+
+
+@pytest.mark.parametrize("source", COPY_SOURCES)
+def test_copy_source_is_read_in_any_form(client: CosClient, source: str) -> None:
+    client.cos("PUT", "/d d/输.txt", None, b"found")
+    answer = client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
+    assert answer.status == 200, answer.body
+    assert client.cos("GET", "/copy.txt").body == b"found"
+
+
+@pytest.mark.parametrize("key", ["100%25.txt", "a%2Fb.txt"])
+def test_copy_source_is_decoded_once(client: CosClient, key: str) -> None:
+    """A key that holds an escape itself."""
+    client.cos("PUT", f"/{key}", None, b"found")
+    source = f"{COS_HOST}/{quote(key)}"
+    client.cos("PUT", "/copy.txt", None, b"", {"x-cos-copy-source": source})
+    assert client.cos("GET", "/copy.txt").body == b"found"
+
+
+# -- tags, access control, pages of uploads
+
+
+def test_tags_are_kept(client: CosClient) -> None:
+    """Given with an upload or afterwards; copied; deleted."""
+    client.cos("PUT", "/t.txt", None, TEXT, {"x-cos-tagging": "a=1&b%20b=%E4%BD%A0"})
+    first = to_list(parse_response(client.cos("GET", "/t.txt", {"tagging": ""}))["TagSet"]["Tag"])
+    assert first == [{"Key": "a", "Value": "1"}, {"Key": "b b", "Value": "你"}]
+    body = "<Tagging><TagSet><Tag><Key>c</Key><Value>2</Value></Tag></TagSet></Tagging>"
+    client.cos("PUT", "/t.txt", {"tagging": ""}, body)
+    source = {"x-cos-copy-source": f"{COS_HOST}/t.txt"}
+    client.cos("PUT", "/u.txt", None, b"", source)
+    for key in ("t.txt", "u.txt"):
+        tags = parse_response(client.cos("GET", f"/{key}", {"tagging": ""}))["TagSet"]["Tag"]
+        assert tags == {"Key": "c", "Value": "2"}
+    client.cos("DELETE", "/t.txt", {"tagging": ""})
+    assert parse_response(client.cos("GET", "/t.txt", {"tagging": ""})) == {"TagSet": ""}
+    many = "&".join(f"k{number}=v" for number in range(11))
+    refused = client.cos("PUT", "/v.txt", None, TEXT, {"x-cos-tagging": many})
+    assert (refused.status, parse_response(refused)["Code"]) == (400, "InvalidTag")
+
+
+def test_access_control_is_told(client: CosClient) -> None:
+    for path in ("/", "/note.txt"):
+        policy = parse_response(client.cos("GET", path, {"acl": ""}))
+        assert policy["AccessControlList"]["Grant"]["Permission"] == "FULL_CONTROL"
+    assert client.cos("GET", "/none", {"acl": ""}).status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "flag"),
+    [("/", "style"), ("/", "policy"), ("/note.txt", "restore"), ("/", "lifecycle")],
+)
+def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -> None:
+    answer = client.cos("GET", path, {flag: ""})
+    assert (answer.status, parse_response(answer)["Code"]) == (501, "NotImplemented")
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_pages_of_uploads_have_no_gap_or_repeat(
+    client: CosClient, size: int, delimiter: str
+) -> None:
+    """Two uploads of one key, folders, an encoded key: the markers lead through all."""
+    keys = ["a", "a", "b/1", "b/2", "c d", "e/1"]
+    for key in keys:
+        start_upload(client, key)
+    seen: list[str] = []
+    params = {"uploads": "", "max-uploads": str(size), "encoding-type": "url"}
+    markers: dict[str, str] = {}
+    for _ in range(20):
+        page = parse_response(client.cos("GET", "/", {**params, "delimiter": delimiter, **markers}))
+        seen += [row["Key"] for row in to_list(page.get("Upload", ""))]
+        seen += [row["Prefix"] for row in to_list(page.get("CommonPrefixes", ""))]
+        if page["IsTruncated"] == "false":
+            break
+        assert page["NextKeyMarker"]
+        markers = {
+            "key-marker": page["NextKeyMarker"],
+            "upload-id-marker": page["NextUploadIdMarker"],
+        }
+    expected = ["a", "a", "b/", "c%20d", "e/"] if delimiter else [*keys[:4], "c%20d", "e/1"]
+    assert sorted(seen) == sorted(expected)
+
+
+def test_parts_are_listed_in_pages(client: CosClient) -> None:
+    upload_id = start_upload(client, "big.bin")
+    for number in (1, 2, 3, 10):
+        client.cos("PUT", "/big.bin", {"partNumber": str(number), "uploadId": upload_id}, TEXT)
+    params = {"uploadId": upload_id, "max-parts": "3"}
+    first = parse_response(client.cos("GET", "/big.bin", params))
+    assert (first["IsTruncated"], first["NextPartNumberMarker"]) == ("true", "3")
+    last = parse_response(client.cos("GET", "/big.bin", {**params, "part-number-marker": "3"}))
+    assert (last["IsTruncated"], last["Part"]["PartNumber"]) == ("false", "10")
+    assert "NextPartNumberMarker" not in last
+
+
+# -- a presigned URL as the Node SDK makes it
+
+
+@pytest.mark.parametrize(
+    "rule", ["imageMogr2/thumbnail/!50p", "imageMogr2/rotate/90|imageMogr2/format/png"]
+)
+def test_rule_may_be_a_signed_parameter_of_a_link(client: CosClient, rule: str) -> None:
+    """The list of parameters is encoded once more than where it was signed (436/55332)."""
+    params = {rule: "", "response-content-type": "image/x"}
+    signature = authorization("GET", "/in/a.png", params, {"host": COS_HOST}, client.span())
+    fields = [part.partition("=") for part in signature.split("&")]
+    once_decoded = {name: value for name, _, value in fields}
+    query = "&".join(
+        f"{percent_encode(name)}={percent_encode(value)}"
+        for name, value in [*once_decoded.items(), *params.items()]
+    )
+    answers = []
+    for text in (query, query.replace("%25", "%")):
+        request = Request("GET", COS_HOST, "/in/a.png", text, {"host": COS_HOST})
+        answers.append(client.ci.handle(request))
+    assert [answer.status for answer in answers] == [200, 200], answers[0].body
+    assert get_image_size(answers[0].body) == get_image_size(answers[1].body) != (40, 20)
+
+
+# -- cross-origin requests
+
+ORIGIN = "https://app.example"
+CORS_XML = (
+    "<CORSConfiguration><CORSRule><ID>one</ID><AllowedOrigin>https://*.example</AllowedOrigin>"
+    "<AllowedMethod>GET</AllowedMethod><AllowedHeader>authorization</AllowedHeader>"
+    "<ExposeHeader>ETag</ExposeHeader><MaxAgeSeconds>5</MaxAgeSeconds></CORSRule>"
+    "</CORSConfiguration>"
+)
+
+
+def ask(client: CosClient, method: str, path: str, **headers: str) -> Any:
+    names = {"host": COS_HOST, **{name.replace("_", "-"): text for name, text in headers.items()}}
+    return client.ci.handle(Request(method, COS_HOST, path, "", names))
+
+
+def test_every_answer_lets_its_page_read_it(client: CosClient) -> None:
+    """Errors too; every header of the answer is exposed."""
+    refused = ask(client, "GET", "/in/a.png", origin=ORIGIN)
+    found = client.cos("GET", "/in/a.png", None, b"", {"origin": ORIGIN})
+    jobs = client.request("GET", "/jobs", {"tag": "PicProcess"}, b"", {"origin": ORIGIN})
+    assert [answer.status for answer in (refused, found, jobs)] == [403, 200, 200]
+    for answer in (refused, found, jobs):
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {name for name in answer.headers if name.startswith("x-")} <= set(exposed)
+    assert "ETag" in found.headers["Access-Control-Expose-Headers"]
+
+
+def test_bucket_rules_are_kept_and_obeyed(client: CosClient) -> None:
+    """Origins, methods and headers by the bucket's rules, which replace the default."""
+    assert client.cos("GET", "/", {"cors": ""}).status == 404
+    assert client.cos("PUT", "/", {"cors": ""}, CORS_XML).status == 200
+    kept = parse_response(client.cos("GET", "/", {"cors": ""}))["CORSRule"]
+    assert (kept["ID"], kept["MaxAgeSeconds"]) == ("one", "5")
+    preflight = {"access_control_request_method": "GET"}
+    allowed = ask(client, "OPTIONS", "/x", origin=ORIGIN, **preflight)
+    assert (allowed.status, allowed.headers["Access-Control-Max-Age"]) == (200, "5")
+    assert allowed.headers["Access-Control-Expose-Headers"] == "ETag"
+    for refused in (
+        ask(client, "OPTIONS", "/x", origin="https://app.other", **preflight),
+        ask(client, "OPTIONS", "/x", origin=ORIGIN, access_control_request_method="PUT"),
+        ask(
+            client,
+            "OPTIONS",
+            "/x",
+            origin=ORIGIN,
+            access_control_request_headers="x-a",
+            **preflight,
+        ),
+    ):
+        assert (refused.status, parse_response(refused)["Code"]) == (403, "AccessForbidden")
+        assert "Access-Control-Allow-Origin" not in refused.headers
+    client.cos("DELETE", "/", {"cors": ""})
+    assert ask(client, "OPTIONS", "/x", origin="https://app.other", **preflight).status == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<CORSConfiguration/>",
+        "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin></CORSRule></CORSConfiguration>",
+        CORS_XML.replace("GET", "FETCH"),
+        CORS_XML.replace(">5<", ">soon<"),
+    ],
+)
+def test_invalid_bucket_rules_are_refused(client: CosClient, body: str) -> None:
+    refused = client.cos("PUT", "/", {"cors": ""}, body)
+    assert (refused.status, parse_response(refused)["Code"]) == (400, "MalformedXML")
+
+
+def test_bucket_rules_and_tags_survive_a_restart(client: CosClient) -> None:
+    client.cos("PUT", "/", {"cors": ""}, CORS_XML)
+    client.cos("PUT", "/t.txt", None, TEXT, {"x-cos-tagging": "a=1"})
+    client.cos("POST", "/log", {"append": "", "position": "0"}, TEXT)
+    other = build_client({"x": b""})
+    other.ci.restore(client.ci.snapshot())
+    assert parse_response(other.cos("GET", "/", {"cors": ""}))["CORSRule"]["ID"] == "one"
+    assert "a" in str(parse_response(other.cos("GET", "/t.txt", {"tagging": ""})))
+    assert other.cos("POST", "/log", {"append": "", "position": "10"}, TEXT).status == 200
