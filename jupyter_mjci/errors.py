@@ -3,6 +3,7 @@
 MjciError
 ├─ SettingsError        you: the settings are incomplete or contradictory; nothing was sent
 ├─ InvalidRequest       you: the arguments make no valid request; nothing was sent
+│   └─ PreflightError   it could be sent, but would fail or do something else
 ├─ HistoryError         you: a journal or lake cannot be read or written; its data is intact
 ├─ TransportError       the network: no response; `.may_have_been_sent`, `.timed_out`
 ├─ NotRecorded          the recording: it has no response to this request
@@ -14,6 +15,7 @@ MjciError
 │   │   └─ QuotaExceeded   the account's quota is used up
 │   └─ CIError             `.code` is COS's own code
 ├─ InvalidResponse      the response cannot be parsed; `.body` has its bytes
+│   └─ ResponseTooLarge    it is larger than any answer of its kind
 ├─ JobFailed            the job ended without a result; `.job`
 └─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
@@ -106,11 +108,26 @@ class InvalidRequest(MjciError):
     """
 
 
+class PreflightError(InvalidRequest):
+    """The request could be sent, but it would fail at the service,
+    or do something else than was meant. Nothing was sent.
+
+    → Change what the message names; `--as-is` (as_is=True) sends
+        it unchecked.
+    """
+
+
 class HistoryError(MjciError):
     """A journal or a lake cannot be read or written. Everything recorded before is intact.
 
     → Free some disk space or choose another location, then run it
         again.
+    """
+
+
+class JournalWarning(UserWarning):
+    """The journal cannot be written just now. What the services
+    answered is kept in memory, and written as soon as possible.
     """
 
 
@@ -245,6 +262,13 @@ class InvalidResponse(MjciError):
     ) -> None:
         super().__init__(message, detail=detail, hint=hint)
         self.body = body
+
+
+class ResponseTooLarge(InvalidResponse):
+    """The response is larger than any answer of its kind. `.body` has its first bytes.
+
+    → Check the address, and what is in front of the service.
+    """
 
 
 class JobFailed(MjciError):

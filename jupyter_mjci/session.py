@@ -16,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+import anyio
+
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -28,14 +30,17 @@ from jupyter_mjci.client.settings import (
     list_secrets,
 )
 from jupyter_mjci.client.transport import Clock, SystemClock, Transport
-from jupyter_mjci.errors import InvalidRequest, MjciError, SettingsError, Unsupported
+from jupyter_mjci.errors import InvalidRequest, SettingsError, Unsupported
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.sync import SyncResult, parse_time, sync
-from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch
+from jupyter_mjci.history.normalization import parse_time
+from jupyter_mjci.history.submissions import Submission
+from jupyter_mjci.history.sync import SyncResult, sync
+from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch, build_failed_job
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
+from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
@@ -67,6 +72,8 @@ T = TypeVar("T")
 
 # seconds between two polls of a single followed job, at most
 DEFAULT_INTERVAL = 3.0
+# submissions that `resume` looks for at a time
+MAX_RESUMED_AT_ONCE = 8
 
 
 class Session:
@@ -256,12 +263,19 @@ class Session:
         return Watch(partial(self._follower.watch, target, wait, poll_interval))
 
     def batch(
-        self, jobs: Iterable[JobLike], *, at_once: int = 8, poll_interval: float = MAX_INTERVAL
+        self,
+        jobs: Iterable[JobLike],
+        *,
+        at_once: int = 8,
+        poll_interval: float = MAX_INTERVAL,
+        max_jobs: int | None = None,
     ) -> Batch:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
         A failure does not stop the others: it comes as a FAILED
         job with the reason. `.updates()` yields every change.
+        Raises InvalidRequest for more submissions than
+        `max_jobs`, before the first is sent.
 
         Args:
             jobs: calls, jobs and job IDs
@@ -269,8 +283,16 @@ class Session:
                 at a time; running jobs do not count
             poll_interval: seconds between two polls of a job, at
                 most
+            max_jobs: how many jobs may be submitted; by default
+                the setting max_jobs
         """
-        return Batch(self._follower, list(jobs), at_once, self.settings.wait, poll_interval)
+        targets = self._list_targets(jobs, max_jobs)
+        return Batch(self._follower, targets, at_once, self.settings.wait, poll_interval)
+
+    def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
+        targets = list(jobs)
+        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
+        return targets
 
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
@@ -282,14 +304,36 @@ class Session:
         return Stream(lambda: event_loop.stream_from_callback(partial(self._resume, poll_interval)))
 
     async def _resume(self, poll_interval: float, emit: Callable[[Job], None]) -> None:
-        for row in self.journal.unresolved():
-            try:
-                await self._submitter.resume(row, self)
-            except MjciError as error:
-                failed = Job(row.service, "", row.name, Status.FAILED)
-                emit(replace(failed, reason=error.message, raw={"error": str(error)}))
+        slots = anyio.Semaphore(MAX_RESUMED_AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for row in self.journal.unresolved():
+                if self._is_resumable(row):
+                    group.start_soon(self._resume_submission, row, slots, emit)
         running = self.journal.active_jobs()
         await self._follower.as_completed(running, 1, self.settings.wait, poll_interval, emit)
+
+    def _is_resumable(self, row: Submission) -> bool:
+        """Return whether this session can look for a submission: it knows the server."""
+        is_own = row.origin == self.journal.get_origin(row.service)
+        return is_own and not self.client.writer.is_open(row.lease_owner)
+
+    async def _resume_submission(
+        self, row: Submission, slots: anyio.Semaphore, emit: Callable[[Job], None]
+    ) -> None:
+        try:
+            async with slots:
+                await self._submitter.resume(row, self)
+        except Exception as error:
+            emit(build_failed_job(Job(row.service, "", row.name), error))
+
+    def unresolved_submissions(self) -> list[Submission]:
+        """Return the submissions that `resume` left: of unknown outcome, or worked on elsewhere."""
+        return self.journal.unresolved()
+
+    def describe_unresolved(self) -> list[str]:
+        """Return a line for each submission that `resume` left, with the reason."""
+        now = self.client.writer.clock.now()
+        return [row.describe(now) for row in self.unresolved_submissions()]
 
     def receive(self, port: int = 0) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
@@ -476,7 +520,7 @@ class Session:
         session connects.
 
         Args:
-            changes: wait, timeout, on_interrupt, thumbnail
+            changes: wait, timeout, on_interrupt, max_jobs, thumbnail
         """
         fixed = sorted(set(changes) - set(RUNTIME_SETTINGS))
         if fixed:

@@ -90,6 +90,8 @@ class Call(Generic[T]):
         is_submission: it creates a job: sent once, never repeated
             blindly
         is_safe: it is a POST that only reads
+        job_count: how many jobs a submission creates, as far as
+            that is known
         sender: the session that sends it
 
     Raises:
@@ -112,6 +114,7 @@ class Call(Generic[T]):
     is_submission: bool = False
     is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
+    job_count: int = field(default=1, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.endpoint:

@@ -160,6 +160,9 @@ class Settings:
         "MJCI_ON_INTERRUPT",
         choices=("detach", "cancel"),
     )
+    max_jobs: int = define_setting(
+        100, "Most jobs that one cell, click or batch may submit", "MJCI_MAX_JOBS"
+    )
     thumbnail: int = define_setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
@@ -233,7 +236,7 @@ GENERAL_SETTINGS = {
 }
 # Settings of a session that do not depend on what it is connected
 # to.
-RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "thumbnail")
+RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "thumbnail")
 
 
 # --- loading ----------------------------------------------

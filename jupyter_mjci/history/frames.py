@@ -295,8 +295,6 @@ def rows_to_frame(key: str, rows: Sequence[Row]) -> pd.DataFrame:
 def _build_frame(cells: Mapping[str, Cells]) -> pd.DataFrame:
     import pandas as pd
 
-    from jupyter_mjci.history import analysis  # noqa: F401 - registers the accessor df.mjci
-
     columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
         columns[column.name] = _build_series(cells[column.name], column.dtype)

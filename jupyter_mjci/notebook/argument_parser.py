@@ -15,8 +15,13 @@ from typing import Any
 from jupyter_mjci.errors import InvalidRequest, suggest
 from jupyter_mjci.notebook.params import Builder, Param, parse_signature
 
+# What follows it is no option, however it looks.
+END_OF_OPTIONS = "--"
 
-def parse_arguments(builder: Builder, tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
+
+def parse_arguments(
+    builder: Builder, tokens: Iterable[str], rest: str = "", other_flags: Sequence[str] = ()
+) -> dict[str, Any]:
     """Parse words into the keyword arguments of a builder.
 
     Args:
@@ -27,22 +32,32 @@ def parse_arguments(builder: Builder, tokens: Iterable[str], rest: str = "") -> 
             positional parameters
         rest: the parameter that takes all remaining bare words as
             one text
+        other_flags: what else may be written on the line, for the
+            suggestion
 
     Raises:
         InvalidRequest: names the flag and the available ones.
     """
-    return parse_tokens(parse_signature(builder), tokens, rest)
+    return parse_tokens(parse_signature(builder), tokens, rest, other_flags)
 
 
-def parse_tokens(params: Sequence[Param], tokens: Iterable[str], rest: str = "") -> dict[str, Any]:
+def parse_tokens(
+    params: Sequence[Param],
+    tokens: Iterable[str],
+    rest: str = "",
+    other_flags: Sequence[str] = (),
+) -> dict[str, Any]:
     """Parse words as `parse_arguments` does, for an explicit list of parameters."""
     written: dict[str, list[str | bool]] = {}
     bare: list[str] = []
     words = list(tokens)
     while words:
         word = words.pop(0)
+        if word == END_OF_OPTIONS:
+            bare += words
+            break
         if _is_flag(word):
-            param, value = _parse_flag(params, word, words)
+            param, value = _parse_flag(params, word, words, other_flags)
             written.setdefault(param.name, []).append(value)
         else:
             bare.append(word)
@@ -83,12 +98,14 @@ def _is_flag(word: str) -> bool:
     return word.startswith("-") and len(word) > 1 and not word[1].isdigit()
 
 
-def _parse_flag(params: Sequence[Param], word: str, rest: list[str]) -> tuple[Param, str | bool]:
+def _parse_flag(
+    params: Sequence[Param], word: str, rest: list[str], other_flags: Sequence[str]
+) -> tuple[Param, str | bool]:
     """Return the parameter that a flag names, and its value. A
     value that is not part of the word is removed from `rest`.
     """
     flag, has_value, value = word.partition("=")
-    param, is_on = _find_flag(params, flag)
+    param, is_on = _find_flag(params, flag, other_flags)
     if param.kind == "switch":
         if has_value:
             raise InvalidRequest(f"{flag} takes no value.", hint=f"Write {flag} alone or omit it.")
@@ -100,13 +117,15 @@ def _parse_flag(params: Sequence[Param], word: str, rest: list[str]) -> tuple[Pa
     return param, rest.pop(0)
 
 
-def _find_flag(params: Sequence[Param], flag: str) -> tuple[Param, bool]:
+def _find_flag(
+    params: Sequence[Param], flag: str, other_flags: Sequence[str]
+) -> tuple[Param, bool]:
     for param in params:
         if param.flag == flag:
             return param, True
         if param.kind == "switch" and flag == "--no-" + param.flag[2:]:
             return param, False
-    flags = [param.flag for param in params]
+    flags = [*(param.flag for param in params), *other_flags]
     raise InvalidRequest(f"{flag} is not an option here.", hint=suggest(flag, flags))
 
 

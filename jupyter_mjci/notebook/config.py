@@ -71,10 +71,10 @@ def _get_help(name: str) -> str:
 class MJCI(Configurable):
     """The values apply to sessions that magics connect from now
     on, before environment and profile; the session in use takes
-    over wait, timeout, on_interrupt and thumbnail. To keep a
-    value: c.MJCI.wait = 300 in ipython_config.py. Addresses and
-    secrets are not set here; they belong into the environment or
-    into profiles.toml.
+    over wait, timeout, on_interrupt, max_jobs and thumbnail. To
+    keep a value: c.MJCI.wait = 300 in ipython_config.py.
+    Addresses and secrets are not set here; they belong into the
+    environment or into profiles.toml.
     """
 
     home = TextSetting(help=_get_help("home")).tag(config=True)
@@ -86,6 +86,7 @@ class MJCI(Configurable):
     on_interrupt = ChoiceSetting(("detach", "cancel"), help=_get_help("on_interrupt")).tag(
         config=True
     )
+    max_jobs = IntegerSetting(help=_get_help("max_jobs")).tag(config=True)
     thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)
     profile = TextSetting(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)
 

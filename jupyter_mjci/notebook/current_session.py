@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +60,9 @@ class CurrentSession:
         self._ip = ip
         self._get_config = get_config
         self.state = state or SessionState()
+        # The session that the running line asks for: of each
+        # thread its own.
+        self._for_line = ContextVar[Selection | None]("for_line", default=None)
 
     def get_or_connect(self) -> Session:
         """Return the session to use; connect if there is none.
@@ -107,6 +112,9 @@ class CurrentSession:
             SettingsError: several variables hold a session, and
                 none is selected.
         """
+        for_line = self._for_line.get()
+        if for_line is not None:
+            return for_line
         if self.state.selected.session is not None:
             return self.state.selected
         sessions = self._find_in_namespace()
@@ -126,14 +134,28 @@ class CurrentSession:
         self.state.selected = Selection(session, source)
         return session
 
-    def from_variable(self, name: str) -> Session:
+    def select_for_line(self, name: str, namespace: Mapping[str, object]) -> None:
+        """Use the session in a variable, within `restored_after_line`."""
+        session = self.from_variable(name, namespace)
+        self._for_line.set(Selection(session, f"--session {name}"))
+
+    @contextmanager
+    def restored_after_line(self) -> Iterator[None]:
+        """Forget at the end which session a line has asked for."""
+        token = self._for_line.set(None)
+        try:
+            yield
+        finally:
+            self._for_line.reset(token)
+
+    def from_variable(self, name: str, namespace: Mapping[str, object] | None = None) -> Session:
         """Return the session in a variable.
 
         Raises:
             SettingsError: the variable holds no session.
         """
         session_type = _get_session_type()
-        value = self._ip.user_ns.get(name)
+        value = (self._ip.user_ns if namespace is None else namespace).get(name)
         if session_type is not None and isinstance(value, session_type):
             return value
         known = ", ".join(self._find_in_namespace()) or "none"

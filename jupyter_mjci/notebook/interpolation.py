@@ -7,9 +7,11 @@ syntax and must be sent unchanged.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from xml.sax.saxutils import escape as xml_escape
 
 from jupyter_mjci.client.job import Job
@@ -23,8 +25,9 @@ def interpolate(
 ) -> str:
     """Replace every `{{name}}` by that variable's value; a job is replaced by its ID.
 
-    A placeholder that is neither a known name nor a Python
-    identifier is left unchanged.
+    A name may go on with attributes and items: `{{job.id}}`,
+    `{{row["title"]}}`. A placeholder that is neither a known name
+    nor such a path is left unchanged.
 
     Args:
         text: the text with placeholders
@@ -32,19 +35,22 @@ def interpolate(
         escape: applied to each inserted value
 
     Raises:
-        InvalidRequest: a name is not defined.
+        InvalidRequest: a name or an attribute is not defined, or
+            its value is no text.
     """
 
     def replace(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in namespace:
-            return escape(_format_value(namespace[name]))
-        if not name.isidentifier():
+        path = match[1]
+        if path not in namespace and not _PATH.fullmatch(path):
             return match[0]
-        raise InvalidRequest(
-            f"There is no variable {name!r} for {match[0]}.",
-            hint="Define it first. Other braces, as in {a, b}, are left unchanged.",
-        )
+        try:
+            value = resolve_path(path, namespace)
+        except LookupError as error:
+            raise InvalidRequest(
+                f"{error.args[0]} for {match[0]}.",
+                hint="Define it first. Other braces, as in {a, b}, are left unchanged.",
+            ) from None
+        return escape(_format_value(path, value))
 
     return PLACEHOLDER.sub(replace, text)
 
@@ -55,9 +61,67 @@ def find_job(value: object) -> Job | None:
     return job if isinstance(job, Job) else None
 
 
-def _format_value(value: object) -> str:
+def find_value(path: str, namespace: Mapping[str, object]) -> object:
+    """Return the value of a variable, or of a path from it; None where there is none."""
+    if path not in namespace and not _PATH.fullmatch(path):
+        return None
+    try:
+        return resolve_path(path, namespace)
+    except LookupError:
+        return None
+
+
+_NAME = r"[^\W\d]\w*"
+_STEP = re.compile(rf"\.({_NAME})|\[(-?\d+|'[^']*'|\"[^\"]*\")\]")
+_PATH = re.compile(rf"{_NAME}(?:{_STEP.pattern})*")
+
+
+def resolve_path(path: str, namespace: Mapping[str, object]) -> object:
+    """Return the value of a variable, with its attributes and items: `jobs[0].id`.
+
+    Raises:
+        LookupError: says what does not exist.
+    """
+    if path in namespace:
+        return namespace[path]
+    match = re.match(_NAME, path)
+    name = match[0] if match else path
+    if name not in namespace:
+        raise LookupError(f"There is no variable {name!r}")
+    value = namespace[name]
+    known = name
+    for step in _iter_steps(path[len(name) :]):
+        value = _take_step(known, value, step)
+        known += step[0]
+    return value
+
+
+def _iter_steps(text: str) -> Iterator[re.Match[str]]:
+    return _STEP.finditer(text)
+
+
+def _take_step(known: str, value: object, step: re.Match[str]) -> object:
+    try:
+        if step[1]:
+            return getattr(value, step[1])
+        key = ast.literal_eval(step[2])
+        return value[key]  # type: ignore[index]
+    except (AttributeError, LookupError, TypeError):
+        kind = "attribute" if step[1] else "item"
+        message = f"The variable {known!r} has no {kind} {step[1] or step[2]}"
+        raise LookupError(message) from None
+
+
+def _format_value(path: str, value: object) -> str:
     job = find_job(value)
-    return str(value) if job is None else job.id
+    if job is not None:
+        return job.id
+    if value is None or inspect.isroutine(value) or inspect.isclass(value):
+        kind = "None" if value is None else "a function or class"
+        raise InvalidRequest(
+            f"{path} is {kind}, not a text.", hint="Nothing was sent. Assign it a text first."
+        )
+    return str(value)
 
 
 def escape_xml(text: str) -> str:

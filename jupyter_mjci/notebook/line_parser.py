@@ -1,8 +1,10 @@
 """Parse a magic's line: words, the options of every magic, and verbatim prompts. Knows no IPython.
 
-A prompt has no syntax of ours: options are taken from the start
-and from the very end of the line, and everything between them is
-sent byte for byte.
+A prompt has no syntax of ours. Our options are taken out wherever
+they stand outside its quotation marks; what remains is sent byte
+for byte. `--` before the prompt ends the options. An option that
+became part of a prompt would be paid for, so what nearly is one
+is an error.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook.argument_parser import parse_tokens
+from jupyter_mjci.notebook.argument_parser import END_OF_OPTIONS, parse_tokens
 from jupyter_mjci.notebook.params import Param, make_option
+from jupyter_mjci.services.midjourney.prompt_flags import WORD, is_flag, split_dashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,10 @@ class Options:
     no_wait: bool = False
     dry_run: bool = False
     help: bool = False
+    session: str = ""
     each: str = ""
     at_once: int = 8
+    max_jobs: int | None = None
 
 
 OUT = Param("out", "-o", "text", "", False, (), "store the result in this variable", False)
@@ -39,17 +44,24 @@ NO_WAIT = make_option(
     False,
 )
 DRY_RUN = make_option("--dry-run", "send nothing, show the request", "switch", False)
+SESSION = make_option("--session", "use the session in this variable, for this line")
 HELP = make_option("--help", "show this help; also -h", "switch", False)
 EACH = make_option(
     "--each",
     "one job per row of this DataFrame (or list of dicts): {{column}} is replaced",
 )
 AT_ONCE = make_option("--at-once", "how many of them run at a time (8)", "integer", 8)
-OPTIONS = (OUT, NO_WAIT, DRY_RUN, HELP)
+MAX_JOBS = make_option(
+    "--max-jobs",
+    "refuse to submit more jobs than this (the setting max_jobs)",
+    "integer",
+    None,
+)
+OPTIONS = (OUT, NO_WAIT, DRY_RUN, SESSION, HELP)
 # For magics that can submit many jobs.
-BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE)
+BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE, MAX_JOBS)
 _SHORT_FLAGS = {"-h": "--help"}
-_VARIABLE_OPTIONS = {"out": "-o", "each": "--each"}
+_VARIABLE_OPTIONS = {"out": "-o", "each": "--each", "session": "--session"}
 
 
 def tokenize(line: str) -> list[str]:
@@ -81,6 +93,9 @@ def split_options(
     remaining = list(words)
     while remaining:
         word = remaining.pop(0)
+        if word == END_OF_OPTIONS:
+            other_words += [word, *remaining]
+            break
         name, equals, value = word.partition("=")
         flag = _SHORT_FLAGS.get(name, name)
         if flag not in params_by_flag:
@@ -113,88 +128,115 @@ def _is_variable_name(text: str) -> bool:
 
 # --- prompts ----------------------------------------------------
 
-# A word, or a quoted value (with its flag, if written --flag="a
-# b"), up to the next whitespace.
-_WORD = re.compile(r"""(?:-o=|--[a-z][a-z-]*=)?(?:"[^"]*"|'[^']*')(?!\S)|\S+""")
+_PROMPT_HINT = "For text of the prompt, write -- before the prompt."
 
 
-def split_prompt(line: str, flags: Sequence[Param]) -> tuple[list[str], str]:
-    """Split a line into the words of the options at its start and end, and the prompt between them.
+@dataclass(frozen=True, slots=True)
+class PromptLine:
+    """A line with a prompt: the words of its `options`, the
+    `prompt`, and whether `--` before it `ended` the options.
+    """
+
+    options: list[str]
+    prompt: str
+    ended: bool = False
+
+
+def split_prompt(line: str, flags: Sequence[Param], positionals: int = 0) -> PromptLine:
+    """Split a line into the words of its options and the prompt.
 
     Args:
         line: everything after the magic's name
         flags: the parameters of the builder other than the prompt
+        positionals: how many words before the prompt belong to
+            other parameters
 
     Returns:
-        The options as `--flag=value` words, and the prompt byte
-        for byte.
+        The options as `--flag=value` words, and what remains,
+        byte for byte.
 
     Raises:
-        InvalidRequest: an option has no value.
+        InvalidRequest: an option has no value, or is written with
+            other dashes.
     """
-    if line.strip() in ("--help", "-h"):
-        return [line.strip()], ""
-    params = {param.flag: param for param in (*flags, OUT, NO_WAIT, DRY_RUN, EACH, AT_ONCE)}
+    params = list_prompt_flags(flags)
+    options: list[str] = []
+    kept: list[str] = []
+    matches = list(WORD.finditer(line))
+    end = 0  # of the last word that was kept
+    while matches:
+        match = matches.pop(0)
+        if match[0] == END_OF_OPTIONS and len(kept) <= positionals:
+            rest = line[match.end() :].strip()
+            return PromptLine(options, "".join([*kept, " ", rest]).strip(), ended=True)
+        option = _parse_option(match[0], params, matches)
+        if option:
+            options.append(option)
+            continue
+        # The blanks before options that were taken out, not those
+        # behind them.
+        blanks = line[end : match.start()]
+        kept.append(blanks[: len(blanks) - len(blanks.lstrip())] + match[0])
+        end = match.end()
+    return PromptLine(options, "".join(kept).strip())
+
+
+def list_prompt_flags(flags: Sequence[Param]) -> dict[str, Param]:
+    """Return the options of a magic with a prompt, by every flag that they are written with."""
+    params = {param.flag: param for param in (*flags, *BATCH_OPTIONS)}
     for param in flags:
         if param.kind == "switch":
             params[f"--no-{param.flag[2:]}"] = param
-    matches = list(_WORD.finditer(line))
-    words = [match[0] for match in matches]
-    leading, start = _parse_leading_options(words, params)
-    trailing, count = _parse_trailing_options(words[start:], params)
-    end = start + count
-    if start == end:
-        return leading + trailing, ""
-    if words[end - 1] == "-o":
-        raise InvalidRequest("-o needs a variable name.")
-    return leading + trailing, line[matches[start].start() : matches[end - 1].end()]
+    for short, flag in _SHORT_FLAGS.items():
+        params[short] = params[flag]
+    return params
 
 
-def _parse_leading_options(
-    words: Sequence[str], params: Mapping[str, Param]
-) -> tuple[list[str], int]:
-    """Return the options at the start, and how many words they take."""
-    options: list[str] = []
-    position = 0
-    while position < len(words):
-        flag, equals, value = words[position].partition("=")
-        param = params.get(flag)
-        if param is None:
-            break
-        position += 1
-        if param.kind == "switch":
-            options.append(flag + equals + value)
-            continue
-        if not equals and position < len(words):
-            value = words[position]
-            position += 1
-        if not value:
-            raise InvalidRequest(f"{flag} needs a value: {flag} {param.metavar}.", hint=param.help)
-        options.append(f"{flag}={_unquote(value)}")
-    return options, position
+def _parse_option(word: str, params: Mapping[str, Param], following: list[re.Match[str]]) -> str:
+    """Return a word as an option, "" if it is none. Its value is removed from `following`."""
+    name, equals, value = word.partition("=")
+    param = params.get(name)
+    if param is None:
+        _check_dashes(word, params, [match[0] for match in following])
+        return ""
+    flag = _SHORT_FLAGS.get(name, name)
+    if param.kind == "switch":
+        return flag + equals + value
+    if not equals and following and not _is_option(following[0][0], params):
+        value = following.pop(0)[0]
+    value = _unquote(value)
+    if not value:
+        hint = f"{param.help}. {_PROMPT_HINT}" if param.help else _PROMPT_HINT
+        raise InvalidRequest(f"{flag} needs a value: {flag} {param.metavar}.", hint=hint)
+    return f"{flag}={value}"
 
 
-def _parse_trailing_options(
-    words: Sequence[str], params: Mapping[str, Param]
-) -> tuple[list[str], int]:
-    """Return the options at the end, and how many words come before them."""
-    options: list[str] = []
-    end = len(words)
-    while end:
-        flag, equals, value = words[end - 1].partition("=")
-        start = end - 1
-        if not equals and end > 1 and not _is_switch(params, flag):
-            flag, equals, value = words[end - 2], "=", words[end - 1]
-            start = end - 2
-        if flag not in params or _is_switch(params, flag) == bool(value):
-            break
-        options.insert(0, flag + equals + _unquote(value))
-        end = start
-    return options, end
+def _is_option(word: str, params: Mapping[str, Param]) -> bool:
+    return word.partition("=")[0] in params or is_flag(word)
 
 
-def _is_switch(params: Mapping[str, Param], flag: str) -> bool:
-    return flag in params and params[flag].kind == "switch"
+def _check_dashes(word: str, params: Mapping[str, Param], following: Sequence[str]) -> None:
+    """Refuse an option with one hyphen, with a long dash or in capitals: it would become text."""
+    dashes, name, rest = split_dashes(word)
+    flags = {flag.lstrip("-"): flag for flag in params}
+    flag = flags.get(name.casefold().replace("_", "-"), "")
+    if not flag or (rest and not rest.startswith("=")):
+        return
+    if dashes == "--" or rest or "-" in name or _looks_like_value(params[flag], following):
+        raise InvalidRequest(
+            f"{word} is not an option.", hint=f"Did you mean {flag}? {_PROMPT_HINT}"
+        )
+
+
+def _looks_like_value(param: Param, following: Sequence[str]) -> bool:
+    """Return whether the words behind a name, which may be a word of the prompt, fit an option."""
+    if param.kind == "switch" or not following:
+        return not following
+    if param.kind in ("picture", "pictures", "file"):
+        return "." in following[0]
+    if param.kind == "choice":
+        return following[0].casefold() in map(str.casefold, param.choices)
+    return len(following) == 1
 
 
 def _unquote(value: str) -> str:

@@ -9,15 +9,17 @@ before that is in `extension`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest, JobFailed, WaitTimeout
+from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
+from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
 from jupyter_mjci.notebook.current_session import (
@@ -31,21 +33,26 @@ from jupyter_mjci.notebook.help import (
     build_mjci_help,
     has_prompt,
 )
-from jupyter_mjci.notebook.interpolation import find_job, interpolate
+from jupyter_mjci.notebook.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
+    OPTIONS,
     Options,
+    list_prompt_flags,
     split_options,
     split_prompt,
     tokenize,
 )
 from jupyter_mjci.notebook.params import (
     Builder,
+    Param,
     ReturnType,
     get_return_type,
     parse_signature,
 )
+from jupyter_mjci.notebook.scope import Scope, find_scope
 from jupyter_mjci.services import Service, load_attribute, services
+from jupyter_mjci.services.midjourney.prompt_flags import check_prompt, is_refused
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
 # Parameters that may also name a variable that holds a job.
 JOB_ID_PARAMS = frozenset({"task", "task_id", "job_id"})
 RETURNS_JOB = ReturnType(Job)
+_OPTION_FLAGS = [option.flag for option in BATCH_OPTIONS]
 # A call that is not yet bound to a session.
 CallFactory = Callable[["Session"], Any]
 
@@ -95,12 +103,32 @@ class Magics:
         self.current_session = CurrentSession(ip, get_config, state)
         self.commands = commands.Commands(ip, self.current_session)
         self._displayed_value: object = None
+        # The variables that the running line can name: of each
+        # thread its own.
+        self._running_scope = ContextVar[Scope | None]("scope", default=None)
 
     def iter_magics(self) -> Iterator[Magic]:
         """Yield every magic."""
         for service in services():
             yield from self.iter_service_magics(service)
-        yield Magic("mjci", self.mjci, "line", build_mjci_help)
+        yield Magic("mjci", self._in_scope(self.mjci), "line", build_mjci_help)
+
+    def _in_scope(self, run: Callable[..., object]) -> Callable[..., object]:
+        """Return a function that runs a magic with the variables of the code that calls it."""
+
+        def run_in_scope(*line_and_cell: str) -> object:
+            token = self._running_scope.set(find_scope(self.ip.user_ns))
+            try:
+                with self.current_session.restored_after_line():
+                    return run(*line_and_cell)
+            finally:
+                self._running_scope.reset(token)
+
+        return run_in_scope
+
+    @property
+    def _scope(self) -> Scope:
+        return self._running_scope.get() or Scope(self.ip.user_ns)
 
     def iter_service_magics(self, service: Service) -> Iterator[Magic]:
         """Yield the magics of one service."""
@@ -110,7 +138,7 @@ class Magics:
             name = f"{service.key}_{method}"
             run, kind = self._select_runner(service, builder)
             build_help = partial(build_magic_help, name, builder)
-            yield Magic(name, partial(run, builder), kind, build_help)
+            yield Magic(name, self._in_scope(partial(run, builder)), kind, build_help)
 
     def _select_runner(
         self, service: Service, builder: Builder
@@ -144,18 +172,30 @@ class Magics:
         parsed = self._parse_prompt(builder, line, cell)
         if parsed is None:
             return None
-        options, arguments = parsed
+        options, arguments, others_are_text = parsed
+        other_flags = list(list_prompt_flags(parse_signature(builder)))
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
             values = {
                 name: _interpolate_value(value, namespace) for name, value in arguments.items()
             }
+            if values["prompt"] and not values.get("as_is"):
+                check_prompt(
+                    values["prompt"],
+                    has_picture=True,
+                    other_flags=other_flags,
+                    others_are_text=others_are_text,
+                )
+                # The builder knows nothing of our options.
+                values["as_is"] = others_are_text and is_refused(values["prompt"])
             return _make_call_factory(builder, self._resolve_ids(values))
 
         if options.each:
             template = json.dumps(arguments, ensure_ascii=False, default=str)
             return self._run_each_row(build, template, options, builder)
-        return self._run_call(build(self.ip.user_ns), options, get_return_type(builder))
+        with _as_usage_error(PreflightError):
+            factory = build(self._scope)
+        return self._run_call(factory, options, get_return_type(builder))
 
     def action(self, builder: Builder, line: str) -> object:
         """Press a button of a task. To find a button by its label, the task is fetched first."""
@@ -198,7 +238,7 @@ class Magics:
         parse_body = load_attribute(service.parse_cell_body)
         words = self._tokenize(line)
         with _as_usage_error():
-            options, words = split_options(words, BATCH_OPTIONS)
+            options, words = self._split_options(words, BATCH_OPTIONS)
             if options.help:
                 self._publish_help(builder)
                 return None
@@ -214,7 +254,7 @@ class Magics:
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
-        return self._run_call(build(self.ip.user_ns), options, RETURNS_JOB)
+        return self._run_call(build(self._scope), options, RETURNS_JOB)
 
     def mjci(self, line: str) -> object:
         """Run a command of `%mjci`."""
@@ -224,7 +264,7 @@ class Magics:
             return None
         with _as_usage_error():
             command = commands.resolve_command(words[0])
-            options, rest = split_options(words[1:])
+            options, rest = self._split_options(words[1:])
             if options.help:
                 self._publish_text(build_command_help(command))
                 return None
@@ -239,11 +279,11 @@ class Magics:
         """Return a line's options and arguments; None if it asked for help, which is then shown."""
         words = self._tokenize(line)
         with _as_usage_error():
-            options, words = split_options(words)
+            options, words = self._split_options(words)
             if options.help:
                 self._publish_help(builder)
                 return None
-            arguments = parse_arguments(builder, words, rest)
+            arguments = parse_arguments(builder, words, rest, _OPTION_FLAGS)
         # The task of an action may be a variable that holds a job
         # with its buttons.
         if "task" not in arguments:
@@ -252,20 +292,24 @@ class Magics:
 
     def _parse_prompt(
         self, builder: Builder, line: str, cell: str | None
-    ) -> tuple[Options, dict[str, Any]] | None:
-        """Parse as `_parse_line` does, for a builder with a prompt."""
+    ) -> tuple[Options, dict[str, Any], bool] | None:
+        """Parse as `_parse_line` does, for a builder with a
+        prompt; also return whether `--` ended the options.
+        """
         params = parse_signature(builder)
         names = [param.name for param in params]
         flags = [param for param in params if param.name != "prompt"]
+        leading = params[: names.index("prompt")]
         with _as_usage_error():
-            words, prompt = split_prompt(line, flags)
-            options, words = split_options(words, BATCH_OPTIONS)
+            parsed = split_prompt(line, flags, len(leading))
+            prompt = parsed.prompt
+            options, words = self._split_options(parsed.options, BATCH_OPTIONS)
             if options.help:
                 self._publish_help(builder)
                 return None
             # Positional parameters before the prompt take a word
             # each.
-            for param in params[: names.index("prompt")]:
+            for param in leading:
                 word, prompt = _split_first_word(prompt)
                 if word:
                     words.append(f"{param.flag}={word}")
@@ -274,12 +318,27 @@ class Magics:
                     f"Unexpected argument {prompt!r}.",
                     hint="The prompt is the cell's body.",
                 )
-            arguments = parse_arguments(builder, [*words, "--prompt="])
+            arguments = parse_arguments(builder, [*words, "--prompt="], "", _OPTION_FLAGS)
         arguments["prompt"] = prompt if cell is None else cell.strip("\r\n")
-        return options, arguments
+        return options, arguments, parsed.ended
+
+    def _split_options(
+        self, words: Sequence[str], params: Sequence[Param] = OPTIONS
+    ) -> tuple[Options, list[str]]:
+        """Separate the options, and apply those that hold for the whole line."""
+        options, rest = split_options(words, params)
+        if options.out and self._scope.function:
+            raise InvalidRequest(
+                f"-o cannot assign a variable in the function {self._scope.function}.",
+                detail="Only the function itself can assign its variables.",
+                hint=f"Assign the value instead: {options.out} = %…",
+            )
+        if options.session:
+            self.current_session.select_for_line(options.session, self._scope)
+        return options, rest
 
     def _tokenize(self, line: str) -> list[str]:
-        return [interpolate(word, self.ip.user_ns) for word in tokenize(line)]
+        return [interpolate(word, self._scope) for word in tokenize(line)]
 
     def _resolve_ids(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Replace names of variables that hold a job by the job's ID."""
@@ -294,7 +353,7 @@ class Magics:
 
     def find_job(self, word: str) -> Job | None:
         """Return the job in a variable, or the one that it follows."""
-        return find_job(self.ip.user_ns.get(word))
+        return find_job(find_value(word, self._scope))
 
     def _resolve_task(
         self, session: Session, service: Service, values: Mapping[str, str], options: Options
@@ -331,6 +390,7 @@ class Magics:
         if options.dry_run:
             self._display_request(session, call)
             return None
+        self._check_job_count(session, [call], options)
         try:
             value = self._run_and_display(session, call, options, return_type)
         except (JobFailed, WaitTimeout, Interrupted) as error:
@@ -338,6 +398,13 @@ class Magics:
                 self._assign_output(options, error.job)
             raise
         return self._assign_output(options, value)
+
+    def _check_job_count(self, session: Session, calls: list[Any], options: Options) -> None:
+        max_jobs = options.max_jobs
+        if max_jobs is None:
+            max_jobs = session.settings.max_jobs
+        with _as_usage_error():
+            check_job_count(calls, max_jobs, "--max-jobs ")
 
     def _run_each_row(
         self,
@@ -351,13 +418,14 @@ class Magics:
         from jupyter_mjci.notebook.outputs import select_output
 
         session = self.current_session.get_or_connect()
-        namespace = self.ip.user_ns
-        table = row_batch.load_table(options.each, namespace)
-        calls = table.build_calls(template, namespace, lambda row: build(row)(session))
+        with _as_usage_error(PreflightError):
+            table = row_batch.load_table(options.each, self._scope)
+            calls = table.build_calls(template, self._scope, lambda row: build(row)(session))
         title = f"{_get_magic_name(builder)} --each {options.each}"
         if options.dry_run:
             self._display_batch_request(session, title, calls)
             return None
+        self._check_job_count(session, calls, options)
         batch = row_batch.RowBatch(title, table, calls)
         try:
             batch.run(session, options.at_once, select_output(self.ip))
@@ -503,7 +571,12 @@ def _get_magic_name(builder: Builder) -> str:
 
 def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFactory:
     key = _get_service(builder).key
-    return lambda session: builder(getattr(session, key), **values)
+
+    def build(session: Session) -> Any:
+        with _as_usage_error(PreflightError):
+            return builder(getattr(session, key), **values)
+
+    return build
 
 
 def _split_first_word(text: str) -> tuple[str, str]:
@@ -514,11 +587,11 @@ def _split_first_word(text: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _as_usage_error() -> Iterator[None]:
+def _as_usage_error(kind: type[InvalidRequest] = InvalidRequest) -> Iterator[None]:
     """Turn an invalid line into IPython's UsageError, which shows no traceback."""
     from IPython.core.error import UsageError
 
     try:
         yield
-    except InvalidRequest as error:
+    except kind as error:
         raise UsageError(str(error)) from None

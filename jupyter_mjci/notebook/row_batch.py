@@ -8,9 +8,9 @@ with a missing value costs nothing.
 from __future__ import annotations
 
 from collections import ChainMap, Counter
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
@@ -49,7 +49,7 @@ class Table:
     rows: Sequence[Mapping[str, object]]
 
     def build_calls(
-        self, template: str, namespace: MutableMapping[str, object], build: BuildCall
+        self, template: str, namespace: Mapping[str, object], build: BuildCall
     ) -> list[Call[Job]]:
         """Build the call of every row.
 
@@ -76,10 +76,11 @@ class Table:
         for label, row in zip(self.labels, self.rows, strict=True):
             self._check_values(label, row, used)
             try:
-                calls.append(build(ChainMap(dict(row), namespace)))
+                # A ChainMap only reads the mappings behind its first.
+                calls.append(build(ChainMap(dict(row), cast(Any, namespace))))
             except InvalidRequest as error:
                 message = f"Row {label} of {self.name}: {error.message}"
-                raise InvalidRequest(message, detail=error.detail, hint=error.hint) from None
+                raise type(error)(message, detail=error.detail, hint=error.hint) from None
         return calls
 
     def _check_values(self, label: str, row: Mapping[str, object], used: Iterable[str]) -> None:
@@ -123,7 +124,7 @@ class RowBatch:
         self.jobs = [Job(call.service, "", call.name) for call in calls]
 
     def run(self, session: Session, at_once: int, output: OutputTarget) -> None:
-        """Submit and follow all jobs, in one card.
+        """Submit and follow all jobs, in one card. How many there may be was checked before.
 
         Args:
             session: the session that sends the requests
@@ -137,7 +138,9 @@ class RowBatch:
         Errors are raised after the card is shown.
         """
         try:
-            for update in session.batch(self.calls, at_once=at_once).updates():
+            count = sum(call.job_count for call in self.calls)
+            batch = session.batch(self.calls, at_once=at_once, max_jobs=count)
+            for update in batch.updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():
                     summary = self.summarize(running=True)

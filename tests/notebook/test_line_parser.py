@@ -10,7 +10,13 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.notebook.job_body import parse_body
-from jupyter_mjci.notebook.line_parser import Options, split_options, split_prompt, tokenize
+from jupyter_mjci.notebook.line_parser import (
+    Options,
+    PromptLine,
+    split_options,
+    split_prompt,
+    tokenize,
+)
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -44,7 +50,16 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ("a fox --ar 3:2 --no-wait", ["--no-wait"], "a fox --ar 3:2"),
     ("a fox --no wait", [], "a fox --no wait"),
     ("a fox --no -o=job", ["-o=job"], "a fox --no"),
-    ("a fox --state=", [], "a fox --state="),
+    ("a fox --no-wait --ar 3:2", ["--no-wait"], "a fox --ar 3:2"),
+    ("a  fox   --state my  --dry-run  in snow", ["--state=my", "--dry-run"], "a  fox   in snow"),
+    ('a sign "--dry-run", red --state "a b"', ["--state=a b"], 'a sign "--dry-run", red'),
+    ("it's a dog's --dry-run life", ["--dry-run"], "it's a dog's life"),
+    ('a 12" record and a 7" one --dry-run', ["--dry-run"], 'a 12" record and a 7" one'),
+    ("-- a fox --no-wait -o job", [], "a fox --no-wait -o job"),
+    ("-o job -- --dry-run, a  fox", ["-o=job"], "--dry-run, a  fox"),
+    ("a fox -- in the snow", [], "a fox -- in the snow"),
+    ("three foxes —each with a hat", [], "three foxes —each with a hat"),
+    ("a solid -state drive on a desk", [], "a solid -state drive on a desk"),
     ("--ar 3:2 a fox", [], "--ar 3:2 a fox"),
     (
         "--dry-run --state mine a fox --no-wait -o job",
@@ -53,8 +68,8 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ),
     ("a fox --state 'my own'", ["--state=my own"], "a fox"),
     ("a fox --images=a.png,b.png", ["--images=a.png,b.png"], "a fox"),
-    ("a sign that says -o nothing here", [], "a sign that says -o nothing here"),
-    ("a --dry-run desert road", [], "a --dry-run desert road"),
+    ("a sign that says -o nothing here", ["-o=nothing"], "a sign that says here"),
+    ("a --dry-run desert road", ["--dry-run"], "a desert road"),
     (
         "it's a {red, green} fox::2 $5 \"quoted\" 'and' --stylize 250",
         [],
@@ -63,22 +78,56 @@ PROMPTS: tuple[tuple[str, list[str], str], ...] = (
     ("why?", [], "why?"),
     ("a \\n fox\\", [], "a \\n fox\\"),
     ("--help", ["--help"], ""),
-    ("a call for --help", [], "a call for --help"),
+    ("a call for --help", ["--help"], "a call for"),
+    ("a fox -h", ["--help"], "a fox"),
     ("", [], ""),
 )
 
 
 @pytest.mark.parametrize(("line", "words", "prompt"), PROMPTS)
-def test_prompt_is_everything_between_options(line: str, words: list[str], prompt: str) -> None:
-    """Options count at the start and at the very end; the rest is unchanged."""
-    assert split_prompt(line, FLAGS) == (words, prompt)
+def test_prompt_is_everything_but_the_options(line: str, words: list[str], prompt: str) -> None:
+    """Options count wherever they stand outside quotation marks; the rest is unchanged."""
+    parsed = split_prompt(line, FLAGS)
+    assert (parsed.options, parsed.prompt) == (words, prompt)
 
 
-@pytest.mark.parametrize("line", ["a fox -o", "--state"])
+@pytest.mark.parametrize(
+    "line", ["a fox -o", "--state", "a fox --state=", "a fox -o --dry-run", "--state --ar 3:2 fox"]
+)
 def test_option_without_value_is_rejected(line: str) -> None:
     """It must not become part of a prompt: a submission costs money."""
     with pytest.raises(InvalidRequest, match="needs"):
         split_prompt(line, FLAGS)
+
+
+# (line, the option that was meant)
+MISSPELT_OPTIONS: tuple[tuple[str, str], ...] = (
+    ("a fox —dry-run", "--dry-run"),
+    ("a fox -dry-run --ar 3:2", "--dry-run"),
+    ("a fox –no-wait", "--no-wait"),
+    ("a fox --Dry-Run", "--dry-run"),
+    ("a fox --dry_run", "--dry-run"),
+    ("a fox —max-jobs 5", "--max-jobs"),
+    ("a fox -images fox.png", "--images"),
+    ("a fox —each rows", "--each"),
+    ("a fox –o job", "-o"),
+    ("a fox -help", "--help"),
+)
+
+
+@pytest.mark.parametrize(("line", "option"), MISSPELT_OPTIONS)
+def test_option_with_other_dashes_is_rejected(line: str, option: str) -> None:
+    """Prose with dashes is not: see the prompts above."""
+    with pytest.raises(InvalidRequest, match=f"Did you mean {option}[?]"):
+        split_prompt(line, FLAGS)
+
+
+def test_words_before_the_prompt_come_before_the_end_of_options() -> None:
+    """A positional parameter and its options precede `--`."""
+    flags = [param for param in parse_signature(Midjourney.modal) if param.name != "prompt"]
+    parsed = split_prompt("d --mask m.png -- --state of the art", flags, 1)
+    assert parsed == PromptLine(["--mask=m.png"], "d --state of the art", ended=True)
+    assert split_prompt("d --mask m.png a boat", flags, 1).prompt == "d a boat"
 
 
 def test_options_are_found_among_other_words() -> None:

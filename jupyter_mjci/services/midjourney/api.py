@@ -23,7 +23,8 @@ from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Response, Sender
 from jupyter_mjci.client.image_input import ImageInput, to_data_url
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
     JsonObject,
     parse_accounts,
@@ -65,6 +66,7 @@ class Midjourney:
         *,
         images: Sequence[ImageInput] = (),
         bot: Bot | None = None,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -76,18 +78,20 @@ class Midjourney:
             images: reference pictures: paths, bytes, data URLs,
                 Pillow images or arrays
             bot: which bot draws
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
-            "prompt": _validate_prompt(prompt),
+            "prompt": _validate_prompt(prompt, as_is, has_picture=bool(images)),
             "base64Array": [to_data_url(image) for image in images],
             "botType": bot,
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("imagine", "/mj/submit/imagine", body, "IMAGINE", prompt)
+        call = self._build_submission("imagine", "/mj/submit/imagine", body, "IMAGINE", prompt)
+        return replace(call, job_count=count_jobs(prompt))
 
     # POST /mj/submit/action
     def action(
@@ -277,6 +281,7 @@ class Midjourney:
         prompt: str,
         *,
         bot: Bot | None = None,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -285,12 +290,13 @@ class Midjourney:
         Args:
             prompt: the prompt, sent byte for byte
             bot: which bot analyses
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
-            "prompt": _validate_prompt(prompt),
+            "prompt": _validate_prompt(prompt, as_is),
             "botType": bot,
             "state": state,
             "notifyHook": notify_hook,
@@ -304,6 +310,7 @@ class Midjourney:
         prompt: str = "",
         *,
         mask: ImageInput | None = None,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -317,10 +324,13 @@ class Midjourney:
                 custom zoom needs --zoom between 1 and 2
             mask: picture of the parent's size: white is redrawn,
                 black is kept (see mjci.mask)
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        if prompt and not as_is:
+            check_prompt(prompt, has_picture=True)
         body = {
             "taskId": _validate_task_id(task_id),
             "prompt": prompt,
@@ -348,6 +358,7 @@ class Midjourney:
         picture: ImageInput,
         *,
         mask: ImageInput | None = None,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -357,12 +368,13 @@ class Midjourney:
             prompt: what to change
             picture: path, bytes, data URL or link
             mask: where to change it: white is redrawn
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
-            "prompt": _validate_prompt(prompt),
+            "prompt": _validate_prompt(prompt, as_is, has_picture=True),
             "image": to_data_url(picture),
             "maskBase64": _to_optional_data_url(mask),
             "state": state,
@@ -376,6 +388,7 @@ class Midjourney:
         prompt: str,
         picture: ImageInput,
         *,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -384,12 +397,13 @@ class Midjourney:
         Args:
             prompt: the new surfaces
             picture: path, bytes, data URL or link
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
-            "prompt": _validate_prompt(prompt),
+            "prompt": _validate_prompt(prompt, as_is, has_picture=True),
             "image": to_data_url(picture),
             "state": state,
             "notifyHook": notify_hook,
@@ -410,6 +424,7 @@ class Midjourney:
         index: int | None = None,
         video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
         batch_size: int | None = None,
+        as_is: bool = False,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -427,10 +442,13 @@ class Midjourney:
             index: which of its videos, 0 to 3
             video_type: vid_1.1_i2v_480 or vid_1.1_i2v_720
             batch_size: number of videos: 1, 2 or 4
+            as_is: send the prompt even where its flags look wrong
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        if not as_is:
+            _check_video(prompt, has_picture=picture is not None or bool(extend))
         body = {
             "prompt": prompt,
             "motion": motion,
@@ -626,10 +644,21 @@ def _validate_task_id(task_id: object) -> str:
     return text
 
 
-def _validate_prompt(prompt: str) -> str:
+def _validate_prompt(prompt: str, as_is: bool, *, has_picture: bool = False) -> str:
     if not prompt.strip():
         raise InvalidRequest("The prompt is empty.", hint="Write what to draw.")
+    if not as_is:
+        check_prompt(prompt, has_picture=has_picture)
     return prompt
+
+
+def _check_video(prompt: str, *, has_picture: bool) -> None:
+    if not has_picture and "://" not in prompt:
+        raise PreflightError(
+            "A video begins with a picture, and this one has none.",
+            hint=f"Give a picture, or with extend the video that goes on. {AS_IS_HINT}",
+        )
+    check_prompt(prompt, has_picture=True)
 
 
 # --- Buttons and changes ----------------------------------------

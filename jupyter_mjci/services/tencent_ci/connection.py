@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from jupyter_mjci.client.bodies import MAX_FILM_SIZE, MAX_XML_SIZE
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.services.tencent_ci import signing
@@ -52,7 +53,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
     return {
         "ci": ci,
         "cos": _build_bucket_endpoint(settings, clock, "cos", settings.cos_endpoint.rstrip("/")),
-        "account": Endpoint(ci_url or f"https://{host}", host, ci.authorize),
+        "account": Endpoint(ci_url or f"https://{host}", host, ci.authorize, MAX_XML_SIZE),
     }
 
 
@@ -67,7 +68,9 @@ def _build_bucket_endpoint(
         clock,
         f"x-{name}-security-token",
     )
-    return Endpoint(url or f"https://{host}", host, authorize)
+    # An object may be a film.
+    max_body_size = MAX_FILM_SIZE if name == "cos" else MAX_XML_SIZE
+    return Endpoint(url or f"https://{host}", host, authorize, max_body_size)
 
 
 def get_bucket(settings: TencentCISettings) -> str:
