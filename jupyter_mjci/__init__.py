@@ -1,7 +1,8 @@
 """Jupyter toolkit for remote image jobs: Midjourney proxies and Tencent Cloud Infinite.
 
-Importing it is cheap and has no side effects: every public name
-is imported on first use (PEP 562), and nothing is patched.
+Importing it is cheap: every public name is imported on first use
+(PEP 562), and nothing is patched. Frames of pandas get the accessor
+`df.mjci`, which loads the analyses when it is used.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from jupyter_mjci.history.accessor import register_accessor
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_mjci.client.job import Button, Job, Status
     from jupyter_mjci.errors import MjciError
+    from jupyter_mjci.history.analysis import analyse
     from jupyter_mjci.history.image_archive import mask
     from jupyter_mjci.notebook.panels import panel
     from jupyter_mjci.session import Session, connect, sandbox
@@ -25,6 +29,7 @@ _EXPORTS = {
     "Job": "jupyter_mjci.client.job",
     "Status": "jupyter_mjci.client.job",
     "MjciError": "jupyter_mjci.errors",
+    "analyse": "jupyter_mjci.history.analysis",
     "Session": "jupyter_mjci.session",
     "connect": "jupyter_mjci.session",
     "mask": "jupyter_mjci.history.image_archive",
@@ -32,7 +37,20 @@ _EXPORTS = {
     "panel": "jupyter_mjci.notebook.panels",
 }
 
-__all__ = ["Button", "Job", "MjciError", "Session", "Status", "connect", "mask", "panel", "sandbox"]
+__all__ = [
+    "Button",
+    "Job",
+    "MjciError",
+    "Session",
+    "Status",
+    "analyse",
+    "connect",
+    "mask",
+    "panel",
+    "sandbox",
+]
+
+register_accessor()
 
 
 def __getattr__(name: str) -> object:

@@ -15,6 +15,7 @@ MjciError
 │   │   └─ QuotaExceeded   the account's quota is used up
 │   └─ CIError             `.code` is COS's own code
 ├─ InvalidResponse      the response cannot be parsed; `.body` has its bytes
+│   └─ ResponseTooLarge    it is larger than any answer of its kind
 ├─ JobFailed            the job ended without a result; `.job`
 └─ WaitTimeout          the job is still running; `.job`. Also a `TimeoutError`
 
@@ -121,6 +122,12 @@ class HistoryError(MjciError):
 
     → Free some disk space or choose another location, then run it
         again.
+    """
+
+
+class JournalWarning(UserWarning):
+    """The journal cannot be written just now. What the services
+    answered is kept in memory, and written as soon as possible.
     """
 
 
@@ -255,6 +262,13 @@ class InvalidResponse(MjciError):
     ) -> None:
         super().__init__(message, detail=detail, hint=hint)
         self.body = body
+
+
+class ResponseTooLarge(InvalidResponse):
+    """The response is larger than any answer of its kind. `.body` has its first bytes.
+
+    → Check the address, and what is in front of the service.
+    """
 
 
 class JobFailed(MjciError):

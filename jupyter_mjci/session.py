@@ -28,12 +28,20 @@ from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, get_notebook_name, load
 from jupyter_mjci.client.transport import Clock, SystemClock, Transport
-from jupyter_mjci.errors import InvalidRequest, JobFailed, MjciError, SettingsError, Unsupported
+from jupyter_mjci.errors import InvalidRequest, JobFailed, SettingsError, Unsupported
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.history.sync import SyncResult, parse_time, sync
-from jupyter_mjci.jobs.batch import BatchUpdate, Follower, JobLike, guess_service
+from jupyter_mjci.history.normalization import parse_time
+from jupyter_mjci.history.submissions import Submission
+from jupyter_mjci.history.sync import SyncResult, sync
+from jupyter_mjci.jobs.batch import (
+    BatchUpdate,
+    Follower,
+    JobLike,
+    build_failed_job,
+    guess_service,
+)
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.limits import check_job_count
@@ -59,6 +67,8 @@ T = TypeVar("T")
 
 # seconds between two polls of a single followed job, at most
 DEFAULT_INTERVAL = 3.0
+# submissions that `resume` looks for at a time
+MAX_RESUMED_AT_ONCE = 8
 
 
 class Watch(Stream[Job]):
@@ -319,14 +329,36 @@ class Session:
         return Stream(lambda: event_loop.stream_from_callback(partial(self._resume, poll_interval)))
 
     async def _resume(self, poll_interval: float, emit: Callable[[Job], None]) -> None:
-        for row in self.journal.unresolved():
-            try:
-                await self._submitter.resume(row, self)
-            except MjciError as error:
-                failed = Job(row.service, "", row.name, Status.FAILED)
-                emit(replace(failed, reason=error.message, raw={"error": str(error)}))
+        slots = anyio.Semaphore(MAX_RESUMED_AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for row in self.journal.unresolved():
+                if self._is_resumable(row):
+                    group.start_soon(self._resume_submission, row, slots, emit)
         running = self.journal.active_jobs()
         await self._follower.as_completed(running, 1, self.settings.wait, poll_interval, emit)
+
+    def _is_resumable(self, row: Submission) -> bool:
+        """Return whether this session can look for a submission: it knows the server."""
+        is_own = row.origin == self.journal.get_origin(row.service)
+        return is_own and not self.client.writer.is_open(row.lease_owner)
+
+    async def _resume_submission(
+        self, row: Submission, slots: anyio.Semaphore, emit: Callable[[Job], None]
+    ) -> None:
+        try:
+            async with slots:
+                await self._submitter.resume(row, self)
+        except Exception as error:
+            emit(build_failed_job(Job(row.service, "", row.name), error))
+
+    def unresolved_submissions(self) -> list[Submission]:
+        """Return the submissions that `resume` left: of unknown outcome, or worked on elsewhere."""
+        return self.journal.unresolved()
+
+    def describe_unresolved(self) -> list[str]:
+        """Return a line for each submission that `resume` left, with the reason."""
+        now = self.client.writer.clock.now()
+        return [row.describe(now) for row in self.unresolved_submissions()]
 
     def receive(self, port: int = 0) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).

@@ -2,10 +2,11 @@
 
     python -m tests.stress [--jobs 2000] [--kills 5] [--seed 7]
 
-This process serves the emulator. A worker process submits and follows, is killed with SIGKILL at
-random moments and started again; each start resumes what the journal holds and goes on with the
-rest. In the end the emulator must hold each job exactly once, and the journal each with its final
-state.
+This process serves the emulator. A worker process submits and follows while a second one resumes
+what the journal holds; both are killed with SIGKILL at random moments and started again; each start
+resumes and goes on with the rest. In the end the emulator must hold each job exactly once, and the
+journal each with its final state. A submission with a text of its own, which cannot be found
+exactly, may be unknown: then it must be named, and its job must not exist.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.jobs import journal_writer, submission
 from jupyter_mjci.session import Session
 
 # Connections are cut on purpose.
@@ -40,7 +42,11 @@ logging.getLogger("uvicorn.error").disabled = True
 
 SPEED = 400.0
 TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
+# The service is faster than in life, and so is all that waits.
+SETTLING_TIME = 4.0
+LEASE_DURATION = 2.0
 FAULT_RATE = 0.2  # share of the requests
+RESUME_ONLY = 0  # submissions of the second process
 MAX_ROUNDS = 8  # submissions that were refused are tried again so often
 
 FREQUENT_FAULTS: dict[str, dict[str, Any]] = {
@@ -57,6 +63,7 @@ FREQUENT_FAULTS: dict[str, dict[str, Any]] = {
     "status": {"status": 503},
     "status done": {"status": 502, "done": True},
     "status busy": {"status": 429},
+    "forward_late": {"status": 504, "seconds": 1.0 * SPEED},
 }
 RARE_FAULTS: dict[str, dict[str, Any]] = {
     "stall": {"seconds": 1.5 * TIMEOUT * SPEED},
@@ -105,20 +112,30 @@ def build_call(session: Session, number: int) -> Call[Job]:
     )
 
 
-def list_submitted(session: Session) -> set[int]:
-    """Return the numbers that were accepted, or whose outcome `resume` has to establish."""
-    rows = [row for row in session.journal.submissions() if row.state != "rejected"]
+def list_numbers(session: Session, *states: str) -> set[int]:
+    """Return the numbers of the submissions in these states."""
+    rows = [row for row in session.journal.submissions() if row.state in states]
     return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
+
+
+def is_done(session: Session) -> bool:
+    """Return whether nothing is left but submissions that no search can settle."""
+    rows = session.journal.unresolved()
+    is_settled = all(row.state == "unknown" and not row.has_marker for row in rows)
+    return is_settled and not session.journal.active_jobs()
 
 
 def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
     """Resume, then submit the rest, again while some were refused."""
+    submission.SETTLING_TIME = SETTLING_TIME
+    journal_writer.LEASE_DURATION = LEASE_DURATION
+    journal_writer.UPKEEP_INTERVAL = LEASE_DURATION / 4
     with connect(account, home) as session:
         for _ in range(MAX_ROUNDS):
             session.resume(poll_interval=0.3).run()
-            submitted = list_submitted(session)
+            submitted = list_numbers(session, "pending", "accepted", "unknown")
             left = [number for number in range(count) if number not in submitted]
-            if not left and not session.journal.active_jobs() and not session.journal.unresolved():
+            if not left and is_done(session):
                 return
             calls = [build_call(session, number) for number in left]
             session.batch(calls, at_once=32, poll_interval=0.3).run()
@@ -132,8 +149,11 @@ class Outcome:
     Args:
         jobs: jobs at the services
         duplicates: jobs that were created more than once
-        missing: jobs that were not created
         accepted: submissions that the journal knows the job of
+        named: submissions of unknown outcome that `resume` names
+        missing: submissions that were not made, nor named
+        untold: jobs that were made, and that the journal does not
+            know
         final: jobs with a final state in the journal
         faults: how many requests met a fault
         kills: how often the worker was killed
@@ -142,21 +162,19 @@ class Outcome:
 
     jobs: int
     duplicates: int
-    missing: int
     accepted: int
+    named: int
+    missing: int
+    untold: int
     final: int
     faults: int
     kills: int
     seconds: float
 
     def is_exactly_once(self, count: int) -> bool:
-        return (self.jobs, self.duplicates, self.missing, self.accepted, self.final) == (
-            count,
-            0,
-            0,
-            count,
-            count,
-        )
+        counts = (self.duplicates, self.missing, self.untold)
+        made = count - self.named
+        return counts == (0, 0, 0) and (self.jobs, self.accepted, self.final) == (made,) * 3
 
 
 def run_stress(count: int, kills: int, seed: int) -> Outcome:
@@ -183,19 +201,25 @@ def _run_with_kills(
     """Run the worker to its end and kill it up to `kills` times; return how often it was killed."""
     killed = 0
     while True:
-        environ = {**os.environ, "STRESS_WORKER": json.dumps([dict(account), str(home), count])}
-        worker = subprocess.Popen([sys.executable, "-m", "tests.stress", "--worker"], env=environ)
-        if killed == kills:
-            if worker.wait():
-                raise SystemExit("the worker failed")
-            return killed
+        worker, resumer = (_start_process(account, home, number) for number in (count, RESUME_ONLY))
         try:
+            if killed == kills:
+                if worker.wait():
+                    raise SystemExit("the worker failed")
+                return killed
             worker.wait(timeout=2.5 + rng.random() * max(1.0, count / 400))
             return killed
         except subprocess.TimeoutExpired:
-            worker.send_signal(signal.SIGKILL)
-            worker.wait()
             killed += 1
+        finally:
+            for process in (worker, resumer):
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def _start_process(account: Mapping[str, Any], home: Path, count: int) -> subprocess.Popen[bytes]:
+    environ = {**os.environ, "STRESS_WORKER": json.dumps([dict(account), str(home), count])}
+    return subprocess.Popen([sys.executable, "-m", "tests.stress", "--worker"], env=environ)
 
 
 def _judge(session: Session, count: int, faults: int, kills: int, started_at: float) -> Outcome:
@@ -208,12 +232,16 @@ def _judge(session: Session, count: int, faults: int, kills: int, started_at: fl
         ]
         times = Counter(known)
         jobs = [job for job in session.journal.jobs() if job.id]
-        accepted = [row for row in session.journal.submissions() if row.state == "accepted"]
+        accepted = list_numbers(session, "accepted")
+        named = list_numbers(session, "unknown") - accepted
+        made = {number for number in range(count) if format_prompt(number) in times}
         return Outcome(
             jobs=len(known),
             duplicates=sum(number > 1 for number in times.values()),
-            missing=sum(format_prompt(number) not in times for number in range(count)),
-            accepted=len({row.job_id for row in accepted}),
+            accepted=len(accepted),
+            named=len(named),
+            missing=len(set(range(count)) - made - named),
+            untold=len(made - accepted),
             final=sum(job.status.is_terminal for job in jobs),
             faults=faults,
             kills=kills,

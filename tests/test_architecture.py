@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Third-party libraries that only these modules import, so that replacing one changes one place.
 LIBRARY_USERS = {
     "aiohttp": ("client/",),
-    "dask": ("history/delta",),
+    "dask": ("history/delta", "history/queries.py"),
     "deltalake": ("history/delta",),
     "distributed": ("history/delta",),
     "duckdb": ("history/delta",),
@@ -26,7 +26,7 @@ LIBRARY_USERS = {
     "ipywidgets": ("notebook/",),
     "keyring": ("client/settings.py",),
     "matplotlib": ("history/plots.py",),
-    "narwhals": ("history/analysis.py",),
+    "narwhals": ("history/periods.py", "history/queries.py"),
     "nest_asyncio": ("client/event_loop.py",),
     "nest_asyncio2": ("client/event_loop.py",),
     "pandas": ("history/", "notebook/"),
@@ -37,7 +37,7 @@ LIBRARY_USERS = {
         "emulator/",
     ),
     "rich": ("cli/watch_table.py",),
-    "sqlite3": ("history/journal.py", "secret_scan.py"),
+    "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan.py"),
     "starlette": ("emulator/",),
     "tenacity": ("jobs/submission.py",),
     "uvicorn": ("emulator/server.py", "jobs/webhooks.py"),

@@ -17,11 +17,14 @@ import os
 import ssl
 import urllib.request
 import weakref
+from collections.abc import AsyncIterable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import httpx
+
+from jupyter_mjci.client.bodies import read_response
 
 if TYPE_CHECKING:
     import aiohttp
@@ -64,9 +67,11 @@ class ShardedTransport(httpx.AsyncBaseTransport):
         shard = idle.pop() if idle else _build_single_connection(request.url)
         self.in_flight += 1
         try:
-            response = await shard.handle_async_request(request)
-            await response.aread()
-            await response.aclose()
+            raw = await shard.handle_async_request(request)
+            response = await read_response(
+                request, raw.status_code, raw.headers, cast(AsyncIterable[bytes], raw.stream)
+            )
+            await raw.aclose()
         except BaseException:
             with anyio.CancelScope(shield=True), contextlib.suppress(Exception):
                 await shard.aclose()
@@ -151,11 +156,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 timeout=timeout,
                 proxy=_find_proxy(request.url),
             ) as response:
-                content = await response.read()
+                return await read_response(
+                    request,
+                    response.status,
+                    httpx.Headers(list(response.raw_headers)),
+                    response.content.iter_any(),
+                )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise _to_httpx_error(error) from error
-        headers = list(response.raw_headers)
-        return httpx.Response(response.status, headers=headers, content=content)
+        except ValueError as error:
+            # Its words would repeat the header, with the secret.
+            raise httpx.LocalProtocolError("the request is not valid HTTP") from error
 
     def _open_session(self) -> aiohttp.ClientSession:
         import aiohttp

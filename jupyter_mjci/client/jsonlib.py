@@ -20,6 +20,37 @@ def loads(text: bytes | memoryview | str) -> Any:
     numbers out of range, which msgspec rejects, are accepted;
     documents that are nested too deeply to be data are not.
     """
+    value = _decode(text)
+    if len(text) < MAX_CHECKED_SIZE:
+        _check_depth(value)
+    return value
+
+
+# Levels of arrays and objects; code that walks a value recurses.
+MAX_DEPTH = 100
+# Of longer texts only the decoder's own limit counts: walking a
+# listing of 100,000 tasks would take longer than parsing it.
+MAX_CHECKED_SIZE = 256 * 1024
+
+
+def _check_depth(value: object) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _get_containers(parent)]
+        if not level:
+            return
+    raise ValueError("the document is nested too deeply")
+
+
+def _get_containers(value: object) -> list[object]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return []
+    return [child for child in value if isinstance(child, (dict, list))]
+
+
+def _decode(text: bytes | memoryview | str) -> Any:
     try:
         return msgspec.json.decode(text)
     # DecodeError is not a ValueError before msgspec 0.21.
@@ -42,5 +73,7 @@ def dumps(value: object) -> str:
     """Return a value as compact JSON; unknown types are written as strings."""
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
+    except RecursionError:
+        raise ValueError("the value is nested too deeply") from None
     except ValueError:  # a lone surrogate
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

@@ -46,6 +46,8 @@ from jupyter_mjci.errors import (
     InvalidResponse,
     MjciError,
     NotRecorded,
+    ResponseTooLarge,
+    ServiceError,
     SettingsError,
     TransportError,
 )
@@ -345,6 +347,13 @@ def get_outcome(error: BaseException) -> Outcome:
     return Outcome.UNREADABLE if isinstance(error, InvalidResponse) else Outcome.UNKNOWN
 
 
+def may_pass(error: BaseException) -> bool:
+    """Return whether the same read may succeed a little later."""
+    if not isinstance(error, (TransportError, ServiceError, InvalidResponse)):
+        return False
+    return get_outcome(error).may_pass and not isinstance(error, ResponseTooLarge)
+
+
 def may_have_been_accepted(error: BaseException) -> bool:
     """Return whether the submission that ended with the error may have been accepted.
 
@@ -564,6 +573,7 @@ __all__ = [
     "get_outcome",
     "get_retry_after",
     "may_have_been_accepted",
+    "may_pass",
     "no_answer",
     "parse_retry_after",
 ]

@@ -10,7 +10,8 @@ writes URLs, which may be signed, into the log.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -20,9 +21,26 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.bodies import (
+    BOUND_EXTENSION,
+    MAX_JSON_SIZE,
+    MIB,
+    BodyTooLarge,
+    choose_file_bound,
+    get_bound,
+)
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
-from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
+from jupyter_mjci.client.outcomes import Outcome
+from jupyter_mjci.client.redaction import redact, strip_signature
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    InvalidResponse,
+    MjciError,
+    ResponseTooLarge,
+    SettingsError,
+    TransportError,
+)
 
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
@@ -63,11 +81,14 @@ class Endpoint:
             in front of it; it is signed and sent as the Host
             header
         authorize: adds the credentials
+        max_body_size: the bound of a response's body, in bytes,
+            decompressed
     """
 
     url: str
     host: str = ""
     authorize: AuthFunc | None = None
+    max_body_size: int = MAX_JSON_SIZE
 
     @property
     def name(self) -> str:
@@ -126,8 +147,11 @@ class Transport:
 
         Raises:
             TransportError: no response arrived
+            ResponseTooLarge: its body is larger than any answer
         """
         request = self.build_request(call)
+        bound = self.endpoints[call.endpoint].max_body_size
+        request.extensions = {BOUND_EXTENSION: lambda _: bound}
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 
     async def get(self, url: str) -> Response:
@@ -137,14 +161,22 @@ class Transport:
         Raises:
             TransportError: no response arrived, or there are too
                 many redirects
+            InvalidResponse: it is not a URL
+            ResponseTooLarge: the file is larger than any picture
+                or film
         """
         for _ in range(MAX_REDIRECTS):
-            request = self._build_download_request("GET", self.resolve_url(url))
+            with _require_valid_url(url):
+                url = self.resolve_url(url)
+                _check_port(httpx.URL(url))
+                request = self._build_download_request("GET", url)
+                request.extensions = {BOUND_EXTENSION: choose_file_bound(url)}
             response = await self._send_request(request, self.timeout * IMAGE_TIMEOUT_FACTOR)
             location = response.headers.get("location")
             if response.status not in REDIRECT_STATUSES or location is None:
                 return response
-            url = urljoin(response.url, location)
+            with _require_valid_url(location):
+                url = urljoin(response.url, location)
         raise TransportError(f"Too many redirects from {httpx.URL(url).host}.")
 
     def build_request(self, call: Call[Any]) -> httpx.Request:
@@ -211,9 +243,12 @@ class Transport:
                     response = await self._pool.handle_async_request(request)
                     content = await response.aread()
                     await response.aclose()
-                    headers = {name.lower(): value for name, value in response.headers.items()}
-                    return Response(response.status_code, content, headers, str(request.url))
-            except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+                    return _build_response(request, response, content)
+            except BodyTooLarge as error:
+                return _build_truncated_response(request, error)
+            except MjciError:
+                raise
+            except Exception as error:  # whatever the libraries raise
                 raise _build_transport_error(request, error, self.timeout) from error
         timeout_error = httpx.ReadTimeout("the response did not end")
         raise _build_transport_error(request, timeout_error, total_timeout)
@@ -235,15 +270,70 @@ class Transport:
             self._loop_thread = loop_thread
 
 
+def _build_response(request: httpx.Request, response: httpx.Response, content: bytes) -> Response:
+    bound = get_bound(request, response.status_code, response.headers)
+    if len(content) > bound:
+        raise BodyTooLarge(response.status_code, response.headers, content, bound)
+    return Response(
+        response.status_code, content, _get_lower_headers(response.headers), str(request.url)
+    )
+
+
+def _build_truncated_response(request: httpx.Request, error: BodyTooLarge) -> Response:
+    """Return the response with the first bytes of an endless error; they say enough.
+
+    Raises:
+        ResponseTooLarge: it is no error, so all of it would have
+            been needed
+    """
+    if error.status >= 300:
+        headers = _get_lower_headers(error.headers)
+        return Response(error.status, error.head, headers, str(request.url))
+    raise ResponseTooLarge(
+        f"The response of {request.url.host} is larger than {error.bound // MIB} MB.",
+        detail=f"HTTP {error.status}. Reading it was given up.",
+        hint="No answer is so large: check the address, or what is in front of it.",
+        body=error.head,
+    )
+
+
+def _get_lower_headers(headers: httpx.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def _check_port(url: httpx.URL) -> None:
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError(f"the port {url.port} is not between 1 and 65535")
+
+
+@contextmanager
+def _require_valid_url(url: str) -> Iterator[None]:
+    """Turn the errors of URL parsers into one of ours."""
+    try:
+        yield
+    except (httpx.InvalidURL, ValueError) as error:
+        shown = strip_signature(url[:200])
+        invalid = InvalidResponse(f"{shown!r} is not a valid URL.", detail=str(error))
+        invalid.outcome = Outcome.REFUSAL  # it does not become valid by waiting
+        raise invalid from None
+
+
 def _build_request(
     method: str, url: str, endpoint: Endpoint, headers: dict[str, str], body: bytes
 ) -> httpx.Request:
     if endpoint.host:
         headers["Host"] = endpoint.host
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise InvalidRequest(
+                f"The header {name} cannot hold {value[:80]!r}.",
+                hint="Headers hold printable ASCII characters only.",
+            )
     try:
         return httpx.Request(method, url, headers=headers, content=body or None)
     except httpx.InvalidURL as error:
-        raise InvalidRequest(f"{url[:200]!r} is not a valid URL.", detail=str(error)) from None
+        shown = strip_signature(url[:200])
+        raise InvalidRequest(f"{shown!r} is not a valid URL.", detail=str(error)) from None
 
 
 def _authorize(request: httpx.Request, endpoint: Endpoint, path: str) -> httpx.Request:
@@ -303,16 +393,22 @@ _FAILURES = (
     _Failure(httpx.ConnectError, "{error}.", "Check that the service is running at this address."),
     _Failure(httpx.UnsupportedProtocol, "{error}.", "A base URL begins with http:// or https://."),
     _Failure(
+        httpx.LocalProtocolError,
+        "The request is not valid HTTP: a header holds a character that is not allowed.",
+        "Check secrets and settings for line breaks.",
+    ),
+    _Failure(httpx.DecodingError, "The body is no use: {error}.", _RECONCILE_HINT, True),
+    _Failure(
         httpx.ReadTimeout, "The response did not arrive in {timeout:g} s.", _RECONCILE_HINT, True
     ),
-    _Failure(httpx.HTTPError, "The connection broke: {error}.", _RECONCILE_HINT, True),
 )
+_OTHER_FAILURE = _Failure(Exception, "The connection broke: {error}.", _RECONCILE_HINT, True)
 
 
 def _build_transport_error(
     request: httpx.Request, error: Exception, timeout: float
 ) -> TransportError:
-    failure = _FAILURES[-1]
+    failure = _OTHER_FAILURE
     for candidate in _FAILURES:
         if isinstance(error, candidate.error):
             failure = candidate
@@ -324,7 +420,7 @@ def _build_transport_error(
     detail = failure.detail.format(error=error or type(error).__name__, timeout=timeout)
     return TransportError(
         f"No response from {request.url.scheme}://{host}.",
-        detail=detail[:1].upper() + detail[1:],
+        detail=redact(detail[:1].upper() + detail[1:]),
         hint=failure.hint,
         may_have_been_sent=failure.may_have_been_sent,
         timed_out=isinstance(error, httpx.ReadTimeout),

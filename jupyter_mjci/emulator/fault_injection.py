@@ -107,6 +107,9 @@ class FaultTarget(Protocol):
     def handle_request(self, service: str, request: Request) -> Response:
         """Let a service answer."""
 
+    def forward_later(self, service: str, request: Request, seconds: float) -> None:
+        """Let a service handle a request after so much time."""
+
     def restart(self, service: str | None = None, *, remember: bool = False) -> None:
         """Start the services anew."""
 
@@ -149,12 +152,12 @@ class FaultedRequest:
         await handler(self, fault, response)
 
     async def _execute(self, fault: Fault) -> Response:
-        request = await self.sandbox.read_request_body(self.request, self.receive)
+        self.request = await self.sandbox.read_request_body(self.request, self.receive)
         if fault.kind == "restart":
             self.sandbox.restart(fault.service, remember=fault.remember)
         if not fault.executes:
             return Response()
-        return self.sandbox.handle_request(self.service, request)
+        return self.sandbox.handle_request(self.service, self.request)
 
     async def _refuse(self, _: Fault, __: Response) -> None:
         message = "Connection refused by the sandbox."
@@ -176,6 +179,10 @@ class FaultedRequest:
 
     async def _stall(self, fault: Fault, response: Response) -> None:
         await self.connection.wait(self.sandbox.clock, fault.seconds, self.receive)
+        await self._respond(fault, response)
+
+    async def _forward_late(self, fault: Fault, response: Response) -> None:
+        self.sandbox.forward_later(self.service, self.request, fault.seconds)
         await self._respond(fault, response)
 
     async def _start_response(self, response: Response) -> bytes:
@@ -219,6 +226,7 @@ class FaultedRequest:
         "stall": _stall,
         "slow": _slow,
         "truncate": _truncate,
+        "forward_late": _forward_late,
         "stuck": _alter_jobs,
         "lost": _alter_jobs,
     }

@@ -26,7 +26,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jupyter_mjci.emulator.http import Response
+from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.registry import SERVICES
 
 HTML_PAGE = (
@@ -154,6 +154,9 @@ FAULT_KINDS: dict[str, FaultKind] = {
     # -- the response
     "status": FaultKind(_STATUS_OPTIONS, None, _replace_status),
     "content_type": FaultKind(("content_type",), True, _replace_content_type),
+    # A gateway answers `status` at once, and forwards the request
+    # to the service `seconds` later.
+    "forward_late": FaultKind(("seconds", *_STATUS_OPTIONS[:-1]), False, _replace_status),
     "malformed": FaultKind((), True, _corrupt_body),
     "html": FaultKind(("body", "headers", "done"), None, _replace_with_html),
     # -- the service
@@ -264,13 +267,16 @@ class Faults:
     """The faults of one sandbox; more can be added at any time.
 
     `count` is how many have triggered, `triggered` holds the
-    latest of them.
+    latest of them, `held` the requests that are forwarded later.
     """
 
     def __init__(self, faults: Iterable[Fault] = (), *, seed: int = 0) -> None:
         self.seed = seed
         self.count = 0
         self.triggered: deque[TriggeredFault] = deque(maxlen=10_000)
+        # Requests that a gateway still holds: when it forwards
+        # them, the service and the request.
+        self.held: list[tuple[float, str, Request]] = []
         self._active: list[_ActiveFault] = []
         self._added_count = 0
         for fault in faults:

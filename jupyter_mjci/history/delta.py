@@ -21,7 +21,7 @@ import contextlib
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, partial
@@ -30,12 +30,21 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
-from jupyter_mjci.errors import HistoryError, SettingsError, requires_extra
-from jupyter_mjci.history.analysis import TIME_COLUMNS, JobAccessor, Query, aggregate_partitions
+from jupyter_mjci.errors import (
+    HistoryError,
+    InvalidRequest,
+    SettingsError,
+    requires_extra,
+    suggest,
+)
+from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_columns, make_export
+from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit
+from jupyter_mjci.history.queries import LOCAL_TIME, Query, aggregate_frame, aggregate_partitions
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -345,15 +354,21 @@ class Lake:
                 frame of jobs
             where: SQL (DuckDB's) over them: "status = 'FAILED'"
             limit: the oldest so many
+
+        Raises:
+            InvalidRequest: there is no such column, `where` is no
+                valid SQL, or `limit` is not positive
         """
         names = FRAME_COLUMNS if columns is None else tuple(columns)
+        _check_columns(_list_stored_columns(names))
         statement = f"SELECT {', '.join(_list_stored_columns(names))} FROM jobs"
         if where:
             statement += f" WHERE {where}"
         statement += " ORDER BY submitted NULLS FIRST, id"
-        if limit:
-            statement += f" LIMIT {int(limit)}"
-        with self._connect() as (db, _):
+        rows = parse_limit(limit)
+        if rows:
+            statement += f" LIMIT {rows}"
+        with self._connect() as (db, _), _wrap_sql_errors(statement):
             table = db.sql(statement).to_arrow_table()
         return _arrow_to_frame(table, names)
 
@@ -361,20 +376,20 @@ class Lake:
         """Compute the metrics of a query with DuckDB.
 
         One range of time after another, so that memory stays
-        bounded.
+        bounded. Functions to group by run in pandas.
+
+        Raises:
+            InvalidRequest: the lake has no such column
         """
         import pandas as pd
 
-        columns = ", ".join(_normalize_column(name) for name in query.source_columns)
-        parts = []
+        _check_columns(query.source_columns)
+        aggregate = _aggregate_in_pandas if query.functions else _aggregate_in_duckdb
         with self._connect() as (db, snapshot):
-            for time_range in _split_time_ranges(snapshot.table, query):
-                jobs = snapshot.build_select(query.source_columns, time_range)
-                statement = f"SELECT {columns} FROM ({jobs}) WHERE {time_range.condition}"
-                result = query.aggregate(db.sql(statement))
-                part = pd.DataFrame(result.fetchall(), columns=result.columns, dtype=object)
-                parts.append(part)
-        return pd.concat(parts, ignore_index=True)
+            time_ranges = _split_time_ranges(snapshot.table, query)
+            parts = [aggregate(db, snapshot, query, time_range) for time_range in time_ranges]
+        filled = [part for part in parts if len(part)]
+        return pd.concat(filled or parts[:1], ignore_index=True)
 
     def sql(self, statement: str) -> pd.DataFrame:
         """Return the result of a statement in SQL (DuckDB's).
@@ -383,8 +398,11 @@ class Lake:
             statement: a query of the view `jobs`: the lake with
                 the journal's changes; its times are aware and in
                 UTC
+
+        Raises:
+            InvalidRequest: it is no valid SQL
         """
-        with self._connect() as (db, _):
+        with self._connect() as (db, _), _wrap_sql_errors(statement):
             frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
         return frame
 
@@ -396,6 +414,42 @@ class Lake:
             snapshot.register(db)
             db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
             yield db, snapshot
+
+
+def _aggregate_in_duckdb(
+    db: duckdb.DuckDBPyConnection, snapshot: _LakeSnapshot, query: Query, time_range: TimeRange
+) -> pd.DataFrame:
+    """Compute the metrics of a range of time."""
+    import pandas as pd
+
+    columns = [_normalize_column(name) for name in query.source_columns]
+    if query.needs_local_time:
+        columns.append(f"timezone('{query.tz}', {query.time_column}) AS {LOCAL_TIME}")
+    jobs = snapshot.build_select(query.source_columns, time_range)
+    statement = f"SELECT {', '.join(columns)} FROM ({jobs}) WHERE {time_range.condition}"
+    result = query.aggregate(db.sql(statement))
+    return pd.DataFrame(result.fetchall(), columns=result.columns, dtype=object)
+
+
+def _aggregate_in_pandas(
+    db: duckdb.DuckDBPyConnection, snapshot: _LakeSnapshot, query: Query, time_range: TimeRange
+) -> pd.DataFrame:
+    """Compute the metrics of a range of time, grouped by functions of a DataFrame."""
+    stored = _list_stored_columns(FRAME_COLUMNS)
+    jobs = snapshot.build_select(stored, time_range)
+    table = db.sql(f"SELECT * FROM ({jobs}) WHERE {time_range.condition}").to_arrow_table()
+    return aggregate_frame(_arrow_to_frame(table, FRAME_COLUMNS), query)
+
+
+def _check_columns(names: Iterable[str]) -> None:
+    """Raise InvalidRequest for columns that a lake does not have."""
+    unknown = [name for name in names if name not in COLUMN_DTYPES]
+    if unknown:
+        raise InvalidRequest(
+            f"A lake has no column {', '.join(unknown)}.",
+            detail=suggest(unknown[0], list(COLUMN_DTYPES)),
+            hint=f"Available: {', '.join(COLUMN_DTYPES)}; or a function of the DataFrame.",
+        )
 
 
 @contextlib.contextmanager
@@ -569,7 +623,8 @@ class DaskLake:
     """A lake on a Dask cluster.
 
     `.mjci` has the analyses, `.frame()` is for everything else.
-    Without the extra `lake` SettingsError is raised.
+    Without the extra `lake` SettingsError is raised; a table that
+    cannot be read raises HistoryError.
     """
 
     def __init__(self, lake: Lake, client: Client | str) -> None:
@@ -881,7 +936,7 @@ def _split_time_ranges(table: DeltaTable, query: Query) -> list[TimeRange]:
     They begin where a period begins, so that each group lies in
     one of them; a query without periods has one range.
     """
-    edges: list[datetime | None] = [None]
+    edges: list[datetime] = []
     if query.period:
         rows: Counter[str] = Counter()
         for month, records in _list_add_actions(table, "partition.month", "num_records"):
@@ -889,16 +944,26 @@ def _split_time_ranges(table: DeltaTable, query: Query) -> list[TimeRange]:
         total = 0
         for month in sorted(rows):
             if total and total + rows[month] > QUERY_BATCH_SIZE:
-                edges.append(_get_range_start(month, query.period == "week"))
+                edges.append(_get_range_start(month, query))
                 total = 0
             total += rows[month]
-    return [TimeRange(query.time_column, begin, end) for begin, end in pairwise([*edges, None])]
+    # Two months may lie in one quarter.
+    bounds = [None, *dict.fromkeys(edges), None]
+    return [TimeRange(query.time_column, begin, end) for begin, end in pairwise(bounds)]
 
 
-def _get_range_start(month: str, weekly: bool) -> datetime:
-    """Return the start of a month, or of the week that it starts in."""
-    first = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-    return first - timedelta(days=first.weekday()) if weekly else first
+def _get_range_start(month: str, query: Query) -> datetime:
+    """Return the start of the period in which a month starts, in the query's time zone."""
+    assert query.period is not None
+    first = datetime.fromisoformat(f"{month}-01")
+    if query.period == "quarter":
+        first = first.replace(month=(first.month - 1) // 3 * 3 + 1)
+    elif query.period == "week":
+        first -= timedelta(days=first.weekday())
+    local = first.replace(tzinfo=ZoneInfo(query.tz))
+    if query.period == "hour":
+        local = local.replace(tzinfo=UTC)
+    return local.astimezone(UTC)
 
 
 # --- Arrow and pandas -------------------------------------------
@@ -966,4 +1031,19 @@ def _wrap_storage_errors(url: str, action: str) -> Iterator[None]:
             f"The lake {url} could not be {action}.",
             detail=str(error).splitlines()[0],
             hint="Nothing is lost: the lake is unchanged, and the journal still has every job.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _wrap_sql_errors(statement: str) -> Iterator[None]:
+    """Turn DuckDB's errors about a user's SQL into InvalidRequest."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InvalidRequest(
+            "DuckDB refuses this SQL.",
+            detail=str(error).splitlines()[0],
+            hint=f"The view jobs has the columns {', '.join(COLUMN_DTYPES)}. {statement[:200]}",
         ) from error

@@ -278,8 +278,6 @@ def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
 def _build_frame(cells: Mapping[str, Cells]) -> pd.DataFrame:
     import pandas as pd
 
-    from jupyter_mjci.history import analysis  # noqa: F401 - registers the accessor df.mjci
-
     columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
         columns[column.name] = _build_series(cells[column.name], column.dtype)

@@ -6,14 +6,16 @@ Thin methods over the journal, the import of exports and the lake.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.exports import import_exports
 from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
-from jupyter_mjci.history.sync import SyncResult, parse_time
+from jupyter_mjci.history.normalization import parse_limit, parse_status, parse_time
+from jupyter_mjci.history.sync import SyncResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +41,8 @@ class History:
     def __call__(
         self,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        since: str | date | None = None,
+        until: str | date | None = None,
         service: str | None = None,
         action: str | None = None,
         status: str | None = None,
@@ -52,22 +54,24 @@ class History:
             since: only jobs submitted from then on
             until: only jobs submitted until then
             service: only jobs of this service: mj or ci
-            action: only jobs of this action
-            status: only jobs with this status
+            action: only jobs of this action, in any case
+            status: only jobs with this status: "failed", …
             limit: only the latest so many; `.attrs["note"]` says
                 so where there are more
 
         Raises:
-            InvalidRequest: `since` or `until` is not a valid time
+            InvalidRequest: `since` or `until` is not a valid
+                time, or there is no such service or status
         """
         from jupyter_mjci.history.journal_frame import load_journal_frame
 
+        limit = parse_limit(limit)
         conditions = {
             "submitted >= ?": _to_microseconds(since),
             "submitted <= ?": _to_microseconds(until),
-            "service = ?": service,
-            "action = ?": action,
-            "status = ?": status,
+            "service = ?": service and self._parse_service(service),
+            "action = ? COLLATE NOCASE": action,
+            "status = ?": status and parse_status(status).value,
         }
         filters = {name: value for name, value in conditions.items() if value is not None}
         where = " AND ".join(filters) or "1"
@@ -83,6 +87,21 @@ class History:
         if total > len(frame):
             frame.attrs["note"] = f"the latest {len(frame):,} of {total:,} jobs (limit={limit})"
         return frame
+
+    def _parse_service(self, service: str) -> str:
+        """Return the key of a service, whatever its case.
+
+        Raises:
+            InvalidRequest: there is no such service
+        """
+        word = str(service).strip().casefold()
+        known = sorted({*self._journal.services(), *self._journal.origins})
+        if word not in known:
+            raise InvalidRequest(
+                f"{service!r} is not a service of this journal.",
+                hint=f"One of {', '.join(known)}." if known else "It has no jobs yet.",
+            )
+        return word
 
     def progress(self, job: Job | str) -> pd.DataFrame:
         """Return when each status and progress of a job was first seen.
@@ -112,8 +131,8 @@ class History:
         self,
         path: str | Path,
         *,
-        since: str | datetime | None = None,
-        until: str | datetime | None = None,
+        since: str | date | None = None,
+        until: str | date | None = None,
         on_progress: Callable[[SyncResult], None] | None = None,
     ) -> SyncResult:
         """Import exported jobs: listings (JSON, XML) and webhook logs.
@@ -170,6 +189,6 @@ class History:
         return self.lake(url, storage_options).merge()
 
 
-def _to_microseconds(value: str | datetime | None) -> int | None:
+def _to_microseconds(value: str | date | None) -> int | None:
     time = parse_time(value)
     return None if time is None else (time - EPOCH) // MICROSECOND

@@ -12,20 +12,26 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
-from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import HistoryError, SettingsError
+from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
+from jupyter_mjci.history.submissions import (
+    SqlValue,
+    Submission,
+    add_leases_and_claims,
+    row_to_submission,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -38,47 +44,12 @@ NULL_INT = -(2**63)
 # seconds that a writer waits for other kernels
 BUSY_TIMEOUT = 30.0
 
-SqlValue = str | int | float | bytes | None
+# seconds that a write waits for other kernels where it can be
+# repeated: nothing else happens on the event loop meanwhile
+SHORT_TIMEOUT = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A request that may be sent only once.
-
-    Args:
-        marker: identifies the submission, and the job where the
-            service kept it
-        service: key of the service
-        name: name of the builder
-        method: HTTP method
-        path: path of the request
-        endpoint: which of the service's endpoints it goes to
-        params: query parameters
-        headers: headers
-        body: body
-        at: when it was last sent, in Unix seconds
-        state: pending, accepted, rejected or unknown
-        job_id: the job that was created, where it was accepted
-        reason: why it was rejected, or why the outcome is unknown
-        owner: host and process that sent it
-        has_marker: whether the body carries the marker
-    """
-
-    marker: str
-    service: str
-    name: str
-    method: str
-    path: str
-    endpoint: str
-    params: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
-    at: float
-    state: str
-    job_id: str
-    reason: str
-    owner: str
-    has_marker: bool
+# What runs inside a transaction, and may share it with others.
+Write = Callable[[sqlite3.Connection], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,80 +102,101 @@ class Journal:
         self._lock = threading.RLock()
         self._pid = 0
         self._connection: sqlite3.Connection | None = None
+        self._timeout = BUSY_TIMEOUT
+        # Writes that wait until the file can be written.
+        self._deferred: list[Write] = []
+
+    # --- writing ------------------------------------------------
+
+    def write(self, *writes: Write, timeout: float = BUSY_TIMEOUT) -> list[Any]:
+        """Run writes in one transaction, after those that were kept, and return their results.
+
+        Args:
+            writes: the writes
+            timeout: seconds to wait for other kernels
+
+        Raises:
+            HistoryError: the file is locked, full or damaged;
+                nothing was written
+            SettingsError: it cannot be opened
+        """
+        with self._lock:
+            kept = len(self._deferred)
+            with self._transaction(timeout) as db:
+                for write in self._deferred:
+                    write(db)
+                results = [write(db) for write in writes]
+            del self._deferred[:kept]
+        return results
+
+    def write_or_defer(self, *writes: Write) -> bool:
+        """Run writes that must not be lost: now, or else with a later write.
+
+        Returns:
+            Whether they were written; if not, the user is warned
+            once.
+        """
+        with self._lock:
+            if self._deferred:
+                # The lock of another process is not waited for
+                # again and again.
+                self._deferred += writes
+                return False
+            try:
+                self.write(*writes, timeout=SHORT_TIMEOUT)
+            except MjciError as error:
+                self.defer(error, *writes)
+                return False
+        return True
+
+    def defer(self, error: MjciError, *writes: Write) -> None:
+        """Keep writes that failed, for a later write, and warn the user once."""
+        with self._lock:
+            if not self._deferred:
+                warnings.warn(
+                    f"The journal {self.path} cannot be written ({error.detail}). What the "
+                    "services answered is kept in memory, and written as soon as possible.",
+                    JournalWarning,
+                    stacklevel=2,
+                )
+            self._deferred += writes
+
+    @property
+    def deferred_count(self) -> int:
+        """How many writes wait until the file can be written."""
+        return len(self._deferred)
 
     # --- submissions --------------------------------------------
 
-    def record_submission(
-        self, call: Call[Any], marker: str, at: float, *, has_marker: bool
-    ) -> None:
-        """Commit the row of a submission that is about to be sent.
-
-        Args:
-            call: the submission
-            marker: its marker
-            at: the time, in Unix seconds
-            has_marker: whether the body carries the marker
-        """
-        row: dict[str, SqlValue] = {
-            "marker": marker,
-            "service": call.service,
-            "origin": self._get_origin(call.service),
-            "name": call.name,
-            "method": call.method,
-            "path": call.path,
-            "endpoint": call.endpoint,
-            "params": jsonlib.dumps(call.params),
-            "headers": jsonlib.dumps(call.headers),
-            "body": call.body,
-            "at": at,
-            "state": "pending",
-            "job_id": "",
-            "reason": "",
-            "owner": _get_owner(),
-            "has_marker": has_marker,
-        }
-        with self._transaction() as db:
-            db.execute(_build_insert("submissions", row), row)
-
-    def touch_submission(self, marker: str, at: float) -> None:
-        """Update when a submission was (last) sent.
-
-        Reconciliation concludes that it never arrived only some
-        time after that.
-        """
-        with self._transaction() as db:
-            db.execute("UPDATE submissions SET at=? WHERE marker=? AND at<>?", (at, marker, at))
-
-    def resolve(self, marker: str, state: str, *, job_id: str = "", reason: str = "") -> None:
-        """Record the outcome of a submission: accepted, rejected or unknown."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE submissions SET state=?, job_id=?, reason=?, owner=? WHERE marker=?",
-                (state, job_id, reason, _get_owner(), marker),
-            )
-
     def unresolved(self) -> list[Submission]:
-        """Return submissions of unknown outcome that no running process is handling."""
-        rows = self._fetch_rows(
-            "SELECT * FROM submissions WHERE state IN ('pending','unknown') ORDER BY at"
-        )
-        return [
-            submission
-            for submission in map(_row_to_submission, rows)
-            if submission.state == "unknown" or not _is_owner_alive(submission.owner)
-        ]
+        """Return the submissions whose outcome is not known, oldest first."""
+        return self._fetch_submissions("state IN ('pending','unknown')")
 
     def submissions(self) -> list[Submission]:
         """Return all submissions, oldest first."""
-        rows = self._fetch_rows("SELECT * FROM submissions ORDER BY at")
-        return [_row_to_submission(row) for row in rows]
+        return self._fetch_submissions("1")
 
-    def accepted_job_ids(self, service: str) -> set[str]:
-        """Return the ids of the jobs that submissions have already been matched with."""
+    def find_rivals(self, service: str, marker: str) -> list[Submission]:
+        """Return the other unresolved submissions to the same origin that carry no marker."""
+        return self._fetch_submissions(
+            "state IN ('pending','unknown') AND NOT has_marker"
+            " AND service=? AND origin=? AND marker<>?",
+            (service, self.get_origin(service), marker),
+        )
+
+    def claimed_job_ids(self, service: str) -> set[str]:
+        """Return the ids of the jobs at this origin that belong to a submission."""
         rows = self._fetch_rows(
-            "SELECT job_id FROM submissions WHERE service=? AND state='accepted'", (service,)
+            "SELECT job_id FROM claims WHERE service=? AND origin=?",
+            (service, self.get_origin(service)),
         )
         return {row["job_id"] for row in rows}
+
+    def _fetch_submissions(
+        self, where: str, parameters: Sequence[SqlValue] = ()
+    ) -> list[Submission]:
+        rows = self._fetch_rows(f"SELECT * FROM submissions WHERE {where} ORDER BY at", parameters)
+        return [row_to_submission(row) for row in rows]
 
     # --- jobs ---------------------------------------------------
 
@@ -219,16 +211,18 @@ class Journal:
             at: when they were observed, in Unix seconds
         """
         identified = [job for job in jobs if job.id]
-        if not identified:
-            return
+        if identified:
+            self.write(partial(self.upsert_jobs, identified, at))
+
+    def upsert_jobs(self, jobs: Sequence[Job], at: float, db: sqlite3.Connection) -> None:
+        """Record jobs inside a transaction; see `record_jobs`."""
         seen_at = int(at * 1_000_000)
-        with self._transaction() as db:
-            sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
-            for number, job in enumerate(identified, sequence + 1):
-                row = _job_to_row(job, self._get_origin(job.service), seen_at, number)
-                _replace_surrogates(row)
-                if db.execute(_UPSERT_JOB, row).rowcount:
-                    db.execute(_INSERT_JOB_EVENT, row)
+        sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
+        for number, job in enumerate(jobs, sequence + 1):
+            row = _job_to_row(job, self.get_origin(job.service), seen_at, number)
+            _replace_surrogates(row)
+            if db.execute(_UPSERT_JOB, row).rowcount:
+                db.execute(_INSERT_JOB_EVENT, row)
 
     def jobs(
         self, where: str = "1", parameters: Sequence[SqlValue] = (), *, raw: bool = True
@@ -326,9 +320,14 @@ class Journal:
         )
         return [row["action"] for row in rows]
 
+    def services(self) -> list[str]:
+        """Return the keys of the services that have known jobs."""
+        rows = self._fetch_rows("SELECT DISTINCT service FROM jobs ORDER BY 1")
+        return [row["service"] for row in rows]
+
     def own_jobs(self, service: str) -> list[Job]:
         """Return a service's jobs of this session's own origin, oldest first."""
-        return self.jobs("service=? AND origin=?", (service, self._get_origin(service)))
+        return self.jobs("service=? AND origin=?", (service, self.get_origin(service)))
 
     def find_service(self, job_id: str) -> str:
         """Return the service of a job of this session's own origins; "" where it is unknown."""
@@ -368,7 +367,7 @@ class Journal:
         rows = self._fetch_rows(
             "SELECT at, status, progress FROM job_events"
             " WHERE service=? AND origin=? AND id=? ORDER BY at, rowid",
-            (service, self._get_origin(service), job_id),
+            (service, self.get_origin(service), job_id),
         )
         return [
             (EPOCH + row["at"] * MICROSECOND, Status(row["status"]), row["progress"])
@@ -394,11 +393,10 @@ class Journal:
 
     def set_meta(self, name: str, value: str) -> None:
         """Store a value under a name."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value",
-                (name, value),
-            )
+        statement = (
+            "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value"
+        )
+        self.write(lambda db: db.execute(statement, (name, value)))
 
     @cached_property
     def journal_id(self) -> str:
@@ -415,15 +413,30 @@ class Journal:
         return self.get_meta("identity")
 
     def close(self) -> None:
-        """Close the file. A journal in memory stays readable."""
+        """Close the file, after writing what was kept. A journal in memory stays readable."""
         with self._lock:
+            self._write_deferred()
             if self._connection is not None and self._pid == os.getpid() and self.path is not None:
                 self._connection.close()
                 self._connection = None
 
+    def _write_deferred(self) -> None:
+        """Write what was kept; where that fails to the end, say what is lost."""
+        try:
+            if self._deferred:
+                self.write()
+        except MjciError as error:
+            warnings.warn(
+                f"{len(self._deferred)} records could not be written to {self.path} "
+                f"({error.detail}). %mjci resume looks for the jobs of its submissions.",
+                JournalWarning,
+                stacklevel=3,
+            )
+
     # --- the file -----------------------------------------------
 
-    def _get_origin(self, service: str) -> str:
+    def get_origin(self, service: str) -> str:
+        """Return the server or account of a service that this session uses."""
         return self.origins.get(service, "")
 
     def _build_own_condition(self) -> tuple[str, list[str]]:
@@ -434,10 +447,16 @@ class Journal:
 
     def _fetch_rows(self, statement: str, parameters: Sequence[SqlValue] = ()) -> list[sqlite3.Row]:
         with self._lock:
-            return self._get_connection().execute(statement, parameters).fetchall()
+            db = self._get_connection()
+            try:
+                return db.execute(statement, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise HistoryError(
+                    f"The journal {self.path or 'in memory'} cannot be read.", detail=str(error)
+                ) from error
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, timeout: float = BUSY_TIMEOUT) -> Iterator[sqlite3.Connection]:
         """Run a transaction, and commit it.
 
         IMMEDIATE: a deferred one that turns from reading to
@@ -445,48 +464,52 @@ class Journal:
         instead of waiting.
         """
         with self._lock:
-            db = self._get_connection()
+            db = self._get_connection(timeout)
             try:
+                if timeout != self._timeout:
+                    db.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
+                    self._timeout = timeout
                 db.execute("BEGIN IMMEDIATE")
                 yield db
                 db.commit()
             except BaseException as error:
                 if db.in_transaction:
                     db.rollback()
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, sqlite3.DatabaseError):
                     raise self._build_write_error(error) from error
                 raise
 
-    def _build_write_error(self, error: sqlite3.OperationalError) -> HistoryError:
+    def _build_write_error(self, error: sqlite3.DatabaseError) -> HistoryError:
         return HistoryError(
             f"The journal {self.path} cannot be written.",
             detail=str(error),
             hint="Free disk space, or set MJCI_HOME to another folder. No recorded job is lost.",
         )
 
-    def _get_connection(self) -> sqlite3.Connection:
+    def _get_connection(self, timeout: float = BUSY_TIMEOUT) -> sqlite3.Connection:
         """Return the connection of this process: it must not be used across a fork."""
         if self._connection is None or self._pid != os.getpid():
-            self._connection = self._connect()
+            self._connection = self._connect(timeout)
+            self._timeout = timeout
             self._pid = os.getpid()
             # A connection that is collected open raises a
             # ResourceWarning.
             weakref.finalize(self, _close_connection, self._connection, self._pid)
         return self._connection
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             if self.path is not None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(
                 self.path or ":memory:",
-                timeout=BUSY_TIMEOUT,
+                timeout=timeout,
                 isolation_level=None,
                 check_same_thread=False,
             )
             db.row_factory = sqlite3.Row
             try:
-                _prepare_database(db)
+                _prepare_database(db, timeout)
             except BaseException:
                 db.close()
                 raise
@@ -536,12 +559,18 @@ def _close_connection(db: sqlite3.Connection, pid: int) -> None:
         db.close()
 
 
+def is_locked(error: HistoryError) -> bool:
+    """Return whether only another process's lock kept a write from being done."""
+    code = getattr(error.__cause__, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 # --- schema and migrations --------------------------------------
 
 
-def _prepare_database(db: sqlite3.Connection) -> None:
+def _prepare_database(db: sqlite3.Connection, timeout: float) -> None:
     """Set up WAL and run the outstanding migrations; concurrent processes wait for each other."""
-    db.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+    db.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     if _get_schema_version(db) == len(MIGRATIONS):
@@ -635,6 +664,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_schema,
     _add_button_names_and_day,
     _adopt_field_names,
+    add_leases_and_claims,
 )
 
 _JOB_COLUMNS = (
@@ -750,41 +780,9 @@ def _row_to_job(row: sqlite3.Row) -> Job:
     )
 
 
-def _row_to_submission(row: sqlite3.Row) -> Submission:
-    fields = dict(row)
-    del fields["origin"]
-    fields["params"] = jsonlib.loads(row["params"])
-    fields["headers"] = jsonlib.loads(row["headers"])
-    fields["has_marker"] = bool(row["has_marker"])
-    return Submission(**fields)
-
-
 def _to_microseconds(time: datetime | None) -> int | None:
     return None if time is None else (time - EPOCH) // MICROSECOND
 
 
 def _from_microseconds(microseconds: int | None) -> datetime | None:
     return None if microseconds is None else EPOCH + microseconds * MICROSECOND
-
-
-def _get_owner() -> str:
-    return f"{os.uname().nodename}:{os.getpid()}"
-
-
-def _is_owner_alive(owner: str) -> bool:
-    """Return whether the process that sent a submission may still be handling it.
-
-    Processes of other machines count as alive.
-    """
-    host, _, pid = owner.rpartition(":")
-    if host != os.uname().nodename:
-        return True
-    if int(pid) == os.getpid():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
-from jupyter_mjci.history.journal import NULL_INT, SEPARATOR, ColumnExport, Journal, SqlValue
+from jupyter_mjci.history.journal import NULL_INT, SEPARATOR, ColumnExport, Journal
+from jupyter_mjci.history.submissions import SqlValue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,8 +59,6 @@ def load_journal_frame(
     """
     import numpy as np
     import pandas as pd
-
-    from jupyter_mjci.history import analysis  # noqa: F401 - registers the accessor df.mjci
 
     values = load_columns(journal, COLUMN_EXPORTS, where, parameters)
     times = values["submitted"]

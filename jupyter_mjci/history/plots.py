@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 
 from jupyter_mjci.errors import requires_extra
+from jupyter_mjci.history.normalization import NONE
+from jupyter_mjci.history.periods import PERIODS, Period, get_ends, parse_period
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Period = Literal["hour", "day", "week", "month"]
 
 # contrasts with a white page and with a dark theme
 TEXT_COLOR = "#7d7d7d"
@@ -40,14 +41,15 @@ STATUS_COLORS = {
     "cancelled": CANCELLED_COLOR,
     "open": OPEN_COLOR,
 }
-# lines or bars of one plot; the DataFrame has the rest
+# lines or bars of one plot; "other" sums up the rest
 MAX_SERIES = 8
+OTHER_COLOR = "#b0b0b0"
 MAX_LABEL_LENGTH = 48
-BAR_DAYS = {"hour": 1 / 24, "day": 1, "week": 7, "month": 28}
+BAR_WIDTH = 0.88  # of a period
 
 # Fonts that have Chinese characters, in which services give
-# reasons.
-CJK_FONTS = (
+# reasons, and emoji, which people write into prompts.
+FALLBACK_FONTS = (
     "Noto Sans CJK SC",
     "Noto Sans SC",
     "Source Han Sans SC",
@@ -57,38 +59,44 @@ CJK_FONTS = (
     "Microsoft YaHei",
     "PingFang SC",
     "Droid Sans Fallback",
+    "Noto Emoji",
+    "Symbola",
+    "Segoe UI Emoji",
 )
+
+
+Analysis = Callable[..., pd.DataFrame]
 
 
 class JobAnalyses(Protocol):
     """The analyses that are plotted: `df.mjci`, or the same of a lake."""
 
-    def timeline(self, every: Period = ..., by: str | Sequence[str] = ...) -> pd.DataFrame: ...
-    def throughput(self, every: Period = ..., by: str | Sequence[str] = ...) -> pd.DataFrame: ...
-    def turnaround(
-        self, every: Period | None = ..., by: str | Sequence[str] = ...
-    ) -> pd.DataFrame: ...
-    def queue_stats(
-        self, every: Period | None = ..., by: str | Sequence[str] = ...
-    ) -> pd.DataFrame: ...
-    def failures(self, by: str | Sequence[str] = ..., limit: int | None = ...) -> pd.DataFrame: ...
-    def success_rate(
-        self, every: Period | None = ..., by: str | Sequence[str] = ...
-    ) -> pd.DataFrame: ...
-    def cost(
-        self,
-        prices: Mapping[str, float],
-        every: Period | None = ...,
-        by: str | Sequence[str] = ...,
-    ) -> pd.DataFrame: ...
+    @property
+    def timeline(self) -> Analysis: ...
+    @property
+    def throughput(self) -> Analysis: ...
+    @property
+    def turnaround(self) -> Analysis: ...
+    @property
+    def queue_stats(self) -> Analysis: ...
+    @property
+    def failures(self) -> Analysis: ...
+    @property
+    def success_rate(self) -> Analysis: ...
+    @property
+    def sla(self) -> Analysis: ...
+    @property
+    def cost(self) -> Analysis: ...
 
 
 class PlotAccessor:
     """The analyses as plots: `df.mjci.plot.timeline()`.
 
     Every method takes the arguments of the analysis of the same
-    name (`every`, `by`, `prices`) and `ax`, the Axes to draw on
-    (by default those of a new figure), and returns the Axes.
+    name (`every`, `by`, `prices`, `statuses`, `tz`) and `ax`, the
+    Axes to draw on (by default those of a new figure), and returns
+    the Axes. A
+    history within one period is drawn by the next finer one.
     Raises SettingsError without matplotlib, which the extra `lab`
     installs.
     """
@@ -96,90 +104,143 @@ class PlotAccessor:
     def __init__(self, accessor: JobAnalyses) -> None:
         self._accessor = accessor
 
-    def timeline(self, every: Period = "day", *, ax: Axes | None = None) -> Axes:
+    def timeline(
+        self, every: Period = "day", *, tz: str | tzinfo = "UTC", ax: Axes | None = None
+    ) -> Axes:
         """Plot jobs submitted per period, stacked by how they ended."""
-        frame = self._accessor.timeline(every)
-        ax = _prepare_axes(ax, "Jobs submitted", f"jobs per {every}")
+        frame, period = _find_period(lambda every: self._accessor.timeline(every, tz=tz), every)
+        ax = _prepare_axes(ax, "Jobs submitted", f"jobs per {period}")
         ax.locator_params(axis="y", integer=True)
         series = {name: frame[name] for name in STATUS_COLORS}
-        return _stack_bars(ax, frame["period"], series, list(STATUS_COLORS.values()), every)
+        return _stack_bars(ax, frame["period"], series, list(STATUS_COLORS.values()), period)
 
-    def throughput(self, every: Period = "hour", *, ax: Axes | None = None) -> Axes:
+    def throughput(
+        self, every: Period = "hour", *, tz: str | tzinfo = "UTC", ax: Axes | None = None
+    ) -> Axes:
         """Plot jobs ended per hour."""
-        frame = self._accessor.throughput(every)
-        ax = _prepare_axes(ax, "Throughput", f"jobs ended per hour (by {every})")
-        periods = frame["period"]
-        rate = frame["per_hour"]
-        ax.fill_between(periods, rate, color=PALETTE[0], alpha=0.25, linewidth=0)
-        ax.plot(periods, rate, color=PALETTE[0], linewidth=1.2)
-        return _format_dates(ax)
+        frame, period = _find_period(lambda every: self._accessor.throughput(every, tz=tz), every)
+        ax = _prepare_axes(ax, "Throughput", f"jobs ended per hour (by {period})")
+        edges, rate = _get_steps(frame["period"], frame["per_hour"], period)
+        ax.fill_between(edges, rate, color=PALETTE[0], alpha=0.25, linewidth=0, step="post")
+        ax.plot(edges, rate, color=PALETTE[0], linewidth=1.2, drawstyle="steps-post")
+        ax.set_ylim(bottom=0)
+        return _finish(ax, frame["period"])
 
-    def turnaround(self, by: str = "action", *, ax: Axes | None = None) -> Axes:
+    def turnaround(
+        self, by: str = "action", *, tz: str | tzinfo = "UTC", ax: Axes | None = None
+    ) -> Axes:
         """Plot the time from submission to success: 50 % and 95 % of the jobs within."""
-        frame = _select_top(self._accessor.turnaround(by=by), "jobs").iloc[::-1]
+        result = self._accessor.turnaround(by=by, tz=tz)
+        frame = _select_top(result, "jobs").iloc[::-1]
         ax = _prepare_axes(ax, "From submission to success", "")
-        names = frame[by].fillna("?")
-        ax.barh(names, frame["p95"], color=PALETTE[0], alpha=0.3, label="95 % within")
-        ax.barh(names, frame["p50"], color=PALETTE[0], label="50 % within")
+        rows = _label_rows(ax, frame[by], len(result) - len(frame))
+        ax.barh(rows, frame["p95"], color=PALETTE[0], alpha=0.3, label="95 % within")
+        ax.barh(rows, frame["p50"], color=PALETTE[0], label="50 % within")
         ax.set_xlabel("seconds")
-        return _add_legend(ax)
+        return _finish(ax)
 
     def queue_stats(
-        self, every: Period = "day", by: str = "action", *, ax: Axes | None = None
+        self,
+        every: Period = "day",
+        by: str = "action",
+        *,
+        tz: str | tzinfo = "UTC",
+        ax: Axes | None = None,
     ) -> Axes:
         """Plot the time in the queue: 50 % of the jobs within the line, 95 % within the shade."""
-        frame = self._accessor.queue_stats(every, by)
+        frame, _ = _find_period(lambda every: self._accessor.queue_stats(every, by, tz=tz), every)
         ax = _prepare_axes(ax, "Time in the queue", "seconds: 50 % within (line), 95 % (shade)")
         for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
-            periods = series["period"]
             half = series["queue_time_p50"]
             most = series["queue_time_p95"]
-            ax.fill_between(periods, half, most, color=color, alpha=0.15, linewidth=0)
-            ax.plot(periods, half, color=color, linewidth=1.6, label=name)
+            ax.fill_between(series["period"], half, most, color=color, alpha=0.15, linewidth=0)
+            _draw_line(ax, series["period"], half, color, name)
         ax.set_ylim(bottom=0)
-        return _add_legend(_format_dates(ax))
+        return _finish(ax, frame["period"])
 
-    def failures(self, by: str = "reason", *, ax: Axes | None = None) -> Axes:
-        """Plot the most frequent reasons of failures."""
-        frame = _select_top(self._accessor.failures(by), "jobs").iloc[::-1]
+    def failures(
+        self, by: str = "reason", *, tz: str | tzinfo = "UTC", ax: Axes | None = None
+    ) -> Axes:
+        """Plot the most frequent reasons of failures; "other" sums up the rest."""
+        result = self._accessor.failures(by, None, tz=tz)
+        frame = _fold_rest(result, by, ["jobs", "share"]).iloc[::-1]
         ax = _prepare_axes(ax, f"Failures by {by}", "")
-        names = [_truncate(name) for name in frame[by].fillna("unknown")]
-        bars = ax.barh(names, frame["jobs"], color=FAILED_COLOR)
+        bars = ax.barh(_label_rows(ax, frame[by]), frame["jobs"], color=FAILED_COLOR)
         shares = [f"{share:.0%}" for share in frame["share"]]
         ax.bar_label(bars, shares, padding=4, color=TEXT_COLOR)
+        ax.margins(x=0.1)
         ax.set_xlabel("jobs")
-        for label in ax.get_yticklabels():
-            label.set_fontfamily(_list_fonts())
-        return ax
+        return _finish(ax)
 
     def success_rate(
-        self, every: Period = "day", by: str | None = None, *, ax: Axes | None = None
+        self,
+        every: Period = "day",
+        by: str | None = None,
+        *,
+        tz: str | tzinfo = "UTC",
+        ax: Axes | None = None,
     ) -> Axes:
-        """Plot the share of ended jobs that succeeded."""
-        frame = self._accessor.success_rate(every, by or ())
-        ax = _prepare_axes(ax, "Success rate", f"% of jobs ended (by {every})")
+        """Plot the share of ended jobs that succeeded; a gap is a period without any."""
+        frame, period = _find_period(
+            lambda every: self._accessor.success_rate(every, by or (), tz=tz), every
+        )
+        ax = _prepare_axes(ax, "Success rate", f"% of jobs ended (by {period})")
         for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
-            percent = series["success_rate"] * 100
-            ax.plot(series["period"], percent, color=color, linewidth=1.6, label=name)
+            _draw_line(ax, series["period"], series["success_rate"] * 100, color, name)
         ax.set_ylim(min(ax.get_ylim()[0], 90), 100.5)
-        _format_dates(ax)
-        return _add_legend(ax) if by else ax
+        return _finish(ax, frame["period"])
+
+    def sla(
+        self,
+        within: float,
+        every: Period = "day",
+        by: str | None = None,
+        *,
+        tz: str | tzinfo = "UTC",
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Plot the share of ended jobs that succeeded within so many seconds."""
+        frame, period = _find_period(
+            lambda every: self._accessor.sla(within, every, by or (), tz=tz), every
+        )
+        ax = _prepare_axes(ax, f"Succeeded within {within:g} s", f"% of jobs ended (by {period})")
+        for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
+            _draw_line(ax, series["period"], series["share"] * 100, color, name)
+        ax.set_ylim(-1, 101)
+        return _finish(ax, frame["period"])
 
     def cost(
-        self, prices: Mapping[str, float], every: Period = "month", *, ax: Axes | None = None
+        self,
+        prices: Mapping[str, float],
+        every: Period = "month",
+        *,
+        statuses: str | Sequence[str] = "SUCCEEDED",
+        tz: str | tzinfo = "UTC",
+        ax: Axes | None = None,
     ) -> Axes:
-        """Plot the cost per period, stacked by action, in the unit of the prices."""
-        frame = self._accessor.cost(prices, every)
-        ax = _prepare_axes(ax, "Cost of succeeded jobs", f"cost per {every}")
-        table = frame.pivot_table(
-            index="period", columns="action", values="cost", aggfunc="sum", observed=True
-        ).fillna(0)
-        actions = table.sum().sort_values(ascending=False).index[:MAX_SERIES]
-        series = {str(action): table[action] for action in actions}
-        return _stack_bars(ax, pd.Series(table.index), series, PALETTE, every)
+        """Plot the cost per period, stacked by action, in the unit of the prices.
+
+        "other" sums up the actions that have no room; a note
+        names those without a price.
+        """
+        frame, period = _find_period(
+            lambda every: self._accessor.cost(prices, every, statuses=statuses, tz=tz), every
+        )
+        ax = _prepare_axes(ax, "Cost of jobs", f"cost per {period}")
+        priced = frame[frame["cost"].notna()]
+        table = priced.pivot_table(index="period", columns="action", values="cost", aggfunc="sum")
+        periods = pd.Series(frame["period"].unique())
+        table = table.reindex(periods).fillna(0.0)
+        ordered = table.sum().sort_values(ascending=False).index
+        series = {str(action): table[action] for action in ordered[:MAX_SERIES]}
+        rest = ordered[MAX_SERIES:]
+        if len(rest):
+            series[f"other ({len(rest)})"] = table[rest].sum(axis=1)
+        _note_unpriced(ax, frame)
+        return _stack_bars(ax, periods, series, (*PALETTE, OTHER_COLOR), period)
 
 
-def render_png(frame: pd.DataFrame, plot: str, every: Period = "day") -> bytes:
+def render_png(frame: pd.DataFrame, plot: str, every: Period = "day", tz: str = "UTC") -> bytes:
     """Draw a plot of a DataFrame of jobs as a PNG with transparent background.
 
     Safe in any thread: pyplot, which has global state, is not
@@ -189,13 +250,16 @@ def render_png(frame: pd.DataFrame, plot: str, every: Period = "day") -> bytes:
         frame: the jobs
         plot: name of the plot: timeline, …
         every: the period, where the plot has one
+        tz: the time zone
     """
     with requires_extra("matplotlib", "lab"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.2), layout="constrained", facecolor="none")
     draw = getattr(frame.mjci.plot, plot)
-    arguments = {"every": every} if "every" in inspect.signature(draw).parameters else {}
+    offered = {"every": every, "tz": tz}
+    known = inspect.signature(draw).parameters
+    arguments = {name: value for name, value in offered.items() if name in known}
     draw(**arguments, ax=figure.subplots())
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
@@ -223,57 +287,132 @@ def _prepare_axes(ax: Axes | None, title: str, unit: str) -> Axes:
     return ax
 
 
+def _find_period(
+    analyse: Callable[[Period], pd.DataFrame], every: Period
+) -> tuple[pd.DataFrame, Period]:
+    """Return an analysis by period; by a finer one as long as there is only one period."""
+    period = parse_period(every)
+    frame = analyse(period)
+    finer = [name for name in PERIODS[: PERIODS.index(period)] if name != "week"]
+    while finer and frame["period"].nunique() == 1:
+        period = finer.pop()
+        frame = analyse(period)
+    return frame, period
+
+
+def _get_steps(starts: pd.Series, values: pd.Series, period: Period) -> tuple[pd.Series, pd.Series]:
+    """Return where a stepped line changes: the last step is as long as its period."""
+    if starts.empty:
+        return starts, values
+    ends = get_ends(starts, period)
+    edges = pd.concat([starts, ends.iloc[-1:]], ignore_index=True)
+    return edges, pd.concat([values, values.iloc[-1:]], ignore_index=True)
+
+
+def _draw_line(ax: Axes, times: pd.Series, values: pd.Series, color: str, name: str) -> None:
+    """Draw a line that is broken where values are missing; what stands alone is a dot."""
+    known = values.notna()
+    before = known.shift(1, fill_value=False)
+    after = known.shift(-1, fill_value=False)
+    is_alone = (known & ~before & ~after).to_numpy()
+    ax.plot(
+        times,
+        values,
+        color=color,
+        linewidth=1.6,
+        label=name,
+        marker="o",
+        markersize=4,
+        markevery=is_alone.nonzero()[0].tolist(),
+    )
+
+
 def _stack_bars(
     ax: Axes,
     periods: pd.Series[pd.Timestamp],
     series: Mapping[str, pd.Series[float]],
     colors: Sequence[str],
-    every: Period,
+    period: Period,
 ) -> Axes:
     bottom = np.zeros(len(periods))
-    width = BAR_DAYS[every] * 0.88
+    days = (get_ends(periods, period) - periods).dt.total_seconds() / 86_400
+    width = (days * BAR_WIDTH).to_numpy()
     for color, (name, values) in zip(colors, series.items(), strict=False):
         height = values.to_numpy("float64", na_value=0)
         if height.any():
-            ax.bar(periods, height, width, bottom, color=color, label=name, align="edge")
+            label = _make_label(name)
+            ax.bar(periods, height, width, bottom, color=color, label=label, align="edge")
         bottom += height
     if len(periods) == 1:
         ax.margins(x=2)  # or the bar would fill the plot
-    return _add_legend(_format_dates(ax))
+    return _finish(ax, periods)
 
 
-def _format_dates(ax: Axes) -> Axes:
+def _note_unpriced(ax: Axes, frame: pd.DataFrame) -> None:
+    """Name the actions that have no price, and so no bar."""
+    unpriced = frame[frame["cost"].isna() & (frame["jobs"] > 0)]
+    if unpriced.empty:
+        return
+    names = ", ".join(_make_label(name) for name in sorted(unpriced["action"].unique())[:6])
+    text = f"no price: {names} ({unpriced['jobs'].sum():,} jobs)"
+    ax.text(
+        0.01,
+        0.98,
+        _truncate(text, 90),
+        transform=ax.transAxes,
+        va="top",
+        fontsize=8,
+        color=TEXT_COLOR,
+    )
+
+
+def _finish(ax: Axes, periods: pd.Series[pd.Timestamp] | None = None) -> Axes:
+    """Format the axis of time, add the legend, and make every text safe to draw."""
+    if periods is not None:
+        _format_dates(ax, periods)
+    _add_legend(ax)
+    fonts = _list_fonts()
+    legend = ax.get_legend()
+    texts: list[Any] = [*ax.texts, *ax.get_yticklabels(), *(legend.get_texts() if legend else ())]
+    for text in texts:
+        text.set_fontfamily(fonts)
+        # "$" is no formula.
+        text.set_parse_math(False)
+    return ax
+
+
+def _format_dates(ax: Axes, periods: pd.Series[pd.Timestamp]) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
+    tz = periods.dt.tz
     low, high = ax.dataLim.intervalx
     if high == low:
         # A single period: without limits, the axis would span
         # years.
         ax.set_xlim(low - 0.5, low + 0.5)
-    locator = AutoDateLocator(minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(tz=tz, minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    formatter = ConciseDateFormatter(locator, tz=tz)  # type: ignore[no-untyped-call]
+    ax.xaxis.set_major_formatter(formatter)
     ax.xaxis.get_offset_text().set_color(TEXT_COLOR)
-    ax.set_xlabel("UTC")
-    return ax
+    ax.set_xlabel(str(tz))
 
 
-def _add_legend(ax: Axes) -> Axes:
+def _add_legend(ax: Axes) -> None:
     """Add a legend above the plot, opposite the title, where it covers no data."""
     labels = ax.get_legend_handles_labels()[1]
-    if labels:
+    if any(labels):
         ax.legend(
             frameon=False,
             labelcolor=TEXT_COLOR,
             fontsize=8,
-            ncols=4,
+            ncols=5,
             handlelength=1.2,
             columnspacing=1,
             loc="lower right",
             bbox_to_anchor=(1.01, 0.99),
             borderaxespad=0.2,
         )
-    return ax
 
 
 def _split_series(frame: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame]]:
@@ -281,20 +420,53 @@ def _split_series(frame: pd.DataFrame, by: str | None) -> list[tuple[str, pd.Dat
     if by is None:
         return [("", frame)]
     totals = frame.groupby(by, observed=True)["jobs"].sum().sort_values(ascending=False)
-    return [(str(name), frame[frame[by] == name]) for name in totals.index[:MAX_SERIES]]
+    series = [(_make_label(name), frame[frame[by] == name]) for name in totals.index[:MAX_SERIES]]
+    rest = len(totals) - len(series)
+    if rest:
+        # Quantiles and rates cannot be summed up.
+        last, rows = series[-1]
+        series[-1] = (f"{last} (+{rest} not shown)", rows)
+    return series
 
 
 def _select_top(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
     return frame.sort_values(metric, ascending=False, kind="stable").head(MAX_SERIES)
 
 
+def _fold_rest(frame: pd.DataFrame, by: str, metrics: list[str]) -> pd.DataFrame:
+    """Return the largest rows, and the sum of all others as "other"."""
+    if len(frame) <= MAX_SERIES:
+        return frame
+    top = frame.head(MAX_SERIES - 1)
+    rest = frame.iloc[MAX_SERIES - 1 :]
+    other = rest[metrics].sum().to_frame().T.assign(**{by: f"other ({len(rest)})"})
+    kept = top[[by, *metrics]].astype({by: object})
+    return pd.concat([kept, other], ignore_index=True).astype({"jobs": "int64"})
+
+
+def _label_rows(ax: Axes, names: pd.Series, not_shown: int = 0) -> list[int]:
+    """Label the rows of a bar chart; equal labels stay different rows."""
+    rows = list(range(len(names)))
+    ax.set_yticks(rows, [_make_label(name) for name in names])
+    if not_shown:
+        ax.set_ylabel(f"{not_shown} more not shown")
+    return rows
+
+
+def _make_label(name: Any) -> str:
+    """Return a text as a label: in one line, short, and never hidden."""
+    text = NONE if pd.isna(name) else " ".join(str(name).split())
+    # matplotlib leaves labels that start with "_" out.
+    return _truncate(f"\u200b{text}" if text.startswith("_") else text)
+
+
 def _list_fonts() -> list[str]:
-    """Return the default fonts, then the installed ones with Chinese characters."""
+    """Return the default fonts, then the installed ones with Chinese characters and emoji."""
     from matplotlib import font_manager, rcParams
 
     installed = set(font_manager.get_font_names())
-    return [*rcParams["font.family"], *(font for font in CJK_FONTS if font in installed)]
+    return [*rcParams["font.family"], *(font for font in FALLBACK_FONTS if font in installed)]
 
 
-def _truncate(text: str) -> str:
-    return text if len(text) <= MAX_LABEL_LENGTH else f"{text[: MAX_LABEL_LENGTH - 1]}…"
+def _truncate(text: str, length: int = MAX_LABEL_LENGTH) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

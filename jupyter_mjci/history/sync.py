@@ -14,7 +14,6 @@ from itertools import islice
 from typing import TypeVar
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -165,30 +164,3 @@ def split_batches(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
     while batch:
         yield batch
         batch = tuple(islice(iterator, size))
-
-
-def parse_time(value: str | datetime | None) -> datetime | None:
-    """Parse a time as users pass it.
-
-    Args:
-        value: a datetime, or ISO 8601 text ("2026-01-31",
-            "2026-01-31T12:00+08:00")
-
-    Returns:
-        An aware datetime, in UTC where no time zone is given;
-        None for None.
-
-    Raises:
-        InvalidRequest: it is not a valid time
-    """
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise InvalidRequest(
-                f"{value!r} is not a valid time.",
-                hint='Write "2026-01-31" or "2026-01-31T12:00+08:00".',
-            ) from None
-    if value is not None and value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    return value

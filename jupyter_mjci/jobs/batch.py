@@ -17,7 +17,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError, WaitTimeout
 from jupyter_mjci.jobs.downloads import ResultFetcher
-from jupyter_mjci.jobs.polling import Poller, Subscription
+from jupyter_mjci.jobs.polling import Poller
 
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
@@ -139,7 +139,8 @@ class Follower:
         try:
             async for job in self.watch(target, timeout, poll_interval):
                 emit(BatchUpdate(index, job, not job.status.is_active))
-        except MjciError as error:
+        except Exception as error:
+            # A bug of ours, or of a library: that of this job.
             emit(BatchUpdate(index, build_failed_job(target, error), True))
 
     async def _follow_running(
@@ -166,23 +167,20 @@ class Follower:
                     if subscription.error is None:
                         emit_job(index, subscription.job)
                     else:
-                        emit(BatchUpdate(index, _failed_from_error(subscription), True))
+                        failed = build_failed_job(subscription.job, subscription.error)
+                        emit(BatchUpdate(index, failed, True))
 
     async def _archive_and_emit(
         self, index: int, job: Job, emit: Callable[[BatchUpdate], None]
     ) -> None:
-        await self._results.archive_results(job)
+        try:
+            await self._results.archive_results(job)
+        except Exception as error:
+            job = build_failed_job(job, error)
         emit(BatchUpdate(index, job, True))
 
 
-def _failed_from_error(subscription: Subscription) -> Job:
-    # a bug of ours
-    if not isinstance(subscription.error, MjciError):
-        raise subscription.error or AssertionError
-    return build_failed_job(subscription.job, subscription.error)
-
-
-def build_failed_job(target: JobLike, error: MjciError) -> Job:
+def build_failed_job(target: JobLike, error: Exception) -> Job:
     """Build the FAILED job that reports why a call or a wait failed.
 
     A wait that timed out yields the job as it was last seen: it
@@ -194,7 +192,8 @@ def build_failed_job(target: JobLike, error: MjciError) -> Job:
         target = Job(target.service, "", target.name)
     elif isinstance(target, str):
         target = Job(guess_service(target), target)
-    return replace(target, status=Status.FAILED, reason=error.message, raw={"error": str(error)})
+    reason = error.message if isinstance(error, MjciError) else f"{type(error).__name__}: {error}"
+    return replace(target, status=Status.FAILED, reason=reason, raw={"error": str(error)})
 
 
 # Midjourney task IDs are digits, CI job IDs a letter and then

@@ -8,15 +8,24 @@ transport knows neither of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
-from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.transport import Clock, Transport
-from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.client.transport import Clock
+from jupyter_mjci.history.journal import Journal, Write
+from jupyter_mjci.jobs.journal_writer import JournalWriter
 
 T = TypeVar("T")
 Listener = Callable[[str, Any], None]
+
+
+class Sends(Protocol):
+    """What carries a request: the transport."""
+
+    async def send(self, call: Call[Any]) -> Response: ...
+
 
 MAX_KNOWN_JOBS = 50_000  # jobs kept in memory, beside the journal
 
@@ -28,12 +37,20 @@ class JobClient:
         transport: sends the requests
         journal: stores every job that changed
         clock: the time at which jobs are recorded
+        writer: writes to the journal
     """
 
-    def __init__(self, transport: Transport, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        transport: Sends,
+        journal: Journal,
+        clock: Clock,
+        writer: JournalWriter | None = None,
+    ) -> None:
         self.transport = transport
         self.journal = journal
         self.clock = clock
+        self.writer = writer or JournalWriter(journal)
         self.listeners: list[Listener] = []
         self._known_jobs: dict[tuple[str, str], Job] = {}
 
@@ -45,14 +62,24 @@ class JobClient:
         """
         if call.is_submission:
             self.notify("submitting", call)
-        response = await self.transport.send(call)
-        value = call.parse(response)
+        value = call.parse(await self.transport.send(call))
         self.record(_extract_jobs(value))
         return value
 
     def record(self, jobs: Iterable[Job]) -> None:
-        """Journal the jobs that changed, and notify the listeners of all of them."""
+        """Journal the jobs that changed, and notify the listeners of all of them.
+
+        Where the journal cannot be written, they are kept and
+        written later.
+        """
         seen = list(jobs)
+        writes = self.prepare_writes(seen)
+        if writes:
+            self.writer.write_or_defer(*writes)
+        self.announce(seen)
+
+    def prepare_writes(self, seen: Iterable[Job]) -> list[Write]:
+        """Remember jobs that were observed, and return what journals those that changed."""
         changed = [job for job in seen if job.id and self._known_jobs.get(_get_key(job)) != job]
         for job in changed:
             # Removed first, so that the dictionary stays ordered
@@ -61,10 +88,12 @@ class JobClient:
             self._known_jobs[_get_key(job)] = job
         while len(self._known_jobs) > MAX_KNOWN_JOBS:
             del self._known_jobs[next(iter(self._known_jobs))]
-        if changed:
-            self.journal.record_jobs(changed, self.clock.now())
+        return [partial(self.journal.upsert_jobs, changed, self.clock.now())] if changed else []
+
+    def announce(self, jobs: Iterable[Job]) -> None:
+        """Notify the listeners of jobs that were observed."""
         if self.listeners:
-            for job in seen:
+            for job in jobs:
                 self.notify("job_updated", job)
 
     def notify(self, event: str, value: object) -> None:

@@ -86,8 +86,8 @@ class ResultFetcher:
         for index, url in enumerate(job.outputs):
             if self.archive.find(job, index) is None:
                 # A link that fails now may work when the image is
-                # asked for.
-                with contextlib.suppress(MjciError, ValueError):
+                # asked for, and a full disk ends no job.
+                with contextlib.suppress(MjciError, ValueError, OSError):
                     content = await self._fetch_url(url)
                     self.archive.save(job, url, content, index, self.clock.now())
 

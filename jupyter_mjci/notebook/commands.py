@@ -128,7 +128,10 @@ class Commands:
         output.show_final(_notice_bundle(str(counts)))
 
     def resume(self) -> object:
-        """Follow the unfinished jobs of earlier kernels to their end, and show their pictures."""
+        """Follow the unfinished jobs of earlier kernels to their
+        end, and show their pictures. Submissions of unknown
+        outcome are searched for; those that remain are named.
+        """
         from jupyter_mjci.history.frames import jobs_to_frame
         from jupyter_mjci.notebook.job_display import display_job
         from jupyter_mjci.notebook.outputs import select_output
@@ -137,6 +140,9 @@ class Commands:
         finished = []
         for job in session.resume():
             finished.append(display_job(session, job, select_output(self._ip), raises=False))
+        left = session.describe_unresolved()
+        if left:
+            self._publish(_notice_bundle("\n".join(["Left as they are:", *left])))
         return jobs_to_frame(finished)
 
     def replay(

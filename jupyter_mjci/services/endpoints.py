@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jupyter_mjci.client.bodies import MAX_FILM_SIZE, MAX_XML_SIZE
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.transport import Clock, Endpoint
 from jupyter_mjci.services.midjourney.auth import build_mj_auth
@@ -22,7 +23,7 @@ def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:
         # Requests about the account rather than a bucket.
         host = f"ci.{settings.ci_region}.myqcloud.com"
         authorize = endpoints["ci"].authorize
-        endpoints["account"] = Endpoint(ci_url or f"https://{host}", host, authorize)
+        endpoints["account"] = Endpoint(ci_url or f"https://{host}", host, authorize, MAX_XML_SIZE)
     return endpoints
 
 
@@ -35,7 +36,9 @@ def _build_bucket_endpoint(settings: Settings, clock: Clock, name: str, url: str
         clock,
         f"x-{name}-security-token",
     )
-    return Endpoint(url or f"https://{host}", host, authorize)
+    # An object may be a film.
+    max_body_size = MAX_FILM_SIZE if name == "cos" else MAX_XML_SIZE
+    return Endpoint(url or f"https://{host}", host, authorize, max_body_size)
 
 
 def _get_mj_url(settings: Settings) -> str:

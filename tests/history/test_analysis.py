@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dask.dataframe as dd
@@ -14,9 +17,10 @@ import pytest
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.history.analysis import METRICS, JobAccessor, Query, run_query
+from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import jobs_to_frame
 from jupyter_mjci.history.plots import PlotAccessor
+from jupyter_mjci.history.queries import METRICS, Query, run_query
 
 THEN = datetime(2026, 1, 30, 23, 30, tzinfo=UTC)
 PRICES = {"IMAGINE": 0.03, "*": 0.01}
@@ -98,8 +102,8 @@ def test_timeline_counts_jobs_per_day_of_submission() -> None:
     """A job without that time does not count."""
     days = [pd.Timestamp("2026-01-30", tz="UTC"), pd.Timestamp("2026-01-31", tz="UTC")]
     assert to_rows(jobs_to_frame(JOBS).mjci.timeline()) == [
-        (days[0], 2, 2, 0, 0, 0),
-        (days[1], 4, 0, 2, 1, 1),
+        (days[0], 2, 2, 0, 0, 0, True),
+        (days[1], 4, 0, 2, 1, 1, True),
     ]
 
 
@@ -124,7 +128,7 @@ def test_queue_stats_has_rate_and_quantiles() -> None:
     assert to_rows(frame[["action", "jobs", "success_rate", "queue_time_p50", "run_time_p50"]]) == [
         ("IMAGINE", 3, pytest.approx(2 / 3), 4, 30),
         ("UPSCALE", 2, 0, 2, 5),
-        (None, 1, 0, None, None),
+        ("(none)", 1, 0, None, None),
     ]
 
 
@@ -149,7 +153,7 @@ def test_cost_without_a_price_is_missing() -> None:
     assert list(jobs_to_frame(JOBS).mjci.cost({"*": 2})["price"]) == [2]
 
 
-@pytest.mark.parametrize("every", ["hour", "day", "week", "month"])
+@pytest.mark.parametrize("every", ["hour", "day", "week", "month", "quarter"])
 def test_periods_agree_with_the_calendar_of_pandas(every: Any) -> None:
     """Over leap years and the turn of centuries."""
     times = pd.Series(
@@ -158,12 +162,16 @@ def test_periods_agree_with_the_calendar_of_pandas(every: Any) -> None:
     history = pd.DataFrame({"status": "SUCCEEDED", "submitted": times})
     plain = times.dt.tz_localize(None)
     begins = plain.dt.to_period(
-        {"hour": "h", "day": "D", "week": "W-SUN", "month": "M"}[every]
+        {"hour": "h", "day": "D", "week": "W-SUN", "month": "M", "quarter": "Q"}[every]
     ).dt.start_time
     expected = begins.value_counts().sort_index()
-    frame = run_query(Query(("jobs",), every), history)
+    frame = run_query(Query(("jobs",), every, complete=False), history)
     assert list(frame["period"].dt.tz_localize(None)) == list(expected.index)
     assert list(frame["jobs"]) == list(expected)
+
+
+def is_late(jobs: pd.DataFrame) -> pd.Series:
+    return jobs["started"] - jobs["submitted"] > pd.Timedelta(seconds=5)
 
 
 # Every analysis, with its arguments.
@@ -180,6 +188,14 @@ ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("failures", {}),
     ("success_rate", {"by": ["service", "action"]}),
     ("cost", {"prices": PRICES}),
+    ("cost", {"prices": PRICES, "by": "status", "statuses": ["succeeded", "failed"]}),
+    ("timeline", {"tz": "Asia/Shanghai"}),
+    ("queue_stats", {"every": "week", "tz": "America/New_York"}),
+    ("throughput", {"tz": "Asia/Kathmandu"}),
+    ("success_rate", {"every": "quarter", "by": ["reason", "status"]}),
+    ("sla", {"within": 60, "by": "action"}),
+    ("success_rate", {"by": is_late, "every": None}),
+    ("turnaround", {"by": {"hour": lambda jobs: jobs["submitted"].dt.hour}, "every": "month"}),
 ]
 
 
@@ -216,6 +232,176 @@ def test_invalid_arguments_raise() -> None:
         pd.DataFrame({"a": [1]}).mjci  # noqa: B018 - the access raises
 
 
+# --- periods, time zones, groups ------------------------------------------------------------------
+
+
+def make_times(*times: str, **columns: Any) -> pd.DataFrame:
+    """Make succeeded jobs by their time of submission."""
+    submitted = pd.to_datetime(list(times), utc=True).as_unit("us")
+    frame = pd.DataFrame({"status": "SUCCEEDED", "submitted": submitted, **columns})
+    return frame.assign(started=frame["submitted"], finished=frame["submitted"])
+
+
+def test_outage_is_periods_without_jobs() -> None:
+    """Twelve days without a job count: the mean throughput is 0.24 an hour, not 1.12."""
+    times = pd.date_range("2026-01-01", periods=36, freq="90min", tz="UTC").astype(str)
+    late = pd.date_range("2026-01-15", periods=36, freq="90min", tz="UTC").astype(str)
+    jobs = make_times(*times, *late)
+    hours = jobs.mjci.throughput()
+    assert len(hours) == 16 * 24 + 5
+    assert hours["per_hour"].mean() == pytest.approx(72 / len(hours))
+    days = jobs.mjci.timeline()
+    assert len(days) == 17
+    assert (days["jobs"] == 0).sum() == 11
+    assert list(days["partial"]) == [True, *[False] * 15, True]
+    assert days["jobs"].dtype == "int64"
+    assert len(jobs.mjci.timeline(complete=False)) == 6
+    by_service = jobs.assign(service=["a", "b"] * 36).mjci.success_rate(by="service")
+    assert len(by_service) == 17 * 2
+    assert by_service["success_rate"].isna().sum() == 22
+
+
+def test_too_many_completed_rows_raise() -> None:
+    jobs = make_times("1970-01-01", "2026-01-01", "2026-01-01", x=["a", "b", "c"])
+    assert len(jobs.mjci.timeline("month")) == 56 * 12 + 1
+    with pytest.raises(InvalidRequest, match="3 groups over 490,897 periods") as caught:
+        jobs.mjci.timeline("hour", by="x")
+    assert "complete=False" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("tz", "every", "times", "expected"),
+    [
+        ("Asia/Shanghai", "day", ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
+         [("30", 1), ("31", 1)]),
+        ("America/New_York", "day", ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
+         [("07", 1), ("08", 1)]),
+        # the hour from one to two comes twice
+        ("America/New_York", "hour", ["2026-11-01T05:30Z", "2026-11-01T06:30Z"],
+         [("01", 1), ("01", 1)]),
+        # there is no midnight
+        ("America/Santiago", "day", ["2026-09-06T04:30Z"], [("06", 1)]),
+        ("Asia/Kathmandu", "hour", ["2026-01-01T00:14Z", "2026-01-01T00:15Z"],
+         [("01", 1), ("01", 1)]),
+        ("Asia/Shanghai", "week", ["2025-12-28T15:59Z", "2025-12-28T16:00Z"],
+         [("22", 1), ("29", 1)]),
+        ("Asia/Shanghai", "quarter", ["2025-12-31T15:59Z", "2025-12-31T16:00Z"],
+         [("01", 1), ("01", 1)]),
+    ],
+)  # fmt: skip
+def test_periods_are_those_of_the_time_zone(
+    tz: str, every: Any, times: list[str], expected: list[tuple[str, int]]
+) -> None:
+    frame = make_times(*times).mjci.timeline(every, tz=tz)
+    found = zip(frame["period"].dt.strftime("%d"), frame["jobs"], strict=True)
+    assert [(day, jobs) for day, jobs in found if jobs] == expected
+    assert str(frame["period"].dt.tz) == tz
+
+
+def test_day_of_a_change_of_clocks_has_its_own_length() -> None:
+    """23 hours in March."""
+    jobs = make_times("2026-03-08T12:00Z")
+    (rate,) = jobs.mjci.throughput("day", tz="America/New_York")["per_hour"]
+    assert rate == pytest.approx(1 / 23)
+
+
+@pytest.mark.parametrize("spelling", ["D", "daily", "Day", "days"])
+def test_periods_have_plain_spellings(spelling: Any) -> None:
+    assert len(make_times("2026-01-01T00:00Z", "2026-01-03T00:00Z").mjci.timeline(spelling)) == 3
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("style", [("oil", 2), ("(none)", 1)]),
+        (lambda jobs: jobs["style"] == "oil", [("False", 1), ("True", 2)]),
+        ({"kind": "style"}, [("oil", 2), ("(none)", 1)]),
+        ("seed", [("7", 1), ("10", 1), ("missing", 1)]),
+        ("price", [("0.5", 3)]),
+        (["style", "seed"], [("oil", 1), ("oil", 1), ("(none)", 1)]),
+        (lambda _: "all", [("all", 3)]),
+        (lambda jobs: jobs["submitted"].dt.date, [("2026-01-01", 3)]),
+    ],
+)  # fmt: skip
+def test_jobs_are_grouped_by_any_column_or_function(by: Any, expected: Any) -> None:
+    jobs = make_times(
+        *["2026-01-01T00:00Z"] * 3,
+        style=pd.Categorical(["oil", "oil", None], ["ink", "oil"]),
+        seed=pd.array([10, 7, None], dtype="Int64"),
+        price=0.5,
+    )
+    frame = jobs.mjci.success_rate(every=None, by=by)
+    keys = frame.iloc[:, 0].astype("string").fillna("missing")
+    assert list(zip(keys, frame["jobs"], strict=True)) == expected
+
+
+def test_function_that_fails_raises_invalid_request() -> None:
+    jobs = jobs_to_frame(JOBS)
+    with pytest.raises(InvalidRequest, match="KeyError"):
+        jobs.mjci.timeline(by=lambda frame: frame["colour"])
+    with pytest.raises(InvalidRequest, match="2 values for 7 jobs"):
+        jobs.mjci.timeline(by=lambda _: [1, 2])
+    with pytest.raises(InvalidRequest, match="neither a column nor a function"):
+        jobs.mjci.timeline(by=[3])  # type: ignore[list-item]
+
+
+ISO = ["2026-01-30T23:30:00+00:00", "2026-01-31T08:00:00.5+08:00", None]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        pd.Series(ISO),
+        pd.Series(ISO, dtype=object),
+        pd.to_datetime(pd.Series(ISO), utc=True, format="ISO8601").dt.tz_localize(None),
+        pd.to_datetime(pd.Series(ISO), utc=True, format="ISO8601").dt.tz_convert("Asia/Tokyo"),
+        pd.to_datetime(pd.Series(ISO), utc=True, format="ISO8601").astype(object),
+        pd.to_datetime(pd.Series(ISO), utc=True, format="ISO8601").astype(
+            "timestamp[ms, tz=UTC][pyarrow]"
+        ),
+        pd.to_datetime(pd.Series(ISO), utc=True, format="ISO8601").astype("category"),
+        pd.Series(ISO, dtype="string[pyarrow]"),
+    ],
+    ids=["str", "object", "naive", "Tokyo", "datetimes", "arrow", "category", "arrow text"],
+)
+def test_times_of_any_dtype_are_accepted(times: pd.Series) -> None:
+    jobs = pd.DataFrame({"status": ["Success", "failed", "IN_PROGRESS"], "submitted": times})
+    frame = jobs.mjci.timeline("hour")
+    assert list(frame["jobs"]) == [1, 1]
+    assert list(frame["succeeded"]) == [1, 0]
+    assert list(frame["failed"]) == [0, 1]
+
+
+def test_column_that_holds_no_times_raises() -> None:
+    jobs = pd.DataFrame({"status": ["SUCCEEDED"], "submitted": [1_760_000_000_000]})
+    with pytest.raises(InvalidRequest, match="'submitted' does not hold times"):
+        jobs.mjci.timeline()
+    with pytest.raises(InvalidRequest, match="does not hold times"):
+        jobs.assign(submitted="yesterday").mjci.timeline()
+    with pytest.raises(InvalidRequest, match="'done and dusted' is not a status"):
+        jobs.assign(submitted="2026-01-01", status="done and dusted").mjci.timeline()
+    with pytest.raises(InvalidRequest, match="not a known time zone"):
+        jobs.mjci.timeline(tz="Mars/Olympus")
+    with pytest.raises(InvalidRequest, match="limit=-1"):
+        jobs.mjci.failures(limit=-1)
+    with pytest.raises(InvalidRequest, match="not prices"):
+        jobs.mjci.cost({"IMAGINE": "cheap"})
+
+
+@pytest.mark.parametrize("order", ["import pandas, jupyter_mjci", "import jupyter_mjci, pandas"])
+def test_accessor_is_there_after_import(order: str, tmp_path: Path) -> None:
+    """Also for frames of files; neither pandas nor the analyses are imported for it."""
+    jobs_to_frame(JOBS).to_parquet(tmp_path / "jobs.parquet")
+    code = (
+        f"import sys; {order}; assert 'jupyter_mjci.history.analysis' not in sys.modules;"
+        f"print(len(pandas.read_parquet({str(tmp_path / 'jobs.parquet')!r}).mjci.timeline()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"
+    code = "import sys, jupyter_mjci; assert 'pandas' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_metrics_cover_every_duration() -> None:
     assert {
         "jobs",
@@ -242,7 +428,8 @@ def headless_backend() -> Iterator[None]:
 @pytest.mark.parametrize("name", [name for name in vars(PlotAccessor) if not name.startswith("_")])
 def test_plot_is_labelled_and_readable(name: str) -> None:
     """Title and units, transparent, text that contrasts with white and black, nothing cut off."""
-    ax = getattr(make_history().mjci.plot, name)(**({"prices": PRICES} if name == "cost" else {}))
+    arguments: dict[str, Any] = {"cost": {"prices": PRICES}, "sla": {"within": 60}}.get(name, {})
+    ax = getattr(make_history().mjci.plot, name)(**arguments)
     figure = ax.figure
     figure.canvas.draw()
     assert ax.get_title("left")
@@ -296,3 +483,50 @@ def test_plot_uses_the_given_axes() -> None:
     assert make_history().mjci.plot.timeline("week", ax=left) is left
     assert left.patches
     assert not right.patches
+
+
+def read_bars(ax: Any) -> float:
+    return float(sum(bar.get_height() for bar in ax.patches))
+
+
+def test_drawn_sums_equal_the_frame() -> None:
+    """What has no room is "other"; what has no price is named."""
+    actions = [f"_action {number} $x_" for number in range(14)] + ["UNPRICED"]
+    jobs = make_times(*["2026-01-01T00:00Z", "2026-02-02T00:00Z"] * 15, action=actions * 2)
+    prices = {action: 0.5 + number for number, action in enumerate(actions[:-1])}
+    frame = jobs.mjci.cost(prices)
+    ax = jobs.mjci.plot.cost(prices)
+    assert read_bars(ax) == pytest.approx(frame["cost"].sum())
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(labels) == 9
+    assert "other (6)" in labels
+    assert "no price: UNPRICED (2 jobs)" in [text.get_text() for text in ax.texts]
+    assert read_bars(jobs.mjci.plot.timeline("month")) == 30
+    ax.figure.canvas.draw()
+    failed = jobs.assign(status="FAILED", reason=[f"$ {n % 15}" for n in range(30)])
+    ax = failed.mjci.plot.failures()
+    assert sum(bar.get_width() for bar in ax.patches) == 30
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("name", ["timeline", "throughput", "success_rate", "queue_stats"])
+def test_one_day_is_drawn_by_the_hour(name: str) -> None:
+    times = pd.date_range("2026-01-01T01:00", periods=200, freq="6min", tz="UTC").astype(str)
+    jobs = make_times(*times, action="IMAGINE")
+    ax = getattr(jobs.mjci.plot, name)("day")
+    drawn = [line.get_xdata() for line in ax.lines] or [ax.patches]
+    assert len(drawn[0]) >= 20
+    ax.figure.canvas.draw()
+
+
+def test_line_is_broken_where_there_are_no_jobs() -> None:
+    """And a period that stands alone is a dot."""
+    jobs = make_times("2026-01-01T00:00Z", "2026-01-02T00:00Z", "2026-01-05T00:00Z")
+    (line,) = jobs.mjci.plot.success_rate().lines
+    assert np.isnan(line.get_ydata()).tolist() == [False, False, True, True, False]
+    assert list(line.get_markevery()) == [4]
+
+
+def test_plot_shows_the_time_zone() -> None:
+    ax = make_history().mjci.plot.timeline(tz="Asia/Shanghai")
+    assert ax.get_xlabel() == "Asia/Shanghai"

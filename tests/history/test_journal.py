@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import pytest
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.errors import HistoryError, JournalWarning, SettingsError
 from jupyter_mjci.history import journal as journal_module
+from jupyter_mjci.history import submissions
 from jupyter_mjci.history.journal import ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
+from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.services.midjourney.api import Midjourney
 
 THEN = datetime(2026, 1, 1, 1, 2, 3, 456789, tzinfo=UTC)
@@ -119,32 +122,173 @@ def test_service_is_found_for_jobs_of_the_own_origin(journal: Journal) -> None:
     assert journal.find_service("1") == ""
 
 
-def test_submission_is_pending_until_resolved(journal: Journal) -> None:
-    journal.record_submission(CALL, "m1", 5.0, has_marker=False)
-    (submission,) = journal.submissions()
-    assert submission.state == "pending"
-    assert (submission.body, submission.path, submission.at) == (CALL.body, CALL.path, 5.0)
-    assert submission.has_marker is False
-    journal.resolve("m1", "accepted", job_id="17")
-    assert journal.accepted_job_ids("mj") == {"17"}
+def record(journal: Journal, marker: str, at: float = 1.0, until: float = 10.0) -> Lease:
+    lease = Lease(marker, f"owner of {marker}")
+    journal.write(
+        partial(
+            submissions.record,
+            call=CALL,
+            lease=lease,
+            times=(at, until),
+            origin=journal.get_origin("mj"),
+            has_marker=True,
+        )
+    )
+    return lease
+
+
+def get_states(journal: Journal) -> dict[str, str]:
+    return {row.marker: row.state for row in journal.submissions()}
+
+
+def test_submission_is_pending_until_accepted(journal: Journal) -> None:
+    record(journal, "m1", 5.0)
+    (row,) = journal.submissions()
+    assert (row.state, row.body, row.path, row.at) == ("pending", CALL.body, CALL.path, 5.0)
+    assert (row.is_leased(9.9), row.is_leased(10.0), row.is_settled) == (True, False, False)
+    journal.write(partial(submissions.accept, marker="m1", job_id="17", now=7.0))
+    (row,) = journal.submissions()
+    assert (row.state, row.job_id, row.lease_owner, row.is_settled) == ("accepted", "17", "", True)
+    assert journal.claimed_job_ids("mj") == {"17"}
     assert journal.unresolved() == []
 
 
-def test_unresolved_submissions_of_running_processes_are_skipped(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
+STATES = ["pending", "accepted", "rejected", "unknown"]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", submissions.TRANSITIONS)
+def test_transition_starts_only_from_its_sources(journal: Journal, name: str, state: str) -> None:
+    """Every transition from every state, by the table that is in the documentation."""
+    lease = record(journal, "m1")
+    with journal._transaction() as db:
+        db.execute("UPDATE submissions SET state=?", (state,))
+        moved = submissions._move(db, name, lease, {"reason": "x"})
+    transition = submissions.TRANSITIONS[name]
+    assert moved is (state in transition.sources)
+    assert get_states(journal) == {"m1": transition.target if moved else state}
+
+
+@pytest.mark.parametrize("name", ["reject", "lose"])
+def test_only_the_holder_of_the_lease_gives_a_submission_up(journal: Journal, name: str) -> None:
+    record(journal, "m1")
+    write = getattr(submissions, name)
+    (moved,) = journal.write(partial(write, lease=Lease("m1", "other"), reason="x", now=1.0))
+    assert not moved
+    assert get_states(journal) == {"m1": "pending"}
+
+
+def test_lease_is_taken_once_it_has_expired(journal: Journal) -> None:
+    """By one of two; whoever lost it can neither renew it nor give the submission up."""
+    first = record(journal, "m1", until=10.0)
+    second, third = Lease("m1", "second"), Lease("m1", "third")
+    taken = [
+        journal.write(partial(submissions.take, lease=lease, now=now, until=now + 10))[0]
+        for lease, now in ((second, 9.0), (second, 10.0), (third, 11.0), (second, 11.0))
+    ]
+    assert taken == [False, True, False, False]
+    renewals = [
+        journal.write(partial(submissions.renew, lease=lease, until=30.0))[0]
+        for lease in (first, second)
+    ]
+    assert renewals == [False, True]
+    assert journal.write(partial(submissions.lose, lease=first, reason="", now=1.0)) == [False]
+    assert journal.write(partial(submissions.lose, lease=second, reason="", now=12.0)) == [True]
+    assert journal.write(partial(submissions.take, lease=third, now=12.0, until=30.0)) == [True]
+
+
+def test_job_is_claimed_by_one_submission(journal: Journal) -> None:
+    """A guess takes only what is free; what the service said overrides a guess."""
+    for marker in ("guess", "late", "told", "dialog"):
+        record(journal, marker)
+
+    def accept(marker: str, job_id: str, is_guess: bool) -> bool:
+        (accepted,) = journal.write(
+            partial(submissions.accept, marker=marker, job_id=job_id, now=2.0, is_guess=is_guess)
+        )
+        return bool(accepted)
+
+    assert accept("guess", "17", True)
+    assert not accept("late", "17", True)
+    assert get_states(journal)["late"] == "pending"
+    assert accept("told", "17", False)
+    assert accept("dialog", "17", False)
+    assert get_states(journal) == {
+        "guess": "unknown", "late": "pending", "told": "accepted", "dialog": "accepted",
+    }  # fmt: skip
+    assert not accept("late", "17", True)
+
+
+def test_claims_of_another_origin_are_others(journal: Journal) -> None:
+    """Ids are unique only there."""
+    record(journal, "m1")
+    journal.origins["mj"] = "http://another"
+    record(journal, "m2")
+    for marker in ("m1", "m2"):
+        (accepted,) = journal.write(
+            partial(submissions.accept, marker=marker, job_id="17", now=2.0, is_guess=True)
+        )
+        assert accepted
+    assert journal.claimed_job_ids("mj") == {"17"}
+
+
+@pytest.fixture
+def locked_journal(tmp_path: Path) -> Iterator[tuple[Journal, sqlite3.Connection]]:
+    """A journal on disk, and another process's connection that has not locked it yet."""
+    journal = Journal(tmp_path / "journal.db")
+    journal.jobs()
+    other = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    yield journal, other
+    other.close()
+    journal.close()
+
+
+def test_kept_writes_are_written_in_order_when_the_lock_is_free(
+    locked_journal: tuple[Journal, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of this process, of dead ones, and those of unknown outcome are returned."""
-    host = os.uname().nodename
-    for marker, pid in (("own", os.getpid()), ("running", 1), ("dead", 999999999)):
-        monkeypatch.setattr(journal_module, "_get_owner", lambda pid=pid: f"{host}:{pid}")
-        journal.record_submission(CALL, marker, 1.0, has_marker=True)
-    assert get_unresolved_markers(journal) == {"own", "dead"}
-    journal.resolve("running", "unknown", reason="no answer")
-    assert get_unresolved_markers(journal) == {"own", "dead", "running"}
+    """The user is warned once; the next write takes along what was kept."""
+    monkeypatch.setattr(journal_module, "SHORT_TIMEOUT", 0.01)
+    journal, other = locked_journal
+    record(journal, "m1")
+    other.execute("BEGIN IMMEDIATE")
+    accept = partial(submissions.accept, marker="m1", job_id="17", now=2.0)
+    with pytest.warns(JournalWarning, match=r"cannot be written \(database is locked\)"):
+        assert not journal.write_or_defer(accept)
+    assert not journal.write_or_defer(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
+    assert journal.deferred_count == 2
+    assert get_states(journal) == {"m1": "pending"}
+    other.execute("ROLLBACK")
+    journal.set_meta("next", "write")
+    assert (journal.deferred_count, get_states(journal)) == (0, {"m1": "accepted"})
+    assert [job.id for job in journal.jobs()] == ["17"]
 
 
-def get_unresolved_markers(journal: Journal) -> set[str]:
-    return {submission.marker for submission in journal.unresolved()}
+def test_close_writes_what_was_kept(
+    locked_journal: tuple[Journal, sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "SHORT_TIMEOUT", 0.01)
+    journal, other = locked_journal
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.warns(JournalWarning):
+        journal.write_or_defer(partial(journal.upsert_jobs, [Job("mj", "17")], 2.0))
+    other.execute("ROLLBACK")
+    journal.close()
+    assert [job.id for job in journal.jobs()] == ["17"]
+
+
+def test_damaged_journal_raises_history_error(tmp_path: Path) -> None:
+    """Neither reading nor writing lets an error of SQLite out."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.record_jobs([replace(DONE, id=str(number)) for number in range(300)], 1.0)
+    journal.close()
+    content = bytearray(path.read_bytes())
+    content[8192:] = b"\xff" * (len(content) - 8192)
+    path.write_bytes(content)
+    with pytest.raises(HistoryError, match="cannot be"):
+        journal.jobs()
+    with pytest.raises(HistoryError, match="cannot be written"):
+        journal.record_jobs([replace(DONE, id=str(number)) for number in range(600)], 1.0)
 
 
 def test_durations_are_those_of_successes(journal: Journal) -> None:
@@ -168,11 +312,11 @@ def _write(path: Path, writer: int, rows: int) -> None:
     journal = Journal(path)
     for number in range(rows):
         marker = f"{writer}-{number}"
-        journal.record_submission(CALL, marker, float(number), has_marker=True)
+        record(journal, marker, float(number))
         journal.record_jobs(
             [Job("mj", marker), Job("mj", f"shared-{number}", raw={"by": writer})], float(number)
         )
-        journal.resolve(marker, "accepted", job_id=marker)
+        journal.write(partial(submissions.accept, marker=marker, job_id=marker, now=1.0))
 
 
 @pytest.mark.parametrize("writers", [4])
@@ -219,14 +363,14 @@ def test_committed_rows_survive_a_kill(tmp_path: Path) -> None:
     process.join(60)
     assert process.exitcode == -9
     journal = Journal(path)
-    assert get_unresolved_markers(journal) == {"sent"}
+    assert [row.marker for row in journal.unresolved()] == ["sent"]
     assert journal.jobs() == []
     journal.close()
 
 
 def _write_and_die(path: Path) -> None:
     journal = Journal(path)
-    journal.record_submission(CALL, "sent", 1.0, has_marker=True)
+    record(journal, "sent")
     with journal._transaction() as db:
         db.execute("INSERT INTO jobs (service, origin, id, sequence) VALUES ('mj', '', '1', 1)")
         os.kill(os.getpid(), signal.SIGKILL)
@@ -314,15 +458,17 @@ def test_journal_of_schema_2_is_migrated_to_the_new_names(tmp_path: Path) -> Non
     assert jobs["0"] == replace(DONE, id="0", raw={})
     assert [job.id for job in journal.active_jobs()] == ["WAITING", "RUNNING"]
     assert journal.status_history("mj", "ASKING")[0][1] is Status.NEEDS_INPUT
-    submissions = {row.marker: row for row in journal.submissions()}
-    assert {marker: row.state for marker, row in submissions.items()} == {
+    rows = {row.marker: row for row in journal.submissions()}
+    assert {marker: row.state for marker, row in rows.items()} == {
         "leaving": "pending",
         "refused": "rejected",
         "accepted": "accepted",
         "unknown": "unknown",
     }
-    assert submissions["leaving"].endpoint == "mj"
-    assert submissions["leaving"].has_marker is True
+    assert rows["leaving"].endpoint == "mj"
+    assert rows["leaving"].has_marker is True
+    assert not rows["leaving"].is_leased(0.0)
+    assert journal.claimed_job_ids("mj") == {"17"}
     assert journal.journal_id == "abc"
     assert list(load_journal_frame(journal)["status"]) == [
         "QUEUED", "NEEDS_INPUT", "RUNNING", "SUCCEEDED",

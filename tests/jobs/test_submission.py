@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,22 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import load
-from jupyter_mjci.errors import BannedPrompt, MjciError, QueueFull, TransportError, Unsupported
+from jupyter_mjci.emulator.app import Sandbox
+from jupyter_mjci.emulator.clock import ScaledClock
+from jupyter_mjci.errors import (
+    BannedPrompt,
+    HistoryError,
+    JournalWarning,
+    MjciError,
+    QueueFull,
+    TransportError,
+    Unsupported,
+)
+from jupyter_mjci.history import journal as journal_module
+from jupyter_mjci.history import submissions
+from jupyter_mjci.history.submissions import Lease
+from jupyter_mjci.jobs import journal_writer, submission
+from jupyter_mjci.services.midjourney import reconciliation as midjourney_tracking
 from jupyter_mjci.session import Session
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -32,6 +52,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "html done": {"done": True},
     "content_type": {},
     "restart": {"remember": True},
+    "forward_late": {"status": 504, "seconds": 6.0},
 }
 
 
@@ -82,7 +103,7 @@ def test_faulty_submission_creates_one_job(
     assert (row.state, row.job_id) == ("accepted", job.id)
 
 
-@pytest.mark.parametrize("fault", ["drop_after", "drop_before", "malformed"])
+@pytest.mark.parametrize("fault", ["drop_after", "malformed"])
 @pytest.mark.parametrize(
     ("build", "route", "user_text"),
     [
@@ -124,7 +145,7 @@ def test_lost_response_without_listing_stays_unknown(session: Session) -> None:
     assert caught.value.may_have_been_sent
     assert [row.state for row in session.journal.unresolved()] == ["unknown"]
     assert session.resume().run() == []
-    assert [row.state for row in session.journal.unresolved()] == ["unknown"]
+    assert [row.state for row in session.unresolved_submissions()] == ["unknown"]
 
 
 def test_two_matching_jobs_are_ambiguous(session: Session) -> None:
@@ -185,6 +206,8 @@ def test_modal_with_lost_response_is_sent_once(session: Session) -> None:
 KILLED_PROCESS = """
 import os, signal, sys, jupyter_mjci as mjci
 from pathlib import Path
+from jupyter_mjci.jobs import journal_writer
+journal_writer.LEASE_DURATION = 0.5
 session = mjci.connect(mj_url=sys.argv[1], mj_secret=sys.argv[2], home=Path(sys.argv[3]), timeout=1)
 def die(event, value):
     if event == sys.argv[4]:
@@ -195,11 +218,11 @@ session.follow(session.mj.imagine("a red fox")).run()
 
 
 @pytest.mark.parametrize("moment", ["submitting", "job_updated"])
-def test_resume_finishes_the_work_of_a_killed_process(tmp_path: Path, moment: str) -> None:
+def test_resume_finishes_the_work_of_a_killed_process(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed before its request is sent, or after the response came."""
-    from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.emulator.clock import ScaledClock
-
+    monkeypatch.setattr(submission, "SETTLING_TIME", 1.0)
     with Sandbox(clock=ScaledClock(100)).serve() as server:
         settings = server.settings
         arguments = [settings["mj_url"], settings["mj_secret"], str(tmp_path), moment]
@@ -243,3 +266,265 @@ def test_faulty_listing_during_reconciliation_still_finds_the_job(
     inject_fault(session, fault, listing, 2)
     job = build(session).run()
     assert [known.id for known in list_all_jobs(session)] == [job.id]
+
+
+# --- responses that are no answer ----------------------------------------------------------------
+
+GATEWAY_PAGE = "<html><head><title>{status} Gateway Time-out</title></head><body></body></html>"
+
+
+@pytest.mark.parametrize("status", [502, 504, 524])
+@pytest.mark.parametrize("session", ["new-api"], indirect=True)
+def test_gateway_page_of_a_relay_without_listing_leaves_submission_unknown(
+    session: Session, status: int
+) -> None:
+    """The task was made: nothing is sent again, neither now nor by `resume`."""
+    assert session.sandbox is not None
+    page = GATEWAY_PAGE.format(status=status)
+    session.sandbox.faults.add(
+        "status", route="POST /mj/submit/*", status=status, body=page, content_type="text/html",
+        done=True,
+    )  # fmt: skip
+    with pytest.raises(TransportError, match="unknown whether this submission was received"):
+        imagine(session).run()
+    session.resume().run()
+    assert session.sandbox.faults.count == 1
+    (row,) = session.unresolved_submissions()
+    assert (row.state, row.reason) == ("unknown", "this server has no listing.")
+
+
+@pytest.mark.parametrize("lag", [0.5, 6.0, 45.0])
+@pytest.mark.parametrize(
+    ("build", "route"),
+    [(imagine, "POST /mj/submit/*"), (picture_job, "POST /jobs")],
+    ids=["mj", "ci"],
+)
+def test_job_that_a_gateway_forwards_after_its_504_is_adopted(
+    session: Session, build: Callable[..., Call[Job]], route: str, lag: float
+) -> None:
+    """The listing does not show it for a while: no reason to send it again."""
+    assert session.sandbox is not None
+    session.sandbox.faults.add("forward_late", route=route, status=504, seconds=lag, times=1)
+    job = build(session).run()
+    assert [known.id for known in list_all_jobs(session)] == [job.id]
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "status 502 done", "forward_late"])
+def test_lost_submission_whose_prompt_was_rewritten_is_unknown(
+    session: Session, fault: str
+) -> None:
+    """Not found by its looks is no proof: the service may have changed them, or not."""
+    assert session.sandbox is not None
+    inject_fault(session, fault, "POST /mj/submit/*", 1)
+    call = session.mj.imagine("a  fox \u2014ar 3:2", state="mine", as_is=True)
+    handle = session.sandbox.mj.handle
+
+    def rewrite(request: Any) -> Any:
+        body = request.body.replace("a  fox \u2014ar".encode(), b"a fox --ar")
+        return handle(replace(request, body=body))
+
+    session.sandbox.mj.handle = rewrite
+    with pytest.raises(TransportError, match="no job looks like it"):
+        call.run()
+    session.resume().run()
+    assert [row.state for row in session.unresolved_submissions()] == ["unknown"]
+    assert len(list_all_jobs(session)) == (fault != "drop_before")
+
+
+# --- several workers, and a journal that cannot be written ----------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["drop_before", "drop_after", "forward_late", "status 502 done"])
+def test_equal_calls_under_way_never_share_a_job(session: Session, fault: str) -> None:
+    """The first answer is lost: its job is another one, or unknown, never that of the second."""
+    inject_fault(session, fault, "POST /mj/submit/*", 1)
+    calls = [imagine(session, state="mine") for _ in range(3)]
+    finished = session.batch(calls, at_once=3).run()
+    rows = session.journal.submissions()
+    ids = [row.job_id for row in rows if row.state == "accepted"]
+    assert len(set(ids)) == len(ids) >= 2
+    assert {job.id for job in finished if job.status is Status.SUCCEEDED} == set(ids)
+    made = {known.id for known in list_all_jobs(session)}
+    assert set(ids) <= made
+    assert len(made) == (2 if fault == "drop_before" else 3)
+    assert sum(row.state == "unknown" for row in rows) == 3 - len(ids)
+
+
+@pytest.fixture
+def stored_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """A session with a journal on disk that does not wait long for its lock."""
+    for module in (journal_module, journal_writer):
+        monkeypatch.setattr(module, "SHORT_TIMEOUT", 0.01)
+    with mjci.sandbox(speed=float("inf"), home=tmp_path) as stored:
+        stored.journal.jobs()
+        yield stored
+
+
+def break_journal(session: Session, how: str) -> Callable[[], None]:
+    """Make the journal unwritable as soon as a submission leaves; return what repairs it."""
+    path = session.journal.path
+    other = sqlite3.connect(str(path), isolation_level=None, check_same_thread=False)
+
+    def break_it(event: str, _: Any) -> None:
+        if event != "submitting":
+            return
+        if how == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        else:
+            with session.journal._lock:
+                db = session.journal._get_connection()
+                db.execute(
+                    f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}"
+                )
+
+    def repair() -> None:
+        session.listeners.clear()
+        if how == "locked":
+            other.execute("ROLLBACK")
+        else:
+            session.journal._get_connection().execute("PRAGMA max_page_count = 1000000")
+        other.close()
+
+    session.listeners.append(break_it)
+    return repair
+
+
+@pytest.mark.parametrize("how", ["locked", "full"])
+def test_unwritable_journal_never_makes_an_accepted_submission_rejected(
+    stored_session: Session, how: str
+) -> None:
+    """What the service said stands: the user is told, and it is written when it can be."""
+    call = stored_session.mj.imagine("a red fox " * 500)
+    repair = break_journal(stored_session, how)
+    with pytest.warns(JournalWarning, match="kept in memory"):
+        job = call.run()
+    assert job.status is Status.QUEUED
+    (row,) = stored_session.journal.submissions()
+    assert row.state == "pending"
+    repair()
+    stored_session.journal.write()
+    (row,) = stored_session.journal.submissions()
+    assert (row.state, row.job_id) == ("accepted", job.id)
+    assert [known.id for known in stored_session.journal.jobs()] == [job.id]
+
+
+def test_journal_that_cannot_be_written_lets_nothing_leave(
+    stored_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_writer, "BUSY_TIMEOUT", 0.1)
+    with contextlib.closing(sqlite3.connect(str(stored_session.journal.path))) as other:
+        other.isolation_level = None
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(HistoryError, match="cannot be written"):
+            imagine(stored_session).run()
+        other.execute("ROLLBACK")
+    assert list_all_jobs(stored_session) == []
+    assert stored_session.journal.unresolved() == []
+
+
+def test_locked_journal_is_waited_for_before_a_submission_leaves(stored_session: Session) -> None:
+    """Without blocking the event loop: other calls go on."""
+    other = sqlite3.connect(str(stored_session.journal.path), check_same_thread=False)
+    other.isolation_level = None
+    other.execute("BEGIN EXCLUSIVE")
+    submission_task = event_loop.start(imagine(stored_session))
+    event_loop.run(stored_session.client.transport.send(stored_session.mj.tasks()))
+    assert not submission_task.done()
+    other.execute("ROLLBACK")
+    other.close()
+    job = submission_task.result()
+    assert [known.id for known in list_all_jobs(stored_session)] == [job.id]
+
+
+def test_resume_beside_a_waiting_batch_leaves_its_submissions_alone(session: Session) -> None:
+    """The row is leased by a live worker of the same session: one works, the other leaves it."""
+    for _ in range(13):
+        imagine(session).run()
+    resumed: list[Job] = []
+
+    def resume(event: str, _: Any) -> None:
+        if event == "submitting" and not resumed:
+            resumed.append(Job("mj", "called"))
+            rows = session.unresolved_submissions()
+            assert [row.is_leased(time.time()) for row in rows] == [True]
+            assert not any(session._is_resumable(row) for row in rows)
+
+    session.listeners.append(resume)
+    assert session.follow(imagine(session)).run().status is Status.SUCCEEDED
+    assert resumed
+    assert len(list_all_jobs(session)) == 14
+
+
+def test_two_sessions_resume_a_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two kernels at the same time: one sends it, and both end."""
+    monkeypatch.setattr(submission, "SETTLING_TIME", 0.5)
+    with Sandbox(clock=ScaledClock(100)).serve() as server:
+        settings = server.settings
+        options = {"mj_url": settings["mj_url"], "mj_secret": settings["mj_secret"]}
+        with (
+            mjci.connect(home=tmp_path, **options) as first,
+            mjci.connect(home=tmp_path, **options) as second,
+        ):
+            marked = midjourney_tracking.with_marker(imagine(first), "mjci-left")
+            assert marked is not None
+            record = partial(
+                submissions.record,
+                call=marked,
+                lease=Lease("mjci-left", "dead"),
+                times=(time.time(), time.time() + 0.2),
+                origin=first.journal.get_origin("mj"),
+                has_marker=True,
+            )
+            first.journal.write(record)
+            tasks = [event_loop.start(kernel._resume(0.2, print)) for kernel in (first, second)]
+            for task in tasks:
+                task.result()
+            assert [row.state for row in first.journal.submissions()] == ["accepted"]
+            assert len(first.mj.tasks().run()) == 1
+
+
+def test_row_of_another_proxy_is_left_and_named(session: Session) -> None:
+    """Searching here would prove nothing, and sending it here would be wrong."""
+    session.journal.origins["mj"] = "http://another"
+    record = partial(
+        submissions.record,
+        call=imagine(session, state="x"),
+        lease=Lease("mjci-left", ""),
+        times=(0.0, 0.0),
+        origin="http://another",
+        has_marker=False,
+    )
+    session.journal.write(record)
+    session.journal.origins["mj"] = "http://mj.sandbox.localhost"
+    assert session.resume().run() == []
+    assert [row.origin for row in session.unresolved_submissions()] == ["http://another"]
+    assert list_all_jobs(session) == []
+
+
+def raise_bug(*_: object) -> Job:
+    raise ZeroDivisionError("a bug")
+
+
+@pytest.mark.parametrize("kind", ["parser", "transport", "marker"])
+def test_unforeseen_failure_of_a_batch_row_stays_that_row(
+    session: Session, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that is none of ours, wherever it comes from: the other rows are made."""
+    calls = [session.mj.imagine(f"a fox {number}") for number in range(3)]
+    if kind == "parser":
+        calls[1] = replace(calls[1], parse=raise_bug)
+    elif kind == "transport":
+        send = session.transport.send
+
+        async def fail(call: Call[Any]) -> Any:
+            return raise_bug() if b"fox 1" in call.body else await send(call)
+
+        monkeypatch.setattr(session.transport, "send", fail)
+    else:
+        calls[1] = replace(calls[1], body=b"\xff no JSON")
+    jobs = session.batch(calls).run()
+    assert sorted(job.status for job in jobs)[-2:] == ["SUCCEEDED"] * 2
+    assert len(jobs) == 3
+    made = [job.subject for job in list_all_jobs(session)]
+    assert sorted(subject for subject in made if subject != "a fox 1") == ["a fox 0", "a fox 2"]
+    assert len(made) == len(set(made))

@@ -20,7 +20,14 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.settings import Secret, Settings
 from jupyter_mjci.emulator.clock import VirtualClock
-from jupyter_mjci.errors import CIError, JobFailed, MidjourneyError, MjciError, SettingsError
+from jupyter_mjci.errors import (
+    CIError,
+    JobFailed,
+    MidjourneyError,
+    MjciError,
+    SettingsError,
+    TransportError,
+)
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.doctor import detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
@@ -522,6 +529,21 @@ def test_resume_follows_unfinished_jobs(shell: Shell, session: Session) -> None:
     assert list(shell.run("%mjci resume").id) == [left.id]
     assert shell.kinds == [CARD, PICTURE]
     assert len(shell.run("%mjci resume")) == 0
+
+
+def test_resume_names_submissions_of_unknown_outcome(empty_shell: Shell) -> None:
+    """Without a listing nothing can be searched for: the row stays, with its time and reason."""
+    session = jupyter_mjci.sandbox(speed=math.inf, dialect="new-api")
+    empty_shell.ip.push({"s": session})
+    assert session.sandbox is not None
+    session.sandbox.faults.add("drop_after", route="POST /mj/submit/*", times=1)
+    with pytest.raises(TransportError):
+        session.mj.imagine("a red fox").run()
+    empty_shell.run("%mjci resume")
+    (text,) = [text for text in empty_shell.texts if "Left as they are" in text]
+    (row,) = session.unresolved_submissions()
+    assert f"imagine of 2026-01-01 00:00 UTC at {row.origin} ({row.marker}): unknown" in text
+    assert "this server has no listing." in text
 
 
 # --- completion -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from jupyter_mjci.notebook.panels.widgets import build_row
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.plots import Period
+    from jupyter_mjci.history.periods import Period
 
 MAX_PICTURES = 6  # pictures of selected rows
 # the longer side in pixels, and bytes
@@ -37,7 +37,7 @@ PLOT_OPTIONS = (
     ("failures", "failures"),
     ("success rate", "success_rate"),
 )
-PERIODS = ("hour", "day", "week", "month")
+PERIODS = ("hour", "day", "week", "month", "quarter")
 
 
 class HistoryPanel(TablePanel):

@@ -30,7 +30,7 @@ from jupyter_mjci.notebook.panels.job_list import JobList
 from jupyter_mjci.notebook.panels.object_browser import ObjectBrowser
 from jupyter_mjci.notebook.panels.rule_editor import RuleEditor
 from jupyter_mjci.notebook.panels.rule_preview import RulePreview
-from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
+from jupyter_mjci.notebook.panels.widgets import build_button, build_heading, build_row, link_toggle
 from jupyter_mjci.notebook.params import Param
 from jupyter_mjci.session import Session
 
@@ -107,11 +107,15 @@ class CIPanel(Panel):
             self.fields.more_button,
         )
         children = [
+            build_heading("Rule"),
             self.input,
             self.rule,
             self._build_examples(),
+            build_heading("Steps"),
             self.editor.box,
+            build_heading("Preview"),
             self.preview.box,
+            build_heading("Result"),
             self.output,
             row,
             template_box,
@@ -127,11 +131,11 @@ class CIPanel(Panel):
 
     def _build_examples(self) -> W.Widget:
         buttons = [self._build_example_button(*example) for example in EXAMPLES]
-        return build_row(W.Label("Examples"), *buttons, css_class="mjci-quiet")
+        return build_row(W.Label("Add an example"), *buttons, css_class="mjci-quiet")
 
     def _build_example_button(self, name: str, rule: str) -> W.Widget:
-        button = build_button(name, rule)
-        button.on_click(lambda _: setattr(self.rule, "value", rule))
+        button = build_button(name, f"Add {rule}")
+        button.on_click(lambda _: self.editor.add_rule(rule))
         return button
 
     def _build_template_box(self) -> W.Widget:

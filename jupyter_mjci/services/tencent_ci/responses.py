@@ -232,7 +232,7 @@ def parse_rows(response: Response) -> Page[xml.Row]:
         rows, token = xml.parse_rows(
             response.body, "Response", "JobsDetail", WIRE_FIELDS, "NextToken"
         )
-    except ExpatError as error:
+    except (ExpatError, ValueError) as error:
         raise _build_not_xml_error(response, error) from None
     if not rows:
         # raises if it is not a page at all
@@ -293,10 +293,15 @@ def parse_objects(response: Response) -> Page[StoredObject]:
 def _parse_object(content: Element) -> StoredObject:
     return StoredObject(
         key=to_text(content.get("Key")),
-        size=int(to_text(content.get("Size")) or 0),
+        size=_parse_size(content.get("Size")),
         changed=parse_timestamp(content.get("LastModified")),
         etag=to_text(content.get("ETag")).strip('"'),
     )
+
+
+def _parse_size(value: object) -> int:
+    text = to_text(value)
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
 
 
 def parse_empty(response: Response) -> None:

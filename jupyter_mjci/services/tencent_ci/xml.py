@@ -12,11 +12,13 @@ walk over the tree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from xml.parsers import expat
 from xml.parsers.expat import ExpatError
 
+from jupyter_mjci.client.response_text import decode_text
 from jupyter_mjci.errors import InvalidRequest
 
 REPEATED = (
@@ -44,10 +46,44 @@ def parse(body: bytes | str) -> dict[str, Any]:
     Raises:
         ExpatError: the document is not well-formed; it has the
             line and the column
+        ValueError: it declares entities, or is nested too deeply
     """
     import xmltodict
 
-    return dict(xmltodict.parse(body, force_list=REPEATED, strip_whitespace=True))
+    document = xmltodict.parse(_to_text(body), force_list=REPEATED, strip_whitespace=True)
+    _check_depth(document)
+    return dict(document)
+
+
+MAX_DEPTH = 64
+_ENCODING = re.compile(rb"""^\s*<\?xml[^>]*?encoding=["']([\w.:-]+)["']""")
+
+
+def _to_text(body: bytes | str) -> bytes | str:
+    """Return a body that expat can read: it knows no GBK, and raises LookupError for others."""
+    match = _ENCODING.match(body[:200]) if isinstance(body, bytes) else None
+    if match is None or match[1].lower() in (b"utf-8", b"utf-16", b"us-ascii"):
+        return body
+    try:
+        return bytes(body).decode(match[1].decode())  # type: ignore[arg-type]
+    except (LookupError, UnicodeDecodeError):
+        return decode_text(bytes(body))  # type: ignore[arg-type]
+
+
+def _check_depth(document: object) -> None:
+    """Raise ValueError for a document whose depth would break the code that walks it."""
+    level = [document]
+    for _ in range(MAX_DEPTH):
+        level = [child for value in level for child in _get_children(value)]
+        if not level:
+            return
+    raise ValueError("its elements are nested too deeply")
+
+
+def _get_children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def get_text(element: Mapping[str, Any], path: str) -> Any:
@@ -153,6 +189,7 @@ def parse_rows(
 
     Raises:
         ExpatError: the document is not well-formed
+        ValueError: it declares entities, or is nested too deeply
     """
     return _RowParser(root, item, paths, token).parse(body)
 
@@ -173,6 +210,10 @@ class _Node:
 
 
 _UNWANTED = _Node()
+
+
+def _refuse_entities(*_: object) -> None:
+    raise ValueError("entities are disabled")
 
 
 class _RowParser:
@@ -204,13 +245,16 @@ class _RowParser:
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters.append
-        parser.Parse(body, True)
+        parser.EntityDeclHandler = _refuse_entities
+        parser.Parse(_to_text(body), True)
         token = self._tokens[0] if len(self._tokens) == 1 else None
         return self._rows, token
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         parent = self._stack[-1]
         if parent is _UNWANTED:
+            if len(self._stack) > MAX_DEPTH:
+                raise ValueError("its elements are nested too deeply")
             self._stack.append(parent)
             return
         node = parent.children.get(name, _UNWANTED)

@@ -116,6 +116,55 @@ def test_moved_control_changes_only_its_part_of_the_rule(editor: RuleEditor) -> 
     )
 
 
+PASTED = "imageMogr2/blur/8x5|watermark/2/text/bWpjaQ==/fill/I0ZGRkZGRg/dx/0|imageView2/2/w/100"
+
+
+@pytest.mark.parametrize("rule", [PASTED, f"  {PASTED}\n", "imageMogr2/rotate/0/quality/85"])
+def test_pasted_rule_stays_as_typed_until_a_control_is_touched(
+    editor: RuleEditor, rule: str
+) -> None:
+    """Values that the controls would leave out or spell in another way stay as well."""
+    editor.text.value = rule
+    editor.on_control_change()
+    assert editor.text.value == rule
+
+
+def test_touched_control_rewrites_only_its_parameter(editor: RuleEditor) -> None:
+    """Other operations keep their spelling, and its own the values that equal a default."""
+    editor.text.value = PASTED
+    blur, watermark, _ = editor.blocks
+    blur.controls["blur"].sliders.children[0].value = 9
+    assert editor.text.value == PASTED.replace("8x5", "9x5")
+    watermark.controls["dy"].widget.value = "30"
+    expected = "watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg/dx/0/dy/30"
+    assert editor.text.value == f"imageMogr2/blur/9x5|{expected}|imageView2/2/w/100"
+
+
+def test_changes_are_undone_and_made_again(
+    editor: RuleEditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Letters typed at once are one change; added steps and examples are changes of their own."""
+    seconds = iter(range(0, 1000, 10))
+    editor.history._clock = lambda: next(seconds)
+    editor.text.value = "imageMogr2/rotate/90"
+    editor.add_step("imageMogr2/blur")
+    with_blur = editor.text.value
+    editor.add_rule("imageMogr2/format/png")
+    assert editor.text.value == f"{with_blur}|imageMogr2/format/png"
+    editor.history._clock = lambda: 2000.0
+    for text in ("i", "im", "imageView2/2/w/100"):
+        editor.text.value = text
+    for expected in (f"{with_blur}|imageMogr2/format/png", with_blur, "imageMogr2/rotate/90", ""):
+        editor.history.undo_button.click()
+        assert editor.text.value == expected
+    assert editor.history.undo_button.disabled
+    assert editor.blocks == []
+    editor.history.redo_button.click()
+    assert [block.operation.key for block in editor.blocks] == ["rotate"]
+    editor.text.value = "imageMogr2/rotate/91"
+    assert editor.history.redo_button.disabled
+
+
 def find_template(block: Any, text: str) -> Any:
     return next(
         template for template in block.controls["thumbnail"].templates if template.text == text

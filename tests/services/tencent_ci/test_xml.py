@@ -81,13 +81,44 @@ def test_parse(document: bytes | str, expected: object) -> None:
     assert xml.parse(document) == expected
 
 
-def test_deeply_nested_document_is_parsed() -> None:
-    value: object = xml.parse(b"<A>" * 3000 + b"x" + b"</A>" * 3000)
+def nest(levels: int) -> bytes:
+    return b"<A>" * levels + b"x" + b"</A>" * levels
+
+
+def test_document_up_to_the_bound_of_depth_is_parsed() -> None:
+    value: object = xml.parse(nest(xml.MAX_DEPTH - 1))
     depth = 0
     while isinstance(value, dict):
         value = value["A"]
         depth += 1
-    assert (value, depth) == ("x", 3000)
+    assert (value, depth) == ("x", xml.MAX_DEPTH - 1)
+
+
+@pytest.mark.parametrize("levels", [xml.MAX_DEPTH, 3000, 200_000])
+def test_document_nested_too_deeply_is_refused(levels: int) -> None:
+    """Code that walks it, or writes it to the journal, would recurse too deeply."""
+    with pytest.raises(ValueError, match="deeply"):
+        xml.parse(nest(levels))
+    if levels > xml.MAX_DEPTH:
+        with pytest.raises(ValueError, match="deeply"):
+            xml.parse_rows(nest(levels), "R", "B", ["C"], "D")
+
+
+def test_entities_are_refused_by_both_parsers() -> None:
+    document = b'<!DOCTYPE A [<!ENTITY x "xx"><!ENTITY y "&x;&x;">]><A>&y;</A>'
+    for parse in (xml.parse, lambda body: xml.parse_rows(body, "A", "B", ["C"], "D")):
+        with pytest.raises(ValueError, match="entities"):
+            parse(document)
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "gb2312", "gb18030", "big5", "no-such-encoding"])
+def test_declared_encodings_are_read(encoding: str) -> None:
+    """Of GBK and its kin expat knows none, and of an unknown one the bytes decide."""
+    codec = "utf-8" if encoding.startswith("no") else encoding
+    text = f'<?xml version="1.0" encoding="{encoding}"?><A><B><C>中文</C></B></A>'
+    body = text.encode(codec)
+    assert xml.parse(body) == {"A": {"B": {"C": "中文"}}}
+    assert xml.parse_rows(body, "A", "B", ["C"], "D") == ([("中文",)], None)
 
 
 @pytest.mark.parametrize(
