@@ -61,6 +61,9 @@ if TYPE_CHECKING:
 
 # Parameters that may also name a variable that holds a job.
 JOB_ID_PARAMS = frozenset({"task", "task_id", "job_id"})
+# The parameter, by builder, that takes all remaining words of a
+# line.
+REST_PARAMS = {"action": "button", "simple_change": "content"}
 RETURNS_JOB = ReturnType(Job)
 _OPTION_FLAGS = [option.flag for option in BATCH_OPTIONS]
 # A call that is not yet bound to a session.
@@ -103,6 +106,9 @@ class Magics:
         self.current_session = CurrentSession(ip, get_config, state)
         self.commands = commands.Commands(ip, self.current_session)
         self._displayed_value: object = None
+        # Keys of the bucket's objects that a listing has shown,
+        # for the completion.
+        self.known_objects: dict[str, None] = {}
         # The variables that the running line can name: of each
         # thread its own.
         self._running_scope = ContextVar[Scope | None]("scope", default=None)
@@ -158,7 +164,7 @@ class Magics:
 
     def run_simple(self, builder: Builder, line: str) -> object:
         """Run a magic whose words and flags are the builder's arguments."""
-        parsed = self._parse_line(builder, line)
+        parsed = self._parse_line(builder, line, REST_PARAMS.get(builder.__name__, ""))
         if parsed is None:
             return None
         options, arguments = parsed
@@ -199,7 +205,7 @@ class Magics:
 
     def action(self, builder: Builder, line: str) -> object:
         """Press a button of a task. To find a button by its label, the task is fetched first."""
-        parsed = self._parse_line(builder, line, rest="button")
+        parsed = self._parse_line(builder, line, REST_PARAMS["action"])
         if parsed is None:
             return None
         options, arguments = parsed
@@ -451,6 +457,8 @@ class Magics:
                 job_or_call = self._send(call)
             return self._display_job(session, job_or_call, options, raises=is_submission)
         value = self._send(call)
+        if return_type.is_list and hasattr(return_type.item, "key"):
+            self.known_objects.update(dict.fromkeys(item.key for item in value))
         if return_type.is_list:
             return _build_frame(value, return_type)
         if value is None:

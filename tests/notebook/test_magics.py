@@ -586,7 +586,7 @@ def test_known_ids_and_buttons_are_completed(shell: Shell, session: Session) -> 
     def complete(line: str) -> tuple[str, list[str]]:
         return complete_line(magics, line, 0, line)
 
-    assert complete("%mj_task ") == ("", [upscale.id, job.id])
+    assert complete("%mj_task ") == ("", ["job", upscale.id, job.id])
     assert complete(f"%mj_action {job.id[:-1]}") == (job.id[:-1], [job.id])
     assert complete("%mj_action job U") == ("U", ["U1", "U2", "U3", "U4"])
     assert complete(f"%mj_action {upscale.id} Upscale (S") == ("Upscale (S", ["Upscale (Subtle)"])
