@@ -10,8 +10,8 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import Outcome, ServiceCodes, classify, get_outcome
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.gateway import PICTURE, Gateway, serve
 from tests.relays import ODD_RESPONSES, OddResponse
@@ -37,7 +37,7 @@ def gateway(running_gateway: Gateway) -> Gateway:
 
 @pytest.fixture
 def session(gateway: Gateway) -> Iterator[Session]:
-    settings = load({"mj_url": gateway.url, "timeout": 10.0, "wait": 600.0}, environ={})
+    settings = load_settings({"mj_url": gateway.url, "timeout": 10.0, "wait": 600.0}, environ={})
     with Session(settings, clock=VirtualClock()) as session:
         yield session
 

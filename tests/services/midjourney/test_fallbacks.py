@@ -11,8 +11,8 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import InvalidRequest, MjciError, Unsupported
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.virtual_clock import VirtualClock
 
@@ -62,13 +62,13 @@ def test_listings_work_for_every_family(session: Session) -> None:
 
 def record_paths(session: Session) -> list[str]:
     paths: list[str] = []
-    send = session.transport.send
+    send = session.client.transport.send
 
     async def record_path(call):  # type: ignore[no-untyped-def]
         paths.append(call.path)
         return await send(call)
 
-    session.transport.send = record_path  # type: ignore[method-assign]
+    session.client.transport.send = record_path  # type: ignore[method-assign]
     return paths
 
 
@@ -90,7 +90,7 @@ def answer_listing(answers: list[httpx.Response]) -> Session:
             return httpx.Response(200, json=task)
         return answers.pop(0) if answers else httpx.Response(200, json=[task])
 
-    settings = load({"mj_url": "http://proxy"}, environ={})
+    settings = load_settings({"mj_url": "http://proxy"}, environ={})
     return Session(settings, transport=httpx.MockTransport(handler), clock=VirtualClock())
 
 
@@ -148,7 +148,7 @@ def test_endpoint_is_remembered_as_missing_after_it_was_refused_twice(
 def test_wrong_address_raises_despite_the_journal() -> None:
     """A server that responds to everything with a web page is not a proxy."""
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
+    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=page)
     for call in (
         session.mj.tasks(),
         session.mj.tasks(ids=["1"]),
