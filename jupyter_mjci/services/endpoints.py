@@ -7,6 +7,7 @@ from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.transport import Clock, Endpoint
 from jupyter_mjci.services.midjourney.auth import build_mj_auth
 from jupyter_mjci.services.tencent_ci.auth import build_cos_auth
+from jupyter_mjci.services.tencent_ci.regions import normalize_region
 
 
 def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:
@@ -21,14 +22,14 @@ def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:
         endpoints["ci"] = _build_bucket_endpoint(settings, clock, "ci", ci_url)
         endpoints["cos"] = _build_bucket_endpoint(settings, clock, "cos", cos_url)
         # Requests about the account rather than a bucket.
-        host = f"ci.{settings.ci_region}.myqcloud.com"
+        host = f"ci.{normalize_region(settings.ci_region)}.myqcloud.com"
         authorize = endpoints["ci"].authorize
         endpoints["account"] = Endpoint(ci_url or f"https://{host}", host, authorize, MAX_XML_SIZE)
     return endpoints
 
 
 def _build_bucket_endpoint(settings: Settings, clock: Clock, name: str, url: str) -> Endpoint:
-    host = f"{settings.ci_bucket}.{name}.{settings.ci_region}.myqcloud.com"
+    host = f"{settings.ci_bucket}.{name}.{normalize_region(settings.ci_region)}.myqcloud.com"
     authorize = build_cos_auth(
         settings.ci_secret_id,
         settings.ci_secret_key,
