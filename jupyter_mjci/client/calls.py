@@ -108,7 +108,7 @@ class Call(Generic[T]):
     """One request that has not been sent yet.
 
     Args:
-        service: mj or ci
+        service: the key of its service: mj, ci, …
         name: the builder's name: imagine, picture_job, …
         method: GET, POST, PUT or DELETE
         path: the path, decoded, with its leading slash
@@ -117,7 +117,8 @@ class Call(Generic[T]):
         headers: headers of this request; credentials are added
             when it is sent
         body: the bytes of the body
-        endpoint: the host it is sent to: mj, ci, cos or account
+        endpoint: the host it is sent to: mj, ci, cos, …; by
+            default the service's key
         is_submission: it creates a job: sent once, never repeated
             blindly
         is_safe: it is a POST that only reads
@@ -141,7 +142,7 @@ class Call(Generic[T]):
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    endpoint: str = "mj"
+    endpoint: str = ""
     is_submission: bool = False
     is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
@@ -157,6 +158,8 @@ class Call(Generic[T]):
         for text in (self.path, *self.params, *self.params.values()):
             check_text(text)
         check_headers(self.headers)
+        if not self.endpoint:
+            object.__setattr__(self, "endpoint", self.service)
 
     @property
     def is_retryable(self) -> bool:
@@ -174,7 +177,7 @@ class Call(Generic[T]):
         if self.sender is None:
             raise SettingsError(
                 f"The call {self.name} has no session to send it.",
-                hint="Build it from a session: session.mj or session.ci.",
+                hint=f"Build it from a session: session.{self.service}.",
             )
         return await self.sender.fetch(self)
 
