@@ -55,7 +55,7 @@ def session(served: Sandbox, request: pytest.FixtureRequest) -> Iterator[Session
         names = ("secret_id", "secret_key", "bucket", "region", "endpoint")
         given = {f"ci_{name}": account.get(name, account["ci_endpoint"]) for name in names}
         with mjci.connect(**given, cos_endpoint=account["cos_endpoint"]) as connected:
-            connected.transport.use_aiohttp = request.param == "aiohttp"
+            connected.client.transport.use_aiohttp = request.param == "aiohttp"
             yield connected
 
 
@@ -236,5 +236,5 @@ def test_old_names_of_regions_are_translated(old: str, new: str) -> None:
     assert normalize_region(old) == new
     assert TencentCI(bucket="b-1", region=old).region == new
     with mjci.sandbox(ci_region=old or "sh") as session:
-        host = session.transport.build_request(session.ci.bind()).headers["host"]
+        host = session.client.transport.build_request(session.ci.bind()).headers["host"]
         assert host == f"demo-1250000000.ci.{new or 'ap-shanghai'}.myqcloud.com"
