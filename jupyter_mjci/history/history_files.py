@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 2
-FILE_SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
+FILE_SUFFIXES = (".csv", ".json", ".parquet", ".jsonl")
 # Columns by which a file of ours is told from a listing.
 _MARKS = {"service", "id", "status", "submitted", "subject"}
 _TEXT_FIELDS = tuple(
