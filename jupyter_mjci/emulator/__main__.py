@@ -18,6 +18,7 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import FaultError
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
+from jupyter_mjci.emulator.service import MJ_SECRET, SECRET_ID, SECRET_KEY
 from jupyter_mjci.emulator.storage import StateStore
 
 
@@ -37,11 +38,15 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--keys",
         type=_parse_keys,
-        default=("", ""),
+        default=(SECRET_ID, SECRET_KEY),
         metavar="ID:SECRET",
         help="the Tencent Cloud keys (default: random ones, told in the line when ready)",
     )
-    add("--mj-secret", default="", help="secret of the Midjourney proxy (default: a random one)")
+    add(
+        "--mj-secret",
+        default=MJ_SECRET,
+        help="secret of the Midjourney proxy (default: a random one)",
+    )
     add(
         "--allow-origin",
         action="append",

@@ -47,10 +47,12 @@ from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
 from jupyter_mjci.emulator.service import (
     BUCKET,
+    MJ_SECRET,
     REGION,
+    SECRET_ID,
+    SECRET_KEY,
     EmulatedService,
     SandboxOptions,
-    get_key,
 )
 from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
@@ -74,11 +76,12 @@ class Sandbox:
             sandbox to the next
         bucket: the name of the bucket, with its APPID
         region: the region of the bucket
-        mj_secret: the secret of the Midjourney proxy (default: a
-            random one)
+        mj_secret: the secret of the Midjourney proxy (default: one
+            that is random, the same for every sandbox of a
+            process)
         secret_id: the key ID of the Tencent Cloud account
-            (default: a random one)
-        secret_key: its secret key (default: a random one)
+            (default: as above)
+        secret_key: its secret key (default: as above)
         origins: the web origins whose pages may use the loopback
             server, beside those of this machine; "*" for any
         callback_ports: the ports on this machine that callbacks
@@ -106,9 +109,9 @@ class Sandbox:
         data: Path | str | None = None,
         bucket: str = BUCKET,
         region: str = REGION,
-        mj_secret: str = "",
-        secret_id: str = "",
-        secret_key: str = "",
+        mj_secret: str = MJ_SECRET,
+        secret_id: str = SECRET_ID,
+        secret_key: str = SECRET_KEY,
         origins: Iterable[str] = (),
         callback_ports: Iterable[int] | None = None,
         mj_options: Mapping[str, Any] | None = None,
@@ -116,16 +119,13 @@ class Sandbox:
     ) -> None:
         if dialect not in DIALECTS:
             raise ValueError(f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}")
-        self.mj_secret = mj_secret or get_key("mj_secret")
-        self.secret_id = secret_id or get_key("secret_id", "AKID")
-        self.secret_key = secret_key or get_key("secret_key")
         self.options = SandboxOptions(
             dialect=dialect,
-            mj_secret=self.mj_secret,
+            mj_secret=mj_secret,
             bucket=bucket,
             region=region,
-            secret_id=self.secret_id,
-            secret_key=self.secret_key,
+            secret_id=secret_id,
+            secret_key=secret_key,
             mj_options=dict(mj_options or {}),
             ci_options=dict(ci_options or {}),
         )
@@ -133,6 +133,9 @@ class Sandbox:
         self.seed = seed
         self.bucket = bucket
         self.region = region
+        self.mj_secret = mj_secret
+        self.secret_id = secret_id
+        self.secret_key = secret_key
         self.access = AccessPolicy(origins)
         self.faults = _load_faults(faults, seed)
         self.webhooks = WebhookDispatcher(callback_ports)

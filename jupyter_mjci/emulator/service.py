@@ -8,7 +8,6 @@ Everything outside a service's own folder goes through
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
 import string
@@ -25,13 +24,15 @@ REGION = "ap-chongqing"
 _LETTERS = string.ascii_letters + string.digits
 
 
-@functools.cache
-def get_key(name: str, prefix: str = "") -> str:
-    """Return a random key: one that stood in the source would be known to every web page.
-
-    It is the same for all sandboxes of a process.
-    """
+def _generate_key(prefix: str = "") -> str:
+    """Return a random key: one that stood in the source would be known to every web page."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(32))
+
+
+# The keys of all sandboxes of a process.
+MJ_SECRET = _generate_key()
+SECRET_ID = _generate_key("AKID")
+SECRET_KEY = _generate_key()
 
 
 class EmulatedService(Protocol):
@@ -66,11 +67,11 @@ class SandboxOptions:
     """What the services of one sandbox are built from."""
 
     dialect: str = "plus"
-    mj_secret: str = field(default_factory=lambda: get_key("mj_secret"))
+    mj_secret: str = MJ_SECRET
     bucket: str = BUCKET
     region: str = REGION
-    secret_id: str = field(default_factory=lambda: get_key("secret_id", "AKID"))
-    secret_key: str = field(default_factory=lambda: get_key("secret_key"))
+    secret_id: str = SECRET_ID
+    secret_key: str = SECRET_KEY
     mj_options: Mapping[str, Any] = field(default_factory=dict)
     ci_options: Mapping[str, Any] = field(default_factory=dict)
 

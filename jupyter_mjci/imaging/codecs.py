@@ -52,6 +52,11 @@ try:
 except ImportError:  # Pillow before 11.3
     AvifImagePlugin = None  # type: ignore[assignment]
 
+try:
+    import pillow_heif
+except ImportError:  # the extra `heif`
+    pillow_heif = None
+
 SIGNATURES = (
     (re.compile(rb"\xff\xd8\xff"), "jpeg"),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "png"),
@@ -59,6 +64,7 @@ SIGNATURES = (
     (re.compile(rb"BM"), "bmp"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp"),
     (re.compile(rb"....ftypavi[fs]", re.DOTALL), "avif"),
+    (re.compile(rb"....ftyp(?:hei[cfmsx]|hev[cmsx]|mif1|msf1)", re.DOTALL), "heif"),
 )
 DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "jpeg": JpegImagePlugin.JpegImageFile,
@@ -69,7 +75,10 @@ DECODERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
 }
 if AvifImagePlugin is not None and AvifImagePlugin.SUPPORTED:
     DECODERS["avif"] = AvifImagePlugin.AvifImageFile
+if pillow_heif is not None:
+    DECODERS["heif"] = pillow_heif.HeifImageFile
 
+MISSING_DECODERS = {"avif": "pillow>=11.3", "heif": "jupyter_mjci[heif]"}
 CONTENT_TYPES = {
     "jpeg": "image/jpeg",
     "png": "image/png",
@@ -77,6 +86,7 @@ CONTENT_TYPES = {
     "bmp": "image/bmp",
     "webp": "image/webp",
     "avif": "image/avif",
+    "heif": "image/heic",
 }
 LOSSY_FORMATS = ("jpeg", "webp", "avif")
 ANIMATED_FORMATS = ("gif", "webp")
@@ -140,8 +150,13 @@ def open_image(content: bytes, limited: bool = True) -> OpenedImage:
 
 def _detect_format(content: bytes) -> str:
     for signature, name in SIGNATURES:
-        if name in DECODERS and signature.match(content):
+        if not signature.match(content):
+            continue
+        if name in DECODERS:
             return name
+        raise RuleError(
+            f"{name} can't be read here; install {MISSING_DECODERS[name]}", NOT_AN_IMAGE
+        )
     raise RuleError("not a picture; accepted: " + ", ".join(DECODERS), NOT_AN_IMAGE)
 
 
@@ -196,7 +211,7 @@ def load_image(content: bytes, load_object: ObjectLoader) -> WorkingImage:
             durations=durations,
             loop=file.info.get("loop"),
             source_quality=quality,
-            exif=normalize_exif(file.info.get("exif", b"")),
+            exif=normalize_exif(file.info.get("exif") or b""),
             icc_profile=icc_profile,
             load_object=load_object,
             format=opened.format,
@@ -376,7 +391,7 @@ def read_image_info(content: bytes) -> ImageInfo:
         quality = estimate_quality(file)
         file.load()
         ave = compute_average_color(_to_rgb(file))
-        orientation = read_orientation(normalize_exif(file.info.get("exif", b"")))
+        orientation = read_orientation(normalize_exif(file.info.get("exif") or b""))
     return ImageInfo(
         format=opened.format,
         width=file.width,

@@ -23,6 +23,8 @@ MAX_PIXELS = 250_000_000  # width x height x frames
 MAX_FRAMES = 300
 MAX_OUTPUT_SIDE = 9_999
 MAX_WATERMARKS = 10
+# https://www.tencentcloud.com/document/product/1045/33425
+MAX_PIPES = 10
 MAX_TEXT_LENGTH = 256
 
 BAD_PARAMETER = -60998

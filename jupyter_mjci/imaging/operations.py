@@ -63,8 +63,8 @@ from jupyter_mjci.imaging.registry import (
 FORMATS = ("jpg", "jpeg", "yjpeg", "png", "gif", "bmp", "webp", "avif", "heif", "tpg")
 FORMAT_ALIASES = {"jpg": "jpeg", "yjpeg": "jpeg"}
 INTEGER = "([0-9]{1,6})"
-QUALITY_EXPECTED = "1 to 100, with ! to force it"
-QUALITY_PATTERN = "(100|[1-9][0-9]?)!?"
+QUALITY_EXPECTED = "0 to 100, with ! to force it"
+QUALITY_PATTERN = "(100|[1-9]?[0-9])!?"
 IGNORE_ERROR = switch_parameter(
     "ignore-error", "1: answer with the original picture instead of an error"
 )
@@ -533,10 +533,11 @@ def format_(picture: WorkingImage, *, format: str) -> WorkingImage:
 @operation(
     "imageMogr2/quality",
     "the quality of jpg and webp; never above the original's, unless forced with !",
-    pattern_parameter("quality", QUALITY_EXPECTED, QUALITY_PATTERN, "1 to 100"),
+    pattern_parameter("quality", QUALITY_EXPECTED, QUALITY_PATTERN, "0 to 100"),
 )
 def quality(picture: WorkingImage, *, quality: str) -> WorkingImage:
-    number = int(quality.rstrip("!"))
+    # 0 means the lowest, which is 1 for the encoders
+    number = max(1, int(quality.rstrip("!")))
     if not quality.endswith("!"):
         number = min(number, picture.source_quality)
     return replace(picture, quality=number)
@@ -555,7 +556,7 @@ def rquality(picture: WorkingImage, *, rquality: str) -> WorkingImage:
 @operation(
     "imageMogr2/lquality",
     "the lowest quality of jpg and webp",
-    pattern_parameter("lquality", QUALITY_EXPECTED, QUALITY_PATTERN, "1 to 100"),
+    pattern_parameter("lquality", QUALITY_EXPECTED, QUALITY_PATTERN, "0 to 100"),
 )
 def lquality(picture: WorkingImage, *, lquality: str) -> WorkingImage:
     return replace(picture, quality=max(picture.source_quality, int(lquality.rstrip("!"))))
@@ -688,6 +689,15 @@ def _orient_box(picture: WorkingImage, mode: int, w: int | None, h: int | None) 
     if not w or not h:
         raise RuleError(f"imageView2/{mode} needs both w (the long edge) and h (the short edge)")
     return (w, h) if picture.size[0] >= picture.size[1] else (h, w)
+
+
+@operation(
+    "imageView2",
+    "write in another format or quality, the size as it is",
+    *(parameter for parameter in VIEW_PARAMETERS if parameter.name not in ("w", "h")),
+)
+def view(picture: WorkingImage, **options: Unpack[OutputOptions]) -> WorkingImage:
+    return _apply_output_options(picture, options)
 
 
 @operation("imageView2/0", "fit inside a long edge of w and a short edge of h", *VIEW_PARAMETERS)

@@ -20,6 +20,7 @@ import jupyter_mjci.imaging.operations
 import jupyter_mjci.imaging.watermarks  # noqa: F401
 from jupyter_mjci.imaging.codecs import build_original_result, build_result, load_image
 from jupyter_mjci.imaging.model import (
+    MAX_PIPES,
     MAX_WATERMARKS,
     ObjectLoader,
     Operation,
@@ -33,6 +34,9 @@ from jupyter_mjci.imaging.registry import OPERATIONS
 
 # named "imageView2/1", "watermark/2"
 TWO_PART_OPERATIONS = ("imageView2", "watermark")
+MODELESS_KEYS = {
+    "imageView2": tuple(parameter.name for parameter in OPERATIONS["imageView2"].parameters)
+}
 BLIND_WATERMARKS = ("watermark/3", "watermark/4")
 JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
 
@@ -47,6 +51,8 @@ def parse_rule(rule: str) -> tuple[Operation, ...]:
     """
     if not rule:
         raise RuleError("the rule is empty")
+    if rule.count("|") > MAX_PIPES:
+        raise RuleError(f"a rule has at most {MAX_PIPES} pipes; got {rule.count('|')}")
     parsed = tuple(_parse_operation(part) for part in rule.split("|"))
     names = [operation.name for operation in parsed]
     for name in names[:-1]:
@@ -116,7 +122,8 @@ def decode_base64(encoded: str) -> str:
 
 def _parse_operation(part: str) -> Operation:
     name, *tokens = part.split("/")
-    if name in TWO_PART_OPERATIONS and tokens:
+    # imageView2 also goes without a mode, straight to its keys.
+    if name in TWO_PART_OPERATIONS and tokens and tokens[0] not in MODELESS_KEYS.get(name, ()):
         name = f"{name}/{tokens.pop(0)}"
     if name in BLIND_WATERMARKS:
         raise RuleError(
@@ -126,6 +133,8 @@ def _parse_operation(part: str) -> Operation:
         raise RuleError(_describe_unknown(name, [*OPERATIONS, "imageMogr2"], "operation"))
     if tokens and not tokens[-1]:
         tokens.pop()  # a trailing slash has no meaning
+    if name in MODELESS_KEYS and not tokens:
+        raise RuleError(f"{name} needs a mode, as in {name}/1/w/200, or keys such as format")
     operation = Operation(name, tuple(_parse_parameters(name, tokens)))
     _plan_steps(operation)
     return operation
@@ -251,11 +260,21 @@ def apply_rule(
 
 
 def _run_operations(operations: Sequence[Operation], picture: WorkingImage) -> WorkingImage:
-    for operation in operations:
+    for index, operation in enumerate(operations):
         for spec, values in _plan_steps(operation):
             picture = spec.function(picture, **_parse_values(spec, values))
             picture = replace(picture, modified=True)
+        if index < len(operations) - 1:
+            picture = _end_layer(picture)
     return picture
+
+
+def _end_layer(picture: WorkingImage) -> WorkingImage:
+    """Encode where a layer limits the size of its own result: the next one works on that."""
+    if picture.size_limit is None and not picture.never_larger:
+        return picture
+    result = build_result(picture)
+    return replace(load_image(result.body, picture.load_object), modified=True)
 
 
 def _parse_values(spec: OperationSpec, texts: Mapping[str, str]) -> dict[str, object]:

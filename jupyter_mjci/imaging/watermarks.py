@@ -8,6 +8,7 @@ from typing import TypedDict, Unpack
 from PIL import Image, ImageDraw, ImageFont
 
 from jupyter_mjci.imaging.codecs import load_image
+from jupyter_mjci.imaging.fonts import DEFAULT_FACE, draw_text
 from jupyter_mjci.imaging.geometry import fit_inside, map_frames, position_by_gravity, round_size
 from jupyter_mjci.imaging.model import (
     MAX_TEXT_LENGTH,
@@ -55,7 +56,11 @@ class Placement(TypedDict):
     "watermark/1",
     "a picture on the picture",
     encoded_parameter(
-        "image", "the mark: URL of an object in the same bucket", "a http URL", "https?://.+"
+        "image",
+        # https://cloud.tencent.com/document/product/436/44888
+        "the mark: URL of an object in the same bucket, http only",
+        "a http URL (not https)",
+        "http://.+",
     ),
     encoded_parameter(
         "image_key", "the mark: key of an object in the same bucket", "an object's key"
@@ -133,7 +138,7 @@ def _limit_watermark(watermark: Frame, base: Size, blogo: str) -> Frame:
     ),
     encoded_parameter(
         "font",
-        "accepted and ignored: there is one font here",
+        "accepted and ignored: a font that has the characters is found",
         "a font's name",
         default="tahoma.ttf",
     ),
@@ -147,7 +152,7 @@ def text_watermark(
     picture: WorkingImage,
     *,
     text: str,
-    font: str,  # noqa: ARG001  (only one font is available)
+    font: str,  # noqa: ARG001  (see its help)
     fontsize: int,
     fill: str,
     shadow: int,
@@ -162,6 +167,22 @@ def text_watermark(
     return _place_watermark(picture, watermark, placement)
 
 
+def _render_letters(text: str, size: int, color: str, max_size: Size) -> Frame:
+    """Draw a text on a transparent background, cut off where it exceeds the maximum size."""
+    if not DEFAULT_FACE.has_all(text):
+        return draw_text(text, size, color, max_size)
+    font = ImageFont.load_default(size)
+    measuring = ImageDraw.Draw(Image.new("L", (1, 1)))
+    left, top, right, bottom = measuring.multiline_textbbox((0, 0), text, font)
+    width = max(1, math.ceil(right - left))
+    height = max(1, math.ceil(bottom - top))
+    alpha = Image.new("L", (min(width, max_size[0]), min(height, max_size[1])), 0)
+    ImageDraw.Draw(alpha).multiline_text((-left, -top), text, fill=255, font=font)
+    letters = Image.new("RGBA", alpha.size, color)
+    letters.putalpha(alpha)
+    return letters
+
+
 def _render_text(text: str, size: int, color: str, shadow: int, max_size: Size) -> Frame:
     """Draw a text on a transparent background, cut off where it exceeds the maximum size.
 
@@ -169,24 +190,19 @@ def _render_text(text: str, size: int, color: str, shadow: int, max_size: Size) 
         size: of the font, in points
         shadow: opacity in percent; 0 for none
     """
-    font = ImageFont.load_default(size)
-    measuring = ImageDraw.Draw(Image.new("L", (1, 1)))
-    left, top, right, bottom = measuring.multiline_textbbox((0, 0), text, font)
-    shadow_offset = max(1, size // 12) if shadow else 0
-    width = max(1, math.ceil(right - left) + shadow_offset)
-    height = max(1, math.ceil(bottom - top) + shadow_offset)
-    box = min(width, max_size[0]), min(height, max_size[1])
-    alpha = Image.new("L", box, 0)
-    ImageDraw.Draw(alpha).multiline_text((-left, -top), text, fill=255, font=font)
-    letters = Image.new("RGBA", box, color)
-    letters.putalpha(alpha)
+    letters = _render_letters(text, size, color, max_size)
     if not shadow:
         return letters
-    shadow_alpha = Image.new("L", box, 0)
-    shadow_alpha.paste(alpha, (shadow_offset, shadow_offset))
-    background = Image.new("RGBA", box, "#000000")
-    background.putalpha(shadow_alpha.point(lambda value: value * shadow / 100))
-    return Image.alpha_composite(background, letters)
+    offset = max(1, size // 12)
+    width = min(letters.width + offset, max_size[0])
+    height = min(letters.height + offset, max_size[1])
+    background = Image.new("RGBA", (width, height), "#000000")
+    shadow_alpha = Image.new("L", background.size, 0)
+    faded = letters.getchannel("A").point(lambda value: value * shadow / 100)
+    shadow_alpha.paste(faded, (offset, offset))
+    background.putalpha(shadow_alpha)
+    background.alpha_composite(letters)
+    return background
 
 
 def _apply_opacity(watermark: Frame, percent: int) -> Frame:

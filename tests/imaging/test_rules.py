@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pillow_heif
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageChops, ImageFilter, ImageStat, features
 
+from jupyter_mjci.imaging import codecs, fonts
 from jupyter_mjci.imaging.codecs import read_image_info
 from jupyter_mjci.imaging.model import (
     MAX_TEXT_LENGTH,
@@ -439,6 +441,13 @@ PAD_BLUE = f"pad/1/color/{b64('#0000FF')}"
 
 #        source, rule, size, format, property of the pixels
 CASES: list[tuple[str, str, tuple[int, int], str, Check]] = [
+    (
+        "png",
+        "imageView2/format/jpg/q/90/interlace/1/ignore-error/1",
+        (300, 200),
+        "jpeg",
+        ALL_QUADRANTS,
+    ),
     # thumbnail: the service's own examples
     ("jpg", "imageMogr2/thumbnail/400x400", (400, 200), "jpeg", ALL_QUADRANTS),
     ("jpg", "imageMogr2/thumbnail/!400x400r", (800, 400), "jpeg", ALL_QUADRANTS),
@@ -1130,6 +1139,149 @@ def test_format_rule_is_the_inverse_of_parse_rule(
     assert format_rule(parse_rule(rule)) == rule.replace("=", "").rstrip("/")
 
 
+# Rules of the official documents and SDK samples: the product, the page, the rule, the size and
+# the format.
+OFFICIAL_SAMPLES = [
+    ("436/50639", "imageView2/format/png", (300, 200), "png"),
+    ("436/41068", "imageView2/q/70/format/webp", (300, 200), "webp"),
+    ("436/41068", "imageView2/interlace/1/format/jpg", (300, 200), "jpeg"),
+    ("436/44884", "imageMogr2/quality/0", (300, 200), "jpeg"),
+    ("436/44884", "imageMogr2/quality/0!", (300, 200), "jpeg"),
+    ("436/44884", "imageMogr2/rquality/0/format/webp", (300, 200), "webp"),
+    ("436/44880", "imageMogr2/thumbnail/!50p", (150, 100), "jpeg"),
+    ("436/44880", "imageMogr2/thumbnail/100x100>/format/png", (100, 67), "png"),
+    ("436/44881", "imageMogr2/iradius/50|imageMogr2/format/png", (100, 100), "png"),
+    ("436/44886", "imageMogr2/format/png/interlace/1", (300, 200), "png"),
+    ("436/44890", "|".join(["imageMogr2/flip/vertical"] * 11), (300, 200), "jpeg"),
+    ("436/44892", "imageView2/1/w/100/h/100/q/85", (100, 100), "jpeg"),
+]
+
+
+@pytest.mark.parametrize(("page", "rule", "size", "format_"), OFFICIAL_SAMPLES)
+def test_official_sample_is_applied(
+    page: str, rule: str, size: tuple[int, int], format_: str
+) -> None:
+    result = apply_rule(rule, encode(make_textured(300, 200), "JPEG", quality=90))
+    assert (result.width, result.height, result.format) == (*size, format_), page
+
+
+def test_quality_zero_is_the_lowest() -> None:
+    picture = encode(make_textured(300, 200), "JPEG", quality=90)
+    zero, low = (apply_rule(f"imageMogr2/quality/{number}", picture) for number in ("0", "1"))
+    assert zero.body == low.body
+    assert zero.size < apply_rule("imageMogr2/quality/20", picture).size
+
+
+def test_size_limit_ends_with_its_own_layer() -> None:
+    """`!` compares the result of its layer with what that layer began with."""
+    picture = encode(make_textured(300, 200), "PNG")
+    limited = "imageMogr2/format/jpg/size-limit/1k!"
+    first = apply_rule(limited, picture)
+    result = apply_rule(f"{limited}|imageMogr2/thumbnail/10x10!", picture)
+    assert (result.width, result.height, result.format) == (10, 10, first.format)
+    # a layer that would be larger passes its own input on
+    small = encode(Image.new("1", (8, 8)), "PNG", optimize=True)
+    kept = apply_rule("imageMogr2/format/bmp/size-limit/9m!|imageMogr2/rotate/90", small)
+    assert (kept.format, kept.width) == ("png", 8)
+    # and a limit holds for the layer's picture, not for the final one
+    final = apply_rule("imageMogr2/size-limit/4k|imageMogr2/thumbnail/!400p/format/bmp", picture)
+    assert (final.width, final.size > 4096) == (1200, True)
+
+
+# ------------------------------------------------------------------------------------------------
+# text of any script
+
+
+def draw(text: str, **more: str) -> Image.Image:
+    rule = f"watermark/2/text/{b64(text)}/fontsize/40/gravity/center/dissolve/100"
+    rule += f"/fill/{b64('#FF0000')}" + "".join(f"/{key}/{value}" for key, value in more.items())
+    plain = encode(Image.new("RGB", (600, 100), WHITE), "PNG")
+    with Image.open(io.BytesIO(apply_rule(rule, plain).body)) as image:
+        return image.convert("RGB")
+
+
+def find_ink(image: Image.Image) -> Image.Image:
+    box = ImageChops.difference(image, Image.new("RGB", image.size, WHITE)).getbbox()
+    return image.crop(box)
+
+
+@pytest.mark.parametrize("text", ["数据万象", "日本語", "한국어", "мир", "שלום", "Ω数", "a\n文"])
+def test_every_script_is_drawn_with_its_own_glyphs(text: str) -> None:
+    """No two letters alike: a font that lacks them would draw equal boxes."""
+    names = [letter for letter in dict.fromkeys(text) if not letter.isspace()]
+    letters = [find_ink(draw(letter)) for letter in names]
+    assert len({(letter.size, letter.tobytes()) for letter in letters}) == len(names)
+    whole = find_ink(draw(text))
+    assert whole.width >= max(letter.width for letter in letters)
+
+
+def test_scripts_may_be_mixed_in_one_text() -> None:
+    """Each in a font that has it, from left to right; the Latin part as it is alone."""
+    mixed = find_ink(draw("Hi 数据"))
+    assert mixed.width > find_ink(draw("数据")).width + find_ink(draw("Hi")).width
+    assert find_ink(draw("数据", shadow="50")).size > find_ink(draw("数据")).size
+
+
+def test_combining_marks_and_controls_need_no_glyph_of_their_own() -> None:
+    assert find_ink(draw("e\u0301\u200d文\ufe0f")).width > 20
+
+
+def test_long_text_in_another_script_is_cut_off() -> None:
+    """256 huge letters on a small picture take no gigabytes."""
+    plain = encode(Image.new("RGB", (60, 40), WHITE), "PNG")
+    rule = f"watermark/2/text/{b64('万' * MAX_TEXT_LENGTH)}/fontsize/500"
+    result = apply_rule(rule, plain)
+    assert (result.width, result.height) == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [("数据", "CJK"), ("안녕", "HANGUL"), ("ไทย", "THAI"), ("😀", "emoji"), ("a\ue000", "U+E000")],
+)
+def test_missing_script_is_named(text: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never silent boxes: on a machine without a font the error says which script lacks one."""
+    monkeypatch.setattr(fonts, "_iter_faces", lambda _: [fonts.DEFAULT_FACE])
+    fonts.find_face.cache_clear()
+    try:
+        with pytest.raises(RuleError, match="no font on this machine has") as caught:
+            draw(text)
+    finally:
+        fonts.find_face.cache_clear()
+    assert script in caught.value.message
+    assert "jupyter_mjci[fonts]" in caught.value.message
+
+
+def test_fonts_are_found_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folders for fonts, or in the package that the extra installs."""
+    monkeypatch.setenv("PATH", "")
+    fonts.find_face.cache_clear()
+    try:
+        assert fonts.find_face("数")
+        assert fonts._ask_fontconfig("数") == []
+    finally:
+        fonts.find_face.cache_clear()
+
+
+# ------------------------------------------------------------------------------------------------
+# HEIF
+
+
+def test_heif_is_read() -> None:
+    """As a source and for its information; it is written as another format."""
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(make_quadrants(60, 40)).save(buffer, quality=90)
+    result = apply_rule("imageMogr2/rotate/90/format/png", buffer.getvalue())
+    assert (result.width, result.height, result.format) == (40, 60, "png")
+    info = read_image_info(buffer.getvalue())
+    assert (info.format, info.width, info.height) == ("heif", 60, 40)
+
+
+def test_missing_decoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(codecs.DECODERS, "heif")
+    with pytest.raises(RuleError, match=r"install jupyter_mjci\[heif\]"):
+        apply_rule("imageMogr2/rotate/90", b"\0\0\0\x18ftypheic" + bytes(100))
+
+
 def test_case_table_covers_every_key() -> None:
     """At least 120 rules, and every key of every known operation is used by one of them."""
     assert len(CASES) >= 120
@@ -1146,11 +1298,9 @@ def test_case_table_covers_every_key() -> None:
         (name.rpartition("/")[0] if name.startswith("imageMogr2/") else name, key)
         for name, key in known
     }
-    modes = {(name, key) for name, key in mogr if name.startswith("imageView2/")}
+    modes = {(name, key) for name, key in mogr if name.startswith("imageView2")}
     assert mogr - modes <= used
-    assert {key for _, key in modes} <= {
-        key for name, key in used if name.startswith("imageView2/")
-    }
+    assert {key for _, key in modes} <= {key for name, key in used if name.startswith("imageView2")}
     assert {name for name, _ in modes} <= {name for name, _ in used}
 
 
@@ -1302,8 +1452,16 @@ ERRORS: list[tuple[str, str, int, str]] = [
     ("png", "imageMogr2/format/heif", -60998, "format/heif can't be written here"),
     ("png", "imageMogr2/format/tpg", -60998, "format/tpg can't be written here"),
     ("png", "imageMogr2/format/docx", -60998, "imageMogr2/format must be one of jpg"),
-    ("png", "imageMogr2/quality/0", -60998, "imageMogr2/quality must be 1 to 100"),
-    ("png", "imageMogr2/quality/101", -60998, "imageMogr2/quality must be 1 to 100"),
+    ("png", "imageMogr2/quality/00", -60998, "imageMogr2/quality must be 0 to 100"),
+    ("png", "imageMogr2/quality/101", -60998, "imageMogr2/quality must be 0 to 100"),
+    ("png", "imageView2/w/200", -60998, "imageView2/w"),
+    ("png", "|".join(["imageMogr2/flip/vertical"] * 12), -60998, "at most 10 pipes; got 11"),
+    (
+        "png",
+        f"watermark/1/image/{b64(MARK_URL.replace('http', 'https'))}",
+        -60998,
+        "watermark/1/image must be a http URL (not https)",
+    ),
     ("png", "imageMogr2/rquality/x", -60998, "imageMogr2/rquality"),
     ("png", "imageMogr2/lquality/x", -60998, "imageMogr2/lquality"),
     ("png", "imageMogr2/interlace/2", -60998, "imageMogr2/interlace must be one of 0, 1"),

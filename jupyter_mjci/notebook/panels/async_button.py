@@ -67,10 +67,7 @@ class AsyncButton:
         try:
             work = self._handler()
         except Exception as error:
-            self._busy.release()
-            self._runner.show_error(error)
-            on_end()
-            return
+            work = _fail(error)
         if self._runner.start_task(self._run(work, on_end)) is None:
             work.close()
             self._busy.release()
@@ -88,6 +85,10 @@ class AsyncButton:
             self._button.disabled = False
             self._busy.release()
             on_end()
+
+
+async def _fail(error: Exception) -> None:
+    raise error
 
 
 def _do_nothing() -> None:

@@ -82,11 +82,11 @@ class Panel(W.VBox):  # type: ignore[misc]
         self._message_level: html.AlertLevel = "error"
         self.message = W.HTML()
         self.cards = W.VBox(layout={"overflow": "visible"})
-        self.downloader = downloads.create_downloader()
+        self.page_script = downloads.create_page_script()
         head = W.HTML(f"<style>{html.STYLESHEET}</style>{self._render_title()}")
         children = [head, *self.build_form(), self.message, self.cards, *self.build_footer()]
-        if self.downloader is not None:
-            children.append(self.downloader)
+        if self.page_script is not None:
+            children.append(self.page_script)
         super().__init__(children)
         self.add_class("mjci-panel").add_class("mjci-live")
         force_main_shell(self)
@@ -181,13 +181,13 @@ class Panel(W.VBox):  # type: ignore[misc]
             InvalidRequest: There are no files, or anywidget is
                 not installed.
         """
-        if self.downloader is None:
+        if self.page_script is None:
             raise InvalidRequest(
                 "Downloads need anywidget.",
                 detail="It is not installed.",
                 hint=downloads.INSTALL_HINT,
             )
-        self.downloader.save(*await anyio.to_thread.run_sync(downloads.pack_files, name, files))
+        self.page_script.save(*await anyio.to_thread.run_sync(downloads.pack_files, name, files))
 
     def count_pending(self) -> int:
         """Return the number of tasks under way: submissions and followed jobs."""

@@ -43,10 +43,10 @@ class Canvas(anywidget.AnyWidget):
     erase = T.Bool(False).tag(sync=True)
 
 
-class Downloader(anywidget.AnyWidget):
-    """Saves files in the browser."""
+class PageScript(anywidget.AnyWidget):
+    """Saves files in the browser, and names what other widgets leave without a name."""
 
-    _esm = HERE / "downloads.js"
+    _esm = HERE / "page.js"
 
     def save(self, name: str, mime: str, content: bytes) -> None:
         """Save one file."""

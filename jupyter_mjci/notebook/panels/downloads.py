@@ -17,7 +17,7 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook import images
 
 if TYPE_CHECKING:
-    from jupyter_mjci.notebook.panels.browser_widgets import Downloader
+    from jupyter_mjci.notebook.panels.browser_widgets import PageScript
     from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
 
 INSTALL_HINT = "pip install anywidget, then restart the kernel."
@@ -27,13 +27,13 @@ MAX_STEM_LENGTH = 48  # characters
 ZIP_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 
 
-def create_downloader() -> Downloader | None:
+def create_page_script() -> PageScript | None:
     """Create the widget that saves files in the browser; None without anywidget."""
     try:
-        from jupyter_mjci.notebook.panels.browser_widgets import Downloader
+        from jupyter_mjci.notebook.panels.browser_widgets import PageScript
     except ImportError:
         return None
-    return Downloader()
+    return PageScript()
 
 
 def create_mask_editor() -> MaskEditor | None:

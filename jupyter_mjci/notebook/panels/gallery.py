@@ -17,6 +17,7 @@ from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import (
     build_button,
+    build_heading,
     build_row,
     replace_children,
     set_visible,
@@ -53,7 +54,8 @@ class Gallery:
         refresh, download = self._submits
         fields = build_row(*refresh.widgets, self.text, self.action, self.status)
         buttons = build_row(self.previous_button, self.next_button, *download.widgets)
-        self.box = W.VBox([fields, self.tiles, self.status_line, buttons])
+        heading = build_heading("Gallery")
+        self.box = W.VBox([heading, fields, self.tiles, self.status_line, buttons])
         self.box.add_class("mjci-form").add_class("mjci-gallery")
         for submit in self._submits:
             submit.bind(fields, self.box)

@@ -58,6 +58,7 @@ class Card:
             to be shown beside its result
         get_preview_url: returns the URL of a running job's
             preview, "" if there is none
+        follow: whether to follow the job at once
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Card:
         on_remove: Callable[[Card], None],
         fetch_before: FetchPicture | None = None,
         get_preview_url: Callable[[Job], str] | None = None,
+        follow: bool = True,
     ) -> None:
         self.panel = panel
         self._on_remove = on_remove
@@ -78,7 +80,10 @@ class Card:
         self.current = self.root
         self._render_keys: dict[W.Widget, Hashable] = {}
         self._build()
-        self.start_following(self.root)
+        if follow or not job.status.is_active:
+            self.start_following(self.root)
+        else:
+            self.render()
 
     def _build(self) -> None:
         self.breadcrumb = build_row(css_class="mjci-breadcrumb")
@@ -296,6 +301,10 @@ class Card:
     async def _remove(self) -> None:
         self.stop_all()
         self._on_remove(self)
+
+    def shows(self, job: Job) -> bool:
+        """Return whether this is the card of a job."""
+        return (self.root.job.service, self.root.job.id) == (job.service, job.id)
 
     def stop_all(self) -> None:
         """Stop following the jobs of this card."""

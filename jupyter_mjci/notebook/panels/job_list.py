@@ -12,7 +12,12 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
-from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
+from jupyter_mjci.notebook.panels.widgets import (
+    build_heading,
+    build_row,
+    replace_children,
+    set_visible,
+)
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 PAGE_SIZE = 8  # rows
@@ -89,7 +94,8 @@ class JobList:
         self.state.observe(lambda _: panel.start_task(self.reload()), "value")
         buttons = (self.previous_button, self.next_button)
         row = build_row(*self._submit.widgets, self.state, *buttons)
-        self.box = W.VBox([row, self.rows, self.status_line]).add_class("mjci-form")
+        heading = build_heading("Jobs of the bucket")
+        self.box = W.VBox([heading, row, self.rows, self.status_line]).add_class("mjci-form")
         self._submit.bind(row)
 
     def _build_buttons(self) -> None:

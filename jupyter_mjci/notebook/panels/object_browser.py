@@ -11,7 +11,12 @@ from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
 from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
-from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
+from jupyter_mjci.notebook.panels.widgets import (
+    build_heading,
+    build_row,
+    replace_children,
+    set_visible,
+)
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 # keys of a listing; a longer prefix finds the others
@@ -48,7 +53,9 @@ class ObjectBrowser:
         self._build_buttons()
         buttons = (self.previous_button, self.next_button)
         row = build_row(self.prefix, *self._submit.widgets, *buttons)
-        self.box = W.VBox([row, self.folders, self.tiles, self.status_line]).add_class("mjci-form")
+        heading = build_heading("Pictures of the bucket")
+        children = [heading, row, self.folders, self.tiles, self.status_line]
+        self.box = W.VBox(children).add_class("mjci-form")
         self._submit.bind(row)
 
     def _build_buttons(self) -> None:

@@ -1,8 +1,9 @@
 """Edit a picture rule as text and as blocks with controls; each follows the other.
 
-Text stays as typed: only moving a control rewrites it. Text that
-is not a valid rule leaves the blocks unchanged, and the error is
-shown below it.
+Text stays as typed: a control that is moved rewrites only the
+parameter that it stands for, and the spelling of its operation.
+Text that is not a valid rule leaves the blocks unchanged, and the
+error is shown below it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import ipywidgets as W
 
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.controls import Control, TemplatedControl, build_control
 from jupyter_mjci.notebook.panels.subshells import force_main_shell
+from jupyter_mjci.notebook.panels.text_history import TextHistory
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ INITIAL_VALUES = {
 # their result is JSON, not a picture
 JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
 TITLES = {
+    "imageView2": "Format and quality",
     "imageView2/0": "Fit: long and short edge",
     "imageView2/1": "Cover and cut",
     "imageView2/2": "Fit inside",
@@ -72,6 +76,13 @@ def format_title(name: str) -> str:
     return TITLES.get(name) or name.rpartition("/")[2].replace("-", " ").capitalize()
 
 
+class Source(NamedTuple):
+    """An operation as it was typed, and its blocks; an imageMogr2 has one for each step."""
+
+    text: str
+    blocks: tuple[Block, ...]
+
+
 class Block:
     """One operation of a rule, with a control for each parameter.
 
@@ -87,7 +98,10 @@ class Block:
     ) -> None:
         self.operation = spec
         self.starts_group = starts_group
+        self.source: Source | None = None
         self.controls: dict[str, Control] = {}
+        self._loaded_parameters: dict[str, str] = {}
+        self._loaded_texts: dict[str, str] = {}
         for parameter in spec.parameters:
             if not parameter.flag:
                 is_key = parameter.name == spec.key
@@ -136,8 +150,10 @@ class Block:
 
     def set_initial_values(self) -> None:
         """Set the values of a new block."""
+        first = next(iter(self.controls), "")
         for name, control in self.controls.items():
-            is_needed = control.is_key or control.parameter.required or name == "w"
+            # every operation begins with what gives it an effect
+            is_needed = control.is_key or control.parameter.required or name in ("w", first)
             if is_needed and name in INITIAL_VALUES:
                 control.set_value(INITIAL_VALUES[name])
             elif not control.is_key and not isinstance(control, TemplatedControl):
@@ -145,17 +161,35 @@ class Block:
 
     def load_step(self, step: Operation) -> None:
         """Show the values of a parsed operation."""
-        values = dict(step.parameters)
+        self._loaded_parameters = dict(step.parameters)
         for name, control in self.controls.items():
-            control.set_value(values.get(name))
+            control.set_value(self._loaded_parameters.get(name))
+        self._loaded_texts = self._get_texts()
+
+    def _get_texts(self) -> dict[str, str]:
+        return {name: control.get_text() for name, control in self.controls.items()}
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a control was moved since its step was parsed."""
+        return self._get_texts() != self._loaded_texts
 
     def build_step(self, engine: ModuleType) -> Operation:
-        """Return the operation with the values of the controls."""
-        values = {spec.name: "" for spec in self.operation.parameters if spec.flag}
+        """Return the operation with the values of the controls.
+
+        A parameter whose control was not moved stays as it was
+        written, or left out.
+        """
+        flags = {spec.name: "" for spec in self.operation.parameters if spec.flag}
+        values = dict(self._loaded_parameters or flags)
         for name, control in self.controls.items():
+            if self._loaded_texts.get(name) == control.get_text():
+                continue
             value = control.get_value()
             if value is not None:
                 values[name] = value
+            else:
+                values.pop(name, None)
         step: Operation = engine.Operation(self.operation.name, tuple(values.items()))
         return step
 
@@ -169,7 +203,7 @@ class RuleEditor:
     """The blocks below a rule's text field, and the error of a rule that is not valid.
 
     Args:
-        engine: the module of picture rules, `session.rules`
+        engine: the module of picture rules
         text: the widget that holds the rule
         on_change: called after every change of the rule
     """
@@ -181,6 +215,7 @@ class RuleEditor:
         self.blocks: list[Block] = []
         self._lock = threading.RLock()
         self._syncing = False
+        self.history = TextHistory(text)
         self.error_message = W.HTML()
         self.is_invalid = False
         self.palette = W.Dropdown(
@@ -189,7 +224,8 @@ class RuleEditor:
         self.add_button = build_button("Add step", "Add it to the end of the rule", icon="plus")
         self.add_button.on_click(lambda _: self.add_step(self.palette.value))
         self.stack = W.VBox().add_class("mjci-stack")
-        row = build_row(self.palette, self.add_button)
+        history = (self.history.undo_button, self.history.redo_button)
+        row = build_row(self.palette, self.add_button, *history)
         self.box = W.VBox([self.error_message, self.stack, row]).add_class("mjci-editor")
         text.observe(lambda _: self.on_text_change(), "value")
 
@@ -235,10 +271,12 @@ class RuleEditor:
         steps = [step for group in groups for step in group]
         if [block.operation.name for block in self.blocks] != [step.name for step in steps]:
             self._set_blocks([self._build_block(step.name) for step in steps])
+        texts = self.text.value.strip().split("|") if groups else ()
         blocks = iter(self.blocks)
-        for group in groups:
-            for index, step in enumerate(group):
-                block = next(blocks)
+        for text, group in zip(texts, groups, strict=True):
+            source = Source(text, tuple(islice(blocks, len(group))))
+            for index, (block, step) in enumerate(zip(source.blocks, group, strict=True)):
+                block.source = source
                 block.starts_group = index == 0
                 block.load_step(step)
 
@@ -260,21 +298,31 @@ class RuleEditor:
         """Rewrite the text from the blocks."""
         if self._syncing:
             return
+        rule = self.build_rule()
+        if rule == self.text.value.strip():
+            return
         with self._suppress_events():
-            self.text.value = self.build_rule()
+            self.text.value = rule
             self._parse_text()
         self._on_change()
 
     def build_rule(self) -> str:
         """Return the rule of the blocks; neighbouring imageMogr2 operations share one."""
-        groups: list[list[Operation]] = []
+        groups: list[list[Block]] = []
         for block in self.blocks:
-            step = block.build_step(self.engine)
-            if groups and not block.starts_group and _can_share(groups[-1][0], step):
-                groups[-1].append(step)
+            if groups and not block.starts_group and _can_share(groups[-1][0], block):
+                groups[-1].append(block)
             else:
-                groups.append([step])
-        return str(self.engine.join_steps(groups))
+                groups.append([block])
+        return "|".join(map(self._format_group, groups))
+
+    def _format_group(self, blocks: Sequence[Block]) -> str:
+        """Return an operation as it was typed, unless one of its blocks was changed."""
+        source = blocks[0].source
+        is_same = source is not None and source.blocks == tuple(blocks)
+        if source is not None and is_same and not any(block.is_changed for block in blocks):
+            return source.text
+        return str(self.engine.join_steps([[block.build_step(self.engine) for block in blocks]]))
 
     def add_step(self, name: str) -> None:
         """Add a block at the end.
@@ -282,14 +330,22 @@ class RuleEditor:
         Args:
             name: the operation's name in `engine.OPERATIONS`
         """
+        self.history.separate()
         with self._suppress_events():
             block = self._build_block(name)
             block.set_initial_values()
             self._set_blocks([*self.blocks, block])
         self.on_control_change()
 
+    def add_rule(self, rule: str) -> None:
+        """Add the operations of a rule at the end of the text."""
+        self.history.separate()
+        text = self.text.value.strip()
+        self.text.value = f"{text}|{rule}" if text else rule
+
     def move_block(self, block: Block, offset: int) -> None:
         """Move a block by so many places, earlier (below 0) or later."""
+        self.history.separate()
         with self._suppress_events():
             if block not in self.blocks:
                 return
@@ -301,6 +357,7 @@ class RuleEditor:
 
     def remove_block(self, block: Block) -> None:
         """Remove a block."""
+        self.history.separate()
         with self._suppress_events():
             self._set_blocks([other for other in self.blocks if other is not block])
         self.on_control_change()
@@ -316,6 +373,6 @@ class RuleEditor:
                 self._syncing = False
 
 
-def _can_share(first: Operation, second: Operation) -> bool:
+def _can_share(first: Block, second: Block) -> bool:
     """Return whether two operations can be part of one imageMogr2."""
-    return all(step.name.startswith("imageMogr2/") for step in (first, second))
+    return all(block.operation.name.startswith("imageMogr2/") for block in (first, second))

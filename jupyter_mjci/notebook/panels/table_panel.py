@@ -17,6 +17,7 @@ import ipywidgets as W
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
+from jupyter_mjci.services import services
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # rows of a page of the plain table, and of the snapshot
 PAGE_SIZE = 25
+# Earlier contents of the grid that a click may still speak of.
+KEPT_VERSIONS = 8
 # the newest rows, sent to the browser; searching finds older ones
 MAX_GRID_ROWS = 10_000
 HIDDEN_COLUMNS = ("buttons", "user_data", "outputs", "parent")
@@ -53,11 +56,14 @@ class TablePanel(Panel):
     """
 
     empty_message = "No jobs."
+    no_match_message = "No job matches."
 
     def __init__(self, session: Session) -> None:
         self.frame: pd.DataFrame | None = None
         self.filtered: pd.DataFrame | None = None
         self._page = 0
+        self._shown_columns: pd.DataFrame | None = None
+        self._shown_rows: dict[int, pd.DataFrame] = {}
         super().__init__(session)
         self.start_task(self._reload())
 
@@ -66,25 +72,27 @@ class TablePanel(Panel):
         self.status_line = W.HTML()
         self.table = W.HTML()
         self.grid = _create_grid()
+        # Which rows the grid shows: a selection travels with it,
+        # as other rows may have come meanwhile.
+        self.version = W.IntText(layout={"display": "none"})
         if self.grid is None:
             table = [self.table, self._build_page_buttons()]
         else:
             self.grid.observe(lambda _: self._on_selection_change(), "selected_rows")
-            table = [self.grid]
+            table = [self.grid, self.version]
         fields = [self.filter, self.service, self.action, *self.build_extra_filters()]
         row = build_row(*self._submit.widgets, *fields)
         self._submit.bind(row)
-        return [
-            W.VBox([row, *self.build_toolbar(), self.status_line, *table]).add_class("mjci-form")
-        ]
+        form = W.VBox([row, *self.build_toolbar(), self.status_line, *table])
+        self.bind_toolbar(form)
+        return [form.add_class("mjci-form")]
 
     def _build_fields(self) -> None:
         self.filter = W.Text(
             description="Find", placeholder="any text of a row", tooltip="Only rows with this text"
         )
-        self.service = W.Dropdown(
-            description="Service", options=[ANY_OPTION, ("Midjourney", "mj"), ("Tencent CI", "ci")]
-        )
+        labels = [(each.label, each.key) for each in services()]
+        self.service = W.Dropdown(description="Service", options=[ANY_OPTION, *labels])
         self.action = W.Dropdown(
             description="Action", options=[ANY_OPTION], tooltip="Only jobs with this action"
         )
@@ -102,6 +110,9 @@ class TablePanel(Panel):
     def build_toolbar(self) -> Sequence[W.Widget]:
         """Build the widgets between the fields and the table."""
         return ()
+
+    def bind_toolbar(self, form: W.Widget) -> None:
+        """Bind the buttons of the toolbar to the form."""
 
     def _build_page_buttons(self) -> W.Widget:
         self.previous_button = build_button("‹ Newer", "Previous page")
@@ -187,19 +198,52 @@ class TablePanel(Panel):
         count = len(rows)
         text = f"{count:,} jobs"
         if count == 0:
-            text = self.empty_message
+            text = self._get_empty_message()
         elif count == 1:
             text = "1 job"
         elif count > MAX_GRID_ROWS:
             text = f"the newest {MAX_GRID_ROWS:,} of {count:,} jobs"
         self.status_line.value = html.render_status(text)
         set_visible(self.grid, count > 0)
+        selected = self._find_rows(rows, self._list_selected_keys())
+        version = max(self._shown_rows, default=0) + 1
+        self._shown_rows[version] = rows
+        self._shown_rows.pop(version - KEPT_VERSIONS, None)
         columns = _format_columns(rows.head(MAX_GRID_ROWS))
-        self.grid.update(columns, selected_rows=[], **GRID_OPTIONS)
+        # The grid is drawn again only if it changes: that would
+        # move what the person works with.
+        if self._shown_columns is None or not columns.equals(self._shown_columns):
+            self._shown_columns = columns
+            self.grid.update(columns, selected_rows=selected, **GRID_OPTIONS)
+        self.version.value = version
+
+    def _list_selected_keys(self) -> set[tuple[str, str]]:
+        """Return service and ID of the jobs whose rows are selected."""
+        rows = self.get_selected_rows()
+        return set(zip(rows["service"], rows["id"], strict=True)) if rows is not None else set()
+
+    @staticmethod
+    def _find_rows(rows: pd.DataFrame, keys: set[tuple[str, str]]) -> list[int]:
+        if not keys:
+            return []
+        found = zip(rows["service"].head(MAX_GRID_ROWS), rows["id"], strict=False)
+        return [position for position, key in enumerate(found) if key in keys]
+
+    def get_selected_rows(self) -> pd.DataFrame | None:
+        """Return the rows that are selected where the grid was last seen; None if none is."""
+        rows = self._shown_rows.get(self.version.value)
+        positions = self._selected_rows()
+        if rows is None or not positions:
+            return None
+        return rows.iloc[[position for position in positions if position < len(rows)]]
+
+    def _get_empty_message(self) -> str:
+        has_rows = self.frame is not None and not self.frame.empty
+        return self.no_match_message if has_rows else self.empty_message
 
     def static_html(self) -> str:
         if self.filtered is None or self.filtered.empty:
-            return f'<p class="mjci-faint">{html.escape(self.empty_message)}</p>'
+            return f'<p class="mjci-faint">{html.escape(self._get_empty_message())}</p>'
         first = self._page * PAGE_SIZE
         rows = self.filtered.iloc[first : first + PAGE_SIZE]
         count = f"{first + 1}–{first + len(rows)} of {len(self.filtered)}"
@@ -208,7 +252,7 @@ class TablePanel(Panel):
 
     def static_text(self) -> str:
         if self.filtered is None or self.filtered.empty:
-            return f"{self.title}: {self.empty_message}"
+            return f"{self.title}: {self._get_empty_message()}"
         rows = self.filtered.head(PAGE_SIZE)[list(SEARCH_COLUMNS)]
         return f"{self.title}\n{rows.to_string(index=False)}"
 
@@ -241,6 +285,8 @@ def _format_columns(rows: pd.DataFrame) -> pd.DataFrame:
         column = visible[name]
         if str(column.dtype).startswith("datetime64"):
             visible[name] = column.dt.strftime("%Y-%m-%d %H:%M:%S")
+        elif name == "status":
+            visible[name] = column.map(html.STATUS_LABELS)
         elif name in ("queue_time", "run_time"):
             seconds = column.dt.total_seconds()
             visible[name] = seconds.map("{:.1f} s".format, na_action="ignore")

@@ -16,6 +16,7 @@ from traitlets import Bunch
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import (
@@ -30,7 +31,7 @@ from jupyter_mjci.notebook.panels.job_list import JobList
 from jupyter_mjci.notebook.panels.object_browser import ObjectBrowser
 from jupyter_mjci.notebook.panels.rule_editor import RuleEditor
 from jupyter_mjci.notebook.panels.rule_preview import RulePreview
-from jupyter_mjci.notebook.panels.widgets import build_button, build_row, link_toggle
+from jupyter_mjci.notebook.panels.widgets import build_button, build_heading, build_row, link_toggle
 from jupyter_mjci.notebook.params import Param
 from jupyter_mjci.session import Session
 
@@ -57,7 +58,7 @@ class CIPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        if session.settings.has_ci:
+        if session.settings.sections["ci"].is_configured:
             self.start_task(self.browser.reload())
 
     def build_form(self) -> Sequence[W.Widget]:
@@ -72,7 +73,7 @@ class CIPanel(Panel):
         self.output.value = DEFAULT_OUTPUT
         self.browser = ObjectBrowser(self, self._select_input)
         self.preview = RulePreview(self)
-        self.editor = RuleEditor(self.session.rules, self.rule, self._update_preview)
+        self.editor = RuleEditor(rule_syntax, self.rule, self._update_preview)
         self.input.observe(lambda _: self._update_preview(), "value")
         self.job_list = JobList(self, self._open_card)
         self._build_buttons()
@@ -83,7 +84,7 @@ class CIPanel(Panel):
 
     def _build_input_field(self, param: Param) -> Field:
         """Suggest the inputs of known jobs, newest first."""
-        jobs = reversed(self.session.known_jobs("ci"))
+        jobs = reversed(self.session.client.known_jobs("ci"))
         return build_combobox(param, dict.fromkeys(job.subject for job in jobs if job.subject))
 
     def _build_buttons(self) -> None:
@@ -107,11 +108,15 @@ class CIPanel(Panel):
             self.fields.more_button,
         )
         children = [
+            build_heading("Rule"),
             self.input,
             self.rule,
             self._build_examples(),
+            build_heading("Steps"),
             self.editor.box,
+            build_heading("Preview"),
             self.preview.box,
+            build_heading("Result"),
             self.output,
             row,
             template_box,
@@ -127,11 +132,11 @@ class CIPanel(Panel):
 
     def _build_examples(self) -> W.Widget:
         buttons = [self._build_example_button(*example) for example in EXAMPLES]
-        return build_row(W.Label("Examples"), *buttons, css_class="mjci-quiet")
+        return build_row(W.Label("Add an example"), *buttons, css_class="mjci-quiet")
 
     def _build_example_button(self, name: str, rule: str) -> W.Widget:
-        button = build_button(name, rule)
-        button.on_click(lambda _: setattr(self.rule, "value", rule))
+        button = build_button(name, f"Add {rule}")
+        button.on_click(lambda _: self.editor.add_rule(rule))
         return button
 
     def _build_template_box(self) -> W.Widget:

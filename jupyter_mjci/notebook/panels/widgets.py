@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import ipywidgets as W
 from traitlets import Bunch
@@ -34,6 +35,11 @@ def build_button(
         button_type: a subclass of the button
     """
     return button_type(description=label, tooltip=tooltip, icon=icon, button_style=style)
+
+
+def build_heading(text: str) -> W.HTML:
+    """Build the heading of a part of a panel."""
+    return W.HTML(f'<h4 class="mjci-heading">{escape(text)}</h4>')
 
 
 def set_visible(widget: W.Widget, visible: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,6 +181,90 @@ def test_status_panel_shows_unreachable_and_recovered_service(
     monkeypatch.setattr(slow_session.mj, "queue", queue)
     click_and_wait(panel, panel.refresh_button)
     assert "does not answer" not in panel.summary.value
+    panel.close()
+
+
+def open_status(session: Session, *subjects: str) -> Any:
+    """Return a status panel that shows the tasks of these prompts, the newest first."""
+    for subject in subjects:
+        session.mj.imagine(subject).run()
+    panel = mjci.panel("status", session)
+    wait_idle(panel)
+    assert list(panel.filtered["subject"]) == list(reversed(subjects))
+    return panel
+
+
+def list_card_subjects(panel: Any) -> list[str]:
+    return [card.root.job.subject for card in panel._cards]
+
+
+def test_selected_jobs_are_opened_followed_and_cancelled(slow_session: Session) -> None:
+    """Several at once; a job has one card."""
+    panel = open_status(slow_session, "a red fox", "a blue whale", "a green frog")
+    panel.grid.selected_rows = [0, 2]
+    click_and_wait(panel, panel.open_button)
+    assert sorted(list_card_subjects(panel)) == ["a green frog", "a red fox"]
+    assert not any(card.root.is_followed for card in panel._cards)
+    panel.grid.selected_rows = [2]
+    followed = threading.Event()
+    panel.cards.observe(
+        lambda _: followed.set() if list_card_subjects(panel)[:1] == ["a red fox"] else None,
+        "children",
+    )
+    panel.follow_button.click()
+    assert followed.wait(60)
+    assert len(panel._cards) == 2
+    assert panel._cards[0].root.is_followed
+    panel._cards[0].stop_all()
+    wait_idle(panel)
+    panel.grid.selected_rows = [0, 1]
+    click_and_wait(panel, panel.cancel_button)
+    assert "Asked the service to cancel 2 of 2 jobs." in panel.message.value
+    assert list(panel.filtered["subject"]) == ["a red fox"]
+    panel.close()
+
+
+def test_action_without_selection_is_refused(slow_session: Session) -> None:
+    """Nothing is cancelled, and the message says what to do."""
+    panel = open_status(slow_session, "a red fox")
+    click_and_wait(panel, panel.cancel_button)
+    assert "No job is selected." in panel.message.value
+    assert list(panel.filtered["subject"]) == ["a red fox"]
+    panel.select_button.click()
+    assert list(panel.grid.selected_rows) == [0]
+    assert panel.message.value == ""
+    panel.select_button.click()
+    assert list(panel.grid.selected_rows) == []
+    panel.close()
+
+
+def test_selection_means_the_rows_that_the_page_showed(slow_session: Session) -> None:
+    """A job that has come meanwhile moves the rows: the selection in the page and a click on its
+    way still mean the same job.
+    """
+    panel = open_status(slow_session, "a red fox", "a blue whale")
+    shown = panel.version.value
+    panel.grid.selected_rows = [1]
+    slow_session.mj.imagine("a green frog").run()
+    click_and_wait(panel, panel.refresh_button)
+    assert list(panel.grid.selected_rows) == [2]
+    # a click that was made before the page showed the new rows
+    panel.version.value = shown
+    panel.grid.selected_rows = [0]
+    click_and_wait(panel, panel.cancel_button)
+    assert list(panel.filtered["subject"]) == ["a green frog", "a red fox"]
+    panel.close()
+
+
+def test_search_without_hit_says_that_nothing_matches(slow_session: Session) -> None:
+    """Unlike a table without rows."""
+    panel = open_status(slow_session)
+    assert "Nothing is in flight." in panel.status_line.value
+    slow_session.mj.imagine("a red fox").run()
+    click_and_wait(panel, panel.refresh_button)
+    panel.filter.value = "whale"
+    assert "No job matches." in panel.status_line.value
+    assert "No job matches." in panel.static_html()
     panel.close()
 
 

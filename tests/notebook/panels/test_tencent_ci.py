@@ -15,6 +15,7 @@ from PIL import Image
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels import async_button, rule_preview
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
 from jupyter_mjci.notebook.panels.value_template import parse_templates
@@ -61,7 +62,7 @@ def ci_panel(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
 @pytest.fixture
 def editor(session: Session) -> RuleEditor:
-    return RuleEditor(session.rules, W.Textarea(), lambda: None)
+    return RuleEditor(rule_syntax, W.Textarea(), lambda: None)
 
 
 # --- text and controls ----------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_typed_rule_sets_controls_and_stays_as_typed(
     assert not editor.is_invalid
     assert editor.text.value == rule
     picture = make_photo()
-    engine = session.rules
+    engine = rule_syntax
     assert apply_or_error(engine, editor.build_rule(), picture) == apply_or_error(
         engine, rule, picture
     )
@@ -92,13 +93,13 @@ def apply_or_error(engine: Any, rule: str, picture: bytes) -> Any:
 def test_added_operation_is_a_valid_rule(editor: RuleEditor, session: Session) -> None:
     """Every operation that makes a picture is offered."""
     offered = [name for _, name in editor.palette.options]
-    assert offered == [name for name in session.rules.OPERATIONS if name not in JSON_OPERATIONS]
+    assert offered == [name for name in rule_syntax.OPERATIONS if name not in JSON_OPERATIONS]
     for name in offered:
         editor.text.value = ""
         editor.add_step(name)
         assert not editor.is_invalid, editor.text.value
         assert [block.operation.name for block in editor.blocks] == [name]
-        assert session.rules.parse_rule(editor.text.value)
+        assert rule_syntax.parse_rule(editor.text.value)
 
 
 def test_moved_control_changes_only_its_part_of_the_rule(editor: RuleEditor) -> None:
@@ -114,6 +115,55 @@ def test_moved_control_changes_only_its_part_of_the_rule(editor: RuleEditor) -> 
     assert editor.text.value == (
         "imageMogr2/thumbnail/500x400!/rotate/45|watermark/2/text/aGk/fill/I2ZmMDA4MA/gravity/north"
     )
+
+
+PASTED = "imageMogr2/blur/8x5|watermark/2/text/bWpjaQ==/fill/I0ZGRkZGRg/dx/0|imageView2/2/w/100"
+
+
+@pytest.mark.parametrize("rule", [PASTED, f"  {PASTED}\n", "imageMogr2/rotate/0/quality/85"])
+def test_pasted_rule_stays_as_typed_until_a_control_is_touched(
+    editor: RuleEditor, rule: str
+) -> None:
+    """Values that the controls would leave out or spell in another way stay as well."""
+    editor.text.value = rule
+    editor.on_control_change()
+    assert editor.text.value == rule
+
+
+def test_touched_control_rewrites_only_its_parameter(editor: RuleEditor) -> None:
+    """Other operations keep their spelling, and its own the values that equal a default."""
+    editor.text.value = PASTED
+    blur, watermark, _ = editor.blocks
+    blur.controls["blur"].sliders.children[0].value = 9
+    assert editor.text.value == PASTED.replace("8x5", "9x5")
+    watermark.controls["dy"].widget.value = "30"
+    expected = "watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg/dx/0/dy/30"
+    assert editor.text.value == f"imageMogr2/blur/9x5|{expected}|imageView2/2/w/100"
+
+
+def test_changes_are_undone_and_made_again(
+    editor: RuleEditor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Letters typed at once are one change; added steps and examples are changes of their own."""
+    seconds = iter(range(0, 1000, 10))
+    editor.history._clock = lambda: next(seconds)
+    editor.text.value = "imageMogr2/rotate/90"
+    editor.add_step("imageMogr2/blur")
+    with_blur = editor.text.value
+    editor.add_rule("imageMogr2/format/png")
+    assert editor.text.value == f"{with_blur}|imageMogr2/format/png"
+    editor.history._clock = lambda: 2000.0
+    for text in ("i", "im", "imageView2/2/w/100"):
+        editor.text.value = text
+    for expected in (f"{with_blur}|imageMogr2/format/png", with_blur, "imageMogr2/rotate/90", ""):
+        editor.history.undo_button.click()
+        assert editor.text.value == expected
+    assert editor.history.undo_button.disabled
+    assert editor.blocks == []
+    editor.history.redo_button.click()
+    assert [block.operation.key for block in editor.blocks] == ["rotate"]
+    editor.text.value = "imageMogr2/rotate/91"
+    assert editor.history.redo_button.disabled
 
 
 def find_template(block: Any, text: str) -> Any:
@@ -154,7 +204,7 @@ def test_invalid_rule_shows_error_and_keeps_blocks(
 def test_value_template_parses_what_it_formats(session: Session) -> None:
     """The rule engine accepts the formatted value of every parameter with templates."""
     count = 0
-    for spec in session.rules.OPERATIONS.values():
+    for spec in rule_syntax.OPERATIONS.values():
         for parameter in spec.parameters:
             for template in parse_templates(parameter.expected):
                 numbers = [slot.initial for slot in template.slots]
