@@ -7,6 +7,7 @@ come from its signature.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +84,7 @@ class Commands:
         """
         return self._current.set(self._current.from_variable(name), f"your variable {name}")
 
-    def panel(self, kind: Literal["mj", "ci", "history", "status"]) -> object:
+    def panel(self, kind: str) -> object:
         """Show a panel.
 
         Args:
@@ -278,6 +279,10 @@ def list_commands() -> list[str]:
 def get_command_params(command: str) -> tuple[Param, ...]:
     """Return the parameters of a command; `connect` also takes every setting but the secrets."""
     params = parse_signature(getattr(Commands, command))
+    if command == "panel":
+        from jupyter_mjci.notebook.panels import list_panel_kinds
+
+        return tuple(replace(param, choices=tuple(list_panel_kinds())) for param in params)
     if command != "connect":
         return params
     settings = list_settings(get_section_types())

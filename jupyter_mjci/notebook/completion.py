@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError
@@ -20,9 +20,8 @@ from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.help import has_prompt
 from jupyter_mjci.notebook.interpolation import find_job
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
-from jupyter_mjci.notebook.params import Builder, Param, parse_signature
+from jupyter_mjci.notebook.params import Builder, Param, list_job_params, parse_signature
 from jupyter_mjci.services import Service, find_service
-from jupyter_mjci.services.midjourney.prompt_flags import FLAGS, FLAGS_BY_NAME, PromptFlag
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 if TYPE_CHECKING:
@@ -31,7 +30,9 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.magics import Magics
     from jupyter_mjci.session import Session
 
-MAGIC_LINE = re.compile(r"^\s*(?:[^%=]+=\s*)?%{1,2}(mjci|(mj|ci)_(\w+))[ \t]+(.*)$", re.DOTALL)
+MAGIC_LINE = re.compile(
+    r"^\s*(?:[^%=]+=\s*)?%{1,2}(mjci|([a-z][a-z0-9]+)_(\w+))[ \t]+(.*)$", re.DOTALL
+)
 MAX_JOBS = 50  # IDs that are offered
 MAX_SUBJECT = 40  # characters of a prompt behind an ID
 
@@ -125,7 +126,7 @@ def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: 
         return values
     takes_prompt = has_prompt(builder)
     if takes_prompt:
-        values = _complete_flag_value(before, fragment)
+        values = _complete_flag_value(service, before, fragment)
         if values is not None:
             return values
     if fragment.startswith("-"):
@@ -133,7 +134,7 @@ def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: 
         can_batch = takes_prompt or takes_body
         options = BATCH_OPTIONS if can_batch else OPTIONS
         texts = _filter_texts(fragment, _list_flags((*params, *options)))
-        flags = _list_prompt_flags(before, fragment) if takes_prompt else []
+        flags = _list_prompt_flags(service, before, fragment) if takes_prompt else []
         return fragment, [*flags, *texts]
     return _complete_positional(magics, service.key, params, rest, fragment, before)
 
@@ -148,7 +149,7 @@ def _complete_positional(
 ) -> Completions:
     names = [param.name for param in params if param.positional]
     is_first = not before.strip()
-    if names[:1] in (["task"], ["task_id"], ["job_id"]) and is_first:
+    if is_first and list_job_params().intersection(names[:1]):
         return fragment, _filter(fragment, _list_jobs(magics, service))
     if names[:1] == ["key"] and is_first:
         return fragment, _filter(fragment, _list_objects(magics))
@@ -212,27 +213,32 @@ def _list_task_ids(magics: Magics) -> Iterator[Candidate]:
     return _list_known_jobs(magics, "mj")
 
 
-def _complete_flag_value(before: str, fragment: str) -> Completions | None:
-    """Return the values of Midjourney's flag directly before the fragment."""
+def _complete_flag_value(service: Service, before: str, fragment: str) -> Completions | None:
+    """Return the values of the prompt's flag directly before the fragment."""
     words = before.split()
-    flag = FLAGS_BY_NAME.get(words[-1]) if words else None
+    syntax = service.prompt_syntax
+    flag = syntax.FLAGS_BY_NAME.get(words[-1]) if syntax and words else None
     if flag is None or not flag.values:
         return None
     candidates = [Candidate(value, flag.help) for value in flag.values]
     return fragment, _filter(fragment, candidates)
 
 
-def _list_prompt_flags(before: str, fragment: str) -> list[Candidate]:
+def _list_prompt_flags(service: Service, before: str, fragment: str) -> list[Candidate]:
     """Return the flags that the prompt does not have yet."""
-    written = {FLAGS_BY_NAME[word].name for word in before.split() if word in FLAGS_BY_NAME}
+    syntax = service.prompt_syntax
+    if syntax is None:
+        return []
+    by_name = syntax.FLAGS_BY_NAME
+    written = {by_name[word].name for word in before.split() if word in by_name}
     candidates: list[Candidate] = []
-    for flag in FLAGS:
+    for flag in syntax.FLAGS:
         if flag.is_repeatable or flag.name not in written:
             candidates += [Candidate(name, _describe_flag(flag)) for name in flag.names]
     return _filter(fragment, candidates)
 
 
-def _describe_flag(flag: PromptFlag) -> str:
+def _describe_flag(flag: Any) -> str:
     return flag.help if flag.kind == "switch" else f"{flag.help}: {flag.expected}"
 
 
@@ -255,8 +261,8 @@ def _complete_body(magics: Magics, full_text: str, until_cursor: str) -> Complet
         return NO_COMPLETIONS
     fragment, before = _split_last_word(until_cursor)
     if fragment.startswith("-"):
-        return fragment, _list_prompt_flags(before, fragment)
-    return _complete_flag_value(before, fragment) or NO_COMPLETIONS
+        return fragment, _list_prompt_flags(service, before, fragment)
+    return _complete_flag_value(service, before, fragment) or NO_COMPLETIONS
 
 
 def _complete_toml(magics: Magics, until_cursor: str) -> Completions:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -46,6 +47,9 @@ MAGIC_NAMES: Mapping[str, str] = {
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
+BUILT_IN_NAMES = tuple(" ".join(MAGIC_NAMES.values()).split())
+# As in `services`, which is not imported for it.
+ENTRY_POINTS = "jupyter_mjci.services"
 FIND_MAGIC = "_find_with_lazy_load"
 # Module and name of types with a formatter. Their modules need
 # not be imported yet.
@@ -69,6 +73,7 @@ class Extension:
         self._magics_by_name: dict[str, Magic] = {}
         self._config: MJCI | None = None
         self._undo = ExitStack()
+        self._names: list[str] = []
 
     @property
     def magics(self) -> Magics:
@@ -99,6 +104,7 @@ class Extension:
         for kind, names in MAGIC_NAMES.items():
             for name in names.split():
                 self._register_magic(kind, name)
+        self._register_added_services()
         self._register_suggestions()
         self._register_completer()
         self._register_events()
@@ -115,11 +121,32 @@ class Extension:
     def _register_magic(self, kind: str, name: str) -> None:
         from IPython.core.magic import no_var_expand
 
+        self._names.append(name)
         manager = self.ip.magics_manager
         self.ip.register_magic_function(no_var_expand(LazyMagic(self, name)), kind, name)
         self._undo.callback(vars(manager.user_magics).pop, name, None)
         for magic_kind in kind.split("_"):
             self._undo.callback(manager.magics[magic_kind].pop, name, None)
+
+    def _register_added_services(self) -> None:
+        """Register the magics of services that other packages add; only then import anything.
+
+        A package that cannot be loaded does not keep the others
+        from being used.
+        """
+        from importlib.metadata import entry_points
+
+        if not entry_points(group=ENTRY_POINTS):
+            return
+        from jupyter_mjci.errors import SettingsError
+
+        try:
+            added = list(self.magics.iter_added_magics())
+        except SettingsError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return
+        for magic in added:
+            self._register_magic(magic.kind, magic.name)
 
     def _register_suggestions(self) -> None:
         """Let an unknown magic of ours say which one was meant.
@@ -129,7 +156,7 @@ class Extension:
         """
         find = getattr(self.ip, FIND_MAGIC, None)
         if find is not None:
-            setattr(self.ip, FIND_MAGIC, partial(_find_or_suggest, find))
+            setattr(self.ip, FIND_MAGIC, partial(_find_or_suggest, find, self._names))
             self._undo.callback(delattr, self.ip, FIND_MAGIC)
 
     def _register_completer(self) -> None:
@@ -146,7 +173,9 @@ class Extension:
     def _register_events(self) -> None:
         self.ip.events.register("pre_run_cell", self._on_pre_run_cell)
         self._undo.callback(self.ip.events.unregister, "pre_run_cell", self._on_pre_run_cell)
-        self._add_hook(self.ip.input_transformers_cleanup, keep_question_marks)
+        self._add_hook(
+            self.ip.input_transformers_cleanup, partial(keep_question_marks, names=self._names)
+        )
 
     def _add_hook(self, hooks: list[Any], hook: object) -> None:
         hooks.append(hook)
@@ -219,12 +248,15 @@ class Extension:
 
 
 def _find_or_suggest(
-    find: Callable[[str, str], Callable[..., object] | None], kind: str, name: str
+    find: Callable[[str, str], Callable[..., object] | None],
+    known: Sequence[str],
+    kind: str,
+    name: str,
 ) -> Callable[..., object] | None:
     """Find a magic as IPython does; for an unknown one of ours return what says so."""
     magic = find(kind, name)
-    known = " ".join(MAGIC_NAMES.values()).split()
-    if magic is not None or name in known or not name.startswith(("mj", "ci_")):
+    prefixes = ("mj", *{f"{each.partition('_')[0]}_" for each in known})
+    if magic is not None or name in known or not name.startswith(prefixes):
         return magic
     return partial(_raise_unknown_magic, name, known)
 
@@ -299,11 +331,11 @@ def _print_job(job: Job, printer: RepresentationPrinter, cycle: bool) -> None:
 
 
 # Compiled by re at first use: loading stays fast.
-_TRAILING_QUESTION_MARK = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:mj|ci)_\w+[ \t]+.*\?)(\s*)$"
+_TRAILING_QUESTION_MARK = r"^(\s*(?:[\w.,\s\[\]'\"]+=\s*)?%(?:NAMES)[ \t]+.*\?)(\s*)$"
 
 
-def keep_question_marks(lines: list[str]) -> list[str]:
-    """Add a blank after the question mark of a prompt.
+def keep_question_marks(lines: list[str], names: Sequence[str] = BUILT_IN_NAMES) -> list[str]:
+    """Add a blank after the question mark of a prompt of one of the magics.
 
     IPython takes a line that ends in a question mark as a request
     for help on its last word. `%mj_imagine?` is such a request
@@ -311,4 +343,5 @@ def keep_question_marks(lines: list[str]) -> list[str]:
     """
     if lines and lines[0].startswith("%%"):
         return lines
-    return [re.sub(_TRAILING_QUESTION_MARK, r"\1 \2", line) for line in lines]
+    pattern = _TRAILING_QUESTION_MARK.replace("NAMES", "|".join(names))
+    return [re.sub(pattern, r"\1 \2", line) for line in lines]

@@ -20,6 +20,7 @@ from jupyter_mjci.notebook.params import (
     get_summary,
     parse_signature,
 )
+from jupyter_mjci.services import services
 
 WIDTH = 100
 # Where a magic differs from its builder: descriptions by magic,
@@ -70,7 +71,7 @@ def build_magic_help(name: str, builder: Builder) -> str:
     """Return the help of a magic, from its builder."""
     params = parse_signature(builder)
     takes_prompt = has_prompt(builder)
-    can_batch = takes_prompt or name == "ci_job"
+    can_batch = takes_prompt or _takes_body(builder)
     return_type = get_return_type(builder)
     options = list(BATCH_OPTIONS if can_batch else OPTIONS)
     if return_type != ReturnType(Job):
@@ -123,12 +124,17 @@ def has_prompt(builder: Builder) -> bool:
     return any(param.name == "prompt" and param.positional for param in parse_signature(builder))
 
 
+def _takes_body(builder: Builder) -> bool:
+    """Return whether the magic's cell describes a job."""
+    return any(each.parse_cell_body and each.get_job is builder for each in services())
+
+
 def _format_usage(name: str, params: Sequence[Param], can_batch: bool) -> str:
     words = [*_iter_usage_words(params), *REQUIRED_OPTIONS.get(name, ())]
     usage = " ".join([f"%{name}", *words, "[options]"])
     if not can_batch:
         return usage
-    if name == "ci_job":
+    if not any(param.name == "prompt" for param in params):
         return f"{usage}\n%%{name} [options]     with the job as the body"
     words = [word for word in words if word not in ("PROMPT", "[PROMPT]")]
     cell = " ".join([f"%%{name}", *words, "[options]"])

@@ -48,19 +48,17 @@ from jupyter_mjci.notebook.params import (
     Param,
     ReturnType,
     get_return_type,
+    list_job_params,
     parse_signature,
 )
 from jupyter_mjci.notebook.scope import Scope, find_scope
-from jupyter_mjci.services import Service, load_attribute, services
-from jupyter_mjci.services.midjourney.prompt_flags import check_prompt, is_refused
+from jupyter_mjci.services import BUILT_IN, Service, load_attribute, services
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_mjci.session import Session
 
-# Parameters that may also name a variable that holds a job.
-JOB_ID_PARAMS = frozenset({"task", "task_id", "job_id"})
 # The parameter, by builder, that takes all remaining words of a
 # line.
 REST_PARAMS = {"action": "button", "simple_change": "content"}
@@ -118,6 +116,12 @@ class Magics:
         for service in services():
             yield from self.iter_service_magics(service)
         yield Magic("mjci", self._in_scope(self.mjci), "line", build_mjci_help)
+
+    def iter_added_magics(self) -> Iterator[Magic]:
+        """Yield the magics of services that other packages add."""
+        for service in services():
+            if service.key not in BUILT_IN:
+                yield from self.iter_service_magics(service)
 
     def _in_scope(self, run: Callable[..., object]) -> Callable[..., object]:
         """Return a function that runs a magic with the variables of the code that calls it."""
@@ -180,20 +184,21 @@ class Magics:
             return None
         options, arguments, others_are_text = parsed
         other_flags = list(list_prompt_flags(parse_signature(builder)))
+        syntax = _get_service(builder).prompt_syntax
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
             values = {
                 name: _interpolate_value(value, namespace) for name, value in arguments.items()
             }
-            if values["prompt"] and not values.get("as_is"):
-                check_prompt(
+            if syntax and values["prompt"] and not values.get("as_is"):
+                syntax.check_prompt(
                     values["prompt"],
                     has_picture=True,
                     other_flags=other_flags,
                     others_are_text=others_are_text,
                 )
                 # The builder knows nothing of our options.
-                values["as_is"] = others_are_text and is_refused(values["prompt"])
+                values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
             return _make_call_factory(builder, self._resolve_ids(values))
 
         if options.each:
@@ -349,7 +354,7 @@ class Magics:
     def _resolve_ids(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Replace names of variables that hold a job by the job's ID."""
         resolved = dict(values)
-        for name in JOB_ID_PARAMS.intersection(resolved):
+        for name in list_job_params().intersection(resolved):
             resolved[name] = self._resolve_id(resolved[name])
         return resolved
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from jupyter_mjci.client.calls import Paginator
+from jupyter_mjci.services import services
 
 Kind = Literal[
     "text",
@@ -110,6 +111,13 @@ def get_return_type(builder: Builder) -> ReturnType:
     if typing.get_origin(item) is list:
         return ReturnType(typing.get_args(item)[0], is_list=True)
     return ReturnType(item)
+
+
+def list_job_params() -> frozenset[str]:
+    """Return the names of parameters that take a job's ID, or a variable that holds the job."""
+    builders: list[Builder] = [each.get_job for each in services()]
+    builders += [each.cancel_job for each in services() if each.cancel_job]
+    return frozenset({"task", *(parse_signature(builder)[0].name for builder in builders)})
 
 
 # --- reading a signature ----------------------------------------

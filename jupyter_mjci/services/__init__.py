@@ -21,7 +21,7 @@ from datetime import datetime
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from jupyter_mjci.client import redaction
 from jupyter_mjci.client import settings as client_settings
@@ -97,6 +97,35 @@ class SubmissionTracking(Protocol):
 
     def restore_call(self, sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
         """Return the submission of a journal row."""
+        ...
+
+
+class PromptSyntax(Protocol):
+    """What a service finds in the text of a prompt; a module with these names."""
+
+    @property
+    def FLAGS(self) -> Sequence[Any]:
+        """The flags that completion offers, see `midjourney.prompt_flags`."""
+        ...
+
+    @property
+    def FLAGS_BY_NAME(self) -> Mapping[str, Any]:
+        """The same by each of their names."""
+        ...
+
+    def check_prompt(
+        self,
+        prompt: str,
+        *,
+        has_picture: bool = False,
+        other_flags: Sequence[str] = (),
+        others_are_text: bool = False,
+    ) -> None:
+        """Raise PreflightError for a prompt that would fail, or do something else."""
+        ...
+
+    def is_refused(self, prompt: str) -> bool:
+        """Return whether `check_prompt` finds something wrong."""
         ...
 
 
@@ -264,6 +293,8 @@ class Service:
             is a sheet of them, where the service has them
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
+        prompt_syntax: what is written in its prompts; None where
+            they are plain text
         parse_cell_body: "module:attribute" of the parser of a
             cell's body; the magic of `get_job` takes one then
     """
@@ -312,6 +343,7 @@ class Service:
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""
     panel: str = ""
+    prompt_syntax: PromptSyntax | None = None
     parse_cell_body: str = ""
 
 
@@ -365,8 +397,27 @@ def find_service(key: str) -> Service | None:
         location = BUILT_IN.get(key) or _list_entry_points().get(key)
         if location is None:
             return None
-        register(load_attribute(location))
+        register(_load_service(key, location))
     return _registered[key]
+
+
+def _load_service(key: str, location: str) -> Service:
+    try:
+        return cast(Service, load_attribute(location))
+    except Exception as error:  # another package's own
+        if key in BUILT_IN:
+            raise
+        raise SettingsError(
+            f"The package {get_package(key)}, which adds the service {key!r}, cannot be loaded.",
+            detail=f"{type(error).__name__}: {error}",
+            hint="Update it, or uninstall it.",
+        ) from error
+
+
+def get_package(key: str) -> str:
+    """Return the name of the distribution that adds a service; "" for a built-in one."""
+    points = entry_points(group=ENTRY_POINTS, name=key) if key not in BUILT_IN else ()
+    return next((point.dist.name for point in points if point.dist), "")
 
 
 def service(key: str) -> Service:
@@ -377,12 +428,18 @@ def service(key: str) -> Service:
     """
     found = find_service(key)
     if found is None:
-        raise SettingsError(
-            f"The service {key!r} is not installed.",
-            detail="Its jobs can be shown and analysed, not followed.",
-            hint=f"Install the package that adds it (entry point {ENTRY_POINTS}: {key}).",
-        )
+        raise build_not_installed_error(key)
     return found
+
+
+def build_not_installed_error(key: str, package: str = "") -> SettingsError:
+    """Build the error of a job whose service is not installed, with its package if known."""
+    hint = f"Install the package that adds it (entry point {ENTRY_POINTS}: {key})."
+    return SettingsError(
+        f"The service {key!r} is not installed.",
+        detail="Its jobs can be shown and analysed, not followed.",
+        hint=f"Install the package {package}." if package else hint,
+    )
 
 
 def get_label(key: str) -> str:

@@ -1,31 +1,51 @@
-"""A package that adds a service, as if it were installed."""
+"""A package that adds a service, as if it were installed: its entry points are on the path."""
 
 from __future__ import annotations
 
+import math
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import jupyter_mjci as mjci
-import mjci_replicate
-import mjci_replicate.emulator
 from jupyter_mjci import services
 from jupyter_mjci.client import redaction
 from jupyter_mjci.emulator import registry
 from jupyter_mjci.session import Session
 
+PLUGIN = Path(__file__).parent / "replicate"
+
 
 @pytest.fixture
-def replicate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let the entry points name the plugin, until the test ends."""
+def replicate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Install the plugin's metadata; its code is on the path of all tests."""
+    monkeypatch.syspath_prepend(write_metadata(tmp_path / "site"))
     monkeypatch.setattr(redaction, "SECRET_PATTERNS", list(redaction.SECRET_PATTERNS))
-    monkeypatch.setitem(services._registered, "rp", mjci_replicate.SERVICE)
-    redaction.register_secret_patterns(mjci_replicate.SERVICE.secret_patterns)
-    monkeypatch.setitem(registry.SERVICES, "rp", mjci_replicate.emulator.SERVICE)
-    return
+    monkeypatch.setattr(services, "_registered", dict(services._registered))
+    services._list_entry_points.cache_clear()
+    yield
+    monkeypatch.undo()
+    services._list_entry_points.cache_clear()
+    registry.SERVICES.pop("rp", None)
+
+
+def write_metadata(folder: Path) -> Path:
+    """Write what an installer makes of the plugin's pyproject.toml."""
+    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text("utf-8"))["project"]
+    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    header = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    (info / "METADATA").write_text(header)
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
 
 
 @pytest.fixture
 def session(replicate: None) -> Iterator[Session]:
-    with mjci.sandbox(speed=float("inf")) as session:
+    with mjci.sandbox(speed=math.inf) as session:
         yield session

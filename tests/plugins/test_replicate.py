@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,9 +15,12 @@ from jupyter_mjci.client.outcomes import Outcome, get_outcome
 from jupyter_mjci.client.redaction import find_secrets, redact
 from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import InvalidRequest, JobFailed, SettingsError, TransportError
+from jupyter_mjci.notebook.completion import complete_line
+from jupyter_mjci.notebook.extension import _EXTENSIONS
 from jupyter_mjci.session import Session
 from mjci_replicate.emulator import TOKEN
 from mjci_replicate.responses import ReplicateError, parse_outputs, parse_record
+from tests.notebook.conftest import Shell, with_magics
 
 MODEL = "black-forest-labs/flux-schnell"
 LOSE_RESPONSE = Fault("drop_after", route="POST *", times=1)
@@ -182,3 +186,69 @@ def test_missing_token_is_named(replicate: None) -> None:
     with mjci.connect(mj_url="http://127.0.0.1:9") as session:
         with pytest.raises(SettingsError, match="MJCI_RP_TOKEN"):
             session.rp.predictions().run()
+
+
+# --- in a notebook ----------------------------------------------
+
+
+@pytest.fixture
+def shell(session: Session, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    shell = with_magics(monkeypatch)
+    shell.ip.push({"s": session})
+    return shell
+
+
+def test_magics_follow_and_show_a_prediction(shell: Shell) -> None:
+    job = shell.run(f"%rp_predict a red fox --model {MODEL} -o fox")
+    assert job.status is Status.SUCCEEDED
+    card, picture = shell.outputs
+    assert "predict time" in card["data"]["text/html"]
+    assert picture["data"]["text/plain"].startswith(f"RP {job.id} 512×512")
+    assert shell.run("%rp_prediction fox") == job
+    assert list(shell.run("%rp_predictions --limit 5")["id"]) == [job.id]
+
+
+def test_prompt_is_free_of_another_services_flags(shell: Shell) -> None:
+    assert shell.run(f"%rp_predict --model {MODEL} -- a fox --ar x").subject == "a fox --ar x"
+
+
+def test_each_row_makes_a_prediction(shell: Shell) -> None:
+    shell.ip.push({"animals": [{"animal": "fox"}, {"animal": "owl"}]})
+    frame = shell.run(f"%rp_predict a {{{{animal}}}} --model {MODEL} --each animals")
+    assert list(frame["status"]) == ["SUCCEEDED", "SUCCEEDED"]
+
+
+def test_cancel_magic_takes_a_variable(shell: Shell) -> None:
+    shell.run(f"%rp_predict a red fox --model {MODEL} --no-wait -o fox")
+    assert shell.run("%rp_cancel fox").status is Status.CANCELLED
+
+
+def test_unknown_magic_suggests_the_right_one(shell: Shell) -> None:
+    assert "Did you mean rp_predict?" in shell.fails("%rp_predikt a fox")
+
+
+def test_trailing_question_mark_belongs_to_the_prompt(shell: Shell) -> None:
+    job = shell.run(f"%rp_predict --model {MODEL} why a fox?")
+    assert job.subject == "why a fox?"
+
+
+def test_completion_offers_flags_and_ids(shell: Shell, session: Session) -> None:
+    job = shell.run(f"%rp_predict a red fox --model {MODEL}")
+    magics = _EXTENSIONS[shell.ip].magics
+    assert "--model" in complete_line(magics, "", 0, "%rp_predict --")[1]
+    assert "--ar" not in complete_line(magics, "", 0, "%rp_predict --")[1]
+    assert job.id in complete_line(magics, "", 0, "%rp_prediction ")[1]
+
+
+def test_help_comes_from_the_builder(shell: Shell) -> None:
+    shell.run("%rp_predict --help")
+    assert "OWNER/NAME" in shell.texts[0]
+
+
+def test_broken_package_leaves_the_others_alone(
+    replicate: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mjci_replicate", None)
+    with pytest.warns(UserWarning, match="package mjci_replicate, which adds the service 'rp'"):
+        shell = with_magics(monkeypatch)
+    assert "mj_imagine" in shell.ip.magics_manager.magics["line"]

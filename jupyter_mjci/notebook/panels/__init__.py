@@ -19,6 +19,11 @@ PANEL_TYPES = {
 }
 
 
+def list_panel_kinds() -> list[str]:
+    """Return the kinds of panels: the keys of services that have one, and the others."""
+    return [*(each.key for each in services() if each.panel), *PANEL_TYPES]
+
+
 def panel(kind: str, session: Session | None = None) -> Panel:
     """Build a panel.
 

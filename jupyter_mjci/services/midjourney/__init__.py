@@ -17,7 +17,13 @@ from jupyter_mjci.services import (
     Service,
     SyncSource,
 )
-from jupyter_mjci.services.midjourney import connection, fallbacks, reconciliation, responses
+from jupyter_mjci.services.midjourney import (
+    connection,
+    fallbacks,
+    prompt_flags,
+    reconciliation,
+    responses,
+)
 from jupyter_mjci.services.midjourney.api import Midjourney
 
 
@@ -81,5 +87,6 @@ SERVICE = Service(
     get_preview_url=responses.get_preview_url,
     get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
+    prompt_syntax=prompt_flags,
     panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
 )
