@@ -51,6 +51,7 @@ from jupyter_mjci.services import (
     build_endpoints,
     build_not_configured_error,
     get_origins,
+    get_packages,
     guess_service,
     list_configured,
     service,
@@ -124,7 +125,9 @@ class Session:
         self.settings = settings
         self.sandbox = sandbox
         self.recording = recording
-        self.journal = Journal(home and home / "journal.db", origins=get_origins(settings))
+        self.journal = Journal(
+            home and home / "journal.db", origins=get_origins(settings), packages=get_packages()
+        )
         self.history = History(self.journal, clock.now)
         self.archive = ImageArchive(home / "pictures") if home else None
         http = Transport(
@@ -234,10 +237,10 @@ class Session:
 
     def _resolve_job(self, job: Job | str) -> tuple[str, Service]:
         if isinstance(job, Job):
-            return job.id, service(job.service)
+            return job.id, self.client.require_service(job.service)
         job_id = job.strip()
         key = self.journal.find_service(job_id)
-        found = service(key) if key else guess_service(job_id)
+        found = self.client.require_service(key) if key else guess_service(job_id)
         if found is None:
             raise InvalidRequest(
                 f"{job_id!r} is not a valid job ID.",

@@ -98,10 +98,19 @@ class Journal:
             the session lives
         origins: the server or account of each service, by key:
             job ids are unique only there
+        packages: the packages that add services, by key; the
+            journal remembers them for sessions without
     """
 
-    def __init__(self, path: Path | None, *, origins: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        origins: Mapping[str, str] | None = None,
+        packages: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
+        self._packages = dict(packages or {})
         self.origins = dict(origins or {})
         self._lock = threading.RLock()
         self._pid = 0
@@ -353,7 +362,7 @@ class Journal:
 
     def services(self) -> list[str]:
         """Return the keys of the services that have known jobs."""
-        rows = self._fetch_rows("SELECT DISTINCT service FROM jobs ORDER BY 1")
+        rows = self._fetch_rows(_LIST_SERVICES)
         return [row["service"] for row in rows]
 
     def own_jobs(self, service: str) -> list[Job]:
@@ -368,7 +377,17 @@ class Journal:
         for service, origin in self.origins.items():
             if self._fetch_rows(own, (service, origin, job_id)):
                 return service
+        # A job of a service that is not installed is still its
+        # own: the form of its ID may be another one's, too.
+        for service in self.services():
+            foreign = service not in self.origins
+            if foreign and self.jobs("service=? AND id=?", (service, job_id), raw=False):
+                return service
         return ""
+
+    def get_package(self, service: str) -> str:
+        """Return the package that added a service when the journal was written; "" if unknown."""
+        return self.get_meta(f"package {service}")
 
     def active_jobs(self) -> list[Job]:
         """Return jobs of this session's own origins that were not terminal when last seen.
@@ -541,6 +560,8 @@ class Journal:
             db.row_factory = sqlite3.Row
             try:
                 _prepare_database(db, timeout)
+                for service, package in self._packages.items():
+                    db.execute(_REMEMBER_PACKAGE, (f"package {service}", package))
             except BaseException:
                 db.close()
                 raise
@@ -551,6 +572,22 @@ class Journal:
                 hint="Set MJCI_HOME to a writable folder.",
             ) from error
         return db
+
+
+_REMEMBER_PACKAGE = (
+    "INSERT INTO metadata VALUES (?,?) ON CONFLICT DO UPDATE SET value=excluded.value"
+    " WHERE value<>excluded.value"
+)
+# Steps from key to key in the index; DISTINCT would read all of it.
+_LIST_SERVICES = """
+WITH RECURSIVE keys(service) AS (
+    SELECT min(service) FROM jobs
+    UNION ALL
+    SELECT (SELECT min(service) FROM jobs WHERE service > keys.service)
+    FROM keys WHERE keys.service IS NOT NULL
+)
+SELECT service FROM keys WHERE service IS NOT NULL
+"""
 
 
 def _export_chunks(

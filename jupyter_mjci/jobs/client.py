@@ -16,6 +16,7 @@ from jupyter_mjci.client.job import Job, is_older
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.history.journal import Journal, Write
 from jupyter_mjci.jobs.journal_writer import JournalWriter
+from jupyter_mjci.services import Service, build_not_installed_error, find_service
 
 T = TypeVar("T")
 Listener = Callable[[str, Any], None]
@@ -47,6 +48,13 @@ class JobClient:
         self.writer = writer or JournalWriter(journal)
         self.listeners: list[Listener] = []
         self._known_jobs: dict[tuple[str, str], Job] = {}
+
+    def require_service(self, key: str) -> Service:
+        """Return a service; raise SettingsError, which names its package, if it is missing."""
+        found = find_service(key)
+        if found is None:
+            raise build_not_installed_error(key, self.journal.get_package(key))
+        return found
 
     async def send_once(self, call: Call[T]) -> T:
         """Send one request, without retries, and return the parsed response.

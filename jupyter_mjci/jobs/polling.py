@@ -20,7 +20,13 @@ import anyio
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import LOST_REASON, Job, Status, is_older
 from jupyter_mjci.client.outcomes import Outcome, get_outcome, get_retry_after
-from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
+from jupyter_mjci.errors import (
+    MjciError,
+    ServiceError,
+    SettingsError,
+    Unsupported,
+    WaitTimeout,
+)
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.services import Api, service
 
@@ -151,7 +157,7 @@ class Poller:
             if job.status.is_active
         }
         for subscription in active:
-            subscription.next_poll_at = now + self._estimate_delay(subscription, now)
+            self._schedule_first_poll(subscription, now)
         self._subscriptions |= active
         self._ensure_running()
         try:
@@ -165,6 +171,14 @@ class Poller:
         finally:
             self._subscriptions -= active
             self._on_taken()
+
+    def _schedule_first_poll(self, subscription: Subscription, now: float) -> None:
+        """Plan the first poll; a job whose service is not installed ends no other job's wait."""
+        try:
+            self.client.require_service(subscription.job.service)
+            subscription.next_poll_at = now + self._estimate_delay(subscription, now)
+        except SettingsError as error:
+            self._fail([subscription], error)
 
     def _on_taken(self) -> None:
         if self.deterministic:

@@ -17,6 +17,7 @@ from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.argument_parser import parse_arguments, parse_tokens
 from jupyter_mjci.notebook.current_session import CurrentSession, Selection
 from jupyter_mjci.notebook.images import MimeBundle
+from jupyter_mjci.notebook.panels import check_panel_kind, list_panel_kinds, panel
 from jupyter_mjci.notebook.params import Kind, Param, parse_signature
 from jupyter_mjci.services import get_section_types
 
@@ -90,8 +91,6 @@ class Commands:
         Args:
             kind: which panel
         """
-        from jupyter_mjci.notebook.panels import panel
-
         return panel(kind, session=self._current.get_or_connect())
 
     def history(self) -> object:
@@ -280,8 +279,6 @@ def get_command_params(command: str) -> tuple[Param, ...]:
     """Return the parameters of a command; `connect` also takes every setting but the secrets."""
     params = parse_signature(getattr(Commands, command))
     if command == "panel":
-        from jupyter_mjci.notebook.panels import list_panel_kinds
-
         return tuple(replace(param, choices=tuple(list_panel_kinds())) for param in params)
     if command != "connect":
         return params
@@ -298,7 +295,10 @@ def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
         SettingsError: a secret is written on the line.
     """
     if command != "connect":
-        return parse_arguments(getattr(Commands, command), words)
+        arguments = parse_arguments(getattr(Commands, command), words)
+        if command == "panel":
+            check_panel_kind(arguments["kind"])
+        return arguments
     flags = {word.partition("=")[0] for word in words}
     for setting in list_settings(get_section_types()):
         if _is_secret(setting) and _flag_name(setting.name) in flags:

@@ -420,6 +420,11 @@ def get_package(key: str) -> str:
     return next((point.dist.name for point in points if point.dist), "")
 
 
+def get_packages() -> dict[str, str]:
+    """Return the distributions that add services, by key."""
+    return {key: get_package(key) for key in list_keys() if key not in BUILT_IN}
+
+
 def service(key: str) -> Service:
     """Return a service by its key.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ PLUGIN = Path(__file__).parent / "replicate"
 @pytest.fixture
 def replicate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Install the plugin's metadata; its code is on the path of all tests."""
-    monkeypatch.syspath_prepend(write_metadata(tmp_path / "site"))
+    monkeypatch.syspath_prepend(str(write_metadata(tmp_path / "site")))
     monkeypatch.setattr(redaction, "SECRET_PATTERNS", list(redaction.SECRET_PATTERNS))
     monkeypatch.setattr(services, "_registered", dict(services._registered))
     services._list_entry_points.cache_clear()
@@ -29,6 +30,21 @@ def replicate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.undo()
     services._list_entry_points.cache_clear()
     registry.SERVICES.pop("rp", None)
+
+
+@pytest.fixture
+def uninstall(
+    replicate: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
+    """Return a function that uninstalls the plugin, as a new process would find it."""
+
+    def remove_from_path() -> None:
+        sys.path.remove(str(tmp_path / "site"))
+        services._registered.pop("rp", None)
+        services._list_entry_points.cache_clear()
+        registry.SERVICES.pop("rp", None)
+
+    return remove_from_path
 
 
 def write_metadata(folder: Path) -> Path:

@@ -24,6 +24,15 @@ def list_panel_kinds() -> list[str]:
     return [*(each.key for each in services() if each.panel), *PANEL_TYPES]
 
 
+def check_panel_kind(kind: str) -> None:
+    """Raise InvalidRequest where there is no panel of this kind."""
+    kinds = list_panel_kinds()
+    if kind not in kinds:
+        raise InvalidRequest(
+            f"{kind!r} is not a kind of panel.", hint=f"Available: {', '.join(kinds)}."
+        )
+
+
 def panel(kind: str, session: Session | None = None) -> Panel:
     """Build a panel.
 
@@ -40,11 +49,8 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     Raises:
         InvalidRequest: There is no panel of this kind.
     """
+    check_panel_kind(kind)
     locations = {each.key: each.panel for each in services() if each.panel} | PANEL_TYPES
-    if kind not in locations:
-        raise InvalidRequest(
-            f"{kind!r} is not a kind of panel.", hint=f"Available: {', '.join(locations)}."
-        )
     panel_type: type[Panel] = load_attribute(locations[kind])
     return panel_type(session or _current_session())
 
