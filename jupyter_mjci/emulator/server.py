@@ -127,18 +127,13 @@ class LoopbackServer:
         self._socket = _open_socket(port)
         self._proxy_socket: socket.socket | None = None
         self.port: int = self._socket.getsockname()[1]
-<<<<<<< HEAD
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self.settings = sandbox.build_settings(self.url, self.url, self.url)
+        self.settings = sandbox.build_settings(lambda _: self.url)
         if self._authority:
             self._proxy_socket = _open_socket(0)
             proxy_port = self._proxy_socket.getsockname()[1]
             self.settings["proxy_url"] = f"http://127.0.0.1:{proxy_port}"
             self.settings["ca_file"] = str(self._authority.ca_file)
-=======
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = sandbox.build_settings(lambda _: self.url)
->>>>>>> main
         self.sandbox = sandbox
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
