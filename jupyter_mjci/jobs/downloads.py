@@ -1,8 +1,7 @@
 """Fetch what jobs produced: from the archive where it is kept, else by URL.
 
-Links of Midjourney images end after about a day, so the originals
-of finished tasks are archived as soon as they are seen. Objects
-of a bucket stay, and are not archived.
+Where the links of a service end, the originals of finished jobs
+are archived as soon as they are seen.
 """
 
 from __future__ import annotations
@@ -15,10 +14,12 @@ import anyio
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
 from jupyter_mjci.jobs.submission import retrying
+from jupyter_mjci.services import find_service
 
 
 class ResultFetcher:
@@ -77,7 +78,9 @@ class ResultFetcher:
 
     def should_archive(self, job: Job) -> bool:
         """Return whether a job's results have to outlive their links."""
-        return self.archive is not None and job.service == "mj" and job.status is Status.SUCCEEDED
+        service = find_service(job.service)
+        links_expire = service is not None and service.links_expire
+        return self.archive is not None and links_expire and job.status is Status.SUCCEEDED
 
     async def archive_results(self, job: Job) -> None:
         """Archive a job's results while their links still work."""
@@ -92,16 +95,26 @@ class ResultFetcher:
                     self.archive.save(job, url, content, index, self.clock.now())
 
     async def _fetch_url(self, url: str) -> bytes:
-        retry = retrying(self.clock, deterministic=self._deterministic)
-        response: Response = await retry(self.transport.get, url)
-        if response.status >= 400:
-            raise InvalidResponse(
+        async for attempt in retrying(self.clock, deterministic=self._deterministic):
+            with attempt:
+                return await self._fetch_once(url)
+        raise AssertionError("unreachable")  # the last attempt raises
+
+    async def _fetch_once(self, url: str) -> bytes:
+        response: Response = await self.transport.get(url)
+        if response.status < 300:
+            return response.body
+        classified = classify(response, ServiceCodes())
+        words = f"{classified.message}." if classified.message else ""
+        raise attach(
+            InvalidResponse(
                 f"The image is not available (HTTP {response.status}).",
-                detail=response.body[:200].decode("utf-8", "replace"),
+                detail=classified.location or words,
                 body=response.body,
-                hint="Links of Midjourney images end after a day: fetch them when the job ends.",
-            )
-        return response.body
+                hint="Links may end, some after a day: fetch results when the job ends.",
+            ),
+            classified,
+        )
 
 
 def _get_output_url(job: Job, index: int) -> str:

@@ -10,38 +10,36 @@ together.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from statistics import median
-from typing import cast
 
 import anyio
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import LOST_REASON, Job, Status, is_older
+from jupyter_mjci.client.outcomes import Outcome, get_outcome, get_retry_after
 from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.jobs.submission import is_transient
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_changes
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services import Api, service
 
-BATCH_SIZE = {"mj": 500, "ci": 50}  # jobs in one request
 # seconds: jobs that are due within it are polled together
 COALESCE_WINDOW = 1.0
-# seconds between two polls of a job
-MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}
+# seconds between two polls of a job, at most
 MAX_INTERVAL = 15.0
-# seconds, until the journal knows better
-TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}
 # journaled durations of an action before their median is used
 MIN_DURATION_SAMPLES = 5
 # failed polls in a row that are tolerated: about a minute
 MAX_FAILURES = 8
-MAX_MISSES = 3  # listings in a row without a job: then it is lost
-NOT_FOUND_CODES = ("not_found", "NonExistJobIds")
+# Polls in a row that do not find a job, and seconds since it is
+# followed: then it is lost. Listings lag behind submissions.
+MAX_MISSES = 4
+LOST_AFTER = 10.0
+# Bulk requests in a row that the server has no endpoint for.
+MAX_UNSUPPORTED_BULK = 2
+# Requests at a time for jobs that a bulk request did not answer.
+MAX_CONCURRENT = 8
 
 
 class ChangeQueue:
@@ -84,7 +82,7 @@ class Subscription:
         changes: where its changes are reported
         next_poll_at: when it is polled next
         deadline: when following it ends with WaitTimeout
-        misses: listings in a row that did not contain it
+        misses: polls in a row that did not find it
         failures: polls in a row that failed
         late_polls: polls since its estimated end
         has_update: whether a change was not read yet
@@ -114,8 +112,7 @@ class Poller:
 
     Args:
         client: sends the requests
-        mj: builds the Midjourney calls
-        ci: builds the Tencent CI calls
+        apis: build the calls of each service, by its key
         deterministic: poll each job by itself and only after its
             last change was read, so that a recording depends
             neither on which jobs are due together nor on how slow
@@ -123,19 +120,19 @@ class Poller:
     """
 
     def __init__(
-        self, client: JobClient, mj: Midjourney, ci: TencentCI, *, deterministic: bool = False
+        self, client: JobClient, apis: Mapping[str, Api], *, deterministic: bool = False
     ) -> None:
         self.client = client
-        self.mj = mj
-        self.ci = ci
+        self.apis = apis
         self.deterministic = deterministic
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
         # Services whose jobs are polled one by one, and those
         # that answered a bulk request.
-        self._no_bulk_fetch = {"mj", "ci"} if deterministic else set[str]()
+        self._no_bulk_fetch = set(apis) if deterministic else set[str]()
         self._bulk_fetch_works = set[str]()
+        self._unsupported_bulk: Counter[str] = Counter()
         self._typical_durations: dict[tuple[str, str], float] = {}
 
     async def watch(
@@ -235,9 +232,10 @@ class Poller:
             group.cancel_scope.cancel()
 
     async def _poll(self, due: Sequence[Subscription]) -> None:
-        for service, size in BATCH_SIZE.items():
-            subscriptions = [each for each in due if each.job.service == service]
-            bulk, single = self._split_by_request(service, subscriptions)
+        for key in dict.fromkeys(each.job.service for each in due):
+            size = service(key).poll.batch_size
+            subscriptions = [each for each in due if each.job.service == key]
+            bulk, single = self._split_by_request(key, subscriptions)
             async with anyio.create_task_group() as group:
                 for start in range(0, len(bulk), size):
                     group.start_soon(self._poll_bulk, bulk[start : start + size])
@@ -245,28 +243,40 @@ class Poller:
                     group.start_soon(self._poll_single, subscription)
 
     def _split_by_request(
-        self, service: str, subscriptions: list[Subscription]
+        self, key: str, subscriptions: list[Subscription]
     ) -> tuple[list[Subscription], list[Subscription]]:
         """Split subscriptions into those of bulk requests and those of requests of their own."""
-        if service in self._no_bulk_fetch or len(subscriptions) == 1:
+        job_service = service(key)
+        has_bulk = job_service.fetch_changes is not None and key not in self._no_bulk_fetch
+        if not has_bulk or len(subscriptions) == 1:
             return [], subscriptions
-        bulk = [each for each in subscriptions if not _is_batch(each.job)]
-        single = [each for each in subscriptions if _is_batch(each.job)]
-        return bulk, single
+        # A listing without a job proves little: it is asked for.
+        bulk = [
+            each
+            for each in subscriptions
+            if job_service.can_poll_in_bulk(each.job) and not each.misses
+        ]
+        return bulk, [each for each in subscriptions if each not in bulk]
 
     async def _poll_bulk(self, subscriptions: Sequence[Subscription]) -> None:
-        service = subscriptions[0].job.service
+        key = subscriptions[0].job.service
+        fetch_changes = service(key).fetch_changes
+        assert fetch_changes is not None  # _split_by_request asked
+        known = {subscription.job.id: subscription.job for subscription in subscriptions}
         polled_at = self.client.clock.now()
-        fetch = self._fetch_mj_changes if service == "mj" else self._fetch_ci_changes
         try:
-            changes = await fetch(subscriptions)
+            changes = await self.client.send_once(fetch_changes(self.apis[key], known))
         except MjciError as error:
-            if isinstance(error, Unsupported) and service not in self._bulk_fetch_works:
-                self._no_bulk_fetch.add(service)
+            if isinstance(error, Unsupported) or get_outcome(error) is Outcome.REFUSAL:
+                await self._poll_each(key, subscriptions, error)
             else:
                 self._on_error(subscriptions, error)
             return
-        self._bulk_fetch_works.add(service)
+        except Exception as error:  # a bug of ours ends these waits, and no others
+            self._fail(subscriptions, error)
+            return
+        self._bulk_fetch_works.add(key)
+        self._unsupported_bulk[key] = 0
         changed = {job.id: job for job in changes.items}
         for subscription in subscriptions:
             job_id = subscription.job.id
@@ -275,45 +285,56 @@ class Poller:
             else:
                 self._on_missing(subscription)
 
-    async def _fetch_mj_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        known = {subscription.job.id: subscription.job for subscription in subscriptions}
-        call = cast(Call[ListingChanges], self.mj.tasks(list(known)))
-        return await self.client.send_once(replace(call, parse=partial(parse_changes, known=known)))
+    async def _poll_each(
+        self, key: str, subscriptions: Sequence[Subscription], error: MjciError
+    ) -> None:
+        """Poll jobs one by one that a bulk request was refused for, perhaps because of one."""
+        if isinstance(error, Unsupported):
+            self._unsupported_bulk[key] += 1
+        is_missing = self._unsupported_bulk[key] >= MAX_UNSUPPORTED_BULK
+        if is_missing and key not in self._bulk_fetch_works:
+            self._no_bulk_fetch.add(key)
+        limiter = anyio.Semaphore(MAX_CONCURRENT)
 
-    async def _fetch_ci_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        ids = [subscription.job.id for subscription in subscriptions]
-        page = await self.client.send_once(self.ci.jobs(ids=ids).first_page)
-        return ListingChanges(page.items, frozenset(job.id for job in page.items))
+        async def poll(subscription: Subscription) -> None:
+            async with limiter:
+                await self._poll_single(subscription)
+
+        async with anyio.create_task_group() as group:
+            for subscription in subscriptions:
+                group.start_soon(poll, subscription)
 
     async def _poll_single(self, subscription: Subscription) -> None:
         job = subscription.job
-        call = self.mj.task(job.id) if job.service == "mj" else self.ci.job(job.id)
+        job_service = service(job.service)
+        call = job_service.get_job(self.apis[job.service], job.id)
         polled_at = self.client.clock.now()
         try:
             current = await self.client.send_once(call)
             self._on_update(subscription, current, polled_at)
         except MjciError as error:
-            if isinstance(error, ServiceError) and error.code in NOT_FOUND_CODES:
+            if isinstance(error, ServiceError) and error.code in job_service.not_found_codes:
                 self._on_missing(subscription)
             else:
                 self._on_error([subscription], error)
+        except Exception as error:  # a bug of ours ends this wait, and no other
+            self._fail([subscription], error)
 
     def _on_missing(self, subscription: Subscription) -> None:
-        """Count a listing without the job: it may lag behind, until it has done so too often."""
+        """Count a poll without the job: listings lag behind, until they have done so too long."""
+        now = self.client.clock.now()
+        delay = min(COALESCE_WINDOW * 1.5**subscription.misses, MAX_INTERVAL)
         subscription.misses += 1
-        subscription.next_poll_at = self.client.clock.now() + COALESCE_WINDOW
-        if subscription.misses >= MAX_MISSES:
-            lost = replace(
-                subscription.job,
-                status=Status.FAILED,
-                reason="The service no longer lists this job. Submit it again.",
-            )
+        subscription.next_poll_at = now + delay
+        is_settled = now - subscription.since >= LOST_AFTER
+        if subscription.misses >= MAX_MISSES and is_settled:
+            lost = replace(subscription.job, status=Status.FAILED, reason=LOST_REASON)
             self.client.record([lost])
             self._on_update(subscription, lost, self.client.clock.now())
 
     def _on_update(self, subscription: Subscription, job: Job | None, polled_at: float) -> None:
         """Take over the job of a successful poll; None where it has not changed."""
-        if job is not None:
+        if job is not None and not is_older(job, subscription.job):
             merged = merge_known(subscription.job, job)
             if merged != subscription.job:
                 subscription.job = merged
@@ -325,17 +346,16 @@ class Poller:
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
         """Back off after a failed poll, and give up after too many in a row.
 
-        A service that is away for a while does not end a wait:
-        the job continues there. Neither does an HTML page or "no
-        such endpoint": a job that could be polled once can be
-        polled again.
+        A service that is away for a while, a gateway's page, a
+        refusal in between: none ends a wait, because a job that
+        could be polled once can be polled again.
         """
-        may_pass = is_transient(error) or isinstance(error, Unsupported)
+        retry_after = get_retry_after(error) or 0.0
         for subscription in subscriptions:
             subscription.failures += 1
             delay = min(COALESCE_WINDOW * 1.5**subscription.failures, MAX_INTERVAL)
-            subscription.next_poll_at = self.client.clock.now() + delay
-            if subscription.failures > MAX_FAILURES or not may_pass:
+            subscription.next_poll_at = self.client.clock.now() + max(delay, retry_after)
+            if subscription.failures > MAX_FAILURES:
                 self._fail([subscription], error)
 
     def _fail(self, subscriptions: Iterable[Subscription], error: Exception) -> None:
@@ -345,7 +365,7 @@ class Poller:
 
     def _estimate_delay(self, subscription: Subscription, now: float) -> float:
         """Return the seconds until polling the job again is worth a request."""
-        min_interval = MIN_INTERVAL[subscription.job.service]
+        min_interval = service(subscription.job.service).poll.min_interval
         remaining = self._estimate_remaining(subscription, now)
         if remaining > 0:
             delay = max(remaining / 2, min_interval)
@@ -368,7 +388,7 @@ class Poller:
         key = (job.service, job.action)
         if key not in self._typical_durations:
             durations = self.client.journal.durations(job.service, job.action)
-            typical = TYPICAL_DURATION[job.service]
+            typical = service(job.service).poll.typical_duration
             if len(durations) >= MIN_DURATION_SAMPLES:
                 typical = median(durations)
             self._typical_durations[key] = typical
@@ -390,7 +410,3 @@ def merge_known(previous: Job, current: Job) -> Job:
         if not getattr(current, name)
     }
     return replace(current, **known) if known else current
-
-
-def _is_batch(job: Job) -> bool:
-    return job.service == "ci" and job.id.startswith("b")

@@ -9,7 +9,6 @@ followed jobs are polled all the same.
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -19,10 +18,8 @@ import anyio
 import uvicorn
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.services.midjourney import responses as midjourney
-from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.client.job import Job, is_older
+from jupyter_mjci.services import parse_callback
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery
 LOCAL_HOSTS = (b"127.0.0.1", b"localhost")
@@ -52,7 +49,7 @@ class WebhookServer:
     def __init__(self, on_job: Callable[[Job], None], port: int = 0) -> None:
         self._on_job = on_job
         self._path = f"/{secrets.token_urlsafe(24)}"
-        self._ranks: dict[tuple[str, str], float] = {}
+        self._jobs: dict[tuple[str, str], Job] = {}
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{self._path}"
         config = uvicorn.Config(
@@ -110,44 +107,19 @@ class WebhookServer:
 
     def _accept_if_newer(self, job: Job) -> bool:
         key = (job.service, job.id)
-        rank = progress_rank(job)
-        if rank <= self._ranks.get(key, -1.0):
+        known = self._jobs.get(key)
+        if known is not None and (is_older(job, known) or job == known):
             return False
-        self._ranks[key] = rank
+        self._jobs[key] = job
         return True
 
 
-def progress_rank(job: Job) -> float:
-    """Return how far along a job is: deliveries are sent in ascending order of it."""
-    if job.status.is_terminal:
-        return 3.0
-    if job.status is Status.QUEUED:
-        return 0.0
-    if job.status is Status.NEEDS_INPUT:
-        return 0.5
-    return 1.0 + (job.progress or 0) / 100
-
-
 def parse_webhook(body: bytes) -> Iterable[Job]:
-    """Return the jobs of a delivery: a proxy's task, or CI's event in JSON or XML; else none."""
+    """Return the jobs of a delivery, by the service that knows its document; else none."""
     # no delivery, whatever it holds, may stop the server
     with contextlib.suppress(Exception):
-        document = _parse_body(body)
-        if "JobsDetail" in document:
-            details = document["JobsDetail"]
-            # CI sends a single job without a list around it
-            if not isinstance(details, list):
-                details = [details]
-            return [tencent_ci.parse_job(detail) for detail in details]
-        if document.get("id") and "status" in document:
-            return [midjourney.parse_job(document)]
+        return parse_callback(body)
     return []
-
-
-def _parse_body(body: bytes) -> dict[str, Any]:
-    if body.lstrip().startswith(b"<"):
-        return dict(xml.parse(body)["Response"])
-    return dict(json.loads(body))
 
 
 async def _read_body(receive: Receive) -> tuple[bytes, int]:

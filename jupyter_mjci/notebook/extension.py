@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ MAGIC_NAMES: Mapping[str, str] = {
     """,
     "line_cell": "mj_edits mj_imagine mj_modal mj_retexture mj_shorten mj_video ci_job",
 }
+FIND_MAGIC = "_find_with_lazy_load"
 # Module and name of types with a formatter. Their modules need
 # not be imported yet.
 JOB_TYPE = ("jupyter_mjci.client.job", "Job")
@@ -98,6 +99,7 @@ class Extension:
         for kind, names in MAGIC_NAMES.items():
             for name in names.split():
                 self._register_magic(kind, name)
+        self._register_suggestions()
         self._register_completer()
         self._register_events()
         self._register_formatters()
@@ -118,6 +120,17 @@ class Extension:
         self._undo.callback(vars(manager.user_magics).pop, name, None)
         for magic_kind in kind.split("_"):
             self._undo.callback(manager.magics[magic_kind].pop, name, None)
+
+    def _register_suggestions(self) -> None:
+        """Let an unknown magic of ours say which one was meant.
+
+        IPython offers no hook for it; where this private method
+        does not exist, its own message remains.
+        """
+        find = getattr(self.ip, FIND_MAGIC, None)
+        if find is not None:
+            setattr(self.ip, FIND_MAGIC, partial(_find_or_suggest, find))
+            self._undo.callback(delattr, self.ip, FIND_MAGIC)
 
     def _register_completer(self) -> None:
         from IPython.core.completer import context_matcher
@@ -203,6 +216,26 @@ class Extension:
     def _on_pre_run_cell(self, *_: object) -> None:
         if self._magics is not None:
             self._magics.clear_displayed()
+
+
+def _find_or_suggest(
+    find: Callable[[str, str], Callable[..., object] | None], kind: str, name: str
+) -> Callable[..., object] | None:
+    """Find a magic as IPython does; for an unknown one of ours return what says so."""
+    magic = find(kind, name)
+    known = " ".join(MAGIC_NAMES.values()).split()
+    if magic is not None or name in known or not name.startswith(("mj", "ci_")):
+        return magic
+    return partial(_raise_unknown_magic, name, known)
+
+
+def _raise_unknown_magic(name: str, known: Sequence[str], *_: str) -> None:
+    from IPython.core.error import UsageError
+
+    from jupyter_mjci.errors import suggest
+
+    message = f"There is no magic %{name}."
+    raise UsageError(f"{message}\n→ {suggest(name, known)}")
 
 
 class LazyMagic:

@@ -6,7 +6,8 @@ what the magic returns, and an example.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
@@ -35,6 +36,13 @@ PARAMETER_HELP: Mapping[str, str] = {
     "job_id": "the job's ID, or a variable that holds it; a batch's ID begins with b",
     "button": "its label (U2, Upscale (Subtle)), its emoji or the word for it (reroll), or a "
     "customId",
+}
+# Of several optional parameters a builder needs one: the usual
+# choice.
+REQUIRED_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "mj_video": ("--picture PATH",),
+    "ci_picture_job": ("--rule RULE",),
+    "ci_batch": ("--prefix PREFIX", "--rule RULE", "--output OUTPUT"),
 }
 EXAMPLES: Mapping[str, str] = {
     "mj_imagine": "%mj_imagine a red fox in the snow --ar 3:2 -o fox",
@@ -104,6 +112,8 @@ def build_command_help(command: str) -> str:
     for param in params:
         if param.positional:
             words.append(param.metavar if param.required else f"[{param.metavar}]")
+        elif param.required:
+            words.append(f"{param.flag} {param.metavar}")
     summary = get_summary(getattr(commands.Commands, command))
     return _join_sections(" ".join(words), summary, _format_params(params))
 
@@ -114,13 +124,32 @@ def has_prompt(builder: Builder) -> bool:
 
 
 def _format_usage(name: str, params: Sequence[Param], can_batch: bool) -> str:
-    words = [f"%{name}"]
-    words += [param.name.upper() for param in params if param.positional and param.required]
-    usage = " ".join([*words, "[options]"])
+    words = [*_iter_usage_words(params), *REQUIRED_OPTIONS.get(name, ())]
+    usage = " ".join([f"%{name}", *words, "[options]"])
     if not can_batch:
         return usage
-    usage += f"\n%%{name} [options]"
-    return usage if name == "ci_job" else usage + "     with the prompt as the body"
+    if name == "ci_job":
+        return f"{usage}\n%%{name} [options]     with the job as the body"
+    words = [word for word in words if word not in ("PROMPT", "[PROMPT]")]
+    cell = " ".join([f"%%{name}", *words, "[options]"])
+    return f"{usage}\n{cell}     with the prompt as the body"
+
+
+def _iter_usage_words(params: Sequence[Param]) -> Iterator[str]:
+    """Yield what a line contains. A prompt takes the rest of the
+    line, so what a builder has behind it needs its flag.
+    """
+    follows_prompt = False
+    for param in params:
+        word = param.name.upper()
+        is_prompt = param.name == "prompt" and param.positional
+        if param.required and (follows_prompt or not param.positional):
+            yield _format_param(replace(param, positional=False))
+        elif param.required:
+            yield word
+        elif is_prompt:
+            yield f"[{word}]"
+        follows_prompt = follows_prompt or is_prompt
 
 
 def _describe_return(return_type: ReturnType) -> str:

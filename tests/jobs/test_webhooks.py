@@ -16,11 +16,11 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Call, Response
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, Status, progress_rank
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.server import LoopbackServer
-from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook, progress_rank
+from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook
 from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
 
@@ -68,13 +68,13 @@ def test_followed_task_is_updated_without_polling(session: Session) -> None:
 def record_paths(session: Session) -> list[str]:
     """Record the paths of the calls that are sent from now on."""
     paths: list[str] = []
-    original = session.transport.send
+    original = session.client.transport.send
 
     async def send(call: Call[Any]) -> Response:
         paths.append(call.path)
         return await original(call)
 
-    session.transport.send = send  # type: ignore[method-assign]
+    session.client.transport.send = send  # type: ignore[method-assign]
     return paths
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from html import escape
 
@@ -17,45 +16,35 @@ from jupyter_mjci.notebook.panels.form import Form, build_text_area
 from jupyter_mjci.notebook.panels.gallery import Gallery
 from jupyter_mjci.notebook.panels.job_card import Card
 from jupyter_mjci.notebook.panels.widgets import build_row
+from jupyter_mjci.services.midjourney.prompt_flags import FLAGS_BY_NAME, PromptFlag
 from jupyter_mjci.services.midjourney.responses import get_preview_url
 
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One of Midjourney's own flags.
-
-    It takes one of `values`, or a number from 0 to `maximum` (the
-    `default` is not written), or else any text.
-    """
-
-    name: str
-    label: str
-    hint: str
-    values: tuple[str, ...] = ()
-    default: int | None = None
-    maximum: int = 0
-
-    def build_widget(self) -> W.Widget:
-        if self.default is not None:
-            return W.IntSlider(
-                self.default, min=0, max=self.maximum, description=self.label, tooltip=self.hint
-            )
-        if self.values:
-            options = [("–", ""), *zip(self.values, self.values, strict=True)]
-            return W.Dropdown(description=self.label, options=options, tooltip=self.hint)
-        return W.Text(description=self.label, placeholder=self.hint, tooltip=self.hint)
+# The flags with a field of their own, and its label.
+FLAG_LABELS = {
+    "--ar": "Aspect ratio",
+    "--v": "Version",
+    "--stylize": "Stylize",
+    "--chaos": "Chaos",
+    "--weird": "Weird",
+    "--seed": "Seed",
+    "--no": "Without",
+}
 
 
-ASPECT_RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9")
-FLAGS = (
-    Flag("--ar", "Aspect ratio", "width to height", values=ASPECT_RATIOS),
-    Flag("--v", "Version", "of the model", values=("7", "6.1", "6", "5.2")),
-    Flag("--stylize", "Stylize", "how much of the model's own taste", default=100, maximum=1000),
-    Flag("--chaos", "Chaos", "how different the four pictures are", default=0, maximum=100),
-    Flag("--weird", "Weird", "how unusual they are", default=0, maximum=3000),
-    Flag("--seed", "Seed", "any number"),
-    Flag("--no", "Without", "wolves, snow"),
-)
+def build_flag_widget(flag: PromptFlag, label: str) -> W.Widget:
+    """Return the field of a flag; a slider that stands at the default writes nothing."""
+    if flag.default is not None:
+        return W.IntSlider(
+            flag.default,
+            min=int(flag.low),
+            max=int(flag.high),
+            description=label,
+            tooltip=flag.help,
+        )
+    if flag.values:
+        options = [("–", ""), *zip(flag.values, flag.values, strict=True)]
+        return W.Dropdown(description=label, options=options, tooltip=flag.help)
+    return W.Text(description=label, placeholder=flag.help, tooltip=flag.help)
 
 
 class MidjourneyPanel(Panel):
@@ -72,7 +61,10 @@ class MidjourneyPanel(Panel):
             self.session.mj.imagine, ("prompt", "images"), {"prompt": build_prompt_field}
         )
         self.prompt = self.fields["prompt"]
-        self.flags = {flag.name: flag.build_widget() for flag in FLAGS}
+        self.flags = {
+            name: build_flag_widget(FLAGS_BY_NAME[name], label)
+            for name, label in FLAG_LABELS.items()
+        }
         self.prompt_preview = W.HTML()
         submit = self.build_submit("Imagine", "Submit the prompt", self._submit, style="primary")
         self.submit_button = submit.button
@@ -95,10 +87,10 @@ class MidjourneyPanel(Panel):
         That is the text as typed, then the flags that were set.
         """
         parts = [self.prompt.value]
-        for flag in FLAGS:
-            value = str(self.flags[flag.name].value).strip()
-            if value and value != str(flag.default):
-                parts.append(f"{flag.name} {value}")
+        for name, widget in self.flags.items():
+            value = str(widget.value).strip()
+            if value and value != str(FLAGS_BY_NAME[name].default):
+                parts.append(f"{name} {value}")
         return " ".join(parts)
 
     def build_call(self) -> Call[Job]:

@@ -42,6 +42,7 @@ class PromptFlag:
         high: the largest number
         choices: the values of a choice
         default: the number that counts without the flag
+        examples: usual values, where there are others, too
         is_optional: it also stands without a value
         is_repeatable: it may be written several times
         since: the first version of the model that has it
@@ -56,6 +57,7 @@ class PromptFlag:
     high: float = 0
     choices: tuple[str, ...] = ()
     default: int | None = None
+    examples: tuple[str, ...] = ()
     is_optional: bool = False
     is_repeatable: bool = False
     since: float = 0
@@ -64,6 +66,11 @@ class PromptFlag:
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values to offer: all that there are, or the usual ones."""
+        return self.choices or self.examples
 
     @property
     def expected(self) -> str:
@@ -106,10 +113,18 @@ _PATTERNS = {
     "switch": re.compile(r""),
 }
 
+ASPECT_RATIOS = ("1:1", "3:2", "2:3", "4:3", "3:4", "16:9", "9:16", "21:9")
+VERSIONS = ("8.1", "8", "7", "6.1", "6", "5.2", "5.1", "5", "4")
 FLAGS: tuple[PromptFlag, ...] = (
-    PromptFlag("--ar", "width to height", "ratio", ("--aspect",)),
-    PromptFlag("--v", "version of the model", "version", ("--version",)),
-    PromptFlag("--niji", "the model for anime, and its version", "version", is_optional=True),
+    PromptFlag("--ar", "width to height", "ratio", ("--aspect",), examples=ASPECT_RATIOS),
+    PromptFlag("--v", "version of the model", "version", ("--version",), examples=VERSIONS),
+    PromptFlag(
+        "--niji",
+        "the model for anime, and its version",
+        "version",
+        examples=("7", "6", "5"),
+        is_optional=True,
+    ),
     PromptFlag(
         "--stylize", "how much of the model's own taste", "integer", ("--s",), 0, 1000, default=100
     ),
@@ -147,7 +162,12 @@ FLAGS: tuple[PromptFlag, ...] = (
         is_optional=True,
         is_repeatable=True,
     ),
-    PromptFlag("--style", "a variant of the model: raw, cute, …", "text"),
+    PromptFlag(
+        "--style",
+        "a variant of the model: raw, cute, …",
+        "text",
+        examples=("raw", "cute", "expressive", "scenic", "original"),
+    ),
     PromptFlag("--raw", "less of the model's own taste"),
     PromptFlag("--tile", "a pattern that repeats"),
     PromptFlag("--draft", "faster and cheaper, with less detail", since=7),
@@ -157,7 +177,7 @@ FLAGS: tuple[PromptFlag, ...] = (
     PromptFlag("--video", "a video that begins with a picture"),
     PromptFlag("--motion", "how much a video moves", "choice", choices=("low", "high")),
     PromptFlag("--loop", "a video whose end meets its beginning"),
-    PromptFlag("--end", "the last frame of a video: a link, or loop", "text"),
+    PromptFlag("--end", "the last frame of a video: a link, or loop", "text", examples=("loop",)),
     PromptFlag("--bs", "how many videos", "choice", choices=("1", "2", "4")),
     PromptFlag("--fast", "fast mode"),
     PromptFlag("--relax", "relax mode"),
