@@ -162,6 +162,10 @@ def _get_nothing(_: Job) -> str:
     return ""
 
 
+def _get_no_urls(_: Job) -> Sequence[str]:
+    return ()
+
+
 def _get_no_facts(_: Job) -> Iterable[tuple[str, str]]:
     return ()
 
@@ -251,6 +255,8 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_single_urls: the single pictures of a job whose output
+            is a sheet of them, where the service has them
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
         parse_cell_body: "module:attribute" of the parser of a
@@ -298,6 +304,7 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""
     panel: str = ""
     parse_cell_body: str = ""
