@@ -10,6 +10,7 @@ from jupyter_mjci.client.bodies import MAX_FILM_SIZE, MAX_XML_SIZE
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.services.tencent_ci import signing
+from jupyter_mjci.services.tencent_ci.regions import normalize_region
 
 _SIGNED_HEADERS = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
 
@@ -49,7 +50,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
     ci_url = settings.endpoint.rstrip("/")
     ci = _build_bucket_endpoint(settings, clock, "ci", ci_url)
     # Requests about the account rather than a bucket.
-    host = f"ci.{settings.region}.myqcloud.com"
+    host = f"ci.{normalize_region(settings.region)}.myqcloud.com"
     return {
         "ci": ci,
         "cos": _build_bucket_endpoint(settings, clock, "cos", settings.cos_endpoint.rstrip("/")),
@@ -60,7 +61,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
 def _build_bucket_endpoint(
     settings: TencentCISettings, clock: Clock, name: str, url: str
 ) -> Endpoint:
-    host = f"{settings.bucket}.{name}.{settings.region}.myqcloud.com"
+    host = f"{settings.bucket}.{name}.{normalize_region(settings.region)}.myqcloud.com"
     authorize = build_cos_auth(
         settings.secret_id,
         settings.secret_key,
