@@ -22,10 +22,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image, UnidentifiedImageError
 
-from jupyter_mjci.client.image_input import ImageInput, detect_image_format, to_image_bytes
+from jupyter_mjci.client.image_input import ImageInput, to_image_bytes
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
+from jupyter_mjci.imaging.picture import detect_film_format
+from jupyter_mjci.imaging.thumbnails import identify
 
 
 class ImageMetadata(TypedDict):
@@ -89,7 +91,7 @@ class ImageArchive:
     def save(
         self, job: Job, url: str, content: bytes, index: int, fetched_at: float
     ) -> ArchivedImage:
-        """Write a picture and its provenance.
+        """Write a picture, or a film, and its provenance.
 
         Args:
             job: the job whose result it is
@@ -99,9 +101,10 @@ class ImageArchive:
             fetched_at: when it was fetched, in Unix seconds
 
         Raises:
-            ValueError: the content is not a picture
+            ValueError: the content is neither
         """
-        image_format = detect_image_format(content)
+        header = identify(content)
+        image_format = header.format if header else detect_film_format(content)
         if not image_format:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
         sha256 = hashlib.sha256(content).hexdigest()
