@@ -64,6 +64,8 @@ _DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-
 # Our webhook server: its path is the only secret that
 # authenticates a callback, and it is a new one in every run.
 _WEBHOOK_URL = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
+# What services add by `register_secret_patterns`.
+_SERVICE_PATTERNS: list[re.Pattern[str]] = []
 _XML_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
 
@@ -93,7 +95,14 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """
     text = _URL.sub(lambda match: strip_signature(match[0]), text)
     text = _WEBHOOK_URL.sub(rf"\1/{REDACTED}", text)
-    for pattern in (_SIGNATURE, _DISCORD_TOKEN, _KEY_ID, _RELAY_KEY, _JWT):
+    for pattern in (
+        _SIGNATURE,
+        _DISCORD_TOKEN,
+        _KEY_ID,
+        _RELAY_KEY,
+        _JWT,
+        *_SERVICE_PATTERNS,
+    ):
         text = pattern.sub(REDACTED, text)
     text = _XML_ELEMENT.sub(_redact_element, text)
     for encoded in _iter_encodings(secrets):
@@ -205,8 +214,10 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
 
 
 def register_secret_patterns(patterns: Iterable[tuple[str, re.Pattern[str]]]) -> None:
-    """Add what a service's secrets look like, by the kind to report."""
-    SECRET_PATTERNS.extend(pattern for pattern in patterns if pattern not in SECRET_PATTERNS)
+    """Add what a service's secrets look like, by the kind to report, to find and redact them."""
+    added = [pattern for pattern in patterns if pattern not in SECRET_PATTERNS]
+    SECRET_PATTERNS.extend(added)
+    _SERVICE_PATTERNS.extend(pattern for _, pattern in added)
 
 
 def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> list[str]:

@@ -9,6 +9,7 @@ writes URLs, which may be signed, into the log.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ from jupyter_mjci.client.bodies import (
     choose_file_bound,
     get_bound,
 )
-from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.calls import Call, Response, check_headers
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.outcomes import Outcome
 from jupyter_mjci.client.redaction import redact, strip_signature
@@ -215,7 +216,7 @@ class Transport:
         endpoint = self.endpoints.get(call.endpoint)
         if endpoint is None:
             raise self._build_missing_error(call.service)
-        url = f"{endpoint.url}{quote(call.path, safe='/-_.~')}"
+        url = f"{endpoint.url}{_quote_path(call.path)}"
         if call.params:
             pairs = [f"{_quote(name)}={_quote(value)}" for name, value in call.params.items()]
             url = f"{url}?{'&'.join(pairs)}"
@@ -358,18 +359,21 @@ def _require_valid_url(url: str) -> Iterator[None]:
         raise invalid from None
 
 
+_DOT_SEGMENT = re.compile(r"(?<=/)\.{1,2}(?=/|$)")
+
+
+def _quote_path(path: str) -> str:
+    """Encode a path, dot segments too: HTTP libraries would resolve them after it was signed."""
+    return _DOT_SEGMENT.sub(lambda dots: "%2E" * len(dots[0]), quote(path, safe="/-_.~"))
+
+
 def _build_request(
     method: str, url: str, endpoint: Endpoint, headers: dict[str, str], body: bytes
 ) -> httpx.Request:
     headers.setdefault("User-Agent", USER_AGENT)
     if endpoint.host:
         headers["Host"] = endpoint.host
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise InvalidRequest(
-                f"The header {name} cannot hold {value[:80]!r}.",
-                hint="Headers hold printable ASCII characters only.",
-            )
+    check_headers(headers)
     try:
         # httpx's transport would ignore them, aiohttp send them.
         address, userinfo = strip_userinfo(httpx.URL(url))

@@ -67,7 +67,19 @@ class ResultFetcher:
         return Picture(content, _describe_origin(job_or_url, index))
 
     async def fetch_pictures(self, job: Job) -> list[Picture]:
-        """Return all images of a job, a 2×2 grid as its four images."""
+        """Return all images of a job, a 2×2 grid as its four images.
+
+        Where the service has them singly, they are not cut out of
+        the grid: those are smaller.
+        """
+        service = find_service(job.service)
+        singles = service.get_single_urls(job) if service else ()
+        if singles:
+            contents = [await self._fetch_result(job, url) for url in singles]
+            return [
+                Picture(content, _describe_origin(job, index))
+                for index, content in enumerate(contents)
+            ]
         pictures = [await self.fetch(job, index) for index in range(len(job.outputs))]
         if not is_grid(job):
             return pictures

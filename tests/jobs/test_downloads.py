@@ -14,6 +14,7 @@ from PIL import Image
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse
 from jupyter_mjci.services import load_settings
+from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
 
 
@@ -120,6 +121,27 @@ def test_film_is_fetched_and_archived(serve: Callable[[dict[str, bytes]], Sessio
     session.follow(job).run()
     assert session.archive is not None
     assert session.archive.find(job, 0) is not None
+
+
+def test_single_pictures_of_a_grid_are_fetched_instead_of_cut_out(
+    serve: Callable[[dict[str, bytes]], Session],
+) -> None:
+    """Those of the .NET family have the full size (Dooy/chatgpt-web-midjourney-proxy 652)."""
+    colors = ("red", "blue", "green", "white")
+    singles = {f"/{color}.png": encode(color, size=(90, 80)) for color in colors}
+    session = serve({"/grid.png": LARGE, **singles})
+    raw = {
+        "id": "17",
+        "action": "IMAGINE",
+        "status": "SUCCESS",
+        "imageUrl": "http://cdn/grid.png",
+        "imageUrls": [{"url": f"http://cdn/{color}.png"} for color in colors],
+    }
+    job = parse_job(raw)
+    assert session.picture(job).run() == LARGE
+    pictures = session.pictures(job).run()
+    assert pictures == list(singles.values())
+    assert [picture.provenance.index for picture in pictures] == [0, 1, 2, 3]
 
 
 def test_pictures_know_their_job(serve: Callable[[dict[str, bytes]], Session]) -> None:

@@ -13,6 +13,7 @@ from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.services.tencent_ci import signing
+from jupyter_mjci.services.tencent_ci.regions import normalize_region
 
 _SIGNED_HEADERS = ("content-", "x-cos-", "x-ci-", "pic-operations", "range")
 
@@ -123,7 +124,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
     ci = _build_bucket_endpoint(settings, clock, "ci", settings.endpoint, settings.domain)
     cos = _build_bucket_endpoint(settings, clock, "cos", settings.cos_endpoint, settings.cos_domain)
     # Requests about the account rather than a bucket.
-    host = f"ci.{settings.region}.myqcloud.com"
+    host = f"ci.{normalize_region(settings.region)}.myqcloud.com"
     account = replace(ci, url=settings.endpoint or f"https://{host}", host=host, aliases=())
     return {"ci": ci, "cos": cos, "account": account}
 
@@ -131,7 +132,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
 def _build_bucket_endpoint(
     settings: TencentCISettings, clock: Clock, name: str, url: str, domain: str
 ) -> Endpoint:
-    host = f"{settings.bucket}.{name}.{settings.region}.myqcloud.com"
+    host = f"{settings.bucket}.{name}.{normalize_region(settings.region)}.myqcloud.com"
     authorize = build_cos_auth(
         settings.secret_id,
         settings.secret_key,
