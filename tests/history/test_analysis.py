@@ -174,6 +174,7 @@ def is_late(jobs: pd.DataFrame) -> pd.Series:
     return jobs["started"] - jobs["submitted"] > pd.Timedelta(seconds=5)
 
 
+JANUARY = ("2026-01-01", "2026-02-01")
 # Every analysis, with its arguments.
 ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("timeline", {}),
@@ -194,6 +195,11 @@ ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("throughput", {"tz": "Asia/Kathmandu"}),
     ("success_rate", {"every": "quarter", "by": ["reason", "status"]}),
     ("sla", {"within": 60, "by": "action"}),
+    ("durations", {}),
+    ("durations", {"of": "queue_time", "by": "service", "now": "2026-06-01"}),
+    ("concurrency", {"by": "action"}),
+    ("concurrency", {"every": "week", "tz": "Asia/Shanghai"}),
+    ("compare", {"before": JANUARY, "after": ("2026-02-01", "2026-03-01"), "by": ()}),
     ("success_rate", {"by": is_late, "every": None}),
     ("turnaround", {"by": {"hour": lambda jobs: jobs["submitted"].dt.hour}, "every": "month"}),
 ]
