@@ -12,9 +12,11 @@ import pandas as pd
 Z = 1.959963984540054  # of 95 %
 DURATION_NAMES = ("queue_time", "run_time", "total")
 COMPARISON_METRICS = (
-    "jobs", "ended", "succeeded",
+    "jobs",
+    "ended",
+    "succeeded",
     *(f"{name}_{part}" for name in DURATION_NAMES for part in ("mean", "std", "count", "p95")),
-)  # fmt: skip
+)
 
 
 def build_comparison(

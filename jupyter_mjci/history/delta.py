@@ -392,7 +392,11 @@ class Lake:
         return pd.concat(filled or parts[:1], ignore_index=True)
 
     def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
-        """Return columns of all jobs, oldest first."""
+        """Return columns of all jobs, oldest first.
+
+        Raises:
+            InvalidRequest: there is no such column
+        """
         return self.frame(columns)
 
     def sql(self, statement: str) -> pd.DataFrame:
@@ -650,7 +654,11 @@ class DaskLake:
             return aggregate_partitions(query, frame)
 
     def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
-        """Return columns of all jobs, read on this machine."""
+        """Return columns of all jobs, read on this machine.
+
+        Raises:
+            InvalidRequest: there is no such column
+        """
         return self.lake.frame(columns)
 
     def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> dd.DataFrame:

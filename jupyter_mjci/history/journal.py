@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
 from jupyter_mjci.history.submissions import (
     SqlValue,
@@ -531,7 +532,9 @@ class Journal:
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(self.path.parent)
+                # SQLite gives its other files the same mode.
+                make_private_file(self.path)
             db = sqlite3.connect(
                 self.path or ":memory:",
                 timeout=timeout,

@@ -19,8 +19,13 @@ _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _URL = re.compile(r"https?://\S+")
 # Long forms, and what stands for them here.
 _ALIASES = {
-    "aspect": "ar", "version": "v", "s": "stylize", "c": "chaos", "q": "quality", "w": "weird",
-}  # fmt: skip
+    "aspect": "ar",
+    "version": "v",
+    "s": "stylize",
+    "c": "chaos",
+    "q": "quality",
+    "w": "weird",
+}
 # what a flag without a value has
 FLAG_SET = "yes"
 

@@ -64,8 +64,16 @@ DURATIONS = {
 }
 QUANTILES = (25, 50, 75, 90, 95, 99)
 _COUNTS = (
-    "succeeded", "failed", "cancelled", "ended", "open", "met", "missed", "measured", "pending",
-)  # fmt: skip
+    "succeeded",
+    "failed",
+    "cancelled",
+    "ended",
+    "open",
+    "met",
+    "missed",
+    "measured",
+    "pending",
+)
 
 
 @runtime_checkable

@@ -54,11 +54,16 @@ class PollPolicy:
         min_interval: seconds between two polls of a job
         typical_duration: seconds that a job takes, until the
             journal knows better
+        settling_time: seconds after a submission's response was
+            lost; what the listing does not show by then was never
+            received. Longer than a gateway's lead over the
+            service behind it, plus the lag of the listing
     """
 
     batch_size: int = 50
     min_interval: float = 2.0
     typical_duration: float = 20.0
+    settling_time: float = 60.0
 
 
 class SubmissionTracking(Protocol):

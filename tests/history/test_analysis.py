@@ -278,23 +278,47 @@ def test_too_many_completed_rows_raise() -> None:
 @pytest.mark.parametrize(
     ("tz", "every", "times", "expected"),
     [
-        ("Asia/Shanghai", "day", ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
-         [("30", 1), ("31", 1)]),
-        ("America/New_York", "day", ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
-         [("07", 1), ("08", 1)]),
+        (
+            "Asia/Shanghai",
+            "day",
+            ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
+            [("30", 1), ("31", 1)],
+        ),
+        (
+            "America/New_York",
+            "day",
+            ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
+            [("07", 1), ("08", 1)],
+        ),
         # the hour from one to two comes twice
-        ("America/New_York", "hour", ["2026-11-01T05:30Z", "2026-11-01T06:30Z"],
-         [("01", 1), ("01", 1)]),
+        (
+            "America/New_York",
+            "hour",
+            ["2026-11-01T05:30Z", "2026-11-01T06:30Z"],
+            [("01", 1), ("01", 1)],
+        ),
         # there is no midnight
         ("America/Santiago", "day", ["2026-09-06T04:30Z"], [("06", 1)]),
-        ("Asia/Kathmandu", "hour", ["2026-01-01T00:14Z", "2026-01-01T00:15Z"],
-         [("01", 1), ("01", 1)]),
-        ("Asia/Shanghai", "week", ["2025-12-28T15:59Z", "2025-12-28T16:00Z"],
-         [("22", 1), ("29", 1)]),
-        ("Asia/Shanghai", "quarter", ["2025-12-31T15:59Z", "2025-12-31T16:00Z"],
-         [("01", 1), ("01", 1)]),
+        (
+            "Asia/Kathmandu",
+            "hour",
+            ["2026-01-01T00:14Z", "2026-01-01T00:15Z"],
+            [("01", 1), ("01", 1)],
+        ),
+        (
+            "Asia/Shanghai",
+            "week",
+            ["2025-12-28T15:59Z", "2025-12-28T16:00Z"],
+            [("22", 1), ("29", 1)],
+        ),
+        (
+            "Asia/Shanghai",
+            "quarter",
+            ["2025-12-31T15:59Z", "2025-12-31T16:00Z"],
+            [("01", 1), ("01", 1)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_periods_are_those_of_the_time_zone(
     tz: str, every: Any, times: list[str], expected: list[tuple[str, int]]
 ) -> None:
@@ -328,7 +352,7 @@ def test_periods_have_plain_spellings(spelling: Any) -> None:
         (lambda _: "all", [("all", 3)]),
         (lambda jobs: jobs["submitted"].dt.date, [("2026-01-01", 3)]),
     ],
-)  # fmt: skip
+)
 def test_jobs_are_grouped_by_any_column_or_function(by: Any, expected: Any) -> None:
     jobs = make_times(
         *["2026-01-01T00:00Z"] * 3,

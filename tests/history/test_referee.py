@@ -22,8 +22,19 @@ import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
 from jupyter_mjci.history.analysis import JobAccessor
 
-COLUMNS = ["service", "origin", "id", "action", "status", "subject", "parent", "reason",
-           "submitted", "started", "finished"]  # fmt: skip
+COLUMNS = [
+    "service",
+    "origin",
+    "id",
+    "action",
+    "status",
+    "subject",
+    "parent",
+    "reason",
+    "submitted",
+    "started",
+    "finished",
+]
 ENDS = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
 
 
@@ -123,32 +134,40 @@ NEW_YORK = "America/New_York"
 # Question, arguments, the columns that are compared, and the referee's SQL.
 QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
-        "timeline", {"tz": NEW_YORK}, ["period", "jobs", "succeeded", "open"],
+        "timeline",
+        {"tz": NEW_YORK},
+        ["period", "jobs", "succeeded", "open"],
         f"SELECT {_local('submitted', NEW_YORK, 'day')} AS period, count(*),"
         " count_if(status = 'SUCCEEDED'),"
         f" count_if(status NOT IN {ENDS}) FROM jobs WHERE submitted IS NOT NULL GROUP BY 1",
     ),
     (
-        "timeline", {"every": "quarter", "by": ["service", "origin"]},
+        "timeline",
+        {"every": "quarter", "by": ["service", "origin"]},
         ["period", "service", "origin", "jobs"],
         "SELECT date_trunc('quarter', timezone('UTC', submitted)), service,"
         " coalesce(origin, '(none)'), count(*) FROM jobs WHERE submitted IS NOT NULL"
         " GROUP BY ALL",
     ),
     (
-        "throughput", {"every": "week", "tz": "Asia/Shanghai"}, ["period", "jobs", "succeeded"],
+        "throughput",
+        {"every": "week", "tz": "Asia/Shanghai"},
+        ["period", "jobs", "succeeded"],
         f"SELECT {_local('finished', 'Asia/Shanghai', 'week')}, count(*),"
         f" count_if(status = 'SUCCEEDED') FROM jobs WHERE status IN {ENDS}"
         " AND finished IS NOT NULL GROUP BY 1",
     ),
     (
-        "turnaround", {"by": "action"}, ["action", "jobs", "mean", "p50", "p95", "max"],
+        "turnaround",
+        {"by": "action"},
+        ["action", "jobs", "mean", "p50", "p95", "max"],
         f"SELECT coalesce(action, '(none)'), count(*), avg({TOTAL}),"
         f" quantile_cont({TOTAL}, 0.5), quantile_cont({TOTAL}, 0.95), max({TOTAL})"
         " FROM jobs WHERE status = 'SUCCEEDED' AND finished IS NOT NULL GROUP BY 1",
     ),
     (
-        "queue_stats", {"every": "month", "by": ()},
+        "queue_stats",
+        {"every": "month", "by": ()},
         ["period", "jobs", "success_rate", "queue_time_p95", "run_time_p50"],
         "SELECT date_trunc('month', timezone('UTC', submitted)), count(*),"
         f" avg(CAST(status = 'SUCCEEDED' AS INT)) FILTER (status IN {ENDS}),"
@@ -157,18 +176,22 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         " FROM jobs WHERE submitted IS NOT NULL GROUP BY 1",
     ),
     (
-        "failures", {"by": "action", "limit": None}, ["action", "jobs", "share"],
+        "failures",
+        {"by": "action", "limit": None},
+        ["action", "jobs", "share"],
         "SELECT coalesce(action, '(none)'), count(*), count(*) / sum(count(*)) OVER ()"
         " FROM jobs WHERE status = 'FAILED' AND submitted IS NOT NULL GROUP BY 1",
     ),
     (
-        "success_rate", {"by": lambda jobs: jobs["subject"].str.len(), "every": None},
+        "success_rate",
+        {"by": lambda jobs: jobs["subject"].str.len(), "every": None},
         ["group", "jobs", "success_rate"],
         f"SELECT length(subject), count(*), avg(CAST(status = 'SUCCEEDED' AS INT))"
         f" FILTER (status IN {ENDS}) FROM jobs WHERE submitted IS NOT NULL GROUP BY 1",
     ),
     (
-        "sla", {"within": 60, "by": "service", "every": None},
+        "sla",
+        {"within": 60, "by": "service", "every": None},
         ["service", "jobs", "met", "missed", "share"],
         "WITH judged AS (SELECT service, status,"
         f" coalesce(status = 'SUCCEEDED' AND {TOTAL} <= 60, false) AS met"
@@ -177,15 +200,22 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         f" count_if(met) / nullif(count_if(status IN {ENDS}), 0) FROM judged GROUP BY 1",
     ),
     (
-        "cost", {"prices": {"IMAGINE": 0.5, "*": 0.25}, "by": "status", "every": None,
-                 "statuses": ["succeeded", "failed"]},
+        "cost",
+        {
+            "prices": {"IMAGINE": 0.5, "*": 0.25},
+            "by": "status",
+            "every": None,
+            "statuses": ["succeeded", "failed"],
+        },
         ["status", "action", "jobs", "cost"],
         "SELECT status, coalesce(action, '(none)'), count(*),"
         " sum(CASE WHEN action = 'IMAGINE' THEN 0.5 ELSE 0.25 END) FROM jobs"
         " WHERE status IN ('SUCCEEDED', 'FAILED') AND submitted IS NOT NULL GROUP BY ALL",
     ),
     (
-        "durations", {"by": (), "now": "2030-01-01"}, ["jobs", "ended", "open", "p50", "p90"],
+        "durations",
+        {"by": (), "now": "2030-01-01"},
+        ["jobs", "ended", "open", "p50", "p90"],
         "WITH spans AS (SELECT floor((epoch_us(coalesce(finished, TIMESTAMPTZ '2030-01-01 00:00Z'))"
         " - epoch_us(submitted)) / 1000) / 1000 AS span, finished IS NOT NULL AS ended FROM jobs"
         f" WHERE submitted IS NOT NULL AND (finished IS NOT NULL OR status NOT IN {ENDS})),"
@@ -199,7 +229,9 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         " (SELECT min(span) FROM curve WHERE alive <= 0.1 + 1e-9) FROM spans HAVING count(*) > 0",
     ),
     (
-        "concurrency", {"every": "day"}, ["period", "queued", "running"],
+        "concurrency",
+        {"every": "day"},
+        ["period", "queued", "running"],
         "WITH known AS (SELECT * FROM jobs WHERE submitted IS NOT NULL"
         f" AND (status NOT IN {ENDS} OR finished IS NOT NULL)),"
         " days AS (SELECT DISTINCT date_trunc('day', timezone('UTC', moment)) AS day FROM"
@@ -215,7 +247,9 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         " AND timezone('UTC', finished) < day + INTERVAL 1 DAY) FROM days",
     ),
     (
-        "lineage", {}, ["id", "root", "depth", "children"],
+        "lineage",
+        {},
+        ["id", "root", "depth", "children"],
         "WITH RECURSIVE links AS (SELECT child.id, child.service, child.origin,"
         " mother.id AS mother FROM jobs AS child LEFT JOIN jobs AS mother"
         " ON mother.id = child.parent AND mother.id <> child.id"
@@ -226,7 +260,7 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         " SELECT id, root, depth, (SELECT count(*) FROM links WHERE links.mother = tree.id)"
         " FROM tree",
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -292,8 +326,10 @@ def test_compare_gives_differences_with_intervals() -> None:
     result = jobs.mjci.compare(january, ("2026-02-01", "2026-03-01")).set_index("metric")
     rate = result.loc["success_rate"]
     assert rate["difference"] == pytest.approx(0.2)
-    assert (rate["low"], rate["high"]) == (pytest.approx(0.0524, abs=1e-4),
-                                           pytest.approx(0.3339, abs=1e-4))  # fmt: skip
+    assert (rate["low"], rate["high"]) == (
+        pytest.approx(0.0524, abs=1e-4),
+        pytest.approx(0.3339, abs=1e-4),
+    )
     assert rate["is_clear"]
     assert result.loc["jobs_per_day", "before"] == pytest.approx(80 / 31)
     same = jobs.mjci.compare(january, january)
@@ -309,11 +345,25 @@ def test_retries_count_what_was_asked_again() -> None:
     texts = ["fox", "fox", "cat", "cat", "owl", "owl", "elk"]
     statuses = ["FAILED", "SUCCEEDED", "FAILED", "FAILED", "SUCCEEDED", "FAILED", "FAILED"]
     jobs = make_jobs(7, "2026-01-01", 60)
-    jobs = _change(jobs, subject=texts, status=statuses, action="IMAGINE", service="mj",
-                   origin="http://a", parent=pd.NA)  # fmt: skip
+    jobs = _change(
+        jobs,
+        subject=texts,
+        status=statuses,
+        action="IMAGINE",
+        service="mj",
+        origin="http://a",
+        parent=pd.NA,
+    )
     (row,) = jobs.mjci.retries().to_dict("records")
-    assert row == {"action": "IMAGINE", "requests": 4, "jobs": 7, "failed": 3, "retried": 2,
-                   "recovered": 1, "jobs_per_request": 1.75}  # fmt: skip
+    assert row == {
+        "action": "IMAGINE",
+        "requests": 4,
+        "jobs": 7,
+        "failed": 3,
+        "retried": 2,
+        "recovered": 1,
+        "jobs_per_request": 1.75,
+    }
     assert int(jobs.mjci.retries(by=())["jobs"].iloc[0]) == 7
     assert len(PLAIN.iloc[:0].mjci.retries()) == 0
 
@@ -322,9 +372,13 @@ def test_outliers_are_far_above_the_quartiles_of_their_group() -> None:
     times = pd.Timestamp("2026-01-01", tz="UTC")
     seconds = [10, 11, 12, 13, 100, 1000, 1001, 1002, 1003]
     jobs = make_jobs(9, "2026-01-01", 60)
-    jobs = _change(jobs, submitted=times, started=times,
-                   finished=times + pd.to_timedelta(seconds, unit="s"),
-                   action=["U"] * 5 + ["V"] * 4)  # fmt: skip
+    jobs = _change(
+        jobs,
+        submitted=times,
+        started=times,
+        finished=times + pd.to_timedelta(seconds, unit="s"),
+        action=["U"] * 5 + ["V"] * 4,
+    )
     found = jobs.mjci.outliers()
     assert list(found["seconds"]) == [100]
     assert found["limit_seconds"].iloc[0] == 13 + 3 * (13 - 11)
@@ -337,8 +391,14 @@ def test_durations_count_open_jobs_as_lasting() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     ended = [start + timedelta(seconds=10)] * 4 + [None] * 6
     jobs = make_jobs(10, "2026-01-01", 0)
-    jobs = _change(jobs, submitted=start, started=start, finished=ended, action="IMAGINE",
-                   status=["SUCCEEDED"] * 4 + ["RUNNING"] * 6)  # fmt: skip
+    jobs = _change(
+        jobs,
+        submitted=start,
+        started=start,
+        finished=ended,
+        action="IMAGINE",
+        status=["SUCCEEDED"] * 4 + ["RUNNING"] * 6,
+    )
     (row,) = jobs.mjci.durations(now="2026-01-02").to_dict("records")
     assert (row["jobs"], row["open"]) == (10, 6)
     assert np.isnan(row["p50"])
@@ -371,14 +431,17 @@ def test_long_chain_has_its_depth() -> None:
     ("prompt", "text", "flags"),
     [
         ("a red fox --ar 3:2 --v 6", "a red fox", {"ar": "3:2", "v": "6"}),
-        ("a fox --aspect 16:9 --s 250 --tile", "a fox",
-         {"ar": "16:9", "stylize": "250", "tile": "yes"}),
+        (
+            "a fox --aspect 16:9 --s 250 --tile",
+            "a fox",
+            {"ar": "16:9", "stylize": "250", "tile": "yes"},
+        ),
         ("--no text, watermark --niji 6 a", "", {"no": "text, watermark", "niji": "6 a"}),
         ("well-known -- dash --AR 1:1", "well-known -- dash", {"ar": "1:1"}),
         ("https://x.y/a--b.png a fox —v 5.2", "https://x.y/a--b.png a fox", {"v": "5.2"}),
         ("", "", {}),
     ],
-)  # fmt: skip
+)
 def test_flags_of_prompts_become_columns(prompt: str, text: str, flags: dict[str, str]) -> None:
     jobs = _change(make_jobs(2, "2026-01-01", 1), subject=[prompt, pd.NA])
     row, other = jobs.mjci.prompts().to_dict("records")
@@ -388,9 +451,11 @@ def test_flags_of_prompts_become_columns(prompt: str, text: str, flags: dict[str
 
 
 def test_prompts_join_the_jobs_and_words_are_counted() -> None:
-    jobs = _change(make_jobs(3, "2026-01-01", 1), status=["SUCCEEDED", "FAILED", "RUNNING"],
-                   subject=["A red fox, red! --ar 3:2", "red 狐 https://a.b/c --ar 1:1", "x"],
-                   ).set_index(pd.Index([7, 8, 9]))  # fmt: skip
+    jobs = _change(
+        make_jobs(3, "2026-01-01", 1),
+        status=["SUCCEEDED", "FAILED", "RUNNING"],
+        subject=["A red fox, red! --ar 3:2", "red 狐 https://a.b/c --ar 1:1", "x"],
+    ).set_index(pd.Index([7, 8, 9]))
     joined = jobs.join(jobs.mjci.prompts()[["ar"]])
     assert list(joined.mjci.success_rate(every=None, by="ar")["ar"]) == ["1:1", "3:2", "(none)"]
     words = jobs.mjci.words().set_index("word")

@@ -60,7 +60,7 @@ Patch = pytest.MonkeyPatch
 
 def never_settle(patch: Patch) -> None:
     """Absence counts at once, as in the first edition."""
-    patch.setattr(submission, "SETTLING_TIME", 2.0)
+    patch.setattr(submission, "get_settling_time", lambda _: 2.0)
 
 
 def trust_every_failure(patch: Patch) -> None:
