@@ -10,7 +10,11 @@ import numpy as np
 import pandas as pd
 
 Z = 1.959963984540054  # of 95 %
-DURATION_NAMES = ("queue_time", "run_time", "total")
+DURATION_NAMES = (
+    "queue_time",
+    "run_time",
+    "total",
+)
 COMPARISON_METRICS = (
     "jobs",
     "ended",

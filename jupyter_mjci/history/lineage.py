@@ -16,7 +16,16 @@ import pandas as pd
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.normalization import check_columns
 
-LINEAGE_COLUMNS = ("service", "origin", "id", "parent", "action", "status", "subject", "submitted")
+LINEAGE_COLUMNS = (
+    "service",
+    "origin",
+    "id",
+    "parent",
+    "action",
+    "status",
+    "subject",
+    "submitted",
+)
 Positions = np.ndarray[Any, np.dtype[np.int64]]
 
 

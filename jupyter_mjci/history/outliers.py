@@ -7,7 +7,15 @@ import pandas as pd
 from jupyter_mjci.history.normalization import TIME_COLUMNS
 from jupyter_mjci.history.queries import Grouping, add_keys
 
-OUTLIER_COLUMNS = ("service", "origin", "action", "subject", "reason", "parent", "user_data")
+OUTLIER_COLUMNS = (
+    "service",
+    "origin",
+    "action",
+    "subject",
+    "reason",
+    "parent",
+    "user_data",
+)
 
 
 def find_outliers(

@@ -6,8 +6,20 @@ import pandas as pd
 
 from jupyter_mjci.history.queries import Grouping, add_keys
 
-RETRY_COLUMNS = ("id", "action", "subject", "status", "submitted")
-_REQUEST = ("service", "origin", "action", "subject", "parent")
+RETRY_COLUMNS = (
+    "id",
+    "action",
+    "subject",
+    "status",
+    "submitted",
+)
+_REQUEST = (
+    "service",
+    "origin",
+    "action",
+    "subject",
+    "parent",
+)
 
 
 def count_retries(jobs: pd.DataFrame, by: Grouping) -> pd.DataFrame:

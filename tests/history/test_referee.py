@@ -136,7 +136,12 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "timeline",
         {"tz": NEW_YORK},
-        ["period", "jobs", "succeeded", "open"],
+        [
+            "period",
+            "jobs",
+            "succeeded",
+            "open",
+        ],
         f"SELECT {_local('submitted', NEW_YORK, 'day')} AS period, count(*),"
         " count_if(status = 'SUCCEEDED'),"
         f" count_if(status NOT IN {ENDS}) FROM jobs WHERE submitted IS NOT NULL GROUP BY 1",
@@ -144,7 +149,12 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "timeline",
         {"every": "quarter", "by": ["service", "origin"]},
-        ["period", "service", "origin", "jobs"],
+        [
+            "period",
+            "service",
+            "origin",
+            "jobs",
+        ],
         "SELECT date_trunc('quarter', timezone('UTC', submitted)), service,"
         " coalesce(origin, '(none)'), count(*) FROM jobs WHERE submitted IS NOT NULL"
         " GROUP BY ALL",
@@ -152,7 +162,11 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "throughput",
         {"every": "week", "tz": "Asia/Shanghai"},
-        ["period", "jobs", "succeeded"],
+        [
+            "period",
+            "jobs",
+            "succeeded",
+        ],
         f"SELECT {_local('finished', 'Asia/Shanghai', 'week')}, count(*),"
         f" count_if(status = 'SUCCEEDED') FROM jobs WHERE status IN {ENDS}"
         " AND finished IS NOT NULL GROUP BY 1",
@@ -160,7 +174,14 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "turnaround",
         {"by": "action"},
-        ["action", "jobs", "mean", "p50", "p95", "max"],
+        [
+            "action",
+            "jobs",
+            "mean",
+            "p50",
+            "p95",
+            "max",
+        ],
         f"SELECT coalesce(action, '(none)'), count(*), avg({TOTAL}),"
         f" quantile_cont({TOTAL}, 0.5), quantile_cont({TOTAL}, 0.95), max({TOTAL})"
         " FROM jobs WHERE status = 'SUCCEEDED' AND finished IS NOT NULL GROUP BY 1",
@@ -168,7 +189,13 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "queue_stats",
         {"every": "month", "by": ()},
-        ["period", "jobs", "success_rate", "queue_time_p95", "run_time_p50"],
+        [
+            "period",
+            "jobs",
+            "success_rate",
+            "queue_time_p95",
+            "run_time_p50",
+        ],
         "SELECT date_trunc('month', timezone('UTC', submitted)), count(*),"
         f" avg(CAST(status = 'SUCCEEDED' AS INT)) FILTER (status IN {ENDS}),"
         f" quantile_cont({_seconds('started', 'submitted')}, 0.95),"
@@ -178,21 +205,35 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "failures",
         {"by": "action", "limit": None},
-        ["action", "jobs", "share"],
+        [
+            "action",
+            "jobs",
+            "share",
+        ],
         "SELECT coalesce(action, '(none)'), count(*), count(*) / sum(count(*)) OVER ()"
         " FROM jobs WHERE status = 'FAILED' AND submitted IS NOT NULL GROUP BY 1",
     ),
     (
         "success_rate",
         {"by": lambda jobs: jobs["subject"].str.len(), "every": None},
-        ["group", "jobs", "success_rate"],
+        [
+            "group",
+            "jobs",
+            "success_rate",
+        ],
         f"SELECT length(subject), count(*), avg(CAST(status = 'SUCCEEDED' AS INT))"
         f" FILTER (status IN {ENDS}) FROM jobs WHERE submitted IS NOT NULL GROUP BY 1",
     ),
     (
         "sla",
         {"within": 60, "by": "service", "every": None},
-        ["service", "jobs", "met", "missed", "share"],
+        [
+            "service",
+            "jobs",
+            "met",
+            "missed",
+            "share",
+        ],
         "WITH judged AS (SELECT service, status,"
         f" coalesce(status = 'SUCCEEDED' AND {TOTAL} <= 60, false) AS met"
         " FROM jobs WHERE submitted IS NOT NULL)"
@@ -205,9 +246,17 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
             "prices": {"IMAGINE": 0.5, "*": 0.25},
             "by": "status",
             "every": None,
-            "statuses": ["succeeded", "failed"],
+            "statuses": [
+                "succeeded",
+                "failed",
+            ],
         },
-        ["status", "action", "jobs", "cost"],
+        [
+            "status",
+            "action",
+            "jobs",
+            "cost",
+        ],
         "SELECT status, coalesce(action, '(none)'), count(*),"
         " sum(CASE WHEN action = 'IMAGINE' THEN 0.5 ELSE 0.25 END) FROM jobs"
         " WHERE status IN ('SUCCEEDED', 'FAILED') AND submitted IS NOT NULL GROUP BY ALL",
@@ -215,7 +264,13 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "durations",
         {"by": (), "now": "2030-01-01"},
-        ["jobs", "ended", "open", "p50", "p90"],
+        [
+            "jobs",
+            "ended",
+            "open",
+            "p50",
+            "p90",
+        ],
         "WITH spans AS (SELECT floor((epoch_us(coalesce(finished, TIMESTAMPTZ '2030-01-01 00:00Z'))"
         " - epoch_us(submitted)) / 1000) / 1000 AS span, finished IS NOT NULL AS ended FROM jobs"
         f" WHERE submitted IS NOT NULL AND (finished IS NOT NULL OR status NOT IN {ENDS})),"
@@ -231,7 +286,11 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "concurrency",
         {"every": "day"},
-        ["period", "queued", "running"],
+        [
+            "period",
+            "queued",
+            "running",
+        ],
         "WITH known AS (SELECT * FROM jobs WHERE submitted IS NOT NULL"
         f" AND (status NOT IN {ENDS} OR finished IS NOT NULL)),"
         " days AS (SELECT DISTINCT date_trunc('day', timezone('UTC', moment)) AS day FROM"
@@ -249,7 +308,12 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
     (
         "lineage",
         {},
-        ["id", "root", "depth", "children"],
+        [
+            "id",
+            "root",
+            "depth",
+            "children",
+        ],
         "WITH RECURSIVE links AS (SELECT child.id, child.service, child.origin,"
         " mother.id AS mother FROM jobs AS child LEFT JOIN jobs AS mother"
         " ON mother.id = child.parent AND mother.id <> child.id"
