@@ -43,8 +43,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "jupyter_mjci/services/tencent_ci/reconciliation.py": SUBMISSION_TESTS,
     "jupyter_mjci/jobs/batch.py": SUBMISSION_TESTS,
 }
-SCHEDULES = 400
-STRIDE = 307
+SCHEDULES = 250
+STRIDE = 491
 TIMEOUT = 240  # seconds: a mutant that runs longer is noticed
 # tests of whole processes, which take long, and are about what the others are about
 SLOW_TESTS = "not stress and not killed and not processes and not survive"
