@@ -506,8 +506,7 @@ class Submitter:
     ) -> Job | None:
         """Claim the only job that looks like the submission's, and like no other submission's."""
         key = pending.call.service
-        claimed = self.journal.claimed_job_ids(key)
-        free = [job for job in candidates if job.id not in claimed]
+        free = [job for job in candidates if not self.journal.is_claimed(key, job.id)]
         if len(free) > 1:
             ids = ", ".join(job.id for job in free[:4])
             raise OutcomeUnknown(f"{len(free)} jobs match it: {ids}.")
