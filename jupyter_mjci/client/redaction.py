@@ -77,7 +77,7 @@ def is_signature_param(name: str) -> bool:
 def strip_signature(url: str) -> str:
     """Return a URL without its signature, its tokens, and a user name and password."""
     address, question_mark, query = url.partition("?")
-    address = re.sub(r"^(\w+://)[^/@]*@", r"\1", address)
+    address = re.sub(r"^(\w+://)[^/\s]*@", r"\1", address)
     if not question_mark:
         return address
     query, hash_mark, fragment = query.partition("#")
@@ -202,6 +202,10 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
             r"\b(MJCI_MJ_SECRET|MJCI_CI_SECRET_KEY|MJCI_CI_TOKEN|TENCENTCLOUD_SECRET_KEY|TENCENTCLOUD_TOKEN)"
             rf"{_ASSIGNMENT}{_NOT_MASKED}[\w%+/=.:~-]{{6,}}"
         ),
+    ),
+    (
+        "password in a URL",
+        re.compile(rf"(?i)\bhttps?://[^\s/:@\"'<>]*:{_NOT_MASKED}[^\s/@\"'<>]{{3,}}@[\w\[]"),
     ),
     ("relay key", _RELAY_KEY),
     ("JSON Web Token", _JWT),

@@ -14,17 +14,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A string that is masked in `repr`, `str`, formatting and pickles; `reveal()` returns it.
+    """A string that is masked in `repr`, `str` and formatting; `reveal()` returns it.
+
+    Copies keep it. It cannot be pickled: a pickle would be a file
+    or a message with the secret in clear.
 
     Args:
         text: the secret
@@ -55,8 +58,14 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._text)
 
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        return Secret, ("",)
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Secret cannot be pickled. Load the settings again where they are used.")
 
 
 class SourcedStr(str):
@@ -73,6 +82,7 @@ def define_setting(
     required: bool = False,
     credential: bool = False,
     name: str = "",
+    parse: Callable[[object, str], object] | None = None,
 ) -> Any:
     """Return the dataclass field of a setting.
 
@@ -86,6 +96,8 @@ def define_setting(
         credential: whether it may be in the keyring and is never
             stored in a recording
         name: its name outside its section, if it is not KEY_FIELD
+        parse: from a value and the setting's name to the valid
+            value; raises SettingsError
     """
     return field(
         default=default,
@@ -96,6 +108,7 @@ def define_setting(
             "required": required,
             "credential": credential,
             "name": name,
+            "parse": parse,
         },
     )
 
@@ -149,6 +162,9 @@ class Settings:
     wait: float = define_setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
     timeout: float = define_setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
     at_once: int = define_setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
+    ca_file: str = define_setting(
+        "", "File of certificates (PEM) to trust beside the usual ones", "MJCI_CA_FILE"
+    )
     replay: str = define_setting(
         "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )
@@ -535,7 +551,8 @@ def _validate_fields(settings: Settings | SettingsSection) -> None:
 
 def _validate(setting: Field[Any], raw: object, name: str) -> object:
     """Return a setting's value in its type. Raises SettingsError, which has its full name."""
-    value = _convert(name, raw, setting.default)
+    parse = setting.metadata["parse"]
+    value = parse(raw, name) if parse else _convert(name, _strip(raw, name), setting.default)
     choices = setting.metadata["choices"]
     if choices and value not in choices:
         raise SettingsError(
@@ -545,6 +562,28 @@ def _validate(setting: Field[Any], raw: object, name: str) -> object:
     if isinstance(value, (int, float)) and not value > 0:
         raise SettingsError(f"{name} must be more than 0, not {value!r}.")
     return value
+
+
+def _strip(value: object, name: str) -> object:
+    """Return a text or a secret without the blanks and line breaks around it."""
+    if isinstance(value, Secret):
+        return Secret(_strip_secret(value.reveal(), name), value.source)
+    if isinstance(value, SourcedStr):
+        stripped = SourcedStr(_strip_secret(value, name))
+        stripped.source = value.source
+        return stripped
+    return value.strip() if isinstance(value, str) else value
+
+
+def _strip_secret(text: str, name: str) -> str:
+    text = text.strip()
+    if text.isascii() and (text.isprintable() or not text):
+        return text
+    raise SettingsError(
+        f"{name} holds a character that no header can carry.",
+        detail="A line break, a quotation mark of a word processor, or another language's letter.",
+        hint="Copy it again.",
+    )
 
 
 def _convert(name: str, value: object, default: object) -> object:

@@ -13,7 +13,8 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import quote, urljoin
@@ -22,6 +23,14 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.addresses import (
+    DEFAULT_PORTS,
+    build_basic_auth,
+    get_origin,
+    move_url,
+    replace_mirrored_host,
+    strip_userinfo,
+)
 from jupyter_mjci.client.bodies import (
     BOUND_EXTENSION,
     MAX_JSON_SIZE,
@@ -34,6 +43,7 @@ from jupyter_mjci.client.calls import Call, Response, check_headers
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.outcomes import Outcome
 from jupyter_mjci.client.redaction import redact, strip_signature
+from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import (
     InvalidRequest,
     InvalidResponse,
@@ -43,6 +53,8 @@ from jupyter_mjci.errors import (
     TransportError,
 )
 
+USER_AGENT = f"jupyter_mjci/{version('jupyter_mjci')}"
+NO_SECRET = Secret("")
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 # How long a whole response, or an image, may take, in timeouts of
@@ -84,6 +96,11 @@ class Endpoint:
         authorize: adds the credentials
         max_body_size: the bound of a response's body, in bytes,
             decompressed
+        aliases: other names of the same host in links, which are
+            fetched from `url`
+        credentials: "user:password" for a gateway, sent as Basic
+            authentication
+        mirrors: the mirrors of picture hosts
         resolves_links: whether links of its jobs may lack the
             host, or name the localhost of its own machine
     """
@@ -93,6 +110,9 @@ class Endpoint:
     authorize: AuthFunc | None = None
     max_body_size: int = MAX_JSON_SIZE
     resolves_links: bool = False
+    aliases: tuple[str, ...] = ()
+    credentials: Secret = NO_SECRET
+    mirrors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -116,6 +136,7 @@ class Transport:
         timeout: seconds until a connection is accepted, and until
             each part of a response arrives
         at_once: the maximum number of requests in flight
+        ca_file: certificates (PEM) to trust beside the usual ones
         transport: replaces the network, as the in-process sandbox
             does
         use_aiohttp: whether aiohttp sends the requests; by
@@ -131,6 +152,7 @@ class Transport:
         clock: Clock,
         timeout: float = 60.0,
         at_once: int = 16,
+        ca_file: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
         build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
@@ -141,6 +163,7 @@ class Transport:
         self.clock = clock
         self.timeout = timeout
         self.at_once = at_once
+        self.ca_file = ca_file
         self.custom_transport = transport
         self.use_aiohttp = use_aiohttp
         self._build_missing_error = build_missing_error
@@ -214,9 +237,12 @@ class Transport:
         absolute = httpx.URL(urljoin(f"{endpoint.url}/", url))
         proxy = httpx.URL(endpoint.url)
         proxy_is_local = proxy.host in _LOCAL_HOSTS or proxy.host.endswith(".localhost")
-        if absolute.host in _LOCAL_HOSTS and not proxy_is_local:
-            absolute = _replace_origin(absolute, proxy)
-        return str(absolute)
+        is_relative = "://" not in url and not url.startswith("//")
+        is_elsewhere = absolute.host in _LOCAL_HOSTS and not proxy_is_local
+        if is_elsewhere or (is_relative and absolute.scheme in DEFAULT_PORTS):
+            # Below the path of a gateway, if there is one.
+            absolute = move_url(absolute, proxy)
+        return str(replace_mirrored_host(absolute, endpoint.mirrors))
 
     def _find_resolving_endpoint(self) -> Endpoint | None:
         for endpoint in self.endpoints.values():
@@ -233,17 +259,17 @@ class Transport:
         """Build the request for a URL, with credentials if it is on one of the endpoints."""
         parsed = httpx.URL(url)
         for endpoint in self.endpoints.values():
-            if endpoint.host and parsed.host == endpoint.name.partition(":")[0]:
+            if endpoint.host and _is_link_to(endpoint, parsed):
                 target = str(_replace_origin(parsed, httpx.URL(endpoint.url)))
                 request = _build_request(method, target, endpoint, {}, b"")
                 if "q-signature" in parsed.params:
                     # COS rejects a request that is signed twice.
                     return request
                 return _authorize(request, endpoint, parsed.path)
-            if not endpoint.host and parsed.netloc == httpx.URL(endpoint.url).netloc:
+            if not endpoint.host and get_origin(parsed) == get_origin(httpx.URL(endpoint.url)):
                 request = _build_request(method, url, endpoint, {}, b"")
                 return _authorize(request, endpoint, parsed.path)
-        return httpx.Request(method, url)
+        return _build_request(method, url, Endpoint(""), {}, b"")
 
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """Send one request and read its whole response.
@@ -267,6 +293,7 @@ class Transport:
             except MjciError:
                 raise
             except Exception as error:  # whatever the libraries raise
+                _forget_frames(error)
                 raise _build_transport_error(request, error, self.timeout) from error
         timeout_error = httpx.ReadTimeout("the response did not end")
         raise _build_transport_error(request, timeout_error, total_timeout)
@@ -275,7 +302,9 @@ class Transport:
         """Return the transport that carries requests: the custom one, or a new one."""
         if self.custom_transport is not None:
             return self.custom_transport
-        return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
+        if self.use_aiohttp:
+            return AiohttpTransport(self.ca_file)
+        return ShardedTransport(self.at_once, self.ca_file)
 
     def _ensure_pool(self) -> None:
         """Create pool and semaphore on first use. They belong to
@@ -344,17 +373,43 @@ def _quote_path(path: str) -> str:
     return _DOT_SEGMENT.sub(lambda dots: "%2E" * len(dots[0]), quote(path, safe="/-_.~"))
 
 
+def _forget_frames(error: BaseException) -> None:
+    """Remove the frames of an error and of its causes.
+
+    Those of the HTTP libraries hold the request's headers, and a
+    verbose traceback would show them with the secrets.
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        current = chain.pop()
+        if current is not None and current.__traceback__ is not None:
+            current.__traceback__ = None
+            chain += [current.__cause__, current.__context__]
+
+
 def _build_request(
     method: str, url: str, endpoint: Endpoint, headers: dict[str, str], body: bytes
 ) -> httpx.Request:
+    headers.setdefault("User-Agent", USER_AGENT)
     if endpoint.host:
         headers["Host"] = endpoint.host
     check_headers(headers)
     try:
-        return httpx.Request(method, url, headers=headers, content=body or None)
+        # httpx's transport would ignore them, aiohttp send them.
+        address, userinfo = strip_userinfo(httpx.URL(url))
+        credentials = endpoint.credentials.reveal() or userinfo
+        if credentials:
+            headers.setdefault("Authorization", build_basic_auth(credentials))
+        return httpx.Request(method, address, headers=headers, content=body or None)
     except httpx.InvalidURL as error:
         shown = strip_signature(url[:200])
         raise InvalidRequest(f"{shown!r} is not a valid URL.", detail=str(error)) from None
+
+
+def _is_link_to(endpoint: Endpoint, url: httpx.URL) -> bool:
+    """Return whether a link names the host of a service, on its usual port."""
+    names = {endpoint.name.partition(":")[0], *endpoint.aliases}
+    return url.host in names and url.port in (None, 443, httpx.URL(endpoint.url).port)
 
 
 def _authorize(request: httpx.Request, endpoint: Endpoint, path: str) -> httpx.Request:

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from jupyter_mjci.client.image_input import ImageInput, to_image_bytes
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.private_files import write_atomically
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
 from jupyter_mjci.imaging.picture import detect_film_format
@@ -110,7 +109,7 @@ class ImageArchive:
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / sha256[:2] / f"{sha256}.{image_format}"
         if not path.exists():
-            _write_atomically(path, content)
+            write_atomically(path, content)
         expires = parse_expiry(url)
         metadata: ImageMetadata = {
             "file": f"{sha256[:2]}/{path.name}",
@@ -125,7 +124,7 @@ class ImageArchive:
             "expires": expires.isoformat() if expires else None,
         }
         text = json.dumps(metadata, ensure_ascii=False, indent=1)
-        _write_atomically(self._get_metadata_path(job, index), text.encode())
+        write_atomically(self._get_metadata_path(job, index), text.encode())
         return self._build_image(metadata)
 
     def find(self, job: Job, index: int = 0) -> ArchivedImage | None:
@@ -259,18 +258,3 @@ def _encode(image: Image.Image, image_format: str) -> bytes:
     file = io.BytesIO()
     image.save(file, image_format)
     return file.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

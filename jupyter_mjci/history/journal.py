@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
 from jupyter_mjci.history.submissions import (
     SqlValue,
@@ -197,13 +198,10 @@ class Journal:
             (service, self.get_origin(service), marker),
         )
 
-    def claimed_job_ids(self, service: str) -> set[str]:
-        """Return the ids of the jobs at this origin that belong to a submission."""
-        rows = self._fetch_rows(
-            "SELECT job_id FROM claims WHERE service=? AND origin=?",
-            (service, self.get_origin(service)),
-        )
-        return {row["job_id"] for row in rows}
+    def is_claimed(self, service: str, job_id: str) -> bool:
+        """Return whether a job at this origin belongs to a submission."""
+        statement = "SELECT 1 FROM claims WHERE service=? AND origin=? AND job_id=?"
+        return bool(self._fetch_rows(statement, (service, self.get_origin(service), job_id)))
 
     def _fetch_submissions(
         self, where: str, parameters: Sequence[SqlValue] = ()
@@ -550,7 +548,9 @@ class Journal:
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(self.path.parent)
+                # SQLite gives its other files the same mode.
+                make_private_file(self.path)
             db = sqlite3.connect(
                 self.path or ":memory:",
                 timeout=timeout,

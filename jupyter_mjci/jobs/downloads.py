@@ -17,7 +17,13 @@ from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.file_names import make_safe_name
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
-from jupyter_mjci.client.response_text import MAX_SEARCHED, decode_text, shorten
+from jupyter_mjci.client.response_text import (
+    MAX_SEARCHED,
+    decode_text,
+    is_html,
+    parse_object,
+    shorten,
+)
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
@@ -25,6 +31,9 @@ from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format
 from jupyter_mjci.imaging.thumbnails import identify
 from jupyter_mjci.jobs.submission import retrying
 from jupyter_mjci.services import find_service
+
+# Some of these are in the errors of every family.
+ERROR_KEYS = frozenset({"error", "errors", "message", "detail", "msg"})
 
 
 class ResultFetcher:
@@ -57,7 +66,7 @@ class ResultFetcher:
         """Return what a URL leads to, or a job's result (from 0)."""
         if isinstance(job_or_url, str):
             content = await self._fetch_url(job_or_url)
-            await require_picture(content)
+            reject_error_page(content)
             return Picture(content)
         archived = self.archive.find(job_or_url, index) if self.archive else None
         if archived is not None:
@@ -150,6 +159,14 @@ class ResultFetcher:
         )
 
 
+def reject_error_page(content: bytes) -> None:
+    """Raise InvalidResponse for what no link to a file leads to: nothing, a web page, an error."""
+    document = parse_object(content) if content.startswith(b"{") else None
+    is_error = isinstance(document, dict) and not ERROR_KEYS.isdisjoint(document)
+    if not content or is_html(content) or is_error:
+        raise _build_not_picture_error(content)
+
+
 async def require_picture(content: bytes) -> None:
     """Return if the bytes are a picture that decodes whole, or a film.
 
@@ -160,12 +177,16 @@ async def require_picture(content: bytes) -> None:
         return
     if await anyio.to_thread.run_sync(is_whole_picture, content):
         return
+    raise _build_not_picture_error(content)
+
+
+def _build_not_picture_error(content: bytes) -> InvalidResponse:
     what = "nothing"
     if identify(content) is not None:
         what = "a damaged or truncated picture"
     elif content:
         what = shorten(decode_text(content[:MAX_SEARCHED]))
-    raise InvalidResponse(
+    return InvalidResponse(
         "The link does not lead to a picture.",
         detail=f"The server sent {what}.",
         body=content,

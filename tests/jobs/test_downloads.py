@@ -102,15 +102,26 @@ def test_link_to_something_else_raises_and_is_not_archived(
 ) -> None:
     session = serve({"/p.png": content})
     job = replace(JOB, outputs=("http://cdn/p.png",))
-    for source in (job, "http://cdn/p.png"):
-        with pytest.raises(InvalidResponse, match="does not lead to a picture") as caught:
-            session.picture(source).run()
-        assert told in caught.value.detail
+    with pytest.raises(InvalidResponse, match="does not lead to a picture") as caught:
+        session.picture(job).run()
+    assert told in caught.value.detail
     with pytest.raises(InvalidResponse):
         session.download(job, tmp_path).run()
     assert session.follow(job).run() == job
     assert session.archive is not None
     assert session.archive.find(job, 0) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"error":{"message":"expired"}}', b"<!doctype html><title>Login</title>", b""]
+)
+def test_link_to_an_error_raises(
+    serve: Callable[[dict[str, bytes]], Session], content: bytes
+) -> None:
+    session = serve({"/p.png": content, "/data.json": b'{"width": 3}'})
+    with pytest.raises(InvalidResponse, match="does not lead to a picture"):
+        session.picture("http://cdn/p.png").run()
+    assert session.picture("http://cdn/data.json").run() == b'{"width": 3}'
 
 
 def test_film_is_fetched_and_archived(serve: Callable[[dict[str, bytes]], Session]) -> None:
