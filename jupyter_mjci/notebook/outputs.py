@@ -13,6 +13,7 @@ import sys
 import time
 import unicodedata
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -73,9 +74,10 @@ class HeadlessOutput:
         return False
 
     def show_progress(self, job: Job, preview: str, /) -> None:
+        note = cards.describe_moment(datetime.now(), cards.follow_command(job))
         data = {
-            "text/html": cards.progress_html(job, preview),
-            "text/plain": cards.card_text(job),
+            "text/html": cards.progress_html(job, preview, note),
+            "text/plain": f"{cards.card_text(job)}\n  {note}",
         }
         self.update(cards.progress_line(job), (data, {}))
 
@@ -136,13 +138,18 @@ def _terminal_width() -> int:
         return 80
 
 
+def measure_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
 def _truncate_to_width(line: str, available: int) -> tuple[str, int]:
     """Return as much of a line as fits, and its width in columns:
     East Asian wide characters take two.
     """
     width = 0
     for end, character in enumerate(line):
-        columns = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        columns = measure_width(character)
         if width + columns > available:
             return line[:end], width
         width += columns
