@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_mjci.client.job import Button, Job, Status
+    from jupyter_mjci.connection import connect, sandbox
     from jupyter_mjci.errors import MjciError
     from jupyter_mjci.history.analysis import analyse
     from jupyter_mjci.history.image_archive import mask
     from jupyter_mjci.notebook.panels import panel
-    from jupyter_mjci.session import Session, connect, sandbox
+    from jupyter_mjci.session import Session
 
 __version__ = "0.1.0"
 
@@ -31,9 +32,9 @@ _EXPORTS = {
     "MjciError": "jupyter_mjci.errors",
     "analyse": "jupyter_mjci.history.analysis",
     "Session": "jupyter_mjci.session",
-    "connect": "jupyter_mjci.session",
+    "connect": "jupyter_mjci.connection",
     "mask": "jupyter_mjci.history.image_archive",
-    "sandbox": "jupyter_mjci.session",
+    "sandbox": "jupyter_mjci.connection",
     "panel": "jupyter_mjci.notebook.panels",
 }
 

@@ -8,9 +8,8 @@ service checks itself, see its `diagnostics` module.
 from __future__ import annotations
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.services.findings import Finding, ProbeContext, sanitize_url
-from jupyter_mjci.services.midjourney.diagnostics import diagnose_midjourney
-from jupyter_mjci.services.tencent_ci.diagnostics import diagnose_tencent_ci
+from jupyter_mjci.services import describe_setup, load_attribute, services
+from jupyter_mjci.services.findings import Finding, ProbeContext
 from jupyter_mjci.session import Session
 
 NOT_CONFIGURED = "not configured"
@@ -28,20 +27,16 @@ async def diagnose_async(session: Session) -> list[Finding]:
         # the recording.
         message = "not checked: this session records or replays"
         return [Finding("services", None, message, "Run first: %mjci replay off")]
-    settings = session.settings
-    context = ProbeContext(settings, session.clock, session.transport)
     findings = []
-    if settings.has_mj:
-        findings += await diagnose_midjourney(context)
-    else:
-        fix = "Set MJCI_MJ_URL and MJCI_MJ_SECRET to use a proxy."
-        findings.append(Finding("Midjourney", None, NOT_CONFIGURED, fix))
-    if settings.has_ci:
-        findings += await diagnose_tencent_ci(context)
-    else:
-        fix = "Set MJCI_CI_SECRET_ID, …_SECRET_KEY, …_BUCKET and …_REGION to use it."
-        findings.append(Finding("Tencent CI", None, NOT_CONFIGURED, fix))
+    for service in services():
+        section = session.settings.sections[service.key]
+        if section.is_configured and service.diagnose:
+            context = ProbeContext(section, session.client.clock, session.client.transport)
+            findings += await load_attribute(service.diagnose)(context)
+        elif not section.is_configured:
+            fix = f"Set {describe_setup(service, section)} to use it."
+            findings.append(Finding(service.label, None, NOT_CONFIGURED, fix))
     return findings
 
 
-__all__ = ["Finding", "diagnose", "diagnose_async", "sanitize_url"]
+__all__ = ["Finding", "diagnose", "diagnose_async"]

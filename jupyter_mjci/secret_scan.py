@@ -27,6 +27,7 @@ from urllib.parse import quote
 from jupyter_mjci.client.redaction import find_secrets
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.services import services
 
 IGNORED_DIRS = {
     ".git",
@@ -77,6 +78,7 @@ def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Ite
         environ: variables whose secret values are searched too;
             by default the process's
     """
+    services()  # each adds the patterns of its secrets
     known = {f"the value of {name}": value for name, value in load_known_secrets(environ).items()}
     for path in paths:
         if not path.exists():

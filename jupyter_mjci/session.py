@@ -13,53 +13,58 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import anyio
-import anyio.from_thread
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.cassette import RECORDED_SETTINGS, SECRET_SETTINGS, parse_mode
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
-from jupyter_mjci.client.redaction import REDACTED
-from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Secret, Settings, get_notebook_name, load
+from jupyter_mjci.client.settings import (
+    RUNTIME_SETTINGS,
+    Settings,
+    describe_settings,
+    list_secrets,
+)
 from jupyter_mjci.client.transport import Clock, SystemClock, Transport
-from jupyter_mjci.errors import InvalidRequest, JobFailed, SettingsError, Unsupported
+from jupyter_mjci.errors import InvalidRequest, SettingsError, Unsupported
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.normalization import parse_time
 from jupyter_mjci.history.submissions import Submission
 from jupyter_mjci.history.sync import SyncResult, sync
-from jupyter_mjci.jobs.batch import (
-    BatchUpdate,
-    Follower,
-    JobLike,
-    build_failed_job,
-    guess_service,
-)
+from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch, build_failed_job
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
-from jupyter_mjci.services.endpoints import build_endpoints, get_origins
+from jupyter_mjci.services import (
+    Service,
+    build_apis,
+    build_endpoints,
+    build_not_configured_error,
+    get_origins,
+    guess_service,
+    list_configured,
+    service,
+    services,
+)
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.midjourney.fallbacks import FALLBACKS
 from jupyter_mjci.services.tencent_ci import bucket
 from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 
 if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.emulator.faults import Fault, Faults
     from jupyter_mjci.imaging.model import RuleResult
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
@@ -71,21 +76,12 @@ DEFAULT_INTERVAL = 3.0
 MAX_RESUMED_AT_ONCE = 8
 
 
-class Watch(Stream[Job]):
-    """A followed job. Iterating yields each change; `.run()` and `await` return the finished job.
-
-    A job that failed or was cancelled raises JobFailed.
-    """
-
-    def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
-        super().__init__(lambda: event_loop.one_per_chunk(source()), _require_success)
-
-
 class Session:
-    """Both services, ready to use.
+    """The job services, ready to use.
 
-    `mj` and `ci` build calls; the other methods follow jobs, run
-    batches, list and download.
+    `mj` and `ci` build calls, and so does the key of any other
+    service; the other methods follow jobs, run batches, list and
+    download.
 
     `listeners` are called as `listener(event, value)`:
     "submitting" with the Call before a submission is sent,
@@ -109,6 +105,9 @@ class Session:
             replayed
     """
 
+    mj: Midjourney
+    ci: TencentCI
+
     def __init__(
         self,
         settings: Settings,
@@ -119,30 +118,32 @@ class Session:
         home: Path | None = None,
         recording: str = "",
     ) -> None:
+        clock = clock or SystemClock()
         self.settings = settings
         self.sandbox = sandbox
         self.recording = recording
-        self.clock: Clock = clock or SystemClock()
         self.journal = Journal(home and home / "journal.db", origins=get_origins(settings))
-        self.history = History(self.journal, self.clock.now)
+        self.history = History(self.journal, clock.now)
         self.archive = ImageArchive(home / "pictures") if home else None
-        self.transport = Transport(
-            build_endpoints(settings, self.clock),
-            clock=self.clock,
+        http = Transport(
+            build_endpoints(settings, clock),
+            clock=clock,
             timeout=settings.timeout,
             at_once=settings.at_once,
             transport=transport,
+            build_missing_error=build_not_configured_error,
         )
-        self.mj = Midjourney(self)
-        self.ci = TencentCI(self, bucket=settings.ci_bucket, region=settings.ci_region)
-        self.client = JobClient(self.transport, self.journal, self.clock)
+        self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners
+        self._apis = build_apis(self, settings)
+        for key, api in self._apis.items():
+            setattr(self, key, api)
         self._wire_jobs(_get_marker_seed(transport, sandbox))
 
     def _wire_jobs(self, marker_seed: str | None) -> None:
-        # Calls that this proxy does not have, and whose fallback
-        # worked.
-        self._unsupported: set[tuple[str, str]] = set()
+        # Calls that a server does not have, and whose fallback
+        # worked: service, name, method.
+        self._unsupported: set[tuple[str, str, str]] = set()
         deterministic = bool(self.recording)
         self._submitter = Submitter(
             self.client,
@@ -150,9 +151,9 @@ class Session:
             timeout=self.settings.timeout,
             deterministic=deterministic,
         )
-        self._poller = Poller(self.client, self.mj, self.ci, deterministic=deterministic)
+        self._poller = Poller(self.client, self._apis, deterministic=deterministic)
         self._results = ResultFetcher(
-            self.transport, self.archive, self.clock, deterministic=deterministic
+            self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
         self._follower = Follower(self._submit_or_fetch, self._poller, self._results)
 
@@ -161,7 +162,7 @@ class Session:
         if not where and self.sandbox:
             where = "sandbox"
         if not where:
-            where = ", ".join(filter(None, (self.settings.mj_url, self.settings.ci_bucket)))
+            where = ", ".join(filter(None, get_origins(self.settings).values()))
         return f"<jupyter_mjci session: {where}>"
 
     # --- sending ------------------------------------------------
@@ -173,18 +174,20 @@ class Session:
         sent exactly once. Where the proxy lacks an endpoint, a
         fallback is used if there is one.
         """
-        endpoint = (call.name, call.method)
+        endpoint = (call.service, call.name, call.method)
+        fallback = service(call.service).fallbacks.get(call.name)
         unsupported = None
         if endpoint not in self._unsupported:
             try:
                 return await self._submitter.send(call)
             except Unsupported as error:
-                if call.name not in FALLBACKS:
+                if fallback is None:
                     raise
                 unsupported = error
-        list_known = partial(self.journal.own_jobs, "mj")
+        assert fallback is not None  # only calls that have one are remembered
+        list_known = partial(self.journal.own_jobs, call.service)
         try:
-            value = await FALLBACKS[call.name](call, self.mj, list_known)
+            value = await fallback(call, self._apis[call.service], list_known)
         except Unsupported as error:
             raise unsupported or error from None
         # Remembered only after the fallback worked: then the
@@ -194,7 +197,7 @@ class Session:
 
     async def _submit_or_fetch(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         call = target if isinstance(target, Call) else self.describe(target)
-        if call.name in FALLBACKS:
+        if call.name in service(call.service).fallbacks:
             return await self.fetch(call)
         return await self._submitter.send(call, queue_timeout)
 
@@ -202,39 +205,38 @@ class Session:
         """Build the call that fetches a job's current state.
 
         The service of an ID is looked up in the journal, else
-        guessed from its form: Midjourney's are digits, CI's a
-        letter and then letters and digits. Raises InvalidRequest
-        for any other.
+        guessed from its form. Raises InvalidRequest for an ID that
+        no service has, SettingsError for a job whose service is
+        not installed.
         """
-        job_id, service = self._resolve_job_id(job)
-        if service == "mj":
-            return self.mj.task(job_id)
-        return self.ci.job(job_id)
+        job_id, job_service = self._resolve_job(job)
+        return job_service.get_job(self._apis[job_service.key], job_id)
 
     def cancel(self, job: Job | str) -> Call[None]:
-        """Build the call that cancels a job: a Midjourney task, a queued CI job, or a CI batch.
+        """Build the call that cancels a job, or a batch that has not started.
 
         Check the result with `describe`: a service may accept the
-        request and continue anyway. IDs are resolved as by
-        `describe`. Raises InvalidRequest.
+        request and continue anyway. IDs are resolved, and errors
+        raised, as by `describe`; InvalidRequest also where the
+        service cannot cancel.
         """
-        job_id, service = self._resolve_job_id(job)
-        if service == "mj":
-            return self.mj.cancel(job_id)
-        return self.ci.cancel(job_id)
+        job_id, job_service = self._resolve_job(job)
+        if job_service.cancel_job is None:
+            raise InvalidRequest(f"{job_service.label} cannot cancel jobs.")
+        return job_service.cancel_job(self._apis[job_service.key], job_id)
 
-    def _resolve_job_id(self, job: Job | str) -> tuple[str, str]:
+    def _resolve_job(self, job: Job | str) -> tuple[str, Service]:
         if isinstance(job, Job):
-            return job.id, job.service
+            return job.id, service(job.service)
         job_id = job.strip()
-        service = self.journal.find_service(job_id) or guess_service(job_id)
-        if not service:
+        key = self.journal.find_service(job_id)
+        found = service(key) if key else guess_service(job_id)
+        if found is None:
             raise InvalidRequest(
                 f"{job_id!r} is not a valid job ID.",
-                hint="Midjourney task IDs are digits. Tencent CI job IDs are a letter, then "
-                "letters and digits: j8d74…",
+                hint=" ".join(each.id_help for each in services()).strip(),
             )
-        return job_id, service
+        return job_id, found
 
     # --- following ----------------------------------------------
 
@@ -267,12 +269,13 @@ class Session:
         at_once: int = 8,
         poll_interval: float = MAX_INTERVAL,
         max_jobs: int | None = None,
-    ) -> Stream[Job]:
+    ) -> Batch:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
         A failure does not stop the others: it comes as a FAILED
-        job with the reason. Raises InvalidRequest for more
-        submissions than `max_jobs`, before the first is sent.
+        job with the reason. `.updates()` yields every change.
+        Raises InvalidRequest for more submissions than
+        `max_jobs`, before the first is sent.
 
         Args:
             jobs: calls, jobs and job IDs
@@ -284,35 +287,7 @@ class Session:
                 the setting max_jobs
         """
         targets = self._list_targets(jobs, max_jobs)
-        return Stream(
-            lambda: event_loop.stream_from_callback(
-                partial(
-                    self._follower.as_completed, targets, at_once, self.settings.wait, poll_interval
-                )
-            )
-        )
-
-    def batch_updates(
-        self,
-        jobs: Iterable[JobLike],
-        *,
-        at_once: int = 8,
-        poll_interval: float = MAX_INTERVAL,
-        max_jobs: int | None = None,
-    ) -> Stream[BatchUpdate]:
-        """Run a batch and yield every change of every job, to display its progress.
-
-        `jobs`, `at_once`, `poll_interval` and `max_jobs` are
-        those of `batch`.
-        """
-        targets = self._list_targets(jobs, max_jobs)
-        return Stream(
-            lambda: event_loop.stream_from_callback(
-                partial(
-                    self._follower.run_batch, targets, at_once, self.settings.wait, poll_interval
-                )
-            )
-        )
+        return Batch(self._follower, targets, at_once, self.settings.wait, poll_interval)
 
     def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
         targets = list(jobs)
@@ -403,10 +378,6 @@ class Session:
         """Return the CI jobs of the service; `filters` are those of `ci.jobs`."""
         return event_loop.run(fetch_jobs_frame(self.client, self.ci.jobs(**filters)))
 
-    def known_jobs(self, service: str) -> Sequence[Job]:
-        """Return the jobs of a service that this session has seen, the latest change last."""
-        return self.client.known_jobs(service)
-
     def sync(
         self,
         *,
@@ -421,17 +392,17 @@ class Session:
             since: jobs created from then on, instead of what is
                 new
             until: jobs created until then
-            tags: CI's kinds of jobs; by default PicProcess and
-                those that were seen before
+            tags: kinds of jobs, for services that list one kind
+                at a time (CI); by default those that are known
             on_progress: called with the counts after every page
         """
+        configured = [each.key for each in list_configured(self.settings)]
         pages = sync(
             self.journal,
-            self.mj if self.settings.has_mj else None,
-            self.ci if self.settings.has_ci else None,
+            {key: self._apis[key] for key in configured},
             since=parse_time(since),
             until=parse_time(until),
-            tags=tags,
+            actions=tags,
         )
         return event_loop.run(_sync_pages(pages, on_progress))
 
@@ -490,15 +461,13 @@ class Session:
             seconds: how long it is valid
         """
         return bucket.presign_object(
-            self.settings, key, self.clock.now(), rule=rule, method=method, seconds=seconds
+            cast(TencentCISettings, self.settings.sections["ci"]),
+            key,
+            self.client.clock.now(),
+            rule=rule,
+            method=method,
+            seconds=seconds,
         )
-
-    @property
-    def rules(self) -> ModuleType:
-        """The local implementation of the picture rules: parsing, formatting, applying."""
-        from jupyter_mjci.imaging import rule_syntax
-
-        return rule_syntax
 
     def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
         """Apply a picture rule locally: what a job would give, without a job.
@@ -511,23 +480,7 @@ class Session:
             rule: the rule
             content: the bytes of the image
         """
-        return Operation(partial(self._apply_rule, rule, content))
-
-    async def _apply_rule(self, rule: str, content: bytes) -> RuleResult:
-        from jupyter_mjci.imaging.model import RuleError
-        from jupyter_mjci.imaging.rule_syntax import apply_rule
-
-        def load_object(url: str) -> bytes | None:
-            return anyio.from_thread.run(bucket.find_object, self.ci, url)
-
-        try:
-            # The thread cannot be stopped: a cancelled preview
-            # leaves it behind.
-            return await anyio.to_thread.run_sync(
-                partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
-            )
-        except RuleError as error:
-            raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
+        return Operation(partial(bucket.apply_rule_locally, self.ci, rule, content))
 
     # --- the session itself -------------------------------------
 
@@ -544,19 +497,17 @@ class Session:
                 ones are scaled down
         """
         folder = Path(folder)
-        settings = self.settings
-        secrets = (settings.mj_secret, settings.ci_secret_key, settings.ci_token)
         recorder = Recorder(
             folder,
-            self.transport.make_transport,
-            self.clock,
-            settings=_describe_settings(settings),
-            secrets=[settings.ci_secret_id, *(secret.reveal() for secret in secrets)],
+            self.client.transport.make_transport,
+            self.client.clock,
+            settings=describe_settings(self.settings),
+            secrets=list_secrets(self.settings),
             shrink=partial(resize_to_fit, max_size=pixels) if pixels else None,
         )
         return Session(
-            settings,
-            clock=self.clock,
+            self.settings,
+            clock=self.client.clock,
             transport=recorder,
             sandbox=self.sandbox,
             recording=folder.name,
@@ -578,12 +529,12 @@ class Session:
                 hint="Connect again with the new values.",
             )
         self.settings = replace(self.settings, **changes)
-        self.transport.timeout = self.settings.timeout
+        self.client.transport.timeout = self.settings.timeout
         self._submitter.timeout = self.settings.timeout
 
     def close(self) -> None:
         """Close the connections and the journal. Using the session again opens new ones."""
-        event_loop.run(self.transport.close())
+        event_loop.run(self.client.transport.close())
         self.journal.close()
 
     def __enter__(self) -> Self:
@@ -598,139 +549,6 @@ class Session:
         self.close()
 
 
-# --- building a session -----------------------------------------
-
-
-def connect(
-    *, profile: str | None = None, notice: Callable[[str], None] = print, **overrides: Any
-) -> Session:
-    """Build a session from keyword arguments, then the environment, then the profile file.
-
-    With nothing configured the embedded sandbox is used, and one
-    line says so. Raises SettingsError for an unknown setting, an
-    invalid value, or a missing profile or recording.
-
-    Args:
-        profile: the table of the profile file; by default
-            MJCI_PROFILE, else "default" if it exists
-        notice: called with that one line
-        overrides: settings by their names: mj_url, ci_bucket, …
-    """
-    settings = load(overrides, profile=profile)
-    mode, folder = parse_mode(settings.replay, get_notebook_name())
-    if mode == "play":
-        return replay(folder)
-    session = _connect_or_sandbox(settings, notice)
-    if mode == "record":
-        return session.record_to(folder)
-    return session
-
-
-def _connect_or_sandbox(settings: Settings, notice: Callable[[str], None]) -> Session:
-    if settings.has_mj or settings.has_ci:
-        return Session(settings, home=settings.home)
-    notice(
-        "jupyter_mjci: no account is configured: using the embedded sandbox (nothing leaves this "
-        "process)."
-    )
-    runtime = {name: getattr(settings, name) for name in RUNTIME_SETTINGS}
-    return sandbox(speed=settings.speed, **runtime)
-
-
-# How the proxy families of the sandbox expect the secret; the
-# others take "secret".
-DIALECT_AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
-
-
-def sandbox(
-    *,
-    speed: float = 20.0,
-    dialect: str = "plus",
-    seed: int = 0,
-    faults: Faults | Iterable[Fault] | Path | None = None,
-    **overrides: Any,
-) -> Session:
-    """Build a session on a new in-process emulator of both services: no account, no network.
-
-    Args:
-        speed: how fast its time passes; the times of jobs are the
-            same at any speed, also at float("inf")
-        dialect: the proxy family to emulate: plus, java, trueai
-            or new-api
-        seed: another seed, other images and IDs
-        faults: what fails: Fault objects, or the path of a TOML
-            file
-        overrides: settings by their names; with `home` a journal
-            and images are kept there
-    """
-    from jupyter_mjci.emulator.app import Sandbox
-
-    emulator = Sandbox(speed=speed, dialect=dialect, seed=seed, faults=faults)
-    settings = load({**_get_account(emulator, dialect), **overrides}, environ={})
-    return Session(
-        settings,
-        clock=emulator.clock,
-        transport=emulator.transport(),
-        sandbox=emulator,
-        # The jobs of a sandbox do not belong into the default
-        # journal.
-        home=settings.home if "home" in overrides else None,
-    )
-
-
-def _get_account(emulator: Sandbox, dialect: str) -> dict[str, str]:
-    """Return the settings for the emulator's own account."""
-    account = emulator.settings
-    return {
-        "mj_url": account["mj_url"],
-        "mj_secret": account["mj_secret"],
-        "mj_auth": DIALECT_AUTH_STYLES.get(dialect, "secret"),
-        "ci_secret_id": account["secret_id"],
-        "ci_secret_key": account["secret_key"],
-        "ci_bucket": account["bucket"],
-        "ci_region": account["region"],
-        "ci_token": "",
-    }
-
-
-def replay(folder: Path | str) -> Session:
-    """Build a session that replays a recording: the same jobs, images and times, without keys.
-
-    A request that was not recorded raises NotRecorded. Raises
-    SettingsError for an incomplete recording.
-
-    Args:
-        folder: the folder of the recording
-    """
-    folder = Path(folder)
-    player = Player(folder)
-    recorded: dict[str, Any] = {name: value for name, value in player.settings.items() if value}
-    return Session(
-        replace(Settings(), **recorded),
-        clock=player.clock,
-        transport=player,
-        recording=folder.name,
-    )
-
-
-def _describe_settings(settings: Settings) -> dict[str, str]:
-    """Return the settings that a recording stores: addresses as they are, credentials redacted."""
-    described = {name: str(getattr(settings, name)) for name in RECORDED_SETTINGS}
-    for name in SECRET_SETTINGS:
-        if getattr(settings, name):
-            described[name] = REDACTED
-    return described
-
-
-def _get_marker_seed(
-    transport: httpx.AsyncBaseTransport | None, sandbox: Sandbox | None
-) -> str | None:
-    """Return the seed of the submission markers; None where they must be globally unique."""
-    if isinstance(transport, (Player, Recorder)):
-        return transport.marker_seed
-    return None if sandbox is None else ""
-
-
 async def _sync_pages(
     pages: AsyncIterator[SyncResult], on_progress: Callable[[SyncResult], None] | None
 ) -> SyncResult:
@@ -741,11 +559,10 @@ async def _sync_pages(
     return counts
 
 
-def _require_success(jobs: list[Job]) -> Job:
-    job = jobs[-1]
-    if job.status in (Status.FAILED, Status.CANCELLED):
-        raise JobFailed(job)
-    return job
-
-
-__all__ = ["BatchUpdate", "Secret", "Session", "Watch", "connect", "replay", "sandbox"]
+def _get_marker_seed(
+    transport: httpx.AsyncBaseTransport | None, sandbox: Sandbox | None
+) -> str | None:
+    """Return the seed of the submission markers; None where they must be globally unique."""
+    if isinstance(transport, (Player, Recorder)):
+        return transport.marker_seed
+    return None if sandbox is None else ""

@@ -15,14 +15,15 @@ from typing import Any
 from jupyter_mjci import errors
 from jupyter_mjci.cli import exit_codes, main
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import Settings
+from jupyter_mjci.client.settings import list_settings
 from jupyter_mjci.emulator import __main__ as serving
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS
 from jupyter_mjci.notebook import commands as magic_commands
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
-from jupyter_mjci.notebook.magics import SERVICE_APIS, Magics
+from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
+from jupyter_mjci.services import find_service, get_section_types
 from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import responses as tencent_ci
@@ -64,12 +65,13 @@ def magics() -> Iterator[str]:
     """Every magic of a call: as it is written, and what else it takes."""
     for magic in Magics(None).iter_magics():
         prefix, _, name = magic.name.partition("_")
-        if prefix in SERVICE_APIS:
+        service = find_service(prefix)
+        if service is not None:
             usage = magic.help.partition(" [options]")[0]
             body = f"`%%{magic.name}`" if magic.kind == "line_cell" else ""
             optional = [
                 one
-                for one in parse_signature(getattr(SERVICE_APIS[prefix], name))
+                for one in parse_signature(getattr(service.api, name))
                 if not (one.required and one.positional)
             ]
             yield row(f"`{usage}`", body, flags(optional))
@@ -124,10 +126,12 @@ def _as_written(action: argparse.Action) -> str:
 
 
 def settings() -> Iterator[str]:
-    for one in fields(Settings):
-        shown = "" if one.name == "home" else str(one.default).replace("Secret()", "")
-        names = ", ".join(f"`{name}`" for name in one.metadata["env"])
-        yield row(f"`{one.name}`", names, shown, one.metadata["help"])
+    """Every setting, those of the services first."""
+    for setting in list_settings(get_section_types()):
+        shown = "" if setting.name == "home" else str(setting.field.default)
+        variables = ", ".join(f"`{variable}`" for variable in setting.env)
+        cells = (variables, shown.replace("Secret()", ""), setting.field.metadata["help"])
+        yield row(f"`{setting.name}`", *cells)
 
 
 def job_fields() -> Iterator[str]:

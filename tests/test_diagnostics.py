@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.diagnostics import Finding, diagnose
 from jupyter_mjci.emulator.clock import VirtualClock
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 
 BASE_URL = "http://mj.sandbox.localhost"
@@ -135,7 +135,7 @@ def test_clock_skew_is_measured_by_the_services_date(
 ) -> None:
     """Skew fails only where it invalidates the signature, whose fix is then the clock."""
     with mjci.sandbox(speed=math.inf) as session:
-        service_now = session.clock.now
+        service_now = session.client.clock.now
 
         class SkewedClock(VirtualClock):
             def now(self) -> float:
@@ -144,7 +144,7 @@ def test_clock_skew_is_measured_by_the_services_date(
         skewed = Session(
             session.settings,
             clock=SkewedClock(math.inf),
-            transport=session.transport.custom_transport,
+            transport=session.client.transport.custom_transport,
         )
         findings = {finding.name: finding for finding in diagnose(skewed)}
         skewed.close()
@@ -226,7 +226,7 @@ def test_any_response_becomes_a_finding(
         return response
 
     session = Session(
-        load(MOCK_SETTINGS, environ={}),
+        load_settings(MOCK_SETTINGS, environ={}),
         clock=VirtualClock(math.inf),
         transport=httpx.MockTransport(handle),
     )
@@ -238,7 +238,7 @@ def test_any_response_becomes_a_finding(
 
 
 def test_unconfigured_service_is_not_a_failure() -> None:
-    session = Session(load({}, environ={}))
+    session = Session(load_settings({}, environ={}))
     findings = diagnose(session)
     assert [(finding.ok, finding.message) for finding in findings] == [(None, "not configured")] * 2
     session.close()

@@ -15,13 +15,18 @@ from typing import Any
 import pytest
 
 import jupyter_mjci
-from jupyter_mjci import errors, pytest_plugin, session
+from jupyter_mjci import connection, errors, pytest_plugin, session
 from jupyter_mjci.client import calls
-from jupyter_mjci.client.settings import Secret, Settings
+from jupyter_mjci.client.settings import (
+    Secret,
+    Settings,
+    list_settings,
+)
 from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
-from jupyter_mjci.jobs import downloads, webhooks
+from jupyter_mjci.jobs import batch, downloads, webhooks
 from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
+from jupyter_mjci.services import get_section_types
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import bucket, signing
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -48,14 +53,14 @@ INSTANTIATED = (
 )
 SURFACE = (
     *(getattr(jupyter_mjci, name) for name in jupyter_mjci.__all__ if name != "sandbox"),
-    session.sandbox,
+    connection.sandbox,
     *ERRORS.values(),
     *BUILDERS,
     *INSTANTIATED,
     Settings,
-    session.Watch,
-    session.BatchUpdate,
-    session.replay,
+    batch.Watch,
+    batch.BatchUpdate,
+    connection.replay,
     webhooks.WebhookServer,
     calls.Call,
     calls.Response,
@@ -161,9 +166,8 @@ def test_flags_fields_and_settings_have_help() -> None:
         if not name.startswith("_")
         for param in parse_signature(builder)
     }
-    of_settings = {
-        name: field.metadata["help"] for name, field in Settings.__dataclass_fields__.items()
-    }
+    settings = list_settings(get_section_types())
+    of_settings = {setting.name: setting.field.metadata["help"] for setting in settings}
     assert [name for name, help in {**of_builders, **of_settings}.items() if not help] == []
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
 from jupyter_mjci.jobs.listings import LISTING_BATCH_SIZE
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 
 SETTINGS = {
@@ -56,7 +56,9 @@ def service() -> MockService:
 @pytest.fixture
 def session(service: MockService) -> Iterator[Session]:
     with Session(
-        load(SETTINGS, environ={}), clock=VirtualClock(), transport=httpx.MockTransport(service)
+        load_settings(SETTINGS, environ={}),
+        clock=VirtualClock(),
+        transport=httpx.MockTransport(service),
     ) as connected:
         yield connected
 

@@ -12,8 +12,10 @@ import pytest
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.settings import list_settings
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
+from jupyter_mjci.services import get_section_types
 from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
 
 HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
@@ -90,7 +92,8 @@ def exists(span: str) -> bool:
     if found := re.match(r"python -m (\S+)", span):
         return _is_module(ROOT / found[1].replace(".", "/"))
     if found := re.match(r"(?:jupyter mjci|GET) (\S+)|.*?\b(MJCI_[A-Z_]+)|.*?(--mjci-\w+)", span):
-        return any(_holds(path, next(filter(None, found.groups()))) for path in SOURCES)
+        word = next(filter(None, found.groups()))
+        return word in VARIABLES or any(_holds(path, word) for path in SOURCES)
     if span.partition(".")[0] in ("s", "mjci", "job"):
         return _reachable(span.partition("(")[0])
     return (
@@ -100,6 +103,7 @@ def exists(span: str) -> bool:
     )
 
 
+VARIABLES = {name for each in list_settings(get_section_types()) for name in each.env}
 SOURCES = [*MODULES, *(ROOT / "tests" / "browser").glob("*.py")]
 
 

@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jupyter_mjci.client.settings import Settings
+from jupyter_mjci.client.settings import list_settings
 from jupyter_mjci.notebook import commands as magic_commands
 from jupyter_mjci.notebook import magics
+from jupyter_mjci.services import get_section_types
 from tests.execute_notebooks import copied
 from tests.installing import NEEDS, clone, newcomer
 from tests.notebook.conftest import Shell, with_magics
@@ -297,9 +298,8 @@ def test_names_exist(text: str, empty_shell: Shell) -> None:
     known = {one.name for one in magics.Magics(empty_shell.ip).iter_magics()} | {"load_ext"}
     told = set(re.findall(r"(?<![\w%])%{1,2}([a-z]\w+)", re.sub(r"`%config[^`]*`", "", text)))
     assert told - known == set()
-    variables = {
-        name for one in Settings.__dataclass_fields__.values() for name in one.metadata["env"]
-    }
+    settings = list_settings(get_section_types())
+    variables = {variable for setting in settings for variable in setting.env}
     assert set(re.findall(r"\bMJCI_[A-Z_]+", text)) - variables <= {"MJCI_PROFILE", "MJCI_HEADLESS"}
 
 

@@ -42,13 +42,13 @@ def get_size(content: bytes) -> tuple[int, int]:
 def record_calls(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Record the names of the calls that are sent from now on."""
     names: list[str] = []
-    original = session.transport.send
+    original = session.client.transport.send
 
     def send(call: Call[Any]) -> Any:
         names.append(call.name)
         return original(call)
 
-    monkeypatch.setattr(session.transport, "send", send)
+    monkeypatch.setattr(session.client.transport, "send", send)
     return names
 
 
@@ -181,7 +181,7 @@ def test_running_jobs_are_polled_together_whatever_at_once_is(
 ) -> None:
     jobs = [session.mj.imagine(f"fox {number}").run() for number in range(6)]
     calls = record_calls(session, monkeypatch)
-    updates = list(session.batch_updates(jobs, at_once=1))
+    updates = list(session.batch(jobs, at_once=1).updates())
     assert [update.index for update in updates[:6]] == list(range(6))
     ended = [update for update in updates if update.done]
     assert sorted(update.index for update in ended) == list(range(6))

@@ -24,7 +24,7 @@ DEFAULT_HISTORY_LIMIT = 20  # jobs of the table; a file has all
 
 def open_session(args: Namespace, **settings: str) -> Session:
     """Open a session with the profile of the command line."""
-    from jupyter_mjci.session import connect
+    from jupyter_mjci.connection import connect
 
     return connect(profile=args.profile, notice=partial(echo, file=sys.stderr), **settings)
 

@@ -19,15 +19,13 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import is_headless
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.services import list_configured
 from jupyter_mjci.session import Session
 
 JOURNAL_INTERVAL = 1.5  # seconds between two reads of the journal
 # Reads in a row without an active job after which watching ends:
 # between two cells of a notebook there is none either.
 MAX_IDLE_POLLS = 2
-# State of Tencent CI's active jobs
-ACTIVE_STATES = ("Submitted", "Running", "Pause")
-PICTURE_TAG = "PicProcess"  # Tag of Tencent CI's picture jobs
 
 Emit = Callable[[Row], None]
 RowDisplay = AbstractContextManager[Emit]
@@ -134,13 +132,9 @@ async def _follow_all(
 async def _list_active(session: Session) -> list[Job]:
     """List the active jobs of the services that are configured."""
     jobs: list[Job] = []
-    if session.settings.has_mj:
-        jobs += await session.mj.queue()
-    if session.settings.has_ci:
-        # A listing is of one Tag: take those that the journal has
-        # seen.
-        for tag in dict.fromkeys((PICTURE_TAG, *session.journal.actions("ci"))):
-            jobs += await session.ci.jobs(tag=tag, states=ACTIVE_STATES)
+    for service in list_configured(session.settings):
+        api = getattr(session, service.key)
+        jobs += await service.list_active(api, session.journal.actions(service.key))
     return jobs
 
 
@@ -164,7 +158,7 @@ def _select_display(session: Session, rows: Rows, args: Namespace) -> RowDisplay
         from jupyter_mjci.cli import watch_table
 
         if watch_table.supports_redraw():
-            return watch_table.show_table(rows, session.clock.now)
+            return watch_table.show_table(rows, session.client.clock.now)
     return _print_lines(rows, with_id=len(args.job_ids) != 1)
 
 

@@ -76,7 +76,7 @@ class Call(Generic[T]):
     """One request that has not been sent yet.
 
     Args:
-        service: mj or ci
+        service: the key of its service: mj, ci, …
         name: the builder's name: imagine, picture_job, …
         method: GET, POST, PUT or DELETE
         path: the path, decoded, with its leading slash
@@ -85,7 +85,8 @@ class Call(Generic[T]):
         headers: headers of this request; credentials are added
             when it is sent
         body: the bytes of the body
-        endpoint: the host it is sent to: mj, ci, cos or account
+        endpoint: the host it is sent to: mj, ci, cos, …; by
+            default the service's key
         is_submission: it creates a job: sent once, never repeated
             blindly
         is_safe: it is a POST that only reads
@@ -109,11 +110,15 @@ class Call(Generic[T]):
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
-    endpoint: str = "mj"
+    endpoint: str = ""
     is_submission: bool = False
     is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
     job_count: int = field(default=1, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.endpoint:
+            object.__setattr__(self, "endpoint", self.service)
 
     @property
     def is_retryable(self) -> bool:
@@ -131,7 +136,7 @@ class Call(Generic[T]):
         if self.sender is None:
             raise SettingsError(
                 f"The call {self.name} has no session to send it.",
-                hint="Build it from a session: session.mj or session.ci.",
+                hint=f"Build it from a session: session.{self.service}.",
             )
         return await self.sender.fetch(self)
 

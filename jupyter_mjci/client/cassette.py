@@ -35,21 +35,6 @@ IMAGE_FOLDER = "pictures"
 EXCHANGE_FILES = "[0-9][0-9][0-9][0-9]*-*.json"
 MODES = ("record", "play", "off")
 
-# Settings that are stored, because requests and waits depend on
-# them.
-RECORDED_SETTINGS = (
-    "mj_url",
-    "mj_auth",
-    "ci_bucket",
-    "ci_region",
-    "ci_endpoint",
-    "cos_endpoint",
-    "wait",
-    "at_once",
-)
-# Settings of which is stored only whether they were set.
-SECRET_SETTINGS = ("mj_secret", "ci_secret_id", "ci_secret_key", "ci_token")
-
 # Request headers that are stored, and those of them that make two
 # requests different.
 REQUEST_HEADERS = ("content-type", "pic-operations", "range", "x-cos-copy-source")

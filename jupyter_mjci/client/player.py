@@ -21,8 +21,6 @@ import httpx
 from jupyter_mjci.client import redaction
 from jupyter_mjci.client.cassette import (
     MARKER_RE,
-    RECORDED_SETTINGS,
-    SECRET_SETTINGS,
     Exchange,
     RequestKey,
     build_request_key,
@@ -107,9 +105,8 @@ class Player(httpx.AsyncBaseTransport):
         self.manifest, exchanges = load_recording(folder)
         self.clock = ReplayClock(float(self.manifest["started"]))
         self.marker_seed = str(self.manifest.get("marks", ""))
-        recorded = self.manifest["settings"]
         self.settings = {
-            name: str(recorded.get(name, "")) for name in RECORDED_SETTINGS + SECRET_SETTINGS
+            name: str(value) for name, value in self.manifest["settings"].items() if value
         }
         self._tracks: dict[RequestKey, Track] = defaultdict(Track)
         for exchange in exchanges:

@@ -154,7 +154,7 @@ _ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"
 _NOT_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"
 
 # What a scan reports: the name of the kind, and its pattern.
-SECRET_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
+SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
     ("Tencent Cloud SecretId", _KEY_ID),
     ("COS signature", re.compile(r"q-signature(=|%3D|\\u003d)[0-9a-fA-F]{40}")),
     (
@@ -197,7 +197,12 @@ SECRET_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("relay key", _RELAY_KEY),
     ("JSON Web Token", _JWT),
     ("Discord token", _DISCORD_TOKEN),
-)
+]
+
+
+def register_secret_patterns(patterns: Iterable[tuple[str, re.Pattern[str]]]) -> None:
+    """Add what a service's secrets look like, by the kind to report."""
+    SECRET_PATTERNS.extend(pattern for pattern in patterns if pattern not in SECRET_PATTERNS)
 
 
 def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> list[str]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.errors import SettingsError
 
 
@@ -64,92 +65,175 @@ class SourcedStr(str):
     source = ""
 
 
-def _setting(default: Any, help: str, *env: str, choices: tuple[str, ...] = ()) -> Any:
-    """Return a dataclass field with a setting's metadata."""
-    return field(default=default, metadata={"help": help, "env": env, "choices": choices})
+def define_setting(
+    default: Any,
+    help: str,
+    *env: str,
+    choices: tuple[str, ...] = (),
+    required: bool = False,
+    credential: bool = False,
+    name: str = "",
+) -> Any:
+    """Return the dataclass field of a setting.
+
+    Args:
+        default: its default, which also gives its type
+        help: what it means, and its unit
+        env: variables that set it, the first before the others;
+            a section's settings have MJCI_KEY_FIELD before these
+        choices: its valid values; () for any
+        required: whether its service cannot be used without it
+        credential: whether it may be in the keyring and is never
+            stored in a recording
+        name: its name outside its section, if it is not KEY_FIELD
+    """
+    return field(
+        default=default,
+        metadata={
+            "help": help,
+            "env": env,
+            "choices": choices,
+            "required": required,
+            "credential": credential,
+            "name": name,
+        },
+    )
 
 
-AUTH_STYLES = ("secret", "bearer", "raw")
+@dataclass(frozen=True, slots=True)
+class SettingsSection:
+    """The settings of one service: a subclass has a field for each.
+
+    A field is KEY_FIELD as a keyword argument and in a profile
+    (`mj_url`), FIELD in the profile's table KEY, and MJCI_KEY_FIELD
+    in the environment.
+    """
+
+    def __post_init__(self) -> None:
+        _validate_fields(self)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The required fields that are not set."""
+        return tuple(
+            setting.name
+            for setting in fields(self)
+            if setting.metadata["required"] and not getattr(self, setting.name)
+        )
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether the service can be used."""
+        return not self.missing
+
+
+# A service's key -> the class of its section.
+SectionTypes = Mapping[str, type[SettingsSection]]
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one connection. Secrets are wrapped in `Secret`."""
+    """The settings of one connection. Secrets are wrapped in `Secret`.
 
-    mj_url: str = _setting(
-        "", "Base URL of the Midjourney proxy, with or without /mj", "MJCI_MJ_URL"
-    )
-    mj_secret: Secret = _setting(Secret(""), "Secret or key of the proxy", "MJCI_MJ_SECRET")
-    mj_auth: str = _setting(
-        "secret",
-        "How the secret is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), "
-        "raw (Authorization: …)",
-        "MJCI_MJ_AUTH",
-        choices=AUTH_STYLES,
-    )
-    ci_secret_id: str = _setting(
-        "", "Tencent Cloud SecretId", "MJCI_CI_SECRET_ID", "TENCENTCLOUD_SECRET_ID"
-    )
-    ci_secret_key: Secret = _setting(
-        Secret(""), "Tencent Cloud SecretKey", "MJCI_CI_SECRET_KEY", "TENCENTCLOUD_SECRET_KEY"
-    )
-    ci_token: Secret = _setting(
-        Secret(""), "Session token of a temporary key (STS)", "MJCI_CI_TOKEN", "TENCENTCLOUD_TOKEN"
-    )
-    ci_bucket: str = _setting("", "Bucket with its APPID: name-1250000000", "MJCI_CI_BUCKET")
-    ci_region: str = _setting("", "Region: ap-chongqing, …", "MJCI_CI_REGION")
-    ci_endpoint: str = _setting(
-        "", "Base URL instead of https://<bucket>.ci.<region>.myqcloud.com", "MJCI_CI_ENDPOINT"
-    )
-    cos_endpoint: str = _setting(
-        "", "Base URL instead of https://<bucket>.cos.<region>.myqcloud.com", "MJCI_COS_ENDPOINT"
-    )
-    home: Path = _setting(
+    Args:
+        sections: the settings of each service, by its key; one is
+            also an attribute KEY_FIELD: `settings.mj_url`
+    """
+
+    sections: Mapping[str, SettingsSection] = field(default_factory=dict)
+    home: Path = define_setting(
         Path(),
         "Folder of the journal and the pictures; by default with the user's data",
         "MJCI_HOME",
     )
-    wait: float = _setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
-    timeout: float = _setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
-    at_once: int = _setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
-    replay: str = _setting(
+    wait: float = define_setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
+    timeout: float = define_setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
+    at_once: int = define_setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
+    replay: str = define_setting(
         "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )
-    speed: float = _setting(20.0, "Speed of the embedded sandbox's clock", "MJCI_SPEED")
-    on_interrupt: str = _setting(
+    speed: float = define_setting(20.0, "Speed of the embedded sandbox's clock", "MJCI_SPEED")
+    on_interrupt: str = define_setting(
         "detach",
         "What an interrupt does to the cell's job: detach (it keeps running at the service), "
         "cancel (the service is asked to cancel it)",
         "MJCI_ON_INTERRUPT",
         choices=("detach", "cancel"),
     )
-    max_jobs: int = _setting(
+    max_jobs: int = define_setting(
         100, "Most jobs that one cell, click or batch may submit", "MJCI_MAX_JOBS"
     )
-    thumbnail: int = _setting(
+    thumbnail: int = define_setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            value = _validate(setting, getattr(self, setting.name))
-            object.__setattr__(self, setting.name, value)
+        _validate_fields(self)
         if self.home == Path():
             object.__setattr__(self, "home", _get_app_folder("user_data_dir"))
 
-    @property
-    def has_mj(self) -> bool:
-        """Whether a Midjourney proxy is configured; it may need no secret."""
-        return bool(self.mj_url)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "sections":  # while it is copied
+            raise AttributeError(name)
+        for setting in list_section_settings(_get_types(self.sections)):
+            if setting.name == name:
+                return getattr(self.sections[setting.section], setting.field.name)
+        raise AttributeError(f"There is no setting {name}.")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSetting:
+    """One setting by its full name.
+
+    Args:
+        section: the key of its service; "" for a general setting
+        field: its dataclass field
+    """
+
+    section: str
+    field: Field[Any]
 
     @property
-    def has_ci(self) -> bool:
-        """Whether Tencent CI has key ID, key, bucket and region."""
-        return bool(self.ci_secret_id and self.ci_secret_key and self.ci_bucket and self.ci_region)
+    def name(self) -> str:
+        """Its name as a keyword argument."""
+        if not self.section:
+            return self.field.name
+        return self.field.metadata["name"] or f"{self.section}_{self.field.name}"
+
+    @property
+    def env(self) -> tuple[str, ...]:
+        """The variables that set it, the first before the others."""
+        if not self.section:
+            return tuple(self.field.metadata["env"])
+        return (f"MJCI_{self.name.upper()}", *self.field.metadata["env"])
+
+    @property
+    def is_credential(self) -> bool:
+        return bool(self.field.metadata["credential"])
 
 
-SETTING_NAMES = tuple(setting.name for setting in fields(Settings))
-CREDENTIALS = ("mj_secret", "ci_secret_key", "ci_token", "ci_secret_id")
+def list_section_settings(sections: SectionTypes) -> list[NamedSetting]:
+    """Return the settings of all sections, in their order."""
+    return [
+        NamedSetting(key, setting)
+        for key, section in sections.items()
+        for setting in fields(section)
+    ]
+
+
+def list_settings(sections: SectionTypes) -> list[NamedSetting]:
+    """Return all settings, those of the sections first."""
+    general = [NamedSetting("", setting) for setting in GENERAL_SETTINGS.values()]
+    return [*list_section_settings(sections), *general]
+
+
+def _get_types(sections: Mapping[str, SettingsSection]) -> SectionTypes:
+    return {key: type(section) for key, section in sections.items()}
+
+
+GENERAL_SETTINGS = {
+    setting.name: setting for setting in fields(Settings) if setting.name != "sections"
+}
 # Settings of a session that do not depend on what it is connected
 # to.
 RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "thumbnail")
@@ -160,6 +244,7 @@ RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "thumbnail")
 
 def load(
     overrides: Mapping[str, Any] | None = None,
+    sections: SectionTypes | None = None,
     *,
     environ: Mapping[str, str] | None = None,
     profile: str | None = None,
@@ -170,6 +255,7 @@ def load(
     Args:
         overrides: settings by name, which override all other
             sources; None counts as not given
+        sections: the class of each service's section
         environ: the environment; by default the process's
         profile: the profile's name; by default MJCI_PROFILE, else
             "default"
@@ -179,41 +265,84 @@ def load(
         SettingsError: a name is unknown, a value invalid, or the
             profile does not exist
     """
+    sections = sections or {}
     environ = os.environ if environ is None else environ
     given = {name: value for name, value in (overrides or {}).items() if value is not None}
-    _reject_unknown_names(given, "")
+    _reject_unknown_names(given, sections, "")
     profile = profile or environ.get("MJCI_PROFILE")
+    profile_values = _read_profile(profile, file, sections)
+    _reject_unknown_names(profile_values, sections, f" in {file or get_profile_path()}")
     # Every value with its source. Later sources override earlier
     # ones.
     sourced: dict[str, tuple[Any, str]] = {}
-    for name, value in _read_profile(profile, file).items():
+    for name, value in profile_values.items():
         sourced[name] = value, f"profile {profile or 'default'}"
-    sourced.update(_read_environ(environ))
+    sourced.update(_read_environ(environ, sections))
     for name, value in given.items():
         sourced[name] = value, "argument"
     values = {name: value for name, (value, _) in sourced.items()}
-    for name in CREDENTIALS:
-        if name in sourced:
-            value, source = sourced[name]
-            values[name] = _resolve_credential(name, value, source, profile or "default")
-    return replace(Settings(), **values)
+    for setting in list_section_settings(sections):
+        if setting.is_credential and setting.name in sourced:
+            value, source = sourced[setting.name]
+            values[setting.name] = _resolve_credential(setting, value, source, profile or "default")
+    return build_settings(values, sections)
+
+
+def build_settings(values: Mapping[str, Any], sections: SectionTypes) -> Settings:
+    """Build settings from values by name, without any other source."""
+    section_values: dict[str, dict[str, Any]] = {key: {} for key in sections}
+    for setting in list_section_settings(sections):
+        if setting.name in values:
+            value = _validate(setting.field, values[setting.name], setting.name)
+            section_values[setting.section][setting.field.name] = value
+    general = {name: value for name, value in values.items() if name in GENERAL_SETTINGS}
+    built = {key: section(**section_values[key]) for key, section in sections.items()}
+    return Settings(sections=built, **general)
 
 
 def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
-    """Load the settings without the credentials, so that the
-    keyring is not read. The overrides may contain a `profile`.
+    """Load the settings without the services' sections, so that
+    the keyring is not read and no service is imported. The
+    overrides may contain a `profile`.
     """
-    given = {**overrides, **dict.fromkeys(CREDENTIALS, "")}
-    profile = given.pop("profile", None)
-    return load(given, profile=profile)
+    given = dict(overrides)
+    profile = given.pop("profile", None) or os.environ.get("MJCI_PROFILE")
+    _reject_unknown_names(given, {}, "")
+    values = {
+        **_read_profile(profile, None, {}),
+        **{name: value for name, (value, _) in _read_environ(os.environ, {}).items()},
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    return build_settings(values, {})
 
 
-def _reject_unknown_names(values: Mapping[str, object], place: str) -> None:
-    unknown = sorted(set(values) - set(SETTING_NAMES))
+def list_secrets(settings: Settings) -> list[str]:
+    """Return the values of all credentials, to be redacted."""
+    values = [
+        getattr(settings, setting.name)
+        for setting in list_section_settings(_get_types(settings.sections))
+        if setting.is_credential
+    ]
+    return [value.reveal() if isinstance(value, Secret) else value for value in values if value]
+
+
+def describe_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings that requests and waits depend on, with the credentials redacted."""
+    described = {}
+    for setting in list_section_settings(_get_types(settings.sections)):
+        value = getattr(settings, setting.name)
+        if value:
+            described[setting.name] = REDACTED if setting.is_credential else str(value)
+    return {**described, "wait": str(settings.wait), "at_once": str(settings.at_once)}
+
+
+def _reject_unknown_names(values: Mapping[str, object], sections: SectionTypes, place: str) -> None:
+    names = [setting.name for setting in list_settings(sections)]
+    unknown = sorted(set(values) - set(names))
     if unknown:
         raise SettingsError(
             f"Unknown setting{place}: {', '.join(unknown)}.",
-            hint=f"Available: {', '.join(SETTING_NAMES)}.",
+            hint=f"Available: {', '.join(names)}.",
         )
 
 
@@ -224,20 +353,21 @@ KEYRING_SERVICE = "jupyter_mjci"
 
 
 def _resolve_credential(
-    name: str, value: Secret | str, source: str, profile: str
+    setting: NamedSetting, value: Secret | str, source: str, profile: str
 ) -> Secret | SourcedStr:
     """Return a credential with its source, from the keyring if it says so."""
+    name = setting.name
     source = getattr(value, "source", "") or source
     text = value.reveal() if isinstance(value, Secret) else str(value)
     if text.startswith(KEYRING_PREFIX):
         user = text.removeprefix(KEYRING_PREFIX) or f"{profile}.{name}"
         text = _read_keyring(name, user)
         source = f"keyring: {user}"
-    if name != "ci_secret_id":
+    if isinstance(setting.field.default, Secret):
         return Secret(text, source)
-    key_id = SourcedStr(text)
-    key_id.source = source
-    return key_id
+    visible = SourcedStr(text)
+    visible.source = source
+    return visible
 
 
 def _read_keyring(name: str, user: str) -> str:
@@ -279,7 +409,7 @@ def load_known_secrets(
     secrets = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
     with contextlib.suppress(OSError, SettingsError):
         for profile, values in _parse_profiles(file or get_profile_path()).items():
-            for name, value in values.items() if isinstance(values, dict) else ():
+            for name, value in _iter_profile_values(values):
                 if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
                     secrets[f"{name} of the profile {profile}"] = str(value)
     return {
@@ -287,6 +417,15 @@ def load_known_secrets(
         for name, value in secrets.items()
         if value and not value.startswith(KEYRING_PREFIX)
     }
+
+
+def _iter_profile_values(values: object) -> Iterator[tuple[str, object]]:
+    """Yield a profile's settings, those of a service's table as KEY_FIELD."""
+    for name, value in values.items() if isinstance(values, Mapping) else ():
+        if isinstance(value, Mapping):
+            yield from ((f"{name}_{field_name}", item) for field_name, item in value.items())
+        else:
+            yield name, value
 
 
 _SECRET_NAME = re.compile(r"(MJCI|TENCENTCLOUD)_\w*(SECRET|TOKEN|KEY|PASSWORD)\w*")
@@ -324,18 +463,23 @@ def _get_app_folder(kind: str) -> Path:
     return Path(getattr(platformdirs, kind)("jupyter_mjci"))
 
 
-def _read_environ(environ: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+def _read_environ(environ: Mapping[str, str], sections: SectionTypes) -> dict[str, tuple[str, str]]:
     """Return the settings of the environment, each with its variable."""
     values = {}
-    for setting in fields(Settings):
-        for variable in setting.metadata["env"]:
+    for setting in list_settings(sections):
+        for variable in setting.env:
             if environ.get(variable):
                 values[setting.name] = environ[variable], f"environment: {variable}"
                 break
     return values
 
 
-def _read_profile(name: str | None, file: Path | None) -> dict[str, Any]:
+def _read_profile(name: str | None, file: Path | None, sections: SectionTypes) -> dict[str, Any]:
+    """Return a profile's settings by name.
+
+    Without sections these are the general ones only. A table of a
+    service (`[default.mj]`) has its settings by their fields.
+    """
     path = file or get_profile_path()
     if not path.is_file():
         if name:
@@ -347,8 +491,24 @@ def _read_profile(name: str | None, file: Path | None) -> dict[str, Any]:
             f"There is no profile {name!r} in {path}.", hint=f"Available: {', '.join(profiles)}."
         )
     profile = profiles.get(name or "default", {})
-    _reject_unknown_names(profile, f" in {path}")
-    return dict(profile)
+    if not sections:
+        return {key: value for key, value in profile.items() if key in GENERAL_SETTINGS}
+    return _flatten_tables(profile, sections)
+
+
+def _flatten_tables(profile: Mapping[str, Any], sections: SectionTypes) -> dict[str, Any]:
+    names = {
+        (setting.section, setting.field.name): setting.name
+        for setting in list_section_settings(sections)
+    }
+    values: dict[str, Any] = {}
+    for key, value in profile.items():
+        if isinstance(value, Mapping):
+            for field_name, field_value in value.items():
+                values[names.get((key, field_name), f"{key}.{field_name}")] = field_value
+        else:
+            values[key] = value
+    return values
 
 
 def _parse_profiles(path: Path) -> dict[str, Any]:
@@ -365,17 +525,25 @@ def _parse_profiles(path: Path) -> dict[str, Any]:
 # --- validation -------------------------------------------
 
 
-def _validate(setting: Field[Any], raw: object) -> object:
-    """Return a setting's value in its type. Raises SettingsError."""
-    value = _convert(setting.name, raw, setting.default)
+def _validate_fields(settings: Settings | SettingsSection) -> None:
+    """Convert and check every setting of a dataclass. Raises SettingsError."""
+    for setting in fields(settings):
+        if "help" in setting.metadata:
+            value = _validate(setting, getattr(settings, setting.name), setting.name)
+            object.__setattr__(settings, setting.name, value)
+
+
+def _validate(setting: Field[Any], raw: object, name: str) -> object:
+    """Return a setting's value in its type. Raises SettingsError, which has its full name."""
+    value = _convert(name, raw, setting.default)
     choices = setting.metadata["choices"]
     if choices and value not in choices:
         raise SettingsError(
-            f"{value!r} is not a valid value of {setting.name}.",
+            f"{value!r} is not a valid value of {name}.",
             hint=f"Use one of: {', '.join(choices)}.",
         )
     if isinstance(value, (int, float)) and not value > 0:
-        raise SettingsError(f"{setting.name} must be more than 0, not {value!r}.")
+        raise SettingsError(f"{name} must be more than 0, not {value!r}.")
     return value
 
 

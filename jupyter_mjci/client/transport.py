@@ -83,12 +83,15 @@ class Endpoint:
         authorize: adds the credentials
         max_body_size: the bound of a response's body, in bytes,
             decompressed
+        resolves_links: whether links of its jobs may lack the
+            host, or name the localhost of its own machine
     """
 
     url: str
     host: str = ""
     authorize: AuthFunc | None = None
     max_body_size: int = MAX_JSON_SIZE
+    resolves_links: bool = False
 
     @property
     def name(self) -> str:
@@ -98,12 +101,16 @@ class Endpoint:
 # --- transport --------------------------------------------
 
 
+def _build_missing_error(service: str) -> SettingsError:
+    return SettingsError(f"The service {service!r} is not configured.")
+
+
 class Transport:
     """Sends calls over HTTP.
 
     Args:
-        endpoints: the host of each kind of call: mj, ci, cos,
-            account
+        endpoints: the host of each kind of call, by the name in
+            `Call.endpoint`
         clock: the time that signatures are valid from
         timeout: seconds until a connection is accepted, and until
             each part of a response arrives
@@ -112,6 +119,8 @@ class Transport:
             does
         use_aiohttp: whether aiohttp sends the requests; by
             default where it is installed
+        build_missing_error: builds the error of a call whose
+            endpoint is missing, from the key of its service
     """
 
     def __init__(
@@ -123,6 +132,7 @@ class Transport:
         at_once: int = 16,
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
+        build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
     ) -> None:
         if use_aiohttp is None:
             use_aiohttp = find_spec("aiohttp") is not None
@@ -132,6 +142,7 @@ class Transport:
         self.at_once = at_once
         self.custom_transport = transport
         self.use_aiohttp = use_aiohttp
+        self._build_missing_error = build_missing_error
         self._loop_thread: event_loop.LoopThread | None = None
 
     @property
@@ -183,7 +194,7 @@ class Transport:
         """Build the request that `send` sends, signed at the current time."""
         endpoint = self.endpoints.get(call.endpoint)
         if endpoint is None:
-            raise _build_not_configured_error(call.service)
+            raise self._build_missing_error(call.service)
         url = f"{endpoint.url}{quote(call.path, safe='/-_.~')}"
         if call.params:
             pairs = [f"{_quote(name)}={_quote(value)}" for name, value in call.params.items()]
@@ -196,7 +207,7 @@ class Transport:
         report only its path, or the localhost of their own
         machine.
         """
-        endpoint = self.endpoints.get("mj")
+        endpoint = self._find_resolving_endpoint()
         if endpoint is None:
             return url
         absolute = httpx.URL(urljoin(f"{endpoint.url}/", url))
@@ -206,6 +217,12 @@ class Transport:
             absolute = _replace_origin(absolute, proxy)
         return str(absolute)
 
+    def _find_resolving_endpoint(self) -> Endpoint | None:
+        for endpoint in self.endpoints.values():
+            if endpoint.resolves_links:
+                return endpoint
+        return None
+
     async def close(self) -> None:
         if self._loop_thread is not None:
             await self._pool.aclose()
@@ -214,17 +231,17 @@ class Transport:
     def _build_download_request(self, method: str, url: str) -> httpx.Request:
         """Build the request for a URL, with credentials if it is on one of the endpoints."""
         parsed = httpx.URL(url)
-        for name, endpoint in self.endpoints.items():
-            if name != "mj" and parsed.host == endpoint.name.partition(":")[0]:
+        for endpoint in self.endpoints.values():
+            if endpoint.host and parsed.host == endpoint.name.partition(":")[0]:
                 target = str(_replace_origin(parsed, httpx.URL(endpoint.url)))
                 request = _build_request(method, target, endpoint, {}, b"")
                 if "q-signature" in parsed.params:
                     # COS rejects a request that is signed twice.
                     return request
                 return _authorize(request, endpoint, parsed.path)
-        proxy = self.endpoints.get("mj")
-        if proxy is not None and parsed.netloc == httpx.URL(proxy.url).netloc:
-            return _authorize(_build_request(method, url, proxy, {}, b""), proxy, parsed.path)
+            if not endpoint.host and parsed.netloc == httpx.URL(endpoint.url).netloc:
+                request = _build_request(method, url, endpoint, {}, b"")
+                return _authorize(request, endpoint, parsed.path)
         return httpx.Request(method, url)
 
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
@@ -353,21 +370,6 @@ def _quote(text: str) -> str:
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "0.0.0.0", "::1", "host.docker.internal")
 
 # --- errors -----------------------------------------------
-
-_REQUIRED_SETTINGS = {
-    "mj": ("No Midjourney proxy is configured.", "MJCI_MJ_URL (and MJCI_MJ_SECRET)"),
-    "ci": (
-        "No Tencent CI account is configured.",
-        "MJCI_CI_SECRET_ID, MJCI_CI_SECRET_KEY, MJCI_CI_BUCKET and MJCI_CI_REGION",
-    ),
-}
-
-
-def _build_not_configured_error(service: str) -> SettingsError:
-    message, names = _REQUIRED_SETTINGS[service]
-    return SettingsError(
-        message, hint=f"Set {names}, or use mjci.sandbox(), which needs no account."
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,20 @@ and tools put around them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import HistoryError
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.sync import SyncResult, filter_by_time, split_batches
-from jupyter_mjci.services.midjourney import responses as midjourney
-from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.services import parse_document, parse_record
 
 BATCH_SIZE = 1_000  # imported jobs that are recorded together
 EXPORT_SUFFIXES = (".json", ".jsonl", ".xml", ".log", ".txt")
-WRAPPER_KEYS = ("Response", "JobsDetail", "data", "list", "content", "records")
+WRAPPER_KEYS = ("Response", "JobsDetail", "data", "list", "content", "records", "results")
 
 
 def import_exports(
@@ -89,28 +85,17 @@ def _list_files(path: Path) -> list[Path]:
 def _read_jobs(file: Path) -> Iterator[Job | None]:
     """Yield the jobs of a file, and None for each record that is no job."""
     content = file.read_bytes()
-    document = _parse_document(content)
+    document = parse_document(content)
     if document is not None:
         yield from _extract_jobs(document)
         return
     for line in content.splitlines():
         if line.strip():
-            yield from _extract_jobs(_parse_document(line))
-
-
-def _parse_document(content: bytes) -> object:
-    """Parse a JSON or XML document; None where it is neither."""
-    text = content.decode("utf-8-sig", "replace").strip()
-    try:
-        if text.startswith("<"):
-            return xml.parse(text)
-        return json.loads(text)
-    except (ValueError, ExpatError):
-        return None
+            yield from _extract_jobs(parse_document(line))
 
 
 def _extract_jobs(document: object) -> Iterator[Job | None]:
-    """Yield the jobs of a document of either service, however it is wrapped."""
+    """Yield the jobs of a document of any service, however it is wrapped."""
     if isinstance(document, list):
         for item in document:
             yield from _extract_jobs(item)
@@ -119,11 +104,10 @@ def _extract_jobs(document: object) -> Iterator[Job | None]:
         yield None
         return
     inner = next((document[key] for key in WRAPPER_KEYS if document.get(key)), None)
-    if "JobId" in document:
-        yield tencent_ci.parse_job(document)
-    elif isinstance(inner, (dict, list)):
+    jobs = parse_record(document)
+    if isinstance(inner, (dict, list)):
         yield from _extract_jobs(inner)
-    elif not {"status", "action", "submitTime"}.isdisjoint(document):
-        yield midjourney.parse_job(document)
+    elif jobs:
+        yield from jobs
     else:
         yield None

@@ -2,22 +2,21 @@
 
 Two ways lead to the same cells. `jobs_to_frame` takes Jobs.
 Listings are decoded from bytes to columns without a Job per row
-(`tasks_to_frame`, `rows_to_frame`): the services' field maps tell
+(`listing_to_frame`, `rows_to_frame`): the services' fields tell
 which wire fields make a column and how they are parsed. Most
-parsers have a vectorized counterpart for a whole column of the
-expected types (VECTORIZED); where a column holds anything else,
-its cells are parsed one by one by the same function that makes
-Jobs.
+kinds of fields have a vectorized counterpart for a whole column
+of the expected types (VECTORIZED); where a column holds anything
+else, its cells are parsed one by one by the same function that
+makes Jobs.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as fields_of
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -26,9 +25,14 @@ from msgspec.structs import astuple
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.services.midjourney import responses as midjourney
-from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci.xml import Row
+from jupyter_mjci.services import (
+    MAX_TIMESTAMP_MS,
+    SECONDS_CUTOFF,
+    FieldSpec,
+    Row,
+    list_paths,
+    service,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +87,7 @@ def _join_button_names(buttons: Iterable[Button]) -> str | None:
 
 
 COLUMNS = (
-    Column("service", "string", _empty_to_none, "mj (Midjourney proxy) or ci (Tencent CI)"),
+    Column("service", "string", _empty_to_none, "the key of its service: mj, ci, …"),
     Column("id", "string", _empty_to_none, "the service's id"),
     Column("action", "string", _empty_to_none, "the service's own word: IMAGINE, PicProcess, …"),
     Column("status", "status", _get_status_value, "the status, in the same words for all services"),
@@ -220,59 +224,72 @@ def _is_text(column: pd.Series) -> bool:
     return all(isinstance(cell, str) or _is_missing(cell) for cell in column)
 
 
-def response_to_frame(response: Response, ids: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return the response of a Midjourney listing as a frame.
+def response_to_frame(
+    key: str, response: Response, ids: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Return the response of a listing as a frame.
 
     Args:
+        key: the key of its service
         response: the response
-        ids: only these tasks, in this order
+        ids: only these jobs, in this order
 
     Raises:
-        MidjourneyError: the proxy refused
-        InvalidResponse: it is not a list of tasks
+        ServiceError: the service refused
+        InvalidResponse: it is not a listing
     """
     if response.status < 300 and response.body.startswith(b"["):
         chunk_size = 20_000 if len(response.body) > CHUNKED_DECODE_MIN_BYTES else 0
-        return tasks_to_frame(response.body, ids, chunk_size=chunk_size)
-    order = None if ids is None else tuple(ids)
-    return jobs_to_frame(midjourney.parse_tasks(response, order))
+        return listing_to_frame(key, response.body, ids, chunk_size=chunk_size)
+    frame = jobs_to_frame(_parse_listing(key, response))
+    return frame if ids is None else _reorder(frame, ids)
+
+
+def _parse_listing(
+    key: str, response: Response, ids: frozenset[str] | None = None
+) -> Iterable[Job]:
+    parse_listing = service(key).parse_listing
+    assert parse_listing is not None  # what has listings parses them
+    return parse_listing(response, ids)
 
 
 # from this size on a listing is decoded in chunks
 CHUNKED_DECODE_MIN_BYTES = 512_000_000
 
 
-def tasks_to_frame(
-    body: bytes, ids: Sequence[str] | None = None, *, chunk_size: int = 0
+def listing_to_frame(
+    key: str, body: bytes, ids: Sequence[str] | None = None, *, chunk_size: int = 0
 ) -> pd.DataFrame:
-    """Return a Midjourney listing as a frame: faster than `jobs_to_frame(parse_tasks(...))`.
+    """Return a JSON array of jobs as a frame: faster than by way of Jobs.
 
     Every object makes a row, however odd its values; anything
     else makes none.
 
     Args:
-        body: a JSON array of tasks
-        ids: only these tasks, in this order
-        chunk_size: decode so many tasks at a time, which bounds
+        key: the key of its service
+        body: the array
+        ids: only these jobs, in this order
+        chunk_size: decode so many jobs at a time, which bounds
             the memory and takes a little longer; 0 decodes all at
             once
 
     Raises:
-        InvalidResponse: it is not a list of tasks
+        InvalidResponse: it is not a listing
     """
-    frame = _decode_in_chunks(body, chunk_size) if chunk_size else _decode_to_frame(body)
+    frame = _decode_in_chunks(key, body, chunk_size) if chunk_size else _decode_to_frame(key, body)
     return frame if ids is None else _reorder(frame, ids)
 
 
-def rows_to_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return rows of CI pages (`tencent_ci.parse_rows`) as a frame of the same jobs."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(tencent_ci.WIRE_FIELDS)
-    fields = {}
-    for name, column in zip(tencent_ci.WIRE_FIELDS, columns, strict=True):
-        # "-" is how CI writes a missing value.
-        values = [None if text == "-" else text for text in column]
-        fields[name] = FieldColumn(values, OPTIONAL_TEXT)
-    return _fields_to_frame("ci", tencent_ci.FIELD_MAP, fields, len(rows))
+def rows_to_frame(key: str, rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the rows of a service's listing (`Service.parse_rows`) as a frame."""
+    job_service = service(key)
+    paths = list_paths(job_service.fields)
+    columns = zip(*rows, strict=True) if rows else [()] * len(paths)
+    wire_columns = {}
+    for path, column in zip(paths, columns, strict=True):
+        values = [None if text == job_service.missing_text else text for text in column]
+        wire_columns[path] = FieldColumn(values, OPTIONAL_TEXT)
+    return _fields_to_frame(key, wire_columns, len(rows))
 
 
 def _build_frame(cells: Mapping[str, Cells]) -> pd.DataFrame:
@@ -341,9 +358,8 @@ class Listing:
 
     def iter_jobs(self, ids: frozenset[str] | None = None) -> Iterator[Job]:
         """Yield its jobs, or those with these ids, which costs little more than they are."""
-        parse = _parse_tasks if self.service == "mj" else _parse_jobs
         for response in self.responses:
-            for job in parse(response, ids):
+            for job in _parse_listing(self.service, response, ids):
                 if ids is None or job.id in ids:
                     yield job
 
@@ -361,92 +377,62 @@ def _select_change_columns(jobs: pd.DataFrame) -> pd.DataFrame:
     return jobs[["id"]].assign(status=jobs["status"].cat.codes.astype("int64"), progress=progress)
 
 
-class _TaskId(msgspec.Struct, gc=False):
-    id: Any = None
-    mj_id: Any = None
+# --- listings in JSON -------------------------------------------
 
 
-def _parse_tasks(response: Response, wanted_ids: frozenset[str] | None) -> Iterable[Job]:
-    if wanted_ids is None or not response.body.startswith(b"["):
-        return midjourney.parse_tasks(response)
+def _decode_to_frame(key: str, body: bytes) -> pd.DataFrame:
     try:
-        ids = msgspec.json.decode(response.body, type=list[_TaskId])
-        tasks = msgspec.json.decode(response.body, type=list[msgspec.Raw])
-    except msgspec.DecodeError:
-        # Something else among the tasks, or JSON beyond the
-        # standard.
-        return midjourney.parse_tasks(response)
-    return [
-        midjourney.parse_job(json.loads(bytes(task)))
-        for task, task_id in zip(tasks, ids, strict=True)
-        if midjourney.coalesce(task_id.id, task_id.mj_id) in wanted_ids
-    ]
-
-
-def _parse_jobs(response: Response, wanted_ids: frozenset[str] | None) -> Iterable[Job]:
-    if wanted_ids is not None:
-        id_index = tencent_ci.WIRE_FIELDS.index("JobId")
-        rows = tencent_ci.parse_rows(response).items
-        if wanted_ids.isdisjoint(row[id_index] or "" for row in rows):
-            return ()
-    return tencent_ci.parse_page(response).items
-
-
-# --- tasks from JSON --------------------------------------------
-
-
-def _decode_to_frame(body: bytes) -> pd.DataFrame:
-    try:
-        columns, row_count = _decode_fields(body)
-        return _fields_to_frame("mj", midjourney.FIELD_MAP, columns, row_count)
+        columns, row_count = _decode_fields(get_listing_decoder(key), body)
+        return _fields_to_frame(key, columns, row_count)
     except (msgspec.DecodeError, ValueError):
         # NaN, lone surrogates, …: Python's json accepts more than
         # the standard.
-        return jobs_to_frame(midjourney.parse_tasks(Response(200, body)))
+        return jobs_to_frame(_parse_listing(key, Response(200, body)))
 
 
-def _decode_in_chunks(body: bytes, chunk_size: int) -> pd.DataFrame:
+def _decode_in_chunks(key: str, body: bytes, chunk_size: int) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        tasks = msgspec.json.decode(body, type=list[msgspec.Raw])
+        items = msgspec.json.decode(body, type=list[msgspec.Raw])
     except msgspec.DecodeError:
-        return _decode_to_frame(body)
+        return _decode_to_frame(key, body)
     frames = []
-    for start in range(0, max(len(tasks), 1), chunk_size):
-        chunk = b",".join(tasks[start : start + chunk_size])
-        frames.append(_decode_to_frame(b"[%b]" % chunk))
+    for start in range(0, max(len(items), 1), chunk_size):
+        chunk = b",".join(items[start : start + chunk_size])
+        frames.append(_decode_to_frame(key, b"[%b]" % chunk))
     return pd.concat(frames, ignore_index=True)
 
 
-def _decode_fields(body: bytes) -> tuple[dict[str, FieldColumn], int]:
-    """Decode the fields of every task that make columns.
+def _decode_fields(decoder: ListingDecoder, body: bytes) -> tuple[dict[str, FieldColumn], int]:
+    """Decode the fields of every job that make columns.
 
     Nearly always all values have the expected types, which
     decoding checks in passing; otherwise the listing is decoded
     again with any types, and the types that occur are collected.
 
     Returns:
-        The fields' values by name, and the number of tasks.
+        The fields' values by name, and the number of jobs.
     """
-    types: Mapping[str, ValueTypes] = _CHECKED_TYPES
+    paths = decoder.paths
+    types: Mapping[str, ValueTypes] = decoder.checked_types
     try:
-        rows = _STRICT_DECODER.decode(body)
+        rows = decoder.strict.decode(body)
     except msgspec.ValidationError:
-        rows = [row for row in _LENIENT_DECODER.decode(body) if isinstance(row, msgspec.Struct)]
+        rows = [row for row in decoder.lenient.decode(body) if isinstance(row, msgspec.Struct)]
         types = {}
-    values: dict[str, list[object]] = {field: [] for field in _FIELDS}
-    found_types: dict[str, set[type]] = {field: set() for field in _FIELDS if field not in types}
+    values: dict[str, list[object]] = {path: [] for path in paths}
+    found_types: dict[str, set[type]] = {path: set() for path in paths if path not in types}
     # Batches are small enough to stay in the processor's cache.
     for start in range(0, len(rows), 200):
         batch = zip(*map(astuple, rows[start : start + 200]), strict=True)
-        for field, part in zip(_FIELDS, batch, strict=True):
-            values[field].extend(part)
-            if field in found_types:
-                found_types[field].update(map(type, part))
+        for path, part in zip(paths, batch, strict=True):
+            values[path].extend(part)
+            if path in found_types:
+                found_types[path].update(map(type, part))
     columns = {
-        field: FieldColumn(values[field], types.get(field) or frozenset(found_types[field]))
-        for field in _FIELDS
+        path: FieldColumn(values[path], types.get(path) or frozenset(found_types[path]))
+        for path in paths
     }
     return columns, len(rows)
 
@@ -477,30 +463,32 @@ ONLY_NONE: ValueTypes = frozenset({type(None)})
 OPTIONAL_TEXT: ValueTypes = frozenset({str, type(None)})
 OPTIONAL_INT: ValueTypes = frozenset({int, type(None)})
 
-FieldMap = tuple[tuple[str, tuple[str, ...], Parser], ...]
 _CELL_CONVERTERS = {column.name: column.to_cell for column in COLUMNS}
 
 
-def _fields_to_frame(
-    service: str, field_map: FieldMap, columns: Mapping[str, FieldColumn], row_count: int
-) -> pd.DataFrame:
+def _fields_to_frame(key: str, columns: Mapping[str, FieldColumn], row_count: int) -> pd.DataFrame:
     cells: dict[str, Cells] = {name: [None] * row_count for name in _CELL_CONVERTERS}
-    cells["service"] = [service] * row_count
-    for name, fields, parse in field_map:
-        if name in _CELL_CONVERTERS:
-            sources = [columns[field] for field in fields]
-            cells[name] = _convert_cells(parse, _CELL_CONVERTERS[name], sources)
+    cells["service"] = [key] * row_count
+    specs = service(key).fields
+    parsers = {spec.kind: spec.parse for spec in specs}
+    for spec in specs:
+        if spec.name in _CELL_CONVERTERS:
+            sources = [columns[path] for path in spec.paths]
+            cells[spec.name] = _convert_cells(spec, parsers, sources)
     return _build_frame(cells)
 
 
-def _convert_cells(parse: Parser, to_cell: CellConverter, columns: Sequence[FieldColumn]) -> Cells:
-    convert = VECTORIZED.get(parse)
-    cells = convert(*columns) if convert else None
+def _convert_cells(
+    spec: FieldSpec, parsers: Mapping[str, Parser], columns: Sequence[FieldColumn]
+) -> Cells:
+    convert = VECTORIZED.get(spec.kind)
+    cells = convert(Conversion(spec, parsers), *columns) if convert else None
     if cells is not None:
         return cells
+    to_cell = _CELL_CONVERTERS[spec.name]
 
     def make_cell(*values: object) -> object:
-        return to_cell(parse(*values))
+        return to_cell(spec.parse(*values))
 
     if all(column.is_text for column in columns):
         # Texts are hashable, and many of them are equal.
@@ -509,28 +497,31 @@ def _convert_cells(parse: Parser, to_cell: CellConverter, columns: Sequence[Fiel
     return [make_cell(*values) for values in rows]
 
 
+class Conversion(NamedTuple):
+    """What converts a column: the field, and the parsers of its service's fields by kind."""
+
+    spec: FieldSpec
+    parsers: Mapping[str, Parser]
+
+
 # Each of these makes the cells of a whole column from its wire
 # fields, or returns None where they have unexpected types.
 
 
-def _convert_text(column: FieldColumn) -> Cells:
-    return [text or None for text in column.values] if column.is_text else None
-
-
-def _convert_user_data(column: FieldColumn) -> Cells:
-    if not column.is_text:
-        return None
-    return [None if not text or text.startswith(MARKER_PREFIX) else text for text in column.values]
-
-
-def _coalesce_text(*columns: FieldColumn) -> Cells:
+def _convert_text(_: Conversion, *columns: FieldColumn) -> Cells:
     if not all(column.is_text for column in columns):
         return None
     *earlier, last = columns
-    cells = _convert_text(last)
+    cells = [text or None for text in last.values]
     for column in reversed(earlier):
         cells = [text or other for text, other in zip(column.values, cells, strict=True)]
     return cells
+
+
+def _convert_user_data(_: Conversion, column: FieldColumn) -> Cells:
+    if not column.is_text:
+        return None
+    return [None if not text or text.startswith(MARKER_PREFIX) else text for text in column.values]
 
 
 def _map_distinct(column: FieldColumn, parse: Callable[[str | None], int]) -> np.ndarray:
@@ -541,31 +532,31 @@ def _map_distinct(column: FieldColumn, parse: Callable[[str | None], int]) -> np
     return np.fromiter(map(parsed.__getitem__, column.values), np.int64, len(column.values))
 
 
-def _convert_status(column: FieldColumn) -> Cells:
+def _convert_status(conversion: Conversion, column: FieldColumn) -> Cells:
     if not column.is_text:
         return None
     import pandas as pd
 
+    parse = conversion.spec.parse
     positions = {status: position for position, status in enumerate(Status)}
-    codes = _map_distinct(column, lambda text: positions[midjourney.parse_status(text)])
+    codes = _map_distinct(column, lambda text: positions[parse(text)])
     return pd.Categorical.from_codes(codes, dtype=get_dtype("status"))  # type: ignore[call-overload,unused-ignore]
 
 
-def _convert_progress(column: FieldColumn) -> Cells:
+def _convert_percent(conversion: Conversion, column: FieldColumn) -> Cells:
     if not column.is_text:
         return None
     import pandas as pd
 
-    percents = _map_distinct(column, _parse_percent)
+    def parse_or_minus_one(text: str | None) -> int:
+        percent = conversion.spec.parse(text)
+        return -1 if percent is None else percent
+
+    percents = _map_distinct(column, parse_or_minus_one)
     return pd.arrays.IntegerArray(percents, percents < 0)
 
 
-def _parse_percent(text: str | None) -> int:
-    percent = midjourney.parse_progress(text)
-    return -1 if percent is None else percent
-
-
-def _convert_timestamp(column: FieldColumn) -> Cells:
+def _convert_epoch(_: Conversion, column: FieldColumn) -> Cells:
     if not column.types <= OPTIONAL_INT:
         return None
     import numpy as np
@@ -575,49 +566,51 @@ def _convert_timestamp(column: FieldColumn) -> Cells:
         numbers = np.array([value or 0 for value in column.values], np.int64)
     except OverflowError:
         return None
-    numbers[(numbers < 0) | (numbers >= midjourney.MAX_TIMESTAMP_MS)] = 0
-    unit = np.where(numbers >= midjourney.SECONDS_CUTOFF, 1_000, 1_000_000)
+    numbers[(numbers < 0) | (numbers >= MAX_TIMESTAMP_MS)] = 0
+    unit = np.where(numbers >= SECONDS_CUTOFF, 1_000, 1_000_000)
     microseconds = numbers * unit
     microseconds[numbers == 0] = np.iinfo(np.int64).min  # NaT
     return pd.Series(microseconds.view("datetime64[us]")).dt.tz_localize("UTC")
 
 
-def _convert_outputs(status_column: FieldColumn, *columns: FieldColumn) -> Cells:
+def _convert_outputs(
+    conversion: Conversion, status_column: FieldColumn, *columns: FieldColumn
+) -> Cells:
     filled = [column for column in columns if column.types != ONLY_NONE]
     if len(filled) > 1 or not all(column.is_text for column in (status_column, *filled)):
         return None
     if not filled:
         return [None] * len(status_column.values)
+    parse_status = conversion.parsers["status"]
     succeeded = {
-        text
-        for text in set(status_column.values)
-        if midjourney.parse_status(text) is Status.SUCCEEDED
+        text for text in set(status_column.values) if parse_status(text) is Status.SUCCEEDED
     }
     pairs = zip(status_column.values, filled[0].values, strict=True)
     return [(url or None) if text in succeeded else None for text, url in pairs]
 
 
-def _convert_parent(column: FieldColumn, description: FieldColumn) -> Cells:
-    if not (column.is_text and description.is_text):
+def _convert_sparse(conversion: Conversion, *columns: FieldColumn) -> Cells:
+    """Parse only the rows that may have a value."""
+    spec = conversion.spec
+    if spec.maybe is None or not all(column.is_text for column in columns):
         return None
     return [
-        midjourney.parse_parent(parent, text) or None if _may_have_parent(parent, text) else None
-        for parent, text in zip(column.values, description.values, strict=True)
+        spec.parse(*texts) or None if spec.maybe(*texts) else None
+        for texts in zip(*(column.values for column in columns), strict=True)
     ]
 
 
-def _may_have_parent(parent: str | None, description: str | None) -> bool:
-    return bool(parent or (description and description.startswith(("/up", "/ch"))))
+# With one offset in all of them: a service's.
+_ISO_TIME = r"(?:[12]\d{{3}}-\d\d-\d\dT\d\d:\d\d:\d\d{offset}|-)\n"
 
 
-_match_ci_timestamps = re.compile(
-    r"(?:(?:[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\+0800|-)\n)*", re.ASCII
-).fullmatch
-
-
-def _convert_ci_timestamp(column: FieldColumn) -> Cells:
+def _convert_iso_time(_: Conversion, column: FieldColumn) -> Cells:
     texts = [text or "-" for text in column.values]
-    if not _match_ci_timestamps("\n".join([*texts, ""])):
+    offset = next((text[19:] for text in texts if text != "-"), "Z")
+    if not re.fullmatch(r"Z|[+-]\d\d:?\d\d", offset, re.ASCII):
+        return None
+    pattern = f"(?:{_ISO_TIME.format(offset=re.escape(offset))})*"
+    if not re.fullmatch(pattern, "\n".join([*texts, ""]), re.ASCII):
         return None
     import numpy as np
     import pandas as pd
@@ -627,8 +620,17 @@ def _convert_ci_timestamp(column: FieldColumn) -> Cells:
         local = np.array(times, "datetime64[s]")
     except ValueError:  # February 30
         return None
-    utc = (local - np.timedelta64(8, "h")).astype("datetime64[us]")
+    utc = (local - np.timedelta64(_parse_offset(offset), "m")).astype("datetime64[us]")
     return pd.Series(utc).dt.tz_localize("UTC")
+
+
+def _parse_offset(text: str) -> int:
+    """Return the minutes of "Z", "+0800" or "+08:00"."""
+    if text == "Z":
+        return 0
+    digits = text[1:].replace(":", "")
+    minutes = int(digits[:2]) * 60 + int(digits[2:])
+    return -minutes if text[0] == "-" else minutes
 
 
 # --- buttons ----------------------------------------------------
@@ -652,16 +654,19 @@ class ButtonTemplate(NamedTuple):
     names: str | None
 
 
-def _convert_buttons(column: FieldColumn) -> list[str | None]:
-    names, image_ids = _match_templates(column.values)
+def _convert_buttons(conversion: Conversion, column: FieldColumn) -> list[str | None]:
+    parse = conversion.spec.parse
+    names, image_ids = _match_templates(parse, column.values)
     # An id of letters and digits cannot end the JSON string that
     # it stands in.
     if image_ids and not b"".join(image_ids).replace(b"-", b"").isalnum():
-        return [_parse_button_names(bytes(raw)) for raw in column.values]
+        return [_parse_button_names(parse, bytes(raw)) for raw in column.values]
     return names
 
 
-def _match_templates(values: Sequence[msgspec.Raw]) -> tuple[list[str | None], list[bytes]]:
+def _match_templates(
+    parse: Parser, values: Sequence[msgspec.Raw]
+) -> tuple[list[str | None], list[bytes]]:
     """Return the names of each task's buttons, and the image ids that matched a template."""
     templates: dict[int, ButtonTemplate] = {}  # by length
     # The last template is tried first, in locals: this runs for
@@ -675,7 +680,7 @@ def _match_templates(values: Sequence[msgspec.Raw]) -> tuple[list[str | None], l
             start, end, pieces, names = templates.get(len(raw_buttons), _NO_TEMPLATE)
             image_id = raw_buttons[start:end]
             if image_id.join(pieces) != raw_buttons:
-                template = _make_template(raw_buttons, _parse_button_names(raw_buttons))
+                template = _make_template(raw_buttons, _parse_button_names(parse, raw_buttons))
                 templates[len(raw_buttons)] = template
                 start, end, pieces, names = template
                 image_id = b""
@@ -685,8 +690,8 @@ def _match_templates(values: Sequence[msgspec.Raw]) -> tuple[list[str | None], l
     return all_names, image_ids
 
 
-def _parse_button_names(raw_buttons: bytes) -> str | None:
-    return _join_button_names(midjourney.parse_buttons(msgspec.json.decode(raw_buttons)))
+def _parse_button_names(parse: Parser, raw_buttons: bytes) -> str | None:
+    return _join_button_names(parse(msgspec.json.decode(raw_buttons)))
 
 
 _NO_TEMPLATE = ButtonTemplate(0, 0, [], None)
@@ -709,70 +714,81 @@ def _make_template(raw_buttons: bytes, names: str | None) -> ButtonTemplate:
     return ButtonTemplate(match.start(1), match.end(1), pieces, names)
 
 
-VECTORIZED: dict[Parser, Callable[..., Cells]] = {
-    midjourney.to_text: _convert_text,
-    midjourney.parse_user_data: _convert_user_data,
-    midjourney.coalesce: _coalesce_text,
-    midjourney.parse_status: _convert_status,
-    midjourney.parse_progress: _convert_progress,
-    midjourney.parse_timestamp: _convert_timestamp,
-    midjourney.parse_outputs: _convert_outputs,
-    midjourney.parse_buttons: _convert_buttons,
-    midjourney.parse_parent: _convert_parent,
-    tencent_ci.to_text: _convert_text,
-    tencent_ci.parse_user_data: _convert_user_data,
-    tencent_ci.coalesce: _coalesce_text,
-    tencent_ci.parse_timestamp: _convert_ci_timestamp,
+VECTORIZED: dict[str, Callable[..., Cells]] = {
+    "text": _convert_text,
+    "user_data": _convert_user_data,
+    "status": _convert_status,
+    "percent": _convert_percent,
+    "epoch": _convert_epoch,
+    "iso_time": _convert_iso_time,
+    "outputs": _convert_outputs,
+    "buttons": _convert_buttons,
+    "sparse": _convert_sparse,
 }
 
 
-# --- decoders of tasks ------------------------------------------
+# --- decoders of listings ---------------------------------------
 
-_TEXT_PARSERS = (
-    midjourney.to_text,
-    midjourney.parse_user_data,
-    midjourney.coalesce,
-    midjourney.parse_status,
-    midjourney.parse_progress,
-)
 # For msgspec, and as the types that then occur.
-_EXPECTED_TYPES: dict[Parser, tuple[Any, ValueTypes]] = {
-    midjourney.parse_timestamp: (int | None, OPTIONAL_INT),
-    **dict.fromkeys(_TEXT_PARSERS, (str | None, OPTIONAL_TEXT)),
+_EXPECTED_TYPES: dict[str, tuple[Any, ValueTypes]] = {
+    "epoch": (int | None, OPTIONAL_INT),
+    **dict.fromkeys(("text", "user_data", "status", "percent"), (str | None, OPTIONAL_TEXT)),
 }
-_FIELD_PARSERS = {
-    field: parse
-    for name, fields, parse in reversed(midjourney.FIELD_MAP)
-    if name in _CELL_CONVERTERS
-    for field in fields
-}
-_FIELDS = tuple(_FIELD_PARSERS)
-_EXPECTED_FIELD_TYPES = {
-    field: _EXPECTED_TYPES[parse]
-    for field, parse in _FIELD_PARSERS.items()
-    if parse in _EXPECTED_TYPES
-}
-_CHECKED_TYPES = {field: types for field, (_, types) in _EXPECTED_FIELD_TYPES.items()}
 
 
-def _make_decoder(field_types: Mapping[str, Any], item_types: Any) -> msgspec.json.Decoder[Any]:
-    """Return a decoder of an array of tasks, which leaves buttons undecoded.
+@dataclass(frozen=True, slots=True)
+class ListingDecoder:
+    """Decodes the fields of a service's jobs that make columns.
 
     Args:
-        field_types: types of fields; others may hold anything
+        paths: the names of the fields
+        checked_types: the types that `strict` lets pass, by name
+        strict: for the expected types
+        lenient: for any
+    """
+
+    paths: tuple[str, ...]
+    checked_types: Mapping[str, ValueTypes]
+    strict: msgspec.json.Decoder[Any]
+    lenient: msgspec.json.Decoder[Any]
+
+
+@cache
+def get_listing_decoder(key: str) -> ListingDecoder:
+    """Build the decoder of a service's listing, once."""
+    kinds = {
+        path: spec.kind
+        for spec in reversed(service(key).fields)
+        if spec.name in _CELL_CONVERTERS
+        for path in spec.paths
+    }
+    expected = {
+        path: _EXPECTED_TYPES[kind] for path, kind in kinds.items() if kind in _EXPECTED_TYPES
+    }
+    json_types = {path: json_type for path, (json_type, _) in expected.items()}
+    return ListingDecoder(
+        paths=tuple(kinds),
+        checked_types={path: types for path, (_, types) in expected.items()},
+        strict=_make_decoder(kinds, json_types, None),
+        lenient=_make_decoder(kinds, {}, str | int | float | bool | None | list),
+    )
+
+
+def _make_decoder(
+    kinds: Mapping[str, str], json_types: Mapping[str, Any], item_types: Any
+) -> msgspec.json.Decoder[Any]:
+    """Return a decoder of an array of jobs, which leaves buttons undecoded.
+
+    Args:
+        kinds: the kind of each field
+        json_types: types of fields; others may hold anything
         item_types: what else the array may hold
     """
     fields: list[tuple[str, Any, Any]] = []
-    for field in _FIELDS:
-        if field == "buttons":
-            fields.append((field, msgspec.Raw, msgspec.Raw(b"null")))
+    for path, kind in kinds.items():
+        if kind == "buttons":
+            fields.append((path, msgspec.Raw, msgspec.Raw(b"null")))
         else:
-            fields.append((field, field_types.get(field, Any), None))
-    task: Any = msgspec.defstruct("Task", fields, gc=False)
-    return msgspec.json.Decoder(list[task | item_types] if item_types else list[task])
-
-
-_STRICT_DECODER = _make_decoder(
-    {field: expected for field, (expected, _) in _EXPECTED_FIELD_TYPES.items()}, None
-)
-_LENIENT_DECODER = _make_decoder({}, str | int | float | bool | None | list)
+            fields.append((path, json_types.get(path, Any), None))
+    item: Any = msgspec.defstruct("Item", fields, gc=False)
+    return msgspec.json.Decoder(list[item | item_types] if item_types else list[item])

@@ -7,21 +7,21 @@ continues there, whether the last one finished or was killed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
 
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.history.journal import Journal
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services import Api, SyncSource, service
 
 T = TypeVar("T")
 # creation times are in whole seconds, and clocks differ
 OVERLAP = timedelta(seconds=2)
-ID_BATCH_SIZE = 100  # ids that are requested together
+ID_BATCH_SIZE = 100  # ids that are requested together, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,30 +51,28 @@ class SyncResult:
 
 async def sync(
     journal: Journal,
-    mj: Midjourney | None,
-    ci: TencentCI | None,
+    apis: Mapping[str, Api],
     *,
     since: datetime | None = None,
     until: datetime | None = None,
-    tags: Sequence[str] = (),
+    actions: Sequence[str] = (),
 ) -> AsyncIterator[SyncResult]:
     """Fetch what is new, and yield the counts so far after every page.
 
     Args:
         journal: the journal, which records the jobs of every
             response
-        mj: the Midjourney API; None where it is not configured
-        ci: the Tencent CI API; None where it is not configured
+        apis: the APIs of the configured services, by key
         since: fetch jobs created from then on, instead of what is
             new
         until: fetch jobs created until then
-        tags: kinds of CI jobs; by default PicProcess and those in
-            the journal
+        actions: kinds of jobs, for services whose listings are of
+            one kind; by default those that are known
     """
     start = journal.position()
     seen = 0
     pages = 0
-    async for page in _fetch_pages(journal, mj, ci, since, until, tags):
+    async for page in _fetch_pages(journal, apis, since, until, actions):
         seen += len(page)
         pages += 1
         new, changed = journal.count_changes(start)
@@ -83,46 +81,42 @@ async def sync(
 
 async def _fetch_pages(
     journal: Journal,
-    mj: Midjourney | None,
-    ci: TencentCI | None,
+    apis: Mapping[str, Api],
     since: datetime | None,
     until: datetime | None,
-    tags: Sequence[str],
+    actions: Sequence[str],
 ) -> AsyncIterator[Sequence[Job]]:
-    if mj is not None:
-        yield filter_by_time(await mj.tasks(), since, until)
-    if ci is not None:
-        for tag in dict.fromkeys(tags or ("PicProcess", *journal.actions("ci"))):
-            async for page in _fetch_tag(journal, ci, tag, since, until):
+    for key, api in apis.items():
+        list_sources = service(key).list_sync_sources
+        for source in list_sources(api, actions, journal.actions(key)):
+            async for page in _fetch_source(journal, source, since, until):
                 yield page
     if since is None and until is None:
-        async for page in _fetch_active(journal, mj, ci):
+        async for page in _fetch_active(journal, apis):
             yield page
 
 
-async def _fetch_tag(
-    journal: Journal,
-    ci: TencentCI,
-    tag: str,
-    since: datetime | None,
-    until: datetime | None,
+async def _fetch_source(
+    journal: Journal, source: SyncSource, since: datetime | None, until: datetime | None
 ) -> AsyncIterator[Sequence[Job]]:
-    """Fetch one kind of CI jobs, from where the last sync stopped, or from `since`."""
-    bookmark = f"synced ci {ci.bucket} {tag}"
+    """Fetch one listing, from where the last sync stopped, or from `since`."""
     has_window = since is not None or until is not None
     start = since
-    synced_until = journal.get_meta(bookmark)
+    synced_until = journal.get_meta(source.bookmark) if source.bookmark else None
     if synced_until and not has_window:
         start = datetime.fromisoformat(synced_until) - OVERLAP
-    listing = ci.jobs(tag=tag, order="Asc", start=start, end=until)
+    listing = source.build(start, until)
+    if isinstance(listing, Call):
+        yield filter_by_time(await listing, since, until)
+        return
     token = ""
     seen_tokens: set[str] = set()
     while True:
         page = await listing.page(token)
         yield page.items
         last = max((job.submitted for job in page.items if job.submitted), default=None)
-        if last is not None and not has_window:
-            journal.set_meta(bookmark, last.isoformat())
+        if last is not None and not has_window and source.bookmark:
+            journal.set_meta(source.bookmark, last.isoformat())
         token = page.next_token
         # A token that comes again would lead in a circle.
         if not token or token in seen_tokens:
@@ -130,20 +124,18 @@ async def _fetch_tag(
         seen_tokens.add(token)
 
 
-async def _fetch_active(
-    journal: Journal, mj: Midjourney | None, ci: TencentCI | None
-) -> AsyncIterator[Sequence[Job]]:
+async def _fetch_active(journal: Journal, apis: Mapping[str, Api]) -> AsyncIterator[Sequence[Job]]:
     """Fetch jobs that were active when last seen by id: listings may have dropped them."""
-    ids: dict[str, list[str]] = {"mj": [], "ci": []}
-    for job in journal.active_jobs():
-        ids.setdefault(job.service, []).append(job.id)
-    if mj is not None:
-        for batch in split_batches(ids["mj"], ID_BATCH_SIZE):
-            yield await mj.tasks(batch)
-    if ci is not None:
-        for batch in split_batches(ids["ci"], ID_BATCH_SIZE):
-            page = await ci.jobs(ids=batch).page("")
-            yield page.items
+    active = journal.active_jobs()
+    for key, api in apis.items():
+        job_service = service(key)
+        ids = [job.id for job in active if job.service == key]
+        if job_service.fetch_jobs is None:
+            for job_id in ids:
+                yield [await job_service.get_job(api, job_id)]
+            continue
+        for batch in split_batches(ids, min(ID_BATCH_SIZE, job_service.poll.batch_size)):
+            yield await job_service.fetch_jobs(api, batch)
 
 
 def filter_by_time(

@@ -7,17 +7,19 @@ for each of ten thousand would cost more than all their updates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
 
-from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.calls import Call, Stream
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import MjciError, WaitTimeout
+from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller
+from jupyter_mjci.services import guess_service
 
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
@@ -191,19 +193,53 @@ def build_failed_job(target: JobLike, error: Exception) -> Job:
     if isinstance(target, Call):
         target = Job(target.service, "", target.name)
     elif isinstance(target, str):
-        target = Job(guess_service(target), target)
+        service = guess_service(target)
+        target = Job(service.key if service else "", target)
     reason = error.message if isinstance(error, MjciError) else f"{type(error).__name__}: {error}"
     return replace(target, status=Status.FAILED, reason=reason, raw={"error": str(error)})
 
 
-# Midjourney task IDs are digits, CI job IDs a letter and then
-# letters and digits (j8d74…, b8d74…).
-_ID_PATTERNS = {"mj": re.compile(r"[0-9]+"), "ci": re.compile(r"[a-z][0-9a-z]{7,}")}
+class Watch(Stream[Job]):
+    """A followed job. Iterating yields each change; `.run()` and `await` return the finished job.
+
+    A job that failed or was cancelled raises JobFailed.
+    """
+
+    def __init__(self, source: Callable[[], AsyncIterator[Job]]) -> None:
+        super().__init__(lambda: event_loop.one_per_chunk(source()), _require_success)
 
 
-def guess_service(job_id: str) -> str:
-    """Return the service whose IDs look like `job_id`, or "" where none does."""
-    for service, pattern in _ID_PATTERNS.items():
-        if pattern.fullmatch(job_id.strip()):
-            return service
-    return ""
+class Batch(Stream[Job]):
+    """Many calls and jobs, submitted and followed together: yields each job as it ends.
+
+    Args:
+        follower: follows the jobs
+        targets: calls, jobs and job IDs
+        at_once: calls and IDs that are submitted at a time
+        wait: seconds for which each is followed
+        poll_interval: seconds between two polls of a job
+    """
+
+    def __init__(
+        self,
+        follower: Follower,
+        targets: Sequence[JobLike],
+        at_once: int,
+        wait: float,
+        poll_interval: float,
+    ) -> None:
+        arguments = (targets, at_once, wait, poll_interval)
+        follow = partial(follower.as_completed, *arguments)
+        super().__init__(lambda: event_loop.stream_from_callback(follow))
+        self._run = partial(follower.run_batch, *arguments)
+
+    def updates(self) -> Stream[BatchUpdate]:
+        """Run the batch and yield every change of every job, to display its progress."""
+        return Stream(lambda: event_loop.stream_from_callback(self._run))
+
+
+def _require_success(jobs: list[Job]) -> Job:
+    job = jobs[-1]
+    if job.status in (Status.FAILED, Status.CANCELLED):
+        raise JobFailed(job)
+    return job

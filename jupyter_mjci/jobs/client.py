@@ -9,22 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.transport import Clock
+from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.history.journal import Journal, Write
 from jupyter_mjci.jobs.journal_writer import JournalWriter
 
 T = TypeVar("T")
 Listener = Callable[[str, Any], None]
-
-
-class Sends(Protocol):
-    """What carries a request: the transport."""
-
-    async def send(self, call: Call[Any]) -> Response: ...
 
 
 MAX_KNOWN_JOBS = 50_000  # jobs kept in memory, beside the journal
@@ -42,7 +36,7 @@ class JobClient:
 
     def __init__(
         self,
-        transport: Sends,
+        transport: Transport,
         journal: Journal,
         clock: Clock,
         writer: JournalWriter | None = None,
@@ -101,9 +95,10 @@ class JobClient:
         for listener in self.listeners:
             listener(event, value)
 
-    def known_jobs(self, service: str) -> list[Job]:
-        """Return the jobs of a service that were seen, the latest change last."""
-        return [job for job in self._known_jobs.values() if job.service == service]
+    def known_jobs(self, service: str | None = None) -> list[Job]:
+        """Return the jobs (of a service) that were seen, the latest change last."""
+        jobs = self._known_jobs.values()
+        return [job for job in jobs if service is None or job.service == service]
 
 
 def _get_key(job: Job) -> tuple[str, str]:

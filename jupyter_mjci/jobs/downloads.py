@@ -1,8 +1,7 @@
 """Fetch what jobs produced: from the archive where it is kept, else by URL.
 
-Links of Midjourney images end after about a day, so the originals
-of finished tasks are archived as soon as they are seen. Objects
-of a bucket stay, and are not archived.
+Where the links of a service end, the originals of finished jobs
+are archived as soon as they are seen.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
 from jupyter_mjci.jobs.submission import retrying
+from jupyter_mjci.services import find_service
 
 
 class ResultFetcher:
@@ -77,7 +77,9 @@ class ResultFetcher:
 
     def should_archive(self, job: Job) -> bool:
         """Return whether a job's results have to outlive their links."""
-        return self.archive is not None and job.service == "mj" and job.status is Status.SUCCEEDED
+        service = find_service(job.service)
+        links_expire = service is not None and service.links_expire
+        return self.archive is not None and links_expire and job.status is Status.SUCCEEDED
 
     async def archive_results(self, job: Job) -> None:
         """Archive a job's results while their links still work."""
@@ -99,7 +101,7 @@ class ResultFetcher:
                 f"The image is not available (HTTP {response.status}).",
                 detail=response.body[:200].decode("utf-8", "replace"),
                 body=response.body,
-                hint="Links of Midjourney images end after a day: fetch them when the job ends.",
+                hint="Links may end, some after a day: fetch results when the job ends.",
             )
         return response.body
 

@@ -19,8 +19,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import Unsupported
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.submission import Submitter
-from jupyter_mjci.services.tencent_ci.responses import parse_rows
-from jupyter_mjci.services.tencent_ci.xml import Row
+from jupyter_mjci.services import Row, service
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +34,7 @@ LISTING_BATCH_SIZE = 2_000
 async def fetch_tasks_frame(
     submitter: Submitter, call: Call[list[Job]], ids: Sequence[str] | None
 ) -> pd.DataFrame:
-    """Return a Midjourney listing as a DataFrame.
+    """Return a listing in one response as a DataFrame.
 
     Args:
         submitter: sends the call
@@ -46,7 +45,8 @@ async def fetch_tasks_frame(
     from jupyter_mjci.history.frames import Listing, jobs_to_frame, response_to_frame
 
     def parse(response: Response) -> Listing:
-        return Listing("mj", response_to_frame(response, ids), (response,))
+        frame = response_to_frame(call.service, response, ids)
+        return Listing(call.service, frame, (response,))
 
     try:
         listing = await submitter.send(replace(cast(Call[Listing], call), parse=parse))
@@ -58,9 +58,13 @@ async def fetch_tasks_frame(
 
 
 async def fetch_jobs_frame(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame:
-    """Return a CI listing, fetched page by page, as a DataFrame."""
-    from jupyter_mjci.history.frames import Listing, rows_to_frame
+    """Return a listing that is fetched page by page as a DataFrame."""
+    from jupyter_mjci.history.frames import Listing, jobs_to_frame, rows_to_frame
 
+    key = pages.first_page.service
+    parse_rows = service(key).parse_rows
+    if parse_rows is None:
+        return jobs_to_frame(await pages.collect())
     responses: list[Response] = []
 
     def parse(response: Response) -> Page[Row]:
@@ -72,7 +76,7 @@ async def fetch_jobs_frame(client: JobClient, pages: Paginator[Job]) -> pd.DataF
         return replace(cast(Call[Page[Row]], pages.page(token)), parse=parse)
 
     rows = await Paginator(build_page_call, pages.limit).collect()
-    return await _record_listing(client, Listing("ci", rows_to_frame(rows), tuple(responses)))
+    return await _record_listing(client, Listing(key, rows_to_frame(key, rows), tuple(responses)))
 
 
 async def _record_listing(client: JobClient, listing: Listing) -> pd.DataFrame:

@@ -10,38 +10,28 @@ together.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from statistics import median
-from typing import cast
 
 import anyio
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.submission import is_transient
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.midjourney.responses import ListingChanges, parse_changes
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services import Api, service
 
-BATCH_SIZE = {"mj": 500, "ci": 50}  # jobs in one request
 # seconds: jobs that are due within it are polled together
 COALESCE_WINDOW = 1.0
-# seconds between two polls of a job
-MIN_INTERVAL = {"mj": 4.0, "ci": 0.5}
+# seconds between two polls of a job, at most
 MAX_INTERVAL = 15.0
-# seconds, until the journal knows better
-TYPICAL_DURATION = {"mj": 45.0, "ci": 2.0}
 # journaled durations of an action before their median is used
 MIN_DURATION_SAMPLES = 5
 # failed polls in a row that are tolerated: about a minute
 MAX_FAILURES = 8
 MAX_MISSES = 3  # listings in a row without a job: then it is lost
-NOT_FOUND_CODES = ("not_found", "NonExistJobIds")
 
 
 class ChangeQueue:
@@ -114,8 +104,7 @@ class Poller:
 
     Args:
         client: sends the requests
-        mj: builds the Midjourney calls
-        ci: builds the Tencent CI calls
+        apis: build the calls of each service, by its key
         deterministic: poll each job by itself and only after its
             last change was read, so that a recording depends
             neither on which jobs are due together nor on how slow
@@ -123,18 +112,17 @@ class Poller:
     """
 
     def __init__(
-        self, client: JobClient, mj: Midjourney, ci: TencentCI, *, deterministic: bool = False
+        self, client: JobClient, apis: Mapping[str, Api], *, deterministic: bool = False
     ) -> None:
         self.client = client
-        self.mj = mj
-        self.ci = ci
+        self.apis = apis
         self.deterministic = deterministic
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
         # Services whose jobs are polled one by one, and those
         # that answered a bulk request.
-        self._no_bulk_fetch = {"mj", "ci"} if deterministic else set[str]()
+        self._no_bulk_fetch = set(apis) if deterministic else set[str]()
         self._bulk_fetch_works = set[str]()
         self._typical_durations: dict[tuple[str, str], float] = {}
 
@@ -235,9 +223,10 @@ class Poller:
             group.cancel_scope.cancel()
 
     async def _poll(self, due: Sequence[Subscription]) -> None:
-        for service, size in BATCH_SIZE.items():
-            subscriptions = [each for each in due if each.job.service == service]
-            bulk, single = self._split_by_request(service, subscriptions)
+        for key in dict.fromkeys(each.job.service for each in due):
+            size = service(key).poll.batch_size
+            subscriptions = [each for each in due if each.job.service == key]
+            bulk, single = self._split_by_request(key, subscriptions)
             async with anyio.create_task_group() as group:
                 for start in range(0, len(bulk), size):
                     group.start_soon(self._poll_bulk, bulk[start : start + size])
@@ -245,28 +234,32 @@ class Poller:
                     group.start_soon(self._poll_single, subscription)
 
     def _split_by_request(
-        self, service: str, subscriptions: list[Subscription]
+        self, key: str, subscriptions: list[Subscription]
     ) -> tuple[list[Subscription], list[Subscription]]:
         """Split subscriptions into those of bulk requests and those of requests of their own."""
-        if service in self._no_bulk_fetch or len(subscriptions) == 1:
+        job_service = service(key)
+        has_bulk = job_service.fetch_changes is not None and key not in self._no_bulk_fetch
+        if not has_bulk or len(subscriptions) == 1:
             return [], subscriptions
-        bulk = [each for each in subscriptions if not _is_batch(each.job)]
-        single = [each for each in subscriptions if _is_batch(each.job)]
+        bulk = [each for each in subscriptions if job_service.can_poll_in_bulk(each.job)]
+        single = [each for each in subscriptions if not job_service.can_poll_in_bulk(each.job)]
         return bulk, single
 
     async def _poll_bulk(self, subscriptions: Sequence[Subscription]) -> None:
-        service = subscriptions[0].job.service
+        key = subscriptions[0].job.service
+        fetch_changes = service(key).fetch_changes
+        assert fetch_changes is not None  # _split_by_request asked
+        known = {subscription.job.id: subscription.job for subscription in subscriptions}
         polled_at = self.client.clock.now()
-        fetch = self._fetch_mj_changes if service == "mj" else self._fetch_ci_changes
         try:
-            changes = await fetch(subscriptions)
+            changes = await self.client.send_once(fetch_changes(self.apis[key], known))
         except MjciError as error:
-            if isinstance(error, Unsupported) and service not in self._bulk_fetch_works:
-                self._no_bulk_fetch.add(service)
+            if isinstance(error, Unsupported) and key not in self._bulk_fetch_works:
+                self._no_bulk_fetch.add(key)
             else:
                 self._on_error(subscriptions, error)
             return
-        self._bulk_fetch_works.add(service)
+        self._bulk_fetch_works.add(key)
         changed = {job.id: job for job in changes.items}
         for subscription in subscriptions:
             job_id = subscription.job.id
@@ -275,25 +268,16 @@ class Poller:
             else:
                 self._on_missing(subscription)
 
-    async def _fetch_mj_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        known = {subscription.job.id: subscription.job for subscription in subscriptions}
-        call = cast(Call[ListingChanges], self.mj.tasks(list(known)))
-        return await self.client.send_once(replace(call, parse=partial(parse_changes, known=known)))
-
-    async def _fetch_ci_changes(self, subscriptions: Iterable[Subscription]) -> ListingChanges:
-        ids = [subscription.job.id for subscription in subscriptions]
-        page = await self.client.send_once(self.ci.jobs(ids=ids).first_page)
-        return ListingChanges(page.items, frozenset(job.id for job in page.items))
-
     async def _poll_single(self, subscription: Subscription) -> None:
         job = subscription.job
-        call = self.mj.task(job.id) if job.service == "mj" else self.ci.job(job.id)
+        job_service = service(job.service)
+        call = job_service.get_job(self.apis[job.service], job.id)
         polled_at = self.client.clock.now()
         try:
             current = await self.client.send_once(call)
             self._on_update(subscription, current, polled_at)
         except MjciError as error:
-            if isinstance(error, ServiceError) and error.code in NOT_FOUND_CODES:
+            if isinstance(error, ServiceError) and error.code in job_service.not_found_codes:
                 self._on_missing(subscription)
             else:
                 self._on_error([subscription], error)
@@ -345,7 +329,7 @@ class Poller:
 
     def _estimate_delay(self, subscription: Subscription, now: float) -> float:
         """Return the seconds until polling the job again is worth a request."""
-        min_interval = MIN_INTERVAL[subscription.job.service]
+        min_interval = service(subscription.job.service).poll.min_interval
         remaining = self._estimate_remaining(subscription, now)
         if remaining > 0:
             delay = max(remaining / 2, min_interval)
@@ -368,7 +352,7 @@ class Poller:
         key = (job.service, job.action)
         if key not in self._typical_durations:
             durations = self.client.journal.durations(job.service, job.action)
-            typical = TYPICAL_DURATION[job.service]
+            typical = service(job.service).poll.typical_duration
             if len(durations) >= MIN_DURATION_SAMPLES:
                 typical = median(durations)
             self._typical_durations[key] = typical
@@ -390,7 +374,3 @@ def merge_known(previous: Job, current: Job) -> Job:
         if not getattr(current, name)
     }
     return replace(current, **known) if known else current
-
-
-def _is_batch(job: Job) -> bool:
-    return job.service == "ci" and job.id.startswith("b")

@@ -23,7 +23,6 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import Any, TypeVar, cast
 from uuid import uuid4
 
@@ -55,12 +54,10 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease, Submission
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.services.midjourney import reconciliation as midjourney
-from jupyter_mjci.services.tencent_ci import reconciliation as tencent_ci
+from jupyter_mjci.services import SubmissionTracking, service
 
 T = TypeVar("T")
 
-SERVICES: dict[str, ModuleType] = {"mj": midjourney, "ci": tencent_ci}
 # Attempts at a submission that certainly was not accepted.
 MAX_ATTEMPTS = 6
 MAX_READ_ATTEMPTS = 4
@@ -141,8 +138,8 @@ class PendingSubmission:
     @property
     def is_exact(self) -> bool:
         """Whether its job can be told from every other one."""
-        service = SERVICES[self.call.service]
-        return cast(bool, service.is_exact_match(self.call, self.lease.marker))
+        tracking = _get_tracking(self.call.service)
+        return tracking.is_exact_match(self.call, self.lease.marker)
 
 
 class OutcomeUnknown(Exception):
@@ -236,7 +233,8 @@ class Submitter:
         A submission waits up to `queue_timeout` seconds for room
         in a full queue; then QueueFull is raised.
         """
-        if SERVICES[call.service].is_trackable(call):
+        tracking = service(call.service).tracking
+        if tracking is not None and tracking.is_trackable(call):
             return cast(T, await self._submit(call, queue_timeout))
         if not call.is_retryable:
             return await self.client.send_once(call)
@@ -247,7 +245,7 @@ class Submitter:
 
     async def _submit(self, call: Call[Any], queue_timeout: float) -> Job:
         marker = self.make_marker()
-        marked = SERVICES[call.service].with_marker(call, marker)
+        marked = _get_tracking(call.service).with_marker(call, marker)
         lease = self.writer.open_lease(marker)
         pending = PendingSubmission(marked or call, lease, self.client.clock.now())
         try:
@@ -293,7 +291,7 @@ class Submitter:
         try:
             if not await self._take(lease):
                 return None
-            call = SERVICES[row.service].restore_call(sender, row.name, row.path, row.body)
+            call = _get_tracking(row.service).restore_call(sender, row.name, row.path, row.body)
             pending = PendingSubmission(call, lease, row.at, True, row.lease_until)
             return await self._finish(pending, self._find_or_send(pending))
         except (LeaseLost, OutcomeUnknown):
@@ -478,9 +476,9 @@ class Submitter:
 
         Raises OutcomeUnknown where another job may be meant.
         """
-        service = SERVICES[pending.call.service]
+        tracking = _get_tracking(pending.call.service)
         marker = pending.lease.marker
-        matches = service.build_matcher(pending.call, marker, pending.recorded_at)
+        matches = tracking.build_matcher(pending.call, marker, pending.recorded_at)
         candidates = [job for job in await self._fetch_listing(pending) if matches(job)]
         if pending.is_exact:
             job = candidates[0] if candidates else None
@@ -491,8 +489,8 @@ class Submitter:
 
     async def _fetch_listing(self, pending: PendingSubmission) -> list[Job]:
         """Fetch the listing itself, never a fallback: one from the journal would prove nothing."""
-        service = SERVICES[pending.call.service]
-        request = service.build_search_request(pending.call, pending.recorded_at)
+        tracking = _get_tracking(pending.call.service)
+        request = tracking.build_search_request(pending.call, pending.recorded_at)
         if isinstance(request, Paginator):
             return cast(list[Job], await request.collect())
         return cast(list[Job], await self.send(request))
@@ -501,8 +499,8 @@ class Submitter:
         self, pending: PendingSubmission, candidates: Iterable[Job]
     ) -> Job | None:
         """Claim the only job that looks like the submission's, and like no other submission's."""
-        service = pending.call.service
-        claimed = self.journal.claimed_job_ids(service)
+        key = pending.call.service
+        claimed = self.journal.claimed_job_ids(key)
         free = [job for job in candidates if job.id not in claimed]
         if len(free) > 1:
             ids = ", ".join(job.id for job in free[:4])
@@ -510,7 +508,7 @@ class Submitter:
         if not free:
             return None
         (job,) = free
-        rivals = self.journal.find_rivals(service, pending.lease.marker)
+        rivals = self.journal.find_rivals(key, pending.lease.marker)
         if any(_could_be(rival, job) for rival in rivals):
             raise OutcomeUnknown(f"job {job.id} may be that of another submission just like it.")
         accept = partial(
@@ -524,11 +522,17 @@ class Submitter:
         return job if is_claimed else None
 
 
+def _get_tracking(key: str) -> SubmissionTracking:
+    tracking = service(key).tracking
+    assert tracking is not None  # only trackable submissions are journaled
+    return tracking
+
+
 def _could_be(row: Submission, job: Job) -> bool:
     """Return whether a job may be that of another submission."""
-    service = SERVICES[row.service]
-    call = service.restore_call(None, row.name, row.path, row.body)
-    return bool(service.build_matcher(call, row.marker, row.at)(job))
+    tracking = _get_tracking(row.service)
+    call = tracking.restore_call(None, row.name, row.path, row.body)
+    return bool(tracking.build_matcher(call, row.marker, row.at)(job))
 
 
 def _conclude_absence(pending: PendingSubmission) -> None:

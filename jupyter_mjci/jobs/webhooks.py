@@ -9,7 +9,6 @@ followed jobs are polled all the same.
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -20,9 +19,7 @@ import uvicorn
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.services.midjourney import responses as midjourney
-from jupyter_mjci.services.tencent_ci import responses as tencent_ci
-from jupyter_mjci.services.tencent_ci import xml
+from jupyter_mjci.services import parse_callback
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery
 LOCAL_HOSTS = (b"127.0.0.1", b"localhost")
@@ -129,25 +126,11 @@ def progress_rank(job: Job) -> float:
 
 
 def parse_webhook(body: bytes) -> Iterable[Job]:
-    """Return the jobs of a delivery: a proxy's task, or CI's event in JSON or XML; else none."""
+    """Return the jobs of a delivery, by the service that knows its document; else none."""
     # no delivery, whatever it holds, may stop the server
     with contextlib.suppress(Exception):
-        document = _parse_body(body)
-        if "JobsDetail" in document:
-            details = document["JobsDetail"]
-            # CI sends a single job without a list around it
-            if not isinstance(details, list):
-                details = [details]
-            return [tencent_ci.parse_job(detail) for detail in details]
-        if document.get("id") and "status" in document:
-            return [midjourney.parse_job(document)]
+        return parse_callback(body)
     return []
-
-
-def _parse_body(body: bytes) -> dict[str, Any]:
-    if body.lstrip().startswith(b"<"):
-        return dict(xml.parse(body)["Response"])
-    return dict(json.loads(body))
 
 
 async def _read_body(receive: Receive) -> tuple[bytes, int]:

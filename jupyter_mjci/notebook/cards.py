@@ -19,10 +19,8 @@ from importlib.resources import files
 
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import sanitize
-from jupyter_mjci.services.tencent_ci.responses import Element, get_element, to_text
+from jupyter_mjci.services import find_service, get_label
 
-SERVICE_TITLES = {"mj": "Midjourney", "ci": "Tencent CI"}
-JOB_MAGICS = {"mj": "%mj_task", "ci": "%ci_job"}
 STATUS_LABELS = {
     Status.QUEUED: "queued",
     Status.RUNNING: "running",
@@ -100,7 +98,8 @@ def describe_moment(time: datetime, command: str) -> str:
 
 def follow_command(job: Job) -> str:
     """Return the magic that follows a job."""
-    return f"{JOB_MAGICS.get(job.service, '%mj_task')} {job.id}"
+    service = find_service(job.service)
+    return f"{service.job_magic if service else 'job'} {job.id}"
 
 
 def notice_html(line: str) -> str:
@@ -197,10 +196,8 @@ def escape_text(text: str) -> str:
 
 def describe_subject(job: Job) -> str:
     """Return the prompt; or the input, and the output that is made from it."""
-    output = ""
-    if job.service == "ci":
-        output = to_text(get_element(job.raw, "Operation", "Output").get("Object"))
-    return sanitize(f"{job.subject} → {output}" if output else job.subject)
+    service = find_service(job.service)
+    return sanitize(service.describe_subject(job) if service else job.subject)
 
 
 def _action_name(job: Job) -> str:
@@ -209,52 +206,10 @@ def _action_name(job: Job) -> str:
 
 def _list_facts(job: Job) -> list[tuple[str, str]]:
     """Return (name, value) rows beyond the common fields; sanitized, not yet escaped."""
-    if job.service != "ci":
+    service = find_service(job.service)
+    if service is None:
         return []
-    return [(name, sanitize(value)) for name, value in _iter_ci_facts(job) if value]
-
-
-def _iter_ci_facts(job: Job) -> Iterable[tuple[str, str]]:
-    # A batch has the elements of its jobs below
-    # Operation.JobParam.
-    operation = get_element(job.raw, "Operation")
-    batch_param = get_element(operation, "JobParam")
-    process = get_element(operation, "PicProcess") or get_element(batch_param, "PicProcess")
-    result_element = "PicProcessResult"
-    result = get_element(operation, result_element) or get_element(batch_param, result_element)
-    template = to_text(operation.get("TemplateId")) or to_text(batch_param.get("TemplateId"))
-    workflows = operation.get("WorkflowIds")
-    if isinstance(workflows, list):
-        workflows = ", ".join(workflows)
-    yield "rule", to_text(process.get("ProcessRule"))
-    yield "template", template
-    yield "workflows", to_text(workflows)
-    yield "size", _format_size_change(result)
-    yield "user data", job.user_data
-
-
-def _format_size_change(result: Element) -> str:
-    """Return "1000×667 jpeg → 667×1000 jpeg, 24.9 kB", as far as the response contains it."""
-    result = get_element(result, "UploadResult") or result
-    output = get_element(result, "ProcessResult") or get_element(result, "ProcessResults", "Object")
-    text = _format_image_size(output)
-    if not text:
-        return ""
-    original = _format_image_size(get_element(result, "OriginalInfo", "ImageInfo"))
-    if original:
-        text = f"{original} → {text}"
-    file_size = to_text(output.get("Size"))
-    if file_size.isdigit():
-        text += f", {int(file_size) / 1000:.1f} kB"
-    return text
-
-
-def _format_image_size(info: Element) -> str:
-    width = to_text(info.get("Width"))
-    height = to_text(info.get("Height"))
-    if not width or not height:
-        return ""
-    return f"{width}×{height} {to_text(info.get('Format')).lower()}".strip()
+    return [(name, sanitize(value)) for name, value in service.get_facts(job) if value]
 
 
 def _failure_reason(job: Job) -> str:
@@ -265,13 +220,17 @@ def _failure_reason(job: Job) -> str:
 
 
 def _button_command(job: Job, button: Button) -> str:
-    return sanitize(f"%mj_action {job.id} {button.name}")
+    service = find_service(job.service)
+    magic = service.button_magic if service else ""
+    return sanitize(f"{magic} {job.id} {button.name}".lstrip())
 
 
 def _input_needed_text(job: Job) -> str:
+    service = find_service(job.service)
+    magic = service.input_magic if service else ""
+    command = f": give it with {magic} {job.id}" if magic else ""
     return sanitize(
-        f"The job waits for your answer to a dialog: give it with %mj_modal {job.id}. "
-        "It does not go on by itself."
+        f"The job waits for your answer to a dialog{command}. It does not go on by itself."
     )
 
 
@@ -325,7 +284,7 @@ def _header_html(job: Job) -> str:
     return (
         f'<div class="mjci-job-head"><b>{escape_text(_action_name(job))}</b> '
         f'<span class="mjci-job-badge">{label}</span> '
-        f'<span class="mjci-job-dim">{escape(SERVICE_TITLES.get(job.service, job.service))}</span> '
+        f'<span class="mjci-job-dim">{escape(get_label(job.service))}</span> '
         f"<code>{escape_text(job.id)}</code></div>"
     )
 
@@ -335,7 +294,8 @@ def _subject_html(job: Job) -> str:
     if not subject:
         return ""
     css_class = "mjci-job-subject"
-    if job.service == "ci":
+    service = find_service(job.service)
+    if service is not None and service.subject_is_key:
         css_class += " mjci-job-key"
     return f'<div class="{css_class}">{escape(subject)}</div>'
 

@@ -7,17 +7,17 @@ come from its signature.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from jupyter_mjci.client.settings import Secret, Settings
+from jupyter_mjci.client.settings import NamedSetting, Secret, list_settings
 from jupyter_mjci.errors import InvalidRequest, SettingsError, suggest
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.argument_parser import parse_arguments, parse_tokens
 from jupyter_mjci.notebook.current_session import CurrentSession, Selection
 from jupyter_mjci.notebook.images import MimeBundle
 from jupyter_mjci.notebook.params import Kind, Param, parse_signature
+from jupyter_mjci.services import get_section_types
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -65,7 +65,7 @@ class Commands:
             dialect: which proxy family it emulates
             seed: another seed makes other pictures
         """
-        from jupyter_mjci.session import sandbox
+        from jupyter_mjci.connection import sandbox
 
         session = sandbox(
             speed=speed or self._current.settings().speed,
@@ -184,7 +184,7 @@ class Commands:
     def _switch_recording(
         self, mode: str, folder: Path, pixels: int | None, unrecorded: Selection
     ) -> None:
-        from jupyter_mjci.session import replay
+        from jupyter_mjci.connection import replay
 
         if mode == "off":
             self._current.state.selected = unrecorded
@@ -280,8 +280,8 @@ def get_command_params(command: str) -> tuple[Param, ...]:
     params = parse_signature(getattr(Commands, command))
     if command != "connect":
         return params
-    settings = [_make_setting_param(field) for field in fields(Settings) if not _is_secret(field)]
-    return (*params, *settings)
+    settings = list_settings(get_section_types())
+    return (*params, *(_make_setting_param(each) for each in settings if not _is_secret(each)))
 
 
 def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
@@ -295,13 +295,12 @@ def parse_command_line(command: str, words: Sequence[str]) -> dict[str, Any]:
     if command != "connect":
         return parse_arguments(getattr(Commands, command), words)
     flags = {word.partition("=")[0] for word in words}
-    for field in fields(Settings):
-        if _is_secret(field) and _flag_name(field.name) in flags:
+    for setting in list_settings(get_section_types()):
+        if _is_secret(setting) and _flag_name(setting.name) in flags:
             raise SettingsError(
-                f"{field.name} is not accepted on a line: notebook and history would store it.",
+                f"{setting.name} is not accepted on a line: notebook and history would store it.",
                 detail="Remove it from this cell now.",
-                hint=f"Set {field.metadata['env'][0]} in the environment, or write it into a "
-                "profile.",
+                hint=f"Set {setting.env[0]} in the environment, or write it into a profile.",
             )
     return parse_tokens(get_command_params("connect"), words)
 
@@ -318,21 +317,22 @@ def resolve_command(word: str) -> str:
     return word
 
 
-def _is_secret(field: Field[Any]) -> bool:
-    return isinstance(field.default, Secret)
+def _is_secret(setting: NamedSetting) -> bool:
+    return isinstance(setting.field.default, Secret)
 
 
 def _flag_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _make_setting_param(field: Field[Any]) -> Param:
+def _make_setting_param(setting: NamedSetting) -> Param:
+    field = setting.field
     choices = field.metadata["choices"]
     kind = "choice" if choices else _KIND_BY_TYPE.get(type(field.default), "text")
     help = field.metadata["help"]
     return Param(
-        field.name,
-        _flag_name(field.name),
+        setting.name,
+        _flag_name(setting.name),
         kind,
         field.default,
         False,

@@ -20,7 +20,7 @@ from jupyter_mjci.notebook.help import has_prompt
 from jupyter_mjci.notebook.interpolation import find_job
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.params import Builder, Param, parse_signature
-from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services import Service, find_service
 from jupyter_mjci.services.midjourney.prompt_flags import FLAGS, FLAGS_BY_NAME, PromptFlag
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -88,10 +88,11 @@ def find_candidates(magics: Magics, full_text: str, line: int, until_cursor: str
     magic, service, name, rest = match.groups()
     if magic == "mjci":
         return _complete_mjci(magics, rest)
-    builder = getattr(Midjourney if service == "mj" else TencentCI, name, None)
-    if builder is None:
+    found = find_service(service)
+    builder = getattr(found.api, name, None) if found else None
+    if found is None or builder is None:
         return NO_COMPLETIONS
-    return _complete_builder(magics, service, builder, rest)
+    return _complete_builder(magics, found, builder, rest)
 
 
 def _complete_mjci(magics: Magics, rest: str) -> Completions:
@@ -114,7 +115,7 @@ def _complete_mjci(magics: Magics, rest: str) -> Completions:
     return fragment, _filter_texts(fragment, texts)
 
 
-def _complete_builder(magics: Magics, service: str, builder: Builder, rest: str) -> Completions:
+def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: str) -> Completions:
     params = parse_signature(builder)
     fragment, before = _split_last_word(rest)
     values = _find_option_values(magics, params, before, fragment)
@@ -126,12 +127,13 @@ def _complete_builder(magics: Magics, service: str, builder: Builder, rest: str)
         if values is not None:
             return values
     if fragment.startswith("-"):
-        can_batch = takes_prompt or builder is TencentCI.job
+        takes_body = bool(service.parse_cell_body) and builder is service.get_job
+        can_batch = takes_prompt or takes_body
         options = BATCH_OPTIONS if can_batch else OPTIONS
         texts = _filter_texts(fragment, _list_flags((*params, *options)))
         flags = _list_prompt_flags(before, fragment) if takes_prompt else []
         return fragment, [*flags, *texts]
-    return _complete_positional(magics, service, params, rest, fragment, before)
+    return _complete_positional(magics, service.key, params, rest, fragment, before)
 
 
 def _complete_positional(
@@ -190,7 +192,7 @@ def _list_tables(magics: Magics) -> Iterator[Candidate]:
 
 def _list_sessions(magics: Magics) -> Iterator[Candidate]:
     for name, value in _iter_variables(magics):
-        if type(value).__name__ == "Session" and hasattr(value, "known_jobs"):
+        if type(value).__name__ == "Session" and hasattr(value, "client"):
             yield Candidate(name, "session")
 
 
@@ -200,7 +202,7 @@ def _list_states(_: Magics) -> Iterator[Candidate]:
 
 def _list_tags(magics: Magics) -> Iterator[Candidate]:
     session = magics.current_session.get_if_unique()
-    seen = [job.action for job in session.known_jobs("ci")] if session else []
+    seen = [job.action for job in session.client.known_jobs("ci")] if session else []
     return map(Candidate, dict.fromkeys([*JOB_TAGS, *seen]))
 
 
@@ -240,10 +242,13 @@ _OBJECT_KEYS = frozenset({"input", "object", "prefix", "key"})
 
 def _complete_body(magics: Magics, full_text: str, until_cursor: str) -> Completions:
     """Complete a line of a cell's body: of a job, or of a prompt."""
-    if full_text.startswith("%%ci_job"):
+    match = re.match(r"%%([a-z0-9]+)_(\w+)", full_text)
+    service = find_service(match[1]) if match else None
+    if match is None or service is None:
+        return NO_COMPLETIONS
+    builder = getattr(service.api, match[2], None)
+    if service.parse_cell_body and builder is service.get_job:
         return _complete_toml(magics, until_cursor)
-    match = re.match(r"%%mj_(\w+)", full_text)
-    builder = getattr(Midjourney, match[1], None) if match else None
     if builder is None or not has_prompt(builder):
         return NO_COMPLETIONS
     fragment, before = _split_last_word(until_cursor)
@@ -318,7 +323,7 @@ def _list_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
 
 def _list_known_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
     session = magics.current_session.get_if_unique()
-    known = session.known_jobs(service) if session else ()
+    known = session.client.known_jobs(service) if session else ()
     for job in list(reversed(known))[:MAX_JOBS]:
         yield Candidate(job.id, _describe_job(job))
 
@@ -334,7 +339,7 @@ def _describe_job(job: Job) -> str:
 def _list_objects(magics: Magics) -> Iterator[Candidate]:
     """Yield the keys of objects: listed before, and inputs of jobs."""
     session = magics.current_session.get_if_unique()
-    inputs = [job.subject for job in session.known_jobs("ci")] if session else []
+    inputs = [job.subject for job in session.client.known_jobs("ci")] if session else []
     keys = [*magics.known_objects, *inputs]
     return (Candidate(key, "object") for key in dict.fromkeys(keys) if key)
 
@@ -343,7 +348,7 @@ def _list_button_labels(magics: Magics, task: str) -> list[str]:
     job = magics.find_job(task)
     session = magics.current_session.get_if_unique()
     if job is None and session:
-        job = next((known for known in session.known_jobs("mj") if known.id == task), None)
+        job = next((known for known in session.client.known_jobs() if known.id == task), None)
     return [button.name for button in job.buttons] if job else []
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,10 @@ from traitlets import CFloat, CInt, Enum, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from jupyter_mjci.client.settings import (
+    GENERAL_SETTINGS,
     RUNTIME_SETTINGS,
     Settings,
+    list_settings,
     load_runtime_settings,
 )
 from jupyter_mjci.errors import SettingsError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 SECTION = "MJCI"
-_FIELDS = {field.name: field for field in fields(Settings)}
 
 
 class _EffectiveTrait:
@@ -64,7 +64,7 @@ class ChoiceSetting(_EffectiveTrait, Enum[str]):
 
 
 def _get_help(name: str) -> str:
-    help: str = _FIELDS[name].metadata["help"]
+    help: str = GENERAL_SETTINGS[name].metadata["help"]
     return help
 
 
@@ -147,11 +147,14 @@ class MJCI(Configurable):
         return f"{super().class_get_help(inst)}\n\n{cls.__doc__}"
 
     def _reject_unknown_names(self, section: Config) -> None:
+        from jupyter_mjci.services import get_section_types
+
         known = self.trait_names(config=True)
         for name in section:
             if name in known:
                 continue
             hint = f"Available: {', '.join(known)}."
-            if name in _FIELDS:
-                hint = f"Set {_FIELDS[name].metadata['env'][0]}, or write it into a profile."
+            for setting in list_settings(get_section_types()):
+                if setting.name == name:
+                    hint = f"Set {setting.env[0]}, or write it into a profile."
             raise SettingsError(f"{name} is not set by %config {SECTION}.", hint=hint)

@@ -81,7 +81,7 @@ class CurrentSession:
         """Connect a new session: by the overrides, else `%config
         MJCI`, else environment and profile.
         """
-        from jupyter_mjci.session import connect
+        from jupyter_mjci.connection import connect
 
         settings = dict(self._get_config())
         settings.update({name: value for name, value in overrides.items() if value is not None})

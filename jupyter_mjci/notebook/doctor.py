@@ -9,14 +9,14 @@ import asyncio
 import platform
 import sys
 from collections import Counter
-from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from jupyter_mjci.client.settings import CREDENTIALS, Secret, Settings
-from jupyter_mjci.diagnostics import diagnose, sanitize_url
+from jupyter_mjci.client.settings import Secret, list_section_settings
+from jupyter_mjci.diagnostics import NOT_CONFIGURED, diagnose
 from jupyter_mjci.notebook.current_session import Selection
+from jupyter_mjci.services import get_section_types, services
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def build_status(selection: Selection) -> Rows:
 
 
 def build_report(session: Session, source: str, output_mode: str) -> Rows:
-    """Return everything that helps to find a problem. Sends requests to both services.
+    """Return everything that helps to find a problem. Sends requests to the services.
 
     Args:
         session: the session in use
@@ -105,30 +105,28 @@ def _list_versions() -> list[str]:
 
 
 def _service_rows(session: Session) -> Rows:
-    settings = session.settings
-    mj = ci = "not configured"
-    if settings.has_mj:
-        mj = sanitize_url(settings.mj_url)
-    if settings.has_ci:
-        ci = f"{settings.ci_bucket} in {settings.ci_region}"
-    return [("Midjourney", mj), ("Tencent CI", ci)]
+    rows = []
+    for service in services():
+        section = session.settings.sections[service.key]
+        description = NOT_CONFIGURED
+        if section.is_configured:
+            description = service.describe_connection(section)
+        rows.append((service.label, description))
+    return rows
 
 
 def _count_jobs(session: Session) -> str:
-    jobs = [*session.known_jobs("mj"), *session.known_jobs("ci")]
-    counts = Counter(job.status.value.lower() for job in jobs)
+    counts = Counter(job.status.value.lower() for job in session.client.known_jobs())
     return ", ".join(f"{count} {status}" for status, count in sorted(counts.items())) or "none"
 
 
 def _credential_rows(session: Session) -> Rows:
     """Return whether each credential is set and where it comes from, never its value."""
-    variables = {field.name: field.metadata["env"][0] for field in fields(Settings)}
+    settings = session.settings
     return [
-        (
-            name,
-            _describe_source(getattr(session.settings, name), variables[name], session),
-        )
-        for name in CREDENTIALS
+        (setting.name, _describe_source(getattr(settings, setting.name), setting.env[0], session))
+        for setting in list_section_settings(get_section_types())
+        if setting.is_credential
     ]
 
 

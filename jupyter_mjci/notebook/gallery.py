@@ -113,8 +113,7 @@ def _restore_job(image: ArchivedImage) -> Job:
 def _list_latest_jobs(session: Session) -> list[Job]:
     jobs = [
         *session.journal.jobs_with_outputs(MAX_JOURNAL_JOBS),
-        *session.known_jobs("mj"),
-        *session.known_jobs("ci"),
+        *session.client.known_jobs(),
     ]
     latest = {(job.service, job.id): job for job in jobs if job.outputs}
     return sorted(latest.values(), key=_get_finish_time, reverse=True)

@@ -23,6 +23,7 @@ from jupyter_mjci.imaging.thumbnails import (
     split_grid,
     to_base64,
 )
+from jupyter_mjci.services import find_service
 
 __all__ = [
     "MAX_THUMBNAIL_BYTES",
@@ -43,7 +44,6 @@ __all__ = [
     "to_base64",
 ]
 
-SERVICE_LABELS = {"mj": "MJ", "ci": "CI"}
 
 # Data and metadata by mime type, as IPython displays them.
 MimeBundle: TypeAlias = tuple[Mapping[str, object], Mapping[str, object]]
@@ -79,7 +79,8 @@ def format_caption(job: Job, content: bytes) -> str:
     """
     header = identify(content) or ImageHeader("unknown", 0, 0)
     frames = f" {header.frames} frames" if header.frames > 1 else ""
-    label = SERVICE_LABELS.get(job.service, job.service)
+    service = find_service(job.service)
+    label = service.short_label or service.label if service else job.service
     size = f"{header.width}×{header.height}"
     return f"{label} {job.id} {size} {header.format}{frames} sha {digest(content)[:12]}"
 

@@ -86,6 +86,12 @@ def _parse_toml(body: str) -> JobRequest:
     return JobRequest(builder=builder, arguments=arguments)
 
 
+def list_body_keys() -> list[str]:
+    """Return the keys of the TOML form."""
+    params = (*parse_signature(TencentCI.picture_job), *parse_signature(TencentCI.batch))
+    return list(dict.fromkeys(param.name for param in params))
+
+
 def _check_required(params: Mapping[str, Param], arguments: Mapping[str, object]) -> None:
     missing = [name for name, param in params.items() if param.required and name not in arguments]
     if missing:

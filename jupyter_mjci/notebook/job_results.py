@@ -15,8 +15,7 @@ from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.services.midjourney.responses import get_preview_url
-from jupyter_mjci.services.tencent_ci.responses import to_text
+from jupyter_mjci.services import find_service
 
 if TYPE_CHECKING:
     from jupyter_mjci.session import Session
@@ -69,11 +68,14 @@ def _file_name(url: str) -> str:
 
 async def _count_child_jobs(session: Session, job: Job) -> dict[str, int] | None:
     """Count the jobs of a batch by status, on the first page of its listing."""
-    if job.service != "ci" or not job.raw.get("Name") or not job.id:
+    service = find_service(job.service)
+    if service is None:
         return None
-    tag = to_text(job.raw.get("Operation", {}).get("Tag")) or "PicProcess"
+    call = service.list_children(getattr(session, service.key), job)
+    if call is None:
+        return None
     try:
-        page = await session.ci.jobs(tag=tag, batch_id=job.id).first_page
+        page = await call
     except MjciError:
         return None
     counts = Counter(child.status.value for child in page.items)
@@ -90,7 +92,8 @@ class Previews:
 
     async def fetch(self, job: Job) -> str:
         """Return the latest preview as a data URL, or "". Runs on the event loop."""
-        url = get_preview_url(job)
+        service = find_service(job.service)
+        url = service.get_preview_url(job) if service else ""
         if url and url != self.url:
             self.url = url
             with suppress(MjciError, ValueError), anyio.move_on_after(PREVIEW_TIMEOUT):

@@ -1,6 +1,6 @@
-"""The magics: `%mj_*` and `%ci_*` from the call builders, `%%ci_job`, and `%mjci`.
+"""The magics: `%mj_*`, `%ci_*` and so on from the call builders, and `%mjci`.
 
-Every public method of `Midjourney` and `TencentCI` is a magic;
+Every public method of a service's API is a magic;
 `Magics.iter_magics` lists the few that behave differently. This
 module is imported when a magic is first used; what is registered
 before that is in `extension`.
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,6 @@ from jupyter_mjci.notebook.help import (
     has_prompt,
 )
 from jupyter_mjci.notebook.interpolation import find_job, find_value, interpolate
-from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
     OPTIONS,
@@ -52,17 +51,14 @@ from jupyter_mjci.notebook.params import (
     parse_signature,
 )
 from jupyter_mjci.notebook.scope import Scope, find_scope
-from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services import Service, load_attribute, services
 from jupyter_mjci.services.midjourney.prompt_flags import check_prompt, is_refused
-from jupyter_mjci.services.tencent_ci.api import TencentCI
-from jupyter_mjci.services.tencent_ci.objects import StoredObject
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_mjci.session import Session
 
-SERVICE_APIS: Mapping[str, type] = {"mj": Midjourney, "ci": TencentCI}
 # Parameters that may also name a variable that holds a job.
 JOB_ID_PARAMS = frozenset({"task", "task_id", "job_id"})
 # The parameter, by builder, that takes all remaining words of a
@@ -119,23 +115,8 @@ class Magics:
 
     def iter_magics(self) -> Iterator[Magic]:
         """Yield every magic."""
-        special: dict[str, tuple[Callable[..., object], str]] = {
-            "mj_action": (self.action, "line"),
-            "mj_cancel": (self.cancel, "line"),
-            "ci_cancel": (self.cancel, "line"),
-            "ci_job": (self.ci_job, "line_cell"),
-        }
-        for service, api in SERVICE_APIS.items():
-            for method, builder in vars(api).items():
-                if method.startswith("_") or not callable(builder) or _is_python_only(builder):
-                    continue
-                name = f"{service}_{method}"
-                run, kind = self.run_simple, "line"
-                if has_prompt(builder):
-                    run, kind = self.run_prompt, "line_cell"
-                run, kind = special.get(name, (run, kind))
-                build_help = partial(build_magic_help, name, builder)
-                yield Magic(name, self._in_scope(partial(run, builder)), kind, build_help)
+        for service in services():
+            yield from self.iter_service_magics(service)
         yield Magic("mjci", self._in_scope(self.mjci), "line", build_mjci_help)
 
     def _in_scope(self, run: Callable[..., object]) -> Callable[..., object]:
@@ -154,6 +135,30 @@ class Magics:
     @property
     def _scope(self) -> Scope:
         return self._running_scope.get() or Scope(self.ip.user_ns)
+
+    def iter_service_magics(self, service: Service) -> Iterator[Magic]:
+        """Yield the magics of one service."""
+        for method, builder in vars(service.api).items():
+            if method.startswith("_") or not callable(builder) or _is_python_only(builder):
+                continue
+            name = f"{service.key}_{method}"
+            run, kind = self._select_runner(service, builder)
+            build_help = partial(build_magic_help, name, builder)
+            yield Magic(name, self._in_scope(partial(run, builder)), kind, build_help)
+
+    def _select_runner(
+        self, service: Service, builder: Builder
+    ) -> tuple[Callable[..., object], str]:
+        """Return what runs the magic of a builder, and its kind."""
+        if builder is service.cancel_job:
+            return self.cancel, "line"
+        if service.parse_cell_body and builder is service.get_job:
+            return self.run_body, "line_cell"
+        if [param.name for param in parse_signature(builder)][:2] == ["task", "button"]:
+            return self.action, "line"
+        if has_prompt(builder):
+            return self.run_prompt, "line_cell"
+        return self.run_simple, "line"
 
     # --- kinds of magics ----------------------------------------
 
@@ -204,10 +209,12 @@ class Magics:
         if parsed is None:
             return None
         options, arguments = parsed
+        service = _get_service(builder)
 
         def build(session: Session) -> object:
-            task = self._resolve_task(session, arguments, options)
-            return builder(session.mj, **{**arguments, "task": task})
+            api = getattr(session, service.key)
+            task = self._resolve_task(session, service, arguments, options)
+            return builder(api, **{**arguments, "task": task})
 
         return self._run_call(build, options, RETURNS_JOB)
 
@@ -222,18 +229,19 @@ class Magics:
             return self._run_call(factory, options, get_return_type(builder))
         self._send(factory(self.current_session.get_or_connect()))
         (job_id,) = arguments.values()
-        describe: Builder = TencentCI.job
-        if _get_service_name(builder) == "mj":
-            describe = Midjourney.task
-        id_param = parse_signature(describe)[0].name
-        return self._run_call(
-            _make_call_factory(describe, {id_param: job_id}), options, RETURNS_JOB
-        )
+        service = _get_service(builder)
 
-    def ci_job(self, builder: Builder, line: str, cell: str | None = None) -> object:
+        def describe(session: Session) -> object:
+            return service.get_job(getattr(session, service.key), job_id)
+
+        return self._run_call(describe, options, RETURNS_JOB)
+
+    def run_body(self, builder: Builder, line: str, cell: str | None = None) -> object:
         """On a line, follow a job by its ID; on a cell, submit the job or batch of its body."""
         if cell is None:
             return self.run_simple(builder, line)
+        service = _get_service(builder)
+        parse_body = load_attribute(service.parse_cell_body)
         words = self._tokenize(line)
         with _as_usage_error():
             options, words = self._split_options(words, BATCH_OPTIONS)
@@ -248,7 +256,7 @@ class Magics:
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
             request = parse_body(cell, namespace)
-            return lambda session: request.build_call(session.ci)
+            return lambda session: request.build_call(getattr(session, service.key))
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
@@ -354,7 +362,7 @@ class Magics:
         return find_job(find_value(word, self._scope))
 
     def _resolve_task(
-        self, session: Session, values: Mapping[str, str], options: Options
+        self, session: Session, service: Service, values: Mapping[str, str], options: Options
     ) -> str | Job:
         """Return the task whose button is pressed: for a customId
         its ID is enough, for a label its buttons must be known.
@@ -366,14 +374,15 @@ class Magics:
         if "::" in values["button"]:  # a customId
             return task_id
         if not options.dry_run:
-            task: Job = self._send(session.mj.task(task_id))
+            call = service.get_job(getattr(session, service.key), task_id)
+            task: Job = self._send(call)
             return task
-        for known in session.known_jobs("mj"):
+        for known in session.client.known_jobs(service.key):
             if known.id == task_id and known.buttons:
                 return known
         raise InvalidRequest(
             f"The buttons of {task_id} are not known yet, and a dry run does not fetch them.",
-            hint=f"Run %mj_task {task_id} first, or use a customId.",
+            hint=f"Run {service.job_magic} {task_id} first, or use a customId.",
         )
 
     # --- running a call -----------------------------------------
@@ -448,7 +457,7 @@ class Magics:
                 job_or_call = self._send(call)
             return self._display_job(session, job_or_call, options, raises=is_submission)
         value = self._send(call)
-        if return_type.item is StoredObject:
+        if return_type.is_list and hasattr(return_type.item, "key"):
             self.known_objects.update(dict.fromkeys(item.key for item in value))
         if return_type.is_list:
             return _build_frame(value, return_type)
@@ -496,7 +505,7 @@ class Magics:
     def _display_request(self, session: Session, call: Any) -> None:
         if isinstance(call, Paginator):
             call = call.first_page
-        request = session.transport.build_request(call)
+        request = session.client.transport.build_request(call)
         text = request_view.request_text(
             request.method, str(request.url), request.headers.multi_items(), call.body
         )
@@ -537,7 +546,9 @@ def _build_frame(values: Any, return_type: ReturnType) -> object:
         return jobs_to_frame(values)
     # A dataclass has columns even if the listing is empty;
     # elements have those that occur.
-    item_type = StoredObject if return_type.item is StoredObject else None
+    item_type = return_type.item if isinstance(return_type.item, type) else None
+    if item_type is not None and not is_dataclass(item_type):
+        item_type = None
     return records_to_frame(values, item_type)
 
 
@@ -555,21 +566,23 @@ def _is_python_only(builder: Builder) -> bool:
     return any(param.kind == "object" and param.required for param in parse_signature(builder))
 
 
-def _get_service_name(builder: Builder) -> str:
-    for service, api in SERVICE_APIS.items():
-        if vars(api).get(builder.__name__) is builder:
+def _get_service(builder: Builder) -> Service:
+    for service in services():
+        if vars(service.api).get(builder.__name__) is builder:
             return service
     raise LookupError(f"{builder.__qualname__} is not a call builder.")
 
 
 def _get_magic_name(builder: Builder) -> str:
-    return f"{_get_service_name(builder)}_{builder.__name__}"
+    return f"{_get_service(builder).key}_{builder.__name__}"
 
 
 def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFactory:
+    key = _get_service(builder).key
+
     def build(session: Session) -> Any:
         with _as_usage_error(PreflightError):
-            return builder(getattr(session, _get_service_name(builder)), **values)
+            return builder(getattr(session, key), **values)
 
     return build
 

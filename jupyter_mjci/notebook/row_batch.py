@@ -140,9 +140,9 @@ class RowBatch:
         Errors are raised after the card is shown.
         """
         try:
-            for update in session.batch_updates(
-                self.calls, at_once=at_once, max_jobs=sum(call.job_count for call in self.calls)
-            ):
+            count = sum(call.job_count for call in self.calls)
+            batch = session.batch(self.calls, at_once=at_once, max_jobs=count)
+            for update in batch.updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():
                     note = cards.describe_moment(datetime.now(), "%mjci resume")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Any
 
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.transport import Clock, Endpoint, Transport
 
 PROBE_TIMEOUT = 10.0  # seconds for one response
@@ -39,31 +38,21 @@ class ProbeContext:
     """What a diagnosis works with.
 
     Args:
-        settings: the session's settings
+        settings: the service's section of the session's settings
         clock: the session's clock
         transport: the session's transport
     """
 
-    settings: Settings
+    settings: Any
     clock: Clock
     transport: Transport
 
-    def build_transport(self, mj_endpoint: Endpoint | None = None) -> Transport:
-        """Build a transport like the session's with a short timeout, or to another proxy."""
-        endpoints = dict(self.transport.endpoints)
-        if mj_endpoint is not None:
-            endpoints["mj"] = mj_endpoint
+    def build_transport(self, **endpoints: Endpoint) -> Transport:
+        """Build a transport like the session's with a short timeout, and with other endpoints."""
         return Transport(
-            endpoints,
+            {**self.transport.endpoints, **endpoints},
             clock=self.clock,
-            timeout=min(self.settings.timeout, PROBE_TIMEOUT),
+            timeout=min(self.transport.timeout, PROBE_TIMEOUT),
             at_once=1,
             transport=self.transport.custom_transport,
         )
-
-
-def sanitize_url(url: str) -> str:
-    """Return a URL without user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="", fragment="").geturl()

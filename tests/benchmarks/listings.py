@@ -152,13 +152,13 @@ def figures() -> Iterator[Figure]:
 
 
 def measure_times(payload: bytes) -> Iterator[Figure]:
-    from jupyter_mjci.history.frames import tasks_to_frame
+    from jupyter_mjci.history.frames import listing_to_frame
 
     response = httpx.Response(200, content=payload)
     took = in_turns(
         {
-            "ours": lambda: tasks_to_frame(payload),
-            "bounded": lambda: tasks_to_frame(payload, chunk_size=CHUNK),
+            "ours": lambda: listing_to_frame("mj", payload),
+            "bounded": lambda: listing_to_frame("mj", payload, chunk_size=CHUNK),
             "naive": lambda: read_with_pandas(response),
             "bare": lambda: BARE.decode(payload),
             "plain": lambda: PLAIN.decode(payload),
@@ -185,7 +185,7 @@ def measure_times(payload: bytes) -> Iterator[Figure]:
 def check_damaged() -> Figure:
     """Check that odd values, for which pandas raises, give the same rows as task by task."""
     from jupyter_mjci.client.calls import Response
-    from jupyter_mjci.history.frames import jobs_to_frame, tasks_to_frame
+    from jupyter_mjci.history.frames import jobs_to_frame, listing_to_frame
     from jupyter_mjci.services.midjourney.responses import parse_tasks
 
     tasks = json.loads(make_body(1000))
@@ -204,7 +204,7 @@ def check_damaged() -> Figure:
         outcome = "pandas accepts it"
     except (ValueError, TypeError, AttributeError) as error:
         outcome = f"pandas: {type(error).__name__}"
-    frame = tasks_to_frame(payload)
+    frame = listing_to_frame("mj", payload)
     expected = jobs_to_frame(parse_tasks(Response(200, payload)))
     good = frame.equals(expected) and "accepts" not in outcome
     rows = f"{len(frame):,} rows"
@@ -231,12 +231,12 @@ def run_in_process(role: list[str]) -> bytes:
 
 def weigh(file: Path, chunk: int) -> int:
     """Return the memory that making the frame takes beyond the payload and the imports."""
-    from jupyter_mjci.history.frames import tasks_to_frame
+    from jupyter_mjci.history.frames import listing_to_frame
 
-    assert len(tasks_to_frame(make_body(10), chunk_size=chunk)) == 10
+    assert len(listing_to_frame("mj", make_body(10), chunk_size=chunk)) == 10
     payload = file.read_bytes()
     before = peak()
-    assert len(tasks_to_frame(payload, chunk_size=chunk)) == TASKS
+    assert len(listing_to_frame("mj", payload, chunk_size=chunk)) == TASKS
     return peak() - before
 
 

@@ -70,7 +70,8 @@ def read_pages(pages: list[bytes]) -> pd.DataFrame:
     from jupyter_mjci.history.frames import rows_to_frame
     from jupyter_mjci.services.tencent_ci.responses import parse_rows
 
-    return rows_to_frame([row for page in pages for row in parse_rows(Response(200, page)).items])
+    rows = [row for page in pages for row in parse_rows(Response(200, page)).items]
+    return rows_to_frame("ci", rows)
 
 
 def read_pages_with_sdk(pages: list[bytes]) -> pd.DataFrame:

@@ -62,7 +62,8 @@ def open_gallery(midjourney: Any, session: Session) -> Callable[[], None]:
 
 def main() -> int:
     with sandbox(speed=1e6) as session:
-        session.journal.record_jobs([task(number) for number in range(TASKS)], session.clock.now())
+        jobs = [task(number) for number in range(TASKS)]
+        session.journal.record_jobs(jobs, session.client.clock.now())
         history: Any = panel("history", session)
         midjourney: Any = panel("mj", session)
         history.wait()

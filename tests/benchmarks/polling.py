@@ -22,9 +22,9 @@ import httpx
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.jobs.polling import Poller, Subscription
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -115,7 +115,9 @@ def measure_batch() -> Iterator[Figure]:
     server.start()
     port, ends = parent_pipe.recv()
     try:
-        session = Session(load({"mj_url": f"http://127.0.0.1:{port}", "wait": 60}, environ={}))
+        session = Session(
+            load_settings({"mj_url": f"http://127.0.0.1:{port}", "wait": 60}, environ={})
+        )
         jobs = [
             parse_job(json.loads(_build_task_json(number, False, 0))) for number in range(TASKS)
         ]
@@ -158,7 +160,7 @@ def measure_batch() -> Iterator[Figure]:
 
 def _stop_server(session: Session) -> None:
     with contextlib.suppress(MjciError):  # the server closes the connection instead of answering
-        event_loop.run(session.transport.get(f"{session.settings.mj_url}/stop"))
+        event_loop.run(session.client.transport.get(f"{session.settings.mj_url}/stop"))
 
 
 PUSHED_TASKS, PUSH_INTERVAL = 1000, 0.004
@@ -168,7 +170,7 @@ def measure_webhooks() -> Iterator[Figure]:
     """How long after a proxy has begun to tell of an ended task its follower has it. Nobody answers
     a poll here.
     """
-    settings = load({"mj_url": "http://127.0.0.1:9", "wait": 60}, environ={})
+    settings = load_settings({"mj_url": "http://127.0.0.1:9", "wait": 60}, environ={})
     jobs = [
         parse_job(json.loads(_build_task_json(number, False, 0))) for number in range(PUSHED_TASKS)
     ]

@@ -31,7 +31,7 @@ import httpx
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.settings import load
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure, faster, in_turns, main, pin, within
 
@@ -111,8 +111,8 @@ def build_session(address: str, use_aiohttp: bool, home: Path | None = None) -> 
         "ci_endpoint": f"http://{address}",
         "at_once": MAX_IN_FLIGHT,
     }
-    session = Session(load(settings, environ={}), home=home)
-    session.transport.use_aiohttp = use_aiohttp
+    session = Session(load_settings(settings, environ={}), home=home)
+    session.client.transport.use_aiohttp = use_aiohttp
     return session
 
 
@@ -139,7 +139,7 @@ def send_only(session: Session) -> None:
 
     async def submit(number: int) -> Job:
         submission = call(session, number)
-        return submission.parse(await session.transport.send(submission))
+        return submission.parse(await session.client.transport.send(submission))
 
     event_loop.run(run_all(submit))
 
@@ -157,7 +157,7 @@ def run_stock_client(session: Session, limits: httpx.Limits) -> None:
 
             async def submit(number: int) -> Job:
                 submission = call(session, number)
-                response = await sender.send(session.transport.build_request(submission))
+                response = await sender.send(session.client.transport.build_request(submission))
                 return submission.parse(Response(response.status_code, response.content))
 
             await run_all(submit)

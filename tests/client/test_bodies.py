@@ -15,8 +15,8 @@ import pytest
 from jupyter_mjci.client import bodies, event_loop
 from jupyter_mjci.client.bodies import MIB
 from jupyter_mjci.client.outcomes import Outcome, get_outcome
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import InvalidResponse, MjciError, TransportError
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 
 Write = Callable[[bytes], object]
@@ -60,9 +60,9 @@ def server() -> Iterator[BodyServer]:
 
 @pytest.fixture(params=[True, False], ids=["aiohttp", "httpx"])
 def session(request: pytest.FixtureRequest, server: BodyServer) -> Iterator[Session]:
-    settings = load({"mj_url": server.url, "timeout": 20.0}, environ={})
+    settings = load_settings({"mj_url": server.url, "timeout": 20.0}, environ={})
     with Session(settings) as session:
-        session.transport.use_aiohttp = request.param
+        session.client.transport.use_aiohttp = request.param
         yield session
 
 
@@ -256,7 +256,7 @@ def test_header_with_a_line_break_is_refused_without_its_words(
     def authorize(request: httpx.Request, _: str) -> None:
         request.headers["mj-api-secret"] = "sk-s3cr3t\n"
 
-    endpoint = session.transport.endpoints["mj"]
+    endpoint = session.client.transport.endpoints["mj"]
     object.__setattr__(endpoint, "authorize", authorize)
     with pytest.raises(MjciError) as caught:
         fetch_task(session)

@@ -25,7 +25,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.replay_clock import ReplayClock
-from jupyter_mjci.client.settings import load
+from jupyter_mjci.connection import replay
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import (
@@ -37,7 +37,8 @@ from jupyter_mjci.errors import (
     TransportError,
     WaitTimeout,
 )
-from jupyter_mjci.session import Session, replay
+from jupyter_mjci.services import load_settings
+from jupyter_mjci.session import Session
 
 INF = float("inf")
 KEYS = ("input/deer.jpg", "input/lighthouse.png", "input/portrait.jpg")
@@ -136,7 +137,7 @@ def connected(sandbox: Sandbox, **more: Any) -> Session:
             ("cos_endpoint", "cos_endpoint"),
         )
     }
-    return Session(load({**given, **more}, environ={}), clock=sandbox.clock)
+    return Session(load_settings({**given, **more}, environ={}), clock=sandbox.clock)
 
 
 @pytest.fixture
@@ -191,14 +192,14 @@ def test_replay_keeps_progress_steps_and_times(recorded: Recorded, played: Sessi
     took.
     """
     job = played.mj.imagine("a red fox").run()
-    began = played.clock.now()
+    began = played.client.clock.now()
     steps = [job.progress for job in played.follow(job)]
     assert steps == [progress for _, progress in recorded.seen.steps]
     assert len(set(steps)) > 3
     done = recorded.seen.jobs[0]
     assert done.started is not None
     assert done.finished is not None
-    assert played.clock.now() - began >= (done.finished - done.started).total_seconds()
+    assert played.client.clock.now() - began >= (done.finished - done.started).total_seconds()
 
 
 def test_recording_contains_no_secret(recorded: Recorded) -> None:
@@ -310,7 +311,7 @@ def test_extra_poll_repeats_only_terminal_response(recorded: Recorded, played: S
 
 
 def _player(session: Session) -> Player:
-    transport = session.transport.custom_transport
+    transport = session.client.transport.custom_transport
     assert isinstance(transport, Player)
     return transport
 
@@ -455,10 +456,10 @@ def test_replay_of_ninety_seconds_takes_under_one(tmp_path: Path, no_network: No
     """
 
     def steps(session: Session) -> tuple[list[Job], float]:
-        began = session.clock.now()
+        began = session.client.clock.now()
         return list(
             session.follow(session.mj.imagine("a red fox --relax"))
-        ), session.clock.now() - began
+        ), session.client.clock.now() - began
 
     with mjci.sandbox(speed=INF) as plain:
         expected, seconds = steps(plain.record_to(tmp_path / "a.mjci"))
@@ -570,7 +571,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 20
 
 def scripted(folder: Path, **responses: Any) -> tuple[Session, ScriptedTransport]:
     network = ScriptedTransport(**responses)
-    settings = load(
+    settings = load_settings(
         {"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={}
     )
     return Session(settings, transport=network).record_to(folder), network
@@ -807,5 +808,5 @@ def test_recorder_reports_requests_in_flight_of_transport(tmp_path: Path) -> Non
     with mjci.sandbox(speed=INF) as plain:
         session = plain.record_to(tmp_path / "a.mjci")
         session.mj.imagine("a fox").run()
-        assert isinstance(session.transport.custom_transport, Recorder)
-        assert session.transport.in_flight == 0
+        assert isinstance(session.client.transport.custom_transport, Recorder)
+        assert session.client.transport.in_flight == 0

@@ -14,15 +14,13 @@ from keyring.backends import fail
 from keyring.errors import KeyringLocked
 
 from jupyter_mjci.client.settings import (
-    CREDENTIALS,
     Secret,
-    Settings,
     is_headless,
-    load,
     load_known_secrets,
     load_runtime_settings,
 )
 from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.services import load_settings
 
 PROFILES = """
 [default]
@@ -45,7 +43,9 @@ def file(tmp_path: Path) -> Path:
 def test_sources_override_in_documented_order(file: Path) -> None:
     """Keyword arguments, then the environment, then the profile, then the default."""
     environ = {"MJCI_MJ_URL": "http://env", "MJCI_CI_REGION": "ap-env"}
-    settings = load({"mj_url": "http://given", "ci_region": None}, environ=environ, file=file)
+    settings = load_settings(
+        {"mj_url": "http://given", "ci_region": None}, environ=environ, file=file
+    )
     assert (settings.mj_url, settings.ci_region, settings.mj_secret.reveal(), settings.mj_auth) == (
         "http://given",
         "ap-env",
@@ -55,8 +55,8 @@ def test_sources_override_in_documented_order(file: Path) -> None:
 
 
 def test_profile_is_chosen_by_name(file: Path) -> None:
-    assert load(environ={"MJCI_PROFILE": "work"}, file=file).mj_url == "http://work"
-    assert load(environ={}, profile="work", file=file).mj_url == "http://work"
+    assert load_settings(environ={"MJCI_PROFILE": "work"}, file=file).mj_url == "http://work"
+    assert load_settings(environ={}, profile="work", file=file).mj_url == "http://work"
 
 
 @pytest.mark.parametrize(
@@ -70,21 +70,49 @@ def test_invalid_profiles_raise_settings_error(
     if text is not None:
         path.write_text(text)
     with pytest.raises(SettingsError):
-        load(environ={}, profile=profile, file=path)
+        load_settings(environ={}, profile=profile, file=path)
 
 
 def test_credentials_have_their_source(file: Path) -> None:
     """Not what it is."""
     environ = {"TENCENTCLOUD_SECRET_ID": "AKID1", "MJCI_CI_TOKEN": "t"}
-    settings = load({"ci_secret_key": "k"}, environ=environ, file=file)
-    assert {name: getattr(settings, name).source for name in CREDENTIALS} == {
+    settings = load_settings({"ci_secret_key": "k"}, environ=environ, file=file)
+    credentials = ("mj_secret", "ci_secret_id", "ci_secret_key", "ci_token")
+    assert {name: getattr(settings, name).source for name in credentials} == {
         "mj_secret": "profile default",
         "ci_secret_id": "environment: TENCENTCLOUD_SECRET_ID",
         "ci_secret_key": "argument",
         "ci_token": "environment: MJCI_CI_TOKEN",
     }
-    again = load({"mj_secret": settings.mj_secret}, environ={})
+    again = load_settings({"mj_secret": settings.mj_secret}, environ={})
     assert again.mj_secret.source == "profile default"
+
+
+def test_table_of_a_service_in_a_profile_is_read(tmp_path: Path) -> None:
+    """`[default.mj]` has the settings of the service by their short names."""
+    path = tmp_path / "profiles.toml"
+    path.write_text(
+        """
+        [default]
+        wait = 5
+        [default.mj]
+        url = "http://file"
+        secret = "s3cr3t"
+        [default.ci]
+        cos_endpoint = "http://cos"
+        """
+    )
+    settings = load_settings(environ={}, file=path)
+    assert (settings.wait, settings.mj_url, settings.cos_endpoint) == (
+        5,
+        "http://file",
+        "http://cos",
+    )
+    assert settings.mj_secret.reveal() == "s3cr3t"
+    assert load_known_secrets({}, path) == {"mj_secret of the profile default": "s3cr3t"}
+    path.write_text("[default.mj]\nurll = 'x'")
+    with pytest.raises(SettingsError, match=r"mj\.urll"):
+        load_settings(environ={}, file=path)
 
 
 # --- the keyring ----------------------------------------------------------------------------------
@@ -148,8 +176,8 @@ def test_keyring_values_are_read_by_profile_and_by_name(
     keyring.set_password("jupyter_mjci", "work.mj_secret", "s2")
     keyring.set_password("jupyter_mjci", "tencent-id", "AKID1")
     plain, work = (
-        load(environ={}, file=keyring_profiles),
-        load(environ={}, profile="work", file=keyring_profiles),
+        load_settings(environ={}, file=keyring_profiles),
+        load_settings(environ={}, profile="work", file=keyring_profiles),
     )
     assert (plain.mj_secret.reveal(), plain.mj_secret.source) == (
         "s1",
@@ -157,7 +185,7 @@ def test_keyring_values_are_read_by_profile_and_by_name(
     )
     assert (work.mj_secret.reveal(), work.ci_secret_id) == ("s2", "AKID1")
     assert work.ci_secret_id.source == "keyring: tencent-id"  # type: ignore[attr-defined]
-    settings = load(
+    settings = load_settings(
         {"ci_token": "keyring:tencent-id"},
         environ={"MJCI_MJ_SECRET": "keyring:"},
         file=Path("/nowhere"),
@@ -170,7 +198,8 @@ def test_keyring_is_not_read_unless_selected(ring: MemoryKeyring, keyring_profil
     it.
     """
     assert (
-        load(environ={"MJCI_MJ_SECRET": "mine"}, file=keyring_profiles).mj_secret.reveal() == "mine"
+        load_settings(environ={"MJCI_MJ_SECRET": "mine"}, file=keyring_profiles).mj_secret.reveal()
+        == "mine"
     )
     load_runtime_settings({"wait": 5})
     assert load_known_secrets({"MJCI_MJ_SECRET": "keyring:"}, keyring_profiles) == {}
@@ -182,16 +211,16 @@ def test_keyring_failures_raise_settings_error_with_hint(
 ) -> None:
     """No entry, locked, no backend at all, no library: before anything is sent."""
     with pytest.raises(SettingsError, match=r"keyring set jupyter_mjci default\.mj_secret"):
-        load(environ={}, file=keyring_profiles)
+        load_settings(environ={}, file=keyring_profiles)
     ring.locked = True
     with pytest.raises(SettingsError, match="KeyringLocked: Failed to unlock"):
-        load(environ={}, file=keyring_profiles)
+        load_settings(environ={}, file=keyring_profiles)
     keyring.set_keyring(fail.Keyring())
     with pytest.raises(SettingsError, match="NoKeyringError"):
-        load(environ={}, file=keyring_profiles)
+        load_settings(environ={}, file=keyring_profiles)
     monkeypatch.setitem(sys.modules, "keyring", None)
     with pytest.raises(SettingsError, match=r"pip install 'jupyter_mjci\[keyring\]'"):
-        load(environ={}, file=keyring_profiles)
+        load_settings(environ={}, file=keyring_profiles)
 
 
 # --- what cannot be -------------------------------------------------------------------------------
@@ -199,16 +228,16 @@ def test_keyring_failures_raise_settings_error_with_hint(
 
 def test_unknown_and_invalid_settings_raise_settings_error() -> None:
     with pytest.raises(SettingsError, match="mj_urll"):
-        load({"mj_urll": "x"}, environ={})
+        load_settings({"mj_urll": "x"}, environ={})
     with pytest.raises(SettingsError, match="wait"):
-        load({"wait": "long"}, environ={})
+        load_settings({"wait": "long"}, environ={})
     with pytest.raises(SettingsError, match="bearer"):
-        load({"mj_auth": "basic"}, environ={})
+        load_settings({"mj_auth": "basic"}, environ={})
     with pytest.raises(SettingsError, match="detach, cancel"):
-        load(environ={"MJCI_ON_INTERRUPT": "stop"})
+        load_settings(environ={"MJCI_ON_INTERRUPT": "stop"})
     for wrong in ({"wait": 0}, {"at_once": -1}, {"timeout": "nan"}, {"thumbnail": 0}):
         with pytest.raises(SettingsError, match="must be more than 0"):
-            load(wrong, environ={})
+            load_settings(wrong, environ={})
 
 
 def test_tencent_variables_are_read_where_ours_are_not_set() -> None:
@@ -218,13 +247,14 @@ def test_tencent_variables_are_read_where_ours_are_not_set() -> None:
         "TENCENTCLOUD_SECRET_KEY": "k",
         "MJCI_CI_SECRET_KEY": "mine",
     }
-    settings = load(environ=environ, file=Path("/nowhere"))
+    settings = load_settings(environ=environ, file=Path("/nowhere"))
     assert (settings.ci_secret_id, settings.ci_secret_key.reveal()) == ("AKID1", "mine")
 
 
 def test_secrets_are_masked_in_repr_format_and_pickle() -> None:
     """No repr, text, format or pickle of the settings holds it."""
-    settings = Settings(mj_secret=Secret("s3cr3t"), ci_secret_key="k3y", ci_token="t0ken")  # type: ignore[arg-type]
+    given = {"mj_secret": Secret("s3cr3t"), "ci_secret_key": "k3y", "ci_token": "t0ken"}
+    settings = load_settings(given, environ={})
     text = (
         f"{settings!r}{settings}{settings.mj_secret}{settings.mj_secret:}{pickle.dumps(settings)!r}"
     )

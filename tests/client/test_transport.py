@@ -19,9 +19,9 @@ import pytest
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.client.transport import SystemClock, Transport
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 from jupyter_mjci.session import Session
@@ -37,7 +37,9 @@ GIVEN = {"mj_url": "http://proxy:8080/mj/", "ci_bucket": "demo-1", "ci_region": 
 
 
 def make_session(handler: Handler, **given: Any) -> Session:
-    return Session(load({**GIVEN, **given}, environ={}), transport=httpx.MockTransport(handler))
+    return Session(
+        load_settings({**GIVEN, **given}, environ={}), transport=httpx.MockTransport(handler)
+    )
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def seen() -> list[httpx.Request]:
 
 
 def build_request(call: Call[Any], **given: Any) -> httpx.Request:
-    return make_session(lambda _: httpx.Response(200), **given).transport.build_request(call)
+    return make_session(lambda _: httpx.Response(200), **given).client.transport.build_request(call)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +104,9 @@ def test_ci_requests_without_endpoint_use_tencent_https_host() -> None:
 
 
 def test_unconfigured_service_raises_settings_error_before_sending() -> None:
-    with pytest.raises(SettingsError, match="No Tencent CI account"):
+    with pytest.raises(SettingsError, match="Tencent CI is not configured"):
         build_request(TencentCI().job("c1"), ci_bucket="")
-    with pytest.raises(SettingsError, match="No Midjourney proxy"):
+    with pytest.raises(SettingsError, match="Midjourney is not configured"):
         build_request(Midjourney().task("1"), mj_url="")
 
 
@@ -185,7 +187,7 @@ def test_credentials_are_sent_to_service_hosts_only(seen: list[httpx.Request]) -
 def test_relative_and_localhost_urls_are_resolved(base: str, url: str, expected: str) -> None:
     """Relative links, and a proxy's own idea of localhost."""
     assert (
-        make_session(lambda _: httpx.Response(200), mj_url=base).transport.resolve_url(url)
+        make_session(lambda _: httpx.Response(200), mj_url=base).client.transport.resolve_url(url)
         == expected
     )
 
@@ -216,7 +218,7 @@ def test_requests_in_flight_are_limited() -> None:
         return httpx.Response(200, json={"id": "1"})
 
     session = Session(
-        load({**GIVEN, "at_once": 3}, environ={}), transport=httpx.MockTransport(handler)
+        load_settings({**GIVEN, "at_once": 3}, environ={}), transport=httpx.MockTransport(handler)
     )
 
     async def many() -> None:
@@ -289,12 +291,12 @@ def server() -> Iterator[str]:
 def session(request: pytest.FixtureRequest, server: str, tmp_path: Path) -> Iterator[Session]:
     """A session whose requests go over the network, by httpx and by aiohttp."""
     session = Session(
-        load(
+        load_settings(
             {**GIVEN, "mj_url": server, "ci_endpoint": server, "at_once": 5, "timeout": 20},
             environ={},
         )
     )
-    session.transport.use_aiohttp = request.param
+    session.client.transport.use_aiohttp = request.param
     yield session
     session.close()
 
@@ -304,11 +306,11 @@ def test_transports_reuse_one_connection_and_send_no_cookies(session: Session) -
     TaskServer.client_addresses.clear()
     for _ in range(3):
         assert session.mj.task("1").run().id == "1"
-    assert type(session.transport._pool) is (
-        AiohttpTransport if session.transport.use_aiohttp else ShardedTransport
+    assert type(session.client.transport._pool) is (
+        AiohttpTransport if session.client.transport.use_aiohttp else ShardedTransport
     )
     assert len(TaskServer.client_addresses) == 1
-    assert session.transport.in_flight == 0
+    assert session.client.transport.in_flight == 0
 
 
 def test_aiohttp_is_used_where_installed() -> None:
@@ -322,7 +324,7 @@ def test_cancelled_requests_leave_no_slot_in_use(session: Session) -> None:
 
     async def cancelled(scope: anyio.CancelScope) -> None:
         with scope:
-            await session.transport.send(session.mj.task("slow"))
+            await session.client.transport.send(session.mj.task("slow"))
 
     async def rounds() -> None:
         for _ in range(10):
@@ -331,12 +333,12 @@ def test_cancelled_requests_leave_no_slot_in_use(session: Session) -> None:
                 for scope in scopes:
                     group.start_soon(cancelled, scope)
                 with anyio.fail_after(10):
-                    while session.transport.in_flight < 10:  # five slots, five connections
+                    while session.client.transport.in_flight < 10:  # five slots, five connections
                         await anyio.lowlevel.checkpoint()
                 for scope in scopes:
                     scope.cancel()
             assert all(scope.cancelled_caught for scope in scopes)
-            assert session.transport.in_flight == 0
+            assert session.client.transport.in_flight == 0
 
     event_loop.run(rounds())
     TaskServer.client_addresses.clear()
@@ -351,22 +353,22 @@ def test_lost_post_response_may_have_been_sent(
     session: Session, task: str, maybe: bool, words: str
 ) -> None:
     """The response to a POST that is lost never counts as "not sent", and no slot is lost."""
-    session.transport.timeout = 0.2 if task == "slow" else 20
+    session.client.transport.timeout = 0.2 if task == "slow" else 20
     for _ in range(7):
         with pytest.raises(TransportError) as caught:
-            event_loop.run(session.transport.send(session.mj.cancel(task)))
+            event_loop.run(session.client.transport.send(session.mj.cancel(task)))
         assert caught.value.may_have_been_sent is maybe
         assert words in str(caught.value)
-    assert session.transport.in_flight == 0
+    assert session.client.transport.in_flight == 0
 
 
 def test_refused_connection_was_not_sent(session: Session) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    refused = Session(load({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
-    refused.transport.use_aiohttp = session.transport.use_aiohttp
+    refused = Session(load_settings({**GIVEN, "mj_url": f"http://127.0.0.1:{port}"}, environ={}))
+    refused.client.transport.use_aiohttp = session.client.transport.use_aiohttp
     with pytest.raises(TransportError) as caught:
-        event_loop.run(refused.transport.send(refused.mj.cancel("1")))
+        event_loop.run(refused.client.transport.send(refused.mj.cancel("1")))
     assert not caught.value.may_have_been_sent
     refused.close()
 
@@ -377,9 +379,9 @@ def test_secrets_and_signatures_are_not_logged(
     """By any library, at any level."""
     with caplog.at_level(logging.DEBUG):
         session.mj.task("1").run()
-        event_loop.run(session.transport.send(session.ci.job("c1")))
+        event_loop.run(session.client.transport.send(session.ci.job("c1")))
         event_loop.run(
-            session.transport.get(f"{session.settings.mj_url}/p.png?q-signature=abcdef0123")
+            session.client.transport.get(f"{session.settings.mj_url}/p.png?q-signature=abcdef0123")
         )
     for secret in (*SECRETS.values(), "q-sign", "q-ak", "abcdef0123"):
         assert secret not in caplog.text
@@ -442,7 +444,7 @@ def test_response_that_trickles_ends_at_total_timeout() -> None:
     thread = threading.Thread(target=trickle)
     thread.start()
     session = Session(
-        load(
+        load_settings(
             {**GIVEN, "mj_url": f"http://127.0.0.1:{server.getsockname()[1]}", "timeout": 0.2},
             environ={},
         )

@@ -493,12 +493,12 @@ def _sync(home: Path) -> None:
             submitter.ci.picture_job(
                 input="input/deer.jpg", rule="imageMogr2/thumbnail/8x", output=f"o/{number}.jpg"
             ).run()
-            submitter.clock.advance(1)  # type: ignore[attr-defined]
+            submitter.client.clock.advance(1)  # type: ignore[attr-defined]
         submitter.mj.imagine("a red fox").run()
         transport = submitter.sandbox.transport()  # type: ignore[union-attr]
         with Session(
             submitter.settings,
-            clock=submitter.clock,
+            clock=submitter.client.clock,
             transport=transport,
             sandbox=submitter.sandbox,
             home=home,

@@ -16,9 +16,9 @@ from jupyter_mjci.client.calls import Response
 from jupyter_mjci.errors import InvalidResponse, MidjourneyError
 from jupyter_mjci.history.frames import (
     jobs_to_frame,
+    listing_to_frame,
     response_to_frame,
     rows_to_frame,
-    tasks_to_frame,
 )
 from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.tencent_ci import responses as tencent_ci
@@ -57,7 +57,7 @@ def buttons(image_id: str = IMAGE_ID, *labels: str) -> list[dict[str, Any]]:
 def check_frame(body: bytes, **options: Any) -> pd.DataFrame:
     """Return the frame after both ways gave the same."""
     expected = jobs_to_frame(midjourney.parse_tasks(Response(200, body)))
-    pd.testing.assert_frame_equal(tasks_to_frame(body, **options), expected)
+    pd.testing.assert_frame_equal(listing_to_frame("mj", body, **options), expected)
     return expected
 
 
@@ -195,7 +195,7 @@ def test_unusual_json_makes_the_same_frame(body: bytes) -> None:
 @pytest.mark.parametrize("chunk_size", [0, 1])
 def test_invalid_json_raises_invalid_response(body: bytes, chunk_size: int) -> None:
     with pytest.raises(InvalidResponse):
-        tasks_to_frame(body, chunk_size=chunk_size)
+        listing_to_frame("mj", body, chunk_size=chunk_size)
 
 
 LOOKALIKES = [
@@ -277,7 +277,7 @@ def test_listing_is_in_the_order_of_the_ids() -> None:
     body = make_listing(task(id="1"), task(id="2"), task(id="1", prompt="later"))
     for order in (("2", "1"), ("1", "404", "1"), ()):
         expected = jobs_to_frame(midjourney.parse_tasks(Response(200, body), order))
-        pd.testing.assert_frame_equal(tasks_to_frame(body, order), expected)
+        pd.testing.assert_frame_equal(listing_to_frame("mj", body, order), expected)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_listing_is_in_the_order_of_the_ids() -> None:
 )
 def test_wrapped_and_empty_responses_make_the_same_frame(response: Response) -> None:
     pd.testing.assert_frame_equal(
-        response_to_frame(response), jobs_to_frame(midjourney.parse_tasks(response))
+        response_to_frame("mj", response), jobs_to_frame(midjourney.parse_tasks(response))
     )
 
 
@@ -302,7 +302,7 @@ def test_wrapped_and_empty_responses_make_the_same_frame(response: Response) -> 
 )
 def test_refusal_raises_midjourney_error(response: Response) -> None:
     with pytest.raises(MidjourneyError):
-        response_to_frame(response)
+        response_to_frame("mj", response)
 
 
 # --- pages of CI jobs -----------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def check_page(body: bytes) -> pd.DataFrame:
     expected = tencent_ci.parse_page(Response(200, body))
     page = tencent_ci.parse_rows(Response(200, body))
     assert page.next_token == expected.next_token
-    frame = rows_to_frame(page.items)
+    frame = rows_to_frame("ci", page.items)
     pd.testing.assert_frame_equal(frame, jobs_to_frame(expected.items))
     return frame
 

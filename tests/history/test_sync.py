@@ -42,9 +42,9 @@ def empty_journal(session: Session) -> Session:
 def run_jobs(session: Session, jobs: int) -> None:
     for number in range(jobs):
         picture_job(session, number).run()
-        session.clock.advance(1)  # type: ignore[attr-defined]
+        session.client.clock.advance(1)  # type: ignore[attr-defined]
     session.mj.imagine("a red fox").run()
-    session.clock.advance(3600)  # type: ignore[attr-defined]
+    session.client.clock.advance(3600)  # type: ignore[attr-defined]
 
 
 def test_sync_fetches_every_job_once(session: Session) -> None:
@@ -64,7 +64,7 @@ def test_interrupted_sync_continues_where_it_stopped(
     run_jobs(session, 230)
     empty_journal(session)
     monkeypatch.setattr("jupyter_mjci.history.sync.OVERLAP", timedelta(0))
-    send = session.transport.send
+    send = session.client.transport.send
     pages_left = 2
 
     async def fail_after_pages(call: Call[Any]) -> Any:
@@ -75,7 +75,7 @@ def test_interrupted_sync_continues_where_it_stopped(
             pages_left -= 1
         return await send(call)
 
-    monkeypatch.setattr(session.transport, "send", fail_after_pages)
+    monkeypatch.setattr(session.client.transport, "send", fail_after_pages)
     with pytest.raises(TransportError):
         session.sync()
     assert len(session.history(service="ci")) == 200
@@ -90,7 +90,7 @@ def test_active_jobs_are_fetched_again(session: Session) -> None:
     task = session.mj.imagine("a red fox").run()
     session.sync()
     assert list(session.history()["status"]) == ["QUEUED"]
-    session.clock.advance(3600)  # type: ignore[attr-defined]
+    session.client.clock.advance(3600)  # type: ignore[attr-defined]
     counts = session.sync()
     assert (counts.new, counts.changed) == (0, 1)
     assert session.history().set_index("id").loc[task.id, "status"] == "SUCCEEDED"

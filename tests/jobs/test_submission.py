@@ -20,7 +20,6 @@ import jupyter_mjci as mjci
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.errors import (
@@ -36,6 +35,7 @@ from jupyter_mjci.history import journal as journal_module
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.jobs import journal_writer, submission
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney import reconciliation as midjourney_tracking
 from jupyter_mjci.session import Session
 
@@ -186,7 +186,7 @@ def test_full_queue_raises_in_run_and_waits_in_follow(session: Session) -> None:
 def test_html_for_everything_is_unsupported_not_unknown() -> None:
     """Such a server is not a proxy at all: the address is wrong."""
     html = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=html)
+    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=html)
     with pytest.raises(Unsupported):
         session.mj.imagine("a red fox").run()
     assert [row.state for row in session.journal.submissions()] == ["rejected"]
@@ -514,12 +514,12 @@ def test_unforeseen_failure_of_a_batch_row_stays_that_row(
     if kind == "parser":
         calls[1] = replace(calls[1], parse=raise_bug)
     elif kind == "transport":
-        send = session.transport.send
+        send = session.client.transport.send
 
         async def fail(call: Call[Any]) -> Any:
             return raise_bug() if b"fox 1" in call.body else await send(call)
 
-        monkeypatch.setattr(session.transport, "send", fail)
+        monkeypatch.setattr(session.client.transport, "send", fail)
     else:
         calls[1] = replace(calls[1], body=b"\xff no JSON")
     jobs = session.batch(calls).run()

@@ -68,13 +68,13 @@ def test_followed_task_is_updated_without_polling(session: Session) -> None:
 def record_paths(session: Session) -> list[str]:
     """Record the paths of the calls that are sent from now on."""
     paths: list[str] = []
-    original = session.transport.send
+    original = session.client.transport.send
 
     async def send(call: Call[Any]) -> Response:
         paths.append(call.path)
         return await original(call)
 
-    session.transport.send = send  # type: ignore[method-assign]
+    session.client.transport.send = send  # type: ignore[method-assign]
     return paths
 
 

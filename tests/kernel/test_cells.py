@@ -204,13 +204,13 @@ def test_an_interrupt_ends_the_wait_and_not_the_job(
     assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
     assert cell.kinds == [CARD, "error"]
     said = "\n".join(cell.outputs[1][1])
-    job_id = run(client, "print(s.known_jobs('mj')[-1].id)").outputs[0][1].strip()
+    job_id = run(client, "print(s.client.known_jobs('mj')[-1].id)").outputs[0][1].strip()
     assert f"Interrupted: IMAGINE {job_id}" in said
     assert f"%mj_task {job_id}" in said
     assert f"%mj_task {job_id}" in cell.outputs[0][1][0]["text/plain"]
     assert len(said.splitlines()) == 2
     assert run(client, "%mj_queue").kinds == [TABLE]
-    run(client, "s.clock.speed = 1000")
+    run(client, "s.client.clock.speed = 1000")
     assert run(client, f"%mj_task {job_id}").kinds == [CARD, PICTURE]
 
 

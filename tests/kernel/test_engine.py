@@ -129,7 +129,7 @@ def test_interrupts_end_the_wait_and_leave_the_pool_whole(
         assert time.monotonic() - began < 5
     after = run(client, "print(s.mj.task('1').run().status)")
     assert after["text"].strip() == "SUCCEEDED"
-    assert run(client, "print(s.transport.in_flight)")["text"].strip() == "0"
+    assert run(client, "print(s.client.transport.in_flight)")["text"].strip() == "0"
 
 
 def test_a_listener_may_block(kernel: tuple[Any, BlockingKernelClient]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -11,10 +10,11 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jupyter_mjci
-from jupyter_mjci.client.settings import RUNTIME_SETTINGS, Settings
+from jupyter_mjci.client.settings import RUNTIME_SETTINGS, list_settings
 from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.notebook.config import MJCI
 from jupyter_mjci.notebook.extension import _EXTENSIONS
+from jupyter_mjci.services import get_section_types
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -28,13 +28,14 @@ def test_config_lists_every_shell_setting_and_no_credential(
     shell.run("%config MJCI")
     output = re.sub(r"\s+", " ", capfd.readouterr().out)
     traits = set(MJCI.class_trait_names(config=True))
-    for field in fields(Settings):
-        is_shell_setting = not field.name.startswith(("mj_", "ci_", "cos_"))
-        assert (field.name in traits) == is_shell_setting
-        assert (f"MJCI.{field.name}=" in output) == is_shell_setting
-        assert (field.metadata["help"] in output) == is_shell_setting
-        if field.metadata["choices"] and is_shell_setting:
-            assert tuple(MJCI.class_traits()[field.name].values) == field.metadata["choices"]
+    for setting in list_settings(get_section_types()):
+        metadata = setting.field.metadata
+        is_shell_setting = not setting.section
+        assert (setting.name in traits) == is_shell_setting
+        assert (f"MJCI.{setting.name}=" in output) == is_shell_setting
+        assert (metadata["help"] in output) == is_shell_setting
+        if metadata["choices"] and is_shell_setting:
+            assert tuple(MJCI.class_traits()[setting.name].values) == metadata["choices"]
     assert "Current: 900.0" in output
     assert "c.MJCI.wait = 300 in ipython_config.py" in output
     assert set(RUNTIME_SETTINGS) <= traits
@@ -63,7 +64,7 @@ def test_set_value_applies_to_current_and_later_sessions(shell: Shell, session: 
         7.0,
         16,
     )
-    assert (session.transport.timeout, session.settings.on_interrupt) == (7.0, "cancel")
+    assert (session.client.transport.timeout, session.settings.on_interrupt) == (7.0, "cancel")
     later = shell.run("%mjci sandbox --seed 1")
     assert (later.settings.wait, later.settings.timeout, later.sandbox.clock.speed) == (
         300.0,

@@ -94,7 +94,7 @@ def test_live_output_updates_one_display_to_the_final_card(
     session: Session, publisher: RecordingPublisher
 ) -> None:
     """Progress bars and a preview, then the final card, then the picture."""
-    session.clock.speed = 200  # type: ignore[attr-defined]
+    session.client.clock.speed = 200  # type: ignore[attr-defined]
     job = job_display.display_job(
         session, session.mj.imagine("a red fox").run(), LiveOutput(publisher)
     )
@@ -498,7 +498,7 @@ def test_headless_background_job_publishes_one_card(
 def test_cancelled_future_says_how_to_resume(
     session: Session, publisher: RecordingPublisher
 ) -> None:
-    session.clock.speed = 0.001  # type: ignore[attr-defined]
+    session.client.clock.speed = 0.001  # type: ignore[attr-defined]
     handle = JobFuture(session, session.mj.imagine("a red fox").run(), LiveOutput(publisher))
     handle.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -18,7 +18,7 @@ from IPython.core.error import UsageError
 
 import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import Secret, Settings
+from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import (
     CIError,
@@ -34,6 +34,7 @@ from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_quest
 from jupyter_mjci.notebook.job_future import JobFuture
 from jupyter_mjci.notebook.job_results import ObjectBytes
 from jupyter_mjci.notebook.magics import Magics
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
@@ -308,7 +309,7 @@ def test_dry_run_shows_request_and_sends_nothing(shell: Shell, session: Session)
     """A label needs no request if the task is known."""
     job = shell.run("%mj_imagine a red fox")
     requests: list[Any] = []
-    session.transport.send = lambda call: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
+    session.client.transport.send = lambda call: requests.append(call)  # type: ignore[assignment, method-assign, return-value]
     assert shell.run("%mj_imagine --dry-run a {fox} $5") is None
     assert '{"prompt":"a {fox} $5"' in shell.texts[0]
     assert "mj-api-secret: ***" in shell.texts[0]
@@ -436,13 +437,16 @@ def test_unexpected_responses_fail_with_short_message(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """An HTML page, a truncated body, a gateway's error."""
-    settings = Settings(
-        mj_url="http://proxy.example",
-        mj_secret=Secret("hush-hush"),
-        ci_secret_id="id",
-        ci_secret_key=Secret("hush-hush"),
-        ci_bucket="b-1",
-        ci_region="r",
+    settings = load_settings(
+        {
+            "mj_url": "http://proxy.example",
+            "mj_secret": "hush-hush",
+            "ci_secret_id": "id",
+            "ci_secret_key": "hush-hush",
+            "ci_bucket": "b-1",
+            "ci_region": "r",
+        },
+        environ={},
     )
     transport = httpx.MockTransport(lambda _: answer)
     with Session(settings, transport=transport, clock=VirtualClock(math.inf)) as session:
@@ -491,7 +495,7 @@ def test_connect_uses_flags_and_environment(
     assert session.settings.mj_url == "http://127.0.0.1:9"
     assert session.settings.mj_secret == Secret("hush")
     assert session.settings.timeout == 1.5
-    session.clock = VirtualClock(math.inf)  # trying again takes no time
+    session.client.clock = VirtualClock(math.inf)  # trying again takes no time
     message = empty_shell.fails("%mj_queue")
     assert "No response from http://127.0.0.1:9." in message
     empty_shell.run("%mjci doctor")
@@ -576,7 +580,7 @@ def test_known_ids_and_buttons_are_completed(shell: Shell, session: Session) -> 
     """Newest first, without any request; labels may contain blanks."""
     job = shell.run("%mj_imagine a red fox -o job")
     upscale = shell.run("%mj_action job U1")
-    session.transport.send = None  # type: ignore[assignment, method-assign]
+    session.client.transport.send = None  # type: ignore[assignment, method-assign]
     magics = _EXTENSIONS[shell.ip].magics
 
     def complete(line: str) -> tuple[str, list[str]]:

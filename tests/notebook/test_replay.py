@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jupyter_mjci import panel
-from jupyter_mjci.session import Session, replay
+from jupyter_mjci.connection import replay
+from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
 CELLS = (

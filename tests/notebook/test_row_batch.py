@@ -15,6 +15,7 @@ import jupyter_mjci
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import jobs_to_frame
+from jupyter_mjci.jobs.batch import Batch
 from jupyter_mjci.notebook import batch_cards, row_batch
 from jupyter_mjci.notebook import outputs as outputs_module
 from jupyter_mjci.notebook.interrupts import Interrupted
@@ -267,15 +268,15 @@ def interrupt_batch(
     session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int = 1
 ) -> tuple[row_batch.RowBatch, str]:
     """Interrupt a batch of three jobs after two updates. Return it and its card's text."""
-    batch_updates = session.batch_updates
+    get_updates = Batch.updates
 
-    def interrupted(*args: Any, **options: Any) -> Any:
-        for number, update in enumerate(batch_updates(*args, **options)):
+    def interrupted(batch: Batch) -> Any:
+        for number, update in enumerate(get_updates(batch)):
             yield update
             if number == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "batch_updates", interrupted)
+    monkeypatch.setattr(Batch, "updates", interrupted)
     publisher = RecordingPublisher()
     batch = row_batch.RowBatch(
         "many", make_table(3), [session.mj.imagine(f"fox {number}") for number in range(3)]

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.services import load_attribute, services
 
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.base import Panel
     from jupyter_mjci.session import Session
 
-# Kind -> module and class; a panel's module is imported when it
-# is first opened.
+# Panels of no service, by their kind; a panel's module is imported
+# when it is first opened.
 PANEL_TYPES = {
-    "mj": ("midjourney", "MidjourneyPanel"),
-    "ci": ("tencent_ci", "CIPanel"),
-    "history": ("history", "HistoryPanel"),
-    "status": ("status", "StatusPanel"),
+    "history": f"{__name__}.history:HistoryPanel",
+    "status": f"{__name__}.status:StatusPanel",
 }
 
 
@@ -37,12 +35,12 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     Raises:
         InvalidRequest: There is no panel of this kind.
     """
-    if kind not in PANEL_TYPES:
+    locations = {each.key: each.panel for each in services() if each.panel} | PANEL_TYPES
+    if kind not in locations:
         raise InvalidRequest(
-            f"{kind!r} is not a kind of panel.", hint=f"Available: {', '.join(PANEL_TYPES)}."
+            f"{kind!r} is not a kind of panel.", hint=f"Available: {', '.join(locations)}."
         )
-    module, name = PANEL_TYPES[kind]
-    panel_type: type[Panel] = getattr(import_module(f"{__name__}.{module}"), name)
+    panel_type: type[Panel] = load_attribute(locations[kind])
     return panel_type(session or _current_session())
 
 
@@ -51,7 +49,7 @@ def _current_session() -> Session:
 
     shell = get_ipython()
     if shell is None:
-        from jupyter_mjci.session import connect
+        from jupyter_mjci.connection import connect
 
         return connect()
     from jupyter_mjci.notebook.session_registry import get_current_session

@@ -203,7 +203,7 @@ class RuleEditor:
     """The blocks below a rule's text field, and the error of a rule that is not valid.
 
     Args:
-        engine: the module of picture rules, `session.rules`
+        engine: the module of picture rules
         text: the widget that holds the rule
         on_change: called after every change of the rule
     """

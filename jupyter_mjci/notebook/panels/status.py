@@ -18,6 +18,7 @@ from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
 from jupyter_mjci.notebook.panels.job_card import Card
 from jupyter_mjci.notebook.panels.table_panel import TablePanel
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row
+from jupyter_mjci.services import list_configured
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -140,12 +141,10 @@ class StatusPanel(TablePanel):
 
     async def _reload(self) -> None:
         """List what the services are doing, then show the journal's active jobs."""
-        settings = self.session.settings
-        if settings.has_mj:
-            await self._check_service("Midjourney", self.session.mj.queue())
-        if settings.has_ci:
-            active = self.session.ci.jobs(states=("Submitted", "Running"), limit=100)
-            await self._check_service("Tencent CI", active)
+        for service in list_configured(self.session.settings):
+            api = getattr(self.session, service.key)
+            actions = self.session.journal.actions(service.key)
+            await self._check_service(service.label, service.list_active(api, actions))
         await super()._reload()
 
     async def _check_service(self, service: str, listing: Awaitable[object]) -> None:

@@ -17,6 +17,7 @@ import ipywidgets as W
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.widgets import build_button, build_row, set_visible
+from jupyter_mjci.services import services
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -90,9 +91,8 @@ class TablePanel(Panel):
         self.filter = W.Text(
             description="Find", placeholder="any text of a row", tooltip="Only rows with this text"
         )
-        self.service = W.Dropdown(
-            description="Service", options=[ANY_OPTION, ("Midjourney", "mj"), ("Tencent CI", "ci")]
-        )
+        labels = [(each.label, each.key) for each in services()]
+        self.service = W.Dropdown(description="Service", options=[ANY_OPTION, *labels])
         self.action = W.Dropdown(
             description="Action", options=[ANY_OPTION], tooltip="Only jobs with this action"
         )

@@ -16,6 +16,7 @@ from traitlets import Bunch
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import (
@@ -57,7 +58,7 @@ class CIPanel(Panel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        if session.settings.has_ci:
+        if session.settings.sections["ci"].is_configured:
             self.start_task(self.browser.reload())
 
     def build_form(self) -> Sequence[W.Widget]:
@@ -72,7 +73,7 @@ class CIPanel(Panel):
         self.output.value = DEFAULT_OUTPUT
         self.browser = ObjectBrowser(self, self._select_input)
         self.preview = RulePreview(self)
-        self.editor = RuleEditor(self.session.rules, self.rule, self._update_preview)
+        self.editor = RuleEditor(rule_syntax, self.rule, self._update_preview)
         self.input.observe(lambda _: self._update_preview(), "value")
         self.job_list = JobList(self, self._open_card)
         self._build_buttons()
@@ -83,7 +84,7 @@ class CIPanel(Panel):
 
     def _build_input_field(self, param: Param) -> Field:
         """Suggest the inputs of known jobs, newest first."""
-        jobs = reversed(self.session.known_jobs("ci"))
+        jobs = reversed(self.session.client.known_jobs("ci"))
         return build_combobox(param, dict.fromkeys(job.subject for job in jobs if job.subject))
 
     def _build_buttons(self) -> None:

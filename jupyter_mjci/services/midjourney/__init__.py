@@ -1,1 +1,84 @@
-"""Midjourney proxies (`/mj/...`): calls, parsers, reconciliation, fallbacks, diagnostics."""
+"""The Midjourney proxy: JSON tasks over `/mj/...`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import cast
+
+from jupyter_mjci.client.calls import Call, Sender
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.services import (
+    JobChanges,
+    PollPolicy,
+    Service,
+    SyncSource,
+)
+from jupyter_mjci.services.midjourney import connection, fallbacks, reconciliation, responses
+from jupyter_mjci.services.midjourney.api import Midjourney
+
+
+def _build_api(sender: Sender | None, _: connection.MidjourneySettings | None = None) -> Midjourney:
+    return Midjourney(sender)
+
+
+async def _fetch_jobs(mj: Midjourney, ids: Sequence[str]) -> Sequence[Job]:
+    return await mj.tasks(ids)
+
+
+def _fetch_changes(mj: Midjourney, known: Mapping[str, Job]) -> Call[JobChanges]:
+    call = cast(Call[JobChanges], mj.tasks(list(known)))
+    return replace(call, parse=partial(responses.parse_changes, known=known))
+
+
+async def _list_active(mj: Midjourney, _: Sequence[str]) -> list[Job]:
+    return await mj.queue()
+
+
+def _list_sync_sources(
+    mj: Midjourney, _actions: Sequence[str], _known: Sequence[str]
+) -> list[SyncSource]:
+    """Return the one listing; it has no time filter."""
+
+    def build(_since: datetime | None, _until: datetime | None) -> Call[list[Job]]:
+        return mj.tasks()
+
+    return [SyncSource("", build)]
+
+
+SERVICE = Service(
+    key="mj",
+    label="Midjourney",
+    short_label="MJ",
+    api=Midjourney,
+    settings=connection.MidjourneySettings,
+    build_api=_build_api,
+    build_endpoints=connection.build_endpoints,
+    get_origin=connection.get_base_url,
+    describe_connection=connection.describe_connection,
+    id_pattern=re.compile(r"[0-9]+"),
+    id_help="Midjourney task IDs are digits.",
+    job_magic="%mj_task",
+    button_magic="%mj_action",
+    input_magic="%mj_modal",
+    get_job=Midjourney.task,
+    cancel_job=Midjourney.cancel,
+    fetch_jobs=_fetch_jobs,
+    fetch_changes=_fetch_changes,
+    list_active=_list_active,
+    list_sync_sources=_list_sync_sources,
+    poll=PollPolicy(batch_size=500, min_interval=4.0, typical_duration=45.0),
+    tracking=reconciliation,
+    fallbacks=fallbacks.FALLBACKS,
+    fields=responses.FIELDS,
+    parse_listing=responses.parse_listing,
+    parse_callback=responses.parse_callback,
+    parse_record=responses.parse_record,
+    links_expire=True,
+    get_preview_url=responses.get_preview_url,
+    diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
+    panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
+)

@@ -15,12 +15,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_mjci.client.calls import Call, Response
-from jupyter_mjci.client.settings import AUTH_STYLES, Secret, Settings
+from jupyter_mjci.client.redaction import strip_signature
+from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.client.transport import Endpoint, Transport
 from jupyter_mjci.errors import MjciError, TransportError, Unsupported
-from jupyter_mjci.services.findings import Finding, ProbeContext, sanitize_url
+from jupyter_mjci.services.findings import Finding, ProbeContext
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.midjourney.auth import build_mj_auth
+from jupyter_mjci.services.midjourney.connection import (
+    AUTH_STYLES,
+    MidjourneySettings,
+    build_mj_auth,
+    get_base_url,
+)
 from jupyter_mjci.services.midjourney.fallbacks import PROBE_ID
 
 MAX_ADDRESSES = 4
@@ -80,10 +86,10 @@ async def diagnose_midjourney(context: ProbeContext) -> list[Finding]:
 async def _try_addresses(context: ProbeContext) -> list[Attempt]:
     """Try every address, secret and header, until one combination is accepted."""
     attempts: list[Attempt] = []
-    configured = context.settings.mj_auth
+    configured = context.settings.auth
     styles = [configured, *(style for style in AUTH_STYLES if style != configured)]
-    for base_url in _list_candidate_urls(context.settings.mj_url):
-        for secret in _list_candidate_secrets(context.settings.mj_secret):
+    for base_url in _list_candidate_urls(context.settings.url):
+        for secret in _list_candidate_secrets(context.settings.secret):
             for style in styles if secret else styles[:1]:
                 attempt = await _try_address(context, base_url, style, secret)
                 attempts.append(attempt)
@@ -98,7 +104,7 @@ async def _try_addresses(context: ProbeContext) -> list[Attempt]:
 
 async def _try_address(context: ProbeContext, base_url: str, style: str, secret: Secret) -> Attempt:
     endpoint = Endpoint(base_url, authorize=build_mj_auth(style, secret))
-    transport = context.build_transport(endpoint)
+    transport = context.build_transport(mj=endpoint)
     try:
         response = await transport.send(Midjourney().task(PROBE_ID))
     finally:
@@ -152,11 +158,11 @@ def _classify_response(response: Response) -> Verdict:
     return Verdict.NOT_A_PROXY
 
 
-def _explain_failure(settings: Settings, attempts: Sequence[Attempt]) -> list[Finding]:
+def _explain_failure(settings: MidjourneySettings, attempts: Sequence[Attempt]) -> list[Finding]:
     """Explain why no attempt was accepted, by the first that reached a proxy, else by the first."""
     rejected = [attempt for attempt in attempts if attempt.verdict is Verdict.REJECTED]
     first = rejected[0] if rejected else attempts[0]
-    url = sanitize_url(first.base_url)
+    url = strip_signature(first.base_url)
     status = f"(HTTP {first.response.status})"
     if first.verdict is Verdict.SERVER_ERROR:
         fix = "Try again later; see the proxy's own log."
@@ -166,7 +172,7 @@ def _explain_failure(settings: Settings, attempts: Sequence[Attempt]) -> list[Fi
         fix = "Set MJCI_MJ_URL to the part of the API's URLs before /mj/."
         return [Finding(ADDRESS, False, f"{server} answers at {url} {status}", fix)]
     message = "not set, but the proxy requires one"
-    if settings.mj_secret:
+    if settings.secret:
         message = f"rejected as {', '.join(AUTH_STYLES)}"
     return [
         Finding(ADDRESS, True, f"a server answers at {url}"),
@@ -174,20 +180,20 @@ def _explain_failure(settings: Settings, attempts: Sequence[Attempt]) -> list[Fi
     ]
 
 
-def _check_address(settings: Settings, base_url: str) -> Finding:
-    url = sanitize_url(base_url)
-    is_configured = base_url == settings.mj_url.rstrip("/").removesuffix("/mj")
+def _check_address(settings: MidjourneySettings, base_url: str) -> Finding:
+    url = strip_signature(base_url)
+    is_configured = base_url == get_base_url(settings)
     fix = "" if is_configured else f"Set MJCI_MJ_URL={url}"
     return Finding(ADDRESS, is_configured, f"a proxy answers at {url}", fix)
 
 
-def _check_secret(settings: Settings, accepted: Attempt) -> Finding:
-    if not settings.mj_secret:
+def _check_secret(settings: MidjourneySettings, accepted: Attempt) -> Finding:
+    if not settings.secret:
         return Finding(SECRET, True, "not set, and not required")
     fixes = []
-    if accepted.auth_style != settings.mj_auth:
+    if accepted.auth_style != settings.auth:
         fixes.append(f"Set MJCI_MJ_AUTH={accepted.auth_style}")
-    if accepted.secret != settings.mj_secret:
+    if accepted.secret != settings.secret:
         fixes.append('Remove the blanks, or "Bearer ", from MJCI_MJ_SECRET')
     header = AUTH_HEADERS[accepted.auth_style]
     message = f"accepted as {accepted.auth_style} ({header})"
@@ -212,7 +218,7 @@ BULK = Feature("bulk fetch", lambda mj: mj.tasks([PROBE_ID]), "each followed tas
 
 
 async def _check_features(context: ProbeContext, accepted: Attempt) -> list[Finding]:
-    transport = context.build_transport(accepted.endpoint)
+    transport = context.build_transport(mj=accepted.endpoint)
     try:
         listing = await _check_feature(transport, LISTING)
         queue = await _check_feature(transport, QUEUE)

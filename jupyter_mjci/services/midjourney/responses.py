@@ -17,8 +17,8 @@ the task queries, and the public code of the server families.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,6 +50,7 @@ from jupyter_mjci.errors import (
     MjciError,
     Unsupported,
 )
+from jupyter_mjci.services import MAX_TIMESTAMP_MS, SECONDS_CUTOFF, FieldSpec, JobChanges
 from jupyter_mjci.services.midjourney.codes import (
     CODES,
     ERRORS_BY_CODE,
@@ -130,10 +131,6 @@ def parse_progress(value: object) -> int | None:
 
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# a smaller number counts seconds, a larger one milliseconds
-SECONDS_CUTOFF = 1e11
-# the last second that a datetime can hold, in milliseconds
-MAX_TIMESTAMP_MS = 253_402_300_799_000
 
 
 def parse_timestamp(value: object) -> datetime | None:
@@ -205,6 +202,11 @@ def parse_parent(parent_id: object, description: object) -> str:
     return match[1] if match else ""
 
 
+def may_have_parent(parent_id: str | None, description: str | None) -> bool:
+    """Return whether `parse_parent` may find one; nearly all tasks of a listing have none."""
+    return bool(parent_id or (description and description.startswith(("/up", "/ch"))))
+
+
 def get_properties(task: JsonObject) -> JsonObject:
     """Return the `properties` object of a task or submission result; {} if there is none."""
     value = task.get("properties")
@@ -222,31 +224,30 @@ def parse_user_data(value: object) -> str:
     return strip_marker(to_text(value))
 
 
-# One row per field of `Job`: its name, the wire's names, and the
-# parser that takes their values. `history.frames` converts whole
-# columns of a listing by the same rows.
-FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
-    ("id", ("id", "mj_id"), coalesce),
-    ("action", ("action",), to_text),
-    ("status", ("status",), parse_status),
-    ("progress", ("progress",), parse_progress),
-    ("subject", ("prompt", "promptEn"), coalesce),
-    ("outputs", ("status", *RESULT_FIELDS), parse_outputs),
-    ("buttons", ("buttons",), parse_buttons),
-    ("submitted", ("submitTime",), parse_timestamp),
-    ("started", ("startTime",), parse_timestamp),
-    ("finished", ("finishTime",), parse_timestamp),
-    ("reason", ("failReason",), to_text),
-    ("user_data", ("state",), parse_user_data),
-    ("webhook_url", ("properties",), _parse_notify_hook),
-    ("parent", ("parentId", "description"), parse_parent),
+# `history.frames` converts whole columns of a listing by the same
+# rows.
+FIELDS = (
+    FieldSpec("id", ("id", "mj_id"), coalesce, "text"),
+    FieldSpec("action", ("action",), to_text, "text"),
+    FieldSpec("status", ("status",), parse_status, "status"),
+    FieldSpec("progress", ("progress",), parse_progress, "percent"),
+    FieldSpec("subject", ("prompt", "promptEn"), coalesce, "text"),
+    FieldSpec("outputs", ("status", *RESULT_FIELDS), parse_outputs, "outputs"),
+    FieldSpec("buttons", ("buttons",), parse_buttons, "buttons"),
+    FieldSpec("submitted", ("submitTime",), parse_timestamp, "epoch"),
+    FieldSpec("started", ("startTime",), parse_timestamp, "epoch"),
+    FieldSpec("finished", ("finishTime",), parse_timestamp, "epoch"),
+    FieldSpec("reason", ("failReason",), to_text, "text"),
+    FieldSpec("user_data", ("state",), parse_user_data, "user_data"),
+    FieldSpec("webhook_url", ("properties",), _parse_notify_hook),
+    FieldSpec("parent", ("parentId", "description"), parse_parent, "sparse", may_have_parent),
 )
 
 
 def parse_job(task: JsonObject) -> Job:
     """Return a task object as a Job. Odd values never raise: a listing keeps all its rows."""
-    fields = {name: parse(*map(task.get, wires)) for name, wires, parse in FIELD_MAP}
-    return Job("mj", raw=task, **fields)
+    values = {field.name: field.parse(*map(task.get, field.paths)) for field in FIELDS}
+    return Job("mj", raw=task, **values)
 
 
 def get_preview_url(job: Job) -> str:
@@ -328,19 +329,6 @@ def parse_query(response: Response) -> list[Job]:
     return [parse_job(task) for task in tasks if isinstance(task, dict)]
 
 
-@dataclass(frozen=True, slots=True)
-class ListingChanges:
-    """The difference between a listing and the jobs that are known already.
-
-    Args:
-        items: the tasks that changed, or are new
-        ids: the IDs of all tasks of the listing
-    """
-
-    items: tuple[Job, ...]
-    ids: frozenset[str]
-
-
 class _StatusOnly(msgspec.Struct):
     id: object = None
     status: object = None
@@ -351,7 +339,7 @@ _RAW_TASKS_DECODER = msgspec.json.Decoder(list[msgspec.Raw])
 _STATUS_DECODER = msgspec.json.Decoder(_StatusOnly)
 
 
-def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChanges:
+def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
     """Parse a listing, but only those tasks in full whose status or progress has changed.
 
     Of ten thousand followed tasks few change between two polls;
@@ -370,13 +358,13 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> ListingChange
         # A wrapper, an error, a damaged record or nothing:
         # parse_tasks knows them all.
         jobs = parse_tasks(response)
-        return ListingChanges(tuple(jobs), frozenset(job.id for job in jobs))
+        return JobChanges(tuple(jobs), frozenset(job.id for job in jobs))
     ids = [to_text(summary.id) for summary in summaries]
     changed = []
     for task_id, raw_task, summary in zip(ids, raw_tasks, summaries, strict=True):
         if _has_changed(known.get(task_id), summary):
             changed.append(parse_job(jsonlib.loads(memoryview(raw_task))))
-    return ListingChanges(tuple(changed), frozenset(ids))
+    return JobChanges(tuple(changed), frozenset(ids))
 
 
 def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
@@ -389,6 +377,43 @@ def _has_changed(job: Job | None, summary: _StatusOnly) -> bool:
     if parse_status(summary.status) is not job.status:
         return True
     return parse_progress(summary.progress) != job.progress
+
+
+class _TaskId(msgspec.Struct, gc=False):
+    id: object = None
+    mj_id: object = None
+
+
+def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) -> Iterable[Job]:
+    """Parse a listing, or only those of its tasks that are wanted."""
+    if wanted_ids is None or not response.body.startswith(b"["):
+        return parse_tasks(response)
+    try:
+        ids = msgspec.json.decode(response.body, type=list[_TaskId])
+        tasks = _RAW_TASKS_DECODER.decode(response.body)
+    except msgspec.MsgspecError:
+        # Something else among the tasks, or JSON beyond the
+        # standard.
+        return parse_tasks(response)
+    return [
+        parse_job(jsonlib.loads(memoryview(task)))
+        for task, task_id in zip(tasks, ids, strict=True)
+        if coalesce(task_id.id, task_id.mj_id) in wanted_ids
+    ]
+
+
+def parse_callback(document: object) -> list[Job]:
+    """Parse what a proxy sends to notifyHook: the task."""
+    if isinstance(document, dict) and document.get("id") and "status" in document:
+        return [parse_job(document)]
+    return []
+
+
+def parse_record(record: object) -> list[Job]:
+    """Parse a task of an export."""
+    if isinstance(record, dict) and not {"status", "action", "submitTime"}.isdisjoint(record):
+        return [parse_job(record)]
+    return []
 
 
 # --- Submissions ------------------------------------------------

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import anyio
+import anyio.from_thread
 
 from jupyter_mjci.client.image_input import detect_image_format
-from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 from jupyter_mjci.services.tencent_ci.objects import build_object_url
+
+if TYPE_CHECKING:
+    from jupyter_mjci.imaging.model import RuleResult
 
 
 def presign_object(
-    settings: Settings, key: str, now: float, *, rule: str, method: str, seconds: int
+    settings: TencentCISettings, key: str, now: float, *, rule: str, method: str, seconds: int
 ) -> str:
     """Build a URL of an object that needs no credentials.
 
@@ -30,18 +36,18 @@ def presign_object(
         method: the HTTP method that the URL is valid for
         seconds: how long it is valid
     """
-    if not settings.has_ci:
+    if not settings.is_configured:
         raise InvalidRequest("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
-    url = build_object_url(settings.ci_bucket, settings.ci_region, key)
+    url = build_object_url(settings.bucket, settings.region, key)
     return signing.presign(
         method,
         url,
         params={rule: ""} if rule else {},
         headers={"host": urlsplit(url).netloc},
-        secret_id=settings.ci_secret_id,
-        secret_key=settings.ci_secret_key.reveal(),
+        secret_id=settings.secret_id,
+        secret_key=settings.secret_key.reveal(),
         key_time=signing.key_time(now, seconds),
-        token=settings.ci_token.reveal() or None,
+        token=settings.token.reveal() or None,
     )
 
 
@@ -67,6 +73,24 @@ async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
         return await ci.get_object(key)
     except MjciError:
         return None
+
+
+async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> RuleResult:
+    """Apply a picture rule in this process; objects that it names are fetched from the bucket."""
+    from jupyter_mjci.imaging.model import RuleError
+    from jupyter_mjci.imaging.rule_syntax import apply_rule
+
+    def load_object(url: str) -> bytes | None:
+        return anyio.from_thread.run(find_object, ci, url)
+
+    try:
+        # The thread cannot be stopped: a cancelled preview
+        # leaves it behind.
+        return await anyio.to_thread.run_sync(
+            partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
+        )
+    except RuleError as error:
+        raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
 
 
 def _read_source(source: Path | str | bytes) -> tuple[bytes, str]:

@@ -29,7 +29,7 @@ CREDENTIAL_ERROR_CODES = frozenset(
 async def diagnose_tencent_ci(context: ProbeContext) -> list[Finding]:
     """Check the keys and the bucket of the settings. Sends a few requests that change nothing."""
     settings = context.settings
-    ci = TencentCI(bucket=settings.ci_bucket, region=settings.ci_region)
+    ci = TencentCI(bucket=settings.bucket, region=settings.region)
     transport = context.build_transport()
     try:
         return await _run_checks(ci, transport, context.clock)

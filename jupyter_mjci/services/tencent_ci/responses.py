@@ -11,7 +11,7 @@ Sources: the documents of POST /jobs and POST
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -30,6 +30,7 @@ from jupyter_mjci.client.outcomes import (
 from jupyter_mjci.client.redaction import strip_signature
 from jupyter_mjci.client.response_text import MAX_SEARCHED, decode_text, shorten
 from jupyter_mjci.errors import CIError, InvalidResponse, MjciError
+from jupyter_mjci.services import FieldSpec, list_paths
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.codes import CODES, find_hint
 from jupyter_mjci.services.tencent_ci.objects import StoredObject, build_object_url
@@ -149,32 +150,31 @@ OUTPUT_FIELDS = (
     "Operation.Output.Region",
 )
 
-# One row per field of `Job`: its name, the paths of its elements,
-# and the parser that takes their texts. `history.frames` converts
-# whole columns of a listing by the same rows.
-FIELD_MAP: tuple[tuple[str, tuple[str, ...], Callable[..., Any]], ...] = (
-    ("id", ("JobId",), to_text),
-    ("action", ("Tag", "Operation.Tag", "Type"), coalesce),
-    ("status", ("State",), parse_status),
-    ("progress", ("State", "Progress"), parse_progress),
-    ("subject", SUBJECT_FIELDS, coalesce),
-    ("outputs", ("State", "Type", "Name", *OUTPUT_FIELDS), parse_outputs),
-    ("submitted", ("CreationTime",), parse_timestamp),
-    ("started", ("StartTime",), parse_timestamp),
-    ("finished", ("EndTime",), parse_timestamp),
-    ("reason", ("State", "Code", "Message"), parse_reason),
-    ("user_data", ("Operation.UserData",), parse_user_data),
-    ("webhook_url", ("CallBack",), to_text),
-    ("parent", ("Workflow.RunId",), to_text),
+# `history.frames` converts whole columns of a listing by the same
+# rows.
+FIELDS = (
+    FieldSpec("id", ("JobId",), to_text, "text"),
+    FieldSpec("action", ("Tag", "Operation.Tag", "Type"), coalesce, "text"),
+    FieldSpec("status", ("State",), parse_status, "status"),
+    FieldSpec("progress", ("State", "Progress"), parse_progress),
+    FieldSpec("subject", SUBJECT_FIELDS, coalesce, "text"),
+    FieldSpec("outputs", ("State", "Type", "Name", *OUTPUT_FIELDS), parse_outputs),
+    FieldSpec("submitted", ("CreationTime",), parse_timestamp, "iso_time"),
+    FieldSpec("started", ("StartTime",), parse_timestamp, "iso_time"),
+    FieldSpec("finished", ("EndTime",), parse_timestamp, "iso_time"),
+    FieldSpec("reason", ("State", "Code", "Message"), parse_reason),
+    FieldSpec("user_data", ("Operation.UserData",), parse_user_data, "user_data"),
+    FieldSpec("webhook_url", ("CallBack",), to_text, "text"),
+    FieldSpec("parent", ("Workflow.RunId",), to_text, "text"),
 )
-WIRE_FIELDS = tuple(dict.fromkeys(wire for _, wires, _ in FIELD_MAP for wire in wires))
+WIRE_FIELDS = list_paths(FIELDS)
 
 
 def parse_job(detail: Element) -> Job:
     """Return a JobsDetail as a Job. Odd values never raise: a listing keeps all its rows."""
-    texts = {wire: xml.get_text(detail, wire) for wire in WIRE_FIELDS}
-    fields = {name: parse(*map(texts.get, wires)) for name, wires, parse in FIELD_MAP}
-    return Job("ci", raw=detail, **fields)
+    texts = {path: xml.get_text(detail, path) for path in WIRE_FIELDS}
+    values = {field.name: field.parse(*map(texts.get, field.paths)) for field in FIELDS}
+    return Job("ci", raw=detail, **values)
 
 
 def parse_subject(detail: Element) -> str:
@@ -238,6 +238,42 @@ def parse_rows(response: Response) -> Page[xml.Row]:
         # raises if it is not a page at all
         _parse_response(response)
     return Page(tuple(rows), to_text(token))
+
+
+def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) -> Iterable[Job]:
+    """Parse a page of jobs; nothing where it has none of the wanted ones."""
+    if wanted_ids is not None:
+        id_index = WIRE_FIELDS.index("JobId")
+        rows = parse_rows(response).items
+        if wanted_ids.isdisjoint(row[id_index] or "" for row in rows):
+            return ()
+    return parse_page(response).items
+
+
+def parse_text(text: str) -> object:
+    """Parse an XML document. Raises ValueError where it is not well-formed."""
+    try:
+        return xml.parse(text)
+    except ExpatError as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_callback(document: object) -> list[Job]:
+    """Parse an event that CI sends to CallBack, in JSON or XML."""
+    if not isinstance(document, dict):
+        return []
+    details = document.get("Response", document).get("JobsDetail") or ()
+    # CI sends a single job without a list around it
+    if not isinstance(details, list):
+        details = [details] if details else []
+    return [parse_job(detail) for detail in details]
+
+
+def parse_record(record: object) -> list[Job]:
+    """Parse a job of an export."""
+    if isinstance(record, dict) and "JobId" in record:
+        return [parse_job(record)]
+    return []
 
 
 # --- Other responses --------------------------------------------

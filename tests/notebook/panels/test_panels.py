@@ -101,7 +101,7 @@ def submit_prompt(open_panel: Callable[[str], Any], prompt: str = "a red fox") -
 # --- forms ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", PANEL_TYPES)
+@pytest.mark.parametrize("kind", ["mj", "ci", *PANEL_TYPES])
 def test_panel_of_each_kind_opens_without_message(
     open_panel: Callable[[str], Any], kind: str
 ) -> None:
@@ -217,7 +217,7 @@ def test_imagine_shows_picture_id_and_action_buttons(
     open_panel: Callable[[str], Any], session: Session
 ) -> None:
     panel = submit_prompt(open_panel)
-    (job,) = session.known_jobs("mj")
+    (job,) = session.client.known_jobs("mj")
     assert job.status is Status.SUCCEEDED
     assert job.id in render_html(panel)
     assert 'src="data:image/jpeg;base64,' in render_html(panel)
@@ -232,7 +232,7 @@ def test_action_button_starts_child_task_in_the_same_card(
     panel = submit_prompt(open_panel)
     click(panel, find_button(panel, "U2"))
     card = panel._cards[0]
-    first, second = session.known_jobs("mj")
+    first, second = session.client.known_jobs("mj")
     assert (second.action, second.parent or first.id) == ("UPSCALE", first.id)
     assert len(panel._cards) == 1
     assert card.current.job.id == second.id

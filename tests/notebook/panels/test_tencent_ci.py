@@ -15,6 +15,7 @@ from PIL import Image
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels import async_button, rule_preview
 from jupyter_mjci.notebook.panels.rule_editor import JSON_OPERATIONS, RuleEditor
 from jupyter_mjci.notebook.panels.value_template import parse_templates
@@ -61,7 +62,7 @@ def ci_panel(session: Session, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]
 
 @pytest.fixture
 def editor(session: Session) -> RuleEditor:
-    return RuleEditor(session.rules, W.Textarea(), lambda: None)
+    return RuleEditor(rule_syntax, W.Textarea(), lambda: None)
 
 
 # --- text and controls ----------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_typed_rule_sets_controls_and_stays_as_typed(
     assert not editor.is_invalid
     assert editor.text.value == rule
     picture = make_photo()
-    engine = session.rules
+    engine = rule_syntax
     assert apply_or_error(engine, editor.build_rule(), picture) == apply_or_error(
         engine, rule, picture
     )
@@ -92,13 +93,13 @@ def apply_or_error(engine: Any, rule: str, picture: bytes) -> Any:
 def test_added_operation_is_a_valid_rule(editor: RuleEditor, session: Session) -> None:
     """Every operation that makes a picture is offered."""
     offered = [name for _, name in editor.palette.options]
-    assert offered == [name for name in session.rules.OPERATIONS if name not in JSON_OPERATIONS]
+    assert offered == [name for name in rule_syntax.OPERATIONS if name not in JSON_OPERATIONS]
     for name in offered:
         editor.text.value = ""
         editor.add_step(name)
         assert not editor.is_invalid, editor.text.value
         assert [block.operation.name for block in editor.blocks] == [name]
-        assert session.rules.parse_rule(editor.text.value)
+        assert rule_syntax.parse_rule(editor.text.value)
 
 
 def test_moved_control_changes_only_its_part_of_the_rule(editor: RuleEditor) -> None:
@@ -203,7 +204,7 @@ def test_invalid_rule_shows_error_and_keeps_blocks(
 def test_value_template_parses_what_it_formats(session: Session) -> None:
     """The rule engine accepts the formatted value of every parameter with templates."""
     count = 0
-    for spec in session.rules.OPERATIONS.values():
+    for spec in rule_syntax.OPERATIONS.values():
         for parameter in spec.parameters:
             for template in parse_templates(parameter.expected):
                 numbers = [slot.initial for slot in template.slots]

@@ -9,8 +9,8 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.settings import load
 from jupyter_mjci.errors import InvalidRequest, Unsupported
+from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 
 
@@ -61,13 +61,13 @@ def test_listings_work_for_every_family(session: Session) -> None:
 def test_missing_endpoint_is_not_requested_again(session: Session) -> None:
     session.mj.tasks().run()
     paths: list[str] = []
-    send = session.transport.send
+    send = session.client.transport.send
 
     async def record_path(call):  # type: ignore[no-untyped-def]
         paths.append(call.path)
         return await send(call)
 
-    session.transport.send = record_path  # type: ignore[method-assign]
+    session.client.transport.send = record_path  # type: ignore[method-assign]
     session.mj.tasks().run()
     assert "/mj/task/list" not in paths
 
@@ -75,7 +75,7 @@ def test_missing_endpoint_is_not_requested_again(session: Session) -> None:
 def test_wrong_address_raises_despite_the_journal() -> None:
     """A server that responds to everything with a web page is not a proxy."""
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load({"mj_url": "http://elsewhere"}, environ={}), transport=page)
+    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=page)
     for call in (
         session.mj.tasks(),
         session.mj.tasks(ids=["1"]),

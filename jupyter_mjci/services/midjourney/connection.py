@@ -1,0 +1,62 @@
+"""Connect to a Midjourney proxy: its settings, its address, and three ways to send its secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import httpx
+
+from jupyter_mjci.client.redaction import strip_signature
+from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
+from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
+
+# Headers by authentication style. Proxies of the .NET family use
+# the first one they find, so only one is sent.
+_AUTH_HEADERS = {
+    "secret": ("mj-api-secret", "{}"),
+    "bearer": ("Authorization", "Bearer {}"),
+    "raw": ("Authorization", "{}"),
+}
+AUTH_STYLES = tuple(_AUTH_HEADERS)
+
+
+@dataclass(frozen=True, slots=True)
+class MidjourneySettings(SettingsSection):
+    """The settings of a Midjourney proxy, which may need no secret."""
+
+    url: str = define_setting(
+        "", "Base URL of the Midjourney proxy, with or without /mj", required=True
+    )
+    secret: Secret = define_setting(Secret(""), "Secret or key of the proxy", credential=True)
+    auth: str = define_setting(
+        "secret",
+        "How the secret is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), "
+        "raw (Authorization: …)",
+        choices=AUTH_STYLES,
+    )
+
+
+def build_endpoints(settings: MidjourneySettings, _: Clock) -> dict[str, Endpoint]:
+    """Build the one host that all calls are sent to."""
+    authorize = build_mj_auth(settings.auth, settings.secret)
+    return {"mj": Endpoint(get_base_url(settings), authorize=authorize, resolves_links=True)}
+
+
+def get_base_url(settings: MidjourneySettings) -> str:
+    """Return the base URL without /mj, which is part of every path."""
+    return settings.url.rstrip("/").removesuffix("/mj")
+
+
+def describe_connection(settings: MidjourneySettings) -> str:
+    """Return the base URL as it may be shown."""
+    return strip_signature(settings.url)
+
+
+def build_mj_auth(style: str, secret: Secret) -> AuthFunc | None:
+    """Return what adds a proxy's secret to a request, or None without a secret."""
+    header, template = _AUTH_HEADERS[style]
+
+    def authorize(request: httpx.Request, _: str) -> None:
+        request.headers[header] = template.format(secret.reveal())
+
+    return authorize if secret else None
