@@ -57,6 +57,8 @@ MAX_JOBS = make_option(
     "integer",
     None,
 )
+# Of cells with a body; elsewhere it is the builder's.
+AS_IS = make_option("--as-is", "send it even where it looks wrong", "switch", False)
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, SESSION, HELP)
 # For magics that can submit many jobs.
 BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE, MAX_JOBS)

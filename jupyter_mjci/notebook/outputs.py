@@ -15,6 +15,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from jupyter_mjci.client.job import Job
@@ -38,6 +39,7 @@ class OutputTarget(Protocol):
 
     description: ClassVar[str]
     live: bool
+    note: str
 
     def should_update(self) -> bool: ...
     def show_progress(self, job: Job, preview: str, /) -> None: ...
@@ -69,15 +71,18 @@ class HeadlessOutput:
     description: ClassVar[str] = "headless: only final outputs"
     publisher: DisplayPublisher
     live: bool = False
+    # What every card of the job says besides.
+    note: str = ""
 
     def should_update(self) -> bool:
         return False
 
     def show_progress(self, job: Job, preview: str, /) -> None:
-        note = cards.describe_moment(datetime.now(), cards.follow_command(job))
+        moment = cards.describe_moment(datetime.now(), cards.follow_command(job))
+        note = f"{self.note}\n{moment}".strip()
         data = {
             "text/html": cards.progress_html(job, preview, note),
-            "text/plain": f"{cards.card_text(job)}\n  {note}",
+            "text/plain": f"{cards.card_text(job)}\n{indent(note, '  ')}",
         }
         self.update(cards.progress_line(job), (data, {}))
 
