@@ -17,7 +17,7 @@ JOBS: tuple[tuple[Job, str], ...] = (
     (Job("mj", "17", "IMAGINE", Status.SUCCEEDED, subject="a fox"), "IMAGINE 17 SUCCEEDED: a fox"),
     (Job("mj", "17", "IMAGINE", Status.RUNNING, 37, "a\n  fox"), "IMAGINE 17 RUNNING 37%: a fox"),
     (Job("ci", "j1", "", Status.FAILED), "Job j1 FAILED"),
-    (Job("mj", "1", "A", subject="\x1b[31mred"), "A 1 QUEUED: [31mred"),
+    (Job("mj", "1", "A", subject="\x1b[31mred"), "A 1 QUEUED: \N{REPLACEMENT CHARACTER}[31mred"),
     (Job("mj", "1", "A", subject="x" * 100), f"A 1 QUEUED: {'x' * 79}…"),
 )
 

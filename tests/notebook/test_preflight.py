@@ -1,4 +1,4 @@
-"""What would fail, or be paid for by mistake, is refused before it is sent. Real shell and sandbox."""
+"""Likely mistakes are refused before anything is sent. Real shell, real sandbox."""
 
 from __future__ import annotations
 
