@@ -40,6 +40,7 @@ from jupyter_mjci.history.sync import SyncResult, sync
 from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch, build_failed_job
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
+from jupyter_mjci.jobs.endpoint_support import EndpointSupport
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
@@ -141,9 +142,7 @@ class Session:
         self._wire_jobs(_get_marker_seed(transport, sandbox))
 
     def _wire_jobs(self, marker_seed: str | None) -> None:
-        # Calls that a server does not have, and whose fallback
-        # worked: service, name, method.
-        self._unsupported: set[tuple[str, str, str]] = set()
+        self._endpoints = EndpointSupport()
         deterministic = bool(self.recording)
         self._submitter = Submitter(
             self.client,
@@ -174,26 +173,33 @@ class Session:
         sent exactly once. Where the proxy lacks an endpoint, a
         fallback is used if there is one.
         """
-        endpoint = (call.service, call.name, call.method)
         fallback = service(call.service).fallbacks.get(call.name)
+        if fallback is None:
+            return await self._submitter.send(call)
         unsupported = None
-        if endpoint not in self._unsupported:
+        if not self._endpoints.is_missing(call):
             try:
-                return await self._submitter.send(call)
+                value = await self._send_with_fallback_in_mind(call)
+                self._endpoints.record_success(call)
+                return value
             except Unsupported as error:
-                if fallback is None:
-                    raise
                 unsupported = error
-        assert fallback is not None  # only calls that have one are remembered
         list_known = partial(self.journal.own_jobs, call.service)
         try:
             value = await fallback(call, self._apis[call.service], list_known)
         except Unsupported as error:
             raise unsupported or error from None
-        # Remembered only after the fallback worked: then the
-        # address is a proxy's.
-        self._unsupported.add(endpoint)
+        if unsupported is not None:
+            # Only after the fallback worked: then the address is
+            # a proxy's.
+            self._endpoints.record_refusal(call, unsupported)
         return cast(T, value)
+
+    async def _send_with_fallback_in_mind(self, call: Call[T]) -> T:
+        """Send a call; where it had no answer the last time, one attempt has to do."""
+        if call.is_retryable and self._endpoints.is_doubtful(call):
+            return await self.client.send_once(call)
+        return await self._submitter.send(call)
 
     async def _submit_or_fetch(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         call = target if isinstance(target, Call) else self.describe(target)

@@ -263,6 +263,9 @@ def _find_raised_by(name: str, functions: Functions, seen: frozenset[str]) -> Er
         match node:
             case ast.Raise(ast.Call(ast.Name(raised))) if raised in ERRORS:
                 return frozenset({ERRORS[raised]})
+            # `raise attach(SomeError(…), classified)`
+            case ast.Raise(ast.Call(ast.Name("attach"), [ast.Call(ast.Name(raised)), *_])):
+                return frozenset({ERRORS[raised]}) if raised in ERRORS else frozenset()
             case ast.Name("missing_extra" | "requires_extra"):  # helpers of errors.py
                 return frozenset({ERRORS["SettingsError"]})
             case ast.Try():

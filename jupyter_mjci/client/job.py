@@ -195,3 +195,33 @@ class Job:
         raise InvalidRequest(
             message, detail=f"Available: {available}.", hint="Give one of these, or a customId."
         )
+
+
+# The reason of a job that we gave up, and the service did not
+# end: whatever the service reports later counts.
+LOST_REASON = "The service no longer lists this job. Submit it again."
+
+
+def progress_rank(job: Job) -> float:
+    """Return how far along a job is: it moves in ascending order of it."""
+    if job.status.is_terminal:
+        return 3.0
+    if job.status is Status.QUEUED:
+        return 0.0
+    if job.status is Status.NEEDS_INPUT:
+        return 0.5
+    return 1.0 + (job.progress or 0) / 100
+
+
+def is_older(job: Job, known: Job | None) -> bool:
+    """Return whether a state of a job is behind the one that is known.
+
+    Callbacks arrive out of order, listings lag behind, and a
+    relay may answer from a cache. A job that asks for input, or
+    has been answered, may move in any direction.
+    """
+    if known is None or known.reason == LOST_REASON:
+        return False
+    if not known.status.is_terminal and Status.NEEDS_INPUT in (job.status, known.status):
+        return False
+    return progress_rank(job) < progress_rank(known)

@@ -14,6 +14,7 @@ import anyio
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
@@ -94,16 +95,26 @@ class ResultFetcher:
                     self.archive.save(job, url, content, index, self.clock.now())
 
     async def _fetch_url(self, url: str) -> bytes:
-        retry = retrying(self.clock, deterministic=self._deterministic)
-        response: Response = await retry(self.transport.get, url)
-        if response.status >= 400:
-            raise InvalidResponse(
+        async for attempt in retrying(self.clock, deterministic=self._deterministic):
+            with attempt:
+                return await self._fetch_once(url)
+        raise AssertionError("unreachable")  # the last attempt raises
+
+    async def _fetch_once(self, url: str) -> bytes:
+        response: Response = await self.transport.get(url)
+        if response.status < 300:
+            return response.body
+        classified = classify(response, ServiceCodes())
+        words = f"{classified.message}." if classified.message else ""
+        raise attach(
+            InvalidResponse(
                 f"The image is not available (HTTP {response.status}).",
-                detail=response.body[:200].decode("utf-8", "replace"),
+                detail=classified.location or words,
                 body=response.body,
                 hint="Links may end, some after a day: fetch results when the job ends.",
-            )
-        return response.body
+            ),
+            classified,
+        )
 
 
 def _get_output_url(job: Job, index: int) -> str:

@@ -10,6 +10,7 @@ together.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
@@ -17,10 +18,10 @@ from statistics import median
 import anyio
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import LOST_REASON, Job, Status, is_older
+from jupyter_mjci.client.outcomes import Outcome, get_outcome, get_retry_after
 from jupyter_mjci.errors import MjciError, ServiceError, Unsupported, WaitTimeout
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.jobs.submission import is_transient
 from jupyter_mjci.services import Api, service
 
 # seconds: jobs that are due within it are polled together
@@ -31,7 +32,14 @@ MAX_INTERVAL = 15.0
 MIN_DURATION_SAMPLES = 5
 # failed polls in a row that are tolerated: about a minute
 MAX_FAILURES = 8
-MAX_MISSES = 3  # listings in a row without a job: then it is lost
+# Polls in a row that do not find a job, and seconds since it is
+# followed: then it is lost. Listings lag behind submissions.
+MAX_MISSES = 4
+LOST_AFTER = 10.0
+# Bulk requests in a row that the server has no endpoint for.
+MAX_UNSUPPORTED_BULK = 2
+# Requests at a time for jobs that a bulk request did not answer.
+MAX_CONCURRENT = 8
 
 
 class ChangeQueue:
@@ -74,7 +82,7 @@ class Subscription:
         changes: where its changes are reported
         next_poll_at: when it is polled next
         deadline: when following it ends with WaitTimeout
-        misses: listings in a row that did not contain it
+        misses: polls in a row that did not find it
         failures: polls in a row that failed
         late_polls: polls since its estimated end
         has_update: whether a change was not read yet
@@ -124,6 +132,7 @@ class Poller:
         # that answered a bulk request.
         self._no_bulk_fetch = set(apis) if deterministic else set[str]()
         self._bulk_fetch_works = set[str]()
+        self._unsupported_bulk: Counter[str] = Counter()
         self._typical_durations: dict[tuple[str, str], float] = {}
 
     async def watch(
@@ -241,9 +250,13 @@ class Poller:
         has_bulk = job_service.fetch_changes is not None and key not in self._no_bulk_fetch
         if not has_bulk or len(subscriptions) == 1:
             return [], subscriptions
-        bulk = [each for each in subscriptions if job_service.can_poll_in_bulk(each.job)]
-        single = [each for each in subscriptions if not job_service.can_poll_in_bulk(each.job)]
-        return bulk, single
+        # A listing without a job proves little: it is asked for.
+        bulk = [
+            each
+            for each in subscriptions
+            if job_service.can_poll_in_bulk(each.job) and not each.misses
+        ]
+        return bulk, [each for each in subscriptions if each not in bulk]
 
     async def _poll_bulk(self, subscriptions: Sequence[Subscription]) -> None:
         key = subscriptions[0].job.service
@@ -254,12 +267,16 @@ class Poller:
         try:
             changes = await self.client.send_once(fetch_changes(self.apis[key], known))
         except MjciError as error:
-            if isinstance(error, Unsupported) and key not in self._bulk_fetch_works:
-                self._no_bulk_fetch.add(key)
+            if isinstance(error, Unsupported) or get_outcome(error) is Outcome.REFUSAL:
+                await self._poll_each(key, subscriptions, error)
             else:
                 self._on_error(subscriptions, error)
             return
+        except Exception as error:  # a bug of ours ends these waits, and no others
+            self._fail(subscriptions, error)
+            return
         self._bulk_fetch_works.add(key)
+        self._unsupported_bulk[key] = 0
         changed = {job.id: job for job in changes.items}
         for subscription in subscriptions:
             job_id = subscription.job.id
@@ -267,6 +284,25 @@ class Poller:
                 self._on_update(subscription, changed.get(job_id), polled_at)
             else:
                 self._on_missing(subscription)
+
+    async def _poll_each(
+        self, key: str, subscriptions: Sequence[Subscription], error: MjciError
+    ) -> None:
+        """Poll jobs one by one that a bulk request was refused for, perhaps because of one."""
+        if isinstance(error, Unsupported):
+            self._unsupported_bulk[key] += 1
+        is_missing = self._unsupported_bulk[key] >= MAX_UNSUPPORTED_BULK
+        if is_missing and key not in self._bulk_fetch_works:
+            self._no_bulk_fetch.add(key)
+        limiter = anyio.Semaphore(MAX_CONCURRENT)
+
+        async def poll(subscription: Subscription) -> None:
+            async with limiter:
+                await self._poll_single(subscription)
+
+        async with anyio.create_task_group() as group:
+            for subscription in subscriptions:
+                group.start_soon(poll, subscription)
 
     async def _poll_single(self, subscription: Subscription) -> None:
         job = subscription.job
@@ -281,23 +317,24 @@ class Poller:
                 self._on_missing(subscription)
             else:
                 self._on_error([subscription], error)
+        except Exception as error:  # a bug of ours ends this wait, and no other
+            self._fail([subscription], error)
 
     def _on_missing(self, subscription: Subscription) -> None:
-        """Count a listing without the job: it may lag behind, until it has done so too often."""
+        """Count a poll without the job: listings lag behind, until they have done so too long."""
+        now = self.client.clock.now()
+        delay = min(COALESCE_WINDOW * 1.5**subscription.misses, MAX_INTERVAL)
         subscription.misses += 1
-        subscription.next_poll_at = self.client.clock.now() + COALESCE_WINDOW
-        if subscription.misses >= MAX_MISSES:
-            lost = replace(
-                subscription.job,
-                status=Status.FAILED,
-                reason="The service no longer lists this job. Submit it again.",
-            )
+        subscription.next_poll_at = now + delay
+        is_settled = now - subscription.since >= LOST_AFTER
+        if subscription.misses >= MAX_MISSES and is_settled:
+            lost = replace(subscription.job, status=Status.FAILED, reason=LOST_REASON)
             self.client.record([lost])
             self._on_update(subscription, lost, self.client.clock.now())
 
     def _on_update(self, subscription: Subscription, job: Job | None, polled_at: float) -> None:
         """Take over the job of a successful poll; None where it has not changed."""
-        if job is not None:
+        if job is not None and not is_older(job, subscription.job):
             merged = merge_known(subscription.job, job)
             if merged != subscription.job:
                 subscription.job = merged
@@ -309,17 +346,16 @@ class Poller:
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
         """Back off after a failed poll, and give up after too many in a row.
 
-        A service that is away for a while does not end a wait:
-        the job continues there. Neither does an HTML page or "no
-        such endpoint": a job that could be polled once can be
-        polled again.
+        A service that is away for a while, a gateway's page, a
+        refusal in between: none ends a wait, because a job that
+        could be polled once can be polled again.
         """
-        may_pass = is_transient(error) or isinstance(error, Unsupported)
+        retry_after = get_retry_after(error) or 0.0
         for subscription in subscriptions:
             subscription.failures += 1
             delay = min(COALESCE_WINDOW * 1.5**subscription.failures, MAX_INTERVAL)
-            subscription.next_poll_at = self.client.clock.now() + delay
-            if subscription.failures > MAX_FAILURES or not may_pass:
+            subscription.next_poll_at = self.client.clock.now() + max(delay, retry_after)
+            if subscription.failures > MAX_FAILURES:
                 self._fail([subscription], error)
 
     def _fail(self, subscriptions: Iterable[Subscription], error: Exception) -> None:

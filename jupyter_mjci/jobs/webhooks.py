@@ -18,7 +18,7 @@ import anyio
 import uvicorn
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, is_older
 from jupyter_mjci.services import parse_callback
 
 MAX_BODY_SIZE = 4 * 1024 * 1024  # bytes of one delivery
@@ -49,7 +49,7 @@ class WebhookServer:
     def __init__(self, on_job: Callable[[Job], None], port: int = 0) -> None:
         self._on_job = on_job
         self._path = f"/{secrets.token_urlsafe(24)}"
-        self._ranks: dict[tuple[str, str], float] = {}
+        self._jobs: dict[tuple[str, str], Job] = {}
         self._socket = socket.create_server(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}{self._path}"
         config = uvicorn.Config(
@@ -107,22 +107,11 @@ class WebhookServer:
 
     def _accept_if_newer(self, job: Job) -> bool:
         key = (job.service, job.id)
-        rank = progress_rank(job)
-        if rank <= self._ranks.get(key, -1.0):
+        known = self._jobs.get(key)
+        if known is not None and (is_older(job, known) or job == known):
             return False
-        self._ranks[key] = rank
+        self._jobs[key] = job
         return True
-
-
-def progress_rank(job: Job) -> float:
-    """Return how far along a job is: deliveries are sent in ascending order of it."""
-    if job.status.is_terminal:
-        return 3.0
-    if job.status is Status.QUEUED:
-        return 0.0
-    if job.status is Status.NEEDS_INPUT:
-        return 0.5
-    return 1.0 + (job.progress or 0) / 100
 
 
 def parse_webhook(body: bytes) -> Iterable[Job]:

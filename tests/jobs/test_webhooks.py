@@ -16,11 +16,11 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Call, Response
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, Status, progress_rank
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.server import LoopbackServer
-from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook, progress_rank
+from jupyter_mjci.jobs.webhooks import WebhookServer, parse_webhook
 from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
 

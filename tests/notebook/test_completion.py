@@ -54,7 +54,7 @@ def filled_shell(shell: Shell, session: Session) -> Shell:
     shell.run("%mj_imagine a red fox in the snow -o fox")
     shell.run("_ = %ci_objects")
     shell.ip.push({"rows": [{"a": 1}]})
-    session.transport.send = None  # type: ignore[assignment, method-assign]
+    session.client.transport.send = None  # type: ignore[assignment, method-assign]
     return shell
 
 

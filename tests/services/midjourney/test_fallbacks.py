@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import InvalidRequest, Unsupported
+from jupyter_mjci.errors import InvalidRequest, MjciError, Unsupported
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
+from tests.virtual_clock import VirtualClock
 
 
 @pytest.fixture
@@ -57,9 +60,7 @@ def test_listings_work_for_every_family(session: Session) -> None:
     assert session.tasks().dtypes.equals(session.history().dtypes)
 
 
-@pytest.mark.parametrize("session", ["new-api"], indirect=True)
-def test_missing_endpoint_is_not_requested_again(session: Session) -> None:
-    session.mj.tasks().run()
+def record_paths(session: Session) -> list[str]:
     paths: list[str] = []
     send = session.client.transport.send
 
@@ -68,6 +69,78 @@ def test_missing_endpoint_is_not_requested_again(session: Session) -> None:
         return await send(call)
 
     session.client.transport.send = record_path  # type: ignore[method-assign]
+    return paths
+
+
+@pytest.mark.parametrize("session", ["new-api"], indirect=True)
+def test_endpoint_that_answers_with_a_page_is_asked_for_once_each_time(session: Session) -> None:
+    """A page with status 200 proves nothing, so the listing is tried, but not repeatedly."""
+    session.mj.tasks().run()
+    paths = record_paths(session)
+    session.mj.tasks().run()
+    assert paths.count("/mj/task/list") == 1
+
+
+def answer_listing(answers: list[httpx.Response]) -> Session:
+    """Return a session with a proxy that has one task, and lists it by the given answers."""
+    task = {"id": "17", "status": "SUCCESS", "action": "IMAGINE"}
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path != "/mj/task/list":
+            return httpx.Response(200, json=task)
+        return answers.pop(0) if answers else httpx.Response(200, json=[task])
+
+    settings = load_settings({"mj_url": "http://proxy"}, environ={})
+    return Session(settings, transport=httpx.MockTransport(handler), clock=VirtualClock())
+
+
+PAGE: dict[str, Any] = {"html": "<!doctype html><title>Relay</title>"}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [httpx.Response(200, **PAGE)],
+        [httpx.Response(200, **PAGE)] * 9,
+        [httpx.Response(404, **PAGE)],
+        [httpx.Response(404, json={"detail": "Not Found"}), httpx.Response(403, **PAGE)],
+        [httpx.Response(503)] * 2,
+    ],
+    ids=["one page", "pages for a while", "one 404", "404 and 403", "restart"],
+)
+def test_listing_shows_the_truth_once_the_server_answers(answers: list[httpx.Response]) -> None:
+    """Whatever stood in between, no fallback hides the real listing."""
+    session = answer_listing(answers)
+    for _ in range(9):
+        with contextlib.suppress(MjciError):
+            session.tasks()
+        if not answers:
+            break
+    assert list(session.tasks()["id"]) == ["17"]
+    assert not session._endpoints.is_missing(session.mj.tasks())
+
+
+@pytest.mark.parametrize("status", [404, 405, 501])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"json": {"timestamp": 1, "status": 404, "error": "Not Found"}},
+        {"json": {"detail": "Not Found"}},
+        {"text": "404 page not found"},
+        PAGE,
+        {"content": b""},
+    ],
+    ids=["spring", "fastapi", "text", "page", "empty"],
+)
+def test_endpoint_is_remembered_as_missing_after_it_was_refused_twice(
+    status: int, body: dict[str, Any]
+) -> None:
+    session = answer_listing([httpx.Response(status, **body) for _ in range(9)])
+    session.mj.tasks().run()
+    paths = record_paths(session)
+    session.mj.tasks().run()
+    assert "/mj/task/list" in paths
+    paths.clear()
     session.mj.tasks().run()
     assert "/mj/task/list" not in paths
 
