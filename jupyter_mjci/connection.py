@@ -18,7 +18,6 @@ from jupyter_mjci.services import get_section_types, list_configured, load_setti
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
-    from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.emulator.faults import Fault, Faults
 
 
@@ -58,11 +57,6 @@ def _connect_or_sandbox(settings: Settings, notice: Callable[[str], None]) -> Se
     return sandbox(speed=settings.speed, **runtime)
 
 
-# How the proxy families of the sandbox expect the secret; the
-# others take "secret".
-DIALECT_AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
-
-
 def sandbox(
     *,
     speed: float = 20.0,
@@ -71,7 +65,7 @@ def sandbox(
     faults: Faults | Iterable[Fault] | Path | None = None,
     **overrides: Any,
 ) -> Session:
-    """Build a session on a new in-process emulator of both services: no account, no network.
+    """Build a session on a new in-process emulator of all services: no account, no network.
 
     Args:
         speed: how fast its time passes; the times of jobs are the
@@ -87,7 +81,7 @@ def sandbox(
     from jupyter_mjci.emulator.app import Sandbox
 
     emulator = Sandbox(speed=speed, dialect=dialect, seed=seed, faults=faults)
-    settings = load_settings({**_get_account(emulator, dialect), **overrides}, environ={})
+    settings = load_settings({**emulator.build_account(), **overrides}, environ={})
     return Session(
         settings,
         clock=emulator.clock,
@@ -97,21 +91,6 @@ def sandbox(
         # journal.
         home=settings.home if "home" in overrides else None,
     )
-
-
-def _get_account(emulator: Sandbox, dialect: str) -> dict[str, str]:
-    """Return the settings for the emulator's own account."""
-    account = emulator.settings
-    return {
-        "mj_url": account["mj_url"],
-        "mj_secret": account["mj_secret"],
-        "mj_auth": DIALECT_AUTH_STYLES.get(dialect, "secret"),
-        "ci_secret_id": account["secret_id"],
-        "ci_secret_key": account["secret_key"],
-        "ci_bucket": account["bucket"],
-        "ci_region": account["region"],
-        "ci_token": "",
-    }
 
 
 def replay(folder: Path | str) -> Session:

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.model import RuleResult
+    from jupyter_mjci.imaging.picture import Picture
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -414,12 +415,12 @@ class Session:
 
     # --- results and objects ------------------------------------
 
-    def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[bytes]:
-        """Fetch the bytes of a job's result; credentials go to the services' own hosts only.
+    def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]:
+        """Fetch a job's result; credentials go to the services' own hosts only.
 
         Raises InvalidRequest for a job without a result,
-        InvalidResponse where the image is not available (any
-        more).
+        InvalidResponse where the picture is not available (any
+        more), or something else came.
 
         Args:
             job_or_url: the job, or a URL
@@ -427,7 +428,7 @@ class Session:
         """
         return Operation(partial(self._results.fetch, job_or_url, index))
 
-    def pictures(self, job: Job) -> Operation[list[bytes]]:
+    def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
         Raises InvalidResponse where an image is not available
@@ -435,13 +436,25 @@ class Session:
         """
         return Operation(partial(self._results.fetch_pictures, job))
 
-    def download(self, job: Job, folder: Path | str = ".") -> Operation[list[Path]]:
-        """Write a job's results into a folder, under their own names, and return the files.
+    def download(
+        self, job: Job, folder: Path | str = ".", *, template: str = "{name}"
+    ) -> Operation[list[Path]]:
+        """Write a job's results into a folder, and return the files.
 
-        Raises InvalidResponse where a result is not available
+        No file is overwritten: a name that is taken gets a
+        number. Raises InvalidRequest for an unknown field of the
+        template, InvalidResponse where a result is not available
         (any more).
+
+        Args:
+            job: the job
+            folder: where they are written
+            template: the path of each below the folder, without
+                extension: "{prompt:.40}/{id}-{index}"; the fields
+                are name (the link's own), id, index, prompt,
+                action and service
         """
-        return Operation(partial(self._results.download, job, Path(folder)))
+        return Operation(partial(self._results.download, job, Path(folder), template))
 
     def upload(self, source: Path | str | bytes, key: str = "") -> Operation[str]:
         """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.

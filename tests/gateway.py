@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections import defaultdict
@@ -10,9 +11,18 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from PIL import Image
+
 from tests.relays import OddResponse
 
-PICTURE = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
+
+def _draw_picture() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "PNG")
+    return file.getvalue()
+
+
+PICTURE = _draw_picture()
 
 
 class GatewayHandler(BaseHTTPRequestHandler):

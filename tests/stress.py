@@ -127,7 +127,7 @@ def is_done(session: Session) -> bool:
 
 def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
     """Resume, then submit the rest, again while some were refused."""
-    submission.SETTLING_TIME = SETTLING_TIME
+    submission.get_settling_time = lambda _: SETTLING_TIME
     journal_writer.LEASE_DURATION = LEASE_DURATION
     journal_writer.UPKEEP_INTERVAL = LEASE_DURATION / 4
     with connect(account, home) as session:

@@ -91,7 +91,7 @@ HISTORY_ARGUMENTS = (
         "--out",
         metavar="FILE",
         type=Path,
-        help="write a file: .csv, .json (one job per line) or .parquet",
+        help="write a file that s.history.load() reads: .csv, .json (one job per line) or .parquet",
     ),
     _make_argument(
         "--since", metavar="TIME", help="only jobs submitted since then, such as 2026-01-31"

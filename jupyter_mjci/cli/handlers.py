@@ -71,12 +71,13 @@ def _cancel_job(session: Session, job_id: str) -> Exit:
 
 
 def run_history(args: Namespace) -> int:
-    from jupyter_mjci.cli.export import check_format, export_frame, print_history
+    from jupyter_mjci.cli.export import export_frame, print_history
+    from jupyter_mjci.history.history_files import check_suffix
 
     path: Path | None = args.out
     limit: int | None = args.limit
     if path:
-        check_format(path)
+        check_suffix(path)
     elif limit is None:
         limit = DEFAULT_HISTORY_LIMIT
     with open_session(args) as session:

@@ -23,7 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from jupyter_mjci.client import event_loop, jsonlib
 from jupyter_mjci.client.response_text import decode_text, is_html, shorten
-from jupyter_mjci.errors import InvalidResponse, SettingsError
+from jupyter_mjci.errors import InvalidRequest, InvalidResponse, SettingsError
 
 T = TypeVar("T")
 
@@ -63,6 +63,38 @@ class Response:
     def is_html(self) -> bool:
         """Whether the body is an HTML page, which no API endpoint returns."""
         return is_html(self.body)
+
+
+def check_text(text: str) -> str:
+    """Return a text that can be encoded.
+
+    Raises:
+        InvalidRequest: it has half of a surrogate pair
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(
+            f"{text[:80]!r} is not valid Unicode: character {error.start + 1} is half of a "
+            "surrogate pair.",
+            hint="Nothing was sent. Remove it, or read the text again from its source.",
+        ) from None
+    return text
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Check that headers can be sent.
+
+    Raises:
+        InvalidRequest: one has other characters than printable
+            ASCII
+    """
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise InvalidRequest(
+                f"The header {name} cannot hold {value[:80]!r}.",
+                hint="Headers hold printable ASCII characters only.",
+            )
 
 
 class Sender(Protocol):
@@ -117,6 +149,15 @@ class Call(Generic[T]):
     job_count: int = field(default=1, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        """Check that every text can be sent.
+
+        Raises:
+            InvalidRequest: half a surrogate pair, or a header
+                with other characters than printable ASCII
+        """
+        for text in (self.path, *self.params, *self.params.values()):
+            check_text(text)
+        check_headers(self.headers)
         if not self.endpoint:
             object.__setattr__(self, "endpoint", self.service)
 

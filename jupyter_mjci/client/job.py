@@ -138,6 +138,8 @@ class Job:
         parent: the task whose button created it
         raw: the complete response of the service; ignored in
             comparisons
+        origin: the server or account where it ran, where known:
+            ids are unique only there; ignored in comparisons
     """
 
     service: str
@@ -156,6 +158,7 @@ class Job:
     webhook_url: str = ""
     parent: str = ""
     raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
+    origin: str = field(default="", compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""

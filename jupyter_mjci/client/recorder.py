@@ -35,6 +35,7 @@ from jupyter_mjci.client.cassette import (
 )
 from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.client.jsonlib import JsonObject
+from jupyter_mjci.client.private_files import make_private_folder, write_atomically
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import SettingsError
 
@@ -169,8 +170,7 @@ class Recorder(httpx.AsyncBaseTransport):
         digest = hashlib.sha256(body).hexdigest()[:32]
         name = f"{IMAGE_FOLDER}/{digest}.{image_format or 'bin'}"
         path = self.folder / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(body)
+        write_atomically(path, body, is_durable=False)
         return name
 
     def _redact_text(self, text: str) -> str:
@@ -223,11 +223,12 @@ def prepare_folder(folder: Path) -> None:
         raise SettingsError(
             f"{folder} contains other files than a recording.", hint="Choose another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     for pattern in (EXCHANGE_FILES, f"{IMAGE_FOLDER}/*", MANIFEST):
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def _write_json(path: Path, value: JsonObject) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    write_atomically(path, text.encode(), is_durable=False)

@@ -64,6 +64,8 @@ _DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-
 # Our webhook server: its path is the only secret that
 # authenticates a callback, and it is a new one in every run.
 _WEBHOOK_URL = re.compile(r"(http://127\.0\.0\.1):\d+/[\w-]{32}(?![\w-])")
+# What services add by `register_secret_patterns`.
+_SERVICE_PATTERNS: list[re.Pattern[str]] = []
 _XML_ELEMENT = re.compile(r"(<([A-Za-z_-]+)>)([^<]+)(</\2>)")
 
 
@@ -75,7 +77,7 @@ def is_signature_param(name: str) -> bool:
 def strip_signature(url: str) -> str:
     """Return a URL without its signature, its tokens, and a user name and password."""
     address, question_mark, query = url.partition("?")
-    address = re.sub(r"^(\w+://)[^/@]*@", r"\1", address)
+    address = re.sub(r"^(\w+://)[^/\s]*@", r"\1", address)
     if not question_mark:
         return address
     query, hash_mark, fragment = query.partition("#")
@@ -93,7 +95,14 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """
     text = _URL.sub(lambda match: strip_signature(match[0]), text)
     text = _WEBHOOK_URL.sub(rf"\1/{REDACTED}", text)
-    for pattern in (_SIGNATURE, _DISCORD_TOKEN, _KEY_ID, _RELAY_KEY, _JWT):
+    for pattern in (
+        _SIGNATURE,
+        _DISCORD_TOKEN,
+        _KEY_ID,
+        _RELAY_KEY,
+        _JWT,
+        *_SERVICE_PATTERNS,
+    ):
         text = pattern.sub(REDACTED, text)
     text = _XML_ELEMENT.sub(_redact_element, text)
     for encoded in _iter_encodings(secrets):
@@ -194,6 +203,10 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
             rf"{_ASSIGNMENT}{_NOT_MASKED}[\w%+/=.:~-]{{6,}}"
         ),
     ),
+    (
+        "password in a URL",
+        re.compile(rf"(?i)\bhttps?://[^\s/:@\"'<>]*:{_NOT_MASKED}[^\s/@\"'<>]{{3,}}@[\w\[]"),
+    ),
     ("relay key", _RELAY_KEY),
     ("JSON Web Token", _JWT),
     ("Discord token", _DISCORD_TOKEN),
@@ -201,8 +214,10 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
 
 
 def register_secret_patterns(patterns: Iterable[tuple[str, re.Pattern[str]]]) -> None:
-    """Add what a service's secrets look like, by the kind to report."""
-    SECRET_PATTERNS.extend(pattern for pattern in patterns if pattern not in SECRET_PATTERNS)
+    """Add what a service's secrets look like, by the kind to report, to find and redact them."""
+    added = [pattern for pattern in patterns if pattern not in SECRET_PATTERNS]
+    SECRET_PATTERNS.extend(added)
+    _SERVICE_PATTERNS.extend(pattern for _, pattern in added)
 
 
 def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> list[str]:

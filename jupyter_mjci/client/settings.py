@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,7 @@ def define_setting(
     required: bool = False,
     credential: bool = False,
     name: str = "",
+    parse: Callable[[object, str], object] | None = None,
 ) -> Any:
     """Return the dataclass field of a setting.
 
@@ -86,6 +87,8 @@ def define_setting(
         credential: whether it may be in the keyring and is never
             stored in a recording
         name: its name outside its section, if it is not KEY_FIELD
+        parse: from a value and the setting's name to the valid
+            value; raises SettingsError
     """
     return field(
         default=default,
@@ -96,6 +99,7 @@ def define_setting(
             "required": required,
             "credential": credential,
             "name": name,
+            "parse": parse,
         },
     )
 
@@ -535,7 +539,8 @@ def _validate_fields(settings: Settings | SettingsSection) -> None:
 
 def _validate(setting: Field[Any], raw: object, name: str) -> object:
     """Return a setting's value in its type. Raises SettingsError, which has its full name."""
-    value = _convert(name, raw, setting.default)
+    parse = setting.metadata["parse"]
+    value = parse(raw, name) if parse else _convert(name, _strip(raw, name), setting.default)
     choices = setting.metadata["choices"]
     if choices and value not in choices:
         raise SettingsError(
@@ -545,6 +550,28 @@ def _validate(setting: Field[Any], raw: object, name: str) -> object:
     if isinstance(value, (int, float)) and not value > 0:
         raise SettingsError(f"{name} must be more than 0, not {value!r}.")
     return value
+
+
+def _strip(value: object, name: str) -> object:
+    """Return a text or a secret without the blanks and line breaks around it."""
+    if isinstance(value, Secret):
+        return Secret(_strip_secret(value.reveal(), name), value.source)
+    if isinstance(value, SourcedStr):
+        stripped = SourcedStr(_strip_secret(value, name))
+        stripped.source = value.source
+        return stripped
+    return value.strip() if isinstance(value, str) else value
+
+
+def _strip_secret(text: str, name: str) -> str:
+    text = text.strip()
+    if text.isascii() and (text.isprintable() or not text):
+        return text
+    raise SettingsError(
+        f"{name} holds a character that no header can carry.",
+        detail="A line break, a quotation mark of a word processor, or another language's letter.",
+        hint="Copy it again.",
+    )
 
 
 def _convert(name: str, value: object, default: object) -> object:

@@ -9,10 +9,12 @@ writes URLs, which may be signed, into the log.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import quote, urljoin
@@ -21,6 +23,14 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.addresses import (
+    DEFAULT_PORTS,
+    build_basic_auth,
+    get_origin,
+    move_url,
+    replace_mirrored_host,
+    strip_userinfo,
+)
 from jupyter_mjci.client.bodies import (
     BOUND_EXTENSION,
     MAX_JSON_SIZE,
@@ -29,10 +39,11 @@ from jupyter_mjci.client.bodies import (
     choose_file_bound,
     get_bound,
 )
-from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.calls import Call, Response, check_headers
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.outcomes import Outcome
 from jupyter_mjci.client.redaction import redact, strip_signature
+from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import (
     InvalidRequest,
     InvalidResponse,
@@ -42,6 +53,8 @@ from jupyter_mjci.errors import (
     TransportError,
 )
 
+USER_AGENT = f"jupyter_mjci/{version('jupyter_mjci')}"
+NO_SECRET = Secret("")
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 # How long a whole response, or an image, may take, in timeouts of
@@ -83,6 +96,11 @@ class Endpoint:
         authorize: adds the credentials
         max_body_size: the bound of a response's body, in bytes,
             decompressed
+        aliases: other names of the same host in links, which are
+            fetched from `url`
+        credentials: "user:password" for a gateway, sent as Basic
+            authentication
+        mirrors: the mirrors of picture hosts
         resolves_links: whether links of its jobs may lack the
             host, or name the localhost of its own machine
     """
@@ -92,6 +110,9 @@ class Endpoint:
     authorize: AuthFunc | None = None
     max_body_size: int = MAX_JSON_SIZE
     resolves_links: bool = False
+    aliases: tuple[str, ...] = ()
+    credentials: Secret = NO_SECRET
+    mirrors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -195,7 +216,7 @@ class Transport:
         endpoint = self.endpoints.get(call.endpoint)
         if endpoint is None:
             raise self._build_missing_error(call.service)
-        url = f"{endpoint.url}{quote(call.path, safe='/-_.~')}"
+        url = f"{endpoint.url}{_quote_path(call.path)}"
         if call.params:
             pairs = [f"{_quote(name)}={_quote(value)}" for name, value in call.params.items()]
             url = f"{url}?{'&'.join(pairs)}"
@@ -213,9 +234,12 @@ class Transport:
         absolute = httpx.URL(urljoin(f"{endpoint.url}/", url))
         proxy = httpx.URL(endpoint.url)
         proxy_is_local = proxy.host in _LOCAL_HOSTS or proxy.host.endswith(".localhost")
-        if absolute.host in _LOCAL_HOSTS and not proxy_is_local:
-            absolute = _replace_origin(absolute, proxy)
-        return str(absolute)
+        is_relative = "://" not in url and not url.startswith("//")
+        is_elsewhere = absolute.host in _LOCAL_HOSTS and not proxy_is_local
+        if is_elsewhere or (is_relative and absolute.scheme in DEFAULT_PORTS):
+            # Below the path of a gateway, if there is one.
+            absolute = move_url(absolute, proxy)
+        return str(replace_mirrored_host(absolute, endpoint.mirrors))
 
     def _find_resolving_endpoint(self) -> Endpoint | None:
         for endpoint in self.endpoints.values():
@@ -232,17 +256,17 @@ class Transport:
         """Build the request for a URL, with credentials if it is on one of the endpoints."""
         parsed = httpx.URL(url)
         for endpoint in self.endpoints.values():
-            if endpoint.host and parsed.host == endpoint.name.partition(":")[0]:
+            if endpoint.host and _is_link_to(endpoint, parsed):
                 target = str(_replace_origin(parsed, httpx.URL(endpoint.url)))
                 request = _build_request(method, target, endpoint, {}, b"")
                 if "q-signature" in parsed.params:
                     # COS rejects a request that is signed twice.
                     return request
                 return _authorize(request, endpoint, parsed.path)
-            if not endpoint.host and parsed.netloc == httpx.URL(endpoint.url).netloc:
+            if not endpoint.host and get_origin(parsed) == get_origin(httpx.URL(endpoint.url)):
                 request = _build_request(method, url, endpoint, {}, b"")
                 return _authorize(request, endpoint, parsed.path)
-        return httpx.Request(method, url)
+        return _build_request(method, url, Endpoint(""), {}, b"")
 
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """Send one request and read its whole response.
@@ -335,22 +359,37 @@ def _require_valid_url(url: str) -> Iterator[None]:
         raise invalid from None
 
 
+_DOT_SEGMENT = re.compile(r"(?<=/)\.{1,2}(?=/|$)")
+
+
+def _quote_path(path: str) -> str:
+    """Encode a path, dot segments too: HTTP libraries would resolve them after it was signed."""
+    return _DOT_SEGMENT.sub(lambda dots: "%2E" * len(dots[0]), quote(path, safe="/-_.~"))
+
+
 def _build_request(
     method: str, url: str, endpoint: Endpoint, headers: dict[str, str], body: bytes
 ) -> httpx.Request:
+    headers.setdefault("User-Agent", USER_AGENT)
     if endpoint.host:
         headers["Host"] = endpoint.host
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise InvalidRequest(
-                f"The header {name} cannot hold {value[:80]!r}.",
-                hint="Headers hold printable ASCII characters only.",
-            )
+    check_headers(headers)
     try:
-        return httpx.Request(method, url, headers=headers, content=body or None)
+        # httpx's transport would ignore them, aiohttp send them.
+        address, userinfo = strip_userinfo(httpx.URL(url))
+        credentials = endpoint.credentials.reveal() or userinfo
+        if credentials:
+            headers.setdefault("Authorization", build_basic_auth(credentials))
+        return httpx.Request(method, address, headers=headers, content=body or None)
     except httpx.InvalidURL as error:
         shown = strip_signature(url[:200])
         raise InvalidRequest(f"{shown!r} is not a valid URL.", detail=str(error)) from None
+
+
+def _is_link_to(endpoint: Endpoint, url: httpx.URL) -> bool:
+    """Return whether a link names the host of a service, on its usual port."""
+    names = {endpoint.name.partition(":")[0], *endpoint.aliases}
+    return url.host in names and url.port in (None, 443, httpx.URL(endpoint.url).port)
 
 
 def _authorize(request: httpx.Request, endpoint: Endpoint, path: str) -> httpx.Request:

@@ -43,7 +43,7 @@ from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
-from jupyter_mjci.emulator.registry import SERVICES, select_service
+from jupyter_mjci.emulator.registry import BUILT_IN, SERVICES, load_services, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
 from jupyter_mjci.emulator.service import (
     BUCKET,
@@ -52,6 +52,7 @@ from jupyter_mjci.emulator.service import (
     SECRET_ID,
     SECRET_KEY,
     EmulatedService,
+    GetUrl,
     SandboxOptions,
 )
 from jupyter_mjci.emulator.storage import StateStore
@@ -150,7 +151,7 @@ class Sandbox:
         self._next_save = 0.0
         state = self._state_store.load() if self._state_store else {}
         self.clock = clock or _build_virtual_clock(speed, state)
-        self._services = {name: self._build_service(name) for name in SERVICES}
+        self._services = {name: self._build_service(name) for name in load_services()}
         self._restore(state)
         self.app = Starlette(
             routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
@@ -330,24 +331,31 @@ class Sandbox:
     @property
     def settings(self) -> dict[str, str]:
         """How to reach the services in process, through `transport()`."""
-        return self.build_settings(
-            "http://mj.sandbox.localhost",
-            "http://ci.sandbox.localhost",
-            "http://cos.sandbox.localhost",
-        )
+        return self.build_settings(_get_own_url)
 
-    def build_settings(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
+    def build_settings(self, get_url: GetUrl) -> dict[str, str]:
         """Return the addresses and the credentials that a client needs."""
         return {
-            "mj_url": mj_url,
+            "mj_url": get_url("mj"),
             "mj_secret": self.mj_secret,
-            "ci_endpoint": ci_endpoint,
-            "cos_endpoint": cos_endpoint,
+            "ci_endpoint": get_url("ci"),
+            "cos_endpoint": get_url("cos"),
             "secret_id": self.secret_id,
             "secret_key": self.secret_key,
             "bucket": self.bucket,
             "region": self.region,
+            **self._build_accounts(self._services.keys() - BUILT_IN, get_url),
         }
+
+    def build_account(self) -> dict[str, str]:
+        """Return the settings of a session that uses all services in process."""
+        return self._build_accounts(self._services, _get_own_url)
+
+    def _build_accounts(self, names: Iterable[str], get_url: GetUrl) -> dict[str, str]:
+        accounts: dict[str, str] = {}
+        for name in sorted(names):
+            accounts.update(SERVICES[name].build_account(get_url, self.options))
+        return accounts
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return an httpx transport that sends every request, whatever its host, to the sandbox."""
@@ -433,6 +441,10 @@ class Sandbox:
                 "unsaved": self._state_store is not None and self._unsaved,
             }
         )
+
+
+def _get_own_url(name: str) -> str:
+    return f"http://{name}.sandbox.localhost"
 
 
 def _build_virtual_clock(speed: float, state: Mapping[str, Any]) -> VirtualClock:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mjci.emulator.http import Request, Response
-from jupyter_mjci.emulator.registry import SERVICES
+from jupyter_mjci.emulator.registry import load_services
 
 HTML_PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>Welcome</title></head>"
@@ -202,8 +202,8 @@ def _find_problem(fault: Fault) -> str | None:
     """Return what is wrong with a fault, None if nothing is."""
     if fault.kind not in FAULT_KINDS:
         return f"unknown kind {fault.kind!r}; known kinds: {', '.join(FAULT_KINDS)}"
-    if fault.service not in (None, *SERVICES):
-        return f"unknown service {fault.service!r}; known services: {', '.join(SERVICES)}"
+    if fault.service not in (None, *load_services()):
+        return f"unknown service {fault.service!r}; known services: {', '.join(load_services())}"
     for name, (low, high) in _FIELD_RANGES.items():
         value = getattr(fault, name)
         if value is not None and not low <= value <= high:

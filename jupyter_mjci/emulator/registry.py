@@ -1,14 +1,30 @@
-"""The emulated services, and which of them a request is for."""
+"""The emulated services, and which of them a request is for.
+
+Another package adds one by an entry point of the group
+`jupyter_mjci.emulators`, whose value leads to its `ServiceSpec`.
+"""
 
 from __future__ import annotations
+
+from importlib.metadata import entry_points
 
 from jupyter_mjci.emulator import midjourney, tencent_ci
 from jupyter_mjci.emulator.http import Request
 from jupyter_mjci.emulator.service import ServiceSpec
 
+ENTRY_POINTS = "jupyter_mjci.emulators"
 SERVICES: dict[str, ServiceSpec] = {
     spec.name: spec for spec in (midjourney.SERVICE, tencent_ci.SERVICE)
 }
+BUILT_IN = frozenset(SERVICES)
+
+
+def load_services() -> dict[str, ServiceSpec]:
+    """Return the emulated services by name, with those that other packages add."""
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name not in SERVICES:
+            SERVICES[point.name] = point.load()
+    return SERVICES
 
 
 def select_service(request: Request) -> str:

@@ -31,8 +31,8 @@ class ServedSandbox(Protocol):
     def app(self) -> ASGIApp:
         """The ASGI app of both services."""
 
-    def build_settings(self, mj_url: str, ci_endpoint: str, cos_endpoint: str) -> dict[str, str]:
-        """Return how to reach the services at these addresses."""
+    def build_settings(self, get_url: Callable[[str], str]) -> dict[str, str]:
+        """Return how to reach the services, given the address of each."""
 
     def next_event(self) -> float | None:
         """Return when the next job changes by itself."""
@@ -113,7 +113,7 @@ class LoopbackServer:
         self._socket = _open_socket(port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.settings = sandbox.build_settings(self.url, self.url, self.url)
+        self.settings = sandbox.build_settings(lambda _: self.url)
         self.sandbox = sandbox
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None

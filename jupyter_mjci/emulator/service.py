@@ -24,15 +24,15 @@ REGION = "ap-chongqing"
 _LETTERS = string.ascii_letters + string.digits
 
 
-def _generate_key(prefix: str = "") -> str:
+def generate_key(prefix: str = "") -> str:
     """Return a random key: one that stood in the source would be known to every web page."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(32))
 
 
 # The keys of all sandboxes of a process.
-MJ_SECRET = _generate_key()
-SECRET_ID = _generate_key("AKID")
-SECRET_KEY = _generate_key()
+MJ_SECRET = generate_key()
+SECRET_ID = generate_key("AKID")
+SECRET_KEY = generate_key()
 
 
 class EmulatedService(Protocol):
@@ -76,6 +76,11 @@ class SandboxOptions:
     ci_options: Mapping[str, Any] = field(default_factory=dict)
 
 
+# Returns the base URL of a service or of a further host of it, by
+# a name: that of the sandbox's own host, or a loopback server.
+GetUrl = Callable[[str], str]
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """The descriptor of a service.
@@ -85,6 +90,9 @@ class ServiceSpec:
     one by its path, for hosts that say nothing (an address,
     localhost). `claims_rest` recognizes what no service did
     before.
+
+    `build_account` returns the client's settings, by their names,
+    that lead to this service.
 
     `find_cors_rule` returns whether a service has cross-origin
     rules of its own for a request, and the one that allows it.
@@ -96,6 +104,7 @@ class ServiceSpec:
     build: Callable[[Clock, int, SandboxOptions], EmulatedService]
     too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
+    build_account: Callable[[GetUrl, SandboxOptions], Mapping[str, str]]
     claims_rest: Callable[[Request], bool] = lambda _: True
     find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
         False,

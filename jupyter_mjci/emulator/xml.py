@@ -96,6 +96,16 @@ def escape(text: str) -> str:
 # -- parsing
 
 
+# Texts of users and keys of objects: blanks are part of them.
+_VERBATIM = frozenset(["Key", "Object", "Prefix", "UserData", "Value"])
+
+
+def _clean_text(tag: str, text: str) -> str:
+    """Return the text of an element without the layout of its document."""
+    is_layout = not text.strip() and ("\n" in text or "\t" in text)
+    return text if tag in _VERBATIM and not is_layout else text.strip()
+
+
 class _TreeBuilder:
     """Builds the tree while expat parses; `open_elements` tells which element is not closed."""
 
@@ -127,7 +137,7 @@ class _TreeBuilder:
 
     def _end(self, _tag: str) -> None:
         tag, children, texts = self.open_elements.pop()
-        value = children or "".join(texts).strip()
+        value = children or _clean_text(tag, "".join(texts))
         if not self.open_elements:
             self.tree = value
             return

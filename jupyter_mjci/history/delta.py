@@ -473,7 +473,9 @@ def _normalize_column(name: str) -> str:
     """Return a column as queries expect it, in SQL: times without time zone (see `normalize`)."""
     # A cast would convert time zones row by row; this only
     # changes the type.
-    return f"make_timestamp(epoch_us({name})) AS {name}" if name in TIME_COLUMNS else name
+    if name in TIME_COLUMNS:
+        return f"make_timestamp(epoch_us({name})) AS {name}"
+    return f"nullif({name}, '') AS {name}" if name == "origin" else name
 
 
 class _LakeSnapshot:
@@ -973,6 +975,9 @@ def _arrow_to_frame(table: pa.Table, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of an Arrow table as the frame that `frames` makes of the same jobs."""
     import pandas as pd
 
+    if "origin" in table.column_names:
+        place = table.column_names.index("origin")
+        table = table.set_column(place, "origin", _empty_to_null(table["origin"]))
     series = {
         name: _arrow_to_series(table[name], COLUMN_DTYPES[name])
         for name in table.column_names
@@ -994,6 +999,14 @@ def _arrow_to_series(values: pa.ChunkedArray, dtype: str) -> pd.Series:
         return series
     extension: Any = pd.StringDtype() if dtype == "string" else pd.Int64Dtype()
     return pd.Series(extension.__from_arrow__(values))
+
+
+def _empty_to_null(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts with "" as missing: an unknown origin, which as a part of a key is no null."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
 
 
 def _list_stored_columns(columns: Sequence[str]) -> list[str]:

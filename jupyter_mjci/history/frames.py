@@ -101,6 +101,7 @@ COLUMNS = (
     Column("buttons", "string", _join_button_names, "next actions, by name"),
     Column("parent", "string", _empty_to_none, "the task whose button was pressed"),
     Column("user_data", "string", _empty_to_none, "your own text, sent with the job"),
+    Column("origin", "string", _empty_to_none, "the server or account: ids are unique only there"),
 )
 
 # Differences of two times: (name, later, earlier, meaning).
@@ -117,6 +118,11 @@ def jobs_to_frame(jobs: Iterable[Job]) -> pd.DataFrame:
     for column in COLUMNS:
         cells[column.name] = [column.to_cell(getattr(job, column.name)) for job in rows]
     return _build_frame(cells)
+
+
+def set_origin(frame: pd.DataFrame, origin: str) -> None:
+    """Fill in where the jobs of a listing ran, which its bytes do not tell."""
+    frame["origin"] = _build_series([origin or None] * len(frame), "string").array
 
 
 def list_columns(table: object) -> list[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import HistoryError, InvalidRequest
 from jupyter_mjci.history.exports import import_exports
+from jupyter_mjci.history.history_files import check_suffix, write_history
 from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
 from jupyter_mjci.history.normalization import parse_limit, parse_status, parse_time
 from jupyter_mjci.history.sync import SyncResult
@@ -127,6 +128,34 @@ class History:
         frame.insert(1, "elapsed", elapsed.dt.total_seconds())
         return frame
 
+    def export(self, path: str | Path, **filters: Any) -> int:
+        """Write jobs to a file that `load` reads, in the format of its extension.
+
+        Args:
+            path: a file: .parquet, .csv, .json or .jsonl (one job
+                per line)
+            filters: those of calling the history: since, service,
+                …
+
+        Returns:
+            How many jobs were written.
+
+        Raises:
+            InvalidRequest: the extension is not known, or a
+                filter is not valid
+            HistoryError: the file cannot be written
+        """
+        target = Path(path).expanduser()
+        check_suffix(target)
+        frame = self(**filters)
+        try:
+            write_history(frame, target)
+        except OSError as error:
+            raise HistoryError(
+                f"{target} cannot be written.", detail=str(error), hint="Choose another folder."
+            ) from error
+        return len(frame)
+
     def load(
         self,
         path: str | Path,
@@ -135,7 +164,11 @@ class History:
         until: str | date | None = None,
         on_progress: Callable[[SyncResult], None] | None = None,
     ) -> SyncResult:
-        """Import exported jobs: listings (JSON, XML) and webhook logs.
+        """Import jobs of files: our own exports, listings (JSON, XML) and webhook logs.
+
+        Loading what `jupyter mjci history --out` or `export`
+        wrote gives an equal `s.history()`; buttons are their
+        names only.
 
         Args:
             path: a file, or a folder of files
@@ -144,8 +177,8 @@ class History:
             on_progress: is called with the counts so far
 
         Raises:
-            HistoryError: there is no such file, or the journal
-                cannot be written
+            HistoryError: there is no such file, it is damaged, or
+                the journal cannot be written
             InvalidRequest: `since` or `until` is not a valid time
         """
         return import_exports(

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from PIL import Image, UnidentifiedImageError
 
-from jupyter_mjci.client.image_input import ImageInput, detect_image_format, to_image_bytes
+from jupyter_mjci.client.image_input import ImageInput, to_image_bytes
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.private_files import write_atomically
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
+from jupyter_mjci.imaging.picture import detect_film_format
+from jupyter_mjci.imaging.thumbnails import identify
 
 
 class ImageMetadata(TypedDict):
@@ -89,7 +90,7 @@ class ImageArchive:
     def save(
         self, job: Job, url: str, content: bytes, index: int, fetched_at: float
     ) -> ArchivedImage:
-        """Write a picture and its provenance.
+        """Write a picture, or a film, and its provenance.
 
         Args:
             job: the job whose result it is
@@ -99,15 +100,16 @@ class ImageArchive:
             fetched_at: when it was fetched, in Unix seconds
 
         Raises:
-            ValueError: the content is not a picture
+            ValueError: the content is neither
         """
-        image_format = detect_image_format(content)
+        header = identify(content)
+        image_format = header.format if header else detect_film_format(content)
         if not image_format:
             raise ValueError(f"not a picture: it begins with {content[:16]!r}")
         sha256 = hashlib.sha256(content).hexdigest()
         path = self.folder / sha256[:2] / f"{sha256}.{image_format}"
         if not path.exists():
-            _write_atomically(path, content)
+            write_atomically(path, content)
         expires = parse_expiry(url)
         metadata: ImageMetadata = {
             "file": f"{sha256[:2]}/{path.name}",
@@ -122,7 +124,7 @@ class ImageArchive:
             "expires": expires.isoformat() if expires else None,
         }
         text = json.dumps(metadata, ensure_ascii=False, indent=1)
-        _write_atomically(self._get_metadata_path(job, index), text.encode())
+        write_atomically(self._get_metadata_path(job, index), text.encode())
         return self._build_image(metadata)
 
     def find(self, job: Job, index: int = 0) -> ArchivedImage | None:
@@ -256,18 +258,3 @@ def _encode(image: Image.Image, image_format: str) -> bytes:
     file = io.BytesIO()
     image.save(file, image_format)
     return file.getvalue()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when all of it is on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

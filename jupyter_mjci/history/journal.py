@@ -25,6 +25,7 @@ from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
 from jupyter_mjci.history.submissions import (
     SqlValue,
@@ -84,6 +85,10 @@ class ColumnChunk:
 
     rows: int
     columns: Mapping[str, bytes | list[str]]
+
+
+# a job of a file, and the names of its buttons, which have no ids
+ImportedJob = tuple[Job, str]
 
 
 class Journal:
@@ -219,10 +224,37 @@ class Journal:
         seen_at = int(at * 1_000_000)
         sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
         for number, job in enumerate(jobs, sequence + 1):
-            row = _job_to_row(job, self.get_origin(job.service), seen_at, number)
+            origin = job.origin or self.get_origin(job.service)
+            row = _job_to_row(job, origin, seen_at, number)
             _replace_surrogates(row)
             if db.execute(_UPSERT_JOB, row).rowcount:
                 db.execute(_INSERT_JOB_EVENT, row)
+
+    def import_jobs(self, jobs: Iterable[ImportedJob], at: float) -> None:
+        """Record jobs of a file that another journal was written to.
+
+        What this journal has seen later stays, and so do the
+        complete responses, which such files do not have.
+
+        Args:
+            jobs: the jobs
+            at: the time that counts as seen for those without any
+                time, in Unix seconds
+        """
+        imported = list(jobs)
+
+        def write(db: sqlite3.Connection) -> None:
+            sequence = db.execute("SELECT coalesce(max(sequence), 0) FROM jobs").fetchone()[0]
+            for number, (job, button_names) in enumerate(imported, sequence + 1):
+                known = [time for time in (job.submitted, job.started, job.finished) if time]
+                seen_at = _to_microseconds(max(known)) if known else int(at * 1_000_000)
+                origin = job.origin or self.get_origin(job.service)
+                row = _job_to_row(job, origin, seen_at or 0, number)
+                row["button_names"] = button_names
+                _replace_surrogates(row)
+                db.execute(_IMPORT_JOB, row)
+
+        self.write(write)
 
     def jobs(
         self, where: str = "1", parameters: Sequence[SqlValue] = (), *, raw: bool = True
@@ -500,7 +532,9 @@ class Journal:
     def _connect(self, timeout: float) -> sqlite3.Connection:
         try:
             if self.path is not None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                make_private_folder(self.path.parent)
+                # SQLite gives its other files the same mode.
+                make_private_file(self.path)
             db = sqlite3.connect(
                 self.path or ":memory:",
                 timeout=timeout,
@@ -696,6 +730,16 @@ _UPSERT_JOB = (
     " last_seen=excluded.last_seen, sequence=excluded.sequence"
     " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
 )
+# A state that was seen earlier, and no end, changes nothing.
+_IMPORT_JOB = (
+    _build_insert("jobs", _ALL_COLUMNS)
+    + " ON CONFLICT DO UPDATE SET "
+    + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _MERGED_COLUMNS)
+    + ", status=excluded.status, final=excluded.final,"
+    " progress=coalesce(excluded.progress, progress),"
+    " last_seen=excluded.last_seen, sequence=excluded.sequence"
+    " WHERE NOT jobs.final AND (excluded.final OR excluded.last_seen > jobs.last_seen)"
+)
 _INSERT_JOB_EVENT = (
     "INSERT INTO job_events SELECT :service, :origin, :id, :last_seen, :status, :progress"
     " WHERE NOT EXISTS (SELECT 1 FROM job_events WHERE service=:service AND origin=:origin"
@@ -777,6 +821,7 @@ def _row_to_job(row: sqlite3.Row) -> Job:
         webhook_url=row["webhook_url"] or "",
         parent=row["parent"] or "",
         raw=raw,
+        origin=row["origin"] or "",
     )
 
 

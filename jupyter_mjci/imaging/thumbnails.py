@@ -50,7 +50,7 @@ class ImageHeader:
 def identify(content: bytes) -> ImageHeader | None:
     """Return the format, size and number of frames, or None if the bytes are not an image."""
     try:
-        image = _open_image(content)
+        image = open_image(content)
     except DECODE_ERRORS:
         return None
     frames = getattr(image, "n_frames", 1)
@@ -84,7 +84,7 @@ def make_thumbnail(
         ValueError: the bytes are not an image
     """
     try:
-        image = _open_image(content)
+        image = open_image(content)
         if _can_embed_unchanged(image, content, size, max_bytes):
             return content, f"image/{(image.format or '').lower()}", *image.size
         return _shrink(_normalize_orientation(image), size, max_bytes)
@@ -104,7 +104,7 @@ def split_grid(content: bytes, rows: int = 2, columns: int = 2) -> tuple[bytes, 
     """Cut a grid into its images, left to right and top to
     bottom, as PNG (U1 to U4 of an imagined grid).
     """
-    grid = _open_image(content)
+    grid = open_image(content)
     width, height = grid.width // columns, grid.height // rows
     cells = []
     for row in range(rows):
@@ -142,7 +142,7 @@ def contact_sheet(
 
 def _paste_centered(sheet: Image.Image, content: bytes, x: int, y: int) -> None:
     """Paste an image into the middle of the cell at x, y."""
-    image = _normalize_orientation(_open_image(content))
+    image = _normalize_orientation(open_image(content))
     image.thumbnail((CELL_SIZE, CELL_SIZE))
     mask = image if image.mode == "RGBA" else None
     left, top = (CELL_SIZE - image.width) // 2, (CELL_SIZE - image.height) // 2
@@ -159,7 +159,8 @@ def _truncate_label(
     return label
 
 
-def _open_image(content: bytes) -> Image.Image:
+def open_image(content: bytes) -> Image.Image:
+    """Open an image lazily; a decompression bomb raises ValueError or a warning of Pillow."""
     from PIL import Image
 
     with warnings.catch_warnings():

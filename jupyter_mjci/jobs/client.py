@@ -7,7 +7,7 @@ transport knows neither of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -57,7 +57,13 @@ class JobClient:
         if call.is_submission:
             self.notify("submitting", call)
         value = call.parse(await self.transport.send(call))
-        self.record(_extract_jobs(value))
+        jobs = _extract_jobs(value)
+        origin = self.journal.get_origin(call.service)
+        for job in jobs:
+            # Parsers know no server, and nobody else has seen the
+            # job yet.
+            object.__setattr__(job, "origin", origin)
+        self.record(jobs)
         return value
 
     def record(self, jobs: Iterable[Job]) -> None:
@@ -106,7 +112,7 @@ def _get_key(job: Job) -> tuple[str, str]:
     return job.service, job.id
 
 
-def _extract_jobs(value: object) -> Iterable[Job]:
+def _extract_jobs(value: object) -> Sequence[Job]:
     """Return the jobs of a parsed response: a job, a list of jobs, or a page of them."""
     if isinstance(value, Job):
         return (value,)

@@ -7,19 +7,33 @@ are archived as soon as they are seen.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import anyio
 
 from jupyter_mjci.client.calls import Response
+from jupyter_mjci.client.file_names import make_safe_name
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
+from jupyter_mjci.client.response_text import (
+    MAX_SEARCHED,
+    decode_text,
+    is_html,
+    parse_object,
+    shorten,
+)
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
+from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format, is_whole_picture
+from jupyter_mjci.imaging.thumbnails import identify
 from jupyter_mjci.jobs.submission import retrying
 from jupyter_mjci.services import find_service
+
+# Some of these are in the errors of every family.
+ERROR_KEYS = frozenset({"error", "errors", "message", "detail", "msg"})
 
 
 class ResultFetcher:
@@ -48,33 +62,61 @@ class ResultFetcher:
         self.clock = clock
         self._deterministic = deterministic
 
-    async def fetch(self, job_or_url: Job | str, index: int) -> bytes:
-        """Return the bytes of a URL, or of a job's result (from 0)."""
+    async def fetch(self, job_or_url: Job | str, index: int) -> Picture:
+        """Return what a URL leads to, or a job's result (from 0)."""
         if isinstance(job_or_url, str):
-            return await self._fetch_url(job_or_url)
+            content = await self._fetch_url(job_or_url)
+            reject_error_page(content)
+            return Picture(content)
         archived = self.archive.find(job_or_url, index) if self.archive else None
         if archived is not None:
-            return archived.read_bytes()
-        return await self._fetch_url(_get_output_url(job_or_url, index))
+            content = archived.read_bytes()
+        else:
+            content = await self._fetch_result(job_or_url, _get_output_url(job_or_url, index))
+        return Picture(content, _describe_origin(job_or_url, index))
 
-    async def fetch_pictures(self, job: Job) -> list[bytes]:
-        """Return all images of a job, a 2×2 grid as its four images."""
-        images = [await self.fetch(job, index) for index in range(len(job.outputs))]
+    async def fetch_pictures(self, job: Job) -> list[Picture]:
+        """Return all images of a job, a 2×2 grid as its four images.
+
+        Where the service has them singly, they are not cut out of
+        the grid: those are smaller.
+        """
+        service = find_service(job.service)
+        singles = service.get_single_urls(job) if service else ()
+        if singles:
+            contents = [await self._fetch_result(job, url) for url in singles]
+            return [
+                Picture(content, _describe_origin(job, index))
+                for index, content in enumerate(contents)
+            ]
+        pictures = [await self.fetch(job, index) for index in range(len(job.outputs))]
         if not is_grid(job):
-            return images
-        return await anyio.to_thread.run_sync(split_grid, images[0])
+            return pictures
+        cells = await anyio.to_thread.run_sync(split_grid, pictures[0])
+        return [Picture(cell, _describe_origin(job, index)) for index, cell in enumerate(cells)]
 
-    async def download(self, job: Job, folder: Path) -> list[Path]:
-        """Write a job's results into a folder, under the names of their URLs; return the files."""
+    async def download(self, job: Job, folder: Path, template: str) -> list[Path]:
+        """Write a job's results into a folder and return the files.
+
+        Args:
+            job: the job
+            folder: where they are written
+            template: the name of each; see `Session.download`
+        """
         files = []
         for index, url in enumerate(job.outputs):
-            content = await self.fetch(job, index)
-            name = PurePosixPath(unquote(urlsplit(url).path)).name
-            file = folder / (name or f"{job.id}-{index}")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-            files.append(file)
+            picture = await self.fetch(job, index)
+            path = build_path(template, job, index, url, picture)
+            files.append(await anyio.to_thread.run_sync(write_new_file, folder, path, picture))
         return files
+
+    async def _fetch_result(self, job: Job, url: str) -> bytes:
+        content = await self._fetch_url(url)
+        service = find_service(job.service)
+        # Results of a bucket may be anything, also JSON.
+        if service is not None and service.links_expire:
+            await require_picture(content)
+        return content
 
     def should_archive(self, job: Job) -> bool:
         """Return whether a job's results have to outlive their links."""
@@ -91,7 +133,7 @@ class ResultFetcher:
                 # A link that fails now may work when the image is
                 # asked for, and a full disk ends no job.
                 with contextlib.suppress(MjciError, ValueError, OSError):
-                    content = await self._fetch_url(url)
+                    content = await self._fetch_result(job, url)
                     self.archive.save(job, url, content, index, self.clock.now())
 
     async def _fetch_url(self, url: str) -> bytes:
@@ -115,6 +157,102 @@ class ResultFetcher:
             ),
             classified,
         )
+
+
+def reject_error_page(content: bytes) -> None:
+    """Raise InvalidResponse for what no link to a file leads to: nothing, a web page, an error."""
+    document = parse_object(content) if content.startswith(b"{") else None
+    is_error = isinstance(document, dict) and not ERROR_KEYS.isdisjoint(document)
+    if not content or is_html(content) or is_error:
+        raise _build_not_picture_error(content)
+
+
+async def require_picture(content: bytes) -> None:
+    """Return if the bytes are a picture that decodes whole, or a film.
+
+    Raises:
+        InvalidResponse: they are something else: tells what
+    """
+    if detect_film_format(content):
+        return
+    if await anyio.to_thread.run_sync(is_whole_picture, content):
+        return
+    raise _build_not_picture_error(content)
+
+
+def _build_not_picture_error(content: bytes) -> InvalidResponse:
+    what = "nothing"
+    if identify(content) is not None:
+        what = "a damaged or truncated picture"
+    elif content:
+        what = shorten(decode_text(content[:MAX_SEARCHED]))
+    return InvalidResponse(
+        "The link does not lead to a picture.",
+        detail=f"The server sent {what}.",
+        body=content,
+        hint="Links may end, some after a day: fetch results when the job ends.",
+    )
+
+
+def _describe_origin(job: Job, index: int) -> Provenance:
+    return Provenance(job.service, job.id, index, job.action, job.subject)
+
+
+# --- files ------------------------------------------------------
+
+
+def build_path(template: str, job: Job, index: int, url: str, content: bytes) -> PurePosixPath:
+    """Fill in a template, and make each part of the path a safe file name.
+
+    Raises:
+        InvalidRequest: the template names an unknown field
+    """
+    url_name = PurePosixPath(unquote(urlsplit(url).path)).name
+    values = {
+        "name": PurePosixPath(make_safe_name(url_name, job.id)).stem,
+        "id": job.id,
+        "index": str(index),
+        "prompt": " ".join(job.subject.split()),
+        "action": job.action,
+        "service": job.service,
+    }
+    parts = []
+    for part in template.split("/"):
+        try:
+            parts.append(make_safe_name(part.format_map(values), job.id))
+        except (KeyError, ValueError, IndexError, AttributeError) as error:
+            raise InvalidRequest(
+                f"{template!r} is not a valid template.",
+                detail=f"{type(error).__name__}: {error}",
+                hint=f"Available: {', '.join(f'{{{name}}}' for name in values)}.",
+            ) from None
+    return PurePosixPath(*parts[:-1], parts[-1] + _get_suffix(url_name, content))
+
+
+def _get_suffix(url_name: str, content: bytes) -> str:
+    """Return the extension of the format that the bytes have, not of the one that a link claims."""
+    header = identify(content)
+    name = header.format if header else detect_film_format(content)
+    if not name:
+        return PurePosixPath(make_safe_name(url_name)).suffix
+    return ".jpg" if name == "jpeg" else f".{name}"
+
+
+def write_new_file(folder: Path, path: PurePosixPath, content: bytes) -> Path:
+    """Write a file under a name that is free; an existing file with the same content is kept."""
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(2):
+        try:
+            # Fails where there is anything, also a symbolic link.
+            with target.open("xb") as file:
+                file.write(content)
+            return target
+        except FileExistsError:
+            if not target.is_symlink() and target.is_file() and target.read_bytes() == content:
+                return target
+            target = folder / path.with_name(f"{path.stem}-{number}{path.suffix}")
+    raise AssertionError("unreachable")
 
 
 def _get_output_url(job: Job, index: int) -> str:

@@ -36,8 +36,9 @@ from jupyter_mjci.history.submissions import Lease
 LEASE_DURATION = 15.0
 # seconds between two renewals, and two attempts at kept writes
 UPKEEP_INTERVAL = 4.0
-# seconds between two attempts while another kernel writes
-LOCKED_DELAY = 0.25
+# seconds between attempts while another kernel writes: first,
+# longest
+LOCKED_BACKOFF = (0.1, 2.0)
 
 
 class Task(Protocol):
@@ -96,13 +97,15 @@ class JournalWriter:
                 was
         """
         deadline = self.clock.now() + BUSY_TIMEOUT
+        delay, longest = LOCKED_BACKOFF
         while True:
             try:
                 return await self._join(writes)
             except HistoryError as error:
                 if not is_locked(error) or self.clock.now() >= deadline:
                     raise
-            await self.clock.sleep(LOCKED_DELAY)
+            await self.clock.sleep(delay)
+            delay = min(1.5 * delay, longest)
 
     async def write_eventually(self, *writes: Write) -> None:
         """Run writes that must not be lost: with others that are due, or else later."""

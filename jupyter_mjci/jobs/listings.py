@@ -81,6 +81,9 @@ async def fetch_jobs_frame(client: JobClient, pages: Paginator[Job]) -> pd.DataF
 
 async def _record_listing(client: JobClient, listing: Listing) -> pd.DataFrame:
     """Record all jobs of a small listing, of a large one those that changed."""
+    from jupyter_mjci.history.frames import set_origin
+
+    set_origin(listing.frame, client.journal.get_origin(listing.service))
     changed_ids = None
     if len(listing.frame) > LISTING_BATCH_SIZE:
         changed_ids = _find_changed_ids(client, listing)

@@ -65,10 +65,6 @@ MAX_READ_ATTEMPTS = 4
 RETRY_DELAY = 0.2
 # seconds before each look at a listing; the last one repeats
 SEARCH_DELAYS = (0.0, 0.5, 1.0, 2.0, 4.0)
-# seconds after a response was lost: what the listing does not
-# show by then was never received. Longer than a gateway's lead
-# over the service behind it, plus the lag of the listing.
-SETTLING_TIME = 60.0
 # looks at a listing that the server does not have: a single one
 # may be a gateway that restarts
 MAX_UNSUPPORTED_LOOKS = 3
@@ -310,7 +306,8 @@ class Submitter:
     async def _find_or_send(self, pending: PendingSubmission) -> Job:
         """Search for the job of an earlier attempt, then go on."""
         since_lost = self.writer.clock.now() - (pending.lost_at or 0.0)
-        remaining = min(max(0.0, SETTLING_TIME - since_lost), SETTLING_TIME)
+        settling_time = get_settling_time(pending.call.service)
+        remaining = min(max(0.0, settling_time - since_lost), settling_time)
         job = await self._search(pending, self.client.clock.now() + remaining)
         if job is not None:
             return job
@@ -431,7 +428,8 @@ class Submitter:
     ) -> Job | None:
         """Search for the job of a lost response; None where it was certainly not received."""
         pending.lost_at = self.writer.clock.now()
-        job = await self._search(pending, self.client.clock.now() + SETTLING_TIME, failure)
+        settled_at = self.client.clock.now() + get_settling_time(pending.call.service)
+        job = await self._search(pending, settled_at, failure)
         if job is None and retries.attempts + 1 >= MAX_ATTEMPTS:
             raise NotAccepted(failure)
         retries.attempts += 1
@@ -520,6 +518,11 @@ class Submitter:
         )
         (is_claimed,) = await self.writer.commit(accept)
         return job if is_claimed else None
+
+
+def get_settling_time(key: str) -> float:
+    """Return the settling time of a service, in seconds."""
+    return service(key).poll.settling_time
 
 
 def _get_tracking(key: str) -> SubmissionTracking:

@@ -101,20 +101,3 @@ class Previews:
                 max_bytes = images.MAX_THUMBNAIL_BYTES // 3
                 self.data_url = images.data_url(content, PREVIEW_SIZE, max_bytes)
         return self.data_url
-
-
-class ObjectBytes(bytes):
-    """An object's bytes as a cell's result: an image is displayed, other content is summarized."""
-
-    def __repr__(self) -> str:
-        info = images.identify(self)
-        kind = f"{info.format} {info.width}×{info.height}" if info else "bytes"
-        return f"<{kind}, {len(self)} bytes, sha {images.digest(self)[:12]}>"
-
-    def _repr_mimebundle_(self, **_: object) -> MimeBundle:
-        try:
-            thumbnail, mime, width, height = images.make_thumbnail(self)
-        except ValueError:
-            return {"text/plain": repr(self)}, {}
-        data = {mime: images.to_base64(thumbnail), "text/plain": repr(self)}
-        return data, {mime: {"width": width, "height": height}}

@@ -473,7 +473,7 @@ class Magics:
         that the wait for a full queue counts into the wait for
         the job.
         """
-        from jupyter_mjci.notebook.job_results import ObjectBytes
+        from jupyter_mjci.imaging.picture import Picture
 
         if return_type == RETURNS_JOB:
             is_submission: bool = call.is_submission
@@ -489,7 +489,7 @@ class Magics:
             return _build_frame(value, return_type)
         if value is None:
             self._publish_text(f"{call.name}: done")
-        return ObjectBytes(value) if isinstance(value, bytes) else value
+        return Picture(value) if isinstance(value, bytes) else value
 
     def _send(self, call: Any) -> Any:
         from jupyter_mjci.notebook.interrupts import (

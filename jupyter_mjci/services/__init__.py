@@ -54,11 +54,16 @@ class PollPolicy:
         min_interval: seconds between two polls of a job
         typical_duration: seconds that a job takes, until the
             journal knows better
+        settling_time: seconds after a submission's response was
+            lost; what the listing does not show by then was never
+            received. Longer than a gateway's lead over the
+            service behind it, plus the lag of the listing
     """
 
     batch_size: int = 50
     min_interval: float = 2.0
     typical_duration: float = 20.0
+    settling_time: float = 60.0
 
 
 class SubmissionTracking(Protocol):
@@ -162,6 +167,10 @@ def _get_nothing(_: Job) -> str:
     return ""
 
 
+def _get_no_urls(_: Job) -> Sequence[str]:
+    return ()
+
+
 def _get_no_facts(_: Job) -> Iterable[tuple[str, str]]:
     return ()
 
@@ -251,6 +260,8 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_single_urls: the single pictures of a job whose output
+            is a sheet of them, where the service has them
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
         parse_cell_body: "module:attribute" of the parser of a
@@ -298,6 +309,7 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""
     panel: str = ""
     parse_cell_body: str = ""

@@ -110,7 +110,7 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
     """Read the same frame from the same table with pandas."""
     names = (
         "service, id, action, status, progress, subject, submitted, started, finished, reason,"
-        " parent, user_data"
+        " parent, user_data, origin"
     )
     more = "replace(outputs, char(10), ' ') AS outputs, button_names AS buttons"
     frame = pd.read_sql(f"SELECT {names}, {more} FROM jobs ORDER BY submitted", db)
@@ -126,6 +126,7 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "buttons",
         "parent",
         "user_data",
+        "origin",
     ):
         frame[name] = frame[name].astype("string").replace("", pd.NA)
     frame["progress"] = frame["progress"].astype("Int64")
@@ -149,6 +150,7 @@ def read_with_pandas(db: sqlite3.Connection) -> pd.DataFrame:
         "buttons",
         "parent",
         "user_data",
+        "origin",
     ]
     return frame[order]
 

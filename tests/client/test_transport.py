@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ import httpx
 import pytest
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.transport import SystemClock, Transport
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
@@ -162,7 +163,7 @@ def test_credentials_are_sent_to_service_hosts_only(seen: list[httpx.Request]) -
         own,
         f"{own}?q-sign-algorithm=sha1&q-signature=0",
     ):
-        assert session.picture(url).run() == b"x"
+        assert event_loop.run(session.client.transport.get(url)).body == b"x"
     credentials = [
         sorted({"authorization", "mj-api-secret", "x-cos-security-token"} & set(request.headers))
         for request in seen
@@ -200,9 +201,133 @@ def test_redirect_loops_raise_transport_error() -> None:
         session.picture("http://proxy:8080/a").run()
 
 
-def test_invalid_urls_raise_invalid_request() -> None:
-    with pytest.raises(InvalidRequest):
-        build_request(Call("mj", "x", "GET", "/x", parse=Response.json), mj_url="http://[::1")
+def test_headers_that_http_cannot_carry_raise_invalid_request() -> None:
+    for value in ("image/gräfin", "a\nb", "\ud800"):
+        with pytest.raises(InvalidRequest, match="cannot hold"):
+            build_request(TencentCI().put_object("k", b"x", content_type=value))
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://proxy/a.png", True),
+        ("https://proxy:443/a.png", True),
+        ("http://proxy/a.png", False),
+        ("http://proxy:443/a.png", False),
+        ("https://proxy:8443/a.png", False),
+        ("https://proxy.example/a.png", False),
+        ("https://proxy@evil.example/a.png", False),
+    ],
+)
+def test_secret_is_sent_only_to_the_same_scheme_host_and_port(
+    seen: list[httpx.Request], url: str, sent: bool
+) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b"x")
+
+    event_loop.run(make_session(handler, mj_url="https://proxy").client.transport.get(url))
+    assert ("mj-api-secret" in seen[0].headers) is sent
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("http://localhost:3000/mj/image/1", "https://gw/fast/mj/image/1"),
+        ("/mj/image/1?x=%2F", "https://gw/fast/mj/image/1?x=%2F"),
+        ("/fast/mj/image/1", "https://gw/fast/mj/image/1"),
+        ("mj/image/1", "https://gw/fast/mj/image/1"),
+    ],
+)
+def test_links_of_a_gateway_with_a_path_keep_its_path(link: str, expected: str) -> None:
+    transport = make_session(
+        lambda _: httpx.Response(200), mj_url="https://gw/fast"
+    ).client.transport
+    assert transport.resolve_url(link) == expected
+
+
+@pytest.mark.parametrize(
+    "mirrors",
+    [
+        "cdn.discordapp.com=https://mirror.example/discord, media.example=other.example",
+        {
+            "https://CDN.discordapp.com/": "https://mirror.example/discord/",
+            "media.example": "other.example",
+        },
+    ],
+)
+def test_picture_hosts_are_replaced_by_their_mirrors(mirrors: Any) -> None:
+    transport = make_session(lambda _: httpx.Response(200), image_mirrors=mirrors).client.transport
+    for url, expected in (
+        (
+            "https://cdn.discordapp.com/a/0.png?ex=1&hm=2",
+            "https://mirror.example/discord/a/0.png?ex=1&hm=2",
+        ),
+        ("http://media.example:81/x%20y.png", "https://other.example/x%20y.png"),
+        ("https://elsewhere.example/0.png", "https://elsewhere.example/0.png"),
+    ):
+        assert transport.resolve_url(url) == expected
+
+
+def test_password_of_a_url_is_sent_as_basic_and_never_in_the_url(
+    seen: list[httpx.Request],
+) -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"id": "17", "status": "SUCCESS"})
+
+    session = make_session(handler, mj_url="http://me:p%40ss@proxy:8080/mj")
+    session.mj.task("17").run()
+    for url in ("http://proxy:8080/0.png", "http://other:word@elsewhere/0.png"):
+        event_loop.run(session.client.transport.get(url))
+    assert [request.headers["authorization"] for request in seen] == [
+        "Basic bWU6cEBzcw==",
+        "Basic bWU6cEBzcw==",
+        "Basic b3RoZXI6d29yZA==",
+    ]
+    assert not any(request.url.userinfo for request in seen)
+    assert seen[0].headers["mj-api-secret"] == "mj-s3cr3t"
+    for shown in (repr(session), str(session.settings), repr(session.journal.get_origin("mj"))):
+        assert "p@ss" not in shown
+        assert "p%40ss" not in shown
+
+
+def test_cos_domain_is_asked_and_signed_for_and_an_endpoint_keeps_the_default_host(
+    seen: list[httpx.Request],
+) -> None:
+    default = "demo-1.cos.ap-x.myqcloud.com"
+    call = TencentCI().put_object("in/a.jpg", b"x")
+    own = build_request(call, cos_domain="img.example.com")
+    assert (str(own.url), own.headers["host"]) == (
+        "https://img.example.com/in/a.jpg",
+        "img.example.com",
+    )
+    in_front = build_request(call, cos_endpoint="http://gw:9/")
+    assert (str(in_front.url), in_front.headers["host"]) == ("http://gw:9/in/a.jpg", default)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, content=b"x")
+
+    session = make_session(handler, cos_domain="https://img.example.com")
+    for url in (f"https://{default}/k.jpg", "https://img.example.com/k.jpg"):
+        event_loop.run(session.client.transport.get(url))
+    assert [str(request.url) for request in seen] == ["https://img.example.com/k.jpg"] * 2
+    assert all("q-signature" in request.headers["authorization"] for request in seen)
+
+
+def test_user_agent_names_the_toolkit(seen: list[httpx.Request]) -> None:
+    """Some CDNs answer 403 without one."""
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return httpx.Response(200, json={"id": "17", "status": "SUCCESS"})
+
+    session = make_session(handler)
+    session.mj.task("17").run()
+    event_loop.run(session.client.transport.get("https://cdn.example/0.png"))
+    for request in seen:
+        assert re.fullmatch(r"jupyter_mjci/[\w.]+", request.headers["user-agent"])
 
 
 def test_requests_in_flight_are_limited() -> None:

@@ -222,7 +222,7 @@ def test_resume_finishes_the_work_of_a_killed_process(
     tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before its request is sent, or after the response came."""
-    monkeypatch.setattr(submission, "SETTLING_TIME", 1.0)
+    monkeypatch.setattr(submission, "get_settling_time", lambda _: 1.0)
     with Sandbox(clock=ScaledClock(100)).serve() as server:
         settings = server.settings
         arguments = [settings["mj_url"], settings["mj_secret"], str(tmp_path), moment]
@@ -457,7 +457,7 @@ def test_resume_beside_a_waiting_batch_leaves_its_submissions_alone(session: Ses
 
 def test_two_sessions_resume_a_row_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two kernels at the same time: one sends it, and both end."""
-    monkeypatch.setattr(submission, "SETTLING_TIME", 0.5)
+    monkeypatch.setattr(submission, "get_settling_time", lambda _: 0.5)
     with Sandbox(clock=ScaledClock(100)).serve() as server:
         settings = server.settings
         options = {"mj_url": settings["mj_url"], "mj_secret": settings["mj_secret"]}

@@ -49,12 +49,13 @@ def test_listing_is_a_short_table_with_pictures(archived_shell: Shell) -> None:
     lines = data["text/plain"].splitlines()
     assert lines[0].split() == ["id", "action", "status", "subject", "finished", "run_time"]
     assert len(lines) == 5
-    assert lines[-1] == "3 jobs; 16 columns in the frame"
+    frame = archived_shell.ip.user_ns["value"]
+    assert lines[-1] == f"3 jobs; {len(frame.columns)} columns in the frame"
     assert max(map(len, lines)) <= 100
     assert "0 days" not in str(data)
     assert data["text/html"].count("<img alt=") == 3
     assert 'alt="a red fox in the snow" src="data:image/' in data["text/html"]
-    assert archived_shell.ip.user_ns["value"].shape == (3, 16)
+    assert {*frame.columns} >= {"outputs", "buttons", "user_data"}
 
 
 def test_batch_shows_the_columns_of_its_table(archived_shell: Shell) -> None:

@@ -28,11 +28,11 @@ from jupyter_mjci.errors import (
     SettingsError,
     TransportError,
 )
+from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.doctor import detect_front_end
 from jupyter_mjci.notebook.extension import _EXTENSIONS, MAGIC_NAMES, keep_question_marks
 from jupyter_mjci.notebook.job_future import JobFuture
-from jupyter_mjci.notebook.job_results import ObjectBytes
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
@@ -285,7 +285,7 @@ def test_batch_card_counts_its_jobs(shell: Shell) -> None:
 
 def test_object_is_uploaded_and_downloaded(shell: Shell, tmp_path: Path) -> None:
     deer = shell.run("%ci_get_object input/deer.jpg")
-    assert isinstance(deer, ObjectBytes)
+    assert isinstance(deer, Picture)
     assert deer.startswith(b"\xff\xd8")
     data, _ = deer._repr_mimebundle_()
     assert sorted(data) == PICTURE

@@ -16,12 +16,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
-from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec
+from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions, ServiceSpec
 
 _TASK_PATH = re.compile(r"/task/([^/]+)/")
 _RESULT = re.compile(r'"result":\s*"([^"]+)"')
@@ -36,6 +37,20 @@ def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedS
         seed=seed,
         **options.mj_options,
     )
+
+
+# How the proxy families expect the secret; the others take
+# "secret".
+AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
+
+
+def build_account(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+    """Return the settings of the proxy's only user."""
+    return {
+        "mj_url": get_url("mj"),
+        "mj_secret": options.mj_secret,
+        "mj_auth": AUTH_STYLES.get(options.dialect, "secret"),
+    }
 
 
 def find_job_ids(request: Request, response: Response) -> list[str]:
@@ -62,5 +77,6 @@ SERVICE = ServiceSpec(
         413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
     ),
     find_job_ids=find_job_ids,
+    build_account=build_account,
     claims_rest=lambda request: not is_local_host(request.host),
 )

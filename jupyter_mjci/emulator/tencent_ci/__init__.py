@@ -17,11 +17,12 @@ The object plane of the same buckets is `emulator.cos`.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response
-from jupyter_mjci.emulator.service import EmulatedService, SandboxOptions, ServiceSpec
+from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions, ServiceSpec
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 
 _CLOUD_HOST = re.compile(r"(?:[^.]+\.)?(?:ci|cos|pic)\.|service\.cos\.")
@@ -57,6 +58,17 @@ def find_cors_rule(service: object, request: Request) -> tuple[bool, CorsRule | 
     return False, ANY_ORIGIN
 
 
+def build_account(_: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+    """Return the settings of the account; the hosts are the cloud's own."""
+    return {
+        "ci_secret_id": options.secret_id,
+        "ci_secret_key": options.secret_key,
+        "ci_bucket": options.bucket,
+        "ci_region": options.region,
+        "ci_token": "",
+    }
+
+
 def find_job_ids(request: Request, response: Response) -> list[str]:
     """Return the IDs of the jobs that a request names in its path, or has made."""
     named = _JOB_PATH.search(request.path)
@@ -82,5 +94,6 @@ SERVICE = ServiceSpec(
         {"content-type": "application/xml", "connection": "close"},
     ),
     find_job_ids=find_job_ids,
+    build_account=build_account,
     find_cors_rule=find_cors_rule,
 )

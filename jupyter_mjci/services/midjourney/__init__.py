@@ -79,6 +79,7 @@ SERVICE = Service(
     parse_record=responses.parse_record,
     links_expire=True,
     get_preview_url=responses.get_preview_url,
+    get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
 )

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client import jsonlib
-from jupyter_mjci.client.calls import Call, Response, Sender
+from jupyter_mjci.client.calls import Call, Response, Sender, check_text
 from jupyter_mjci.client.image_input import ImageInput, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, PreflightError
@@ -633,7 +633,7 @@ class Midjourney:
 
 def encode_body(body: JsonObject) -> bytes:
     """Return a body as compact JSON."""
-    return jsonlib.dumps(body).encode()
+    return check_text(jsonlib.dumps(body)).encode()
 
 
 def _to_optional_data_url(picture: ImageInput | None) -> str | None:

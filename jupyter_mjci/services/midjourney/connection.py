@@ -6,9 +6,16 @@ from dataclasses import dataclass
 
 import httpx
 
+from jupyter_mjci.client.addresses import (
+    BaseUrl,
+    parse_base_url,
+    parse_mirror_map,
+    parse_mirrors,
+)
 from jupyter_mjci.client.redaction import strip_signature
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
+from jupyter_mjci.errors import SettingsError
 
 # Headers by authentication style. Proxies of the .NET family use
 # the first one they find, so only one is sent.
@@ -25,7 +32,10 @@ class MidjourneySettings(SettingsSection):
     """The settings of a Midjourney proxy, which may need no secret."""
 
     url: str = define_setting(
-        "", "Base URL of the Midjourney proxy, with or without /mj", required=True
+        "",
+        "Base URL of the Midjourney proxy, with or without /mj",
+        required=True,
+        parse=parse_base_url,
     )
     secret: Secret = define_setting(Secret(""), "Secret or key of the proxy", credential=True)
     auth: str = define_setting(
@@ -34,12 +44,34 @@ class MidjourneySettings(SettingsSection):
         "raw (Authorization: …)",
         choices=AUTH_STYLES,
     )
+    image_mirrors: str = define_setting(
+        "",
+        "Mirrors of picture hosts: HOST=URL, several with blanks between them, or a mapping",
+        parse=parse_mirrors,
+        name="image_mirrors",
+    )
+
+    def __post_init__(self) -> None:
+        SettingsSection.__post_init__(self)
+        has_password = isinstance(self.url, BaseUrl) and self.url.credentials
+        if has_password and self.secret and self.auth != "secret":
+            raise SettingsError(
+                "The password in mj_url and mj_secret both need the Authorization header.",
+                hint="Set MJCI_MJ_AUTH=secret, or leave one of them out.",
+            )
 
 
 def build_endpoints(settings: MidjourneySettings, _: Clock) -> dict[str, Endpoint]:
     """Build the one host that all calls are sent to."""
     authorize = build_mj_auth(settings.auth, settings.secret)
-    return {"mj": Endpoint(get_base_url(settings), authorize=authorize, resolves_links=True)}
+    endpoint = Endpoint(
+        get_base_url(settings),
+        authorize=authorize,
+        resolves_links=True,
+        credentials=Secret(getattr(settings.url, "credentials", "")),
+        mirrors=parse_mirror_map(settings.image_mirrors),
+    )
+    return {"mj": endpoint}
 
 
 def get_base_url(settings: MidjourneySettings) -> str:

@@ -58,10 +58,12 @@ class Attempt:
     secret: Secret
     verdict: Verdict
     response: Response
+    credentials: Secret
 
     @property
     def endpoint(self) -> Endpoint:
-        return Endpoint(self.base_url, authorize=build_mj_auth(self.auth_style, self.secret))
+        authorize = build_mj_auth(self.auth_style, self.secret)
+        return Endpoint(self.base_url, authorize=authorize, credentials=self.credentials)
 
 
 async def diagnose_midjourney(context: ProbeContext) -> list[Finding]:
@@ -103,13 +105,16 @@ async def _try_addresses(context: ProbeContext) -> list[Attempt]:
 
 
 async def _try_address(context: ProbeContext, base_url: str, style: str, secret: Secret) -> Attempt:
-    endpoint = Endpoint(base_url, authorize=build_mj_auth(style, secret))
+    credentials = Secret(getattr(context.settings.url, "credentials", ""))
+    authorize = build_mj_auth(style, secret)
+    endpoint = Endpoint(base_url, authorize=authorize, credentials=credentials)
     transport = context.build_transport(mj=endpoint)
     try:
         response = await transport.send(Midjourney().task(PROBE_ID))
     finally:
         await transport.close()
-    return Attempt(base_url, style, secret, _classify_response(response), response)
+    verdict = _classify_response(response)
+    return Attempt(base_url, style, secret, verdict, response, credentials)
 
 
 def _list_candidate_urls(url: str) -> list[str]:

@@ -250,6 +250,18 @@ def parse_job(task: JsonObject) -> Job:
     return Job("mj", raw=task, **values)
 
 
+def get_single_urls(job: Job) -> tuple[str, ...]:
+    """Return the single pictures of a grid, which the .NET family has in full size."""
+    if job.status is not Status.SUCCEEDED:
+        return ()
+    for name in ("imageUrls", "image_urls"):
+        values = job.raw.get(name)
+        urls = tuple(filter(None, map(_get_url, values))) if isinstance(values, list) else ()
+        if len(urls) > 1:
+            return urls
+    return ()
+
+
 def get_preview_url(job: Job) -> str:
     """Return the URL of a running task's blurry preview, or ""."""
     if job.status is not Status.RUNNING:

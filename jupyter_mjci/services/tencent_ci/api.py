@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -24,6 +24,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
+from jupyter_mjci.services.tencent_ci.regions import normalize_region
 from jupyter_mjci.services.tencent_ci.responses import (
     CHINA_TZ,
     Element,
@@ -63,7 +64,7 @@ class TencentCI:
     def __init__(self, sender: Sender | None = None, *, bucket: str = "", region: str = "") -> None:
         self._sender = sender
         self.bucket = bucket
-        self.region = region
+        self.region = normalize_region(region)
 
     # POST /jobs
     def picture_job(
@@ -130,7 +131,7 @@ class TencentCI:
     def batch(
         self, *, name: str, prefix: str | None = None, object: str | None = None,
         url_file: str | None = None, manifest: str | None = None, workflow_ids: Sequence[str] = (),
-        start: str | datetime | None = None, end: str | datetime | None = None,
+        start: str | date | None = None, end: str | date | None = None,
         tag: str | None = None, rule: str | None = None, template_id: str | None = None,
         output: str | None = None, output_bucket: str | None = None,
         output_region: str | None = None, picture_info: bool | None = None,
@@ -196,8 +197,16 @@ class TencentCI:
             path: /jobs or /inventorytriggerjob
             request: the XML as it is sent, or the elements below
                 `<Request>` by name
+
+        Raises:
+            InvalidRequest: the XML is not well-formed, or a text
+                has a character that XML cannot hold
         """
-        body = request.encode() if isinstance(request, str) else xml.build("Request", request)
+        if isinstance(request, str):
+            xml.parse_request(request)
+            body = request.encode()
+        else:
+            body = xml.build("Request", request)
         name = "picture_job" if path == JOBS_PATH else "batch"
         parse = parse_job_response
         return self._build_call(name, "POST", path, parse, body=body, is_submission=True)
@@ -222,8 +231,8 @@ class TencentCI:
         queue_type: str | None = None,
         order: Order | None = None,
         states: str | Sequence[str] | None = None,
-        start: str | datetime | None = None,
-        end: str | datetime | None = None,
+        start: str | date | None = None,
+        end: str | date | None = None,
         workflow_id: str | None = None,
         batch_id: str | None = None,
         input: str | None = None,
@@ -275,8 +284,8 @@ class TencentCI:
         name: str | None = None,
         order: Order | None = None,
         states: str | Sequence[str] | None = None,
-        start: str | datetime | None = None,
-        end: str | datetime | None = None,
+        start: str | date | None = None,
+        end: str | date | None = None,
         workflow_id: str | None = None,
         size: int = 100,
         limit: int | None = None,
@@ -623,8 +632,8 @@ class TencentCI:
         batch_id: str | None = None,
         states: str | Sequence[str] | None = None,
         order: Order | None = None,
-        start: str | datetime | None = None,
-        end: str | datetime | None = None,
+        start: str | date | None = None,
+        end: str | date | None = None,
         size: int = 100,
         limit: int | None = None,
     ) -> Paginator[Element]:
@@ -662,12 +671,20 @@ class TencentCI:
 
         Args:
             prefix: only keys that begin with this
-            delimiter: "/" leaves out the objects of folders below
+            delimiter: "/" gives one row for each folder below
+                instead of its objects
             limit: stop after this many objects
         """
 
         def build_page_call(marker: str) -> Call[Page[StoredObject]]:
-            query = {"prefix": prefix or None, "delimiter": delimiter, "marker": marker or None}
+            # Without the encoding a key with a control character
+            # would make the whole page ill-formed XML.
+            query = {
+                "prefix": prefix or None,
+                "delimiter": delimiter,
+                "marker": marker or None,
+                "encoding-type": "url",
+            }
             params = _drop_none(query)
             return self._build_call("objects", "GET", "/", parse_objects, params, endpoint="cos")
 
@@ -898,7 +915,7 @@ def _build_batch(
 
 
 def _build_time_interval(
-    start: str | datetime | None, end: str | datetime | None
+    start: str | date | None, end: str | date | None
 ) -> dict[str, str | None] | None:
     if not start and not end:
         return None
@@ -980,17 +997,36 @@ def _format_level(level: int | None) -> str | None:
     return str(level)
 
 
-def _format_time(value: str | datetime | None) -> str | None:
+def _format_time(value: str | date | None) -> str | None:
     """Return a time as the service expects it: 2001-01-01T00:00:00+0800.
 
-    A datetime without a time zone is taken as UTC; texts are sent
-    as they are.
+    A date is its first moment. What has no time zone is UTC.
+    Texts in the service's own form are sent as they are.
     """
-    if value is None or isinstance(value, str):
-        return value or None
+    if not value:
+        return None
+    if isinstance(value, str):
+        if _SERVICE_TIME.fullmatch(value):
+            return value
+        value = _parse_time(value)
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return value.astimezone(CHINA_TZ).strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+_SERVICE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", re.ASCII)
+
+
+def _parse_time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(
+            f"{text!r} is not a time.",
+            hint="Write it as 2026-01-31 or 2026-01-31T10:00:00+08:00; without a zone it is UTC.",
+        ) from None
 
 
 def _format_page(page: int, size: int) -> Params:

@@ -35,9 +35,18 @@ def presign_object(
             object itself
         method: the HTTP method that the URL is valid for
         seconds: how long it is valid
+
+    Raises:
+        InvalidRequest: no bucket is configured, or browsers would
+            change the key
     """
     if not settings.is_configured:
         raise InvalidRequest("No bucket is configured.", hint="Set MJCI_CI_BUCKET and its keys.")
+    if {".", ".."} & set(key.split("/")):
+        raise InvalidRequest(
+            f"A link to {key!r} does not work: programs resolve . and .. before they send it.",
+            hint="Copy the object to another key, or fetch it with session.ci.get_object().",
+        )
     url = build_object_url(settings.bucket, settings.region, key)
     return signing.presign(
         method,

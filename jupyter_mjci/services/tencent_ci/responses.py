@@ -11,9 +11,10 @@ Sources: the documents of POST /jobs and POST
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import unquote
 from xml.parsers.expat import ExpatError
 
 from jupyter_mjci.client.calls import Page, Response
@@ -56,7 +57,7 @@ def to_text(value: object) -> str:
     """Return a leaf as text; empty elements and "-" ("not yet") are ""."""
     if value is None or isinstance(value, (dict, list)):
         return ""
-    text = str(value).strip()
+    text = str(value)
     return "" if text == "-" else text
 
 
@@ -315,20 +316,25 @@ def parse_run_id(response: Response) -> str:
 
 
 def parse_objects(response: Response) -> Page[StoredObject]:
-    """Parse a page of a bucket's listing."""
+    """Parse a page of a bucket's listing: objects and folders, in the order of their keys."""
     listing = get_element(_parse_document(response), "ListBucketResult")
-    objects = tuple(map(_parse_object, _get_elements(listing, "Contents")))
+    decode = unquote if to_text(listing.get("EncodingType")) == "url" else str
+    rows = [_parse_object(element, decode) for element in _get_elements(listing, "Contents")]
+    for element in _get_elements(listing, "CommonPrefixes"):
+        folder = decode(to_text(element.get("Prefix")))
+        rows.append(StoredObject(folder, 0, None, is_folder=True))
+    rows.sort(key=lambda row: row.key.encode("utf-8", "surrogatepass"))
     if to_text(listing.get("IsTruncated")) != "true":
-        return Page(objects)
+        return Page(tuple(rows))
     # COS sends NextMarker only with a delimiter; without one, the
     # last key is the marker.
-    last_key = objects[-1].key if objects else ""
-    return Page(objects, to_text(listing.get("NextMarker")) or last_key)
+    last_key = rows[-1].key if rows else ""
+    return Page(tuple(rows), decode(to_text(listing.get("NextMarker"))) or last_key)
 
 
-def _parse_object(content: Element) -> StoredObject:
+def _parse_object(content: Element, decode: Callable[[str], str]) -> StoredObject:
     return StoredObject(
-        key=to_text(content.get("Key")),
+        key=decode(to_text(content.get("Key"))),
         size=_parse_size(content.get("Size")),
         changed=parse_timestamp(content.get("LastModified")),
         etag=to_text(content.get("ETag")).strip('"'),

@@ -1,7 +1,8 @@
 """Convert between CI's XML and plain dicts.
 
-xmltodict does it. Elements that may repeat (REPEATED) are always
-lists, so that one job and many look the same.
+xmltodict does it. Elements that may repeat (REPEATED, REPEATED_INSIDE) are
+always lists, so that one job and many look the same. Texts lose
+the blanks around them, but for those that are data (VERBATIM).
 
 Pages of jobs have a second way: `parse_rows` takes only the
 wanted texts from expat's events, and builds no tree. For 10,000
@@ -34,6 +35,14 @@ REPEATED = (
     "CommonPrefixes",
     "CosHeaders",
 )
+# What repeats in these, by a name that is single elsewhere.
+REPEATED_INSIDE = {"ProcessResults": "Object", "WorkflowExecution": "Tasks"}
+# Texts of users, and keys of objects: blanks are part of them.
+VERBATIM = frozenset(
+    """
+    InputObjectName Key Marker NextMarker Object ObjectName Prefix UserData
+    """.split()  # noqa: SIM905
+)
 
 Row = tuple[str | None, ...]
 
@@ -50,9 +59,45 @@ def parse(body: bytes | str) -> dict[str, Any]:
     """
     import xmltodict
 
-    document = xmltodict.parse(_to_text(body), force_list=REPEATED, strip_whitespace=True)
+    document = xmltodict.parse(
+        _to_text(body),
+        force_list=REPEATED,
+        strip_whitespace=False,
+        postprocessor=_clean_text,
+    )
     _check_depth(document)
+    _wrap_repeated(document)
     return dict(document)
+
+
+def _wrap_repeated(document: dict[str, Any]) -> None:
+    """Make lists of the elements of REPEATED_INSIDE that occur once."""
+    level: list[object] = [document]
+    while level:
+        for element in level:
+            for name, value in element.items() if isinstance(element, dict) else ():
+                inner = REPEATED_INSIDE.get(name, "")
+                if isinstance(value, dict) and not isinstance(value.get(inner, []), list):
+                    value[inner] = [value[inner]]
+        level = [child for element in level for child in _get_children(element)]
+
+
+def _clean_text(_: object, name: str, value: Any) -> Any:
+    """Return a text without the blanks around it; what is between elements is nothing."""
+    if not isinstance(value, str):
+        return name, value
+    text = strip_text(name, value)
+    if name == "#text" and text is None:
+        return None
+    return name, text
+
+
+def strip_text(name: str, text: str) -> str | None:
+    """Return the text of an element without the layout of its document, None for no text."""
+    # Blanks alone are data, too, unless they are a line's layout.
+    if name in VERBATIM and text and (text.strip() or not set(text) & set("\r\n\t")):
+        return text
+    return text.strip() or None
 
 
 MAX_DEPTH = 64
@@ -111,10 +156,28 @@ def build(root: str, content: Mapping[str, Any]) -> bytes:
         root: the name of the root element
         content: its elements; None leaves one out, booleans
             become "true" and "false"
+
+    Raises:
+        InvalidRequest: a text has a character that XML cannot
+            hold
     """
     import xmltodict
 
     return xmltodict.unparse({root: _to_xml_values(content)}, full_document=False).encode()
+
+
+# XML has no way to write these.
+_INVALID_CHARS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def _check_text(text: str) -> str:
+    found = _INVALID_CHARS.search(text)
+    if found:
+        raise InvalidRequest(
+            f"{text[:80]!r} has the character {found[0]!r}, which XML cannot hold.",
+            hint="Nothing was sent. Remove it.",
+        )
+    return text
 
 
 def _to_xml_values(value: object) -> Any:
@@ -124,7 +187,7 @@ def _to_xml_values(value: object) -> Any:
         return [_to_xml_values(part) for part in value]
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    return _check_text(str(value))
 
 
 # --- Requests written by hand -----------------------------------
@@ -237,6 +300,7 @@ class _RowParser:
         # The leaf that was started last, until another element
         # starts, and its text so far.
         self._leaf = _UNWANTED
+        self._leaf_name = ""
         self._characters: list[str] = []
 
     def parse(self, body: bytes) -> tuple[list[Row], str | None]:
@@ -271,6 +335,7 @@ class _RowParser:
             self._texts[node] = None
         elif node is not _UNWANTED and not attributes:
             self._leaf = node
+            self._leaf_name = name
             self._characters.clear()
         self._stack.append(node)
 
@@ -291,4 +356,4 @@ class _RowParser:
         """Return the text of a leaf that ends; None if it has elements or attributes in it."""
         if node is not self._leaf:
             return None
-        return "".join(self._characters).strip() or None
+        return strip_text(self._leaf_name, "".join(self._characters))
