@@ -17,14 +17,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.errors import SettingsError
 
 
 class Secret:
-    """A string that is masked in `repr`, `str`, formatting and pickles; `reveal()` returns it.
+    """A string that is masked in `repr`, `str` and formatting; `reveal()` returns it.
+
+    Copies keep it. It cannot be pickled: a pickle would be a file
+    or a message with the secret in clear.
 
     Args:
         text: the secret
@@ -55,8 +58,14 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._text)
 
-    def __reduce__(self) -> tuple[type[Secret], tuple[str]]:
-        return Secret, ("",)
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _: object) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A Secret cannot be pickled. Load the settings again where they are used.")
 
 
 class SourcedStr(str):

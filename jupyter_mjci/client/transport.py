@@ -290,6 +290,7 @@ class Transport:
             except MjciError:
                 raise
             except Exception as error:  # whatever the libraries raise
+                _forget_frames(error)
                 raise _build_transport_error(request, error, self.timeout) from error
         timeout_error = httpx.ReadTimeout("the response did not end")
         raise _build_transport_error(request, timeout_error, total_timeout)
@@ -365,6 +366,20 @@ _DOT_SEGMENT = re.compile(r"(?<=/)\.{1,2}(?=/|$)")
 def _quote_path(path: str) -> str:
     """Encode a path, dot segments too: HTTP libraries would resolve them after it was signed."""
     return _DOT_SEGMENT.sub(lambda dots: "%2E" * len(dots[0]), quote(path, safe="/-_.~"))
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Remove the frames of an error and of its causes.
+
+    Those of the HTTP libraries hold the request's headers, and a
+    verbose traceback would show them with the secrets.
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        current = chain.pop()
+        if current is not None and current.__traceback__ is not None:
+            current.__traceback__ = None
+            chain += [current.__cause__, current.__context__]
 
 
 def _build_request(

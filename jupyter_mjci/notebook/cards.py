@@ -86,6 +86,14 @@ def headline(job: Job) -> str:
     return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}").strip()
 
 
+def format_status(job: Job) -> str:
+    """Return the word for a job's status, with the progress of a running one: running 42%."""
+    label = STATUS_LABELS[job.status]
+    if job.status is Status.RUNNING and job.progress is not None:
+        return f"{label} {job.progress}%"
+    return label
+
+
 def progress_line(job: Job, width: int = 24) -> str:
     """Return one line of progress for a terminal, with a bar of `width` characters."""
     return f"{headline(job)} {text_bar(job.progress or 0, width)}"
@@ -278,12 +286,9 @@ def _render_card(job: Job, extras: Extras, footer: str) -> str:
 
 
 def _header_html(job: Job) -> str:
-    label = STATUS_LABELS[job.status]
-    if job.status is Status.RUNNING and job.progress is not None:
-        label += f" {job.progress}%"
     return (
         f'<div class="mjci-job-head"><b>{escape_text(_action_name(job))}</b> '
-        f'<span class="mjci-job-badge">{label}</span> '
+        f'<span class="mjci-job-badge">{format_status(job)}</span> '
         f'<span class="mjci-job-dim">{escape(get_label(job.service))}</span> '
         f"<code>{escape_text(job.id)}</code></div>"
     )

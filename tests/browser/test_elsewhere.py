@@ -52,9 +52,13 @@ def test_voila_serves_the_notebook_as_an_app(
             page.goto(url)
             page.locator(".mjci-live").nth(3).wait_for()
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
-            page.locator(IMAGINE).first.click()
+            page.locator(".mjci-live textarea").first.click()
+            page.keyboard.press("Control+a")
+            page.keyboard.type("a second fox in the rain", delay=0)
+            page.keyboard.press("Control+Enter")
             page.wait_for_function(_TWICE)
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
+            assert page.locator(".mjci-subject").first.inner_text() == "a second fox in the rain"
 
         browser.do(visit)
         (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))

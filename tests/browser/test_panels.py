@@ -185,7 +185,7 @@ def test_saved_notebook_shows_prompt_status_and_picture(
     converted, _ = HTMLExporter().from_notebook_node(nbformat.from_dict(saved))
     (shots / "panel-saved.html").write_text(converted)
     record = converted[converted.index("mjci-snapshot") :]
-    for word in ("a red fox", task, "done", 'src="data:image/jpeg;base64,'):
+    for word in ("a red fox", task, "succeeded", 'src="data:image/jpeg;base64,'):
         assert word in record
     page.reload()
     page.wait_pictures(PICTURE)

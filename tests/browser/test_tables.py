@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.test_panels import SESSION, shoot
+from tests.browser.test_panels import BUSY, SESSION, shoot
+from tests.browser.test_submit import BLOCK, QUEUED, go
 
 WORK = """
 for call in (s.mj.imagine("a red fox"), s.mj.imagine("a <b>blue</b> whale"),
@@ -62,3 +64,30 @@ def test_status_panel_follows_a_job_of_another_cell(
     shoot(page, shots, "panel-status")
     page.run(3)
     page.wait_for(".mjci-live :text('Nothing is in flight.')")
+
+
+def test_selected_jobs_are_cancelled_while_a_cell_runs(notebook: Callable[..., Any]) -> None:
+    """Two of three rows, selected and cancelled with clicks that the kernel hears later."""
+    page = notebook(
+        SESSION.format(speed=1),
+        "panel = mjci.panel('status', session=s)\npanel",
+        "for name in ('fox', 'whale', 'frog'):\n    s.mj.imagine(name).run()",
+        BLOCK,
+        "[task.subject for task in s.mj.tasks().run() if task.status.value == 'CANCELLED']",
+    )
+    for cell in range(3):
+        page.run(cell)
+    page.wait_js("selector => document.querySelectorAll(selector).length === 3", ROW)
+    page.run(3, wait=False)
+    page.wait_js(BUSY)
+    page.click(f"{ROW}:has-text('frog')")
+    page.shown.do(
+        lambda: page.page.locator(f"{ROW}:has-text('fox')").first.click(modifiers=["Control"])
+    )
+    page.click(".mjci-live button:has-text('Cancel jobs')")
+    page.wait_for(QUEUED)
+    go(page)
+    page.wait_cell(3)
+    page.wait_for(".mjci-live .mjci-note:has-text('2 of 2 jobs')")
+    page.run(4)
+    assert sorted(ast.literal_eval(page.outputs(4))) == ["fox", "frog"]

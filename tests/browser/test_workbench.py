@@ -107,3 +107,30 @@ def add(page: Any, step: str, control: str) -> None:
     )
     page.click(".mjci-live button:has-text('Add step')")
     page.wait_for(f".mjci-block label:has-text('{control}')")
+
+
+PASTED = "imageMogr2/blur/8x5|watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg"
+
+
+def test_pasted_rule_stays_as_typed_until_a_control_is_touched(
+    notebook: Callable[..., Any],
+) -> None:
+    """Its controls appear and leave the text alone; one that is moved rewrites its own number, and
+    Undo brings the text back.
+    """
+    page = notebook(SESSION.format(speed=200), "panel = mjci.panel('ci', session=s)\npanel", "0")
+    page.run(0)
+    page.run(1)
+    page.click(RULE)
+    page.shown.do(lambda: page.page.keyboard.insert_text(PASTED))
+    page.wait_for(".mjci-block .widget-colorpicker")
+    page.wait_for(".mjci-block .widget-slider:has-text('Radius')")
+    page.run(2)  # whatever the page sends has been handled
+    assert page.js("selector => document.querySelector(selector).value", RULE) == PASTED
+    slide(page, "Radius", "9")
+    page.wait_js(
+        "text => document.querySelector('.mjci-live textarea').value === text",
+        PASTED.replace("8x5", "9x5"),
+    )
+    page.click(".mjci-live button:has-text('Undo')")
+    page.wait_js("text => document.querySelector('.mjci-live textarea').value === text", PASTED)

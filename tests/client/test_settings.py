@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import keyring
@@ -251,15 +253,21 @@ def test_tencent_variables_are_read_where_ours_are_not_set() -> None:
     assert (settings.ci_secret_id, settings.ci_secret_key.reveal()) == ("AKID1", "mine")
 
 
-def test_secrets_are_masked_in_repr_format_and_pickle() -> None:
-    """No repr, text, format or pickle of the settings holds it."""
+def test_secrets_are_masked_in_repr_and_format_and_never_pickled() -> None:
+    """No repr, text or format of the settings holds it."""
     given = {"mj_secret": Secret("s3cr3t"), "ci_secret_key": "k3y", "ci_token": "t0ken"}
     settings = load_settings(given, environ={})
-    text = (
-        f"{settings!r}{settings}{settings.mj_secret}{settings.mj_secret:}{pickle.dumps(settings)!r}"
-    )
+    text = f"{settings!r}{settings}{settings.mj_secret}{settings.mj_secret:}"
     assert not any(word in text for word in ("s3cr3t", "k3y", "t0ken"))
     assert isinstance(settings.ci_secret_key, Secret)
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(settings)
+
+
+def test_copies_of_settings_keep_their_secrets() -> None:
+    settings = load_settings({"mj_secret": "s3cr3t"}, environ={})
+    for other in (copy.copy(settings), copy.deepcopy(settings), replace(settings, wait=5)):
+        assert other.mj_secret.reveal() == "s3cr3t"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -581,3 +582,29 @@ def test_response_that_trickles_ends_at_total_timeout() -> None:
     session.close()
     for connection in (server, *held):
         connection.close()
+
+
+@pytest.mark.parametrize("use_aiohttp", [False, True])
+def test_verbose_traceback_of_a_failed_request_shows_no_secret(
+    use_aiohttp: bool,
+) -> None:
+    """Frames of the HTTP libraries hold the headers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        dead_port = listening.getsockname()[1]
+    settings = load_settings(
+        {"mj_url": f"http://127.0.0.1:{dead_port}", "mj_secret": "s3cr3t-canary"}, environ={}
+    )
+    with Session(settings) as session:
+        session.client.transport.use_aiohttp = use_aiohttp
+        with pytest.raises(TransportError) as caught:
+            session.mj.queue().run()
+    texts = []
+    pending: list[BaseException | None] = [caught.value]
+    while pending:
+        error = pending.pop()
+        if error is not None:
+            trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+            texts.append("".join(trace.format(chain=False)))
+            pending += [error.__cause__, error.__context__]
+    assert len(texts) > 1
+    assert "s3cr3t-canary" not in "".join(texts)

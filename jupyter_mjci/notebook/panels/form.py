@@ -83,7 +83,7 @@ def build_combobox(param: Param, options: Iterable[str]) -> Field:
 
 def _build_choice(param: Param) -> Field:
     options = [SERVICE_DEFAULT, *((choice, choice) for choice in param.choices)]
-    widget = W.Dropdown(**_describe(param), options=options)
+    widget = W.Dropdown(**_describe(param), options=options, index=0)
     return Field(param, widget, lambda: widget.value)
 
 

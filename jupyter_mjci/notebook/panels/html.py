@@ -12,18 +12,12 @@ from html import escape as escape
 from importlib.resources import files
 from typing import Literal, TypeAlias
 
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.notebook.cards import STATUS_LABELS as STATUS_LABELS
+from jupyter_mjci.notebook.cards import format_status
 
 STYLESHEET = files("jupyter_mjci.notebook.panels").joinpath("style.css").read_text("utf-8")
-STATUS_LABELS = {
-    Status.QUEUED: "queued",
-    Status.RUNNING: "running",
-    Status.NEEDS_INPUT: "needs input",
-    Status.SUCCEEDED: "done",
-    Status.FAILED: "failed",
-    Status.CANCELLED: "cancelled",
-}
 AlertLevel: TypeAlias = Literal["error", "note"]
 
 
@@ -64,7 +58,7 @@ def render_header(job: Job) -> str:
 
 def render_badge(job: Job) -> str:
     """Render a job's status as a coloured badge."""
-    return render_label(job.status, _format_status(job))
+    return render_label(job.status, format_status(job))
 
 
 def render_label(status: str, text: str) -> str:
@@ -141,15 +135,8 @@ def render_status(text: str) -> str:
 
 def format_job(job: Job) -> str:
     """Format a job as one line of text."""
-    parts = (job.action or "Job", job.id, _format_status(job), job.subject)
+    parts = (job.action or "Job", job.id, format_status(job), job.subject)
     return " · ".join(part for part in parts if part)
-
-
-def _format_status(job: Job) -> str:
-    label = STATUS_LABELS[job.status]
-    if job.status.is_active and job.progress:
-        return f"{label} {job.progress}%"
-    return label
 
 
 def format_size(size: int) -> str:

@@ -46,7 +46,7 @@ class JobDialog:
         )
         # The shown job travels with the answer: meanwhile another
         # one may be opened.
-        self.job_id = W.Text(layout={"display": "none"})
+        self.job_id = W.Text(description="Job", layout={"display": "none"})
         submit = panel.build_submit("Answer", "Send this prompt", on_submit, style="primary")
         self.submit_button = submit.button
         row = build_row(*submit.widgets, self.mask_upload)

@@ -26,7 +26,7 @@ STATE_OPTIONS = (
     ("any", ""),
     ("queued", "Submitted"),
     ("running", "Running"),
-    ("done", "Success"),
+    ("succeeded", "Success"),
     ("failed", "Failed"),
     ("paused", "Pause"),
     ("cancelled", "Cancel"),

@@ -10,6 +10,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
 from jupyter_mjci.notebook.panels.form import Form, build_text_area
@@ -110,7 +111,9 @@ class MidjourneyPanel(Panel):
 
     def _submit(self) -> Work:
         self.clear_message()
-        return self._run_call(self.build_call(), self.build_prompt())
+        call = self.build_call()
+        check_job_count([call], self.session.settings.max_jobs)
+        return self._run_call(call, self.build_prompt())
 
     async def _run_call(self, call: Call[Job], prompt: str) -> None:
         job = await self.call_with_notice(call)

@@ -74,7 +74,7 @@ class TablePanel(Panel):
         self.grid = _create_grid()
         # Which rows the grid shows: a selection travels with it,
         # as other rows may have come meanwhile.
-        self.version = W.IntText(layout={"display": "none"})
+        self.version = W.IntText(description="Version", layout={"display": "none"})
         if self.grid is None:
             table = [self.table, self._build_page_buttons()]
         else:

@@ -15,7 +15,7 @@ from traitlets import Bunch
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
@@ -47,6 +47,7 @@ EXAMPLES = (
     ("Grey WebP", "imageMogr2/grayscale/1/format/webp"),
     ("Text", TEXT_RULE),
 )
+MAX_BATCH_JOBS = 100_000
 DEFAULT_OUTPUT = "output/${InputName}.${Ext}"
 
 
@@ -162,7 +163,14 @@ class CIPanel(Panel):
             "Run over the prefix", "Submit a batch: one job per picture", self._run_batch
         )
         self.run_batch_button = self._submit_batch.button
-        fields = [self.batch_name, self.batch_prefix, self.batch_output]
+        self.batch_limit = W.BoundedIntText(
+            self.session.settings.max_jobs,
+            min=1,
+            max=MAX_BATCH_JOBS,
+            description="At most",
+            tooltip="More jobs than this are refused before the first",
+        )
+        fields = [self.batch_name, self.batch_prefix, self.batch_output, self.batch_limit]
         row = build_row(*self._submit_batch.widgets)
         return W.VBox([*fields, row]).add_class("mjci-inset")
 
@@ -236,7 +244,18 @@ class CIPanel(Panel):
             rule=self.rule.value.strip() or None,
             output=self.batch_output.value.strip(),
         )
-        return self._run_call(call, "Batch")
+        return self._run_batch_call(call, self.batch_prefix.value.strip(), self.batch_limit.value)
+
+    async def _run_batch_call(self, call: Call[Job], prefix: str, limit: int) -> None:
+        """Submit a batch, unless the prefix has more pictures than the limit."""
+        objects = self.session.ci.objects(prefix=prefix, limit=MAX_BATCH_JOBS)
+        count = sum(1 for stored in await objects if stored.size)
+        if count > limit:
+            raise PreflightError(
+                f"This would submit {count:,} jobs; at most {limit:,} are allowed at a time.",
+                hint='Nothing was sent. To allow it, change "At most", or the setting max_jobs.',
+            )
+        await self._run_call(call, "Batch")
 
     def _on_upload(self, change: Bunch) -> None:
         if change.new:

@@ -239,9 +239,12 @@ def test_action_button_starts_child_task_in_the_same_card(
     assert [button.description for button in card.breadcrumb.children] == ["Imagine", "› U2"]
     click(panel, card.breadcrumb.children[0])
     assert card.current.job.id == first.id
-    assert [button.description for button in card.breadcrumb.children] == ["Imagine", "→ U2 (done)"]
+    assert [button.description for button in card.breadcrumb.children] == [
+        "Imagine",
+        "→ U2 (succeeded)",
+    ]
     assert "mjci-done" in find_button(panel, "U2")._dom_classes
-    click(panel, find_button(panel, "→ U2 (done)"))
+    click(panel, find_button(panel, "→ U2 (succeeded)"))
     assert card.current.job.id == second.id
 
 
@@ -528,7 +531,7 @@ def test_mimebundle_has_widget_view_and_readable_snapshot(open_panel: Callable[[
     assert bundle[base.WIDGET_MIME]["model_id"] == panel.model_id
     first, second = (node.job for node in panel._cards[0].root.walk())
     for mime in ("text/plain", "text/html"):
-        for word in ("a red fox", first.id, second.id, "UPSCALE", "done"):
+        for word in ("a red fox", first.id, second.id, "UPSCALE", "succeeded"):
             assert word in bundle[mime]
     assert 'src="data:image/jpeg;base64,' in bundle["text/html"]
     panel.close()

@@ -164,3 +164,13 @@ def test_prompt_preview_says_what_will_be_sent_and_what_was(panel: Any) -> None:
     assert "Sent: a red fox" in panel.prompt_preview.value
     panel.flags["--chaos"].value = 10
     assert "Will send: a red fox --chaos 10" in panel.prompt_preview.value
+
+
+def test_prompt_of_more_jobs_than_allowed_is_refused(panel: Any) -> None:
+    """A permutation prompt makes a task for each combination."""
+    panel.session.configure(max_jobs=5)
+    panel.prompt.value = "a {red, green, blue} {fox, cat}"
+    panel.submit_button.click()
+    wait_idle(panel)
+    assert "This would submit 6 jobs; at most 5 are allowed" in panel.message.value
+    assert list_subjects(panel) == []

@@ -353,6 +353,21 @@ def test_rule_runs_over_a_prefix_as_batch(ci_panel: Any, session: Session) -> No
     )
 
 
+def test_batch_of_more_jobs_than_allowed_is_refused_before_the_first(ci_panel: Any) -> None:
+    """The message has the number; the form's own limit allows it."""
+    ci_panel.rule.value = "imageMogr2/rotate/90"
+    ci_panel.batch_prefix.value = "input/"
+    count = len(ci_panel.session.ci.objects(prefix="input/").run())
+    ci_panel.batch_limit.value = count - 1
+    click(ci_panel, ci_panel.run_batch_button)
+    assert f"This would submit {count} jobs; at most {count - 1}" in ci_panel.message.value
+    assert ci_panel.session.ci.batches().run() == []
+    ci_panel.batch_limit.value = count
+    click(ci_panel, ci_panel.run_batch_button)
+    assert ci_panel.message.value == ""
+    assert len(ci_panel.session.ci.batches().run()) == 1
+
+
 def test_invalid_rule_is_not_submitted(ci_panel: Any, session: Session) -> None:
     """Neither as job nor as batch nor as template."""
     ci_panel.input.value, ci_panel.rule.value = "album/photo.png", "imageMogr2/rotate/400"
