@@ -138,7 +138,7 @@ def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
             if not left and is_done(session):
                 return
             calls = [build_call(session, number) for number in left]
-            session.batch(calls, at_once=32, poll_interval=0.3).run()
+            session.batch(calls, at_once=32, poll_interval=0.3, max_jobs=max(1, count)).run()
     raise SystemExit("submissions were refused too often")
 
 

@@ -48,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="secret of the Midjourney proxy (default: a random one)",
     )
     add(
+        "--tls",
+        action="store_true",
+        help="serve https with a certificate of its own; the line when ready has ca_file, and "
+        "proxy_url for clients that reach the services by their names",
+    )
+    add(
         "--allow-origin",
         action="append",
         default=[],
@@ -101,8 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             origins=args.allow_origin,
             callback_ports=args.allow_callback,
         )
-        server = sandbox.serve(args.port)
-    except (FaultError, OSError, OverflowError) as error:
+        server = sandbox.serve(args.port, tls=args.tls)
+    except (FaultError, OSError, OverflowError, ValueError) as error:
         parser.error(str(error))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

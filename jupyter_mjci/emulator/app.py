@@ -361,7 +361,7 @@ class Sandbox:
         """Return an httpx transport that sends every request, whatever its host, to the sandbox."""
         return InProcessTransport(self.app)
 
-    def serve(self, port: int = 0, host: str = "127.0.0.1") -> LoopbackServer:
+    def serve(self, port: int = 0, host: str = "127.0.0.1", *, tls: bool = False) -> LoopbackServer:
         """Start a loopback server, for other programs and for clients in other languages.
 
         With a `ScaledClock` jobs age by themselves there; with a
@@ -370,15 +370,18 @@ class Sandbox:
         Args:
             port: the port; 0 for a free one
             host: 127.0.0.1 or localhost
+            tls: serve https with a certificate of its own, and a
+                second port as a proxy for the services' names
 
         Returns:
             The server, ready.
 
         Raises:
-            ValueError: another host
+            ValueError: another host, or the extra `tls` is not
+                installed
             OSError: the port is taken
         """
-        server = LoopbackServer(self, port, host)
+        server = LoopbackServer(self, port, host, tls)
         self._servers.append(server)
         return server
 

@@ -139,7 +139,7 @@ class AbsoluteFormMiddleware:
 _CONNECT_REJECTED = Response(
     405,
     b"The sandbox opens no tunnels: it answers as both services itself. "
-    b"Use http:// endpoints through it.\n",
+    b"Use http:// endpoints through it, or start it with --tls.\n",
     {
         "content-type": "text/plain; charset=utf-8",
         "allow": "GET, HEAD, POST, PUT, DELETE",

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from starlette.types import ASGIApp
 
+from jupyter_mjci.emulator.certificates import CertificateAuthority
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 from jupyter_mjci.emulator.fault_injection import SocketConnection
+from jupyter_mjci.emulator.tunnel import find_target, open_tunnel
 
 if TYPE_CHECKING:
     import uvicorn
@@ -102,21 +104,40 @@ class LoopbackServer:
     Ready when the constructor returns. `close()` it, or use it in
     a `with` block. `url` is its address, `settings` how to reach
     the services there.
+
+    With TLS there are two ports: `url` is https, and `proxy_url`
+    of the settings takes plain requests of proxy clients and
+    CONNECT for the services' names; `ca_file` is what they have
+    to trust.
     """
 
-    def __init__(self, sandbox: ServedSandbox, port: int = 0, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        sandbox: ServedSandbox,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        tls: bool = False,
+    ) -> None:
         if host not in ("127.0.0.1", "localhost"):
             raise ValueError(
                 f"The sandbox listens on 127.0.0.1 only, not on {host!r}: "
                 "other machines could use it there."
             )
+        self._authority = CertificateAuthority() if tls else None
         self._socket = _open_socket(port)
+        self._proxy_socket: socket.socket | None = None
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self.settings = sandbox.build_settings(lambda _: self.url)
+        if self._authority:
+            self._proxy_socket = _open_socket(0)
+            proxy_port = self._proxy_socket.getsockname()[1]
+            self.settings["proxy_url"] = f"http://127.0.0.1:{proxy_port}"
+            self.settings["ca_file"] = str(self._authority.ca_file)
         self.sandbox = sandbox
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
+        self._proxy: uvicorn.Server | None = None
         self._failure: Exception | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"mjci-sandbox-{self.port}", daemon=True
@@ -135,12 +156,18 @@ class LoopbackServer:
             self._ready.set()
 
     async def _serve(self) -> None:
-        server = _build_server(self.sandbox.app, self._ready)
+        app = self.sandbox.app
+        self._server = _build_server(app, self._ready, None)
+        serving = [self._server.serve(sockets=[self._socket])]
+        if self._authority and self._proxy_socket:
+            self._server.config.load()
+            self._server.config.ssl = self._authority.local_context
+            self._proxy = _build_server(app, threading.Event(), self._authority)
+            serving.append(self._proxy.serve(sockets=[self._proxy_socket]))
         ticker = Ticker(self.sandbox)
-        self._server = server
         self.sandbox.ticker = ticker
         try:
-            await server.serve(sockets=[self._socket])
+            await asyncio.gather(*serving)
         finally:
             ticker.stop()
             self.sandbox.ticker = None
@@ -149,9 +176,15 @@ class LoopbackServer:
         """Stop listening, end every connection, save the state."""
         if self._server and self._thread.is_alive():
             self._server.should_exit = True
+            if self._proxy:
+                self._proxy.should_exit = True
             self._thread.join()
             self.sandbox.save()
         self._socket.close()
+        if self._proxy_socket:
+            self._proxy_socket.close()
+        if self._authority:
+            self._authority.close()
 
     def __enter__(self) -> LoopbackServer:
         return self
@@ -184,15 +217,37 @@ def _open_socket(port: int) -> socket.socket:
     return listening
 
 
-def _build_server(app: ASGIApp, ready: threading.Event) -> uvicorn.Server:
-    """Build a uvicorn server that sets `ready` and installs neither logging nor signal handlers."""
+def _build_server(
+    app: ASGIApp, ready: threading.Event, authority: CertificateAuthority | None
+) -> uvicorn.Server:
+    """Build a uvicorn server that sets `ready` and installs neither logging nor signal handlers.
+
+    With an authority it opens tunnels to the services' names.
+    """
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    tunnels: set[asyncio.Task[None]] = set()
 
     class LoopbackProtocol(H11Protocol):
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self.app_state = {**self.app_state, "connection": SocketConnection(transport)}
+
+        def data_received(self, data: bytes) -> None:
+            target = find_target(data) if authority else ""
+            if authority is None or not target:
+                super().data_received(data)
+                return
+            self._unset_keepalive_if_required()
+            self.connections.discard(self)
+            tunnel = open_tunnel(self.transport, authority, target, self._build_inner)
+            task = asyncio.get_running_loop().create_task(tunnel)
+            tunnels.add(task)
+            task.add_done_callback(tunnels.discard)
+
+        def _build_inner(self) -> LoopbackProtocol:
+            return LoopbackProtocol(self.config, self.server_state, self.app_state, self.loop)
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

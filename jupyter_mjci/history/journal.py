@@ -189,13 +189,10 @@ class Journal:
             (service, self.get_origin(service), marker),
         )
 
-    def claimed_job_ids(self, service: str) -> set[str]:
-        """Return the ids of the jobs at this origin that belong to a submission."""
-        rows = self._fetch_rows(
-            "SELECT job_id FROM claims WHERE service=? AND origin=?",
-            (service, self.get_origin(service)),
-        )
-        return {row["job_id"] for row in rows}
+    def is_claimed(self, service: str, job_id: str) -> bool:
+        """Return whether a job at this origin belongs to a submission."""
+        statement = "SELECT 1 FROM claims WHERE service=? AND origin=? AND job_id=?"
+        return bool(self._fetch_rows(statement, (service, self.get_origin(service), job_id)))
 
     def _fetch_submissions(
         self, where: str, parameters: Sequence[SqlValue] = ()

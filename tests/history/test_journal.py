@@ -149,7 +149,7 @@ def test_submission_is_pending_until_accepted(journal: Journal) -> None:
     journal.write(partial(submissions.accept, marker="m1", job_id="17", now=7.0))
     (row,) = journal.submissions()
     assert (row.state, row.job_id, row.lease_owner, row.is_settled) == ("accepted", "17", "", True)
-    assert journal.claimed_job_ids("mj") == {"17"}
+    assert [journal.is_claimed("mj", id) for id in ("17", "18")] == [True, False]
     assert journal.unresolved() == []
 
 
@@ -229,7 +229,7 @@ def test_claims_of_another_origin_are_others(journal: Journal) -> None:
             partial(submissions.accept, marker=marker, job_id="17", now=2.0, is_guess=True)
         )
         assert accepted
-    assert journal.claimed_job_ids("mj") == {"17"}
+    assert [journal.is_claimed("mj", id) for id in ("17", "18")] == [True, False]
 
 
 @pytest.fixture
@@ -468,7 +468,7 @@ def test_journal_of_schema_2_is_migrated_to_the_new_names(tmp_path: Path) -> Non
     assert rows["leaving"].endpoint == "mj"
     assert rows["leaving"].has_marker is True
     assert not rows["leaving"].is_leased(0.0)
-    assert journal.claimed_job_ids("mj") == {"17"}
+    assert [journal.is_claimed("mj", id) for id in ("17", "18")] == [True, False]
     assert journal.journal_id == "abc"
     assert list(load_journal_frame(journal)["status"]) == [
         "QUEUED", "NEEDS_INPUT", "RUNNING", "SUCCEEDED",
