@@ -26,7 +26,7 @@ LIBRARY_USERS = {
     "ipywidgets": ("notebook/",),
     "keyring": ("client/settings.py",),
     "matplotlib": ("history/plots.py",),
-    "narwhals": ("history/periods.py", "history/queries.py"),
+    "narwhals": ("history/concurrency.py", "history/periods.py", "history/queries.py"),
     "nest_asyncio": ("client/event_loop.py",),
     "nest_asyncio2": ("client/event_loop.py",),
     "pandas": ("history/", "notebook/"),

@@ -7,25 +7,39 @@ computes: see `queries`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.history.normalization import parse_limit, parse_statuses
+from jupyter_mjci.history.comparison import COMPARISON_METRICS, build_comparison
+from jupyter_mjci.history.concurrency import CONCURRENCY_STEPS, build_concurrency
+from jupyter_mjci.history.lineage import build_lineage, select_tree
+from jupyter_mjci.history.normalization import (
+    TIME_COLUMNS,
+    parse_limit,
+    parse_statuses,
+    parse_time,
+)
+from jupyter_mjci.history.outliers import OUTLIER_COLUMNS, find_outliers
 from jupyter_mjci.history.periods import Period, get_ends, parse_period
 from jupyter_mjci.history.plots import PlotAccessor
+from jupyter_mjci.history.prompts import build_prompts, count_words
 from jupyter_mjci.history.queries import (
+    DURATIONS,
     TERMINAL_STATUSES,
     Grouping,
     JobSource,
     Query,
     check_source,
+    load_jobs,
     parse_grouping,
     run_query,
 )
+from jupyter_mjci.history.retries import RETRY_COLUMNS, count_retries
+from jupyter_mjci.history.survival import estimate_percentiles
 
 
 class JobAccessor:
@@ -256,12 +270,189 @@ class JobAccessor:
             postprocess=add_cost,
         )
 
+    def durations(
+        self,
+        of: str = "total",
+        by: Grouping = "action",
+        *,
+        now: str | date | None = None,
+    ) -> pd.DataFrame:
+        """Estimate how long jobs take, with those that have not ended (Kaplan and Meier).
+
+        `of` is total, queue_time or run_time; `now` is until when
+        open jobs have lasted, by default the last time in the
+        history. Columns: jobs, ended, open, p50, p75, p90, p95,
+        p99 (seconds, in steps of a millisecond; missing where too
+        few have ended to tell).
+        """
+        if of not in DURATIONS:
+            raise InvalidRequest(
+                f"{of!r} is not a duration.", hint=f"One of {', '.join(DURATIONS)}."
+            )
+        group_by, functions = parse_grouping(by)
+        query = Query(
+            ("measured", "pending"),
+            group_by=group_by,
+            functions=functions,
+            time_column=DURATIONS[of][1],
+            spread=of,
+            now=parse_time(now) or self._find_last_time(),
+        )
+        counts = run_query(query, self._source)
+        counts["duration"] /= 1000
+        names = {"measured": "ended", "pending": "open"}
+        return estimate_percentiles(counts.rename(columns=names), query.keys)
+
+    def _find_last_time(self) -> datetime:
+        metrics = ("last", "last_started", "last_finished")
+        times = run_query(Query(metrics), self._source).iloc[0].dropna()
+        return times.max().to_pydatetime() if len(times) else datetime.now(UTC)
+
+    def concurrency(
+        self,
+        every: Period = "hour",
+        by: Grouping = (),
+        *,
+        tz: str | tzinfo = "UTC",
+        complete: bool = True,
+    ) -> pd.DataFrame:
+        """Return how many jobs were queued and running at the end of each period.
+
+        Jobs that have ended at an unknown time do not count.
+        Columns: period, submitted, started, ended (in the
+        period), queued, running (at its end), partial.
+        """
+        group_by, functions = parse_grouping(by)
+        steps = {
+            name: run_query(
+                Query(("jobs",), every, group_by, functions, tz=str(tz), complete=False, **options),
+                self._source,
+            )
+            for name, options in CONCURRENCY_STEPS.items()
+        }
+        return build_concurrency(steps, parse_period(every), complete=complete)
+
+    def retries(self, by: Grouping = "action") -> pd.DataFrame:
+        """Return how often the same was asked again after a failure, and whether it helped.
+
+        The same is: service, origin, action, subject and parent.
+        Columns: requests (different ones), jobs, failed (requests
+        that failed at first), retried (of those), recovered (of
+        those), jobs_per_request.
+        """
+        return count_retries(self._load_by(by, RETRY_COLUMNS, ("service", "origin", "parent")), by)
+
+    def outliers(
+        self,
+        by: Grouping = "action",
+        of: str = "total",
+        *,
+        factor: float = 3.0,
+        limit: int | None = 20,
+    ) -> pd.DataFrame:
+        """Return the jobs that took far longer than others of their group, the longest first.
+
+        Far is more than `factor` times the distance between the
+        quartiles above the upper one. `of` is total, queue_time
+        or run_time. Columns: those of the jobs, seconds, and
+        limit_seconds, above which a job of the group is listed.
+        """
+        rows = parse_limit(limit)
+        if of not in DURATIONS:
+            raise InvalidRequest(
+                f"{of!r} is not a duration.", hint=f"One of {', '.join(DURATIONS)}."
+            )
+        jobs = self._load_by(by, ("id", "status", *TIME_COLUMNS), OUTLIER_COLUMNS)
+        return find_outliers(jobs, by, DURATIONS[of], factor).head(rows or len(jobs))
+
+    def lineage(self, root: str | None = None) -> pd.DataFrame:
+        """Return the place of every job in its tree: what was made of what.
+
+        With `root`, the id of any job, its tree alone, each job
+        before those made of it. Columns: those that identify a
+        job, root, depth (0 at the top), children, descendants.
+        """
+        required = ("id", "parent", "status", "submitted")
+        lineage = build_lineage(self._load(required, ("service", "origin", "action", "subject")))
+        lineage["submitted"] = lineage["submitted"].dt.tz_localize("UTC")
+        return lineage if root is None else select_tree(lineage, root)
+
+    def prompts(self) -> pd.DataFrame:
+        """Return the parts of every job's prompt: its text, and its flags as columns.
+
+        Rows have the index of the jobs, to be joined with them:
+        `df.join(df.mjci.prompts()[["ar"]])`. Columns: id, text,
+        words (how many), then ar, v, stylize, … as they occur.
+        """
+        return build_prompts(self._load(("id", "subject")))
+
+    def words(self, limit: int | None = 50) -> pd.DataFrame:
+        """Return in how many prompts a word occurs, the most frequent first.
+
+        Columns: word, jobs, ended, succeeded, success_rate.
+        """
+        return count_words(self._load(("id", "subject", "status")), parse_limit(limit))
+
+    def compare(
+        self,
+        before: tuple[str | date, str | date],
+        after: tuple[str | date, str | date],
+        by: Grouping = (),
+    ) -> pd.DataFrame:
+        """Compare two periods of time, by when jobs were submitted.
+
+        `before` and `after` are each a first and a last time, the
+        last one excluded: `("2026-01-01", "2026-02-01")`. Columns:
+        metric (jobs_per_day, success_rate, and the mean and the
+        95 % of queue_time, run_time and total), before, after,
+        difference, low and high (where the difference lies, by
+        95 %), is_clear (whether 0 lies outside).
+        """
+        group_by, functions = parse_grouping(by)
+        results = []
+        days = []
+        for since, until in (_parse_window(before), _parse_window(after)):
+            options = {"since": since, "until": until}
+            query = Query(COMPARISON_METRICS, None, group_by, functions, **options)  # type: ignore[arg-type]
+            results.append(run_query(query, self._source))
+            days.append((until - since).total_seconds() / 86_400)
+        keys = (*group_by, *functions)
+        return build_comparison(results[0], results[1], (days[0], days[1]), keys)
+
+    def _load(self, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
+        return load_jobs(self._source, required, optional)
+
+    def _load_by(
+        self, by: Grouping, required: Sequence[str], optional: Sequence[str]
+    ) -> pd.DataFrame:
+        """Load jobs with the columns that they are grouped by; functions may read any."""
+        columns, functions = parse_grouping(by)
+        others = getattr(self._source, "columns", ()) if functions else ()
+        needed = dict.fromkeys((*required, *columns))
+        wanted = dict.fromkeys(map(str, (*optional, *others)))
+        return self._load(list(needed), [name for name in wanted if name not in needed])
+
     def _run(
         self, metrics: tuple[str, ...], every: Period | None, by: Grouping, **options: Any
     ) -> pd.DataFrame:
         group_by, functions = parse_grouping(by)
         query = Query(metrics, every, group_by, functions, **options)
         return run_query(query, self._source)
+
+
+def _parse_window(window: tuple[str | date, str | date]) -> tuple[datetime, datetime]:
+    """Parse a first and a last time.
+
+    Raises:
+        InvalidRequest: they are no times, or in another order
+    """
+    hint = 'Give a first and a last time: ("2026-01-01", "2026-02-01").'
+    if isinstance(window, str) or len(tuple(window)) != 2:
+        raise InvalidRequest(f"{window!r} is not a period of time.", hint=hint)
+    since, until = (parse_time(time) for time in window)
+    if since is None or until is None or since >= until:
+        raise InvalidRequest(f"{window!r} is not a period of time.", hint=hint)
+    return since, until
 
 
 def analyse(frame: Any) -> JobAccessor:

@@ -391,6 +391,14 @@ class Lake:
         filled = [part for part in parts if len(part)]
         return pd.concat(filled or parts[:1], ignore_index=True)
 
+    def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return columns of all jobs, oldest first.
+
+        Raises:
+            InvalidRequest: there is no such column
+        """
+        return self.frame(columns)
+
     def sql(self, statement: str) -> pd.DataFrame:
         """Return the result of a statement in SQL (DuckDB's).
 
@@ -645,6 +653,14 @@ class DaskLake:
             frame = _build_dask_frame(snapshot, _partition_by_month(snapshot))
             return aggregate_partitions(query, frame)
 
+    def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return columns of all jobs, read on this machine.
+
+        Raises:
+            InvalidRequest: there is no such column
+        """
+        return self.lake.frame(columns)
+
     def frame(self, partition_size: int = 4 * ROW_GROUP_SIZE) -> dd.DataFrame:
         """Return all jobs as a lazy Dask DataFrame.
 
@@ -771,6 +787,9 @@ def _read_partition(
     needed = stored
     if superseded is not None:
         needed = list(dict.fromkeys((*stored, *KEY_COLUMNS)))
+        # A copy: Arrow warns of joins with the buffers of a message,
+        # which start anywhere.
+        superseded = superseded.take(pa.array(range(superseded.num_rows), pa.int64()))
     parts = [_make_empty_table().select(stored)]
     for path in part.files:
         with _open_file(url, storage_options, path) as file:
@@ -950,8 +969,14 @@ def _split_time_ranges(table: DeltaTable, query: Query) -> list[TimeRange]:
                 total = 0
             total += rows[month]
     # Two months may lie in one quarter.
-    bounds = [None, *dict.fromkeys(edges), None]
+    inner = [edge for edge in dict.fromkeys(edges) if _lies_within(edge, query)]
+    bounds = [query.since, *inner, query.until]
     return [TimeRange(query.time_column, begin, end) for begin, end in pairwise(bounds)]
+
+
+def _lies_within(edge: datetime, query: Query) -> bool:
+    is_after = query.since is None or edge > query.since
+    return is_after and (query.until is None or edge < query.until)
 
 
 def _get_range_start(month: str, query: Query) -> datetime:

@@ -22,9 +22,18 @@ from jupyter_mjci.services import parse_document, parse_record
 BATCH_SIZE = 1_000  # imported jobs that are recorded together
 EXPORT_SUFFIXES = (".json", ".jsonl", ".xml", ".log", ".txt", ".csv", ".parquet")
 WRAPPER_KEYS = (
-    "Response", "JobsDetail", "data", "list", "content", "records", "items", "rows", "results",
-    "tasks", "jobs",
-)  # fmt: skip
+    "Response",
+    "JobsDetail",
+    "data",
+    "list",
+    "content",
+    "records",
+    "items",
+    "rows",
+    "results",
+    "tasks",
+    "jobs",
+)
 
 
 def import_exports(

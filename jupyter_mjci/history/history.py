@@ -17,6 +17,7 @@ from jupyter_mjci.history.history_files import check_suffix, write_history
 from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
 from jupyter_mjci.history.normalization import parse_limit, parse_status, parse_time
 from jupyter_mjci.history.sync import SyncResult
+from jupyter_mjci.services import list_keys, services
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,11 +97,13 @@ class History:
             InvalidRequest: there is no such service
         """
         word = str(service).strip().casefold()
-        known = sorted({*self._journal.services(), *self._journal.origins})
+        for each in services():
+            if word in (each.key, each.label.casefold()):
+                return each.key
+        known = sorted({*list_keys(), *self._journal.services()})
         if word not in known:
             raise InvalidRequest(
-                f"{service!r} is not a service of this journal.",
-                hint=f"One of {', '.join(known)}." if known else "It has no jobs yet.",
+                f"{service!r} is not a service.", hint=f"One of {', '.join(known)}."
             )
         return word
 

@@ -18,7 +18,11 @@ from jupyter_mjci.errors import InvalidRequest, suggest
 if TYPE_CHECKING:
     import pandas as pd
 
-TIME_COLUMNS = ("submitted", "started", "finished")
+TIME_COLUMNS = (
+    "submitted",
+    "started",
+    "finished",
+)
 # The services' own words, and other spellings.
 _STATUS_SPELLINGS = {
     "SUCCESS": Status.SUCCEEDED,

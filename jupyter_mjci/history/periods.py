@@ -22,10 +22,22 @@ Period = Literal["hour", "day", "week", "month", "quarter"]
 PERIODS: tuple[Period, ...] = get_args(Period)
 # What other libraries call them.
 _SPELLINGS = {
-    "h": "hour", "hourly": "hour", "d": "day", "daily": "day", "date": "day", "w": "week",
-    "weekly": "week", "m": "month", "me": "month", "ms": "month", "monthly": "month",
-    "q": "quarter", "qe": "quarter", "qs": "quarter", "quarterly": "quarter",
-}  # fmt: skip
+    "h": "hour",
+    "hourly": "hour",
+    "d": "day",
+    "daily": "day",
+    "date": "day",
+    "w": "week",
+    "weekly": "week",
+    "m": "month",
+    "me": "month",
+    "ms": "month",
+    "monthly": "month",
+    "q": "quarter",
+    "qe": "quarter",
+    "qs": "quarter",
+    "quarterly": "quarter",
+}
 _TRUNCATIONS = {"hour": "1h", "day": "1d", "month": "1mo", "quarter": "1q"}
 # from the start of a period to the start of the next one
 _OFFSETS: dict[str, pd.offsets.BaseOffset] = {

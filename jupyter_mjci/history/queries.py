@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Union, cast, runtime_checkable
 
 import narwhals as nw
@@ -51,7 +52,7 @@ KeyFunction = Callable[[pd.DataFrame], Any]
 Grouping = str | KeyFunction | Sequence[str | KeyFunction] | Mapping[str, str | KeyFunction]
 
 TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "CANCELLED")
-TIME_METRICS = {"first", "last"}
+TIME_METRICS = {"first", "last", "last_started", "last_finished"}
 # The time on the clocks of a query's time zone.
 LOCAL_TIME = "local_time"
 
@@ -62,7 +63,17 @@ DURATIONS = {
     "total": ("finished", "submitted"),
 }
 QUANTILES = (25, 50, 75, 90, 95, 99)
-_COUNTS = ("succeeded", "failed", "cancelled", "ended", "open", "met", "missed")
+_COUNTS = (
+    "succeeded",
+    "failed",
+    "cancelled",
+    "ended",
+    "open",
+    "met",
+    "missed",
+    "measured",
+    "pending",
+)
 
 
 @runtime_checkable
@@ -72,6 +83,9 @@ class MetricsSource(Protocol):
     def compute_metrics(self, query: Query) -> pd.DataFrame:
         """Return the metrics of a query, one row per group."""
 
+    def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
+        """Return columns of all jobs."""
+
 
 def _build_metrics() -> dict[str, nw.Expr]:
     """Return the expression of every metric, by name. Durations are in microseconds."""
@@ -79,6 +93,8 @@ def _build_metrics() -> dict[str, nw.Expr]:
         "jobs": nw.len(),
         "first": nw.col("submitted").min(),
         "last": nw.col("submitted").max(),
+        "last_started": nw.col("started").max(),
+        "last_finished": nw.col("finished").max(),
     }
     for name in _COUNTS:
         metrics[name] = nw.col(name).sum()
@@ -116,6 +132,13 @@ class Query:
         tz: the time zone of the periods
         complete: whether periods without jobs have rows
         within: the seconds of "met" and "missed"
+        since: only jobs whose `time_column` is not before, in UTC
+        until: only jobs whose `time_column` is before, in UTC
+        spread: groups by this duration, too, in milliseconds
+        now: until when a job that has not ended has lasted, in
+            UTC; "pending" counts those
+        condition: which jobs count, an expression over the
+            normalized columns
         postprocess: derives the result's last columns, in pandas,
             whichever engine computed
 
@@ -132,6 +155,11 @@ class Query:
     tz: str = "UTC"
     complete: bool = True
     within: float | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    spread: str | None = None
+    now: datetime | None = None
+    condition: nw.Expr | None = field(default=None, compare=False)
     postprocess: Callable[[pd.DataFrame], pd.DataFrame] = field(default=_keep_frame, compare=False)
 
     def __post_init__(self) -> None:
@@ -147,7 +175,8 @@ class Query:
     @property
     def group_keys(self) -> tuple[str, ...]:
         """The columns that identify a group."""
-        return ("period", *self.keys) if self.period else self.keys
+        keys = ("period", *self.keys) if self.period else self.keys
+        return (*keys, "duration") if self.spread else keys
 
     @property
     def durations(self) -> set[str]:
@@ -160,8 +189,10 @@ class Query:
         """The columns of a history that it reads; functions may read more."""
         times = {self.time_column}
         times.update(*(DURATIONS[name] for name in self.durations))
-        if TIME_METRICS & set(self.metrics):
-            times.add("submitted")
+        if TIME_METRICS & set(self.metrics) or self.condition is not None:
+            times.update(TIME_COLUMNS if self.condition is not None else ["submitted"])
+        times.update(name.removeprefix("last_") for name in self.metrics if "last_" in name)
+        times.update(DURATIONS[self.spread] if self.spread else ())
         ordered = [name for name in TIME_COLUMNS if name in times]
         return tuple(dict.fromkeys(("status", *self.group_by, *ordered)))
 
@@ -184,9 +215,13 @@ class Query:
         """Select the jobs that count, and add the columns that the metrics and keys need."""
         time = nw.col(self.time_column)
         frame = frame.filter(~time.is_null())
-        if self.statuses:
-            frame = frame.filter(nw.col("status").is_in(self.statuses))
+        for condition in self._build_conditions():
+            frame = frame.filter(condition)
         columns = {}
+        if self.spread:
+            later, earlier = DURATIONS[self.spread]
+            lasted = nw.col(later).fill_null(_strip_zone(self.now)) - nw.col(earlier)
+            columns["duration"] = lasted.dt.total_milliseconds()
         for name in self.durations:
             later, earlier = DURATIONS[name]
             columns[name] = (nw.col(later) - nw.col(earlier)).dt.total_microseconds()
@@ -202,12 +237,32 @@ class Query:
         }
         return frame.with_columns(**flags) if flags else frame
 
+    def _build_conditions(self) -> list[nw.Expr]:
+        """Return what holds for the jobs that count, besides having the time."""
+        time = nw.col(self.time_column)
+        conditions = [] if self.condition is None else [self.condition]
+        if self.statuses:
+            conditions.append(nw.col("status").is_in(self.statuses))
+        if self.since is not None:
+            conditions.append(time >= _strip_zone(self.since))
+        if self.until is not None:
+            conditions.append(time < _strip_zone(self.until))
+        if self.spread:
+            later, earlier = DURATIONS[self.spread]
+            is_open = ~nw.col("status").is_in(TERMINAL_STATUSES)
+            conditions.append(~nw.col(earlier).is_null())
+            conditions.append(~nw.col(later).is_null() | is_open)
+        return conditions
+
     def _build_flags(self) -> dict[str, nw.Expr]:
         """Return the conditions that are counted, by the metric's name."""
         status = nw.col("status")
         is_terminal = status.is_in(TERMINAL_STATUSES)
         flags = {name.lower(): status == name for name in TERMINAL_STATUSES}
         flags |= {"ended": is_terminal, "open": ~is_terminal | status.is_null()}
+        if self.spread:
+            is_measured = ~nw.col(DURATIONS[self.spread][0]).is_null()
+            flags |= {"measured": is_measured, "pending": ~is_measured}
         if self.within is not None:
             is_fast = (nw.col("total") <= round(self.within * 1_000_000)).fill_null(value=False)
             met = (status == "SUCCEEDED") & is_fast
@@ -232,6 +287,11 @@ class Query:
         return frame
 
 
+def _strip_zone(time: datetime | None) -> datetime | None:
+    """Return a time as engines have it: in UTC, without time zone."""
+    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
 def _set_dtypes(aggregates: pd.DataFrame, query: Query) -> pd.DataFrame:
     """Return aggregates with the dtypes of a result, times aware and durations in seconds."""
     frame = aggregates.astype({name: _get_metric_dtype(name) for name in query.metrics})
@@ -243,6 +303,8 @@ def _set_dtypes(aggregates: pd.DataFrame, query: Query) -> pd.DataFrame:
         if name.rpartition("_")[0] in DURATIONS and not name.endswith("_count"):
             # microseconds to seconds
             frame[name] /= 1_000_000
+    if query.spread:
+        frame["duration"] = frame["duration"].astype("int64")
     if query.period:
         starts = frame["period"].astype("datetime64[us]")
         frame["period"] = localize(starts, query.period, query.tz)
@@ -334,6 +396,34 @@ class _ColumnGetter:
         return frame[self.column]
 
 
+def add_keys(jobs: pd.DataFrame, by: Grouping) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Return normalized jobs with the columns that a user groups by, and the names of those.
+
+    Args:
+        jobs: normalized jobs
+        by: what to group by
+
+    Raises:
+        InvalidRequest: there is no such column, or a function
+            fails
+    """
+    columns, functions = parse_grouping(by)
+    check_columns(jobs, columns)
+    times = {name: jobs[name].dt.tz_localize("UTC") for name in TIME_COLUMNS if name in jobs}
+    aware = jobs.assign(**times)
+    keyed = jobs.assign(
+        **{
+            name: normalize_keys(_call_key_function(name, function, aware))
+            for name, function in functions.items()
+        }
+    )
+    keys = (*columns, *functions)
+    for name in keys:
+        if keyed[name].dtype == "string":
+            keyed[name] = keyed[name].fillna(NONE)
+    return keyed, keys
+
+
 def normalize(frame: pd.DataFrame, query: Query) -> pd.DataFrame:
     """Return the columns that a query reads as every engine has them.
 
@@ -399,6 +489,35 @@ def run_query(query: Query, source: JobSource) -> pd.DataFrame:
     return query.finalize(aggregates)
 
 
+def load_jobs(
+    source: JobSource, required: Sequence[str], optional: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return columns of all jobs, for what takes more than an expression.
+
+    Args:
+        source: the history
+        required: columns that it must have
+        optional: columns that it may have
+
+    Raises:
+        InvalidRequest: a required column is missing
+    """
+    if isinstance(source, MetricsSource):
+        frame = source.load_jobs([*required, *optional])
+    elif isinstance(source, pd.DataFrame) or hasattr(source, "to_delayed"):
+        check_columns(source, required)
+        names = [*required, *(name for name in optional if name in source.columns)]
+        chosen = source[names]
+        frame = chosen if isinstance(chosen, pd.DataFrame) else chosen.compute()
+    else:
+        table = nw.from_native(source)
+        available = list(table.collect_schema())
+        check_columns(_Names(available), required)
+        chosen = table.select(*required, *(name for name in optional if name in available))
+        frame = _to_pandas(chosen.collect() if isinstance(chosen, nw.LazyFrame) else chosen)
+    return pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
+
+
 def check_source(source: Any) -> JobSource:
     """Return what queries run on; a lazy frame of Polars stays lazy.
 
@@ -430,6 +549,8 @@ def _aggregate_table(table: Any, query: Query) -> pd.DataFrame:
     rows = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
     expressions = {name: _build_normal(name, schema[name]) for name in query.source_columns}
     is_clean = all(expression is not None for expression in expressions.values())
+    # Arrow has no quantiles of groups.
+    is_clean = is_clean and rows.implementation.is_polars()
     if query.functions or not is_clean or not _has_plain_statuses(rows["status"]):
         return aggregate_frame(_to_pandas(rows), query)
     columns = {name: cast("nw.Expr", expression) for name, expression in expressions.items()}

@@ -174,6 +174,7 @@ def is_late(jobs: pd.DataFrame) -> pd.Series:
     return jobs["started"] - jobs["submitted"] > pd.Timedelta(seconds=5)
 
 
+JANUARY = ("2026-01-01", "2026-02-01")
 # Every analysis, with its arguments.
 ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("timeline", {}),
@@ -194,6 +195,11 @@ ANALYSES: list[tuple[str, dict[str, Any]]] = [
     ("throughput", {"tz": "Asia/Kathmandu"}),
     ("success_rate", {"every": "quarter", "by": ["reason", "status"]}),
     ("sla", {"within": 60, "by": "action"}),
+    ("durations", {}),
+    ("durations", {"of": "queue_time", "by": "service", "now": "2026-06-01"}),
+    ("concurrency", {"by": "action"}),
+    ("concurrency", {"every": "week", "tz": "Asia/Shanghai"}),
+    ("compare", {"before": JANUARY, "after": ("2026-02-01", "2026-03-01"), "by": ()}),
     ("success_rate", {"by": is_late, "every": None}),
     ("turnaround", {"by": {"hour": lambda jobs: jobs["submitted"].dt.hour}, "every": "month"}),
 ]
@@ -272,23 +278,47 @@ def test_too_many_completed_rows_raise() -> None:
 @pytest.mark.parametrize(
     ("tz", "every", "times", "expected"),
     [
-        ("Asia/Shanghai", "day", ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
-         [("30", 1), ("31", 1)]),
-        ("America/New_York", "day", ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
-         [("07", 1), ("08", 1)]),
+        (
+            "Asia/Shanghai",
+            "day",
+            ["2026-01-30T15:59Z", "2026-01-30T16:00Z"],
+            [("30", 1), ("31", 1)],
+        ),
+        (
+            "America/New_York",
+            "day",
+            ["2026-03-08T04:59Z", "2026-03-08T05:00Z"],
+            [("07", 1), ("08", 1)],
+        ),
         # the hour from one to two comes twice
-        ("America/New_York", "hour", ["2026-11-01T05:30Z", "2026-11-01T06:30Z"],
-         [("01", 1), ("01", 1)]),
+        (
+            "America/New_York",
+            "hour",
+            ["2026-11-01T05:30Z", "2026-11-01T06:30Z"],
+            [("01", 1), ("01", 1)],
+        ),
         # there is no midnight
         ("America/Santiago", "day", ["2026-09-06T04:30Z"], [("06", 1)]),
-        ("Asia/Kathmandu", "hour", ["2026-01-01T00:14Z", "2026-01-01T00:15Z"],
-         [("01", 1), ("01", 1)]),
-        ("Asia/Shanghai", "week", ["2025-12-28T15:59Z", "2025-12-28T16:00Z"],
-         [("22", 1), ("29", 1)]),
-        ("Asia/Shanghai", "quarter", ["2025-12-31T15:59Z", "2025-12-31T16:00Z"],
-         [("01", 1), ("01", 1)]),
+        (
+            "Asia/Kathmandu",
+            "hour",
+            ["2026-01-01T00:14Z", "2026-01-01T00:15Z"],
+            [("01", 1), ("01", 1)],
+        ),
+        (
+            "Asia/Shanghai",
+            "week",
+            ["2025-12-28T15:59Z", "2025-12-28T16:00Z"],
+            [("22", 1), ("29", 1)],
+        ),
+        (
+            "Asia/Shanghai",
+            "quarter",
+            ["2025-12-31T15:59Z", "2025-12-31T16:00Z"],
+            [("01", 1), ("01", 1)],
+        ),
     ],
-)  # fmt: skip
+)
 def test_periods_are_those_of_the_time_zone(
     tz: str, every: Any, times: list[str], expected: list[tuple[str, int]]
 ) -> None:
@@ -322,7 +352,7 @@ def test_periods_have_plain_spellings(spelling: Any) -> None:
         (lambda _: "all", [("all", 3)]),
         (lambda jobs: jobs["submitted"].dt.date, [("2026-01-01", 3)]),
     ],
-)  # fmt: skip
+)
 def test_jobs_are_grouped_by_any_column_or_function(by: Any, expected: Any) -> None:
     jobs = make_times(
         *["2026-01-01T00:00Z"] * 3,

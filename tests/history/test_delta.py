@@ -235,7 +235,18 @@ def client() -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.parametrize(("name", "arguments"), ANALYSES)
+# More, which read texts that lakes have.
+QUESTIONS: list[tuple[str, dict[str, Any]]] = [
+    *ANALYSES,
+    ("retries", {}),
+    ("outliers", {"factor": 0.1, "by": "service"}),
+    ("words", {}),
+    ("lineage", {}),
+    ("success_rate", {"every": None, "by": "origin"}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), QUESTIONS)
 def test_every_engine_returns_the_same_result(
     journal: Journal,
     lake: Lake,

@@ -26,15 +26,26 @@ from jupyter_mjci.history.journal import Journal
 THEN = datetime(2026, 1, 31, 23, 59, 59, 123456, tzinfo=UTC)
 SUFFIXES = [".csv", ".json", ".jsonl", ".parquet"]
 JOBS = [
-    Job("mj", "0012345678901234567890", "IMAGINE", Status.SUCCEEDED, 100, "=HYPERLINK(1)",
-        ("https://a/1.png", "https://a/2.png"), (Button("c", "U1"), Button("d", "", "🔄")),
-        THEN, THEN + timedelta(microseconds=1), THEN + timedelta(seconds=61, microseconds=999_999),
-        user_data="'quoted", parent="-1"),
+    Job(
+        "mj",
+        "0012345678901234567890",
+        "IMAGINE",
+        Status.SUCCEEDED,
+        100,
+        "=HYPERLINK(1)",
+        ("https://a/1.png", "https://a/2.png"),
+        (Button("c", "U1"), Button("d", "", "🔄")),
+        THEN,
+        THEN + timedelta(microseconds=1),
+        THEN + timedelta(seconds=61, microseconds=999_999),
+        user_data="'quoted",
+        parent="-1",
+    ),
     Job("mj", "2", "UPSCALE", Status.RUNNING, 0, 'a "fox",\n\tnew\r\n狐 NA', submitted=THEN),
     Job("ci", "j3", "PicProcess", Status.FAILED, None, "NA", finished=THEN, reason="@nan"),
     Job("mj", "4", "", Status.NEEDS_INPUT, subject="null", started=THEN),
     Job("mj", "5", "IMAGINE", Status.QUEUED, subject=" +1 ", origin="http://elsewhere"),
-]  # fmt: skip
+]
 
 
 def open_history(path: Path, *origins: str) -> tuple[Journal, History]:
@@ -59,8 +70,9 @@ def target(tmp_path: Path) -> Iterator[tuple[Journal, History]]:
 
 
 def assert_equal(actual: History, expected: History) -> None:
-    frames = [history().sort_values(["origin", "id"], ignore_index=True)
-              for history in (actual, expected)]  # fmt: skip
+    frames = [
+        history().sort_values(["origin", "id"], ignore_index=True) for history in (actual, expected)
+    ]
     pd.testing.assert_frame_equal(*frames)
 
 
@@ -221,9 +233,13 @@ def test_filters_take_plain_words_or_raise(source: tuple[Journal, History]) -> N
     assert len(history(since=date(2026, 1, 31))) == 2
     assert len(history(until=date(2026, 1, 31))) == 0
     for filters in (
-        {"status": "lost"}, {"service": "dalle"}, {"since": "yesterday"}, {"limit": -1},
-        {"limit": 0}, {"since": pd.NaT},
-    ):  # fmt: skip
+        {"status": "lost"},
+        {"service": "dalle"},
+        {"since": "yesterday"},
+        {"limit": -1},
+        {"limit": 0},
+        {"since": pd.NaT},
+    ):
         with pytest.raises(InvalidRequest) as caught:
             history(**filters)  # type: ignore[arg-type]
         assert caught.value.hint
