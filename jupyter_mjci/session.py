@@ -20,7 +20,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -132,6 +132,7 @@ class Session:
             clock=clock,
             timeout=settings.timeout,
             at_once=settings.at_once,
+            ca_file=settings.ca_file,
             transport=transport,
             build_missing_error=build_not_configured_error,
         )
@@ -235,7 +236,7 @@ class Session:
     def _resolve_job(self, job: Job | str) -> tuple[str, Service]:
         if isinstance(job, Job):
             return job.id, service(job.service)
-        job_id = job.strip()
+        job_id = to_job_id(job)
         key = self.journal.find_service(job_id)
         found = service(key) if key else guess_service(job_id)
         if found is None:
@@ -267,7 +268,7 @@ class Session:
             poll_interval: seconds between two polls, at most
         """
         wait = self.settings.wait if timeout is None else timeout
-        return Watch(partial(self._follower.watch, target, wait, poll_interval))
+        return Watch(partial(self._follower.watch, _to_target(target), wait, poll_interval))
 
     def batch(
         self,
@@ -276,6 +277,7 @@ class Session:
         at_once: int = 8,
         poll_interval: float = MAX_INTERVAL,
         max_jobs: int | None = None,
+        retry: int = 0,
     ) -> Batch:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
@@ -292,12 +294,16 @@ class Session:
                 most
             max_jobs: how many jobs may be submitted; by default
                 the setting max_jobs
+            retry: how often a call is submitted again whose job
+                failed for a reason that may pass: a timeout, an
+                overload; never where it may have been accepted
         """
         targets = self._list_targets(jobs, max_jobs)
-        return Batch(self._follower, targets, at_once, self.settings.wait, poll_interval)
+        wait = self.settings.wait
+        return Batch(self._follower, targets, at_once, wait, poll_interval, retry)
 
     def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
-        targets = list(jobs)
+        targets = list(map(_to_target, jobs))
         check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
         return targets
 
@@ -373,7 +379,7 @@ class Session:
 
     def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
         """Return the Midjourney tasks of the proxy (or those with the given `ids`)."""
-        task_ids = None if ids is None else tuple(str(task_id).strip() for task_id in ids)
+        task_ids = None if ids is None else tuple(map(to_job_id, ids))
         call = self.mj.tasks(task_ids)
         return event_loop.run(fetch_tasks_frame(self._submitter, call, task_ids))
 
@@ -576,6 +582,11 @@ async def _sync_pages(
         if on_progress:
             on_progress(counts)
     return counts
+
+
+def _to_target(target: JobLike) -> JobLike:
+    """Return a call or a job as it is, an ID as text."""
+    return target if isinstance(target, (Call, Job)) else to_job_id(target)
 
 
 def _get_marker_seed(

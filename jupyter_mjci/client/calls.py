@@ -161,6 +161,12 @@ class Call(Generic[T]):
         if not self.endpoint:
             object.__setattr__(self, "endpoint", self.service)
 
+    def __hash__(self) -> int:
+        params = tuple(sorted(self.params.items()))
+        headers = tuple(sorted(self.headers.items()))
+        request = (self.method, self.endpoint, self.path, params, headers, self.body)
+        return hash((self.service, self.name, *request))
+
     @property
     def is_retryable(self) -> bool:
         """Whether sending it twice does no harm."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import index
 
 import msgspec
 
@@ -24,6 +25,29 @@ MARKER_PREFIX = "mjci-"
 def strip_marker(user_data: str) -> str:
     """Return the user's own text, or "" for one of our markers."""
     return "" if user_data.startswith(MARKER_PREFIX) else user_data
+
+
+def to_job_id(value: object) -> str:
+    """Return an ID as the text that it is everywhere; whole numbers are taken.
+
+    Raises:
+        InvalidRequest: it is a float, as a column of a table
+            becomes where a value is missing: it has lost digits
+    """
+    if isinstance(value, str):
+        return value.strip()
+    try:
+        return str(index(value))  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    kind = type(value).__name__
+    raise InvalidRequest(
+        f"{value!r} ({kind}) is not a valid job ID.",
+        detail="A float holds 15 digits, and IDs have more: some are lost."
+        if "float" in kind
+        else "",
+        hint="IDs are text: read the column with dtype=str.",
+    )
 
 
 class Status(StrEnum):

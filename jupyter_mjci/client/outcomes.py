@@ -354,6 +354,11 @@ def may_pass(error: BaseException) -> bool:
     return get_outcome(error).may_pass and not isinstance(error, ResponseTooLarge)
 
 
+def reason_may_pass(reason: str) -> bool:
+    """Return whether the words of a failed job name something that may pass: a timeout, a load."""
+    return _QUOTA_WORDS.search(reason) is None and _PASSING_WORDS.search(reason) is not None
+
+
 def may_have_been_accepted(error: BaseException) -> bool:
     """Return whether the submission that ended with the error may have been accepted.
 
@@ -576,4 +581,5 @@ __all__ = [
     "may_pass",
     "no_answer",
     "parse_retry_after",
+    "reason_may_pass",
 ]

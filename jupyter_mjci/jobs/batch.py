@@ -16,6 +16,7 @@ import anyio
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Stream
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import may_have_been_accepted, may_pass, reason_may_pass
 from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller
@@ -89,6 +90,7 @@ class Follower:
         timeout: float,
         poll_interval: float,
         emit: Callable[[Job], None],
+        retry: int = 0,
     ) -> None:
         """Follow many jobs and emit each as it ends; parameters as in `run_batch`."""
 
@@ -96,7 +98,7 @@ class Follower:
             if update.done:
                 emit(update.job)
 
-        await self.run_batch(jobs, at_once, timeout, poll_interval, emit_done)
+        await self.run_batch(jobs, at_once, timeout, poll_interval, emit_done, retry)
 
     async def run_batch(
         self,
@@ -105,6 +107,7 @@ class Follower:
         timeout: float,
         poll_interval: float,
         emit: Callable[[BatchUpdate], None],
+        retry: int = 0,
     ) -> None:
         """Follow many jobs and emit every change of each.
 
@@ -116,13 +119,19 @@ class Follower:
             poll_interval: seconds between two polls of a job, at
                 most
             emit: is called with each change
+            retry: how often a call is submitted again whose job
+                failed for a reason that may pass
         """
         slots = anyio.Semaphore(at_once)
         running = {index: job for index, job in enumerate(jobs) if isinstance(job, Job)}
 
         async def take_turn(index: int, target: Call[Job] | str) -> None:
             async with slots:
-                await self._follow_one(index, target, timeout, poll_interval, emit)
+                follow = partial(self._follow_one, index, target, timeout, poll_interval)
+                for _ in range(retry if isinstance(target, Call) else 0):
+                    if not await follow(emit, may_retry=True):
+                        return
+                await follow(emit)
 
         async with anyio.create_task_group() as group:
             group.start_soon(self._follow_running, running, timeout, poll_interval, emit)
@@ -137,13 +146,19 @@ class Follower:
         timeout: float,
         poll_interval: float,
         emit: Callable[[BatchUpdate], None],
-    ) -> None:
+        *,
+        may_retry: bool = False,
+    ) -> bool:
+        """Follow one job; return whether its call is to be submitted again."""
         try:
             async for job in self.watch(target, timeout, poll_interval):
-                emit(BatchUpdate(index, job, not job.status.is_active))
+                again = may_retry and job.status is Status.FAILED and reason_may_pass(job.reason)
+                emit(BatchUpdate(index, job, not job.status.is_active and not again))
         except Exception as error:
             # A bug of ours, or of a library: that of this job.
-            emit(BatchUpdate(index, build_failed_job(target, error), True))
+            again = may_retry and may_pass(error) and not may_have_been_accepted(error)
+            emit(BatchUpdate(index, build_failed_job(target, error), not again))
+        return again
 
     async def _follow_running(
         self,
@@ -218,6 +233,8 @@ class Batch(Stream[Job]):
         at_once: calls and IDs that are submitted at a time
         wait: seconds for which each is followed
         poll_interval: seconds between two polls of a job
+        retry: how often a call is submitted again whose job
+            failed for a reason that may pass
     """
 
     def __init__(
@@ -227,11 +244,12 @@ class Batch(Stream[Job]):
         at_once: int,
         wait: float,
         poll_interval: float,
+        retry: int = 0,
     ) -> None:
         arguments = (targets, at_once, wait, poll_interval)
-        follow = partial(follower.as_completed, *arguments)
+        follow = partial(follower.as_completed, *arguments, retry=retry)
         super().__init__(lambda: event_loop.stream_from_callback(follow))
-        self._run = partial(follower.run_batch, *arguments)
+        self._run = partial(follower.run_batch, *arguments, retry=retry)
 
     def updates(self) -> Stream[BatchUpdate]:
         """Run the batch and yield every change of every job, to display its progress."""

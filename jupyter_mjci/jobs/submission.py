@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +55,7 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease, Submission
 from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.jobs.waiting_room import WaitingRoom
 from jupyter_mjci.services import SubmissionTracking, service
 
 T = TypeVar("T")
@@ -222,6 +224,7 @@ class Submitter:
         self.make_marker = make_marker
         self.timeout = timeout
         self._deterministic = deterministic
+        self._rooms = defaultdict[str, WaitingRoom](lambda: WaitingRoom(client.clock))
 
     async def send(self, call: Call[T], queue_timeout: float = 0.0) -> T:
         """Submit exactly once, or read with retries, whichever the call is.
@@ -369,12 +372,16 @@ class Submitter:
     async def _exchange(self, pending: PendingSubmission) -> Job:
         """Send once, and journal the job that the service names."""
         before = pending.may_exist
+        room = self._rooms[pending.call.service]
+        await room.wait()
         self.client.notify("submitting", pending.call)
         pending.may_exist = True
         try:
             response = await self.client.transport.send(pending.call)
             job: Job = pending.call.parse(response)
         except MjciError as error:
+            if _is_busy(error):
+                room.record_refusal(get_retry_after(error))
             if not may_have_been_accepted(error) and not _is_busy(error):
                 pending.may_exist = before
             raise
@@ -383,6 +390,7 @@ class Submitter:
             raise InvalidResponse(
                 "The response could not be read.", detail=f"{type(error).__name__}: {error}"
             ) from error
+        room.record_acceptance()
         await self._accept(pending, job)
         self.client.announce([job])
         return job

@@ -34,6 +34,7 @@ class Options:
     each: str = ""
     at_once: int = 8
     max_jobs: int | None = None
+    retry: int = 0
 
 
 OUT = Param("out", "-o", "text", "", False, (), "store the result in this variable", False)
@@ -57,9 +58,15 @@ MAX_JOBS = make_option(
     "integer",
     None,
 )
+RETRY = make_option(
+    "--retry",
+    "how often a row is submitted again that failed for a reason that may pass (0)",
+    "integer",
+    0,
+)
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, SESSION, HELP)
 # For magics that can submit many jobs.
-BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE, MAX_JOBS)
+BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE, MAX_JOBS, RETRY)
 _SHORT_FLAGS = {"-h": "--help"}
 _VARIABLE_OPTIONS = {"out": "-o", "each": "--each", "session": "--session"}
 
@@ -113,8 +120,11 @@ def _build_options(values: Mapping[str, Any]) -> Options:
         if variable is not None and not _is_variable_name(str(variable)):
             raise InvalidRequest(f"{flag} needs a variable name, not {variable!r}.")
     options = Options(**values)
-    if "at_once" in values and not options.each:
-        raise InvalidRequest("--at-once requires --each.", hint=EACH.help)
+    for name, flag in (("at_once", "--at-once"), ("retry", "--retry")):
+        if name in values and not options.each:
+            raise InvalidRequest(f"{flag} requires --each.", hint=EACH.help)
+    if options.retry < 0:
+        raise InvalidRequest(f"--retry must be at least 0, not {options.retry}.")
     if options.each and options.no_wait:
         raise InvalidRequest("--each waits for its jobs: omit --no-wait.")
     if options.at_once < 1:

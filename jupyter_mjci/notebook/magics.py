@@ -434,7 +434,8 @@ class Magics:
         self._check_job_count(session, calls, options)
         batch = row_batch.RowBatch(title, table, calls)
         try:
-            batch.run(session, options.at_once, select_output(self.ip))
+            output = select_output(self.ip)
+            batch.run(session, options.at_once, output, retry=options.retry)
         finally:
             frame = self._assign_output(options, batch.to_frame())
         return frame

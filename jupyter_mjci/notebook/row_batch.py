@@ -123,13 +123,15 @@ class RowBatch:
         self.calls = calls
         self.jobs = [Job(call.service, "", call.name) for call in calls]
 
-    def run(self, session: Session, at_once: int, output: OutputTarget) -> None:
+    def run(self, session: Session, at_once: int, output: OutputTarget, *, retry: int = 0) -> None:
         """Submit and follow all jobs, in one card. How many there may be was checked before.
 
         Args:
             session: the session that sends the requests
             at_once: how many jobs are active at a time
             output: where the card goes
+            retry: how often a row is submitted again that failed
+                for a reason that may pass
 
         Raises:
             Interrupted: the cell was interrupted.
@@ -139,7 +141,7 @@ class RowBatch:
         """
         try:
             count = sum(call.job_count for call in self.calls)
-            batch = session.batch(self.calls, at_once=at_once, max_jobs=count)
+            batch = session.batch(self.calls, at_once=at_once, max_jobs=count, retry=retry)
             for update in batch.updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeVar
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Response, Sender, check_text
 from jupyter_mjci.client.image_input import ImageInput, to_data_url
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
@@ -519,7 +519,8 @@ class Midjourney:
         Args:
             task_id: the task's ID
         """
-        path = f"/mj/task/{_validate_task_id(task_id)}/fetch"
+        task_id = _validate_task_id(task_id)
+        path = f"/mj/task/{task_id}/fetch"
         return self._build_call("task", "GET", path, partial(parse_task, task_id=task_id))
 
     # GET /mj/task/list, POST /mj/task/list-by-condition
@@ -636,7 +637,7 @@ def _to_optional_data_url(picture: ImageInput | None) -> str | None:
 
 
 def _validate_task_id(task_id: object) -> str:
-    text = str(task_id).strip()
+    text = to_job_id(task_id)
     if not re.fullmatch(r"[\w.:-]+", text):
         raise InvalidRequest(
             f"{text!r} is not a valid task ID.", hint="A task ID is a string of digits: %mj_tasks."

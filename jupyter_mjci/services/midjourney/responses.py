@@ -660,7 +660,8 @@ def _describe(classified: Classified) -> str:
         return f"Banned word: {word}."
     if classified.code:
         return f"Code {classified.code}."
-    return f"HTTP {classified.status}." if classified.status >= 300 else ""
+    is_clear = classified.status < 300 or classified.reason in ERRORS_BY_REASON
+    return "" if is_clear else f"HTTP {classified.status}."
 
 
 def _get_banned_word(classified: Classified) -> str:

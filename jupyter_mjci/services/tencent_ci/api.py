@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
@@ -214,6 +214,7 @@ class TencentCI:
         Args:
             job_id: the job's ID; a batch's begins with b
         """
+        job_id = to_job_id(job_id)
         parse = partial(parse_job_response, job_id=job_id)
         return self._build_call("job", "GET", _get_job_path(job_id), parse)
 
@@ -319,7 +320,7 @@ class TencentCI:
         Args:
             job_id: the job's ID; a batch's begins with b
         """
-        path = _get_job_path(job_id)
+        path = _get_job_path(to_job_id(job_id))
         return self._build_call("cancel", "PUT", path, parse_empty, {"cancel": ""})
 
     # POST /jobs with any Tag
