@@ -132,6 +132,7 @@ class Session:
             clock=clock,
             timeout=settings.timeout,
             at_once=settings.at_once,
+            ca_file=settings.ca_file,
             transport=transport,
             build_missing_error=build_not_configured_error,
         )

@@ -19,21 +19,40 @@ import urllib.request
 import weakref
 from collections.abc import AsyncIterable
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import anyio
 import httpx
 
 from jupyter_mjci.client.bodies import read_response
+from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
     import aiohttp
 
 
-@lru_cache(maxsize=1)
-def get_ssl_context() -> ssl.SSLContext:
-    """Return the context of all connections: creating one takes long."""
-    return httpx.create_ssl_context()
+@lru_cache(maxsize=8)
+def get_ssl_context(ca_file: str = "") -> ssl.SSLContext:
+    """Return the context of all connections: creating one takes long.
+
+    Args:
+        ca_file: certificates (PEM) to trust beside the usual ones
+
+    Raises:
+        SettingsError: the file cannot be read, or holds none
+    """
+    context = httpx.create_ssl_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(Path(ca_file).expanduser())
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(
+                f"Cannot read certificates from {ca_file}.",
+                detail=error.strerror or str(error),
+                hint="MJCI_CA_FILE is a file of PEM certificates.",
+            ) from None
+    return context
 
 
 def _find_proxy(url: httpx.URL) -> str | None:
@@ -56,15 +75,16 @@ class ShardedTransport(httpx.AsyncBaseTransport):
     pool.
     """
 
-    def __init__(self, max_idle: int = 16) -> None:
+    def __init__(self, max_idle: int = 16, ca_file: str = "") -> None:
         self.max_idle = max_idle
+        self.ca_file = ca_file
         self.in_flight = 0
         self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         origin = (request.url.scheme, request.url.host, request.url.port)
         idle = self._idle.get(origin)
-        shard = idle.pop() if idle else _build_single_connection(request.url)
+        shard = idle.pop() if idle else _build_single_connection(request.url, self.ca_file)
         self.in_flight += 1
         try:
             raw = await shard.handle_async_request(request)
@@ -99,10 +119,10 @@ class ShardedTransport(httpx.AsyncBaseTransport):
             await shard.aclose()
 
 
-def _build_single_connection(url: httpx.URL) -> httpx.AsyncHTTPTransport:
+def _build_single_connection(url: httpx.URL, ca_file: str) -> httpx.AsyncHTTPTransport:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     return httpx.AsyncHTTPTransport(
-        verify=get_ssl_context(), trust_env=False, limits=limits, proxy=_find_proxy(url)
+        verify=get_ssl_context(ca_file), trust_env=False, limits=limits, proxy=_find_proxy(url)
     )
 
 
@@ -120,7 +140,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     escapes of the URL, which breaks signed ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, ca_file: str = "") -> None:
+        self.ca_file = ca_file
         self.in_flight = 0
         self._session: aiohttp.ClientSession | None = None
 
@@ -172,7 +193,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         import aiohttp
 
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, ssl=get_ssl_context(self.ca_file)),
             cookie_jar=aiohttp.DummyCookieJar(),
             # It would send credentials of ~/.netrc. Proxies are
             # set for each request.

@@ -162,6 +162,9 @@ class Settings:
     wait: float = define_setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
     timeout: float = define_setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
     at_once: int = define_setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
+    ca_file: str = define_setting(
+        "", "File of certificates (PEM) to trust beside the usual ones", "MJCI_CA_FILE"
+    )
     replay: str = define_setting(
         "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )

@@ -136,6 +136,7 @@ class Transport:
         timeout: seconds until a connection is accepted, and until
             each part of a response arrives
         at_once: the maximum number of requests in flight
+        ca_file: certificates (PEM) to trust beside the usual ones
         transport: replaces the network, as the in-process sandbox
             does
         use_aiohttp: whether aiohttp sends the requests; by
@@ -151,6 +152,7 @@ class Transport:
         clock: Clock,
         timeout: float = 60.0,
         at_once: int = 16,
+        ca_file: str = "",
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
         build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
@@ -161,6 +163,7 @@ class Transport:
         self.clock = clock
         self.timeout = timeout
         self.at_once = at_once
+        self.ca_file = ca_file
         self.custom_transport = transport
         self.use_aiohttp = use_aiohttp
         self._build_missing_error = build_missing_error
@@ -299,7 +302,9 @@ class Transport:
         """Return the transport that carries requests: the custom one, or a new one."""
         if self.custom_transport is not None:
             return self.custom_transport
-        return AiohttpTransport() if self.use_aiohttp else ShardedTransport(self.at_once)
+        if self.use_aiohttp:
+            return AiohttpTransport(self.ca_file)
+        return ShardedTransport(self.at_once, self.ca_file)
 
     def _ensure_pool(self) -> None:
         """Create pool and semaphore on first use. They belong to

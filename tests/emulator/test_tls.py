@@ -13,8 +13,10 @@ import httpx
 import pytest
 import requests
 
+import jupyter_mjci as mjci
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.server import LoopbackServer
+from jupyter_mjci.errors import SettingsError, TransportError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -118,3 +120,23 @@ def test_authority_is_gone_when_the_server_is() -> None:
         assert "PRIVATE" not in ca_file.read_text()
         server.close()
     assert not ca_file.exists()
+
+
+@pytest.mark.parametrize("use_aiohttp", [True, False])
+def test_session_trusts_a_certificate_by_a_setting(
+    server: LoopbackServer, use_aiohttp: bool, tmp_path: Path
+) -> None:
+    """Verification stays on: without the setting there is no connection."""
+    account = server.settings
+    names = {"mj_url": account["mj_url"], "mj_secret": account["mj_secret"], "home": tmp_path}
+    with mjci.connect(**names, ca_file=account["ca_file"]) as session:
+        session.client.transport.use_aiohttp = use_aiohttp
+        assert session.mj.imagine("a fox").run().id
+    with mjci.connect(**names) as session:
+        session.client.transport.use_aiohttp = use_aiohttp
+        with pytest.raises(TransportError):
+            session.mj.queue().run()
+    with mjci.connect(**names, ca_file=str(tmp_path / "none.pem")) as session:
+        session.client.transport.use_aiohttp = use_aiohttp
+        with pytest.raises(SettingsError, match=r"Cannot read certificates from .*none\.pem"):
+            session.mj.queue().run()
