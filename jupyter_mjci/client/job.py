@@ -14,7 +14,7 @@ from operator import index
 import msgspec
 
 from jupyter_mjci.client.jsonlib import JsonObject
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, sanitize
 
 # Submissions without a user's own text carry a marker in `state`
 # or UserData, by which they are found again when the response is
@@ -135,7 +135,10 @@ _ALIASES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+MAX_SUBJECT = 80  # characters of it in a job's line
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Job:
     """One job. Times are timezone-aware, in UTC; unknown values are None or empty.
 
@@ -180,6 +183,18 @@ class Job:
     parent: str = ""
     raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
     origin: str = field(default="", compare=False, repr=False)
+
+    def __str__(self) -> str:
+        """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""
+        percent = f" {self.progress}%" if self.status.is_active and self.progress else ""
+        line = f"{self.action or 'Job'} {self.id} {self.status.value}{percent}"
+        subject = " ".join(self.subject.split())
+        if len(subject) > MAX_SUBJECT:
+            subject = f"{subject[: MAX_SUBJECT - 1]}…"
+        return sanitize(f"{line}: {subject}" if subject else line)
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
 
     def __hash__(self) -> int:
         return hash((self.service, self.id, self.status, self.progress))

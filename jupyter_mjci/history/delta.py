@@ -310,6 +310,12 @@ class Lake:
                 f"There is no lake at {self.url}.",
                 hint=f'Create it: session.history.archive("{self.url}")',
             ) from error
+        except (delta.exceptions.DeltaError, OSError) as error:
+            raise HistoryError(
+                f"The lake {self.url} cannot be opened.",
+                detail=str(error).partition("\n")[0],
+                hint="Check the URL, the bucket and the storage options.",
+            ) from error
         self._check_schema(table)
         return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
@@ -100,3 +101,34 @@ def mask_from_strokes(strokes: Iterable[Stroke], size: tuple[int, int]) -> bytes
         for x, y in points:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
     return encode_image(mask, "PNG") if mask.getextrema()[1] else None
+
+
+def find_mask_mistake(mask: bytes, picture: bytes | None = None) -> str:
+    """Return what is wrong with a mask; "" for a right one, and for bytes that cannot be read.
+
+    Args:
+        mask: the bytes of an image file
+        picture: the bytes of the picture that it is for
+    """
+    try:
+        with Image.open(io.BytesIO(mask)) as image:
+            mask_size = image.size
+            brightest = image.convert("L").getextrema()[1]
+        if brightest == 0:
+            return "Nothing of the mask is white, so nothing would be drawn anew."
+        if picture is None:
+            return ""
+        with Image.open(io.BytesIO(picture)) as image:
+            picture_size = image.size
+    except (OSError, ValueError, SyntaxError):
+        return ""
+    if mask_size == picture_size:
+        return ""
+    return (
+        f"The mask has {_format_size(mask_size)} pixels, and the picture "
+        f"{_format_size(picture_size)}."
+    )
+
+
+def _format_size(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"

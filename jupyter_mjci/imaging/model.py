@@ -63,6 +63,18 @@ class RuleError(Exception):
         return f"{self.code} ({self.number}): {self.message}"
 
 
+class UnknownRuleWord(RuleError):
+    """A rule with an operation or a key that is not known here.
+
+    The service may know it, unless it is a misspelt word: then
+    `suggestion` is what was meant.
+    """
+
+    def __init__(self, message: str, suggestion: str = "") -> None:
+        super().__init__(message)
+        self.suggestion = suggestion
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of a rule.

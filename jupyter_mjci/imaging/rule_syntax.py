@@ -28,6 +28,7 @@ from jupyter_mjci.imaging.model import (
     Parameter,
     RuleError,
     RuleResult,
+    UnknownRuleWord,
     WorkingImage,
 )
 from jupyter_mjci.imaging.registry import OPERATIONS
@@ -39,6 +40,9 @@ MODELESS_KEYS = {
 }
 BLIND_WATERMARKS = ("watermark/3", "watermark/4")
 JSON_OPERATIONS = ("imageInfo", "imageAve", "exif")
+
+# From how similar on a word is taken for a misspelt one.
+MIN_SIMILARITY = 0.75
 
 OperationStep = tuple[OperationSpec, dict[str, str]]
 
@@ -126,11 +130,11 @@ def _parse_operation(part: str) -> Operation:
     if name in TWO_PART_OPERATIONS and tokens and tokens[0] not in MODELESS_KEYS.get(name, ()):
         name = f"{name}/{tokens.pop(0)}"
     if name in BLIND_WATERMARKS:
-        raise RuleError(
+        raise UnknownRuleWord(
             f"{name}: blind watermarks are not supported; accepted: watermark/1, watermark/2"
         )
     if name != "imageMogr2" and name not in OPERATIONS:
-        raise RuleError(_describe_unknown(name, [*OPERATIONS, "imageMogr2"], "operation"))
+        raise _build_unknown_error(name, [*OPERATIONS, "imageMogr2"], "operation")
     if tokens and not tokens[-1]:
         tokens.pop()  # a trailing slash has no meaning
     if name in MODELESS_KEYS and not tokens:
@@ -164,7 +168,7 @@ def _get_parameter(name: str, key: str) -> Parameter:
     parameters = _get_parameters(name)
     if key not in parameters:
         known = [f"{name}/{other}" for other in parameters]
-        raise RuleError(_describe_unknown(f"{name}/{key}", known, "key"))
+        raise _build_unknown_error(f"{name}/{key}", known, "key")
     return parameters[key]
 
 
@@ -179,11 +183,32 @@ def _get_operation_specs(name: str) -> list[OperationSpec]:
     return [spec for known, spec in OPERATIONS.items() if known.startswith(name + "/")]
 
 
-def _describe_unknown(name: str, known: Sequence[str], label: str) -> str:
+def _build_unknown_error(name: str, known: Sequence[str], label: str) -> UnknownRuleWord:
+    name = name[:80]
     hint = f"accepted: {', '.join(known) or 'none'}"
-    for match in difflib.get_close_matches(name[:80], known, 1):
+    for match in difflib.get_close_matches(name, known, 1):
         hint = f"did you mean {match}?"
-    return f"{name[:80]} is not a known {label}; {hint}"
+    # The last words alone: "imageMogr2/animate" is near to
+    # "imageMogr2/rotate" because of what they share.
+    words = {other.rpartition("/")[2]: other for other in known}
+    close = difflib.get_close_matches(name.rpartition("/")[2], words, 1, MIN_SIMILARITY)
+    suggestion = words[close[0]] if close else ""
+    return UnknownRuleWord(f"{name} is not a known {label}; {hint}", suggestion)
+
+
+def find_mistake(rule: str) -> RuleError | None:
+    """Return what is certainly wrong with a rule; None also for words that only the service knows.
+
+    A word that is unknown here is a mistake if it is nearly a
+    known one.
+    """
+    try:
+        parse_rule(rule)
+    except UnknownRuleWord as error:
+        return error if error.suggestion else None
+    except RuleError as error:
+        return error
+    return None
 
 
 def _plan_steps(operation: Operation) -> list[OperationStep]:

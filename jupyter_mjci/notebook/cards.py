@@ -2,15 +2,17 @@
 
 A card uses JupyterLab's CSS variables where they exist and
 inherits colors elsewhere, so it fits light and dark themes.
-Everything from a service or a user is escaped here. A card
+Everything from a service or a user is escaped here. A final card
 contains no times and no hosts, so that it is the same whenever
-and wherever it is made.
+and wherever it is made. A live card says of when it is: should
+the kernel end, it stays in the notebook as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -54,10 +56,13 @@ def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
     return _render_card(job, extras, _actions_html(job))
 
 
-def progress_html(job: Job, preview: str = "") -> str:
-    """Return the card of a running job: with a progress bar, and a preview (a data URL) if any."""
+def progress_html(job: Job, preview: str = "", note: str = "") -> str:
+    """Return the card of a running job: with a progress bar, and a
+    preview (a data URL) if any. The bar moves for a minute, unless
+    the card is updated.
+    """
     bar = bar_html(job.progress, f"{_action_name(job)} {STATUS_LABELS[job.status]}")
-    return _render_card(job, Extras(picture=preview), bar)
+    return _render_card(job, Extras(picture=preview), bar + dim_html(note))
 
 
 def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
@@ -92,6 +97,11 @@ def format_status(job: Job) -> str:
 def progress_line(job: Job, width: int = 24) -> str:
     """Return one line of progress for a terminal, with a bar of `width` characters."""
     return f"{headline(job)} {text_bar(job.progress or 0, width)}"
+
+
+def describe_moment(time: datetime, command: str) -> str:
+    """Return what a live card says of its time, and how to go on where it does not change."""
+    return f"As of {time:%Y-%m-%d %H:%M}. Should nothing move: {command}"
 
 
 def follow_command(job: Job) -> str:
@@ -165,6 +175,11 @@ def text_bar(percent: int, width: int) -> str:
 
 def note_html(note: str) -> str:
     return f'<div class="mjci-job-note">{escape_text(note)}</div>'
+
+
+def dim_html(text: str) -> str:
+    """Return a line in the background; nothing for no text."""
+    return f'<div class="mjci-job-dim">{escape_text(text)}</div>' if text else ""
 
 
 def reason_html(reason: str) -> str:
@@ -305,18 +320,19 @@ def _actions_html(job: Job) -> str:
         return f'<div class="mjci-job-ask">{escape(_input_needed_text(job))}</div>'
     if not job.buttons:
         return ""
-    chips = "".join(_button_html(job, button) for button in job.buttons)
+    # Text, because nothing happens on a click here.
+    chips = " · ".join(_button_html(job, button) for button in job.buttons)
     command = escape(_button_command(job, job.buttons[0]))
     return (
-        f'<div class="mjci-job-chips">{chips}</div>'
+        f'<div class="mjci-job-chips">buttons: {chips}</div>'
         f'<div class="mjci-job-dim">press one: <code>{command}</code></div>'
     )
 
 
 def _button_html(job: Job, button: Button) -> str:
-    css_class = "mjci-job-chip mjci-job-pressed" if button.used else "mjci-job-chip"
+    name = f"{button.display_name} ✓" if button.used else button.display_name
     title = escape(_button_command(job, button))
-    return f'<span class="{css_class}" title="{title}">{escape_text(button.display_name)}</span> '
+    return f'<span class="mjci-job-chip" title="{title}">{escape_text(name)}</span>'
 
 
 def _extras_html(extras: Extras) -> str:

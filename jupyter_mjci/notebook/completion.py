@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.help import has_prompt
 from jupyter_mjci.notebook.interpolation import find_job
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
     from jupyter_mjci.notebook.magics import Magics
-    from jupyter_mjci.session import Session
 
 MAGIC_LINE = re.compile(
     r"^\s*(?:[^%=]+=\s*)?%{1,2}(mjci|([a-z][a-z0-9]+)_(\w+))[ \t]+(.*)$", re.DOTALL
@@ -204,7 +202,7 @@ def _list_states(_: Magics) -> Iterator[Candidate]:
 
 
 def _list_tags(magics: Magics) -> Iterator[Candidate]:
-    session = _get_session(magics)
+    session = magics.current_session.get_if_unique()
     seen = [job.action for job in session.client.known_jobs("ci")] if session else []
     return map(Candidate, dict.fromkeys([*JOB_TAGS, *seen]))
 
@@ -330,7 +328,7 @@ def _list_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
 
 
 def _list_known_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
-    session = _get_session(magics)
+    session = magics.current_session.get_if_unique()
     known = session.client.known_jobs(service) if session else ()
     for job in list(reversed(known))[:MAX_JOBS]:
         yield Candidate(job.id, _describe_job(job))
@@ -346,7 +344,7 @@ def _describe_job(job: Job) -> str:
 
 def _list_objects(magics: Magics) -> Iterator[Candidate]:
     """Yield the keys of objects: listed before, and inputs of jobs."""
-    session = _get_session(magics)
+    session = magics.current_session.get_if_unique()
     inputs = [job.subject for job in session.client.known_jobs("ci")] if session else []
     keys = [*magics.known_objects, *inputs]
     return (Candidate(key, "object") for key in dict.fromkeys(keys) if key)
@@ -354,17 +352,10 @@ def _list_objects(magics: Magics) -> Iterator[Candidate]:
 
 def _list_button_labels(magics: Magics, task: str) -> list[str]:
     job = magics.find_job(task)
-    session = _get_session(magics)
+    session = magics.current_session.get_if_unique()
     if job is None and session:
         job = next((known for known in session.client.known_jobs() if known.id == task), None)
     return [button.name for button in job.buttons] if job else []
-
-
-def _get_session(magics: Magics) -> Session | None:
-    try:
-        return magics.current_session.get()
-    except MjciError:  # several sessions, none selected
-        return None
 
 
 # How the values of an option are listed, beyond its choices.

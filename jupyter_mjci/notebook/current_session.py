@@ -105,6 +105,13 @@ class CurrentSession:
         """Return the session in use, if there is one. Never connects."""
         return self.find().session
 
+    def get_if_unique(self) -> Session | None:
+        """Return the session in use; None also where several are there, and none is selected."""
+        try:
+            return self.get()
+        except SettingsError:
+            return None
+
     def find(self) -> Selection:
         """Return the session in use and why it is used. Never connects.
 

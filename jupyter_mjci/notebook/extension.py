@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from jupyter_mjci.notebook.session_registry import register_provider, unregister_provider
 
 if TYPE_CHECKING:
+    import pandas as pd
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
     from IPython.core.displayhook import DisplayHook
     from IPython.core.formatters import BaseFormatter
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.current_session import SessionState
     from jupyter_mjci.notebook.job_future import JobFuture
     from jupyter_mjci.notebook.magics import Magic, Magics
+    from jupyter_mjci.session import Session
 
 # By the kinds of IPython's register_magic_function.
 MAGIC_NAMES: Mapping[str, str] = {
@@ -55,6 +57,8 @@ FIND_MAGIC = "_find_with_lazy_load"
 # not be imported yet.
 JOB_TYPE = ("jupyter_mjci.client.job", "Job")
 JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
+# Of pandas 3, and of pandas 2.
+FRAME_TYPES = (("pandas", "DataFrame"), ("pandas.core.frame", "DataFrame"))
 
 
 class Extension:
@@ -185,9 +189,14 @@ class Extension:
         """Register cards for jobs, by the names of their types."""
         display = self.ip.display_formatter
         html = display.formatters["text/html"]
-        self._add_formatter(html, JOB_TYPE, _job_to_html)
-        self._add_formatter(html, JOB_FUTURE_TYPE, _future_to_html)
+        self._add_formatter(html, JOB_TYPE, self._job_to_html)
+        self._add_formatter(html, JOB_FUTURE_TYPE, self._future_to_html)
         self._add_formatter(display.formatters["text/plain"], JOB_TYPE, _print_job)
+        plain = display.formatters["text/plain"]
+        for type_name in FRAME_TYPES:
+            if not _has_formatter(html, type_name):
+                self._add_formatter(html, type_name, self._frame_to_html)
+                self._add_formatter(plain, type_name, _print_frame)
         for type_name in (JOB_TYPE, JOB_FUTURE_TYPE):
             self._add_formatter(
                 display.ipython_display_formatter, type_name, self._suppress_displayed
@@ -220,6 +229,28 @@ class Extension:
         # the trap has set sys.displayhook.
         if sys.displayhook is old:
             sys.displayhook = new
+
+    def _job_to_html(self, job: Job) -> str:
+        """Return the card of a job, with its picture where the session has archived it."""
+        from jupyter_mjci.notebook.cards import Extras, card_html
+        from jupyter_mjci.notebook.job_table import find_thumbnail_url
+
+        return card_html(job, Extras(picture=find_thumbnail_url(job, self._session)))
+
+    def _future_to_html(self, future: JobFuture) -> str:
+        return self._job_to_html(future.job)
+
+    @property
+    def _session(self) -> Session | None:
+        return self._magics.current_session.get_if_unique() if self._magics else None
+
+    def _frame_to_html(self, frame: pd.DataFrame) -> str | None:
+        from jupyter_mjci.notebook.job_table import is_job_frame, table_html
+
+        if not is_job_frame(frame):
+            html: str | None = frame._repr_html_()  # type: ignore[operator, unused-ignore]
+            return html
+        return table_html(frame, self._session)
 
     # --- called by the shell ------------------------------------
 
@@ -312,14 +343,18 @@ def unload(ip: InteractiveShell) -> None:
         _SAVED_STATES[ip] = _EXTENSIONS.pop(ip).unregister()
 
 
-def _job_to_html(job: Job) -> str:
-    from jupyter_mjci.notebook.cards import card_html
+def _print_frame(frame: pd.DataFrame, printer: RepresentationPrinter, cycle: bool) -> None:
+    """Print a frame of jobs as a short table where it is alone, any other as pandas does."""
+    from jupyter_mjci.notebook.job_table import is_job_frame, table_text
 
-    return card_html(job)
+    is_alone = len(printer.stack) == 1 and not cycle
+    printer.text(table_text(frame) if is_alone and is_job_frame(frame) else repr(frame))
 
 
-def _future_to_html(future: JobFuture) -> str:
-    return _job_to_html(future.job)
+def _has_formatter(formatter: BaseFormatter, type_name: tuple[str, str]) -> bool:
+    """Return whether somebody has registered a formatter of a type before."""
+    types = {(kind.__module__, kind.__name__) for kind in formatter.type_printers}
+    return type_name in types or type_name in formatter.deferred_printers
 
 
 def _print_job(job: Job, printer: RepresentationPrinter, cycle: bool) -> None:

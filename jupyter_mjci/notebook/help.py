@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.notebook import commands
-from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, NO_WAIT, OPTIONS
+from jupyter_mjci.notebook.line_parser import AS_IS, BATCH_OPTIONS, NO_WAIT, OPTIONS
 from jupyter_mjci.notebook.params import (
     Builder,
     Param,
@@ -74,6 +74,8 @@ def build_magic_help(name: str, builder: Builder) -> str:
     can_batch = takes_prompt or _takes_body(builder)
     return_type = get_return_type(builder)
     options = list(BATCH_OPTIONS if can_batch else OPTIONS)
+    if can_batch and not takes_prompt:
+        options.append(AS_IS)
     if return_type != ReturnType(Job):
         options.remove(NO_WAIT)
     notes = [

@@ -11,13 +11,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from xml.sax.saxutils import unescape
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, suggest
 from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.notebook.params import Param, parse_signature
-from jupyter_mjci.services.tencent_ci.api import TencentCI, route_request
+from jupyter_mjci.services.tencent_ci.api import TencentCI, check_rule, route_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,18 @@ class JobRequest:
     builder: str = ""
     arguments: Mapping[str, object] = field(default_factory=dict)
 
-    def build_call(self, ci: TencentCI) -> Call[Job]:
-        if self.path:
-            return ci.request(self.path, self.request)
-        call: Call[Job] = getattr(ci, self.builder)(**self.arguments)
-        return call
+    def build_call(self, ci: TencentCI, as_is: bool = False) -> Call[Job]:
+        """Build the call; its rule is checked unless it is sent `as_is`."""
+        if not self.path:
+            arguments = {"as_is": as_is, **self.arguments}
+            call: Call[Job] = getattr(ci, self.builder)(**arguments)
+            return call
+        for rule in () if as_is else _RULE.findall(self.request):
+            check_rule(unescape(rule, {"&quot;": '"', "&apos;": "'"}))
+        return ci.request(self.path, self.request)
+
+
+_RULE = re.compile(r"<ProcessRule>\s*([^<]+?)\s*</ProcessRule>")
 
 
 def parse_body(body: str, namespace: Mapping[str, object]) -> JobRequest:

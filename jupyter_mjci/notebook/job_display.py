@@ -8,6 +8,7 @@ stderr, and nothing is published after the cell has ended.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
+from jupyter_mjci.notebook.images import MimeBundle
 from jupyter_mjci.notebook.interrupts import (
     OUTCOME_UNKNOWN,
     Interrupted,
@@ -70,13 +72,13 @@ def display_job(
             raise Interrupted(None, OUTCOME_UNKNOWN) from None
         interrupted = handle_interrupt(session, job)
         job = interrupted.job or job
-        output.show_final(card_bundle(job, Extras(notes=[interrupted.note])))
+        output.show_final(_build_card(job, Extras(notes=[interrupted.note]), output))
         raise interrupted from None
     except MjciError as error:
         if job is not None:
-            output.show_final(card_bundle(job, Extras(notes=[_error_note(job, error)])))
+            output.show_final(_build_card(job, Extras(notes=[_error_note(job, error)]), output))
         raise
-    output.show_final(card_bundle(job, extras))
+    output.show_final(_build_card(job, extras, output))
     for bundle in bundles:
         output.add(bundle)
     for path in _list_archived_paths(session, job):
@@ -84,6 +86,11 @@ def display_job(
     if job.status in (Status.FAILED, Status.CANCELLED) and (is_followed or raises):
         raise JobFailed(job)
     return job
+
+
+def _build_card(job: Job, extras: Extras, output: OutputTarget) -> MimeBundle:
+    notes = [output.note] if output.note else []
+    return card_bundle(job, replace(extras, notes=[*notes, *extras.notes]))
 
 
 def _show_progress(job: Job, previews: Previews, output: OutputTarget) -> None:

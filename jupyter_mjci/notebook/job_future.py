@@ -46,7 +46,8 @@ class JobFuture:
         else:
             # Nothing may be published after the cell has ended:
             # show what is known now.
-            output.show_final(card_bundle(job))
+            notes = [output.note] if output.note else []
+            output.show_final(card_bundle(job, Extras(notes=notes)))
         # The task runs in a copy of this context, so its updates
         # are attributed to this cell.
         self._task = event_loop.start(self._follow())

@@ -58,6 +58,8 @@ MAX_JOBS = make_option(
     "integer",
     None,
 )
+# Of cells with a body; elsewhere it is the builder's.
+AS_IS = make_option("--as-is", "send it even where it looks wrong", "switch", False)
 RETRY = make_option(
     "--retry",
     "how often a row is submitted again that failed for a reason that may pass (0)",

@@ -9,7 +9,7 @@ before that is in `extension`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
@@ -22,6 +22,7 @@ from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitT
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
+from jupyter_mjci.notebook.cards import follow_command, headline
 from jupyter_mjci.notebook.current_session import (
     CurrentSession,
     GetConfig,
@@ -35,6 +36,7 @@ from jupyter_mjci.notebook.help import (
 )
 from jupyter_mjci.notebook.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.notebook.line_parser import (
+    AS_IS,
     BATCH_OPTIONS,
     OPTIONS,
     Options,
@@ -62,6 +64,9 @@ if TYPE_CHECKING:
 # The parameter, by builder, that takes all remaining words of a
 # line.
 REST_PARAMS = {"action": "button", "simple_change": "content"}
+# Builders that check their arguments against the job that they
+# answer, as far as it is known.
+DIALOG_BUILDERS = ("modal",)
 RETURNS_JOB = ReturnType(Job)
 _OPTION_FLAGS = [option.flag for option in BATCH_OPTIONS]
 # A call that is not yet bound to a session.
@@ -104,6 +109,9 @@ class Magics:
         self.current_session = CurrentSession(ip, get_config, state)
         self.commands = commands.Commands(ip, self.current_session)
         self._displayed_value: object = None
+        # Submissions whose cells ended before their jobs: the ID of
+        # each job.
+        self._unfinished: dict[Hashable, str] = {}
         # Keys of the bucket's objects that a listing has shown,
         # for the completion.
         self.known_objects: dict[str, None] = {}
@@ -199,7 +207,10 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
-            return _make_call_factory(builder, self._resolve_ids(values))
+            values = self._resolve_ids(values)
+            if builder.__name__ in DIALOG_BUILDERS:
+                values["task_id"] = self._find_known_job(values["task_id"])
+            return _make_call_factory(builder, values)
 
         if options.each:
             template = json.dumps(arguments, ensure_ascii=False, default=str)
@@ -253,7 +264,8 @@ class Magics:
             if options.help:
                 self._publish_help(builder)
                 return None
-            if words:
+            as_is = words == [AS_IS.flag]
+            if words and not as_is:
                 raise InvalidRequest(
                     f"Unexpected argument {words[0]!r}.",
                     hint="A job's parameters are in the cell's body.",
@@ -261,7 +273,12 @@ class Magics:
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
             request = parse_body(cell, namespace)
-            return lambda session: request.build_call(getattr(session, service.key))
+
+            def build_call(session: Session) -> Any:
+                with _as_usage_error(PreflightError):
+                    return request.build_call(getattr(session, service.key), as_is)
+
+            return build_call
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
@@ -362,6 +379,12 @@ class Magics:
         job = self.find_job(word)
         return word if job is None else job.id
 
+    def _find_known_job(self, job_id: str) -> str | Job:
+        """Return the job of an ID as last seen, else the ID."""
+        session = self.current_session.get_if_unique()
+        known = session.client.known_jobs() if session else ()
+        return next((job for job in known if job.id == job_id), job_id)
+
     def find_job(self, word: str) -> Job | None:
         """Return the job in a variable, or the one that it follows."""
         return find_job(find_value(word, self._scope))
@@ -404,7 +427,9 @@ class Magics:
         self._check_job_count(session, [call], options)
         try:
             value = self._run_and_display(session, call, options, return_type)
+            self._remember_unfinished(call, find_job(value))
         except (JobFailed, WaitTimeout, Interrupted) as error:
+            self._remember_unfinished(call, error.job)
             if error.job is not None:
                 self._assign_output(options, error.job)
             raise
@@ -458,10 +483,11 @@ class Magics:
 
         if return_type == RETURNS_JOB:
             is_submission: bool = call.is_submission
+            note = self._describe_repetition(session, call)
             job_or_call = call
             if not is_submission or options.no_wait:
                 job_or_call = self._send(call)
-            return self._display_job(session, job_or_call, options, raises=is_submission)
+            return self._display_job(session, job_or_call, options, is_submission, note)
         value = self._send(call)
         if return_type.is_list and hasattr(return_type.item, "key"):
             self.known_objects.update(dict.fromkeys(item.key for item in value))
@@ -485,14 +511,31 @@ class Magics:
             message = OUTCOME_UNKNOWN if is_submission else NO_RESPONSE
             raise Interrupted(None, message) from None
 
+    def _describe_repetition(self, session: Session, call: Any) -> str:
+        """Return what to say where the same submission is still going; "" where it is not."""
+        job_id = self._unfinished.get(_identify(call)) if call.is_submission else None
+        for job in session.client.known_jobs() if job_id else ():
+            if job.id == job_id and job.status.is_active:
+                return (
+                    f"This submits again what is still going: {headline(job)}. To follow that "
+                    f"job instead: {follow_command(job)}"
+                )
+        return ""
+
+    def _remember_unfinished(self, call: Any, job: Job | None) -> None:
+        """Remember the job of a submission that the cell leaves before it ends."""
+        if job is not None and job.status.is_active and getattr(call, "is_submission", False):
+            self._unfinished[_identify(call)] = job.id
+
     def _display_job(
-        self, session: Session, job_or_call: Any, options: Options, raises: bool
+        self, session: Session, job_or_call: Any, options: Options, raises: bool, note: str
     ) -> object:
         from jupyter_mjci.notebook.job_display import display_job
         from jupyter_mjci.notebook.job_future import JobFuture
         from jupyter_mjci.notebook.outputs import select_output
 
         output = select_output(self.ip)
+        output.note = note
         value: object
         if options.no_wait and job_or_call.status.is_active:
             value = JobFuture(session, job_or_call, output)
@@ -591,6 +634,11 @@ def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFacto
             return builder(getattr(session, key), **values)
 
     return build
+
+
+def _identify(call: Any) -> Hashable:
+    """Return what the same submission has in common."""
+    return call.service, call.name, call.path, call.body
 
 
 def _split_first_word(text: str) -> tuple[str, str]:

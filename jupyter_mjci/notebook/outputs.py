@@ -13,7 +13,9 @@ import sys
 import time
 import unicodedata
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from jupyter_mjci.client.job import Job
@@ -37,6 +39,7 @@ class OutputTarget(Protocol):
 
     description: ClassVar[str]
     live: bool
+    note: str
 
     def should_update(self) -> bool: ...
     def show_progress(self, job: Job, preview: str, /) -> None: ...
@@ -68,14 +71,18 @@ class HeadlessOutput:
     description: ClassVar[str] = "headless: only final outputs"
     publisher: DisplayPublisher
     live: bool = False
+    # What every card of the job says besides.
+    note: str = ""
 
     def should_update(self) -> bool:
         return False
 
     def show_progress(self, job: Job, preview: str, /) -> None:
+        moment = cards.describe_moment(datetime.now(), cards.follow_command(job))
+        note = f"{self.note}\n{moment}".strip()
         data = {
-            "text/html": cards.progress_html(job, preview),
-            "text/plain": cards.card_text(job),
+            "text/html": cards.progress_html(job, preview, note),
+            "text/plain": f"{cards.card_text(job)}\n{indent(note, '  ')}",
         }
         self.update(cards.progress_line(job), (data, {}))
 
@@ -136,13 +143,18 @@ def _terminal_width() -> int:
         return 80
 
 
+def measure_width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
 def _truncate_to_width(line: str, available: int) -> tuple[str, int]:
     """Return as much of a line as fits, and its width in columns:
     East Asian wide characters take two.
     """
     width = 0
     for end, character in enumerate(line):
-        columns = 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        columns = measure_width(character)
         if width + columns > available:
             return line[:end], width
         width += columns

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import ChainMap, Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history import frames
+from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.batch_cards import (
     BatchSummary,
     summary_html,
@@ -145,7 +147,8 @@ class RowBatch:
             for update in batch.updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():
-                    summary = self.summarize(running=True)
+                    note = cards.describe_moment(datetime.now(), "%mjci resume")
+                    summary = self.summarize(running=True, notes=[note])
                     output.update(summary_line(summary), summary_bundle(summary))
         except KeyboardInterrupt:
             interrupted = Interrupted(None, self._handle_interrupt(session))

@@ -594,6 +594,15 @@ def test_lake_in_an_object_store_works_as_on_disk(
     assert lake.merge().jobs == 20
 
 
+def test_missing_bucket_raises_history_error(journal: Journal, bucket: dict[str, str]) -> None:
+    journal.record_jobs(make_jobs(0, 3), 1.0)
+    lake = Lake("s3://nobody/lake", journal=journal, storage_options=bucket)
+    for use in (lake.frame, lake.merge, lake.mjci.timeline):
+        with pytest.raises(HistoryError) as caught:
+            use()
+        assert caught.value.hint
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 

@@ -198,3 +198,17 @@ def test_closed_server_refuses_connections() -> None:
     with pytest.raises(OSError, match=r"refused|reset"):
         post(webhooks.url, b"{}")
     assert time.monotonic() - started_at < 5
+
+
+def test_callback_behind_a_poll_is_ignored() -> None:
+    """15 % that arrives after 62 % was polled moves no watcher and no row of the journal back."""
+    with mjci.sandbox(speed=float("inf")) as session:
+        seen: list[object] = []
+        session.listeners.append(lambda _, job: seen.append(job.progress))
+        for progress in ("62%", "15%", "62%", "78%"):
+            task = {"id": "17", "status": "IN_PROGRESS", "progress": progress}
+            session.client.record([parse_job(task)])
+        session.client.record([parse_job({"id": "17", "status": "SUCCESS", "progress": "100%"})])
+        session.client.record([parse_job({"id": "17", "status": "SUBMITTED"})])
+        assert seen == [62, 62, 78, 100]
+        assert [job.progress for job in session.client.known_jobs("mj")] == [100]

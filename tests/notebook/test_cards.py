@@ -15,7 +15,10 @@ from jupyter_mjci.notebook.cards import (
     Extras,
     card_html,
     card_text,
+    describe_moment,
+    follow_command,
     headline,
+    load_style,
     notice_html,
     progress_html,
     progress_line,
@@ -267,3 +270,26 @@ def test_request_text_hides_secrets_and_shortens_data_urls() -> None:
 
 def test_table_text_is_aligned() -> None:
     assert table_text([("a", "1"), ("long", "2")]) == "a     1\nlong  2"
+
+
+def test_live_card_says_of_when_it_is_and_how_to_go_on() -> None:
+    """Saved while a job runs, it must not seem to go on for ever."""
+    job = Job("mj", "17", "IMAGINE", Status.RUNNING)
+    moment = describe_moment(datetime(2026, 1, 31, 12, 5), follow_command(job))
+    assert moment == "As of 2026-01-31 12:05. Should nothing move: %mj_task 17"
+    html = progress_html(job, "", moment)
+    assert moment in html
+    assert "infinite" not in load_style()
+    assert re.search(r"animation: mjci-job-go [\d.]+s ease-in-out \d+ alternate", load_style())
+
+
+def test_buttons_of_a_card_are_text() -> None:
+    """Nothing happens on a click, so nothing looks like a button."""
+    buttons = (Button("MJ::1", "U1", used=True), Button("MJ::2", "U2"))
+    html = card_html(Job("mj", "17", "IMAGINE", Status.SUCCEEDED, buttons=buttons))
+    assert re.sub("<[^>]+>", "", html.partition('mjci-job-chips">')[2]).startswith(
+        "buttons: U1 ✓ · U2press one: %mj_action 17 U1"
+    )
+    chip = re.search(r"\.mjci-job-chip \{([^}]*)\}", load_style())
+    assert chip is not None
+    assert not re.search("border|background|cursor", chip[1])

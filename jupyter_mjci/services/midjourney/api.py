@@ -21,8 +21,8 @@ from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Response, Sender, check_text
-from jupyter_mjci.client.image_input import ImageInput, to_data_url
-from jupyter_mjci.client.job import Job, to_job_id
+from jupyter_mjci.client.image_input import ImageInput, to_data_url, to_image_bytes
+from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
@@ -306,7 +306,7 @@ class Midjourney:
     # POST /mj/submit/modal
     def modal(
         self,
-        task_id: str,
+        task_id: str | Job,
         prompt: str = "",
         *,
         mask: ImageInput | None = None,
@@ -319,7 +319,8 @@ class Midjourney:
         Send it once: some servers start the task again each time.
 
         Args:
-            task_id: the task that is NEEDS_INPUT (not its parent)
+            task_id: the task that is NEEDS_INPUT (not its parent),
+                or its ID
             prompt: the new prompt; empty keeps the parent's; a
                 custom zoom needs --zoom between 1 and 2
             mask: picture of the parent's size: white is redrawn,
@@ -329,10 +330,12 @@ class Midjourney:
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
-        if prompt and not as_is:
+        if not as_is:
             check_prompt(prompt, has_picture=True)
+            _check_mask(mask)
+            _check_zoom(task_id, prompt)
         body = {
-            "taskId": _validate_task_id(task_id),
+            "taskId": _validate_task_id(task_id.id if isinstance(task_id, Job) else task_id),
             "prompt": prompt,
             "maskBase64": _to_optional_data_url(mask),
             "state": state,
@@ -373,6 +376,8 @@ class Midjourney:
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        if not as_is:
+            _check_mask(mask, picture)
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=True),
             "image": to_data_url(picture),
@@ -651,6 +656,37 @@ def _validate_prompt(prompt: str, as_is: bool, *, has_picture: bool = False) -> 
     if not as_is:
         check_prompt(prompt, has_picture=has_picture)
     return prompt
+
+
+def _check_zoom(task: str | Job, prompt: str) -> None:
+    """Refuse a custom zoom without its factor, where the task says that it is one."""
+    is_zoom = isinstance(task, Job) and task.action == "ZOOM" and task.status is Status.NEEDS_INPUT
+    if is_zoom and "--zoom" not in prompt.casefold():
+        raise PreflightError(
+            "A custom zoom needs its factor: --zoom between 1 and 2.",
+            hint=f"Add it to the prompt: --zoom 1.5. {AS_IS_HINT}",
+        )
+
+
+def _check_mask(mask: ImageInput | None, picture: ImageInput | None = None) -> None:
+    """Refuse a mask without white, or of another size than its picture, where both are here."""
+    content = _read_if_here(mask)
+    if content is None:
+        return
+    from jupyter_mjci.imaging.masks import find_mask_mistake
+
+    mistake = find_mask_mistake(content, _read_if_here(picture))
+    if mistake:
+        hint = f"White is drawn anew, black is kept; mjci.mask makes masks. {AS_IS_HINT}"
+        raise PreflightError(mistake, hint=hint)
+
+
+def _read_if_here(picture: ImageInput | None) -> bytes | None:
+    """Return the bytes of a picture; None for no picture, and for a link."""
+    if picture is None:
+        return None
+    url = to_data_url(picture)
+    return None if url.startswith("http") else to_image_bytes(url)
 
 
 def _check_video(prompt: str, *, has_picture: bool) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job, to_job_id
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
 from jupyter_mjci.services.tencent_ci.regions import normalize_region
@@ -84,6 +84,7 @@ class TencentCI:
         callback_format: Literal["JSON", "XML"] | None = None,
         callback_type: Literal["Url", "TDMQ", "Kafka"] | None = None,
         callback_mq: Mapping[str, str] | None = None,
+        as_is: bool = False,
     ) -> Call[Job]:
         """Process one picture of the bucket by a rule or a template.
 
@@ -109,9 +110,10 @@ class TencentCI:
             callback_format: XML (the default) or JSON
             callback_type: Url (the default), TDMQ or Kafka
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
+            as_is: send the rule even where it looks wrong
         """
         operation = {
-            **_build_processing(rule, template_id, picture_info),
+            **_build_processing(rule, template_id, picture_info, as_is),
             "Output": self._build_output(output, output_bucket, output_region),
             "UserData": _validate_user_data(user_data),
             "JobLevel": _format_level(level),
@@ -137,6 +139,7 @@ class TencentCI:
         callback: str | None = None, callback_format: Literal["JSON", "XML"] | None = None,
         callback_type: Literal["Url", "TDMQ", "Kafka"] | None = None,
         callback_mq: Mapping[str, str] | None = None,
+        as_is: bool = False,
     ) -> Call[Job]:  # fmt: skip
         """Process many pictures: by workflows, or by one rule or template for all.
 
@@ -165,6 +168,7 @@ class TencentCI:
             callback_format: XML (the default) or JSON
             callback_type: Url (the default), TDMQ or Kafka
             callback_mq: MqRegion, MqMode and MqName, with TDMQ
+            as_is: send the rule even where it looks wrong
         """
         source = {"Prefix": prefix, "Object": object, "UrlFile": url_file, "Manifest": manifest}
         work: dict[str, Any] = {"WorkflowIds": _join_values(workflow_ids)}
@@ -172,7 +176,7 @@ class TencentCI:
             work = {
                 "Tag": tag or "PicProcess",
                 "QueueId": queue_id,
-                "JobParam": _build_processing(rule, template_id, picture_info),
+                "JobParam": _build_processing(rule, template_id, picture_info, as_is),
                 "Output": self._build_output(output or "", output_bucket, output_region),
             }
         elif rule or template_id:
@@ -919,8 +923,27 @@ def _build_time_interval(
     return {"Start": _format_time(start), "End": _format_time(end)}
 
 
+def check_rule(rule: str) -> None:
+    """Refuse a picture rule that the service would certainly refuse.
+
+    Raises:
+        PreflightError: says which word is wrong, and what it
+            accepts.
+    """
+    # Pillow, behind the rule engine, is not imported before.
+    from jupyter_mjci.imaging.rule_syntax import find_mistake
+
+    mistake = find_mistake(rule)
+    if mistake is not None:
+        raise PreflightError(
+            "The service would refuse this rule.",
+            detail=mistake.message,
+            hint="To send it as it is: --as-is (in Python as_is=True).",
+        )
+
+
 def _build_processing(
-    rule: str | None, template_id: str | None, picture_info: bool | None
+    rule: str | None, template_id: str | None, picture_info: bool | None, as_is: bool
 ) -> dict[str, Any]:
     hint = 'For example rule="imageMogr2/thumbnail/200x".'
     if rule and template_id:
@@ -928,6 +951,8 @@ def _build_processing(
     if template_id:
         return {"TemplateId": template_id}
     if rule:
+        if not as_is:
+            check_rule(rule)
         return {"PicProcess": {"IsPicInfo": picture_info, "ProcessRule": rule}}
     raise InvalidRequest("A picture job needs a rule or a template_id.", hint=hint)
 
@@ -951,7 +976,7 @@ def _build_callbacks(
 
 
 def _build_template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]:
-    return {"Tag": "PicProcess", "Name": name, **_build_processing(rule, None, picture_info)}
+    return {"Tag": "PicProcess", "Name": name, **_build_processing(rule, None, picture_info, True)}
 
 
 def _build_workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
