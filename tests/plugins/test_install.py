@@ -29,8 +29,10 @@ RESUME = """
 import jupyter_mjci as mjci
 with mjci.connect() as s:
     assert len(s.unresolved_submissions()) == 1
-    (job,) = s.resume().run()
+    s.resume().run()
     assert not s.unresolved_submissions()
+    (submission,) = s.journal.submissions()
+    job = s.follow(submission.job_id).run()
     print(job.id, job.status, len(s.rp.predictions().run()))
 """
 
@@ -67,8 +69,10 @@ def serve_sandbox(python: Path, folder: Path, *options: str) -> Iterator[dict[st
     ) as process:
         assert process.stdout is not None
         account = json.loads(process.stdout.readline())
-        yield {"MJCI_RP_URL": account["rp_url"], "MJCI_RP_TOKEN": account["rp_token"]}
-        process.send_signal(signal.SIGINT)
+        try:
+            yield {"MJCI_RP_URL": account["rp_url"], "MJCI_RP_TOKEN": account["rp_token"]}
+        finally:
+            process.send_signal(signal.SIGINT)
 
 
 def test_notebook_uses_all_services(python: Path, tmp_path: Path) -> None:
