@@ -20,17 +20,10 @@ from jupyter_mjci.notebook.params import (
     get_summary,
     parse_signature,
 )
-from jupyter_mjci.services import services
+from jupyter_mjci.services import MagicHelp, find_service, services
 
 WIDTH = 100
-# Where a magic differs from its builder: descriptions by magic,
-# help by parameter.
-DESCRIPTIONS: Mapping[str, str] = {
-    "mj_action": "Press a button of a finished task. %mj_task shows which buttons it has.",
-    "ci_job": "Follow a job or batch by its ID; or submit a new one, described by the cell's body: "
-    "as TOML with the parameters of %ci_picture_job, or with a name those of %ci_batch; or as the "
-    "<Request> XML of the service's documentation. {{name}} is replaced by your variable.",
-}
+# Where a magic differs from its builder: help by parameter.
 PARAMETER_HELP: Mapping[str, str] = {
     "task": "the task's ID, or a variable that holds it: _ is the last one",
     "task_id": "the task's ID, or a variable that holds it: _ is the last one",
@@ -38,33 +31,30 @@ PARAMETER_HELP: Mapping[str, str] = {
     "button": "its label (U2, Upscale (Subtle)), its emoji or the word for it (reroll), or a "
     "customId",
 }
-# Of several optional parameters a builder needs one: the usual
-# choice.
-REQUIRED_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "mj_video": ("--picture PATH",),
-    "ci_picture_job": ("--rule RULE",),
-    "ci_batch": ("--prefix PREFIX", "--rule RULE", "--output OUTPUT"),
-}
-EXAMPLES: Mapping[str, str] = {
-    "mj_imagine": "%mj_imagine a red fox in the snow --ar 3:2 -o fox",
-    "mj_action": "%mj_action _ U2",
-    "mj_task": "%mj_task _",
-    "mj_tasks": "%mj_tasks --ids 1767225600000230,1767225651000340 -o tasks",
-    "mj_describe": "%mj_describe fox.png",
-    "mj_blend": "%mj_blend fox.png,owl.png",
-    "ci_job": """%%ci_job -o job
-input = "input/deer.jpg"
-rule = "imageMogr2/thumbnail/400x|imageMogr2/rotate/90"
-output = "output/deer.jpg\"""",
-    "ci_jobs": "%ci_jobs --states Success,Failed --limit 100 -o jobs",
-    "ci_objects": "%ci_objects --prefix input/",
-    "ci_put_object": "%ci_put_object input/fox.png fox.png",
-    "mjci": "%mjci sandbox",
-}
+COMMAND_EXAMPLE = "%mjci sandbox"
 PROMPT_NOTE = "{{name}} is replaced by your variable."
 JOB_NOTE = "Returns the finished job, and shows it with its pictures."
 FRAME_NOTE = "Returns a DataFrame."
 BYTES_NOTE = "Returns the bytes; a picture is shown."
+
+
+def find_magic_help(name: str) -> MagicHelp:
+    """Return what a service's descriptor says of a magic beyond its builder."""
+    if name == "mjci":
+        return MagicHelp(COMMAND_EXAMPLE)
+    key, _, method = name.partition("_")
+    service = find_service(key)
+    return service.magic_help.get(method, MagicHelp()) if service else MagicHelp()
+
+
+def list_examples() -> dict[str, str]:
+    """Return the examples of the help, by magic."""
+    examples = {"mjci": COMMAND_EXAMPLE}
+    for each in services():
+        for method, magic_help in each.magic_help.items():
+            if magic_help.example:
+                examples[f"{each.key}_{method}"] = magic_help.example
+    return examples
 
 
 def build_magic_help(name: str, builder: Builder) -> str:
@@ -79,7 +69,7 @@ def build_magic_help(name: str, builder: Builder) -> str:
     if return_type != ReturnType(Job):
         options.remove(NO_WAIT)
     notes = [
-        DESCRIPTIONS.get(name, get_summary(builder)),
+        find_magic_help(name).description or get_summary(builder),
         PROMPT_NOTE if takes_prompt else "",
         _describe_return(return_type),
     ]
@@ -132,7 +122,7 @@ def _takes_body(builder: Builder) -> bool:
 
 
 def _format_usage(name: str, params: Sequence[Param], can_batch: bool) -> str:
-    words = [*_iter_usage_words(params), *REQUIRED_OPTIONS.get(name, ())]
+    words = [*_iter_usage_words(params), *find_magic_help(name).required]
     usage = " ".join([f"%{name}", *words, "[options]"])
     if not can_batch:
         return usage
@@ -203,6 +193,7 @@ def _format_param(param: Param) -> str:
 
 
 def _format_example(name: str) -> str:
-    if name not in EXAMPLES:
+    example = find_magic_help(name).example
+    if not example:
         return ""
-    return f"For example:\n\n{textwrap.indent(EXAMPLES[name], '  ')}"
+    return f"For example:\n\n{textwrap.indent(example, '  ')}"

@@ -100,6 +100,22 @@ class SubmissionTracking(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class MagicHelp:
+    """What the help of a magic says beyond its builder.
+
+    Args:
+        example: a line, or a cell
+        description: instead of the docstring's summary
+        required: of several optional parameters the builder needs
+            one: the usual choice
+    """
+
+    example: str = ""
+    description: str = ""
+    required: tuple[str, ...] = ()
+
+
 class PromptSyntax(Protocol):
     """What a service finds in the text of a prompt; a module with these names."""
 
@@ -293,6 +309,7 @@ class Service:
             is a sheet of them, where the service has them
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
+        magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
             they are plain text
         parse_cell_body: "module:attribute" of the parser of a
@@ -343,6 +360,7 @@ class Service:
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""
     panel: str = ""
+    magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
     prompt_syntax: PromptSyntax | None = None
     parse_cell_body: str = ""
 

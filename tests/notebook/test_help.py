@@ -10,11 +10,12 @@ from PIL import Image
 
 from jupyter_mjci.notebook.commands import list_commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
-from jupyter_mjci.notebook.help import EXAMPLES, WIDTH, build_command_help
+from jupyter_mjci.notebook.help import WIDTH, build_command_help, list_examples
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.session import Session
 from tests.notebook.conftest import Shell
 
+EXAMPLES = list_examples()
 ALL = " ".join(MAGIC_NAMES.values()).split()
 
 

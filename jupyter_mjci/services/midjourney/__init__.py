@@ -20,6 +20,7 @@ from jupyter_mjci.services import (
 from jupyter_mjci.services.midjourney import (
     connection,
     fallbacks,
+    magic_help,
     prompt_flags,
     reconciliation,
     responses,
@@ -87,6 +88,7 @@ SERVICE = Service(
     get_preview_url=responses.get_preview_url,
     get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
+    magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,
     panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
 )

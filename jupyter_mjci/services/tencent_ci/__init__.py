@@ -16,7 +16,13 @@ from jupyter_mjci.services import (
     Service,
     SyncSource,
 )
-from jupyter_mjci.services.tencent_ci import connection, facts, reconciliation, responses
+from jupyter_mjci.services.tencent_ci import (
+    connection,
+    facts,
+    magic_help,
+    reconciliation,
+    responses,
+)
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 # The Tag of picture jobs. A listing is of one Tag: others are
@@ -122,6 +128,7 @@ SERVICE = Service(
     describe_subject=facts.describe_subject,
     subject_is_key=True,
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",
+    magic_help=magic_help.MAGIC_HELP,
     panel="jupyter_mjci.notebook.panels.tencent_ci:CIPanel",
     parse_cell_body="jupyter_mjci.notebook.job_body:parse_body",
 )
