@@ -42,19 +42,9 @@ from jupyter_mjci.emulator.cos.cors import CorsRule, build_cors_headers
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
-from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
-from jupyter_mjci.emulator.registry import BUILT_IN, SERVICES, load_services, select_service
+from jupyter_mjci.emulator.registry import SERVICES, load_services, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
-from jupyter_mjci.emulator.service import (
-    BUCKET,
-    MJ_SECRET,
-    REGION,
-    SECRET_ID,
-    SECRET_KEY,
-    EmulatedService,
-    GetUrl,
-    SandboxOptions,
-)
+from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions
 from jupyter_mjci.emulator.storage import StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
@@ -69,26 +59,17 @@ class Sandbox:
     Args:
         speed: how fast the virtual clock passes what is slept on
             it (default: at once)
-        dialect: the family of the Midjourney proxy
         clock: the clock instead of a virtual one
         seed: where IDs, durations and pictures come from
         faults: faults, or the path of a TOML file of them
         data: a folder that keeps objects and jobs from one
             sandbox to the next
-        bucket: the name of the bucket, with its APPID
-        region: the region of the bucket
-        mj_secret: the secret of the Midjourney proxy (default: one
-            that is random, the same for every sandbox of a
-            process)
-        secret_id: the key ID of the Tencent Cloud account
-            (default: as above)
-        secret_key: its secret key (default: as above)
         origins: the web origins whose pages may use the loopback
             server, beside those of this machine; "*" for any
         callback_ports: the ports on this machine that callbacks
             may be sent to (default: any)
-        mj_options: further arguments of `MidjourneyProxy`
-        ci_options: further arguments of `TencentCI`
+        options: what the services are built from, see
+            `SandboxOptions`
 
     Raises:
         ValueError: the dialect is unknown
@@ -103,40 +84,16 @@ class Sandbox:
         self,
         *,
         speed: float = math.inf,
-        dialect: str = "plus",
         clock: ScaledClock | VirtualClock | None = None,
         seed: int = 0,
         faults: Faults | Iterable[Fault] | Path | None = None,
         data: Path | str | None = None,
-        bucket: str = BUCKET,
-        region: str = REGION,
-        mj_secret: str = MJ_SECRET,
-        secret_id: str = SECRET_ID,
-        secret_key: str = SECRET_KEY,
         origins: Iterable[str] = (),
         callback_ports: Iterable[int] | None = None,
-        mj_options: Mapping[str, Any] | None = None,
-        ci_options: Mapping[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        if dialect not in DIALECTS:
-            raise ValueError(f"unknown dialect {dialect!r}; known: {', '.join(DIALECTS)}")
-        self.options = SandboxOptions(
-            dialect=dialect,
-            mj_secret=mj_secret,
-            bucket=bucket,
-            region=region,
-            secret_id=secret_id,
-            secret_key=secret_key,
-            mj_options=dict(mj_options or {}),
-            ci_options=dict(ci_options or {}),
-        )
-        self.dialect = dialect
+        self.options = SandboxOptions(**options)
         self.seed = seed
-        self.bucket = bucket
-        self.region = region
-        self.mj_secret = mj_secret
-        self.secret_id = secret_id
-        self.secret_key = secret_key
         self.access = AccessPolicy(origins)
         self.faults = _load_faults(faults, seed)
         self.webhooks = WebhookDispatcher(callback_ports)
@@ -335,27 +292,18 @@ class Sandbox:
 
     def build_settings(self, get_url: GetUrl) -> dict[str, str]:
         """Return the addresses and the credentials that a client needs."""
-        return {
-            "mj_url": get_url("mj"),
-            "mj_secret": self.mj_secret,
-            "ci_endpoint": get_url("ci"),
-            "cos_endpoint": get_url("cos"),
-            "secret_id": self.secret_id,
-            "secret_key": self.secret_key,
-            "bucket": self.bucket,
-            "region": self.region,
-            **self._build_accounts(self._services.keys() - BUILT_IN, get_url),
-        }
+        connection: dict[str, str] = {}
+        for name in self._services:
+            build = SERVICES[name].build_connection or SERVICES[name].build_account
+            connection.update(build(get_url, self.options))
+        return connection
 
     def build_account(self) -> dict[str, str]:
         """Return the settings of a session that uses all services in process."""
-        return self._build_accounts(self._services, _get_own_url)
-
-    def _build_accounts(self, names: Iterable[str], get_url: GetUrl) -> dict[str, str]:
-        accounts: dict[str, str] = {}
-        for name in sorted(names):
-            accounts.update(SERVICES[name].build_account(get_url, self.options))
-        return accounts
+        account: dict[str, str] = {}
+        for name in self._services:
+            account.update(SERVICES[name].build_account(_get_own_url, self.options))
+        return account
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """Return an httpx transport that sends every request, whatever its host, to the sandbox."""
@@ -435,7 +383,7 @@ class Sandbox:
         }
         return JSONResponse(
             {
-                "dialect": self.dialect,
+                "dialect": self.options.dialect,
                 "now": self.clock.now(),
                 "speed": self.clock.speed if self.clock.speed < math.inf else "inf",
                 "callbacks": callbacks,

@@ -16,7 +16,6 @@ ENTRY_POINTS = "jupyter_mjci.emulators"
 SERVICES: dict[str, ServiceSpec] = {
     spec.name: spec for spec in (midjourney.SERVICE, tencent_ci.SERVICE)
 }
-BUILT_IN = frozenset(SERVICES)
 
 
 def load_services() -> dict[str, ServiceSpec]:

@@ -64,7 +64,20 @@ class EmulatedService(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SandboxOptions:
-    """What the services of one sandbox are built from."""
+    """What the services of one sandbox are built from.
+
+    Args:
+        dialect: the family of the Midjourney proxy
+        mj_secret: its secret (default: one that is random, the
+            same for every sandbox of a process)
+        bucket: the name of the bucket, with its APPID
+        region: the region of the bucket
+        secret_id: the key ID of the Tencent Cloud account
+            (default: as above)
+        secret_key: its secret key (default: as above)
+        mj_options: further arguments of `MidjourneyProxy`
+        ci_options: further arguments of `TencentCI`
+    """
 
     dialect: str = "plus"
     mj_secret: str = MJ_SECRET
@@ -92,7 +105,8 @@ class ServiceSpec:
     before.
 
     `build_account` returns the client's settings, by their names,
-    that lead to this service.
+    that lead to this service; `build_connection` how other
+    programs reach it, where that has other names.
 
     `find_cors_rule` returns whether a service has cross-origin
     rules of its own for a request, and the one that allows it.
@@ -105,6 +119,7 @@ class ServiceSpec:
     too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
     build_account: Callable[[GetUrl, SandboxOptions], Mapping[str, str]]
+    build_connection: Callable[[GetUrl, SandboxOptions], Mapping[str, str]] | None = None
     claims_rest: Callable[[Request], bool] = lambda _: True
     find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
         False,

@@ -9,11 +9,12 @@ compares the two.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -138,9 +139,7 @@ class Extension:
         A package that cannot be loaded does not keep the others
         from being used.
         """
-        from importlib.metadata import entry_points
-
-        if not entry_points(group=ENTRY_POINTS):
+        if not any(map(_has_added_services, sys.path)):
             return
         from jupyter_mjci.errors import SettingsError
 
@@ -276,6 +275,21 @@ class Extension:
     def _on_pre_run_cell(self, *_: object) -> None:
         if self._magics is not None:
             self._magics.clear_displayed()
+
+
+def _has_added_services(folder: str) -> bool:
+    """Return whether a package in a folder of `sys.path` adds a service.
+
+    `importlib.metadata` finds the same, in ten times the time.
+    """
+    header = f"[{ENTRY_POINTS}]".encode()
+    with suppress(OSError), os.scandir(folder or ".") as entries:
+        for entry in entries:
+            if entry.name.endswith(("dist-info", "egg-info")):
+                with suppress(OSError), open(f"{entry.path}/entry_points.txt", "rb") as file:
+                    if header in file.read():
+                        return True
+    return False
 
 
 def _find_or_suggest(

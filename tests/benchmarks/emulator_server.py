@@ -65,7 +65,7 @@ def submit_task(sandbox: Any, number: int) -> str:
     body = json.dumps(
         {"prompt": f"a lighthouse at dusk, number {number} --ar 16:9", "state": f"n{number}"}
     ).encode()
-    headers = {"mj-api-secret": sandbox.mj_secret, "content-type": "application/json"}
+    headers = {"mj-api-secret": sandbox.options.mj_secret, "content-type": "application/json"}
     response = sandbox.mj.handle(
         Request("POST", "mj.sandbox.localhost", "/mj/submit/imagine", "", headers, body)
     )
@@ -103,7 +103,7 @@ def serve_tasks() -> None:
     pin(0)
     sandbox, ids = build_sandbox(ALIVE_TASKS, ScaledClock(0.5))
     server = sandbox.serve()
-    url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.mj_secret
+    url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.options.mj_secret
     serve_canned.body = request_once(
         server.port, build_request("GET", url, {"mj-api-secret": secret})
     )  # type: ignore[attr-defined]
@@ -282,8 +282,9 @@ def create_jobs(sandbox: Any, jobs: int) -> None:
     """Submit a number of jobs as a client would, without the network."""
     from jupyter_mjci.emulator.http import Request
 
-    key = next(iter(sandbox.ci.store.buckets[sandbox.bucket].objects))
-    output = f"<Region>{sandbox.region}</Region><Bucket>{sandbox.bucket}</Bucket><Object>o</Object>"
+    key = next(iter(sandbox.ci.store.buckets[sandbox.options.bucket].objects))
+    options = sandbox.options
+    output = f"<Region>{options.region}</Region><Bucket>{options.bucket}</Bucket><Object>o</Object>"
     rule = "<PicProcess><ProcessRule>imageInfo</ProcessRule></PicProcess>"
     operation = f"<Operation>{rule}<Output>{output}</Output></Operation>"
     body = (
@@ -302,8 +303,11 @@ def build_authorization(
 ) -> tuple[str, str]:
     from jupyter_mjci.services.tencent_ci.signing import sign
 
-    host, now = f"{sandbox.bucket}.ci.{sandbox.region}.myqcloud.com", int(sandbox.clock.now())
-    keys = {"secret_id": sandbox.secret_id, "secret_key": sandbox.secret_key}
+    host, now = (
+        f"{sandbox.options.bucket}.ci.{sandbox.options.region}.myqcloud.com",
+        int(sandbox.clock.now()),
+    )
+    keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
     return host, sign(
         method, path, params=params, headers={"host": host}, key_time=f"{now};{now + 3600}", **keys
     )
@@ -345,7 +349,7 @@ def measure_finished_tasks() -> None:
     clock.advance(86_400)
     sandbox.mj.advance()
     assert sandbox.next_event() is None
-    headers = {"mj-api-secret": sandbox.mj_secret}
+    headers = {"mj-api-secret": sandbox.options.mj_secret}
     task_json = sandbox.mj.handle(
         Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers)
     ).body

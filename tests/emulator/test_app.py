@@ -906,7 +906,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_picture_job_end_to_end(client: Any) -> None:
     """An object is put, a job works on it, the output is there, by each way in."""
-    (source,) = list(client.sandbox.ci.store.buckets[client.sandbox.bucket].objects)[:1]
+    (source,) = list(client.sandbox.ci.store.buckets[client.sandbox.options.bucket].objects)[:1]
     created = client.cloud(
         "POST", "/jobs", "ci", job_xml(client.settings, source, "out/turned.jpg")
     )
@@ -989,7 +989,7 @@ def test_job_with_service_fault(kind: str, held: str) -> None:
     ):
         client = ServiceClient(http_client, server.settings, sandbox.clock.now)
         sandbox.faults.add(kind, route="POST /jobs", times=1)
-        (source,) = list(sandbox.ci.store.buckets[sandbox.bucket].objects)[:1]
+        (source,) = list(sandbox.ci.store.buckets[sandbox.options.bucket].objects)[:1]
         created = [
             client.cloud("POST", "/jobs", "ci", job_xml(server.settings, source, f"out/{n}")).text
             for n in (1, 2)
@@ -1012,7 +1012,7 @@ def test_runs_are_reproducible() -> None:
         async with httpx.AsyncClient(
             transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]
         ) as client:
-            client.headers["mj-api-secret"] = sandbox.mj_secret
+            client.headers["mj-api-secret"] = sandbox.options.mj_secret
             created = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
             for _ in range(30):
                 await sandbox.clock.sleep(5)
@@ -1104,9 +1104,9 @@ def test_random_requests_never_fail_with_500(
     """Whatever is asked, signed or not, a service answers, and never with 500."""
     sandbox = FUZZED.setdefault(dialect, Sandbox(dialect=dialect))
     target, params = "/" + path, "&".join(f"{name}={value}" for name, value in query)
-    keys = {"secret_id": sandbox.secret_id, "secret_key": sandbox.secret_key}
+    keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
     now = int(sandbox.clock.now())
-    names = {"host": host, "mj-api-secret": sandbox.mj_secret}
+    names = {"host": host, "mj-api-secret": sandbox.options.mj_secret}
     if host.startswith(("demo", "ci", "cos", "b")):
         names["authorization"] = sign(
             method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
 from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions, ServiceSpec
 
@@ -29,7 +30,14 @@ _RESULT = re.compile(r'"result":\s*"([^"]+)"')
 
 
 def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedService:
-    """Build a proxy without tasks."""
+    """Build a proxy without tasks.
+
+    Raises:
+        ValueError: the dialect is unknown
+    """
+    if options.dialect not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise ValueError(f"unknown dialect {options.dialect!r}; known: {known}")
     return MidjourneyProxy(
         clock,
         dialect=options.dialect,
@@ -51,6 +59,11 @@ def build_account(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]
         "mj_secret": options.mj_secret,
         "mj_auth": AUTH_STYLES.get(options.dialect, "secret"),
     }
+
+
+def build_connection(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+    """Return where the proxy is, and its secret."""
+    return {"mj_url": get_url("mj"), "mj_secret": options.mj_secret}
 
 
 def find_job_ids(request: Request, response: Response) -> list[str]:
@@ -78,5 +91,6 @@ SERVICE = ServiceSpec(
     ),
     find_job_ids=find_job_ids,
     build_account=build_account,
+    build_connection=build_connection,
     claims_rest=lambda request: not is_local_host(request.host),
 )

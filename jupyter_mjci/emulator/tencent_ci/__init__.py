@@ -69,6 +69,18 @@ def build_account(_: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
     }
 
 
+def build_connection(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+    """Return where the two planes of the bucket are, and the account's keys."""
+    return {
+        "ci_endpoint": get_url("ci"),
+        "cos_endpoint": get_url("cos"),
+        "secret_id": options.secret_id,
+        "secret_key": options.secret_key,
+        "bucket": options.bucket,
+        "region": options.region,
+    }
+
+
 def find_job_ids(request: Request, response: Response) -> list[str]:
     """Return the IDs of the jobs that a request names in its path, or has made."""
     named = _JOB_PATH.search(request.path)
@@ -95,5 +107,6 @@ SERVICE = ServiceSpec(
     ),
     find_job_ids=find_job_ids,
     build_account=build_account,
+    build_connection=build_connection,
     find_cors_rule=find_cors_rule,
 )
