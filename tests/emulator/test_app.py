@@ -779,7 +779,7 @@ def test_taken_port_is_reported(server: Any) -> None:
 def test_unknown_dialect_is_refused() -> None:
     """The error for an unknown dialect names the known ones."""
     with pytest.raises(ValueError, match="java, plus, trueai"):
-        FakeSandbox(dialect="perl")
+        Sandbox(dialect="perl")
 
 
 # ---------------------------------------------------------------- on disk
