@@ -138,6 +138,7 @@ class Session:
             ca_file=settings.ca_file,
             transport=transport,
             build_missing_error=build_not_configured_error,
+            secrets=list_secrets(settings),
         )
         self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from jupyter_mjci.errors import MjciError
+
 REDACTED = "***"
 
 # Query parameters that sign a request or identify a user, by
@@ -105,9 +107,22 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     ):
         text = pattern.sub(REDACTED, text)
     text = _XML_ELEMENT.sub(_redact_element, text)
+    return _replace_secrets(text, secrets)
+
+
+def _replace_secrets(text: str, secrets: Iterable[str]) -> str:
     for encoded in _iter_encodings(secrets):
         text = text.replace(encoded, REDACTED)
     return text
+
+
+def redact_error(error: MjciError, secrets: Iterable[str]) -> None:
+    """Redact what an error says: some servers repeat the secret that they reject."""
+    for name in ("message", "detail", "hint", "service_message"):
+        text = getattr(error, name, "")
+        if text:
+            setattr(error, name, _replace_secrets(text, secrets))
+    error.args = (error.message, *error.args[1:])
 
 
 def _redact_element(match: re.Match[str]) -> str:

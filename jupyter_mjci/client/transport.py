@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urljoin
 
 import anyio
@@ -42,7 +42,7 @@ from jupyter_mjci.client.bodies import (
 from jupyter_mjci.client.calls import Call, Response, check_headers
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.outcomes import Outcome
-from jupyter_mjci.client.redaction import redact, strip_signature
+from jupyter_mjci.client.redaction import redact, redact_error, strip_signature
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import (
     InvalidRequest,
@@ -55,6 +55,7 @@ from jupyter_mjci.errors import (
 
 USER_AGENT = f"jupyter_mjci/{version('jupyter_mjci')}"
 NO_SECRET = Secret("")
+T = TypeVar("T")
 MAX_REDIRECTS = 5
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 # How long a whole response, or an image, may take, in timeouts of
@@ -143,6 +144,7 @@ class Transport:
             default where it is installed
         build_missing_error: builds the error of a call whose
             endpoint is missing, from the key of its service
+        secrets: values that no error may show
     """
 
     def __init__(
@@ -156,6 +158,7 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
         build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
+        secrets: Sequence[str] = (),
     ) -> None:
         if use_aiohttp is None:
             use_aiohttp = find_spec("aiohttp") is not None
@@ -167,6 +170,7 @@ class Transport:
         self.custom_transport = transport
         self.use_aiohttp = use_aiohttp
         self._build_missing_error = build_missing_error
+        self.secrets = secrets
         self._loop_thread: event_loop.LoopThread | None = None
 
     @property
@@ -188,6 +192,14 @@ class Transport:
         bound = self.endpoints[call.endpoint].max_body_size
         request.extensions = {BOUND_EXTENSION: lambda _: bound}
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
+
+    def parse(self, call: Call[T], response: Response) -> T:
+        """Parse the response of a call; an error says nothing of the secrets."""
+        try:
+            return call.parse(response)
+        except MjciError as error:
+            redact_error(error, self.secrets)
+            raise
 
     async def get(self, url: str) -> Response:
         """Download an image or a file. Credentials are sent only

@@ -64,7 +64,7 @@ class JobClient:
         """
         if call.is_submission:
             self.notify("submitting", call)
-        value = call.parse(await self.transport.send(call))
+        value = self.transport.parse(call, await self.transport.send(call))
         jobs = _extract_jobs(value)
         origin = self.journal.get_origin(call.service)
         for job in jobs:

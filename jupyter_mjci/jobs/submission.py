@@ -378,7 +378,7 @@ class Submitter:
         pending.may_exist = True
         try:
             response = await self.client.transport.send(pending.call)
-            job: Job = pending.call.parse(response)
+            job: Job = self.client.transport.parse(pending.call, response)
         except MjciError as error:
             if _is_busy(error):
                 room.record_refusal(get_retry_after(error))

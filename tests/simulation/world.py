@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jupyter_mjci.client.calls import Call, Response
 from jupyter_mjci.errors import TransportError
@@ -58,6 +58,9 @@ class Task:
 def get_number(body: bytes) -> int:
     """Return which submission a request belongs to: the search does not compare its webhook."""
     return int(body.partition(b"http://hook/")[2].partition(b'"')[0])
+
+
+T = TypeVar("T")
 
 
 class Service:
@@ -171,6 +174,9 @@ class SimulatedTransport:
     def __init__(self, actor: Actor, service: Service) -> None:
         self.actor = actor
         self.service = service
+
+    def parse(self, call: Call[T], response: Response) -> T:
+        return call.parse(response)
 
     async def send(self, call: Call[Any]) -> Response:
         await self._travel()

@@ -239,7 +239,7 @@ async def _check_feature(transport: Transport, feature: Feature) -> Finding:
     name = f"Midjourney {feature.name}"
     call = feature.build(Midjourney())
     try:
-        call.parse(await transport.send(call))
+        transport.parse(call, await transport.send(call))
     except Unsupported:
         return Finding(name, None, f"not supported: {feature.consequence}")
     except MjciError as error:

@@ -9,8 +9,9 @@ the widest range counts. The check is about what certainly goes
 wrong: text in quotation marks is never looked at, and what might
 be prose is left alone.
 
-Sources: the parameter lists of docs.midjourney.com for versions 1
-to 8.1, Niji 4 to 7 and Video 1.
+Sources: public guides to Midjourney's parameters, for versions 1
+to 8.1, Niji 4 to 7 and Video 1. Where they disagree, or a range is
+not told, the check lets it pass.
 """
 
 from __future__ import annotations

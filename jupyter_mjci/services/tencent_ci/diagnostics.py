@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -44,7 +43,7 @@ async def _run_checks(ci: TencentCI, transport: Transport, clock: Clock) -> list
     jobs = ci.jobs(size=1).first_page
     response = await transport.send(jobs)
     clock_finding = _check_clock(clock, response)
-    error = _get_error(jobs, response)
+    error = _get_error(transport, jobs, response)
     # an HTML page, or unreadable
     if error is not None and not isinstance(error, CIError):
         return [Finding(ADDRESS, False, error.message, error.hint)]
@@ -61,10 +60,10 @@ async def _run_checks(ci: TencentCI, transport: Transport, clock: Clock) -> list
     return findings
 
 
-def _get_error(call: Call[Any], response: Response) -> MjciError | None:
+def _get_error(transport: Transport, call: Call[Any], response: Response) -> MjciError | None:
     """Return the error that parsing the response raises, if any."""
     try:
-        call.parse(response)
+        transport.parse(call, response)
     except MjciError as error:
         return error
     return None
@@ -105,7 +104,7 @@ def _format_duration(seconds: float) -> str:
 async def _check_bucket(ci: TencentCI, transport: Transport) -> Finding:
     name = f"bucket {ci.bucket}"
     objects = ci.objects(limit=1).first_page
-    error = _get_error(objects, await transport.send(objects))
+    error = _get_error(transport, objects, await transport.send(objects))
     if error is not None:
         return Finding(name, False, error.message, error.hint)
     return Finding(name, True, "exists")
@@ -116,7 +115,7 @@ async def _check_bucket_binding(ci: TencentCI, transport: Transport) -> Finding:
     call = ci.buckets(names=[ci.bucket])
     response = await transport.send(call)
     try:
-        buckets: Sequence[Mapping[str, Any]] = call.parse(response)
+        buckets = transport.parse(call, response)
     except MjciError as error:
         return Finding(name, None, f"unknown: {error.message}")
     if any(ci.bucket in (bucket.get("BucketId"), bucket.get("Name")) for bucket in buckets):
