@@ -145,7 +145,7 @@ class Session:
         self._apis = build_apis(self, settings)
         for key, api in self._apis.items():
             setattr(self, key, api)
-        self._wire_jobs(_get_marker_seed(transport, sandbox))
+        self._wire_jobs(_get_marker_seed(transport, sandbox, home))
 
     def _wire_jobs(self, marker_seed: str | None) -> None:
         self._endpoints = EndpointSupport()
@@ -594,9 +594,12 @@ def _to_target(target: JobLike) -> JobLike:
 
 
 def _get_marker_seed(
-    transport: httpx.AsyncBaseTransport | None, sandbox: Sandbox | None
+    transport: httpx.AsyncBaseTransport | None, sandbox: Sandbox | None, home: Path | None
 ) -> str | None:
-    """Return the seed of the submission markers; None where they must be globally unique."""
+    """Return the seed of the submission markers; None where they must be globally unique.
+
+    A journal that is kept holds the markers of earlier sandboxes.
+    """
     if isinstance(transport, (Player, Recorder)):
         return transport.marker_seed
-    return None if sandbox is None else ""
+    return None if sandbox is None or home is not None else ""

@@ -443,3 +443,9 @@ def test_html_response_does_not_end_the_wait_or_bulk_polling(
         assert session.sandbox is not None
         assert session.sandbox.faults.count
         assert count == 1 or calls.count("tasks") > 2
+
+
+def test_second_sandbox_on_a_kept_journal_submits(tmp_path: Path) -> None:
+    for _ in range(2):
+        with mjci.sandbox(speed=float("inf"), home=tmp_path) as session:
+            session.follow(session.mj.imagine("a fox")).run()
