@@ -18,6 +18,8 @@ from tests.browser.conftest import _IDLE, Chromium, serving
 from tests.execute_notebooks import copied
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+# what is typed, and the flag that the notebook has set in the form
+SECOND_PROMPT = "a second fox in the rain --ar 3:2"
 IMAGINE = ".mjci-live button:has-text('Imagine')"
 
 
@@ -58,7 +60,7 @@ def test_voila_serves_the_notebook_as_an_app(
             page.keyboard.press("Control+Enter")
             page.wait_for_function(_TWICE)
             page.wait_for_function(_LOADED, arg=".mjci-live .mjci-card img")
-            assert page.locator(".mjci-subject").first.inner_text() == "a second fox in the rain"
+            assert page.locator(".mjci-subject").first.inner_text() == SECOND_PROMPT
 
         browser.do(visit)
         (shots / "voila.png").write_bytes(browser.do(lambda: page.screenshot(full_page=True)))

@@ -302,7 +302,9 @@ class RuleEditor:
         if rule == self.text.value.strip():
             return
         with self._suppress_events():
+            self.history.is_typed = False
             self.text.value = rule
+            self.history.is_typed = True
             self._parse_text()
         self._on_change()
 

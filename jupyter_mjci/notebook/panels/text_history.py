@@ -21,6 +21,10 @@ class TextHistory:
     Args:
         text: the field
         clock: returns the time in seconds
+
+    Attributes:
+        is_typed: whether the next change is typed, not made by a
+            control; the two are never undone together
     """
 
     def __init__(self, text: W.Widget, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,6 +33,8 @@ class TextHistory:
         self._texts = [str(text.value)]
         self._position = 0
         self._last_change = -PAUSE
+        self._was_typed = True
+        self.is_typed = True
         self.undo_button = build_button("Undo", "Take back the last change", icon="undo")
         self.redo_button = build_button("Redo", "Make the change again", icon="repeat")
         self.undo_button.on_click(lambda _: self._move(-1))
@@ -44,8 +50,10 @@ class TextHistory:
         if value == self._texts[self._position]:
             return
         now = self._clock()
-        is_new = now - self._last_change >= PAUSE or self._position == 0
+        is_late = now - self._last_change >= PAUSE
+        is_new = is_late or self._position == 0 or self.is_typed != self._was_typed
         self._last_change = now
+        self._was_typed = self.is_typed
         del self._texts[self._position + 1 :]
         if is_new:
             self._texts.append(value)

@@ -166,6 +166,18 @@ def test_changes_are_undone_and_made_again(
     assert editor.history.redo_button.disabled
 
 
+def test_typing_and_controls_are_undone_apart(editor: RuleEditor) -> None:
+    """Also where one follows the other at once; steps of one slider are one change."""
+    editor.history._clock = lambda: 1000.0
+    editor.text.value = "imageMogr2/rotate/90"
+    for degrees in (91, 92, 93):
+        editor.blocks[0].controls["rotate"].widget.value = degrees
+    editor.text.value = "imageMogr2/rotate/200"
+    for expected in ("imageMogr2/rotate/93", "imageMogr2/rotate/90", ""):
+        editor.history.undo_button.click()
+        assert editor.text.value == expected
+
+
 def find_template(block: Any, text: str) -> Any:
     return next(
         template for template in block.controls["thumbnail"].templates if template.text == text
