@@ -63,7 +63,7 @@ CORE_CELLS = (
 EXTRA_CELLS = {
     "s.history().mjci.plot.timeline()": "matplotlib",
     "s.history.archive('lake')": "deltalake",
-    "s.history.lake('lake').frame()": "duckdb",
+    "s.history.lake('lake').frame()": "deltalake",
     "from jupyter_mjci.history import delta; delta._import_extra('dask.dataframe')": "dask",
     "from jupyter_mjci.cli.demo import run_demo; run_demo(None)": "jupyterlab",
     "import pathlib; run_demo(pathlib.Path('page.html'))": "nbconvert",

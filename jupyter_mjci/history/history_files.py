@@ -99,10 +99,13 @@ def _format_cells(frame: pd.DataFrame, *, escape: bool = False) -> pd.DataFrame:
         elif column.dtype.kind == "m":
             column = column.map(_format_duration, na_action="ignore").astype(object)
         elif escape and column.dtype == "string":
-            is_formula = column.str.startswith(_FORMULA_STARTS).fillna(value=False).astype(bool)
-            column = column.where(~is_formula, "'" + column)
+            column = column.map(_escape_formula, na_action="ignore")
         cells[str(name)] = column
     return pd.DataFrame(cells)
+
+
+def _escape_formula(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def _format_duration(duration: pd.Timedelta) -> str:

@@ -87,6 +87,7 @@ class MJCI(Configurable):
         config=True
     )
     max_jobs = IntegerSetting(help=_get_help("max_jobs")).tag(config=True)
+    ca_file = TextSetting(help=_get_help("ca_file")).tag(config=True)
     thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)
     profile = TextSetting(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)
 

@@ -38,6 +38,7 @@ from jupyter_mjci.jobs import journal_writer, submission
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney import reconciliation as midjourney_tracking
 from jupyter_mjci.session import Session
+from tests.virtual_clock import VirtualClock
 
 FAULTS: dict[str, dict[str, Any]] = {
     "refuse": {},
@@ -186,7 +187,11 @@ def test_full_queue_raises_in_run_and_waits_in_follow(session: Session) -> None:
 def test_html_for_everything_is_unsupported_not_unknown() -> None:
     """Such a server is not a proxy at all: the address is wrong."""
     html = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=html)
+    session = Session(
+        load_settings({"mj_url": "http://elsewhere"}, environ={}),
+        transport=html,
+        clock=VirtualClock(),
+    )
     with pytest.raises(Unsupported):
         session.mj.imagine("a red fox").run()
     assert [row.state for row in session.journal.submissions()] == ["rejected"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from jupyter_mjci.client import event_loop
 from jupyter_mjci.notebook.commands import list_commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from jupyter_mjci.notebook.help import WIDTH, build_command_help, list_examples
@@ -119,6 +120,8 @@ def test_synopsis_works_as_printed(
 ) -> None:
     """It builds a request (or runs, as a command), with a value for each of its words."""
     monkeypatch.chdir(tmp_path)
+    # It would patch asyncio for all later tests; a kernel's test has it.
+    monkeypatch.setattr(event_loop, "enable_nested_loops", lambda **_: "nest_asyncio")
     monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / "notes.ipynb"))
     for file in ("fox.png", "owl.png"):
         Image.new("RGB", (8, 8)).save(file)

@@ -249,12 +249,14 @@ def test_record_listings_are_frames(shell: Shell) -> None:
         "int64",
         "datetime64[us, UTC]",
         "string",
+        "bool",
     ]
     assert list(shell.run("%ci_objects --prefix none/").columns) == [
         "key",
         "size",
         "changed",
         "etag",
+        "is_folder",
     ]
 
 

@@ -40,6 +40,7 @@ def test_no_schedule_makes_a_job_twice_or_loses_one(simulation: Simulation, seed
     assert next(violations, None) is None
 
 
+@pytest.mark.filterwarnings("ignore::jupyter_mjci.errors.JournalWarning")
 def test_schedule_is_replayed_by_its_name(simulation: Simulation) -> None:
     """The same steps and the same end, whatever ran before."""
     name = "gateway first/lags/own/3/locked/4/1/kill/9/5"

@@ -35,8 +35,8 @@ def parse_bucket(value: object, name: str) -> str:
 
 
 def parse_region(value: object, name: str) -> str:
-    """Return the region's short name."""
-    region = str(value).strip()
+    """Return the region's short name of today."""
+    region = normalize_region(str(value))
     if not region or _REGION.fullmatch(region):
         return region
     raise SettingsError(
@@ -124,7 +124,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
     ci = _build_bucket_endpoint(settings, clock, "ci", settings.endpoint, settings.domain)
     cos = _build_bucket_endpoint(settings, clock, "cos", settings.cos_endpoint, settings.cos_domain)
     # Requests about the account rather than a bucket.
-    host = f"ci.{normalize_region(settings.region)}.myqcloud.com"
+    host = f"ci.{settings.region}.myqcloud.com"
     account = replace(ci, url=settings.endpoint or f"https://{host}", host=host, aliases=())
     return {"ci": ci, "cos": cos, "account": account}
 
@@ -132,7 +132,7 @@ def build_endpoints(settings: TencentCISettings, clock: Clock) -> dict[str, Endp
 def _build_bucket_endpoint(
     settings: TencentCISettings, clock: Clock, name: str, url: str, domain: str
 ) -> Endpoint:
-    host = f"{settings.bucket}.{name}.{normalize_region(settings.region)}.myqcloud.com"
+    host = f"{settings.bucket}.{name}.{settings.region}.myqcloud.com"
     authorize = build_cos_auth(
         settings.secret_id,
         settings.secret_key,

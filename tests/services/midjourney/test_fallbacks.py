@@ -148,7 +148,11 @@ def test_endpoint_is_remembered_as_missing_after_it_was_refused_twice(
 def test_wrong_address_raises_despite_the_journal() -> None:
     """A server that responds to everything with a web page is not a proxy."""
     page = httpx.MockTransport(lambda _: httpx.Response(200, html="<!doctype html><p>hello</p>"))
-    session = Session(load_settings({"mj_url": "http://elsewhere"}, environ={}), transport=page)
+    session = Session(
+        load_settings({"mj_url": "http://elsewhere"}, environ={}),
+        transport=page,
+        clock=VirtualClock(),
+    )
     for call in (
         session.mj.tasks(),
         session.mj.tasks(ids=["1"]),
