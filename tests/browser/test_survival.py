@@ -12,7 +12,7 @@ from tests.browser.test_panels import BAR, IMAGINE, PICTURE, PROMPT
 SERVER = """
 import json, subprocess, sys, jupyter_mjci as mjci
 command = [sys.executable, "-m", "jupyter_mjci.cli", "sandbox", "--speed", "60"]
-command += ["--data", "kept", "--port"]
+command += ["--data", "kept", "--mj-secret", "kept-secret", "--port"]
 def start(port):
     server = subprocess.Popen([*command, str(port)], stdout=subprocess.PIPE)
     return server, json.loads(server.stdout.readline())

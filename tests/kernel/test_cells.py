@@ -128,7 +128,7 @@ def test_a_panel_reads_well_where_nobody_answers_its_widgets(client: BlockingKer
     draw = "panel.fields['prompt'].value = 'a red fox'\npanel.submit_button.click()\npanel.wait()"
     client.execute_interactive(draw, output_hook=lambda _: None, timeout=60)
     still = run(client, "display(panel)").outputs[1][1][0]
-    assert "done · a red fox" in still["text/plain"]
+    assert "succeeded · a red fox" in still["text/plain"]
     assert "a red fox" in still["text/html"]
 
 
