@@ -32,7 +32,7 @@ REPORTED = ("ipython", "ipykernel", "pandas", "ipywidgets", "httpx", "anyio", "p
 TOOLS = r"(hypothesis|ipykernel|jupyter-client|nbval|pytest|pytest-xdist)\b"
 # Only these are built from source, because they have no wheels: elsewhere a lower bound means the
 # oldest wheel for the Python.
-BUILT = ("cos-python-sdk-v5", "crcmod")
+BUILT = ("cos-python-sdk-v5", "crcmod", "fontmeta")
 PYTEST = (
     "-q",
     "-n",
