@@ -112,7 +112,10 @@ class Sandbox:
         self._restore(state)
         self.app = Starlette(
             routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
-            middleware=[Middleware(AbsoluteFormMiddleware), Middleware(_AccessMiddleware, self)],
+            middleware=[
+                Middleware(AbsoluteFormMiddleware),
+                Middleware(_AccessMiddleware, sandbox=self),
+            ],
         )
 
     # ------------------------------------------------ the
