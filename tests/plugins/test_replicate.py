@@ -218,7 +218,10 @@ def test_each_row_makes_a_prediction(shell: Shell) -> None:
     assert list(frame["status"]) == ["SUCCEEDED", "SUCCEEDED"]
 
 
-def test_cancel_magic_takes_a_variable(shell: Shell) -> None:
+def test_cancel_magic_takes_a_variable(shell: Shell, session: Session) -> None:
+    assert session.sandbox is not None
+    # It must not end before it is cancelled.
+    session.sandbox.faults.add("stuck", service="rp")
     shell.run(f"%rp_predict a red fox --model {MODEL} --no-wait -o fox")
     assert shell.run("%rp_cancel fox").status is Status.CANCELLED
 
