@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, cast
 
 from jupyter_mjci.client import redaction
@@ -395,8 +395,10 @@ def register(new: Service) -> Service:
 
 
 @cache
-def _list_entry_points() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+def _list_entry_points() -> dict[str, EntryPoint]:
+    # Once for each process: it reads the metadata of every
+    # installed package.
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
 def list_keys() -> list[str]:
@@ -412,7 +414,8 @@ def services() -> list[Service]:
 def find_service(key: str) -> Service | None:
     """Return a service by its key, None where it is not installed."""
     if key not in _registered:
-        location = BUILT_IN.get(key) or _list_entry_points().get(key)
+        point = _list_entry_points().get(key)
+        location = BUILT_IN.get(key) or (point.value if point else None)
         if location is None:
             return None
         register(_load_service(key, location))
@@ -434,8 +437,8 @@ def _load_service(key: str, location: str) -> Service:
 
 def get_package(key: str) -> str:
     """Return the name of the distribution that adds a service; "" for a built-in one."""
-    points = entry_points(group=ENTRY_POINTS, name=key) if key not in BUILT_IN else ()
-    return next((point.dist.name for point in points if point.dist), "")
+    point = _list_entry_points().get(key) if key not in BUILT_IN else None
+    return point.dist.name if point and point.dist else ""
 
 
 def get_packages() -> dict[str, str]:

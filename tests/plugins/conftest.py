@@ -25,10 +25,10 @@ def replicate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.syspath_prepend(str(write_metadata(tmp_path / "site")))
     monkeypatch.setattr(redaction, "SECRET_PATTERNS", list(redaction.SECRET_PATTERNS))
     monkeypatch.setattr(services, "_registered", dict(services._registered))
-    services._list_entry_points.cache_clear()
+    forget_entry_points()
     yield
     monkeypatch.undo()
-    services._list_entry_points.cache_clear()
+    forget_entry_points()
     registry.SERVICES.pop("rp", None)
 
 
@@ -41,10 +41,16 @@ def uninstall(
     def remove_from_path() -> None:
         sys.path.remove(str(tmp_path / "site"))
         services._registered.pop("rp", None)
-        services._list_entry_points.cache_clear()
+        forget_entry_points()
         registry.SERVICES.pop("rp", None)
 
     return remove_from_path
+
+
+def forget_entry_points() -> None:
+    """Look the installed packages up again, as a new process does."""
+    services._list_entry_points.cache_clear()
+    registry._list_entry_points.cache_clear()
 
 
 def write_metadata(folder: Path) -> Path:
