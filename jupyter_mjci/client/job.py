@@ -14,6 +14,7 @@ from operator import index
 import msgspec
 
 from jupyter_mjci.client.jsonlib import JsonObject
+from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, sanitize
 
 # Submissions without a user's own text carry a marker in `state`
@@ -188,9 +189,7 @@ class Job:
         """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""
         percent = f" {self.progress}%" if self.status.is_active and self.progress else ""
         line = f"{self.action or 'Job'} {self.id} {self.status.value}{percent}"
-        subject = " ".join(self.subject.split())
-        if len(subject) > MAX_SUBJECT:
-            subject = f"{subject[: MAX_SUBJECT - 1]}…"
+        subject = shorten(self.subject, MAX_SUBJECT)
         return sanitize(f"{line}: {subject}" if subject else line)
 
     def __repr__(self) -> str:

@@ -755,24 +755,22 @@ def _build_insert(table: str, columns: Iterable[str]) -> str:
     return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values})"
 
 
-_UPSERT_JOB = (
-    _build_insert("jobs", _ALL_COLUMNS)
-    + " ON CONFLICT DO UPDATE SET "
-    + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _MERGED_COLUMNS)
-    + ", status=excluded.status, final=excluded.final,"
-    " progress=coalesce(excluded.progress, progress), raw=excluded.raw,"
-    " last_seen=excluded.last_seen, sequence=excluded.sequence"
-    " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
-)
-# A state that was seen earlier, and no end, changes nothing.
-_IMPORT_JOB = (
+# What a newer state changes of a job that is known.
+_MERGE_JOB = (
     _build_insert("jobs", _ALL_COLUMNS)
     + " ON CONFLICT DO UPDATE SET "
     + ", ".join(f"{name}=coalesce(nullif(excluded.{name}, ''), {name})" for name in _MERGED_COLUMNS)
     + ", status=excluded.status, final=excluded.final,"
     " progress=coalesce(excluded.progress, progress),"
     " last_seen=excluded.last_seen, sequence=excluded.sequence"
-    " WHERE NOT jobs.final AND (excluded.final OR excluded.last_seen > jobs.last_seen)"
+)
+_UPSERT_JOB = (
+    f"{_MERGE_JOB}, raw=excluded.raw"
+    " WHERE NOT jobs.final AND (excluded.raw <> jobs.raw OR excluded.status <> jobs.status)"
+)
+# A state that was seen earlier, and no end, changes nothing.
+_IMPORT_JOB = (
+    f"{_MERGE_JOB} WHERE NOT jobs.final AND (excluded.final OR excluded.last_seen > jobs.last_seen)"
 )
 _INSERT_JOB_EVENT = (
     "INSERT INTO job_events SELECT :service, :origin, :id, :last_seen, :status, :progress"

@@ -222,18 +222,18 @@ def accept(
     if not _claim(db, marker, job_id, is_guess, now) and is_guess:
         return False
     changes: dict[str, SqlValue] = {"job_id": job_id, "reason": ""}
-    _move(db, "accept", lease, {**changes, **_released(now)})
+    _move(db, "accept", lease, {**changes, **_build_release(now)})
     return True
 
 
 def reject(db: sqlite3.Connection, lease: Lease, reason: str, now: float) -> bool:
     """Record that a submission certainly created no job."""
-    return _move(db, "reject", lease, {"reason": reason, **_released(now)})
+    return _move(db, "reject", lease, {"reason": reason, **_build_release(now)})
 
 
 def lose(db: sqlite3.Connection, lease: Lease, reason: str, now: float) -> bool:
     """Record that it is unknown what became of a submission, and let others look."""
-    return _move(db, "lose", lease, {"reason": reason, **_released(now)})
+    return _move(db, "lose", lease, {"reason": reason, **_build_release(now)})
 
 
 def _claim(db: sqlite3.Connection, marker: str, job_id: str, is_guess: bool, now: float) -> bool:
@@ -260,12 +260,13 @@ def _claim(db: sqlite3.Connection, marker: str, job_id: str, is_guess: bool, now
         return False
     reason = f"job {job_id}, which looked like its own, is that of another submission."
     changes: dict[str, SqlValue] = {"job_id": "", "reason": reason}
-    _move(db, "revoke", Lease(holder["marker"], ""), {**changes, **_released(now)})
+    _move(db, "revoke", Lease(holder["marker"], ""), {**changes, **_build_release(now)})
     db.execute(f"UPDATE claims SET marker=?, is_guess=0 WHERE {where}", (marker, *key))
     return True
 
 
-def _released(now: float) -> dict[str, SqlValue]:
+def _build_release(now: float) -> dict[str, SqlValue]:
+    """Return the columns of a row whose lease ends now."""
     return {"lease_owner": "", "lease_until": now}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -83,17 +84,16 @@ class ResultFetcher:
         """
         service = find_service(job.service)
         singles = service.get_single_urls(job) if service else ()
+        if not singles and not is_grid(job):
+            return [await self.fetch(job, index) for index in range(len(job.outputs))]
+        contents: Sequence[bytes]
         if singles:
             contents = [await self._fetch_result(job, url) for url in singles]
-            return [
-                Picture(content, _describe_origin(job, index))
-                for index, content in enumerate(contents)
-            ]
-        pictures = [await self.fetch(job, index) for index in range(len(job.outputs))]
-        if not is_grid(job):
-            return pictures
-        cells = await anyio.to_thread.run_sync(split_grid, pictures[0])
-        return [Picture(cell, _describe_origin(job, index)) for index, cell in enumerate(cells)]
+        else:
+            contents = await anyio.to_thread.run_sync(split_grid, await self.fetch(job, 0))
+        return [
+            Picture(content, _describe_origin(job, index)) for index, content in enumerate(contents)
+        ]
 
     async def download(self, job: Job, folder: Path, template: str) -> list[Path]:
         """Write a job's results into a folder and return the files.
@@ -112,17 +112,15 @@ class ResultFetcher:
 
     async def _fetch_result(self, job: Job, url: str) -> bytes:
         content = await self._fetch_url(url)
-        service = find_service(job.service)
         # Results of a bucket may be anything, also JSON.
-        if service is not None and service.links_expire:
+        if _has_expiring_links(job):
             await require_picture(content)
         return content
 
     def should_archive(self, job: Job) -> bool:
         """Return whether a job's results have to outlive their links."""
-        service = find_service(job.service)
-        links_expire = service is not None and service.links_expire
-        return self.archive is not None and links_expire and job.status is Status.SUCCEEDED
+        has_ended = job.status is Status.SUCCEEDED
+        return self.archive is not None and has_ended and _has_expiring_links(job)
 
     async def archive_results(self, job: Job) -> None:
         """Archive a job's results while their links still work."""
@@ -192,6 +190,11 @@ def _build_not_picture_error(content: bytes) -> InvalidResponse:
         body=content,
         hint="Links may end, some after a day: fetch results when the job ends.",
     )
+
+
+def _has_expiring_links(job: Job) -> bool:
+    service = find_service(job.service)
+    return service is not None and service.links_expire
 
 
 def _describe_origin(job: Job, index: int) -> Provenance:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.help import has_prompt
 from jupyter_mjci.notebook.interpolation import find_job
@@ -335,9 +336,7 @@ def _list_known_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
 
 
 def _describe_job(job: Job) -> str:
-    subject = " ".join(job.subject.split())
-    if len(subject) > MAX_SUBJECT:
-        subject = f"{subject[: MAX_SUBJECT - 1]}…"
+    subject = shorten(job.subject, MAX_SUBJECT)
     words = [job.action] if job.status is Status.SUCCEEDED else [job.action, job.status.lower()]
     return f"{' '.join(words)}: {subject}" if subject else " ".join(words)
 

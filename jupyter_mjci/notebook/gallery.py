@@ -18,6 +18,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
 from jupyter_mjci.history.image_archive import ArchivedImage
 from jupyter_mjci.notebook import cards, images
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 DEFAULT_LIMIT = 24
+MAX_SUBJECT = 100  # characters of a prompt in a line
 MAX_JOURNAL_JOBS = 10_000  # jobs of the journal that are searched
 SVG = "image/svg+xml"
 NO_PICTURES = "No matching pictures."
@@ -174,20 +176,15 @@ def render_contact_sheet(items: Sequence[GalleryItem]) -> MimeBundle:
     lines = []
     for number, item in enumerate(items, 1):
         labels.append(f"{number} {item.kind} {item.name}")
-        lines.append(sanitize(f"{number:>3} {item.caption}  {_shorten(item.subject)}"))
+        lines.append(sanitize(f"{number:>3} {item.caption}  {shorten(item.subject, MAX_SUBJECT)}"))
     sheet, width, height = images.contact_sheet([item.content for item in items], labels)
-    subjects = dict.fromkeys(_shorten(item.subject) for item in items)
+    subjects = dict.fromkeys(shorten(item.subject, MAX_SUBJECT) for item in items)
     alt = sanitize(f"{len(items)} pictures: {'; '.join(subjects)}"[:500])
     data = {
         "image/jpeg": images.to_base64(sheet),
         "text/plain": "\n".join(lines),
     }
     return data, {"image/jpeg": {"width": width, "height": height, "alt": alt}}
-
-
-def _shorten(subject: str) -> str:
-    text = " ".join(subject.split())
-    return text if len(text) <= 100 else text[:99] + "…"
 
 
 def render_page(items: Sequence[GalleryItem], title: str = "Pictures") -> str:
