@@ -20,7 +20,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job, to_job_id
+from jupyter_mjci.client.job import Job, JobPicture, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -67,8 +67,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.imaging.model import RuleResult
-    from jupyter_mjci.imaging.picture import Picture
+    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
     from jupyter_mjci.jobs.grids import Grid
     from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.jobs.study_calls import Builder
@@ -472,7 +471,7 @@ class Session:
 
     # --- results and objects ------------------------------------
 
-    def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]:
+    def picture(self, job_or_url: Job | JobPicture | str, index: int = 0) -> Operation[Picture]:
         """Fetch a job's result; credentials go to the services' own hosts only.
 
         Raises InvalidRequest for a job without a result,
@@ -480,7 +479,8 @@ class Session:
         more), or something else came.
 
         Args:
-            job_or_url: the job, or a URL
+            job_or_url: the job, one of its pictures (`job[2]`, as
+                `pictures` counts them), or a URL
             index: which of several results, from 0
         """
         return Operation(partial(self._results.fetch, job_or_url, index))
@@ -545,11 +545,11 @@ class Session:
             seconds=seconds,
         )
 
-    def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
+    def preview(self, rule: str, content: bytes) -> Operation[ProcessedPicture]:
         """Apply a picture rule locally: what a job would give, without a job.
 
-        The result has `body`, `format`, `width` and `height`.
-        Watermark images are fetched from the bucket. Raises
+        The result is a `Picture`, with `info` for imageInfo,
+        imageAve and exif. Watermark images are fetched from the bucket. Raises
         InvalidRequest for a rule that cannot be applied.
 
         Args:

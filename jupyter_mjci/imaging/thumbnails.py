@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -192,8 +192,38 @@ def normalize_orientation(image: Image.Image) -> Image.Image:
     from PIL import ImageOps
 
     image.seek(0)
-    upright = ImageOps.exif_transpose(image)
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    return to_rgb(ImageOps.exif_transpose(image))
+
+
+def decode_upright(content: bytes) -> Image.Image:
+    """Decode a picture, or the first frame of an animation, turned as its EXIF says.
+
+    Raises one of DECODE_ERRORS for what is no picture.
+    """
+    from PIL import ImageOps
+
+    image = open_image(content)
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits a channel: RGB, or RGBA where something is transparent."""
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bits(image)
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Return a gray picture of 16 or 32 bits as one of 8, which Pillow's `convert` cuts off."""
+    values = image.convert("F")
+    highest = cast("tuple[float, float]", values.getextrema())[1]
+    # 16 bits where nothing is beyond them, else what is there.
+    span = 65535 if 255 < highest <= 65535 else max(highest, 255)
+    gray = values.point(lambda value: value * (255 / span) + 0).convert("L")
+    # It names a color in 16 bits.
+    gray.info.pop("transparency", None)
+    return gray
 
 
 Encoding = tuple[bytes, "Image.Image"]
