@@ -4,17 +4,24 @@ alone, over http and over TLS.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.server import LoopbackServer
+from tests.browser.conftest import FLAGS, MISSING, chromium_here
 from tests.installing import installed, newcomer
 
 OPENDAL = """
@@ -157,3 +164,83 @@ def test_coscmd_does_all_that_it_can(
         assert "Error>" not in output, f"{line}: {output}"
     original = (tmp_path / "tree/big.bin").read_bytes()
     assert (tmp_path / "big.back").read_bytes() == original
+
+
+# -- JavaScript: one conversation, by Node and in a browser
+
+CONVERSATION = Path(__file__).with_name("conversation.js")
+NODE = """
+const [COS, fs, converse] = [require("cos-nodejs-sdk-v5"), require("fs"), require(process.argv[2])];
+const [account, proxy] = [JSON.parse(process.argv[3]), process.argv[4]];
+fs.writeFileSync("big", Buffer.alloc(3 * 1024 * 1024 + 5, 7));
+const cos = new COS({SecretId: account.secret_id, SecretKey: account.secret_key,
+  Protocol: "http:", Proxy: proxy, AutoSwitchHost: false});
+converse(cos, account, {FilePath: "big"}).then(async (failures) => {
+  await cos.downloadFile({Bucket: account.bucket, Region: account.region, Key: "js/big2",
+    FilePath: "back"});
+  if (!fs.readFileSync("back").equals(fs.readFileSync("big"))) failures.push("download");
+  console.log(JSON.stringify(failures));
+});
+"""
+IN_PAGE = """([account]) => {
+  const cos = new COS({SecretId: account.secret_id, SecretKey: account.secret_key,
+    Protocol: "http:", AutoSwitchHost: false});
+  const file = new Blob([new Uint8Array(3 * 1024 * 1024 + 5)]);
+  return converse(cos, account, {Body: file});
+}"""
+
+
+def install_from_npm(package: str, folder: Path) -> Path:
+    (folder / "package.json").write_text("{}")
+    command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", package]
+    installed(command, folder, newcomer())
+    return folder / "node_modules" / package
+
+
+@pytest.mark.install
+def test_node_client_holds_the_conversation(server: LoopbackServer, tmp_path: Path) -> None:
+    """npm: cos-nodejs-sdk-v5, by its own setting of a proxy."""
+    install_from_npm("cos-nodejs-sdk-v5", tmp_path)
+    (tmp_path / "run.js").write_text(NODE)
+    command = ["node", "run.js", str(CONVERSATION), json.dumps(server.settings), server.url]
+    assert json.loads(run(command, tmp_path, build_environ(server, tmp_path))) == []
+
+
+@pytest.mark.install
+@pytest.mark.browser
+def test_browser_client_holds_the_conversation(server: LoopbackServer, tmp_path: Path) -> None:
+    """npm: cos-js-sdk-v5 in Chromium, with web security on, by the services' own names."""
+    chromium = chromium_here() or pytest.skip(MISSING)
+    package = install_from_npm("cos-js-sdk-v5", tmp_path)
+    site = tmp_path / "site"
+    site.mkdir()
+    scripts = [package / "dist/cos-js-sdk-v5.min.js", CONVERSATION]
+    for script in scripts:
+        shutil.copy(script, site)
+    tags = "".join(f"<script src={script.name} charset=utf-8></script>" for script in scripts)
+    (site / "index.html").write_text(f"<!doctype html>{tags}")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as pages:
+        threading.Thread(target=pages.serve_forever, args=(0.01,)).start()
+        try:
+            url = f"http://localhost:{pages.server_port}/index.html"
+            assert converse_in_page(chromium, url, server) == []
+        finally:
+            pages.shutdown()
+
+
+def converse_in_page(chromium: str, url: str, server: LoopbackServer) -> list[str]:
+    """Return what failed; in a thread, as Playwright keeps an event loop in its own."""
+
+    def drive() -> list[str]:
+        rules = f"--host-resolver-rules=MAP *.myqcloud.com 127.0.0.1:{server.port}"
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, rules])
+            page = browser.new_page()
+            page.goto(url)
+            failures: list[str] = page.evaluate(IN_PAGE, [server.settings])
+            browser.close()
+        return failures
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(drive).result()
