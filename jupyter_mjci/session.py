@@ -8,19 +8,17 @@ produced.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-
-import anyio
+from types import MethodType, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job, JobPicture, to_job_id
+from jupyter_mjci.client.calls import Call, Operation, Paginator, Stream
+from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -29,45 +27,38 @@ from jupyter_mjci.client.settings import (
     describe_settings,
     list_secrets,
 )
-from jupyter_mjci.client.transport import Clock, SystemClock, Transport
-from jupyter_mjci.errors import InvalidRequest, SettingsError, Unsupported
+from jupyter_mjci.client.transport import Clock, SystemClock
+from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.normalization import parse_time
 from jupyter_mjci.history.submissions import Submission
 from jupyter_mjci.history.sync import SyncResult, sync
-from jupyter_mjci.jobs.batch import Batch, Follower, JobLike, Watch, build_failed_job
+from jupyter_mjci.jobs.batch import Batch, JobLike, Watch, to_target
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.jobs.downloads import ResultFetcher
-from jupyter_mjci.jobs.endpoint_support import EndpointSupport
 from jupyter_mjci.jobs.limits import check_job_count
-from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
-from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
-from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
+from jupyter_mjci.jobs.listings import fetch_frame
+from jupyter_mjci.jobs.polling import MAX_INTERVAL
+from jupyter_mjci.jobs.runtime import JobRuntime
 from jupyter_mjci.services import (
-    Service,
     build_apis,
-    build_endpoints,
-    build_not_configured_error,
+    build_transport,
+    find_session_method,
     get_origins,
     get_packages,
-    guess_service,
     list_configured,
-    service,
-    services,
+    list_session_methods,
 )
 from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci import bucket
 from jupyter_mjci.services.tencent_ci.api import TencentCI
-from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 
 if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
+    from jupyter_mjci.imaging.picture import Picture
     from jupyter_mjci.jobs.grids import Grid
     from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.jobs.study_calls import Builder
@@ -132,37 +123,20 @@ class Session:
         )
         self.history = History(self.journal, clock.now)
         self.archive = ImageArchive(home / "pictures") if home else None
-        http = Transport(
-            build_endpoints(settings, clock),
-            clock=clock,
-            timeout=settings.timeout,
-            at_once=settings.at_once,
-            ca_file=settings.ca_file,
-            transport=transport,
-            build_missing_error=build_not_configured_error,
-            secrets=list_secrets(settings),
-        )
+        http = build_transport(settings, clock, transport)
         self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners
         self._apis = build_apis(self, settings)
         for key, api in self._apis.items():
             setattr(self, key, api)
-        self._wire_jobs(_get_marker_seed(transport, sandbox, home))
-
-    def _wire_jobs(self, marker_seed: str | None) -> None:
-        self._endpoints = EndpointSupport()
-        deterministic = bool(self.recording)
-        self._submitter = Submitter(
+        self._jobs = JobRuntime(
             self.client,
-            make_marker_factory(marker_seed),
-            timeout=self.settings.timeout,
-            deterministic=deterministic,
+            self._apis,
+            self.archive,
+            marker_seed=_get_marker_seed(transport, sandbox, home),
+            timeout=settings.timeout,
+            deterministic=bool(recording),
         )
-        self._poller = Poller(self.client, self._apis, deterministic=deterministic)
-        self._results = ResultFetcher(
-            self.client.transport, self.archive, self.client.clock, deterministic=deterministic
-        )
-        self._follower = Follower(self._submit_or_fetch, self._poller, self._results)
 
     def __repr__(self) -> str:
         where = self.recording
@@ -172,48 +146,28 @@ class Session:
             where = ", ".join(filter(None, get_origins(self.settings).values()))
         return f"<jupyter_mjci session: {where}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """Return a method that a service adds: `tasks`, `jobs`, `upload`, …"""
+        # Private names are asked for before there is a session:
+        # by copy and pickle.
+        method = None if name.startswith("_") else find_session_method(name)
+        if method is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return MethodType(method, self)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *list_session_methods()})
+
     # --- sending ------------------------------------------------
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.
 
         Reads are retried after transient errors, submissions are
-        sent exactly once. Where the proxy lacks an endpoint, a
+        sent exactly once. Where the server lacks an endpoint, a
         fallback is used if there is one.
         """
-        fallback = service(call.service).fallbacks.get(call.name)
-        if fallback is None:
-            return await self._submitter.send(call)
-        unsupported = None
-        if not self._endpoints.is_missing(call):
-            try:
-                value = await self._send_with_fallback_in_mind(call)
-                self._endpoints.record_success(call)
-                return value
-            except Unsupported as error:
-                unsupported = error
-        list_known = partial(self.journal.own_jobs, call.service)
-        try:
-            value = await fallback(call, self._apis[call.service], list_known)
-        except Unsupported as error:
-            raise unsupported or error from None
-        if unsupported is not None:
-            # Only after the fallback worked: then the address is
-            # a proxy's.
-            self._endpoints.record_refusal(call, unsupported)
-        return cast(T, value)
-
-    async def _send_with_fallback_in_mind(self, call: Call[T]) -> T:
-        """Send a call; where it had no answer the last time, one attempt has to do."""
-        if call.is_retryable and self._endpoints.is_doubtful(call):
-            return await self.client.send_once(call)
-        return await self._submitter.send(call)
-
-    async def _submit_or_fetch(self, target: Call[Job] | str, queue_timeout: float) -> Job:
-        call = target if isinstance(target, Call) else self.describe(target)
-        if call.name in service(call.service).fallbacks:
-            return await self.fetch(call)
-        return await self._submitter.send(call, queue_timeout)
+        return await self._jobs.sender.send(call)
 
     def describe(self, job: Job | str) -> Call[Job]:
         """Build the call that fetches a job's current state.
@@ -223,8 +177,7 @@ class Session:
         no service has, SettingsError for a job whose service is
         not installed.
         """
-        job_id, job_service = self._resolve_job(job)
-        return job_service.get_job(self._apis[job_service.key], job_id)
+        return self._jobs.lookup.describe(job)
 
     def cancel(self, job: Job | str) -> Call[None]:
         """Build the call that cancels a job, or a batch that has not started.
@@ -234,23 +187,7 @@ class Session:
         raised, as by `describe`; InvalidRequest also where the
         service cannot cancel.
         """
-        job_id, job_service = self._resolve_job(job)
-        if job_service.cancel_job is None:
-            raise InvalidRequest(f"{job_service.label} cannot cancel jobs.")
-        return job_service.cancel_job(self._apis[job_service.key], job_id)
-
-    def _resolve_job(self, job: Job | str) -> tuple[str, Service]:
-        if isinstance(job, Job):
-            return job.id, self.client.require_service(job.service)
-        job_id = to_job_id(job)
-        key = self.journal.find_service(job_id)
-        found = self.client.require_service(key) if key else guess_service(job_id)
-        if found is None:
-            raise InvalidRequest(
-                f"{job_id!r} is not a valid job ID.",
-                hint=" ".join(each.id_help for each in services()).strip(),
-            )
-        return job_id, found
+        return self._jobs.lookup.cancel(job)
 
     # --- following ----------------------------------------------
 
@@ -274,7 +211,7 @@ class Session:
             poll_interval: seconds between two polls, at most
         """
         wait = self.settings.wait if timeout is None else timeout
-        return Watch(partial(self._follower.watch, _to_target(target), wait, poll_interval))
+        return Watch(partial(self._jobs.follower.watch, to_target(target), wait, poll_interval))
 
     def batch(
         self,
@@ -304,9 +241,10 @@ class Session:
                 failed for a reason that may pass: a timeout, an
                 overload; never where it may have been accepted
         """
-        targets = self._list_targets(jobs, max_jobs)
+        targets = list(map(to_target, jobs))
+        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
         wait = self.settings.wait
-        return Batch(self._follower, targets, at_once, wait, poll_interval, retry)
+        return Batch(self._jobs.follower, targets, at_once, wait, poll_interval, retry)
 
     def study(
         self,
@@ -352,11 +290,6 @@ class Session:
         arguments = bind_arguments(builder, texts, values)
         return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
 
-    def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
-        targets = list(map(_to_target, jobs))
-        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
-        return targets
-
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
@@ -364,30 +297,7 @@ class Session:
         where it certainly was not received. Yields each job as it
         ends; `poll_interval` is that of `batch`.
         """
-        return Stream(lambda: event_loop.stream_from_callback(partial(self._resume, poll_interval)))
-
-    async def _resume(self, poll_interval: float, emit: Callable[[Job], None]) -> None:
-        slots = anyio.Semaphore(MAX_RESUMED_AT_ONCE)
-        async with anyio.create_task_group() as group:
-            for row in self.journal.unresolved():
-                if self._is_resumable(row):
-                    group.start_soon(self._resume_submission, row, slots, emit)
-        running = self.journal.active_jobs()
-        await self._follower.as_completed(running, 1, self.settings.wait, poll_interval, emit)
-
-    def _is_resumable(self, row: Submission) -> bool:
-        """Return whether this session can look for a submission: it knows the server."""
-        is_own = row.origin == self.journal.get_origin(row.service)
-        return is_own and not self.client.writer.is_open(row.lease_owner)
-
-    async def _resume_submission(
-        self, row: Submission, slots: anyio.Semaphore, emit: Callable[[Job], None]
-    ) -> None:
-        try:
-            async with slots:
-                await self._submitter.resume(row, self)
-        except Exception as error:
-            emit(build_failed_job(Job(row.service, "", row.name), error))
+        return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 
     def unresolved_submissions(self) -> list[Submission]:
         """Return the submissions that `resume` left: of unknown outcome, or worked on elsewhere."""
@@ -423,23 +333,21 @@ class Session:
         # requests as the recorded session.
         if not self.recording:
             self.client.record([job])
-            self._poller.push(job)
+            self._jobs.poller.push(job)
 
     # --- listings -----------------------------------------------
 
-    def tasks(self, ids: Iterable[str] | None = None) -> pd.DataFrame:
-        """Return the Midjourney tasks of the proxy (or those with the given `ids`)."""
-        task_ids = None if ids is None else tuple(map(to_job_id, ids))
-        call = self.mj.tasks(task_ids)
-        return event_loop.run(fetch_tasks_frame(self._submitter, call, task_ids))
+    def frame(
+        self, listing: Call[list[Job]] | Paginator[Job], ids: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Return the jobs of a listing as a DataFrame, with the same columns for every service.
 
-    def queue(self) -> pd.DataFrame:
-        """Return the Midjourney tasks that are queued or running."""
-        return event_loop.run(fetch_tasks_frame(self._submitter, self.mj.queue(), None))
-
-    def jobs(self, **filters: Any) -> pd.DataFrame:
-        """Return the CI jobs of the service; `filters` are those of `ci.jobs`."""
-        return event_loop.run(fetch_jobs_frame(self.client, self.ci.jobs(**filters)))
+        Args:
+            listing: a call that returns jobs, or pages of them
+            ids: the IDs that were asked for, in whose order the
+                rows come; None keeps the listing's
+        """
+        return event_loop.run(fetch_frame(self._jobs.submitter, listing, ids))
 
     def sync(
         self,
@@ -460,16 +368,11 @@ class Session:
             on_progress: called with the counts after every page
         """
         configured = [each.key for each in list_configured(self.settings)]
-        pages = sync(
-            self.journal,
-            {key: self._apis[key] for key in configured},
-            since=parse_time(since),
-            until=parse_time(until),
-            actions=tags,
-        )
-        return event_loop.run(_sync_pages(pages, on_progress))
+        apis = {key: self._apis[key] for key in configured}
+        window = (parse_time(since), parse_time(until))
+        return event_loop.run(sync(self.journal, apis, window, tags, on_progress))
 
-    # --- results and objects ------------------------------------
+    # --- results ------------------------------------------------
 
     def picture(self, job_or_url: Job | JobPicture | str, index: int = 0) -> Operation[Picture]:
         """Fetch a job's result; credentials go to the services' own hosts only.
@@ -483,7 +386,7 @@ class Session:
                 `pictures` counts them), or a URL
             index: which of several results, from 0
         """
-        return Operation(partial(self._results.fetch, job_or_url, index))
+        return Operation(partial(self._jobs.results.fetch, job_or_url, index))
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
@@ -491,7 +394,7 @@ class Session:
         Raises InvalidResponse where an image is not available
         (any more).
         """
-        return Operation(partial(self._results.fetch_pictures, job))
+        return Operation(partial(self._jobs.results.fetch_pictures, job))
 
     def download(
         self, job: Job, folder: Path | str = ".", *, template: str = "{name}"
@@ -511,52 +414,7 @@ class Session:
                 are name (the link's own), id, index, prompt,
                 action and service
         """
-        return Operation(partial(self._results.download, job, Path(folder), template))
-
-    def upload(self, source: Path | str | bytes, key: str = "") -> Operation[str]:
-        """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
-
-        Args:
-            source: the file's path, or bytes, which are named by
-                their hash
-            key: the object's key; by default input/ and the
-                file's name
-        """
-        return Operation(partial(bucket.upload_file, self.ci, source, key))
-
-    def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
-        """Build a URL of an object of the bucket that needs no credentials. Treat it as a secret.
-
-        The token of a temporary key is part of it. Raises
-        InvalidRequest where no bucket is configured.
-
-        Args:
-            key: the object's key
-            rule: a picture rule that is applied to the object
-            method: the HTTP method that the URL is valid for
-            seconds: how long it is valid
-        """
-        return bucket.presign_object(
-            cast(TencentCISettings, self.settings.sections["ci"]),
-            key,
-            self.client.clock.now(),
-            rule=rule,
-            method=method,
-            seconds=seconds,
-        )
-
-    def preview(self, rule: str, content: bytes) -> Operation[ProcessedPicture]:
-        """Apply a picture rule locally: what a job would give, without a job.
-
-        The result is a `Picture`, with `info` for imageInfo,
-        imageAve and exif. Watermark images are fetched from the bucket. Raises
-        InvalidRequest for a rule that cannot be applied.
-
-        Args:
-            rule: the rule
-            content: the bytes of the image
-        """
-        return Operation(partial(bucket.apply_rule_locally, self.ci, rule, content))
+        return Operation(partial(self._jobs.results.download, job, Path(folder), template))
 
     # --- the session itself -------------------------------------
 
@@ -606,7 +464,7 @@ class Session:
             )
         self.settings = replace(self.settings, **changes)
         self.client.transport.timeout = self.settings.timeout
-        self._submitter.timeout = self.settings.timeout
+        self._jobs.submitter.timeout = self.settings.timeout
 
     def close(self) -> None:
         """Close the connections and the journal. Using the session again opens new ones."""
@@ -623,21 +481,6 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-async def _sync_pages(
-    pages: AsyncIterator[SyncResult], on_progress: Callable[[SyncResult], None] | None
-) -> SyncResult:
-    counts = SyncResult()
-    async for counts in pages:
-        if on_progress:
-            on_progress(counts)
-    return counts
-
-
-def _to_target(target: JobLike) -> JobLike:
-    """Return a call or a job as it is, an ID as text."""
-    return target if isinstance(target, (Call, Job)) else to_job_id(target)
 
 
 def _get_marker_seed(

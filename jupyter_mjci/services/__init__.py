@@ -21,15 +21,18 @@ from datetime import datetime
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from jupyter_mjci.client import redaction
 from jupyter_mjci.client import settings as client_settings
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import SectionTypes, Settings, SettingsSection
-from jupyter_mjci.client.transport import Clock, Endpoint
+from jupyter_mjci.client.transport import Clock, Endpoint, Transport
 from jupyter_mjci.errors import SettingsError
+
+if TYPE_CHECKING:
+    import httpx
 
 ENTRY_POINTS = "jupyter_mjci.services"
 # Imported when they are first asked for.
@@ -312,6 +315,9 @@ class Service:
         magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
             they are plain text
+        session_methods: "module:function" by the name of the
+            method that every session gets: `session.<name>()`; a
+            session's own methods come first
         parse_cell_body: "module:attribute" of the parser of a
             cell's body; the magic of `get_job` takes one then
     """
@@ -362,6 +368,7 @@ class Service:
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
     prompt_syntax: PromptSyntax | None = None
+    session_methods: Mapping[str, str] = field(default_factory=dict)
     parse_cell_body: str = ""
 
 
@@ -524,6 +531,20 @@ def load_attribute(location: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def list_session_methods() -> dict[str, str]:
+    """Return the methods that services add to a session, by name; of two the first counts."""
+    methods: dict[str, str] = {}
+    for each in reversed(services()):
+        methods.update(each.session_methods)
+    return methods
+
+
+def find_session_method(name: str) -> Callable[..., Any] | None:
+    """Return the function of a method that a service adds; its first parameter is the session."""
+    location = list_session_methods().get(name)
+    return load_attribute(location) if location else None
+
+
 # --- settings ---------------------------------------------------
 
 
@@ -553,6 +574,22 @@ def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:
     for each in list_configured(settings):
         endpoints.update(each.build_endpoints(settings.sections[each.key], clock))
     return endpoints
+
+
+def build_transport(
+    settings: Settings, clock: Clock, transport: httpx.AsyncBaseTransport | None = None
+) -> Transport:
+    """Build what sends the requests of all configured services; parameters as of `Session`."""
+    return Transport(
+        build_endpoints(settings, clock),
+        clock=clock,
+        timeout=settings.timeout,
+        at_once=settings.at_once,
+        ca_file=settings.ca_file,
+        transport=transport,
+        build_missing_error=build_not_configured_error,
+        secrets=client_settings.list_secrets(settings),
+    )
 
 
 def get_origins(settings: Settings) -> dict[str, str]:

@@ -130,5 +130,9 @@ SERVICE = Service(
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",
     magic_help=magic_help.MAGIC_HELP,
     panel="jupyter_mjci.notebook.panels.tencent_ci:CIPanel",
+    session_methods={
+        name: f"jupyter_mjci.services.tencent_ci.session_methods:{name}"
+        for name in ("jobs", "upload", "presign", "preview")
+    },
     parse_cell_body="jupyter_mjci.notebook.job_body:parse_body",
 )
