@@ -20,7 +20,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job, to_job_id
+from jupyter_mjci.client.job import Job, JobPicture, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -67,8 +67,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.imaging.model import RuleResult
-    from jupyter_mjci.imaging.picture import Picture
+    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
+    from jupyter_mjci.jobs.grids import Grid
+    from jupyter_mjci.jobs.study import Study
+    from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -306,6 +308,50 @@ class Session:
         wait = self.settings.wait
         return Batch(self._follower, targets, at_once, wait, poll_interval, retry)
 
+    def study(
+        self,
+        what: str | Builder,
+        *args: Any,
+        grid: Grid | None = None,
+        repeat: int = 1,
+        key: str = "",
+        **values: Any,
+    ) -> Study:
+        """Plan a study: one call for every combination of the values of some factors.
+
+        Nothing is sent before `.run()`, which continues an
+        earlier run, also after the kernel has died, and makes
+        nothing twice.
+
+            s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
+            s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
+                    rule="imageMogr2/quality/{{quality}}",
+                    output="out/{{quality}}.jpg")
+
+        Raises InvalidRequest where a factor is not used, a
+        placeholder has no values, or a call cannot be built.
+
+        Args:
+            what: a prompt to imagine, or a builder of calls
+            args: the builder's arguments
+            grid: factors: lists by their names, a DataFrame whose
+                rows are taken as they are, or text:
+                "stylize=100,400 seed=1,2"
+            repeat: how often each combination is made
+            key: tells studies apart that would share jobs because
+                they send the same
+            values: the builder's other arguments, and factors: a
+                list for a {{name}} in a text, for a parameter, or
+                for a flag of the prompt
+        """
+        from jupyter_mjci.jobs.study import Study
+        from jupyter_mjci.jobs.study_calls import bind_arguments, plan_study
+
+        builder = self.mj.imagine if isinstance(what, str) else what
+        texts = (what, *args) if isinstance(what, str) else args
+        arguments = bind_arguments(builder, texts, values)
+        return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
+
     def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
         targets = list(map(_to_target, jobs))
         check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
@@ -425,7 +471,7 @@ class Session:
 
     # --- results and objects ------------------------------------
 
-    def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]:
+    def picture(self, job_or_url: Job | JobPicture | str, index: int = 0) -> Operation[Picture]:
         """Fetch a job's result; credentials go to the services' own hosts only.
 
         Raises InvalidRequest for a job without a result,
@@ -433,7 +479,8 @@ class Session:
         more), or something else came.
 
         Args:
-            job_or_url: the job, or a URL
+            job_or_url: the job, one of its pictures (`job[2]`, as
+                `pictures` counts them), or a URL
             index: which of several results, from 0
         """
         return Operation(partial(self._results.fetch, job_or_url, index))
@@ -498,11 +545,11 @@ class Session:
             seconds=seconds,
         )
 
-    def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
+    def preview(self, rule: str, content: bytes) -> Operation[ProcessedPicture]:
         """Apply a picture rule locally: what a job would give, without a job.
 
-        The result has `body`, `format`, `width` and `height`.
-        Watermark images are fetched from the bucket. Raises
+        The result is a `Picture`, with `info` for imageInfo,
+        imageAve and exif. Watermark images are fetched from the bucket. Raises
         InvalidRequest for a rule that cannot be applied.
 
         Args:

@@ -6,10 +6,11 @@ It is frozen: a later state of the job is another `Job`.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from operator import index
+from typing import SupportsIndex
 
 import msgspec
 
@@ -38,7 +39,7 @@ def to_job_id(value: object) -> str:
     if isinstance(value, str):
         return value.strip()
     try:
-        return str(index(value))  # type: ignore[arg-type]
+        return str(operator.index(value))  # type: ignore[arg-type]
     except TypeError:
         pass
     kind = type(value).__name__
@@ -140,6 +141,26 @@ MAX_SUBJECT = 80  # characters of it in a job's line
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class JobPicture:
+    """One of a job's pictures, as `job[2]` names it. Whatever takes a picture takes it.
+
+    Args:
+        job: the job
+        index: which of `session.pictures(job)`, from 0; negative
+            ones count from the end
+    """
+
+    job: Job
+    index: int
+
+    def __str__(self) -> str:
+        return f"picture {self.index} of {self.job}"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Job:
     """One job. Times are timezone-aware, in UTC; unknown values are None or empty.
 
@@ -213,6 +234,16 @@ class Job:
 
     def __hash__(self) -> int:
         return hash((self.service, self.id, self.status, self.progress))
+
+    # How many pictures there are, only the service knows.
+    __iter__ = None
+
+    def __getitem__(self, index: SupportsIndex) -> JobPicture:
+        """Return one of its pictures, from 0, as a value that names it: `job[2]`.
+
+        Nothing is fetched: `session.picture(job[2])` does.
+        """
+        return JobPicture(self, operator.index(index))
 
     def find_button(self, name: str) -> Button:
         """Return the button with a label, an emoji or its alias

@@ -24,12 +24,15 @@ from typing import Any
 from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
 from jupyter_mjci.history.submissions import (
+    FIND_BY_KEY,
     SqlValue,
     Submission,
+    add_keys,
     add_leases_and_claims,
     row_to_submission,
 )
@@ -191,6 +194,21 @@ class Journal:
     def submissions(self) -> list[Submission]:
         """Return all submissions, oldest first."""
         return self._fetch_submissions("1")
+
+    def find_by_key(self, call: Call[Any]) -> Submission | None:
+        """Return the submission with the key of a call; None where none was sent, or accepted."""
+        origin = self.get_origin(call.service)
+        rows = self._fetch_rows(FIND_BY_KEY, (call.service, origin, call.key))
+        return row_to_submission(rows[0]) if rows else None
+
+    def find_job_by_key(self, call: Call[Any]) -> Job | None:
+        """Return the job of the submission with the key of a call, as last seen."""
+        row = self.find_by_key(call)
+        if row is None or not row.job_id:
+            return None
+        where = "service=? AND origin=? AND id=?"
+        jobs = self.jobs(where, (row.service, row.origin, row.job_id))
+        return jobs[0] if jobs else None
 
     def find_rivals(self, service: str, marker: str) -> list[Submission]:
         """Return the other unresolved submissions to the same origin that carry no marker."""
@@ -755,6 +773,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _add_button_names_and_day,
     _adopt_field_names,
     add_leases_and_claims,
+    add_keys,
     _add_context,
 )
 # The costs are texts: they come back as they were, to the last digit.

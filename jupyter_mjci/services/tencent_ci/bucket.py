@@ -19,7 +19,7 @@ from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 from jupyter_mjci.services.tencent_ci.objects import build_object_url
 
 if TYPE_CHECKING:
-    from jupyter_mjci.imaging.model import RuleResult
+    from jupyter_mjci.imaging.picture import ProcessedPicture
 
 
 def presign_object(
@@ -84,9 +84,10 @@ async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
         return None
 
 
-async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> RuleResult:
+async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> ProcessedPicture:
     """Apply a picture rule in this process; objects that it names are fetched from the bucket."""
     from jupyter_mjci.imaging.model import RuleError
+    from jupyter_mjci.imaging.picture import ProcessedPicture, trace_rule
     from jupyter_mjci.imaging.rule_syntax import apply_rule
 
     def load_object(url: str) -> bytes | None:
@@ -95,11 +96,12 @@ async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> RuleRe
     try:
         # The thread cannot be stopped: a cancelled preview
         # leaves it behind.
-        return await anyio.to_thread.run_sync(
+        result = await anyio.to_thread.run_sync(
             partial(apply_rule, rule, content, load_object=load_object), abandon_on_cancel=True
         )
     except RuleError as error:
         raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
+    return ProcessedPicture(result, trace_rule(content, rule))
 
 
 def _read_source(source: Path | str | bytes) -> tuple[bytes, str]:
