@@ -70,6 +70,9 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
+    from jupyter_mjci.jobs.grids import Grid
+    from jupyter_mjci.jobs.study import Study
+    from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -310,6 +313,50 @@ class Session:
         targets = self._list_targets(jobs, max_jobs)
         wait = self.settings.wait
         return Batch(self._follower, targets, at_once, wait, poll_interval, retry)
+
+    def study(
+        self,
+        what: str | Builder,
+        *args: Any,
+        grid: Grid | None = None,
+        repeat: int = 1,
+        key: str = "",
+        **values: Any,
+    ) -> Study:
+        """Plan a study: one call for every combination of the values of some factors.
+
+        Nothing is sent before `.run()`, which continues an
+        earlier run, also after the kernel has died, and makes
+        nothing twice.
+
+            s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
+            s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
+                    rule="imageMogr2/quality/{{quality}}",
+                    output="out/{{quality}}.jpg")
+
+        Raises InvalidRequest where a factor is not used, a
+        placeholder has no values, or a call cannot be built.
+
+        Args:
+            what: a prompt to imagine, or a builder of calls
+            args: the builder's arguments
+            grid: factors: lists by their names, a DataFrame whose
+                rows are taken as they are, or text:
+                "stylize=100,400 seed=1,2"
+            repeat: how often each combination is made
+            key: tells studies apart that would share jobs because
+                they send the same
+            values: the builder's other arguments, and factors: a
+                list for a {{name}} in a text, for a parameter, or
+                for a flag of the prompt
+        """
+        from jupyter_mjci.jobs.study import Study
+        from jupyter_mjci.jobs.study_calls import bind_arguments, plan_study
+
+        builder = self.mj.imagine if isinstance(what, str) else what
+        texts = (what, *args) if isinstance(what, str) else args
+        arguments = bind_arguments(builder, texts, values)
+        return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
 
     def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
         targets = list(map(_to_target, jobs))

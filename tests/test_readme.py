@@ -275,7 +275,8 @@ def test_python_works() -> None:
     assert names["large"].parent == names["job"].id
     assert names["png"][:4] == b"\x89PNG"
     assert [job.status for job in names["done"]] == ["SUCCEEDED"] * 2
-    assert len(names["df"]) == 4
+    assert [job.status for job in names["study"]] == ["SUCCEEDED"] * 4
+    assert len(names["df"]) == 8
     names["s"].close()
 
 

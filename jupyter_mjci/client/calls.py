@@ -133,6 +133,9 @@ class Call(Generic[T]):
         job_count: how many jobs a submission creates, as far as
             that is known
         sender: the session that sends it
+        key: identifies a submission to whoever builds it; of
+            submissions with the same key only one is sent, also
+            by other kernels, and all of them give its job
 
     Raises:
         TransportError: no response arrived
@@ -155,6 +158,7 @@ class Call(Generic[T]):
     is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
     job_count: int = field(default=1, repr=False, compare=False)
+    key: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check that every text can be sent.

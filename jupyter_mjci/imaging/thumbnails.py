@@ -87,7 +87,7 @@ def make_thumbnail(
         image = open_image(content)
         if _can_embed_unchanged(image, content, size, max_bytes):
             return content, f"image/{(image.format or '').lower()}", *image.size
-        return _shrink(_normalize_orientation(image), size, max_bytes)
+        return _shrink(normalize_orientation(image), size, max_bytes)
     except DECODE_ERRORS as error:
         raise ValueError(f"The bytes are not an image: {error}") from None
 
@@ -140,9 +140,14 @@ def contact_sheet(
     return encoded, *image.size
 
 
+def shrink_to_budget(image: Image.Image, max_bytes: int) -> bytes:
+    """Encode an image as a JPEG within a size budget, of fewer pixels where it has to be."""
+    return _choose_encoding(_iter_jpeg_encodings(image), max_bytes)[0]
+
+
 def _paste_centered(sheet: Image.Image, content: bytes, x: int, y: int) -> None:
     """Paste an image into the middle of the cell at x, y."""
-    image = _normalize_orientation(open_image(content))
+    image = normalize_orientation(open_image(content))
     image.thumbnail((CELL_SIZE, CELL_SIZE))
     mask = image if image.mode == "RGBA" else None
     left, top = (CELL_SIZE - image.width) // 2, (CELL_SIZE - image.height) // 2
@@ -182,7 +187,7 @@ def _can_embed_unchanged(image: Image.Image, content: bytes, size: int, max_byte
     return True
 
 
-def _normalize_orientation(image: Image.Image) -> Image.Image:
+def normalize_orientation(image: Image.Image) -> Image.Image:
     """Return the first frame, turned as its EXIF says, in a mode that PNG and JPEG both know."""
     from PIL import ImageOps
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.calls import Paginator
+from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
 from jupyter_mjci.jobs.limits import check_job_count
@@ -35,7 +36,6 @@ from jupyter_mjci.notebook.help import (
     build_mjci_help,
     has_prompt,
 )
-from jupyter_mjci.notebook.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.notebook.line_parser import (
     AS_IS,
     BATCH_OPTIONS,
