@@ -1,36 +1,23 @@
-"""The `Session` class, the main entry point: follow jobs, run batches, resume, list and download.
-
-A session wires the parts together and delegates to them:
-`JobClient` sends and records, `Submitter` submits exactly once,
-`Poller` and `Follower` watch jobs, `ResultFetcher` gets what they
-produced.
-"""
+"""The `Session` class, the main entry point: it wires the parts together, and delegates to them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import MethodType, TracebackType
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from jupyter_mjci import services
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Paginator, Stream
-from jupyter_mjci.client.job import Job, JobPicture
-from jupyter_mjci.client.player import Player
-from jupyter_mjci.client.recorder import Recorder
-from jupyter_mjci.client.settings import (
-    RUNTIME_SETTINGS,
-    Settings,
-    describe_settings,
-    list_secrets,
-)
+from jupyter_mjci.client.image_input import ImageInput
+from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.settings import Settings, change_settings
 from jupyter_mjci.client.transport import Clock, SystemClock
-from jupyter_mjci.errors import SettingsError
 from jupyter_mjci.history.history import History
-from jupyter_mjci.history.image_archive import ImageArchive, resize_to_fit
+from jupyter_mjci.history.image_archive import ImageArchive
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.normalization import parse_time
 from jupyter_mjci.history.submissions import Submission
@@ -40,16 +27,8 @@ from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
+from jupyter_mjci.jobs.recording import build_recorder, find_marker_seed
 from jupyter_mjci.jobs.runtime import JobRuntime
-from jupyter_mjci.services import (
-    build_apis,
-    build_transport,
-    find_session_method,
-    get_origins,
-    get_packages,
-    list_configured,
-    list_session_methods,
-)
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci.api import TencentCI
 
@@ -68,37 +47,28 @@ T = TypeVar("T")
 
 # seconds between two polls of a single followed job, at most
 DEFAULT_INTERVAL = 3.0
-# submissions that `resume` looks for at a time
-MAX_RESUMED_AT_ONCE = 8
 
 
 class Session:
     """The job services, ready to use.
 
-    `mj` and `ci` build calls, and so does the key of any other
-    service; the other methods follow jobs, run batches, list and
-    download.
+    `mj` and `ci` build calls, and so does the key of any other service; the other methods
+    follow jobs, run batches, list and download.
 
-    `listeners` are called as `listener(event, value)`:
-    "submitting" with the Call before a submission is sent,
-    "job_updated" with each Job in a response. Of a large listing
-    only the jobs that changed are "job_updated"; "listing" comes
-    with the whole of it.
+    `listeners` are called as `listener(event, value)`: "submitting" with the Call before a
+    submission is sent, "job_updated" with each Job in a response. Of a large listing only the
+    jobs that changed are "job_updated"; "listing" comes with the whole of it.
 
-    Sending may raise TransportError (no response), ServiceError
-    (a response that refuses) or InvalidResponse (one that cannot
-    be read). InvalidRequest is raised before anything is sent.
+    Sending may raise TransportError (no response), ServiceError (a response that refuses) or
+    InvalidResponse (one that cannot be read). InvalidRequest is raised before anything is sent.
 
     Args:
         settings: addresses and credentials
         clock: the source of time; by default the system's
-        transport: carries the requests instead of the network: to
-            a sandbox or a recording
+        transport: carries the requests instead of the network: to a sandbox or a recording
         sandbox: the emulator that `transport` leads to
-        home: the folder of the journal and the image archive;
-            None keeps nothing on disk
-        recording: the name of the recording that is written or
-            replayed
+        home: the folder of the journal and the image archive; None keeps nothing on disk
+        recording: the name of the recording that is written or replayed
     """
 
     mj: Midjourney
@@ -119,62 +89,56 @@ class Session:
         self.sandbox = sandbox
         self.recording = recording
         self.journal = Journal(
-            home and home / "journal.db", origins=get_origins(settings), packages=get_packages()
+            home and home / "journal.db",
+            origins=services.get_origins(settings),
+            packages=services.get_packages(),
         )
         self.history = History(self.journal, clock.now)
         self.archive = ImageArchive(home / "pictures") if home else None
-        http = build_transport(settings, clock, transport)
+        http = services.build_transport(settings, clock, transport)
         self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners
-        self._apis = build_apis(self, settings)
-        for key, api in self._apis.items():
-            setattr(self, key, api)
+        self._apis = services.build_apis(self, settings)
+        vars(self).update(self._apis)
         self._jobs = JobRuntime(
             self.client,
             self._apis,
             self.archive,
-            marker_seed=_get_marker_seed(transport, sandbox, home),
+            marker_seed=find_marker_seed(transport, sandbox is not None and home is None),
             timeout=settings.timeout,
             deterministic=bool(recording),
         )
 
     def __repr__(self) -> str:
-        where = self.recording
-        if not where and self.sandbox:
-            where = "sandbox"
-        if not where:
-            where = ", ".join(filter(None, get_origins(self.settings).values()))
+        origins = ", ".join(filter(None, services.get_origins(self.settings).values()))
+        where = self.recording or (self.sandbox and "sandbox") or origins
         return f"<jupyter_mjci session: {where}>"
 
     def __getattr__(self, name: str) -> Any:
         """Return a method that a service adds: `tasks`, `jobs`, `upload`, …"""
         # Private names are asked for before there is a session:
         # by copy and pickle.
-        method = None if name.startswith("_") else find_session_method(name)
+        method = None if name.startswith("_") else services.find_session_method(name)
         if method is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return MethodType(method, self)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *list_session_methods()})
-
-    # --- sending ------------------------------------------------
+        return sorted({*super().__dir__(), *services.list_session_methods()})
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.
 
-        Reads are retried after transient errors, submissions are
-        sent exactly once. Where the server lacks an endpoint, a
-        fallback is used if there is one.
+        Reads are retried after transient errors, submissions are sent exactly once. Where the
+        server lacks an endpoint, a fallback is used if there is one.
         """
         return await self._jobs.sender.send(call)
 
     def describe(self, job: Job | str) -> Call[Job]:
         """Build the call that fetches a job's current state.
 
-        The service of an ID is looked up in the journal, else
-        guessed from its form. Raises InvalidRequest for an ID that
-        no service has, SettingsError for a job whose service is
+        The service of an ID is looked up in the journal, else guessed from its form. Raises
+        InvalidRequest for an ID that no service has, SettingsError for a job whose service is
         not installed.
         """
         return self._jobs.lookup.describe(job)
@@ -182,14 +146,11 @@ class Session:
     def cancel(self, job: Job | str) -> Call[None]:
         """Build the call that cancels a job, or a batch that has not started.
 
-        Check the result with `describe`: a service may accept the
-        request and continue anyway. IDs are resolved, and errors
-        raised, as by `describe`; InvalidRequest also where the
+        Check the result with `describe`: a service may accept the request and continue anyway.
+        IDs are resolved, and errors raised, as by `describe`; InvalidRequest also where the
         service cannot cancel.
         """
         return self._jobs.lookup.cancel(job)
-
-    # --- following ----------------------------------------------
 
     def follow(
         self,
@@ -200,10 +161,9 @@ class Session:
     ) -> Watch:
         """Submit a call, or take a running job, and watch it until it ends or NEEDS_INPUT.
 
-        While a queue is full, a submission waits for room.
-        `.run()` returns the finished job and raises JobFailed
-        where it failed, WaitTimeout where it took too long; it
-        continues then.
+        While a queue is full, a submission waits for room. `.run()` returns the finished job
+        and raises JobFailed where it failed, WaitTimeout where it took too long; it continues
+        then.
 
         Args:
             target: a call, a job or a job ID
@@ -224,27 +184,23 @@ class Session:
     ) -> Batch:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
-        A failure does not stop the others: it comes as a FAILED
-        job with the reason. `.updates()` yields every change.
-        Raises InvalidRequest for more submissions than
+        A failure does not stop the others: it comes as a FAILED job with the reason.
+        `.updates()` yields every change. Raises InvalidRequest for more submissions than
         `max_jobs`, before the first is sent.
 
         Args:
             jobs: calls, jobs and job IDs
-            at_once: calls and IDs that are submitted and followed
-                at a time; running jobs do not count
-            poll_interval: seconds between two polls of a job, at
-                most
-            max_jobs: how many jobs may be submitted; by default
-                the setting max_jobs
-            retry: how often a call is submitted again whose job
-                failed for a reason that may pass: a timeout, an
-                overload; never where it may have been accepted
+            at_once: calls and IDs that are submitted and followed at a time; running jobs do
+                not count
+            poll_interval: seconds between two polls of a job, at most
+            max_jobs: how many jobs may be submitted; by default the setting max_jobs
+            retry: how often a call is submitted again whose job failed for a reason that may
+                pass: a timeout, an overload; never where it may have been accepted
         """
         targets = list(map(to_target, jobs))
         check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
-        wait = self.settings.wait
-        return Batch(self._jobs.follower, targets, at_once, wait, poll_interval, retry)
+        follower, wait = self._jobs.follower, self.settings.wait
+        return Batch(follower, targets, at_once, wait, poll_interval, retry)
 
     def study(
         self,
@@ -257,45 +213,39 @@ class Session:
     ) -> Study:
         """Plan a study: one call for every combination of the values of some factors.
 
-        Nothing is sent before `.run()`, which continues an
-        earlier run, also after the kernel has died, and makes
-        nothing twice.
+        Nothing is sent before `.run()`, which continues an earlier run, also after the kernel
+        has died, and makes nothing twice.
 
             s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
             s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
                     rule="imageMogr2/quality/{{quality}}",
                     output="out/{{quality}}.jpg")
 
-        Raises InvalidRequest where a factor is not used, a
-        placeholder has no values, or a call cannot be built.
+        Raises InvalidRequest where a factor is not used, a placeholder has no values, or a call
+        cannot be built.
 
         Args:
             what: a prompt to imagine, or a builder of calls
             args: the builder's arguments
-            grid: factors: lists by their names, a DataFrame whose
-                rows are taken as they are, or text:
-                "stylize=100,400 seed=1,2"
+            grid: factors: lists by their names, a DataFrame whose rows are taken as they are,
+                or text: "stylize=100,400 seed=1,2"
             repeat: how often each combination is made
-            key: tells studies apart that would share jobs because
-                they send the same
-            values: the builder's other arguments, and factors: a
-                list for a {{name}} in a text, for a parameter, or
-                for a flag of the prompt
+            key: tells studies apart that would share jobs because they send the same
+            values: the builder's other arguments, and factors: a list for a {{name}} in a text,
+                for a parameter, or for a flag of the prompt
         """
         from jupyter_mjci.jobs.study import Study
         from jupyter_mjci.jobs.study_calls import bind_arguments, plan_study
 
-        builder = self.mj.imagine if isinstance(what, str) else what
-        texts = (what, *args) if isinstance(what, str) else args
+        builder, texts = (self.mj.imagine, (what, *args)) if isinstance(what, str) else (what, args)
         arguments = bind_arguments(builder, texts, values)
         return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
 
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
-        A submission is looked up and adopted, or submitted again
-        where it certainly was not received. Yields each job as it
-        ends; `poll_interval` is that of `batch`.
+        A submission is looked up and adopted, or submitted again where it certainly was not
+        received. Yields each job as it ends; `poll_interval` is that of `batch`.
         """
         return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 
@@ -311,31 +261,20 @@ class Session:
     def receive(self, port: int = 0) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 
-        Give its `url` to calls as `notify_hook` or `callback`:
-        followed jobs are then updated at once. Polling continues
-        beside it, and alone counts in a recorded or replayed
+        Give its `url` to calls as `notify_hook` or `callback`: followed jobs are then updated
+        at once. Polling continues beside it, and alone counts in a recorded or replayed
         session.
 
         Args:
-            port: the port on 127.0.0.1 (default: a free one); a
-                sandbox in another process delivers to ports that
-                it was started with, `--allow-callback PORT`
+            port: the port on 127.0.0.1 (default: a free one); a sandbox in another process
+                delivers to ports that it was started with, `--allow-callback PORT`
 
         Raises:
             OSError: the port is taken
         """
         from jupyter_mjci.jobs.webhooks import WebhookServer
 
-        return WebhookServer(self._on_webhook_job, port)
-
-    def _on_webhook_job(self, job: Job) -> None:
-        # A replay has no webhooks, and must send the same
-        # requests as the recorded session.
-        if not self.recording:
-            self.client.record([job])
-            self._jobs.poller.push(job)
-
-    # --- listings -----------------------------------------------
+        return WebhookServer(self._jobs.receive, port)
 
     def frame(
         self, listing: Call[list[Job]] | Paginator[Job], ids: Sequence[str] | None = None
@@ -344,8 +283,8 @@ class Session:
 
         Args:
             listing: a call that returns jobs, or pages of them
-            ids: the IDs that were asked for, in whose order the
-                rows come; None keeps the listing's
+            ids: the IDs that were asked for, in whose order the rows come; None keeps the
+                listing's
         """
         return event_loop.run(fetch_frame(self._jobs.submitter, listing, ids))
 
@@ -360,39 +299,35 @@ class Session:
         """Journal what the services list and the journal lacks, continuing where the last sync was.
 
         Args:
-            since: jobs created from then on, instead of what is
-                new
+            since: jobs created from then on, instead of what is new
             until: jobs created until then
-            tags: kinds of jobs, for services that list one kind
-                at a time (CI); by default those that are known
+            tags: kinds of jobs, for services that list one kind at a time (CI); by default
+                those that are known
             on_progress: called with the counts after every page
         """
-        configured = [each.key for each in list_configured(self.settings)]
+        configured = [each.key for each in services.list_configured(self.settings)]
         apis = {key: self._apis[key] for key in configured}
         window = (parse_time(since), parse_time(until))
         return event_loop.run(sync(self.journal, apis, window, tags, on_progress))
 
-    # --- results ------------------------------------------------
+    def picture(self, source: ImageInput, index: int = 0) -> Operation[Picture]:
+        """Fetch a job's result, or read a picture from whatever holds or names it.
 
-    def picture(self, job_or_url: Job | JobPicture | str, index: int = 0) -> Operation[Picture]:
-        """Fetch a job's result; credentials go to the services' own hosts only.
-
-        Raises InvalidRequest for a job without a result,
-        InvalidResponse where the picture is not available (any
-        more), or something else came.
+        Credentials go to the services' own hosts only. Raises InvalidRequest for a job without
+        a result and for what names no picture, InvalidResponse where the picture is not
+        available (any more), or something else came.
 
         Args:
-            job_or_url: the job, one of its pictures (`job[2]`, as
-                `pictures` counts them), or a URL
-            index: which of several results, from 0
+            source: the job or its ID, one of its pictures (`job[2]`, as `pictures` counts
+                them), a URL, a path, bytes, a data URL, a Pillow image, an array
+            index: which of several results of a job, from 0
         """
-        return Operation(partial(self._jobs.results.fetch, job_or_url, index))
+        return Operation(partial(self._jobs.pictures.read, source, index))
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
-        Raises InvalidResponse where an image is not available
-        (any more).
+        Raises InvalidResponse where an image is not available (any more).
         """
         return Operation(partial(self._jobs.results.fetch_pictures, job))
 
@@ -401,68 +336,46 @@ class Session:
     ) -> Operation[list[Path]]:
         """Write a job's results into a folder, and return the files.
 
-        No file is overwritten: a name that is taken gets a
-        number. Raises InvalidRequest for an unknown field of the
-        template, InvalidResponse where a result is not available
-        (any more).
+        No file is overwritten: a name that is taken gets a number. Raises InvalidRequest for an
+        unknown field of the template, InvalidResponse where a result is not available (any
+        more).
 
         Args:
             job: the job
             folder: where they are written
-            template: the path of each below the folder, without
-                extension: "{prompt:.40}/{id}-{index}"; the fields
-                are name (the link's own), id, index, prompt,
-                action and service
+            template: the path of each below the folder, without extension:
+                "{prompt:.40}/{id}-{index}"; the fields are name (the link's own), id, index,
+                prompt, action and service
         """
         return Operation(partial(self._jobs.results.download, job, Path(folder), template))
-
-    # --- the session itself -------------------------------------
 
     def record_to(self, folder: Path | str, *, pixels: int | None = None) -> Session:
         """Return a session like this one that records its exchanges, without secrets.
 
-        It keeps nothing on disk but the recording, so its history
-        is the recording's own.
+        It keeps nothing on disk but the recording, so its history is the recording's own.
 
         Args:
-            folder: the folder `NAME.mjci`; an existing recording
-                is replaced
-            pixels: the longer side of images, at most; larger
-                ones are scaled down
+            folder: the folder `NAME.mjci`; an existing recording is replaced
+            pixels: the longer side of images, at most; larger ones are scaled down
         """
-        folder = Path(folder)
-        recorder = Recorder(
-            folder,
-            self.client.transport.make_transport,
-            self.client.clock,
-            settings=describe_settings(self.settings),
-            secrets=list_secrets(self.settings),
-            shrink=partial(resize_to_fit, max_size=pixels) if pixels else None,
-        )
+        recorder = build_recorder(Path(folder), self.client.transport, self.settings, pixels)
         return Session(
             self.settings,
             clock=self.client.clock,
             transport=recorder,
             sandbox=self.sandbox,
-            recording=folder.name,
+            recording=recorder.folder.name,
         )
 
     def configure(self, **changes: Any) -> None:
         """Change settings of the running session.
 
-        Raises SettingsError for a setting that is fixed when the
-        session connects.
+        Raises SettingsError for a setting that is fixed when the session connects.
 
         Args:
             changes: wait, timeout, on_interrupt, max_jobs, thumbnail
         """
-        fixed = sorted(set(changes) - set(RUNTIME_SETTINGS))
-        if fixed:
-            raise SettingsError(
-                f"{', '.join(fixed)}: fixed when a session connects.",
-                hint="Connect again with the new values.",
-            )
-        self.settings = replace(self.settings, **changes)
+        self.settings = change_settings(self.settings, changes)
         self.client.transport.timeout = self.settings.timeout
         self._jobs.submitter.timeout = self.settings.timeout
 
@@ -474,22 +387,5 @@ class Session:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _get_marker_seed(
-    transport: httpx.AsyncBaseTransport | None, sandbox: Sandbox | None, home: Path | None
-) -> str | None:
-    """Return the seed of the submission markers; None where they must be globally unique.
-
-    A journal that is kept holds the markers of earlier sandboxes.
-    """
-    if isinstance(transport, (Player, Recorder)):
-        return transport.marker_seed
-    return None if sandbox is None or home is not None else ""

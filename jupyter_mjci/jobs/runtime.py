@@ -14,6 +14,7 @@ from jupyter_mjci.jobs.call_sender import CallSender
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.lookup import JobLookup
+from jupyter_mjci.jobs.pictures import PictureReader
 from jupyter_mjci.jobs.polling import Poller
 from jupyter_mjci.jobs.resumption import resume_jobs
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
@@ -43,6 +44,8 @@ class JobRuntime:
         timeout: float,
         deterministic: bool,
     ) -> None:
+        self._client = client
+        self._deterministic = deterministic
         markers = make_marker_factory(marker_seed)
         self.submitter = Submitter(client, markers, timeout=timeout, deterministic=deterministic)
         self.poller = Poller(client, apis, deterministic=deterministic)
@@ -51,12 +54,24 @@ class JobRuntime:
         )
         self.sender = CallSender(self.submitter, apis)
         self.lookup = JobLookup(client, apis)
+        self.pictures = PictureReader(client, self.results, self._fetch)
         self.follower = Follower(self._start, self.poller, self.results)
 
     async def _start(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         """Submit a call, or fetch the job of an ID."""
         call = target if isinstance(target, Call) else self.lookup.describe(target)
         return await self.sender.submit(call, queue_timeout)
+
+    async def _fetch(self, job_id: str) -> Job:
+        return await self.sender.send(self.lookup.describe(job_id))
+
+    def receive(self, job: Job) -> None:
+        """Take the job of a webhook's delivery."""
+        # A replay has no webhooks, and must send the same
+        # requests as the recorded session.
+        if not self._deterministic:
+            self._client.record([job])
+            self.poller.push(job)
 
     def resume(
         self, sender: Sender, timeout: float, poll_interval: float

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from jupyter_mjci.client.calls import Operation, Paginator
+from jupyter_mjci.client.image_input import ImageInput
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import Settings
 from jupyter_mjci.client.transport import Clock
@@ -17,7 +16,7 @@ from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.imaging.picture import ProcessedPicture
+    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
 
 
 class ClientLike(Protocol):
@@ -41,23 +40,32 @@ class SessionLike(Protocol):
         """Return the jobs of a listing as a DataFrame."""
         ...
 
+    def picture(self, source: ImageInput, index: int = 0) -> Operation[Picture]:
+        """Read a picture from whatever holds or names it."""
+        ...
+
 
 def jobs(session: SessionLike, **filters: Any) -> pd.DataFrame:
     """Return the CI jobs of the service; `filters` are those of `ci.jobs`."""
     return session.frame(session.ci.jobs(**filters))
 
 
-def upload(session: SessionLike, source: Path | str | bytes, key: str = "") -> Operation[str]:
+def upload(session: SessionLike, source: ImageInput, key: str = "") -> Operation[str]:
     """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
 
     Args:
         session: sends it
         source: the file's path, or bytes, which are named by
-            their hash
+            their hash; or any picture that `picture` takes
         key: the object's key; by default input/ and the file's
             name
     """
-    return Operation(partial(bucket.upload_file, session.ci, source, key))
+
+    async def put() -> str:
+        content = await session.picture(source)
+        return await bucket.upload_file(session.ci, source, content, key)
+
+    return Operation(put)
 
 
 def presign(
@@ -85,7 +93,7 @@ def presign(
     )
 
 
-def preview(session: SessionLike, rule: str, content: bytes) -> Operation[ProcessedPicture]:
+def preview(session: SessionLike, rule: str, picture: ImageInput) -> Operation[ProcessedPicture]:
     """Apply a picture rule locally: what a job would give, without a job.
 
     The result is a `Picture`, with `info` for imageInfo, imageAve
@@ -93,8 +101,14 @@ def preview(session: SessionLike, rule: str, content: bytes) -> Operation[Proces
     InvalidRequest for a rule that cannot be applied.
 
     Args:
-        session: fetches watermark images
+        session: fetches pictures, and watermark images
         rule: the rule
-        content: the bytes of the image
+        picture: what `picture` takes: bytes, a job, job[2], a
+            path, …
     """
-    return Operation(partial(bucket.apply_rule_locally, session.ci, rule, content))
+
+    async def apply() -> ProcessedPicture:
+        content = await session.picture(picture)
+        return await bucket.apply_rule_locally(session.ci, rule, content)
+
+    return Operation(apply)
