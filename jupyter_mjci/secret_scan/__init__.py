@@ -1,33 +1,31 @@
 """Find secrets in files before they are shared: file, location and kind, never the secret itself.
 
 Notebooks are scanned by cell (source, outputs, metadata,
-attachments, widget state), images as the bytes that they contain,
-SQLite databases by row and in the space of deleted rows, and
-anything else as text. This is `jupyter mjci scan`.
-
-The patterns are our own (`client.redaction`): of the texts in
-tests/test_secret_scan.py, detect-secrets 1.5 finds 7 of 19
-secrets and reports 2 of 17 harmless ones.
+attachments, widget state), SQLite databases by row and in the
+space of deleted rows, archives and images by what is in them, and
+anything else as text; encoded text is decoded before it is
+searched. This is `jupyter mjci scan`.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import json
-import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from jupyter_mjci.client.redaction import find_secrets
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.services import services
+from jupyter_mjci.secret_scan.databases import MAGIC, iter_database_texts
+from jupyter_mjci.secret_scan.decoding import Decoder, LocatedText, decode_text
+from jupyter_mjci.secret_scan.notebooks import (
+    LocatedContent,
+    iter_json_content,
+    iter_notebook_content,
+)
+from jupyter_mjci.secret_scan.patterns import Patterns, compile_patterns, iter_secrets
 
 IGNORED_DIRS = {
     ".git",
@@ -39,13 +37,7 @@ IGNORED_DIRS = {
     ".ruff_cache",
     ".pytest_cache",
 }
-SQLITE_MAGIC = b"SQLite format 3\0"
-# In the bytes of a database a text begins right behind another
-# one, without a word boundary.
-_SECRET_PREFIXES = re.compile(r"(?=AKID|sk-|eyJ)")
-
-# Where a text is in its file, and the text.
-LocatedText = tuple[str, str]
+MAX_FILE_BYTES = 512_000_000  # of anything but a database
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +48,19 @@ class Leak:
         path: the file
         location: "cell 3, output 1", "table jobs"; "" for the
             file as a whole
-        kind: what kind of secret it is
+        kind: what kind of secret it is, or why the file could not
+            be read
+        is_secret: whether a secret was found; False for a file
+            that could not be read, or not all of it
+        fingerprints: a mark of each secret here, too short to
+            guess the secret from; a baseline knows them again
     """
 
     path: Path
     location: str
     kind: str
+    is_secret: bool = True
+    fingerprints: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __str__(self) -> str:
         return ": ".join(filter(None, (str(self.path), self.location, self.kind)))
@@ -70,153 +69,125 @@ class Leak:
 def scan(paths: Iterable[Path], environ: Mapping[str, str] | None = None) -> Iterator[Leak]:
     """Yield the secrets in files and in the files of folders.
 
-    A file that cannot be read is reported like a leak. Raises
-    InvalidRequest for a missing path.
+    A file that cannot be read is reported like a leak, with
+    `is_secret` False, and the scan goes on. Raises InvalidRequest
+    for a missing path.
 
     Args:
         paths: files and folders
         environ: variables whose secret values are searched too;
             by default the process's
     """
-    services()  # each adds the patterns of its secrets
+    patterns = compile_patterns()
     known = {f"the value of {name}": value for name, value in load_known_secrets(environ).items()}
     for path in paths:
         if not path.exists():
             raise InvalidRequest(f"There is no {path}.")
-        for file in sorted(_iter_files(path)):
-            yield from _scan_file(file, known)
+        for file in _iter_files(path):
+            if isinstance(file, Leak):
+                yield file
+            else:
+                yield from _scan_file(file, patterns, known)
 
 
-def _iter_files(path: Path) -> Iterator[Path]:
+def _iter_files(path: Path) -> Iterator[Path | Leak]:
+    """Yield the files of a folder in order, and a leak for a folder that cannot be read."""
     if not path.is_dir():
         yield path
         return
-    for child in path.iterdir():
+    try:
+        children = sorted(path.iterdir())
+    except OSError as error:
+        yield _report_unreadable(path, error.strerror)
+        return
+    for child in children:
         # Neither pipes nor devices: reading them might never end.
         is_readable = child.is_dir() or child.is_file()
         if is_readable and not child.is_symlink() and child.name not in IGNORED_DIRS:
             yield from _iter_files(child)
 
 
-def _scan_file(path: Path, known: Mapping[str, str]) -> Iterator[Leak]:
+def _report_unreadable(path: Path, reason: object) -> Leak:
+    return Leak(path, "", f"cannot be read ({reason})", is_secret=False)
+
+
+def _scan_file(path: Path, patterns: Patterns, known: Mapping[str, str]) -> Iterator[Leak]:
+    decoder = Decoder()
+    found: dict[str, _Findings] = {}
+    problems = []
     try:
-        content = path.read_bytes()
+        for location, text in _iter_texts(path, decoder):
+            for kind, secret in iter_secrets(text, patterns, known):
+                found.setdefault(location, _Findings()).add(kind, secret)
     except OSError as error:
-        yield Leak(path, "", f"cannot be read ({error.strerror})")
-        return
-    reported = set()
-    for location, text in _iter_texts(path, content):
-        for kind in find_secrets(text, known):
-            if (location, kind) not in reported:
-                reported.add((location, kind))
-                yield Leak(path, location, kind)
+        problems.append(error.strerror)
+    except (MemoryError, RecursionError, ValueError) as error:
+        problems.append(type(error).__name__)
+    for location, findings in found.items():
+        for kind, fingerprints in findings.fingerprints.items():
+            yield Leak(path, location, kind, fingerprints=frozenset(fingerprints))
+    for problem in dict.fromkeys([*problems, *decoder.problems]):
+        yield _report_unreadable(path, problem)
 
 
-def _iter_texts(path: Path, content: bytes) -> Iterator[LocatedText]:
-    if content.startswith(SQLITE_MAGIC):
-        yield from _iter_database_texts(path)
-        yield "free space", _SECRET_PREFIXES.sub(" ", content.decode("latin-1"))
+class _Findings:
+    """What was found at one location. A secret has the first kind that found it."""
+
+    def __init__(self) -> None:
+        self.fingerprints: dict[str, set[str]] = {}
+        self._secrets: set[str] = set()
+
+    def add(self, kind: str, secret: str) -> None:
+        if kind in self.fingerprints or not any(secret in known for known in self._secrets):
+            self.fingerprints.setdefault(kind, set()).add(_make_fingerprint(kind, secret))
+        self._secrets.add(secret)
+
+
+def _make_fingerprint(kind: str, secret: str) -> str:
+    """Return 16 bits: a guess at the secret cannot be confirmed with them."""
+    return hashlib.sha256(f"{kind}\0{secret}".encode("utf-8", "replace")).hexdigest()[:4]
+
+
+def _iter_texts(path: Path, decoder: Decoder) -> Iterator[LocatedText]:
+    with path.open("rb") as file:
+        is_database = file.read(len(MAGIC)) == MAGIC
+    if is_database:
+        for location, text in iter_database_texts(path):
+            yield from _join_location(location, decoder.iter_text(text))
         return
-    text = _decode(content)
-    reader = _READERS.get(path.suffix)
+    if path.stat().st_size > MAX_FILE_BYTES:
+        decoder.problems.append(f"more than {MAX_FILE_BYTES:,} bytes")
+        return
+    yield from _iter_content_texts(path.suffix, path.read_bytes(), decoder)
+
+
+def _iter_content_texts(suffix: str, content: bytes, decoder: Decoder) -> Iterator[LocatedText]:
+    reader = _READERS.get(suffix)
     if reader is not None:
         try:
-            yield from reader(json.loads(text))
-            return
-        except (ValueError, AttributeError, TypeError):
+            parts = list(reader(json.loads(decode_text(content))))
+        except (ValueError, AttributeError, TypeError, LookupError, RecursionError):
             # an invalid notebook may contain secrets all the same
             pass
-    yield "", text
+        else:
+            for location, part in parts:
+                yield from _join_location(location, _iter_part_texts(part, decoder))
+            return
+    yield from decoder.iter_texts(content)
 
 
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
+def _iter_part_texts(part: str | bytes, decoder: Decoder) -> Iterator[LocatedText]:
+    if isinstance(part, bytes):
+        return decoder.iter_texts(part)
+    return decoder.iter_text(part)
 
 
-def _iter_notebook_texts(notebook: Mapping[str, Any]) -> Iterator[LocatedText]:
-    """Yield the texts of a notebook by cell; cells are counted from 1."""
-    for number, cell in enumerate(notebook["cells"], 1):
-        location = f"cell {number}"
-        # a string, or a list of lines
-        yield location, "".join(cell.get("source", ""))
-        for count, output in enumerate(cell.get("outputs", ()), 1):
-            yield from _locate(f"{location}, output {count}", _iter_strings(output))
-        for part in ("metadata", "attachments"):
-            yield from _locate(f"{location}, {part}", _iter_strings(cell.get(part, {})))
-    for name, value in notebook.get("metadata", {}).items():
-        location = "widget state" if name == "widgets" else "notebook metadata"
-        yield from _locate(location, _iter_strings({name: value}))
+def _join_location(location: str, texts: Iterator[LocatedText]) -> Iterator[LocatedText]:
+    for inner, text in texts:
+        yield ", ".join(filter(None, (location, inner))), text
 
 
-def _iter_json_texts(document: object) -> Iterator[LocatedText]:
-    """Yield the unescaped texts of a JSON document, without a location."""
-    yield from _locate("", _iter_strings(document))
-
-
-def _locate(location: str, texts: Iterable[str]) -> Iterator[LocatedText]:
-    for text in texts:
-        yield location, text
-
-
-def _iter_strings(value: object, name: str = "") -> Iterator[str]:
-    """Yield every text inside parsed JSON.
-
-    A text comes with its key, which may tell what it is; a list
-    of lines, as notebooks have them, comes joined and line by
-    line; an image comes as its bytes.
-    """
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield str(key)
-            yield from _iter_strings(item, str(key))
-    elif isinstance(value, list):
-        if value and all(isinstance(item, str) for item in value):
-            yield from _iter_strings("".join(value), name)
-        for item in value:
-            yield from _iter_strings(item, name)
-    elif isinstance(value, str):
-        is_image = name.startswith("image/") and name != "image/svg+xml"
-        yield _decode_image(value) if is_image else f'{name}: "{value}"'
-
-
-def _decode_image(text: str) -> str:
-    try:
-        return base64.b64decode(text, validate=False).decode("latin-1")
-    except (binascii.Error, ValueError):
-        return text
-
-
-_READERS: Mapping[str, Callable[[Any], Iterator[LocatedText]]] = {
-    ".ipynb": _iter_notebook_texts,
-    ".json": _iter_json_texts,
+_READERS: Mapping[str, Callable[[Any], Iterator[LocatedContent]]] = {
+    ".ipynb": iter_notebook_content,
+    ".json": iter_json_content,
 }
-
-
-def _iter_database_texts(path: Path) -> Iterator[LocatedText]:
-    """Yield the texts of a database by table.
-
-    The file's bytes alone would not do: a text may be spread over
-    several pages.
-    """
-    uri = f"file:{quote(str(path.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True)) as database:
-        try:
-            tables = database.execute("select name from sqlite_master where type = 'table'")
-            for (table,) in tables.fetchall():
-                yield from _locate(f"table {table}", _iter_rows(database, table))
-        except sqlite3.DatabaseError:
-            return  # the file's bytes are scanned in any case
-
-
-def _iter_rows(database: sqlite3.Connection, table: str) -> Iterator[str]:
-    doubled = table.replace('"', '""')
-    rows = database.execute(f'select * from "{doubled}"')
-    columns = [description[0] for description in rows.description]
-    for row in rows:
-        for column, value in zip(columns, row, strict=True):
-            text = _decode(value) if isinstance(value, bytes) else value
-            if isinstance(text, str):
-                yield f'{column}: "{text}"'
