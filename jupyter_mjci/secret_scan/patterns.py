@@ -85,14 +85,45 @@ def _make_value(least: int) -> str:
 
 # Values are bounded, so that a search takes linear time.
 _RANDOM = r"(?=[^\s\"'<>\\&;]{0,80}\d)(?=[^\s\"'<>\\&;]{0,80}[A-Za-z])"
-_HEADERS = (
-    r"x-api-key|api-key|apikey|x-auth-token|x-access-token|x-auth-key|x-goog-api-key|x-vault-token"
-    r"|x-amz-security-token|x-csrftoken|x-xsrftoken|private-token|job-token|deploy-token"
-    r"|circle-token|ocp-apim-subscription-key|proxy-authorization|x-mj-api-secret"
+_HEADERS = "|".join(
+    (
+        "x-api-key",
+        "api-key",
+        "apikey",
+        "x-auth-token",
+        "x-access-token",
+        "x-auth-key",
+        "x-goog-api-key",
+        "x-vault-token",
+        "x-amz-security-token",
+        "x-csrftoken",
+        "x-xsrftoken",
+        "private-token",
+        "job-token",
+        "deploy-token",
+        "circle-token",
+        "ocp-apim-subscription-key",
+        "proxy-authorization",
+        "x-mj-api-secret",
+    )
 )
-_SESSION_COOKIES = (
-    r"sessionid|session|session_id|sid|connect\.sid|_session_id|phpsessid|jsessionid|auth_token"
-    r"|username-[\w-]+|jupyterhub-[\w-]+|__Secure-[\w.-]+|__Host-[\w.-]+|cf_clearance"
+_SESSION_COOKIES = "|".join(
+    (
+        "sessionid",
+        "session",
+        "session_id",
+        "sid",
+        r"connect\.sid",
+        "_session_id",
+        "phpsessid",
+        "jsessionid",
+        "auth_token",
+        r"username-[\w-]+",
+        r"jupyterhub-[\w-]+",
+        r"__Secure-[\w.-]+",
+        r"__Host-[\w.-]+",
+        "cf_clearance",
+    )
 )
 PLACES: Mapping[str, tuple[str, ...]] = {
     "private key": (
@@ -133,10 +164,31 @@ PLACES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Names that mean a credential, behind any prefix but a paging one.
-_NAMES = (
-    r"secret_?key|secret_?access_?key|access_?key|access_?key_?secret|private_?key|api_?key|apikey"
-    r"|api_?secret|app_?secret|client_?secret|account_?key|auth_?key|encryption_?key|signing_?key"
-    r"|password|passwd|passphrase|pwd|secret|secret_?id|token|credentials?"
+_NAMES = "|".join(
+    (
+        "secret_?key",
+        "secret_?access_?key",
+        "access_?key",
+        "access_?key_?secret",
+        "private_?key",
+        "api_?key",
+        "apikey",
+        "api_?secret",
+        "app_?secret",
+        "client_?secret",
+        "account_?key",
+        "auth_?key",
+        "encryption_?key",
+        "signing_?key",
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "secret_?id",
+        "token",
+        "credentials?",
+    )
 )
 _PREFIX = (
     r"(?:(?!(?:next|page|paging|continuation|sync|cursor|max)[_-]?)[A-Za-z0-9]{1,30}[_-]){0,5}?"
