@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_mjci.client.image_input import find_job_source, is_link
+from jupyter_mjci.client.interpolation import find_value
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook.interpolation import find_value
 from jupyter_mjci.notebook.params import Param
 
 PICTURE_KINDS = ("picture", "pictures")
