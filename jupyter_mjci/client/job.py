@@ -186,6 +186,14 @@ class Job:
             comparisons
         origin: the server or account where it ran, where known:
             ids are unique only there; ignored in comparisons
+        account: the account or bot that ran it
+        queue: the queue or speed that it ran in
+        rule: the picture rule, or the template's name or ID
+        bucket: where the results are
+        size_in: bytes of the input, where the service tells
+        size_out: bytes of the result
+        cost: what the service charged, in its own unit
+        final_prompt: the prompt that was sent in the end
     """
 
     service: str
@@ -205,6 +213,14 @@ class Job:
     parent: str = ""
     raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
     origin: str = field(default="", compare=False, repr=False)
+    account: str = ""
+    queue: str = ""
+    rule: str = ""
+    bucket: str = ""
+    size_in: int | None = None
+    size_out: int | None = None
+    cost: float | None = None
+    final_prompt: str = ""
 
     def __str__(self) -> str:
         """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""
