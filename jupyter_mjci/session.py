@@ -20,6 +20,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
+from jupyter_mjci.client.image_input import ImageInput
 from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
@@ -43,6 +44,7 @@ from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.endpoint_support import EndpointSupport
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
+from jupyter_mjci.jobs.pictures import PictureReader
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
 from jupyter_mjci.services import (
@@ -67,8 +69,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
-    from jupyter_mjci.imaging.model import RuleResult
-    from jupyter_mjci.imaging.picture import Picture
+    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
+    from jupyter_mjci.jobs.grids import Grid
+    from jupyter_mjci.jobs.study import Study
+    from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -160,6 +164,7 @@ class Session:
         self._results = ResultFetcher(
             self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
+        self._pictures = PictureReader(self.client, self._results, self._fetch_job)
         self._follower = Follower(self._submit_or_fetch, self._poller, self._results)
 
     def __repr__(self) -> str:
@@ -206,6 +211,9 @@ class Session:
         if call.is_retryable and self._endpoints.is_doubtful(call):
             return await self.client.send_once(call)
         return await self._submitter.send(call)
+
+    async def _fetch_job(self, job_id: str) -> Job:
+        return await self.fetch(self.describe(job_id))
 
     async def _submit_or_fetch(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         call = target if isinstance(target, Call) else self.describe(target)
@@ -305,6 +313,50 @@ class Session:
         targets = self._list_targets(jobs, max_jobs)
         wait = self.settings.wait
         return Batch(self._follower, targets, at_once, wait, poll_interval, retry)
+
+    def study(
+        self,
+        what: str | Builder,
+        *args: Any,
+        grid: Grid | None = None,
+        repeat: int = 1,
+        key: str = "",
+        **values: Any,
+    ) -> Study:
+        """Plan a study: one call for every combination of the values of some factors.
+
+        Nothing is sent before `.run()`, which continues an
+        earlier run, also after the kernel has died, and makes
+        nothing twice.
+
+            s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
+            s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
+                    rule="imageMogr2/quality/{{quality}}",
+                    output="out/{{quality}}.jpg")
+
+        Raises InvalidRequest where a factor is not used, a
+        placeholder has no values, or a call cannot be built.
+
+        Args:
+            what: a prompt to imagine, or a builder of calls
+            args: the builder's arguments
+            grid: factors: lists by their names, a DataFrame whose
+                rows are taken as they are, or text:
+                "stylize=100,400 seed=1,2"
+            repeat: how often each combination is made
+            key: tells studies apart that would share jobs because
+                they send the same
+            values: the builder's other arguments, and factors: a
+                list for a {{name}} in a text, for a parameter, or
+                for a flag of the prompt
+        """
+        from jupyter_mjci.jobs.study import Study
+        from jupyter_mjci.jobs.study_calls import bind_arguments, plan_study
+
+        builder = self.mj.imagine if isinstance(what, str) else what
+        texts = (what, *args) if isinstance(what, str) else args
+        arguments = bind_arguments(builder, texts, values)
+        return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
 
     def _list_targets(self, jobs: Iterable[JobLike], max_jobs: int | None) -> list[JobLike]:
         targets = list(map(_to_target, jobs))
@@ -425,18 +477,21 @@ class Session:
 
     # --- results and objects ------------------------------------
 
-    def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]:
-        """Fetch a job's result; credentials go to the services' own hosts only.
+    def picture(self, source: ImageInput, index: int = 0) -> Operation[Picture]:
+        """Fetch a job's result, or read a picture from whatever holds or names it.
 
-        Raises InvalidRequest for a job without a result,
-        InvalidResponse where the picture is not available (any
-        more), or something else came.
+        Credentials go to the services' own hosts only. Raises
+        InvalidRequest for a job without a result and for what
+        names no picture, InvalidResponse where the picture is not
+        available (any more), or something else came.
 
         Args:
-            job_or_url: the job, or a URL
-            index: which of several results, from 0
+            source: the job or its ID, one of its pictures
+                (`job[2]`, as `pictures` counts them), a URL, a
+                path, bytes, a data URL, a Pillow image, an array
+            index: which of several results of a job, from 0
         """
-        return Operation(partial(self._results.fetch, job_or_url, index))
+        return Operation(partial(self._pictures.read, source, index))
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
@@ -466,16 +521,19 @@ class Session:
         """
         return Operation(partial(self._results.download, job, Path(folder), template))
 
-    def upload(self, source: Path | str | bytes, key: str = "") -> Operation[str]:
+    def upload(self, source: ImageInput, key: str = "") -> Operation[str]:
         """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
 
         Args:
             source: the file's path, or bytes, which are named by
-                their hash
+                their hash; or any picture that `picture` takes
             key: the object's key; by default input/ and the
                 file's name
         """
-        return Operation(partial(bucket.upload_file, self.ci, source, key))
+        return Operation(partial(self._upload, source, key))
+
+    async def _upload(self, source: ImageInput, key: str) -> str:
+        return await bucket.upload_file(self.ci, source, await self._pictures.read(source), key)
 
     def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
         """Build a URL of an object of the bucket that needs no credentials. Treat it as a secret.
@@ -498,18 +556,23 @@ class Session:
             seconds=seconds,
         )
 
-    def preview(self, rule: str, content: bytes) -> Operation[RuleResult]:
+    def preview(self, rule: str, picture: ImageInput) -> Operation[ProcessedPicture]:
         """Apply a picture rule locally: what a job would give, without a job.
 
-        The result has `body`, `format`, `width` and `height`.
-        Watermark images are fetched from the bucket. Raises
+        The result is a `Picture`, with `info` for imageInfo,
+        imageAve and exif. Watermark images are fetched from the bucket. Raises
         InvalidRequest for a rule that cannot be applied.
 
         Args:
             rule: the rule
-            content: the bytes of the image
+            picture: what `picture` takes: bytes, a job, job[2],
+                a path, …
         """
-        return Operation(partial(bucket.apply_rule_locally, self.ci, rule, content))
+        return Operation(partial(self._preview, rule, picture))
+
+    async def _preview(self, rule: str, picture: ImageInput) -> ProcessedPicture:
+        content = await self._pictures.read(picture)
+        return await bucket.apply_rule_locally(self.ci, rule, content)
 
     # --- the session itself -------------------------------------
 

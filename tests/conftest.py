@@ -24,6 +24,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Test on asyncio only: anyio's plugin would ask for trio, too, and skip where it is not."""
+    return "asyncio"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """With MJCI_NO_SKIP=1 a skipped test is a failed one: nothing missing hides behind it."""

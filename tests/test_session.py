@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -449,3 +450,28 @@ def test_second_sandbox_on_a_kept_journal_submits(tmp_path: Path) -> None:
     for _ in range(2):
         with mjci.sandbox(speed=float("inf"), home=tmp_path) as session:
             session.follow(session.mj.imagine("a fox")).run()
+
+
+def test_what_has_not_run_says_how_to_run_it() -> None:
+    with mjci.sandbox(speed=math.inf) as session:
+        imagine = session.mj.imagine("a red fox")
+        lines = [repr(value) for value in (
+            imagine, session.follow(imagine), session.batch([imagine]), session.ci.jobs(),
+            session.picture("http://cdn/a.png"),
+        )]  # fmt: skip
+        assert lines[0].startswith('<mj.imagine: POST /mj/submit/imagine {"prompt":"a red fox"')
+        for line in lines:
+            assert ".run() it, or await it" in line
+            assert "\n" not in line
+        picture = session.mj.describe(bytes([0x89]) + b"PNG" + bytes(10_000))
+        assert len(repr(picture)) < 250
+        assert "9 bytes" in repr(session.ci.put_object("a", b"\x89PNG\r\n\x1a\n\xff"))
+
+
+def test_preview_is_a_picture_that_remembers_its_rule() -> None:
+    with mjci.sandbox(speed=math.inf) as session:
+        job = session.follow(session.mj.imagine("a red fox")).run()
+        small = session.preview("imageMogr2/thumbnail/40x", session.picture(job[1]).run()).run()
+        assert (small.format, small.size) == ("png", (40, 40))
+        assert "[1] a red fox | imageMogr2/thumbnail/40x" in repr(small)
+        assert session.preview("imageInfo", small).run().info["width"] == "40"

@@ -23,7 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from jupyter_mjci.client import event_loop, jsonlib
 from jupyter_mjci.client.response_text import decode_text, is_html, shorten
-from jupyter_mjci.errors import InvalidRequest, InvalidResponse, SettingsError
+from jupyter_mjci.errors import InvalidRequest, InvalidResponse, SettingsError, sanitize
 
 T = TypeVar("T")
 
@@ -98,12 +98,20 @@ def check_headers(headers: Mapping[str, str]) -> None:
 
 
 class Sender(Protocol):
-    """What sends a call: the session."""
+    """What sends a call, and fetches the pictures that its builder was given: the session."""
 
     async def fetch(self, call: Call[T]) -> T: ...
 
+    def picture(self, source: Any, /) -> Operation[Any]: ...
 
-@dataclass(frozen=True, slots=True)
+
+# What a value that has not run says: forgetting to run it is the
+# mistake that everybody makes once.
+NOT_RUN = "not sent yet: .run() it, or await it"
+MAX_SHOWN_BODY = 120  # characters of a body in a line
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Call(Generic[T]):
     """One request that has not been sent yet.
 
@@ -125,6 +133,9 @@ class Call(Generic[T]):
         job_count: how many jobs a submission creates, as far as
             that is known
         sender: the session that sends it
+        key: identifies a submission to whoever builds it; of
+            submissions with the same key only one is sent, also
+            by other kernels, and all of them give its job
 
     Raises:
         TransportError: no response arrived
@@ -147,6 +158,7 @@ class Call(Generic[T]):
     is_safe: bool = False
     sender: Sender | None = field(default=None, repr=False, compare=False)
     job_count: int = field(default=1, repr=False, compare=False)
+    key: str = field(default="", repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check that every text can be sent.
@@ -166,6 +178,12 @@ class Call(Generic[T]):
         headers = tuple(sorted(self.headers.items()))
         request = (self.method, self.endpoint, self.path, params, headers, self.body)
         return hash((self.service, self.name, *request))
+
+    def __repr__(self) -> str:
+        query = "&".join(f"{name}={value}" for name, value in self.params.items())
+        line = f"{self.path}?{query}" if query else self.path
+        words = (f"{self.service}.{self.name}: {self.method} {line}", _describe_body(self.body))
+        return sanitize(f"<{' '.join(filter(None, words))}; {NOT_RUN}>")
 
     @property
     def is_retryable(self) -> bool:
@@ -188,6 +206,15 @@ class Call(Generic[T]):
         return await self.sender.fetch(self)
 
 
+def _describe_body(body: bytes) -> str:
+    """Return a text as it is sent, shortened; of anything else its size."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return f"{len(body)} bytes"
+    return shorten(text, MAX_SHOWN_BODY)
+
+
 class Stream(Generic[T]):
     """Values that arrive one after another: `for` and `async for`
     yield each, `.run()` and `await` return the outcome. Every
@@ -207,6 +234,9 @@ class Stream(Generic[T]):
     ) -> None:
         self._source = source
         self._finalize = finalize
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, not run yet: iterate over it, .run() it, or await it>"
 
     def __iter__(self) -> Iterator[T]:
         return event_loop.iterate_sync(self._source())
@@ -285,6 +315,9 @@ class Operation(Generic[T]):
 
     def __init__(self, start: Callable[[], Awaitable[T]]) -> None:
         self._start = start
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}, not run yet: .run() it, or await it>"
 
     def run(self) -> T:
         """Run the operation, wait for it and return its result."""

@@ -6,10 +6,11 @@ It is frozen: a later state of the job is another `Job`.
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from operator import index
+from typing import SupportsIndex
 
 import msgspec
 
@@ -38,7 +39,7 @@ def to_job_id(value: object) -> str:
     if isinstance(value, str):
         return value.strip()
     try:
-        return str(index(value))  # type: ignore[arg-type]
+        return str(operator.index(value))  # type: ignore[arg-type]
     except TypeError:
         pass
     kind = type(value).__name__
@@ -140,6 +141,26 @@ MAX_SUBJECT = 80  # characters of it in a job's line
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class JobPicture:
+    """One of a job's pictures, as `job[2]` names it. Whatever takes a picture takes it.
+
+    Args:
+        job: the job
+        index: which of `session.pictures(job)`, from 0; negative
+            ones count from the end
+    """
+
+    job: Job
+    index: int
+
+    def __str__(self) -> str:
+        return f"picture {self.index} of {self.job}"
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Job:
     """One job. Times are timezone-aware, in UTC; unknown values are None or empty.
 
@@ -165,6 +186,14 @@ class Job:
             comparisons
         origin: the server or account where it ran, where known:
             ids are unique only there; ignored in comparisons
+        account: the account or bot that ran it
+        queue: the queue or speed that it ran in
+        rule: the picture rule, or the template's name or ID
+        bucket: where the results are
+        size_in: bytes of the input, where the service tells
+        size_out: bytes of the result
+        cost: what the service charged, in its own unit
+        final_prompt: the prompt that was sent in the end
     """
 
     service: str
@@ -184,6 +213,14 @@ class Job:
     parent: str = ""
     raw: JsonObject = field(default_factory=dict, compare=False, repr=False)
     origin: str = field(default="", compare=False, repr=False)
+    account: str = ""
+    queue: str = ""
+    rule: str = ""
+    bucket: str = ""
+    size_in: int | None = None
+    size_out: int | None = None
+    cost: float | None = None
+    final_prompt: str = ""
 
     def __str__(self) -> str:
         """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""
@@ -197,6 +234,16 @@ class Job:
 
     def __hash__(self) -> int:
         return hash((self.service, self.id, self.status, self.progress))
+
+    # How many pictures there are, only the service knows.
+    __iter__ = None
+
+    def __getitem__(self, index: SupportsIndex) -> JobPicture:
+        """Return one of its pictures, from 0, as a value that names it: `job[2]`.
+
+        Nothing is fetched: `session.picture(job[2])` does.
+        """
+        return JobPicture(self, operator.index(index))
 
     def find_button(self, name: str) -> Button:
         """Return the button with a label, an emoji or its alias

@@ -42,7 +42,7 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
-from jupyter_mjci.history.journal_frame import load_columns, make_export
+from jupyter_mjci.history.journal_frame import load_columns, make_export, to_floats
 from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit
 from jupyter_mjci.history.queries import LOCAL_TIME, Query, aggregate_frame, aggregate_partitions
 
@@ -91,7 +91,13 @@ FRAME_COLUMNS = tuple(_list_frame_columns())
 
 # The lake's columns: those of every frame, and what identifies
 # and orders jobs.
-DELTA_TYPES = {"string": "string", "status": "string", TIME_DTYPE: "timestamp", "Int64": "long"}
+DELTA_TYPES = {
+    "string": "string",
+    "status": "string",
+    TIME_DTYPE: "timestamp",
+    "Int64": "long",
+    "Float64": "double",
+}
 SCHEMA: dict[str, str] = {
     "day": "date",
     "origin": "string",
@@ -100,6 +106,18 @@ SCHEMA: dict[str, str] = {
     "last_seen": "timestamp",
     "month": "string",
 }
+# Columns that tables of earlier versions lack: a merge adds them,
+# and readers find no values in the files before that.
+ADDED_COLUMNS = (
+    "account",
+    "queue",
+    "rule",
+    "bucket",
+    "size_in",
+    "size_out",
+    "cost",
+    "final_prompt",
+)
 # The rule by which two records of a job, `old` and `new`, become
 # one: an end supersedes what came before it, else the record that
 # was seen last wins, and what it leaves out is taken from the
@@ -126,7 +144,13 @@ IS_UPDATE = " OR ".join(
         *(f"(old.{name} IS NULL AND new.{name} IS NOT NULL)" for name in _MERGED_COLUMNS),
     )
 )
-_DUCKDB_TYPES = {"string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "long": "BIGINT", "date": "DATE"}
+_DUCKDB_TYPES = {
+    "string": "VARCHAR",
+    "timestamp": "TIMESTAMPTZ",
+    "long": "BIGINT",
+    "double": "DOUBLE",
+    "date": "DATE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +298,7 @@ class Lake:
     def _open_or_create(self) -> DeltaTable:
         delta = _import_deltalake()
         with contextlib.suppress(_LakeNotFound):
-            return self._load_table()
+            return self._add_columns(self._load_table())
         if not delta.DeltaTable.is_deltatable(self.url, self.storage_options):
             # A DeltaError here means that another process has
             # just created it.
@@ -293,6 +317,21 @@ class Lake:
                     name="jupyter_mjci history",
                     configuration=TABLE_CONFIGURATION,
                 )
+        return self._load_table()
+
+    def _add_columns(self, table: DeltaTable) -> DeltaTable:
+        """Return the table with the columns that an earlier version did not have."""
+        missing = _list_missing_columns(table)
+        if not missing:
+            return table
+        delta = _import_deltalake()
+        fields = [delta.Field(name, delta.schema.PrimitiveType(SCHEMA[name])) for name in missing]
+        # Where another writer was faster, it has added them.
+        with (
+            _wrap_storage_errors(self.url, "written"),
+            contextlib.suppress(delta.exceptions.CommitFailedError),
+        ):
+            table.alter.add_columns(fields)
         return self._load_table()
 
     def _load_table(self) -> DeltaTable:
@@ -325,7 +364,9 @@ class Lake:
             column.name: getattr(column.type, "type", str(column.type))
             for column in table.schema().fields
         }
+        missing = set(_list_missing_columns(table))
         wrong = [name for name, kind in SCHEMA.items() if types.get(name) != kind]
+        wrong = [name for name in wrong if name not in missing]
         if wrong == ["user_data"] and "state" in types:
             # Delta tables without column mapping cannot rename a
             # column in place.
@@ -576,7 +617,8 @@ class _LakeSnapshot:
         file.
         """
         if not self.lake.is_local:
-            return "files"
+            missing = _make_nulls(_list_missing_columns(self.table))
+            return f"(SELECT {', '.join(['*', *missing])} FROM files)"
         if self.table.deletion_vectors().read_all().num_rows:
             raise HistoryError(
                 f"Another program has deleted rows of {self.lake.url} without rewriting its files.",
@@ -585,10 +627,33 @@ class _LakeSnapshot:
             )
         files = self.list_files(time_range)
         if not files:
-            nulls = [f"NULL::{_DUCKDB_TYPES[kind]} AS {name}" for name, kind in SCHEMA.items()]
-            return f"(SELECT {', '.join(nulls)} LIMIT 0)"
+            return f"(SELECT {', '.join(_make_nulls(SCHEMA))} LIMIT 0)"
         quoted = ", ".join(map(_quote, files))
-        return f"read_parquet([{quoted}], hive_partitioning = false)"
+        if not _has_old_files(self.table):
+            return f"read_parquet([{quoted}], hive_partitioning = false)"
+        source = f"read_parquet([{quoted}], hive_partitioning = false, union_by_name = true)"
+        added = ", ".join(_make_nulls(ADDED_COLUMNS))
+        return f"(FROM {source} UNION ALL BY NAME (SELECT {added} LIMIT 0))"
+
+
+def _make_nulls(columns: Iterable[str]) -> list[str]:
+    """Return the SQL of columns without values."""
+    return [f"NULL::{_DUCKDB_TYPES[SCHEMA[name]]} AS {name}" for name in columns]
+
+
+def _list_missing_columns(table: DeltaTable) -> list[str]:
+    """Return the columns that a table of an earlier version does not have."""
+    names = {column.name for column in table.schema().fields}
+    return [name for name in ADDED_COLUMNS if name not in names]
+
+
+def _has_old_files(table: DeltaTable) -> bool:
+    """Return whether a file may lack columns: it was written before they were added."""
+    import pyarrow as pa
+
+    actions = pa.table(table.get_add_actions(flatten=True))
+    column = f"null_count.{ADDED_COLUMNS[-1]}"
+    return column not in actions.column_names or bool(actions[column].null_count)
 
 
 def _quote(text: str) -> str:
@@ -811,13 +876,20 @@ def _read_partition(
 def _read_row_groups(
     file: pa.NativeFile, row_groups: Sequence[int], columns: list[str]
 ) -> pa.Table:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     source = pq.ParquetFile(file)
     groups = list(row_groups or range(source.metadata.num_row_groups))
-    table = source.read_row_groups(groups, columns=columns, use_threads=False).select(columns)
-    # Files remember string views, which cannot be joined.
-    return table.cast(_make_empty_table().select(columns).schema)
+    known = [name for name in columns if name in source.schema_arrow.names]
+    table = source.read_row_groups(groups, columns=known, use_threads=False).select(known)
+    # Files remember string views, which cannot be joined; old ones
+    # lack columns.
+    known_schema = _make_empty_table().select(known).schema
+    whole = pa.concat_tables(
+        [_make_empty_table(), table.cast(known_schema)], promote_options="default"
+    )
+    return whole.select(columns)
 
 
 @contextlib.contextmanager
@@ -859,6 +931,8 @@ def _load_changes(journal: Journal, first: int, last: int) -> pa.Table:
             arrays[name] = pc.strftime(arrays["day"], "%Y-%m")
         elif kind == "string":
             arrays[name] = columns[name].cast(pa.string())
+        elif kind == "double":
+            arrays[name] = pa.array(to_floats(columns[name]), from_pandas=True)
         else:
             missing = columns[name] == NULL_INT
             arrays[name] = pa.array(columns[name], mask=missing).cast(_get_arrow_type(kind))
@@ -874,6 +948,7 @@ def _get_arrow_type(kind: str) -> pa.DataType:
         "string": pa.string(),
         "timestamp": pa.timestamp("us", "UTC"),
         "long": pa.int64(),
+        "double": pa.float64(),
         "date": pa.date32(),
     }
     return types[kind]
@@ -1028,7 +1103,7 @@ def _arrow_to_series(values: pa.ChunkedArray, dtype: str) -> pd.Series:
     if dtype == TIME_DTYPE:
         series: pd.Series = values.to_pandas()
         return series
-    extension: Any = pd.StringDtype() if dtype == "string" else pd.Int64Dtype()
+    extension: Any = pd.api.types.pandas_dtype(dtype)
     return pd.Series(extension.__from_arrow__(values))
 
 

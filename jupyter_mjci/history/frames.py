@@ -102,6 +102,14 @@ COLUMNS = (
     Column("parent", "string", _empty_to_none, "the task whose button was pressed"),
     Column("user_data", "string", _empty_to_none, "your own text, sent with the job"),
     Column("origin", "string", _empty_to_none, "the server or account: ids are unique only there"),
+    Column("account", "string", _empty_to_none, "the account or bot that ran it"),
+    Column("queue", "string", _empty_to_none, "the queue or speed that it ran in"),
+    Column("rule", "string", _empty_to_none, "the picture rule, or the template"),
+    Column("bucket", "string", _empty_to_none, "where the results are"),
+    Column("size_in", "Int64", _keep_value, "bytes of the input, where the service tells"),
+    Column("size_out", "Int64", _keep_value, "bytes of the result"),
+    Column("cost", "Float64", _keep_value, "what the service charged, in its own unit"),
+    Column("final_prompt", "string", _empty_to_none, "the prompt that was sent in the end"),
 )
 
 # Differences of two times: (name, later, earlier, meaning).
@@ -429,10 +437,13 @@ def _decode_fields(decoder: ListingDecoder, body: bytes) -> tuple[dict[str, Fiel
         types = {}
     values: dict[str, list[object]] = {path: [] for path in paths}
     found_types: dict[str, set[type]] = {path: set() for path in paths if path not in types}
+    fields = tuple(dict.fromkeys(path.partition(".")[0] for path in paths))
     # Batches are small enough to stay in the processor's cache.
     for start in range(0, len(rows), 200):
         batch = zip(*map(astuple, rows[start : start + 200]), strict=True)
-        for path, part in zip(paths, batch, strict=True):
+        parts = dict(zip(fields, batch, strict=True))
+        for path in paths:
+            part = parts[path] if path in parts else _get_inner(parts, path)
             values[path].extend(part)
             if path in found_types:
                 found_types[path].update(map(type, part))
@@ -441,6 +452,15 @@ def _decode_fields(decoder: ListingDecoder, body: bytes) -> tuple[dict[str, Fiel
         for path in paths
     }
     return columns, len(rows)
+
+
+def _get_inner(parts: Mapping[str, Sequence[Any]], path: str) -> Sequence[Any]:
+    """Return the values of "properties.finalPrompt" of some jobs; None where one has no object."""
+    outer, _, name = path.partition(".")
+    return [
+        getattr(value, name) if isinstance(value, msgspec.Struct) else None
+        for value in parts[outer]
+    ]
 
 
 # --- columns of wire fields -------------------------------------
@@ -492,6 +512,9 @@ def _convert_cells(
     if cells is not None:
         return cells
     to_cell = _CELL_CONVERTERS[spec.name]
+    if all(column.types == ONLY_NONE for column in columns):
+        nothing = to_cell(spec.parse(*(None for _ in columns)))
+        return [nothing] * len(columns[0].values)
 
     def make_cell(*values: object) -> object:
         return to_cell(spec.parse(*values))
@@ -786,15 +809,23 @@ def _make_decoder(
     """Return a decoder of an array of jobs, which leaves buttons undecoded.
 
     Args:
-        kinds: the kind of each field
+        kinds: the kind of each field; "a.b" is in an object
         json_types: types of fields; others may hold anything
         item_types: what else the array may hold
     """
-    fields: list[tuple[str, Any, Any]] = []
+    fields: dict[str, tuple[str, Any, Any]] = {}
+    inner_fields: dict[str, list[tuple[str, Any, Any]]] = {}
     for path, kind in kinds.items():
-        if kind == "buttons":
-            fields.append((path, msgspec.Raw, msgspec.Raw(b"null")))
+        outer, _, name = path.partition(".")
+        if name:
+            inner_fields.setdefault(outer, []).append((name, json_types.get(path, Any), None))
+            fields[outer] = (outer, None, None)
+        elif kind == "buttons":
+            fields[path] = (path, msgspec.Raw, msgspec.Raw(b"null"))
         else:
-            fields.append((path, json_types.get(path, Any), None))
-    item: Any = msgspec.defstruct("Item", fields, gc=False)
+            fields[path] = (path, json_types.get(path, Any), None)
+    for outer, names in inner_fields.items():
+        inner: Any = msgspec.defstruct("Inner", names, gc=False)
+        fields[outer] = (outer, inner | (item_types or None), None)
+    item: Any = msgspec.defstruct("Item", list(fields.values()), gc=False)
     return msgspec.json.Decoder(list[item | item_types] if item_types else list[item])

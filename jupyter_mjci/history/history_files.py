@@ -6,8 +6,9 @@ durations as text, missing values empty (null in JSON). CSV
 escapes what spreadsheets would run as formulas by an apostrophe,
 which reading removes.
 
-This is version 2 of the format. Version 1 had no column `origin`;
-it is read, too. Later versions may only add columns.
+This is version 3 of the format. Version 1 had no column `origin`,
+version 2 no context (account, queue, rule, …); both are read, too.
+Later versions may only add columns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_status, parse
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 FILE_SUFFIXES = (".csv", ".json", ".parquet", ".jsonl")
 # Columns by which a file of ours is told from a listing.
 _MARKS = {"service", "id", "status", "submitted", "subject"}
@@ -36,6 +37,7 @@ _TEXT_FIELDS = tuple(
     for column in COLUMNS
     if column.dtype == "string" and column.name not in ("outputs", "buttons")
 )
+_SIZE_FIELDS = tuple(column.name for column in COLUMNS if column.dtype == "Int64")
 _READ_ROWS = 50_000  # rows of a file that are held as text
 # What a spreadsheet takes for a formula, and our own escape.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "'")
@@ -227,15 +229,20 @@ def _row_to_job(row: dict[str, Any]) -> ImportedJob:
     """Return a job of a file, and the names of its buttons: without ids nobody can press them."""
     texts = {name: str(row.get(name) or "") for name in _TEXT_FIELDS}
     times = {name: _read_time(row.get(name)) for name in TIME_COLUMNS}
-    progress = row.get("progress")
-    fields: dict[str, Any] = {**texts, **times}
+    sizes = {name: _read_integer(row.get(name)) for name in _SIZE_FIELDS}
+    cost = row.get("cost")
+    fields: dict[str, Any] = {**texts, **times, **sizes}
     job = Job(
         **fields,
         status=parse_status(row["status"]),
-        progress=None if progress in (None, "") else int(float(progress)),
+        cost=None if cost in (None, "") else float(cost),
         outputs=tuple(str(row.get("outputs") or "").split()),
     )
     return job, str(row.get("buttons") or "")
+
+
+def _read_integer(value: str | float | None) -> int | None:
+    return None if value in (None, "") else int(float(value))
 
 
 def _read_time(value: str | datetime | None) -> datetime | None:

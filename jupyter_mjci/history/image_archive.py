@@ -25,7 +25,7 @@ from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.private_files import write_atomically
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
-from jupyter_mjci.imaging.picture import detect_film_format
+from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format
 from jupyter_mjci.imaging.thumbnails import identify
 
 
@@ -75,6 +75,11 @@ class ArchivedImage:
     def read_bytes(self) -> bytes:
         """Return the picture's bytes, as they were fetched."""
         return self.path.read_bytes()
+
+    def picture(self) -> Picture:
+        """Return it as a picture that shows itself and knows where it comes from."""
+        provenance = Provenance(self.service, self.job_id, self.index, self.action, self.subject)
+        return Picture(self.read_bytes(), provenance)
 
 
 class ImageArchive:
@@ -177,6 +182,10 @@ def parse_expiry(url: str) -> datetime | None:
     if not re.fullmatch(r"[0-9a-fA-F]{8}", value):
         return None
     return datetime.fromtimestamp(int(value, 16), UTC)
+
+
+# The pictures of a grid: two rows of two.
+GRID_SIZE = 4
 
 
 def is_grid(job: Job) -> bool:

@@ -24,15 +24,20 @@ from typing import Any
 from uuid import uuid4
 
 from jupyter_mjci.client import jsonlib
+from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
 from jupyter_mjci.history.submissions import (
+    FIND_BY_KEY,
     SqlValue,
     Submission,
+    add_keys,
     add_leases_and_claims,
     row_to_submission,
 )
+from jupyter_mjci.services import list_keys
+from jupyter_mjci.services import service as find_service
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -189,6 +194,21 @@ class Journal:
     def submissions(self) -> list[Submission]:
         """Return all submissions, oldest first."""
         return self._fetch_submissions("1")
+
+    def find_by_key(self, call: Call[Any]) -> Submission | None:
+        """Return the submission with the key of a call; None where none was sent, or accepted."""
+        origin = self.get_origin(call.service)
+        rows = self._fetch_rows(FIND_BY_KEY, (call.service, origin, call.key))
+        return row_to_submission(rows[0]) if rows else None
+
+    def find_job_by_key(self, call: Call[Any]) -> Job | None:
+        """Return the job of the submission with the key of a call, as last seen."""
+        row = self.find_by_key(call)
+        if row is None or not row.job_id:
+            return None
+        where = "service=? AND origin=? AND id=?"
+        jobs = self.jobs(where, (row.service, row.origin, row.job_id))
+        return jobs[0] if jobs else None
 
     def find_rivals(self, service: str, marker: str) -> list[Submission]:
         """Return the other unresolved submissions to the same origin that carry no marker."""
@@ -727,17 +747,44 @@ UPDATE job_events SET status = 'NEEDS_INPUT' WHERE status = 'ASKING'
 """
 
 
+def _add_context(db: sqlite3.Connection) -> None:
+    """Add the context of jobs (account, queue, …), as far as their responses tell it."""
+    for name in _CONTEXT_TEXTS:
+        db.execute(f"ALTER TABLE jobs ADD COLUMN {name} TEXT")
+    for name in _CONTEXT_SIZES:
+        db.execute(f"ALTER TABLE jobs ADD COLUMN {name} INTEGER")
+    changes = f"UPDATE jobs SET {', '.join(f'{name}=:{name}' for name in _CONTEXT)}"
+    rows = db.execute("SELECT rowid, service, raw FROM jobs WHERE raw <> '{}'")
+    for rowid, key, raw in rows:
+        for job in _parse_raw(key, raw):
+            db.execute(f"{changes} WHERE rowid=:rowid", {"rowid": rowid, **_context_to_row(job)})
+
+
+def _parse_raw(key: str, raw: str) -> Sequence[Job]:
+    """Return the job of a stored response; none where nothing parses it."""
+    if key not in list_keys():
+        return ()
+    return find_service(key).parse_record(jsonlib.loads(raw))
+
+
 # Append only: a file of any version is migrated step by step.
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     _create_schema,
     _add_button_names_and_day,
     _adopt_field_names,
     add_leases_and_claims,
+    add_keys,
+    _add_context,
 )
+# The costs are texts: they come back as they were, to the last digit.
+_CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")
+_CONTEXT_SIZES = ("size_in", "size_out")
+_CONTEXT = (*_CONTEXT_TEXTS, *_CONTEXT_SIZES)
 
 _JOB_COLUMNS = (
     "service", "origin", "id", "action", "status", "final", "progress", "subject", "outputs",
     "buttons", "submitted", "started", "finished", "reason", "user_data", "webhook_url", "parent",
+    *_CONTEXT,
 )  # fmt: skip
 _ALL_COLUMNS = (*_JOB_COLUMNS, "raw", "first_seen", "last_seen", "sequence", "button_names", "day")
 # Columns that keep their value where a later response leaves it
@@ -802,6 +849,7 @@ def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str,
         "user_data": job.user_data,
         "webhook_url": job.webhook_url,
         "parent": job.parent,
+        **_context_to_row(job),
         "raw": jsonlib.dumps(job.raw),
         "first_seen": seen_at,
         "last_seen": seen_at,
@@ -809,6 +857,12 @@ def _job_to_row(job: Job, origin: str, seen_at: int, sequence: int) -> dict[str,
         "button_names": _join_button_names(job.buttons),
         "day": (seen_at if submitted is None else submitted) // DAY_US,
     }
+
+
+def _context_to_row(job: Job) -> dict[str, SqlValue]:
+    row: dict[str, SqlValue] = {name: getattr(job, name) for name in _CONTEXT}
+    row["cost"] = "" if job.cost is None else repr(job.cost)
+    return row
 
 
 def _replace_surrogates(row: dict[str, SqlValue]) -> None:
@@ -852,6 +906,14 @@ def _row_to_job(row: sqlite3.Row) -> Job:
         user_data=row["user_data"] or "",
         webhook_url=row["webhook_url"] or "",
         parent=row["parent"] or "",
+        account=row["account"] or "",
+        queue=row["queue"] or "",
+        rule=row["rule"] or "",
+        bucket=row["bucket"] or "",
+        size_in=row["size_in"],
+        size_out=row["size_out"],
+        cost=float(row["cost"]) if row["cost"] else None,
+        final_prompt=row["final_prompt"] or "",
         raw=raw,
         origin=row["origin"] or "",
     )

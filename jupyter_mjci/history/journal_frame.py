@@ -20,6 +20,7 @@ from jupyter_mjci.history.journal import NULL_INT, SEPARATOR, ColumnExport, Jour
 from jupyter_mjci.history.submissions import SqlValue
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 # A column's values: a numpy array; of texts a pyarrow array,
@@ -39,7 +40,7 @@ def make_export(name: str, dtype: str) -> ColumnExport:
     sql = _COLUMN_SQL.get(name, name)
     if dtype == "status":
         return ColumnExport(f"CASE {sql} {_STATUS_CODES_SQL} END", is_integer=True)
-    if dtype == "string":
+    if dtype in ("string", "Float64"):
         return ColumnExport(f"coalesce({sql}, '')")
     return ColumnExport(f"coalesce({sql}, {NULL_INT})", is_integer=True)
 
@@ -141,11 +142,20 @@ def _concat_texts(chunks: list[Values]) -> Values:
     return pa.chunked_array(chunks, pa.large_string()).combine_chunks()
 
 
+def to_floats(values: Values) -> np.ndarray:
+    """Return exported texts as floats, nan where missing."""
+    import pandas as pd
+
+    return pd.to_numeric(pd.Series(values, dtype=object)).to_numpy("float64", na_value=float("nan"))
+
+
 def _to_pandas_array(values: Values, dtype: str) -> Any:
     """Return a column's values with the dtype that `frames` gives it."""
     import numpy as np
     import pandas as pd
 
+    if dtype == "Float64":
+        return pd.array(to_floats(values), dtype="Float64")
     if dtype == "string":
         string: Any = pd.StringDtype()
         if isinstance(values, np.ndarray):

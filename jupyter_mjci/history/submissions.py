@@ -59,6 +59,12 @@ class Transition:
     needs_lease: bool = True
 
 
+# The submission with a key, unless it was rejected.
+FIND_BY_KEY = (
+    "SELECT * FROM submissions WHERE service=? AND origin=? AND key=? AND key<>''"
+    " AND state<>'rejected'"
+)
+
 TRANSITIONS: Mapping[str, Transition] = {
     "take": Transition((PENDING, UNKNOWN), PENDING, needs_lease=False),
     "accept": Transition((PENDING, UNKNOWN, REJECTED), ACCEPTED, needs_lease=False),
@@ -93,6 +99,8 @@ class Submission:
         lease_owner: who works on it; "" for nobody
         lease_until: until when, in Unix seconds; where nobody
             works on it, since when
+        key: identifies it to whoever built it, "" where nothing
+            does: see `Call.key`
     """
 
     marker: str
@@ -112,6 +120,7 @@ class Submission:
     has_marker: bool
     lease_owner: str
     lease_until: float
+    key: str
 
     @property
     def is_settled(self) -> bool:
@@ -151,8 +160,11 @@ def record(
     times: tuple[float, float],
     origin: str,
     has_marker: bool,
-) -> None:
+) -> bool:
     """Insert the row of a submission that is about to be sent.
+
+    Returns False, and inserts nothing, where one with the same
+    key was not rejected.
 
     Args:
         db: the connection, in a transaction
@@ -163,6 +175,8 @@ def record(
         origin: the server or account that it is sent to
         has_marker: whether the body carries the marker
     """
+    if call.key and db.execute(FIND_BY_KEY, (call.service, origin, call.key)).fetchone():
+        return False
     row: dict[str, SqlValue] = {
         "marker": lease.marker,
         "service": call.service,
@@ -181,9 +195,16 @@ def record(
         "has_marker": has_marker,
         "lease_owner": lease.owner,
         "lease_until": times[1],
+        "key": call.key,
     }
     values = ", ".join(f":{name}" for name in row)
     db.execute(f"INSERT INTO submissions ({', '.join(row)}) VALUES ({values})", row)
+    return True
+
+
+def release_key(db: sqlite3.Connection, marker: str) -> None:
+    """Take the key from a submission whose job is no result, so that another one may have it."""
+    db.execute("UPDATE submissions SET key='' WHERE marker=?", (marker,))
 
 
 def take(db: sqlite3.Connection, lease: Lease, now: float, until: float) -> bool:
@@ -336,3 +357,9 @@ CREATE TABLE claims (
 INSERT INTO claims SELECT service, origin, job_id, marker, NOT has_marker FROM submissions
     WHERE state = 'accepted' AND job_id <> '' ORDER BY at ON CONFLICT DO NOTHING
 """
+
+
+def add_keys(db: sqlite3.Connection) -> None:
+    """Add what identifies a submission to whoever built it."""
+    db.execute("ALTER TABLE submissions ADD COLUMN key TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX submissions_by_key ON submissions (key) WHERE key <> ''")

@@ -7,23 +7,28 @@ and numpy are imported on first use.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_mjci.errors import sanitize
+from jupyter_mjci.imaging.picture_files import convert_for, write_file
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
+    decode_upright,
     digest,
     identify,
     make_thumbnail,
     open_image,
     to_base64,
+    to_rgb,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
+
+    from jupyter_mjci.imaging.model import RuleResult
 
 # Films by the bytes at an offset.
 _FILM_MAGIC = (
@@ -46,6 +51,8 @@ class Provenance:
         index: which of the job's results it is, from 0
         action: what the job did
         subject: the prompt, or the input object
+        origin: the server or account where the job ran
+        rule: the picture rule that was applied to it here
     """
 
     service: str = ""
@@ -53,10 +60,14 @@ class Provenance:
     index: int = 0
     action: str = ""
     subject: str = ""
+    origin: str = ""
+    rule: str = ""
 
     def __str__(self) -> str:
         subject = " ".join(self.subject.split())
-        words = (self.action, self.job_id, subject[:60])
+        number = f"[{self.index}]" if self.index else ""
+        rule = f"| {self.rule[:60]}" if self.rule else ""
+        words = (self.action, f"{self.job_id}{number}", subject[:60], rule)
         return sanitize(" ".join(word for word in words if word))
 
 
@@ -96,26 +107,52 @@ class Picture(bytes):
         """What it shows, for screen readers."""
         return str(self.provenance) or "Picture"
 
+    @property
+    def width(self) -> int:
+        """Pixels from left to right; 0 for what is no picture."""
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        """Pixels from top to bottom; 0 for what is no picture."""
+        return self.size[1]
+
     def image(self) -> Image.Image:
-        """Decode it with Pillow. Raises ValueError for what is no picture."""
+        """Decode it with Pillow, turned as its EXIF says. Raises ValueError for no picture."""
         try:
-            image = open_image(self)
-            image.load()
+            image = decode_upright(self)
         except DECODE_ERRORS as error:
             raise ValueError(f"This is not a picture: {error}") from None
         return image
 
     def array(self) -> np.ndarray:
-        """Decode it as an array: height × width × channels, integers from 0 to 255."""
+        """Decode it as an array: height × width × channels, integers from 0 to 255.
+
+        Gray pictures have no third dimension, those with
+        transparency four channels.
+        """
         import numpy as np
 
         image = self.image()
-        return np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGBA"))
+        return np.asarray(image if image.mode == "L" else to_rgb(image))
 
-    def save(self, path: Path | str) -> Path:
-        """Write the file as it is, replacing an existing one, and return its path."""
-        path = Path(path)
-        path.write_bytes(self)
+    def save(self, path: Path | str, *, overwrite: bool = False) -> Path:
+        """Write it to a file, which appears only when all of it is written, and return its path.
+
+        Missing folders are made.
+
+        Args:
+            path: the file; an extension of another format
+                converts the picture, any other content is written
+                as it is
+            overwrite: replace a file that is there
+
+        Raises:
+            InvalidRequest: a file with other content is there, it
+                cannot be written, or Pillow cannot convert it
+        """
+        path = Path(path).expanduser()
+        write_file(path, convert_for(path, self), overwrite=overwrite)
         return path
 
     def __repr__(self) -> str:
@@ -127,7 +164,7 @@ class Picture(bytes):
 
     __str__ = __repr__
 
-    def __reduce__(self) -> tuple[type[Picture], tuple[bytes, Provenance]]:
+    def __reduce__(self) -> tuple[type[Picture], tuple[Any, ...]]:
         return Picture, (bytes(self), self.provenance)
 
     def _repr_mimebundle_(self, **_: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -137,6 +174,52 @@ class Picture(bytes):
             return {"text/plain": repr(self)}, {}
         data = {mime: to_base64(thumbnail), "text/plain": repr(self)}
         return data, {mime: {"width": width, "height": height, "alt": self.alt_text}}
+
+
+class ProcessedPicture(Picture):
+    """What a picture rule made of a picture here. For imageInfo, imageAve and exif it is JSON.
+
+    Args:
+        result: the outcome of the rule
+        provenance: where the picture comes from, with the rule
+    """
+
+    result: RuleResult
+
+    def __new__(cls, result: RuleResult, provenance: Provenance | None = None) -> Self:
+        picture = super().__new__(cls, result.body, provenance)
+        picture.result = result
+        return picture
+
+    @property
+    def body(self) -> bytes:
+        """The bytes alone."""
+        return self.result.body
+
+    @property
+    def info(self) -> dict[str, object] | None:
+        """What imageInfo, imageAve and exif say; None for a picture."""
+        return self.result.info
+
+    @property
+    def quality(self) -> int | None:
+        """The quality that it was encoded with, where its format has one."""
+        return self.result.quality
+
+    @property
+    def frames(self) -> int:
+        """How many frames it has; 1 for a still picture."""
+        return self.result.frames
+
+    def __reduce__(self) -> tuple[type[Picture], tuple[Any, ...]]:
+        return ProcessedPicture, (self.result, self.provenance)
+
+
+def trace_rule(content: bytes, rule: str) -> Provenance:
+    """Return the provenance of what a rule makes of a picture."""
+    before = content.provenance if isinstance(content, Picture) else Provenance()
+    rules = f"{before.rule}|{rule}" if before.rule else rule
+    return replace(before, rule=rules)
 
 
 def detect_film_format(content: bytes) -> str:

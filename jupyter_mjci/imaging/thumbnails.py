@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -87,7 +87,7 @@ def make_thumbnail(
         image = open_image(content)
         if _can_embed_unchanged(image, content, size, max_bytes):
             return content, f"image/{(image.format or '').lower()}", *image.size
-        return _shrink(_normalize_orientation(image), size, max_bytes)
+        return _shrink(normalize_orientation(image), size, max_bytes)
     except DECODE_ERRORS as error:
         raise ValueError(f"The bytes are not an image: {error}") from None
 
@@ -140,9 +140,14 @@ def contact_sheet(
     return encoded, *image.size
 
 
+def shrink_to_budget(image: Image.Image, max_bytes: int) -> bytes:
+    """Encode an image as a JPEG within a size budget, of fewer pixels where it has to be."""
+    return _choose_encoding(_iter_jpeg_encodings(image), max_bytes)[0]
+
+
 def _paste_centered(sheet: Image.Image, content: bytes, x: int, y: int) -> None:
     """Paste an image into the middle of the cell at x, y."""
-    image = _normalize_orientation(open_image(content))
+    image = normalize_orientation(open_image(content))
     image.thumbnail((CELL_SIZE, CELL_SIZE))
     mask = image if image.mode == "RGBA" else None
     left, top = (CELL_SIZE - image.width) // 2, (CELL_SIZE - image.height) // 2
@@ -182,13 +187,43 @@ def _can_embed_unchanged(image: Image.Image, content: bytes, size: int, max_byte
     return True
 
 
-def _normalize_orientation(image: Image.Image) -> Image.Image:
+def normalize_orientation(image: Image.Image) -> Image.Image:
     """Return the first frame, turned as its EXIF says, in a mode that PNG and JPEG both know."""
     from PIL import ImageOps
 
     image.seek(0)
-    upright = ImageOps.exif_transpose(image)
-    return upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    return to_rgb(ImageOps.exif_transpose(image))
+
+
+def decode_upright(content: bytes) -> Image.Image:
+    """Decode a picture, or the first frame of an animation, turned as its EXIF says.
+
+    Raises one of DECODE_ERRORS for what is no picture.
+    """
+    from PIL import ImageOps
+
+    image = open_image(content)
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture of 8 bits a channel: RGB, or RGBA where something is transparent."""
+    if image.mode.startswith(("I", "F")):
+        image = _to_8_bits(image)
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Return a gray picture of 16 or 32 bits as one of 8, which Pillow's `convert` cuts off."""
+    values = image.convert("F")
+    highest = cast("tuple[float, float]", values.getextrema())[1]
+    # 16 bits where nothing is beyond them, else what is there.
+    span = 65535 if 255 < highest <= 65535 else max(highest, 255)
+    gray = values.point(lambda value: value * (255 / span) + 0).convert("L")
+    # It names a color in 16 bits.
+    gray.info.pop("transparency", None)
+    return gray
 
 
 Encoding = tuple[bytes, "Image.Image"]

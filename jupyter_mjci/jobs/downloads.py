@@ -16,7 +16,7 @@ import anyio
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.file_names import make_safe_name
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, JobPicture, Status
 from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
 from jupyter_mjci.client.response_text import (
     MAX_SEARCHED,
@@ -27,8 +27,9 @@ from jupyter_mjci.client.response_text import (
 )
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
-from jupyter_mjci.history.image_archive import ImageArchive, is_grid, split_grid
+from jupyter_mjci.history.image_archive import GRID_SIZE, ImageArchive, is_grid, split_grid
 from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format, is_whole_picture
+from jupyter_mjci.imaging.picture_files import create_file, is_same_file
 from jupyter_mjci.imaging.thumbnails import identify
 from jupyter_mjci.jobs.submission import retrying
 from jupyter_mjci.services import find_service
@@ -63,18 +64,36 @@ class ResultFetcher:
         self.clock = clock
         self._deterministic = deterministic
 
-    async def fetch(self, job_or_url: Job | str, index: int) -> Picture:
-        """Return what a URL leads to, or a job's result (from 0)."""
-        if isinstance(job_or_url, str):
-            content = await self._fetch_url(job_or_url)
+    async def fetch(self, source: Job | JobPicture | str, index: int = 0) -> Picture:
+        """Return what a URL leads to, a job's result (from 0), or one of its pictures."""
+        if isinstance(source, str):
+            content = await self._fetch_url(source)
             reject_error_page(content)
             return Picture(content)
-        archived = self.archive.find(job_or_url, index) if self.archive else None
+        if isinstance(source, JobPicture):
+            return await self._fetch_one_picture(source)
+        archived = self.archive.find(source, index) if self.archive else None
         if archived is not None:
             content = archived.read_bytes()
         else:
-            content = await self._fetch_result(job_or_url, _get_output_url(job_or_url, index))
-        return Picture(content, _describe_origin(job_or_url, index))
+            content = await self._fetch_result(source, _get_output_url(source, index))
+        return Picture(content, _describe_origin(source, index))
+
+    async def _fetch_one_picture(self, source: JobPicture) -> Picture:
+        """Return one of the pictures that `fetch_pictures` returns."""
+        job = source.job
+        singles = _get_single_urls(job)
+        count = len(singles) or (GRID_SIZE if is_grid(job) else len(job.outputs))
+        index = source.index + count if source.index < 0 else source.index
+        _check_index(job, index, count, "picture")
+        if singles:
+            content = await self._fetch_result(job, singles[index])
+        elif is_grid(job):
+            pictures = await anyio.to_thread.run_sync(split_grid, await self.fetch(job))
+            content = pictures[index]
+        else:
+            return await self.fetch(job, index)
+        return Picture(content, _describe_origin(job, index))
 
     async def fetch_pictures(self, job: Job) -> list[Picture]:
         """Return all images of a job, a 2×2 grid as its four images.
@@ -82,8 +101,7 @@ class ResultFetcher:
         Where the service has them singly, they are not cut out of
         the grid: those are smaller.
         """
-        service = find_service(job.service)
-        singles = service.get_single_urls(job) if service else ()
+        singles = _get_single_urls(job)
         if not singles and not is_grid(job):
             return [await self.fetch(job, index) for index in range(len(job.outputs))]
         contents: Sequence[bytes]
@@ -198,7 +216,12 @@ def _has_expiring_links(job: Job) -> bool:
 
 
 def _describe_origin(job: Job, index: int) -> Provenance:
-    return Provenance(job.service, job.id, index, job.action, job.subject)
+    return Provenance(job.service, job.id, index, job.action, job.subject, job.origin)
+
+
+def _get_single_urls(job: Job) -> Sequence[str]:
+    service = find_service(job.service)
+    return service.get_single_urls(job) if service else ()
 
 
 # --- files ------------------------------------------------------
@@ -247,24 +270,27 @@ def write_new_file(folder: Path, path: PurePosixPath, content: bytes) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     for number in itertools.count(2):
         try:
-            # Fails where there is anything, also a symbolic link.
-            with target.open("xb") as file:
-                file.write(content)
+            create_file(target, content)
             return target
         except FileExistsError:
-            if not target.is_symlink() and target.is_file() and target.read_bytes() == content:
+            if is_same_file(target, content):
                 return target
             target = folder / path.with_name(f"{path.stem}-{number}{path.suffix}")
     raise AssertionError("unreachable")
 
 
 def _get_output_url(job: Job, index: int) -> str:
-    if index < len(job.outputs):
-        return job.outputs[index]
-    count = len(job.outputs)
+    _check_index(job, index, len(job.outputs), "result")
+    return job.outputs[index]
+
+
+def _check_index(job: Job, index: int, count: int, noun: str) -> None:
+    if 0 <= index < count:
+        return
     plural = "" if count == 1 else "s"
+    number = f", and {index} is none of them: they count from 0" if count else ""
     raise InvalidRequest(
-        f"{job.action or 'Job'} {job.id} has {count or 'no'} result{plural}.",
+        f"{job.action or 'Job'} {job.id} has {count or 'no'} {noun}{plural}{number}.",
         detail=f"It is {job.status}.",
         hint="Follow it to its end first." if job.status.is_active else "",
     )

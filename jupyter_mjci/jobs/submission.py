@@ -36,13 +36,14 @@ from tenacity import (
 )
 
 from jupyter_mjci.client.calls import Call, Paginator, Sender
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import (
     Outcome,
     get_outcome,
     get_retry_after,
     may_have_been_accepted,
     may_pass,
+    reason_may_pass,
 )
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import (
@@ -234,13 +235,30 @@ class Submitter:
         """
         tracking = service(call.service).tracking
         if tracking is not None and tracking.is_trackable(call):
-            return cast(T, await self._submit(call, queue_timeout))
+            submit = self._submit_once if call.key else self._submit
+            return cast(T, await submit(call, queue_timeout))
         if not call.is_retryable:
             return await self.client.send_once(call)
         retry = retrying(self.client.clock, deterministic=self._deterministic)
         return await retry(self.client.send_once, call)
 
     # --- one submission -----------------------------------------
+
+    async def _submit_once(self, call: Call[Any], queue_timeout: float) -> Job:
+        """Submit a call with a key, unless that was done already: then return its job."""
+        row = self.journal.find_by_key(call)
+        if row is None:
+            return await self._submit(call, queue_timeout)
+        job = self.journal.find_job_by_key(call)
+        if job is None:
+            sender = cast(Sender, call.sender)
+            job = await self.resume(row, sender)
+        elif job.status is Status.FAILED and reason_may_pass(job.reason):
+            await self.writer.commit(partial(submissions.release_key, marker=row.marker))
+            return await self._submit(call, queue_timeout)
+        if job is None:
+            raise _build_unknown_error(OutcomeUnknown("an earlier attempt may have created it."))
+        return job
 
     async def _submit(self, call: Call[Any], queue_timeout: float) -> Job:
         marker = self.make_marker()
@@ -268,13 +286,15 @@ class Submitter:
             has_marker=has_marker,
         )
         try:
-            await self.writer.commit(record)
+            (is_new,) = await self.writer.commit(record)
         except MjciError:
             raise  # nothing was written
         except BaseException as error:
             # An interrupt may come when the row is written.
             self._keep_failure(pending, f"not sent ({type(error).__name__}).")
             raise
+        if not is_new:
+            raise LeaseLost
 
     async def resume(self, row: Submission, sender: Sender) -> Job | None:
         """Find out what became of a journaled submission.

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from jupyter_mjci.client.interpolation import find_job
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.help import has_prompt
-from jupyter_mjci.notebook.interpolation import find_job
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.params import Builder, Param, list_job_params, parse_signature
 from jupyter_mjci.services import Service, find_service

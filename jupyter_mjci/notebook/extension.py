@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.lib.pretty import RepresentationPrinter
 
-    from jupyter_mjci.client.job import Job
+    from jupyter_mjci.client.job import Job, JobPicture
     from jupyter_mjci.notebook.config import MJCI
     from jupyter_mjci.notebook.current_session import SessionState
+    from jupyter_mjci.notebook.images import MimeBundle
     from jupyter_mjci.notebook.job_future import JobFuture
     from jupyter_mjci.notebook.magics import Magic, Magics
     from jupyter_mjci.session import Session
@@ -57,6 +58,7 @@ FIND_MAGIC = "_find_with_lazy_load"
 # Module and name of types with a formatter. Their modules need
 # not be imported yet.
 JOB_TYPE = ("jupyter_mjci.client.job", "Job")
+JOB_PICTURE_TYPE = ("jupyter_mjci.client.job", "JobPicture")
 JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
 # Of pandas 3, and of pandas 2.
 FRAME_TYPES = (("pandas", "DataFrame"), ("pandas.core.frame", "DataFrame"))
@@ -191,6 +193,7 @@ class Extension:
         self._add_formatter(html, JOB_TYPE, self._job_to_html)
         self._add_formatter(html, JOB_FUTURE_TYPE, self._future_to_html)
         self._add_formatter(display.formatters["text/plain"], JOB_TYPE, _print_job)
+        self._add_formatter(display.mimebundle_formatter, JOB_PICTURE_TYPE, self._show_job_picture)
         plain = display.formatters["text/plain"]
         for type_name in FRAME_TYPES:
             if not _has_formatter(html, type_name):
@@ -230,11 +233,20 @@ class Extension:
             sys.displayhook = new
 
     def _job_to_html(self, job: Job) -> str:
-        """Return the card of a job, with its picture where the session has archived it."""
+        """Return the card of a job, with its picture where there is a session to fetch it."""
         from jupyter_mjci.notebook.cards import Extras, card_html
-        from jupyter_mjci.notebook.job_table import find_thumbnail_url
+        from jupyter_mjci.notebook.job_results import fetch_card_picture
 
-        return card_html(job, Extras(picture=find_thumbnail_url(job, self._session)))
+        session = self._session
+        picture = fetch_card_picture(session, job) if session else ""
+        return card_html(job, Extras(picture=picture))
+
+    def _show_job_picture(self, source: JobPicture) -> MimeBundle:
+        """Return one of a job's pictures, where there is a session to fetch it."""
+        from jupyter_mjci.notebook.job_results import fetch_picture_bundle
+
+        session = self._session
+        return fetch_picture_bundle(session, source) if session else ({}, {})
 
     def _future_to_html(self, future: JobFuture) -> str:
         return self._job_to_html(future.job)

@@ -137,7 +137,7 @@ async def _fetch_items(session: Session, results: Sequence[_Result]) -> list[Gal
     async def fetch(position: int, result: _Result) -> None:
         try:
             if result.archived:
-                content = result.archived.read_bytes()
+                content = result.archived.picture()
             else:
                 content = await session.picture(result.job, result.index)
         except (MjciError, OSError):

@@ -14,9 +14,9 @@ from datetime import datetime
 from xml.sax.saxutils import unescape
 
 from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, suggest
-from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.notebook.params import Param, parse_signature
 from jupyter_mjci.services.tencent_ci.api import TencentCI, check_rule, route_request
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.job import Job, JobPicture, Status
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.images import MimeBundle
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.session import Session
 
 PREVIEW_SIZE = 256  # pixels
+CARD_SIZE = 208  # pixels
 PREVIEW_TIMEOUT = 3.0  # seconds
 
 
@@ -60,6 +62,29 @@ async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBund
         if info is not None and info.frames > 1:
             links.append((f"{_file_name(url)} ({info.frames} frames; the first is shown)", url))
     return bundles, Extras(notes, await _count_child_jobs(session, job), links=links)
+
+
+def fetch_card_picture(session: Session, job: Job) -> str:
+    """Return a job's first picture as a data URL; "" where there is none, or it takes too long."""
+    if job.status is not Status.SUCCEEDED or not job.outputs:
+        return ""
+    picture = event_loop.run(_try_fetch(session, job))
+    with suppress(ValueError):
+        return images.data_url(picture, CARD_SIZE)
+    return ""
+
+
+def fetch_picture_bundle(session: Session, source: JobPicture) -> MimeBundle:
+    """Return one of a job's pictures as an output, or what it is called."""
+    picture = event_loop.run(_try_fetch(session, source))
+    return picture._repr_mimebundle_() if picture else ({"text/plain": repr(source)}, {})
+
+
+async def _try_fetch(session: Session, source: Job | JobPicture) -> Picture:
+    """Return a picture, within the time that a display may take; an empty one where none comes."""
+    with suppress(MjciError), anyio.move_on_after(PREVIEW_TIMEOUT):
+        return await session.picture(source)
+    return Picture(b"")
 
 
 def _file_name(url: str) -> str:

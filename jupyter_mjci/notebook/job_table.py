@@ -26,7 +26,6 @@ MAX_ROWS = 20
 MAX_TEXT = 60  # characters of a cell
 # pixels of the longer side
 THUMBNAIL_SIZE = 48
-CARD_SIZE = 208
 # The columns that are shown, where any row has a value.
 SHOWN_COLUMNS = ("id", "action", "status", "progress", "subject", "finished", "run_time", "reason")
 _ACTIVE = [status.value for status in Status if status.is_active]
@@ -123,7 +122,7 @@ def _format_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def find_thumbnail_url(job: Job, session: Session | None, size: int = CARD_SIZE) -> str:
+def find_thumbnail_url(job: Job, session: Session | None, size: int) -> str:
     """Return the archived first picture of a job as a data URL; "" where there is none."""
     archive = session.archive if session else None
     image = archive.find(job) if archive and job.status is Status.SUCCEEDED else None

@@ -9,6 +9,7 @@ before that is in `extension`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.calls import Paginator
+from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
 from jupyter_mjci.jobs.limits import check_job_count
@@ -34,7 +36,6 @@ from jupyter_mjci.notebook.help import (
     build_mjci_help,
     has_prompt,
 )
-from jupyter_mjci.notebook.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.notebook.line_parser import (
     AS_IS,
     BATCH_OPTIONS,
@@ -53,6 +54,7 @@ from jupyter_mjci.notebook.params import (
     list_job_params,
     parse_signature,
 )
+from jupyter_mjci.notebook.picture_names import PICTURE_KINDS, resolve_pictures
 from jupyter_mjci.notebook.scope import Scope, find_scope
 from jupyter_mjci.services import BUILT_IN, Service, load_attribute, services
 
@@ -207,6 +209,7 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
+            values = resolve_pictures(parse_signature(builder), values, namespace)
             values = self._resolve_ids(values)
             if builder.__name__ in DIALOG_BUILDERS:
                 values["task_id"] = self._find_known_job(values["task_id"])
@@ -312,6 +315,8 @@ class Magics:
                 self._publish_help(builder)
                 return None
             arguments = parse_arguments(builder, words, rest, _OPTION_FLAGS)
+            params = parse_signature(builder)
+            arguments = resolve_pictures(params, arguments, self._scope)
         # The task of an action may be a variable that holds a job
         # with its buttons.
         if "task" not in arguments:
@@ -331,6 +336,9 @@ class Magics:
         with _as_usage_error():
             parsed = split_prompt(line, flags, len(leading))
             prompt = parsed.prompt
+            trailing: list[str] = []
+            if _takes_pictures_after_prompt(params):
+                prompt, trailing = _split_pictures(prompt, has_body=cell is not None)
             options, words = self._split_options(parsed.options, BATCH_OPTIONS)
             if options.help:
                 self._publish_help(builder)
@@ -346,7 +354,8 @@ class Magics:
                     f"Unexpected argument {prompt!r}.",
                     hint="The prompt is the cell's body.",
                 )
-            arguments = parse_arguments(builder, [*words, "--prompt="], "", _OPTION_FLAGS)
+            words += ["--prompt=", *trailing]
+            arguments = parse_arguments(builder, words, "", _OPTION_FLAGS)
         arguments["prompt"] = prompt if cell is None else cell.strip("\r\n")
         return options, arguments, parsed.ended
 
@@ -639,6 +648,28 @@ def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFacto
 def _identify(call: Any) -> Hashable:
     """Return what the same submission has in common."""
     return call.service, call.name, call.path, call.body
+
+
+def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
+    names = [param.name for param in params]
+    following = params[names.index("prompt") + 1 :]
+    return any(param.positional and param.kind in PICTURE_KINDS for param in following)
+
+
+_QUOTED_PROMPT = re.compile(r"([\"'])(.+?)\1\s+(\S.*)", re.DOTALL)
+
+
+def _split_pictures(prompt: str, *, has_body: bool) -> tuple[str, list[str]]:
+    """Return the prompt and the words of pictures behind it.
+
+    They follow a prompt in quotation marks: `"make it blue"
+    fox.png`. Where the prompt is the cell's body, they are all
+    that the line has.
+    """
+    if has_body:
+        return "", tokenize(prompt)
+    match = _QUOTED_PROMPT.fullmatch(prompt)
+    return (match[2], tokenize(match[3])) if match else (prompt, [])
 
 
 def _split_first_word(text: str) -> tuple[str, str]:

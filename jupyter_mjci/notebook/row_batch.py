@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Call
+from jupyter_mjci.client.interpolation import PLACEHOLDER
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history import frames
@@ -25,7 +26,6 @@ from jupyter_mjci.notebook.batch_cards import (
     summary_text,
 )
 from jupyter_mjci.notebook.images import MimeBundle
-from jupyter_mjci.notebook.interpolation import PLACEHOLDER
 from jupyter_mjci.notebook.interrupts import Interrupted, cancel_all
 from jupyter_mjci.notebook.outputs import OutputTarget
 

@@ -185,7 +185,8 @@ class FieldSpec:
 
     Args:
         name: the field of `Job`, also the column of a frame
-        paths: the wire's names, whose values `parse` takes
+        paths: the wire's names, whose values `parse` takes; "a.b"
+            is in an object
         parse: from these values to the field's value
         kind: what the values are, where whole columns of them are
             converted faster than one by one: text (the first that

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 
 import jupyter_mjci as mjci
-from jupyter_mjci.client.job import Button, Job
+from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest, JobFailed, MidjourneyError, sanitize
 
 BUTTONS: tuple[tuple[Button, str], ...] = (
@@ -60,3 +61,16 @@ def test_error_messages_are_sanitized() -> None:
         assert sanitize(HOSTILE) in str(error)
         assert HOSTILE not in str(error)
         str(error).encode()
+
+
+def test_item_of_a_job_names_one_of_its_pictures() -> None:
+    job = Job("mj", "17", "IMAGINE", Status.SUCCEEDED, subject="a red fox")
+    picture = job[2]
+    assert (picture.job, picture.index) == (job, 2)
+    assert {picture, job[2], pickle.loads(pickle.dumps(picture))} == {picture}
+    assert repr(picture) == "<picture 2 of IMAGINE 17 SUCCEEDED: a red fox>"
+    for wrong in ("2", 1.0, slice(2)):
+        with pytest.raises(TypeError):
+            job[wrong]
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(job)

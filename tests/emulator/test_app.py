@@ -41,11 +41,6 @@ from jupyter_mjci.services.tencent_ci.signing import sign
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 # ---------------------------------------------------------------- a fake service
 
 

@@ -33,7 +33,7 @@ from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import HistoryError, SettingsError
 from jupyter_mjci.history import delta
 from jupyter_mjci.history.analysis import JobAccessor
-from jupyter_mjci.history.delta import Lake
+from jupyter_mjci.history.delta import DaskLake, Lake
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
@@ -100,6 +100,35 @@ def test_merge_writes_new_and_changed_jobs(journal: Journal, lake: Lake) -> None
     journal.record_jobs(make_jobs(400, 300), 2.0)
     assert lake.merge().jobs == 291  # 200 new ones; of 100 known ones 9 had failed before
     assert_same(Lake(lake.url).frame(), load_journal_frame(journal))
+
+
+def test_lake_of_an_earlier_version_is_read_and_gets_the_new_columns(
+    journal: Journal, lake: Lake, tmp_path: Path
+) -> None:
+    """Its files stay: what they do not have is missing, in DuckDB, in Dask and in merges."""
+    journal.record_jobs(make_jobs(0, 60), 1.0)
+    lake.merge()
+    old = Lake(tmp_path / "old")
+    table = (
+        deltalake.DeltaTable(lake.url).to_pyarrow_table().drop_columns(list(delta.ADDED_COLUMNS))
+    )
+    deltalake.write_deltalake(old.url, table, partition_by=["month"])
+    before = old.frame()
+    assert_same(before, lake.frame())
+    assert before["account"].isna().all()
+    assert old.mjci.timeline(every="month", by="account")["account"].tolist() == ["(none)"] * 2
+    told = [replace(job, account="7", cost=0.1, size_out=9) for job in make_jobs(55, 10)]
+    newer = Journal(tmp_path / "newer.db", origins={"mj": "http://p", "ci": "bucket"})
+    newer.record_jobs(told, 2.0)
+    overlaid = Lake(old.url, journal=newer).frame()
+    assert Lake(old.url, journal=newer).merge().jobs == 10
+    assert_same(old.frame(), overlaid)
+    counts = old.mjci.timeline(every="month", by="account").groupby("account")["jobs"].sum()
+    assert counts.to_dict() == {"(none)": 55, "7": 10}
+    with dask.config.set(scheduler="synchronous"):
+        assert_same(DaskLake(old, "").frame(25).compute(), overlaid)
+    assert old.frame(["cost"], where="account = '7'")["cost"].tolist() == [0.1] * 10
+    newer.close()
 
 
 def test_long_journal_is_merged_in_batches(

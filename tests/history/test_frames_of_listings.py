@@ -47,6 +47,29 @@ def task(**fields: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            {"properties": {"discordInstanceId": "7", "finalPrompt": "a fox --v 6"}},
+            ("7", "a fox --v 6"),
+        ),
+        ({"properties": {"discordInstanceId": 7, "finalPrompt": None}}, ("7", None)),
+        ({"properties": None, "instanceId": "8", "botType": "NIJI_JOURNEY"}, ("8", None)),
+        ({"properties": ["count"], "botType": "NIJI_JOURNEY"}, ("NIJI_JOURNEY", None)),
+        ({"properties": "index"}, (None, None)),
+    ],
+)
+def test_context_of_tasks_is_the_same_by_both_ways(fields: Any, expected: Any) -> None:
+    """Accounts, prompts, sizes and costs of three server families, odd properties among them."""
+    told = task(**fields, mode="FAST", size="2048", quota=1500)
+    rows = check_frame(json.dumps([told, task(size=None, quota="free")]).encode())
+    row, other = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    assert (row["account"], row["final_prompt"]) == expected
+    assert (row["queue"], row["size_out"], row["cost"]) == ("FAST", 2048, 1500.0)
+    assert (other["queue"], other["size_out"], other["cost"]) == (None, None, None)
+
+
 def buttons(image_id: str = IMAGE_ID, *labels: str) -> list[dict[str, Any]]:
     return [
         {"customId": f"MJ::JOB::upsample::{n}::{image_id}", "label": label, "emoji": "", "style": 2}
@@ -460,3 +483,30 @@ details = st.lists(elements, max_size=5).map(
 def test_any_document_makes_the_same_frame(parts: list[str]) -> None:
     """Whatever the nesting, as xmltodict parses it."""
     check_page(make_page(*parts))
+
+
+def test_context_of_jobs_is_read_from_every_description_of_the_result() -> None:
+    results = (
+        {"ProcessResult": {"Size": "900"}, "OriginalInfo": {"ImageInfo": {"Size": 4000}}},
+        {"UploadResult": {"ProcessResults": {"Object": [{"Size": 900}]}}},
+        {"ProcessResults": {"Object": {"Size": "900"}}},
+    )
+    for result in results:
+        operation = {
+            "PicProcess": {"ProcessRule": "imageMogr2/format/avif"},
+            "Output": {"Bucket": "out-1250000000"},
+            "PicProcessResult": result,
+        }
+        job = tencent_ci.parse_job(
+            {
+                "JobId": "j1",
+                "QueueId": "p1",
+                "Input": {"BucketId": "in-125"},
+                "Operation": operation,
+            }
+        )
+        assert (job.rule, job.queue) == ("imageMogr2/format/avif", "p1")
+        assert (job.account, job.bucket, job.size_out) == ("125", "out-1250000000", 900)
+    template = {"TemplateId": "t1", "TemplateName": "small"}
+    job = tencent_ci.parse_job({"JobId": "j2", "Operation": template})
+    assert (job.rule, job.account, job.size_in) == ("small", "", None)

@@ -40,6 +40,14 @@ JOBS = [
         THEN + timedelta(seconds=61, microseconds=999_999),
         user_data="'quoted",
         parent="-1",
+        account="007",
+        queue="=1",
+        rule="imageMogr2/rotate/90",
+        bucket="b",
+        size_in=0,
+        size_out=123_456_789_012,
+        cost=0.1 + 0.2,
+        final_prompt="+",
     ),
     Job("mj", "2", "UPSCALE", Status.RUNNING, 0, 'a "fox",\n\tnew\r\n狐 NA', submitted=THEN),
     Job("ci", "j3", "PicProcess", Status.FAILED, None, "NA", finished=THEN, reason="@nan"),
@@ -93,10 +101,10 @@ def test_export_loads_back_equal(
 
 def test_parquet_names_its_version(source: tuple[Journal, History], tmp_path: Path) -> None:
     source[1].export(tmp_path / "x.parquet")
-    assert pq.read_schema(tmp_path / "x.parquet").metadata[b"jupyter_mjci_history"] == b"2"
+    assert pq.read_schema(tmp_path / "x.parquet").metadata[b"jupyter_mjci_history"] == b"3"
     table = pq.read_table(tmp_path / "x.parquet")
     pq.write_table(
-        table.replace_schema_metadata({b"jupyter_mjci_history": b"3"}), tmp_path / "new.parquet"
+        table.replace_schema_metadata({b"jupyter_mjci_history": b"4"}), tmp_path / "new.parquet"
     )
     with pytest.raises(HistoryError, match="newer version"):
         source[1].load(tmp_path / "new.parquet")

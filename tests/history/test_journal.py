@@ -476,6 +476,22 @@ def test_journal_of_schema_2_is_migrated_to_the_new_names(tmp_path: Path) -> Non
     journal.close()
 
 
+def test_migration_reads_the_context_of_stored_responses(tmp_path: Path) -> None:
+    """Jobs of services that are not installed, and odd responses, stay without."""
+    path = tmp_path / "journal.db"
+    write_old_journal(path, 3, version=2)
+    responses = ('{"action": "IMAGINE", "botType": "B", "quota": 0.1}', "[]", '{"action": 1}')
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        for number, response in enumerate(responses):
+            db.execute("UPDATE jobs SET raw = ? WHERE id = ?", (response, str(number)))
+        db.execute("UPDATE jobs SET service = 'elsewhere' WHERE id = '2'")
+    journal = Journal(path)
+    frame = load_journal_frame(journal).set_index("id")
+    assert frame.loc["0", ["account", "cost"]].tolist() == ["B", 0.1]
+    assert frame.loc[["1", "2"], ["account", "cost", "size_in"]].isna().all(axis=None)
+    journal.close()
+
+
 def test_migrated_and_new_journals_have_the_same_schema(tmp_path: Path) -> None:
     write_old_journal(tmp_path / "old.db", 1)
     schemas = []
@@ -497,6 +513,8 @@ def write_old_journal(path: Path, rows: int, version: int = 1) -> None:
         for number in range(rows):
             job = replace(DONE, id=str(number))
             row = journal_module._job_to_row(job, "", 1_000_000, number + 1)
+            for name in journal_module._CONTEXT:
+                del row[name]
             row["state"] = row.pop("user_data")
             row["notify_hook"] = row.pop("webhook_url")
             if version == 1:

@@ -122,7 +122,8 @@ ENGINES: dict[str, Callable[[pd.DataFrame], JobAccessor]] = {
 
 
 def _local(time: str, tz: str, unit: str) -> str:
-    return f"date_trunc('{unit}', timezone('{tz}', {time}))"
+    # Some versions of DuckDB cut timestamps to dates.
+    return f"CAST(date_trunc('{unit}', timezone('{tz}', {time})) AS TIMESTAMP)"
 
 
 def _seconds(later: str, earlier: str) -> str:
@@ -155,7 +156,7 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
             "origin",
             "jobs",
         ],
-        "SELECT date_trunc('quarter', timezone('UTC', submitted)), service,"
+        f"SELECT {_local('submitted', 'UTC', 'quarter')}, service,"
         " coalesce(origin, '(none)'), count(*) FROM jobs WHERE submitted IS NOT NULL"
         " GROUP BY ALL",
     ),
@@ -196,7 +197,7 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
             "queue_time_p95",
             "run_time_p50",
         ],
-        "SELECT date_trunc('month', timezone('UTC', submitted)), count(*),"
+        f"SELECT {_local('submitted', 'UTC', 'month')}, count(*),"
         f" avg(CAST(status = 'SUCCEEDED' AS INT)) FILTER (status IN {ENDS}),"
         f" quantile_cont({_seconds('started', 'submitted')}, 0.95),"
         f" quantile_cont({_seconds('finished', 'started')}, 0.5)"
@@ -271,7 +272,8 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
             "p50",
             "p90",
         ],
-        "WITH spans AS (SELECT floor((epoch_us(coalesce(finished, TIMESTAMPTZ '2030-01-01 00:00Z'))"
+        "WITH spans AS (SELECT floor((epoch_us("
+        "coalesce(finished, TIMESTAMPTZ '2030-01-01 00:00:00+00'))"
         " - epoch_us(submitted)) / 1000) / 1000 AS span, finished IS NOT NULL AS ended FROM jobs"
         f" WHERE submitted IS NOT NULL AND (finished IS NOT NULL OR status NOT IN {ENDS})),"
         " steps AS (SELECT span, count_if(ended) AS dead,"
@@ -293,7 +295,7 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         ],
         "WITH known AS (SELECT * FROM jobs WHERE submitted IS NOT NULL"
         f" AND (status NOT IN {ENDS} OR finished IS NOT NULL)),"
-        " days AS (SELECT DISTINCT date_trunc('day', timezone('UTC', moment)) AS day FROM"
+        f" days AS (SELECT DISTINCT {_local('moment', 'UTC', 'day')} AS day FROM"
         " (SELECT unnest([submitted, started, finished]) AS moment FROM known)"
         " WHERE moment IS NOT NULL)"
         " SELECT day,"

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.responses import parse_job
@@ -160,3 +160,24 @@ def test_pictures_know_their_job(serve: Callable[[dict[str, bytes]], Session]) -
     (picture,) = session.pictures(replace(JOB, outputs=("http://cdn/a.png",))).run()
     assert (picture.provenance.job_id, picture.provenance.index) == ("17", 0)
     assert "a fox: red/blue?" in repr(picture)
+
+
+def test_item_of_a_job_is_one_of_its_pictures(
+    serve: Callable[[dict[str, bytes]], Session],
+) -> None:
+    """Of a grid it is cut out; single pictures are preferred; the results of others count."""
+    session = serve({"/grid.png": LARGE, "/1.png": RED, "/2.png": BLUE})
+    urls = ["http://cdn/1.png", "http://cdn/2.png"]
+    buttons = (Button("MJ::JOB::upsample::1::x", "U1"),)
+    grid = replace(JOB, id="21", outputs=("http://cdn/grid.png",), buttons=buttons)
+    singles = replace(JOB, id="22", outputs=grid.outputs, raw={"imageUrls": urls})
+    for job in (grid, singles, replace(JOB, id="23", outputs=tuple(urls))):
+        pictures = session.pictures(job).run()
+        for index in (0, len(pictures) - 1, -1):
+            picture = session.picture(job[index]).run()
+            assert picture == pictures[index]
+            assert picture.provenance == pictures[index].provenance
+        with pytest.raises(InvalidRequest, match=f"has {len(pictures)} pictures, and 4 is none"):
+            session.picture(job[4]).run()
+    with pytest.raises(InvalidRequest, match="has no pictures"):
+        session.picture(replace(JOB, status=Status.RUNNING)[0]).run()

@@ -504,3 +504,19 @@ def test_cancelled_future_says_how_to_resume(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(await_result(handle))
     assert f"%mj_task {handle.job.id}" in publisher.messages[-1][0]["text/plain"]
+
+
+def test_cell_shows_a_job_and_one_of_its_pictures(shell: Shell) -> None:
+    """Without an archive they are fetched; what cannot be fetched leaves the card."""
+    shell.run("%mj_imagine a red fox -o job")
+    job = shell.ip.user_ns["job"]
+    data, _ = shell.ip.display_formatter.format(job)
+    assert data["text/html"].count("<img") == 1
+    data, metadata = shell.ip.display_formatter.format(job[2])
+    assert data["text/plain"].endswith(f"IMAGINE {job.id}[2] a red fox>")
+    (shown,) = metadata.values()
+    assert shown["alt"] == f"IMAGINE {job.id}[2] a red fox"
+    assert "text/html" not in data
+    assert shell.ip.display_formatter.format(job[7])[0] == {"text/plain": repr(job[7])}
+    lost = replace(job, id="1", outputs=("nowhere",))
+    assert "<img" not in shell.ip.display_formatter.format(lost)[0]["text/html"]

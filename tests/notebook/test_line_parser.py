@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from jupyter_mjci.client.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.notebook.interpolation import escape_toml, escape_xml, interpolate
 from jupyter_mjci.notebook.job_body import parse_body
 from jupyter_mjci.notebook.line_parser import (
     Options,

@@ -35,6 +35,9 @@ def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     Some clients send headers without a value, which mean nothing.
     """
     stored = {}
+    storage_class = headers.get("x-cos-storage-class", "")
+    if storage_class not in ("", "STANDARD"):
+        stored["x-cos-storage-class"] = storage_class
     for name, value in headers.items():
         if value and (name in STORED_HEADERS or name.startswith("x-cos-meta-")):
             stored[name] = value

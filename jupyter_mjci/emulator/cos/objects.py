@@ -26,6 +26,14 @@ from jupyter_mjci.emulator.cos.conditions import (
     select_stored_headers,
 )
 from jupyter_mjci.emulator.cos.cors import parse_rules, render_rules
+from jupyter_mjci.emulator.cos.grants import (
+    OWNER,
+    Grants,
+    name_canned_list,
+    parse_grant_body,
+    parse_grant_headers,
+    render_policy,
+)
 from jupyter_mjci.emulator.cos.processing import (
     RULE_RE,
     ImageProcessor,
@@ -44,6 +52,13 @@ from jupyter_mjci.emulator.cos.store import (
     guess_content_type,
     no_such_bucket,
 )
+from jupyter_mjci.emulator.cos.styles import (
+    add_style,
+    delete_style,
+    find_style,
+    render_styles,
+    split_style,
+)
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.xml import (
     Element,
@@ -58,18 +73,32 @@ from jupyter_mjci.emulator.xml import (
 
 MAX_KEYS = 1000
 MAX_PART_NUMBER = 10_000
+# the version ID of what was uploaded without versioning
+NO_VERSION = "null"
 MAX_TAGS = 10  # of an object
-OWNER = {"ID": "qcs::cam::uin/100000000001:uin/100000000001", "DisplayName": "100000000001"}
+MAX_BUCKET_TAGS = 50
 XML_HEADERS = {"Content-Type": "application/xml"}
 # What a query can ask for beside the object or the listing
 # itself.
 SUBRESOURCES = frozenset(
     """
-    acl append ci-process cors delete domain encryption image_process intelligenttiering inventory
-    lifecycle location logging object-lock origin policy referer replication restore select symlink
-    style tagging torrent uploadId uploads versioning versions website
+    accelerate acl append ci-process comp cors delete domain domaincertificate encryption
+    image_process intelligent-tiering intelligenttiering inventory lifecycle live location logging
+    notification object-lock origin policy referer replication responsecontrol restore select
+    symlink style tagging torrent uploadId uploads versioning versions vod website
     """.split()  # noqa: SIM905
 )
+# What clients send with a listing or an upload even if it is
+# empty.
+PLAIN_PARAMS = frozenset(
+    """
+    delimiter encoding-type key-marker marker max-keys max-parts max-uploads part-number-marker
+    partNumber position prefix sign upload-id-marker version-id-marker versionId
+    x-ci-security-token x-cos-security-token
+    """.split()  # noqa: SIM905
+)
+# Picture functions that are no rules.
+UNSERVED_FUNCTION_RE = re.compile(r"image[A-Z]\w*(?=[/|]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +128,30 @@ def method_not_allowed() -> ErrorResponse:
     return ErrorResponse(405, "MethodNotAllowed", message)
 
 
+def not_implemented(name: str) -> ErrorResponse:
+    """Build the error for a function of the service that is not emulated."""
+    message = f"A header or parameter ({name}) implies a function that is not there."
+    return ErrorResponse(501, "NotImplemented", message)
+
+
+def find_subresource(context: RequestContext) -> str:
+    """Return what a query asks for instead of the object or the listing, "" for these.
+
+    A bare name that is not known is a function, too: the
+    service's, but not this one's. Otherwise `DELETE /?function`
+    would delete the bucket.
+    """
+    for name in context.params:
+        if name in SUBRESOURCES:
+            return name
+    if context.key and context.request.method in ("GET", "HEAD"):
+        return ""
+    for name, value in context.params.items():
+        if not value and name not in PLAIN_PARAMS:
+            return name
+    return ""
+
+
 def format_iso_time(timestamp: float) -> str:
     """Format a time as the object plane does: UTC, with milliseconds."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -111,24 +164,36 @@ def xml_response(
     return Response(200, build_xml(root, content), {**XML_HEADERS, **(headers or {})})
 
 
+OnUploaded = Callable[[Bucket, str, float], None]
+
+
 class ObjectPlane:
-    """The endpoints of the object plane."""
+    """The endpoints of the object plane.
+
+    `on_uploaded` is called with the bucket, the key and the time
+    of every object that was uploaded, copied or appended to.
+    """
 
     def __init__(self, store: Store, processor: ImageProcessor) -> None:
         self.store = store
         self.processor = processor
+        self.on_uploaded: OnUploaded = lambda *_: None
+
+    def _store_upload(self, context: RequestContext, stored: StoredObject) -> None:
+        """Store an object that came from outside, and tell of it."""
+        context.bucket.put(context.key, stored)
+        self.on_uploaded(context.bucket, context.key, context.now)
 
     def handle(self, context: RequestContext) -> Response:
         """Answer a request about a bucket or an object."""
-        flag = next((name for name in context.params if name in SUBRESOURCES), "")
+        flag = find_subresource(context)
         level = "object" if context.key else "bucket"
         method = context.request.method
         route = ROUTES.get((method, level, flag))
         if route:
             return route(self, context)
-        if flag and (method, level, "") in ROUTES:
-            message = f"A header or parameter ({flag}) implies a function that is not there."
-            raise ErrorResponse(501, "NotImplemented", message)
+        if flag:
+            raise not_implemented(flag)
         raise method_not_allowed()
 
     def get_bucket(self, name: str) -> Bucket:
@@ -151,10 +216,10 @@ class ObjectPlane:
         stored = read_uploaded_object(context)
         headers = build_checksum_headers(stored)
         if not context.get_header("pic-operations"):
-            context.bucket.put(context.key, stored)
+            self._store_upload(context, stored)
             return Response(200, b"", headers)
         result = self._apply_operations(context, stored)
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         return xml_response("UploadResult", result, headers)
 
     def _apply_operations(self, context: RequestContext, source: StoredObject) -> Element:
@@ -178,8 +243,8 @@ class ObjectPlane:
 
     def get(self, context: RequestContext) -> Response:
         """`GET /key`: an object; with a rule in the query, processed on the way."""
-        stored = context.bucket.get(context.key)
-        rule = find_rule_param(context.params)
+        key, rule = find_rule(context)
+        stored = context.bucket.get(key)
         if rule:
             result = self.processor.process(rule, stored, context.bucket)
             stored = StoredObject(result.body, result.etag, stored.modified, result.content_type)
@@ -208,14 +273,15 @@ class ObjectPlane:
         check_key(context.key)
         stored = build_object(source.body, context.now, content_type, headers)
         stored.tags = source.tags
+        stored.grants = parse_grant_headers(context.request.headers)
         if context.get_header("x-cos-tagging-directive").lower() == "replaced":
             stored.tags = parse_tags(context.get_header("x-cos-tagging"))
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         return build_copy_response("CopyObjectResult", stored)
 
     def _get_copy_source(self, context: RequestContext) -> StoredObject:
         address = parse_copy_source(context.get_header("x-cos-copy-source"))
-        location = self.store.resolve(f"http://{address}", context.bucket)
+        location = self.store.resolve_copy_source(address, context.bucket)
         if not location or not location[1]:
             raise invalid_argument(
                 "x-cos-copy-source is not <bucket>.cos.<region>.myqcloud.com/<key>."
@@ -243,7 +309,7 @@ class ObjectPlane:
         part = read_uploaded_object(context)
         stored = build_object(body + part.body, context.now, part.content_type, part.headers)
         stored.is_appendable = True
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         headers = {
             **build_checksum_headers(stored),
             "x-cos-content-sha1": hashlib.sha1(part.body).hexdigest(),
@@ -259,7 +325,8 @@ class ObjectPlane:
         if not keys or len(keys) > MAX_KEYS:
             raise malformed_xml(f"<Delete> holds 1 to {MAX_KEYS} <Object>")
         for key in keys:
-            context.bucket.remove(key.lstrip("/"))
+            exact = key if key in context.bucket.objects else key.lstrip("/")
+            context.bucket.remove(exact)
         if get_text(request, "Quiet").lower() == "true":
             return xml_response("DeleteResult", {})
         return xml_response("DeleteResult", {"Deleted": [{"Key": key} for key in keys]})
@@ -277,6 +344,7 @@ class ObjectPlane:
             context.get_header("content-type"),
             select_stored_headers(context.request.headers),
             parse_tags(context.get_header("x-cos-tagging")),
+            parse_grant_headers(context.request.headers),
         )
         content = {"Bucket": context.bucket.name, "Key": context.key, "UploadId": upload_id}
         return xml_response("InitiateMultipartUploadResult", content)
@@ -313,6 +381,7 @@ class ObjectPlane:
             upload.content_type or guess_content_type(context.key),
             upload.headers,
             tags=upload.tags,
+            grants=upload.grants,
         )
         content: Element = {
             "Location": f"http://{context.bucket.host}/{quote(context.key)}",
@@ -323,7 +392,7 @@ class ObjectPlane:
         # https://cloud.tencent.com/document/product/460/18147
         if context.get_header("pic-operations"):
             content["ProcessResults"] = self._apply_operations(context, stored)["ProcessResults"]
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         del context.bucket.uploads[upload.id]
         headers = build_checksum_headers(stored)
         return xml_response("CompleteMultipartUploadResult", content, headers)
@@ -423,6 +492,31 @@ class ObjectPlane:
         content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
         return xml_response("ListBucketResult", content)
 
+    def list_versions(self, context: RequestContext) -> Response:
+        """`GET /?versions`: each object as its only version, the bucket not being versioned."""
+        params = {**context.params, "marker": context.params.get("key-marker", "")}
+        limit = min(parse_int_param(params, "max-keys", MAX_KEYS, 0, 10**9), MAX_KEYS)
+        encoding, encode = select_encoding(params)
+        keys, prefixes, next_marker = list_page(context.bucket, params, limit)
+        content: Element = {
+            "Name": context.bucket.name,
+            **encoding,
+            "Prefix": encode(params.get("prefix", "")),
+            "KeyMarker": encode(params["marker"]),
+            "VersionIdMarker": params.get("version-id-marker", ""),
+            "MaxKeys": limit,
+            "IsTruncated": bool(next_marker),
+        }
+        if next_marker:
+            content |= {"NextKeyMarker": encode(next_marker), "NextVersionIdMarker": NO_VERSION}
+        objects = context.bucket.objects
+        content["Version"] = [
+            {**_render_object(encode(key), objects[key]), "VersionId": NO_VERSION, "IsLatest": True}
+            for key in keys
+        ]
+        content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
+        return xml_response("ListVersionsResult", content)
+
     def head_bucket(self, context: RequestContext) -> Response:
         """`HEAD /`."""
         return Response(200, b"", {"x-cos-bucket-region": context.bucket.region})
@@ -437,12 +531,44 @@ class ObjectPlane:
         return xml_response("VersioningConfiguration", {})
 
     def get_acl(self, context: RequestContext) -> Response:
-        """`GET /?acl`, `GET /key?acl`: all of it belongs to the account."""
+        """`GET /?acl`, `GET /key?acl`: what others than the account may do."""
+        grants: Grants | None = context.bucket.grants
         if context.key:
-            context.bucket.get(context.key)  # raises NoSuchKey
-        grant = {"Grantee": OWNER, "Permission": "FULL_CONTROL"}
-        content = {"Owner": OWNER, "AccessControlList": {"Grant": grant}}
-        return xml_response("AccessControlPolicy", content)
+            grants = context.bucket.get(context.key).grants
+        canned = name_canned_list(grants)
+        headers = {"x-cos-acl": canned} if canned else {}
+        if grants is None:
+            grants = context.bucket.grants
+        return xml_response("AccessControlPolicy", render_policy(grants), headers)
+
+    def put_acl(self, context: RequestContext) -> Response:
+        """`PUT /?acl`, `PUT /key?acl`: by x-cos-acl, x-cos-grant-*, or a body."""
+        check_md5(context)
+        grants: Grants | None
+        if context.request.body.strip():
+            grants = parse_grant_body(context.request.body)
+        else:
+            grants = parse_grant_headers(context.request.headers)
+        if context.key:
+            context.bucket.get(context.key).grants = grants
+        else:
+            context.bucket.grants = grants or []
+        return Response(200)
+
+    def put_style(self, context: RequestContext) -> Response:
+        """`PUT /?style`: a name for a picture rule."""
+        add_style(context.bucket.styles, context.request.body)
+        return Response(200)
+
+    def get_style(self, context: RequestContext) -> Response:
+        """`GET /?style`: one style, or all of them."""
+        content = render_styles(context.bucket.styles, context.request.body)
+        return xml_response("StyleList", content)
+
+    def delete_style(self, context: RequestContext) -> Response:
+        """`DELETE /?style`."""
+        delete_style(context.bucket.styles, context.request.body)
+        return Response(204)
 
     def put_cors(self, context: RequestContext) -> Response:
         """`PUT /?cors`: replace the bucket's CORS rules."""
@@ -465,26 +591,26 @@ class ObjectPlane:
         return Response(204)
 
     def put_tagging(self, context: RequestContext) -> Response:
-        """`PUT /key?tagging`: replace the tags of an object."""
+        """`PUT /?tagging`, `PUT /key?tagging`: replace all tags."""
         check_md5(context)
-        stored = context.bucket.get(context.key)
-        stored.tags = check_tags(
-            [
-                (get_text(tag, "Key"), get_text(tag, "Value"))
-                for tag in find_all(parse_xml(context.request.body, "Tagging"), "TagSet/Tag")
-            ]
-        )
+        tagged = find_tagged(context)
+        limit = MAX_TAGS if context.key else MAX_BUCKET_TAGS
+        tags = find_all(parse_xml(context.request.body, "Tagging"), "TagSet/Tag")
+        pairs = [(get_text(tag, "Key"), get_text(tag, "Value")) for tag in tags]
+        tagged.tags = check_tags(pairs, limit)
         return Response(200)
 
     def get_tagging(self, context: RequestContext) -> Response:
-        """`GET /key?tagging`."""
-        tags = context.bucket.get(context.key).tags
+        """`GET /?tagging`, `GET /key?tagging`."""
+        tags = find_tagged(context).tags
+        if not tags and not context.key:
+            raise ErrorResponse(404, "NoSuchTagSet", "The bucket has no tags.")
         rows = [{"Key": name, "Value": value} for name, value in tags.items()]
         return xml_response("Tagging", {"TagSet": {"Tag": rows}})
 
     def delete_tagging(self, context: RequestContext) -> Response:
-        """`DELETE /key?tagging`."""
-        context.bucket.get(context.key).tags = {}
+        """`DELETE /?tagging`, `DELETE /key?tagging`."""
+        find_tagged(context).tags = {}
         return Response(204)
 
     def put_bucket(self, context: RequestContext) -> Response:
@@ -500,9 +626,12 @@ class ObjectPlane:
         del self.store.buckets[context.bucket.name]
         return Response(204)
 
-    def create_bucket(self, name: str, region: str, now: float) -> Response:
+    def create_bucket(
+        self, name: str, region: str, now: float, headers: Mapping[str, str]
+    ) -> Response:
         """`PUT /` of a new bucket."""
-        self.store.buckets[name] = Bucket(name, region, now)
+        grants = parse_grant_headers(headers) or []
+        self.store.buckets[name] = Bucket(name, region, now, grants=grants)
         return Response(200, b"", {"Location": f"/{name}"})
 
     def list_buckets(self) -> Response:
@@ -533,14 +662,23 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("DELETE", "object", "uploadId"): ObjectPlane.abort_multipart_upload,
     ("GET", "object", "uploadId"): ObjectPlane.list_parts,
     ("GET", "object", "acl"): ObjectPlane.get_acl,
+    ("PUT", "object", "acl"): ObjectPlane.put_acl,
     ("PUT", "object", "tagging"): ObjectPlane.put_tagging,
     ("GET", "object", "tagging"): ObjectPlane.get_tagging,
     ("DELETE", "object", "tagging"): ObjectPlane.delete_tagging,
     ("GET", "bucket", "acl"): ObjectPlane.get_acl,
+    ("PUT", "bucket", "acl"): ObjectPlane.put_acl,
+    ("PUT", "bucket", "style"): ObjectPlane.put_style,
+    ("GET", "bucket", "style"): ObjectPlane.get_style,
+    ("DELETE", "bucket", "style"): ObjectPlane.delete_style,
+    ("PUT", "bucket", "tagging"): ObjectPlane.put_tagging,
+    ("GET", "bucket", "tagging"): ObjectPlane.get_tagging,
+    ("DELETE", "bucket", "tagging"): ObjectPlane.delete_tagging,
     ("PUT", "bucket", "cors"): ObjectPlane.put_cors,
     ("GET", "bucket", "cors"): ObjectPlane.get_cors,
     ("DELETE", "bucket", "cors"): ObjectPlane.delete_cors,
     ("GET", "bucket", ""): ObjectPlane.list_objects,
+    ("GET", "bucket", "versions"): ObjectPlane.list_versions,
     ("GET", "bucket", "uploads"): ObjectPlane.list_multipart_uploads,
     ("GET", "bucket", "location"): ObjectPlane.get_bucket_location,
     ("GET", "bucket", "versioning"): ObjectPlane.get_bucket_versioning,
@@ -596,7 +734,12 @@ def parse_tags(header: str) -> dict[str, str]:
     return check_tags(parse_qsl(header, keep_blank_values=True))
 
 
-def check_tags(tags: Sequence[tuple[str, str]]) -> dict[str, str]:
+def find_tagged(context: RequestContext) -> Bucket | StoredObject:
+    """Return what a request about tags means: an object, or the bucket."""
+    return context.bucket.get(context.key) if context.key else context.bucket
+
+
+def check_tags(tags: Sequence[tuple[str, str]], limit: int = MAX_TAGS) -> dict[str, str]:
     """Return the tags by name.
 
     https://cloud.tencent.com/document/product/436/42993
@@ -608,8 +751,8 @@ def check_tags(tags: Sequence[tuple[str, str]]) -> dict[str, str]:
         if not 1 <= len(name) <= 128 or len(value) > 256:
             message = "A tag's name has 1 to 128 characters, its value at most 256."
             raise ErrorResponse(400, "InvalidTag", message)
-    if len(tags) > MAX_TAGS or len({name for name, _ in tags}) < len(tags):
-        message = f"An object has at most {MAX_TAGS} tags, all of different names."
+    if len(tags) > limit or len({name for name, _ in tags}) < len(tags):
+        message = f"There are at most {limit} tags, all of different names."
         raise ErrorResponse(400, "InvalidTag", message)
     return dict(tags)
 
@@ -638,6 +781,7 @@ def read_uploaded_object(context: RequestContext) -> StoredObject:
     content_type = context.get_header("content-type") or guess_content_type(context.key)
     stored = build_object(context.request.body, context.now, content_type, headers)
     stored.tags = parse_tags(context.get_header("x-cos-tagging"))
+    stored.grants = parse_grant_headers(context.request.headers)
     return stored
 
 
@@ -656,16 +800,27 @@ def build_copy_response(root: str, stored: StoredObject) -> Response:
     return xml_response(root, content, build_checksum_headers(stored))
 
 
-def find_rule_param(params: Mapping[str, str]) -> str:
-    """Return the processing rule of a query, "" where there is none.
+def find_rule(context: RequestContext) -> tuple[str, str]:
+    """Return the key of the object that is asked for, and the rule to apply ("": none).
 
     A rule is a name without a value; an unescaped "=" of its
-    base64 splits it.
+    base64 splits it. A style stands in the query, too, or at the
+    end of the key.
+
+    Raises:
+        ErrorResponse: the query names a picture function that is
+            not emulated
     """
-    for name, value in params.items():
+    for name, value in context.params.items():
         if RULE_RE.match(name):
-            return f"{name}={value}" if value else name
-    return ""
+            return context.key, f"{name}={value}" if value else name
+        if not value and UNSERVED_FUNCTION_RE.match(name):
+            raise not_implemented(name)
+    styles = context.bucket.styles
+    rule = find_style(styles, context.params)
+    if rule or context.key in context.bucket.objects:
+        return context.key, rule
+    return split_style(styles, context.key)
 
 
 # -- listings
@@ -709,7 +864,7 @@ def _render_object(key: str, stored_object: StoredObject) -> Element:
         "ETag": stored_object.etag,
         "Size": len(stored_object.body),
         "Owner": OWNER,
-        "StorageClass": "STANDARD",
+        "StorageClass": stored_object.storage_class,
     }
 
 

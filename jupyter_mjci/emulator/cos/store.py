@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import fastcrc
 
 from jupyter_mjci.emulator.cos.cors import CorsRule
+from jupyter_mjci.emulator.cos.grants import Grants, allows_everyone
 from jupyter_mjci.emulator.xml import ErrorResponse
 
 _CLOUD_HOST_RE = re.compile(
@@ -59,7 +60,8 @@ class HostInfo:
 class StoredObject:
     """An object; `headers` are those stored with it: x-cos-meta-*, Cache-Control, …
 
-    An object that was made by appending can be appended to.
+    An object that was made by appending can be appended to. One
+    without grants has its bucket's.
     """
 
     body: bytes
@@ -69,6 +71,7 @@ class StoredObject:
     headers: Mapping[str, str] = field(default_factory=dict)
     is_appendable: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants | None = None
     _crc64: int | None = None
 
     @property
@@ -84,6 +87,11 @@ class StoredObject:
             self._crc64 = fastcrc.crc64.xz(self.body)
         return self._crc64
 
+    @property
+    def storage_class(self) -> str:
+        """The storage class that it was uploaded with; what is archived can be read here, too."""
+        return self.headers.get("x-cos-storage-class", "STANDARD")
+
 
 @dataclass(slots=True)
 class MultipartUpload:
@@ -95,6 +103,7 @@ class MultipartUpload:
     content_type: str
     headers: Mapping[str, str]
     tags: Mapping[str, str] = field(default_factory=dict)
+    grants: Grants | None = None
     parts: dict[int, StoredObject] = field(default_factory=dict)
 
 
@@ -109,6 +118,9 @@ class Bucket:
     objects: dict[str, StoredObject] = field(default_factory=dict)
     uploads: dict[str, MultipartUpload] = field(default_factory=dict)
     cors_rules: list[CorsRule] = field(default_factory=list)
+    grants: Grants = field(default_factory=list)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    styles: dict[str, str] = field(default_factory=dict)
     _sorted_keys: list[str] | None = None
 
     @property
@@ -136,6 +148,19 @@ class Bucket:
         if key not in self.objects:
             raise ErrorResponse(404, "NoSuchKey", "The specified key does not exist.")
         return self.objects[key]
+
+    def allows_everyone(self, key: str, permission: str) -> bool:
+        """Return whether a request without a signature may do something here.
+
+        Args:
+            key: the object, which may not be there; "" for the
+                listing
+            permission: READ or WRITE
+        """
+        stored = self.objects.get(key)
+        if permission == "READ" and stored and stored.grants is not None:
+            return allows_everyone(stored.grants, permission)
+        return allows_everyone(self.grants, permission)
 
     def iter_keys(self, prefix: str = "", after: str = "") -> Iterator[str]:
         """Yield the keys with a prefix that follow `after`, in the order of their UTF-8 bytes."""
@@ -234,6 +259,15 @@ class Store:
         if bucket is None:
             return None
         return bucket, unquote(parts.path).lstrip("/")
+
+    def resolve_copy_source(
+        self, address: str, default_bucket: Bucket
+    ) -> tuple[Bucket, str] | None:
+        """Return the bucket and the key of a copy's source: `host/key` or `bucket/key`."""
+        name, _, key = address.partition("/")
+        if name in self.buckets:
+            return self.buckets[name], unquote(key)
+        return self.resolve(f"http://{address}", default_bucket)
 
     def read_object(self, url_or_key: str, default_bucket: Bucket) -> bytes | None:
         """Return the bytes at an address (see `resolve`), None where there are none."""

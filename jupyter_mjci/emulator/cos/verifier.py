@@ -34,6 +34,10 @@ SIGNATURE_KEYS = (
     "q-url-param-list",
     "q-signature",
 )
+S3_REFUSED = (
+    "Signatures of S3 (AWS4-HMAC-SHA256) are not emulated: use a client that signs for COS "
+    "(q-sign-algorithm=sha1), or an emulator of S3 such as moto."
+)
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -172,6 +176,14 @@ class Verifier:
         )
 
 
+def is_unsigned(request: Request) -> bool:
+    """Return whether a request tries to prove nothing."""
+    if request.headers.get("authorization", "").strip():
+        return False
+    names = {name for name, _ in parse_query(request.query)}
+    return names.isdisjoint((*SIGNATURE_KEYS, "sign", "X-Amz-Signature"))
+
+
 def _access_denied(message: str) -> ErrorResponse:
     return ErrorResponse(403, "AccessDenied", message)
 
@@ -182,7 +194,10 @@ def _parse_signature(request: Request, pairs: Pairs) -> SignatureParams:
     Older clients put all of it into that one parameter.
     """
     text = request.headers.get("authorization", "").strip()
-    sign_param = dict(pairs).get("sign", "")
+    params = dict(pairs)
+    if text.startswith("AWS") or "X-Amz-Signature" in params:
+        raise ErrorResponse(501, "NotImplemented", S3_REFUSED)
+    sign_param = params.get("sign", "")
     if not text and "q-signature=" in sign_param:
         text = sign_param
     fields = {}

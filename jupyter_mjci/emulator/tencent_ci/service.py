@@ -29,6 +29,7 @@ from jupyter_mjci.emulator.cos.cors import (
     preflight_refused,
 )
 from jupyter_mjci.emulator.cos.objects import (
+    SUBRESOURCES,
     ObjectPlane,
     RequestContext,
     method_not_allowed,
@@ -42,7 +43,8 @@ from jupyter_mjci.emulator.cos.store import (
     build_object,
     guess_content_type,
 )
-from jupyter_mjci.emulator.cos.verifier import Verifier, parse_unsigned_params
+from jupyter_mjci.emulator.cos.styles import split_style
+from jupyter_mjci.emulator.cos.verifier import Verifier, is_unsigned, parse_unsigned_params
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.samples import build_samples
 from jupyter_mjci.emulator.tencent_ci.batches import (
@@ -124,6 +126,15 @@ BINDING_RESOURCES = {
     "docbucket": ("doc", "DocBucket"),
 }
 QUEUE_RESOURCES = {"picqueue": "pic-process", "queue": "media", "ai_queue": "ai", "docqueue": "doc"}
+# Services of Tencent CI that are not emulated: moderation, speech,
+# documents, files, datasets.
+UNSERVED_RESOURCES = frozenset(
+    """
+    ai_jobs asr_jobs asrbucket asrqueue audio dataset datasetquery datasets doc_jobs
+    document file_bucket file_jobs file_queue image livecaption livevideo metainsight playKey report
+    text video virus webpage
+    """.split()  # noqa: SIM905
+)
 UNBOUND_CODES = {"pic-process": "PicBucketUnBinded", "media": "MediaBucketUnBinded"}
 PIC_RESOURCES = frozenset(("jobs", "pic_jobs", "picqueue"))
 
@@ -155,9 +166,27 @@ class Target:
         return self.path.removeprefix("/")
 
 
+# The hosts of asynchronous fetches speak JSON.
+MIGRATION_HOST_RE = re.compile(r"[a-z0-9-]+\.migration\.")
+
+
+def refuse_migration() -> Response:
+    """Build the response to an asynchronous fetch of a URL into a bucket."""
+    body = b'{"code": 501, "message": "NotImplemented: asynchronous fetches are not emulated."}'
+    return Response(501, body, {"Content-Type": "application/json"})
+
+
 def not_found(what: str) -> ErrorResponse:
     """Build the error for a resource that does not exist."""
     return ErrorResponse(404, "ResourceNotFound", f"The {what} does not exist.")
+
+
+def unknown_resource(resource: str) -> ErrorResponse:
+    """Build the error for a path that leads nowhere here, or nowhere at all."""
+    if resource in UNSERVED_RESOURCES:
+        message = f"The service /{resource} is not emulated; picture jobs are."
+        return ErrorResponse(501, "NotImplemented", message)
+    return ErrorResponse(404, "ResourceNotFound", f"There is no resource /{resource}.")
 
 
 class TencentCI:
@@ -226,6 +255,7 @@ class TencentCI:
         self.batches = Batches(self.store, self.jobs, self.ids, self.events)
         self.templates: dict[str, Template] = {}
         self.request_count = 0
+        self.object_plane.on_uploaded = self.batches.start_by_upload
         self.jobs.on_ended = self._on_job_ended
         self.batches.build_node_spec = self._parse_node_spec
         self.batches.on_finished = self._on_execution_ended
@@ -271,6 +301,8 @@ class TencentCI:
         self.advance()
         self.request_count += 1
         now = self.clock.now()
+        if MIGRATION_HOST_RE.match(request.host.lower()):
+            return refuse_migration()
         target = self._find_target(request)
         request_id = self._build_request_id(now)
         rule = find_rule(request, self._get_cors_rules(target))
@@ -325,17 +357,36 @@ class TencentCI:
             return Response(200)
         if "\ufffd" in target.path:
             raise ErrorResponse(400, "InvalidURI", "The path is not UTF-8.")
-        self.verifier.verify(request)
         params = parse_unsigned_params(request.query)
+        if not self._allows_everyone(request, target, params):
+            self.verifier.verify(request)
         if not target.bucket:
             return self._handle_account(request, target, params, request_id)
         if target.plane == "cos" and self._creates_bucket(request, target, params):
-            return self.object_plane.create_bucket(target.bucket, target.region, now)
+            return self.object_plane.create_bucket(
+                target.bucket, target.region, now, request.headers
+            )
         bucket = self.store.get_bucket(target.bucket, target.region)
         context = RequestContext(request, bucket, target.key, params, now, request_id)
         if target.plane == "cos":
             return self.object_plane.handle(context)
         return self._handle_ci(context)
+
+    def _allows_everyone(self, request: Request, target: Target, params: Mapping[str, str]) -> bool:
+        """Return whether a request needs no signature: a public object, listing or bucket."""
+        bucket = self.store.buckets.get(target.bucket)
+        if target.plane != "cos" or bucket is None or not is_unsigned(request):
+            return False
+        if not SUBRESOURCES.isdisjoint(params):
+            return False
+        key = target.key
+        if request.method in ("GET", "HEAD"):
+            if key not in bucket.objects:
+                key, _ = split_style(bucket.styles, key)
+            return bucket.allows_everyone(key, "READ")
+        if request.method in ("PUT", "DELETE") and key:
+            return bucket.allows_everyone(key, "WRITE")
+        return False
 
     def _creates_bucket(self, request: Request, target: Target, params: Mapping[str, str]) -> bool:
         if request.method != "PUT" or target.key or params:
@@ -360,7 +411,7 @@ class TencentCI:
         if route is None:
             if resource in CI_RESOURCES:
                 raise method_not_allowed()
-            raise ErrorResponse(404, "ResourceNotFound", f"There is no resource /{resource}.")
+            raise unknown_resource(resource)
         if resource not in BINDING_RESOURCES:
             self._check_bound(context)
         content = route(self, context)
@@ -833,8 +884,7 @@ class TencentCI:
 
     def _render_bindings(self, resource: str, params: Mapping[str, str], region: str) -> Element:
         if resource not in BINDING_RESOURCES:
-            message = f"There is no resource /{resource} without a bucket."
-            raise ErrorResponse(404, "ResourceNotFound", message)
+            raise unknown_resource(resource)
         service, element = BINDING_RESOURCES[resource]
         params = lowercase_keys(params)
         regions = split_list(params.get("regions", "")) or [region]
@@ -912,7 +962,8 @@ def build_sample_topology(bucket: str, region: str) -> Element:
     return {
         "Dependencies": {"Start": "PicProcess_1"},
         "Nodes": {
-            "Start": {"Type": "Start", "Input": {"ObjectPrefix": "input"}},
+            # a folder of its own: uploads to input/ start no jobs
+            "Start": {"Type": "Start", "Input": {"ObjectPrefix": "workflow-input/"}},
             "PicProcess_1": {"Type": "PicProcess", "Operation": operation},
         },
     }

@@ -81,6 +81,9 @@ def _dump_bucket(bucket: Bucket) -> Row:
         "created": bucket.created,
         "bound": sorted(bucket.bound_services),
         "cors": [_dump_fields(rule) for rule in bucket.cors_rules],
+        "grants": bucket.grants,
+        "tags": bucket.tags,
+        "styles": bucket.styles,
         "objects": [[key, _dump_fields(stored)] for key, stored in bucket.objects.items()],
         "uploads": [_dump_upload(upload) for upload in bucket.uploads.values()],
     }
@@ -123,6 +126,9 @@ def load_state(snapshot: Mapping[str, Any], state: State) -> None:
 def _load_bucket(row: Row) -> Bucket:
     bucket = Bucket(row["name"], row["region"], row["created"], set(row["bound"]))
     bucket.cors_rules = [CorsRule(**fields) for fields in row.get("cors", [])]
+    bucket.grants = row.get("grants", [])
+    bucket.tags = row.get("tags", {})
+    bucket.styles = row.get("styles", {})
     bucket.objects = {key: StoredObject(**fields) for key, fields in row["objects"]}
     for upload in row["uploads"]:
         parts = {number: StoredObject(**fields) for number, fields in upload["parts"]}

@@ -93,7 +93,7 @@ class RulePreview:
             self.result = None
             self._render(NO_RULE)
             return
-        result: RuleResult = await self.panel.session.preview(rule, self._content)
+        result = (await self.panel.session.preview(rule, self._content)).result
         if result.info is not None:
             text = json.dumps(result.info, ensure_ascii=False, indent=2)
             after = f'<pre class="mjci-json">{html.escape(text)}</pre>'

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Response, Sender, check_text
-from jupyter_mjci.client.image_input import ImageInput, to_data_url, to_image_bytes
+from jupyter_mjci.client.image_input import ImageInput, is_link, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.midjourney.modes import Mode, request_mode
@@ -63,6 +63,12 @@ class Midjourney:
         self._sender = sender
         self._mode_by = mode_by
 
+    def _to_url(self, picture: ImageInput) -> str:
+        return to_data_url(picture, self._sender)
+
+    def _to_optional_url(self, picture: ImageInput | None) -> str | None:
+        return None if picture is None else self._to_url(picture)
+
     # POST /mj/submit/imagine
     def imagine(
         self,
@@ -80,8 +86,8 @@ class Midjourney:
         Args:
             prompt: what to draw, with Midjourney's own flags
                 (--ar 3:2, --no wolves, …); sent byte for byte
-            images: reference pictures: paths, bytes, data URLs,
-                Pillow images or arrays
+            images: reference pictures: jobs, job[2], IDs, paths,
+                bytes, links, data URLs, Pillow images or arrays
             bot: which bot draws
             as_is: send the prompt even where its flags look wrong
             mode: how fast: fast, relax or turbo
@@ -91,7 +97,7 @@ class Midjourney:
         """
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=bool(images)),
-            "base64Array": [to_data_url(image) for image in images],
+            "base64Array": [self._to_url(image) for image in images],
             "botType": bot,
             "state": state,
             "notifyHook": notify_hook,
@@ -249,8 +255,9 @@ class Midjourney:
         """Suggest four prompts that could have produced a picture.
 
         Args:
-            picture: path, bytes, data URL, Pillow image or array;
-                a link if the proxy takes links
+            picture: job, job[2], a job's ID, path, bytes, data URL,
+                Pillow image or array; a link if the proxy takes
+                links
             bot: which bot describes
             language: zh asks for Chinese prompts, if the proxy
                 supports it
@@ -259,9 +266,9 @@ class Midjourney:
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
-        url = to_data_url(picture)
+        url = self._to_url(picture)
         body = {
-            "link" if url.startswith("http") else "base64": url,
+            "link" if is_link(url) else "base64": url,
             "botType": bot,
             "language": language,
             "state": state,
@@ -283,7 +290,7 @@ class Midjourney:
         """Blend two to five pictures into one.
 
         Args:
-            pictures: paths, bytes or data URLs
+            pictures: jobs, job[2], IDs, paths, bytes or data URLs
             dimensions: PORTRAIT (2:3), SQUARE (1:1, the default)
                 or LANDSCAPE (3:2)
             bot: which bot blends
@@ -295,7 +302,7 @@ class Midjourney:
         if not 2 <= len(pictures) <= 5:
             raise InvalidRequest(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
         body = {
-            "base64Array": [to_data_url(picture) for picture in pictures],
+            "base64Array": [self._to_url(picture) for picture in pictures],
             "dimensions": dimensions,
             "botType": bot,
             "state": state,
@@ -364,14 +371,15 @@ class Midjourney:
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        mask_url = self._to_optional_url(mask)
         if not as_is:
             check_prompt(prompt, has_picture=True)
-            _check_mask(mask)
+            _check_mask(mask_url)
             _check_zoom(task_id, prompt)
         body = {
             "taskId": _validate_task_id(task_id.id if isinstance(task_id, Job) else task_id),
             "prompt": prompt,
-            "maskBase64": _to_optional_data_url(mask),
+            "maskBase64": mask_url,
             "state": state,
             "notifyHook": notify_hook,
         }
@@ -382,9 +390,9 @@ class Midjourney:
         """Upload pictures for use in prompts and return their URLs, in the same order.
 
         Args:
-            pictures: paths, bytes or data URLs
+            pictures: jobs, job[2], IDs, paths, bytes or data URLs
         """
-        body = {"base64Array": [to_data_url(picture) for picture in pictures]}
+        body = {"base64Array": [self._to_url(picture) for picture in pictures]}
         path = "/mj/submit/upload-discord-images"
         return self._build_call("upload", "POST", path, parse_upload, body, is_submission=True)
 
@@ -404,7 +412,8 @@ class Midjourney:
 
         Args:
             prompt: what to change
-            picture: path, bytes, data URL or link
+            picture: job, job[2], a job's ID, path, bytes, data URL
+                or link
             mask: where to change it: white is redrawn
             as_is: send the prompt even where its flags look wrong
             mode: how fast: fast, relax or turbo
@@ -412,12 +421,14 @@ class Midjourney:
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        url = self._to_url(picture)
+        mask_url = self._to_optional_url(mask)
         if not as_is:
-            _check_mask(mask, picture)
+            _check_mask(mask_url, url)
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=True),
-            "image": to_data_url(picture),
-            "maskBase64": _to_optional_data_url(mask),
+            "image": url,
+            "maskBase64": mask_url,
             "state": state,
             "notifyHook": notify_hook,
         }
@@ -438,7 +449,8 @@ class Midjourney:
 
         Args:
             prompt: the new surfaces
-            picture: path, bytes, data URL or link
+            picture: job, job[2], a job's ID, path, bytes, data URL
+                or link
             as_is: send the prompt even where its flags look wrong
             mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
@@ -447,7 +459,7 @@ class Midjourney:
         """
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=True),
-            "image": to_data_url(picture),
+            "image": self._to_url(picture),
             "state": state,
             "notifyHook": notify_hook,
         }
@@ -476,8 +488,8 @@ class Midjourney:
 
         Args:
             prompt: what happens
-            picture: the first frame: path, bytes, data URL or
-                link
+            picture: the first frame: job, job[2], a job's ID,
+                path, bytes, data URL or link
             end_picture: the last frame
             motion: low or high
             loop: make the end meet the beginning
@@ -497,8 +509,8 @@ class Midjourney:
         body = {
             "prompt": prompt,
             "motion": motion,
-            "image": _to_optional_data_url(picture),
-            "endImage": _to_optional_data_url(end_picture),
+            "image": self._to_optional_url(picture),
+            "endImage": self._to_optional_url(end_picture),
             "loop": loop,
             "action": "extend" if extend else None,
             "taskId": _validate_task_id(extend) if extend else None,
@@ -526,7 +538,8 @@ class Midjourney:
         """Put the face of one picture into another.
 
         Args:
-            source: the face: path, bytes or data URL
+            source: the face: job, job[2], a job's ID, path, bytes
+                or data URL
             target: the picture to put it into
             mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
@@ -534,8 +547,8 @@ class Midjourney:
                 of the task to
         """
         body = {
-            "sourceBase64": to_data_url(source),
-            "targetBase64": to_data_url(target),
+            "sourceBase64": self._to_url(source),
+            "targetBase64": self._to_url(target),
             "state": state,
             "notifyHook": notify_hook,
         }
@@ -683,10 +696,6 @@ def encode_body(body: JsonObject) -> bytes:
     return check_text(jsonlib.dumps(body)).encode()
 
 
-def _to_optional_data_url(picture: ImageInput | None) -> str | None:
-    return None if picture is None else to_data_url(picture)
-
-
 def _validate_task_id(task_id: object) -> str:
     text = to_job_id(task_id)
     if not re.fullmatch(r"[\w.:-]+", text):
@@ -714,7 +723,7 @@ def _check_zoom(task: str | Job, prompt: str) -> None:
         )
 
 
-def _check_mask(mask: ImageInput | None, picture: ImageInput | None = None) -> None:
+def _check_mask(mask: str | None, picture: str | None = None) -> None:
     """Refuse a mask without white, or of another size than its picture, where both are here."""
     content = _read_if_here(mask)
     if content is None:
@@ -727,12 +736,9 @@ def _check_mask(mask: ImageInput | None, picture: ImageInput | None = None) -> N
         raise PreflightError(mistake, hint=hint)
 
 
-def _read_if_here(picture: ImageInput | None) -> bytes | None:
-    """Return the bytes of a picture; None for no picture, and for a link."""
-    if picture is None:
-        return None
-    url = to_data_url(picture)
-    return None if url.startswith("http") else to_image_bytes(url)
+def _read_if_here(url: str | None) -> bytes | None:
+    """Return the bytes of a data URL; None for no picture, and for a link."""
+    return None if url is None or is_link(url) else to_image_bytes(url)
 
 
 def _check_video(prompt: str, *, has_picture: bool) -> None:

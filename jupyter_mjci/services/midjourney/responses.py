@@ -16,6 +16,7 @@ the task queries, and the public code of the server families.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -50,7 +51,13 @@ from jupyter_mjci.errors import (
     MjciError,
     Unsupported,
 )
-from jupyter_mjci.services import MAX_TIMESTAMP_MS, SECONDS_CUTOFF, FieldSpec, JobChanges
+from jupyter_mjci.services import (
+    MAX_TIMESTAMP_MS,
+    SECONDS_CUTOFF,
+    FieldSpec,
+    JobChanges,
+    list_paths,
+)
 from jupyter_mjci.services.midjourney.codes import (
     CODES,
     ERRORS_BY_CODE,
@@ -214,10 +221,28 @@ def get_properties(task: JsonObject) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _parse_notify_hook(properties: object) -> str:
-    if not isinstance(properties, dict):
-        return ""
-    return to_text(properties.get("notifyHook"))
+def _get_value(task: JsonObject, path: str) -> object:
+    """Return the value at a path such as "properties.finalPrompt", or None."""
+    outer, _, name = path.partition(".")
+    value = task.get(outer)
+    if not name:
+        return value
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def parse_size(value: object) -> int | None:
+    """Return a number of bytes; None where there is none."""
+    text = to_text(value)
+    return int(text) if text.isdecimal() and 0 < len(text) <= 15 and int(text) else None
+
+
+def parse_cost(value: object) -> float | None:
+    """Return what a relay charged, in its own unit; 0 is "nothing yet"."""
+    try:
+        cost = float(to_text(value) or 0)
+    except ValueError:
+        return None
+    return cost if 0 < cost < math.inf else None
 
 
 def parse_user_data(value: object) -> str:
@@ -240,14 +265,25 @@ FIELDS = (
     FieldSpec("finished", ("finishTime",), parse_timestamp, "epoch"),
     FieldSpec("reason", ("failReason",), to_text, "text"),
     FieldSpec("user_data", ("state",), parse_user_data, "user_data"),
-    FieldSpec("webhook_url", ("properties",), _parse_notify_hook),
+    FieldSpec("webhook_url", ("properties.notifyHook",), to_text, "text"),
     FieldSpec("parent", ("parentId", "description"), parse_parent, "sparse", may_have_parent),
+    # The .NET family names the account at the top, others in the
+    # properties; relays tell at best which bot it was.
+    FieldSpec(
+        "account", ("properties.discordInstanceId", "instanceId", "botType"), coalesce, "text"
+    ),
+    FieldSpec("queue", ("mode",), to_text, "text"),
+    FieldSpec("size_out", ("size",), parse_size),
+    FieldSpec("cost", ("quota",), parse_cost),
+    FieldSpec("final_prompt", ("properties.finalPrompt",), to_text, "text"),
 )
+WIRE_FIELDS = list_paths(FIELDS)
 
 
 def parse_job(task: JsonObject) -> Job:
     """Return a task object as a Job. Odd values never raise: a listing keeps all its rows."""
-    values = {field.name: field.parse(*map(task.get, field.paths)) for field in FIELDS}
+    found = {path: _get_value(task, path) for path in WIRE_FIELDS}
+    values = {field.name: field.parse(*map(found.get, field.paths)) for field in FIELDS}
     return Job("mj", raw=task, **values)
 
 

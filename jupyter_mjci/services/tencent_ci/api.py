@@ -20,6 +20,12 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
+from jupyter_mjci.client.image_input import (
+    ImageInput,
+    detect_image_format,
+    read_content,
+    to_image_bytes,
+)
 from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.tencent_ci import xml
@@ -714,7 +720,12 @@ class TencentCI:
 
     # POST /{key}?image_process
     def process(
-        self, key: str, *, rules: Mapping[str, str], picture_info: bool = True
+        self,
+        key: str,
+        *,
+        rules: Mapping[str, str],
+        picture: ImageInput | None = None,
+        picture_info: bool = True,
     ) -> Call[Element]:
         """Process a picture of the bucket at once and store the results.
 
@@ -724,6 +735,8 @@ class TencentCI:
         Args:
             key: the picture's key
             rules: key of each result → what to do, at most five
+            picture: a picture that is stored under the key first:
+                a path, bytes, a job, job[2], …
             picture_info: also return information about the
                 original picture
         """
@@ -739,26 +752,36 @@ class TencentCI:
         headers = {"Pic-Operations": json.dumps(operations, separators=(",", ":"))}
         parse = partial(parse_element, root="UploadResult", at_top_level=True)
         path = f"/{_validate_key(key, 'key')}"
-        params = {"image_process": ""}
+        if picture is None:
+            params = {"image_process": ""}
+            return self._build_call(
+                "process", "POST", path, parse, params, headers=headers, endpoint="cos"
+            )
+        # PUT /{key} with the same header
+        body = to_image_bytes(picture, self._sender)
+        headers["Content-Type"] = _guess_content_type(body)
         return self._build_call(
-            "process", "POST", path, parse, params, headers=headers, endpoint="cos"
+            "process", "PUT", path, parse, headers=headers, body=body, endpoint="cos"
         )
 
     # PUT /{key}
     def put_object(
-        self, key: str, content: bytes, *, content_type: str = "application/octet-stream"
+        self, key: str, content: ImageInput, *, content_type: str | None = None
     ) -> Call[None]:
         """Upload an object to the bucket.
 
         Args:
             key: the object's key
-            content: its bytes
-            content_type: its media type
+            content: its bytes, or what holds or names them: a
+                path, a job, job[2], a link, a Pillow image, …
+            content_type: its media type; by default that of the
+                picture that it is
         """
         path = f"/{_validate_key(key, 'key')}"
-        headers = {"Content-Type": content_type}
+        body = read_content(content, self._sender)
+        headers = {"Content-Type": content_type or _guess_content_type(body)}
         return self._build_call(
-            "put_object", "PUT", path, parse_empty, headers=headers, body=content, endpoint="cos"
+            "put_object", "PUT", path, parse_empty, headers=headers, body=body, endpoint="cos"
         )
 
     # GET /{key}
@@ -875,6 +898,11 @@ def route_request(body: str) -> tuple[str, dict[str, Any]]:
 
 
 # --- Parts of requests ------------------------------------------
+
+
+def _guess_content_type(content: bytes) -> str:
+    image_format = detect_image_format(content)
+    return f"image/{image_format}" if image_format else "application/octet-stream"
 
 
 def _validate_key(key: str, parameter: str) -> str:

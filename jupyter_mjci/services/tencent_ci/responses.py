@@ -138,6 +138,17 @@ def parse_reason(state: object, code: object, message: object) -> str:
     return ": ".join(filter(None, (to_text(code), to_text(message))))
 
 
+def parse_account(*buckets: object) -> str:
+    """Return the account's number, with which the name of every bucket ends."""
+    return coalesce(*buckets).rpartition("-")[2]
+
+
+def parse_size(*values: object) -> int | None:
+    """Return the first number of bytes; None where there is none."""
+    text = coalesce(*values)
+    return int(text) if text.isdecimal() and len(text) <= 15 else None
+
+
 def parse_user_data(value: object) -> str:
     """Return the user's own UserData; our own marker in its place is left out."""
     return strip_marker(to_text(value))
@@ -149,6 +160,25 @@ OUTPUT_FIELDS = (
     "Operation.Output.Object",
     "Operation.Output.Bucket",
     "Operation.Output.Region",
+)
+
+RULE_FIELDS = (
+    "Operation.PicProcess.ProcessRule",
+    "Operation.JobParam.PicProcess.ProcessRule",
+    "Operation.TemplateName",
+    "Operation.TemplateId",
+    "Operation.JobParam.TemplateId",
+)
+# Descriptions of the result disagree: see `facts`.
+_RESULT = "Operation.PicProcessResult"
+SIZE_IN_FIELDS = (
+    f"{_RESULT}.OriginalInfo.ImageInfo.Size",
+    f"{_RESULT}.UploadResult.OriginalInfo.ImageInfo.Size",
+)
+SIZE_OUT_FIELDS = (
+    f"{_RESULT}.ProcessResult.Size",
+    f"{_RESULT}.UploadResult.ProcessResults.Object.Size",
+    f"{_RESULT}.ProcessResults.Object.Size",
 )
 
 # `history.frames` converts whole columns of a listing by the same
@@ -167,6 +197,12 @@ FIELDS = (
     FieldSpec("user_data", ("Operation.UserData",), parse_user_data, "user_data"),
     FieldSpec("webhook_url", ("CallBack",), to_text, "text"),
     FieldSpec("parent", ("Workflow.RunId",), to_text, "text"),
+    FieldSpec("account", ("Input.BucketId", "Operation.Output.Bucket"), parse_account),
+    FieldSpec("queue", ("QueueId",), to_text, "text"),
+    FieldSpec("rule", RULE_FIELDS, coalesce, "text"),
+    FieldSpec("bucket", ("Operation.Output.Bucket", "Input.BucketId"), coalesce, "text"),
+    FieldSpec("size_in", SIZE_IN_FIELDS, parse_size),
+    FieldSpec("size_out", SIZE_OUT_FIELDS, parse_size),
 )
 WIRE_FIELDS = list_paths(FIELDS)
 

@@ -281,7 +281,14 @@ def test_access_control_is_told(client: CosClient) -> None:
 
 @pytest.mark.parametrize(
     ("path", "flag"),
-    [("/", "style"), ("/", "policy"), ("/note.txt", "restore"), ("/", "lifecycle")],
+    [
+        ("/", "policy"),
+        ("/note.txt", "restore"),
+        ("/", "lifecycle"),
+        ("/", "intelligent-tiering"),
+        ("/", "what-comes-next-year"),
+        ("/note.txt", "imageInspect"),
+    ],
 )
 def test_what_is_not_emulated_says_so(client: CosClient, path: str, flag: str) -> None:
     answer = client.cos("GET", path, {flag: ""})
