@@ -45,7 +45,7 @@ from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.registry import SERVICES, load_services, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
 from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions
-from jupyter_mjci.emulator.storage import StateStore
+from jupyter_mjci.emulator.storage import VERSION, StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
 
@@ -72,7 +72,8 @@ class Sandbox:
             `SandboxOptions`
 
     Raises:
-        ValueError: the dialect is unknown
+        ValueError: the dialect is unknown, or the folder of
+            `data` cannot be used
         FaultError: a fault is not valid
     """
 
@@ -125,10 +126,19 @@ class Sandbox:
         """Let the services go on from a saved state, and hear of the virtual clock."""
         for name, service in self._services.items():
             if name in state:
-                service.restore(state[name])
+                self._restore_service(service, state[name])
         if isinstance(self.clock, VirtualClock):
             self.clock.is_busy = lambda: self.next_event() is not None
             self.clock.on_moved = self._on_clock_moved
+
+    def _restore_service(self, service: EmulatedService, state: dict[str, Any]) -> None:
+        try:
+            service.restore(state)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if self._state_store is None:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise self._state_store.build_damage_error(reason) from error
 
     def _build_service(self, name: str) -> EmulatedService:
         """Build a service without any state.
@@ -255,7 +265,7 @@ class Sandbox:
         """Return everything that `data` keeps."""
         with self._lock:
             states = {name: service.snapshot() for name, service in self._services.items()}
-            return {"version": 1, "now": self.clock.now(), **states}
+            return {"version": VERSION, "now": self.clock.now(), **states}
 
     def save(self) -> None:
         """Save the state to `data` now."""
