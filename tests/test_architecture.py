@@ -37,7 +37,7 @@ LIBRARY_USERS = {
         "emulator/",
     ),
     "rich": ("cli/watch_table.py",),
-    "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan.py"),
+    "sqlite3": ("history/journal.py", "history/submissions.py", "secret_scan/databases.py"),
     "starlette": ("emulator/",),
     "tenacity": ("jobs/submission.py",),
     "uvicorn": ("emulator/server.py", "jobs/webhooks.py"),
