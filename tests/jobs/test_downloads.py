@@ -180,4 +180,4 @@ def test_item_of_a_job_is_one_of_its_pictures(
         with pytest.raises(InvalidRequest, match=f"has {len(pictures)} pictures, and 4 is none"):
             session.picture(job[4]).run()
     with pytest.raises(InvalidRequest, match="has no pictures"):
-        session.picture(replace(JOB, status=Status.RUNNING)[0]).run()
+        session.picture(replace(JOB, status=Status.FAILED)[0]).run()
