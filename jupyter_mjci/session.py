@@ -336,9 +336,10 @@ class Session:
     ) -> Operation[list[Path]]:
         """Write a job's results into a folder, and return the files.
 
-        No file is overwritten: a name that is taken gets a number. Raises InvalidRequest for an
-        unknown field of the template, InvalidResponse where a result is not available (any
-        more).
+        No file is overwritten: a name that is taken gets a number. Where a picture comes from
+        is written into its file (PNG text, XMP in JPEG and WebP), of other formats into
+        NAME.json beside it; `mjci.picture(file)` reads it. Raises InvalidRequest for an unknown
+        field of the template, InvalidResponse where a result is not available (any more).
 
         Args:
             job: the job
