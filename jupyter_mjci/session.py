@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture
-    from jupyter_mjci.jobs.grids import Grid
-    from jupyter_mjci.jobs.study import Study
-    from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -48,27 +45,41 @@ T = TypeVar("T")
 # seconds between two polls of a single followed job, at most
 DEFAULT_INTERVAL = 3.0
 
+# Methods whose modules are imported when they are first asked
+# for, beside those that services add.
+LAZY_METHODS = {
+    "compare": "jupyter_mjci.jobs.rule_comparison:compare",
+    "study": "jupyter_mjci.jobs.study:study",
+}
+
 
 class Session:
     """The job services, ready to use.
 
-    `mj` and `ci` build calls, and so does the key of any other service; the other methods
-    follow jobs, run batches, list and download.
+    `mj` and `ci` build calls, and so does the key of any other
+    service; the other methods follow jobs, run batches, list and
+    download.
 
-    `listeners` are called as `listener(event, value)`: "submitting" with the Call before a
-    submission is sent, "job_updated" with each Job in a response. Of a large listing only the
-    jobs that changed are "job_updated"; "listing" comes with the whole of it.
+    `listeners` are called as `listener(event, value)`:
+    "submitting" with the Call before a submission is sent,
+    "job_updated" with each Job in a response. Of a large listing
+    only the jobs that changed are "job_updated"; "listing" comes
+    with the whole of it.
 
-    Sending may raise TransportError (no response), ServiceError (a response that refuses) or
-    InvalidResponse (one that cannot be read). InvalidRequest is raised before anything is sent.
+    Sending may raise TransportError (no response), ServiceError
+    (a response that refuses) or InvalidResponse (one that cannot
+    be read). InvalidRequest is raised before anything is sent.
 
     Args:
         settings: addresses and credentials
         clock: the source of time; by default the system's
-        transport: carries the requests instead of the network: to a sandbox or a recording
+        transport: carries the requests instead of the network: to
+            a sandbox or a recording
         sandbox: the emulator that `transport` leads to
-        home: the folder of the journal and the image archive; None keeps nothing on disk
-        recording: the name of the recording that is written or replayed
+        home: the folder of the journal and the image archive;
+            None keeps nothing on disk
+        recording: the name of the recording that is written or
+            replayed
     """
 
     mj: Midjourney
@@ -100,14 +111,8 @@ class Session:
         self.listeners = self.client.listeners
         self._apis = services.build_apis(self, settings)
         vars(self).update(self._apis)
-        self._jobs = JobRuntime(
-            self.client,
-            self._apis,
-            self.archive,
-            marker_seed=find_marker_seed(transport, sandbox is not None and home is None),
-            timeout=settings.timeout,
-            deterministic=bool(recording),
-        )
+        seed = find_marker_seed(transport, sandbox is not None and home is None)
+        self._jobs = JobRuntime(self.client, self._apis, self.archive, seed, bool(recording))
 
     def __repr__(self) -> str:
         origins = ", ".join(filter(None, services.get_origins(self.settings).values()))
@@ -115,39 +120,42 @@ class Session:
         return f"<jupyter_mjci session: {where}>"
 
     def __getattr__(self, name: str) -> Any:
-        """Return a method that a service adds: `tasks`, `jobs`, `upload`, …"""
+        """Return a method that is loaded lazily: `tasks`, `upload`, `study`, …"""
         # Private names are asked for before there is a session:
         # by copy and pickle.
-        method = None if name.startswith("_") else services.find_session_method(name)
-        if method is None:
+        methods = {} if name.startswith("_") else list_lazy_methods()
+        if name not in methods:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return MethodType(method, self)
+        return MethodType(services.load_attribute(methods[name]), self)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *services.list_session_methods()})
+        return sorted({*super().__dir__(), *list_lazy_methods()})
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.
 
-        Reads are retried after transient errors, submissions are sent exactly once. Where the
-        server lacks an endpoint, a fallback is used if there is one.
+        Reads are retried after transient errors, submissions are
+        sent exactly once. Where the server lacks an endpoint, a
+        fallback is used if there is one.
         """
         return await self._jobs.sender.send(call)
 
     def describe(self, job: Job | str) -> Call[Job]:
         """Build the call that fetches a job's current state.
 
-        The service of an ID is looked up in the journal, else guessed from its form. Raises
-        InvalidRequest for an ID that no service has, SettingsError for a job whose service is
-        not installed.
+        The service of an ID is looked up in the journal, else
+        guessed from its form. Raises InvalidRequest for an ID
+        that no service has, SettingsError for a job whose service
+        is not installed.
         """
         return self._jobs.lookup.describe(job)
 
     def cancel(self, job: Job | str) -> Call[None]:
         """Build the call that cancels a job, or a batch that has not started.
 
-        Check the result with `describe`: a service may accept the request and continue anyway.
-        IDs are resolved, and errors raised, as by `describe`; InvalidRequest also where the
+        Check the result with `describe`: a service may accept the
+        request and continue anyway. IDs are resolved, and errors
+        raised, as by `describe`; InvalidRequest also where the
         service cannot cancel.
         """
         return self._jobs.lookup.cancel(job)
@@ -161,9 +169,10 @@ class Session:
     ) -> Watch:
         """Submit a call, or take a running job, and watch it until it ends or NEEDS_INPUT.
 
-        While a queue is full, a submission waits for room. `.run()` returns the finished job
-        and raises JobFailed where it failed, WaitTimeout where it took too long; it continues
-        then.
+        While a queue is full, a submission waits for room.
+        `.run()` returns the finished job and raises JobFailed
+        where it failed, WaitTimeout where it took too long; it
+        continues then.
 
         Args:
             target: a call, a job or a job ID
@@ -184,68 +193,34 @@ class Session:
     ) -> Batch:
         """Submit and follow many calls (or follow jobs and IDs), and yield each job as it ends.
 
-        A failure does not stop the others: it comes as a FAILED job with the reason.
-        `.updates()` yields every change. Raises InvalidRequest for more submissions than
+        A failure does not stop the others: it comes as a FAILED
+        job with the reason. `.updates()` yields every change.
+        Raises InvalidRequest for more submissions than
         `max_jobs`, before the first is sent.
 
         Args:
             jobs: calls, jobs and job IDs
-            at_once: calls and IDs that are submitted and followed at a time; running jobs do
-                not count
-            poll_interval: seconds between two polls of a job, at most
-            max_jobs: how many jobs may be submitted; by default the setting max_jobs
-            retry: how often a call is submitted again whose job failed for a reason that may
-                pass: a timeout, an overload; never where it may have been accepted
+            at_once: calls and IDs that are submitted and followed
+                at a time; running jobs do not count
+            poll_interval: seconds between two polls of a job, at
+                most
+            max_jobs: how many jobs may be submitted; by default
+                the setting max_jobs
+            retry: how often a call is submitted again whose job
+                failed for a reason that may pass: a timeout, an
+                overload; never where it may have been accepted
         """
         targets = list(map(to_target, jobs))
         check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
         follower, wait = self._jobs.follower, self.settings.wait
         return Batch(follower, targets, at_once, wait, poll_interval, retry)
 
-    def study(
-        self,
-        what: str | Builder,
-        *args: Any,
-        grid: Grid | None = None,
-        repeat: int = 1,
-        key: str = "",
-        **values: Any,
-    ) -> Study:
-        """Plan a study: one call for every combination of the values of some factors.
-
-        Nothing is sent before `.run()`, which continues an earlier run, also after the kernel
-        has died, and makes nothing twice.
-
-            s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
-            s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
-                    rule="imageMogr2/quality/{{quality}}",
-                    output="out/{{quality}}.jpg")
-
-        Raises InvalidRequest where a factor is not used, a placeholder has no values, or a call
-        cannot be built.
-
-        Args:
-            what: a prompt to imagine, or a builder of calls
-            args: the builder's arguments
-            grid: factors: lists by their names, a DataFrame whose rows are taken as they are,
-                or text: "stylize=100,400 seed=1,2"
-            repeat: how often each combination is made
-            key: tells studies apart that would share jobs because they send the same
-            values: the builder's other arguments, and factors: a list for a {{name}} in a text,
-                for a parameter, or for a flag of the prompt
-        """
-        from jupyter_mjci.jobs.study import Study
-        from jupyter_mjci.jobs.study_calls import bind_arguments, plan_study
-
-        builder, texts = (self.mj.imagine, (what, *args)) if isinstance(what, str) else (what, args)
-        arguments = bind_arguments(builder, texts, values)
-        return Study(self, plan_study(builder, arguments, grid=grid, repeat=repeat, key=key))
-
     def resume(self, *, poll_interval: float = MAX_INTERVAL) -> Stream[Job]:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
-        A submission is looked up and adopted, or submitted again where it certainly was not
-        received. Yields each job as it ends; `poll_interval` is that of `batch`.
+        A submission is looked up and adopted, or submitted again
+        where it certainly was not received. Yields each job as it
+        ends; `poll_interval` is that of `batch`.
         """
         return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 
@@ -261,13 +236,15 @@ class Session:
     def receive(self, port: int = 0) -> WebhookServer:
         """Listen on loopback for webhooks until it is closed (or use `with`).
 
-        Give its `url` to calls as `notify_hook` or `callback`: followed jobs are then updated
-        at once. Polling continues beside it, and alone counts in a recorded or replayed
+        Give its `url` to calls as `notify_hook` or `callback`:
+        followed jobs are then updated at once. Polling continues
+        beside it, and alone counts in a recorded or replayed
         session.
 
         Args:
-            port: the port on 127.0.0.1 (default: a free one); a sandbox in another process
-                delivers to ports that it was started with, `--allow-callback PORT`
+            port: the port on 127.0.0.1 (default: a free one); a
+                sandbox in another process delivers to ports that
+                it was started with, `--allow-callback PORT`
 
         Raises:
             OSError: the port is taken
@@ -283,8 +260,8 @@ class Session:
 
         Args:
             listing: a call that returns jobs, or pages of them
-            ids: the IDs that were asked for, in whose order the rows come; None keeps the
-                listing's
+            ids: the IDs that were asked for, in whose order the
+                rows come; None keeps the listing's
         """
         return event_loop.run(fetch_frame(self._jobs.submitter, listing, ids))
 
@@ -299,10 +276,11 @@ class Session:
         """Journal what the services list and the journal lacks, continuing where the last sync was.
 
         Args:
-            since: jobs created from then on, instead of what is new
+            since: jobs created from then on, instead of what is
+                new
             until: jobs created until then
-            tags: kinds of jobs, for services that list one kind at a time (CI); by default
-                those that are known
+            tags: kinds of jobs, for services that list one kind
+                at a time (CI); by default those that are known
             on_progress: called with the counts after every page
         """
         configured = [each.key for each in services.list_configured(self.settings)]
@@ -313,13 +291,15 @@ class Session:
     def picture(self, source: ImageInput, index: int = 0) -> Operation[Picture]:
         """Fetch a job's result, or read a picture from whatever holds or names it.
 
-        Credentials go to the services' own hosts only. Raises InvalidRequest for a job without
-        a result and for what names no picture, InvalidResponse where the picture is not
+        Credentials go to the services' own hosts only. Raises
+        InvalidRequest for a job without a result and for what
+        names no picture, InvalidResponse where the picture is not
         available (any more), or something else came.
 
         Args:
-            source: the job or its ID, one of its pictures (`job[2]`, as `pictures` counts
-                them), a URL, a path, bytes, a data URL, a Pillow image, an array
+            source: the job or its ID, one of its pictures
+                (`job[2]`, as `pictures` counts them), a URL, a
+                path, bytes, a data URL, a Pillow image, an array
             index: which of several results of a job, from 0
         """
         return Operation(partial(self._jobs.pictures.read, source, index))
@@ -327,7 +307,8 @@ class Session:
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 
-        Raises InvalidResponse where an image is not available (any more).
+        Raises InvalidResponse where an image is not available
+        (any more).
         """
         return Operation(partial(self._jobs.results.fetch_pictures, job))
 
@@ -336,28 +317,35 @@ class Session:
     ) -> Operation[list[Path]]:
         """Write a job's results into a folder, and return the files.
 
-        No file is overwritten: a name that is taken gets a number. Where a picture comes from
-        is written into its file (PNG text, XMP in JPEG and WebP), of other formats into
-        NAME.json beside it; `mjci.picture(file)` reads it. Raises InvalidRequest for an unknown
-        field of the template, InvalidResponse where a result is not available (any more).
+        No file is overwritten: a name that is taken gets a
+        number. Where a picture comes from is written into its
+        file (PNG text, XMP in JPEG and WebP), of other formats
+        into NAME.json beside it; `mjci.picture(file)` reads it.
+        Raises InvalidRequest for an unknown field of the
+        template, InvalidResponse where a result is not available
+        (any more).
 
         Args:
             job: the job
             folder: where they are written
-            template: the path of each below the folder, without extension:
-                "{prompt:.40}/{id}-{index}"; the fields are name (the link's own), id, index,
-                prompt, action and service
+            template: the path of each below the folder, without
+                extension: "{prompt:.40}/{id}-{index}"; the fields
+                are name (the link's own), id, index, prompt,
+                action and service
         """
         return Operation(partial(self._jobs.results.download, job, Path(folder), template))
 
     def record_to(self, folder: Path | str, *, pixels: int | None = None) -> Session:
         """Return a session like this one that records its exchanges, without secrets.
 
-        It keeps nothing on disk but the recording, so its history is the recording's own.
+        It keeps nothing on disk but the recording, so its history
+        is the recording's own.
 
         Args:
-            folder: the folder `NAME.mjci`; an existing recording is replaced
-            pixels: the longer side of images, at most; larger ones are scaled down
+            folder: the folder `NAME.mjci`; an existing recording
+                is replaced
+            pixels: the longer side of images, at most; larger
+                ones are scaled down
         """
         recorder = build_recorder(Path(folder), self.client.transport, self.settings, pixels)
         return Session(
@@ -371,10 +359,12 @@ class Session:
     def configure(self, **changes: Any) -> None:
         """Change settings of the running session.
 
-        Raises SettingsError for a setting that is fixed when the session connects.
+        Raises SettingsError for a setting that is fixed when the
+        session connects.
 
         Args:
-            changes: wait, timeout, on_interrupt, max_jobs, thumbnail
+            changes: wait, timeout, on_interrupt, max_jobs,
+                thumbnail
         """
         self.settings = change_settings(self.settings, changes)
         self.client.transport.timeout = self.settings.timeout
@@ -390,3 +380,8 @@ class Session:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def list_lazy_methods() -> dict[str, str]:
+    """Return where the methods are that are no members of the class, by name."""
+    return {**services.list_session_methods(), **LAZY_METHODS}

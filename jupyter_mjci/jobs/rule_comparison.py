@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from jupyter_mjci.client.calls import Operation
 from jupyter_mjci.client.image_input import read_content
 from jupyter_mjci.errors import InvalidRequest, MjciError, missing_extra
 from jupyter_mjci.history.frames import records_to_frame
@@ -121,6 +122,23 @@ class RuleComparison:
 def _get_worst(values: Any) -> float:
     """Return the least value; NaN where one is missing."""
     return float(values.min(skipna=False))
+
+
+def compare(session: Sender, rules: Rules, pictures: object) -> Operation[RuleComparison]:
+    """Compare picture rules locally, in processes: bytes, time, and what they keep.
+
+    The result has `.frame()`, `.summary()`, `.plot()`, and
+    `.smallest(ssim=0.95)`, the smallest rule that keeps this
+    similarity. Needs the extra `compare`. Raises InvalidRequest
+    for a rule or a picture that is none.
+
+    Args:
+        session: reads the pictures
+        rules: rules, or rules by the names that they get
+        pictures: pictures, or one: paths, bytes, jobs, their IDs,
+            links, Pillow images, arrays; or these by name
+    """
+    return Operation(partial(compare_rules, session, rules, pictures))
 
 
 async def compare_rules(sender: Sender, rules: Rules, pictures: object) -> RuleComparison:

@@ -29,7 +29,6 @@ class JobRuntime:
         apis: the API of each service
         archive: keeps results; None keeps none
         marker_seed: see `make_marker_factory`
-        timeout: seconds for which a submission is tried
         deterministic: the same requests in the same order, for
             recordings
     """
@@ -39,15 +38,15 @@ class JobRuntime:
         client: JobClient,
         apis: Mapping[str, Api],
         archive: ImageArchive | None,
-        *,
         marker_seed: str | None,
-        timeout: float,
         deterministic: bool,
     ) -> None:
         self._client = client
         self._deterministic = deterministic
         markers = make_marker_factory(marker_seed)
-        self.submitter = Submitter(client, markers, timeout=timeout, deterministic=deterministic)
+        self.submitter = Submitter(
+            client, markers, timeout=client.transport.timeout, deterministic=deterministic
+        )
         self.poller = Poller(client, apis, deterministic=deterministic)
         self.results = ResultFetcher(
             client.transport, archive, client.clock, deterministic=deterministic

@@ -540,12 +540,6 @@ def list_session_methods() -> dict[str, str]:
     return methods
 
 
-def find_session_method(name: str) -> Callable[..., Any] | None:
-    """Return the function of a method that a service adds; its first parameter is the session."""
-    location = list_session_methods().get(name)
-    return load_attribute(location) if location else None
-
-
 # --- settings ---------------------------------------------------
 
 

@@ -392,7 +392,7 @@ def test_replay_with_other_markers_maps_them(tmp_path: Path, no_network: None) -
         assert marked(played) == expected
     with replay(tmp_path / "a.mjci") as played:
         others = [f"mjci-{letter * 32}" for letter in "ef"]
-        played._submitter.make_marker = iter(others).__next__
+        played._jobs.submitter.make_marker = iter(others).__next__
         assert marked(played) == others
 
 

@@ -482,7 +482,10 @@ def test_two_sessions_resume_a_row_once(tmp_path: Path, monkeypatch: pytest.Monk
                 has_marker=True,
             )
             first.journal.write(record)
-            tasks = [event_loop.start(kernel._resume(0.2, print)) for kernel in (first, second)]
+            tasks = [
+                event_loop.start(kernel.resume(poll_interval=0.2).collect())
+                for kernel in (first, second)
+            ]
             for task in tasks:
                 task.result()
             assert [row.state for row in first.journal.submissions()] == ["accepted"]
