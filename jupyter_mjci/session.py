@@ -113,6 +113,7 @@ class Session:
         vars(self).update(self._apis)
         seed = find_marker_seed(transport, sandbox is not None and home is None)
         self._jobs = JobRuntime(self.client, self._apis, self.archive, seed, bool(recording))
+        self._jobs.poller.stalled_after = settings.stalled * 60
 
     def __repr__(self) -> str:
         origins = ", ".join(filter(None, services.get_origins(self.settings).values()))
