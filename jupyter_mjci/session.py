@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
     from jupyter_mjci.jobs.grids import Grid
+    from jupyter_mjci.jobs.rule_comparison import RuleComparison, Rules
     from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
@@ -507,7 +508,10 @@ class Session:
         """Write a job's results into a folder, and return the files.
 
         No file is overwritten: a name that is taken gets a
-        number. Raises InvalidRequest for an unknown field of the
+        number. Where a picture comes from is written into its
+        file (PNG text, XMP in JPEG and WebP), of other formats
+        into NAME.json beside it; `mjci.picture(file)` reads it.
+        Raises InvalidRequest for an unknown field of the
         template, InvalidResponse where a result is not available
         (any more).
 
@@ -573,6 +577,24 @@ class Session:
     async def _preview(self, rule: str, picture: ImageInput) -> ProcessedPicture:
         content = await self._pictures.read(picture)
         return await bucket.apply_rule_locally(self.ci, rule, content)
+
+    def compare(self, rules: Rules, pictures: object) -> Operation[RuleComparison]:
+        """Compare picture rules locally, in processes: bytes, time, and what they keep.
+
+        The result has `.frame()`, `.summary()`, `.plot()`, and
+        `.smallest(ssim=0.95)`, the smallest rule that keeps this
+        similarity. Needs the extra `compare`. Raises
+        InvalidRequest for a rule or a picture that is none.
+
+        Args:
+            rules: rules, or rules by the names that they get
+            pictures: pictures, or one: paths, bytes, jobs, their
+                IDs, links, Pillow images, arrays; or these by
+                name
+        """
+        from jupyter_mjci.jobs.rule_comparison import compare_rules
+
+        return Operation(partial(compare_rules, self, rules, pictures))
 
     # --- the session itself -------------------------------------
 
