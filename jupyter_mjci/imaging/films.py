@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from html import escape
+from typing import Any
 
 from jupyter_mjci.imaging.thumbnails import DECODE_ERRORS, data_url, encode_image, to_base64
 
@@ -77,7 +78,7 @@ def make_poster(content: bytes) -> str:
             stream = container.streams.video[0]
             if stream.width * stream.height > MAX_FRAME_PIXELS:
                 return ""
-            frame = next(container.decode(stream)).to_image()
-        return data_url(encode_image(frame, "PNG"), POSTER_SIZE, MAX_POSTER_BYTES)
+            frame: Any = next(container.decode(stream))
+        return data_url(encode_image(frame.to_image(), "PNG"), POSTER_SIZE, MAX_POSTER_BYTES)
     except (av.FFmpegError, StopIteration, *DECODE_ERRORS):
         return ""
