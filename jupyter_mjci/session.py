@@ -21,7 +21,7 @@ import anyio
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
 from jupyter_mjci.client.image_input import ImageInput
-from jupyter_mjci.client.job import Job, to_job_id
+from jupyter_mjci.client.job import Job, JobPicture, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.emulator.app import Sandbox
+    from jupyter_mjci.history.ratings import Rating
     from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
     from jupyter_mjci.jobs.grids import Grid
     from jupyter_mjci.jobs.rule_comparison import RuleComparison, Rules
@@ -595,6 +596,36 @@ class Session:
         from jupyter_mjci.jobs.rule_comparison import compare_rules
 
         return Operation(partial(compare_rules, self, rules, pictures))
+
+    def rate(
+        self,
+        picture: Job | JobPicture | str,
+        stars: int | None = None,
+        *,
+        index: int = 0,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+    ) -> Rating:
+        """Keep stars, tags and a note of a picture, and return them together.
+
+        What is not given stays; empty tags and an empty note are
+        removed. `s.history()` has them as columns, and
+        `s.history.ratings()` a row per picture. Raises
+        InvalidRequest for other stars than 1 to 5, and where
+        there is no such picture.
+
+        Args:
+            picture: the job or its ID, or one picture: `job[2]`
+            stars: 1 to 5
+            index: which picture of the job, from 0
+            tags: words of your own: ["keeper"]
+            note: a text of your own
+        """
+        from jupyter_mjci.jobs.rating import build_rating
+
+        rating = build_rating(self.journal, picture, stars, index, tags=tags, note=note)
+        self.journal.rate(rating)
+        return rating
 
     # --- the session itself -------------------------------------
 

@@ -194,6 +194,46 @@ class Study:
 
         return JobAccessor(self.frame()).plot
 
+    def rated(self) -> pd.DataFrame:
+        """Return a row per rated picture: the factors, id, picture, stars, tags, note."""
+        from jupyter_mjci.history.ratings import ratings_to_frame
+
+        frame = self.frame()
+        names = list(self.factors)
+        factors = frame.iloc[:, : len(names)].set_axis(names, axis=1).assign(id=frame["id"])
+        ratings = ratings_to_frame(self._session.journal.ratings())
+        columns = ["id", "picture", "stars", "tags", "note"]
+        return factors.merge(ratings[columns], on="id").reset_index(drop=True)
+
+    def ratings(self, by: str) -> pd.DataFrame:
+        """Return how the values of a factor were rated: pictures, mean, low and high (95 %).
+
+        Raises InvalidRequest where there is no such factor.
+        """
+        from jupyter_mjci.history.ratings import summarize_ratings
+
+        self._check_factor(by)
+        return summarize_ratings(self.rated(), by)
+
+    def wins(self, by: str) -> pd.DataFrame:
+        """Count how often a value of a factor was rated higher than another, all else equal.
+
+        Columns: winner, loser, wins, losses, ties, share. Raises
+        InvalidRequest where there is no such factor.
+        """
+        from jupyter_mjci.history.ratings import count_wins
+
+        self._check_factor(by)
+        others = [name for name in self.factors if name not in (by, "repeat")]
+        return count_wins(self.rated(), by, others)
+
+    def _check_factor(self, name: str) -> None:
+        if name not in self.factors:
+            raise InvalidRequest(
+                f"{name!r} is not a factor of this study.",
+                hint=f"Available: {', '.join(self.factors)}.",
+            )
+
     def sheet(
         self,
         rows: str | None = None,
