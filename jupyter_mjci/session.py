@@ -49,6 +49,7 @@ DEFAULT_INTERVAL = 3.0
 # for, beside those that services add.
 LAZY_METHODS = {
     "compare": "jupyter_mjci.jobs.rule_comparison:compare",
+    "rate": "jupyter_mjci.jobs.rating:rate",
     "study": "jupyter_mjci.jobs.study:study",
 }
 

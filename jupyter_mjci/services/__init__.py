@@ -90,7 +90,12 @@ class SubmissionTracking(Protocol):
         """Build the listing that shows the job."""
         ...
 
-    def build_matcher(self, call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
+    def build_matcher(
+        self,
+        call: Call[Any],
+        marker: str,
+        sent_at: float,
+    ) -> Callable[[Job], bool]:
         """Return a predicate that tells whether the call created a job of the listing."""
         ...
 
@@ -98,7 +103,13 @@ class SubmissionTracking(Protocol):
         """Return whether the predicate cannot confuse the job with another one."""
         ...
 
-    def restore_call(self, sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+    def restore_call(
+        self,
+        sender: Sender | None,
+        name: str,
+        path: str,
+        body: bytes,
+    ) -> Call[Job]:
         """Return the submission of a journal row."""
         ...
 
@@ -232,7 +243,11 @@ def _list_no_children(_api: Api, _job: Job) -> None:
     return None
 
 
-def _list_no_sources(_api: Api, _actions: Sequence[str], _known: Sequence[str]) -> list[SyncSource]:
+def _list_no_sources(
+    _api: Api,
+    _actions: Sequence[str],
+    _known: Sequence[str],
+) -> list[SyncSource]:
     return []
 
 
@@ -548,7 +563,10 @@ def get_section_types() -> SectionTypes:
     return {each.key: each.settings for each in services()}
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None, **sources: Any) -> Settings:
+def load_settings(
+    overrides: Mapping[str, Any] | None = None,
+    **sources: Any,
+) -> Settings:
     """Load the settings of all services; parameters are those of `client.settings.load`."""
     return client_settings.load(overrides, get_section_types(), **sources)
 

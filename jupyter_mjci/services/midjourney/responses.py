@@ -339,7 +339,10 @@ def parse_task(response: Response, task_id: str = "") -> Job:
     return job
 
 
-def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
+def parse_tasks(
+    response: Response,
+    order: tuple[str, ...] | None = None,
+) -> list[Job]:
     """Parse a listing of tasks.
 
     Args:

@@ -18,7 +18,11 @@ class SessionLike(Protocol):
 
     mj: Midjourney
 
-    def frame(self, listing: Call[list[Job]], ids: tuple[str, ...] | None = None) -> pd.DataFrame:
+    def frame(
+        self,
+        listing: Call[list[Job]],
+        ids: tuple[str, ...] | None = None,
+    ) -> pd.DataFrame:
         """Return the jobs of a listing as a DataFrame."""
         ...
 

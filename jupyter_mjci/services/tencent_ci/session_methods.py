@@ -93,7 +93,11 @@ def presign(
     )
 
 
-def preview(session: SessionLike, rule: str, picture: ImageInput) -> Operation[ProcessedPicture]:
+def preview(
+    session: SessionLike,
+    rule: str,
+    picture: ImageInput,
+) -> Operation[ProcessedPicture]:
     """Apply a picture rule locally: what a job would give, without a job.
 
     The result is a `Picture`, with `info` for imageInfo, imageAve
