@@ -20,7 +20,8 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Stream
-from jupyter_mjci.client.job import Job, JobPicture, to_job_id
+from jupyter_mjci.client.image_input import ImageInput
+from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
 from jupyter_mjci.client.settings import (
@@ -43,6 +44,7 @@ from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.endpoint_support import EndpointSupport
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.listings import fetch_jobs_frame, fetch_tasks_frame
+from jupyter_mjci.jobs.pictures import PictureReader
 from jupyter_mjci.jobs.polling import MAX_INTERVAL, Poller
 from jupyter_mjci.jobs.submission import Submitter, make_marker_factory
 from jupyter_mjci.services import (
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
     from jupyter_mjci.jobs.grids import Grid
+    from jupyter_mjci.jobs.rule_comparison import RuleComparison, Rules
     from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
@@ -162,6 +165,7 @@ class Session:
         self._results = ResultFetcher(
             self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
+        self._pictures = PictureReader(self.client, self._results, self._fetch_job)
         self._follower = Follower(self._submit_or_fetch, self._poller, self._results)
 
     def __repr__(self) -> str:
@@ -208,6 +212,9 @@ class Session:
         if call.is_retryable and self._endpoints.is_doubtful(call):
             return await self.client.send_once(call)
         return await self._submitter.send(call)
+
+    async def _fetch_job(self, job_id: str) -> Job:
+        return await self.fetch(self.describe(job_id))
 
     async def _submit_or_fetch(self, target: Call[Job] | str, queue_timeout: float) -> Job:
         call = target if isinstance(target, Call) else self.describe(target)
@@ -471,19 +478,21 @@ class Session:
 
     # --- results and objects ------------------------------------
 
-    def picture(self, job_or_url: Job | JobPicture | str, index: int = 0) -> Operation[Picture]:
-        """Fetch a job's result; credentials go to the services' own hosts only.
+    def picture(self, source: ImageInput, index: int = 0) -> Operation[Picture]:
+        """Fetch a job's result, or read a picture from whatever holds or names it.
 
-        Raises InvalidRequest for a job without a result,
-        InvalidResponse where the picture is not available (any
-        more), or something else came.
+        Credentials go to the services' own hosts only. Raises
+        InvalidRequest for a job without a result and for what
+        names no picture, InvalidResponse where the picture is not
+        available (any more), or something else came.
 
         Args:
-            job_or_url: the job, one of its pictures (`job[2]`, as
-                `pictures` counts them), or a URL
-            index: which of several results, from 0
+            source: the job or its ID, one of its pictures
+                (`job[2]`, as `pictures` counts them), a URL, a
+                path, bytes, a data URL, a Pillow image, an array
+            index: which of several results of a job, from 0
         """
-        return Operation(partial(self._results.fetch, job_or_url, index))
+        return Operation(partial(self._pictures.read, source, index))
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
@@ -499,7 +508,10 @@ class Session:
         """Write a job's results into a folder, and return the files.
 
         No file is overwritten: a name that is taken gets a
-        number. Raises InvalidRequest for an unknown field of the
+        number. Where a picture comes from is written into its
+        file (PNG text, XMP in JPEG and WebP), of other formats
+        into NAME.json beside it; `mjci.picture(file)` reads it.
+        Raises InvalidRequest for an unknown field of the
         template, InvalidResponse where a result is not available
         (any more).
 
@@ -513,16 +525,19 @@ class Session:
         """
         return Operation(partial(self._results.download, job, Path(folder), template))
 
-    def upload(self, source: Path | str | bytes, key: str = "") -> Operation[str]:
+    def upload(self, source: ImageInput, key: str = "") -> Operation[str]:
         """Put a file into the bucket and return its key. Raises InvalidRequest if it is unreadable.
 
         Args:
             source: the file's path, or bytes, which are named by
-                their hash
+                their hash; or any picture that `picture` takes
             key: the object's key; by default input/ and the
                 file's name
         """
-        return Operation(partial(bucket.upload_file, self.ci, source, key))
+        return Operation(partial(self._upload, source, key))
+
+    async def _upload(self, source: ImageInput, key: str) -> str:
+        return await bucket.upload_file(self.ci, source, await self._pictures.read(source), key)
 
     def presign(self, key: str, *, rule: str = "", method: str = "GET", seconds: int = 3600) -> str:
         """Build a URL of an object of the bucket that needs no credentials. Treat it as a secret.
@@ -545,7 +560,7 @@ class Session:
             seconds=seconds,
         )
 
-    def preview(self, rule: str, content: bytes) -> Operation[ProcessedPicture]:
+    def preview(self, rule: str, picture: ImageInput) -> Operation[ProcessedPicture]:
         """Apply a picture rule locally: what a job would give, without a job.
 
         The result is a `Picture`, with `info` for imageInfo,
@@ -554,9 +569,32 @@ class Session:
 
         Args:
             rule: the rule
-            content: the bytes of the image
+            picture: what `picture` takes: bytes, a job, job[2],
+                a path, …
         """
-        return Operation(partial(bucket.apply_rule_locally, self.ci, rule, content))
+        return Operation(partial(self._preview, rule, picture))
+
+    async def _preview(self, rule: str, picture: ImageInput) -> ProcessedPicture:
+        content = await self._pictures.read(picture)
+        return await bucket.apply_rule_locally(self.ci, rule, content)
+
+    def compare(self, rules: Rules, pictures: object) -> Operation[RuleComparison]:
+        """Compare picture rules locally, in processes: bytes, time, and what they keep.
+
+        The result has `.frame()`, `.summary()`, `.plot()`, and
+        `.smallest(ssim=0.95)`, the smallest rule that keeps this
+        similarity. Needs the extra `compare`. Raises
+        InvalidRequest for a rule or a picture that is none.
+
+        Args:
+            rules: rules, or rules by the names that they get
+            pictures: pictures, or one: paths, bytes, jobs, their
+                IDs, links, Pillow images, arrays; or these by
+                name
+        """
+        from jupyter_mjci.jobs.rule_comparison import compare_rules
+
+        return Operation(partial(compare_rules, self, rules, pictures))
 
     # --- the session itself -------------------------------------
 

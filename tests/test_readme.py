@@ -272,11 +272,12 @@ def test_python_works() -> None:
     (text,) = (text for language, text in fences(TEXT) if language == "python")
     names: dict[str, Any] = {}
     exec(compile(text, "README.md", "exec"), names)
+    assert names["words"].action == "DESCRIBE"
     assert names["large"].parent == names["job"].id
     assert names["png"][:4] == b"\x89PNG"
     assert [job.status for job in names["done"]] == ["SUCCEEDED"] * 2
     assert [job.status for job in names["study"]] == ["SUCCEEDED"] * 4
-    assert len(names["df"]) == 8
+    assert len(names["df"]) == 9
     names["s"].close()
 
 

@@ -131,6 +131,27 @@ SCAN_ARGUMENTS = (
         nargs="+",
         help="files, or folders with everything in them",
     ),
+    _make_argument(
+        "--baseline",
+        metavar="FILE",
+        type=Path,
+        help="a file of known findings, which are not reported",
+    ),
+    _make_argument(
+        "--update-baseline",
+        action="store_true",
+        help="write the findings to the baseline instead of reporting them",
+    ),
+    _make_argument(
+        "--format",
+        choices=("text", "sarif"),
+        default="text",
+        help="sarif: a report that code hosts and editors read",
+    ),
+    _make_argument(
+        "--fix", action="store_true", help="clear the outputs of notebooks that hold a secret"
+    ),
+    _make_argument("--yes", action="store_true", help="clear them without asking"),
 )
 
 COMMANDS: Mapping[str, Command] = {

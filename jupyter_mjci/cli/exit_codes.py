@@ -30,7 +30,8 @@ EXIT_CODE_HELP: Mapping[Exit, str] = {
     Exit.SUCCESS: "success: every job succeeded, no problems were found",
     Exit.FAILED: "failure: a job or a cell of the demo failed, or scan or doctor found a problem",
     Exit.USAGE_ERROR: "usage error: invalid arguments or settings; nothing was sent",
-    Exit.INCOMPLETE: "incomplete: no response, a refusal, or an unfinished job; jobs may still run",
+    Exit.INCOMPLETE: "incomplete: no response, a refusal, or an unfinished job; jobs may still "
+    "run; or scan found nothing but could not read all",
     Exit.INTERRUPTED: "interrupted (Ctrl-C): jobs keep running",
     Exit.BROKEN_PIPE: "broken pipe: the reader of the output closed it (| head)",
 }

@@ -108,13 +108,9 @@ def run_gallery(args: Namespace) -> int:
 
 
 def run_scan(args: Namespace) -> int:
-    from jupyter_mjci.secret_scan import scan
+    from jupyter_mjci.cli import scan
 
-    status = Exit.SUCCESS
-    for leak in scan(args.paths):
-        status = Exit.FAILED
-        echo(str(leak))
-    return status
+    return scan.run_scan(args)
 
 
 def run_doctor(args: Namespace) -> int:

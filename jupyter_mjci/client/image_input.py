@@ -10,11 +10,15 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
+from jupyter_mjci.client.calls import Sender
+from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.picture_check import prepare_picture
 
 
 class SupportsSave(Protocol):
@@ -31,34 +35,52 @@ class SupportsArray(Protocol):
     def __array__(self) -> Any: ...
 
 
-ImageInput = str | bytes | Path | SupportsSave | SupportsArray
+# Text is a path, a data URL, a link, or the ID of a job.
+ImageInput = str | bytes | Path | Job | JobPicture | SupportsSave | SupportsArray
 
 
-def to_data_url(picture: ImageInput) -> str:
-    """Return an image as a data URL. URLs are returned unchanged.
+def to_data_url(picture: ImageInput, sender: Sender | None = None) -> str:
+    """Return a picture as a data URL. URLs are returned unchanged.
+
+    Args:
+        picture: the picture
+        sender: the session, which fetches the pictures of jobs
 
     Raises:
-        InvalidRequest: it is not an image
+        InvalidRequest: it is not a picture
     """
-    if isinstance(picture, str) and picture.startswith(("data:image/", "http://", "https://")):
+    if isinstance(picture, str) and (is_link(picture) or picture.startswith("data:image/")):
         return picture
-    content = to_image_bytes(picture)
+    content = to_image_bytes(picture, sender)
     return f"data:image/{detect_image_format(content)};base64,{base64.b64encode(content).decode()}"
 
 
-def to_image_bytes(picture: ImageInput) -> bytes:
-    """Return an image as the bytes of a PNG, JPEG, GIF or WebP file.
+def to_image_bytes(picture: ImageInput, sender: Sender | None = None) -> bytes:
+    """Return a picture as the bytes of a PNG, JPEG, GIF or WebP file that decodes whole.
+
+    Args:
+        picture: the picture
+        sender: the session, which fetches the pictures of jobs
+            and links
 
     Raises:
-        InvalidRequest: it is not an image, or a URL that would
-            have to be downloaded
+        InvalidRequest: it is not a picture, too large, or needs a
+            session
     """
-    content = _read_content(picture)
-    if not detect_image_format(content):
-        raise InvalidRequest(
-            "This is not a PNG, JPEG, GIF or WebP image.", detail=f"It begins with {content[:8]!r}."
-        )
-    return content
+    return prepare_picture(read_content(picture, sender))
+
+
+def is_link(picture: object) -> bool:
+    """Return whether it is the address of something on the web."""
+    return isinstance(picture, str) and picture.lower().startswith(("http://", "https://"))
+
+
+def find_job_source(picture: object) -> Job | JobPicture | None:
+    """Return the job, or the picture of a job, that an object is or follows; None for others."""
+    if isinstance(picture, (Job, JobPicture)):
+        return picture
+    job = getattr(picture, "job", None)
+    return job if isinstance(job, Job) else None
 
 
 def detect_image_format(content: bytes) -> str:
@@ -74,36 +96,61 @@ def detect_image_format(content: bytes) -> str:
 _MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
-def _read_content(picture: object) -> bytes:
+def read_content(picture: object, sender: Sender | None = None) -> bytes:
+    """Return the bytes of a file, or of what is to become one, whatever they are.
+
+    Args:
+        picture: a path, bytes, a data URL, a Pillow image, an
+            array; with a session also a job, one of its pictures,
+            a job's ID, or a link
+        sender: the session
+
+    Raises:
+        InvalidRequest: it cannot be read, or needs a session
+    """
     if isinstance(picture, str) and picture.startswith("data:"):
         return _decode_data_url(picture)
-    if isinstance(picture, str) and picture.startswith(("http://", "https://")):
-        raise InvalidRequest(
-            "A URL has to be downloaded before it can be used as an image.",
-            hint="Download it first: session.picture(url).run()",
-        )
-    if isinstance(picture, (str, Path)):
-        return _read_file(picture)
-    if isinstance(picture, (bytes, bytearray)):
+    if isinstance(picture, (bytes, bytearray, memoryview)):
         return bytes(picture)
-    if hasattr(picture, "save"):
-        return _encode_saveable(picture)
-    if hasattr(picture, "__array__"):
-        return _encode_array(picture)
+    if isinstance(picture, str) or find_job_source(picture) is not None:
+        return _read_with_session(picture, sender)
+    if hasattr(picture, "__await__"):
+        raise InvalidRequest(
+            f"This {type(picture).__name__} has not run, so it has no picture yet.",
+            hint="Run it first: session.follow(call).run() returns the finished job.",
+        )
+    for attribute, read in _READERS:
+        if hasattr(picture, attribute):
+            return read(picture)
     raise InvalidRequest(
         f"Objects of type {type(picture).__name__} cannot be used as an image.",
         hint=_ACCEPTED_INPUTS,
     )
 
 
+def _read_with_session(picture: Any, sender: Sender | None) -> bytes:
+    if sender is not None:
+        content: bytes = sender.picture(picture).run()
+        return content
+    if isinstance(picture, str) and not is_link(picture):
+        return _read_file(Path(picture))
+    raise InvalidRequest(
+        "The pictures of jobs and links have to be fetched by a session.",
+        hint="Fetch it first: session.picture(job_or_url).run()",
+    )
+
+
 _ACCEPTED_INPUTS = (
-    "Give a path, bytes, a data URL, a Pillow image, or an array of height × width (× channels)."
+    "Give a path, bytes, a data URL, a link, a job or its ID, job[2], a Pillow image, or an array"
+    " of height × width (× channels)."
 )
 
 
-def _read_file(path: str | Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
-        return Path(path).expanduser().read_bytes()
+        if isinstance(path, Path):
+            path = path.expanduser()
+        return bytes(path.read_bytes())
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) else None
         raise InvalidRequest(
@@ -173,3 +220,11 @@ def _build_array_error(shape: tuple[int, ...], format: str) -> InvalidRequest:
         detail="An image is height × width, or height × width × 3 (RGB) or × 4 (RGBA), of uint8.",
         hint="Values from 0 to 1: (array * 255).astype('uint8')" if is_float else "",
     )
+
+
+# How an object is read, by an attribute that it has.
+_READERS: tuple[tuple[str, Callable[[Any], bytes]], ...] = (
+    ("read_bytes", _read_file),
+    ("save", _encode_saveable),
+    ("__array__", _encode_array),
+)

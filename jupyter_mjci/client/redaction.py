@@ -58,10 +58,13 @@ SECRET_FIELDS = frozenset(
 )
 
 _URL = re.compile(r"https?://[^\s\"'<>\\]+")
-_SIGNATURE = re.compile(r"q-sign-algorithm(?:=|%3D)[^\s\"'<>\\]*?q-signature(?:=|%3D)[0-9a-fA-F]+")
+# It ends where the next one begins: a search takes linear time.
+_SIGNATURE = re.compile(
+    r"q-sign-algorithm(?:=|%3D)(?:(?!q-sign-algorithm)[^\s\"'<>\\])*?q-signature(?:=|%3D)[0-9a-fA-F]+"
+)
 _KEY_ID = re.compile(r"((?<![A-Za-z0-9])|(?<=%3D)|(?<=%22))AKID[A-Za-z0-9_-]{13,80}")
 _RELAY_KEY = re.compile(r"(?<![\w-])sk-[A-Za-z0-9_-]{20,}")
-_JWT = re.compile(r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
+_JWT = re.compile(r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{20,}")
 _DISCORD_TOKEN = re.compile(r"(?<![\w-])[MNO][A-Za-z\d_-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w-])")
 # Our webhook server: its path is the only secret that
 # authenticates a callback, and it is a new one in every run.
@@ -111,7 +114,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def _replace_secrets(text: str, secrets: Iterable[str]) -> str:
-    for encoded in _iter_encodings(secrets):
+    for encoded in iter_encodings(secrets):
         text = text.replace(encoded, REDACTED)
     return text
 
@@ -159,7 +162,7 @@ def _redact_field(name: str, value: object, redact_text: Callable[[str], str]) -
     return redact_value(value, redact_text)
 
 
-def _iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
+def iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
     """Yield the forms in which secrets occur: as they are, in a
     URL, and in base64. Longer secrets come first, because one may
     contain another.
@@ -174,8 +177,14 @@ MIN_SECRET_LENGTH = 4  # shorter ones occur in ordinary words
 
 # Between a name and the value that is assigned to it.
 _ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"
-# Not a placeholder where a secret was.
-_NOT_MASKED = r"(?!\*|…|\.\.\.|<|\{|\$|Secret\()"
+# Not what stands where a secret would be: a mask, a variable, a
+# word for it, a name in capitals.
+NO_PLACEHOLDER = (
+    r"(?!\*|…|\.\.\.|[<{$\[(]|%[({]|Secret\(|[xX]{4}|(?-i:[A-Z][A-Z_]*)(?![\w/+-])"
+    r"|keyring:|env:|os\.|process\."
+    r"|(?i:your|my[_-]|change|example|dummy|placeholder|redacted|insert|replace|todo)"
+    r"|(?i:none|null|true|false|string|secret|password|token)(?![\w/+-]))"
+)
 
 # What a scan reports: the name of the kind, and its pattern.
 SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
@@ -184,7 +193,7 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
     (
         "security token",
         re.compile(
-            rf"(?i)x-(cos|ci)-security-token(%3D|{_ASSIGNMENT}){_NOT_MASKED}[^\s\"'&<>\\]{{8,}}"
+            rf"(?i)x-(cos|ci)-security-token(%3D|{_ASSIGNMENT}){NO_PLACEHOLDER}[^\s\"'&<>\\]{{8,}}"
         ),
     ),
     (
@@ -197,30 +206,30 @@ SECRET_PATTERNS: list[tuple[str, re.Pattern[str]]] = [
     (
         "Authorization header",
         re.compile(
-            rf"(?i)\bauthorization{_ASSIGNMENT}((bearer|basic)\s+)?{_NOT_MASKED}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"
+            rf"(?i)\bauthorization{_ASSIGNMENT}((bearer|basic)\s+)?{NO_PLACEHOLDER}(?!(bearer|basic)\s)[\w%+/=.:;&~-]{{8,}}"
         ),
     ),
     (
         "proxy secret",
-        re.compile(rf"(?i)\bmj-api-secret{_ASSIGNMENT}{_NOT_MASKED}[^\s\"'<>\\]{{4,}}"),
+        re.compile(rf"(?i)\bmj-api-secret{_ASSIGNMENT}{NO_PLACEHOLDER}[^\s\"'<>\\]{{4,}}"),
     ),
     (
         "secret in an assignment",
         re.compile(
             r"(?i)\b(secret_?key|mj_secret|ci_token|api_?key|password)\\?[\"']?\s*[:=]\s*\\?[\"']"
-            rf"{_NOT_MASKED}[^\s\"'<>\\]{{6,}}\\?[\"']"
+            rf"{NO_PLACEHOLDER}[^\s\"'<>\\]{{6,}}\\?[\"']"
         ),
     ),
     (
         "secret in an assignment",
         re.compile(
             r"\b(MJCI_MJ_SECRET|MJCI_CI_SECRET_KEY|MJCI_CI_TOKEN|TENCENTCLOUD_SECRET_KEY|TENCENTCLOUD_TOKEN)"
-            rf"{_ASSIGNMENT}{_NOT_MASKED}[\w%+/=.:~-]{{6,}}"
+            rf"{_ASSIGNMENT}{NO_PLACEHOLDER}[\w%+/=.:~-]{{6,}}"
         ),
     ),
     (
         "password in a URL",
-        re.compile(rf"(?i)\bhttps?://[^\s/:@\"'<>]*:{_NOT_MASKED}[^\s/@\"'<>]{{3,}}@[\w\[]"),
+        re.compile(rf"(?i)\bhttps?://[^\s/:@\"'<>]*:{NO_PLACEHOLDER}[^\s/@\"'<>]{{3,}}@[\w\[]"),
     ),
     ("relay key", _RELAY_KEY),
     ("JSON Web Token", _JWT),
@@ -245,6 +254,6 @@ def find_secrets(text: str, known_secrets: Mapping[str, str] | None = None) -> l
     """
     kinds = [kind for kind, pattern in SECRET_PATTERNS if pattern.search(text)]
     for name, secret in (known_secrets or {}).items():
-        if any(encoded in text for encoded in _iter_encodings([secret])):
+        if any(encoded in text for encoded in iter_encodings([secret])):
             kinds.append(name)
     return list(dict.fromkeys(kinds))

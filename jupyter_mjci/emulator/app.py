@@ -39,13 +39,14 @@ from jupyter_mjci.emulator.asgi import (
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 from jupyter_mjci.emulator.cos.cors import CorsRule, build_cors_headers
+from jupyter_mjci.emulator.cos.store import HostInfo
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.registry import SERVICES, load_services, select_service
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
 from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions
-from jupyter_mjci.emulator.storage import StateStore
+from jupyter_mjci.emulator.storage import VERSION, StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
 
@@ -72,7 +73,8 @@ class Sandbox:
             `SandboxOptions`
 
     Raises:
-        ValueError: the dialect is unknown
+        ValueError: the dialect is unknown, or the folder of
+            `data` cannot be used
         FaultError: a fault is not valid
     """
 
@@ -111,7 +113,7 @@ class Sandbox:
         self._services = {name: self._build_service(name) for name in load_services()}
         self._restore(state)
         self.app = Starlette(
-            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
+            routes=[_OwnRoute("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
             middleware=[
                 Middleware(AbsoluteFormMiddleware),
                 Middleware(_AccessMiddleware, sandbox=self),
@@ -125,10 +127,19 @@ class Sandbox:
         """Let the services go on from a saved state, and hear of the virtual clock."""
         for name, service in self._services.items():
             if name in state:
-                service.restore(state[name])
+                self._restore_service(service, state[name])
         if isinstance(self.clock, VirtualClock):
             self.clock.is_busy = lambda: self.next_event() is not None
             self.clock.on_moved = self._on_clock_moved
+
+    def _restore_service(self, service: EmulatedService, state: dict[str, Any]) -> None:
+        try:
+            service.restore(state)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            if self._state_store is None:
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise self._state_store.build_damage_error(reason) from error
 
     def _build_service(self, name: str) -> EmulatedService:
         """Build a service without any state.
@@ -255,7 +266,7 @@ class Sandbox:
         """Return everything that `data` keeps."""
         with self._lock:
             states = {name: service.snapshot() for name, service in self._services.items()}
-            return {"version": 1, "now": self.clock.now(), **states}
+            return {"version": VERSION, "now": self.clock.now(), **states}
 
     def save(self) -> None:
         """Save the state to `data` now."""
@@ -424,6 +435,15 @@ def _encode_bytes(value: object) -> dict[str, str]:
 
 def _decode_bytes(value: dict[str, Any]) -> object:
     return bytes.fromhex(value["$bytes"]) if value.keys() == {"$bytes"} else value
+
+
+class _OwnRoute(Route):
+    """A page of the sandbox itself; at the cloud's names the path is that of an object."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and HostInfo.parse(scope["state"]["request"].host).plane:
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _CatchAllRoute(BaseRoute):

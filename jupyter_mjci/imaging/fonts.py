@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, features
 
 from jupyter_mjci.imaging.model import Frame, RuleError, Size
 
@@ -160,6 +160,7 @@ def split_runs(text: str) -> list[tuple[FontFace, str]]:
     for character in text:
         if not _is_attached(character) and find_face(character) is None:
             raise RuleError(_describe_missing(text))
+    _check_shaping(text)
     runs: list[tuple[FontFace, str]] = []
     for character in text:
         face = find_face(character) or DEFAULT_FACE
@@ -168,6 +169,33 @@ def split_runs(text: str) -> list[tuple[FontFace, str]]:
         else:
             runs.append((face, character))
     return runs
+
+
+# Letters of these join, move or change with their neighbours, or run
+# from right to left.
+SHAPED_SCRIPTS = frozenset(
+    """
+    ARABIC BENGALI DEVANAGARI GUJARATI GURMUKHI HEBREW KANNADA KHMER LAO MALAYALAM MONGOLIAN MYANMAR
+    NKO ORIYA SINHALA SYRIAC TAMIL TELUGU THAANA THAI TIBETAN
+    """.split()  # noqa: SIM905
+)
+
+
+def _check_shaping(text: str) -> None:
+    """Check that letters which depend on their neighbours can be drawn as such.
+
+    Pillow finds the library for that (FriBiDi) at run time, and
+    draws them wrong without it.
+    """
+    if text.isascii() or features.check("raqm"):
+        return
+    scripts = dict.fromkeys(_name_script(character) for character in text)
+    shaped = [script for script in scripts if script in SHAPED_SCRIPTS]
+    if shaped:
+        raise RuleError(
+            f"watermark/2/text: {', '.join(shaped)} letters depend on their neighbours, which "
+            "Pillow draws only with FriBiDi; install it (apt install libfribidi0)"
+        )
 
 
 def _is_attached(character: str) -> bool:

@@ -6,13 +6,15 @@ and numpy are imported on first use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from jupyter_mjci.errors import sanitize
+from jupyter_mjci.errors import InvalidRequest, sanitize
 from jupyter_mjci.imaging.picture_files import convert_for, write_file
+from jupyter_mjci.imaging.picture_metadata import MAX_TEXT, embed_text, extract_text
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
     decode_upright,
@@ -70,6 +72,26 @@ class Provenance:
         words = (self.action, f"{self.job_id}{number}", subject[:60], rule)
         return sanitize(" ".join(word for word in words if word))
 
+    def to_json(self) -> str:
+        """Return it as JSON, as it is written into files."""
+        known = {name: value for name, value in asdict(self).items() if value != ""}
+        return json.dumps(known, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance | None:
+        """Read what `to_json` wrote; None for anything else."""
+        try:
+            values = json.loads(text)
+            known = {
+                field.name: values[field.name] for field in fields(cls) if field.name in values
+            }
+        except (ValueError, TypeError, RecursionError):
+            return None
+        index = known.get("index", 0)
+        texts = [value for name, value in known.items() if name != "index"]
+        is_valid = type(index) is int and all(isinstance(value, str) for value in texts)
+        return cls(**known) if known and is_valid else None
+
 
 class Picture(bytes):
     """The bytes of a picture's file.
@@ -89,6 +111,23 @@ class Picture(bytes):
         picture = super().__new__(cls, content)
         picture.provenance = provenance or Provenance()
         return picture
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Read a file, with the provenance that is in it or beside it.
+
+        Raises:
+            InvalidRequest: the file cannot be read
+        """
+        path = Path(path).expanduser()
+        try:
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:
+            detail = error.strerror if isinstance(error, OSError) else None
+            raise InvalidRequest(
+                f"Cannot read the picture {str(path)[:200]}.", detail=detail or str(error)
+            ) from None
+        return cls(content, Provenance.from_json(extract_text(content) or _read_side_car(path)))
 
     @property
     def format(self) -> str:
@@ -176,6 +215,26 @@ class Picture(bytes):
         return data, {mime: {"width": width, "height": height, "alt": self.alt_text}}
 
 
+def sign_file(picture: Picture, provenance: Provenance) -> tuple[bytes, str]:
+    """Return a file with its provenance in it; where it has no room, as JSON to write beside it."""
+    text = provenance.to_json()
+    signed = embed_text(picture, text, provenance.subject)
+    return (picture, text) if signed is None else (signed, "")
+
+
+def get_side_car(path: Path) -> Path:
+    """Return the file beside a picture that tells its provenance."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_side_car(path: Path) -> str:
+    side_car = get_side_car(path)
+    try:
+        return side_car.read_text("utf-8") if side_car.stat().st_size <= MAX_TEXT else ""
+    except (OSError, ValueError):
+        return ""
+
+
 class ProcessedPicture(Picture):
     """What a picture rule made of a picture here. For imageInfo, imageAve and exif it is JSON.
 
@@ -239,3 +298,15 @@ def is_whole_picture(content: bytes) -> bool:
     except DECODE_ERRORS:
         return False
     return True
+
+
+def picture(path: Path | str) -> Picture:
+    """Read a picture's file, with the provenance that a download has written into it.
+
+    Args:
+        path: the file
+
+    Raises:
+        InvalidRequest: the file cannot be read
+    """
+    return Picture.open(path)

@@ -9,18 +9,22 @@ before that is in `extension`.
 from __future__ import annotations
 
 import json
+import re
+from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
+from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
+from jupyter_mjci.jobs.study_calls import StudyPlan, add_keys, add_places, build_rows
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
 from jupyter_mjci.notebook.cards import follow_command, headline
@@ -53,6 +57,7 @@ from jupyter_mjci.notebook.params import (
     list_job_params,
     parse_signature,
 )
+from jupyter_mjci.notebook.picture_names import PICTURE_KINDS, resolve_pictures
 from jupyter_mjci.notebook.scope import Scope, find_scope
 from jupyter_mjci.services import BUILT_IN, Service, load_attribute, services
 
@@ -207,6 +212,7 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
+            values = resolve_pictures(parse_signature(builder), values, namespace)
             values = self._resolve_ids(values)
             if builder.__name__ in DIALOG_BUILDERS:
                 values["task_id"] = self._find_known_job(values["task_id"])
@@ -215,6 +221,8 @@ class Magics:
         if options.each:
             template = json.dumps(arguments, ensure_ascii=False, default=str)
             return self._run_each_row(build, template, options, builder)
+        if options.grid:
+            return self._run_grid(build, arguments, options, builder)
         with _as_usage_error(PreflightError):
             factory = build(self._scope)
         return self._run_call(factory, options, get_return_type(builder))
@@ -282,6 +290,8 @@ class Magics:
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
+        if options.grid:
+            return self._run_grid(build, {"body": cell}, options, builder)
         return self._run_call(build(self._scope), options, RETURNS_JOB)
 
     def mjci(self, line: str) -> object:
@@ -312,6 +322,8 @@ class Magics:
                 self._publish_help(builder)
                 return None
             arguments = parse_arguments(builder, words, rest, _OPTION_FLAGS)
+            params = parse_signature(builder)
+            arguments = resolve_pictures(params, arguments, self._scope)
         # The task of an action may be a variable that holds a job
         # with its buttons.
         if "task" not in arguments:
@@ -331,6 +343,9 @@ class Magics:
         with _as_usage_error():
             parsed = split_prompt(line, flags, len(leading))
             prompt = parsed.prompt
+            trailing: list[str] = []
+            if _takes_pictures_after_prompt(params):
+                prompt, trailing = _split_pictures(prompt, has_body=cell is not None)
             options, words = self._split_options(parsed.options, BATCH_OPTIONS)
             if options.help:
                 self._publish_help(builder)
@@ -346,7 +361,8 @@ class Magics:
                     f"Unexpected argument {prompt!r}.",
                     hint="The prompt is the cell's body.",
                 )
-            arguments = parse_arguments(builder, [*words, "--prompt="], "", _OPTION_FLAGS)
+            words += ["--prompt=", *trailing]
+            arguments = parse_arguments(builder, words, "", _OPTION_FLAGS)
         arguments["prompt"] = prompt if cell is None else cell.strip("\r\n")
         return options, arguments, parsed.ended
 
@@ -469,6 +485,57 @@ class Magics:
         finally:
             frame = self._assign_output(options, batch.to_frame())
         return frame
+
+    def _run_grid(
+        self,
+        build: Callable[[Mapping[str, object]], CallFactory],
+        arguments: dict[str, Any],
+        options: Options,
+        builder: Builder,
+    ) -> object:
+        """Run a study over a grid and show its sheet. Return the study.
+
+        Args:
+            build: builds the call of a row from `arguments`
+            arguments: what the line says, with placeholders; a
+                place is added for each factor that has none
+            options: the line's options
+            builder: the magic's builder
+        """
+        from jupyter_mjci.jobs.study import Study
+        from jupyter_mjci.notebook.outputs import select_output
+        from jupyter_mjci.notebook.row_batch import GridBatch
+
+        session = self.current_session.get_or_connect()
+        title = f"{_get_magic_name(builder)} --grid {options.grid}"
+        with _as_usage_error(PreflightError):
+            rows = parse_grid(self._load_grid(options.grid))
+            api = getattr(session, _get_service(builder).key)
+            add_places(getattr(api, builder.__name__), arguments, rows)
+            namespace = cast(Any, self._scope)
+            calls = build_rows(rows, lambda row: build(ChainMap(dict(row), namespace))(session))
+        if options.dry_run:
+            self._display_batch_request(session, title, calls)
+            return None
+        study = Study(session, StudyPlan(title, rows, add_keys(calls)))
+        self._check_job_count(session, study.list_missing(), options)
+        try:
+            output = select_output(self.ip)
+            GridBatch(study).run(session, options.at_once, output, retry=options.retry)
+        finally:
+            self._assign_output(options, study)
+        self._displayed_value = study
+        return study
+
+    def _load_grid(self, text: str) -> Any:
+        """Return the value of a variable, else flags as they were written."""
+        value = find_value(text, self._scope)
+        if value is None and "=" not in text:
+            raise InvalidRequest(
+                f"There is no variable {text!r}.",
+                hint='--grid takes a dict of lists, a DataFrame, or flags: --grid "seed=1,2".',
+            )
+        return text if value is None else value
 
     def _run_and_display(
         self, session: Session, call: Any, options: Options, return_type: ReturnType
@@ -639,6 +706,28 @@ def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFacto
 def _identify(call: Any) -> Hashable:
     """Return what the same submission has in common."""
     return call.service, call.name, call.path, call.body
+
+
+def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
+    names = [param.name for param in params]
+    following = params[names.index("prompt") + 1 :]
+    return any(param.positional and param.kind in PICTURE_KINDS for param in following)
+
+
+_QUOTED_PROMPT = re.compile(r"([\"'])(.+?)\1\s+(\S.*)", re.DOTALL)
+
+
+def _split_pictures(prompt: str, *, has_body: bool) -> tuple[str, list[str]]:
+    """Return the prompt and the words of pictures behind it.
+
+    They follow a prompt in quotation marks: `"make it blue"
+    fox.png`. Where the prompt is the cell's body, they are all
+    that the line has.
+    """
+    if has_body:
+        return "", tokenize(prompt)
+    match = _QUOTED_PROMPT.fullmatch(prompt)
+    return (match[2], tokenize(match[3])) if match else (prompt, [])
 
 
 def _split_first_word(text: str) -> tuple[str, str]:

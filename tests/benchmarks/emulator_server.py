@@ -8,7 +8,9 @@ alive, no HTTP library. Every line has our figure, the reference, the ratio and 
 
 from __future__ import annotations
 
+import base64
 import gc
+import hashlib
 import json
 import os
 import re
@@ -22,10 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
+from urllib.parse import quote
 
 ALIVE_TASKS = 10_000
 FINISHED_TASKS = 100_000
 JOBS = 10_000
+OBJECTS = 100_000
+UPLOAD_BYTES = 10_000_000
 CONNECTIONS = 8
 ROUNDS = 3
 SECONDS = 2.0
@@ -299,12 +305,12 @@ def create_jobs(sandbox: Any, jobs: int) -> None:
 
 
 def build_authorization(
-    sandbox: Any, method: str, path: str, params: dict[str, str]
+    sandbox: Any, method: str, path: str, params: dict[str, str], plane: str = "ci"
 ) -> tuple[str, str]:
     from jupyter_mjci.services.tencent_ci.signing import sign
 
     host, now = (
-        f"{sandbox.options.bucket}.ci.{sandbox.options.region}.myqcloud.com",
+        f"{sandbox.options.bucket}.{plane}.{sandbox.options.region}.myqcloud.com",
         int(sandbox.clock.now()),
     )
     keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
@@ -313,12 +319,87 @@ def build_authorization(
     )
 
 
-def build_signed_request(sandbox: Any, method: str, path: str, params: dict[str, str]) -> bytes:
-    host, authorization = build_authorization(sandbox, method, path, params)
-    query = "&".join(f"{name}={value}" for name, value in params.items())
+def build_signed_request(
+    sandbox: Any, method: str, path: str, params: dict[str, str], plane: str = "ci"
+) -> bytes:
+    host, authorization = build_authorization(sandbox, method, path, params, plane)
+    query = "&".join(f"{name}={quote(value)}" for name, value in params.items())
     lines = [f"{method} {path}?{query} HTTP/1.1", f"Host: {host}"]
     lines += [f"Authorization: {authorization}", "", ""]
     return "\r\n".join(lines).encode()
+
+
+def measure_uploads() -> Iterator[Figure]:
+    """Upload with MD5 and CRC64, and with the CRC64 replaced by nothing."""
+    from jupyter_mjci.emulator.app import Sandbox
+    from jupyter_mjci.emulator.cos import store
+
+    with Sandbox() as sandbox, sandbox.serve() as server:
+        ours = measure_best(lambda: time_upload(sandbox, server.port))
+        with mock.patch.object(store.StoredObject, "crc64", 0):
+            reference = measure_best(lambda: time_upload(sandbox, server.port))
+    yield Figure(
+        f"PUT of {UPLOAD_BYTES // 10**6} MB with MD5 and CRC64",
+        f"{UPLOAD_BYTES / ours / 1e6:.0f} MB/s",
+        f"without CRC64 {UPLOAD_BYTES / reference / 1e6:.0f} MB/s",
+        reference / ours,
+        ">= 150 MB/s or 0.5x",
+        UPLOAD_BYTES / ours >= 150e6 or reference / ours >= 0.5,
+    )
+
+
+def time_upload(sandbox: Any, port: int) -> float:
+    """Return the seconds of the fastest of a few uploads."""
+    body = os.urandom(UPLOAD_BYTES)
+    host, authorization = build_authorization(sandbox, "PUT", "/big", {}, plane="cos")
+    digest = base64.b64encode(hashlib.md5(body).digest()).decode()
+    lines = [f"PUT /big HTTP/1.1\r\nHost: {host}", f"Authorization: {authorization}"]
+    lines += [f"Content-MD5: {digest}", f"Content-Length: {UPLOAD_BYTES}", "", ""]
+    request = "\r\n".join(lines).encode() + body
+    times = []
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for _ in range(5):
+            started = time.perf_counter()
+            connection.sendall(request)
+            read_response(connection)
+            times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def measure_objects() -> Iterator[Figure]:
+    """List all objects page by page: the time per object must not grow with their number."""
+    small, large = time_objects(OBJECTS // 10), time_objects(OBJECTS)
+    growth = large / small
+    yield Figure(
+        f"listing {OBJECTS:,} objects in pages of 1,000",
+        f"{large * 1e6:.0f} us/object",
+        f"{OBJECTS // 10:,}: {small * 1e6:.0f} us/object",
+        growth,
+        "<= 1.5x (linear)",
+        growth <= 1.5,
+    )
+
+
+def time_objects(count: int) -> float:
+    """Return the seconds for each object of a listing, over HTTP."""
+    from jupyter_mjci.emulator.app import Sandbox
+
+    objects = {f"folder/{number:08d}": b"x" for number in range(count)}
+    listed, marker, is_truncated = 0, "", True
+    with Sandbox(ci_options={"objects": objects}) as sandbox, sandbox.serve() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            started = time.perf_counter()
+            while is_truncated:
+                params = {"marker": marker}
+                connection.sendall(build_signed_request(sandbox, "GET", "/", params, plane="cos"))
+                page = read_response(connection)
+                listed += page.count(b"<Key>")
+                following = re.search(rb"<NextMarker>([^<]+)</NextMarker>", page)
+                is_truncated = following is not None
+                marker = following[1].decode() if following else ""
+            elapsed = time.perf_counter() - started
+    assert listed == count, (listed, count)
+    return elapsed / count
 
 
 def measure_memory() -> Iterator[Figure]:
@@ -373,6 +454,8 @@ def figures() -> Iterator[Figure]:
     pin(1)
     yield from measure_fetches()
     yield from measure_listing()
+    yield from measure_uploads()
+    yield from measure_objects()
     yield from measure_memory()
 
 

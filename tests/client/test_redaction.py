@@ -17,7 +17,7 @@ from jupyter_mjci.client.redaction import (
     redact_value,
     strip_signature,
 )
-from tests.test_secret_scan import DISCORD, HARMLESS, KEYS, LINK, SIGNED
+from tests.secret_scan.test_scan import DISCORD, HARMLESS, KEYS, LINK, SIGNED
 
 PLAIN = "https://demo-1250000000.cos.ap-chongqing.myqcloud.com/a.jpg"
 

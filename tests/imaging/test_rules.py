@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -1249,6 +1250,28 @@ def test_missing_script_is_named(text: str, script: str, monkeypatch: pytest.Mon
         fonts.find_face.cache_clear()
     assert script in caught.value.message
     assert "jupyter_mjci[fonts]" in caught.value.message
+
+
+@pytest.mark.parametrize(("text", "script"), [("مرحبا", "ARABIC"), ("שלום", "HEBREW")])
+def test_script_that_needs_shaping_is_named_without_it(
+    text: str, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Letters of Arabic that stand alone, from left to right, are no text."""
+    monkeypatch.setattr(fonts.features, "check", lambda _: False)
+    with pytest.raises(RuleError, match=f"{script} letters depend on their neighbours"):
+        draw(text)
+    assert find_ink(draw("fox")).width > 5
+
+
+@pytest.mark.parametrize("text", ["สวัสดี", "नमस्ते", "مرحبا", "🦊", "👩‍🚀", "🇨🇳", "வணக்கம்", "ሰላም"])
+def test_any_script_is_drawn_or_named(text: str) -> None:
+    """Which one it is depends on the fonts of the machine."""
+    names = re.compile("THAI|DEVANAGARI|ARABIC|emoji|TAMIL|ETHIOPIC")
+    try:
+        width = find_ink(draw(text)).width
+    except RuleError as error:
+        width = 100 if names.search(error.message) else 0
+    assert width > 10
 
 
 def test_fonts_are_found_without_fontconfig(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,10 +181,8 @@ def test_invalid_value_is_rejected_with_expected_form() -> None:
 
 def test_file_parameter_reads_the_path(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"\0\1")
-    arguments = parse_arguments(
-        TencentCI().put_object, ["in/a", str(tmp_path / "a"), "--content-type", "image/png"]
-    )
-    assert arguments == {"key": "in/a", "content": b"\0\1", "content_type": "image/png"}
+    arguments = parse_arguments(Builders.press, ["x", "--content", str(tmp_path / "a")])
+    assert arguments == {"name": "x", "content": b"\0\1"}
 
 
 @pytest.mark.parametrize("service", [Midjourney, TencentCI])

@@ -164,12 +164,25 @@ def xml_response(
     return Response(200, build_xml(root, content), {**XML_HEADERS, **(headers or {})})
 
 
+OnUploaded = Callable[[Bucket, str, float], None]
+
+
 class ObjectPlane:
-    """The endpoints of the object plane."""
+    """The endpoints of the object plane.
+
+    `on_uploaded` is called with the bucket, the key and the time
+    of every object that was uploaded, copied or appended to.
+    """
 
     def __init__(self, store: Store, processor: ImageProcessor) -> None:
         self.store = store
         self.processor = processor
+        self.on_uploaded: OnUploaded = lambda *_: None
+
+    def _store_upload(self, context: RequestContext, stored: StoredObject) -> None:
+        """Store an object that came from outside, and tell of it."""
+        context.bucket.put(context.key, stored)
+        self.on_uploaded(context.bucket, context.key, context.now)
 
     def handle(self, context: RequestContext) -> Response:
         """Answer a request about a bucket or an object."""
@@ -203,10 +216,10 @@ class ObjectPlane:
         stored = read_uploaded_object(context)
         headers = build_checksum_headers(stored)
         if not context.get_header("pic-operations"):
-            context.bucket.put(context.key, stored)
+            self._store_upload(context, stored)
             return Response(200, b"", headers)
         result = self._apply_operations(context, stored)
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         return xml_response("UploadResult", result, headers)
 
     def _apply_operations(self, context: RequestContext, source: StoredObject) -> Element:
@@ -263,7 +276,7 @@ class ObjectPlane:
         stored.grants = parse_grant_headers(context.request.headers)
         if context.get_header("x-cos-tagging-directive").lower() == "replaced":
             stored.tags = parse_tags(context.get_header("x-cos-tagging"))
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         return build_copy_response("CopyObjectResult", stored)
 
     def _get_copy_source(self, context: RequestContext) -> StoredObject:
@@ -296,7 +309,7 @@ class ObjectPlane:
         part = read_uploaded_object(context)
         stored = build_object(body + part.body, context.now, part.content_type, part.headers)
         stored.is_appendable = True
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         headers = {
             **build_checksum_headers(stored),
             "x-cos-content-sha1": hashlib.sha1(part.body).hexdigest(),
@@ -379,7 +392,7 @@ class ObjectPlane:
         # https://cloud.tencent.com/document/product/460/18147
         if context.get_header("pic-operations"):
             content["ProcessResults"] = self._apply_operations(context, stored)["ProcessResults"]
-        context.bucket.put(context.key, stored)
+        self._store_upload(context, stored)
         del context.bucket.uploads[upload.id]
         headers = build_checksum_headers(stored)
         return xml_response("CompleteMultipartUploadResult", content, headers)

@@ -80,6 +80,12 @@ class Workflow:
                 names += [name.strip() for name in dependents.split(",")]
         return [name for name in names if name and name != "End"]
 
+    def is_started_by(self, key: str) -> bool:
+        """Return whether the upload of an object starts the workflow."""
+        prefix = get_text(self.start_input, "ObjectPrefix").lstrip("/")
+        is_file = not key.endswith("/")
+        return self.state == "Active" and is_file and key.startswith(prefix) and self.accepts(key)
+
     def accepts(self, key: str) -> bool:
         """Return whether the workflow's own filter of extensions lets an object pass."""
         rules = find_element(self.start_input, "ExtFilter")
@@ -212,6 +218,18 @@ class Batches:
         batch.open_children += 1
 
     # -- executions
+
+    def start_by_upload(self, bucket: Bucket, key: str, now: float) -> None:
+        """Run the active workflows of a bucket over an object that was uploaded to it.
+
+        What jobs make starts nothing: a workflow that writes
+        below its own prefix would never end.
+
+        https://cloud.tencent.com/document/product/460/45947
+        """
+        for workflow in list(self.workflows.values()):
+            if workflow.bucket == bucket.name and workflow.is_started_by(key):
+                self.execute(workflow, key, now)
 
     def execute(
         self, workflow: Workflow, key: str, now: float, *, batch: str = "", name: str = ""

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from jupyter_mjci.emulator.http import WebhookDelivery
 from jupyter_mjci.emulator.tencent_ci.batches import Execution
@@ -28,6 +29,21 @@ from jupyter_mjci.emulator.xml import (
 
 # what the service's own callbacks send
 USER_AGENT = "Go-http-client/1.1"
+
+
+# Where notices to message queues go: region, kind or instance, name.
+QUEUE_FIELDS = {
+    "TDMQ": (
+        "CallBackMqConfig/MqRegion",
+        "CallBackMqConfig/MqMode",
+        "CallBackMqConfig/MqName",
+    ),
+    "Kafka": (
+        "CallBackKafkaConfig/Region",
+        "CallBackKafkaConfig/InstanceId",
+        "CallBackKafkaConfig/Topic",
+    ),
+}
 
 
 def check_callback_url(url: str) -> None:
@@ -59,40 +75,53 @@ def parse_callback(tree: Element) -> Element:
         raise invalid_argument("CallBackType must be Url, TDMQ or Kafka.")
     if fields["CallBack"] not in ("", "no"):
         check_callback_url(fields["CallBack"])
-    if kind == "TDMQ":
-        require_text(tree, "CallBackMqConfig/MqName")
-    if kind == "Kafka":
-        require_text(tree, "CallBackKafkaConfig/Topic")
+    for path in QUEUE_FIELDS.get(kind, ()):
+        fields[path.rpartition("/")[2]] = get_text(tree, path)
+    if kind in QUEUE_FIELDS:
+        require_text(tree, QUEUE_FIELDS[kind][-1])
     return {name: value for name, value in fields.items() if value}
+
+
+def build_address(fields: Element, kind: str, url: str) -> str:
+    """Return where a notice goes, "" for nowhere.
+
+    Message queues have addresses of our own making
+    (`tdmq://region/mode/name`, `kafka://region/instance/topic`):
+    nothing is sent there, but the sandbox's statistics list them.
+    """
+    if kind not in QUEUE_FIELDS:
+        return url
+    parts = [get_text(fields, path.rpartition("/")[2]) for path in QUEUE_FIELDS[kind]]
+    if not parts[-1]:
+        return ""
+    return f"{kind.lower()}://{'/'.join(quote(part or '-', safe='') for part in parts)}"
 
 
 def build_job_callbacks(job: Job, region: str, *, live: bool) -> list[WebhookDelivery]:
     """Build the callback of a job that has ended: the job's own, else its queue's.
 
-    `no` as the job's address means none. Callbacks to message
-    queues are not delivered.
+    `no` as the job's address means none.
     """
     own = job.spec.callback
     notify = job.queue.notify_config
-    url = own.get("CallBack", "")
-    kind = own.get("CallBackType", "")
-    if not url and notify.get("State") == "On" and "TaskFinish" in notify.get("Event", ""):
-        url = notify.get("Url", "")
-        kind = kind or notify.get("Type", "")
-    if not url or url == "no" or (kind or "Url") != "Url":
+    own_url = own.get("CallBack", "")
+    address = build_address(own, own.get("CallBackType", ""), own_url)
+    if not address and notify.get("State") == "On" and "TaskFinish" in notify.get("Event", ""):
+        address = build_address(notify, notify.get("Type", ""), notify.get("Url", ""))
+    if not address or own_url == "no":
         return []
     body_format = own.get("CallBackFormat", "") or notify.get("ResultFormat", "") or "XML"
     detail: Element | list[Element] = render_job(job, region)
     if live and body_format.upper() == "JSON":
         detail = to_live_job(job, render_job(job, region))
     content = {"EventName": "TaskFinish", "JobsDetail": detail}
-    return [build_delivery(url, body_format, content)]
+    return [build_delivery(address, body_format, content)]
 
 
 def build_execution_callbacks(execution: Execution) -> list[WebhookDelivery]:
     """Build the callback of an execution that has ended, if its workflow asks for one."""
     notify = find_element(execution.workflow.start_input, "NotifyConfig")
-    url = get_text(notify, "Url")
+    url = build_address(notify, get_text(notify, "Type"), get_text(notify, "Url"))
     is_subscribed = "WorkflowFinish" in get_text(notify, "Event")
     if not url or not is_subscribed or get_text(notify, "State") == "Off":
         return []

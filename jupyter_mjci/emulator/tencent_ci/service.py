@@ -255,6 +255,7 @@ class TencentCI:
         self.batches = Batches(self.store, self.jobs, self.ids, self.events)
         self.templates: dict[str, Template] = {}
         self.request_count = 0
+        self.object_plane.on_uploaded = self.batches.start_by_upload
         self.jobs.on_ended = self._on_job_ended
         self.batches.build_node_spec = self._parse_node_spec
         self.batches.on_finished = self._on_execution_ended
@@ -330,7 +331,7 @@ class TencentCI:
             return Target(host.plane, host.bucket, host.region, path)
         # A bare address means the default bucket; the path tells
         # the plane.
-        resource = path.strip("/").split("/")[0]
+        resource = path.removeprefix("/").partition("/")[0]
         plane = "ci" if resource in CI_RESOURCES else "cos"
         return Target(plane, *self.default_location, path)
 
@@ -961,7 +962,8 @@ def build_sample_topology(bucket: str, region: str) -> Element:
     return {
         "Dependencies": {"Start": "PicProcess_1"},
         "Nodes": {
-            "Start": {"Type": "Start", "Input": {"ObjectPrefix": "input"}},
+            # a folder of its own: uploads to input/ start no jobs
+            "Start": {"Type": "Start", "Input": {"ObjectPrefix": "workflow-input/"}},
             "PicProcess_1": {"Type": "PicProcess", "Operation": operation},
         },
     }

@@ -21,9 +21,10 @@ from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Response, Sender, check_text
-from jupyter_mjci.client.image_input import ImageInput, to_data_url, to_image_bytes
+from jupyter_mjci.client.image_input import ImageInput, is_link, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.services.midjourney.modes import Mode, request_mode
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
     JsonObject,
@@ -54,10 +55,19 @@ class Midjourney:
 
     Args:
         sender: sends the calls: the session
+        mode_by: where a server takes the mode of a task: path,
+            filter or flag
     """
 
-    def __init__(self, sender: Sender | None = None) -> None:
+    def __init__(self, sender: Sender | None = None, mode_by: str = "path") -> None:
         self._sender = sender
+        self._mode_by = mode_by
+
+    def _to_url(self, picture: ImageInput) -> str:
+        return to_data_url(picture, self._sender)
+
+    def _to_optional_url(self, picture: ImageInput | None) -> str | None:
+        return None if picture is None else self._to_url(picture)
 
     # POST /mj/submit/imagine
     def imagine(
@@ -67,6 +77,7 @@ class Midjourney:
         images: Sequence[ImageInput] = (),
         bot: Bot | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -75,22 +86,25 @@ class Midjourney:
         Args:
             prompt: what to draw, with Midjourney's own flags
                 (--ar 3:2, --no wolves, …); sent byte for byte
-            images: reference pictures: paths, bytes, data URLs,
-                Pillow images or arrays
+            images: reference pictures: jobs, job[2], IDs, paths,
+                bytes, links, data URLs, Pillow images or arrays
             bot: which bot draws
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=bool(images)),
-            "base64Array": [to_data_url(image) for image in images],
+            "base64Array": [self._to_url(image) for image in images],
             "botType": bot,
             "state": state,
             "notifyHook": notify_hook,
         }
-        call = self._build_submission("imagine", "/mj/submit/imagine", body, "IMAGINE", prompt)
+        call = self._build_submission(
+            mode, "imagine", "/mj/submit/imagine", body, "IMAGINE", prompt
+        )
         return replace(call, job_count=count_jobs(prompt))
 
     # POST /mj/submit/action
@@ -101,6 +115,7 @@ class Midjourney:
         *,
         same_channel: bool = False,
         remix: bool | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -114,6 +129,7 @@ class Midjourney:
             same_channel: allow another account of the same
                 channel to do it
             remix: ask for the remix dialog if the account has it
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -123,7 +139,9 @@ class Midjourney:
             if "buttons" not in task.raw and change is not None:
                 # The Java family has no buttons; there the same
                 # is called `change`.
-                return self.change(task.id, *change, state=state, notify_hook=notify_hook)
+                return self.change(
+                    task.id, *change, mode=mode, state=state, notify_hook=notify_hook
+                )
             custom_id = task.find_button(button).custom_id
             parent = task.id
             subject = task.subject
@@ -148,7 +166,9 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         action = infer_action(custom_id)
-        return self._build_submission("action", "/mj/submit/action", body, action, subject, parent)
+        return self._build_submission(
+            mode, "action", "/mj/submit/action", body, action, subject, parent
+        )
 
     # POST /mj/submit/change
     def change(
@@ -157,6 +177,7 @@ class Midjourney:
         action: ChangeAction,
         index: int = 1,
         *,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -166,6 +187,7 @@ class Midjourney:
             task_id: a finished task with four pictures
             action: UPSCALE, VARIATION or REROLL
             index: which of the four pictures, 1 to 4
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -182,17 +204,25 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("change", "/mj/submit/change", body, action, parent=parent)
+        return self._build_submission(
+            mode, "change", "/mj/submit/change", body, action, parent=parent
+        )
 
     # POST /mj/submit/simple-change
     def simple_change(
-        self, content: str, *, state: str | None = None, notify_hook: str | None = None
+        self,
+        content: str,
+        *,
+        mode: Mode | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
     ) -> Call[Job]:
         """Do the same as `change`, written in one text such as "14001934816969359 U2".
 
         Args:
             content: a task ID, one space, then U1 to U4, V1 to V4
                 or R
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -209,7 +239,7 @@ class Midjourney:
         parent = _validate_task_id(task_id)
         body = {"content": content, "state": state, "notifyHook": notify_hook}
         path = "/mj/submit/simple-change"
-        return self._build_submission("simple_change", path, body, action, parent=parent)
+        return self._build_submission(mode, "simple_change", path, body, action, parent=parent)
 
     # POST /mj/submit/describe
     def describe(
@@ -218,30 +248,33 @@ class Midjourney:
         *,
         bot: Bot | None = None,
         language: str | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
         """Suggest four prompts that could have produced a picture.
 
         Args:
-            picture: path, bytes, data URL, Pillow image or array;
-                a link if the proxy takes links
+            picture: job, job[2], a job's ID, path, bytes, data URL,
+                Pillow image or array; a link if the proxy takes
+                links
             bot: which bot describes
             language: zh asks for Chinese prompts, if the proxy
                 supports it
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
-        url = to_data_url(picture)
+        url = self._to_url(picture)
         body = {
-            "link" if url.startswith("http") else "base64": url,
+            "link" if is_link(url) else "base64": url,
             "botType": bot,
             "language": language,
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("describe", "/mj/submit/describe", body, "DESCRIBE")
+        return self._build_submission(mode, "describe", "/mj/submit/describe", body, "DESCRIBE")
 
     # POST /mj/submit/blend
     def blend(
@@ -250,16 +283,18 @@ class Midjourney:
         *,
         dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
         bot: Bot | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
         """Blend two to five pictures into one.
 
         Args:
-            pictures: paths, bytes or data URLs
+            pictures: jobs, job[2], IDs, paths, bytes or data URLs
             dimensions: PORTRAIT (2:3), SQUARE (1:1, the default)
                 or LANDSCAPE (3:2)
             bot: which bot blends
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -267,13 +302,13 @@ class Midjourney:
         if not 2 <= len(pictures) <= 5:
             raise InvalidRequest(f"A blend takes 2 to 5 pictures, not {len(pictures)}.")
         body = {
-            "base64Array": [to_data_url(picture) for picture in pictures],
+            "base64Array": [self._to_url(picture) for picture in pictures],
             "dimensions": dimensions,
             "botType": bot,
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("blend", "/mj/submit/blend", body, "BLEND")
+        return self._build_submission(mode, "blend", "/mj/submit/blend", body, "BLEND")
 
     # POST /mj/submit/shorten
     def shorten(
@@ -282,6 +317,7 @@ class Midjourney:
         *,
         bot: Bot | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -291,6 +327,7 @@ class Midjourney:
             prompt: the prompt, sent byte for byte
             bot: which bot analyses
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -301,7 +338,9 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("shorten", "/mj/submit/shorten", body, "SHORTEN", prompt)
+        return self._build_submission(
+            mode, "shorten", "/mj/submit/shorten", body, "SHORTEN", prompt
+        )
 
     # POST /mj/submit/modal
     def modal(
@@ -311,6 +350,7 @@ class Midjourney:
         *,
         mask: ImageInput | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -326,31 +366,33 @@ class Midjourney:
             mask: picture of the parent's size: white is redrawn,
                 black is kept (see mjci.mask)
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        mask_url = self._to_optional_url(mask)
         if not as_is:
             check_prompt(prompt, has_picture=True)
-            _check_mask(mask)
+            _check_mask(mask_url)
             _check_zoom(task_id, prompt)
         body = {
             "taskId": _validate_task_id(task_id.id if isinstance(task_id, Job) else task_id),
             "prompt": prompt,
-            "maskBase64": _to_optional_data_url(mask),
+            "maskBase64": mask_url,
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("modal", "/mj/submit/modal", body, subject=prompt)
+        return self._build_submission(mode, "modal", "/mj/submit/modal", body, subject=prompt)
 
     # POST /mj/submit/upload-discord-images
     def upload(self, pictures: Sequence[ImageInput]) -> Call[list[str]]:
         """Upload pictures for use in prompts and return their URLs, in the same order.
 
         Args:
-            pictures: paths, bytes or data URLs
+            pictures: jobs, job[2], IDs, paths, bytes or data URLs
         """
-        body = {"base64Array": [to_data_url(picture) for picture in pictures]}
+        body = {"base64Array": [self._to_url(picture) for picture in pictures]}
         path = "/mj/submit/upload-discord-images"
         return self._build_call("upload", "POST", path, parse_upload, body, is_submission=True)
 
@@ -362,6 +404,7 @@ class Midjourney:
         *,
         mask: ImageInput | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -369,23 +412,27 @@ class Midjourney:
 
         Args:
             prompt: what to change
-            picture: path, bytes, data URL or link
+            picture: job, job[2], a job's ID, path, bytes, data URL
+                or link
             mask: where to change it: white is redrawn
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
+        url = self._to_url(picture)
+        mask_url = self._to_optional_url(mask)
         if not as_is:
-            _check_mask(mask, picture)
+            _check_mask(mask_url, url)
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=True),
-            "image": to_data_url(picture),
-            "maskBase64": _to_optional_data_url(mask),
+            "image": url,
+            "maskBase64": mask_url,
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("edits", "/mj/submit/edits", body, "EDIT", prompt)
+        return self._build_submission(mode, "edits", "/mj/submit/edits", body, "EDIT", prompt)
 
     # POST /mj/submit/retexture
     def retexture(
@@ -394,6 +441,7 @@ class Midjourney:
         picture: ImageInput,
         *,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -401,20 +449,22 @@ class Midjourney:
 
         Args:
             prompt: the new surfaces
-            picture: path, bytes, data URL or link
+            picture: job, job[2], a job's ID, path, bytes, data URL
+                or link
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
             "prompt": _validate_prompt(prompt, as_is, has_picture=True),
-            "image": to_data_url(picture),
+            "image": self._to_url(picture),
             "state": state,
             "notifyHook": notify_hook,
         }
         path = "/mj/submit/retexture"
-        return self._build_submission("retexture", path, body, "RETEXTURE", prompt)
+        return self._build_submission(mode, "retexture", path, body, "RETEXTURE", prompt)
 
     # POST /mj/submit/video
     def video(
@@ -430,6 +480,7 @@ class Midjourney:
         video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
         batch_size: int | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -437,8 +488,8 @@ class Midjourney:
 
         Args:
             prompt: what happens
-            picture: the first frame: path, bytes, data URL or
-                link
+            picture: the first frame: job, job[2], a job's ID,
+                path, bytes, data URL or link
             end_picture: the last frame
             motion: low or high
             loop: make the end meet the beginning
@@ -448,6 +499,7 @@ class Midjourney:
             video_type: vid_1.1_i2v_480 or vid_1.1_i2v_720
             batch_size: number of videos: 1, 2 or 4
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -457,8 +509,8 @@ class Midjourney:
         body = {
             "prompt": prompt,
             "motion": motion,
-            "image": _to_optional_data_url(picture),
-            "endImage": _to_optional_data_url(end_picture),
+            "image": self._to_optional_url(picture),
+            "endImage": self._to_optional_url(end_picture),
             "loop": loop,
             "action": "extend" if extend else None,
             "taskId": _validate_task_id(extend) if extend else None,
@@ -469,7 +521,9 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         path = "/mj/submit/video"
-        return self._build_submission("video", path, body, "VIDEO", prompt, parent=extend or "")
+        return self._build_submission(
+            mode, "video", path, body, "VIDEO", prompt, parent=extend or ""
+        )
 
     # POST /mj/insight-face/swap
     def swap(
@@ -477,25 +531,28 @@ class Midjourney:
         source: ImageInput,
         target: ImageInput,
         *,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
         """Put the face of one picture into another.
 
         Args:
-            source: the face: path, bytes or data URL
+            source: the face: job, job[2], a job's ID, path, bytes
+                or data URL
             target: the picture to put it into
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
         """
         body = {
-            "sourceBase64": to_data_url(source),
-            "targetBase64": to_data_url(target),
+            "sourceBase64": self._to_url(source),
+            "targetBase64": self._to_url(target),
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("swap", "/mj/insight-face/swap", body, "SWAP_FACE")
+        return self._build_submission(mode, "swap", "/mj/insight-face/swap", body, "SWAP_FACE")
 
     # GET /mj/task/{id}/image-seed
     def image_seed(self, task_id: str) -> Call[str]:
@@ -590,6 +647,7 @@ class Midjourney:
 
     def _build_submission(
         self,
+        mode: Mode | None,
         name: str,
         path: str,
         body: JsonObject,
@@ -598,6 +656,7 @@ class Midjourney:
         parent: str = "",
     ) -> Call[Job]:
         """Build the call of a submission whose response repeats nothing of the request."""
+        path, body = request_mode(mode, self._mode_by, path, body)
         user_data = str(body["state"] or "")
         requested = Job("mj", "", action, subject=subject, user_data=user_data, parent=parent)
         parse = partial(parse_submission, requested=requested)
@@ -637,10 +696,6 @@ def encode_body(body: JsonObject) -> bytes:
     return check_text(jsonlib.dumps(body)).encode()
 
 
-def _to_optional_data_url(picture: ImageInput | None) -> str | None:
-    return None if picture is None else to_data_url(picture)
-
-
 def _validate_task_id(task_id: object) -> str:
     text = to_job_id(task_id)
     if not re.fullmatch(r"[\w.:-]+", text):
@@ -668,7 +723,7 @@ def _check_zoom(task: str | Job, prompt: str) -> None:
         )
 
 
-def _check_mask(mask: ImageInput | None, picture: ImageInput | None = None) -> None:
+def _check_mask(mask: str | None, picture: str | None = None) -> None:
     """Refuse a mask without white, or of another size than its picture, where both are here."""
     content = _read_if_here(mask)
     if content is None:
@@ -681,12 +736,9 @@ def _check_mask(mask: ImageInput | None, picture: ImageInput | None = None) -> N
         raise PreflightError(mistake, hint=hint)
 
 
-def _read_if_here(picture: ImageInput | None) -> bytes | None:
-    """Return the bytes of a picture; None for no picture, and for a link."""
-    if picture is None:
-        return None
-    url = to_data_url(picture)
-    return None if url.startswith("http") else to_image_bytes(url)
+def _read_if_here(url: str | None) -> bytes | None:
+    """Return the bytes of a data URL; None for no picture, and for a link."""
+    return None if url is None or is_link(url) else to_image_bytes(url)
 
 
 def _check_video(prompt: str, *, has_picture: bool) -> None:

@@ -20,6 +20,12 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
+from jupyter_mjci.client.image_input import (
+    ImageInput,
+    detect_image_format,
+    read_content,
+    to_image_bytes,
+)
 from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.services.tencent_ci import xml
@@ -698,7 +704,7 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("delete_object", "DELETE", path, parse_empty, endpoint="cos")
 
     # GET /{key}?{rule}
@@ -709,12 +715,17 @@ class TencentCI:
             key: the picture's key
             rule: what to do: imageMogr2/thumbnail/400x
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("processed", "GET", path, parse_bytes, {rule: ""}, endpoint="cos")
 
     # POST /{key}?image_process
     def process(
-        self, key: str, *, rules: Mapping[str, str], picture_info: bool = True
+        self,
+        key: str,
+        *,
+        rules: Mapping[str, str],
+        picture: ImageInput | None = None,
+        picture_info: bool = True,
     ) -> Call[Element]:
         """Process a picture of the bucket at once and store the results.
 
@@ -724,6 +735,8 @@ class TencentCI:
         Args:
             key: the picture's key
             rules: key of each result → what to do, at most five
+            picture: a picture that is stored under the key first:
+                a path, bytes, a job, job[2], …
             picture_info: also return information about the
                 original picture
         """
@@ -738,27 +751,37 @@ class TencentCI:
         }
         headers = {"Pic-Operations": json.dumps(operations, separators=(",", ":"))}
         parse = partial(parse_element, root="UploadResult", at_top_level=True)
-        path = f"/{_validate_key(key, 'key')}"
-        params = {"image_process": ""}
+        path = _build_object_path(key)
+        if picture is None:
+            params = {"image_process": ""}
+            return self._build_call(
+                "process", "POST", path, parse, params, headers=headers, endpoint="cos"
+            )
+        # PUT /{key} with the same header
+        body = to_image_bytes(picture, self._sender)
+        headers["Content-Type"] = _guess_content_type(body)
         return self._build_call(
-            "process", "POST", path, parse, params, headers=headers, endpoint="cos"
+            "process", "PUT", path, parse, headers=headers, body=body, endpoint="cos"
         )
 
     # PUT /{key}
     def put_object(
-        self, key: str, content: bytes, *, content_type: str = "application/octet-stream"
+        self, key: str, content: ImageInput, *, content_type: str | None = None
     ) -> Call[None]:
         """Upload an object to the bucket.
 
         Args:
             key: the object's key
-            content: its bytes
-            content_type: its media type
+            content: its bytes, or what holds or names them: a
+                path, a job, job[2], a link, a Pillow image, …
+            content_type: its media type; by default that of the
+                picture that it is
         """
         path = f"/{_validate_key(key, 'key')}"
-        headers = {"Content-Type": content_type}
+        body = read_content(content, self._sender)
+        headers = {"Content-Type": content_type or _guess_content_type(body)}
         return self._build_call(
-            "put_object", "PUT", path, parse_empty, headers=headers, body=content, endpoint="cos"
+            "put_object", "PUT", path, parse_empty, headers=headers, body=body, endpoint="cos"
         )
 
     # GET /{key}
@@ -768,7 +791,7 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("get_object", "GET", path, parse_bytes, endpoint="cos")
 
     def _build_output(self, key: str, bucket: str | None, region: str | None) -> Params:
@@ -875,6 +898,18 @@ def route_request(body: str) -> tuple[str, dict[str, Any]]:
 
 
 # --- Parts of requests ------------------------------------------
+
+
+def _guess_content_type(content: bytes) -> str:
+    image_format = detect_image_format(content)
+    return f"image/{image_format}" if image_format else "application/octet-stream"
+
+
+def _build_object_path(key: str) -> str:
+    """Return the path of an object that is there: its key may begin with a slash, as others' do."""
+    if not key:
+        raise InvalidRequest("An object has a key.", hint="%ci_objects lists those of the bucket.")
+    return f"/{key}"
 
 
 def _validate_key(key: str, parameter: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import anyio
 import anyio.from_thread
 
-from jupyter_mjci.client.image_input import detect_image_format
+from jupyter_mjci.client.image_input import is_link
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.services.tencent_ci import signing
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -19,7 +19,7 @@ from jupyter_mjci.services.tencent_ci.connection import TencentCISettings
 from jupyter_mjci.services.tencent_ci.objects import build_object_url
 
 if TYPE_CHECKING:
-    from jupyter_mjci.imaging.picture import ProcessedPicture
+    from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
 
 
 def presign_object(
@@ -60,14 +60,25 @@ def presign_object(
     )
 
 
-async def upload_file(ci: TencentCI, source: Path | str | bytes, key: str) -> str:
-    """Put a file or bytes into the bucket and return the key, by default input/ and its name."""
-    content, name = await anyio.to_thread.run_sync(_read_source, source)
-    key = key or f"input/{name}"
-    image_format = detect_image_format(content)
-    content_type = f"image/{image_format}" if image_format else "application/octet-stream"
-    await ci.put_object(key, content, content_type=content_type)
+async def upload_file(ci: TencentCI, source: object, content: Picture, key: str) -> str:
+    """Put the content of a source into the bucket and return the key.
+
+    By default it is input/ and the name of the file, of the job,
+    or of the content's hash.
+    """
+    key = key or f"input/{_name_source(source, content)}"
+    await ci.put_object(key, content)
     return key
+
+
+def _name_source(source: object, content: Picture) -> str:
+    job_id = content.provenance.job_id
+    if job_id:
+        return f"{job_id}-{content.provenance.index}.{content.format or 'bin'}"
+    text = str(source) if isinstance(source, (str, Path)) else "data:"
+    if not text.startswith("data:"):
+        return Path(urlsplit(text).path if is_link(text) else text).name
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
@@ -102,14 +113,3 @@ async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> Proces
     except RuleError as error:
         raise InvalidRequest("The rule cannot be applied.", detail=error.message) from None
     return ProcessedPicture(result, trace_rule(content, rule))
-
-
-def _read_source(source: Path | str | bytes) -> tuple[bytes, str]:
-    """Return the bytes of a file and its name; bytes are named by their content."""
-    if isinstance(source, bytes):
-        return source, hashlib.sha256(source).hexdigest()[:16]
-    path = Path(source).expanduser()
-    try:
-        return path.read_bytes(), path.name
-    except OSError as error:
-        raise InvalidRequest(f"Cannot read {path}.", detail=error.strerror or str(error)) from None

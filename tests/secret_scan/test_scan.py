@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,11 @@ from PIL import Image, PngImagePlugin
 import jupyter_mjci as mjci
 from jupyter_mjci.cli import main
 from jupyter_mjci.cli.demo import find_notebooks
+from jupyter_mjci.client.redaction import redact
 from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.secret_scan import Leak, scan
+from jupyter_mjci.secret_scan.patterns import Patterns, compile_patterns, iter_secrets
 from jupyter_mjci.services.tencent_ci.signing import presign, sign
 
 KEYS: dict[str, Any] = {
@@ -291,3 +295,118 @@ def test_unreadable_file_is_reported_and_pipes_are_skipped(
         ("a.txt", "cannot be read (Permission denied)"),
         ("b.txt", "Tencent Cloud SecretId"),
     ]
+
+
+def write_leaking_notebook(path: Path) -> Path:
+    """A secret in the source of the first cell, one in an output of the second."""
+    v4 = nbformat.v4
+    outputs = [
+        v4.new_output("stream", text="fine"),  # type: ignore[no-untyped-call]
+        v4.new_output("stream", text=f"token {DISCORD}"),  # type: ignore[no-untyped-call]
+    ]
+    return write_notebook(
+        path,
+        v4.new_code_cell(f"key = '{KEYS['secret_id']}'"),  # type: ignore[no-untyped-call]
+        v4.new_code_cell("1", outputs=outputs),  # type: ignore[no-untyped-call]
+    )
+
+
+def test_fix_clears_the_outputs_with_secrets_and_keeps_everything_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It asks; the mode of the file stays; a secret in the source is reported still."""
+    path = write_leaking_notebook(tmp_path / "a.ipynb")
+    path.chmod(0o640)
+    before = path.read_bytes()
+    assert main.main(["scan", str(path), "--fix"]) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert main.main(["scan", str(path), "--fix", "--yes"]) == 1
+    assert "cleared cell 2, output 2" in capsys.readouterr().err
+    texts = [output["text"] for output in json.loads(path.read_text())["cells"][1]["outputs"]]
+    assert texts == ["fine"]
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert scan_kinds(path) == {"Tencent Cloud SecretId"}
+
+
+def test_baseline_hides_known_secrets_also_when_their_cell_moves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_leaking_notebook(tmp_path / "a.ipynb")
+    baseline = ["scan", str(tmp_path / "a.ipynb"), "--baseline", str(tmp_path / "known.json")]
+    assert main.main(baseline) == 2
+    assert "--update-baseline" in capsys.readouterr().err
+    assert main.main([*baseline, "--update-baseline"]) == 0
+    assert DISCORD not in (tmp_path / "known.json").read_text()
+    notebook = json.loads(path.read_text())
+    notebook["cells"].reverse()
+    path.write_text(json.dumps(notebook))
+    assert main.main(baseline) == 0
+    path.write_text(json.dumps(notebook).replace("k" * 21, "q" * 21))
+    capsys.readouterr()
+    assert main.main(baseline) == 1
+    assert capsys.readouterr().out == f"{path}: cell 1, output 2: Discord token\n"
+    (tmp_path / "known.json").write_text('{"version": 99, "findings": []}')
+    assert main.main(baseline) == 2
+
+
+def test_sarif_names_rule_file_and_cell_but_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_leaking_notebook(tmp_path / "a.ipynb")
+    assert main.main(["scan", str(path), "--format", "sarif"]) == 1
+    output = capsys.readouterr().out
+    assert DISCORD not in output
+    (run,) = json.loads(output)["runs"]
+    assert [result["ruleId"] for result in run["results"]] == [
+        "tencent-cloud-secretid",
+        "discord-token",
+    ]
+    location = run["results"][1]["locations"][0]
+    assert location["logicalLocations"] == [{"fullyQualifiedName": "cell 2, output 2"}]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == path.as_uri()
+
+
+def test_what_cannot_be_unpacked_is_reported_and_the_scan_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 3 where nothing but that was found; damaged, too deep, and far too large."""
+    deep = DISCORD.encode()
+    for _ in range(9):
+        deep = gzip.compress(deep)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(b"x" * 1000)[:-20])
+    (tmp_path / "b.gz").write_bytes(deep)
+    (tmp_path / "c.gz").write_bytes(gzip.compress(bytes(260_000_000), compresslevel=1))
+    (tmp_path / "d.json").write_text("[" * 100_000)
+    assert main.main(["scan", str(tmp_path)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in lines] == [
+        "a.gz",
+        "b.gz",
+        "c.gz",
+    ]
+    assert all("cannot be read" in line for line in lines)
+    (tmp_path / "e.txt").write_text(DISCORD)
+    assert main.main(["scan", str(tmp_path)]) == 1
+
+
+def test_search_takes_linear_time() -> None:
+    """Twice the text, at most thrice the time, also where careless expressions start anew."""
+    patterns = compile_patterns()
+    for unit in (
+        "a_b_",
+        "eyJ-",
+        "q-sign-algorithm=",
+        "cookie: a=b; ",
+        "-----BEGIN A ",
+        "http://a:b",
+    ):
+        times = [measure_search(unit * (size // len(unit)), patterns) for size in (10_000, 20_000)]
+        assert times[1] < 3 * times[0] + 0.1, unit
+
+
+def measure_search(text: str, patterns: Patterns) -> float:
+    began = time.process_time()
+    list(iter_secrets(text, patterns, {}))
+    redact(text)
+    return time.process_time() - began

@@ -1,0 +1,102 @@
+"""Read a picture from whatever names it: a job, its ID, a link, a path, or the picture itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+
+from jupyter_mjci.client.image_input import ImageInput, find_job_source, is_link, read_content
+from jupyter_mjci.client.job import Job, JobPicture
+from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.jobs.client import JobClient
+from jupyter_mjci.jobs.downloads import ResultFetcher
+from jupyter_mjci.services import guess_service
+
+
+class PictureReader:
+    """Reads pictures for a session.
+
+    Args:
+        client: knows the jobs that were seen
+        results: fetches what jobs produced
+        fetch_job: fetches a job's current state by its ID
+    """
+
+    def __init__(
+        self,
+        client: JobClient,
+        results: ResultFetcher,
+        fetch_job: Callable[[str], Awaitable[Job]],
+    ) -> None:
+        self._client = client
+        self._results = results
+        self._fetch_job = fetch_job
+
+    async def read(self, source: ImageInput, index: int = 0) -> Picture:
+        """Return a picture. Bytes and files are returned as they are, also what is no picture."""
+        if isinstance(source, Picture):
+            return source
+        if isinstance(source, str) and is_link(source):
+            return await self._results.fetch(source)
+        if isinstance(source, str) and not source.startswith("data:"):
+            source = await self._find_by_name(source)
+        job_source = find_job_source(source)
+        if isinstance(job_source, JobPicture):
+            current = replace(job_source, job=await self._refresh(job_source.job))
+            return await self._results.fetch(current)
+        if job_source is not None:
+            return await self._results.fetch(await self._refresh(job_source), index)
+        if isinstance(source, Path):
+            return await anyio.to_thread.run_sync(Picture.open, source)
+        return Picture(await anyio.to_thread.run_sync(read_content, source))
+
+    async def _find_by_name(self, text: str) -> Path | Job:
+        """Return the file of a path, or the job of an ID."""
+        job = self._find_known(text.strip())
+        is_file = _exists(text)
+        if job and is_file:
+            raise InvalidRequest(
+                f"{text!r} is a file and the ID of a job.",
+                hint=f"Write ./{text} for the file, or pass the job itself.",
+            )
+        if job:
+            return job
+        if is_file or "." in text or "/" in text:
+            return Path(text)
+        if guess_service(text):
+            return await self._fetch_job(text)
+        raise InvalidRequest(
+            f"There is no file and no job {text[:200]!r}.",
+            hint="Give a path, a job's ID, a link, or the picture itself.",
+        )
+
+    def _find_known(self, job_id: str) -> Job | None:
+        """Return a job as last seen by this session or its journal."""
+        for job in self._client.known_jobs():
+            if job.id == job_id:
+                return job
+        key = self._client.journal.find_service(job_id) if job_id else ""
+        if not key:
+            return None
+        jobs = self._client.journal.jobs("service=? AND id=?", (key, job_id))
+        return jobs[-1] if jobs else None
+
+    async def _refresh(self, job: Job) -> Job:
+        """Return a job that was not finished when it was seen as it is now."""
+        if not job.status.is_active or not job.id:
+            return job
+        known = self._find_known(job.id)
+        if known and known.service == job.service and known.status.is_terminal:
+            return known
+        return await self._fetch_job(job.id)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, or ~ of nobody
+        return False
