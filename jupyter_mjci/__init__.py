@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels import panel
     from jupyter_mjci.session import Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "Button": "jupyter_mjci.client.job",

@@ -71,7 +71,6 @@ if TYPE_CHECKING:
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture, ProcessedPicture
     from jupyter_mjci.jobs.grids import Grid
-    from jupyter_mjci.jobs.rule_comparison import RuleComparison, Rules
     from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.jobs.study_calls import Builder
     from jupyter_mjci.jobs.webhooks import WebhookServer
@@ -161,7 +160,12 @@ class Session:
             timeout=self.settings.timeout,
             deterministic=deterministic,
         )
-        self._poller = Poller(self.client, self._apis, deterministic=deterministic)
+        self._poller = Poller(
+            self.client,
+            self._apis,
+            deterministic=deterministic,
+            stalled_after=self.settings.stalled * 60,
+        )
         self._results = ResultFetcher(
             self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
@@ -577,24 +581,6 @@ class Session:
     async def _preview(self, rule: str, picture: ImageInput) -> ProcessedPicture:
         content = await self._pictures.read(picture)
         return await bucket.apply_rule_locally(self.ci, rule, content)
-
-    def compare(self, rules: Rules, pictures: object) -> Operation[RuleComparison]:
-        """Compare picture rules locally, in processes: bytes, time, and what they keep.
-
-        The result has `.frame()`, `.summary()`, `.plot()`, and
-        `.smallest(ssim=0.95)`, the smallest rule that keeps this
-        similarity. Needs the extra `compare`. Raises
-        InvalidRequest for a rule or a picture that is none.
-
-        Args:
-            rules: rules, or rules by the names that they get
-            pictures: pictures, or one: paths, bytes, jobs, their
-                IDs, links, Pillow images, arrays; or these by
-                name
-        """
-        from jupyter_mjci.jobs.rule_comparison import compare_rules
-
-        return Operation(partial(compare_rules, self, rules, pictures))
 
     # --- the session itself -------------------------------------
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, tzinfo
+from datetime import date, timedelta, tzinfo
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ import pandas as pd
 from jupyter_mjci.errors import requires_extra
 from jupyter_mjci.history.lineage import select_tree
 from jupyter_mjci.history.normalization import NONE
-from jupyter_mjci.history.periods import PERIODS, Period, get_ends, parse_period
+from jupyter_mjci.history.periods import PERIODS, Period, get_ends, parse_period, parse_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -218,18 +218,20 @@ class PlotAccessor:
 
     def sla(
         self,
-        within: float,
+        within: float | str | timedelta,
         every: Period = "day",
         by: str | None = None,
         *,
         tz: str | tzinfo = "UTC",
         ax: Axes | None = None,
     ) -> Axes:
-        """Plot the share of ended jobs that succeeded within so many seconds."""
+        """Plot the share of ended jobs that succeeded within a time after their submission."""
         frame, period = _find_period(
             lambda every: self._accessor.sla(within, every, by or (), tz=tz), every
         )
-        ax = _prepare_axes(ax, f"Succeeded within {within:g} s", f"% of jobs ended (by {period})")
+        ax = _prepare_axes(
+            ax, f"Succeeded within {parse_seconds(within):g} s", f"% of jobs ended (by {period})"
+        )
         for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
             _draw_line(ax, series["period"], series["share"] * 100, color, name)
         ax.set_ylim(-1, 101)
@@ -472,32 +474,6 @@ def render_png(frame: pd.DataFrame, plot: str, every: Period = "day", tz: str = 
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
     return file.getvalue()
-
-
-def plot_rate_distortion(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot what rules keep of pictures against their bytes.
-
-    Args:
-        summary: a row per rule: rule, bytes, ssim
-        ax: where to draw; by default new Axes
-    """
-    ax = _prepare_axes(ax, "Similarity against size", "SSIM (worst picture)")
-    ax.set_xlabel("kB of all pictures")
-    points = summary.dropna(subset=["ssim"]).sort_values("bytes")
-    sizes = points["bytes"] / 1000
-    best = points["ssim"].cummax() == points["ssim"]
-    ax.plot(sizes[best], points["ssim"][best], color=PALETTE[0], linewidth=1.2)
-    ax.scatter(sizes, points["ssim"], color=PALETTE[0], s=18)
-    for rule, size, ssim in zip(points["rule"], sizes, points["ssim"], strict=True):
-        ax.annotate(
-            _make_label(rule)[-28:],
-            (size, ssim),
-            xytext=(5, -9),
-            textcoords="offset points",
-            fontsize=8,
-            color=TEXT_COLOR,
-        )
-    return ax
 
 
 def _prepare_axes(ax: Axes | None, title: str, unit: str, height: float = 3.2) -> Axes:

@@ -10,20 +10,17 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from PIL import Image, ImageDraw
 
 from jupyter_mjci.imaging.fonts import draw_text
 from jupyter_mjci.imaging.model import RuleError
-from jupyter_mjci.imaging.picture import Picture, Provenance
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
     encode_image,
     normalize_orientation,
     open_image,
     shrink_to_budget,
-    to_base64,
 )
 
 BACKGROUND = "#ffffff"
@@ -81,15 +78,6 @@ class Sheet:
         return max((height / width for width, height in sizes), default=0.75)
 
 
-class ContactSheet(Picture):
-    """A sheet as a picture; a cell shows it as it is, because its labels have to be read."""
-
-    def _repr_mimebundle_(self, **_: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        width, height = self.size
-        data = {"image/jpeg": to_base64(self), "text/plain": repr(self)}
-        return data, {"image/jpeg": {"width": width, "height": height, "alt": self.alt_text}}
-
-
 def fit_picture(content: bytes, size: int = MAX_TILE) -> bytes:
     """Scale a picture down to what a sheet shows of it; much cheaper to keep than the original.
 
@@ -107,7 +95,7 @@ def fit_picture(content: bytes, size: int = MAX_TILE) -> bytes:
     return encode_image(_flatten(image), "JPEG", quality=88)
 
 
-def draw_sheet(sheet: Sheet) -> ContactSheet:
+def draw_sheet(sheet: Sheet) -> bytes:
     """Draw a sheet as a JPEG.
 
     A cell with several pictures shows them side by side, in a
@@ -130,9 +118,7 @@ def draw_sheet(sheet: Sheet) -> ContactSheet:
         _write(image, caption, (left, top + layout.cell[1] + 2), layout.cell[0])
     count = sum(map(len, sheet.cells.values()))
     smallest, largest = MAX_SHEET_BYTES
-    content = shrink_to_budget(image, min(max(count * BYTES_PER_PICTURE, smallest), largest))
-    subject = f"{count} pictures: {sheet.title}".removesuffix(": ")
-    return ContactSheet(content, Provenance(action="Sheet", subject=subject))
+    return shrink_to_budget(image, min(max(count * BYTES_PER_PICTURE, smallest), largest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import join_rows
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.imaging.picture import Picture
-from jupyter_mjci.jobs.batch import Batch, JobLike
+from jupyter_mjci.jobs.batch import Batch
 from jupyter_mjci.jobs.grids import is_among
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.client.settings import Settings
     from jupyter_mjci.history.plots import PlotAccessor
-    from jupyter_mjci.imaging.sheets import ContactSheet
 
 # pictures that are fetched and scaled down at a time
 MAX_FETCHED_AT_ONCE = 4
@@ -92,9 +91,9 @@ class Study:
     @property
     def job_count(self) -> int:
         """How many jobs a run would submit now; permutations of a prompt count."""
-        return sum(call.job_count for call in self.list_missing())
+        return sum(call.job_count for call in self._list_missing())
 
-    def list_missing(self) -> list[Call[Job]]:
+    def _list_missing(self) -> list[Call[Job]]:
         """Return the calls of which the journal has no submission that counts."""
         journal = self._session.journal
         return [call for call in self.calls if journal.find_by_key(call) is None]
@@ -111,7 +110,7 @@ class Study:
         """
         known = {name.casefold(): price for name, price in prices.items()}
         total = 0.0
-        for call in self.list_missing():
+        for call in self._list_missing():
             price = known.get(call.name.casefold(), known.get("*"))
             if price is None:
                 raise InvalidRequest(
@@ -165,14 +164,14 @@ class Study:
         those of `run`.
         """
         allowed = self._session.settings.max_jobs if max_jobs is None else max_jobs
-        check_job_count(self.list_missing(), allowed)
+        check_job_count(self._list_missing(), allowed)
         count = sum(call.job_count for call in self.calls)
-        return self._session.batch(self.list_targets(), max_jobs=count, **options)
-
-    def list_targets(self) -> list[JobLike]:
-        """Return what a run submits or follows; a job that has ended well needs no second look."""
-        rows = zip(self.jobs, self.calls, strict=True)
-        return [job if job.status is Status.SUCCEEDED else call for job, call in rows]
+        # Only what has ended well needs no second look.
+        targets = [
+            job if job.status is Status.SUCCEEDED else call
+            for job, call in zip(self.jobs, self.calls, strict=True)
+        ]
+        return self._session.batch(targets, max_jobs=count, **options)
 
     # --- results ------------------------------------------------
 
@@ -200,7 +199,7 @@ class Study:
         columns: str | None = None,
         *,
         index: int | None = None,
-    ) -> ContactSheet:
+    ) -> Picture:
         """Draw all pictures as one labelled sheet.
 
         A cell shows all jobs that have its values in common; a
@@ -220,7 +219,11 @@ class Study:
         """
         return event_loop.run(self._draw(rows, columns, index))
 
-    async def _draw(self, rows: str | None, columns: str | None, index: int | None) -> ContactSheet:
+    async def sheet_async(self) -> Picture:
+        """Draw the sheet as `sheet` does, for code on the event loop."""
+        return await self._draw(None, None, None)
+
+    async def _draw(self, rows: str | None, columns: str | None, index: int | None) -> Picture:
         from jupyter_mjci.jobs import study_sheet
 
         axes = study_sheet.choose_axes(self.factors, rows, columns)

@@ -13,7 +13,7 @@ from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.interpolation import PLACEHOLDER, interpolate
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.errors import InvalidRequest, suggest
 from jupyter_mjci.jobs.grids import Grid, Rows, check_row_count, combine, parse_grid
 from jupyter_mjci.services import services
 
@@ -93,14 +93,8 @@ def plan_study(
     combined = [{**row, **values} for row in rows for values in combine(factors)]
     check_row_count(len(combined) * repeat)
     names = list(combined[0])
-    template = add_flags(builder, fixed, [name for name in names if name not in parameters])
-    _check_placeholders(template, names)
-
-    def build(row: Mapping[str, Any]) -> Call[Job]:
-        own = {name: value for name, value in row.items() if name in parameters}
-        return builder(**{**_fill_all(template, row), **own})
-
-    calls = build_rows(combined, build)
+    template = _add_flags(builder, parameters, fixed, names)
+    calls = [_build_call(builder, parameters, template, row) for row in combined]
     if repeat > 1:
         _check_outputs(template, combined * repeat)
         repeats = range(1, repeat + 1)
@@ -135,62 +129,40 @@ def iter_placeholders(values: Iterable[object]) -> Iterator[str]:
             yield from iter_placeholders(value)
 
 
-def add_flags(
-    builder: Builder, arguments: Mapping[str, Any], names: Iterable[str]
+def _add_flags(
+    builder: Builder,
+    parameters: Mapping[str, inspect.Parameter],
+    fixed: Mapping[str, Any],
+    names: Sequence[str],
 ) -> dict[str, Any]:
-    """Return a builder's arguments with a place for every factor.
+    """Return the arguments with a place for every factor.
 
-    A factor without one is a flag of the prompt.
-
-    Args:
-        builder: the builder, bound to its API
-        arguments: its arguments, with placeholders
-        names: the factors that are no parameters
+    A factor without one is a parameter of the builder, or a flag
+    of its prompt.
 
     Raises:
-        InvalidRequest: names the factor that has no place
+        InvalidRequest: names the factor that is neither, or the
+            placeholder without values
     """
-    template = dict(arguments)
-    used = set(iter_placeholders(arguments.values()))
+    template = dict(fixed)
+    used = set(iter_placeholders(fixed.values()))
     for name in names:
-        if name in used:
+        if name in used or name in parameters:
             continue
         if not _find_flag(builder, name) or not isinstance(template.get(PROMPT), str):
-            raise build_unused_error(name, used)
-        template[PROMPT] += f"{{{{--{name}}}}}"
-    return template
-
-
-def add_places(builder: Builder, arguments: dict[str, Any], rows: Rows) -> None:
-    """Add to the arguments of a line a place for each factor that has none.
-
-    A factor is a placeholder, a parameter or a flag of the prompt.
-    Raises InvalidRequest for any other.
-    """
-    used = set(iter_placeholders(arguments.values()))
-    for name in set(inspect.signature(builder).parameters).intersection(rows[0]) - used:
-        if PROMPT in arguments:
-            arguments[name] = f"{{{{{name}}}}}"
-    arguments.update(add_flags(builder, arguments, rows[0]))
-
-
-def build_unused_error(name: str, used: Iterable[str]) -> InvalidRequest:
-    """Build the error of a factor that no call would depend on."""
-    return InvalidRequest(
-        f"The factor {name!r} is not used.",
-        detail=f"Used are: {', '.join(sorted(used)) or 'none'}.",
-        hint=f"Nothing was sent. Write {{{{{name}}}}} where its values belong.",
-    )
-
-
-def _check_placeholders(template: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Raise InvalidRequest for a placeholder without values."""
-    for name in iter_placeholders(template.values()):
-        if name.isidentifier() and name not in names:
             raise InvalidRequest(
-                f"{name!r} has no values.",
-                hint=f"Nothing was sent. Give them: {name}=[…].",
+                f"The factor {name!r} is not used.",
+                detail=suggest(name, [*used, *parameters]),
+                hint=f"Nothing was sent. Write {{{{{name}}}}} where its values belong.",
             )
+        template[PROMPT] += f"{{{{--{name}}}}}"
+    missing = [name for name in dict.fromkeys(used) if name not in names and name.isidentifier()]
+    if missing:
+        raise InvalidRequest(
+            f"{missing[0]!r} has no values.",
+            hint=f"Nothing was sent. Give them: {missing[0]}=[…].",
+        )
+    return template
 
 
 def _find_flag(builder: Builder, name: str) -> str:
@@ -204,31 +176,21 @@ def _find_flag(builder: Builder, name: str) -> str:
     return ""
 
 
-def build_rows(rows: Rows, build: Callable[[Mapping[str, Any]], Call[Job]]) -> list[Call[Job]]:
-    """Build the call of every row.
-
-    Args:
-        rows: the factors' values
-        build: builds a call from the values of a row; the text
-            of a flag has the name "--stylize"
-
-    Raises:
-        InvalidRequest: names the row that cannot be built
-    """
-    calls = []
-    for row in rows:
-        flags = {f"--{name}": _format_flag(name, value) for name, value in row.items()}
-        try:
-            calls.append(build({**row, **flags}))
-        except InvalidRequest as error:
-            message = f"{describe_row(row)}: {error.message}"
-            raise type(error)(message, detail=error.detail, hint=error.hint) from None
-    return calls
-
-
-def describe_row(row: Mapping[str, Any]) -> str:
-    """Return the values of a row in one line: "animal='fox', seed=1"."""
-    return ", ".join(f"{name}={value!r}"[:80] for name, value in row.items())
+def _build_call(
+    builder: Builder,
+    parameters: Mapping[str, inspect.Parameter],
+    template: Mapping[str, Any],
+    row: Mapping[str, Any],
+) -> Call[Job]:
+    flags = {f"--{name}": _format_flag(name, value) for name, value in row.items()}
+    values = {name: _fill(value, {**row, **flags}) for name, value in template.items()}
+    values |= {name: value for name, value in row.items() if name in parameters}
+    try:
+        return builder(**values)
+    except InvalidRequest as error:
+        where = ", ".join(f"{name}={value!r}" for name, value in row.items())
+        message = f"{where}: {error.message}"
+        raise type(error)(message, detail=error.detail, hint=error.hint) from None
 
 
 def _format_flag(name: str, value: object) -> str:
@@ -237,10 +199,6 @@ def _format_flag(name: str, value: object) -> str:
     if value is None or value is False or value == "":
         return ""
     return flag if value is True else f"{flag} {value}"
-
-
-def _fill_all(template: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _fill(value, row) for name, value in template.items()}
 
 
 def _fill(value: Any, row: Mapping[str, Any]) -> Any:

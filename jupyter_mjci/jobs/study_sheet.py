@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.imaging.sheets import ContactSheet, Sheet, draw_sheet
+from jupyter_mjci.imaging.picture import Picture, Provenance
+from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
 
 MAX_COLUMNS = 8  # of a sheet without a second factor
 
@@ -45,7 +46,7 @@ def draw(
     cells: Sequence[bytes | str],
     axes: Axes,
     title: str,
-) -> ContactSheet:
+) -> Picture:
     """Draw the sheet.
 
     Args:
@@ -62,7 +63,7 @@ def draw(
     sheet = Sheet(groups, heads[0], heads[1], title)
     if len(heads[0]) == 1 or len(heads[1]) == 1:
         sheet = _flow(sheet)
-    return draw_sheet(sheet)
+    return Picture(draw_sheet(sheet), Provenance(action="Study", subject=title))
 
 
 def _format_label(row: Mapping[str, Any], name: str) -> str:
