@@ -147,8 +147,21 @@ class PlotAccessor:
         frame, period = _find_period(lambda every: self._accessor.throughput(every, tz=tz), every)
         ax = _prepare_axes(ax, "Throughput", f"jobs ended per hour (by {period})")
         edges, rate = _get_steps(frame["period"], frame["per_hour"], period)
-        ax.fill_between(edges, rate, color=PALETTE[0], alpha=0.25, linewidth=0, step="post")
-        ax.plot(edges, rate, color=PALETTE[0], linewidth=1.2, drawstyle="steps-post")
+        ax.fill_between(
+            edges,
+            rate,
+            color=PALETTE[0],
+            alpha=0.25,
+            linewidth=0,
+            step="post",
+        )
+        ax.plot(
+            edges,
+            rate,
+            color=PALETTE[0],
+            linewidth=1.2,
+            drawstyle="steps-post",
+        )
         ax.set_ylim(bottom=0)
         return _finish(ax, frame["period"])
 
@@ -160,8 +173,19 @@ class PlotAccessor:
         frame = _select_top(result, "jobs").iloc[::-1]
         ax = _prepare_axes(ax, "From submission to success", "")
         rows = _label_rows(ax, frame[by], len(result) - len(frame))
-        ax.barh(rows, frame["p95"], color=PALETTE[0], alpha=0.3, label="95 % within")
-        ax.barh(rows, frame["p50"], color=PALETTE[0], label="50 % within")
+        ax.barh(
+            rows,
+            frame["p95"],
+            color=PALETTE[0],
+            alpha=0.3,
+            label="95 % within",
+        )
+        ax.barh(
+            rows,
+            frame["p50"],
+            color=PALETTE[0],
+            label="50 % within",
+        )
         ax.set_xlabel("seconds")
         return _finish(ax)
 
@@ -179,7 +203,14 @@ class PlotAccessor:
         for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
             half = series["queue_time_p50"]
             most = series["queue_time_p95"]
-            ax.fill_between(series["period"], half, most, color=color, alpha=0.15, linewidth=0)
+            ax.fill_between(
+                series["period"],
+                half,
+                most,
+                color=color,
+                alpha=0.15,
+                linewidth=0,
+            )
             _draw_line(ax, series["period"], half, color, name)
         ax.set_ylim(bottom=0)
         return _finish(ax, frame["period"])
@@ -281,8 +312,20 @@ class PlotAccessor:
         frame = _fold_rest(result[result["sized"] > 0], by, totals).iloc[::-1]
         ax = _prepare_axes(ax, "Bytes in and out", "")
         rows = np.array(_label_rows(ax, frame[by]))
-        ax.barh(rows + 0.2, frame["bytes_in"] / 1e6, 0.4, color=PALETTE[4], label="in")
-        ax.barh(rows - 0.2, frame["bytes_out"] / 1e6, 0.4, color=PALETTE[0], label="out")
+        ax.barh(
+            rows + 0.2,
+            frame["bytes_in"] / 1e6,
+            0.4,
+            color=PALETTE[4],
+            label="in",
+        )
+        ax.barh(
+            rows - 0.2,
+            frame["bytes_out"] / 1e6,
+            0.4,
+            color=PALETTE[0],
+            label="out",
+        )
         ax.set_xlabel("MB")
         return _finish(ax)
 
@@ -295,8 +338,19 @@ class PlotAccessor:
         frame = _select_top(result, "jobs").iloc[::-1]
         ax = _prepare_axes(ax, f"Duration ({of}), open jobs included", "")
         rows = _label_rows(ax, frame[by], len(result) - len(frame))
-        ax.barh(rows, frame["p95"], color=PALETTE[0], alpha=0.3, label="95 % within")
-        ax.barh(rows, frame["p50"], color=PALETTE[0], label="50 % within")
+        ax.barh(
+            rows,
+            frame["p95"],
+            color=PALETTE[0],
+            alpha=0.3,
+            label="95 % within",
+        )
+        ax.barh(
+            rows,
+            frame["p50"],
+            color=PALETTE[0],
+            label="50 % within",
+        )
         ax.set_xlabel("seconds")
         return _finish(ax)
 
@@ -332,7 +386,13 @@ class PlotAccessor:
         left = np.zeros(len(frame))
         for label, (values, color) in parts.items():
             width = values.to_numpy("float64")
-            ax.barh(rows, width, left=left, color=color, label=label)
+            ax.barh(
+                rows,
+                width,
+                left=left,
+                color=color,
+                label=label,
+            )
             left += width
         ax.set_xlabel("requests")
         return _finish(ax)
@@ -351,7 +411,14 @@ class PlotAccessor:
                 rows = frame[~frame[by].isin(names[: MAX_SERIES - 1])]
             label = f"other ({len(names) - number})" if is_last else _make_label(name)
             color = OTHER_COLOR if is_last else PALETTE[number]
-            ax.plot(rows["submitted"], rows["seconds"], "o", color=color, markersize=4, label=label)
+            ax.plot(
+                rows["submitted"],
+                rows["seconds"],
+                "o",
+                color=color,
+                markersize=4,
+                label=label,
+            )
         ax.set_ylim(bottom=0)
         return _finish(ax, frame["submitted"])
 
@@ -385,7 +452,11 @@ class PlotAccessor:
         """Plot in how many prompts the most frequent words occur."""
         frame = self._accessor.words(limit).iloc[::-1]
         ax = _prepare_axes(ax, "Words of prompts", "")
-        ax.barh(_label_rows(ax, frame["word"]), frame["jobs"], color=PALETTE[0])
+        ax.barh(
+            _label_rows(ax, frame["word"]),
+            frame["jobs"],
+            color=PALETTE[0],
+        )
         ax.set_xlabel("jobs")
         return _finish(ax)
 
@@ -407,7 +478,12 @@ class PlotAccessor:
         ax = _prepare_axes(ax, "Differences of two periods", "")
         rows = _label_rows(ax, known["metric"])
         percent = 100 / known["before"].abs()
-        ax.hlines(rows, known["low"] * percent, known["high"] * percent, color=PALETTE[0])
+        ax.hlines(
+            rows,
+            known["low"] * percent,
+            known["high"] * percent,
+            color=PALETTE[0],
+        )
         filled = np.where(known["is_clear"], PALETTE[0], "none")
         ax.scatter(
             known["difference"] * percent, rows, color=filled, edgecolors=PALETTE[0], zorder=3
@@ -421,7 +497,11 @@ class PlotAccessor:
 def _draw_counts(ax: Axes | None, title: str, result: pd.DataFrame, by: str) -> Axes:
     frame = _fold_rest(result, by, ["jobs"]).iloc[::-1]
     ax = _prepare_axes(ax, title, "")
-    ax.barh(_label_rows(ax, frame[by]), frame["jobs"], color=PALETTE[0])
+    ax.barh(
+        _label_rows(ax, frame[by]),
+        frame["jobs"],
+        color=PALETTE[0],
+    )
     ax.set_xlabel("jobs")
     return _finish(ax)
 
@@ -434,10 +514,22 @@ def _draw_tree(ax: Axes, tree: pd.DataFrame) -> None:
         above = rows.get(parent)
         if above is not None and depths[row] > 0:
             x, y = [depths[above], depths[above], depths[row]], [above, row, row]
-            ax.plot(x, y, color=TEXT_COLOR, linewidth=0.8, zorder=1)
+            ax.plot(
+                x,
+                y,
+                color=TEXT_COLOR,
+                linewidth=0.8,
+                zorder=1,
+            )
     statuses = tree["status"].astype(str).str.lower()
     colors = statuses.map(STATUS_COLORS).fillna(OPEN_COLOR)
-    ax.scatter(depths, list(range(len(tree))), c=colors.tolist(), s=26, zorder=2)
+    ax.scatter(
+        depths,
+        list(range(len(tree))),
+        c=colors.tolist(),
+        s=26,
+        zorder=2,
+    )
     texts = tree["subject"] if "subject" in tree else tree["id"]
     names = tree["action"].fillna("") if "action" in tree else [""] * len(tree)
     for row, (name, text) in enumerate(zip(names, texts, strict=True)):
@@ -551,7 +643,15 @@ def _stack_bars(
         height = values.to_numpy("float64", na_value=0)
         if height.any():
             label = _make_label(name)
-            ax.bar(periods, height, width, bottom, color=color, label=label, align="edge")
+            ax.bar(
+                periods,
+                height,
+                width,
+                bottom,
+                color=color,
+                label=label,
+                align="edge",
+            )
         bottom += height
     if len(periods) == 1:
         ax.margins(x=2)  # or the bar would fill the plot

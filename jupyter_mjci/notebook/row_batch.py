@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.interpolation import PLACEHOLDER
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history import frames
 from jupyter_mjci.notebook import cards
