@@ -21,7 +21,7 @@ from jupyter_mjci.errors import InvalidRequest, MjciError, missing_extra
 from jupyter_mjci.history.frames import records_to_frame
 from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.rule_syntax import parse_rule
-from jupyter_mjci.imaging.similarity import Measurement, Work, measure_all
+from jupyter_mjci.imaging.similarity import Measurement, WorkerInput, measure_all
 from jupyter_mjci.imaging.thumbnails import identify
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ async def compare_rules(
     results: list[list[list[Measurement]]] = [[] for _ in works]
     errors: list[MjciError] = []
 
-    async def run(position: int, work: Work) -> None:
+    async def run(position: int, work: WorkerInput) -> None:
         try:
             results[position] = await _run_worker(work)
         except MjciError as error:
@@ -184,17 +184,17 @@ async def compare_rules(
     return RuleComparison(named, list(contents), measurements)
 
 
-def _split_work(rules: Sequence[str], contents: Sequence[bytes]) -> list[Work]:
+def _split_work(rules: Sequence[str], contents: Sequence[bytes]) -> list[WorkerInput]:
     """Deal the pictures out to as many processes as there are processors, where that pays."""
     headers = [header for header in map(identify, contents) if header]
     pixels = sum(header.width * header.height for header in headers) * len(rules)
     count = min(os.cpu_count() or 1, len(contents))
     if pixels < MIN_PIXELS_OF_PROCESSES:
         count = 1
-    return [Work(rules, contents[start::count]) for start in range(count)]
+    return [WorkerInput(rules, contents[start::count]) for start in range(count)]
 
 
-async def _run_worker(work: Work) -> list[list[Measurement]]:
+async def _run_worker(work: WorkerInput) -> list[list[Measurement]]:
     package_folder = str(Path(__file__).parents[2])
     paths = [package_folder, os.environ.get("PYTHONPATH", "")]
     process = await anyio.run_process(
