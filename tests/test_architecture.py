@@ -113,6 +113,6 @@ def test_top_level_holds_only_listed_files() -> None:
 
 
 def test_reference_page_is_up_to_date() -> None:
-    from tests.reference import PAGE, page
+    from tests.reference import PAGE, build_page
 
-    assert PAGE.read_text("utf-8") == page(), "run: python -m tests.reference"
+    assert PAGE.read_text("utf-8") == build_page(), "run: python -m tests.reference"
