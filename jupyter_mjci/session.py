@@ -160,7 +160,12 @@ class Session:
             timeout=self.settings.timeout,
             deterministic=deterministic,
         )
-        self._poller = Poller(self.client, self._apis, deterministic=deterministic)
+        self._poller = Poller(
+            self.client,
+            self._apis,
+            deterministic=deterministic,
+            stalled_after=self.settings.stalled * 60,
+        )
         self._results = ResultFetcher(
             self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
