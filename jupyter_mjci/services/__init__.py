@@ -306,6 +306,8 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_command: the magic that asks for the same again; ""
+            where one line cannot
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
         diagnose: "module:attribute" of the checks of `doctor`
@@ -358,6 +360,7 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""
     panel: str = ""
