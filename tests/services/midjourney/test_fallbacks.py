@@ -11,7 +11,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import InvalidRequest, MjciError, Unsupported
+from jupyter_mjci.errors import InvalidRequest, MjciError, ServiceError, Unsupported
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.session import Session
 from tests.virtual_clock import VirtualClock
@@ -163,3 +163,10 @@ def test_wrong_address_raises_despite_the_journal() -> None:
             call.run()
     with pytest.raises(Unsupported):
         session.tasks()
+
+
+def test_unsupported_is_an_error_of_any_service() -> None:
+    assert Unsupported.__mro__[1] is ServiceError
+    with pytest.raises(Unsupported) as caught:
+        answer_listing([httpx.Response(404, **PAGE)] * 9).mj.imagine("a fox").run()
+    assert caught.value.service == "mj"
