@@ -10,9 +10,17 @@ import httpx
 import pytest
 
 import jupyter_mjci as mjci
+from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import InvalidRequest, MjciError, ServiceError, Unsupported
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    MidjourneyError,
+    MjciError,
+    ServiceError,
+    Unsupported,
+)
 from jupyter_mjci.services import load_settings
+from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.session import Session
 from tests.virtual_clock import VirtualClock
 
@@ -166,7 +174,9 @@ def test_wrong_address_raises_despite_the_journal() -> None:
 
 
 def test_unsupported_is_an_error_of_any_service() -> None:
-    assert Unsupported.__mro__[1] is ServiceError
-    with pytest.raises(Unsupported) as caught:
-        answer_listing([httpx.Response(404, **PAGE)] * 9).mj.imagine("a fox").run()
+    response = Response(404, b'{"detail": "Not Found"}', url="http://proxy/mj/submit/x")
+    with pytest.raises(Unsupported, match="no such endpoint") as caught:
+        Midjourney().imagine("a fox").parse(response)
+    assert isinstance(caught.value, ServiceError)
+    assert not isinstance(caught.value, MidjourneyError)
     assert caught.value.service == "mj"
