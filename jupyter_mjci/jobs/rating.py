@@ -50,7 +50,10 @@ def build_rating(
     )
 
 
-def _find_job(journal: Journal, job_id: str) -> Job:
+def _find_job(
+    journal: Journal,
+    job_id: str,
+) -> Job:
     service = journal.find_service(job_id)
     for job in journal.own_jobs(service):
         if job.id == job_id:

@@ -91,7 +91,10 @@ class RuleComparison:
         )
         return worst.reset_index().sort_values("bytes", ignore_index=True)
 
-    def smallest(self, ssim: float = 0.95) -> str:
+    def smallest(
+        self,
+        ssim: float = 0.95,
+    ) -> str:
         """Return the rule with the fewest bytes that keeps every picture's similarity.
 
         Args:
@@ -111,7 +114,10 @@ class RuleComparison:
             hint="Raise the quality, or ask for less.",
         )
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(
+        self,
+        ax: Axes | None = None,
+    ) -> Axes:
         """Plot similarity against size: a point per rule, named; the best rules are a line."""
         from jupyter_mjci.history.plots import plot_rate_distortion
 
@@ -123,7 +129,11 @@ def _get_worst(values: Any) -> float:
     return float(values.min(skipna=False))
 
 
-async def compare_rules(sender: Sender, rules: Rules, pictures: object) -> RuleComparison:
+async def compare_rules(
+    sender: Sender,
+    rules: Rules,
+    pictures: object,
+) -> RuleComparison:
     """Apply every rule to every picture in processes of their own, and compare the results.
 
     Raises:
@@ -138,7 +148,10 @@ async def compare_rules(sender: Sender, rules: Rules, pictures: object) -> RuleC
     results: list[list[list[Measurement]]] = [[] for _ in works]
     errors: list[MjciError] = []
 
-    async def run(position: int, work: Work) -> None:
+    async def run(
+        position: int,
+        work: Work,
+    ) -> None:
         try:
             results[position] = await _run_worker(work)
         except MjciError as error:
@@ -158,7 +171,10 @@ async def compare_rules(sender: Sender, rules: Rules, pictures: object) -> RuleC
     return RuleComparison(named, list(contents), measurements)
 
 
-def _split_work(rules: Sequence[str], contents: Sequence[bytes]) -> list[Work]:
+def _split_work(
+    rules: Sequence[str],
+    contents: Sequence[bytes],
+) -> list[Work]:
     """Deal the pictures out to as many processes as there are processors, where that pays."""
     headers = [header for header in map(identify, contents) if header]
     pixels = sum(header.width * header.height for header in headers) * len(rules)
@@ -203,7 +219,10 @@ def _name_rules(rules: Rules) -> dict[str, str]:
     return named
 
 
-def _read_pictures(sender: Sender, pictures: object) -> dict[str, bytes]:
+def _read_pictures(
+    sender: Sender,
+    pictures: object,
+) -> dict[str, bytes]:
     """Return the pictures by name: a path's, a job's, or their number.
 
     Raises:
@@ -226,7 +245,10 @@ def _read_pictures(sender: Sender, pictures: object) -> dict[str, bytes]:
     return contents
 
 
-def _name_picture(number: int, picture: object) -> str:
+def _name_picture(
+    number: int,
+    picture: object,
+) -> str:
     if isinstance(picture, (str, Path)) and len(str(picture)) < 200:
         return f"{number} {Path(str(picture)).name}"
     provenance = getattr(picture, "provenance", None)
