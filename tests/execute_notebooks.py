@@ -44,7 +44,7 @@ def execute(path: Path) -> str:
     return str(nbformat.writes(notebook)) + "\n"  # type: ignore[no-untyped-call]
 
 
-def copied(name: str, folder: Path) -> Path:
+def copy_notebook(name: str, folder: Path) -> Path:
     """A notebook, and the recording beside it, in a folder of their own."""
     for file in NOTEBOOKS.glob(f"{name}.*"):
         (shutil.copytree if file.is_dir() else shutil.copy)(file, folder / file.name)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-NEEDS = "This installs from a package index, which pip has to reach (without one: pytest -m 'not install')"  # noqa: E501
-OURS = (
+NEEDS_INDEX = "This installs from a package index, which pip has to reach (without one: pytest -m 'not install')"  # noqa: E501
+OWN_VARIABLES = (
     "JUPYTER",
     "IPYTHON",
     "MJCI_",
@@ -31,16 +31,16 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def newcomer(*first: Path) -> dict[str, str]:
+def build_clean_environ(*first: Path) -> dict[str, str]:
     """The surroundings of somebody who has Python and pip as they are set up here, and nothing of
     ours.
     """
     path = [str(folder) for folder in (*first, Path(sys.base_prefix, "bin"))]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(OWN_VARIABLES)}
     return {**kept, "PATH": os.pathsep.join([*path, os.environ["PATH"]])}
 
 
-def installed(command: list[str], folder: Path, environ: dict[str, str]) -> str:
+def run_install(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     """What the command says; it fails the test where it does."""
     done = subprocess.run(
         command,
@@ -52,7 +52,6 @@ def installed(command: list[str], folder: Path, environ: dict[str, str]) -> str:
         check=False,
     )
     if done.returncode:
-        pytest.fail(
-            f"{' '.join(command)} ended with {done.returncode}. {NEEDS}.\n{done.stdout[-3000:]}"
-        )
+        command_line = " ".join(command)
+        pytest.fail(f"{command_line} failed. {NEEDS_INDEX}.\n{done.stdout[-3000:]}")
     return done.stdout

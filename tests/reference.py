@@ -40,28 +40,28 @@ How it works: [how-it-works.md](explanation/how-it-works.md).
 FOR_MANY = " (where one cell makes many jobs)"
 
 
-def row(*cells: str) -> str:
+def format_row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def table(*heads: str) -> list[str]:
-    return [row(*heads), "|" + "---|" * len(heads)]
+def format_head(*heads: str) -> list[str]:
+    return [format_row(*heads), "|" + "---|" * len(heads)]
 
 
-def calls(service: type, prefix: str) -> Iterator[str]:
+def list_calls(service: type, prefix: str) -> Iterator[str]:
     """Every builder: how it is called, the magic it gives, what it sends, what it is for."""
-    magics = {magic.name for magic in Magics(None).iter_magics()}
+    list_magics = {magic.name for magic in Magics(None).iter_magics()}
     routes = re.findall(r"# ([^\n]+)\n    def (\w+)\(", inspect.getsource(service))
     sent = {name: route for route, name in routes}
     for name, method in inspect.getmembers(service, inspect.isfunction):
         if not name.startswith("_"):
-            magic = f"`%{prefix}_{name}`" if f"{prefix}_{name}" in magics else ""
+            magic = f"`%{prefix}_{name}`" if f"{prefix}_{name}" in list_magics else ""
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
             route = f"`{sent[name]}`" if name in sent else ""
-            yield row(f"`{prefix}.{name}({parameters})`", magic, route, get_summary(method))
+            yield format_row(f"`{prefix}.{name}({parameters})`", magic, route, get_summary(method))
 
 
-def magics() -> Iterator[str]:
+def list_magics() -> Iterator[str]:
     """Every magic of a call: as it is written, and what else it takes."""
     for magic in Magics(None).iter_magics():
         prefix, _, name = magic.name.partition("_")
@@ -70,76 +70,84 @@ def magics() -> Iterator[str]:
             usage = magic.help.partition(" [options]")[0]
             body = f"`%%{magic.name}`" if magic.kind == "line_cell" else ""
             optional = [
-                one
-                for one in parse_signature(getattr(service.api, name))
-                if not (one.required and one.positional)
+                item
+                for item in parse_signature(getattr(service.api, name))
+                if not (item.required and item.positional)
             ]
-            yield row(f"`{usage}`", body, flags(optional))
+            yield format_row(f"`{usage}`", body, format_flags(optional))
 
 
-def commands() -> Iterator[str]:
+def list_commands_of_mjci() -> Iterator[str]:
     """Every command of `%mjci`."""
     for name in magic_commands.list_commands():
         command = getattr(magic_commands.Commands, name)
         known = parse_signature(command)
-        words = " ".join(one.metavar for one in known if one.positional and one.required)
+        words = " ".join(item.metavar for item in known if item.positional and item.required)
         more = any(
-            one.kind is one.VAR_KEYWORD for one in inspect.signature(command).parameters.values()
+            item.kind is item.VAR_KEYWORD for item in inspect.signature(command).parameters.values()
         )
-        told = [flags(one for one in known if not (one.positional and one.required))]
-        told += ["every setting but secrets, as a flag"] * more
-        yield row(
+        described = [
+            format_flags(item for item in known if not (item.positional and item.required))
+        ]
+        described += ["every setting but secrets, as a flag"] * more
+        yield format_row(
             f"`{f'%mjci {name} {words}'.rstrip()}`",
             get_summary(command),
-            ", ".join(filter(None, told)),
+            ", ".join(filter(None, described)),
         )
 
 
-def flags(known: Iterable[Param]) -> str:
+def format_flags(known: Iterable[Param]) -> str:
     return ", ".join(
-        f"`{one.flag}`" if one.kind == "switch" else f"`{one.flag} {one.metavar}`" for one in known
+        f"`{item.flag}`" if item.kind == "switch" else f"`{item.flag} {item.metavar}`"
+        for item in known
     )
 
 
-def options() -> Iterator[str]:
-    for one in BATCH_OPTIONS:
-        yield row(flags([one]), one.help + FOR_MANY * (one not in OPTIONS))
+def list_options() -> Iterator[str]:
+    for item in BATCH_OPTIONS:
+        yield format_row(format_flags([item]), item.help + FOR_MANY * (item not in OPTIONS))
 
 
-def terminal() -> Iterator[str]:
+def list_terminal_commands() -> Iterator[str]:
     """Every command of `jupyter mjci` and, below it, its arguments."""
     (choices,) = (
-        one for one in main.build_parser()._actions if isinstance(one, argparse._SubParsersAction)
+        item
+        for item in main.build_parser()._actions
+        if isinstance(item, argparse._SubParsersAction)
     )
     parsers = {**choices.choices, "sandbox": serving.build_parser()}
-    for one in choices._choices_actions:
-        yield row(f"`jupyter mjci {one.dest}`", "", one.help or "")
-        for action in parsers[one.dest]._actions[1:]:  # the first is --help
-            yield row("", f"`{_as_written(action)}`", action.help or "")
+    for item in choices._choices_actions:
+        yield format_row(f"`jupyter mjci {item.dest}`", "", item.help or "")
+        for action in parsers[item.dest]._actions[1:]:  # the first is --help
+            yield format_row("", f"`{_format_argument(action)}`", action.help or "")
 
 
-def _as_written(action: argparse.Action) -> str:
+def _format_argument(action: argparse.Action) -> str:
     choices = "|".join(map(str, action.choices or ()))
     word = action.metavar or choices or ("" if action.nargs == 0 else action.dest.upper())
     more = " …" if action.nargs in ("*", "+") else ""
     return f"{', '.join(action.option_strings)} {word}{more}".strip()
 
 
-def settings() -> Iterator[str]:
+def list_setting_rows() -> Iterator[str]:
     """Every setting, those of the services first."""
     for setting in list_settings(get_section_types()):
         shown = "" if setting.name == "home" else str(setting.field.default)
         variables = ", ".join(f"`{variable}`" for variable in setting.env)
         cells = (variables, shown.replace("Secret()", ""), setting.field.metadata["help"])
-        yield row(f"`{setting.name}`", *cells)
+        yield format_row(f"`{setting.name}`", *cells)
 
 
-def job_fields() -> Iterator[str]:
-    kinds = {one.name: str(one.type) for one in fields(Job)}
-    return (row(f"`{one.name}`", f"`{kinds[one.name]}`", one.help) for one in parse_signature(Job))
+def list_job_fields() -> Iterator[str]:
+    kinds = {item.name: str(item.type) for item in fields(Job)}
+    return (
+        format_row(f"`{item.name}`", f"`{kinds[item.name]}`", item.help)
+        for item in parse_signature(Job)
+    )
 
 
-def statuses() -> Iterator[str]:
+def list_statuses() -> Iterator[str]:
     """Every status, and the words of both services that it stands for."""
     for status in Status:
         after = (
@@ -147,34 +155,43 @@ def statuses() -> Iterator[str]:
             if status.is_active
             else "a person answers: `mj.modal`"
         )
-        words = (_words(table, status) for table in (midjourney.STATUSES, tencent_ci.STATUSES))
-        yield row(f"`{status}`", *words, "nothing: it has ended" if status.is_terminal else after)
+        words = (
+            _format_words(format_head, status)
+            for format_head in (midjourney.STATUSES, tencent_ci.STATUSES)
+        )
+        yield format_row(
+            f"`{status}`", *words, "nothing: it has ended" if status.is_terminal else after
+        )
 
 
-def _words(table: Mapping[str, Status], status: Status) -> str:
-    words = [f"`{word}`" if word else "nothing" for word, meant in table.items() if meant is status]
+def _format_words(format_head: Mapping[str, Status], status: Status) -> str:
+    words = [
+        f"`{word}`" if word else "nothing" for word, meant in format_head.items() if meant is status
+    ]
     return ", ".join(words + ["any other"] * (status is Status.RUNNING))
 
 
-def columns() -> Iterator[str]:
-    yield from (row(f"`{one.name}`", one.dtype, one.help) for one in COLUMNS)
-    yield from (row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in DURATION_COLUMNS)
+def list_columns() -> Iterator[str]:
+    yield from (format_row(f"`{item.name}`", item.dtype, item.help) for item in COLUMNS)
+    yield from (
+        format_row(f"`{name}`", "timedelta64[us]", help) for name, _, _, help in DURATION_COLUMNS
+    )
 
 
-def questions() -> Iterator[str]:
+def list_questions() -> Iterator[str]:
     """Every analysis: what it can be asked, and what its frame holds."""
     for name, method in vars(JobAccessor).items():
         if not name.startswith("_") and inspect.isfunction(method):
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
-            yield row(f"`.mjci.{name}({parameters})`", inspect.getdoc(method) or "")
+            yield format_row(f"`.mjci.{name}({parameters})`", inspect.getdoc(method) or "")
 
 
-def what_to_do() -> Iterator[str]:
+def list_errors() -> Iterator[str]:
     """Every error: what it is, what happened, what usually helps."""
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.MjciError):
-            happened, *help = paragraphs(kind)
-            yield row(
+            happened, *help = split_paragraphs(kind)
+            yield format_row(
                 f"`{kind.__name__}`",
                 f"`{kind.__base__.__name__}`",
                 happened,
@@ -182,60 +199,69 @@ def what_to_do() -> Iterator[str]:
             )
 
 
-def paragraphs(documented: Any) -> list[str]:
+def split_paragraphs(documented: Any) -> list[str]:
     return (inspect.getdoc(documented) or "").split("\n\n")
 
 
-def page() -> str:
+def build_page() -> str:
     sections: dict[str, Iterable[str]] = {
         "Calls: Midjourney proxies": [
-            *table("call", "magic", "sends", "what it is for"),
-            *calls(Midjourney, "mj"),
+            *format_head("call", "magic", "sends", "what it is for"),
+            *list_calls(Midjourney, "mj"),
         ],
         "Calls: Tencent CI": [
-            *table("call", "magic", "sends", "what it is for"),
-            *calls(TencentCI, "ci"),
+            *format_head("call", "magic", "sends", "what it is for"),
+            *list_calls(TencentCI, "ci"),
         ],
         "Magics": [
             "Every magic takes these; `--help` after any of them tells what its own options mean.",
             "",
-            *table("option", "meaning"),
-            *options(),
+            *format_head("option", "meaning"),
+            *list_options(),
             "",
-            *table("magic", "with a body", "its own options"),
-            *magics(),
+            *format_head("magic", "with a body", "its own options"),
+            *list_magics(),
         ],
-        "Commands of `%mjci`": [*table("command", "what it does", "options"), *commands()],
+        "Commands of `%mjci`": [
+            *format_head("command", "what it does", "options"),
+            *list_commands_of_mjci(),
+        ],
         "Command line": [
             "`jupyter mjci COMMAND --help` tells the same.",
             "",
-            *table("command", "argument", "meaning"),
-            *terminal(),
+            *format_head("command", "argument", "meaning"),
+            *list_terminal_commands(),
             "",
-            *table("exit status", "meaning"),
-            *(row(f"{one}", told) for one, told in exit_codes.EXIT_CODE_HELP.items()),
+            *format_head("exit status", "meaning"),
+            *(
+                format_row(f"{item}", described)
+                for item, described in exit_codes.EXIT_CODE_HELP.items()
+            ),
         ],
-        "Settings": [*table("keyword", "environment", "default", "meaning"), *settings()],
-        "Fields of a job": [*table("field", "type", "meaning"), *job_fields()],
+        "Settings": [
+            *format_head("keyword", "environment", "default", "meaning"),
+            *list_setting_rows(),
+        ],
+        "Fields of a job": [*format_head("field", "type", "meaning"), *list_job_fields()],
         "Statuses": [
-            *table("status", "Midjourney says", "Tencent CI says", "what comes next"),
-            *statuses(),
+            *format_head("status", "Midjourney says", "Tencent CI says", "what comes next"),
+            *list_statuses(),
         ],
-        "Columns of every listing": [*table("column", "dtype", "meaning"), *columns()],
+        "Columns of every listing": [*format_head("column", "dtype", "meaning"), *list_columns()],
         "Questions to a history": [
             "`df.mjci`, `lake.mjci`, `lake.with_client(client).mjci`;"
             " on Axes with `.plot` between.",
             "",
-            *(text for part in paragraphs(JobAccessor)[1:] for text in (part, "")),
-            *table("question", "answer"),
-            *questions(),
+            *(text for part in split_paragraphs(JobAccessor)[1:] for text in (part, "")),
+            *format_head("question", "answer"),
+            *list_questions(),
         ],
         "Errors": [
             "In a cell an error is two or three lines: message, detail, hint;"
             " `%tb` shows the traceback.",
             "",
-            *table("error", "is a", "what happened", "what usually helps"),
-            *what_to_do(),
+            *format_head("error", "is a", "what happened", "what usually helps"),
+            *list_errors(),
         ],
     }
     return "\n".join(
@@ -247,4 +273,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), "utf-8")
+    PAGE.write_text(build_page(), "utf-8")

@@ -156,6 +156,23 @@ ODD_RESPONSES = (
         "Akamai 403", 403, _page("Access Denied"), REFUSAL, Reason.CHALLENGE, "Access Denied"
     ),
     OddResponse(
+        "Alibaba Cloud WAF 405",
+        405,
+        _page("405", "Your request may cause potential threats to the server's security."),
+        REFUSAL,
+        Reason.CHALLENGE,
+        "405",
+        {"server": "Tengine"},
+    ),
+    OddResponse(
+        "Imperva 200",
+        200,
+        '<html><head><script src="/_Incapsula_Resource?SWJIYLWA=719"></script></head></html>',
+        UNKNOWN,
+        Reason.CHALLENGE,
+    ),
+    OddResponse("page with 202", 202, _page("Sign in"), UNKNOWN, Reason.NO_ANSWER, "Sign in"),
+    OddResponse(
         "AWS ALB 503",
         503,
         "<html>\r\n<head><title>503 Service Temporarily Unavailable</title></head>\r\n<body></body>"

@@ -22,15 +22,15 @@ from tests.browser.test_panels import IMAGINE, MOVE, PICTURE, PROMPT, SESSION
 from tests.browser.test_region import drag
 from tests.browser.test_workbench import AFTER, RULE
 
-PLACE = Path(__file__).parent.parent / "notebooks" / "screenshots"
-WIDTH, HEIGHT, SHARP = (
+FOLDER = Path(__file__).parent.parent / "notebooks" / "screenshots"
+WIDTH, HEIGHT, SCALE = (
     800,
     620,
     1.25,
 )  # of a picture, in the page's pixels, and how many of its own are one of those
 MARGIN, COLOURS = 6, 160
 MAGIC = "%load_ext jupyter_mjci\n%mjci sandbox --speed 200"
-MANY = """%config InlineBackend.figure_formats = ["retina"]
+MANY_JOBS = """%config InlineBackend.figure_formats = ["retina"]
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import jupyter_mjci as mjci
@@ -49,13 +49,13 @@ TIDY = """() => {
 }"""
 
 
-def cells_as_they_are(page: Page) -> str:
+def show_cells(page: Page) -> str:
     """From the second cell on."""
     page.wait_pictures(".jp-OutputArea img")
     return ".jp-Cell >> nth=1"
 
 
-def a_workbench(page: Page) -> str:
+def show_workbench(page: Page) -> str:
     """A rule as text and as blocks, and what it makes of a picture."""
     page.click(".mjci-live button:has-text('input/')")
     page.click(".mjci-tile button:has-text('deer.jpg')")
@@ -66,7 +66,7 @@ def a_workbench(page: Page) -> str:
     return RULE
 
 
-def a_region(page: Page) -> str:
+def show_region(page: Page) -> str:
     """A part of a picture painted over, to be drawn anew."""
     page.fill(PROMPT, "a red fox in the snow at dusk --ar 16:9")
     page.click(IMAGINE)
@@ -85,16 +85,18 @@ class Shot:
     """
 
     cells: tuple[str, ...]
-    prepare: Callable[[Page], str] = cells_as_they_are
+    prepare: Callable[[Page], str] = show_cells
 
 
 SHOTS = {
     "cell": Shot((MAGIC, "%mj_imagine a red fox in the snow at dusk --ar 3:2", "%mj_action _ U2")),
-    "workbench": Shot((SESSION.format(speed=200), "mjci.panel('ci', session=s)", ""), a_workbench),
-    "region": Shot((SESSION.format(speed=200), "mjci.panel('mj', session=s)", ""), a_region),
+    "workbench": Shot(
+        (SESSION.format(speed=200), "mjci.panel('ci', session=s)", ""), show_workbench
+    ),
+    "region": Shot((SESSION.format(speed=200), "mjci.panel('mj', session=s)", ""), show_region),
     "plot": Shot(
         (
-            MANY,
+            MANY_JOBS,
             'df = s.history()\ndf.mjci.queue_stats(every=None, by="service")',
             "_ = df.mjci.plot.timeline()",
             "_ = df.mjci.plot.failures()",
@@ -103,7 +105,7 @@ SHOTS = {
 }
 
 
-def take(page: Page, shot: Shot) -> bytes:
+def take_screenshot(page: Page, shot: Shot) -> bytes:
     """The part of the page that begins where the shot says, as a PNG of few colours."""
     for number in range(len(shot.cells) - 1):
         page.run(number)
@@ -113,7 +115,8 @@ def take(page: Page, shot: Shot) -> bytes:
 
     def cut() -> bytes:
         left, top = (
-            page.page.locator(one).first.bounding_box() for one in (".jp-InputArea", begin)
+            page.page.locator(selector).first.bounding_box()
+            for selector in (".jp-InputArea", begin)
         )
         clip = {"x": left["x"], "y": top["y"] - MARGIN, "width": WIDTH, "height": HEIGHT}
         return bytes(page.page.screenshot(clip=clip))
@@ -133,12 +136,12 @@ def main() -> None:
         serving(Path(place), lab_command(Path(place))) as url,
     ):
         shown = Chromium(
-            chromium, viewport={"width": WIDTH + 110, "height": 1600}, device_scale_factor=SHARP
+            chromium, viewport={"width": WIDTH + 110, "height": 1600}, device_scale_factor=SCALE
         )
         for name in sys.argv[1:] or SHOTS:
             shot, lab = SHOTS[name], Lab(url, Path(place))
             page = Page(shown, lab, lab.write(name, shot.cells)).open()
-            (PLACE / f"{name}.png").write_bytes(content := take(page, shot))
+            (FOLDER / f"{name}.png").write_bytes(content := take_screenshot(page, shot))
             print(f"{name}.png: {len(content) / 1000:.0f} kB")
         shown.close()
 

@@ -18,17 +18,10 @@ from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from jupyter_mjci.services import get_section_types
 from tests.notebook.conftest import with_magics
-from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
+from tests.test_architecture import MODULES, PACKAGE, PAGES, ROOT, get_name
 
 HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-# Folders that a build of the site makes.
-GENERATED = {"_build", "project", "tutorials"}
-PAGES = sorted(
-    page
-    for page in (ROOT / "docs").rglob("*.md")
-    if page.relative_to(ROOT / "docs").parts[0] not in GENERATED
-)
 MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
 # What is run elsewhere, or speaks to a service of the reader's own.
 NOT_RUN = {"python": {"add-a-service"}, "": {"connect-your-services", "how-it-works"}}

@@ -33,6 +33,7 @@ from typing import Any, TypeVar
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.response_text import (
+    MAX_SEARCHED,
     decode_text,
     is_html,
     parse_object,
@@ -246,6 +247,8 @@ _CHALLENGE_TITLES = re.compile(
     r"(?i)just a moment|attention required|checking your browser|verify you are human"
     r"|are you a robot|captcha|ddos-guard|security check|access denied|request rejected|安全验证"
 )
+# Pages whose title says nothing: Alibaba Cloud, Imperva.
+_CHALLENGE_BODIES = re.compile(rb"(?i)potential threats to the server|/_incapsula_resource")
 _REQUEST_ID_HEADERS = (
     "x-ci-request-id",
     "x-cos-request-id",
@@ -389,7 +392,7 @@ def _classify_success(response: Response, document: Any) -> Classified:
         return Classified(Outcome.UNREADABLE, status, Reason.NO_ANSWER)
     if is_html(response.body):
         title = read_message(response.body)
-        is_challenge = _CHALLENGE_TITLES.search(title) is not None
+        is_challenge = _has_challenge_title(title) or _has_challenge_body(response)
         reason = Reason.CHALLENGE if is_challenge else Reason.NO_ANSWER
         return Classified(
             Outcome.UNKNOWN,
@@ -418,8 +421,10 @@ def _is_error_document(response: Response, document: Any, codes: ServiceCodes) -
     """Return whether a 2xx body is an error in some family's shape."""
     if not isinstance(document, Mapping):
         return _is_xml_error(response)
-    if document.get("error") or document.get("success") is False:
+    if document.get("success") is False:
         return True
+    if document.get("error"):
+        return not _is_job(document)
     if _to_text(document.get("code")) in codes.accepted:
         return False
     if codes.answer_fields & document.keys():
@@ -428,6 +433,16 @@ def _is_error_document(response: Response, document: Any, codes: ServiceCodes) -
         is_wrapper = any(isinstance(document.get(name), (list, Mapping)) for name in _WRAPPERS)
         return not is_wrapper and "id" not in document
     return bool(read_message(response.body, document) or read_code(response.body, document))
+
+
+def _is_job(document: Mapping[str, object]) -> bool:
+    """Return whether a body is a job, whose own `error` says why it failed.
+
+    Frameworks repeat the HTTP status in their errors: that is a
+    number, and a job's status is a word.
+    """
+    status = document.get("status")
+    return bool(document.get("id")) and isinstance(status, str) and not status.isdecimal()
 
 
 _WRAPPERS = ("data", "result", "content", "list")
@@ -499,7 +514,13 @@ def _is_challenge(response: Response, from_page: bool, message: str) -> bool:
     """Return whether a gateway wants a human to prove that it is one: nothing passed it."""
     if response.headers.get("cf-mitigated") == "challenge":
         return True
+    if from_page and _has_challenge_body(response):
+        return True
     return from_page and response.status in (403, 429, 503) and _has_challenge_title(message)
+
+
+def _has_challenge_body(response: Response) -> bool:
+    return _CHALLENGE_BODIES.search(response.body[:MAX_SEARCHED]) is not None
 
 
 def _has_challenge_title(message: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,8 @@ from jupyter_mjci.history.queries import (
     parse_grouping,
     run_query,
 )
-from jupyter_mjci.history.retries import RETRY_COLUMNS, count_retries
+from jupyter_mjci.history.retries import RETRY_COLUMNS, count_retries, select_retries
+from jupyter_mjci.history.savings import SAVINGS_COLUMNS, name_prefix, sum_savings
 from jupyter_mjci.history.survival import estimate_percentiles
 
 
@@ -233,39 +235,72 @@ class JobAccessor:
 
     def cost(
         self,
-        prices: Mapping[str, float],
+        prices: Mapping[str, float] | None = None,
         every: Period | None = "month",
         by: Grouping = "action",
         *,
-        statuses: str | Sequence[str] = "SUCCEEDED",
+        of: str = "jobs",
+        statuses: str | Sequence[str] | None = None,
         tz: str | tzinfo = "UTC",
         complete: bool = True,
     ) -> pd.DataFrame:
-        """Return the cost of jobs.
+        """Return the cost of jobs, of failures or of retries.
 
         `prices` are per action, `{"IMAGINE": 0.03}`; "*" is the
         price of every other action, without which their price and
-        cost are missing. `statuses` are those that are charged,
-        "SUCCEEDED" by default; with `by="status"` the cost of
-        failures stands alone. Columns: jobs, price, cost.
+        cost are missing. Without `prices` the costs are those that
+        the services told, and the price is their mean. `of` is
+        jobs, failures (those that failed), or retries (those that
+        asked for the same again after a failure). `statuses` are
+        those that are charged: by default SUCCEEDED, of failures
+        FAILED, of retries both. Columns: jobs, price, cost.
         """
-        known = _parse_prices(prices)
-        default = known.get("*", np.nan)
-
-        def add_cost(frame: pd.DataFrame) -> pd.DataFrame:
-            price = frame["action"].map(known).astype("float64").fillna(default)
-            return frame.assign(price=price, cost=frame["jobs"] * price)
-
+        if of not in _COST_STATUSES:
+            raise InvalidRequest(
+                f"of={of!r} is nothing that costs.", hint=f"One of {', '.join(_COST_STATUSES)}."
+            )
+        known = None if prices is None else _parse_prices(prices)
+        charged = _COST_STATUSES[of] if statuses is None else statuses
         columns, functions = parse_grouping(by)
         keys = {name: name for name in (*columns, "action")} | functions
-        return self._run(
-            ("jobs",),
+        accessor = self._select_retries(keys, told=known is None) if of == "retries" else self
+        return accessor._run(
+            ("jobs",) if known is not None else ("jobs", "cost_sum", "cost_count"),
             every,
             keys,
             tz=tz,
             complete=complete,
-            statuses=parse_statuses(statuses),
-            postprocess=add_cost,
+            statuses=parse_statuses(charged),
+            postprocess=_use_told_costs if known is None else partial(_add_cost, known=known),
+        )
+
+    def _select_retries(self, by: Grouping, *, told: bool) -> JobAccessor:
+        """Return the analyses of the jobs that asked for the same again after a failure."""
+        required = (*RETRY_COLUMNS, *(("cost",) if told else ()))
+        jobs = self._load_by(by, required, ("service", "origin", "parent", *TIME_COLUMNS))
+        retries = select_retries(jobs)
+        for name in TIME_COLUMNS:
+            if name in retries:
+                retries[name] = retries[name].dt.tz_localize("UTC")
+        return JobAccessor(retries)
+
+    def savings(
+        self,
+        by: Grouping = ("rule", "prefix"),
+        *,
+        sizes: Mapping[str, int] | pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Return how many bytes the jobs that succeeded have saved, the most first.
+
+        "prefix" is the folder of the input. `sizes` are the bytes
+        of inputs where the service does not tell them: by object,
+        or a listing of objects with the columns key and size.
+        Columns: jobs, sized (with both sizes known, which alone
+        count on), bytes_in, bytes_out, saved, share (of bytes_in).
+        """
+        named = name_prefix(by)
+        return sum_savings(
+            self._load_by(named, ("status", "subject"), SAVINGS_COLUMNS), named, sizes
         )
 
     def durations(
@@ -479,6 +514,28 @@ def _parse_prices(prices: Mapping[str, float]) -> dict[str, float]:
             f"{prices!r} are not prices.",
             hint='Give a number for each action: {"IMAGINE": 0.03, "*": 0.01}.',
         ) from None
+
+
+# What costs, and the statuses that are charged by default.
+_COST_STATUSES: dict[str, tuple[str, ...]] = {
+    "jobs": ("SUCCEEDED",),
+    "failures": ("FAILED",),
+    "retries": ("SUCCEEDED", "FAILED"),
+}
+
+
+def _add_cost(frame: pd.DataFrame, known: Mapping[str, float]) -> pd.DataFrame:
+    price = frame["action"].map(known).astype("float64").fillna(known.get("*", np.nan))
+    return frame.assign(price=price, cost=frame["jobs"] * price)
+
+
+def _use_told_costs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what services charged; where none of a group's jobs has a cost, it is missing."""
+    has_cost = frame["cost_count"] > 0
+    mean = frame["cost_sum"].where(has_cost) / frame["cost_count"].where(has_cost)
+    nothing = frame["cost_sum"].where(frame["jobs"] > 0, 0.0).mask(frame["jobs"] > 0)
+    cost = frame["cost_sum"].where(has_cost, nothing)
+    return frame.drop(columns=["cost_sum", "cost_count"]).assign(price=mean, cost=cost)
 
 
 def _strip_total_prefix(frame: pd.DataFrame) -> pd.DataFrame:

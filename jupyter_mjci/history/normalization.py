@@ -23,6 +23,12 @@ TIME_COLUMNS = (
     "started",
     "finished",
 )
+# Columns that are summed up, and their dtypes.
+NUMBER_COLUMNS = {
+    "size_in": "Int64",
+    "size_out": "Int64",
+    "cost": "Float64",
+}
 # The services' own words, and other spellings.
 _STATUS_SPELLINGS = {
     "SUCCESS": Status.SUCCEEDED,
@@ -128,6 +134,8 @@ def normalize_column(column: pd.Series) -> pd.Series:
         return normalize_times(column)
     if column.name == "status":
         return normalize_statuses(column)
+    if column.name in NUMBER_COLUMNS:
+        return normalize_numbers(column)
     return normalize_keys(column)
 
 
@@ -169,6 +177,29 @@ def _build_time_error(column: pd.Series) -> InvalidRequest:
         detail=f"It has values such as {example!r}.",
         hint=f'Convert it: frame["{column.name}"] = pd.to_datetime(…, unit="ms", utc=True)',
     )
+
+
+def normalize_numbers(column: pd.Series) -> pd.Series:
+    """Return sizes and costs as numbers; texts are those of a file.
+
+    Raises:
+        InvalidRequest: they are not numbers
+    """
+    import pandas as pd
+
+    if isinstance(column.dtype, (pd.CategoricalDtype, pd.ArrowDtype)):
+        column = column.astype(object)
+    filled = column.where(column.notna(), None)
+    try:
+        numbers: pd.Series[Any] = pd.to_numeric(filled).astype("Float64")
+        if NUMBER_COLUMNS[str(column.name)] == "Int64":
+            return numbers.astype("Int64")
+        return numbers
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(
+            f"The column {str(column.name)!r} does not hold numbers.",
+            detail=f"It has values such as {column.dropna().iloc[0]!r}.",
+        ) from error
 
 
 def normalize_statuses(column: pd.Series) -> pd.Series:

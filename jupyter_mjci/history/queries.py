@@ -23,6 +23,7 @@ from jupyter_mjci.client.job import Status
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.normalization import (
     NONE,
+    NUMBER_COLUMNS,
     TIME_COLUMNS,
     check_columns,
     normalize_column,
@@ -95,6 +96,8 @@ def _build_metrics() -> dict[str, nw.Expr]:
         "last": nw.col("submitted").max(),
         "last_started": nw.col("started").max(),
         "last_finished": nw.col("finished").max(),
+        "cost_sum": nw.col("cost").sum(),
+        "cost_count": nw.col("cost").count(),
     }
     for name in _COUNTS:
         metrics[name] = nw.col(name).sum()
@@ -194,7 +197,8 @@ class Query:
         times.update(name.removeprefix("last_") for name in self.metrics if "last_" in name)
         times.update(DURATIONS[self.spread] if self.spread else ())
         ordered = [name for name in TIME_COLUMNS if name in times]
-        return tuple(dict.fromkeys(("status", *self.group_by, *ordered)))
+        cost = ["cost"] if "cost_sum" in self.metrics else []
+        return tuple(dict.fromkeys(("status", *self.group_by, *ordered, *cost)))
 
     @property
     def needs_local_time(self) -> bool:
@@ -577,7 +581,7 @@ def _build_normal(name: str, dtype: nw.dtypes.DType) -> nw.Expr | None:
         if dtype.time_zone is not None:
             column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return column.cast(nw.Datetime("us"))
-    if name in TIME_COLUMNS:
+    if name in TIME_COLUMNS or (name in NUMBER_COLUMNS and not dtype.is_numeric()):
         return None
     if isinstance(dtype, (nw.Categorical, nw.Enum)):
         return column.cast(nw.String)

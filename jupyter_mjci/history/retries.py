@@ -22,6 +22,20 @@ _REQUEST = (
 )
 
 
+def select_retries(jobs: pd.DataFrame) -> pd.DataFrame:
+    """Return the jobs that asked for the same again after a failure, with their columns.
+
+    Args:
+        jobs: normalized jobs with RETRY_COLUMNS
+    """
+    ordered = jobs.sort_values("submitted", kind="stable")
+    request = [name for name in _REQUEST if name in ordered.columns]
+    number = ordered.groupby(request, dropna=False, sort=False).ngroup()
+    failures = (ordered["status"] == "FAILED").fillna(value=False).astype("int64")
+    failed_before = failures.groupby(number).cumsum() - failures
+    return ordered[failed_before > 0].copy()
+
+
 def count_retries(jobs: pd.DataFrame, by: Grouping) -> pd.DataFrame:
     """Return the retries of each group; see `JobAccessor.retries`.
 

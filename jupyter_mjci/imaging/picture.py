@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from jupyter_mjci.errors import InvalidRequest, sanitize
+from jupyter_mjci.imaging.films import render_player
 from jupyter_mjci.imaging.picture_files import convert_for, write_file
 from jupyter_mjci.imaging.picture_metadata import MAX_TEXT, embed_text, extract_text
 from jupyter_mjci.imaging.thumbnails import (
@@ -31,16 +32,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jupyter_mjci.imaging.model import RuleResult
-
-# Films by the bytes at an offset.
-_FILM_MAGIC = (
-    (4, b"ftypqt", "mov"),
-    (4, b"ftyp", "mp4"),
-    (0, b"\x1aE\xdf\xa3", "webm"),
-    (8, b"AVI ", "avi"),
-)
-# Of the same container as MP4, but pictures.
-_PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +87,8 @@ class Provenance:
 class Picture(bytes):
     """The bytes of a picture's file.
 
-    A cell shows it as a thumbnail; its `repr` is one line. What
-    is no picture (a film, other content) is kept and shown as a
-    line.
+    A cell shows it as a thumbnail, and plays a film; its `repr`
+    is one line. Other content is kept and shown as a line.
 
     Args:
         content: the bytes of the file
@@ -210,7 +200,8 @@ class Picture(bytes):
         try:
             thumbnail, mime, width, height = make_thumbnail(self)
         except ValueError:
-            return {"text/plain": repr(self)}, {}
+            player = render_player(self, self.alt_text)
+            return {"text/plain": repr(self)} | ({"text/html": player} if player else {}), {}
         data = {mime: to_base64(thumbnail), "text/plain": repr(self)}
         return data, {mime: {"width": width, "height": height, "alt": self.alt_text}}
 
@@ -279,16 +270,6 @@ def trace_rule(content: bytes, rule: str) -> Provenance:
     before = content.provenance if isinstance(content, Picture) else Provenance()
     rules = f"{before.rule}|{rule}" if before.rule else rule
     return replace(before, rule=rules)
-
-
-def detect_film_format(content: bytes) -> str:
-    """Return mp4, mov, webm or avi by the first bytes, or "" for anything else."""
-    if content[8:12] in _PICTURE_BRANDS:
-        return ""
-    for start, magic, name in _FILM_MAGIC:
-        if content.startswith(magic, start):
-            return name
-    return ""
 
 
 def is_whole_picture(content: bytes) -> bool:

@@ -7,7 +7,7 @@ frames are checked by the header, before anything is decoded.
 from __future__ import annotations
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.imaging.picture import detect_film_format
+from jupyter_mjci.imaging.films import detect_film_format
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
     MAX_FRAMES,

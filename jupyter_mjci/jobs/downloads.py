@@ -31,10 +31,10 @@ from jupyter_mjci.client.response_text import (
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import GRID_SIZE, ImageArchive, is_grid, split_grid
+from jupyter_mjci.imaging.films import detect_film_format
 from jupyter_mjci.imaging.picture import (
     Picture,
     Provenance,
-    detect_film_format,
     get_side_car,
     is_whole_picture,
     sign_file,

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import Chromium, Lab, Page, lab_command, serving
-from tests.installing import ROOT, clone, installed, newcomer
+from tests.installing import ROOT, build_clean_environ, clone, run_install
 
 pytestmark = pytest.mark.install
 LINK = (
@@ -46,7 +46,7 @@ class Image:
     def say(self, *command: str) -> str:
         return subprocess.run(
             [self.python, "-m", *command],
-            env=newcomer(self.prefix / "bin"),
+            env=build_clean_environ(self.prefix / "bin"),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,8 +64,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
         for name in ("NB_PYTHON_PREFIX", "KERNEL_PYTHON_PREFIX", "CONDA_DEFAULT_ENV")
     }
     home = {"MPLCONFIGDIR": str(place / "matplotlib")}
-    installed(
-        ["./binder/postBuild"], made.repository, {**newcomer(made.prefix / "bin"), **prefix, **home}
+    run_install(
+        ["./binder/postBuild"],
+        made.repository,
+        {**build_clean_environ(made.prefix / "bin"), **prefix, **home},
     )
     return made
 
@@ -81,10 +83,10 @@ def test_the_repository_stays_clean_and_the_packages_fit(image: Image) -> None:
     extensions are there.
     """
     status = ["git", "status", "--porcelain", "--ignored"]
-    told = subprocess.run(
+    listing = subprocess.run(
         status, cwd=image.repository, capture_output=True, text=True, check=True
     ).stdout
-    assert [line for line in told.splitlines() if "__pycache__" not in line] == []
+    assert [line for line in listing.splitlines() if "__pycache__" not in line] == []
     assert image.say("pip", "check") == "No broken requirements found.\n"
     extensions = image.say("jupyter", "labextension", "list")
     for name in ("anywidget", "@jupyter-widgets/jupyterlab-manager"):

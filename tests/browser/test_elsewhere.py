@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.browser.conftest import _IDLE, Chromium, serving
-from tests.execute_notebooks import copied
+from tests.execute_notebooks import copy_notebook
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # what is typed, and the flag that the notebook has set in the form
@@ -128,14 +128,14 @@ def test_nbconvert_makes_a_quiet_page(
     """Every picture is in it, and the console has nothing to say; nothing is asked but nbconvert's
     own scripts.
     """
-    path = copied(name, tmp_path)
+    path = copy_notebook(name, tmp_path)
     command = [sys.executable, "-m", "nbconvert", *how, "--to", "html", path.name]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    said: list[str] = []
+    messages: list[str] = []
 
     def visit() -> int:
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.route(
             "https://cdnjs.cloudflare.com/**",
             lambda way: way.fulfill(body="", content_type="text/javascript"),
@@ -148,5 +148,5 @@ def test_nbconvert_makes_a_quiet_page(
     outputs = [output.get("data", {}) for cell in cells for output in cell.get("outputs", ())]
     pictures = [output for output in outputs if {"image/png", "image/jpeg"} & set(output)]
     assert browser.do(visit) >= len(pictures) > 3
-    assert said == []
+    assert messages == []
     assert [url for url in page.asked if url.startswith("http") and "cdnjs" not in url] == []

@@ -76,7 +76,7 @@ def test_rule_from_sliders_is_previewed_and_processed_alike(
         source(page, ".mjci-card .mjci-pictures figure:nth-child(2) img"),
     )
     assert distance(preview, made) < 3
-    assert distance(preview, turned(made)) > 10
+    assert distance(preview, rotate(made)) > 10
     typed = "imageMogr2/thumbnail/!60p/rotate/45"
     page.fill(RULE, typed)
     page.wait_js(
@@ -92,7 +92,7 @@ def test_rule_from_sliders_is_previewed_and_processed_alike(
     shoot(page, shots, "workbench-jobs")
 
 
-def turned(content: bytes) -> bytes:
+def rotate(content: bytes) -> bytes:
     file = io.BytesIO()
     Image.open(io.BytesIO(content)).rotate(180).save(file, "PNG")
     return file.getvalue()

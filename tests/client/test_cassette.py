@@ -105,7 +105,7 @@ class Recorded:
 
 
 @pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     """A recording of a sandbox behind a real socket, with unique keys."""
     folder = tmp_path_factory.mktemp("recorded") / "visit.mjci"
     keys = {
@@ -114,7 +114,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         "secret_key": "aVeryPrivateKey00000000000000000",
     }
     with Sandbox(clock=ScaledClock(100), **keys) as sandbox:
-        with connected(sandbox) as plain:
+        with connect(sandbox) as plain:
             session = plain.record_to(folder)
             began = sandbox.clock.now()
             seen = visit(session)
@@ -122,7 +122,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
             return Recorded(folder, seen, list(keys.values()), sandbox.clock.now() - began)
 
 
-def connected(sandbox: Sandbox, **more: Any) -> Session:
+def connect(sandbox: Sandbox, **more: Any) -> Session:
     """Connect to the sandbox over the network, on the sandbox's clock."""
     served = sandbox.serve().settings
     given = {
@@ -156,21 +156,21 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def played(recorded: Recorded, no_network: None) -> Iterator[Session]:
-    with replay(recorded.folder) as session:
+def replayed(recording: Recorded, no_network: None) -> Iterator[Session]:
+    with replay(recording.folder) as session:
         yield session
 
 
 def test_replay_returns_recorded_results_without_network(
-    recorded: Recorded, played: Session
+    recording: Recorded, replayed: Session
 ) -> None:
     """Steps, jobs, times, frames, pictures, refusals: all equal, in well under a second for minutes
     of waiting.
     """
     began = time.perf_counter()
-    seen = visit(played)
+    seen = visit(replayed)
     took = time.perf_counter() - began
-    expected = recorded.seen
+    expected = recording.seen
     assert seen.steps == expected.steps
     assert seen.jobs == expected.jobs
     assert seen.pictures == expected.pictures
@@ -184,31 +184,31 @@ def test_replay_returns_recorded_results_without_network(
         assert frame.equals(other)
         assert not frame.empty
     assert seen.frames[2] == expected.frames[2]
-    assert recorded.seconds > 60
+    assert recording.seconds > 60
     assert took < 5
 
 
-def test_replay_keeps_progress_steps_and_times(recorded: Recorded, played: Session) -> None:
+def test_replay_keeps_progress_steps_and_times(recording: Recorded, replayed: Session) -> None:
     """A job of many seconds has the same steps, and takes as long on the session's clock as it
     took.
     """
-    job = played.mj.imagine("a red fox").run()
-    began = played.client.clock.now()
-    steps = [job.progress for job in played.follow(job)]
-    assert steps == [progress for _, progress in recorded.seen.steps]
+    job = replayed.mj.imagine("a red fox").run()
+    began = replayed.client.clock.now()
+    steps = [job.progress for job in replayed.follow(job)]
+    assert steps == [progress for _, progress in recording.seen.steps]
     assert len(set(steps)) > 3
-    done = recorded.seen.jobs[0]
+    done = recording.seen.jobs[0]
     assert done.started is not None
     assert done.finished is not None
-    assert played.client.clock.now() - began >= (done.finished - done.started).total_seconds()
+    assert replayed.client.clock.now() - began >= (done.finished - done.started).total_seconds()
 
 
-def test_recording_contains_no_secret(recorded: Recorded) -> None:
+def test_recording_contains_no_secret(recording: Recorded) -> None:
     """No key, no signature, no header with one; and the secret scan finds nothing."""
-    everything = {path: path.read_bytes() for path in recorded.folder.rglob("*") if path.is_file()}
+    everything = {path: path.read_bytes() for path in recording.folder.rglob("*") if path.is_file()}
     assert len(everything) > 50
     for path, content in everything.items():
-        for secret in recorded.secrets:
+        for secret in recording.secrets:
             assert secret.encode() not in content, path
         text = content.decode("latin-1")
         for word in (
@@ -224,34 +224,34 @@ def test_recording_contains_no_secret(recorded: Recorded) -> None:
             assert redaction.find_secrets(text) == [], path
 
 
-def test_recording_is_one_readable_file_per_exchange(recorded: Recorded) -> None:
+def test_recording_is_one_readable_file_per_exchange(recording: Recorded) -> None:
     """One file for each exchange, named by what it is; JSON and XML as text, pictures once under
     their hash.
     """
-    files = sorted(path.name for path in recorded.folder.glob("0*.json"))
-    head = json.loads((recorded.folder / cassette.MANIFEST).read_text("utf-8"))
+    files = sorted(path.name for path in recording.folder.glob("0*.json"))
+    head = json.loads((recording.folder / cassette.MANIFEST).read_text("utf-8"))
     assert head["exchanges"] == len(files)
     assert files[0] == "0001-POST-mj-submit-imagine.json"
-    first = json.loads((recorded.folder / files[0]).read_text("utf-8"))
+    first = json.loads((recording.folder / files[0]).read_text("utf-8"))
     assert first["request"]["body"]["prompt"] == "a red fox"
     assert first["answer"]["json"]["code"] == 1
     job = next(name for name in files if re.fullmatch(r"\d+-POST-jobs\.json", name))
     assert "<Response>" in "".join(
-        json.loads((recorded.folder / job).read_text("utf-8"))["answer"]["text"]
+        json.loads((recording.folder / job).read_text("utf-8"))["answer"]["text"]
     )
-    pictures = list((recorded.folder / cassette.IMAGE_FOLDER).iterdir())
+    pictures = list((recording.folder / cassette.IMAGE_FOLDER).iterdir())
     assert len(pictures) == 3
     assert {path.suffix for path in pictures} <= {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def test_replayed_session_has_recorded_name_and_settings(
-    recorded: Recorded, played: Session
+    recording: Recorded, replayed: Session
 ) -> None:
     """Both call themselves by the recording's name, so that a cell which shows the session saves
     the same.
     """
-    assert repr(played) == "<jupyter_mjci session: visit.mjci>"
-    assert played.settings.ci_bucket == "demo-1250000000"
+    assert repr(replayed) == "<jupyter_mjci session: visit.mjci>"
+    assert replayed.settings.ci_bucket == "demo-1250000000"
 
 
 @pytest.mark.parametrize(
@@ -274,41 +274,41 @@ def test_replayed_session_has_recorded_name_and_settings(
     ids=["body", "path", "query", "method"],
 )
 def test_unrecorded_request_raises_error_with_nearest_exchange(
-    build: Any, said: list[str], played: Session
+    build: Any, said: list[str], replayed: Session
 ) -> None:
     with pytest.raises(NotRecorded) as caught:
-        build(played).run()
+        build(replayed).run()
     assert str(caught.value).startswith("The recording has no response to ")
     for words in said:
         assert words in caught.value.detail
     assert "%mjci replay record" in caught.value.hint
 
 
-def test_submission_is_replayed_as_often_as_recorded(played: Session) -> None:
+def test_submission_is_replayed_as_often_as_recorded(replayed: Session) -> None:
     """One more would be a new job, which the recording does not have; a listing may be repeated."""
-    played.mj.imagine("a red fox").run()
+    replayed.mj.imagine("a red fox").run()
     with pytest.raises(NotRecorded, match="no response") as caught:
-        played.mj.imagine("a red fox").run()
+        replayed.mj.imagine("a red fox").run()
     assert "It was recorded 1 time" in caught.value.detail
-    first = played.tasks()
-    assert played.tasks().equals(first)
+    first = replayed.tasks()
+    assert replayed.tasks().equals(first)
 
 
-def test_extra_poll_repeats_only_terminal_response(recorded: Recorded, played: Session) -> None:
+def test_extra_poll_repeats_only_terminal_response(recording: Recorded, replayed: Session) -> None:
     """While the job is still active at the end of the recording, it is an error."""
-    job = recorded.seen.jobs[0]
-    assert played.follow(job.id).run() == job
-    assert played.mj.task(job.id).run() == job
+    job = recording.seen.jobs[0]
+    assert replayed.follow(job.id).run() == job
+    assert replayed.mj.task(job.id).run() == job
     row = next(
         row
-        for key, row in _player(played)._tracks.items()
+        for key, row in _player(replayed)._tracks.items()
         if f"/task/{job.id}/fetch" in key.host_path
     )
     while player._is_active(row.exchanges[-1]) is False:
         row.exchanges.pop()
     row.position = 0
     with pytest.raises(NotRecorded):
-        played.follow(job.id).run()
+        replayed.follow(job.id).run()
 
 
 def _player(session: Session) -> Player:
@@ -318,8 +318,8 @@ def _player(session: Session) -> Player:
 
 
 @pytest.fixture
-def copy(recorded: Recorded, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(recorded.folder, tmp_path / "copy.mjci"))
+def copy(recording: Recorded, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(recording.folder, tmp_path / "copy.mjci"))
 
 
 def _change_prompt(path: Path) -> None:
@@ -388,12 +388,12 @@ def test_replay_with_other_markers_maps_them(tmp_path: Path, no_network: None) -
     with mjci.sandbox(speed=INF) as plain:
         expected = marked(plain.record_to(tmp_path / "a.mjci"))
     assert len(set(expected)) == 2
-    with replay(tmp_path / "a.mjci") as played:
-        assert marked(played) == expected
-    with replay(tmp_path / "a.mjci") as played:
+    with replay(tmp_path / "a.mjci") as replayed:
+        assert marked(replayed) == expected
+    with replay(tmp_path / "a.mjci") as replayed:
         others = [f"mjci-{letter * 32}" for letter in "ef"]
-        played._submitter.make_marker = iter(others).__next__
-        assert marked(played) == others
+        replayed._submitter.make_marker = iter(others).__next__
+        assert marked(replayed) == others
 
 
 @pytest.mark.parametrize(
@@ -415,13 +415,13 @@ def test_lost_submission_response_creates_no_second_job(
     """While recording the session finds its job by the marker, and so it does in a replay."""
     with Sandbox(clock=ScaledClock(100)) as sandbox:
         sandbox.faults.add("drop_after", route=route, times=1)
-        with connected(sandbox) as plain:
+        with connect(sandbox) as plain:
             session = plain.record_to(tmp_path / "a.mjci")
             job = session.follow(build(session)).run()
             assert [job.id for job in (*plain.mj.tasks().run(), *plain.ci.jobs().run())] == [job.id]
     for _ in range(2):
-        with replay(tmp_path / "a.mjci") as played:
-            assert played.follow(build(played)).run() == job
+        with replay(tmp_path / "a.mjci") as replayed:
+            assert replayed.follow(build(replayed)).run() == job
 
 
 def test_replay_does_not_depend_on_callbacks(tmp_path: Path) -> None:
@@ -441,10 +441,10 @@ def test_replay_does_not_depend_on_callbacks(tmp_path: Path) -> None:
             return [session.follow(call).run() for call in calls]
 
     hooks: list[str] = []
-    with Sandbox(clock=ScaledClock(100)) as sandbox, connected(sandbox) as plain:
+    with Sandbox(clock=ScaledClock(100)) as sandbox, connect(sandbox) as plain:
         expected = followed(plain.record_to(tmp_path / "a.mjci"))
-    with replay(tmp_path / "a.mjci") as played:
-        assert followed(played) == expected
+    with replay(tmp_path / "a.mjci") as replayed:
+        assert followed(replayed) == expected
     assert hooks[0] != hooks[1]
     paths = [url.rpartition("/")[2] for url in hooks]
     texts = [path.read_text("utf-8") for path in (tmp_path / "a.mjci").glob("0*.json")]
@@ -467,9 +467,9 @@ def test_replay_of_ninety_seconds_takes_under_one(tmp_path: Path, no_network: No
     assert [job.progress for job in expected][-3:] == [78, 93, 100]
     assert seconds > 80
     for _ in range(2):
-        with replay(tmp_path / "a.mjci") as played:
+        with replay(tmp_path / "a.mjci") as replayed:
             began = time.perf_counter()
-            assert steps(played) == (expected, seconds)
+            assert steps(replayed) == (expected, seconds)
             assert time.perf_counter() - began < 1
 
 
@@ -492,8 +492,8 @@ def test_uploads_and_signed_urls_are_replayed(tmp_path: Path, no_network: None) 
     with mjci.sandbox(speed=INF) as plain:
         expected = sent(plain.record_to(tmp_path / "a.mjci"))
     assert expected[2] == PNG
-    with replay(tmp_path / "a.mjci") as played:
-        assert sent(played) == expected
+    with replay(tmp_path / "a.mjci") as replayed:
+        assert sent(replayed) == expected
 
 
 def test_recorded_images_can_be_scaled_down(tmp_path: Path) -> None:
@@ -504,8 +504,8 @@ def test_recorded_images_can_be_scaled_down(tmp_path: Path) -> None:
         small = session.picture(job).run()
         other = plain.follow(plain.mj.imagine("a fox --ar 2:1")).run()
         whole = plain.picture(other).run()
-    with replay(tmp_path / "a.mjci") as played:
-        assert played.picture(job).run() == small
+    with replay(tmp_path / "a.mjci") as replayed:
+        assert replayed.picture(job).run() == small
     (path,) = (tmp_path / "a.mjci" / "pictures").iterdir()
     with Image.open(path) as image:
         assert max(image.size) == 100
@@ -524,8 +524,8 @@ def test_batch_in_another_order_gets_same_jobs(tmp_path: Path, no_network: None)
         expected = batch(plain.record_to(tmp_path / "a.mjci"), prompts)
     assert len(set(expected)) == 12
     for order in (prompts[::-1], prompts[5:] + prompts[:5]):
-        with replay(tmp_path / "a.mjci") as played:
-            assert batch(played, order) == expected
+        with replay(tmp_path / "a.mjci") as replayed:
+            assert batch(replayed, order) == expected
 
 
 def test_batch_completes_in_recorded_order(tmp_path: Path) -> None:
@@ -547,8 +547,8 @@ def test_batch_completes_in_recorded_order(tmp_path: Path) -> None:
         expected = batch(plain.record_to(tmp_path / "a.mjci"))
     assert len(set(expected)) == 12
     for _ in range(2):
-        with replay(tmp_path / "a.mjci") as played:
-            assert batch(played) == expected
+        with replay(tmp_path / "a.mjci") as replayed:
+            assert batch(replayed) == expected
 
 
 class ScriptedTransport(httpx.AsyncBaseTransport):
@@ -570,7 +570,7 @@ SIGNED = "https://cdn.example.com/a/fox.png?ex=6543abcd&is=6543abcd&hm=" + "0" *
 PNG = encode_image(Image.new("RGB", (2, 2)), "PNG")
 
 
-def scripted(folder: Path, **responses: Any) -> tuple[Session, ScriptedTransport]:
+def connect_scripted(folder: Path, **responses: Any) -> tuple[Session, ScriptedTransport]:
     network = ScriptedTransport(**responses)
     settings = load_settings(
         {"mj_url": "https://me:pw@mj.example.com/mj", "mj_secret": "s3cret"}, environ={}
@@ -588,7 +588,7 @@ def test_signed_urls_are_recorded_without_signature(tmp_path: Path) -> None:
         "userToken": "abcdef",
         "action": "X",
     }
-    session, network = scripted(
+    session, network = connect_scripted(
         tmp_path / "a.mjci", fetch=task, fox=httpx.Response(200, content=PNG)
     )
     job = session.mj.task("1").run()
@@ -600,19 +600,19 @@ def test_signed_urls_are_recorded_without_signature(tmp_path: Path) -> None:
     assert "abcdef" not in text
     assert "s3cret" not in text
     assert "me:pw" not in text
-    with replay(tmp_path / "a.mjci") as played:
-        assert played.mj.task("1").run() == job
-        assert played.picture(job).run() == PNG
-        assert played.picture(SIGNED).run() == PNG
+    with replay(tmp_path / "a.mjci") as replayed:
+        assert replayed.mj.task("1").run() == job
+        assert replayed.picture(job).run() == PNG
+        assert replayed.picture(SIGNED).run() == PNG
 
 
 def test_connection_errors_are_replayed(tmp_path: Path) -> None:
     """With the same message."""
-    session, _ = scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
+    session, _ = connect_scripted(tmp_path / "a.mjci", fetch=httpx.ConnectError("refused"))
     with pytest.raises(TransportError) as caught:
         event_loop.run(session.client.send_once(session.mj.task("1")))
-    with replay(tmp_path / "a.mjci") as played, pytest.raises(TransportError) as again:
-        event_loop.run(played.client.send_once(played.mj.task("1")))
+    with replay(tmp_path / "a.mjci") as replayed, pytest.raises(TransportError) as again:
+        event_loop.run(replayed.client.send_once(replayed.mj.task("1")))
     assert str(again.value) == str(caught.value)
 
 
@@ -624,13 +624,13 @@ def test_wait_timeouts_are_replayed(tmp_path: Path) -> None:
         with pytest.raises(WaitTimeout) as caught:
             session.follow(job, timeout=9).run()
         session.follow(job).run()
-    with replay(tmp_path / "a.mjci") as played:
-        again = played.mj.imagine("a fox").run()
+    with replay(tmp_path / "a.mjci") as replayed:
+        again = replayed.mj.imagine("a fox").run()
         with pytest.raises(WaitTimeout) as other:
-            played.follow(again, timeout=9).run()
+            replayed.follow(again, timeout=9).run()
         assert str(other.value) == str(caught.value)
         assert other.value.job == caught.value.job
-        assert played.follow(again).run().status is Status.SUCCEEDED
+        assert replayed.follow(again).run().status is Status.SUCCEEDED
 
 
 REQUEST = {
@@ -699,8 +699,8 @@ def test_requested_times_may_differ(tmp_path: Path, no_network: None) -> None:
         (("2025-12-31T12:00:01", "2025-12-31T12:00:01", "2025-12-31T12:00:02"), [2, 3, 4]),
         (("2026-03-01T00:00:00",) * 5, [1, 2, 3, 4, 3]),
     ):
-        with replay(tmp_path / "a.mjci") as played:
-            assert listed(played, *given) == expected
+        with replay(tmp_path / "a.mjci") as replayed:
+            assert listed(replayed, *given) == expected
 
 
 @pytest.mark.parametrize(
@@ -761,9 +761,9 @@ def test_connect_records_and_replays(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert repr(session) == "<jupyter_mjci session: sandbox>"
 
 
-def test_service_errors_are_replayed(played: Session) -> None:
+def test_service_errors_are_replayed(replayed: Session) -> None:
     with pytest.raises(CIError) as caught:
-        played.ci.get_object("no/such.jpg").run()
+        replayed.ci.get_object("no/such.jpg").run()
     assert caught.value.code == "NoSuchKey"
 
 

@@ -45,6 +45,7 @@ RESULTS = [
     ("wrapper", {"code": 200, "msg": "success", "data": {"id": "17"}}),
     ("wrapper of its own code", {"code": 10000, "message": "ok", "data": {"id": "17"}}),
     ("images", {"created": 1589478378, "data": [{"url": "https://x"}]}),
+    ("failed job with an error of its own", {"id": "17", "status": "FAILED", "error": "no memory"}),
     ("no error", {"id": "17", "status": "SUCCESS", "error": None}),
 ]
 

@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.server import LoopbackServer
 from tests.browser.conftest import FLAGS, MISSING, chromium_here
-from tests.installing import installed, newcomer
+from tests.installing import build_clean_environ, run_install
 
 OPENDAL = """
 import asyncio, json, os, sys, urllib.request
@@ -143,9 +143,13 @@ def test_coscmd_does_all_that_it_can(
     """The official command line (PyPI: coscmd), in an environment of its own."""
     server: LoopbackServer = request.getfixturevalue(door)
     uv = [sys.executable, "-m", "uv"]
-    installed([*uv, "venv", "-q", "--python", sys.executable, "venv"], tmp_path, newcomer())
+    run_install(
+        [*uv, "venv", "-q", "--python", sys.executable, "venv"], tmp_path, build_clean_environ()
+    )
     python = str(tmp_path / "venv/bin/python")
-    installed([*uv, "pip", "install", "--python", python, "coscmd"], tmp_path, newcomer())
+    run_install(
+        [*uv, "pip", "install", "--python", python, "coscmd"], tmp_path, build_clean_environ()
+    )
     (tmp_path / "tree/sub").mkdir(parents=True)
     (tmp_path / "tree/a.txt").write_text("hi")
     (tmp_path / "tree/sub/图 +.txt").write_text("x")
@@ -193,7 +197,7 @@ IN_PAGE = """([account]) => {
 def install_from_npm(package: str, folder: Path) -> Path:
     (folder / "package.json").write_text("{}")
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", package]
-    installed(command, folder, newcomer())
+    run_install(command, folder, build_clean_environ())
     return folder / "node_modules" / package
 
 

@@ -455,16 +455,40 @@ def headless_backend() -> Iterator[None]:
     plt.close("all")
 
 
+JANUARY = ("2026-01-01", "2026-02-01")
+PLOT_ARGUMENTS: dict[str, Any] = {
+    "cost": {"prices": PRICES},
+    "sla": {"within": 60},
+    "compare": {"before": JANUARY, "after": ("2026-02-01", "2026-03-01")},
+}
+
+
+def make_tree_history() -> pd.DataFrame:
+    """Make a history with texts that are hard to draw, trees, sizes and outliers."""
+    history = make_history(400)
+    numbers = np.arange(len(history))
+    late = history["finished"] + pd.to_timedelta(np.where(numbers % 40, 0, 5000), unit="s")
+    return history.assign(
+        id=numbers.astype(str),
+        parent=[str(number // 3) if number % 8 else None for number in numbers],
+        subject=[f"狐 🦊 $x_{number % 5} --ar 3:{number % 3} --v 6" for number in numbers],
+        rule=[f"_rule/{number % 11} 缩放" for number in numbers],
+        size_in=numbers * 1000,
+        size_out=numbers * 300,
+        finished=late.astype("datetime64[us, UTC]"),
+    ).astype({"id": "string", "parent": "string", "subject": "string", "rule": "string"})
+
+
 @pytest.mark.parametrize("name", [name for name in vars(PlotAccessor) if not name.startswith("_")])
 def test_plot_is_labelled_and_readable(name: str) -> None:
     """Title and units, transparent, text that contrasts with white and black, nothing cut off."""
-    arguments: dict[str, Any] = {"cost": {"prices": PRICES}, "sla": {"within": 60}}.get(name, {})
-    ax = getattr(make_history().mjci.plot, name)(**arguments)
+    arguments: dict[str, Any] = PLOT_ARGUMENTS.get(name, {})
+    ax = getattr(make_tree_history().mjci.plot, name)(**arguments)
     figure = ax.figure
     figure.canvas.draw()
     assert ax.get_title("left")
     assert ax.get_xlabel()
-    assert ax.get_ylabel() or ax.patches
+    assert ax.get_ylabel() or ax.patches or ax.collections
     assert figure.get_facecolor()[3] == ax.get_facecolor()[3] == 0
     texts = [
         ax.title,
@@ -537,6 +561,41 @@ def test_drawn_sums_equal_the_frame() -> None:
     ax = failed.mjci.plot.failures()
     assert sum(bar.get_width() for bar in ax.patches) == 30
     ax.figure.canvas.draw()
+
+
+def read_widths(ax: Any) -> float:
+    return float(sum(bar.get_width() for bar in ax.patches))
+
+
+def test_drawn_sums_of_rows_equal_the_frame() -> None:
+    """With more groups than there is room for: the rest is summed up."""
+    jobs = make_tree_history()
+    plot = jobs.mjci.plot
+    savings = jobs.mjci.savings("rule")
+    ax = plot.savings()
+    assert read_widths(ax) * 1e6 == pytest.approx(savings[["bytes_in", "bytes_out"]].sum().sum())
+    assert "other (4)" in [text.get_text() for text in ax.get_yticklabels()]
+    assert read_widths(plot.retries("subject")) == jobs.mjci.retries("subject")["failed"].sum()
+    assert read_widths(plot.prompts()) == 2 * len(jobs)
+    assert read_widths(plot.words(3)) == jobs.mjci.words(3)["jobs"].sum()
+    outliers = jobs.mjci.outliers(limit=None)
+    assert sum(len(line.get_xdata()) for line in plot.outliers().lines) == len(outliers) > 0
+    dots = plot.lineage().collections[0].get_offsets()
+    assert 30 <= len(dots) <= 40 < jobs.mjci.lineage()["descendants"].max()
+    assert len(plot.lineage("17").collections[0].get_offsets()) == len(dots)
+    levels = jobs.mjci.concurrency()
+    areas = plot.concurrency().collections
+    tops = [max(area.get_paths()[0].vertices[:, 1]) for area in areas]
+    assert tops == [levels["running"].max(), (levels["running"] + levels["queued"]).max()]
+
+
+def test_plots_of_nothing_are_empty() -> None:
+    for name in vars(PlotAccessor):
+        if not name.startswith("_"):
+            draw = getattr(make_tree_history().iloc[:0].mjci.plot, name)
+            ax = draw(**PLOT_ARGUMENTS.get(name, {}))
+            assert ax.get_title("left")
+            ax.figure.canvas.draw()
 
 
 @pytest.mark.parametrize("name", ["timeline", "throughput", "success_rate", "queue_stats"])

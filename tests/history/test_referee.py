@@ -20,6 +20,7 @@ import pytest
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.analysis import JobAccessor
 
 COLUMNS = [
@@ -62,6 +63,10 @@ def make_jobs(rows: int, start: str, step: float, seed: int = 1) -> pd.DataFrame
             "finished": finished,
         }
     )
+    frame["rule"] = rng.choice(["imageMogr2/format/avif", None], rows)
+    frame["size_in"] = np.where(np.arange(rows) % 5, np.arange(rows) * 1000, None)
+    frame["size_out"] = np.where(np.arange(rows) % 7, np.arange(rows) * 300, None)
+    frame["cost"] = np.where(np.arange(rows) % 3, np.arange(rows) / 8, None)
     is_open = ~frame["status"].isin(["SUCCEEDED", "FAILED", "CANCELLED"])
     frame.loc[is_open, "finished"] = pd.NaT
     frame.loc[frame["status"] == "QUEUED", "started"] = pd.NaT
@@ -72,7 +77,8 @@ def set_dtypes(frame: pd.DataFrame) -> pd.DataFrame:
     names = ["submitted", "started", "finished"]
     times = {name: pd.to_datetime(frame[name], utc=True).dt.as_unit("us") for name in names}
     texts = dict.fromkeys([name for name in COLUMNS if name not in names], "string")
-    return frame.assign(**times).astype(texts)
+    context = {"rule": "string", "size_in": "Int64", "size_out": "Int64", "cost": "Float64"}
+    return frame.assign(**times).astype(texts | context)
 
 
 def _change(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
@@ -263,6 +269,56 @@ QUESTIONS: list[tuple[str, dict[str, Any], list[str], str]] = [
         " WHERE status IN ('SUCCEEDED', 'FAILED') AND submitted IS NOT NULL GROUP BY ALL",
     ),
     (
+        "cost",
+        {"of": "failures", "every": "month", "by": "service"},
+        [
+            "period",
+            "service",
+            "action",
+            "jobs",
+            "cost",
+        ],
+        f"SELECT {_local('submitted', 'UTC', 'month')}, service, coalesce(action, '(none)'),"
+        " count(*), sum(cost) FROM jobs WHERE status = 'FAILED' AND submitted IS NOT NULL"
+        " GROUP BY ALL",
+    ),
+    (
+        "cost",
+        {"prices": {"*": 0.25}, "of": "retries", "every": None, "by": ()},
+        [
+            "action",
+            "jobs",
+            "cost",
+        ],
+        "SELECT coalesce(action, '(none)'), count(*), count(*) * 0.25 FROM jobs AS retry"
+        " WHERE status IN ('SUCCEEDED', 'FAILED') AND submitted IS NOT NULL AND EXISTS"
+        " (SELECT 1 FROM jobs AS earlier WHERE earlier.status = 'FAILED'"
+        " AND (earlier.submitted, CAST(earlier.id AS INT))"
+        " < (retry.submitted, CAST(retry.id AS INT))"
+        " AND earlier.service = retry.service"
+        " AND earlier.origin IS NOT DISTINCT FROM retry.origin"
+        " AND earlier.action IS NOT DISTINCT FROM retry.action"
+        " AND earlier.subject IS NOT DISTINCT FROM retry.subject"
+        " AND earlier.parent IS NOT DISTINCT FROM retry.parent) GROUP BY 1",
+    ),
+    (
+        "savings",
+        {"by": ["rule", "service"]},
+        [
+            "rule",
+            "service",
+            "jobs",
+            "sized",
+            "bytes_in",
+            "saved",
+        ],
+        "WITH known AS (SELECT *, size_in IS NOT NULL AND size_out IS NOT NULL AS sized"
+        " FROM jobs WHERE status = 'SUCCEEDED')"
+        " SELECT coalesce(rule, '(none)'), service, count(*), count_if(sized),"
+        " coalesce(sum(size_in) FILTER (sized), 0),"
+        " coalesce(sum(size_in - size_out) FILTER (sized), 0) FROM known GROUP BY ALL",
+    ),
+    (
         "durations",
         {"by": (), "now": "2030-01-01"},
         [
@@ -405,6 +461,36 @@ def test_compare_gives_differences_with_intervals() -> None:
     assert set(grouped["service"]) == {"ci", "mj"}
     nothing = jobs.mjci.compare(("2020-01-01", "2020-02-01"), january)
     assert nothing.set_index("metric").loc["success_rate", "before":].isna()["before"]
+
+
+def test_savings_take_sizes_of_inputs_and_prefixes() -> None:
+    jobs = make_jobs(3, "2026-01-01", 60)
+    jobs = _change(
+        jobs,
+        subject=["in/a/1.jpg", "in/a/2.jpg", "3.jpg"],
+        status=["SUCCEEDED", "SUCCEEDED", "FAILED"],
+        rule="r",
+        size_in=[pd.NA, 500, pd.NA],
+        size_out=[100, 100, 7],
+    )
+    sizes = {"in/a/1.jpg": 1000, "in/a/2.jpg": 7}
+    (row,) = jobs.mjci.savings(sizes=sizes).to_dict("records")
+    assert row == {
+        "rule": "r",
+        "prefix": "in/a/",
+        "jobs": 2,
+        "sized": 2,
+        "bytes_in": 1500,
+        "bytes_out": 200,
+        "saved": 1300,
+        "share": 1300 / 1500,
+    }
+    listing = pd.DataFrame({"Key": list(sizes), "Size": ["1000", "7"]})
+    assert jobs.mjci.savings("rule", sizes=listing)["saved"].tolist() == [1300]
+    assert jobs.mjci.savings(())["sized"].tolist() == [1]
+    assert jobs.drop(columns="size_in").mjci.savings("rule")["sized"].tolist() == [0]
+    with pytest.raises(InvalidRequest, match="neither bytes by object"):
+        jobs.mjci.savings(sizes=[1])
 
 
 def test_retries_count_what_was_asked_again() -> None:

@@ -67,8 +67,8 @@ class Cell:
     @property
     def kinds(self) -> list[str]:
         return [
-            ",".join(sorted(said[0])) if isinstance(said, tuple) else kind
-            for kind, said in self.outputs
+            ",".join(sorted(text[0])) if isinstance(text, tuple) else kind
+            for kind, text in self.outputs
         ]
 
 
@@ -203,12 +203,12 @@ def test_an_interrupt_ends_the_wait_and_not_the_job(
     assert took < 1.0
     assert (reply["status"], reply["ename"]) == ("error", "Interrupted")
     assert cell.kinds == [CARD, "error"]
-    said = "\n".join(cell.outputs[1][1])
+    text = "\n".join(cell.outputs[1][1])
     job_id = run(client, "print(s.client.known_jobs('mj')[-1].id)").outputs[0][1].strip()
-    assert f"Interrupted: IMAGINE {job_id}" in said
-    assert f"%mj_task {job_id}" in said
+    assert f"Interrupted: IMAGINE {job_id}" in text
+    assert f"%mj_task {job_id}" in text
     assert f"%mj_task {job_id}" in cell.outputs[0][1][0]["text/plain"]
-    assert len(said.splitlines()) == 2
+    assert len(text.splitlines()) == 2
     assert run(client, "%mj_queue").kinds == [TABLE]
     run(client, "s.client.clock.speed = 1000")
     assert run(client, f"%mj_task {job_id}").kinds == [CARD, PICTURE]
@@ -234,6 +234,6 @@ def test_a_background_job_lands_in_its_own_card(client: BlockingKernelClient) ->
     assert cell.updates >= 1
     assert "succeeded" in cell.outputs[0][1][0]["text/html"]
     assert "data:image/jpeg;base64," in cell.outputs[0][1][0]["text/html"]
-    assert [said[0] for _, said in other.outputs] == [{"text/plain": "'SUCCEEDED'"}]
+    assert [text[0] for _, text in other.outputs] == [{"text/plain": "'SUCCEEDED'"}]
     for _ in range(2):
         client.get_shell_msg(timeout=10)

@@ -74,17 +74,17 @@ def kernel(proxy: str) -> Iterator[tuple[Any, BlockingKernelClient]]:
 
 def run(client: BlockingKernelClient, code: str, timeout: float = 60) -> dict[str, Any]:
     """The reply of a cell; its stdout is under "text"."""
-    said: list[str] = []
+    texts: list[str] = []
 
     def hear(message: dict[str, Any]) -> None:
         if message["msg_type"] == "stream":
-            said.append(message["content"]["text"])
+            texts.append(message["content"]["text"])
 
     reply = client.execute_interactive(code, output_hook=hear, timeout=timeout, allow_stdin=False)
-    return {**reply["content"], "text": "".join(said)}
+    return {**reply["content"], "text": "".join(texts)}
 
 
-def begun(client: BlockingKernelClient, message: str) -> None:
+def wait_for_stream(client: BlockingKernelClient, message: str) -> None:
     """Returns once the kernel runs the cell; an interrupt that comes earlier is nobody's."""
     while True:
         heard = client.get_iopub_msg(timeout=20)
@@ -119,7 +119,7 @@ def test_interrupts_end_the_wait_and_leave_the_pool_whole(
     manager, client = kernel
     for _ in range(5):
         message = client.execute(code, stop_on_error=False)  # else the next may be aborted with it
-        begun(client, message)
+        wait_for_stream(client, message)
         time.sleep(0.5)
         began = time.monotonic()
         manager.interrupt_kernel()

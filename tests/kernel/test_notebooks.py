@@ -25,7 +25,7 @@ from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.notebook.images import identify
 from jupyter_mjci.pytest_plugin import find_differences
 from jupyter_mjci.secret_scan import scan
-from tests.execute_notebooks import NOTEBOOKS, copied, execute
+from tests.execute_notebooks import NOTEBOOKS, copy_notebook, execute
 
 ALL = sorted(NOTEBOOKS.glob("*.ipynb"))
 RECORDED = NOTEBOOKS / "06-record-and-replay.ipynb"
@@ -87,7 +87,7 @@ def test_nbconvert_executes_what_is_committed(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the command that scripts use: cell by cell the same outputs."""
-    path = copied(name, tmp_path)
+    path = copy_notebook(name, tmp_path)
     guard(tmp_path, monkeypatch)
     command = [
         sys.executable,
@@ -155,10 +155,10 @@ def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
     given = [part for name, value in GIVEN.items() for part in ("-p", name, str(value))]
     command = [sys.executable, "-m", "papermill", "a.ipynb", "made.ipynb", *given]
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
-    told = "\n".join(f"{name} = {value!r}" for name, value in GIVEN.items())
-    nbformat.write(new.new_notebook(cells=[new.new_code_cell(told), *cells]), tmp_path / "b.ipynb")  # type: ignore[no-untyped-call]
+    text = "\n".join(f"{name} = {value!r}" for name, value in GIVEN.items())
+    nbformat.write(new.new_notebook(cells=[new.new_code_cell(text), *cells]), tmp_path / "b.ipynb")  # type: ignore[no-untyped-call]
     (tmp_path / "b.ipynb").write_text(execute(tmp_path / "b.ipynb"), "utf-8")
-    made, written = (saved(tmp_path / name) for name in ("made.ipynb", "b.ipynb"))
+    made, written = (read_outputs(tmp_path / name) for name in ("made.ipynb", "b.ipynb"))
     assert made == written
     assert GIVEN["prompt"] in made[-1]["text/plain"]
     assert "imageMogr2/rotate/45" in made[-1]["text/plain"]
@@ -166,7 +166,7 @@ def test_papermill_fills_in_parameters(tmp_path: Path) -> None:
     assert places == {"cell 2", "notebook metadata"}
 
 
-def saved(path: Path) -> list[dict[str, Any]]:
+def read_outputs(path: Path) -> list[dict[str, Any]]:
     """What the outputs of a notebook hold, one after another."""
     notebook: Any = nbformat.read(path, 4)  # type: ignore[no-untyped-call]
     outputs = (output for cell in notebook.cells for output in cell.get("outputs", ()))
@@ -201,7 +201,7 @@ def test_a_notebook_with_keys_is_published_without_them(
     )  # type: ignore[no-untyped-call]
     keys = dict(zip(("mj_secret", "secret_id", "secret_key"), PRIVATE.values(), strict=True))
     with Sandbox(clock=ScaledClock(100), **keys) as sandbox, monkeypatch.context() as environment:
-        told = sandbox.serve().settings
+        text = sandbox.serve().settings
         for name, key in (
             ("MJ_URL", "mj_url"),
             ("CI_BUCKET", "bucket"),
@@ -209,7 +209,7 @@ def test_a_notebook_with_keys_is_published_without_them(
             ("CI_ENDPOINT", "ci_endpoint"),
             ("COS_ENDPOINT", "cos_endpoint"),
         ):
-            environment.setenv(f"MJCI_{name}", told[key])
+            environment.setenv(f"MJCI_{name}", text[key])
         for name, value in PRIVATE.items():
             environment.setenv(name, value)
         recorded = execute(path)
@@ -238,7 +238,7 @@ def test_nbval_overlooks_nothing_but_pictures() -> None:
     texts = [
         output[mime]
         for path in ALL
-        for output in saved(path)
+        for output in read_outputs(path)
         for mime in output
         if not mime.startswith("image/")
     ]
@@ -258,11 +258,11 @@ def pictures(path: Path) -> Iterator[tuple[str, int]]:
     for number, cell in enumerate(json.loads(path.read_text("utf-8"))["cells"], 1):
         for output in cell.get("outputs", ()):
             for mime, content in output.get("data", {}).items():
-                told = "".join(content) if isinstance(content, list) else str(content)
+                text = "".join(content) if isinstance(content, list) else str(content)
                 found = (
-                    [told]
+                    [text]
                     if mime.startswith("image/")
-                    else re.findall(r"data:image/\w+;base64,([\w+/=]+)", told)
+                    else re.findall(r"data:image/\w+;base64,([\w+/=]+)", text)
                 )
                 yield from ((f"cell {number}", len(base64.b64decode(picture))) for picture in found)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.installing import clone, installed, newcomer
+from tests.installing import build_clean_environ, clone, run_install
 
 pytestmark = pytest.mark.install
 CELLS = Path(__file__).parent / "notebook_cells.py"
@@ -44,19 +44,23 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = clone(place / "repository")
     uv = [str(Path(sys.executable).with_name("uv"))]
     python = place / "venv" / "bin" / "python"
-    installed([*uv, "venv", "-q", "--python", sys.executable, "venv"], place, newcomer())
+    run_install(
+        [*uv, "venv", "-q", "--python", sys.executable, "venv"], place, build_clean_environ()
+    )
     packages = [str(repository), str(repository / "tests" / "plugins" / "replicate")]
-    installed([*uv, "pip", "install", "--python", str(python), *packages], place, newcomer())
+    run_install(
+        [*uv, "pip", "install", "--python", str(python), *packages], place, build_clean_environ()
+    )
     return python
 
 
 def run(python: Path, folder: Path, *arguments: str, **variables: str) -> str:
     """Run a Python command that must succeed, and return its output."""
-    return installed([str(python), *arguments], folder, build_environ(folder, variables))
+    return run_install([str(python), *arguments], folder, build_environ(folder, variables))
 
 
 def build_environ(folder: Path, variables: dict[str, str]) -> dict[str, str]:
-    return {**newcomer(), "MJCI_HOME": str(folder / "home"), **variables}
+    return {**build_clean_environ(), "MJCI_HOME": str(folder / "home"), **variables}
 
 
 @contextmanager

@@ -522,10 +522,23 @@ _STATUS_BY_CODE: dict[str, Callable[[JsonObject], Status]] = {
 }
 
 
+_RESULT_ID = re.compile(r"(?!0+$)[\w.:-]+")
+
+
 def _parse_result_id(result: object) -> str:
-    if isinstance(result, list):
-        return ",".join(map(to_text, result))
-    return to_text(result)
+    """Return the task's ID, or several joined; "" for what is none, such as words or true."""
+    values = result if isinstance(result, list) else [result]
+    ids = [_parse_scalar_id(value) for value in values]
+    return ",".join(ids) if all(ids) else ""
+
+
+def _parse_scalar_id(value: object) -> str:
+    if isinstance(value, dict):
+        value = value.get("id") or value.get("taskId")
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        return ""
+    text = to_text(value).strip()
+    return text if all(map(_RESULT_ID.fullmatch, text.split(","))) else ""
 
 
 def _parse_finished_images(answer: JsonObject, requested: Job) -> Job:
@@ -565,9 +578,10 @@ def parse_accounts(response: Response) -> list[dict[str, Any]]:
 def parse_upload(response: Response) -> list[str]:
     """Parse the URLs of uploaded images, in the order in which they were sent."""
     result = _get_result(response)
-    if isinstance(result, list):
-        return [to_text(url) for url in result]
-    return [to_text(result)]
+    urls = [_get_url(value).strip() for value in (result if isinstance(result, list) else [result])]
+    if not all(re.fullmatch(r"\S*[/:]\S+", url) for url in urls):
+        raise _build_no_answer_error(response, "The response does not name the pictures' URLs.")
+    return urls
 
 
 def parse_result(response: Response) -> str:
@@ -640,9 +654,8 @@ def _build_error(classified: Classified, response: Response) -> MjciError:
         return attach(_build_unsupported_error(classified, response), classified)
     if classified.outcome is Outcome.UNREADABLE:
         message = f"The server responded with status {classified.status}, which is no answer."
-        return attach(
-            InvalidResponse(message, detail=classified.message, body=response.body), classified
-        )
+        detail = classified.message or _describe(classified)
+        return attach(InvalidResponse(message, detail=detail, body=response.body), classified)
     error_class, summary, hint = _select_error(classified, response)
     error = error_class(
         summary,

@@ -11,6 +11,7 @@ import pytest
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import Outcome, get_outcome
 from jupyter_mjci.errors import (
     BannedPrompt,
     InvalidResponse,
@@ -27,6 +28,7 @@ from jupyter_mjci.services.midjourney.responses import (
     parse_task,
     parse_tasks,
     parse_timestamp,
+    parse_upload,
 )
 
 DOCUMENTED_TASK = Path(__file__).parents[2] / "samples" / "mj_task_seed.json"
@@ -379,3 +381,76 @@ def test_midjourney_errors_are_mjci_errors() -> None:
     """Code that catches MjciError catches them all."""
     assert issubclass(BannedPrompt, MidjourneyError)
     assert issubclass(QueueFull, MjciError)
+
+
+@pytest.mark.parametrize(
+    ("result", "job_id"),
+    [
+        (17, "17"),
+        (" 17 ", "17"),
+        (["17", 18], "17,18"),
+        ({"id": 17}, "17"),
+        ({"taskId": "17"}, "17"),
+        (0, ""),
+        ("0", ""),
+        (True, ""),
+        (1.5, ""),
+        ("error: no account", ""),
+        ([], ""),
+        (["17", None], ""),
+        ({}, ""),
+        (None, ""),
+    ],
+)
+def test_submission_is_accepted_only_by_something_that_can_be_an_id(
+    result: Any, job_id: str
+) -> None:
+    """Code 1 with words, true or nothing in `result` names no task: it is searched for."""
+    response = Response(200, json.dumps({"code": 1, "result": result}).encode())
+    requested = Job("mj", "", "IMAGINE")
+    if job_id:
+        assert parse_submission(response, requested).id == job_id
+        return
+    with pytest.raises(MjciError) as caught:
+        parse_submission(response, requested)
+    assert get_outcome(caught.value) is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b'"ok"',
+        b"[]",
+        b"17",
+        b'{"code":1,"resu',
+        b'data: {"code":1,"result":"17"}\n\n',
+        b'callback({"code":1,"result":"17"})',
+        b'{"code":1,"result":"17"}\n{"code":1,"result":"18"}',
+        b'{"status":"fail","data":null,"message":"prompt is required"}',
+        b'{"id":"17","status":"FAILED","error":"no memory"}',
+    ],
+)
+@pytest.mark.parametrize("status", [200, 202, 205, 206])
+def test_success_that_names_no_task_leaves_a_submission_unknown(status: int, body: bytes) -> None:
+    """Whatever 2xx it is, and whatever was cut off or wrapped around it."""
+    with pytest.raises(MjciError) as caught:
+        parse_submission(Response(status, body), Job("mj", "", "IMAGINE"))
+    assert get_outcome(caught.value) is Outcome.UNKNOWN
+
+
+@pytest.mark.parametrize("result", [True, "no space left", {}, ["https://a/1.png", None]])
+def test_upload_without_urls_is_no_answer(result: Any) -> None:
+    """A list that lacks one would shift the pictures of a prompt."""
+    with pytest.raises(MjciError):
+        parse_upload(Response(200, json.dumps({"code": 1, "result": result}).encode()))
+
+
+def test_redirect_after_a_submission_shows_where_it_leads() -> None:
+    """303 may mean that the request was processed: unknown, with its Location."""
+    response = Response(303, b"", {"location": "https://sso.example/login"})
+    with pytest.raises(InvalidResponse) as caught:
+        parse_submission(response, Job("mj", "", "IMAGINE"))
+    assert "https://sso.example/login" in caught.value.detail
+    assert get_outcome(caught.value).may_be_accepted
