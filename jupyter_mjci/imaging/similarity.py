@@ -1,6 +1,6 @@
 """Compare what rules make of pictures with the pictures: bytes, time, SSIM and PSNR.
 
-`main` is what a worker process runs: it reads a pickled `Work` and
+`main` is what a worker process runs: it reads a pickled `WorkerInput` and
 writes the pickled measurements.
 """
 
@@ -33,7 +33,7 @@ MAX_ASPECT_CHANGE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkerInput:
     """What a worker measures: every rule on every picture."""
 
     rules: Sequence[str]
@@ -67,7 +67,7 @@ class Measurement:
     error: str = ""
 
 
-def measure_all(work: Work) -> list[list[Measurement]]:
+def measure_all(work: WorkerInput) -> list[list[Measurement]]:
     """Return the measurements of every rule, for each picture."""
     return [list(_measure_picture(work.rules, content)) for content in work.contents]
 
@@ -183,5 +183,5 @@ def _to_array(
 
 def main() -> None:
     """Measure what stands on the standard input."""
-    work: Work = pickle.load(sys.stdin.buffer)
+    work: WorkerInput = pickle.load(sys.stdin.buffer)
     pickle.dump(measure_all(work), sys.stdout.buffer)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
+from typing import Protocol
 
 from jupyter_mjci.client.job import Job, JobPicture, to_job_id
 from jupyter_mjci.errors import InvalidRequest
@@ -12,6 +14,78 @@ from jupyter_mjci.history.ratings import Rating, check_stars
 
 # A grid is one result that shows four pictures.
 MIN_PICTURES = 4
+
+
+class SessionLike(Protocol):
+    """What has a journal."""
+
+    journal: Journal
+
+
+def rate(
+    session: SessionLike,
+    picture: Job | JobPicture | str,
+    stars: int | None = None,
+    *,
+    index: int = 0,
+    tags: Sequence[str] | None = None,
+    note: str | None = None,
+) -> Rating:
+    """Keep stars, tags and a note of a picture, and return them together.
+
+    What is not given stays; empty tags and an empty note are
+    removed. `s.history()` has them as columns, and
+    `s.history.ratings()` a row per picture. Raises InvalidRequest
+    for other stars than 1 to 5, and where there is no such
+    picture.
+
+    Args:
+        session: has the journal
+        picture: the job or its ID, or one picture: `job[2]`
+        stars: 1 to 5
+        index: which picture of the job, from 0
+        tags: words of your own: ["keeper"]
+        note: a text of your own
+    """
+    rating = build_rating(session.journal, picture, stars, index, tags=tags, note=note)
+    session.journal.rate(rating)
+    return rating
+
+
+class HasJournal(Protocol):
+    """What rating needs of a session."""
+
+    journal: Journal
+
+
+def rate(
+    session: HasJournal,
+    picture: Job | JobPicture | str,
+    stars: int | None = None,
+    *,
+    index: int = 0,
+    tags: Sequence[str] | None = None,
+    note: str | None = None,
+) -> Rating:
+    """Keep stars, tags and a note of a picture, and return them together.
+
+    What is not given stays; empty tags and an empty note are
+    removed. `s.history()` has them as columns, and
+    `s.history.ratings()` a row per picture. Raises InvalidRequest
+    for other stars than 1 to 5, and where there is no such
+    picture.
+
+    Args:
+        session: whose journal keeps it
+        picture: the job or its ID, or one picture: `job[2]`
+        stars: 1 to 5
+        index: which picture of the job, from 0
+        tags: words of your own: ["keeper"]
+        note: a text of your own
+    """
+    rating = build_rating(session.journal, picture, stars, index, tags=tags, note=note)
+    session.journal.rate(rating)
+    return rating
 
 
 def build_rating(

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import anyio.to_thread
 
+from jupyter_mjci.client.calls import Operation
 from jupyter_mjci.client.image_input import read_content
 from jupyter_mjci.errors import InvalidRequest, MjciError, missing_extra
 from jupyter_mjci.history.frames import records_to_frame
 from jupyter_mjci.imaging.model import RuleError
 from jupyter_mjci.imaging.rule_syntax import parse_rule
-from jupyter_mjci.imaging.similarity import Measurement, Work, measure_all
+from jupyter_mjci.imaging.similarity import Measurement, WorkerInput, measure_all
 from jupyter_mjci.imaging.thumbnails import identify
 
 if TYPE_CHECKING:
@@ -91,10 +92,7 @@ class RuleComparison:
         )
         return worst.reset_index().sort_values("bytes", ignore_index=True)
 
-    def smallest(
-        self,
-        ssim: float = 0.95,
-    ) -> str:
+    def smallest(self, ssim: float = 0.95) -> str:
         """Return the rule with the fewest bytes that keeps every picture's similarity.
 
         Args:
@@ -114,10 +112,7 @@ class RuleComparison:
             hint="Raise the quality, or ask for less.",
         )
 
-    def plot(
-        self,
-        ax: Axes | None = None,
-    ) -> Axes:
+    def plot(self, ax: Axes | None = None) -> Axes:
         """Plot similarity against size: a point per rule, named; the best rules are a line."""
         from jupyter_mjci.history.plots import plot_rate_distortion
 
@@ -127,6 +122,27 @@ class RuleComparison:
 def _get_worst(values: Any) -> float:
     """Return the least value; NaN where one is missing."""
     return float(values.min(skipna=False))
+
+
+def compare(
+    session: Sender,
+    rules: Rules,
+    pictures: object,
+) -> Operation[RuleComparison]:
+    """Compare picture rules locally, in processes: bytes, time, and what they keep.
+
+    The result has `.frame()`, `.summary()`, `.plot()`, and
+    `.smallest(ssim=0.95)`, the smallest rule that keeps this
+    similarity. Needs the extra `compare`. Raises InvalidRequest
+    for a rule or a picture that is none.
+
+    Args:
+        session: reads the pictures
+        rules: rules, or rules by the names that they get
+        pictures: pictures, or one: paths, bytes, jobs, their IDs,
+            links, Pillow images, arrays; or these by name
+    """
+    return Operation(partial(compare_rules, session, rules, pictures))
 
 
 async def compare_rules(
@@ -148,10 +164,7 @@ async def compare_rules(
     results: list[list[list[Measurement]]] = [[] for _ in works]
     errors: list[MjciError] = []
 
-    async def run(
-        position: int,
-        work: Work,
-    ) -> None:
+    async def run(position: int, work: WorkerInput) -> None:
         try:
             results[position] = await _run_worker(work)
         except MjciError as error:
@@ -171,20 +184,17 @@ async def compare_rules(
     return RuleComparison(named, list(contents), measurements)
 
 
-def _split_work(
-    rules: Sequence[str],
-    contents: Sequence[bytes],
-) -> list[Work]:
+def _split_work(rules: Sequence[str], contents: Sequence[bytes]) -> list[WorkerInput]:
     """Deal the pictures out to as many processes as there are processors, where that pays."""
     headers = [header for header in map(identify, contents) if header]
     pixels = sum(header.width * header.height for header in headers) * len(rules)
     count = min(os.cpu_count() or 1, len(contents))
     if pixels < MIN_PIXELS_OF_PROCESSES:
         count = 1
-    return [Work(rules, contents[start::count]) for start in range(count)]
+    return [WorkerInput(rules, contents[start::count]) for start in range(count)]
 
 
-async def _run_worker(work: Work) -> list[list[Measurement]]:
+async def _run_worker(work: WorkerInput) -> list[list[Measurement]]:
     package_folder = str(Path(__file__).parents[2])
     paths = [package_folder, os.environ.get("PYTHONPATH", "")]
     process = await anyio.run_process(
@@ -219,10 +229,7 @@ def _name_rules(rules: Rules) -> dict[str, str]:
     return named
 
 
-def _read_pictures(
-    sender: Sender,
-    pictures: object,
-) -> dict[str, bytes]:
+def _read_pictures(sender: Sender, pictures: object) -> dict[str, bytes]:
     """Return the pictures by name: a path's, a job's, or their number.
 
     Raises:
@@ -245,10 +252,7 @@ def _read_pictures(
     return contents
 
 
-def _name_picture(
-    number: int,
-    picture: object,
-) -> str:
+def _name_picture(number: int, picture: object) -> str:
     if isinstance(picture, (str, Path)) and len(str(picture)) < 200:
         return f"{number} {Path(str(picture)).name}"
     provenance = getattr(picture, "provenance", None)

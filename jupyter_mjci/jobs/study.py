@@ -24,10 +24,10 @@ from jupyter_mjci.history.frames import join_rows
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.jobs.batch import Batch, JobLike
-from jupyter_mjci.jobs.grids import is_among
+from jupyter_mjci.jobs.grids import Grid, is_among
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
-from jupyter_mjci.jobs.study_calls import StudyPlan
+from jupyter_mjci.jobs.study_calls import Builder, StudyPlan, bind_arguments, plan_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,11 +48,56 @@ class StudySession(Protocol):
 
     settings: Settings
     journal: Journal
+    mj: Any
 
     @property
     def batch(self) -> Callable[..., Batch]: ...
     def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]: ...
     def pictures(self, job: Job) -> Operation[list[Picture]]: ...
+
+
+def study(
+    session: StudySession,
+    what: str | Builder,
+    *args: Any,
+    grid: Grid | None = None,
+    repeat: int = 1,
+    key: str = "",
+    **values: Any,
+) -> Study:
+    """Plan a study: one call for every combination of the values of some factors.
+
+    Nothing is sent before `.run()`, which continues an earlier
+    run, also after the kernel has died, and makes nothing twice.
+
+        s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
+        s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
+                rule="imageMogr2/quality/{{quality}}",
+                output="out/{{quality}}.jpg")
+
+    Raises InvalidRequest where a factor is not used, a
+    placeholder has no values, or a call cannot be built.
+
+    Args:
+        session: sends the requests
+        what: a prompt to imagine, or a builder of calls
+        args: the builder's arguments
+        grid: factors: lists by their names, a DataFrame whose
+            rows are taken as they are, or text: "stylize=100,400
+            seed=1,2"
+        repeat: how often each combination is made
+        key: tells studies apart that would share jobs because
+            they send the same
+        values: the builder's other arguments, and factors: a list
+            for a {{name}} in a text, for a parameter, or for a
+            flag of the prompt
+    """
+    builder = session.mj.imagine if isinstance(what, str) else what
+    if isinstance(what, str):
+        args = (what, *args)
+    arguments = bind_arguments(builder, args, values)
+    plan = plan_study(builder, arguments, grid=grid, repeat=repeat, key=key)
+    return Study(session, plan)
 
 
 class Study:
@@ -270,8 +315,8 @@ class Study:
             rows: the factor whose values are the rows; by default
                 the first one with several values
             columns: the factor whose values are the columns; by
-                default the second one with several values; ""
-                for none
+                default the second one with several values; "" for
+                none
             index: which picture of each job, from 0; by default
                 what came as its result: a grid as a whole
 

@@ -230,7 +230,8 @@ def _failure_reason(job: Job) -> str:
     return reason
 
 
-def _button_command(job: Job, button: Button) -> str:
+def button_command(job: Job, button: Button) -> str:
+    """Return the magic that presses a button of a job."""
     service = find_service(job.service)
     magic = service.button_magic if service else ""
     return sanitize(f"{magic} {job.id} {button.name}".lstrip())
@@ -251,7 +252,7 @@ def _actions_text(job: Job) -> Sequence[str]:
     if not job.buttons:
         return ()
     names = "  ".join(f"[{sanitize(button.display_name)}]" for button in job.buttons)
-    return (f"buttons: {names}", f"press one: {_button_command(job, job.buttons[0])}")
+    return (f"buttons: {names}", f"press one: {button_command(job, job.buttons[0])}")
 
 
 def _extras_text(extras: Extras) -> Iterable[str]:
@@ -325,7 +326,7 @@ def _actions_html(job: Job) -> str:
         return ""
     # Text, because nothing happens on a click here.
     chips = " · ".join(_button_html(job, button) for button in job.buttons)
-    command = escape(_button_command(job, job.buttons[0]))
+    command = escape(button_command(job, job.buttons[0]))
     return (
         f'<div class="mjci-job-chips">buttons: {chips}</div>'
         f'<div class="mjci-job-dim">press one: <code>{command}</code></div>'
@@ -334,7 +335,7 @@ def _actions_html(job: Job) -> str:
 
 def _button_html(job: Job, button: Button) -> str:
     name = f"{button.display_name} ✓" if button.used else button.display_name
-    title = escape(_button_command(job, button))
+    title = escape(button_command(job, button))
     return f'<span class="mjci-job-chip" title="{title}">{escape_text(name)}</span>'
 
 

@@ -83,6 +83,11 @@ def display_job(
         output.add(bundle)
     for path in _list_archived_paths(session, job):
         output.show_path(path)
+    if output.live:
+        # imports ipywidgets
+        from jupyter_mjci.notebook.card_actions import attach_actions
+
+        attach_actions(session, job)
     if job.status in (Status.FAILED, Status.CANCELLED) and (is_followed or raises):
         raise JobFailed(job)
     return job

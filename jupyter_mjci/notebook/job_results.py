@@ -70,9 +70,14 @@ async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBund
 
 def fetch_card_picture(session: Session, job: Job) -> str:
     """Return a job's first picture as a data URL; "" where there is none, or it takes too long."""
+    return event_loop.run(load_card_picture(session, job))
+
+
+async def load_card_picture(session: Session, job: Job) -> str:
+    """Load the picture as `fetch_card_picture` does, for code on the event loop."""
     if job.status is not Status.SUCCEEDED or not job.outputs:
         return ""
-    picture = event_loop.run(_try_fetch(session, job))
+    picture = await _try_fetch(session, job)
     with suppress(ValueError):
         return images.data_url(picture, CARD_SIZE)
     return ""

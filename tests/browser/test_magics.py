@@ -136,3 +136,29 @@ def test_an_interrupt_ends_the_wait_and_names_the_job(
     task = page.text(f"{CARD} code")
     assert f"%mj_task {task}" in page.outputs(1)
     assert task in page.outputs(3)
+
+
+def test_buttons_under_a_card_submit_once_and_are_not_saved(
+    notebook: Callable[..., Any], shots: Path
+) -> None:
+    """A card's names become buttons; a click is acknowledged at once, and disables them until it is
+    answered; its job appears below, with buttons of its own.
+    """
+    sources = (BEGIN.format(speed=200), "%mj_imagine a red fox", "%mj_tasks")
+    page = notebook(*sources)
+    page.run_all()
+    first = ".mjci-job-buttons button:text-is('U1')"
+    page.wait_for(first)
+    before = page.save()
+    page.double_click(first)
+    page.wait_for(".mjci-job-answers .mjci-job-buttons")
+    for theme in ("Dark", "Light"):
+        page.theme(theme)
+        (shots / f"card-buttons-{theme.lower()}.png").write_bytes(page.screenshot())
+    assert page.count(".mjci-job-answers > *") == 1
+    assert page.download(".mjci-job-answers button:text-is('Download')")[:2] in (
+        b"\xff\xd8",
+        b"\x89P",
+    )
+    assert outputs_of(page.save()) == outputs_of(before)
+    assert outputs_of(before) == outputs_of(without_a_front_end(*sources))

@@ -104,6 +104,47 @@ class SubmitSender(anywidget.AnyWidget):
         self.click = ""
 
 
+class CardButtonsWidget(anywidget.AnyWidget):
+    """Shows buttons under the cards of finished jobs; it needs no view.
+
+    Args:
+        on_click: called with the ID of each new click, the job's
+            ID and the action's key
+
+    Traits:
+        cards: by job ID, dictionaries of an action's `key`,
+            `label` and `tooltip`
+    """
+
+    _esm = HERE / "card_buttons.js"
+    cards: T.Dict[str, list[dict[str, str]]] = T.Dict().tag(sync=True)
+
+    def __init__(self, on_click: Callable[[str, str, str], None]) -> None:
+        super().__init__()
+        self._on_click = on_click
+        # the jobs of the clicks
+        self._clicks: dict[str, str] = {}
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _: W.Widget, content: Mapping[str, str], __: object) -> None:
+        click, job, key = content["click"], content["job"], content["key"]
+        if click not in self._clicks:
+            self._clicks[click] = job
+            self._on_click(click, job, key)
+
+    def answer(self, click: str, html: str) -> None:
+        """Show under the card what a click has brought, and enable its buttons."""
+        self.send({"click": click, "job": self._clicks[click], "html": html})
+
+    def save(self, name: str, mime: str, content: bytes) -> None:
+        """Save one file in the browser."""
+        self.send({"file": {"name": name, "mime": mime}}, buffers=[content])
+
+    def copy(self, text: str) -> None:
+        """Copy a text to the clipboard, where the browser allows it."""
+        self.send({"copy": text})
+
+
 def unpack_bytes(value: object, buffers: Sequence[object]) -> object:
     """Put the bytes that travel beside a message in their places, {"buffer": position}."""
     if isinstance(value, list):

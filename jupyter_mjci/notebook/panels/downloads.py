@@ -19,6 +19,7 @@ from jupyter_mjci.notebook import images
 if TYPE_CHECKING:
     from jupyter_mjci.notebook.panels.browser_widgets import PageScript
     from jupyter_mjci.notebook.panels.mask_canvas import MaskEditor
+    from jupyter_mjci.session import Session
 
 INSTALL_HINT = "pip install anywidget, then restart the kernel."
 MAX_STEM_WORDS = 6
@@ -51,6 +52,17 @@ def build_file_stem(job: Job) -> str:
     words = re.findall(r"[^\W_]+", name)[:MAX_STEM_WORDS]
     stem = "-".join(words)[:MAX_STEM_LENGTH]
     return f"{stem}-{job.id}" if stem else job.id
+
+
+async def fetch_files(session: Session, job: Job) -> dict[str, bytes]:
+    """Fetch all results of a job; returns content by file name without extension."""
+    stem = build_file_stem(job)
+    if len(job.outputs) == 1:
+        return {stem: await session.picture(job)}
+    files: dict[str, bytes] = {}
+    for index in range(len(job.outputs)):
+        files[f"{stem}-{index + 1}"] = await session.picture(job, index)
+    return files
 
 
 def pack_files(name: str, files: Mapping[str, bytes]) -> tuple[str, str, bytes]:

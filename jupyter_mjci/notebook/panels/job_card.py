@@ -258,12 +258,8 @@ class Card:
             contents = await self.panel.session.pictures(node.job)
             for number in node.selected:
                 files[f"{stem}-{number}"] = contents[number - 1]
-        elif len(node.job.outputs) == 1:
-            files[stem] = await self.panel.session.picture(node.job)
         else:
-            for index in range(len(node.job.outputs)):
-                content = await self.panel.session.picture(node.job, index)
-                files[f"{stem}-{index + 1}"] = content
+            files = await downloads.fetch_files(self.panel.session, node.job)
         await self.panel.save(stem, files)
 
     async def _select_node(self, node: JobNode) -> None:

@@ -89,9 +89,14 @@ SERVICE = Service(
     links_expire=True,
     get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
+    get_command=responses.get_command,
     get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,
+    session_methods={
+        name: f"jupyter_mjci.services.midjourney.session_methods:{name}"
+        for name in ("tasks", "queue")
+    },
     panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
 )

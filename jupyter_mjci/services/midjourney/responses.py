@@ -304,6 +304,12 @@ def get_single_urls(job: Job) -> tuple[str, ...]:
     return ()
 
 
+def get_command(job: Job) -> str:
+    """Return the magic that submits a prompt again."""
+    prompt = " ".join(job.subject.split())
+    return f"%mj_imagine {prompt}" if job.action == "IMAGINE" and prompt else ""
+
+
 def get_preview_url(job: Job) -> str:
     """Return the URL of a running task's blurry preview, or ""."""
     if job.status is not Status.RUNNING:
@@ -339,7 +345,10 @@ def parse_task(response: Response, task_id: str = "") -> Job:
     return job
 
 
-def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
+def parse_tasks(
+    response: Response,
+    order: tuple[str, ...] | None = None,
+) -> list[Job]:
     """Parse a listing of tasks.
 
     Args:

@@ -117,7 +117,7 @@ def test_listing_shows_the_truth_once_the_server_answers(answers: list[httpx.Res
         if not answers:
             break
     assert list(session.tasks()["id"]) == ["17"]
-    assert not session._endpoints.is_missing(session.mj.tasks())
+    assert not session._jobs.sender.endpoints.is_missing(session.mj.tasks())
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
