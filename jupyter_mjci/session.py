@@ -50,7 +50,6 @@ DEFAULT_INTERVAL = 3.0
 LAZY_METHODS = {
     "compare": "jupyter_mjci.jobs.rule_comparison:compare",
     "rate": "jupyter_mjci.jobs.rating:rate",
-    "rate": "jupyter_mjci.jobs.rating:rate",
     "study": "jupyter_mjci.jobs.study:study",
 }
 

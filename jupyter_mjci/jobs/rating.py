@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
-from typing import Protocol
 
 from jupyter_mjci.client.job import Job, JobPicture, to_job_id
 from jupyter_mjci.errors import InvalidRequest
@@ -41,42 +40,6 @@ def rate(
 
     Args:
         session: has the journal
-        picture: the job or its ID, or one picture: `job[2]`
-        stars: 1 to 5
-        index: which picture of the job, from 0
-        tags: words of your own: ["keeper"]
-        note: a text of your own
-    """
-    rating = build_rating(session.journal, picture, stars, index, tags=tags, note=note)
-    session.journal.rate(rating)
-    return rating
-
-
-class HasJournal(Protocol):
-    """What rating needs of a session."""
-
-    journal: Journal
-
-
-def rate(
-    session: HasJournal,
-    picture: Job | JobPicture | str,
-    stars: int | None = None,
-    *,
-    index: int = 0,
-    tags: Sequence[str] | None = None,
-    note: str | None = None,
-) -> Rating:
-    """Keep stars, tags and a note of a picture, and return them together.
-
-    What is not given stays; empty tags and an empty note are
-    removed. `s.history()` has them as columns, and
-    `s.history.ratings()` a row per picture. Raises InvalidRequest
-    for other stars than 1 to 5, and where there is no such
-    picture.
-
-    Args:
-        session: whose journal keeps it
         picture: the job or its ID, or one picture: `job[2]`
         stars: 1 to 5
         index: which picture of the job, from 0
@@ -124,10 +87,7 @@ def build_rating(
     )
 
 
-def _find_job(
-    journal: Journal,
-    job_id: str,
-) -> Job:
+def _find_job(journal: Journal, job_id: str) -> Job:
     service = journal.find_service(job_id)
     for job in journal.own_jobs(service):
         if job.id == job_id:
