@@ -58,7 +58,10 @@ def check_stars(stars: object) -> None:
         raise InvalidRequest(f"stars must be 1 to {MAX_STARS}, or None, not {stars!r}.")
 
 
-def save_rating(rating: Rating, db: sqlite3.Connection) -> None:
+def save_rating(
+    rating: Rating,
+    db: sqlite3.Connection,
+) -> None:
     """Write a rating; one that says nothing is removed."""
     key = (rating.service, rating.origin, rating.id, rating.picture)
     db.execute("DELETE FROM ratings WHERE service=? AND origin=? AND id=? AND picture=?", key)
@@ -99,7 +102,10 @@ def ratings_to_frame(ratings: Sequence[Rating]) -> pd.DataFrame:
     return frame.astype({**texts, "picture": "int64", "stars": "Int64"})
 
 
-def add_rating_columns(jobs: pd.DataFrame, ratings: Sequence[Rating]) -> pd.DataFrame:
+def add_rating_columns(
+    jobs: pd.DataFrame,
+    ratings: Sequence[Rating],
+) -> pd.DataFrame:
     """Add stars (the mean of a job's pictures), tags and note to a frame of jobs.
 
     A history without any rating stays as it is.
@@ -128,7 +134,10 @@ def _join_texts(texts: pd.Series) -> str | None:
 # --- which value wins -------------------------------------------
 
 
-def summarize_ratings(rated: pd.DataFrame, by: str) -> pd.DataFrame:
+def summarize_ratings(
+    rated: pd.DataFrame,
+    by: str,
+) -> pd.DataFrame:
     """Return how pictures were rated for each value of a factor, the best first.
 
     Args:
@@ -163,7 +172,11 @@ def _get_t(freedom: int) -> float:
     return STUDENT_T[freedom - 1] if freedom <= len(STUDENT_T) else NORMAL
 
 
-def count_wins(rated: pd.DataFrame, by: str, others: Sequence[str]) -> pd.DataFrame:
+def count_wins(
+    rated: pd.DataFrame,
+    by: str,
+    others: Sequence[str],
+) -> pd.DataFrame:
     """Count how often one value of a factor was rated higher than another one.
 
     Pictures are compared whose other factors are the same.
@@ -193,13 +206,21 @@ def count_wins(rated: pd.DataFrame, by: str, others: Sequence[str]) -> pd.DataFr
     return frame.sort_values("share", ascending=False, kind="stable", ignore_index=True)
 
 
-def _count_pairs(first: pd.DataFrame, second: pd.DataFrame, counts: list[int]) -> None:
+def _count_pairs(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    counts: list[int],
+) -> None:
     for ours, theirs in itertools.product(first["stars"], second["stars"]):
         position = 2 if ours == theirs else int(ours < theirs)
         counts[position] += 1
 
 
-def _build_pair(first: Any, second: Any, counts: Sequence[int]) -> Mapping[str, Any]:
+def _build_pair(
+    first: Any,
+    second: Any,
+    counts: Sequence[int],
+) -> Mapping[str, Any]:
     wins, losses, ties = counts
     if losses > wins:
         first, second = second, first

@@ -84,13 +84,19 @@ class Sheet:
 class ContactSheet(Picture):
     """A sheet as a picture; a cell shows it as it is, because its labels have to be read."""
 
-    def _repr_mimebundle_(self, **_: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def _repr_mimebundle_(
+        self,
+        **_: object,
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         width, height = self.size
         data = {"image/jpeg": to_base64(self), "text/plain": repr(self)}
         return data, {"image/jpeg": {"width": width, "height": height, "alt": self.alt_text}}
 
 
-def fit_picture(content: bytes, size: int = MAX_TILE) -> bytes:
+def fit_picture(
+    content: bytes,
+    size: int = MAX_TILE,
+) -> bytes:
     """Scale a picture down to what a sheet shows of it; much cheaper to keep than the original.
 
     Raises:
@@ -156,7 +162,10 @@ class _Layout:
     size: tuple[int, int]
 
     @classmethod
-    def fit(cls, sheet: Sheet) -> _Layout:
+    def fit(
+        cls,
+        sheet: Sheet,
+    ) -> _Layout:
         """Choose the largest pictures with which the sheet is no wider than it may be."""
         columns = max(len(sheet.columns), 1)
         across, down = sheet.tiling
@@ -178,12 +187,21 @@ class _Layout:
         """Width and height of a cell."""
         return self.tile[0] * self.tiling[0], self.tile[1] * self.tiling[1]
 
-    def get_corner(self, row: int, column: int) -> tuple[int, int]:
+    def get_corner(
+        self,
+        row: int,
+        column: int,
+    ) -> tuple[int, int]:
         """Return the upper left corner of a cell."""
         return self.label_width + column * self.step[0], self.top + row * self.step[1]
 
 
-def _draw_cell(sheet: Image.Image, cell: Cell, layout: _Layout, corner: tuple[int, int]) -> None:
+def _draw_cell(
+    sheet: Image.Image,
+    cell: Cell,
+    layout: _Layout,
+    corner: tuple[int, int],
+) -> None:
     for position, content in enumerate(cell):
         row, column = divmod(position, layout.tiling[0])
         place = (corner[0] + column * layout.tile[0], corner[1] + row * layout.tile[1])
@@ -247,7 +265,11 @@ def _write(
     sheet.paste(letters, (place[0], top), letters)
 
 
-def _draw_line(text: str, color: str, width: int) -> Image.Image:
+def _draw_line(
+    text: str,
+    color: str,
+    width: int,
+) -> Image.Image:
     try:
         return draw_text(text, FONT_SIZE, color, (width, LINE_HEIGHT))
     except RuleError:
@@ -262,7 +284,10 @@ def _measure(text: str) -> int:
     return math.ceil((len(text) + wide) * FONT_SIZE * 0.56)
 
 
-def _shorten(text: str, width: int) -> str:
+def _shorten(
+    text: str,
+    width: int,
+) -> str:
     if _measure(text) <= width:
         return text
     while text and _measure(text + "…") > width:
@@ -270,7 +295,10 @@ def _shorten(text: str, width: int) -> str:
     return f"{text.rstrip()}…" if text else ""
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def _wrap(
+    text: str,
+    width: int,
+) -> list[str]:
     """Split a text into lines that fit."""
     lines: list[str] = []
     for word in text.split():

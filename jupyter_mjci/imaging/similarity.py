@@ -72,7 +72,10 @@ def measure_all(work: WorkerInput) -> list[list[Measurement]]:
     return [list(_measure_picture(work.rules, content)) for content in work.contents]
 
 
-def _measure_picture(rules: Sequence[str], content: bytes) -> Iterator[Measurement]:
+def _measure_picture(
+    rules: Sequence[str],
+    content: bytes,
+) -> Iterator[Measurement]:
     try:
         original = _load_gray(content)
     except DECODE_ERRORS as error:
@@ -83,7 +86,11 @@ def _measure_picture(rules: Sequence[str], content: bytes) -> Iterator[Measureme
         yield measure(rule, content, original)
 
 
-def measure(rule: str, content: bytes, original: Image.Image | None = None) -> Measurement:
+def measure(
+    rule: str,
+    content: bytes,
+    original: Image.Image | None = None,
+) -> Measurement:
     """Apply a rule to a picture, and compare the result with the picture.
 
     The comparison is of the brightness, at the size of the
@@ -104,7 +111,10 @@ def measure(rule: str, content: bytes, original: Image.Image | None = None) -> M
     return Measurement(result.size, result.format, result.width, result.height, seconds, ssim, psnr)
 
 
-def _compare(original: Image.Image, result: RuleResult) -> tuple[float, float]:
+def _compare(
+    original: Image.Image,
+    result: RuleResult,
+) -> tuple[float, float]:
     if result.info is not None:
         return math.nan, math.nan
     processed = _load_gray(result.body)
@@ -124,7 +134,10 @@ def _load_gray(content: bytes) -> Image.Image:
     return image.convert("L")
 
 
-def compute_similarity(first: Image.Image, second: Image.Image) -> tuple[float, float]:
+def compute_similarity(
+    first: Image.Image,
+    second: Image.Image,
+) -> tuple[float, float]:
     """Return SSIM and PSNR of two gray pictures of the same size, strip by strip."""
     import numpy as np
 
@@ -140,7 +153,12 @@ def compute_similarity(first: Image.Image, second: Image.Image) -> tuple[float, 
     return total / pixels, psnr
 
 
-def _sum_ssim(first: Image.Image, second: Image.Image, top: int, bottom: int) -> float:
+def _sum_ssim(
+    first: Image.Image,
+    second: Image.Image,
+    top: int,
+    bottom: int,
+) -> float:
     """Return the sum of a strip's SSIM; its neighbours' rows are looked at, too."""
     with requires_extra("scikit-image", "compare"):
         from skimage.metrics import structural_similarity
@@ -153,7 +171,11 @@ def _sum_ssim(first: Image.Image, second: Image.Image, top: int, bottom: int) ->
     return float(similarity[top - start : bottom - start].sum(dtype="float64"))
 
 
-def _to_array(image: Image.Image, top: int, bottom: int) -> np.ndarray:
+def _to_array(
+    image: Image.Image,
+    top: int,
+    bottom: int,
+) -> np.ndarray:
     import numpy as np
 
     return np.asarray(image.crop((0, top, image.width, bottom)), dtype="float32")

@@ -112,7 +112,11 @@ class Study:
         plan: the rows and their calls
     """
 
-    def __init__(self, session: StudySession, plan: StudyPlan) -> None:
+    def __init__(
+        self,
+        session: StudySession,
+        plan: StudyPlan,
+    ) -> None:
         self._session = session
         self.title = shorten(plan.title, MAX_TITLE)
         self.rows = plan.rows
@@ -144,7 +148,10 @@ class Study:
         journal = self._session.journal
         return [call for call in self.calls if journal.find_by_key(call) is None]
 
-    def cost(self, prices: Mapping[str, float]) -> float:
+    def cost(
+        self,
+        prices: Mapping[str, float],
+    ) -> float:
         """Return what a run would cost now, in the unit of the prices.
 
         Args:
@@ -203,7 +210,11 @@ class Study:
             self.jobs[update.index] = update.job
         return self
 
-    def prepare(self, max_jobs: int | None = None, **options: Any) -> Batch:
+    def prepare(
+        self,
+        max_jobs: int | None = None,
+        **options: Any,
+    ) -> Batch:
         """Return the batch that `run` runs, for those who show its progress.
 
         Its updates belong into `jobs`. Arguments and errors are
@@ -250,7 +261,10 @@ class Study:
         columns = ["id", "picture", "stars", "tags", "note"]
         return factors.merge(ratings[columns], on="id").reset_index(drop=True)
 
-    def ratings(self, by: str) -> pd.DataFrame:
+    def ratings(
+        self,
+        by: str,
+    ) -> pd.DataFrame:
         """Return how the values of a factor were rated: pictures, mean, low and high (95 %).
 
         Raises InvalidRequest where there is no such factor.
@@ -260,7 +274,10 @@ class Study:
         self._check_factor(by)
         return summarize_ratings(self.rated(), by)
 
-    def wins(self, by: str) -> pd.DataFrame:
+    def wins(
+        self,
+        by: str,
+    ) -> pd.DataFrame:
         """Count how often a value of a factor was rated higher than another, all else equal.
 
         Columns: winner, loser, wins, losses, ties, share. Raises
@@ -272,7 +289,10 @@ class Study:
         others = [name for name in self.factors if name not in (by, "repeat")]
         return count_wins(self.rated(), by, others)
 
-    def _check_factor(self, name: str) -> None:
+    def _check_factor(
+        self,
+        name: str,
+    ) -> None:
         if name not in self.factors:
             raise InvalidRequest(
                 f"{name!r} is not a factor of this study.",
@@ -321,12 +341,18 @@ class Study:
             partial(study_sheet.draw, self.rows, cells, axes, self.title)
         )
 
-    async def _fetch_thumbnails(self, index: int | None) -> dict[int, bytes | str]:
+    async def _fetch_thumbnails(
+        self,
+        index: int | None,
+    ) -> dict[int, bytes | str]:
         """Return each picture, or why there is none, by the position of its job."""
         found: dict[int, bytes | str] = {}
         slots = anyio.Semaphore(MAX_FETCHED_AT_ONCE)
 
-        async def fetch(position: int, job: Job) -> None:
+        async def fetch(
+            position: int,
+            job: Job,
+        ) -> None:
             async with slots:
                 try:
                     found[position] = await self._fetch_thumbnail(job, index)
@@ -339,7 +365,11 @@ class Study:
                     group.start_soon(fetch, position, job)
         return found
 
-    async def _fetch_thumbnail(self, job: Job, index: int | None) -> bytes:
+    async def _fetch_thumbnail(
+        self,
+        job: Job,
+        index: int | None,
+    ) -> bytes:
         from jupyter_mjci.imaging.sheets import fit_picture
 
         key = (job.service, job.id, -1 if index is None else index)
@@ -359,7 +389,10 @@ class Study:
     def __iter__(self) -> Iterator[Job]:
         return iter(self.jobs)
 
-    def __getitem__(self, position: int) -> Job:
+    def __getitem__(
+        self,
+        position: int,
+    ) -> Job:
         return self.jobs[position]
 
     def __repr__(self) -> str:
@@ -373,7 +406,10 @@ class Study:
         return f"<study {self.title!r}: {len(self)} calls{shape}; {', '.join(states)}>"
 
 
-def _select(pictures: Sequence[Picture], index: int) -> Picture:
+def _select(
+    pictures: Sequence[Picture],
+    index: int,
+) -> Picture:
     if not 0 <= index < len(pictures):
         raise InvalidRequest(f"There is no picture {index}: the job has {len(pictures)}.")
     return pictures[index]

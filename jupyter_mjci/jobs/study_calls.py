@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,9 @@ def plan_study(
     template = add_flags(builder, fixed, [name for name in names if name not in parameters])
     _check_placeholders(template, names)
 
-    def build(row: Mapping[str, Any]) -> Call[Job]:
+    def build(
+        row: Mapping[str, Any],
+    ) -> Call[Job]:
         own = {name: value for name, value in row.items() if name in parameters}
         return builder(**{**_fill_all(template, row), **own})
 
@@ -161,7 +164,11 @@ def add_flags(
     return template
 
 
-def add_places(builder: Builder, arguments: dict[str, Any], rows: Rows) -> None:
+def add_places(
+    builder: Builder,
+    arguments: dict[str, Any],
+    rows: Rows,
+) -> None:
     """Add to the arguments of a line a place for each factor that has none.
 
     A factor is a placeholder, a parameter or a flag of the prompt.
@@ -174,7 +181,10 @@ def add_places(builder: Builder, arguments: dict[str, Any], rows: Rows) -> None:
     arguments.update(add_flags(builder, arguments, rows[0]))
 
 
-def build_unused_error(name: str, used: Iterable[str]) -> InvalidRequest:
+def build_unused_error(
+    name: str,
+    used: Iterable[str],
+) -> InvalidRequest:
     """Build the error of a factor that no call would depend on."""
     return InvalidRequest(
         f"The factor {name!r} is not used.",
@@ -183,7 +193,10 @@ def build_unused_error(name: str, used: Iterable[str]) -> InvalidRequest:
     )
 
 
-def _check_placeholders(template: Mapping[str, Any], names: Iterable[str]) -> None:
+def _check_placeholders(
+    template: Mapping[str, Any],
+    names: Iterable[str],
+) -> None:
     """Raise InvalidRequest for a placeholder without values."""
     for name in iter_placeholders(template.values()):
         if name.isidentifier() and name not in names:
@@ -193,7 +206,10 @@ def _check_placeholders(template: Mapping[str, Any], names: Iterable[str]) -> No
             )
 
 
-def _find_flag(builder: Builder, name: str) -> str:
+def _find_flag(
+    builder: Builder,
+    name: str,
+) -> str:
     """Return the flag of a service's prompts with a name; "" where there is none."""
     api = type(getattr(builder, "__self__", None))
     flag = f"--{name.replace('_', '-')}"
@@ -229,12 +245,17 @@ def build_rows(
     return calls
 
 
-def describe_row(row: Mapping[str, Any]) -> str:
+def describe_row(
+    row: Mapping[str, Any],
+) -> str:
     """Return the values of a row in one line: "animal='fox', seed=1"."""
     return ", ".join(f"{name}={value!r}"[:80] for name, value in row.items())
 
 
-def _format_flag(name: str, value: object) -> str:
+def _format_flag(
+    name: str,
+    value: object,
+) -> str:
     """Return " --name value"; a flag that is off is left out."""
     flag = f" --{name.replace('_', '-')}"
     if value is None or value is False or value == "":
@@ -242,11 +263,17 @@ def _format_flag(name: str, value: object) -> str:
     return flag if value is True else f"{flag} {value}"
 
 
-def _fill_all(template: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def _fill_all(
+    template: Mapping[str, Any],
+    row: Mapping[str, Any],
+) -> dict[str, Any]:
     return {name: _fill(value, row) for name, value in template.items()}
 
 
-def _fill(value: Any, row: Mapping[str, Any]) -> Any:
+def _fill(
+    value: Any,
+    row: Mapping[str, Any],
+) -> Any:
     """Replace placeholders in texts; a text that is nothing else becomes the value itself."""
     if isinstance(value, (list, tuple)):
         return [_fill(item, row) for item in value]
@@ -258,7 +285,10 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
     return interpolate(value, {name: "" if cell is None else cell for name, cell in row.items()})
 
 
-def _check_outputs(template: Mapping[str, Any], rows: Rows) -> None:
+def _check_outputs(
+    template: Mapping[str, Any],
+    rows: Rows,
+) -> None:
     """Refuse rows whose results would replace each other."""
     if len(rows) < 2 or not isinstance(template.get(OUTPUT), str):
         return
@@ -271,15 +301,22 @@ def _check_outputs(template: Mapping[str, Any], rows: Rows) -> None:
         )
 
 
-def _describe(builder: Builder, template: Mapping[str, Any]) -> str:
+def _describe(
+    builder: Builder,
+    template: Mapping[str, Any],
+) -> str:
     """Return the template in one line."""
     if isinstance(template.get(PROMPT), str):
-        return " ".join(template[PROMPT].replace("{{--", " {{--").split())
+        prompt = re.sub(r"\{\{(--\w+)\}\}", r" \1 {{…}}", template[PROMPT])
+        return " ".join(prompt.split())
     texts = [value for value in template.values() if isinstance(value, str)]
     return " ".join([getattr(builder, "__name__", "study"), *texts])
 
 
-def add_keys(calls: Iterable[Call[Job]], key: str = "") -> list[Call[Job]]:
+def add_keys(
+    calls: Iterable[Call[Job]],
+    key: str = "",
+) -> list[Call[Job]]:
     """Give each call the key by which a later run finds its job.
 
     It is made of what is sent, so that a study that grows keeps

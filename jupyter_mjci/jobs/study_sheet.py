@@ -65,7 +65,10 @@ def draw(
     return draw_sheet(sheet)
 
 
-def _format_label(row: Mapping[str, Any], name: str) -> str:
+def _format_label(
+    row: Mapping[str, Any],
+    name: str,
+) -> str:
     if not name:
         return ""
     return f"{name}: {row[name]}"

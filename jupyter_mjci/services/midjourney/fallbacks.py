@@ -36,7 +36,7 @@ async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Jo
     parent = await mj.task(task_id)
     if "buttons" not in parent.raw:
         # It would be asked for by a `change` again.
-        raise Unsupported("The task has no buttons.")
+        raise Unsupported("The task has no buttons.", service="mj")
     return await mj.action(
         parent,
         label,

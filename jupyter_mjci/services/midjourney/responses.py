@@ -690,6 +690,7 @@ def _build_unsupported_error(classified: Classified, response: Response) -> Unsu
         f"This server has no such endpoint: {response.url}",
         detail=f"It responded with {kind} (HTTP {classified.status}){words}.",
         hint=PREFIX_HINT if has_mode_prefix(response.url) else _UNSUPPORTED_HINT,
+        service="mj",
         status=classified.status,
         code=classified.code,
     )
