@@ -8,8 +8,8 @@ MjciError
 ├─ TransportError       the network: no response; `.may_have_been_sent`, `.timed_out`
 ├─ NotRecorded          the recording: it has no response to this request
 ├─ ServiceError         the service: it responded with an error; `.status`, `.code`
+│   ├─ Unsupported      this server has no such endpoint
 │   ├─ MidjourneyError
-│   │   ├─ Unsupported     this proxy has no such endpoint
 │   │   ├─ QueueFull       code 23: retry later
 │   │   ├─ BannedPrompt    code 24: `.word` is the word
 │   │   └─ QuotaExceeded   the account's quota is used up
@@ -183,16 +183,27 @@ class ServiceError(MjciError):
         request_id: str = "",
         detail: str = "",
         hint: str = "",
+        service: str = "",
     ) -> None:
         if service_message and service_message not in message:
             message = f"{message.removesuffix('.')}: {service_message}"
         if detail in message:
             detail = ""
         super().__init__(message, detail=detail, hint=hint)
+        self.service = service or self.service
         self.status = status
         self.code = code
         self.service_message = service_message
         self.request_id = request_id
+
+
+class Unsupported(ServiceError):
+    """This server does not offer the endpoint (it responded with a
+    page, or 404), and no fallback does.
+
+    → Check the service's base URL; `%mjci doctor` lists what a
+        proxy supports.
+    """
 
 
 class MidjourneyError(ServiceError):
@@ -204,15 +215,6 @@ class MidjourneyError(ServiceError):
     """
 
     service = "mj"
-
-
-class Unsupported(MidjourneyError):
-    """This proxy does not offer the endpoint (it responded with a
-    page, or 404), and no fallback does.
-
-    → Check the base URL (`MJCI_MJ_URL`); `%mjci doctor` lists
-        what the proxy supports.
-    """
 
 
 class QueueFull(MidjourneyError):

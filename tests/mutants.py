@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import importlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -187,10 +188,16 @@ class MutantImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def is_noticed(mutant: Mutant) -> bool:
     """Run the schedules and tests on a mutant, in this process; return whether one fails."""
-    sys.meta_path.insert(0, MutantImporter(mutant))
+    importer = MutantImporter(mutant)
+    sys.meta_path.insert(0, importer)
+    try:
+        # Before pytest: it rewrites the modules of a package that brings a
+        # plugin, and would import the unchanged one.
+        importlib.import_module(importer.name)
+    except Exception:
+        return True
     if mutant.path in SIMULATED and is_found_by_simulation():
         return True
-    # The simulation has imported the package before pytest can rewrite it.
     quiet = "ignore::pytest.PytestAssertRewriteWarning"
     options = ["-x", "-q", "-n0", "-pno:cacheprovider", "-W", quiet, "-k", SLOW_TESTS]
     return pytest.main([*options, *MODULES[mutant.path]]) != pytest.ExitCode.OK

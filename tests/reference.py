@@ -23,11 +23,12 @@ from jupyter_mjci.notebook import commands as magic_commands
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.magics import Magics
 from jupyter_mjci.notebook.params import Param, get_summary, parse_signature
-from jupyter_mjci.services import find_service, get_section_types
+from jupyter_mjci.services import find_service, get_section_types, load_attribute, services
 from jupyter_mjci.services.midjourney import responses as midjourney
 from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.services.tencent_ci import responses as tencent_ci
 from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.session import list_lazy_methods
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 
@@ -59,6 +60,17 @@ def list_calls(service: type, prefix: str) -> Iterator[str]:
             parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
             route = f"`{sent[name]}`" if name in sent else ""
             yield format_row(f"`{prefix}.{name}({parameters})`", magic, route, get_summary(method))
+
+
+def list_session_methods() -> Iterator[str]:
+    """Every method of a session that is loaded when it is first asked for."""
+    owners = {name: service.label for service in services() for name in service.session_methods}
+    for name, location in list_lazy_methods().items():
+        method = load_attribute(location)
+        parameters = ", ".join(list(inspect.signature(method).parameters)[1:])
+        yield format_row(
+            f"`session.{name}({parameters})`", owners.get(name, ""), get_summary(method)
+        )
 
 
 def list_magics() -> Iterator[str]:
@@ -212,6 +224,10 @@ def build_page() -> str:
         "Calls: Tencent CI": [
             *format_head("call", "magic", "sends", "what it is for"),
             *list_calls(TencentCI, "ci"),
+        ],
+        "Lazily loaded methods of a session": [
+            *format_head("method", "service", "what it is for"),
+            *list_session_methods(),
         ],
         "Magics": [
             "Every magic takes these; `--help` after any of them tells what its own options mean.",

@@ -16,14 +16,14 @@ import pytest
 
 import jupyter_mjci
 from jupyter_mjci import connection, errors, pytest_plugin, session
-from jupyter_mjci.client import calls
+from jupyter_mjci.client import calls, settings
 from jupyter_mjci.client.settings import (
     Secret,
     Settings,
     list_settings,
 )
 from jupyter_mjci.history import analysis, delta, history, image_archive, plots, sync
-from jupyter_mjci.jobs import batch, downloads, webhooks
+from jupyter_mjci.jobs import batch, downloads, lookup, runtime, webhooks
 from jupyter_mjci.notebook import commands, job_future
 from jupyter_mjci.notebook.params import parse_signature
 from jupyter_mjci.services import get_section_types
@@ -219,9 +219,9 @@ def _find_undocumented(public: PublicName) -> Iterator[str]:
         (bucket.presign_object, {"InvalidRequest"}),
         # Raised by helpers.
         (downloads.ResultFetcher.fetch, {"InvalidRequest", "InvalidResponse"}),
-        (session.Session.describe, {"InvalidRequest"}),
-        (session.Session.configure, {"SettingsError"}),
-        (session.Session.resume, set[str]()),  # caught
+        (lookup.JobLookup._resolve, {"InvalidRequest"}),
+        (settings.change_settings, {"SettingsError"}),
+        (runtime.JobRuntime.resume, set[str]()),  # caught
         (delta.Lake.compact, {"HistoryError", "SettingsError"}),
         (signing.sign, set[str]()),
     ],

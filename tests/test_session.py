@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import math
 from collections.abc import Callable, Iterator
@@ -475,3 +476,22 @@ def test_preview_is_a_picture_that_remembers_its_rule() -> None:
         assert (small.format, small.size) == ("png", (40, 40))
         assert "[1] a red fox | imageMogr2/thumbnail/40x" in repr(small)
         assert session.preview("imageInfo", small).run().info["width"] == "40"
+
+
+def test_methods_of_services_are_those_of_the_session(session: Session) -> None:
+    """Listed by dir() and completed, with their own signature and help, and bound."""
+    assert {"tasks", "queue", "jobs", "upload", "presign", "preview"} <= set(dir(session))
+    assert list(inspect.signature(session.presign).parameters) == [
+        "key",
+        "rule",
+        "method",
+        "seconds",
+    ]
+    assert (inspect.getdoc(session.tasks) or "").startswith("Return the Midjourney tasks")
+    assert session.queue.__self__ is session
+    assert not hasattr(session, "predictions")
+
+
+def test_attribute_before_construction_is_an_error_not_a_loop() -> None:
+    with pytest.raises(AttributeError, match="no attribute '_jobs'"):
+        object.__new__(Session).fetch(Call("mj", "x", "GET", "/", parse=bytes)).send(None)

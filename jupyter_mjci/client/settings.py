@@ -15,7 +15,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -350,6 +350,21 @@ def list_secrets(settings: Settings) -> list[str]:
         if setting.is_credential
     ]
     return [value.reveal() if isinstance(value, Secret) else value for value in values if value]
+
+
+def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:
+    """Return settings with other values.
+
+    Raises:
+        SettingsError: one is fixed when a session connects
+    """
+    fixed = sorted(set(changes) - set(RUNTIME_SETTINGS))
+    if fixed:
+        raise SettingsError(
+            f"{', '.join(fixed)}: fixed when a session connects.",
+            hint="Connect again with the new values.",
+        )
+    return replace(settings, **changes)
 
 
 def describe_settings(settings: Settings) -> dict[str, str]:

@@ -5,7 +5,7 @@ Thin methods over the journal, the import of exports and the lake.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.history.delta import Lake, MergeResult
+    from jupyter_mjci.history.submissions import SqlValue
 
 
 class History:
@@ -65,8 +66,6 @@ class History:
             InvalidRequest: `since` or `until` is not a valid
                 time, or there is no such service or status
         """
-        from jupyter_mjci.history.journal_frame import load_journal_frame
-
         limit = parse_limit(limit)
         conditions = {
             "submitted >= ?": _to_microseconds(since),
@@ -79,16 +78,24 @@ class History:
         where = " AND ".join(filters) or "1"
         parameters = tuple(filters.values())
         if limit is None:
-            return load_journal_frame(self._journal, where, parameters)
+            return self._load(where, parameters)
         latest = (
             f"rowid IN (SELECT rowid FROM jobs WHERE {where}"
             " ORDER BY submitted DESC, rowid DESC LIMIT ?)"
         )
-        frame = load_journal_frame(self._journal, latest, (*parameters, limit))
+        frame = self._load(latest, (*parameters, limit))
         total = self._journal.count(where, parameters)
         if total > len(frame):
             frame.attrs["note"] = f"the latest {len(frame):,} of {total:,} jobs (limit={limit})"
         return frame
+
+    def _load(self, where: str, parameters: Sequence[SqlValue]) -> pd.DataFrame:
+        """Load jobs; once anything is rated, with stars, tags and note."""
+        from jupyter_mjci.history.journal_frame import load_journal_frame
+        from jupyter_mjci.history.ratings import add_rating_columns
+
+        frame = load_journal_frame(self._journal, where, parameters)
+        return add_rating_columns(frame, self._journal.ratings())
 
     def _parse_service(self, service: str) -> str:
         """Return the key of a service, whatever its case.
@@ -106,6 +113,12 @@ class History:
                 f"{service!r} is not a service.", hint=f"One of {', '.join(known)}."
             )
         return word
+
+    def ratings(self) -> pd.DataFrame:
+        """Return a row per rated picture: service, origin, id, picture, stars, tags, note."""
+        from jupyter_mjci.history.ratings import ratings_to_frame
+
+        return ratings_to_frame(self._journal.ratings())
 
     def progress(self, job: Job | str) -> pd.DataFrame:
         """Return when each status and progress of a job was first seen.

@@ -28,6 +28,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.private_files import make_private_file, make_private_folder
 from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
+from jupyter_mjci.history.ratings import Rating, add_ratings, row_to_rating, save_rating
 from jupyter_mjci.history.submissions import (
     FIND_BY_KEY,
     SqlValue,
@@ -452,6 +453,23 @@ class Journal:
         )
         return sorted(row["seconds"] for row in rows)
 
+    # --- ratings ------------------------------------------------
+
+    def rate(self, rating: Rating) -> None:
+        """Keep a rating, in place of an earlier one of the same picture."""
+        self.write(partial(save_rating, rating))
+
+    def ratings(self) -> list[Rating]:
+        """Return all ratings, those of a job together."""
+        return [row_to_rating(row) for row in self._fetch_rows("SELECT * FROM ratings")]
+
+    def find_rating(self, job: Job, picture: int) -> Rating:
+        """Return the rating of a picture; one that says nothing where there is none."""
+        key = (job.service, job.origin or self.get_origin(job.service), job.id, picture)
+        where = "service=? AND origin=? AND id=? AND picture=?"
+        rows = self._fetch_rows(f"SELECT * FROM ratings WHERE {where}", key)
+        return row_to_rating(rows[0]) if rows else Rating(*key)
+
     # --- metadata (how far a sync came) -------------------------
 
     def get_meta(self, name: str) -> str:
@@ -775,6 +793,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     add_leases_and_claims,
     add_keys,
     _add_context,
+    add_ratings,
 )
 # The costs are texts: they come back as they were, to the last digit.
 _CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")

@@ -568,6 +568,32 @@ def render_png(frame: pd.DataFrame, plot: str, every: Period = "day", tz: str = 
     return file.getvalue()
 
 
+def plot_rate_distortion(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:
+    """Plot what rules keep of pictures against their bytes.
+
+    Args:
+        summary: a row per rule: rule, bytes, ssim
+        ax: where to draw; by default new Axes
+    """
+    ax = _prepare_axes(ax, "Similarity against size", "SSIM (worst picture)")
+    ax.set_xlabel("kB of all pictures")
+    points = summary.dropna(subset=["ssim"]).sort_values("bytes")
+    sizes = points["bytes"] / 1000
+    best = points["ssim"].cummax() == points["ssim"]
+    ax.plot(sizes[best], points["ssim"][best], color=PALETTE[0], linewidth=1.2)
+    ax.scatter(sizes, points["ssim"], color=PALETTE[0], s=18)
+    for rule, size, ssim in zip(points["rule"], sizes, points["ssim"], strict=True):
+        ax.annotate(
+            _make_label(rule)[-28:],
+            (size, ssim),
+            xytext=(5, -9),
+            textcoords="offset points",
+            fontsize=8,
+            color=TEXT_COLOR,
+        )
+    return ax
+
+
 def _prepare_axes(ax: Axes | None, title: str, unit: str, height: float = 3.2) -> Axes:
     """Style Axes; make new ones where none are given. Backgrounds stay transparent."""
     if ax is None:

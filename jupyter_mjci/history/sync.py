@@ -7,7 +7,7 @@ continues there, whether the last one finished or was killed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -52,31 +52,34 @@ class SyncResult:
 async def sync(
     journal: Journal,
     apis: Mapping[str, Api],
-    *,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    window: tuple[datetime | None, datetime | None] = (None, None),
     actions: Sequence[str] = (),
-) -> AsyncIterator[SyncResult]:
-    """Fetch what is new, and yield the counts so far after every page.
+    on_progress: Callable[[SyncResult], None] | None = None,
+) -> SyncResult:
+    """Fetch what is new, and return the counts.
 
     Args:
         journal: the journal, which records the jobs of every
             response
         apis: the APIs of the configured services, by key
-        since: fetch jobs created from then on, instead of what is
-            new
-        until: fetch jobs created until then
+        window: fetch jobs created between two times, instead of
+            what is new
         actions: kinds of jobs, for services whose listings are of
             one kind; by default those that are known
+        on_progress: called with the counts so far after every
+            page
     """
+    counts = SyncResult()
     start = journal.position()
     seen = 0
     pages = 0
-    async for page in _fetch_pages(journal, apis, since, until, actions):
+    async for page in _fetch_pages(journal, apis, *window, actions):
         seen += len(page)
         pages += 1
-        new, changed = journal.count_changes(start)
-        yield SyncResult(seen, new, changed, pages)
+        counts = SyncResult(seen, *journal.count_changes(start), pages)
+        if on_progress:
+            on_progress(counts)
+    return counts
 
 
 async def _fetch_pages(

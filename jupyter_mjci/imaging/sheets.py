@@ -10,17 +10,20 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from jupyter_mjci.imaging.fonts import draw_text
 from jupyter_mjci.imaging.model import RuleError
+from jupyter_mjci.imaging.picture import Picture, Provenance
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
     encode_image,
     normalize_orientation,
     open_image,
     shrink_to_budget,
+    to_base64,
 )
 
 BACKGROUND = "#ffffff"
@@ -78,7 +81,22 @@ class Sheet:
         return max((height / width for width, height in sizes), default=0.75)
 
 
-def fit_picture(content: bytes, size: int = MAX_TILE) -> bytes:
+class ContactSheet(Picture):
+    """A sheet as a picture; a cell shows it as it is, because its labels have to be read."""
+
+    def _repr_mimebundle_(
+        self,
+        **_: object,
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        width, height = self.size
+        data = {"image/jpeg": to_base64(self), "text/plain": repr(self)}
+        return data, {"image/jpeg": {"width": width, "height": height, "alt": self.alt_text}}
+
+
+def fit_picture(
+    content: bytes,
+    size: int = MAX_TILE,
+) -> bytes:
     """Scale a picture down to what a sheet shows of it; much cheaper to keep than the original.
 
     Raises:
@@ -95,7 +113,7 @@ def fit_picture(content: bytes, size: int = MAX_TILE) -> bytes:
     return encode_image(_flatten(image), "JPEG", quality=88)
 
 
-def draw_sheet(sheet: Sheet) -> bytes:
+def draw_sheet(sheet: Sheet) -> ContactSheet:
     """Draw a sheet as a JPEG.
 
     A cell with several pictures shows them side by side, in a
@@ -118,7 +136,9 @@ def draw_sheet(sheet: Sheet) -> bytes:
         _write(image, caption, (left, top + layout.cell[1] + 2), layout.cell[0])
     count = sum(map(len, sheet.cells.values()))
     smallest, largest = MAX_SHEET_BYTES
-    return shrink_to_budget(image, min(max(count * BYTES_PER_PICTURE, smallest), largest))
+    content = shrink_to_budget(image, min(max(count * BYTES_PER_PICTURE, smallest), largest))
+    subject = f"{count} pictures: {sheet.title}".removesuffix(": ")
+    return ContactSheet(content, Provenance(action="Sheet", subject=subject))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +162,10 @@ class _Layout:
     size: tuple[int, int]
 
     @classmethod
-    def fit(cls, sheet: Sheet) -> _Layout:
+    def fit(
+        cls,
+        sheet: Sheet,
+    ) -> _Layout:
         """Choose the largest pictures with which the sheet is no wider than it may be."""
         columns = max(len(sheet.columns), 1)
         across, down = sheet.tiling
@@ -164,12 +187,21 @@ class _Layout:
         """Width and height of a cell."""
         return self.tile[0] * self.tiling[0], self.tile[1] * self.tiling[1]
 
-    def get_corner(self, row: int, column: int) -> tuple[int, int]:
+    def get_corner(
+        self,
+        row: int,
+        column: int,
+    ) -> tuple[int, int]:
         """Return the upper left corner of a cell."""
         return self.label_width + column * self.step[0], self.top + row * self.step[1]
 
 
-def _draw_cell(sheet: Image.Image, cell: Cell, layout: _Layout, corner: tuple[int, int]) -> None:
+def _draw_cell(
+    sheet: Image.Image,
+    cell: Cell,
+    layout: _Layout,
+    corner: tuple[int, int],
+) -> None:
     for position, content in enumerate(cell):
         row, column = divmod(position, layout.tiling[0])
         place = (corner[0] + column * layout.tile[0], corner[1] + row * layout.tile[1])
@@ -233,7 +265,11 @@ def _write(
     sheet.paste(letters, (place[0], top), letters)
 
 
-def _draw_line(text: str, color: str, width: int) -> Image.Image:
+def _draw_line(
+    text: str,
+    color: str,
+    width: int,
+) -> Image.Image:
     try:
         return draw_text(text, FONT_SIZE, color, (width, LINE_HEIGHT))
     except RuleError:
@@ -248,7 +284,10 @@ def _measure(text: str) -> int:
     return math.ceil((len(text) + wide) * FONT_SIZE * 0.56)
 
 
-def _shorten(text: str, width: int) -> str:
+def _shorten(
+    text: str,
+    width: int,
+) -> str:
     if _measure(text) <= width:
         return text
     while text and _measure(text + "…") > width:
@@ -256,7 +295,10 @@ def _shorten(text: str, width: int) -> str:
     return f"{text.rstrip()}…" if text else ""
 
 
-def _wrap(text: str, width: int) -> list[str]:
+def _wrap(
+    text: str,
+    width: int,
+) -> list[str]:
     """Split a text into lines that fit."""
     lines: list[str] = []
     for word in text.split():

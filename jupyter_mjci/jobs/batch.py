@@ -17,7 +17,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Stream
-from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.client.outcomes import may_have_been_accepted, may_pass, reason_may_pass
 from jupyter_mjci.client.redaction import redact
 from jupyter_mjci.errors import JobFailed, MjciError, TransportError, WaitTimeout
@@ -31,6 +31,11 @@ LOG = logging.getLogger(__name__)
 LOG.addHandler(logging.NullHandler())
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
+
+
+def to_target(target: JobLike) -> JobLike:
+    """Return a call or a job as it is, an ID as text."""
+    return target if isinstance(target, (Call, Job)) else to_job_id(target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,7 +246,13 @@ def _get_single_urls(job: Job) -> Sequence[str]:
 # --- files ------------------------------------------------------
 
 
-def build_path(template: str, job: Job, index: int, url: str, content: bytes) -> PurePosixPath:
+def build_path(
+    template: str,
+    job: Job,
+    index: int,
+    url: str,
+    content: bytes,
+) -> PurePosixPath:
     """Fill in a template, and make each part of the path a safe file name.
 
     Raises:

@@ -21,7 +21,10 @@ Rows = list[dict[str, Any]]
 MAX_ROWS = 10_000
 
 
-def list_values(name: str, values: object) -> list[Any]:
+def list_values(
+    name: str,
+    values: object,
+) -> list[Any]:
     """Return the values of a factor; a text, and anything that is no collection, is one value.
 
     Raises:
@@ -41,7 +44,10 @@ def list_values(name: str, values: object) -> list[Any]:
     return listed
 
 
-def is_among(value: object, others: Iterable[object]) -> bool:
+def is_among(
+    value: object,
+    others: Iterable[object],
+) -> bool:
     """Return whether a value is one of others; pictures and arrays equal only themselves."""
     if isinstance(value, (str, int, float)):
         return any(value == other for other in others if isinstance(other, (str, int, float)))
@@ -55,7 +61,9 @@ def _to_plain_value(value: Any) -> Any:
     return value
 
 
-def combine(factors: Mapping[str, object]) -> Rows:
+def combine(
+    factors: Mapping[str, object],
+) -> Rows:
     """Return every combination of the factors' values; the last factor changes fastest.
 
     Raises:

@@ -9,7 +9,11 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.errors import PreflightError
 
 
-def check_job_count(targets: Iterable[object], max_jobs: int, how: str = "max_jobs=") -> None:
+def check_job_count(
+    targets: Iterable[object],
+    max_jobs: int,
+    how: str = "max_jobs=",
+) -> None:
     """Refuse more submissions than allowed, before the first is sent.
 
     Args:

@@ -31,18 +31,24 @@ if TYPE_CHECKING:
 LISTING_BATCH_SIZE = 2_000
 
 
-async def fetch_tasks_frame(
+async def fetch_frame(
+    submitter: Submitter,
+    listing: Call[list[Job]] | Paginator[Job],
+    ids: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return a listing as a DataFrame; parameters as in `Session.frame`."""
+    if isinstance(listing, Paginator):
+        return await _fetch_pages(submitter.client, listing)
+    return await _fetch_response(submitter, listing, ids)
+
+
+async def _fetch_response(
     submitter: Submitter, call: Call[list[Job]], ids: Sequence[str] | None
 ) -> pd.DataFrame:
-    """Return a listing in one response as a DataFrame.
-
-    Args:
-        submitter: sends the call
-        call: the call of the listing
-        ids: the IDs that were asked for, in whose order the rows
-            come; None keeps the listing's
-    """
     from jupyter_mjci.history.frames import Listing, jobs_to_frame, response_to_frame
+
+    if service(call.service).parse_listing is None:
+        return jobs_to_frame(await call)
 
     def parse(response: Response) -> Listing:
         frame = response_to_frame(call.service, response, ids)
@@ -57,8 +63,7 @@ async def fetch_tasks_frame(
     return await _record_listing(submitter.client, listing)
 
 
-async def fetch_jobs_frame(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame:
-    """Return a listing that is fetched page by page as a DataFrame."""
+async def _fetch_pages(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame:
     from jupyter_mjci.history.frames import Listing, jobs_to_frame, rows_to_frame
 
     key = pages.first_page.service

@@ -357,7 +357,12 @@ class Poller:
             self.client.record([lost])
             self._on_update(subscription, lost, self.client.clock.now())
 
-    def _on_update(self, subscription: Subscription, job: Job | None, polled_at: float) -> None:
+    def _on_update(
+        self,
+        subscription: Subscription,
+        job: Job | None,
+        polled_at: float,
+    ) -> None:
         """Take over the job of a successful poll; None where it has not changed."""
         if job is not None and not is_older(job, subscription.job):
             merged = merge_known(subscription.job, job)
@@ -377,7 +382,11 @@ class Poller:
             subscription.job = replace(subscription.job, is_stalled=True)
             subscription.changes.put(subscription)
 
-    def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
+    def _on_error(
+        self,
+        subscriptions: Iterable[Subscription],
+        error: MjciError,
+    ) -> None:
         """Back off after a failed poll, and give up after too many in a row.
 
         A service that is away for a while, a gateway's page, a

@@ -23,17 +23,18 @@ from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history.frames import join_rows
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.imaging.picture import Picture
-from jupyter_mjci.jobs.batch import Batch
-from jupyter_mjci.jobs.grids import is_among
+from jupyter_mjci.jobs.batch import Batch, JobLike
+from jupyter_mjci.jobs.grids import Grid, is_among
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
-from jupyter_mjci.jobs.study_calls import StudyPlan
+from jupyter_mjci.jobs.study_calls import Builder, StudyPlan, bind_arguments, plan_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.client.settings import Settings
     from jupyter_mjci.history.plots import PlotAccessor
+    from jupyter_mjci.imaging.sheets import ContactSheet
 
 # pictures that are fetched and scaled down at a time
 MAX_FETCHED_AT_ONCE = 4
@@ -47,11 +48,56 @@ class StudySession(Protocol):
 
     settings: Settings
     journal: Journal
+    mj: Any
 
     @property
     def batch(self) -> Callable[..., Batch]: ...
     def picture(self, job_or_url: Job | str, index: int = 0) -> Operation[Picture]: ...
     def pictures(self, job: Job) -> Operation[list[Picture]]: ...
+
+
+def study(
+    session: StudySession,
+    what: str | Builder,
+    *args: Any,
+    grid: Grid | None = None,
+    repeat: int = 1,
+    key: str = "",
+    **values: Any,
+) -> Study:
+    """Plan a study: one call for every combination of the values of some factors.
+
+    Nothing is sent before `.run()`, which continues an earlier
+    run, also after the kernel has died, and makes nothing twice.
+
+        s.study("a {{animal}} --ar 3:2", animal=["fox", "owl"])
+        s.study(s.ci.picture_job, input="in/a.jpg", quality=[50, 80],
+                rule="imageMogr2/quality/{{quality}}",
+                output="out/{{quality}}.jpg")
+
+    Raises InvalidRequest where a factor is not used, a
+    placeholder has no values, or a call cannot be built.
+
+    Args:
+        session: sends the requests
+        what: a prompt to imagine, or a builder of calls
+        args: the builder's arguments
+        grid: factors: lists by their names, a DataFrame whose
+            rows are taken as they are, or text: "stylize=100,400
+            seed=1,2"
+        repeat: how often each combination is made
+        key: tells studies apart that would share jobs because
+            they send the same
+        values: the builder's other arguments, and factors: a list
+            for a {{name}} in a text, for a parameter, or for a
+            flag of the prompt
+    """
+    builder = session.mj.imagine if isinstance(what, str) else what
+    if isinstance(what, str):
+        args = (what, *args)
+    arguments = bind_arguments(builder, args, values)
+    plan = plan_study(builder, arguments, grid=grid, repeat=repeat, key=key)
+    return Study(session, plan)
 
 
 class Study:
@@ -66,7 +112,11 @@ class Study:
         plan: the rows and their calls
     """
 
-    def __init__(self, session: StudySession, plan: StudyPlan) -> None:
+    def __init__(
+        self,
+        session: StudySession,
+        plan: StudyPlan,
+    ) -> None:
         self._session = session
         self.title = shorten(plan.title, MAX_TITLE)
         self.rows = plan.rows
@@ -91,14 +141,17 @@ class Study:
     @property
     def job_count(self) -> int:
         """How many jobs a run would submit now; permutations of a prompt count."""
-        return sum(call.job_count for call in self._list_missing())
+        return sum(call.job_count for call in self.list_missing())
 
-    def _list_missing(self) -> list[Call[Job]]:
+    def list_missing(self) -> list[Call[Job]]:
         """Return the calls of which the journal has no submission that counts."""
         journal = self._session.journal
         return [call for call in self.calls if journal.find_by_key(call) is None]
 
-    def cost(self, prices: Mapping[str, float]) -> float:
+    def cost(
+        self,
+        prices: Mapping[str, float],
+    ) -> float:
         """Return what a run would cost now, in the unit of the prices.
 
         Args:
@@ -110,7 +163,7 @@ class Study:
         """
         known = {name.casefold(): price for name, price in prices.items()}
         total = 0.0
-        for call in self._list_missing():
+        for call in self.list_missing():
             price = known.get(call.name.casefold(), known.get("*"))
             if price is None:
                 raise InvalidRequest(
@@ -157,21 +210,25 @@ class Study:
             self.jobs[update.index] = update.job
         return self
 
-    def prepare(self, max_jobs: int | None = None, **options: Any) -> Batch:
+    def prepare(
+        self,
+        max_jobs: int | None = None,
+        **options: Any,
+    ) -> Batch:
         """Return the batch that `run` runs, for those who show its progress.
 
         Its updates belong into `jobs`. Arguments and errors are
         those of `run`.
         """
         allowed = self._session.settings.max_jobs if max_jobs is None else max_jobs
-        check_job_count(self._list_missing(), allowed)
+        check_job_count(self.list_missing(), allowed)
         count = sum(call.job_count for call in self.calls)
-        # Only what has ended well needs no second look.
-        targets = [
-            job if job.status is Status.SUCCEEDED else call
-            for job, call in zip(self.jobs, self.calls, strict=True)
-        ]
-        return self._session.batch(targets, max_jobs=count, **options)
+        return self._session.batch(self.list_targets(), max_jobs=count, **options)
+
+    def list_targets(self) -> list[JobLike]:
+        """Return what a run submits or follows; a job that has ended well needs no second look."""
+        rows = zip(self.jobs, self.calls, strict=True)
+        return [job if job.status is Status.SUCCEEDED else call for job, call in rows]
 
     # --- results ------------------------------------------------
 
@@ -193,13 +250,62 @@ class Study:
 
         return JobAccessor(self.frame()).plot
 
+    def rated(self) -> pd.DataFrame:
+        """Return a row per rated picture: the factors, id, picture, stars, tags, note."""
+        from jupyter_mjci.history.ratings import ratings_to_frame
+
+        frame = self.frame()
+        names = list(self.factors)
+        factors = frame.iloc[:, : len(names)].set_axis(names, axis=1).assign(id=frame["id"])
+        ratings = ratings_to_frame(self._session.journal.ratings())
+        columns = ["id", "picture", "stars", "tags", "note"]
+        return factors.merge(ratings[columns], on="id").reset_index(drop=True)
+
+    def ratings(
+        self,
+        by: str,
+    ) -> pd.DataFrame:
+        """Return how the values of a factor were rated: pictures, mean, low and high (95 %).
+
+        Raises InvalidRequest where there is no such factor.
+        """
+        from jupyter_mjci.history.ratings import summarize_ratings
+
+        self._check_factor(by)
+        return summarize_ratings(self.rated(), by)
+
+    def wins(
+        self,
+        by: str,
+    ) -> pd.DataFrame:
+        """Count how often a value of a factor was rated higher than another, all else equal.
+
+        Columns: winner, loser, wins, losses, ties, share. Raises
+        InvalidRequest where there is no such factor.
+        """
+        from jupyter_mjci.history.ratings import count_wins
+
+        self._check_factor(by)
+        others = [name for name in self.factors if name not in (by, "repeat")]
+        return count_wins(self.rated(), by, others)
+
+    def _check_factor(
+        self,
+        name: str,
+    ) -> None:
+        if name not in self.factors:
+            raise InvalidRequest(
+                f"{name!r} is not a factor of this study.",
+                hint=f"Available: {', '.join(self.factors)}.",
+            )
+
     def sheet(
         self,
         rows: str | None = None,
         columns: str | None = None,
         *,
         index: int | None = None,
-    ) -> Picture:
+    ) -> ContactSheet:
         """Draw all pictures as one labelled sheet.
 
         A cell shows all jobs that have its values in common; a
@@ -209,8 +315,8 @@ class Study:
             rows: the factor whose values are the rows; by default
                 the first one with several values
             columns: the factor whose values are the columns; by
-                default the second one with several values; ""
-                for none
+                default the second one with several values; "" for
+                none
             index: which picture of each job, from 0; by default
                 what came as its result: a grid as a whole
 
@@ -219,11 +325,12 @@ class Study:
         """
         return event_loop.run(self._draw(rows, columns, index))
 
-    async def sheet_async(self) -> Picture:
-        """Draw the sheet as `sheet` does, for code on the event loop."""
-        return await self._draw(None, None, None)
-
-    async def _draw(self, rows: str | None, columns: str | None, index: int | None) -> Picture:
+    async def _draw(
+        self,
+        rows: str | None,
+        columns: str | None,
+        index: int | None,
+    ) -> ContactSheet:
         from jupyter_mjci.jobs import study_sheet
 
         axes = study_sheet.choose_axes(self.factors, rows, columns)
@@ -234,12 +341,18 @@ class Study:
             partial(study_sheet.draw, self.rows, cells, axes, self.title)
         )
 
-    async def _fetch_thumbnails(self, index: int | None) -> dict[int, bytes | str]:
+    async def _fetch_thumbnails(
+        self,
+        index: int | None,
+    ) -> dict[int, bytes | str]:
         """Return each picture, or why there is none, by the position of its job."""
         found: dict[int, bytes | str] = {}
         slots = anyio.Semaphore(MAX_FETCHED_AT_ONCE)
 
-        async def fetch(position: int, job: Job) -> None:
+        async def fetch(
+            position: int,
+            job: Job,
+        ) -> None:
             async with slots:
                 try:
                     found[position] = await self._fetch_thumbnail(job, index)
@@ -252,7 +365,11 @@ class Study:
                     group.start_soon(fetch, position, job)
         return found
 
-    async def _fetch_thumbnail(self, job: Job, index: int | None) -> bytes:
+    async def _fetch_thumbnail(
+        self,
+        job: Job,
+        index: int | None,
+    ) -> bytes:
         from jupyter_mjci.imaging.sheets import fit_picture
 
         key = (job.service, job.id, -1 if index is None else index)
@@ -272,7 +389,10 @@ class Study:
     def __iter__(self) -> Iterator[Job]:
         return iter(self.jobs)
 
-    def __getitem__(self, position: int) -> Job:
+    def __getitem__(
+        self,
+        position: int,
+    ) -> Job:
         return self.jobs[position]
 
     def __repr__(self) -> str:
@@ -286,7 +406,10 @@ class Study:
         return f"<study {self.title!r}: {len(self)} calls{shape}; {', '.join(states)}>"
 
 
-def _select(pictures: Sequence[Picture], index: int) -> Picture:
+def _select(
+    pictures: Sequence[Picture],
+    index: int,
+) -> Picture:
     if not 0 <= index < len(pictures):
         raise InvalidRequest(f"There is no picture {index}: the job has {len(pictures)}.")
     return pictures[index]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.interpolation import PLACEHOLDER, interpolate
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest, suggest
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.jobs.grids import Grid, Rows, check_row_count, combine, parse_grid
 from jupyter_mjci.services import services
 
@@ -93,8 +94,16 @@ def plan_study(
     combined = [{**row, **values} for row in rows for values in combine(factors)]
     check_row_count(len(combined) * repeat)
     names = list(combined[0])
-    template = _add_flags(builder, parameters, fixed, names)
-    calls = [_build_call(builder, parameters, template, row) for row in combined]
+    template = add_flags(builder, fixed, [name for name in names if name not in parameters])
+    _check_placeholders(template, names)
+
+    def build(
+        row: Mapping[str, Any],
+    ) -> Call[Job]:
+        own = {name: value for name, value in row.items() if name in parameters}
+        return builder(**{**_fill_all(template, row), **own})
+
+    calls = build_rows(combined, build)
     if repeat > 1:
         _check_outputs(template, combined * repeat)
         repeats = range(1, repeat + 1)
@@ -129,43 +138,78 @@ def iter_placeholders(values: Iterable[object]) -> Iterator[str]:
             yield from iter_placeholders(value)
 
 
-def _add_flags(
-    builder: Builder,
-    parameters: Mapping[str, inspect.Parameter],
-    fixed: Mapping[str, Any],
-    names: Sequence[str],
+def add_flags(
+    builder: Builder, arguments: Mapping[str, Any], names: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the arguments with a place for every factor.
+    """Return a builder's arguments with a place for every factor.
 
-    A factor without one is a parameter of the builder, or a flag
-    of its prompt.
+    A factor without one is a flag of the prompt.
+
+    Args:
+        builder: the builder, bound to its API
+        arguments: its arguments, with placeholders
+        names: the factors that are no parameters
 
     Raises:
-        InvalidRequest: names the factor that is neither, or the
-            placeholder without values
+        InvalidRequest: names the factor that has no place
     """
-    template = dict(fixed)
-    used = set(iter_placeholders(fixed.values()))
+    template = dict(arguments)
+    used = set(iter_placeholders(arguments.values()))
     for name in names:
-        if name in used or name in parameters:
+        if name in used:
             continue
         if not _find_flag(builder, name) or not isinstance(template.get(PROMPT), str):
-            raise InvalidRequest(
-                f"The factor {name!r} is not used.",
-                detail=suggest(name, [*used, *parameters]),
-                hint=f"Nothing was sent. Write {{{{{name}}}}} where its values belong.",
-            )
+            raise build_unused_error(name, used)
         template[PROMPT] += f"{{{{--{name}}}}}"
-    missing = [name for name in dict.fromkeys(used) if name not in names and name.isidentifier()]
-    if missing:
-        raise InvalidRequest(
-            f"{missing[0]!r} has no values.",
-            hint=f"Nothing was sent. Give them: {missing[0]}=[…].",
-        )
     return template
 
 
-def _find_flag(builder: Builder, name: str) -> str:
+def add_places(
+    builder: Builder,
+    arguments: dict[str, Any],
+    rows: Rows,
+) -> None:
+    """Add to the arguments of a line a place for each factor that has none.
+
+    A factor is a placeholder, a parameter or a flag of the prompt.
+    Raises InvalidRequest for any other.
+    """
+    used = set(iter_placeholders(arguments.values()))
+    for name in set(inspect.signature(builder).parameters).intersection(rows[0]) - used:
+        if PROMPT in arguments:
+            arguments[name] = f"{{{{{name}}}}}"
+    arguments.update(add_flags(builder, arguments, rows[0]))
+
+
+def build_unused_error(
+    name: str,
+    used: Iterable[str],
+) -> InvalidRequest:
+    """Build the error of a factor that no call would depend on."""
+    return InvalidRequest(
+        f"The factor {name!r} is not used.",
+        detail=f"Used are: {', '.join(sorted(used)) or 'none'}.",
+        hint=f"Nothing was sent. Write {{{{{name}}}}} where its values belong.",
+    )
+
+
+def _check_placeholders(
+    template: Mapping[str, Any],
+    names: Iterable[str],
+) -> None:
+    """Raise InvalidRequest for a placeholder without values."""
+    for name in iter_placeholders(template.values()):
+        if name.isidentifier() and name not in names:
+            raise InvalidRequest(
+                f"{name!r} has no values.",
+                hint=f"Nothing was sent. Give them: {name}=[…].",
+            )
+
+
+def _find_flag(
+    builder: Builder,
+    name: str,
+) -> str:
     """Return the flag of a service's prompts with a name; "" where there is none."""
     api = type(getattr(builder, "__self__", None))
     flag = f"--{name.replace('_', '-')}"
@@ -176,24 +220,42 @@ def _find_flag(builder: Builder, name: str) -> str:
     return ""
 
 
-def _build_call(
-    builder: Builder,
-    parameters: Mapping[str, inspect.Parameter],
-    template: Mapping[str, Any],
+def build_rows(
+    rows: Rows,
+    build: Callable[[Mapping[str, Any]], Call[Job]],
+) -> list[Call[Job]]:
+    """Build the call of every row.
+
+    Args:
+        rows: the factors' values
+        build: builds a call from the values of a row; the text
+            of a flag has the name "--stylize"
+
+    Raises:
+        InvalidRequest: names the row that cannot be built
+    """
+    calls = []
+    for row in rows:
+        flags = {f"--{name}": _format_flag(name, value) for name, value in row.items()}
+        try:
+            calls.append(build({**row, **flags}))
+        except InvalidRequest as error:
+            message = f"{describe_row(row)}: {error.message}"
+            raise type(error)(message, detail=error.detail, hint=error.hint) from None
+    return calls
+
+
+def describe_row(
     row: Mapping[str, Any],
-) -> Call[Job]:
-    flags = {f"--{name}": _format_flag(name, value) for name, value in row.items()}
-    values = {name: _fill(value, {**row, **flags}) for name, value in template.items()}
-    values |= {name: value for name, value in row.items() if name in parameters}
-    try:
-        return builder(**values)
-    except InvalidRequest as error:
-        where = ", ".join(f"{name}={value!r}" for name, value in row.items())
-        message = f"{where}: {error.message}"
-        raise type(error)(message, detail=error.detail, hint=error.hint) from None
+) -> str:
+    """Return the values of a row in one line: "animal='fox', seed=1"."""
+    return ", ".join(f"{name}={value!r}"[:80] for name, value in row.items())
 
 
-def _format_flag(name: str, value: object) -> str:
+def _format_flag(
+    name: str,
+    value: object,
+) -> str:
     """Return " --name value"; a flag that is off is left out."""
     flag = f" --{name.replace('_', '-')}"
     if value is None or value is False or value == "":
@@ -201,7 +263,17 @@ def _format_flag(name: str, value: object) -> str:
     return flag if value is True else f"{flag} {value}"
 
 
-def _fill(value: Any, row: Mapping[str, Any]) -> Any:
+def _fill_all(
+    template: Mapping[str, Any],
+    row: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {name: _fill(value, row) for name, value in template.items()}
+
+
+def _fill(
+    value: Any,
+    row: Mapping[str, Any],
+) -> Any:
     """Replace placeholders in texts; a text that is nothing else becomes the value itself."""
     if isinstance(value, (list, tuple)):
         return [_fill(item, row) for item in value]
@@ -213,7 +285,10 @@ def _fill(value: Any, row: Mapping[str, Any]) -> Any:
     return interpolate(value, {name: "" if cell is None else cell for name, cell in row.items()})
 
 
-def _check_outputs(template: Mapping[str, Any], rows: Rows) -> None:
+def _check_outputs(
+    template: Mapping[str, Any],
+    rows: Rows,
+) -> None:
     """Refuse rows whose results would replace each other."""
     if len(rows) < 2 or not isinstance(template.get(OUTPUT), str):
         return
@@ -226,15 +301,22 @@ def _check_outputs(template: Mapping[str, Any], rows: Rows) -> None:
         )
 
 
-def _describe(builder: Builder, template: Mapping[str, Any]) -> str:
+def _describe(
+    builder: Builder,
+    template: Mapping[str, Any],
+) -> str:
     """Return the template in one line."""
     if isinstance(template.get(PROMPT), str):
-        return " ".join(template[PROMPT].replace("{{--", " {{--").split())
+        prompt = re.sub(r"\{\{(--\w+)\}\}", r" \1 {{…}}", template[PROMPT])
+        return " ".join(prompt.split())
     texts = [value for value in template.values() if isinstance(value, str)]
     return " ".join([getattr(builder, "__name__", "study"), *texts])
 
 
-def add_keys(calls: Iterable[Call[Job]], key: str = "") -> list[Call[Job]]:
+def add_keys(
+    calls: Iterable[Call[Job]],
+    key: str = "",
+) -> list[Call[Job]]:
     """Give each call the key by which a later run finds its job.
 
     It is made of what is sent, so that a study that grows keeps

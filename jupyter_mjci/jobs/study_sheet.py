@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.imaging.picture import Picture, Provenance
-from jupyter_mjci.imaging.sheets import Sheet, draw_sheet
+from jupyter_mjci.imaging.sheets import ContactSheet, Sheet, draw_sheet
 
 MAX_COLUMNS = 8  # of a sheet without a second factor
 
@@ -46,7 +45,7 @@ def draw(
     cells: Sequence[bytes | str],
     axes: Axes,
     title: str,
-) -> Picture:
+) -> ContactSheet:
     """Draw the sheet.
 
     Args:
@@ -63,10 +62,13 @@ def draw(
     sheet = Sheet(groups, heads[0], heads[1], title)
     if len(heads[0]) == 1 or len(heads[1]) == 1:
         sheet = _flow(sheet)
-    return Picture(draw_sheet(sheet), Provenance(action="Study", subject=title))
+    return draw_sheet(sheet)
 
 
-def _format_label(row: Mapping[str, Any], name: str) -> str:
+def _format_label(
+    row: Mapping[str, Any],
+    name: str,
+) -> str:
     if not name:
         return ""
     return f"{name}: {row[name]}"

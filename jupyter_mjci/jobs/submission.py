@@ -371,7 +371,11 @@ class Submitter:
 
     # --- sending ------------------------------------------------
 
-    async def _send_until_accepted(self, pending: PendingSubmission, queue_timeout: float) -> Job:
+    async def _send_until_accepted(
+        self,
+        pending: PendingSubmission,
+        queue_timeout: float,
+    ) -> Job:
         """Send, and send again where the service certainly did not accept it."""
         retries = Retries(self.client.clock, queue_timeout)
         while True:

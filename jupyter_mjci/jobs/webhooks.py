@@ -79,7 +79,12 @@ class WebhookServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    async def _handle_request(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _handle_request(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         status = self._check_request(scope)
         body = b""
         if status == 200:

@@ -360,6 +360,7 @@ def _list_button_labels(magics: Magics, task: str) -> list[str]:
 # How the values of an option are listed, beyond its choices.
 _VALUES_BY_OPTION: Mapping[str, Callable[[Magics], Iterable[Candidate]]] = {
     "--each": _list_tables,
+    "--grid": _list_tables,
     "--session": _list_sessions,
     "--states": _list_states,
     "--tag": _list_tags,

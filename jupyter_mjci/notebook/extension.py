@@ -60,6 +60,7 @@ FIND_MAGIC = "_find_with_lazy_load"
 JOB_TYPE = ("jupyter_mjci.client.job", "Job")
 JOB_PICTURE_TYPE = ("jupyter_mjci.client.job", "JobPicture")
 JOB_FUTURE_TYPE = ("jupyter_mjci.notebook.job_future", "JobFuture")
+STUDY_TYPE = ("jupyter_mjci.jobs.study", "Study")
 # Of pandas 3, and of pandas 2.
 FRAME_TYPES = (("pandas", "DataFrame"), ("pandas.core.frame", "DataFrame"))
 
@@ -199,7 +200,7 @@ class Extension:
             if not _has_formatter(html, type_name):
                 self._add_formatter(html, type_name, self._frame_to_html)
                 self._add_formatter(plain, type_name, _print_frame)
-        for type_name in (JOB_TYPE, JOB_FUTURE_TYPE):
+        for type_name in (JOB_TYPE, JOB_FUTURE_TYPE, STUDY_TYPE):
             self._add_formatter(
                 display.ipython_display_formatter, type_name, self._suppress_displayed
             )

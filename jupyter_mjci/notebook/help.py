@@ -181,7 +181,13 @@ def _format_row(name: str, width: int, help: str) -> str:
     return textwrap.fill(help, WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
 
 
-_OPTION_METAVARS = {"-o": "NAME", "--each": "NAME", "--at-once": "N", "--retry": "N"}
+_OPTION_METAVARS = {
+    "-o": "NAME",
+    "--each": "NAME",
+    "--grid": "AXES",
+    "--at-once": "N",
+    "--retry": "N",
+}
 
 
 def _format_param(param: Param) -> str:

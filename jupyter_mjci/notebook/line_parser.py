@@ -32,6 +32,7 @@ class Options:
     help: bool = False
     session: str = ""
     each: str = ""
+    grid: str = ""
     at_once: int = 8
     max_jobs: int | None = None
     retry: int = 0
@@ -51,6 +52,10 @@ EACH = make_option(
     "--each",
     "one job per row of this DataFrame (or list of dicts): {{column}} is replaced",
 )
+GRID = make_option(
+    "--grid",
+    'one job per combination: a dict of lists or DataFrame, or flags ("stylize=100,400 seed=1,2")',
+)
 AT_ONCE = make_option("--at-once", "how many of them run at a time (8)", "integer", 8)
 MAX_JOBS = make_option(
     "--max-jobs",
@@ -68,7 +73,7 @@ RETRY = make_option(
 )
 OPTIONS = (OUT, NO_WAIT, DRY_RUN, SESSION, HELP)
 # For magics that can submit many jobs.
-BATCH_OPTIONS = (*OPTIONS, EACH, AT_ONCE, MAX_JOBS, RETRY)
+BATCH_OPTIONS = (*OPTIONS, EACH, GRID, AT_ONCE, MAX_JOBS, RETRY)
 _SHORT_FLAGS = {"-h": "--help"}
 _VARIABLE_OPTIONS = {"out": "-o", "each": "--each", "session": "--session"}
 
@@ -123,12 +128,15 @@ def _build_options(values: Mapping[str, Any]) -> Options:
             raise InvalidRequest(f"{flag} needs a variable name, not {variable!r}.")
     options = Options(**values)
     for name, flag in (("at_once", "--at-once"), ("retry", "--retry")):
-        if name in values and not options.each:
-            raise InvalidRequest(f"{flag} requires --each.", hint=EACH.help)
+        if name in values and not (options.each or options.grid):
+            raise InvalidRequest(f"{flag} requires --each or --grid.", hint=EACH.help)
     if options.retry < 0:
         raise InvalidRequest(f"--retry must be at least 0, not {options.retry}.")
-    if options.each and options.no_wait:
-        raise InvalidRequest("--each waits for its jobs: omit --no-wait.")
+    if options.each and options.grid:
+        raise InvalidRequest("--each and --grid exclude each other.", hint=GRID.help)
+    if (options.each or options.grid) and options.no_wait:
+        flag = "--each" if options.each else "--grid"
+        raise InvalidRequest(f"{flag} waits for its jobs: omit --no-wait.")
     if options.at_once < 1:
         raise InvalidRequest(f"--at-once must be at least 1, not {options.at_once}.")
     return options

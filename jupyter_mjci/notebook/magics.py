@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections import ChainMap
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
+from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
+from jupyter_mjci.jobs.study_calls import StudyPlan, add_keys, add_places, build_rows
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
 from jupyter_mjci.notebook.cards import follow_command, headline
@@ -218,6 +221,8 @@ class Magics:
         if options.each:
             template = json.dumps(arguments, ensure_ascii=False, default=str)
             return self._run_each_row(build, template, options, builder)
+        if options.grid:
+            return self._run_grid(build, arguments, options, builder)
         with _as_usage_error(PreflightError):
             factory = build(self._scope)
         return self._run_call(factory, options, get_return_type(builder))
@@ -285,6 +290,8 @@ class Magics:
 
         if options.each:
             return self._run_each_row(build, cell, options, builder)
+        if options.grid:
+            return self._run_grid(build, {"body": cell}, options, builder)
         return self._run_call(build(self._scope), options, RETURNS_JOB)
 
     def mjci(self, line: str) -> object:
@@ -478,6 +485,57 @@ class Magics:
         finally:
             frame = self._assign_output(options, batch.to_frame())
         return frame
+
+    def _run_grid(
+        self,
+        build: Callable[[Mapping[str, object]], CallFactory],
+        arguments: dict[str, Any],
+        options: Options,
+        builder: Builder,
+    ) -> object:
+        """Run a study over a grid and show its sheet. Return the study.
+
+        Args:
+            build: builds the call of a row from `arguments`
+            arguments: what the line says, with placeholders; a
+                place is added for each factor that has none
+            options: the line's options
+            builder: the magic's builder
+        """
+        from jupyter_mjci.jobs.study import Study
+        from jupyter_mjci.notebook.outputs import select_output
+        from jupyter_mjci.notebook.row_batch import GridBatch
+
+        session = self.current_session.get_or_connect()
+        title = f"{_get_magic_name(builder)} --grid {options.grid}"
+        with _as_usage_error(PreflightError):
+            rows = parse_grid(self._load_grid(options.grid))
+            api = getattr(session, _get_service(builder).key)
+            add_places(getattr(api, builder.__name__), arguments, rows)
+            namespace = cast(Any, self._scope)
+            calls = build_rows(rows, lambda row: build(ChainMap(dict(row), namespace))(session))
+        if options.dry_run:
+            self._display_batch_request(session, title, calls)
+            return None
+        study = Study(session, StudyPlan(title, rows, add_keys(calls)))
+        self._check_job_count(session, study.list_missing(), options)
+        try:
+            output = select_output(self.ip)
+            GridBatch(study).run(session, options.at_once, output, retry=options.retry)
+        finally:
+            self._assign_output(options, study)
+        self._displayed_value = study
+        return study
+
+    def _load_grid(self, text: str) -> Any:
+        """Return the value of a variable, else flags as they were written."""
+        value = find_value(text, self._scope)
+        if value is None and "=" not in text:
+            raise InvalidRequest(
+                f"There is no variable {text!r}.",
+                hint='--grid takes a dict of lists, a DataFrame, or flags: --grid "seed=1,2".',
+            )
+        return text if value is None else value
 
     def _run_and_display(
         self, session: Session, call: Any, options: Options, return_type: ReturnType

@@ -1,5 +1,9 @@
-"""`--each FRAME`: one job per row of a table, shown in one card;
-the result is the table with its jobs.
+"""Many jobs of one cell: `--each FRAME`, one per row of a table, and
+`--grid AXES`, one per combination of values.
+
+The first is shown as a card and a contact sheet, and its result is
+the table with its jobs. The second is shown as one labelled sheet,
+and its result is the `Study`.
 
 All requests are built before the first is sent, so that a row
 with a missing value costs nothing.
@@ -17,8 +21,11 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.interpolation import PLACEHOLDER
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.response_text import shorten
-from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.errors import InvalidRequest, MjciError, sanitize
 from jupyter_mjci.history import frames
+from jupyter_mjci.jobs.batch import JobLike
+from jupyter_mjci.jobs.study import Study
+from jupyter_mjci.jobs.study_calls import StudyPlan, describe_row
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.batch_cards import (
     BatchSummary,
@@ -38,6 +45,9 @@ if TYPE_CHECKING:
     TableSource = pd.DataFrame | Sequence[Mapping[str, object]]
 
 MAX_STALLED = 60  # characters of the stalled rows' labels
+# pictures in the sheet of a table
+MAX_SHEET_PICTURES = 64
+MAX_SHEET_LINE = 100  # characters
 BuildCall = Callable[[Mapping[str, object]], Call[Job]]
 STILL_RUNNING_NOTE = "submitted jobs go on at the service; follow them with %mjci resume."
 CANCELLED_NOTE = "jobs that could be cancelled were; follow the others with %mjci resume."
@@ -145,7 +155,8 @@ class RowBatch:
         """
         try:
             count = sum(call.job_count for call in self.calls)
-            batch = session.batch(self.calls, at_once=at_once, max_jobs=count, retry=retry)
+            targets = self._list_targets()
+            batch = session.batch(targets, at_once=at_once, max_jobs=count, retry=retry)
             for update in batch.updates():
                 self.jobs[update.index] = update.job
                 if output.should_update():
@@ -156,13 +167,25 @@ class RowBatch:
             interrupted = Interrupted(None, self._handle_interrupt(session))
             output.show_final(summary_bundle(self.summarize(notes=[interrupted.note])))
             raise interrupted from None
-        output.show_final(summary_bundle(self.summarize(notes=self._list_unfinished_notes())))
+        self._show_final(session, output)
         self._raise_if_all_failed()
+
+    def _list_targets(self) -> Sequence[JobLike]:
+        return self.calls
+
+    def _show_final(self, session: Session, output: OutputTarget, /) -> None:
+        output.show_final(summary_bundle(self.summarize(notes=self._list_unfinished_notes())))
+        rows = [{"row": label} for label in self.table.labels[:MAX_SHEET_PICTURES]]
+        study = Study(session, StudyPlan(self.title, rows, self.calls[:MAX_SHEET_PICTURES]))
+        study.jobs = self.jobs[:MAX_SHEET_PICTURES]
+        if has_pictures(study):
+            data, metadata = study.sheet()._repr_mimebundle_()
+            output.add(({**data, "text/plain": describe_sheet(study)}, metadata))
 
     def _handle_interrupt(self, session: Session) -> str:
         if session.settings.on_interrupt != "cancel":
             return STILL_RUNNING_NOTE
-        self.jobs = [job for job, _ in cancel_all(session, self.jobs)]
+        self.jobs[:] = [job for job, _ in cancel_all(session, self.jobs)]
         return CANCELLED_NOTE
 
     def to_frame(self) -> pd.DataFrame:
@@ -216,6 +239,43 @@ class RowBatch:
             if job.status in (Status.FAILED, Status.CANCELLED):
                 labels_by_reason.setdefault(_get_failure_reason(job), []).append(label)
         return list(labels_by_reason.items())
+
+
+class GridBatch(RowBatch):
+    """The jobs of a study, in one labelled sheet."""
+
+    def __init__(self, study: Study) -> None:
+        labels = [describe_row(row) for row in study.rows]
+        super().__init__(
+            study.title, Table("the grid", study.rows, labels, study.rows), study.calls
+        )
+        self.study = study
+        self.jobs = study.jobs
+
+    def _list_targets(self) -> Sequence[JobLike]:
+        return self.study.list_targets()
+
+    def _show_final(self, _: Session, output: OutputTarget, /) -> None:
+        summary = self.summarize(notes=self._list_unfinished_notes())
+        if not has_pictures(self.study):
+            output.show_final(summary_bundle(summary))
+            return
+        data, metadata = self.study.sheet()._repr_mimebundle_()
+        text = f"{summary_text(summary)}\n{describe_sheet(self.study)}"
+        output.show_final(({**data, "text/plain": text}, metadata))
+
+
+def has_pictures(study: Study) -> bool:
+    """Return whether a sheet of the study would show anything."""
+    return any(job.outputs for job in study.jobs)
+
+
+def describe_sheet(study: Study) -> str:
+    """Return what a sheet shows, in words: the factors and their values."""
+    lines = [f"sheet of {len(study)} jobs"]
+    for name, values in study.factors.items():
+        lines.append(sanitize(f"  {name}: {shorten(', '.join(map(str, values)), MAX_SHEET_LINE)}"))
+    return "\n".join(lines)
 
 
 def _get_failure_reason(job: Job) -> str:

@@ -21,15 +21,18 @@ from datetime import datetime
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from jupyter_mjci.client import redaction
 from jupyter_mjci.client import settings as client_settings
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.settings import SectionTypes, Settings, SettingsSection
-from jupyter_mjci.client.transport import Clock, Endpoint
+from jupyter_mjci.client.transport import Clock, Endpoint, Transport
 from jupyter_mjci.errors import SettingsError
+
+if TYPE_CHECKING:
+    import httpx
 
 ENTRY_POINTS = "jupyter_mjci.services"
 # Imported when they are first asked for.
@@ -87,7 +90,12 @@ class SubmissionTracking(Protocol):
         """Build the listing that shows the job."""
         ...
 
-    def build_matcher(self, call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
+    def build_matcher(
+        self,
+        call: Call[Any],
+        marker: str,
+        sent_at: float,
+    ) -> Callable[[Job], bool]:
         """Return a predicate that tells whether the call created a job of the listing."""
         ...
 
@@ -95,7 +103,13 @@ class SubmissionTracking(Protocol):
         """Return whether the predicate cannot confuse the job with another one."""
         ...
 
-    def restore_call(self, sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+    def restore_call(
+        self,
+        sender: Sender | None,
+        name: str,
+        path: str,
+        body: bytes,
+    ) -> Call[Job]:
         """Return the submission of a journal row."""
         ...
 
@@ -229,7 +243,11 @@ def _list_no_children(_api: Api, _job: Job) -> None:
     return None
 
 
-def _list_no_sources(_api: Api, _actions: Sequence[str], _known: Sequence[str]) -> list[SyncSource]:
+def _list_no_sources(
+    _api: Api,
+    _actions: Sequence[str],
+    _known: Sequence[str],
+) -> list[SyncSource]:
     return []
 
 
@@ -315,6 +333,9 @@ class Service:
         magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
             they are plain text
+        session_methods: "module:function" by the name of the
+            method that every session gets: `session.<name>()`; a
+            session's own methods come first
         parse_cell_body: "module:attribute" of the parser of a
             cell's body; the magic of `get_job` takes one then
     """
@@ -366,6 +387,7 @@ class Service:
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
     prompt_syntax: PromptSyntax | None = None
+    session_methods: Mapping[str, str] = field(default_factory=dict)
     parse_cell_body: str = ""
 
 
@@ -528,6 +550,14 @@ def load_attribute(location: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
+def list_session_methods() -> dict[str, str]:
+    """Return the methods that services add to a session, by name; of two the first counts."""
+    methods: dict[str, str] = {}
+    for each in reversed(services()):
+        methods.update(each.session_methods)
+    return methods
+
+
 # --- settings ---------------------------------------------------
 
 
@@ -536,7 +566,10 @@ def get_section_types() -> SectionTypes:
     return {each.key: each.settings for each in services()}
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None, **sources: Any) -> Settings:
+def load_settings(
+    overrides: Mapping[str, Any] | None = None,
+    **sources: Any,
+) -> Settings:
     """Load the settings of all services; parameters are those of `client.settings.load`."""
     return client_settings.load(overrides, get_section_types(), **sources)
 
@@ -557,6 +590,22 @@ def build_endpoints(settings: Settings, clock: Clock) -> dict[str, Endpoint]:
     for each in list_configured(settings):
         endpoints.update(each.build_endpoints(settings.sections[each.key], clock))
     return endpoints
+
+
+def build_transport(
+    settings: Settings, clock: Clock, transport: httpx.AsyncBaseTransport | None = None
+) -> Transport:
+    """Build what sends the requests of all configured services; parameters as of `Session`."""
+    return Transport(
+        build_endpoints(settings, clock),
+        clock=clock,
+        timeout=settings.timeout,
+        at_once=settings.at_once,
+        ca_file=settings.ca_file,
+        transport=transport,
+        build_missing_error=build_not_configured_error,
+        secrets=client_settings.list_secrets(settings),
+    )
 
 
 def get_origins(settings: Settings) -> dict[str, str]:

@@ -392,7 +392,7 @@ def test_replay_with_other_markers_maps_them(tmp_path: Path, no_network: None) -
         assert marked(replayed) == expected
     with replay(tmp_path / "a.mjci") as replayed:
         others = [f"mjci-{letter * 32}" for letter in "ef"]
-        replayed._submitter.make_marker = iter(others).__next__
+        replayed._jobs.submitter.make_marker = iter(others).__next__
         assert marked(replayed) == others
 
 

@@ -50,7 +50,7 @@ def test_job_that_moves_again_is_no_longer_stalled(session: Session) -> None:
     following = iter(session.follow(session.mj.imagine(STUCK, as_is=True)))
     stalled = next(job for job in following if job.is_stalled)
     raw = {**stalled.raw, "progress": "61%"}
-    session._poller.push(Job("mj", stalled.id, status=Status.RUNNING, progress=61, raw=raw))
+    session._jobs.poller.push(Job("mj", stalled.id, status=Status.RUNNING, progress=61, raw=raw))
     moved = next(following)
     assert (moved.progress, moved.is_stalled) == (61, False)
 

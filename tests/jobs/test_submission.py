@@ -35,6 +35,7 @@ from jupyter_mjci.history import journal as journal_module
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease
 from jupyter_mjci.jobs import journal_writer, submission
+from jupyter_mjci.jobs.resumption import is_resumable
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney import reconciliation as midjourney_tracking
 from jupyter_mjci.session import Session
@@ -452,7 +453,7 @@ def test_resume_beside_a_waiting_batch_leaves_its_submissions_alone(session: Ses
             resumed.append(Job("mj", "called"))
             rows = session.unresolved_submissions()
             assert [row.is_leased(time.time()) for row in rows] == [True]
-            assert not any(session._is_resumable(row) for row in rows)
+            assert not any(is_resumable(session.client, row) for row in rows)
 
     session.listeners.append(resume)
     assert session.follow(imagine(session)).run().status is Status.SUCCEEDED
@@ -481,7 +482,10 @@ def test_two_sessions_resume_a_row_once(tmp_path: Path, monkeypatch: pytest.Monk
                 has_marker=True,
             )
             first.journal.write(record)
-            tasks = [event_loop.start(kernel._resume(0.2, print)) for kernel in (first, second)]
+            tasks = [
+                event_loop.start(kernel.resume(poll_interval=0.2).collect())
+                for kernel in (first, second)
+            ]
             for task in tasks:
                 task.result()
             assert [row.state for row in first.journal.submissions()] == ["accepted"]

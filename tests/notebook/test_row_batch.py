@@ -26,6 +26,7 @@ from tests.notebook.test_job_display import MODES, RecordingPublisher, save_outp
 from tests.notebook.test_magics import record_calls
 
 CARD = ["text/html", "text/plain"]
+SHEET = ["image/jpeg", "text/plain"]
 BODY = 'input = "{{key}}"\nrule = "imageMogr2/thumbnail/{{width}}x"\noutput = "out/{{width}}.jpg"\n'
 XML = """<Request><Tag>PicProcess</Tag><Input><Object>{{key}}</Object></Input><Operation>
 <PicProcess><ProcessRule>imageMogr2/thumbnail/{{width}}x</ProcessRule></PicProcess>
@@ -54,10 +55,11 @@ def test_each_row_is_one_job_with_its_columns(shell: Shell, table: pd.DataFrame)
     assert list(jobs.dtypes[jobs_to_frame([]).columns]) == list(jobs_to_frame([]).dtypes)
     assert list(jobs.width) == [50, 60, 70]
     assert list(jobs.status_input) == ["a", "b", "c"]
-    assert shell.kinds == [CARD]
+    assert shell.kinds == [CARD, SHEET]
     assert shell.texts == [
         "ci_job --each table: 3 jobs, 2 succeeded, 1 failed\n"
-        "  NoSuchKey: The specified key does not exist. row y"
+        "  NoSuchKey: The specified key does not exist. row y",
+        "sheet of 3 jobs\n  row: x, y, z",
     ]
     assert 'class="mjci-job mjci-failed' in shell.outputs[0]["data"]["text/html"]
 
@@ -223,7 +225,7 @@ def test_outputs_are_the_same_live_and_headless(monkeypatch: pytest.MonkeyPatch,
             frames.append(shell.run(cell))
             outputs.append(shell.outputs)
     assert outputs[1] == outputs[3]
-    assert len(outputs[1]) == 1
+    assert len(outputs[1]) == 2
     pd.testing.assert_frame_equal(*frames)
 
 
@@ -240,6 +242,8 @@ def test_live_card_has_progress_bar_and_counts(
         "many", make_table(6), [session.mj.imagine(f"fox {number}") for number in range(6)]
     )
     batch.run(session, 3, LiveOutput(publisher))
+    sheet, _, _ = publisher.messages.pop()
+    assert sorted(sheet) == SHEET
     cards = [data["text/html"] for data, _, _ in publisher.messages]
     assert len({name for _, name, _ in publisher.messages}) == 1
     assert all('aria-valuenow="' in card for card in cards[:-1])
@@ -318,3 +322,74 @@ def test_unfinished_jobs_are_noted() -> None:
     batch.jobs = [Job("mj", "1", status=Status.NEEDS_INPUT), Job("mj", "2", status=Status.RUNNING)]
     assert "%mj_modal" in batch._list_unfinished_notes()[0]
     assert "%mjci resume" in batch._list_unfinished_notes()[1]
+
+
+# --- grids ------------------------------------------------------
+
+
+def test_grid_of_flags_is_one_sheet_and_gives_the_study(shell: Shell, session: Session) -> None:
+    study = shell.run('%%mj_imagine --grid "stylize=100,400 seed=1,2" -o study\na red fox')
+    assert shell.ip.user_ns["study"] is study
+    assert [job.subject for job in study][::3] == [
+        "a red fox --stylize 100 --seed 1",
+        "a red fox --stylize 400 --seed 2",
+    ]
+    assert shell.kinds == [SHEET]
+    (text,) = shell.texts
+    assert text == (
+        "mj_imagine --grid stylize=100,400 seed=1,2: 4 jobs, 4 succeeded\n"
+        "sheet of 4 jobs\n  stylize: 100, 400\n  seed: 1, 2"
+    )
+    metadata = shell.outputs[0]["metadata"]["image/jpeg"]
+    assert metadata["alt"]
+    assert metadata["width"] > 400
+    # The same cell again makes nothing.
+    calls = record_calls(session)
+    shell.run('%mj_imagine a red fox --grid "stylize=100,400 seed=1,2"')
+    assert [call for call in calls if call.is_submission] == []
+
+
+@pytest.mark.parametrize("kind", [dict, pd.DataFrame])
+def test_grid_of_a_variable_fills_placeholders_and_parameters(shell: Shell, kind: Any) -> None:
+    shell.ip.push({"axes": kind({"animal": ["fox", "owl"]}), "place": "a wood"})
+    study = shell.run("%mj_imagine a {{animal}} in {{place}} --grid axes --at-once 1")
+    assert [job.subject for job in study] == ["a fox in a wood", "a owl in a wood"]
+    assert list(study.frame()["animal"]) == ["fox", "owl"]
+
+
+def test_grid_of_a_body_is_one_sheet_with_what_failed(shell: Shell) -> None:
+    shell.ip.push({"axes": {"key": KEYS, "width": [50, 60]}})
+    body = BODY.replace("out/{{width}}", "out/{{width}}/{{key}}")
+    study = shell.run(f"%%ci_job --grid axes\n{body}")
+    assert [job.status.value for job in study].count("FAILED") == 2
+    assert shell.kinds == [SHEET]
+    assert "key='no/such.jpg', width=50, key='no/such.jpg', width=60" in shell.texts[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("%mj_imagine a fox --grid nowhere", "There is no variable 'nowhere'"),
+        ("%mj_imagine a fox --grid color=red,blue", "The factor 'color' is not used"),
+        ('%mj_imagine a fox --grid "seed=1,1"', "seed has 1 twice"),
+        ("%mj_imagine a fox --grid seed=1 --each rows", "exclude each other"),
+        ("%mj_imagine a fox --grid seed=1 --no-wait", "--grid waits for its jobs"),
+        ("%mj_imagine a fox --grid seed=1,2,3 --max-jobs 2", "would submit 3 jobs; at most 2"),
+        ("%mj_imagine a fox --grid ar=3:2,3", "ar=3: --ar must be"),
+        ('%%ci_job --grid quality=1,2\ninput = "a"', "The factor 'quality' is not used"),
+    ],
+)
+def test_impossible_grid_sends_nothing(
+    shell: Shell, session: Session, line: str, words: str
+) -> None:
+    calls = record_calls(session)
+    error = shell.fails(line)
+    assert words in str(error)
+    assert calls == []
+
+
+def test_dry_run_of_a_grid_shows_the_first_request(shell: Shell, session: Session) -> None:
+    calls = record_calls(session)
+    shell.run("%mj_imagine a fox --grid seed=1,2 --dry-run")
+    assert "2 requests, of which this is the first" in shell.texts[-1]
+    assert calls == []

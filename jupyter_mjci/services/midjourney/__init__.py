@@ -94,5 +94,9 @@ SERVICE = Service(
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,
+    session_methods={
+        name: f"jupyter_mjci.services.midjourney.session_methods:{name}"
+        for name in ("tasks", "queue")
+    },
     panel="jupyter_mjci.notebook.panels.midjourney:MidjourneyPanel",
 )

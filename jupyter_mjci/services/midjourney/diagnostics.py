@@ -104,7 +104,12 @@ async def _try_addresses(context: ProbeContext) -> list[Attempt]:
     return attempts
 
 
-async def _try_address(context: ProbeContext, base_url: str, style: str, secret: Secret) -> Attempt:
+async def _try_address(
+    context: ProbeContext,
+    base_url: str,
+    style: str,
+    secret: Secret,
+) -> Attempt:
     credentials = Secret(getattr(context.settings.url, "credentials", ""))
     authorize = build_mj_auth(style, secret)
     endpoint = Endpoint(base_url, authorize=authorize, credentials=credentials)
@@ -262,7 +267,12 @@ async def _check_buttons(transport: Transport) -> Finding:
     return Finding(BUTTONS, None, "unknown: this server does not tell without a submission")
 
 
-def _guess_family(listing: Finding, queue: Finding, buttons: Finding, missing: Response) -> str:
+def _guess_family(
+    listing: Finding,
+    queue: Finding,
+    buttons: Finding,
+    missing: Response,
+) -> str:
     """Guess the proxy family by its features and its response to a task that does not exist."""
     if missing.status == 204:
         return "the .NET family (trueai)"

@@ -36,7 +36,7 @@ async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Jo
     parent = await mj.task(task_id)
     if "buttons" not in parent.raw:
         # It would be asked for by a `change` again.
-        raise Unsupported("The task has no buttons.")
+        raise Unsupported("The task has no buttons.", service="mj")
     return await mj.action(
         parent,
         label,
@@ -46,7 +46,11 @@ async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Jo
     )
 
 
-async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -> list[Job]:
+async def list_via_ids(
+    call: Call[Any],
+    mj: Midjourney,
+    list_known: ListKnown,
+) -> list[Job]:
     """List tasks by their IDs at another path, else fetch each; without IDs, list the journal's."""
     if call.method == "GET":
         return await _list_from_journal(mj, list_known)
@@ -57,7 +61,11 @@ async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -
         return await _fetch_each(mj, jsonlib.loads(call.body)["ids"])
 
 
-async def queue_from_list(_call: Call[Any], mj: Midjourney, _: ListKnown) -> list[Job]:
+async def queue_from_list(
+    _call: Call[Any],
+    mj: Midjourney,
+    _: ListKnown,
+) -> list[Job]:
     """List the queue as the active tasks of the task list, oldest first."""
     jobs = await mj.tasks()
     active = [job for job in jobs if job.status.is_active]

@@ -31,7 +31,12 @@ _PREFIX = re.compile(r"/mj-(fast|relax|turbo)/mj/")
 Request = tuple[str, Mapping[str, object]]
 
 
-def request_mode(mode: str | None, style: str, path: str, body: Mapping[str, object]) -> Request:
+def request_mode(
+    mode: str | None,
+    style: str,
+    path: str,
+    body: Mapping[str, object],
+) -> Request:
     """Return the path and the body of a submission that asks for a mode.
 
     Args:

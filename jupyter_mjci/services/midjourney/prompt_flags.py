@@ -618,7 +618,12 @@ def _check_name(word: str, suggestion: str) -> None:
     raise PreflightError(f"{word} is not a flag of Midjourney.", hint=f"{hint} {AS_IS_HINT}")
 
 
-def _find_suggestion(word: str, name: str, rest: str, other_flags: Sequence[str]) -> str:
+def _find_suggestion(
+    word: str,
+    name: str,
+    rest: str,
+    other_flags: Sequence[str],
+) -> str:
     """Return what may have been meant: --ar3:2 and --ar=3:2 lack a blank, others a letter."""
     joined = re.fullmatch(r"(--[^\W\d_]+)[=:]?([\d.]\S*)", word)
     if joined and joined[1].casefold() in FLAGS_BY_NAME:
@@ -632,7 +637,12 @@ def _find_suggestion(word: str, name: str, rest: str, other_flags: Sequence[str]
     return flags[close[0]] if close else ""
 
 
-def _is_misspelt_flag(dashes: str, name: str, rest: str, following: Sequence[str]) -> bool:
+def _is_misspelt_flag(
+    dashes: str,
+    name: str,
+    rest: str,
+    following: Sequence[str],
+) -> bool:
     """Return whether other dashes were meant to begin a flag.
 
     Prose has dashes, too: only a known name counts, and only if

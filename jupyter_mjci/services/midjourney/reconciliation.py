@@ -66,7 +66,11 @@ def build_search_request(call: Call[Any], _: float) -> Call[list[Job]]:
     return builder.tasks()
 
 
-def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
+def build_matcher(
+    call: Call[Any],
+    marker: str,
+    sent_at: float,
+) -> Callable[[Job], bool]:
     """Return a predicate that tells whether the call has created a task.
 
     The body, which may hold pictures, is decoded once for the
@@ -107,7 +111,12 @@ def is_exact_match(call: Call[Any], marker: str) -> bool:
     return call.name == "modal" or jsonlib.loads(call.body).get("state") == marker
 
 
-def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+def restore_call(
+    sender: Sender | None,
+    name: str,
+    path: str,
+    body: bytes,
+) -> Call[Job]:
     """Return the submission of a journal row, to be searched for or sent again."""
     fields = jsonlib.loads(body)
     action = name.upper()

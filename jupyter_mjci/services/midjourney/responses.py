@@ -346,7 +346,10 @@ def parse_task(response: Response, task_id: str = "") -> Job:
     return job
 
 
-def parse_tasks(response: Response, order: tuple[str, ...] | None = None) -> list[Job]:
+def parse_tasks(
+    response: Response,
+    order: tuple[str, ...] | None = None,
+) -> list[Job]:
     """Parse a listing of tasks.
 
     Args:
@@ -688,6 +691,7 @@ def _build_unsupported_error(classified: Classified, response: Response) -> Unsu
         f"This server has no such endpoint: {response.url}",
         detail=f"It responded with {kind} (HTTP {classified.status}){words}.",
         hint=PREFIX_HINT if has_mode_prefix(response.url) else _UNSUPPORTED_HINT,
+        service="mj",
         status=classified.status,
         code=classified.code,
     )

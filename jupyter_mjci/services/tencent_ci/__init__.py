@@ -130,5 +130,11 @@ SERVICE = Service(
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",
     magic_help=magic_help.MAGIC_HELP,
     panel="jupyter_mjci.notebook.panels.tencent_ci:CIPanel",
+    session_methods={
+        "jobs": "jupyter_mjci.services.tencent_ci.session_methods:jobs",
+        "upload": "jupyter_mjci.services.tencent_ci.session_methods:upload",
+        "presign": "jupyter_mjci.services.tencent_ci.session_methods:presign",
+        "preview": "jupyter_mjci.services.tencent_ci.session_methods:preview",
+    },
     parse_cell_body="jupyter_mjci.notebook.job_body:parse_body",
 )

@@ -67,7 +67,13 @@ class TencentCI:
         region: region of that bucket: ap-chongqing
     """
 
-    def __init__(self, sender: Sender | None = None, *, bucket: str = "", region: str = "") -> None:
+    def __init__(
+        self,
+        sender: Sender | None = None,
+        *,
+        bucket: str = "",
+        region: str = "",
+    ) -> None:
         self._sender = sender
         self.bucket = bucket
         self.region = normalize_region(region)
@@ -794,7 +800,12 @@ class TencentCI:
         path = _build_object_path(key)
         return self._build_call("get_object", "GET", path, parse_bytes, endpoint="cos")
 
-    def _build_output(self, key: str, bucket: str | None, region: str | None) -> Params:
+    def _build_output(
+        self,
+        key: str,
+        bucket: str | None,
+        region: str | None,
+    ) -> Params:
         return {
             "Region": region or self.region,
             "Bucket": bucket or self.bucket,
@@ -1010,11 +1021,19 @@ def _build_callbacks(
     }
 
 
-def _build_template(name: str, rule: str, picture_info: bool | None) -> dict[str, Any]:
+def _build_template(
+    name: str,
+    rule: str,
+    picture_info: bool | None,
+) -> dict[str, Any]:
     return {"Tag": "PicProcess", "Name": name, **_build_processing(rule, None, picture_info, True)}
 
 
-def _build_workflow(name: str, topology: Mapping[str, Any], active: bool) -> dict[str, Any]:
+def _build_workflow(
+    name: str,
+    topology: Mapping[str, Any],
+    active: bool,
+) -> dict[str, Any]:
     state = "Active" if active else "Paused"
     return {"MediaWorkflow": {"Name": name, "State": state, "Topology": topology}}
 

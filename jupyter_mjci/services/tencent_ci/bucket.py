@@ -60,7 +60,12 @@ def presign_object(
     )
 
 
-async def upload_file(ci: TencentCI, source: object, content: Picture, key: str) -> str:
+async def upload_file(
+    ci: TencentCI,
+    source: object,
+    content: Picture,
+    key: str,
+) -> str:
     """Put the content of a source into the bucket and return the key.
 
     By default it is input/ and the name of the file, of the job,
@@ -95,7 +100,11 @@ async def find_object(ci: TencentCI, url_or_key: str) -> bytes | None:
         return None
 
 
-async def apply_rule_locally(ci: TencentCI, rule: str, content: bytes) -> ProcessedPicture:
+async def apply_rule_locally(
+    ci: TencentCI,
+    rule: str,
+    content: bytes,
+) -> ProcessedPicture:
     """Apply a picture rule in this process; objects that it names are fetched from the bucket."""
     from jupyter_mjci.imaging.model import RuleError
     from jupyter_mjci.imaging.picture import ProcessedPicture, trace_rule

@@ -39,7 +39,11 @@ async def diagnose_tencent_ci(context: ProbeContext) -> list[Finding]:
         await transport.close()
 
 
-async def _run_checks(ci: TencentCI, transport: Transport, clock: Clock) -> list[Finding]:
+async def _run_checks(
+    ci: TencentCI,
+    transport: Transport,
+    clock: Clock,
+) -> list[Finding]:
     jobs = ci.jobs(size=1).first_page
     response = await transport.send(jobs)
     clock_finding = _check_clock(clock, response)
@@ -60,7 +64,11 @@ async def _run_checks(ci: TencentCI, transport: Transport, clock: Clock) -> list
     return findings
 
 
-def _get_error(transport: Transport, call: Call[Any], response: Response) -> MjciError | None:
+def _get_error(
+    transport: Transport,
+    call: Call[Any],
+    response: Response,
+) -> MjciError | None:
     """Return the error that parsing the response raises, if any."""
     try:
         transport.parse(call, response)

@@ -66,7 +66,11 @@ def build_search_request(call: Call[Any], sent_at: float) -> Paginator[Job]:
     return builder.batches(type=batch_type, name=to_text(request.get("Name")), start=start)
 
 
-def build_matcher(call: Call[Any], marker: str, sent_at: float) -> Callable[[Job], bool]:
+def build_matcher(
+    call: Call[Any],
+    marker: str,
+    sent_at: float,
+) -> Callable[[Job], bool]:
     """Return a predicate that tells whether the call has created a job.
 
     Args:
@@ -95,7 +99,12 @@ def is_exact_match(call: Call[Any], marker: str) -> bool:
     return _get_user_data(_parse_request(call)) == marker
 
 
-def restore_call(sender: Sender | None, name: str, path: str, body: bytes) -> Call[Job]:
+def restore_call(
+    sender: Sender | None,
+    name: str,
+    path: str,
+    body: bytes,
+) -> Call[Job]:
     """Return the submission of a journal row, to be searched for or sent again."""
     return replace(TencentCI(sender).request(path, body.decode()), name=name)
 

@@ -316,7 +316,11 @@ def parse_record(record: object) -> list[Job]:
 # --- Other responses --------------------------------------------
 
 
-def parse_element(response: Response, root: str, at_top_level: bool = False) -> Element:
+def parse_element(
+    response: Response,
+    root: str,
+    at_top_level: bool = False,
+) -> Element:
     """Parse one element.
 
     Args:

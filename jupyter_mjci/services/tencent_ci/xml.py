@@ -285,7 +285,13 @@ class _RowParser:
     Not reusable: one object parses one document.
     """
 
-    def __init__(self, root: str, item: str, paths: Sequence[str], token: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        item: str,
+        paths: Sequence[str],
+        token: str,
+    ) -> None:
         document = _Node()
         self._item = document.add_path(f"{root}.{item}")
         self._token = document.add_path(f"{root}.{token}")

@@ -10,9 +10,17 @@ import httpx
 import pytest
 
 import jupyter_mjci as mjci
+from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.errors import InvalidRequest, MjciError, Unsupported
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    MidjourneyError,
+    MjciError,
+    ServiceError,
+    Unsupported,
+)
 from jupyter_mjci.services import load_settings
+from jupyter_mjci.services.midjourney.api import Midjourney
 from jupyter_mjci.session import Session
 from tests.virtual_clock import VirtualClock
 
@@ -117,7 +125,7 @@ def test_listing_shows_the_truth_once_the_server_answers(answers: list[httpx.Res
         if not answers:
             break
     assert list(session.tasks()["id"]) == ["17"]
-    assert not session._endpoints.is_missing(session.mj.tasks())
+    assert not session._jobs.sender.endpoints.is_missing(session.mj.tasks())
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
@@ -163,3 +171,12 @@ def test_wrong_address_raises_despite_the_journal() -> None:
             call.run()
     with pytest.raises(Unsupported):
         session.tasks()
+
+
+def test_unsupported_is_an_error_of_any_service() -> None:
+    response = Response(404, b'{"detail": "Not Found"}', url="http://proxy/mj/submit/x")
+    with pytest.raises(Unsupported, match="no such endpoint") as caught:
+        Midjourney().imagine("a fox").parse(response)
+    assert isinstance(caught.value, ServiceError)
+    assert not isinstance(caught.value, MidjourneyError)
+    assert caught.value.service == "mj"
