@@ -7,7 +7,6 @@ names what is missing.
 from __future__ import annotations
 
 import ast
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,12 +65,7 @@ def load_catalogue(language: str) -> Catalog:
         return read_po(file, locale=language, domain=DOMAIN)
 
 
-def compile_catalogue(language: str) -> bytes:
-    buffer = io.BytesIO()
-    write_mo(buffer, load_catalogue(language))
-    return buffer.getvalue()
-
-
 if __name__ == "__main__":
     for language in LANGUAGES[1:]:
-        locate(language, "mo").write_bytes(compile_catalogue(language))
+        with locate(language, "mo").open("wb") as compiled:
+            write_mo(compiled, load_catalogue(language))
