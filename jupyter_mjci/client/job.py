@@ -16,6 +16,7 @@ import msgspec
 
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.response_text import shorten
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.errors import InvalidRequest, sanitize
 
 # Submissions without a user's own text carry a marker in `state`
@@ -122,13 +123,13 @@ class Button(msgspec.Struct, frozen=True, gc=False):
 # Parts of the customIds of buttons without a label, and their
 # aliases.
 _ALIASES = (
-    ("reroll", "reroll"),
-    ("Retry", "describe again"),
-    ("pan_left", "pan left"),
-    ("pan_right", "pan right"),
-    ("pan_up", "pan up"),
-    ("pan_down", "pan down"),
-    ("BOOKMARK", "favourite"),
+    ("reroll", mark("reroll")),
+    ("Retry", mark("describe again")),
+    ("pan_left", mark("pan left")),
+    ("pan_right", mark("pan right")),
+    ("pan_up", mark("pan up")),
+    ("pan_down", mark("pan down")),
+    ("BOOKMARK", mark("favourite")),
     *(
         (f"{kind}::{number}", f"imagine {number}")
         for kind in ("PicReader", "PromptAnalyzer")

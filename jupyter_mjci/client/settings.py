@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jupyter_mjci.client.redaction import REDACTED
+from jupyter_mjci.client.translation import LANGUAGES
 from jupyter_mjci.errors import SettingsError
 
 
@@ -182,6 +183,12 @@ class Settings:
     max_jobs: int = define_setting(
         100, "Most jobs that one cell, click or batch may submit", "MJCI_MAX_JOBS"
     )
+    language: str = define_setting(
+        LANGUAGES[0],
+        "Language of the labels of cards and panels: en, zh",
+        "MJCI_LANGUAGE",
+        choices=LANGUAGES,
+    )
     thumbnail: int = define_setting(
         512, "Pixels of the longer side of a picture in a notebook", "MJCI_THUMBNAIL"
     )
@@ -255,7 +262,7 @@ GENERAL_SETTINGS = {
 }
 # Settings of a session that do not depend on what it is connected
 # to.
-RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "thumbnail")
+RUNTIME_SETTINGS = ("wait", "timeout", "on_interrupt", "max_jobs", "language", "thumbnail")
 
 
 # --- loading ----------------------------------------------

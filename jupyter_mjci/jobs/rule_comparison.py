@@ -197,21 +197,29 @@ def _split_work(rules: Sequence[str], contents: Sequence[bytes]) -> list[WorkerI
 async def _run_worker(work: WorkerInput) -> list[list[Measurement]]:
     package_folder = str(Path(__file__).parents[2])
     paths = [package_folder, os.environ.get("PYTHONPATH", "")]
-    process = await anyio.run_process(
-        [sys.executable, "-c", WORKER],
-        input=pickle.dumps(work),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        check=False,
-    )
+    try:
+        process = await anyio.run_process(
+            [sys.executable, "-c", WORKER],
+            input=pickle.dumps(work),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            check=False,
+        )
+    except (OSError, ExceptionGroup) as error:
+        # It ended before it had read its input.
+        raise _build_worker_error("at once", str(error)) from error
     if process.returncode:
         lines = process.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise MjciError(
-            f"A process that compares pictures ended with status {process.returncode}.",
-            detail="".join(lines[-1:]),
-            hint="Compare fewer or smaller pictures: it may have run out of memory.",
-        )
+        raise _build_worker_error(f"with status {process.returncode}", "".join(lines[-1:]))
     results: list[list[Measurement]] = pickle.loads(process.stdout)
     return results
+
+
+def _build_worker_error(how: str, detail: str) -> MjciError:
+    return MjciError(
+        f"A process that compares pictures ended {how}.",
+        detail=detail,
+        hint="Compare fewer or smaller pictures: it may have run out of memory.",
+    )
 
 
 def _name_rules(rules: Rules) -> dict[str, str]:

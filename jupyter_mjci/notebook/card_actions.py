@@ -21,6 +21,7 @@ import anyio.to_thread
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Button, Job
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.job_results import load_card_picture
@@ -68,7 +69,7 @@ def list_actions(job: Job) -> list[CardAction]:
 
 def _list_job_buttons(job: Job) -> Iterable[CardAction]:
     for button in job.buttons:
-        label = f"{button.display_name} ✓" if button.used else button.display_name
+        label = cards.format_button(button)
         yield CardAction(
             f"button:{button.custom_id}",
             label,
@@ -175,7 +176,12 @@ class CardButtons:
 
 def _describe(actions: Sequence[CardAction]) -> list[dict[str, str]]:
     return [
-        {"key": action.key, "label": action.label, "tooltip": action.tooltip} for action in actions
+        {
+            "key": action.key,
+            "label": translate(action.label),
+            "tooltip": translate(action.tooltip),
+        }
+        for action in actions
     ]
 
 

@@ -18,16 +18,17 @@ from html import escape
 from importlib.resources import files
 
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.errors import sanitize
 from jupyter_mjci.services import find_service, get_label
 
 STATUS_LABELS = {
-    Status.QUEUED: "queued",
-    Status.RUNNING: "running",
-    Status.NEEDS_INPUT: "needs input",
-    Status.SUCCEEDED: "succeeded",
-    Status.FAILED: "failed",
-    Status.CANCELLED: "cancelled",
+    Status.QUEUED: mark("queued"),
+    Status.RUNNING: mark("running"),
+    Status.NEEDS_INPUT: mark("needs input"),
+    Status.SUCCEEDED: mark("succeeded"),
+    Status.FAILED: mark("failed"),
+    Status.CANCELLED: mark("cancelled"),
 }
 NO_REASON_GIVEN = "The service gave no reason."
 # JupyterLab must not typeset a prompt with two dollar signs as
@@ -62,7 +63,7 @@ def progress_html(job: Job, preview: str = "", note: str = "") -> str:
     preview (a data URL) if any. The bar moves for a minute, unless
     the card is updated.
     """
-    bar = bar_html(job.progress, f"{_action_name(job)} {STATUS_LABELS[job.status]}")
+    bar = bar_html(job.progress, f"{_action_name(job)} {format_label(job.status)}")
     notes = [STALLED_NOTE] if job.is_stalled else []
     return _render_card(job, Extras(notes, picture=preview), bar + dim_html(note))
 
@@ -89,9 +90,22 @@ def headline(job: Job) -> str:
     return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}{stalled}").strip()
 
 
+def format_label(status: Status) -> str:
+    """Return the word for a status, in the language of the reader."""
+    return translate(STATUS_LABELS[status])
+
+
+def format_button(button: Button) -> str:
+    """Return what a button is called, in the language of the reader, with a mark where it was
+    pressed.
+    """
+    parts = [translate(button.name), translate(button.alias), "✓" if button.used else ""]
+    return " ".join(filter(None, parts))
+
+
 def format_status(job: Job) -> str:
     """Return the word for a job's status, with the progress of a running one: running 42%."""
-    label = STATUS_LABELS[job.status]
+    label = format_label(job.status)
     if job.status is Status.RUNNING and job.progress is not None:
         label = f"{label} {job.progress}%"
     return f"{label}, stalled" if job.is_stalled else label
@@ -310,7 +324,9 @@ def _subject_html(job: Job) -> str:
 
 
 def _facts_html(facts: Sequence[tuple[str, str]]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts)
+    rows = "".join(
+        f"<dt>{escape(translate(name))}</dt><dd>{escape(value)}</dd>" for name, value in facts
+    )
     return f"<dl>{rows}</dl>" if rows else ""
 
 
@@ -328,13 +344,13 @@ def _actions_html(job: Job) -> str:
     chips = " · ".join(_button_html(job, button) for button in job.buttons)
     command = escape(button_command(job, job.buttons[0]))
     return (
-        f'<div class="mjci-job-chips">buttons: {chips}</div>'
-        f'<div class="mjci-job-dim">press one: <code>{command}</code></div>'
+        f'<div class="mjci-job-chips">{translate("buttons:")} {chips}</div>'
+        f'<div class="mjci-job-dim">{translate("press one:")} <code>{command}</code></div>'
     )
 
 
 def _button_html(job: Job, button: Button) -> str:
-    name = f"{button.display_name} ✓" if button.used else button.display_name
+    name = format_button(button)
     title = escape(button_command(job, button))
     return f'<span class="mjci-job-chip" title="{title}">{escape_text(name)}</span>'
 

@@ -22,6 +22,7 @@ from jupyter_mjci.client.settings import (
     list_settings,
     load_runtime_settings,
 )
+from jupyter_mjci.client.translation import LANGUAGES
 from jupyter_mjci.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def _get_help(name: str) -> str:
 class MJCI(Configurable):
     """The values apply to sessions that magics connect from now
     on, before environment and profile; the session in use takes
-    over wait, timeout, on_interrupt, max_jobs and thumbnail. To
-    keep a value: c.MJCI.wait = 300 in ipython_config.py.
+    over wait, timeout, on_interrupt, max_jobs, language and
+    thumbnail. To keep a value: c.MJCI.wait = 300 in ipython_config.py.
     Addresses and secrets are not set here; they belong into the
     environment or into profiles.toml.
     """
@@ -86,7 +87,9 @@ class MJCI(Configurable):
     on_interrupt = ChoiceSetting(("detach", "cancel"), help=_get_help("on_interrupt")).tag(
         config=True
     )
+    stalled = NumberSetting(help=_get_help("stalled")).tag(config=True)
     max_jobs = IntegerSetting(help=_get_help("max_jobs")).tag(config=True)
+    language = ChoiceSetting(LANGUAGES, help=_get_help("language")).tag(config=True)
     ca_file = TextSetting(help=_get_help("ca_file")).tag(config=True)
     thumbnail = IntegerSetting(help=_get_help("thumbnail")).tag(config=True)
     profile = TextSetting(help="A table of profiles.toml; else MJCI_PROFILE").tag(config=True)

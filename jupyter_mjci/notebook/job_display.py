@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import set_language
 from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
@@ -57,6 +58,7 @@ def display_job(
     Errors are raised after the card is shown, so the job's ID is
     never lost.
     """
+    set_language(session.settings.language)
     job = job_or_call if isinstance(job_or_call, Job) else None
     is_followed = job is None or job.status.is_active
     try:

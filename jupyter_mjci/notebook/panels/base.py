@@ -26,6 +26,7 @@ from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.translation import set_language, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
@@ -35,7 +36,7 @@ from jupyter_mjci.notebook.panels.subshells import (
     restore_mimebundle,
     walk_widgets,
 )
-from jupyter_mjci.notebook.panels.widgets import build_button
+from jupyter_mjci.notebook.panels.widgets import build_button, translate_labels
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Panel(W.VBox):  # type: ignore[misc]
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        set_language(session.settings.language)
         self._lock = threading.RLock()
         self._tasks: set[Task] = set()
         self._closed = False
@@ -90,6 +92,8 @@ class Panel(W.VBox):  # type: ignore[misc]
         super().__init__(children)
         self.add_class("mjci-panel").add_class("mjci-live")
         force_main_shell(self)
+        for widget in walk_widgets(self):
+            translate_labels(widget)
         _close_previous_run(self)
 
     def build_form(self) -> Sequence[W.Widget]:
@@ -306,7 +310,7 @@ class Panel(W.VBox):  # type: ignore[misc]
         source = self.session.recording
         if not source and self.session.sandbox:
             source = "sandbox"
-        name = f"<b>{escape(self.title)}</b>"
+        name = f"<b>{escape(translate(self.title))}</b>"
         return (
             f'<div class="mjci-title">{name}<span class="mjci-faint">{escape(source)}</span></div>'
         )

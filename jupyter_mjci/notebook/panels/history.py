@@ -10,6 +10,7 @@ import anyio.to_thread
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Task
@@ -43,7 +44,7 @@ PERIODS = ("hour", "day", "week", "month", "quarter")
 class HistoryPanel(TablePanel):
     """Every job that was seen. `panel.selected` is a DataFrame of the selected rows."""
 
-    title = "History"
+    title = mark("History")
     magics = "%mjci history"
     empty_message = "No job has been seen yet."
 

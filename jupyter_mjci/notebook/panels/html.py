@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook.cards import STATUS_LABELS as STATUS_LABELS
+from jupyter_mjci.notebook.cards import format_label as format_label
 from jupyter_mjci.notebook.cards import format_status
 
 STYLESHEET = files("jupyter_mjci.notebook.panels").joinpath("style.css").read_text("utf-8")

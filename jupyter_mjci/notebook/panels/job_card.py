@@ -18,6 +18,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.notebook import images
@@ -380,7 +381,7 @@ class Card:
             button.disabled = ancestor is node
             buttons.append(button)
         for child in node.children:
-            name = f"→ {child.label} ({html.STATUS_LABELS[child.job.status]})"
+            name = f"→ {child.label} ({html.format_label(child.job.status)})"
             buttons.append(self._build_node_button(child, name, f"On to {child.label}"))
         return buttons
 
@@ -449,7 +450,7 @@ def _default_message(node: JobNode) -> Sequence[str]:
     """Return what a job's status says, for a node without a message of its own."""
     job = node.job
     if job.status in (Status.FAILED, Status.CANCELLED):
-        lines = (f"{job.action or 'The job'} {html.STATUS_LABELS[job.status]}.", job.reason)
+        lines = (f"{job.action or 'The job'} {html.format_label(job.status)}.", job.reason)
         return [line for line in lines if line]
     if job.status is Status.NEEDS_INPUT:
         return "The service needs your input.", get_hint(node)
@@ -463,7 +464,7 @@ def _format_button(button: Button) -> str:
     not shown.
     """
     emoji = "" if button.emoji.isascii() else button.emoji
-    label = button.label or button.alias.capitalize()
+    label = translate(button.label) or translate(button.alias).capitalize()
     return f"{emoji} {label}".strip() or button.custom_id
 
 

@@ -10,6 +10,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark, translate
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.notebook.panels.async_button import Work
 from jupyter_mjci.notebook.panels.base import Panel
@@ -22,13 +23,13 @@ from jupyter_mjci.services.midjourney.responses import get_preview_url
 
 # The flags with a field of their own, and its label.
 FLAG_LABELS = {
-    "--ar": "Aspect ratio",
-    "--v": "Version",
-    "--stylize": "Stylize",
-    "--chaos": "Chaos",
-    "--weird": "Weird",
-    "--seed": "Seed",
-    "--no": "Without",
+    "--ar": mark("Aspect ratio"),
+    "--v": mark("Version"),
+    "--stylize": mark("Stylize"),
+    "--chaos": mark("Chaos"),
+    "--weird": mark("Weird"),
+    "--seed": mark("Seed"),
+    "--no": mark("Without"),
 }
 
 
@@ -119,7 +120,7 @@ class MidjourneyPanel(Panel):
         job = await self.call_with_notice(call)
         self._add_card(job, "Imagine")
         if self.build_prompt() == prompt:
-            self._show_prompt("Sent", prompt)
+            self._show_prompt(mark("Sent"), prompt)
 
     def _open_card(self, job: Job) -> None:
         self._add_card(job, "Task")
@@ -135,8 +136,8 @@ class MidjourneyPanel(Panel):
         self.add(card)
 
     def _update_prompt_preview(self) -> None:
-        self._show_prompt("Will send", self.build_prompt())
+        self._show_prompt(mark("Will send"), self.build_prompt())
 
     def _show_prompt(self, label: str, prompt: str) -> None:
-        text = f"{label}: {escape(prompt)}" if prompt else ""
+        text = f"{translate(label)}: {escape(prompt)}" if prompt else ""
         self.prompt_preview.value = f'<div class="mjci-sent mjci-faint">{text}</div>'

@@ -10,6 +10,7 @@ import anyio
 import ipywidgets as W
 
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.async_button import Work
@@ -35,7 +36,7 @@ Action: TypeAlias = Callable[[Sequence[Job]], Work]
 class StatusPanel(TablePanel):
     """The jobs under way in any cell, and whether the services respond."""
 
-    title = "In flight"
+    title = mark("In flight")
     magics = "%mj_queue, %ci_jobs"
     empty_message = "Nothing is in flight."
 
@@ -48,13 +49,21 @@ class StatusPanel(TablePanel):
     def build_toolbar(self) -> Sequence[W.Widget]:
         self.summary = W.HTML()
         actions: tuple[tuple[str, str, Action], ...] = (
-            ("Open", "Show the selected jobs as cards", partial(self._open_cards, follow=False)),
             (
-                "Follow",
-                "Show them as cards that follow them",
+                mark("Open"),
+                mark("Show the selected jobs as cards"),
+                partial(self._open_cards, follow=False),
+            ),
+            (
+                mark("Follow"),
+                mark("Show them as cards that follow them"),
                 partial(self._open_cards, follow=True),
             ),
-            ("Cancel jobs", "Ask the services to cancel the selected jobs", self._cancel_jobs),
+            (
+                mark("Cancel jobs"),
+                mark("Ask the services to cancel the selected jobs"),
+                self._cancel_jobs,
+            ),
         )
         self._submits = [
             self.build_submit(label, tooltip, partial(self._act, action), is_default=False)
@@ -168,7 +177,7 @@ class StatusPanel(TablePanel):
         counts = self.frame["status"].value_counts()
         badges = []
         for status in ACTIVE_STATUSES:
-            text = f"{html.STATUS_LABELS[status]}: {counts.get(status, 0)}"
+            text = f"{html.format_label(status)}: {counts.get(status, 0)}"
             badges.append(html.render_label(status, text))
         return " ".join(badges)
 

@@ -15,6 +15,7 @@ from traitlets import Bunch
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.errors import InvalidRequest, PreflightError
 from jupyter_mjci.imaging import rule_syntax
 from jupyter_mjci.notebook.panels.async_button import Work
@@ -40,12 +41,12 @@ TEXT_RULE = (
     "watermark/2/text/bWpjaQ/fill/I0ZGRkZGRg/fontsize/40/dissolve/90/gravity/southeast/dx/20/dy/20"
 )
 EXAMPLES = (
-    ("Width 300", "imageMogr2/thumbnail/300x"),
-    ("Square 200", "imageMogr2/thumbnail/!200x200r/gravity/center/crop/200x200"),
-    ("Rotate 90", "imageMogr2/rotate/90"),
-    ("Blur", "imageMogr2/blur/8x5"),
-    ("Grey WebP", "imageMogr2/grayscale/1/format/webp"),
-    ("Text", TEXT_RULE),
+    (mark("Width 300"), "imageMogr2/thumbnail/300x"),
+    (mark("Square 200"), "imageMogr2/thumbnail/!200x200r/gravity/center/crop/200x200"),
+    (mark("Rotate 90"), "imageMogr2/rotate/90"),
+    (mark("Blur"), "imageMogr2/blur/8x5"),
+    (mark("Grey WebP"), "imageMogr2/grayscale/1/format/webp"),
+    (mark("Text"), TEXT_RULE),
 )
 MAX_BATCH_JOBS = 100_000
 DEFAULT_OUTPUT = "output/${InputName}.${Ext}"

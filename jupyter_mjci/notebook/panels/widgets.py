@@ -8,6 +8,8 @@ from html import escape
 import ipywidgets as W
 from traitlets import Bunch
 
+from jupyter_mjci.client.translation import translate
+
 
 def build_row(*children: W.Widget, css_class: str = "") -> W.HBox:
     """Build a row that wraps where the page is narrow."""
@@ -34,12 +36,22 @@ def build_button(
         style: "primary" for the main button of a form
         button_type: a subclass of the button
     """
-    return button_type(description=label, tooltip=tooltip, icon=icon, button_style=style)
+    return button_type(
+        description=translate(label), tooltip=translate(tooltip), icon=icon, button_style=style
+    )
+
+
+def translate_labels(widget: W.Widget) -> None:
+    """Show a widget's own texts in the language of the reader."""
+    for name in ("description", "placeholder", "tooltip"):
+        text = getattr(widget, name, None)
+        if text and translate(text) != text:
+            setattr(widget, name, translate(text))
 
 
 def build_heading(text: str) -> W.HTML:
     """Build the heading of a part of a panel."""
-    return W.HTML(f'<h4 class="mjci-heading">{escape(text)}</h4>')
+    return W.HTML(f'<h4 class="mjci-heading">{escape(translate(text))}</h4>')
 
 
 def set_visible(widget: W.Widget, visible: bool) -> None:

@@ -44,6 +44,7 @@ from jupyter_mjci.client.response_text import (
     read_json_message,
     shorten,
 )
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.errors import (
     BannedPrompt,
     InvalidResponse,
@@ -289,7 +290,7 @@ def parse_job(task: JsonObject) -> Job:
 
 def get_facts(job: Job) -> Iterable[tuple[str, str]]:
     """Return what a card shows of a task beyond the common fields: its mode, where it is told."""
-    return [("Mode", to_text(job.raw.get("mode")).casefold())]
+    return [(mark("Mode"), to_text(job.raw.get("mode")).casefold())]
 
 
 def get_single_urls(job: Job) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.services.tencent_ci.responses import Element, get_element, to_text
 
 
@@ -27,11 +28,11 @@ def get_facts(job: Job) -> Iterable[tuple[str, str]]:
     workflows = operation.get("WorkflowIds")
     if isinstance(workflows, list):
         workflows = ", ".join(workflows)
-    yield "rule", to_text(process.get("ProcessRule"))
-    yield "template", template
-    yield "workflows", to_text(workflows)
-    yield "size", _format_size_change(result)
-    yield "user data", job.user_data
+    yield mark("rule"), to_text(process.get("ProcessRule"))
+    yield mark("template"), template
+    yield mark("workflows"), to_text(workflows)
+    yield mark("size"), _format_size_change(result)
+    yield mark("user data"), job.user_data
 
 
 def _format_size_change(result: Element) -> str:
