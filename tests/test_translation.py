@@ -80,7 +80,9 @@ def test_panels_show_chinese_buttons(session: Session, kind: str) -> None:
     ]
     panel.close()
     assert labels
-    assert [label for label in labels if label.isascii()] == []
+    # The bucket's folders and keys may be listed by now.
+    own = [label for label in labels if "/" not in label and "." not in label]
+    assert [label for label in own if label.isascii()] == []
 
 
 def test_data_and_text_for_programs_stay_english() -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.translation import set_language
 from jupyter_mjci.errors import JobFailed, MjciError
 from jupyter_mjci.notebook import cards
 from jupyter_mjci.notebook.cards import Extras
@@ -41,7 +42,11 @@ class JobFuture:
         self._session = session
         self._output = output
         self._previews = Previews(session)
+        set_language(session.settings.language)
         if output.live:
+            # The widget of the buttons is made here, in the
+            # thread of the cell.
+            self._attach_actions()
             output.show_progress(job, "")
         else:
             # Nothing may be published after the cell has ended:
@@ -101,6 +106,7 @@ class JobFuture:
         finally:
             if self._output.live:
                 self._try_update(partial(self._output.show_final, card_bundle(self.job, extras)))
+                self._try_update(self._attach_actions)
         if self.job.status in (Status.FAILED, Status.CANCELLED):
             raise JobFailed(self.job)
         return self.job
@@ -108,6 +114,12 @@ class JobFuture:
     async def _fetch_picture(self) -> Extras:
         bundles, extras = await fetch_results_async(self._session, self.job)
         return replace(extras, picture=_get_first_data_url(bundles))
+
+    def _attach_actions(self) -> None:
+        # imports ipywidgets
+        from jupyter_mjci.notebook.card_actions import attach_actions
+
+        attach_actions(self._session, self.job)
 
     def _try_update(self, update: Callable[[], None]) -> None:
         """Update the card. A front end that is gone must not end the job's following."""

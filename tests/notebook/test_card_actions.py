@@ -135,6 +135,17 @@ def test_cards_beyond_the_limit_lose_their_buttons(
     assert list(page.widget.cards) == [other.id]
 
 
+def test_card_of_a_job_in_the_background_gets_its_buttons(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with jupyter_mjci.sandbox(speed=math.inf) as session:
+        cell = "%mj_imagine --no-wait -o job a red fox\njob = job.result()"
+        save_outputs(monkeypatch, "live", cell, session)
+        (job,) = session.mj.tasks().run()
+        page_labels = [each["label"] for each in page.widget.cards[job.id]]
+    assert {"U1", "Download"} <= set(page_labels)
+
+
 @pytest.mark.parametrize(("mode", "count"), [("live", 1), ("headless", 0)])
 def test_only_live_cells_have_buttons(
     page: Page, monkeypatch: pytest.MonkeyPatch, mode: str, count: int
