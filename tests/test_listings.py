@@ -103,6 +103,28 @@ def test_small_listing_updates_every_job(
     assert set(session.history()["id"]) == {"1", "2", "c1"}
 
 
+def test_job_that_is_listed_twice_is_one_row(
+    session: Session, service: MockService, events: list[tuple[str, Any]]
+) -> None:
+    """The newest state counts in frame, events and journal, wherever it stands."""
+    old = build_task(1, status="IN_PROGRESS", progress="3%")
+    for number, pair in enumerate(((build_task(1), old), (old, build_task(1))), 1):
+        events.clear()
+        first, second = (task | {"id": str(number)} for task in pair)
+        service.tasks = [first, build_task(4), second, build_task(3)]
+        frame = session.tasks()
+        assert list(frame["id"]) == [str(number), "4", "3"]
+        assert list(frame["status"]) == ["SUCCEEDED"] * 3
+        assert [event for event in events if event[1] == str(number)] == [
+            ("job_updated", str(number))
+        ]
+    service.details = [build_detail(1), build_detail(2), build_detail(1, "Running")]
+    assert session.jobs()[["id", "status"]].to_numpy().tolist() == [
+        ["c1", "SUCCEEDED"], ["c2", "SUCCEEDED"],
+    ]  # fmt: skip
+    assert set(session.history()["status"]) == {"SUCCEEDED"}
+
+
 def test_large_listing_updates_only_changed_jobs(
     session: Session, service: MockService, events: list[tuple[str, Any]]
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jupyter_mjci.cli.exit_codes import Exit, echo, get_exit_code, print_error
 from jupyter_mjci.client.job import Status
+from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.errors import MjciError
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def run_cancel(args: Namespace) -> int:
 
 def _cancel_job(session: Session, job_id: str) -> Exit:
     try:
-        session.cancel(job_id).run()
+        with allow_unconfirmed():
+            session.cancel(job_id).run()
         job = session.describe(job_id).run()
         # Some proxies have no status CANCEL: their cancelled
         # tasks fail.

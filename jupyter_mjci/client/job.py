@@ -7,6 +7,7 @@ It is frozen: a later state of the job is another `Job`.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -289,6 +290,25 @@ def progress_rank(job: Job) -> float:
     if job.status is Status.NEEDS_INPUT:
         return 0.5
     return 1.0 + (job.progress or 0) / 100
+
+
+def select_newest(jobs: Iterable[Job]) -> list[int]:
+    """Return the position of each job's newest state, in the order in which jobs first stand.
+
+    Some servers list a job twice, in two states. A job without an
+    ID is nobody's double.
+    """
+    newest: dict[object, tuple[int, Job]] = {}
+    for position, job in enumerate(jobs):
+        key = (job.service, job.id) if job.id else position
+        if key not in newest or not is_older(job, newest[key][1]):
+            newest[key] = (position, job)
+    return [position for position, _ in newest.values()]
+
+
+def keep_newest(jobs: Sequence[Job]) -> list[Job]:
+    """Return each job once, in its newest state."""
+    return [jobs[position] for position in select_newest(jobs)]
 
 
 def is_older(job: Job, known: Job | None) -> bool:

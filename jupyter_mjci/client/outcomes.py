@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -374,6 +375,16 @@ def may_have_been_accepted(error: BaseException) -> bool:
     return get_outcome(error).may_be_accepted
 
 
+@contextmanager
+def allow_unconfirmed() -> Iterator[None]:
+    """Go on after an answer that leaves open whether a job was cancelled: fetching it tells."""
+    try:
+        yield
+    except MjciError as error:
+        if not may_have_been_accepted(error):
+            raise
+
+
 def get_retry_after(error: BaseException) -> float | None:
     """Return the seconds that the server asked to wait before the next attempt, if it did."""
     return error.retry_after if isinstance(error, MjciError) else None
@@ -593,6 +604,7 @@ __all__ = [
     "Reason",
     "Rule",
     "ServiceCodes",
+    "allow_unconfirmed",
     "attach",
     "classify",
     "decode_text",

@@ -23,7 +23,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from jupyter_mjci.client.calls import Response
-from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status
+from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status, select_newest
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services import (
     MAX_TIMESTAMP_MS,
@@ -255,7 +255,7 @@ def response_to_frame(
     if response.status < 300 and response.body.startswith(b"["):
         chunk_size = 20_000 if len(response.body) > CHUNKED_DECODE_MIN_BYTES else 0
         return listing_to_frame(key, response.body, ids, chunk_size=chunk_size)
-    frame = jobs_to_frame(_parse_listing(key, response))
+    frame = keep_newest_rows(jobs_to_frame(_parse_listing(key, response)))
     return frame if ids is None else _reorder(frame, ids)
 
 
@@ -276,8 +276,8 @@ def listing_to_frame(
 ) -> pd.DataFrame:
     """Return a JSON array of jobs as a frame: faster than by way of Jobs.
 
-    Every object makes a row, however odd its values; anything
-    else makes none.
+    Every object makes a row, however odd its values, but a job
+    that is there twice makes one; anything else makes none.
 
     Args:
         key: the key of its service
@@ -291,7 +291,22 @@ def listing_to_frame(
         InvalidResponse: it is not a listing
     """
     frame = _decode_in_chunks(key, body, chunk_size) if chunk_size else _decode_to_frame(key, body)
+    frame = keep_newest_rows(frame)
     return frame if ids is None else _reorder(frame, ids)
+
+
+def keep_newest_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each job, in its newest state; see `client.job.select_newest`."""
+    if not frame["id"].dropna().duplicated().any():
+        return frame
+    columns = (frame[name].astype(object).where(frame[name].notna(), None) for name in _STATE)
+    rows = zip(*columns, strict=True)
+    jobs = (Job(key, id or "", status=Status(word), progress=done) for key, id, word, done in rows)
+    return frame.take(select_newest(jobs)).reset_index(drop=True)
+
+
+# what says which of two states of a job is newer
+_STATE = ("service", "id", "status", "progress")
 
 
 def rows_to_frame(key: str, rows: Sequence[Row]) -> pd.DataFrame:

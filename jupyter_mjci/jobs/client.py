@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from jupyter_mjci.client.calls import Call
-from jupyter_mjci.client.job import Job, is_older
+from jupyter_mjci.client.job import Job, is_older, keep_newest
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.history.journal import Journal, Write
 from jupyter_mjci.jobs.journal_writer import JournalWriter
@@ -77,11 +77,12 @@ class JobClient:
     def record(self, jobs: Iterable[Job]) -> None:
         """Journal the jobs that changed, and notify the listeners of all of them.
 
-        A state older than the one that is known is ignored,
-        wherever it comes from. Where the journal cannot be
+        A state older than the one that is known, or than another
+        of the same jobs, is ignored, wherever it comes from. Where the journal cannot be
         written, jobs are kept and written later.
         """
         seen = [job for job in jobs if not is_older(job, self._known_jobs.get(_get_key(job)))]
+        seen = keep_newest(seen)
         writes = self.prepare_writes(seen)
         if writes:
             self.writer.write_or_defer(*writes)

@@ -64,12 +64,17 @@ async def _fetch_response(
 
 
 async def _fetch_pages(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame:
-    from jupyter_mjci.history.frames import Listing, jobs_to_frame, rows_to_frame
+    from jupyter_mjci.history.frames import (
+        Listing,
+        jobs_to_frame,
+        keep_newest_rows,
+        rows_to_frame,
+    )
 
     key = pages.first_page.service
     parse_rows = service(key).parse_rows
     if parse_rows is None:
-        return jobs_to_frame(await pages.collect())
+        return keep_newest_rows(jobs_to_frame(await pages.collect()))
     responses: list[Response] = []
 
     def parse(response: Response) -> Page[Row]:
@@ -81,7 +86,8 @@ async def _fetch_pages(client: JobClient, pages: Paginator[Job]) -> pd.DataFrame
         return replace(cast(Call[Page[Row]], pages.page(token)), parse=parse)
 
     rows = await Paginator(build_page_call, pages.limit).collect()
-    return await _record_listing(client, Listing(key, rows_to_frame(key, rows), tuple(responses)))
+    frame = keep_newest_rows(rows_to_frame(key, rows))
+    return await _record_listing(client, Listing(key, frame, tuple(responses)))
 
 
 async def _record_listing(client: JobClient, listing: Listing) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from statistics import median
 import anyio
 
 from jupyter_mjci.client import event_loop
-from jupyter_mjci.client.job import LOST_REASON, Job, Status, is_older
+from jupyter_mjci.client.job import LOST_REASON, Job, Status, is_older, keep_newest
 from jupyter_mjci.client.outcomes import Outcome, get_outcome, get_retry_after
 from jupyter_mjci.errors import (
     MjciError,
@@ -302,7 +302,7 @@ class Poller:
             return
         self._bulk_fetch_works.add(key)
         self._unsupported_bulk[key] = 0
-        changed = {job.id: job for job in changes.items}
+        changed = {job.id: job for job in keep_newest(changes.items)}
         for subscription in subscriptions:
             job_id = subscription.job.id
             if job_id in changes.ids:

@@ -16,6 +16,7 @@ import anyio
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.notebook import cards
 
@@ -81,7 +82,8 @@ def cancel_all(session: Session, jobs: Sequence[Job]) -> list[tuple[Job, str]]:
 
     async def cancel(index: int, job: Job) -> None:
         try:
-            await session.cancel(job)
+            with allow_unconfirmed():
+                await session.cancel(job)
             results[index] = (await session.describe(job), "")
         except MjciError as error:
             results[index] = (job, error.message)

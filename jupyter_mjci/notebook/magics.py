@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
 from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
@@ -251,7 +252,8 @@ class Magics:
         factory = _make_call_factory(builder, arguments)
         if options.dry_run:
             return self._run_call(factory, options, get_return_type(builder))
-        self._send(factory(self.current_session.get_or_connect()))
+        with allow_unconfirmed():
+            self._send(factory(self.current_session.get_or_connect()))
         (job_id,) = arguments.values()
         service = _get_service(builder)
 

@@ -18,6 +18,7 @@ import ipywidgets as W
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.client.translation import translate
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.history.image_archive import is_grid
@@ -281,7 +282,8 @@ class Card:
         """
         node = self.current
         try:
-            await self._service_of(node.job).cancel(node.job.id)
+            with allow_unconfirmed():
+                await self._service_of(node.job).cancel(node.job.id)
             node.job = await self.panel.session.describe(node.job)
         except MjciError as error:
             node.message = html.error_lines(error)

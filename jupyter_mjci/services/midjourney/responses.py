@@ -27,7 +27,7 @@ import msgspec
 
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Response
-from jupyter_mjci.client.job import Button, Job, Status, strip_marker
+from jupyter_mjci.client.job import Button, Job, Status, keep_newest, strip_marker
 from jupyter_mjci.client.outcomes import (
     GATEWAY_ERRORS,
     Classified,
@@ -365,7 +365,7 @@ def parse_tasks(
         return []
     if not isinstance(tasks, list):
         raise _build_no_answer_error(response, "The response is not a list of tasks.")
-    jobs = [parse_job(task) for task in tasks if isinstance(task, dict)]
+    jobs = keep_newest([parse_job(task) for task in tasks if isinstance(task, dict)])
     if order is None:
         return jobs
     by_id = {job.id: job for job in jobs}
@@ -390,7 +390,7 @@ def parse_query(response: Response) -> list[Job]:
         return []
     if not isinstance(tasks, list):
         raise _build_no_answer_error(response, "The response is not a page of tasks.")
-    return [parse_job(task) for task in tasks if isinstance(task, dict)]
+    return keep_newest([parse_job(task) for task in tasks if isinstance(task, dict)])
 
 
 class _StatusOnly(msgspec.Struct):
@@ -604,8 +604,9 @@ def parse_cancel(response: Response) -> None:
     if not response.body.strip() and response.status < 300:
         return
     answer = _parse_body(response)
-    if isinstance(answer, dict) and to_text(answer.get("code")) not in CODES.accepted:
-        raise _build_no_answer_error(response, "The response does not confirm the cancellation.")
+    if not isinstance(answer, dict) or to_text(answer.get("code")) not in CODES.accepted:
+        message = "The response does not confirm the cancellation: fetch the task again."
+        raise _build_no_answer_error(response, message)
 
 
 def _get_result(response: Response) -> object:

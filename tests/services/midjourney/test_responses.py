@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.client.outcomes import Outcome, get_outcome
+from jupyter_mjci.client.outcomes import Outcome, allow_unconfirmed, get_outcome
 from jupyter_mjci.errors import (
     BannedPrompt,
     InvalidResponse,
@@ -21,8 +21,10 @@ from jupyter_mjci.errors import (
     Unsupported,
 )
 from jupyter_mjci.services.midjourney.responses import (
+    parse_cancel,
     parse_job,
     parse_progress,
+    parse_query,
     parse_status,
     parse_submission,
     parse_task,
@@ -255,6 +257,42 @@ def test_listing_by_ids_restores_the_requested_order() -> None:
     """Proxies respond in an order of their own and leave unknown IDs out."""
     jobs = parse_tasks(make_response([{"id": "2"}, {"id": "1"}]), order=("1", "9", "2", "1"))
     assert [job.id for job in jobs] == ["1", "2"]
+
+
+def test_task_that_is_listed_twice_counts_once_in_its_newest_state() -> None:
+    """Also between others, the newest first or last; of two equal states the last one."""
+    done, old = {"id": "1", "status": "SUCCESS"}, {"id": "1", "status": "IN_PROGRESS"}
+    for pair in ((done, old), (old, done)):
+        body = [pair[0], {"id": "2"}, {"prompt": "no id"}, pair[1], {"prompt": "no id"}]
+        jobs = parse_tasks(make_response(body))
+        assert [job.id for job in jobs] == ["1", "2", "", ""]
+        assert jobs[0].status is Status.SUCCEEDED
+        assert parse_tasks(make_response(body), order=("1",)) == jobs[:1]
+        page = parse_query(make_response({"content": body}))
+        assert [job.status for job in page if job.id == "1"] == [Status.SUCCEEDED]
+    assert [job.subject for job in parse_tasks(make_response([{**old, "prompt": "a"}, old]))] == [
+        ""
+    ]
+
+
+UNCONFIRMED = ["ok", [], None, True, 1, {"description": "?"}, {"status": "CANCEL"}]
+
+
+@pytest.mark.parametrize("body", UNCONFIRMED, ids=map(str, UNCONFIRMED))
+def test_answer_that_does_not_confirm_a_cancellation_is_unknown(body: Any) -> None:
+    """Whether it was done, only the task tells."""
+    with pytest.raises((InvalidResponse, MidjourneyError)) as raised:
+        parse_cancel(make_response(body))
+    assert get_outcome(raised.value) is Outcome.UNKNOWN
+    with allow_unconfirmed():
+        raise raised.value
+
+
+def test_cancellation_that_is_confirmed_or_refused() -> None:
+    parse_cancel(make_response({"code": 1, "description": "成功"}))
+    parse_cancel(make_response(b"", 204))
+    with pytest.raises(MidjourneyError), allow_unconfirmed():
+        parse_cancel(make_response({"code": 4, "description": "任务已结束"}))
 
 
 NOW = datetime(2024, 4, 5, 19, 34, 38, 901000, tzinfo=UTC)
