@@ -20,7 +20,13 @@ from jupyter_mjci.client.calls import Call, Stream
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.client.outcomes import may_have_been_accepted, may_pass, reason_may_pass
 from jupyter_mjci.client.redaction import redact
-from jupyter_mjci.errors import JobFailed, MjciError, TransportError, WaitTimeout
+from jupyter_mjci.errors import (
+    JobFailed,
+    MjciError,
+    SettingsError,
+    TransportError,
+    WaitTimeout,
+)
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller
 from jupyter_mjci.services import guess_service
@@ -213,11 +219,14 @@ def build_failed_job(target: JobLike, error: Exception) -> Job:
     """Build the FAILED job that reports why a call or a wait failed.
 
     A wait that timed out yields the job as it was last seen: it
-    continues. The traceback of an unforeseen error is in `raw`,
+    continues. So does a job whose service cannot be asked, with
+    the reason. The traceback of an unforeseen error is in `raw`,
     and logged.
     """
     if isinstance(error, WaitTimeout):
         return error.job
+    if isinstance(error, SettingsError) and isinstance(target, Job):
+        return replace(target, reason=" ".join(filter(None, (error.message, error.hint))))
     if isinstance(target, Call):
         target = Job(target.service, "", target.name)
     elif isinstance(target, str):
