@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +28,15 @@ from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.client.private_files import make_private_file, make_private_folder
-from jupyter_mjci.errors import HistoryError, JournalWarning, MjciError, SettingsError
+from jupyter_mjci.errors import (
+    HistoryError,
+    InvalidRequest,
+    JournalWarning,
+    MjciError,
+    SettingsError,
+    suggest,
+)
+from jupyter_mjci.history import submissions as state_machine
 from jupyter_mjci.history.ratings import Rating, add_ratings, row_to_rating, save_rating
 from jupyter_mjci.history.submissions import (
     FIND_BY_KEY,
@@ -195,6 +204,51 @@ class Journal:
     def submissions(self) -> list[Submission]:
         """Return all submissions, oldest first."""
         return self._fetch_submissions("1")
+
+    def forget_submission(self, marker: str, at: float | None = None) -> Submission:
+        """Close a submission of unknown outcome: `resume` searches for it no more.
+
+        Its row stays, in state "forgotten", and becomes accepted
+        where the service names its job after all.
+
+        Args:
+            marker: its ID, as `%mjci resume` names it
+            at: the time, in Unix seconds; now by default
+
+        Returns:
+            The submission as it was before.
+
+        Raises:
+            InvalidRequest: it does not exist, is settled, or is
+                being worked on
+        """
+        row = self._find_open_submission(marker)
+        now = time.time() if at is None else at
+        reason = f"closed by the user; before: {row.reason or row.state}"
+        (is_closed,) = self.write(
+            partial(state_machine.forget, marker=row.marker, reason=reason, now=now)
+        )
+        if not is_closed:
+            raise InvalidRequest(
+                f"Submission {row.marker} cannot be closed: a kernel is working on it.",
+                hint="Interrupt that cell, or wait: a kernel that died is noticed after seconds.",
+            )
+        return row
+
+    def _find_open_submission(self, marker: str) -> Submission:
+        rows = self._fetch_submissions("marker=?", (marker,))
+        if not rows:
+            known = [row.marker for row in self.unresolved()]
+            hint = suggest(marker, known) if known else "No submission is of unknown outcome."
+            raise InvalidRequest(f"There is no submission {marker!r}.", hint=hint)
+        row = rows[0]
+        if row.is_settled:
+            raise InvalidRequest(
+                f"Submission {marker} is {row.state} already.",
+                detail=f"Its job is {row.job_id}." if row.job_id else row.reason,
+                hint="Only a submission of unknown outcome is closed.",
+            )
+        return row
 
     def find_by_key(self, call: Call[Any]) -> Submission | None:
         """Return the submission with the key of a call; None where none was sent, or accepted."""

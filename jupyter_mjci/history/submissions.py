@@ -2,10 +2,11 @@
 
     record   –                           → pending    before the request leaves; with a lease
     take     pending, unknown            → pending    the lease has expired: another worker goes on
-    accept   pending, unknown, rejected  → accepted   the service named the job, or it was found
+    accept   any but accepted            → accepted   the service named the job, or it was found
     reject   pending                     → rejected   a definite no, or certainly not received
     lose     pending                     → unknown    the worker gives up; `resume` looks again
     revoke   accepted                    → unknown    the job was a guess, and is another one's
+    forget   pending, unknown            → forgotten  the user closes it; nobody works on it
 
 A row is worked on by whoever holds its lease: an owner and a
 deadline, set by compare-and-swap and renewed while the work goes
@@ -38,9 +39,10 @@ class SubmissionState(StrEnum):
     ACCEPTED = "accepted"
     REJECTED = "rejected"
     UNKNOWN = "unknown"
+    FORGOTTEN = "forgotten"
 
 
-PENDING, ACCEPTED, REJECTED, UNKNOWN = SubmissionState
+PENDING, ACCEPTED, REJECTED, UNKNOWN, FORGOTTEN = SubmissionState
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +61,23 @@ class Transition:
     needs_lease: bool = True
 
 
-# The submission with a key, unless it was rejected.
+# The submission with a key, unless it was rejected or forgotten.
 FIND_BY_KEY = (
     "SELECT * FROM submissions WHERE service=? AND origin=? AND key=? AND key<>''"
-    " AND state<>'rejected'"
+    " AND state NOT IN ('rejected','forgotten')"
 )
 
 TRANSITIONS: Mapping[str, Transition] = {
     "take": Transition((PENDING, UNKNOWN), PENDING, needs_lease=False),
-    "accept": Transition((PENDING, UNKNOWN, REJECTED), ACCEPTED, needs_lease=False),
+    "accept": Transition((PENDING, UNKNOWN, REJECTED, FORGOTTEN), ACCEPTED, needs_lease=False),
     "reject": Transition((PENDING,), REJECTED),
     "lose": Transition((PENDING,), UNKNOWN),
     "revoke": Transition((ACCEPTED,), UNKNOWN, needs_lease=False),
+    "forget": Transition((PENDING, UNKNOWN), FORGOTTEN, needs_lease=False),
 }
+
+# Nobody works on the row.
+_IS_FREE = "(lease_owner = '' OR lease_until <= :now)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +98,10 @@ class Submission:
         body: body
         at: when it was recorded, in Unix seconds of the session's
             clock
-        state: pending, accepted, rejected or unknown
+        state: pending, accepted, rejected, unknown or forgotten
         job_id: the job that was created, where it was accepted
-        reason: why it was rejected, or why the outcome is unknown
+        reason: why it was rejected or closed, or why the outcome
+            is unknown
         has_marker: whether the body carries the marker
         lease_owner: who works on it; "" for nobody
         lease_until: until when, in Unix seconds; where nobody
@@ -124,7 +131,7 @@ class Submission:
 
     @property
     def is_settled(self) -> bool:
-        return self.state in (ACCEPTED, REJECTED)
+        return self.state in (ACCEPTED, REJECTED, FORGOTTEN)
 
     def describe(self, now: float) -> str:
         """Return one line that names it and says why its outcome is not known."""
@@ -164,7 +171,7 @@ def record(
     """Insert the row of a submission that is about to be sent.
 
     Returns False, and inserts nothing, where one with the same
-    key was not rejected.
+    key was neither rejected nor forgotten.
 
     Args:
         db: the connection, in a transaction
@@ -210,8 +217,7 @@ def release_key(db: sqlite3.Connection, marker: str) -> None:
 def take(db: sqlite3.Connection, lease: Lease, now: float, until: float) -> bool:
     """Lease a row that nobody works on; return whether that succeeded."""
     changes: dict[str, SqlValue] = {"lease_owner": lease.owner, "lease_until": until}
-    free = "(lease_owner = '' OR lease_until <= :now)"
-    return _move(db, "take", lease, changes, free, {"now": now})
+    return _move(db, "take", lease, changes, _IS_FREE, {"now": now})
 
 
 def renew(db: sqlite3.Connection, lease: Lease, until: float) -> bool:
@@ -255,6 +261,12 @@ def reject(db: sqlite3.Connection, lease: Lease, reason: str, now: float) -> boo
 def lose(db: sqlite3.Connection, lease: Lease, reason: str, now: float) -> bool:
     """Record that it is unknown what became of a submission, and let others look."""
     return _move(db, "lose", lease, {"reason": reason, **_build_release(now)})
+
+
+def forget(db: sqlite3.Connection, marker: str, reason: str, now: float) -> bool:
+    """Close a submission by the user's decision, unless somebody works on it."""
+    changes: dict[str, SqlValue] = {"reason": reason, **_build_release(now)}
+    return _move(db, "forget", Lease(marker, ""), changes, _IS_FREE, {"now": now})
 
 
 def _claim(db: sqlite3.Connection, marker: str, job_id: str, is_guess: bool, now: float) -> bool:

@@ -24,6 +24,8 @@ from jupyter_mjci.services import get_section_types
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from jupyter_mjci.session import Session
+
 
 class Commands:
     """The commands of `%mjci`. Return types are `object`, because
@@ -127,23 +129,36 @@ class Commands:
             counts = session.history.load(load, since=since, until=until, on_progress=show_progress)
         output.show_final(_notice_bundle(str(counts)))
 
-    def resume(self) -> object:
+    def resume(self, *, forget: Sequence[str] = ()) -> object:
         """Follow the unfinished jobs of earlier kernels to their
         end, and show their pictures. Submissions of unknown
         outcome are searched for; those that remain are named.
+
+        Args:
+            forget: only close these submissions, by the IDs that
+                are named: they are searched for no more
         """
         from jupyter_mjci.history.frames import jobs_to_frame
         from jupyter_mjci.notebook.job_display import display_job
         from jupyter_mjci.notebook.outputs import select_output
 
         session = self._current.get_or_connect()
+        if forget:
+            self._forget(session, forget)
+            return None
         finished = []
         for job in session.resume():
             finished.append(display_job(session, job, select_output(self._ip), raises=False))
         left = session.describe_unresolved()
         if left:
-            self._publish(_notice_bundle("\n".join(["Left as they are:", *left])))
+            title = "Left as they are (%mjci resume --forget ID closes one):"
+            self._publish(_notice_bundle("\n".join([title, *left])))
         return jobs_to_frame(finished)
+
+    def _forget(self, session: Session, markers: Sequence[str]) -> None:
+        for marker in markers:
+            row = session.journal.forget_submission(marker)
+            self._publish(_notice_bundle(f"Closed: {row.name} ({row.marker})."))
 
     def replay(
         self,

@@ -18,7 +18,7 @@ import pytest
 
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import HistoryError, JournalWarning, SettingsError
+from jupyter_mjci.errors import HistoryError, InvalidRequest, JournalWarning, SettingsError
 from jupyter_mjci.history import journal as journal_module
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.journal import ColumnExport, Journal
@@ -153,7 +153,7 @@ def test_submission_is_pending_until_accepted(journal: Journal) -> None:
     assert journal.unresolved() == []
 
 
-STATES = ["pending", "accepted", "rejected", "unknown"]
+STATES = ["pending", "accepted", "rejected", "unknown", "forgotten"]
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -217,6 +217,68 @@ def test_job_is_claimed_by_one_submission(journal: Journal) -> None:
         "guess": "unknown", "late": "pending", "told": "accepted", "dialog": "accepted",
     }  # fmt: skip
     assert not accept("late", "17", True)
+
+
+def test_forgotten_submission_is_kept_and_no_longer_open(journal: Journal) -> None:
+    """Not while a kernel works on it. The service's own word still counts afterwards."""
+    lease = record(journal, "mjci-1", until=10.0)
+    with pytest.raises(InvalidRequest, match="a kernel is working on it"):
+        journal.forget_submission("mjci-1", at=9.0)
+    journal.write(partial(submissions.lose, lease=lease, reason="no listing.", now=9.5))
+    assert journal.forget_submission("mjci-1", at=9.6).reason == "no listing."
+    (row,) = journal.submissions()
+    assert (row.state, row.reason) == ("forgotten", "closed by the user; before: no listing.")
+    assert row.is_settled
+    assert journal.unresolved() == []
+    late = Lease("mjci-1", "late")
+    assert journal.write(partial(submissions.take, lease=late, now=99.0, until=100.0)) == [False]
+    journal.write(partial(submissions.accept, marker="mjci-1", job_id="17", now=99.0))
+    assert get_states(journal) == {"mjci-1": "accepted"}
+
+
+def test_worker_that_stalled_loses_a_forgotten_submission(journal: Journal) -> None:
+    """Its lease had expired when the user closed it: nothing is sent again."""
+    lease = record(journal, "mjci-1", until=10.0)
+    assert journal.forget_submission("mjci-1", at=10.0).state == "pending"
+    assert journal.write(partial(submissions.renew, lease=lease, until=30.0)) == [False]
+    assert journal.write(partial(submissions.lose, lease=lease, reason="", now=11.0)) == [False]
+    assert get_states(journal) == {"mjci-1": "forgotten"}
+
+
+@pytest.mark.parametrize(
+    ("marker", "hint"),
+    [
+        ("mjci-open-2", "Did you mean mjci-open-1?"),
+        ("", "Available: mjci-open-1."),
+        ("settled", ""),
+    ],
+)
+def test_only_an_open_submission_is_forgotten(journal: Journal, marker: str, hint: str) -> None:
+    record(journal, "mjci-open-1")
+    record(journal, "settled")
+    journal.write(partial(submissions.accept, marker="settled", job_id="17", now=2.0))
+    with pytest.raises(InvalidRequest) as raised:
+        journal.forget_submission(marker, at=99.0)
+    assert hint in (raised.value.hint or "")
+    assert ("Its job is 17." in (raised.value.detail or "")) is (marker == "settled")
+    assert get_states(journal) == {"mjci-open-1": "pending", "settled": "accepted"}
+
+
+def test_key_of_a_forgotten_submission_is_free_again(journal: Journal) -> None:
+    """The user's decision is that it created nothing that counts: a study goes on."""
+    call = replace(CALL, key="row 1")
+
+    def record_again(marker: str) -> list[bool]:
+        write = partial(
+            submissions.record, call=call, lease=Lease(marker, "x"), times=(1.0, 2.0), origin="",
+            has_marker=True,
+        )  # fmt: skip
+        return journal.write(write)
+
+    assert (record_again("m1"), record_again("m2")) == ([True], [False])
+    journal.forget_submission("m1", at=2.0)
+    assert journal.find_by_key(call) is None
+    assert record_again("m2") == [True]
 
 
 def test_claims_of_another_origin_are_others(journal: Journal) -> None:

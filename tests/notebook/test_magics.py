@@ -560,6 +560,10 @@ def test_resume_names_submissions_of_unknown_outcome(empty_shell: Shell) -> None
     (row,) = session.unresolved_submissions()
     assert f"imagine of 2026-01-01 00:00 UTC at {row.origin} ({row.marker}): unknown" in text
     assert "this server has no listing." in text
+    assert empty_shell.run(f"%mjci resume --forget {row.marker}") is None
+    assert f"Closed: imagine ({row.marker})." in empty_shell.texts
+    assert session.describe_unresolved() == []
+    assert [known.state for known in session.journal.submissions()] == ["forgotten"]
 
 
 # --- completion -----------------------------------------------------------------------------------
