@@ -53,7 +53,7 @@ def lint(session: nox.Session) -> None:
     session.run(
         "check-jsonschema", "--builtin-schema", "vendor.dependabot", ".github/dependabot.yml"
     )
-    session.run("jupyter-mjci", "scan", "notebooks")
+    session.run("jupyter-mjci", "scan", "notebooks", "docs", "README.md")
 
 
 @nox.session

@@ -178,10 +178,11 @@ MIN_SECRET_LENGTH = 4  # shorter ones occur in ordinary words
 # Between a name and the value that is assigned to it.
 _ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"
 # Not what stands where a secret would be: a mask, a variable, a
-# word for it, a name in capitals.
+# call or attribute, a word for it, a name in capitals.
 NO_PLACEHOLDER = (
     r"(?!\*|…|\.\.\.|[<{$\[(]|%[({]|Secret\(|[xX]{4}|(?-i:[A-Z][A-Z_]*)(?![\w/+-])"
     r"|keyring:|env:|os\.|process\."
+    r"|[A-Za-z_]\w{0,60}(?:\.\w{1,60}){0,5}[\[(]|(?-i:[a-z_]{1,60}(?:\.[a-z_]{1,60}){1,5})(?![\w/+.-])"
     r"|(?i:your|my[_-]|change|example|dummy|placeholder|redacted|insert|replace|todo)"
     r"|(?i:none|null|true|false|string|secret|password|token)(?![\w/+-]))"
 )

@@ -410,3 +410,17 @@ def measure_search(text: str, patterns: Patterns) -> float:
     list(iter_secrets(text, patterns, {}))
     redact(text)
     return time.process_time() - began
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'headers={"mj-api-secret": server.settings["mj_secret"]}',
+        'x-api-key: get_key("production")',
+        'headers={"x-api-key": config.api_key}',
+        "connect(mj_secret=read_secret())",
+    ],
+)
+def test_code_that_reads_a_secret_is_not_one(tmp_path: Path, line: str) -> None:
+    (tmp_path / "page.md").write_text(line, "utf-8")
+    assert list(scan([tmp_path])) == []

@@ -25,10 +25,11 @@ function isOwn(card, model) {
   const notebook = card.closest(NOTEBOOK);
   if (notebooks.length === 0) return true;
   if (!notebook) return false;
-  if (notebooks.length === 1) return true;
+  const tab = document.querySelector(`li[data-id="${CSS.escape(notebook.id)}"]`);
+  // Notebook 7 has one notebook, and no tabs.
+  if (!tab) return notebooks.length === 1;
   const path = model.widget_manager?.context?.path;
-  const title = document.querySelector(`li[data-id="${CSS.escape(notebook.id)}"]`)?.title ?? "";
-  return Boolean(path) && (title.split("\n")[1] ?? "").replace(/^[^:：]*[:：]\s*/, "") === path;
+  return Boolean(path) && (tab.title.split("\n")[1] ?? "").replace(/^[^:：]*[:：]\s*/, "") === path;
 }
 
 function initialize({ model }) {
