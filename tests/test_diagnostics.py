@@ -180,6 +180,33 @@ RESPONSES: tuple[tuple[httpx.Response | Exception, str, bool | None, str], ...] 
         "something that is not a proxy",
     ),
     (httpx.Response(502, text=""), "Midjourney address", False, "has a server error (HTTP 502)"),
+    (httpx.Response(408, text=""), "Midjourney address", False, "has a server error (HTTP 408)"),
+    (httpx.Response(429, text=""), "Midjourney address", False, "has a server error (HTTP 429)"),
+    (
+        httpx.Response(200, json={"code": 5, "description": "do_request_failed"}),
+        "Midjourney address",
+        False,
+        "has a server error (HTTP 200)",
+    ),
+    (httpx.Response(401, text=""), "Midjourney secret", False, "rejected as secret, bearer, raw"),
+    (
+        httpx.Response(200, json={"code": 401, "msg": "no token"}),
+        "Midjourney secret",
+        False,
+        "rejected as secret, bearer, raw",
+    ),
+    (
+        httpx.Response(404, json={"error": {"message": "task not found"}}),
+        "Midjourney secret",
+        True,
+        "accepted as secret",
+    ),
+    (
+        httpx.Response(400, json={"code": 4, "description": "参数错误"}),
+        "Midjourney secret",
+        True,
+        "accepted as secret",
+    ),
     (httpx.Response(404, text=""), "Midjourney address", False, "something that is not a proxy"),
     (
         httpx.Response(404, json={"error": {"message": "Invalid URL"}}),

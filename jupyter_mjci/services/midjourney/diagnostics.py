@@ -7,20 +7,20 @@ differs from the settings is the finding.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_mjci.client.calls import Call, Response
+from jupyter_mjci.client.outcomes import Classified, Outcome, Reason, classify
 from jupyter_mjci.client.redaction import strip_signature
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.client.transport import Endpoint, Transport
-from jupyter_mjci.errors import MjciError, TransportError, Unsupported
+from jupyter_mjci.errors import InvalidResponse, MjciError, TransportError, Unsupported
 from jupyter_mjci.services.findings import Finding, ProbeContext
 from jupyter_mjci.services.midjourney.api import Midjourney
+from jupyter_mjci.services.midjourney.codes import CODES
 from jupyter_mjci.services.midjourney.connection import (
     AUTH_STYLES,
     MidjourneySettings,
@@ -40,15 +40,6 @@ AUTH_HEADERS = {
 }
 
 
-class Verdict(Enum):
-    """What a response to a probe says about the address and the secret."""
-
-    ACCEPTED = "accepted"
-    REJECTED = "rejected"
-    NOT_A_PROXY = "not a proxy"
-    SERVER_ERROR = "server error"
-
-
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One way to request a task that does not exist, and its response."""
@@ -56,9 +47,33 @@ class Attempt:
     base_url: str
     auth_style: str
     secret: Secret
-    verdict: Verdict
     response: Response
+    classified: Classified
     credentials: Secret
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.classified.reason in (Reason.UNAUTHORIZED, Reason.FORBIDDEN)
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether it does not answer now; a page or words with status 200 are of another server."""
+        if self.classified.reason in (Reason.NO_ANSWER, Reason.CHALLENGE):
+            return False
+        return self.classified.outcome in (Outcome.BUSY, Outcome.UNKNOWN)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a proxy answered that there is no such task.
+
+        Proxies refuse with a description or a result; another
+        {"error": …} is some other API.
+        """
+        if self.is_rejected or self.is_server_error:
+            return False
+        if self.classified.reason is Reason.NOT_FOUND or _has_proxy_fields(self.classified):
+            return True
+        return self.classified.is_result and _is_answer(self.response)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -73,7 +88,7 @@ async def diagnose_midjourney(context: ProbeContext) -> list[Finding]:
     except TransportError as error:
         return [Finding(ADDRESS, False, f"{error.message} {error.detail}".strip(), error.hint)]
     last = attempts[-1]
-    if last.verdict is not Verdict.ACCEPTED:
+    if not last.is_accepted:
         return _explain_failure(context.settings, attempts)
     return [
         _check_address(context.settings, last.base_url),
@@ -95,9 +110,9 @@ async def _try_addresses(context: ProbeContext) -> list[Attempt]:
             for style in styles if secret else styles[:1]:
                 attempt = await _try_address(context, base_url, style, secret)
                 attempts.append(attempt)
-                if attempt.verdict is Verdict.ACCEPTED:
+                if attempt.is_accepted:
                     return attempts
-                if attempt.verdict is not Verdict.REJECTED:
+                if not attempt.is_rejected:
                     # sending the secret in another header would
                     # not help
                     break
@@ -118,8 +133,8 @@ async def _try_address(
         response = await transport.send(Midjourney().task(PROBE_ID))
     finally:
         await transport.close()
-    verdict = _classify_response(response)
-    return Attempt(base_url, style, secret, verdict, response, credentials)
+    classified = classify(response, CODES)
+    return Attempt(base_url, style, secret, response, classified, credentials)
 
 
 def _list_candidate_urls(url: str) -> list[str]:
@@ -146,38 +161,32 @@ def _list_candidate_secrets(secret: Secret) -> list[Secret]:
     return [Secret(candidate) for candidate in dict.fromkeys(candidates)]
 
 
-def _classify_response(response: Response) -> Verdict:
-    if response.status in (401, 403):
-        return Verdict.REJECTED
-    if response.status == 429 or response.status >= 500:
-        return Verdict.SERVER_ERROR
-    if response.is_html:
-        return Verdict.NOT_A_PROXY
+def _has_proxy_fields(classified: Classified) -> bool:
+    document = classified.document
+    return isinstance(document, dict) and not document.keys().isdisjoint({"description", "result"})
+
+
+def _is_answer(response: Response) -> bool:
+    """Return whether a result says "no such task" as proxies do: with JSON, or nothing at all."""
     if not response.body.strip():
-        is_empty_answer = response.status in (200, 204)
-        return Verdict.ACCEPTED if is_empty_answer else Verdict.NOT_A_PROXY
+        return True
     try:
-        document = json.loads(response.body)
-    except ValueError:
-        return Verdict.NOT_A_PROXY
-    # Proxies refuse with a description or a result; {"error": …}
-    # is some other API.
-    is_proxy_error = isinstance(document, dict) and {"description", "result"} & set(document)
-    if response.status < 300 or is_proxy_error:
-        return Verdict.ACCEPTED
-    return Verdict.NOT_A_PROXY
+        response.json()
+    except InvalidResponse:
+        return False
+    return True
 
 
 def _explain_failure(settings: MidjourneySettings, attempts: Sequence[Attempt]) -> list[Finding]:
     """Explain why no attempt was accepted, by the first that reached a proxy, else by the first."""
-    rejected = [attempt for attempt in attempts if attempt.verdict is Verdict.REJECTED]
+    rejected = [attempt for attempt in attempts if attempt.is_rejected]
     first = rejected[0] if rejected else attempts[0]
     url = strip_signature(first.base_url)
     status = f"(HTTP {first.response.status})"
-    if first.verdict is Verdict.SERVER_ERROR:
+    if first.is_server_error:
         fix = "Try again later; see the proxy's own log."
         return [Finding(ADDRESS, False, f"{url} has a server error {status}", fix)]
-    if first.verdict is Verdict.NOT_A_PROXY:
+    if not first.is_rejected:
         server = "a web page" if first.response.is_html else "something that is not a proxy"
         fix = "Set MJCI_MJ_URL to the part of the API's URLs before /mj/."
         return [Finding(ADDRESS, False, f"{server} answers at {url} {status}", fix)]
