@@ -22,7 +22,12 @@ from tests.test_architecture import MODULES, PACKAGE, PAGES, ROOT, get_name
 
 HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
+MAGICS = {
+    "load_ext",
+    "env",
+    "config",
+    *(name for names in MAGIC_NAMES.values() for name in names.split()),
+}
 # What is run elsewhere, or speaks to a service of the reader's own.
 NOT_RUN = {"python": {"add-a-service"}, "": {"connect-your-services", "how-it-works"}}
 # Not ours: Python's, Jupyter's, the services'.

@@ -36,6 +36,8 @@ _DOCUMENTS = (
     (b"[", "JSON"),
     (b"<?xml", "XML"),
 )
+# How files of pictures begin.
+_SIGNATURES = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
 _CONVERT = "Convert it to PNG or JPEG first."
 
 
@@ -65,11 +67,13 @@ def prepare_picture(content: bytes) -> bytes:
         upright = decode_upright(content)
         return content if format in ACCEPTED_FORMATS else encode_image(to_rgb(upright), "PNG")
     except DECODE_ERRORS as error:
-        raise InvalidRequest(
-            f"This {format} is damaged or truncated.",
-            detail=str(error),
-            hint="Fetch or export it again.",
-        ) from None
+        raise _build_damaged_error(format.upper(), str(error)) from None
+
+
+def _build_damaged_error(format: str, reason: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"This {format} is damaged or truncated.", detail=reason, hint="Fetch or export it again."
+    )
 
 
 def _build_error(content: bytes, reason: str) -> InvalidRequest:
@@ -84,6 +88,9 @@ def _build_error(content: bytes, reason: str) -> InvalidRequest:
             detail=reason,
             hint=_CONVERT,
         )
+    for signature, format in _SIGNATURES:
+        if content.startswith(signature):
+            return _build_damaged_error(format, reason)
     return InvalidRequest(
         f"This is {_describe(content)}, not a PNG, JPEG, GIF or WebP image.",
         detail=f"It begins with {content[:16]!r}.",

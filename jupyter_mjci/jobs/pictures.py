@@ -12,6 +12,7 @@ from jupyter_mjci.client.image_input import ImageInput, find_job_source, is_link
 from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.picture import Picture
+from jupyter_mjci.imaging.picture_check import prepare_picture
 from jupyter_mjci.jobs.client import JobClient
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.services import guess_service
@@ -37,12 +38,18 @@ class PictureReader:
         self._fetch_job = fetch_job
 
     async def read(self, source: ImageInput, index: int = 0) -> Picture:
-        """Return a picture. Bytes and files are returned as they are, also what is no picture."""
+        """Return a picture. Bytes and files are returned as they are, also what is no picture.
+
+        Links, data URLs and jobs give pictures that decode whole.
+        """
         if isinstance(source, Picture):
             return source
         if isinstance(source, str) and is_link(source):
             return await self._results.fetch(source)
-        if isinstance(source, str) and not source.startswith("data:"):
+        if isinstance(source, str) and source.startswith("data:"):
+            content = await anyio.to_thread.run_sync(read_content, source)
+            return Picture(await anyio.to_thread.run_sync(prepare_picture, content))
+        if isinstance(source, str):
             source = await self._find_by_name(source)
         job_source = find_job_source(source)
         if isinstance(job_source, JobPicture):

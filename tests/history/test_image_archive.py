@@ -58,8 +58,8 @@ WRONG: tuple[tuple[tuple[Any, ...], dict[str, Any], str], ...] = (
     (((9, 9), [(20, 20, 30, 30)]), {}, "within 9×9"),
     (((9, 9), [(5, 5, 5, 9)]), {}, "(5, 5, 5, 9) is not a valid box."),
     (((9, 9),), {"polygons": [[(0, 0), (5, 5)]]}, "at least three points"),
-    ((b"text", [(0, 0, 1, 1)]), {}, "This is not a PNG"),
-    ((b"\x89PNG cut", [(0, 0, 1, 1)]), {}, "This picture cannot be opened."),
+    ((b"text", [(0, 0, 1, 1)]), {}, "This is text, not a PNG"),
+    ((b"\x89PNG cut", [(0, 0, 1, 1)]), {}, "This PNG is damaged or truncated."),
 )
 
 

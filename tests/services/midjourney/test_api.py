@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jupyter_mjci.client.image_input import to_data_url
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import InvalidRequest, SettingsError
+from jupyter_mjci.imaging.thumbnails import encode_image
 from jupyter_mjci.services.midjourney.api import Midjourney, infer_action
 from jupyter_mjci.services.midjourney.responses import parse_job
 
@@ -127,12 +130,12 @@ def test_invalid_arguments_raise_invalid_request(build: Any) -> None:
 
 def test_pictures_are_encoded_as_data_urls(tmp_path: Path) -> None:
     """Every server family takes data URLs; links are sent as they are."""
-    png = b"\x89PNG\r\n\x1a\n rest"
+    png = encode_image(Image.new("RGB", (2, 2)), "PNG")
     (tmp_path / "a.png").write_bytes(png)
     assert (
         to_data_url(png)
         == to_data_url(tmp_path / "a.png")
-        == "data:image/png;base64,iVBORw0KGgogcmVzdA=="
+        == f"data:image/png;base64,{base64.b64encode(png).decode()}"
     )
     assert to_data_url("https://x/y.png") == "https://x/y.png"
 
