@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.emulator.clock import VirtualClock
 from jupyter_mjci.errors import MidjourneyError
 from jupyter_mjci.jobs.listings import LISTING_BATCH_SIZE
@@ -123,6 +124,17 @@ def test_job_that_is_listed_twice_is_one_row(
         ["c1", "SUCCEEDED"], ["c2", "SUCCEEDED"],
     ]  # fmt: skip
     assert set(session.history()["status"]) == {"SUCCEEDED"}
+
+
+def test_older_double_in_a_bulk_poll_does_not_hide_the_end(
+    session: Session, service: MockService
+) -> None:
+    old = build_task(1, status="IN_PROGRESS", progress="3%")
+    service.tasks = [build_task(1), build_task(2), old]
+    jobs = session.batch([Job("mj", "1", status=Status.RUNNING), Job("mj", "2")])
+    assert [(job.id, job.status.value) for job in sorted(jobs, key=lambda job: job.id)] == [
+        ("1", "SUCCEEDED"), ("2", "SUCCEEDED"),
+    ]  # fmt: skip
 
 
 def test_large_listing_updates_only_changed_jobs(

@@ -10,7 +10,9 @@ work goes on.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
@@ -58,6 +60,17 @@ class _Entry:
         self.event: anyio.Event | None = None
 
 
+@dataclass(slots=True)
+class _Work:
+    """What a process is doing: its writes that are due, and its leases."""
+
+    pid: int = field(default_factory=os.getpid)
+    entries: list[_Entry] = field(default_factory=list)
+    is_leading: bool = False
+    leases: dict[str, Lease] = field(default_factory=dict)
+    upkeep: Task | None = None
+
+
 class JournalWriter:
     """Writes to the journal of a session on its event loop.
 
@@ -82,10 +95,14 @@ class JournalWriter:
         self.clock: Clock = clock or SystemClock()
         self._start = start
         self._pause = pause
-        self._entries: list[_Entry] = []
-        self._is_leading = False
-        self._leases: dict[str, Lease] = {}
-        self._upkeep: Task | None = None
+        self._last_work = _Work()
+
+    @property
+    def _work(self) -> _Work:
+        """The work of this process: the child of a fork goes on with none of its parent's."""
+        if self._last_work.pid != os.getpid():
+            self._last_work = _Work()
+        return self._last_work
 
     # --- writing ------------------------------------------------
 
@@ -126,16 +143,16 @@ class JournalWriter:
 
     async def _join(self, writes: tuple[Write, ...]) -> list[Any]:
         entry = _Entry(writes)
-        self._entries.append(entry)
+        self._work.entries.append(entry)
         try:
-            if self._is_leading:
+            if self._work.is_leading:
                 entry.event = anyio.Event()
                 await entry.event.wait()
             else:
                 await self._lead()
         except BaseException:
-            if entry in self._entries:
-                self._entries.remove(entry)
+            if entry in self._work.entries:
+                self._work.entries.remove(entry)
             raise
         if entry.error is not None:
             raise entry.error
@@ -143,13 +160,13 @@ class JournalWriter:
 
     async def _lead(self) -> None:
         """Let others join, then write. An interrupt of the first writer leaves out no other."""
-        self._is_leading = True
+        self._work.is_leading = True
         try:
             await self._pause()
         finally:
-            self._is_leading = False
-            entries = self._entries
-            self._entries = []
+            self._work.is_leading = False
+            entries = self._work.entries
+            self._work.entries = []
             self._write_together(entries)
 
     def _write_together(self, entries: list[_Entry]) -> None:
@@ -174,17 +191,17 @@ class JournalWriter:
     def open_lease(self, marker: str) -> Lease:
         """Begin a lease that is renewed until `close_lease`; its first write is the caller's."""
         lease = Lease(marker, uuid4().hex)
-        self._leases[lease.owner] = lease
+        self._work.leases[lease.owner] = lease
         self._ensure_upkeep()
         return lease
 
     def close_lease(self, lease: Lease) -> None:
         """Stop renewing a lease."""
-        self._leases.pop(lease.owner, None)
+        self._work.leases.pop(lease.owner, None)
 
     def is_open(self, owner: str) -> bool:
         """Return whether this session works on a submission, by the owner of its lease."""
-        return owner in self._leases
+        return owner in self._work.leases
 
     def get_lease_deadline(self) -> float:
         """Return until when a lease is valid that is written now."""
@@ -199,17 +216,17 @@ class JournalWriter:
     # --- in the background --------------------------------------
 
     def _ensure_upkeep(self) -> None:
-        if self._upkeep is None or self._upkeep.done():
-            self._upkeep = self._start(self._keep_up())
+        if self._work.upkeep is None or self._work.upkeep.done():
+            self._work.upkeep = self._start(self._keep_up())
 
     async def _keep_up(self) -> None:
         """Renew leases and write what was kept, while there are any."""
-        while self._leases or self.journal.deferred_count:
+        while self._work.leases or self.journal.deferred_count:
             await self.clock.sleep(UPKEEP_INTERVAL)
             until = self.get_lease_deadline()
             renewals = [
                 partial(submissions.renew, lease=lease, until=until)
-                for lease in self._leases.values()
+                for lease in self._work.leases.values()
             ]
             try:
                 self.journal.write(*renewals, timeout=SHORT_TIMEOUT)

@@ -1,0 +1,99 @@
+"""The writer of the journal: leases belong to the process that works on a submission."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jupyter_mjci.client import event_loop
+from jupyter_mjci.history import submissions
+from jupyter_mjci.history.journal import Journal
+from jupyter_mjci.history.submissions import Lease
+from jupyter_mjci.jobs.journal_writer import LEASE_DURATION, JournalWriter
+from jupyter_mjci.services.midjourney.api import Midjourney
+
+NOW = 1000.0
+CALL = Midjourney().imagine("a red fox")
+
+
+class EndlessTask:
+    """Work in the background that goes on, in the process that started it."""
+
+    def done(self) -> bool:
+        return False
+
+
+class TwoRoundClock:
+    """Ends the second wait by a function."""
+
+    def __init__(self) -> None:
+        self.waits = 0
+        self.on_second_wait: Callable[[], None] = lambda: None
+
+    def now(self) -> float:
+        return NOW
+
+    async def sleep(self, _: float) -> None:
+        self.waits += 1
+        if self.waits == 2:
+            self.on_second_wait()
+
+
+class Process:
+    """A journal on disk, and its writer, whose work in the background is run by hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.journal = Journal(path)
+        self.clock = TwoRoundClock()
+        self.started: list[Any] = []
+        self.writer = JournalWriter(self.journal, clock=self.clock, start=self.start)
+
+    def start(self, work: Awaitable[None]) -> EndlessTask:
+        self.started.append(work)
+        return EndlessTask()
+
+    def submit(self, marker: str) -> Lease:
+        """Record a submission whose lease ends soon if it is not renewed."""
+        lease = self.writer.open_lease(marker)
+        times = (NOW, NOW + 1)
+        record = partial(
+            submissions.record, call=CALL, lease=lease, times=times, origin="", has_marker=True
+        )
+        self.journal.write(record)
+        return lease
+
+    def keep_up(self, lease: Lease) -> dict[str, float]:
+        """Run one round of the upkeep that was started last; return until when each lease is."""
+        self.clock.on_second_wait = partial(self.writer.close_lease, lease)
+        event_loop.run(self.started.pop())
+        return {row.marker: row.lease_until for row in self.journal.submissions()}
+
+
+def _work_in_child(process: Process, owner: str, queue: multiprocessing.Queue[Any]) -> None:
+    lease = process.submit("child")
+    queue.put((process.writer.is_open(owner), process.keep_up(lease)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_fork_renews_its_own_leases_and_none_of_its_parents(tmp_path: Path) -> None:
+    """Else a submission whose worker died with the parent would stay leased for ever."""
+    process = Process(tmp_path / "journal.db")
+    parent_lease = process.submit("parent")
+    context = multiprocessing.get_context("fork")
+    queue: multiprocessing.Queue[Any] = context.Queue()
+    child = context.Process(target=_work_in_child, args=(process, parent_lease.owner, queue))
+    child.start()
+    is_open, deadlines = queue.get(timeout=20)
+    child.join(20)
+    assert not is_open
+    assert deadlines == {"parent": NOW + 1, "child": NOW + LEASE_DURATION}
+    assert process.writer.is_open(parent_lease.owner)
+    assert process.keep_up(parent_lease)["parent"] == NOW + LEASE_DURATION
+    process.journal.close()
