@@ -24,6 +24,7 @@ from jupyter_mjci.client.image_input import ImageInput
 from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.client.player import Player
 from jupyter_mjci.client.recorder import Recorder
+from jupyter_mjci.client.redaction import Redactor
 from jupyter_mjci.client.settings import (
     RUNTIME_SETTINGS,
     Settings,
@@ -142,7 +143,7 @@ class Session:
             ca_file=settings.ca_file,
             transport=transport,
             build_missing_error=build_not_configured_error,
-            secrets=list_secrets(settings),
+            redactor=Redactor(list_secrets(settings)),
         )
         self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners
