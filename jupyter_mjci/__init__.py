@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from jupyter_mjci.errors import MjciError
     from jupyter_mjci.history.analysis import analyse
     from jupyter_mjci.history.image_archive import mask
+    from jupyter_mjci.imaging.picture import picture
     from jupyter_mjci.notebook.panels import panel
     from jupyter_mjci.session import Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _EXPORTS = {
     "Button": "jupyter_mjci.client.job",
@@ -36,6 +37,7 @@ _EXPORTS = {
     "mask": "jupyter_mjci.history.image_archive",
     "sandbox": "jupyter_mjci.connection",
     "panel": "jupyter_mjci.notebook.panels",
+    "picture": "jupyter_mjci.imaging.picture",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "connect",
     "mask",
     "panel",
+    "picture",
     "sandbox",
 ]
 

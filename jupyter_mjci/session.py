@@ -161,7 +161,12 @@ class Session:
             timeout=self.settings.timeout,
             deterministic=deterministic,
         )
-        self._poller = Poller(self.client, self._apis, deterministic=deterministic)
+        self._poller = Poller(
+            self.client,
+            self._apis,
+            deterministic=deterministic,
+            stalled_after=self.settings.stalled * 60,
+        )
         self._results = ResultFetcher(
             self.client.transport, self.archive, self.client.clock, deterministic=deterministic
         )
@@ -508,7 +513,10 @@ class Session:
         """Write a job's results into a folder, and return the files.
 
         No file is overwritten: a name that is taken gets a
-        number. Raises InvalidRequest for an unknown field of the
+        number. Where a picture comes from is written into its
+        file (PNG text, XMP in JPEG and WebP), of other formats
+        into NAME.json beside it; `mjci.picture(file)` reads it.
+        Raises InvalidRequest for an unknown field of the
         template, InvalidResponse where a result is not available
         (any more).
 

@@ -34,15 +34,40 @@ PRELOADED = (anyio, httpx, pytest, tenacity)
 ROOT = Path(__file__).parents[1]
 JOURNAL_TESTS = ("tests/history/test_journal.py",)
 SUBMISSION_TESTS = (*JOURNAL_TESTS, "tests/jobs/test_submission.py")
-# The modules that guard money, and their nearest tests.
+WAITING_TESTS = ("tests/jobs/test_waiting_room.py", "tests/jobs/test_gateways.py")
+POLLING_TESTS = (*WAITING_TESTS, "tests/test_session.py", "tests/jobs/test_submission.py")
+MJ_TESTS = (
+    "tests/services/midjourney/test_responses.py",
+    "tests/client/test_outcomes.py",
+    "tests/history/test_frames.py",
+)
+CI_TESTS = ("tests/services/tencent_ci/test_responses.py", "tests/history/test_frames.py")
+# What guards money and what reads responses and lines, and the nearest tests.
 MODULES: dict[str, tuple[str, ...]] = {
     "jupyter_mjci/history/submissions.py": JOURNAL_TESTS,
+    "jupyter_mjci/history/journal.py": JOURNAL_TESTS,
     "jupyter_mjci/jobs/submission.py": SUBMISSION_TESTS,
     "jupyter_mjci/jobs/journal_writer.py": SUBMISSION_TESTS,
+    "jupyter_mjci/jobs/batch.py": (*SUBMISSION_TESTS, *WAITING_TESTS),
+    "jupyter_mjci/jobs/polling.py": POLLING_TESTS,
+    "jupyter_mjci/jobs/waiting_room.py": WAITING_TESTS,
     "jupyter_mjci/services/midjourney/reconciliation.py": SUBMISSION_TESTS,
+    "jupyter_mjci/services/midjourney/responses.py": MJ_TESTS,
     "jupyter_mjci/services/tencent_ci/reconciliation.py": SUBMISSION_TESTS,
-    "jupyter_mjci/jobs/batch.py": SUBMISSION_TESTS,
+    "jupyter_mjci/services/tencent_ci/responses.py": CI_TESTS,
+    "jupyter_mjci/notebook/line_parser.py": ("tests/notebook/test_line_parser.py",),
 }
+# Those that simulated schedules run through.
+SIMULATED = frozenset(
+    {
+        "jupyter_mjci/history/submissions.py",
+        "jupyter_mjci/jobs/submission.py",
+        "jupyter_mjci/jobs/journal_writer.py",
+        "jupyter_mjci/jobs/waiting_room.py",
+        "jupyter_mjci/services/midjourney/reconciliation.py",
+        "jupyter_mjci/services/tencent_ci/reconciliation.py",
+    }
+)
 SCHEDULES = 250
 STRIDE = 491
 TIMEOUT = 240  # seconds: a mutant that runs longer is noticed
@@ -62,14 +87,27 @@ class Mutant:
     Args:
         path: the module's file
         line: where the change is
+        number: which node it changes, in the order of `ast.walk`
+        choice: which of the node's changes it is
         change: what it is
-        source: the changed source
     """
 
     path: str
     line: int
+    number: int
+    choice: int
     change: str
-    source: str
+
+    @property
+    def source(self) -> str:
+        """The changed source."""
+        tree = ast.parse((ROOT / self.path).read_text("utf-8"))
+        node = next(each for number, each in enumerate(ast.walk(tree)) if number == self.number)
+        _mutate(node, self.choice)
+        return ast.unparse(ast.fix_missing_locations(tree))
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.change}"
 
 
 def find_mutants(path: str) -> Iterator[Mutant]:
@@ -77,12 +115,9 @@ def find_mutants(path: str) -> Iterator[Mutant]:
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     for number, node in enumerate(ast.walk(tree)):
         for choice in range(3):
-            changed = copy.deepcopy(tree)
-            target = next(each for index, each in enumerate(ast.walk(changed)) if index == number)
-            change = _mutate(target, choice)
+            change = _mutate(copy.deepcopy(node), choice)
             if change:
-                source = ast.unparse(ast.fix_missing_locations(changed))
-                yield Mutant(path, getattr(node, "lineno", 0), change, source)
+                yield Mutant(path, getattr(node, "lineno", 0), number, choice, change)
 
 
 def _mutate(node: ast.AST, choice: int) -> str:
@@ -153,18 +188,23 @@ class MutantImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def is_noticed(mutant: Mutant) -> bool:
     """Run the schedules and tests on a mutant, in this process; return whether one fails."""
     sys.meta_path.insert(0, MutantImporter(mutant))
-    try:
-        from tests.simulation.__main__ import find_violations, open_simulation
-
-        with open_simulation() as simulation:
-            if next(find_violations(simulation, SCHEDULES, 0, STRIDE), None):
-                return True
-    except Exception:
+    if mutant.path in SIMULATED and is_found_by_simulation():
         return True
     # The simulation has imported the package before pytest can rewrite it.
     quiet = "ignore::pytest.PytestAssertRewriteWarning"
     options = ["-x", "-q", "-n0", "-pno:cacheprovider", "-W", quiet, "-k", SLOW_TESTS]
     return pytest.main([*options, *MODULES[mutant.path]]) != pytest.ExitCode.OK
+
+
+def is_found_by_simulation() -> bool:
+    """Run schedules; return whether one of them ends badly."""
+    try:
+        from tests.simulation.__main__ import find_violations, open_simulation
+
+        with open_simulation() as simulation:
+            return next(find_violations(simulation, SCHEDULES, 0, STRIDE), None) is not None
+    except Exception:
+        return True
 
 
 def start(mutant: Mutant) -> int:
@@ -212,7 +252,7 @@ def main() -> None:
     for mutant, survived in find_survivors(chosen, args.jobs):
         survivors += survived
         if survived:
-            print(f"{mutant.path}:{mutant.line}: {mutant.change}", flush=True)
+            print(mutant, flush=True)
     seconds = time.monotonic() - started
     killed = len(chosen) - survivors
     print(f"{killed} of {len(chosen)} noticed in {seconds:.0f} s ({len(mutants)} there are)")

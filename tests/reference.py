@@ -34,7 +34,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
 HEAD = """# Reference
 
 Generated from the code by `python -m tests.reference`; a test compares the two. Tutorials are in
-the notebooks, guides in the [documentation](README.md).
+the notebooks, guides in the [documentation](index.md).
 How it works: [how-it-works.md](explanation/how-it-works.md).
 """
 FOR_MANY = " (where one cell makes many jobs)"

@@ -2,8 +2,8 @@
 
     python -m tests.stress [--jobs 2000] [--kills 5] [--seed 7]
 
-This process serves the emulator. A worker process submits and follows while a second one resumes
-what the journal holds; both are killed with SIGKILL at random moments and started again; each start
+This process serves the emulator. A worker process submits and follows while two more resume what
+the journal holds; all are killed with SIGKILL at random moments and started again; each start
 resumes and goes on with the rest. In the end the emulator must hold each job exactly once, and the
 journal each with its final state. A submission with a text of its own, which cannot be found
 exactly, may be unknown: then it must be named, and its job must not exist.
@@ -46,7 +46,7 @@ TIMEOUT = 2.0  # seconds of one request; a stall lasts longer
 SETTLING_TIME = 4.0
 LEASE_DURATION = 2.0
 FAULT_RATE = 0.2  # share of the requests
-RESUME_ONLY = 0  # submissions of the second process
+RESUME_ONLY = 0  # submissions of the other processes
 MAX_ROUNDS = 8  # submissions that were refused are tried again so often
 
 FREQUENT_FAULTS: dict[str, dict[str, Any]] = {
@@ -201,7 +201,9 @@ def _run_with_kills(
     """Run the worker to its end and kill it up to `kills` times; return how often it was killed."""
     killed = 0
     while True:
-        worker, resumer = (_start_process(account, home, number) for number in (count, RESUME_ONLY))
+        counts = (count, RESUME_ONLY, RESUME_ONLY)
+        processes = [_start_process(account, home, number) for number in counts]
+        worker = processes[0]
         try:
             if killed == kills:
                 if worker.wait():
@@ -212,7 +214,7 @@ def _run_with_kills(
         except subprocess.TimeoutExpired:
             killed += 1
         finally:
-            for process in (worker, resumer):
+            for process in processes:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
 

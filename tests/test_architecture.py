@@ -11,6 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+# Folders that a build of the site makes.
+GENERATED = {"_build", "project", "tutorials"}
+PAGES = sorted(
+    page
+    for page in (ROOT / "docs").rglob("*.md")
+    if page.relative_to(ROOT / "docs").parts[0] not in GENERATED
+)
 PACKAGE = ROOT / "jupyter_mjci"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
@@ -45,8 +52,10 @@ LIBRARY_USERS = {
 }
 TOP_LEVEL = {
     "pyproject.toml", "README.md", "README.zh-CN.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE",
-    ".ci",
-    "jupyter_mjci", "docs", "notebooks", "tests", "binder", ".gitignore", ".pre-commit-hooks.yaml",
+    "CODE_OF_CONDUCT.md", "SECURITY.md", "CITATION.cff", "noxfile.py", "conda-recipe",
+    ".ci", ".devcontainer", ".github",
+    "jupyter_mjci", "docs", "notebooks", "tests", "binder",
+    ".gitignore", ".pre-commit-config.yaml", ".pre-commit-hooks.yaml",
 }  # fmt: skip
 
 

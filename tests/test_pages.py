@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,12 +17,14 @@ from jupyter_mjci.client.settings import list_settings
 from jupyter_mjci.notebook import commands
 from jupyter_mjci.notebook.extension import MAGIC_NAMES
 from jupyter_mjci.services import get_section_types
-from tests.test_architecture import MODULES, PACKAGE, ROOT, get_name
+from tests.notebook.conftest import with_magics
+from tests.test_architecture import MODULES, PACKAGE, PAGES, ROOT, get_name
 
 HOW_IT_WORKS = ROOT / "docs" / "explanation" / "how-it-works.md"
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
 MAGICS = {"load_ext", "env", *(name for names in MAGIC_NAMES.values() for name in names.split())}
+# What is run elsewhere, or speaks to a service of the reader's own.
+NOT_RUN = {"python": {"add-a-service"}, "": {"connect-your-services", "how-it-works"}}
 # Not ours: Python's, Jupyter's, the services'.
 FOREIGN_NAMES = {
     "for",
@@ -40,6 +43,18 @@ FOREIGN_NAMES = {
     "mjci-…",
     "state",
 }
+
+
+def list_blocks(page: Path, language: str) -> list[str]:
+    """Return the blocks of a page in a language; cells of a notebook have none."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+    return [block for block in blocks if language or block.startswith("%")]
+
+
+def list_pages_with(language: str) -> list[Path]:
+    return [
+        page for page in PAGES if list_blocks(page, language) and page.stem not in NOT_RUN[language]
+    ]
 
 
 def list_code_spans(page: Path) -> list[str]:
@@ -68,6 +83,26 @@ def test_how_to_names_only_what_exists(page: Path) -> None:
     """Magics, settings, commands and methods of a session."""
     ours = re.compile(r"%|s\.|MJCI_|jupyter mjci")
     assert [span for span in list_code_spans(page) if ours.match(span) and not exists(span)] == []
+
+
+@pytest.mark.parametrize("page", list_pages_with("python"), ids=lambda page: page.stem)
+def test_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks of a page, one after another, in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": page.stem}
+    for block in list_blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("page", list_pages_with(""), ids=lambda page: page.stem)
+def test_cells_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One after another in one shell, on a sandbox whose time flies."""
+    monkeypatch.chdir(tmp_path)
+    shell = with_magics(monkeypatch)
+    with jupyter_mjci.sandbox(speed=math.inf) as session:
+        shell.ip.push({"s": session})
+        for block in list_blocks(page, ""):
+            shell.run(block)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -320,7 +320,7 @@ def test_flags_of_the_table_exist(empty_shell: Shell) -> None:
 
 @BOTH
 def test_it_is_short(text: str) -> None:
-    assert len(text.splitlines()) < 120
+    assert len(text.splitlines()) < 140
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_architecture import PAGES
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jupyter_mjci"
 # All but the changelog, which  what was renamed.
 DOCUMENTS = [
     *(path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"),
-    *(ROOT / "docs").rglob("*.md"),
+    *PAGES,
     *(ROOT / "notebooks").glob("*.ipynb"),
 ]
 # Modules of the first edition: a path that ends so does not come back.

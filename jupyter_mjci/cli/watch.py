@@ -175,6 +175,8 @@ def _print_lines(rows: Rows, with_id: bool) -> Iterator[Emit]:
             words.insert(0, job.id)
         if job.progress is not None:
             words.append(f"{job.progress} %")
+        if job.is_stalled:
+            words.append("stalled")
         echo(*words, *job.outputs)
 
     yield print_row

@@ -164,6 +164,11 @@ def _render_progress(row: Row, _: float) -> ProgressBar:
     )
 
 
+def _render_status(row: Row) -> Text:
+    stalled = " (stalled)" if row.is_active and row.job.is_stalled else ""
+    return Text(f"{row.label}{stalled}", style=STYLES[row.label])
+
+
 def _render_percent(row: Row, _: float) -> Text:
     progress = row.job.progress
     return Text("" if progress is None else str(progress))
@@ -201,7 +206,7 @@ COLUMNS: Mapping[str, Callable[[Row, float], RenderableType]] = {
     "service": lambda row, _: Text(row.job.service),
     "id": lambda row, _: Text(sanitize(row.job.id)),
     "action": lambda row, _: Text(sanitize(row.job.action)),
-    "status": lambda row, _: Text(row.label, style=STYLES[row.label]),
+    "status": lambda row, _: _render_status(row),
     "progress": _render_progress,
     "%": _render_percent,
     "elapsed": _render_elapsed,

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from jupyter_mjci.client.calls import Sender
 from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.imaging.picture import detect_film_format
+from jupyter_mjci.imaging.picture_check import prepare_picture
 
 
 class SupportsSave(Protocol):
@@ -56,7 +56,7 @@ def to_data_url(picture: ImageInput, sender: Sender | None = None) -> str:
 
 
 def to_image_bytes(picture: ImageInput, sender: Sender | None = None) -> bytes:
-    """Return a picture as the bytes of a PNG, JPEG, GIF or WebP file.
+    """Return a picture as the bytes of a PNG, JPEG, GIF or WebP file that decodes whole.
 
     Args:
         picture: the picture
@@ -64,17 +64,10 @@ def to_image_bytes(picture: ImageInput, sender: Sender | None = None) -> bytes:
             and links
 
     Raises:
-        InvalidRequest: it is not a picture, or needs a session
+        InvalidRequest: it is not a picture, too large, or needs a
+            session
     """
-    content = read_content(picture, sender)
-    film = detect_film_format(content)
-    if film:
-        raise InvalidRequest(f"This is a film ({film}), not a picture.")
-    if not detect_image_format(content):
-        raise InvalidRequest(
-            "This is not a PNG, JPEG, GIF or WebP image.", detail=f"It begins with {content[:8]!r}."
-        )
-    return content
+    return prepare_picture(read_content(picture, sender))
 
 
 def is_link(picture: object) -> bool:

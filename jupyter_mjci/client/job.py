@@ -194,6 +194,8 @@ class Job:
         size_out: bytes of the result
         cost: what the service charged, in its own unit
         final_prompt: the prompt that was sent in the end
+        is_stalled: whether it has not moved for long while it was
+            followed; ignored in comparisons
     """
 
     service: str
@@ -221,11 +223,13 @@ class Job:
     size_out: int | None = None
     cost: float | None = None
     final_prompt: str = ""
+    is_stalled: bool = field(default=False, compare=False, repr=False)
 
     def __str__(self) -> str:
         """Return the job in one line: IMAGINE 1712345678901234 SUCCEEDED: a red fox."""
         percent = f" {self.progress}%" if self.status.is_active and self.progress else ""
-        line = f"{self.action or 'Job'} {self.id} {self.status.value}{percent}"
+        stalled = " (stalled)" if self.is_stalled else ""
+        line = f"{self.action or 'Job'} {self.id} {self.status.value}{percent}{stalled}"
         subject = shorten(self.subject, MAX_SUBJECT)
         return sanitize(f"{line}: {subject}" if subject else line)
 

@@ -162,6 +162,9 @@ class Settings:
         "MJCI_HOME",
     )
     wait: float = define_setting(900.0, "Seconds to wait for a job", "MJCI_WAIT")
+    stalled: float = define_setting(
+        10.0, "Minutes without a change after which a job counts as stalled", "MJCI_STALLED"
+    )
     timeout: float = define_setting(60.0, "Timeout of one request, in seconds", "MJCI_TIMEOUT")
     at_once: int = define_setting(16, "Maximum number of requests in flight", "MJCI_AT_ONCE")
     ca_file: str = define_setting(

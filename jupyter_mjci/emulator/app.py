@@ -39,6 +39,7 @@ from jupyter_mjci.emulator.asgi import (
 )
 from jupyter_mjci.emulator.clock import ScaledClock, VirtualClock
 from jupyter_mjci.emulator.cos.cors import CorsRule, build_cors_headers
+from jupyter_mjci.emulator.cos.store import HostInfo
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
@@ -112,7 +113,7 @@ class Sandbox:
         self._services = {name: self._build_service(name) for name in load_services()}
         self._restore(state)
         self.app = Starlette(
-            routes=[Route("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
+            routes=[_OwnRoute("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
             middleware=[
                 Middleware(AbsoluteFormMiddleware),
                 Middleware(_AccessMiddleware, sandbox=self),
@@ -434,6 +435,15 @@ def _encode_bytes(value: object) -> dict[str, str]:
 
 def _decode_bytes(value: dict[str, Any]) -> object:
     return bytes.fromhex(value["$bytes"]) if value.keys() == {"$bytes"} else value
+
+
+class _OwnRoute(Route):
+    """A page of the sandbox itself; at the cloud's names the path is that of an object."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        if scope["type"] == "http" and HostInfo.parse(scope["state"]["request"].host).plane:
+            return Match.NONE, {}
+        return super().matches(scope)
 
 
 class _CatchAllRoute(BaseRoute):

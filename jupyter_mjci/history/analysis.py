@@ -7,7 +7,7 @@ computes: see `queries`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from jupyter_mjci.history.normalization import (
     parse_time,
 )
 from jupyter_mjci.history.outliers import OUTLIER_COLUMNS, find_outliers
-from jupyter_mjci.history.periods import Period, get_ends, parse_period
+from jupyter_mjci.history.periods import Period, get_ends, parse_period, parse_seconds
 from jupyter_mjci.history.plots import PlotAccessor
 from jupyter_mjci.history.prompts import build_prompts, count_words
 from jupyter_mjci.history.queries import (
@@ -203,22 +203,20 @@ class JobAccessor:
 
     def sla(
         self,
-        within: float,
+        within: float | str | timedelta,
         every: Period | None = "day",
         by: Grouping = (),
         *,
         tz: str | tzinfo = "UTC",
         complete: bool = True,
     ) -> pd.DataFrame:
-        """Return the share of ended jobs that succeeded within so many seconds of submission.
+        """Return the share of ended jobs that succeeded within a time after their submission.
+
+        `within` is in seconds, a text such as "2 min", or a `timedelta`.
 
         Columns: jobs, ended, met, missed (ended later, or without
         success), share (met of ended; 0 to 1).
         """
-        if not within > 0:
-            raise InvalidRequest(
-                f"within={within!r} is not a positive number of seconds.", hint="within=60"
-            )
 
         def add_share(frame: pd.DataFrame) -> pd.DataFrame:
             return frame.assign(share=frame["met"] / frame["ended"].where(frame["ended"] > 0))
@@ -229,7 +227,7 @@ class JobAccessor:
             by,
             tz=tz,
             complete=complete,
-            within=within,
+            within=parse_seconds(within),
             postprocess=add_share,
         )
 

@@ -24,8 +24,9 @@ from jupyter_mjci.client.image_input import ImageInput, to_image_bytes
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.private_files import write_atomically
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.films import detect_film_format
 from jupyter_mjci.imaging.masks import Box, Point, draw_mask
-from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format
+from jupyter_mjci.imaging.picture import Picture, Provenance
 from jupyter_mjci.imaging.thumbnails import identify
 
 

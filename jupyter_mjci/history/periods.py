@@ -192,3 +192,24 @@ def complete_periods(
 def mark_partial(starts: pd.Series) -> pd.Series:
     """Return whether a period is the first or the last one: a history begins and ends inside."""
     return starts.isin([starts.min(), starts.max()])
+
+
+def parse_seconds(duration: float | str | timedelta) -> float:
+    """Return a positive duration in seconds.
+
+    Args:
+        duration: seconds, a text such as "90s", "2 min" or "1h", or a
+            `timedelta`
+
+    Raises InvalidRequest if it is none of these, or not positive.
+    """
+    is_number = isinstance(duration, (int, float))
+    try:
+        seconds = pd.Timedelta(duration, unit="s" if is_number else None).total_seconds()
+    except (ValueError, TypeError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise InvalidRequest(
+            f"{duration!r} is not a positive duration.", hint='60 (seconds), "90s", "2 min", "1h"'
+        )
+    return seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Callable, Mapping, Sequence
-from datetime import tzinfo
+from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 
 from jupyter_mjci.errors import requires_extra
 from jupyter_mjci.history.normalization import NONE
-from jupyter_mjci.history.periods import PERIODS, Period, get_ends, parse_period
+from jupyter_mjci.history.periods import PERIODS, Period, get_ends, parse_period, parse_seconds
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,18 +192,20 @@ class PlotAccessor:
 
     def sla(
         self,
-        within: float,
+        within: float | str | timedelta,
         every: Period = "day",
         by: str | None = None,
         *,
         tz: str | tzinfo = "UTC",
         ax: Axes | None = None,
     ) -> Axes:
-        """Plot the share of ended jobs that succeeded within so many seconds."""
+        """Plot the share of ended jobs that succeeded within a time after their submission."""
         frame, period = _find_period(
             lambda every: self._accessor.sla(within, every, by or (), tz=tz), every
         )
-        ax = _prepare_axes(ax, f"Succeeded within {within:g} s", f"% of jobs ended (by {period})")
+        ax = _prepare_axes(
+            ax, f"Succeeded within {parse_seconds(within):g} s", f"% of jobs ended (by {period})"
+        )
         for color, (name, series) in zip(PALETTE, _split_series(frame, by), strict=False):
             _draw_line(ax, series["period"], series["share"] * 100, color, name)
         ax.set_ylim(-1, 101)

@@ -86,14 +86,39 @@ async def _fetch_pages(
     until: datetime | None,
     actions: Sequence[str],
 ) -> AsyncIterator[Sequence[Job]]:
-    for key, api in apis.items():
-        list_sources = service(key).list_sync_sources
-        for source in list_sources(api, actions, journal.actions(key)):
-            async for page in _fetch_source(journal, source, since, until):
-                yield page
+    failures: list[Exception] = []
+    listings = _iter_listings(journal, apis, since, until, actions)
+    async for page in _fetch_each(listings, failures):
+        yield page
     if since is None and until is None:
-        async for page in _fetch_active(journal, apis):
+        async for page in _fetch_each(_iter_active(journal, apis), failures):
             yield page
+    if failures:
+        raise failures[0]
+
+
+async def _fetch_each(
+    listings: Iterable[AsyncIterator[Sequence[Job]]], failures: list[Exception]
+) -> AsyncIterator[Sequence[Job]]:
+    """Yield the pages of all listings; one that fails leaves the others alone."""
+    for listing in listings:
+        try:
+            async for page in listing:
+                yield page
+        except Exception as error:
+            failures.append(error)
+
+
+def _iter_listings(
+    journal: Journal,
+    apis: Mapping[str, Api],
+    since: datetime | None,
+    until: datetime | None,
+    actions: Sequence[str],
+) -> Iterator[AsyncIterator[Sequence[Job]]]:
+    for key, api in apis.items():
+        for source in service(key).list_sync_sources(api, actions, journal.actions(key)):
+            yield _fetch_source(journal, source, since, until)
 
 
 async def _fetch_source(
@@ -124,18 +149,27 @@ async def _fetch_source(
         seen_tokens.add(token)
 
 
-async def _fetch_active(journal: Journal, apis: Mapping[str, Api]) -> AsyncIterator[Sequence[Job]]:
-    """Fetch jobs that were active when last seen by id: listings may have dropped them."""
+def _iter_active(
+    journal: Journal, apis: Mapping[str, Api]
+) -> Iterator[AsyncIterator[Sequence[Job]]]:
+    """Yield what fetches the jobs that were active when last seen: listings may have dropped
+    them.
+    """
     active = journal.active_jobs()
     for key, api in apis.items():
         job_service = service(key)
         ids = [job.id for job in active if job.service == key]
-        if job_service.fetch_jobs is None:
-            for job_id in ids:
-                yield [await job_service.get_job(api, job_id)]
-            continue
-        for batch in split_batches(ids, min(ID_BATCH_SIZE, job_service.poll.batch_size)):
-            yield await job_service.fetch_jobs(api, batch)
+        size = min(ID_BATCH_SIZE, job_service.poll.batch_size) if job_service.fetch_jobs else 1
+        for batch in split_batches(ids, size):
+            yield _fetch_by_ids(key, api, batch)
+
+
+async def _fetch_by_ids(key: str, api: Api, ids: Sequence[str]) -> AsyncIterator[Sequence[Job]]:
+    job_service = service(key)
+    if job_service.fetch_jobs is None:
+        yield [await job_service.get_job(api, ids[0])]
+    else:
+        yield await job_service.fetch_jobs(api, ids)
 
 
 def filter_by_time(

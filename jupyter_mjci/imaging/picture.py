@@ -6,13 +6,16 @@ and numpy are imported on first use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from jupyter_mjci.errors import sanitize
+from jupyter_mjci.errors import InvalidRequest, sanitize
+from jupyter_mjci.imaging.films import render_player
 from jupyter_mjci.imaging.picture_files import convert_for, write_file
+from jupyter_mjci.imaging.picture_metadata import MAX_TEXT, embed_text, extract_text
 from jupyter_mjci.imaging.thumbnails import (
     DECODE_ERRORS,
     decode_upright,
@@ -29,16 +32,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from jupyter_mjci.imaging.model import RuleResult
-
-# Films by the bytes at an offset.
-_FILM_MAGIC = (
-    (4, b"ftypqt", "mov"),
-    (4, b"ftyp", "mp4"),
-    (0, b"\x1aE\xdf\xa3", "webm"),
-    (8, b"AVI ", "avi"),
-)
-# Of the same container as MP4, but pictures.
-_PICTURE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +63,32 @@ class Provenance:
         words = (self.action, f"{self.job_id}{number}", subject[:60], rule)
         return sanitize(" ".join(word for word in words if word))
 
+    def to_json(self) -> str:
+        """Return it as JSON, as it is written into files."""
+        known = {name: value for name, value in asdict(self).items() if value != ""}
+        return json.dumps(known, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Provenance | None:
+        """Read what `to_json` wrote; None for anything else."""
+        try:
+            values = json.loads(text)
+            known = {
+                field.name: values[field.name] for field in fields(cls) if field.name in values
+            }
+        except (ValueError, TypeError, RecursionError):
+            return None
+        index = known.get("index", 0)
+        texts = [value for name, value in known.items() if name != "index"]
+        is_valid = type(index) is int and all(isinstance(value, str) for value in texts)
+        return cls(**known) if known and is_valid else None
+
 
 class Picture(bytes):
     """The bytes of a picture's file.
 
-    A cell shows it as a thumbnail; its `repr` is one line. What
-    is no picture (a film, other content) is kept and shown as a
-    line.
+    A cell shows it as a thumbnail, and plays a film; its `repr`
+    is one line. Other content is kept and shown as a line.
 
     Args:
         content: the bytes of the file
@@ -89,6 +101,23 @@ class Picture(bytes):
         picture = super().__new__(cls, content)
         picture.provenance = provenance or Provenance()
         return picture
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Read a file, with the provenance that is in it or beside it.
+
+        Raises:
+            InvalidRequest: the file cannot be read
+        """
+        path = Path(path).expanduser()
+        try:
+            content = path.read_bytes()
+        except (OSError, ValueError) as error:
+            detail = error.strerror if isinstance(error, OSError) else None
+            raise InvalidRequest(
+                f"Cannot read the picture {str(path)[:200]}.", detail=detail or str(error)
+            ) from None
+        return cls(content, Provenance.from_json(extract_text(content) or _read_side_car(path)))
 
     @property
     def format(self) -> str:
@@ -171,9 +200,30 @@ class Picture(bytes):
         try:
             thumbnail, mime, width, height = make_thumbnail(self)
         except ValueError:
-            return {"text/plain": repr(self)}, {}
+            player = render_player(self, self.alt_text)
+            return {"text/plain": repr(self)} | ({"text/html": player} if player else {}), {}
         data = {mime: to_base64(thumbnail), "text/plain": repr(self)}
         return data, {mime: {"width": width, "height": height, "alt": self.alt_text}}
+
+
+def sign_file(picture: Picture, provenance: Provenance) -> tuple[bytes, str]:
+    """Return a file with its provenance in it; where it has no room, as JSON to write beside it."""
+    text = provenance.to_json()
+    signed = embed_text(picture, text, provenance.subject)
+    return (picture, text) if signed is None else (signed, "")
+
+
+def get_side_car(path: Path) -> Path:
+    """Return the file beside a picture that tells its provenance."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _read_side_car(path: Path) -> str:
+    side_car = get_side_car(path)
+    try:
+        return side_car.read_text("utf-8") if side_car.stat().st_size <= MAX_TEXT else ""
+    except (OSError, ValueError):
+        return ""
 
 
 class ProcessedPicture(Picture):
@@ -222,16 +272,6 @@ def trace_rule(content: bytes, rule: str) -> Provenance:
     return replace(before, rule=rules)
 
 
-def detect_film_format(content: bytes) -> str:
-    """Return mp4, mov, webm or avi by the first bytes, or "" for anything else."""
-    if content[8:12] in _PICTURE_BRANDS:
-        return ""
-    for start, magic, name in _FILM_MAGIC:
-        if content.startswith(magic, start):
-            return name
-    return ""
-
-
 def is_whole_picture(content: bytes) -> bool:
     """Return whether the bytes decode to the end as a picture, which a truncated file does not."""
     try:
@@ -239,3 +279,15 @@ def is_whole_picture(content: bytes) -> bool:
     except DECODE_ERRORS:
         return False
     return True
+
+
+def picture(path: Path | str) -> Picture:
+    """Read a picture's file, with the provenance that a download has written into it.
+
+    Args:
+        path: the file
+
+    Raises:
+        InvalidRequest: the file cannot be read
+    """
+    return Picture.open(path)

@@ -13,8 +13,11 @@ import base64
 import hashlib
 import io
 import math
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,12 +32,27 @@ CELL_SIZE = 192
 LABEL_HEIGHT = 16
 GAP = 8
 MAX_COLUMNS = 6
+MAX_FRAMES = 1000
 # pixels; images are not shrunk below this to fit a size budget
 MIN_SIDE = 32
 
 # Whatever a damaged file makes Pillow raise. A decompression bomb
 # is a warning that counts as an error here.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, Warning, MemoryError, OverflowError)
+DECODE_ERRORS = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Warning,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +71,22 @@ def identify(content: bytes) -> ImageHeader | None:
         image = open_image(content)
     except DECODE_ERRORS:
         return None
-    frames = getattr(image, "n_frames", 1)
+    frames = count_frames(image, content)
     return ImageHeader((image.format or "").lower(), image.width, image.height, frames)
+
+
+def count_frames(image: Image.Image, content: bytes) -> int:
+    """Return how many frames an image has; of a GIF with too many about how many.
+
+    Pillow walks through all frames of a GIF to count them.
+    """
+    extensions = content.count(b"!\xf9\x04") if image.format == "GIF" else 0
+    if extensions > MAX_FRAMES:
+        return extensions
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except DECODE_ERRORS:  # damaged behind the first frame
+        return 1
 
 
 def digest(content: bytes) -> str:
@@ -168,12 +200,42 @@ def open_image(content: bytes) -> Image.Image:
     """Open an image lazily; a decompression bomb raises ValueError or a warning of Pillow."""
     from PIL import Image
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    with _quiet_pillow():
         try:
+            if is_heif(content):
+                return _open_heif(content)
             return Image.open(io.BytesIO(content))
         except Image.DecompressionBombError as error:
             raise ValueError(str(error)) from None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Make a decompression bomb an error, and ignore what Pillow says of odd metadata."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def is_heif(content: bytes) -> bool:
+    """Return whether the bytes are a HEIC or HEIF picture."""
+    return content[4:8] == b"ftyp" and content[8:12] in _HEIF_BRANDS
+
+
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+
+
+def _open_heif(content: bytes) -> Image.Image:
+    """Open a HEIC picture; ValueError where the extra `heif` is not installed."""
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError("pip install 'jupyter_mjci[heif]' reads HEIC pictures") from None
+    image: Image.Image = pillow_heif.HeifImageFile(io.BytesIO(content))
+    return image
 
 
 def _can_embed_unchanged(image: Image.Image, content: bytes, size: int, max_bytes: int) -> bool:
@@ -203,8 +265,9 @@ def decode_upright(content: bytes) -> Image.Image:
     from PIL import ImageOps
 
     image = open_image(content)
-    image.load()
-    return ImageOps.exif_transpose(image)
+    with _quiet_pillow():
+        image.load()
+        return ImageOps.exif_transpose(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -7,6 +7,8 @@ for each of ten thousand would cost more than all their updates.
 
 from __future__ import annotations
 
+import logging
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,11 +19,16 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Stream
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import may_have_been_accepted, may_pass, reason_may_pass
-from jupyter_mjci.errors import JobFailed, MjciError, WaitTimeout
+from jupyter_mjci.client.redaction import redact
+from jupyter_mjci.errors import JobFailed, MjciError, TransportError, WaitTimeout
 from jupyter_mjci.jobs.downloads import ResultFetcher
 from jupyter_mjci.jobs.polling import Poller
 from jupyter_mjci.services import guess_service
 
+LOG = logging.getLogger(__name__)
+# Without a handler of its own Python prints to stderr, which cells
+# would save.
+LOG.addHandler(logging.NullHandler())
 # A call is submitted and followed; a job or an ID is followed.
 JobLike = Call[Job] | Job | str
 
@@ -201,7 +208,8 @@ def build_failed_job(target: JobLike, error: Exception) -> Job:
     """Build the FAILED job that reports why a call or a wait failed.
 
     A wait that timed out yields the job as it was last seen: it
-    continues.
+    continues. The traceback of an unforeseen error is in `raw`,
+    and logged.
     """
     if isinstance(error, WaitTimeout):
         return error.job
@@ -210,8 +218,20 @@ def build_failed_job(target: JobLike, error: Exception) -> Job:
     elif isinstance(target, str):
         service = guess_service(target)
         target = Job(service.key if service else "", target)
+    raw = {**target.raw, "error": redact(str(error))}
     reason = error.message if isinstance(error, MjciError) else f"{type(error).__name__}: {error}"
-    return replace(target, status=Status.FAILED, reason=reason, raw={"error": str(error)})
+    if _is_unforeseen(error):
+        raw["traceback"] = redact("".join(traceback.format_exception(error)))
+        LOG.error("%s %s failed unexpectedly.\n%s", target.service, target.id, raw["traceback"])
+    return replace(target, status=Status.FAILED, reason=redact(reason), raw=raw)
+
+
+def _is_unforeseen(error: Exception) -> bool:
+    """Return whether an error comes from a bug, not from a service, a network or its user."""
+    if isinstance(error, TransportError):
+        return False
+    cause = error.__cause__ if isinstance(error, MjciError) else error
+    return cause is not None and not isinstance(cause, MjciError)
 
 
 class Watch(Stream[Job]):

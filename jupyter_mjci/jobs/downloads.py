@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +20,7 @@ from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.file_names import make_safe_name
 from jupyter_mjci.client.job import Job, JobPicture, Status
 from jupyter_mjci.client.outcomes import ServiceCodes, attach, classify
+from jupyter_mjci.client.redaction import redact
 from jupyter_mjci.client.response_text import (
     MAX_SEARCHED,
     decode_text,
@@ -28,7 +31,14 @@ from jupyter_mjci.client.response_text import (
 from jupyter_mjci.client.transport import Clock, Transport
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse, MjciError
 from jupyter_mjci.history.image_archive import GRID_SIZE, ImageArchive, is_grid, split_grid
-from jupyter_mjci.imaging.picture import Picture, Provenance, detect_film_format, is_whole_picture
+from jupyter_mjci.imaging.films import detect_film_format
+from jupyter_mjci.imaging.picture import (
+    Picture,
+    Provenance,
+    get_side_car,
+    is_whole_picture,
+    sign_file,
+)
 from jupyter_mjci.imaging.picture_files import create_file, is_same_file
 from jupyter_mjci.imaging.thumbnails import identify
 from jupyter_mjci.jobs.submission import retrying
@@ -125,8 +135,17 @@ class ResultFetcher:
         for index, url in enumerate(job.outputs):
             picture = await self.fetch(job, index)
             path = build_path(template, job, index, url, picture)
-            files.append(await anyio.to_thread.run_sync(write_new_file, folder, path, picture))
+            origin = self._redact_provenance(picture.provenance)
+            files.append(
+                await anyio.to_thread.run_sync(_write_result, folder, path, picture, origin)
+            )
         return files
+
+    def _redact_provenance(self, provenance: Provenance) -> Provenance:
+        """Return a provenance that may be given away: without secrets and signed links."""
+        secrets = self.transport.secrets
+        subject = _QUERY.sub(r"\1", redact(provenance.subject, secrets))
+        return replace(provenance, subject=subject, origin=redact(provenance.origin, secrets))
 
     async def _fetch_result(self, job: Job, url: str) -> bytes:
         content = await self._fetch_url(url)
@@ -262,6 +281,22 @@ def _get_suffix(url_name: str, content: bytes) -> str:
     if not name:
         return PurePosixPath(make_safe_name(url_name)).suffix
     return ".jpg" if name == "jpeg" else f".{name}"
+
+
+# Links in a prompt may be signed in ways that nobody has heard of.
+_QUERY = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
+
+
+def _write_result(
+    folder: Path, path: PurePosixPath, picture: Picture, provenance: Provenance
+) -> Path:
+    """Write a result, with its provenance in the file or beside it, and return the file."""
+    content, side_text = sign_file(picture, provenance)
+    file = write_new_file(folder, path, content)
+    if side_text:
+        with contextlib.suppress(FileExistsError):
+            create_file(get_side_car(file), side_text.encode())
+    return file
 
 
 def write_new_file(folder: Path, path: PurePosixPath, content: bytes) -> Path:

@@ -50,6 +50,8 @@ class PictureReader:
             return await self._results.fetch(current)
         if job_source is not None:
             return await self._results.fetch(await self._refresh(job_source), index)
+        if isinstance(source, Path):
+            return await anyio.to_thread.run_sync(Picture.open, source)
         return Picture(await anyio.to_thread.run_sync(read_content, source))
 
     async def _find_by_name(self, text: str) -> Path | Job:

@@ -83,6 +83,8 @@ class Subscription:
         job: as it was last seen
         since: when following it began, in Unix seconds
         max_interval: seconds between two polls, at most
+        moved_at: when it last changed while it was followed, in
+            Unix seconds
         index: its position among the jobs that are followed with
             it
         changes: where its changes are reported
@@ -98,6 +100,7 @@ class Subscription:
     job: Job
     since: float
     max_interval: float
+    moved_at: float = 0.0
     index: int = 0
     changes: ChangeQueue = field(default_factory=ChangeQueue)
     next_poll_at: float = 0.0
@@ -123,14 +126,22 @@ class Poller:
             last change was read, so that a recording depends
             neither on which jobs are due together nor on how slow
             a reader is
+        stalled_after: seconds without a change after which a job
+            is reported as stalled; it is polled on
     """
 
     def __init__(
-        self, client: JobClient, apis: Mapping[str, Api], *, deterministic: bool = False
+        self,
+        client: JobClient,
+        apis: Mapping[str, Api],
+        *,
+        deterministic: bool = False,
+        stalled_after: float = math.inf,
     ) -> None:
         self.client = client
         self.apis = apis
         self.deterministic = deterministic
+        self.stalled_after = stalled_after
         self._subscriptions: set[Subscription] = set()
         self._poll_loop: event_loop.BackgroundTask[None] | None = None
         self._wake_event = anyio.Event()
@@ -152,7 +163,7 @@ class Poller:
         now = self.client.clock.now()
         changes = ChangeQueue()
         active = {
-            Subscription(job, now, poll_interval, index, changes, deadline=now + timeout)
+            Subscription(job, now, poll_interval, now, index, changes, deadline=now + timeout)
             for index, job in enumerate(jobs)
             if job.status.is_active
         }
@@ -352,10 +363,19 @@ class Poller:
             merged = merge_known(subscription.job, job)
             if merged != subscription.job:
                 subscription.job = merged
+                subscription.moved_at = polled_at
                 subscription.changes.put(subscription)
+        self._check_stalled(subscription, polled_at)
         subscription.failures = 0
         subscription.misses = 0
         subscription.next_poll_at = polled_at + self._estimate_delay(subscription, polled_at)
+
+    def _check_stalled(self, subscription: Subscription, now: float) -> None:
+        """Report once that a job has not moved for long; the next change takes it back."""
+        is_late = now - subscription.moved_at >= self.stalled_after
+        if is_late and subscription.is_active and not subscription.job.is_stalled:
+            subscription.job = replace(subscription.job, is_stalled=True)
+            subscription.changes.put(subscription)
 
     def _on_error(self, subscriptions: Iterable[Subscription], error: MjciError) -> None:
         """Back off after a failed poll, and give up after too many in a row.

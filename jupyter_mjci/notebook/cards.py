@@ -49,6 +49,7 @@ class Extras:
 
 
 NO_EXTRAS = Extras()
+STALLED_NOTE = "Stalled: it has not moved for a long time. It is polled on."
 
 
 def card_html(job: Job, extras: Extras = NO_EXTRAS) -> str:
@@ -62,7 +63,8 @@ def progress_html(job: Job, preview: str = "", note: str = "") -> str:
     the card is updated.
     """
     bar = bar_html(job.progress, f"{_action_name(job)} {STATUS_LABELS[job.status]}")
-    return _render_card(job, Extras(picture=preview), bar + dim_html(note))
+    notes = [STALLED_NOTE] if job.is_stalled else []
+    return _render_card(job, Extras(notes, picture=preview), bar + dim_html(note))
 
 
 def card_text(job: Job, extras: Extras = NO_EXTRAS) -> str:
@@ -83,15 +85,16 @@ def headline(job: Job) -> str:
     percent = ""
     if job.status.is_active and job.progress is not None:
         percent = f" {job.progress}%"
-    return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}").strip()
+    stalled = " (stalled)" if job.is_stalled else ""
+    return sanitize(f"{_action_name(job)} {job.id} {job.status.value}{percent}{stalled}").strip()
 
 
 def format_status(job: Job) -> str:
     """Return the word for a job's status, with the progress of a running one: running 42%."""
     label = STATUS_LABELS[job.status]
     if job.status is Status.RUNNING and job.progress is not None:
-        return f"{label} {job.progress}%"
-    return label
+        label = f"{label} {job.progress}%"
+    return f"{label}, stalled" if job.is_stalled else label
 
 
 def progress_line(job: Job, width: int = 24) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TypeAlias
 
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.imaging.films import detect_film_format, render_player
 from jupyter_mjci.imaging.masks import Stroke, mask_from_strokes
 from jupyter_mjci.imaging.thumbnails import (
     MAX_THUMBNAIL_BYTES,
@@ -34,6 +35,7 @@ __all__ = [
     "contact_sheet",
     "data_url",
     "digest",
+    "film_bundle",
     "format_alt_text",
     "format_caption",
     "identify",
@@ -71,18 +73,28 @@ def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> Mime
     return data, {mime: {"width": width, "height": height, "alt": format_alt_text(job)}}
 
 
+def film_bundle(job: Job, content: bytes, url: str) -> MimeBundle | None:
+    """Return a film as an output that plays it; None where browsers cannot, or it is no film."""
+    player = render_player(content, format_alt_text(job), url)
+    return (
+        ({"text/html": player, "text/plain": format_caption(job, content)}, {}) if player else None
+    )
+
+
 def format_caption(job: Job, content: bytes) -> str:
     """Return a line that identifies an image: id, size, format, short hash.
 
     It is the same for the same bytes: nbval compares this text,
     as it never compares images.
     """
-    header = identify(content) or ImageHeader("unknown", 0, 0)
-    frames = f" {header.frames} frames" if header.frames > 1 else ""
+    header = identify(content)
+    what = detect_film_format(content) or "unknown"
+    if header is not None:
+        frames = f" {header.frames} frames" if header.frames > 1 else ""
+        what = f"{header.width}×{header.height} {header.format}{frames}"
     service = find_service(job.service)
     label = service.short_label or service.label if service else job.service
-    size = f"{header.width}×{header.height}"
-    return f"{label} {job.id} {size} {header.format}{frames} sha {digest(content)[:12]}"
+    return f"{label} {job.id} {what} sha {digest(content)[:12]}"
 
 
 def format_alt_text(job: Job) -> str:

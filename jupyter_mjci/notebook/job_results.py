@@ -56,7 +56,11 @@ async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBund
         try:
             bundles.append(images.picture_bundle(job, content, session.settings.thumbnail))
         except ValueError:
-            links.append((_file_name(url), url))
+            film = images.film_bundle(job, content, url)
+            if film is None:
+                links.append((_file_name(url), url))
+            else:
+                bundles.append(film)
             continue
         info = images.identify(content)
         if info is not None and info.frames > 1:

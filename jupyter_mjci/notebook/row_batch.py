@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.interpolation import PLACEHOLDER
 from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.response_text import shorten
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.history import frames
 from jupyter_mjci.notebook import cards
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     TableSource = pd.DataFrame | Sequence[Mapping[str, object]]
 
+MAX_STALLED = 60  # characters of the stalled rows' labels
 BuildCall = Callable[[Mapping[str, object]], Call[Job]]
 STILL_RUNNING_NOTE = "submitted jobs go on at the service; follow them with %mjci resume."
 CANCELLED_NOTE = "jobs that could be cancelled were; follow the others with %mjci resume."
@@ -148,7 +150,7 @@ class RowBatch:
                 self.jobs[update.index] = update.job
                 if output.should_update():
                     note = cards.describe_moment(datetime.now(), "%mjci resume")
-                    summary = self.summarize(running=True, notes=[note])
+                    summary = self.summarize(running=True, notes=[*self._list_stalled(), note])
                     output.update(summary_line(summary), summary_bundle(summary))
         except KeyboardInterrupt:
             interrupted = Interrupted(None, self._handle_interrupt(session))
@@ -192,6 +194,14 @@ class RowBatch:
         if active:
             notes.append(f"{active} are not finished; follow them with %mjci resume.")
         return notes
+
+    def _list_stalled(self) -> list[str]:
+        """Return the note that names the rows whose jobs do not move; none where all do."""
+        rows = zip(self.table.labels, self.jobs, strict=True)
+        labels = [label for label, job in rows if job.status.is_active and job.is_stalled]
+        if not labels:
+            return []
+        return [f"Stalled, and polled on: {shorten(', '.join(labels), MAX_STALLED)}."]
 
     def _get_percent(self) -> int:
         total = 0

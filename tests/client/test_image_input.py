@@ -100,7 +100,7 @@ def test_urls_are_passed_to_service_and_rejected_as_bytes() -> None:
 WRONG: tuple[tuple[Any, str], ...] = (
     ("/no/such.png", "Cannot read the picture"),
     ("data:image/png;base64,%%%", "This data URL cannot be decoded."),
-    (b"GIFT", "This is not a PNG, JPEG, GIF or WebP image."),
+    (b"GIFT", "This is text, not a PNG, JPEG, GIF or WebP image."),
     (np.zeros((5, 7)), "An array of 5 × 7 (d) is not an image."),
     (np.zeros((5, 7), "float32"), ".astype('uint8')"),
     (np.zeros((5, 7, 5), "uint8"), "An array of 5 × 7 × 5 (B) is not an image."),

@@ -85,6 +85,27 @@ def test_interrupted_sync_continues_where_it_stopped(
     assert len(session.history()) == 231
 
 
+@pytest.mark.parametrize("error", [TransportError("gone"), ZeroDivisionError("a bug")])
+@pytest.mark.parametrize(("name", "other"), [("jobs", "mj"), ("tasks", "ci")])
+def test_failed_listing_leaves_the_other_services_alone(
+    session: Session, monkeypatch: pytest.MonkeyPatch, name: str, other: str, error: Exception
+) -> None:
+    """What could be fetched is in the journal; then the error is raised."""
+    run_jobs(session, 3)
+    empty_journal(session)
+    send = session.client.transport.send
+
+    async def fail(call: Call[Any]) -> Any:
+        if call.name == name:
+            raise error
+        return await send(call)
+
+    monkeypatch.setattr(session.client.transport, "send", fail)
+    with pytest.raises(type(error)):
+        session.sync()
+    assert set(session.history()["service"]) == {other}
+
+
 def test_active_jobs_are_fetched_again(session: Session) -> None:
     """Jobs older than the last sync change, too."""
     task = session.mj.imagine("a red fox").run()

@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.imaging.films import detect_film_format
 from jupyter_mjci.imaging.model import RuleResult
 from jupyter_mjci.imaging.picture import (
     Picture,
     ProcessedPicture,
     Provenance,
-    detect_film_format,
     is_whole_picture,
     trace_rule,
 )

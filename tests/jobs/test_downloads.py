@@ -11,8 +11,10 @@ import httpx
 import pytest
 from PIL import Image
 
+import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse
+from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.responses import parse_job
 from jupyter_mjci.session import Session
@@ -57,7 +59,8 @@ def test_equal_names_of_two_jobs_make_two_files(
     second = replace(JOB, id="18", outputs=("http://cdn/b/0_0.png",))
     files = [session.download(job, tmp_path).run()[0] for job in (first, second, first)]
     assert [file.name for file in files] == ["0_0.png", "0_0-2.png", "0_0.png"]
-    assert [file.read_bytes() for file in files] == [RED, BLUE, RED]
+    colors = [Picture.open(file).image().getpixel((0, 0)) for file in files]
+    assert colors == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
 
 
 def test_file_of_the_user_is_never_replaced(
@@ -180,4 +183,31 @@ def test_item_of_a_job_is_one_of_its_pictures(
         with pytest.raises(InvalidRequest, match=f"has {len(pictures)} pictures, and 4 is none"):
             session.picture(job[4]).run()
     with pytest.raises(InvalidRequest, match="has no pictures"):
-        session.picture(replace(JOB, status=Status.RUNNING)[0]).run()
+        session.picture(replace(JOB, status=Status.FAILED)[0]).run()
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_download_says_where_it_comes_from(
+    serve: Callable[[dict[str, bytes]], Session], tmp_path: Path, format: str
+) -> None:
+    """In the file or beside it, the same every time, and without secrets or signed links."""
+    content = encode("red", format, (90, 60))
+    session = serve({"/a.png": content})
+    session.client.transport.secrets = ("hunter2",)
+    link = "https://cdn.discordapp.com/a/b.png?ex=65a1&hm=abcdef https://x.io/a?sig=1234"
+    subject = f"ein <b>Fuchs</b> & 狐狸 {link} hunter2"
+    job = replace(JOB, outputs=("http://cdn/a.png",), subject=subject, origin="http://proxy")
+    (file,) = session.download(job, tmp_path).run()
+    assert session.download(job, tmp_path).run() == [file]
+    picture = mjci.picture(file)
+    origin = picture.provenance
+    assert (origin.service, origin.job_id, origin.action) == ("mj", "17", "IMAGINE")
+    assert origin.subject.startswith("ein <b>Fuchs</b> & 狐狸 https://cdn.discordapp.com/a/b.png ")
+    assert session.picture(file).run().provenance == origin
+    written = b"".join(path.read_bytes() for path in tmp_path.glob(f"{file.name}*"))
+    for secret in (b"hunter2", b"abcdef", b"1234"):
+        assert secret not in written
+    assert picture.image().tobytes() == Picture(content).image().tobytes()
+    assert list(tmp_path.glob("*.json")) == (
+        [file.with_name("a.gif.json")] if format == "GIF" else []
+    )

@@ -510,6 +510,33 @@ def raise_bug(*_: object) -> Job:
     raise ZeroDivisionError("a bug")
 
 
+def test_unforeseen_failure_keeps_its_traceback(
+    session: Session,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In `raw` of the row's job and in the log, without secrets; nothing on stderr."""
+    secret = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlc2lnbmF0dXJl"
+
+    send = session.client.transport.send
+
+    async def fail(call: Call[Any]) -> Any:
+        if b"a cat" in call.body:
+            raise ZeroDivisionError(f"a bug with {secret}")
+        return await send(call)
+
+    monkeypatch.setattr(session.client.transport, "send", fail)
+    calls = [session.mj.imagine("a fox"), session.mj.imagine("a cat")]
+    failed, made = sorted(session.batch(calls).run(), key=lambda job: job.status)
+    assert (failed.status, made.status) == ("FAILED", "SUCCEEDED")
+    assert "in fail" in failed.raw["traceback"]
+    assert "ZeroDivisionError: a bug" in caplog.text
+    for text in (failed.reason, str(failed.raw), caplog.text):
+        assert secret not in text
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("kind", ["parser", "transport", "marker"])
 def test_unforeseen_failure_of_a_batch_row_stays_that_row(
     session: Session, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -379,7 +379,8 @@ DONE = Job(
 
 # (what the service serves, kinds of the outputs, what the card says, whether it links)
 RESULT_KINDS: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] = (
-    (b"\0\0\0\x20ftypisom", [CARD], "fox.mp4: a file to open, not shown here", True),
+    (b"RIFF\0\0\0\0AVI ", [CARD], "fox.mp4: a file to open, not shown here", True),
+    (b"\0\0\0\x20ftypisom", [CARD, CARD], "VIDEO 17 SUCCEEDED", False),
     (make_animation(), [CARD, PICTURE], "(3 frames; the first is shown)", True),
     (
         InvalidResponse("The picture is not there (HTTP 404)."),
@@ -391,7 +392,9 @@ RESULT_KINDS: tuple[tuple[bytes | Exception, list[list[str]], str, bool], ...] =
 
 
 @pytest.mark.parametrize(
-    ("content", "kinds", "message", "links"), RESULT_KINDS, ids=["video", "animation", "gone"]
+    ("content", "kinds", "message", "links"),
+    RESULT_KINDS,
+    ids=["old film", "film", "animation", "gone"],
 )
 def test_video_animation_and_missing_result_become_notes_or_links(
     session: Session,

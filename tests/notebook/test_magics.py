@@ -307,6 +307,16 @@ def test_no_wait_returns_a_future(shell: Shell) -> None:
     assert shell.run("%mj_action handle U1").action == "UPSCALE"
 
 
+def test_mode_is_an_option_and_is_not_text_of_the_prompt(shell: Shell, session: Session) -> None:
+    """--mode asks for a speed; the prompt is left as it was written."""
+    calls = record_calls(session)
+    shell.run("%mj_imagine a fox --mode relax --ar 3:2")
+    body = json.loads(calls[0].body)
+    assert body["prompt"] == "a fox --ar 3:2"
+    assert body["accountFilter"] == {"modes": ["RELAX"]}
+    assert "one of fast, relax, turbo" in str(shell.fails("%mj_imagine a fox --mode slow"))
+
+
 def test_dry_run_shows_request_and_sends_nothing(shell: Shell, session: Session) -> None:
     """A label needs no request if the task is known."""
     job = shell.run("%mj_imagine a red fox")

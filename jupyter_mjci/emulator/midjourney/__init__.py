@@ -50,6 +50,8 @@ def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedS
 # How the proxy families expect the secret; the others take
 # "secret".
 AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
+# Where they take a task's mode; the others have it in the path.
+MODE_STYLES = {"java": "flag", "plus": "filter"}
 
 
 def build_account(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
@@ -58,6 +60,7 @@ def build_account(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]
         "mj_url": get_url("mj"),
         "mj_secret": options.mj_secret,
         "mj_auth": AUTH_STYLES.get(options.dialect, "secret"),
+        "mj_mode_by": MODE_STYLES.get(options.dialect, "path"),
     }
 
 

@@ -77,6 +77,7 @@ class Dialect:
     signs_links: bool = True  # picture links expire
     relative_links: bool = False  # picture links have no host
     has_relax_queue: bool = False
+    reads_account_filter: bool = False  # accountFilter.modes
     # status and failReason
     cancel_outcome: tuple[str, str | None] = (CANCEL, None)
     # the most tasks that task/list returns
@@ -235,6 +236,7 @@ PLUS = Dialect(
     unknown_task_response=EMPTY_RESPONSE,
     invalid_body_response=_spring_400,
     render_task=render_plus,
+    reads_account_filter=True,
     reuses_button_tasks=True,
     action_names={"UPSCALE_HD": "UPSCALE"},
     unsupported_buttons=("MJ::BOOKMARK", "MJ::Job::PicReader::all"),
@@ -263,6 +265,7 @@ TRUEAI = Dialect(
     signs_links=False,
     relative_links=True,
     has_relax_queue=True,
+    reads_account_filter=True,
     cancel_outcome=(FAILURE, "取消任务"),
     list_limit=100,
     queue_timeout=HOUR,

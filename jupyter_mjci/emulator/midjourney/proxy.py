@@ -295,6 +295,14 @@ class MidjourneyProxy:
     def _derive_chance(self, *name: object) -> float:
         return hash_to_unit(self.image_store.seed, *name)
 
+    def _parse_requested_mode(self, body: Body, prompt: str) -> str:
+        """Return the mode of accountFilter.modes, where the dialect reads it, else the prompt's."""
+        modes = body.get_object("accountFilter").get("modes")
+        is_read = self.dialect.reads_account_filter and isinstance(modes, list)
+        if is_read and modes and isinstance(modes[0], str):
+            return parse_speed_mode(modes[0])
+        return _find_prompt_mode(prompt)
+
     # ── making tasks ──
 
     def _build_task(
@@ -323,7 +331,7 @@ class MidjourneyProxy:
             state=body.get("state"),
             notify_hook=body.get_text("notifyHook") or None,
             bot=_parse_bot(body),
-            mode=parsed.speed_mode or _parse_requested_mode(body, prompt),
+            mode=parsed.speed_mode or self._parse_requested_mode(body, prompt),
             changed_at=now,
         )
         if kind != "describe":
@@ -982,11 +990,8 @@ def _parse_bot(body: Body) -> str:
     return "NIJI_JOURNEY" if body.get_text("botType") == "NIJI_JOURNEY" else "MID_JOURNEY"
 
 
-def _parse_requested_mode(body: Body, prompt: str) -> str:
-    """Return the mode of accountFilter.modes, else of --fast, --relax or --turbo in the prompt."""
-    modes = body.get_object("accountFilter").get("modes")
-    if isinstance(modes, list) and modes and isinstance(modes[0], str):
-        return parse_speed_mode(modes[0])
+def _find_prompt_mode(prompt: str) -> str:
+    """Return the mode of --fast, --relax or --turbo in the prompt."""
     for name in parse_parameters(prompt):
         if parse_speed_mode(name):
             return name.upper()

@@ -331,7 +331,7 @@ class TencentCI:
             return Target(host.plane, host.bucket, host.region, path)
         # A bare address means the default bucket; the path tells
         # the plane.
-        resource = path.strip("/").split("/")[0]
+        resource = path.removeprefix("/").partition("/")[0]
         plane = "ci" if resource in CI_RESOURCES else "cos"
         return Target(plane, *self.default_location, path)
 

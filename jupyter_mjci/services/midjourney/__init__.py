@@ -28,8 +28,10 @@ from jupyter_mjci.services.midjourney import (
 from jupyter_mjci.services.midjourney.api import Midjourney
 
 
-def _build_api(sender: Sender | None, _: connection.MidjourneySettings | None = None) -> Midjourney:
-    return Midjourney(sender)
+def _build_api(
+    sender: Sender | None, settings: connection.MidjourneySettings | None = None
+) -> Midjourney:
+    return Midjourney(sender, (settings or connection.MidjourneySettings()).mode_by)
 
 
 async def _fetch_jobs(mj: Midjourney, ids: Sequence[str]) -> Sequence[Job]:
@@ -85,6 +87,7 @@ SERVICE = Service(
     parse_callback=responses.parse_callback,
     parse_record=responses.parse_record,
     links_expire=True,
+    get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
     get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",

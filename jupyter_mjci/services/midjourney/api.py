@@ -24,6 +24,7 @@ from jupyter_mjci.client.calls import Call, Response, Sender, check_text
 from jupyter_mjci.client.image_input import ImageInput, is_link, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.services.midjourney.modes import Mode, request_mode
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
     JsonObject,
@@ -54,10 +55,13 @@ class Midjourney:
 
     Args:
         sender: sends the calls: the session
+        mode_by: where a server takes the mode of a task: path,
+            filter or flag
     """
 
-    def __init__(self, sender: Sender | None = None) -> None:
+    def __init__(self, sender: Sender | None = None, mode_by: str = "path") -> None:
         self._sender = sender
+        self._mode_by = mode_by
 
     def _to_url(self, picture: ImageInput) -> str:
         return to_data_url(picture, self._sender)
@@ -73,6 +77,7 @@ class Midjourney:
         images: Sequence[ImageInput] = (),
         bot: Bot | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -85,6 +90,7 @@ class Midjourney:
                 bytes, links, data URLs, Pillow images or arrays
             bot: which bot draws
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -96,7 +102,9 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        call = self._build_submission("imagine", "/mj/submit/imagine", body, "IMAGINE", prompt)
+        call = self._build_submission(
+            mode, "imagine", "/mj/submit/imagine", body, "IMAGINE", prompt
+        )
         return replace(call, job_count=count_jobs(prompt))
 
     # POST /mj/submit/action
@@ -107,6 +115,7 @@ class Midjourney:
         *,
         same_channel: bool = False,
         remix: bool | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -120,6 +129,7 @@ class Midjourney:
             same_channel: allow another account of the same
                 channel to do it
             remix: ask for the remix dialog if the account has it
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -129,7 +139,9 @@ class Midjourney:
             if "buttons" not in task.raw and change is not None:
                 # The Java family has no buttons; there the same
                 # is called `change`.
-                return self.change(task.id, *change, state=state, notify_hook=notify_hook)
+                return self.change(
+                    task.id, *change, mode=mode, state=state, notify_hook=notify_hook
+                )
             custom_id = task.find_button(button).custom_id
             parent = task.id
             subject = task.subject
@@ -154,7 +166,9 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         action = infer_action(custom_id)
-        return self._build_submission("action", "/mj/submit/action", body, action, subject, parent)
+        return self._build_submission(
+            mode, "action", "/mj/submit/action", body, action, subject, parent
+        )
 
     # POST /mj/submit/change
     def change(
@@ -163,6 +177,7 @@ class Midjourney:
         action: ChangeAction,
         index: int = 1,
         *,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -172,6 +187,7 @@ class Midjourney:
             task_id: a finished task with four pictures
             action: UPSCALE, VARIATION or REROLL
             index: which of the four pictures, 1 to 4
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -188,17 +204,25 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("change", "/mj/submit/change", body, action, parent=parent)
+        return self._build_submission(
+            mode, "change", "/mj/submit/change", body, action, parent=parent
+        )
 
     # POST /mj/submit/simple-change
     def simple_change(
-        self, content: str, *, state: str | None = None, notify_hook: str | None = None
+        self,
+        content: str,
+        *,
+        mode: Mode | None = None,
+        state: str | None = None,
+        notify_hook: str | None = None,
     ) -> Call[Job]:
         """Do the same as `change`, written in one text such as "14001934816969359 U2".
 
         Args:
             content: a task ID, one space, then U1 to U4, V1 to V4
                 or R
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -215,7 +239,7 @@ class Midjourney:
         parent = _validate_task_id(task_id)
         body = {"content": content, "state": state, "notifyHook": notify_hook}
         path = "/mj/submit/simple-change"
-        return self._build_submission("simple_change", path, body, action, parent=parent)
+        return self._build_submission(mode, "simple_change", path, body, action, parent=parent)
 
     # POST /mj/submit/describe
     def describe(
@@ -224,6 +248,7 @@ class Midjourney:
         *,
         bot: Bot | None = None,
         language: str | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -236,6 +261,7 @@ class Midjourney:
             bot: which bot describes
             language: zh asks for Chinese prompts, if the proxy
                 supports it
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -248,7 +274,7 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("describe", "/mj/submit/describe", body, "DESCRIBE")
+        return self._build_submission(mode, "describe", "/mj/submit/describe", body, "DESCRIBE")
 
     # POST /mj/submit/blend
     def blend(
@@ -257,6 +283,7 @@ class Midjourney:
         *,
         dimensions: Literal["PORTRAIT", "SQUARE", "LANDSCAPE"] | None = None,
         bot: Bot | None = None,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -267,6 +294,7 @@ class Midjourney:
             dimensions: PORTRAIT (2:3), SQUARE (1:1, the default)
                 or LANDSCAPE (3:2)
             bot: which bot blends
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -280,7 +308,7 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("blend", "/mj/submit/blend", body, "BLEND")
+        return self._build_submission(mode, "blend", "/mj/submit/blend", body, "BLEND")
 
     # POST /mj/submit/shorten
     def shorten(
@@ -289,6 +317,7 @@ class Midjourney:
         *,
         bot: Bot | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -298,6 +327,7 @@ class Midjourney:
             prompt: the prompt, sent byte for byte
             bot: which bot analyses
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -308,7 +338,9 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("shorten", "/mj/submit/shorten", body, "SHORTEN", prompt)
+        return self._build_submission(
+            mode, "shorten", "/mj/submit/shorten", body, "SHORTEN", prompt
+        )
 
     # POST /mj/submit/modal
     def modal(
@@ -318,6 +350,7 @@ class Midjourney:
         *,
         mask: ImageInput | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -333,6 +366,7 @@ class Midjourney:
             mask: picture of the parent's size: white is redrawn,
                 black is kept (see mjci.mask)
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -349,7 +383,7 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("modal", "/mj/submit/modal", body, subject=prompt)
+        return self._build_submission(mode, "modal", "/mj/submit/modal", body, subject=prompt)
 
     # POST /mj/submit/upload-discord-images
     def upload(self, pictures: Sequence[ImageInput]) -> Call[list[str]]:
@@ -370,6 +404,7 @@ class Midjourney:
         *,
         mask: ImageInput | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -381,6 +416,7 @@ class Midjourney:
                 or link
             mask: where to change it: white is redrawn
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -396,7 +432,7 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("edits", "/mj/submit/edits", body, "EDIT", prompt)
+        return self._build_submission(mode, "edits", "/mj/submit/edits", body, "EDIT", prompt)
 
     # POST /mj/submit/retexture
     def retexture(
@@ -405,6 +441,7 @@ class Midjourney:
         picture: ImageInput,
         *,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -415,6 +452,7 @@ class Midjourney:
             picture: job, job[2], a job's ID, path, bytes, data URL
                 or link
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -426,7 +464,7 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         path = "/mj/submit/retexture"
-        return self._build_submission("retexture", path, body, "RETEXTURE", prompt)
+        return self._build_submission(mode, "retexture", path, body, "RETEXTURE", prompt)
 
     # POST /mj/submit/video
     def video(
@@ -442,6 +480,7 @@ class Midjourney:
         video_type: Literal["vid_1.1_i2v_480", "vid_1.1_i2v_720"] | None = None,
         batch_size: int | None = None,
         as_is: bool = False,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -460,6 +499,7 @@ class Midjourney:
             video_type: vid_1.1_i2v_480 or vid_1.1_i2v_720
             batch_size: number of videos: 1, 2 or 4
             as_is: send the prompt even where its flags look wrong
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -481,7 +521,9 @@ class Midjourney:
             "notifyHook": notify_hook,
         }
         path = "/mj/submit/video"
-        return self._build_submission("video", path, body, "VIDEO", prompt, parent=extend or "")
+        return self._build_submission(
+            mode, "video", path, body, "VIDEO", prompt, parent=extend or ""
+        )
 
     # POST /mj/insight-face/swap
     def swap(
@@ -489,6 +531,7 @@ class Midjourney:
         source: ImageInput,
         target: ImageInput,
         *,
+        mode: Mode | None = None,
         state: str | None = None,
         notify_hook: str | None = None,
     ) -> Call[Job]:
@@ -498,6 +541,7 @@ class Midjourney:
             source: the face: job, job[2], a job's ID, path, bytes
                 or data URL
             target: the picture to put it into
+            mode: how fast: fast, relax or turbo
             state: your own text, returned with the task
             notify_hook: webhook URL that the proxy posts changes
                 of the task to
@@ -508,7 +552,7 @@ class Midjourney:
             "state": state,
             "notifyHook": notify_hook,
         }
-        return self._build_submission("swap", "/mj/insight-face/swap", body, "SWAP_FACE")
+        return self._build_submission(mode, "swap", "/mj/insight-face/swap", body, "SWAP_FACE")
 
     # GET /mj/task/{id}/image-seed
     def image_seed(self, task_id: str) -> Call[str]:
@@ -603,6 +647,7 @@ class Midjourney:
 
     def _build_submission(
         self,
+        mode: Mode | None,
         name: str,
         path: str,
         body: JsonObject,
@@ -611,6 +656,7 @@ class Midjourney:
         parent: str = "",
     ) -> Call[Job]:
         """Build the call of a submission whose response repeats nothing of the request."""
+        path, body = request_mode(mode, self._mode_by, path, body)
         user_data = str(body["state"] or "")
         requested = Job("mj", "", action, subject=subject, user_data=user_data, parent=parent)
         parse = partial(parse_submission, requested=requested)

@@ -16,6 +16,7 @@ from jupyter_mjci.client.redaction import strip_signature
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.services.midjourney.modes import MODE_STYLES
 
 # Headers by authentication style. Proxies of the .NET family use
 # the first one they find, so only one is sent.
@@ -43,6 +44,12 @@ class MidjourneySettings(SettingsSection):
         "How the secret is sent: secret (mj-api-secret), bearer (Authorization: Bearer …), "
         "raw (Authorization: …)",
         choices=AUTH_STYLES,
+    )
+    mode_by: str = define_setting(
+        "path",
+        "Where the mode of a task stands: path (/mj-relax/mj/…: the .NET family, relays), "
+        "filter (accountFilter.modes: plus), flag (--relax in the prompt: the Java family)",
+        choices=MODE_STYLES,
     )
     image_mirrors: str = define_setting(
         "",

@@ -20,6 +20,7 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.errors import MidjourneyError, MjciError, Unsupported
 from jupyter_mjci.services.midjourney.api import Midjourney, change_to_label
+from jupyter_mjci.services.midjourney.modes import read_mode
 
 PROBE_ID = "1000000000000000"  # an ID that no proxy has
 MAX_CONCURRENT = 8  # tasks fetched at the same time
@@ -33,8 +34,16 @@ async def change_via_button(call: Call[Any], mj: Midjourney, _: ListKnown) -> Jo
     body = jsonlib.loads(call.body)
     task_id, label = change_to_label(body)
     parent = await mj.task(task_id)
-    action = mj.action(parent, label, state=body.get("state"), notify_hook=body.get("notifyHook"))
-    return await action
+    if "buttons" not in parent.raw:
+        # It would be asked for by a `change` again.
+        raise Unsupported("The task has no buttons.")
+    return await mj.action(
+        parent,
+        label,
+        mode=read_mode(call.path, body),
+        state=body.get("state"),
+        notify_hook=body.get("notifyHook"),
+    )
 
 
 async def list_via_ids(call: Call[Any], mj: Midjourney, list_known: ListKnown) -> list[Job]:

@@ -539,6 +539,15 @@ DASHES = "-‐‑‒–—―−﹘﹣－"
 _FLAG_LIKE = re.compile(rf"([{DASHES}]+)([^\W\d_][\w-]*)?(.*)", re.DOTALL)
 
 
+def list_flag_names(prompt: str) -> set[str]:
+    """Return the names of the flags that a prompt, or one of its permutations, is written with."""
+    return {
+        item.flag.name
+        for variant in list_variants(prompt)
+        for item in _iter_flags(split_words(variant))
+    }
+
+
 def split_words(text: str) -> list[str]:
     """Split a text at blanks; what is in quotation marks stays together."""
     return WORD.findall(text)

@@ -67,6 +67,7 @@ from jupyter_mjci.services.midjourney.codes import (
     UNAVAILABLE,
     ErrorEntry,
 )
+from jupyter_mjci.services.midjourney.modes import PREFIX_HINT, has_mode_prefix
 
 JsonObject = Mapping[str, object]
 
@@ -284,6 +285,11 @@ def parse_job(task: JsonObject) -> Job:
     found = {path: _get_value(task, path) for path in WIRE_FIELDS}
     values = {field.name: field.parse(*map(found.get, field.paths)) for field in FIELDS}
     return Job("mj", raw=task, **values)
+
+
+def get_facts(job: Job) -> Iterable[tuple[str, str]]:
+    """Return what a card shows of a task beyond the common fields: its mode, where it is told."""
+    return [("Mode", to_text(job.raw.get("mode")).casefold())]
 
 
 def get_single_urls(job: Job) -> tuple[str, ...]:
@@ -652,13 +658,16 @@ def _build_error(classified: Classified, response: Response) -> MjciError:
     return attach(error, classified)
 
 
+_UNSUPPORTED_HINT = "Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings."
+
+
 def _build_unsupported_error(classified: Classified, response: Response) -> Unsupported:
     words = f": {classified.message}" if classified.message else ""
     kind = "a web page" if response.is_html else "an error"
     return Unsupported(
         f"This server has no such endpoint: {response.url}",
         detail=f"It responded with {kind} (HTTP {classified.status}){words}.",
-        hint="Check the base URL (MJCI_MJ_URL). Relays lack some calls, such as listings.",
+        hint=PREFIX_HINT if has_mode_prefix(response.url) else _UNSUPPORTED_HINT,
         status=classified.status,
         code=classified.code,
     )

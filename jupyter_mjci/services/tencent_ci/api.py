@@ -704,7 +704,7 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("delete_object", "DELETE", path, parse_empty, endpoint="cos")
 
     # GET /{key}?{rule}
@@ -715,7 +715,7 @@ class TencentCI:
             key: the picture's key
             rule: what to do: imageMogr2/thumbnail/400x
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("processed", "GET", path, parse_bytes, {rule: ""}, endpoint="cos")
 
     # POST /{key}?image_process
@@ -751,7 +751,7 @@ class TencentCI:
         }
         headers = {"Pic-Operations": json.dumps(operations, separators=(",", ":"))}
         parse = partial(parse_element, root="UploadResult", at_top_level=True)
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         if picture is None:
             params = {"image_process": ""}
             return self._build_call(
@@ -791,7 +791,7 @@ class TencentCI:
         Args:
             key: the object's key
         """
-        path = f"/{_validate_key(key, 'key')}"
+        path = _build_object_path(key)
         return self._build_call("get_object", "GET", path, parse_bytes, endpoint="cos")
 
     def _build_output(self, key: str, bucket: str | None, region: str | None) -> Params:
@@ -903,6 +903,13 @@ def route_request(body: str) -> tuple[str, dict[str, Any]]:
 def _guess_content_type(content: bytes) -> str:
     image_format = detect_image_format(content)
     return f"image/{image_format}" if image_format else "application/octet-stream"
+
+
+def _build_object_path(key: str) -> str:
+    """Return the path of an object that is there: its key may begin with a slash, as others' do."""
+    if not key:
+        raise InvalidRequest("An object has a key.", hint="%ci_objects lists those of the bucket.")
+    return f"/{key}"
 
 
 def _validate_key(key: str, parameter: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 import jupyter_mjci as mjci
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.emulator.app import Sandbox
+from jupyter_mjci.emulator.cos.store import build_object
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.api import TencentCI
@@ -39,6 +40,17 @@ KEYS = [
     "q'\"<>&amp;.jpg",
     "\ufffe",
     "plain.jpg",
+    "%41%2F#?acl.jpg",
+    "x" * 850,
+    "文" * 283,
+    "folder/",
+    "👩\u200d🚀\u202egnp.jpg",
+    "${InputName}{{x}}$HOME",
+    "_sandbox/stats",
+    "jobs/c0",
+    "mj/task/1/fetch",
+    "--prefix",
+    "http://x/y",
 ]
 
 
@@ -69,6 +81,26 @@ def test_key_of_a_listing_can_be_asked_for(session: Session, key: str) -> None:
     assert [row.key for row in session.ci.objects(prefix=key)][:1] == [key]
     session.ci.delete_object(key).run()
     assert key not in {row.key for row in session.ci.objects()}
+
+
+@pytest.mark.parametrize("key", ["/lead.jpg", "//x", "/", "/jobs/c0"])
+def test_key_with_a_leading_slash_is_reached_but_not_made(
+    served: Sandbox, session: Session, key: str
+) -> None:
+    """Other programs make such keys; their neighbours without the slash are left alone."""
+    bucket = served.ci.store.buckets["demo-1250000000"]
+    for name in (key, key.lstrip("/") or "x"):
+        bucket.put(name, build_object(name.encode(), 0.0))
+    assert key in {row.key for row in session.ci.objects()}
+    assert session.ci.get_object(key).run() == key.encode()
+    session.ci.delete_object(key).run()
+    assert key not in bucket.objects
+    assert (key.lstrip("/") or "x") in bucket.objects
+    bucket.remove(key.lstrip("/") or "x")
+    with pytest.raises(InvalidRequest, match="not a valid object key"):
+        session.ci.put_object(key, b"")
+    with pytest.raises(InvalidRequest, match="has a key"):
+        session.ci.get_object("")
 
 
 def test_folders_are_rows(session: Session) -> None:
