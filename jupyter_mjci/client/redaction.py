@@ -13,6 +13,7 @@ Sources of the forms: COS request signatures and presigned URLs
 from __future__ import annotations
 
 import base64
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -119,13 +120,45 @@ def _replace_secrets(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
-def redact_error(error: MjciError, secrets: Iterable[str]) -> None:
-    """Redact what an error says: some servers repeat the secret that they reject."""
-    for name in ("message", "detail", "hint", "service_message"):
-        text = getattr(error, name, "")
-        if text:
-            setattr(error, name, _replace_secrets(text, secrets))
-    error.args = (error.message, *error.args[1:])
+class Redactor:
+    """Removes given secrets from responses and errors: some servers repeat what they are sent.
+
+    It keeps the secrets where neither `repr` nor `vars` shows them.
+    """
+
+    __slots__ = ("_in_bodies", "_in_errors")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        secrets = tuple(secrets)
+        self._in_errors = tuple(iter_encodings(secrets))
+        # Shorter ones are words of prompts, too.
+        long = [secret for secret in secrets if len(secret) >= MIN_BODY_SECRET_LENGTH]
+        self._in_bodies = tuple(encoded.encode() for encoded in iter_encodings(long))
+
+    def redact_text(self, text: str) -> str:
+        for encoded in self._in_errors:
+            text = text.replace(encoded, REDACTED)
+        return text
+
+    def redact_body(self, body: bytes) -> bytes:
+        """Redact the bytes of a document; those of pictures must not be touched."""
+        for encoded in self._in_bodies:
+            if encoded in body:
+                body = body.replace(encoded, REDACTED.encode())
+        return body
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Redact what a library logs, as a filter of its logger: response headers at DEBUG."""
+        record.msg, record.args = self.redact_text(record.getMessage()), ()
+        return True
+
+    def redact_error(self, error: MjciError) -> None:
+        """Redact what an error says."""
+        for name in ("message", "detail", "hint", "service_message"):
+            text = getattr(error, name, "")
+            if text:
+                setattr(error, name, self.redact_text(text))
+        error.args = (error.message, *error.args[1:])
 
 
 def _redact_element(match: re.Match[str]) -> str:
@@ -174,6 +207,7 @@ def iter_encodings(secrets: Iterable[str]) -> Iterator[str]:
 
 
 MIN_SECRET_LENGTH = 4  # shorter ones occur in ordinary words
+MIN_BODY_SECRET_LENGTH = 8
 
 # Between a name and the value that is assigned to it.
 _ASSIGNMENT = r"[\"']?\s*[:=]\s*\\?[\"']?"

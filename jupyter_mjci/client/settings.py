@@ -102,6 +102,8 @@ def define_setting(
     """
     return field(
         default=default,
+        # A `Secret` shows itself masked.
+        repr=not credential or isinstance(default, Secret),
         metadata={
             "help": help,
             "env": env,
@@ -344,12 +346,16 @@ def load_runtime_settings(overrides: Mapping[str, Any]) -> Settings:
 
 def list_secrets(settings: Settings) -> list[str]:
     """Return the values of all credentials, to be redacted."""
-    values = [
-        getattr(settings, setting.name)
-        for setting in list_section_settings(_get_types(settings.sections))
-        if setting.is_credential
-    ]
-    return [value.reveal() if isinstance(value, Secret) else value for value in values if value]
+    values = []
+    for setting in list_section_settings(_get_types(settings.sections)):
+        value = getattr(settings, setting.name)
+        if setting.is_credential and value:
+            values.append(value.reveal() if isinstance(value, Secret) else value)
+        # An address may have a user name and a password.
+        credentials = getattr(value, "credentials", "")
+        if credentials:
+            values += [credentials, credentials.partition(":")[2]]
+    return values
 
 
 def change_settings(settings: Settings, changes: Mapping[str, Any]) -> Settings:

@@ -9,9 +9,10 @@ writes URLs, which may be signed, into the log.
 
 from __future__ import annotations
 
+import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -42,7 +43,7 @@ from jupyter_mjci.client.bodies import (
 from jupyter_mjci.client.calls import Call, Response, check_headers
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.outcomes import Outcome
-from jupyter_mjci.client.redaction import redact, redact_error, strip_signature
+from jupyter_mjci.client.redaction import Redactor, redact, strip_signature
 from jupyter_mjci.client.settings import Secret
 from jupyter_mjci.errors import (
     InvalidRequest,
@@ -127,6 +128,12 @@ def _build_missing_error(service: str) -> SettingsError:
     return SettingsError(f"The service {service!r} is not configured.")
 
 
+NO_SECRETS = Redactor()
+# They log the headers of responses.
+HEADER_LOGGERS = ("httpcore.http11", "httpcore.http2", "httpcore.proxy")
+BINARY_TYPES = ("image/", "video/", "audio/", "font/", "application/octet-stream")
+
+
 class Transport:
     """Sends calls over HTTP.
 
@@ -144,7 +151,8 @@ class Transport:
             default where it is installed
         build_missing_error: builds the error of a call whose
             endpoint is missing, from the key of its service
-        secrets: values that no error may show
+        redactor: removes the secrets that a server repeats, from
+            documents and errors
     """
 
     def __init__(
@@ -158,7 +166,7 @@ class Transport:
         transport: httpx.AsyncBaseTransport | None = None,
         use_aiohttp: bool | None = None,
         build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
-        secrets: Sequence[str] = (),
+        redactor: Redactor = NO_SECRETS,
     ) -> None:
         if use_aiohttp is None:
             use_aiohttp = find_spec("aiohttp") is not None
@@ -170,7 +178,7 @@ class Transport:
         self.custom_transport = transport
         self.use_aiohttp = use_aiohttp
         self._build_missing_error = build_missing_error
-        self.secrets = secrets
+        self.redactor = redactor
         self._loop_thread: event_loop.LoopThread | None = None
 
     @property
@@ -198,7 +206,7 @@ class Transport:
         try:
             return call.parse(response)
         except MjciError as error:
-            redact_error(error, self.secrets)
+            self.redactor.redact_error(error)
             raise
 
     async def get(self, url: str) -> Response:
@@ -266,6 +274,8 @@ class Transport:
         if self._loop_thread is not None:
             await self._pool.aclose()
             self._loop_thread = None
+            for name in HEADER_LOGGERS:
+                logging.getLogger(name).removeFilter(self.redactor)
 
     def _build_download_request(self, method: str, url: str) -> httpx.Request:
         """Build the request for a URL, with credentials if it is on one of the endpoints."""
@@ -299,9 +309,10 @@ class Transport:
                     response = await self._pool.handle_async_request(request)
                     content = await response.aread()
                     await response.aclose()
-                    return _build_response(request, response, content)
+                    return self._redact_response(_build_response(request, response, content))
             except BodyTooLarge as error:
-                return _build_truncated_response(request, error)
+                error.head = self.redactor.redact_body(error.head)
+                return self._redact_response(_build_truncated_response(request, error))
             except MjciError:
                 raise
             except Exception as error:  # whatever the libraries raise
@@ -309,6 +320,17 @@ class Transport:
                 raise _build_transport_error(request, error, self.timeout) from error
         timeout_error = httpx.ReadTimeout("the response did not end")
         raise _build_transport_error(request, timeout_error, total_timeout)
+
+    def _redact_response(self, response: Response) -> Response:
+        """Remove our own secrets from what a server repeats."""
+        redact_body = self.redactor.redact_body
+        headers = {
+            name: redact_body(value.encode()).decode() for name, value in response.headers.items()
+        }
+        body = response.body
+        if not headers.get("content-type", "").startswith(BINARY_TYPES):
+            body = redact_body(body)
+        return replace(response, headers=headers, body=body)
 
     def make_transport(self) -> httpx.AsyncBaseTransport:
         """Return the transport that carries requests: the custom one, or a new one."""
@@ -325,6 +347,8 @@ class Transport:
         loop_thread = event_loop.get_loop_thread()
         if self._loop_thread is not loop_thread:
             self._pool = self.make_transport()
+            for name in HEADER_LOGGERS:
+                logging.getLogger(name).addFilter(self.redactor)
             self._semaphore = anyio.Semaphore(self.at_once)
             self._loop_thread = loop_thread
 

@@ -143,9 +143,9 @@ class ResultFetcher:
 
     def _redact_provenance(self, provenance: Provenance) -> Provenance:
         """Return a provenance that may be given away: without secrets and signed links."""
-        secrets = self.transport.secrets
-        subject = _QUERY.sub(r"\1", redact(provenance.subject, secrets))
-        return replace(provenance, subject=subject, origin=redact(provenance.origin, secrets))
+        redact_own = self.transport.redactor.redact_text
+        subject = _QUERY.sub(r"\1", redact(redact_own(provenance.subject)))
+        return replace(provenance, subject=subject, origin=redact(redact_own(provenance.origin)))
 
     async def _fetch_result(self, job: Job, url: str) -> bytes:
         content = await self._fetch_url(url)

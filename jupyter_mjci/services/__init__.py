@@ -604,7 +604,7 @@ def build_transport(
         ca_file=settings.ca_file,
         transport=transport,
         build_missing_error=build_not_configured_error,
-        secrets=client_settings.list_secrets(settings),
+        redactor=redaction.Redactor(client_settings.list_secrets(settings)),
     )
 
 

@@ -55,5 +55,5 @@ class ProbeContext:
             timeout=min(self.transport.timeout, PROBE_TIMEOUT),
             at_once=1,
             transport=self.transport.custom_transport,
-            secrets=self.transport.secrets,
+            redactor=self.transport.redactor,
         )

@@ -13,6 +13,7 @@ from PIL import Image
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
+from jupyter_mjci.client.redaction import Redactor
 from jupyter_mjci.errors import InvalidRequest, InvalidResponse
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.services import load_settings
@@ -193,7 +194,7 @@ def test_download_says_where_it_comes_from(
     """In the file or beside it, the same every time, and without secrets or signed links."""
     content = encode("red", format, (90, 60))
     session = serve({"/a.png": content})
-    session.client.transport.secrets = ("hunter2",)
+    session.client.transport.redactor = Redactor(("hunter2",))
     link = "https://cdn.discordapp.com/a/b.png?ex=65a1&hm=abcdef https://x.io/a?sig=1234"
     subject = f"ein <b>Fuchs</b> & 狐狸 {link} hunter2"
     job = replace(JOB, outputs=("http://cdn/a.png",), subject=subject, origin="http://proxy")

@@ -47,12 +47,23 @@ def test_jobs_that_move_are_not_stalled(session: Session) -> None:
 
 def test_job_that_moves_again_is_no_longer_stalled(session: Session) -> None:
     """A newer state, here by a webhook, takes it back."""
-    following = iter(session.follow(session.mj.imagine(STUCK, as_is=True)))
-    stalled = next(job for job in following if job.is_stalled)
-    raw = {**stalled.raw, "progress": "61%"}
-    session._jobs.poller.push(Job("mj", stalled.id, status=Status.RUNNING, progress=61, raw=raw))
-    moved = next(following)
-    assert (moved.progress, moved.is_stalled) == (61, False)
+    since: list[float] = []
+
+    def push_progress(event: str, job: Job) -> None:
+        """Push a newer state, once the job has been stalled for a while."""
+        if event != "job_updated" or job.progress != 46:
+            return
+        now = session.client.clock.now()
+        since.append(now)
+        if now - since[0] > 130:
+            raw = {**job.raw, "progress": "61%"}
+            moved = Job("mj", job.id, status=Status.RUNNING, progress=61, raw=raw)
+            session._jobs.poller.push(moved)
+
+    session.listeners.append(push_progress)  # called on the thread of the poller
+    seen = follow_stuck(session)
+    states = [(job.progress, job.is_stalled) for job in seen]
+    assert states.index((46, True)) < states.index((61, False))
 
 
 def test_stalled_job_is_told_where_it_is_shown(
