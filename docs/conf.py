@@ -26,7 +26,7 @@ from tests.execute_notebooks import execute  # noqa: E402
 REPOSITORY = "https://github.com/jupyter-mjci/jupyter_mjci"
 FILES = f"{REPOSITORY}/blob/main"
 # Pages of the top folder that are pages of the site, too.
-TOP_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md")
+TOP_PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 # How links of the repository begin, and what that is on the site.
 LINKS = {
     r"\]\(docs/": "](/",
