@@ -108,7 +108,8 @@ def test_a_notebook_is_the_same_live_and_headless(client: BlockingKernelClient) 
     for (code, kinds), one, other in zip(NOTEBOOK, headless, live, strict=True):
         assert one.kinds == kinds, (code, one.outputs)
         assert one.outputs == other.outputs, code
-        assert (one.updates, one.comms, other.comms) == (0, 0, 0)
+        # Live, the buttons under a card come over a comm; nothing of them is saved.
+        assert (one.updates, one.comms) == (0, 0)
         assert one.reply["status"] == ("error" if "error" in kinds else "ok")
     assert live[1].updates >= 1
 
