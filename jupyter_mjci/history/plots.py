@@ -170,24 +170,7 @@ class PlotAccessor:
     ) -> Axes:
         """Plot the time from submission to success: 50 % and 95 % of the jobs within."""
         result = self._accessor.turnaround(by=by, tz=tz)
-        frame = _select_top(result, "jobs").iloc[::-1]
-        ax = _prepare_axes(ax, "From submission to success", "")
-        rows = _label_rows(ax, frame[by], len(result) - len(frame))
-        ax.barh(
-            rows,
-            frame["p95"],
-            color=PALETTE[0],
-            alpha=0.3,
-            label="95 % within",
-        )
-        ax.barh(
-            rows,
-            frame["p50"],
-            color=PALETTE[0],
-            label="50 % within",
-        )
-        ax.set_xlabel("seconds")
-        return _finish(ax)
+        return _draw_percentiles(ax, "From submission to success", result, by)
 
     def queue_stats(
         self,
@@ -335,24 +318,7 @@ class PlotAccessor:
         A bar is missing where too few have ended to tell.
         """
         result = self._accessor.durations(of, by)
-        frame = _select_top(result, "jobs").iloc[::-1]
-        ax = _prepare_axes(ax, f"Duration ({of}), open jobs included", "")
-        rows = _label_rows(ax, frame[by], len(result) - len(frame))
-        ax.barh(
-            rows,
-            frame["p95"],
-            color=PALETTE[0],
-            alpha=0.3,
-            label="95 % within",
-        )
-        ax.barh(
-            rows,
-            frame["p50"],
-            color=PALETTE[0],
-            label="50 % within",
-        )
-        ax.set_xlabel("seconds")
-        return _finish(ax)
+        return _draw_percentiles(ax, f"Duration ({of}), open jobs included", result, by)
 
     def concurrency(
         self, every: Period = "hour", *, tz: str | tzinfo = "UTC", ax: Axes | None = None
@@ -492,6 +458,28 @@ class PlotAccessor:
         ax.set_xlabel("% of before")
         _note(ax, "nothing to compare with: ", frame["metric"][~is_known])
         return _finish(ax)
+
+
+def _draw_percentiles(ax: Axes | None, title: str, result: pd.DataFrame, by: str) -> Axes:
+    """Draw the seconds within which 50 % and 95 % of each group's jobs end."""
+    frame = _select_top(result, "jobs").iloc[::-1]
+    ax = _prepare_axes(ax, title, "")
+    rows = _label_rows(ax, frame[by], len(result) - len(frame))
+    ax.barh(
+        rows,
+        frame["p95"],
+        color=PALETTE[0],
+        alpha=0.3,
+        label="95 % within",
+    )
+    ax.barh(
+        rows,
+        frame["p50"],
+        color=PALETTE[0],
+        label="50 % within",
+    )
+    ax.set_xlabel("seconds")
+    return _finish(ax)
 
 
 def _draw_counts(ax: Axes | None, title: str, result: pd.DataFrame, by: str) -> Axes:
