@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from jupyter_mjci.client.calls import Sender
 from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.errors import InvalidRequest
-from jupyter_mjci.imaging.picture_check import prepare_picture
+from jupyter_mjci.imaging.picture_check import detect_image_format, prepare_picture
 
 
 class SupportsSave(Protocol):
@@ -75,25 +75,20 @@ def is_link(picture: object) -> bool:
     return isinstance(picture, str) and picture.lower().startswith(("http://", "https://"))
 
 
+def is_existing_path(text: str) -> bool:
+    """Return whether a text is the path of something that is there."""
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, or ~ of nobody
+        return False
+
+
 def find_job_source(picture: object) -> Job | JobPicture | None:
     """Return the job, or the picture of a job, that an object is or follows; None for others."""
     if isinstance(picture, (Job, JobPicture)):
         return picture
     job = getattr(picture, "job", None)
     return job if isinstance(job, Job) else None
-
-
-def detect_image_format(content: bytes) -> str:
-    """Return png, jpeg, gif or webp by the first bytes, or "" for
-    anything else. Content types of responses cannot be trusted.
-    """
-    for prefix, name in _MAGIC_BYTES:
-        if content.startswith(prefix):
-            return name
-    return ""
-
-
-_MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 
 
 def read_content(picture: object, sender: Sender | None = None) -> bytes:

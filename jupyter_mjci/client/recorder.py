@@ -33,11 +33,11 @@ from jupyter_mjci.client.cassette import (
     describe_request,
     split_lines,
 )
-from jupyter_mjci.client.image_input import detect_image_format
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.private_files import make_private_folder, write_atomically
 from jupyter_mjci.client.transport import Clock
 from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.imaging.picture_check import detect_image_format
 
 # Response headers that are stored. No header with a token is.
 RESPONSE_HEADERS = re.compile(

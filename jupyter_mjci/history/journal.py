@@ -458,6 +458,13 @@ class Journal:
                 return service
         return ""
 
+    def find_job(self, job_id: str) -> Job | None:
+        """Return a job by its ID, as last seen; None where `find_service` does not know it."""
+        service = self.find_service(job_id)
+        jobs = self.jobs("service=? AND id=?", (service, job_id)) if service else []
+        own = [job for job in jobs if job.origin == self.get_origin(service)]
+        return next(reversed(own or jobs), None)
+
     def get_package(self, service: str) -> str:
         """Return the package that added a service when the journal was written; "" if unknown."""
         return self.get_meta(f"package {service}")

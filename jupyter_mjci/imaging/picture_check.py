@@ -36,9 +36,18 @@ _DOCUMENTS = (
     (b"[", "JSON"),
     (b"<?xml", "XML"),
 )
-# How files of pictures begin.
-_SIGNATURES = ((b"\x89PNG", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF8", "GIF"), (b"BM", "BMP"))
+_MAGIC_BYTES = ((b"\x89PNG", "png"), (b"\xff\xd8", "jpeg"), (b"GIF8", "gif"), (b"RIFF", "webp"))
 _CONVERT = "Convert it to PNG or JPEG first."
+
+
+def detect_image_format(content: bytes) -> str:
+    """Return png, jpeg, gif or webp by the first bytes, or "" for
+    anything else. Content types of responses cannot be trusted.
+    """
+    for prefix, name in _MAGIC_BYTES:
+        if content.startswith(prefix):
+            return name
+    return ""
 
 
 def prepare_picture(content: bytes) -> bytes:
@@ -88,9 +97,9 @@ def _build_error(content: bytes, reason: str) -> InvalidRequest:
             detail=reason,
             hint=_CONVERT,
         )
-    for signature, format in _SIGNATURES:
-        if content.startswith(signature):
-            return _build_damaged_error(format, reason)
+    format = detect_image_format(content)
+    if format not in ("", "webp"):  # sounds and films begin like WebP, too
+        return _build_damaged_error(format.upper(), reason)
     return InvalidRequest(
         f"This is {_describe(content)}, not a PNG, JPEG, GIF or WebP image.",
         detail=f"It begins with {content[:16]!r}.",

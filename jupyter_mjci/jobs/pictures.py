@@ -8,7 +8,13 @@ from pathlib import Path
 
 import anyio
 
-from jupyter_mjci.client.image_input import ImageInput, find_job_source, is_link, read_content
+from jupyter_mjci.client.image_input import (
+    ImageInput,
+    find_job_source,
+    is_existing_path,
+    is_link,
+    read_content,
+)
 from jupyter_mjci.client.job import Job, JobPicture
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.picture import Picture
@@ -64,7 +70,7 @@ class PictureReader:
     async def _find_by_name(self, text: str) -> Path | Job:
         """Return the file of a path, or the job of an ID."""
         job = self._find_known(text.strip())
-        is_file = _exists(text)
+        is_file = is_existing_path(text)
         if job and is_file:
             raise InvalidRequest(
                 f"{text!r} is a file and the ID of a job.",
@@ -86,11 +92,7 @@ class PictureReader:
         for job in self._client.known_jobs():
             if job.id == job_id:
                 return job
-        key = self._client.journal.find_service(job_id) if job_id else ""
-        if not key:
-            return None
-        jobs = self._client.journal.jobs("service=? AND id=?", (key, job_id))
-        return jobs[-1] if jobs else None
+        return self._client.journal.find_job(job_id) if job_id else None
 
     async def _refresh(self, job: Job) -> Job:
         """Return a job that was not finished when it was seen as it is now."""
@@ -100,10 +102,3 @@ class PictureReader:
         if known and known.service == job.service and known.status.is_terminal:
             return known
         return await self._fetch_job(job.id)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return Path(path).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long, or ~ of nobody
-        return False

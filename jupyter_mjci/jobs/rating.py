@@ -88,13 +88,12 @@ def build_rating(
 
 
 def _find_job(journal: Journal, job_id: str) -> Job:
-    service = journal.find_service(job_id)
-    for job in journal.own_jobs(service):
-        if job.id == job_id:
-            return job
-    raise InvalidRequest(
-        f"{job_id!r} is not a job of this session.", hint="Fetch it first: session.follow(id)."
-    )
+    job = journal.find_job(job_id)
+    if job is None:
+        raise InvalidRequest(
+            f"{job_id!r} is not a job of this session.", hint="Fetch it first: session.follow(id)."
+        )
+    return job
 
 
 def _parse_tags(tags: Sequence[str]) -> tuple[str, ...]:

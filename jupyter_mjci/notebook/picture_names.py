@@ -7,10 +7,9 @@ the session, which knows paths, links and the IDs of jobs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from jupyter_mjci.client.image_input import find_job_source, is_link
+from jupyter_mjci.client.image_input import find_job_source, is_existing_path, is_link
 from jupyter_mjci.client.interpolation import find_value
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.params import Param
@@ -53,7 +52,7 @@ def find_picture(word: str, namespace: Mapping[str, object]) -> Any:
     if is_link(word) or word.startswith("data:"):
         return word
     value = find_value(word, namespace)
-    is_file = _is_file(word)
+    is_file = is_existing_path(word)
     if value is None:
         if word.isidentifier() and not is_file:
             raise InvalidRequest(
@@ -81,10 +80,3 @@ def _is_picture(value: object) -> bool:
     if isinstance(value, (str, bytes, bytearray)) or find_job_source(value) is not None:
         return True
     return any(hasattr(value, name) for name in ("save", "__array__", "read_bytes", "__await__"))
-
-
-def _is_file(word: str) -> bool:
-    try:
-        return Path(word).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):
-        return False

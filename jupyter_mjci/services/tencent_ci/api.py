@@ -22,12 +22,12 @@ from typing import Any, Literal, TypeVar
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.image_input import (
     ImageInput,
-    detect_image_format,
     read_content,
     to_image_bytes,
 )
 from jupyter_mjci.client.job import Job, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.imaging.picture_check import detect_image_format
 from jupyter_mjci.services.tencent_ci import xml
 from jupyter_mjci.services.tencent_ci.objects import StoredObject
 from jupyter_mjci.services.tencent_ci.regions import normalize_region
