@@ -86,8 +86,8 @@ class RuleComparison:
         worst = frame.groupby("rule", sort=False).agg(
             bytes=("bytes", "sum"),
             seconds=("seconds", "sum"),
-            ssim=("ssim", partial(_get_worst)),
-            psnr=("psnr", partial(_get_worst)),
+            ssim=("ssim", _get_worst),
+            psnr=("psnr", _get_worst),
             errors=("errors", "sum"),
         )
         return worst.reset_index().sort_values("bytes", ignore_index=True)

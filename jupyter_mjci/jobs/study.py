@@ -250,7 +250,7 @@ class Study:
 
         return JobAccessor(self.frame()).plot
 
-    def rated(self) -> pd.DataFrame:
+    def rated_pictures(self) -> pd.DataFrame:
         """Return a row per rated picture: the factors, id, picture, stars, tags, note."""
         from jupyter_mjci.history.ratings import ratings_to_frame
 
@@ -270,9 +270,10 @@ class Study:
         Raises InvalidRequest where there is no such factor.
         """
         from jupyter_mjci.history.ratings import summarize_ratings
+        from jupyter_mjci.jobs.study_sheet import check_factor
 
-        self._check_factor(by)
-        return summarize_ratings(self.rated(), by)
+        check_factor(by, self.factors)
+        return summarize_ratings(self.rated_pictures(), by)
 
     def wins(
         self,
@@ -284,20 +285,11 @@ class Study:
         InvalidRequest where there is no such factor.
         """
         from jupyter_mjci.history.ratings import count_wins
+        from jupyter_mjci.jobs.study_sheet import check_factor
 
-        self._check_factor(by)
+        check_factor(by, self.factors)
         others = [name for name in self.factors if name not in (by, "repeat")]
-        return count_wins(self.rated(), by, others)
-
-    def _check_factor(
-        self,
-        name: str,
-    ) -> None:
-        if name not in self.factors:
-            raise InvalidRequest(
-                f"{name!r} is not a factor of this study.",
-                hint=f"Available: {', '.join(self.factors)}.",
-            )
+        return count_wins(self.rated_pictures(), by, others)
 
     def sheet(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jupyter_mjci.errors import InvalidRequest
@@ -15,6 +15,14 @@ MAX_COLUMNS = 8  # of a sheet without a second factor
 Axes = tuple[str, str]
 
 
+def check_factor(name: str, factors: Iterable[str]) -> None:
+    """Raise InvalidRequest for what is no factor of a study."""
+    if name not in factors:
+        raise InvalidRequest(
+            f"{name!r} is not a factor of this study.", hint=f"Available: {', '.join(factors)}."
+        )
+
+
 def choose_axes(
     factors: Mapping[str, Sequence[Any]], rows: str | None, columns: str | None
 ) -> Axes:
@@ -24,11 +32,8 @@ def choose_axes(
         InvalidRequest: there is no such factor, or it is asked
             for twice
     """
-    for name in (rows, columns):
-        if name and name not in factors:
-            raise InvalidRequest(
-                f"{name!r} is not a factor of this study.", hint=f"Available: {', '.join(factors)}."
-            )
+    for name in filter(None, (rows, columns)):
+        check_factor(name, factors)
     if rows and rows == columns:
         raise InvalidRequest(f"{rows!r} cannot be both rows and columns.")
     free = [name for name, values in factors.items() if len(values) > 1]
