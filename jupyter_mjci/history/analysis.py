@@ -482,10 +482,25 @@ class JobAccessor:
         """Write the analyses as one HTML page, with the slowest and failed jobs.
 
         Reads the history once. The page loads nothing from
-        anywhere, and has no secrets. `every` is by default a
-        period that fits the history; `archive` is where pictures
-        are looked for (`session.archive`). Needs the extra `lab`.
-        Returns the path.
+        anywhere, and has no secrets. Needs the extra `lab`.
+
+        Args:
+            path: the page to write, with the extension .html
+            since: only jobs submitted from then on
+            until: only jobs submitted until then
+            tz: the time zone of all times
+            every: the period of the plots; by default one that
+                fits the history
+            prices: per action, see `cost`
+            archive: where pictures are looked for
+                (`session.archive`)
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidRequest: an argument is not valid
+            HistoryError: the page cannot be written
         """
         secrets = load_known_secrets().values()
         frame = self._load_between(parse_time(since), parse_time(until))
