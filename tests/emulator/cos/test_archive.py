@@ -99,9 +99,7 @@ def test_nothing_is_made_from_an_archived_object(client: CosClient) -> None:
     part = {"partNumber": "1", "uploadId": upload}
     refused = [
         client.cos("GET", "/cold.png", {RULE: ""}),
-        client.cos(
-            "POST", "/cold.png", {"image_process": ""}, b"", {"pic-operations": operations}
-        ),
+        client.cos("POST", "/cold.png", {"image_process": ""}, b"", {"pic-operations": operations}),
         client.cos("PUT", "/copy.png", None, b"", SOURCE),
         client.cos("PUT", "/parts", part, b"", SOURCE),
     ]

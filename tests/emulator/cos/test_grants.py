@@ -172,7 +172,9 @@ def test_style_is_applied(client: CosClient, path: str, params: Mapping[str, str
 
 def test_style_is_kept_by_request_to_ci(client: CosClient) -> None:
     """The official Go client sends requests about styles to CI's own host."""
-    body = "<AddStyle><StyleName>ci</StyleName><StyleBody>imageMogr2/rotate/90</StyleBody></AddStyle>"
+    body = (
+        "<AddStyle><StyleName>ci</StyleName><StyleBody>imageMogr2/rotate/90</StyleBody></AddStyle>"
+    )
     assert client.request("PUT", "/", {"style": ""}, body).status == 200
     listed = parse_response(client.request("GET", "/", {"style": ""}))
     assert listed["StyleRule"] == {"StyleName": "ci", "StyleBody": "imageMogr2/rotate/90"}
