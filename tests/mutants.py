@@ -39,12 +39,14 @@ PRELOADED = (anyio, httpx, pytest, tenacity)
 ROOT = Path(__file__).parents[1]
 # Where the tests are that may reach the modules.
 TESTS = (
-    "tests/client",
-    "tests/history",
+    "tests/client/test_outcomes.py",
+    "tests/history/test_frames.py",
+    "tests/history/test_frames_of_listings.py",
+    "tests/history/test_journal.py",
+    "tests/history/test_sync.py",
     "tests/jobs",
     "tests/services",
     "tests/notebook/test_line_parser.py",
-    "tests/notebook/test_magics.py",
     "tests/test_session.py",
     "tests/test_every_call.py",
 )
