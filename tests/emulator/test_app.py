@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import queue
@@ -17,7 +18,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import anyio
@@ -26,12 +27,14 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from jupyter_mjci.emulator import asgi
 from jupyter_mjci.emulator.__main__ import main
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import EPOCH, ScaledClock, VirtualClock
-from jupyter_mjci.emulator.faults import FaultError
+from jupyter_mjci.emulator.fault_injection import FaultedRequest, SocketConnection
+from jupyter_mjci.emulator.faults import Fault, FaultError
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.storage import StateStore
@@ -130,7 +133,10 @@ class Endpoint:
 
     @property
     def request_count(self) -> int:
-        return sum(service.request_count for service in (self.sandbox.mj, self.sandbox.ci))
+        return sum(
+            service.request_count
+            for service in (self.sandbox.services["mj"], self.sandbox.services["ci"])
+        )
 
 
 TRANSPORTS = ("process", "loopback")
@@ -414,7 +420,7 @@ def test_disconnected_client_leaves_no_job(server: Any) -> None:
             b"POST /mj/submit/start HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 50\r\n\r\nhalf"
         )
     assert httpx.get(server.url + "/mj/x", trust_env=False).status_code == 200
-    assert server.sandbox.mj.jobs == {}
+    assert server.sandbox.services["mj"].jobs == {}
 
 
 def test_nagle_is_disabled(server: Any) -> None:
@@ -526,6 +532,25 @@ async def test_slow_response_arrives_at_rate(endpoint: Endpoint) -> None:
     assert endpoint.sandbox.clock.now() - before >= len(plain) / 8 - 1
 
 
+async def test_slow_response_ends_when_its_client_leaves() -> None:
+    """The rest of a long body costs no time of the others: nothing is sent to nobody."""
+    sandbox = FakeSandbox(clock=ScaledClock(1000))
+    fault = Fault("slow", rate=8)
+    arriving: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request"}]
+    parts: list[Message] = []
+
+    async def receive() -> Message:
+        return arriving.pop()
+
+    async def send(message: Message) -> None:
+        parts.append(message)
+
+    request = Request("GET", "mj.sandbox.localhost", "/mj/x")
+    connection = SocketConnection(cast(asyncio.Transport, None))
+    await FaultedRequest(sandbox, "mj", request, connection, receive, send).apply(fault)
+    assert [part["type"] for part in parts] == ["http.response.start"]
+
+
 async def test_stuck_and_lost_jobs(endpoint: Endpoint) -> None:
     """The job that a request makes or names sticks, or vanishes."""
     endpoint.sandbox.faults.add("stuck", route="POST *", after=1, times=1)
@@ -553,7 +578,7 @@ async def test_restart_forgets_or_remembers_jobs(
     )
     await endpoint.client.get("/jobs")
     await endpoint.client.get("/mj/x")
-    assert len(endpoint.sandbox.mj.jobs) == left
+    assert len(endpoint.sandbox.services["mj"].jobs) == left
 
 
 def test_close_aborts_stalled_requests(server: Any) -> None:
@@ -790,7 +815,7 @@ async def test_data_folder_restores_state(tmp_path: Path) -> None:
     assert second.clock.now() == EPOCH + 3
     assert second.next_event() == EPOCH + 5
     await second.clock.sleep(2)
-    assert second.mj.jobs["1"]["done"] is True
+    assert second.services["mj"].jobs["1"]["done"] is True
 
 
 def test_state_store_replaces_state(tmp_path: Path) -> None:
@@ -901,7 +926,9 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_picture_job_end_to_end(client: Any) -> None:
     """An object is put, a job works on it, the output is there, by each way in."""
-    (source,) = list(client.sandbox.ci.store.buckets[client.sandbox.options.bucket].objects)[:1]
+    (source,) = list(
+        client.sandbox.services["ci"].store.buckets[client.sandbox.options["bucket"]].objects
+    )[:1]
     created = client.cloud(
         "POST", "/jobs", "ci", job_xml(client.settings, source, "out/turned.jpg")
     )
@@ -984,7 +1011,9 @@ def test_job_with_service_fault(kind: str, held: str) -> None:
     ):
         client = ServiceClient(http_client, server.settings, sandbox.clock.now)
         sandbox.faults.add(kind, route="POST /jobs", times=1)
-        (source,) = list(sandbox.ci.store.buckets[sandbox.options.bucket].objects)[:1]
+        (source,) = list(sandbox.services["ci"].store.buckets[sandbox.options["bucket"]].objects)[
+            :1
+        ]
         created = [
             client.cloud("POST", "/jobs", "ci", job_xml(server.settings, source, f"out/{n}")).text
             for n in (1, 2)
@@ -1007,7 +1036,7 @@ def test_runs_are_reproducible() -> None:
         async with httpx.AsyncClient(
             transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]
         ) as client:
-            client.headers["mj-api-secret"] = sandbox.options.mj_secret
+            client.headers["mj-api-secret"] = sandbox.options["mj_secret"]
             created = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
             for _ in range(30):
                 await sandbox.clock.sleep(5)
@@ -1099,9 +1128,9 @@ def test_random_requests_never_fail_with_500(
     """Whatever is asked, signed or not, a service answers, and never with 500."""
     sandbox = FUZZED.setdefault(dialect, Sandbox(dialect=dialect))
     target, params = "/" + path, "&".join(f"{name}={value}" for name, value in query)
-    keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
+    keys = {"secret_id": sandbox.options["secret_id"], "secret_key": sandbox.options["secret_key"]}
     now = int(sandbox.clock.now())
-    names = {"host": host, "mj-api-secret": sandbox.options.mj_secret}
+    names = {"host": host, "mj-api-secret": sandbox.options["mj_secret"]}
     if host.startswith(("demo", "ci", "cos", "b")):
         names["authorization"] = sign(
             method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys
