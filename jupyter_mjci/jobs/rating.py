@@ -32,8 +32,8 @@ def rate(
 ) -> Rating:
     """Keep stars, tags and a note of a picture, and return them together.
 
-    What is not given stays; empty tags and an empty note are
-    removed. `s.history()` has them as columns, and
+    What is not given stays; 0 stars, empty tags and an empty note
+    are removed. `s.history()` has them as columns, and
     `s.history.ratings()` a row per picture. Raises InvalidRequest
     for other stars than 1 to 5, and where there is no such
     picture.
@@ -42,7 +42,7 @@ def rate(
         session: has the journal
         picture: the job or its ID, or one picture: `job[2]`, or
             its name "ID[2]"
-        stars: 1 to 5
+        stars: 1 to 5; 0 for none
         index: which picture of the job, from 0
         tags: words of your own: ["keeper"]
         note: a text of your own
@@ -82,7 +82,7 @@ def build_rating(
     known = journal.find_rating(job, index)
     return replace(
         known,
-        stars=known.stars if stars is None else stars,
+        stars=known.stars if stars is None else stars or None,
         tags=known.tags if tags is None else _parse_tags(tags),
         note=known.note if note is None else note,
     )

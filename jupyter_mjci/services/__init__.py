@@ -130,6 +130,24 @@ class MagicHelp:
     required: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class PictureTarget:
+    """A call that a picture can be sent to.
+
+    Args:
+        builder: the builder's name
+        label: its name for people
+        param: the builder's parameter that takes the picture
+        line: the magic, with {picture} for a picture's name and
+            {job} for the ID of its job
+    """
+
+    builder: str
+    label: str
+    param: str
+    line: str
+
+
 class PromptSyntax(Protocol):
     """What a service finds in the text of a prompt; a module with these names."""
 
@@ -235,6 +253,10 @@ def _get_no_facts(_: Job) -> Iterable[tuple[str, str]]:
     return ()
 
 
+def _get_no_step(_: Job) -> tuple[str, int | None]:
+    return "", None
+
+
 def _parse_no_jobs(_: Any) -> Sequence[Job]:
     return ()
 
@@ -328,6 +350,9 @@ class Service:
             where one line cannot
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
+        get_step: the button that made a job of its parent, and
+            which of the parent's pictures it took, from 0
+        picture_targets: where a picture can be sent to
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
         magic_help: examples and more, by the builder's name
@@ -383,6 +408,8 @@ class Service:
     get_preview_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
+    get_step: Callable[[Job], tuple[str, int | None]] = _get_no_step
+    picture_targets: tuple[PictureTarget, ...] = ()
     diagnose: str = ""
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)

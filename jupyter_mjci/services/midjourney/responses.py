@@ -311,6 +311,19 @@ def get_command(job: Job) -> str:
     return f"%mj_imagine {prompt}" if job.action == "IMAGINE" and prompt else ""
 
 
+# How the description of a task ends that a button of a grid made.
+_STEP = re.compile(r"[UV]([1-4])\Z")
+
+
+def get_step(job: Job) -> tuple[str, int | None]:
+    """Return the button that made a task of its parent, and which picture it took, from 0.
+
+    The proxies describe such a task as "/up 1712345678901234 U2".
+    """
+    match = _STEP.search(to_text(job.raw.get("description")))
+    return (match[0], int(match[1]) - 1) if match else ("", None)
+
+
 def get_preview_url(job: Job) -> str:
     """Return the URL of a running task's blurry preview, or ""."""
     if job.status is not Status.RUNNING:
