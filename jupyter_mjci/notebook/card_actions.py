@@ -27,8 +27,8 @@ from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.job_results import load_card_picture
 from jupyter_mjci.notebook.panels import downloads
 from jupyter_mjci.notebook.panels.html import error_lines
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.subshells import allow_subshell
-from jupyter_mjci.notebook.picture_viewer import attach_pictures
 from jupyter_mjci.services import find_service
 
 if TYPE_CHECKING:

@@ -30,6 +30,7 @@ from jupyter_mjci.client.translation import set_language, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
+from jupyter_mjci.notebook.panels.picture_viewer import connect_panel
 from jupyter_mjci.notebook.panels.submit import FormButton, SubmitButton
 from jupyter_mjci.notebook.panels.subshells import (
     force_main_shell,
@@ -37,7 +38,6 @@ from jupyter_mjci.notebook.panels.subshells import (
     walk_widgets,
 )
 from jupyter_mjci.notebook.panels.widgets import build_button, translate_labels
-from jupyter_mjci.notebook.picture_viewer import connect_panel
 from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.base import Panel, Task
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import (
     build_button,
@@ -22,7 +23,6 @@ from jupyter_mjci.notebook.panels.widgets import (
     replace_children,
     set_visible,
 )
-from jupyter_mjci.notebook.picture_viewer import attach_pictures
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from jupyter_mjci.notebook.panels.base import Task
 from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
 from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import make_inline_image
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.table_panel import TablePanel
 from jupyter_mjci.notebook.panels.widgets import build_row
-from jupyter_mjci.notebook.picture_viewer import attach_pictures
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -34,8 +34,8 @@ from jupyter_mjci.notebook.panels.inline_image import (
 )
 from jupyter_mjci.notebook.panels.job_dialog import JobDialog, get_hint
 from jupyter_mjci.notebook.panels.job_node import JobNode
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures, render_lineage
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
-from jupyter_mjci.notebook.picture_viewer import attach_pictures, render_lineage
 
 MAX_PICTURES = 4  # results of one job that a card shows
 GRID_SIZE = 4  # pictures of a grid

@@ -1,7 +1,7 @@
 """Look at the pictures of a live notebook: large, compared, rated, sent on, used again.
 
 One widget without a view finds the pictures of this kernel's jobs
-in the page (`panels/viewer.js`), and asks here for what it shows.
+in the page (`viewer.js`), and asks here for what it shows.
 They are no output: the notebook saves the same with and without.
 """
 
