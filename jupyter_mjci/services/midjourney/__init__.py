@@ -11,9 +11,11 @@ from typing import cast
 
 from jupyter_mjci.client.calls import Call, Sender
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.services import (
     JobChanges,
     ParamValues,
+    PictureTarget,
     PollPolicy,
     Service,
     SyncSource,
@@ -92,6 +94,16 @@ SERVICE = Service(
     get_preview_url=responses.get_preview_url,
     get_command=responses.get_command,
     get_single_urls=responses.get_single_urls,
+    get_step=responses.get_step,
+    picture_targets=(
+        PictureTarget("describe", mark("Describe"), "picture", "%mj_describe {picture}"),
+        PictureTarget("blend", mark("Blend"), "pictures", "%mj_blend {picture},"),
+        PictureTarget("edits", mark("Edit"), "picture", "%mj_edits PROMPT --picture {picture}"),
+        PictureTarget("video", mark("Video"), "picture", "%mj_video PROMPT --picture {picture}"),
+        PictureTarget(
+            "imagine", mark("Reference"), "images", "%mj_imagine PROMPT --images {picture}"
+        ),
+    ),
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,

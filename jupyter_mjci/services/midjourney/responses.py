@@ -311,6 +311,19 @@ def get_command(job: Job) -> str:
     return f"%mj_imagine {prompt}" if job.action == "IMAGINE" and prompt else ""
 
 
+# How the description of a task ends that a button of a grid made.
+_STEP = re.compile(r"[UV]([1-4])\Z")
+
+
+def get_step(job: Job) -> tuple[str, int | None]:
+    """Return the button that made a task of its parent, and which picture it took, from 0.
+
+    The proxies describe such a task as "/up 1712345678901234 U2".
+    """
+    match = _STEP.search(to_text(job.raw.get("description")))
+    return (match[0], int(match[1]) - 1) if match else ("", None)
+
+
 def get_preview_url(job: Job) -> str:
     """Return the URL of a running task's blurry preview, or ""."""
     if job.status is not Status.RUNNING:
@@ -414,6 +427,7 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
         known: the jobs as they were last seen, by ID
     """
     try:
+        jsonlib.check_density(response.body)
         raw_tasks = _RAW_TASKS_DECODER.decode(response.body) if response.status < 300 else []
         summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -453,9 +467,10 @@ def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) 
     if wanted_ids is None or not response.body.startswith(b"["):
         return parse_tasks(response)
     try:
+        jsonlib.check_density(response.body)
         ids = msgspec.json.decode(response.body, type=list[_TaskId])
         tasks = _RAW_TASKS_DECODER.decode(response.body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # Something else among the tasks, or JSON beyond the
         # standard.
         return parse_tasks(response)
