@@ -659,6 +659,7 @@ def build_transport(
         transport=transport,
         build_missing_error=build_not_configured_error,
         redactor=redaction.Redactor(client_settings.list_secrets(settings)),
+        allow_private=settings.allow_private,
     )
 
 
