@@ -192,8 +192,11 @@ def check_overwrite(context: RequestContext) -> None:
         raise ErrorResponse(409, "FileAlreadyExists", "The object exists already.")
 
 
-def check_md5(context: RequestContext) -> None:
-    """Check the Content-MD5 of a body, if there is one."""
+def check_md5(context: RequestContext, computed: str = "") -> None:
+    """Check the Content-MD5 of a body, if there is one.
+
+    `computed` is the body's MD5 in hex, where it is known.
+    """
     header = context.get_header("content-md5")
     if not header:
         return
@@ -203,7 +206,7 @@ def check_md5(context: RequestContext) -> None:
         digest = b""
     if len(digest) != 16:
         raise ErrorResponse(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
-    if digest != hashlib.md5(context.request.body).digest():
+    if digest.hex() != (computed or hashlib.md5(context.request.body).hexdigest()):
         message = "The Content-MD5 you specified did not match what we received."
         raise ErrorResponse(400, "BadDigest", message)
 
@@ -211,10 +214,10 @@ def check_md5(context: RequestContext) -> None:
 def read_uploaded_object(context: RequestContext) -> StoredObject:
     """Build an object from the body and the headers of an upload."""
     check_key(context.key)
-    check_md5(context)
     headers = select_stored_headers(context.request.headers)
     content_type = context.get_header("content-type") or guess_content_type(context.key)
     stored = build_object(context.request.body, context.now, content_type, headers)
+    check_md5(context, stored.etag.strip('"'))
     stored.tags = parse_tags(context.get_header("x-cos-tagging"))
     stored.grants = parse_grant_headers(context.request.headers)
     return stored
