@@ -217,6 +217,8 @@ class Query:
 
     def _prepare(self, frame: FrameT) -> FrameT:
         """Select the jobs that count, and add the columns that the metrics and keys need."""
+        is_duckdb = frame.implementation.is_duckdb()
+        count_microseconds = _count_interval if is_duckdb else _subtract_timestamps
         time = nw.col(self.time_column)
         frame = frame.filter(~time.is_null())
         for condition in self._build_conditions():
@@ -224,11 +226,11 @@ class Query:
         columns = {}
         if self.spread:
             later, earlier = DURATIONS[self.spread]
-            lasted = nw.col(later).fill_null(_strip_zone(self.now)) - nw.col(earlier)
-            columns["duration"] = lasted.dt.total_milliseconds()
+            end = nw.col(later).fill_null(_strip_zone(self.now))
+            columns["duration"] = count_microseconds(end, nw.col(earlier)) // 1000
         for name in self.durations:
             later, earlier = DURATIONS[name]
-            columns[name] = (nw.col(later) - nw.col(earlier)).dt.total_microseconds()
+            columns[name] = count_microseconds(nw.col(later), nw.col(earlier))
         if self.period:
             local_time = nw.col(LOCAL_TIME) if self.needs_local_time else time
             columns["period"] = build_period(time, local_time, self.period)
@@ -253,7 +255,8 @@ class Query:
             conditions.append(time < _strip_zone(self.until))
         if self.spread:
             later, earlier = DURATIONS[self.spread]
-            is_open = ~nw.col("status").is_in(TERMINAL_STATUSES)
+            status = nw.col("status")
+            is_open = ~status.is_in(TERMINAL_STATUSES) | status.is_null()
             conditions.append(~nw.col(earlier).is_null())
             conditions.append(~nw.col(later).is_null() | is_open)
         return conditions
@@ -289,6 +292,20 @@ class Query:
         if self.period:
             frame["partial"] = mark_partial(frame["period"])
         return frame
+
+
+def _count_interval(later: nw.Expr, earlier: nw.Expr) -> nw.Expr:
+    """Return the microseconds from one time to another, in DuckDB."""
+    return (later - earlier).dt.total_microseconds()
+
+
+def _subtract_timestamps(later: nw.Expr, earlier: nw.Expr) -> nw.Expr:
+    """Return the microseconds from one time to another, where times have timestamps.
+
+    narwhals computes those of pandas' durations from seconds as
+    floats, and misses one now and then: 1.001 s are 1,000,999 µs.
+    """
+    return later.dt.timestamp("us") - earlier.dt.timestamp("us")
 
 
 def _strip_zone(time: datetime | None) -> datetime | None:
@@ -519,7 +536,10 @@ def load_jobs(
         check_columns(_Names(available), required)
         chosen = table.select(*required, *(name for name in optional if name in available))
         frame = _to_pandas(chosen.collect() if isinstance(chosen, nw.LazyFrame) else chosen)
-    return pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
+    check_columns(frame, frame.columns)
+    jobs = pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
+    # Levels of an index that are columns, too, would be ambiguous.
+    return jobs.rename_axis(index=[None] * jobs.index.nlevels)
 
 
 def check_source(source: Any) -> JobSource:
