@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.translation import LANGUAGES
-from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.errors import SettingsError, SettingsWarning
 
 
 class Secret:
@@ -171,6 +172,12 @@ class Settings:
     ca_file: str = define_setting(
         "", "File of certificates (PEM) to trust beside the usual ones", "MJCI_CA_FILE"
     )
+    allow_private: bool = define_setting(
+        False,
+        "Whether links in answers may lead to loopback, link-local and private addresses where "
+        "no service is: yes, no",
+        "MJCI_ALLOW_PRIVATE",
+    )
     replay: str = define_setting(
         "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )
@@ -299,6 +306,9 @@ def load(
     _reject_unknown_names(given, sections, "")
     profile = profile or environ.get("MJCI_PROFILE")
     profile_values = _read_profile(profile, file, sections)
+    exposed = find_exposed_secrets(file)
+    if exposed:
+        warnings.warn(SettingsWarning(exposed), stacklevel=2)
     _reject_unknown_names(profile_values, sections, f" in {file or get_profile_path()}")
     # Every value with its source. Later sources override earlier
     # ones.
@@ -454,16 +464,41 @@ def load_known_secrets(
     """
     environ = os.environ if environ is None else environ
     secrets = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
-    with contextlib.suppress(OSError, SettingsError):
-        for profile, values in _parse_profiles(file or get_profile_path()).items():
-            for name, value in _iter_profile_values(values):
-                if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
-                    secrets[f"{name} of the profile {profile}"] = str(value)
+    secrets |= _find_profile_secrets(file or get_profile_path())
     return {
         name: value
         for name, value in secrets.items()
         if value and not value.startswith(KEYRING_PREFIX)
     }
+
+
+def _find_profile_secrets(path: Path) -> dict[str, str]:
+    secrets = {}
+    with contextlib.suppress(OSError, SettingsError):
+        for profile, values in _parse_profiles(path).items():
+            for name, value in _iter_profile_values(values):
+                if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
+                    secrets[f"{name} of the profile {profile}"] = str(value)
+    return secrets
+
+
+def find_exposed_secrets(file: Path | None = None) -> str:
+    """Return a warning where others can read a profile file with secrets in it; else "".
+
+    Args:
+        file: the profile file; by default `get_profile_path()`
+    """
+    path = file or get_profile_path()
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return ""
+    if os.name != "posix" or not mode & 0o077:
+        return ""
+    names = list(load_known_secrets({}, path))
+    if not names:
+        return ""
+    return f"Others can read {path} (mode {mode:o}), which holds {names[0]}. Run: chmod 600 {path}"
 
 
 def _iter_profile_values(values: object) -> Iterator[tuple[str, object]]:
@@ -487,7 +522,7 @@ def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
     text = environ.get("MJCI_HEADLESS", "").strip().lower()
     if not text:
         return None
-    return text not in ("0", "false", "no", "off")
+    return _SWITCHES.get(text, True)
 
 
 def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
@@ -564,9 +599,16 @@ def _parse_profiles(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML.", detail=str(error)) from None
+        profiles = tomllib.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise SettingsError(f"{path} is not valid TOML.", detail=str(error)[:200]) from None
+    lost = [name for name, profile in profiles.items() if not isinstance(profile, Mapping)]
+    if lost:
+        raise SettingsError(
+            f"{path}: {lost[0][:80]} stands outside of a profile.",
+            hint="Settings belong below the line [default], or [NAME] of another profile.",
+        )
+    return profiles
 
 
 # --- validation -------------------------------------------
@@ -590,7 +632,8 @@ def _validate(setting: Field[Any], raw: object, name: str) -> object:
             f"{value!r} is not a valid value of {name}.",
             hint=f"Use one of: {', '.join(choices)}.",
         )
-    if isinstance(value, (int, float)) and not value > 0:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and not value > 0:  # type: ignore[operator]
         raise SettingsError(f"{name} must be more than 0, not {value!r}.")
     return value
 
@@ -617,11 +660,24 @@ def _strip_secret(text: str, name: str) -> str:
     )
 
 
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCHES |= {"0": False, "false": False, "no": False, "off": False, "": False}
+
+
+def _parse_switch(name: str, value: object) -> bool:
+    switch = _SWITCHES.get(str(value).lower())
+    if switch is None:
+        raise SettingsError(f"{name} must be yes or no, not {value!r}.")
+    return switch
+
+
 def _convert(name: str, value: object, default: object) -> object:
     """Return a value in the type of the setting's default."""
     kind: type[Any] = type(default)
     if isinstance(value, kind):
         return value
+    if isinstance(default, bool):
+        return _parse_switch(name, value)
     if isinstance(default, Path):
         kind = Path
     try:

@@ -539,7 +539,8 @@ def load_jobs(
     check_columns(frame, frame.columns)
     jobs = pd.DataFrame({str(name): normalize_column(frame[name]) for name in frame.columns})
     # Levels of an index that are columns, too, would be ambiguous.
-    return jobs.rename_axis(index=[None] * jobs.index.nlevels)
+    jobs.index.names = [None] * jobs.index.nlevels
+    return jobs
 
 
 def check_source(source: Any) -> JobSource:
