@@ -53,6 +53,9 @@ KeyFunction = Callable[[pd.DataFrame], Any]
 Grouping = str | KeyFunction | Sequence[str | KeyFunction] | Mapping[str, str | KeyFunction]
 
 TERMINAL_STATUSES = ("SUCCEEDED", "FAILED", "CANCELLED")
+# A job without status has not ended, as far as is known; whether a
+# missing value is in a list, engines answer differently.
+IS_OPEN = ~nw.col("status").is_in(TERMINAL_STATUSES) | nw.col("status").is_null()
 TIME_METRICS = {"first", "last", "last_started", "last_finished"}
 # The time on the clocks of a query's time zone.
 LOCAL_TIME = "local_time"
@@ -255,10 +258,8 @@ class Query:
             conditions.append(time < _strip_zone(self.until))
         if self.spread:
             later, earlier = DURATIONS[self.spread]
-            status = nw.col("status")
-            is_open = ~status.is_in(TERMINAL_STATUSES) | status.is_null()
             conditions.append(~nw.col(earlier).is_null())
-            conditions.append(~nw.col(later).is_null() | is_open)
+            conditions.append(~nw.col(later).is_null() | IS_OPEN)
         return conditions
 
     def _build_flags(self) -> dict[str, nw.Expr]:
@@ -266,7 +267,7 @@ class Query:
         status = nw.col("status")
         is_terminal = status.is_in(TERMINAL_STATUSES)
         flags = {name.lower(): status == name for name in TERMINAL_STATUSES}
-        flags |= {"ended": is_terminal, "open": ~is_terminal | status.is_null()}
+        flags |= {"ended": is_terminal, "open": IS_OPEN}
         if self.spread:
             is_measured = ~nw.col(DURATIONS[self.spread][0]).is_null()
             flags |= {"measured": is_measured, "pending": ~is_measured}
