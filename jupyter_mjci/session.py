@@ -213,7 +213,8 @@ class Session:
                 overload; never where it may have been accepted
         """
         targets = list(map(to_target, jobs))
-        check_job_count(targets, self.settings.max_jobs if max_jobs is None else max_jobs)
+        allowed = self.settings.max_jobs if max_jobs is None else max_jobs
+        check_job_count(targets, allowed, self.settings.prices)
         follower, wait = self._jobs.follower, self.settings.wait
         return Batch(follower, targets, at_once, wait, poll_interval, retry)
 
@@ -366,7 +367,7 @@ class Session:
 
         Args:
             changes: wait, timeout, on_interrupt, max_jobs,
-                thumbnail
+                prices, language, thumbnail
         """
         self.settings = change_settings(self.settings, changes)
         self.client.transport.timeout = self.settings.timeout

@@ -201,9 +201,14 @@ class Journal:
         """Return the submissions whose outcome is not known, oldest first."""
         return self._fetch_submissions("state IN ('pending','unknown')")
 
-    def submissions(self) -> list[Submission]:
-        """Return all submissions, oldest first."""
-        return self._fetch_submissions("1")
+    def submissions(self, since: float = 0.0) -> list[Submission]:
+        """Return the submissions recorded since a time, in Unix seconds, oldest first."""
+        return self._fetch_submissions("at >= ?", (since,))
+
+    def count_submissions(self, since: float) -> dict[str, int]:
+        """Count the submissions recorded since a time, in Unix seconds, by their state."""
+        statement = "SELECT state, count(*) AS total FROM submissions WHERE at >= ? GROUP BY state"
+        return {row["state"]: row["total"] for row in self._fetch_rows(statement, (since,))}
 
     def forget_submission(self, marker: str, at: float | None = None) -> Submission:
         """Close a submission of unknown outcome: `resume` searches for it no more.

@@ -458,7 +458,7 @@ class Magics:
         if max_jobs is None:
             max_jobs = session.settings.max_jobs
         with _as_usage_error():
-            check_job_count(calls, max_jobs, "--max-jobs ")
+            check_job_count(calls, max_jobs, session.settings.prices, "--max-jobs ")
 
     def _run_each_row(
         self,

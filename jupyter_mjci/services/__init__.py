@@ -227,6 +227,10 @@ def _get_nothing(_: Job) -> str:
     return ""
 
 
+def _get_named_kind(call: Call[Any]) -> tuple[str, str]:
+    return call.name, ""
+
+
 def _get_no_urls(_: Job) -> Sequence[str]:
     return ()
 
@@ -324,6 +328,9 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_kind: the action and the queue of the job that a
+            submission creates, as far as the call says, for its
+            price
         get_command: the magic that asks for the same again; ""
             where one line cannot
         get_single_urls: the single pictures of a job whose output
@@ -381,6 +388,7 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_kind: Callable[[Call[Any]], tuple[str, str]] = _get_named_kind
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     diagnose: str = ""

@@ -87,6 +87,7 @@ SERVICE = Service(
     parse_callback=responses.parse_callback,
     parse_record=responses.parse_record,
     links_expire=True,
+    get_kind=reconciliation.get_kind,
     get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
     get_command=responses.get_command,

@@ -124,6 +124,7 @@ SERVICE = Service(
     parse_text=responses.parse_text,
     parse_callback=responses.parse_callback,
     parse_record=responses.parse_record,
+    get_kind=reconciliation.get_kind,
     get_facts=facts.get_facts,
     describe_subject=facts.describe_subject,
     subject_is_key=True,
