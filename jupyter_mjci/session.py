@@ -222,8 +222,9 @@ class Session:
         """Continue after a restart: resolve submissions of unknown outcome, follow unfinished jobs.
 
         A submission is looked up and adopted, or submitted again
-        where it certainly was not received. Yields each job as it
-        ends; `poll_interval` is that of `batch`.
+        where it certainly was not received. Yields what ended
+        while nobody followed it, then each job as it ends;
+        `poll_interval` is that of `batch`.
         """
         return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 

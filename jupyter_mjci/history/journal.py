@@ -44,6 +44,7 @@ from jupyter_mjci.history.submissions import (
     Submission,
     add_keys,
     add_leases_and_claims,
+    add_unseen_ends,
     row_to_submission,
 )
 from jupyter_mjci.services import list_keys
@@ -482,6 +483,29 @@ class Journal:
         condition, parameters = self._build_own_condition()
         return self.jobs(f"NOT final AND status <> 'NEEDS_INPUT' AND {condition}", parameters)
 
+    def waiting_jobs(self) -> list[Job]:
+        """Return jobs of this session's own origins that wait for the user's input."""
+        condition, parameters = self._build_own_condition()
+        return self.jobs(f"NOT final AND status = 'NEEDS_INPUT' AND {condition}", parameters)
+
+    def unseen_jobs(self) -> list[Job]:
+        """Return the submitted jobs that ended while nobody followed them, the latest first."""
+        condition, parameters = self._build_own_condition()
+        unseen = "SELECT service, origin, job_id FROM claims WHERE ended_unseen"
+        where = f"final AND (service, origin, id) IN ({unseen}) AND {condition}"
+        return self.jobs(where, parameters)[::-1]
+
+    def mark_unseen(self, jobs: Iterable[Job], db: sqlite3.Connection) -> None:
+        """Mark jobs that end now while nobody follows them, before their end is recorded."""
+        state_machine.mark_unseen(db, map(self._get_key, jobs))
+
+    def mark_seen(self, jobs: Iterable[Job], db: sqlite3.Connection) -> None:
+        """Note that the end of jobs was shown."""
+        state_machine.mark_seen(db, map(self._get_key, jobs))
+
+    def _get_key(self, job: Job) -> tuple[str, str, str]:
+        return job.service, job.origin or self.get_origin(job.service), job.id
+
     def jobs_with_outputs(self, limit: int) -> list[Job]:
         """Return the latest jobs of this session's own origins that have outputs.
 
@@ -860,6 +884,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     add_keys,
     _add_context,
     add_ratings,
+    add_unseen_ends,
 )
 # The costs are texts: they come back as they were, to the last digit.
 _CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")

@@ -549,18 +549,18 @@ def test_cost_by_service_and_queue_where_prices_tell_them_apart() -> None:
         service=["mj", "mj", "mj", "mj", "ci"],
         queue=["TURBO", "RELAX", None, "FAST", "p1"],
     )
-    prices = parse_prices({"mj/imagine": 2, "mj/imagine/turbo": 4, "mj/*/relax": 1, "ci/*": 0.5})
+    prices = parse_prices({"mj/imagine": 2, "mj/imagine/turbo": 4, "mj/*/fast": 3, "ci/*": 0.5})
     frame = jobs.mjci.cost(prices, every=None)
     assert set(zip(frame["service"], frame["queue"], frame["price"].fillna(-1), strict=True)) == {
         ("mj", "TURBO", 4.0),
-        ("mj", "RELAX", 1.0),
+        ("mj", "RELAX", 2.0),
         ("mj", "(none)", 2.0),
-        ("mj", "FAST", -1.0),
+        ("mj", "FAST", 3.0),
         ("ci", "p1", 0.5),
     }
     assert list(jobs.mjci.cost({"*": 1}, every=None).columns) == ["action", "jobs", "price", "cost"]
     assert jobs.mjci.cost({"ci/*": 1, "*": 2}, every=None)["cost"].sum() == 9
-    assert read_bars(jobs.mjci.plot.cost(prices)) == 7.5
+    assert read_bars(jobs.mjci.plot.cost(prices)) == 11.5
 
 
 def read_bars(ax: Any) -> float:
