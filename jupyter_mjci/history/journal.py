@@ -206,6 +206,18 @@ class Journal:
         """Return the submissions recorded since a time, in Unix seconds, oldest first."""
         return self._fetch_submissions("at >= ?", (since,))
 
+    def unfinished_submissions(self, since: float) -> list[Submission]:
+        """Return the submissions since a time (Unix seconds) whose job runs or is not known."""
+        is_active = (
+            "EXISTS (SELECT 1 FROM jobs WHERE service=submissions.service"
+            " AND origin=submissions.origin AND id=submissions.job_id"
+            " AND NOT final AND status <> 'NEEDS_INPUT')"
+        )
+        return self._fetch_submissions(
+            f"at >= ? AND (state IN ('pending','unknown') OR (state='accepted' AND {is_active}))",
+            (since,),
+        )
+
     def count_submissions(self, since: float) -> dict[str, int]:
         """Count the submissions recorded since a time, in Unix seconds, by their state."""
         statement = "SELECT state, count(*) AS total FROM submissions WHERE at >= ? GROUP BY state"

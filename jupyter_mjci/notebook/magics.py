@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, is_dataclass
@@ -25,6 +25,7 @@ from jupyter_mjci.client.outcomes import allow_unconfirmed
 from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
 from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
+from jupyter_mjci.jobs.repetition import find_repeated
 from jupyter_mjci.jobs.study_calls import StudyPlan, add_keys, add_places, build_rows
 from jupyter_mjci.notebook import commands, request_view
 from jupyter_mjci.notebook.argument_parser import parse_arguments
@@ -117,7 +118,6 @@ class Magics:
         self._displayed_value: object = None
         # Submissions whose cells ended before their jobs: the ID of
         # each job.
-        self._unfinished: dict[Hashable, str] = {}
         # Keys of the bucket's objects that a listing has shown,
         # for the completion.
         self.known_objects: dict[str, None] = {}
@@ -445,9 +445,7 @@ class Magics:
         self._check_job_count(session, [call], options)
         try:
             value = self._run_and_display(session, call, options, return_type)
-            self._remember_unfinished(call, find_job(value))
         except (JobFailed, WaitTimeout, Interrupted) as error:
-            self._remember_unfinished(call, error.job)
             if error.job is not None:
                 self._assign_output(options, error.job)
             raise
@@ -481,6 +479,7 @@ class Magics:
             return None
         self._check_job_count(session, calls, options)
         batch = row_batch.RowBatch(title, table, calls)
+        batch.note = _describe_repetition(session, calls)
         try:
             output = select_output(self.ip)
             batch.run(session, options.at_once, output, retry=options.retry)
@@ -552,7 +551,7 @@ class Magics:
 
         if return_type == RETURNS_JOB:
             is_submission: bool = call.is_submission
-            note = self._describe_repetition(session, call)
+            note = _describe_repetition(session, [call])
             job_or_call = call
             if not is_submission or options.no_wait:
                 job_or_call = self._send(call)
@@ -579,22 +578,6 @@ class Magics:
             is_submission = getattr(call, "is_submission", False)
             message = OUTCOME_UNKNOWN if is_submission else NO_RESPONSE
             raise Interrupted(None, message) from None
-
-    def _describe_repetition(self, session: Session, call: Any) -> str:
-        """Return what to say where the same submission is still going; "" where it is not."""
-        job_id = self._unfinished.get(_identify(call)) if call.is_submission else None
-        for job in session.client.known_jobs() if job_id else ():
-            if job.id == job_id and job.status.is_active:
-                return (
-                    f"This submits again what is still going: {headline(job)}. To follow that "
-                    f"job instead: {follow_command(job)}"
-                )
-        return ""
-
-    def _remember_unfinished(self, call: Any, job: Job | None) -> None:
-        """Remember the job of a submission that the cell leaves before it ends."""
-        if job is not None and job.status.is_active and getattr(call, "is_submission", False):
-            self._unfinished[_identify(call)] = job.id
 
     def _display_job(
         self, session: Session, job_or_call: Any, options: Options, raises: bool, note: str
@@ -705,9 +688,23 @@ def _make_call_factory(builder: Builder, values: Mapping[str, Any]) -> CallFacto
     return build
 
 
-def _identify(call: Any) -> Hashable:
-    """Return what the same submission has in common."""
-    return call.service, call.name, call.path, call.body
+def _describe_repetition(session: Session, calls: Sequence[Any]) -> str:
+    """Return what to say where the same submissions are still going; "" where none is."""
+    rows = find_repeated(session.client, calls)
+    if not rows:
+        return ""
+    if len(calls) > 1:
+        return (
+            f"{len(rows)} submissions just like these are still going, as last seen. To follow "
+            "them instead: %mjci resume"
+        )
+    job = session.journal.find_job(rows[-1].job_id) if rows[-1].job_id else None
+    if job is None:
+        return "A submission just like this has an unknown outcome. To search for it: %mjci resume"
+    return (
+        f"This submits again what is still going: {headline(job)}, as last seen. To follow that "
+        f"job instead: {follow_command(job)}"
+    )
 
 
 def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:

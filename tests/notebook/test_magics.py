@@ -569,7 +569,7 @@ def test_resume_shows_what_ended_unseen(shell: Shell, session: Session) -> None:
     assert session.mj.task(asked.id).run().status is Status.SUCCEEDED
     session.tasks()
     frame = shell.run("%mjci resume")
-    assert list(frame.id) == [job.id for job in ended]
+    assert list(frame.id) == [job.id for job in reversed(ended)]
     assert set(frame.status) == {"SUCCEEDED"}
     assert shell.kinds == [CARD, PICTURE] * 3
     assert [ended[2 - number].id in shell.texts[2 * number] for number in range(3)] == [True] * 3
@@ -583,7 +583,7 @@ def test_resume_shows_the_latest_and_counts_the_rest(
     submit_and_leave(session, "a fox 0", "a fox 1", "a fox 2")
     session.sync()
     frame = shell.run("%mjci resume")
-    assert list(frame.subject) == ["a fox 0", "a fox 1", "a fox 2"]
+    assert list(frame.subject) == ["a fox 2", "a fox 1", "a fox 0"]
     assert "a fox 2" in shell.texts[0]
     assert shell.kinds[:2] == [CARD, PICTURE]
     assert "2 more have ended: they are in the table." in shell.texts

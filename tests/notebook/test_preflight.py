@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from IPython.core.error import UsageError
 from PIL import Image
 
+import jupyter_mjci as mjci
 from jupyter_mjci.errors import PreflightError
 from jupyter_mjci.imaging.rule_syntax import find_mistake
 from jupyter_mjci.services.midjourney.api import Midjourney
@@ -190,6 +192,60 @@ def test_submission_that_still_runs_is_named_on_the_card(shell: Shell, session: 
         session.follow(job).run()
     shell.run("%mj_imagine a blue owl")
     assert "still going" not in shell.texts[0]
+
+
+CI_CELL = 'input = "input/deer.jpg"\nrule = "imageMogr2/rotate/9"\noutput = "o/{name}.jpg"'
+
+
+def test_submission_that_still_runs_is_named_after_a_restart(
+    empty_shell: Shell, tmp_path: Path
+) -> None:
+    """By the journal: the request is the same but for its marker, whichever kernel sent it."""
+    red = tmp_path / "red.png"
+    red.write_bytes(encode("RGB", (8, 6), "red"))
+    with mjci.sandbox(speed=1e-6, home=tmp_path) as first:
+        job = first.mj.imagine("a blue owl", images=[red]).run()
+        work = first.ci.picture_job(
+            input="input/deer.jpg", rule="imageMogr2/rotate/9", output="o/a.jpg"
+        ).run()
+        assert first.sandbox is not None
+        again = Session(
+            first.settings,
+            clock=first.client.clock,
+            transport=first.sandbox.transport(),
+            home=tmp_path,
+        )
+        again.configure(wait=1e-6)
+        empty_shell.ip.push({"s": again})
+        empty_shell.fails(f"%mj_imagine a blue owl --images {red}")
+        assert f"still going: IMAGINE {job.id}" in empty_shell.texts[0]
+        empty_shell.fails("%mj_imagine a blue owl")
+        assert "still going" not in empty_shell.texts[0]
+        empty_shell.fails(f"%%ci_job\n{CI_CELL.format(name='a')}")
+        assert f"still going: PicProcess {work.id}" in empty_shell.texts[0]
+        empty_shell.fails(f"%%ci_job\n{CI_CELL.format(name='b')}")
+        assert "still going" not in empty_shell.texts[0]
+        again.close()
+
+
+def test_batch_that_still_runs_is_named_on_its_card(shell: Shell, session: Session) -> None:
+    session.configure(wait=0.0001)
+    shell.run("rows = [{'animal': 'fox'}, {'animal': 'owl'}, {'animal': 'stag'}]")
+    shell.run("%mj_imagine a {{animal}} --each rows")
+    assert "still going" not in shell.texts[0]
+    shell.run("%mj_imagine a {{animal}} --each rows")
+    assert "3 submissions just like these are still going" in shell.texts[0]
+    assert "%mjci resume" in shell.texts[0]
+
+
+def test_submission_of_unknown_outcome_is_named_before_it_is_sent_again(shell: Shell) -> None:
+    session = mjci.sandbox(speed=math.inf, dialect="new-api")
+    shell.ip.push({"s": session})
+    assert session.sandbox is not None
+    session.sandbox.faults.add("drop_after", route="POST /mj/submit/*", times=1)
+    shell.fails("%mj_imagine a red fox --session s")
+    shell.run("%mj_imagine a red fox --session s")
+    assert "just like this has an unknown outcome" in shell.texts[0]
 
 
 def test_status_says_what_was_submitted_today(shell: Shell) -> None:
