@@ -14,7 +14,8 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Operation, Paginator, Stream
 from jupyter_mjci.client.image_input import ImageInput
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.settings import Settings, change_settings
+from jupyter_mjci.client.redaction import redact
+from jupyter_mjci.client.settings import Settings, change_settings, list_secrets
 from jupyter_mjci.client.transport import Clock, SystemClock
 from jupyter_mjci.history.history import History
 from jupyter_mjci.history.image_archive import ImageArchive
@@ -105,8 +106,8 @@ class Session:
             origins=services.get_origins(settings),
             packages=services.get_packages(),
         )
-        self.history = History(self.journal, clock.now)
         self.archive = ImageArchive(home / "pictures") if home else None
+        self.history = History(self.journal, clock.now, self.archive, self._redact)
         http = services.build_transport(settings, clock, transport)
         self.client = JobClient(http, self.journal, clock)
         self.listeners = self.client.listeners
@@ -132,6 +133,9 @@ class Session:
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *list_lazy_methods()})
+
+    def _redact(self, text: str) -> str:
+        return redact(text, list_secrets(self.settings))
 
     async def fetch(self, call: Call[T]) -> T:
         """Send a call and return its parsed response; every `Call.run()` comes here.

@@ -98,6 +98,15 @@ ODD_RESPONSES = (
         "https://relay.example/mj",
         {"location": "https://relay.example/mj"},
     ),
+    OddResponse(
+        "nginx 401 of auth_basic",
+        401,
+        _nginx("401 Authorization Required"),
+        REFUSAL,
+        Reason.PASSWORD,
+        "401 Authorization Required",
+        {"www-authenticate": 'Basic realm="relay"'},
+    ),
     OddResponse("nginx 499", 499, b"", UNKNOWN, Reason.UNAVAILABLE),
     OddResponse(
         "Cloudflare 524",

@@ -355,4 +355,4 @@ def test_missing_endpoint_raises_unsupported(session: Session) -> None:
     """Some families respond with an empty 404, some with a web page: neither is broken JSON."""
     calls = {"java": session.mj.shorten("x"), "new-api": session.mj.cancel("1")}
     with pytest.raises(Unsupported):
-        calls[session.sandbox.mj.dialect.name].run()  # type: ignore[union-attr]
+        calls[session.sandbox.services["mj"].dialect.name].run()  # type: ignore[union-attr]

@@ -51,6 +51,9 @@ class Command:
 
 
 PROFILE = _make_argument("--profile", metavar="NAME", help="use this profile of profiles.toml")
+SINCE = _make_argument(
+    "--since", metavar="TIME", help="only jobs submitted since then, such as 2026-01-31"
+)
 JOB_IDS = _make_argument(
     "job_ids", metavar="JOB_ID", nargs="+", help="IDs of jobs of either service"
 )
@@ -93,14 +96,32 @@ HISTORY_ARGUMENTS = (
         type=Path,
         help="write a file that s.history.load() reads: .csv, .json (one job per line) or .parquet",
     ),
-    _make_argument(
-        "--since", metavar="TIME", help="only jobs submitted since then, such as 2026-01-31"
-    ),
+    SINCE,
     _make_argument(
         "--limit",
         metavar="N",
         type=_parse_count,
         help=f"only the latest N jobs (default {handlers.DEFAULT_HISTORY_LIMIT}; all with --out)",
+    ),
+    PROFILE,
+)
+REPORT_ARGUMENTS = (
+    _make_argument(
+        "out",
+        metavar="OUT.html|OUT.ipynb",
+        type=Path,
+        help="the page to write, or a notebook that papermill executes",
+    ),
+    SINCE,
+    _make_argument("--until", metavar="TIME", help="only jobs submitted until then"),
+    _make_argument("--service", metavar="KEY", help="only jobs of this service: mj, ci, …"),
+    _make_argument(
+        "--tz", metavar="ZONE", default="UTC", help="time zone, such as Asia/Shanghai (default UTC)"
+    ),
+    _make_argument(
+        "--every",
+        metavar="PERIOD",
+        help="hour, day, week, month or quarter of the plots (default: what fits)",
     ),
     PROFILE,
 )
@@ -174,6 +195,11 @@ COMMANDS: Mapping[str, Command] = {
         "print the journal's jobs as a table, or write them to a file",
         handlers.run_history,
         HISTORY_ARGUMENTS,
+    ),
+    "report": Command(
+        "write the analyses of the journal as one page, with the slowest and failed jobs",
+        handlers.run_report,
+        REPORT_ARGUMENTS,
     ),
     "gallery": Command(
         "write a page of pictures: those of the journal and archive, or of a notebook",

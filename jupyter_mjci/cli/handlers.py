@@ -93,6 +93,15 @@ def run_history(args: Namespace) -> int:
     return Exit.SUCCESS
 
 
+def run_report(args: Namespace) -> int:
+    """Write the report of the journal."""
+    names = ("since", "until", "service", "tz", "every")
+    with open_session(args) as session:
+        path = session.history.report(args.out, **{name: getattr(args, name) for name in names})
+    echo(f"Report: {path}")
+    return Exit.SUCCESS
+
+
 def run_gallery(args: Namespace) -> int:
     from jupyter_mjci.notebook import gallery, saved_notebook
 

@@ -92,6 +92,7 @@ class Reason(StrEnum):
     NOT_FOUND = "not found"
     # by status or page
     UNAUTHORIZED = "unauthorized"
+    PASSWORD = "password"
     FORBIDDEN = "forbidden"
     CHALLENGE = "challenge"
     TOO_LARGE = "too large"
@@ -268,6 +269,10 @@ GATEWAY_ERRORS: dict[Reason, tuple[str, str]] = {
     Reason.TOO_LARGE: (
         "The request is too large for this server.",
         "Send smaller or fewer pictures, or their URLs; a gateway's limit is its operator's.",
+    ),
+    Reason.PASSWORD: (
+        "A gateway in front of the server wants a user name and a password.",
+        "Put them into the address: {setting} = https://USER:PASSWORD@HOST.",
     ),
     Reason.REDIRECT: ("The server redirects to another address.", "Set {setting} to that address."),
 }
@@ -497,6 +502,9 @@ def _says_no(document: Mapping[str, object], code: str) -> bool:
 
 
 def _classify_status(status: int, headers: Mapping[str, str]) -> tuple[Outcome, Reason] | None:
+    if status == 401 and headers.get("www-authenticate", "").lower().startswith("basic"):
+        # RFC 7617; no service of ours asks for it.
+        return Outcome.REFUSAL, Reason.PASSWORD
     if status in _STATUS_OUTCOMES:
         return _STATUS_OUTCOMES[status]
     if status == 503 and parse_retry_after(headers) is not None:

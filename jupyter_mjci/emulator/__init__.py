@@ -20,5 +20,6 @@ The engine, which knows no service:
 
 One folder per service: `midjourney/` (the Midjourney proxies),
 `tencent_ci/` (Tencent Cloud Infinite) and `cos/` (the buckets
-that it works on). `datasets` writes synthetic job histories.
+that it works on). `datasets` writes synthetic job histories, with
+the arrivals of `arrivals` and each service's own `dataset`.
 """

@@ -17,8 +17,7 @@ from pathlib import Path
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import FaultError
-from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
-from jupyter_mjci.emulator.service import MJ_SECRET, SECRET_ID, SECRET_KEY
+from jupyter_mjci.emulator.registry import get_default_options, load_services
 from jupyter_mjci.emulator.storage import StateStore
 
 
@@ -26,27 +25,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="jupyter mjci sandbox",
-        description="Serve an emulator of both picture services on this machine.",
+        description="Serve an emulator of the job services on this machine.",
     )
     add = parser.add_argument
     add("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free port)")
-    add("--dialect", choices=DIALECTS, default="plus", help="family of the Midjourney proxy")
     add("--speed", type=float, default=1.0, help="factor from real time to its own (default 1)")
     add("--seed", type=int, default=0, help="seed of IDs, durations and pictures")
     add("--faults", type=Path, metavar="FILE", help="a TOML file of [[fault]] tables")
     add("--data", type=Path, metavar="DIR", help="keep objects and jobs in this folder")
-    add(
-        "--keys",
-        type=_parse_keys,
-        default=(SECRET_ID, SECRET_KEY),
-        metavar="ID:SECRET",
-        help="the Tencent Cloud keys (default: random ones, told in the line when ready)",
-    )
-    add(
-        "--mj-secret",
-        default=MJ_SECRET,
-        help="secret of the Midjourney proxy (default: a random one)",
-    )
     add(
         "--tls",
         action="store_true",
@@ -68,14 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PORT",
         help="send callbacks to this port of this machine, too; repeatable",
     )
+    for spec in load_services().values():
+        spec.add_arguments(parser)
     return parser
-
-
-def _parse_keys(text: str) -> tuple[str, str]:
-    secret_id, separator, secret_key = text.partition(":")
-    if not separator or not secret_id or not secret_key:
-        raise argparse.ArgumentTypeError("must be ID:SECRET")
-    return secret_id, secret_key
 
 
 def _build_clock(speed: float, data: Path | None) -> ScaledClock:
@@ -97,15 +78,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         sandbox = Sandbox(
             clock=_build_clock(args.speed, args.data),
-            dialect=args.dialect,
             seed=args.seed,
             faults=args.faults,
             data=args.data,
-            mj_secret=args.mj_secret,
-            secret_id=args.keys[0],
-            secret_key=args.keys[1],
             origins=args.allow_origin,
             callback_ports=args.allow_callback,
+            **{name: value for name, value in vars(args).items() if name in get_default_options()},
         )
         server = sandbox.serve(args.port, tls=args.tls)
     except (FaultError, OSError, OverflowError, ValueError) as error:

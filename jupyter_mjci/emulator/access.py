@@ -45,7 +45,10 @@ class AccessPolicy:
                 origin, by the rules of a bucket
         """
         if not is_proxied and not is_known_host(request.host):
-            return _build_refusal(f"This sandbox does not answer for {request.host[:200]!r}.")
+            return _build_refusal(
+                f"This sandbox does not answer for {request.host[:200]!r}; let a gateway "
+                "in front of it send 'Host: localhost'."
+            )
         origin = request.headers.get("origin", "")
         if not origin or self.is_known_origin(origin) or is_allowed:
             return None

@@ -43,9 +43,14 @@ from jupyter_mjci.emulator.cos.store import HostInfo
 from jupyter_mjci.emulator.fault_injection import Connection, FaultedRequest
 from jupyter_mjci.emulator.faults import Fault, Faults, load_faults
 from jupyter_mjci.emulator.http import Request, Response
-from jupyter_mjci.emulator.registry import SERVICES, load_services, select_service
+from jupyter_mjci.emulator.registry import (
+    SERVICES,
+    get_default_options,
+    load_services,
+    select_service,
+)
 from jupyter_mjci.emulator.server import LoopbackServer, Ticker
-from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions
+from jupyter_mjci.emulator.service import EmulatedService, GetUrl, Options
 from jupyter_mjci.emulator.storage import VERSION, StateStore
 from jupyter_mjci.emulator.webhooks import WebhookDispatcher
 
@@ -69,10 +74,12 @@ class Sandbox:
             server, beside those of this machine; "*" for any
         callback_ports: the ports on this machine that callbacks
             may be sent to (default: any)
-        options: what the services are built from, see
-            `SandboxOptions`
+        options: what the services are built from, by the names
+            in `ServiceSpec.options`: dialect, mj_secret,
+            secret_id, …
 
     Raises:
+        TypeError: no service takes the option
         ValueError: the dialect is unknown, or the folder of
             `data` cannot be used
         FaultError: a fault is not valid
@@ -94,7 +101,7 @@ class Sandbox:
         callback_ports: Iterable[int] | None = None,
         **options: Any,
     ) -> None:
-        self.options = SandboxOptions(**options)
+        self.options = _merge_options(options)
         self.seed = seed
         self.access = AccessPolicy(origins)
         self.faults = _load_faults(faults, seed)
@@ -110,7 +117,9 @@ class Sandbox:
         self._next_save = 0.0
         state = self._state_store.load() if self._state_store else {}
         self.clock = clock or _build_virtual_clock(speed, state)
-        self._services = {name: self._build_service(name) for name in load_services()}
+        self.services: dict[str, Any] = {
+            name: self._build_service(name) for name in load_services()
+        }
         self._restore(state)
         self.app = Starlette(
             routes=[_OwnRoute("/_sandbox/stats", self._get_stats), _CatchAllRoute(self)],
@@ -125,7 +134,7 @@ class Sandbox:
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         """Let the services go on from a saved state, and hear of the virtual clock."""
-        for name, service in self._services.items():
+        for name, service in self.services.items():
             if name in state:
                 self._restore_service(service, state[name])
         if isinstance(self.clock, VirtualClock):
@@ -150,20 +159,10 @@ class Sandbox:
         seed = self.seed + 1_000_003 * self._restarts
         return SERVICES[name].build(self.clock, seed, self.options)
 
-    @property
-    def mj(self) -> Any:
-        """The Midjourney proxy."""
-        return self._services["mj"]
-
-    @property
-    def ci(self) -> Any:
-        """Tencent CI and COS."""
-        return self._services["ci"]
-
     def next_event(self) -> float | None:
         """Return when the next job of any service changes by itself (epoch seconds)."""
         with self._lock:
-            times = [service.next_event() for service in self._services.values()]
+            times = [service.next_event() for service in self.services.values()]
             times += [due_at for due_at, _, _ in self.faults.held]
         return min((moment for moment in times if moment is not None), default=None)
 
@@ -171,7 +170,7 @@ class Sandbox:
         """Let a service answer, then deliver its callbacks and save its state where that is due."""
         with self._lock:
             self._forward_due()
-            response = self._services[service].handle(request)
+            response: Response = self.services[service].handle(request)
             changes = request.method not in ("GET", "HEAD")
             self._unsaved |= changes
             self._collect_webhooks()
@@ -185,7 +184,7 @@ class Sandbox:
         """Bring every job up to now, and queue the callbacks that fell due."""
         with self._lock:
             self._forward_due()
-            for service in self._services.values():
+            for service in self.services.values():
                 service.advance()
             self._unsaved = True
             self._collect_webhooks()
@@ -203,10 +202,10 @@ class Sandbox:
         if due:
             self.faults.held = [entry for entry in self.faults.held if entry[0] > now]
             for _, service, request in due:
-                self._services[service].handle(request)
+                self.services[service].handle(request)
 
     def _collect_webhooks(self) -> None:
-        for service in self._services.values():
+        for service in self.services.values():
             if service.outbox:
                 self.webhooks.enqueue(service.outbox)
                 service.outbox.clear()
@@ -239,14 +238,14 @@ class Sandbox:
         """
         with self._lock:
             self._restarts += 1
-            for name in [service] if service else list(self._services):
-                before = self._services[name]
-                self._services[name] = self._build_service(name)
+            for name in [service] if service else list(self.services):
+                before = self.services[name]
+                self.services[name] = self._build_service(name)
                 # through JSON, as `data` would keep it
                 if remember:
                     saved = json.dumps(before.snapshot(), default=_encode_bytes)
                     state = json.loads(saved, object_hook=_decode_bytes)
-                    self._services[name].restore(state)
+                    self.services[name].restore(state)
 
     def find_job_ids(self, service: str, request: Request, response: Response) -> list[str]:
         """Return the IDs of the jobs that a request names or has made."""
@@ -254,7 +253,7 @@ class Sandbox:
 
     def alter_jobs(self, service: str, kind: str, job_ids: Iterable[str]) -> None:
         """Freeze jobs ("stuck": they no longer change) or forget them ("lost")."""
-        emulated = self._services[service]
+        emulated = self.services[service]
         alter = {"stuck": emulated.freeze, "lost": emulated.forget}[kind]
         with self._lock:
             for job_id in job_ids:
@@ -265,7 +264,7 @@ class Sandbox:
     def snapshot(self) -> dict[str, Any]:
         """Return everything that `data` keeps."""
         with self._lock:
-            states = {name: service.snapshot() for name, service in self._services.items()}
+            states = {name: service.snapshot() for name, service in self.services.items()}
             return {"version": VERSION, "now": self.clock.now(), **states}
 
     def save(self) -> None:
@@ -307,7 +306,7 @@ class Sandbox:
     def build_settings(self, get_url: GetUrl) -> dict[str, str]:
         """Return the addresses and the credentials that a client needs."""
         connection: dict[str, str] = {}
-        for name in self._services:
+        for name in self.services:
             build = SERVICES[name].build_connection or SERVICES[name].build_account
             connection.update(build(get_url, self.options))
         return connection
@@ -315,7 +314,7 @@ class Sandbox:
     def build_account(self) -> dict[str, str]:
         """Return the settings of a session that uses all services in process."""
         account: dict[str, str] = {}
-        for name in self._services:
+        for name in self.services:
             account.update(SERVICES[name].build_account(_get_own_url, self.options))
         return account
 
@@ -378,7 +377,7 @@ class Sandbox:
         allows it.
         """
         with self._lock:
-            return SERVICES[service].find_cors_rule(self._services[service], request)
+            return SERVICES[service].find_cors_rule(self.services[service], request)
 
     async def read_request_body(self, request: Request, receive: Receive) -> Request:
         """Return the request with its body."""
@@ -397,7 +396,6 @@ class Sandbox:
         }
         return JSONResponse(
             {
-                "dialect": self.options.dialect,
                 "now": self.clock.now(),
                 "speed": self.clock.speed if self.clock.speed < math.inf else "inf",
                 "callbacks": callbacks,
@@ -406,6 +404,13 @@ class Sandbox:
                 "unsaved": self._state_store is not None and self._unsaved,
             }
         )
+
+
+def _merge_options(options: Options) -> Options:
+    defaults = get_default_options()
+    if unknown := options.keys() - defaults.keys():
+        raise TypeError(f"No emulated service takes {', '.join(sorted(unknown))}.")
+    return {**defaults, **options}
 
 
 def _get_own_url(name: str) -> str:

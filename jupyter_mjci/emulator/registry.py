@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from jupyter_mjci.emulator import midjourney, tencent_ci
 from jupyter_mjci.emulator.http import Request
@@ -32,6 +33,14 @@ def load_services() -> dict[str, ServiceSpec]:
         if point.name not in SERVICES:
             SERVICES[point.name] = point.load()
     return SERVICES
+
+
+def get_default_options() -> dict[str, Any]:
+    """Return what the services take as keyword arguments of `Sandbox`, with the defaults."""
+    options: dict[str, Any] = {}
+    for spec in load_services().values():
+        options.update(spec.options)
+    return options
 
 
 def select_service(request: Request) -> str:

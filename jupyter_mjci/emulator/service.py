@@ -8,10 +8,11 @@ Everything outside a service's own folder goes through
 
 from __future__ import annotations
 
+import argparse
 import re
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,20 +20,12 @@ from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 
-BUCKET = "demo-1250000000"
-REGION = "ap-chongqing"
 _LETTERS = string.ascii_letters + string.digits
 
 
 def generate_key(prefix: str = "") -> str:
     """Return a random key: one that stood in the source would be known to every web page."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(32))
-
-
-# The keys of all sandboxes of a process.
-MJ_SECRET = generate_key()
-SECRET_ID = generate_key("AKID")
-SECRET_KEY = generate_key()
 
 
 class EmulatedService(Protocol):
@@ -62,36 +55,30 @@ class EmulatedService(Protocol):
         """Replace the state by one that `snapshot` returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxOptions:
-    """What the services of one sandbox are built from.
-
-    Args:
-        dialect: the family of the Midjourney proxy
-        mj_secret: its secret (default: one that is random, the
-            same for every sandbox of a process)
-        bucket: the name of the bucket, with its APPID
-        region: the region of the bucket
-        secret_id: the key ID of the Tencent Cloud account
-            (default: as above)
-        secret_key: its secret key (default: as above)
-        mj_options: further arguments of `MidjourneyProxy`
-        ci_options: further arguments of `TencentCI`
-    """
-
-    dialect: str = "plus"
-    mj_secret: str = MJ_SECRET
-    bucket: str = BUCKET
-    region: str = REGION
-    secret_id: str = SECRET_ID
-    secret_key: str = SECRET_KEY
-    mj_options: Mapping[str, Any] = field(default_factory=dict)
-    ci_options: Mapping[str, Any] = field(default_factory=dict)
-
+# What the services of one sandbox are built from, by the names of
+# `ServiceSpec.options`.
+Options = Mapping[str, Any]
 
 # Returns the base URL of a service or of a further host of it, by
 # a name: that of the sandbox's own host, or a loopback server.
 GetUrl = Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A synthetic history of a service.
+
+    Args:
+        name: of the file: `.json` holds an array, any other one
+            object a line
+        share: how many jobs it has, compared to the others
+        generate: yields so many records over so many days, from a
+            seed
+    """
+
+    name: str
+    share: int
+    generate: Callable[[int, float, int], Iterable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +95,12 @@ class ServiceSpec:
     that lead to this service; `build_connection` how other
     programs reach it, where that has other names.
 
+    `options` are the keyword arguments that `Sandbox` takes for
+    this service, with their defaults; `add_arguments` adds those
+    of them that the command line has.
+
+    `export` is a synthetic history, see `datasets`.
+
     `find_cors_rule` returns whether a service has cross-origin
     rules of its own for a request, and the one that allows it.
     """
@@ -115,11 +108,14 @@ class ServiceSpec:
     name: str
     claims: Callable[[Request], bool]
     path_pattern: re.Pattern[str]
-    build: Callable[[Clock, int, SandboxOptions], EmulatedService]
+    build: Callable[[Clock, int, Options], EmulatedService]
     too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
-    build_account: Callable[[GetUrl, SandboxOptions], Mapping[str, str]]
-    build_connection: Callable[[GetUrl, SandboxOptions], Mapping[str, str]] | None = None
+    build_account: Callable[[GetUrl, Options], Mapping[str, str]]
+    build_connection: Callable[[GetUrl, Options], Mapping[str, str]] | None = None
+    options: Options = field(default_factory=dict)
+    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
+    export: Export | None = None
     claims_rest: Callable[[Request], bool] = lambda _: True
     find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
         False,

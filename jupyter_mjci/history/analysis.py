@@ -9,23 +9,33 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from jupyter_mjci.client.prices import ANY, PARTS, Prices, parse_prices
+from jupyter_mjci.client.redaction import redact
+from jupyter_mjci.client.settings import load_known_secrets
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.comparison import COMPARISON_METRICS, build_comparison
 from jupyter_mjci.history.concurrency import CONCURRENCY_STEPS, build_concurrency
+from jupyter_mjci.history.image_archive import ImageArchive
 from jupyter_mjci.history.lineage import build_lineage, select_tree
 from jupyter_mjci.history.normalization import (
     TIME_COLUMNS,
+    normalize_times,
     parse_limit,
     parse_statuses,
     parse_time,
 )
 from jupyter_mjci.history.outliers import OUTLIER_COLUMNS, find_outliers
-from jupyter_mjci.history.periods import Period, get_ends, parse_period, parse_seconds
+from jupyter_mjci.history.periods import (
+    Period,
+    get_ends,
+    parse_period,
+    parse_seconds,
+)
 from jupyter_mjci.history.plots import PlotAccessor
 from jupyter_mjci.history.prompts import build_prompts, count_words
 from jupyter_mjci.history.queries import (
@@ -38,6 +48,12 @@ from jupyter_mjci.history.queries import (
     load_jobs,
     parse_grouping,
     run_query,
+)
+from jupyter_mjci.history.report import (
+    OPTIONAL_COLUMNS,
+    REQUIRED_COLUMNS,
+    ReportOptions,
+    write_report,
 )
 from jupyter_mjci.history.retries import RETRY_COLUMNS, count_retries, select_retries
 from jupyter_mjci.history.savings import SAVINGS_COLUMNS, name_prefix, sum_savings
@@ -454,6 +470,63 @@ class JobAccessor:
             days.append((until - since).total_seconds() / 86_400)
         keys = (*group_by, *functions)
         return build_comparison(results[0], results[1], (days[0], days[1]), keys)
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        since: str | date | None = None,
+        until: str | date | None = None,
+        tz: str | tzinfo = "UTC",
+        every: Period | None = None,
+        prices: Mapping[str, float] | None = None,
+        archive: ImageArchive | None = None,
+    ) -> Path:
+        """Write the analyses as one HTML page, with the slowest and failed jobs.
+
+        Reads the history once. The page loads nothing from
+        anywhere, and has no secrets. Needs the extra `lab`.
+
+        Args:
+            path: the page to write, with the extension .html
+            since: only jobs submitted from then on
+            until: only jobs submitted until then
+            tz: the time zone of all times
+            every: the period of the plots; by default one that
+                fits the history
+            prices: per action, see `cost`
+            archive: where pictures are looked for
+                (`session.archive`)
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidRequest: an argument is not valid
+            HistoryError: the page cannot be written
+        """
+        secrets = load_known_secrets().values()
+        frame = self._load_between(parse_time(since), parse_time(until))
+        return write_report(
+            path,
+            frame,
+            JobAccessor,
+            partial(redact, secrets=tuple(secrets)),
+            ReportOptions(tz, every, prices, archive),
+        )
+
+    def _load_between(self, since: datetime | None, until: datetime | None) -> pd.DataFrame:
+        """Load what a report reads of the jobs submitted between two times."""
+        frame = self._source
+        if not isinstance(frame, pd.DataFrame):
+            frame = self._load(REQUIRED_COLUMNS, OPTIONAL_COLUMNS)
+        submitted = normalize_times(frame["submitted"]).dt.tz_localize("UTC")
+        is_chosen = pd.Series(data=True, index=frame.index)
+        if since is not None:
+            is_chosen &= submitted >= since
+        if until is not None:
+            is_chosen &= submitted <= until
+        return frame if is_chosen.all() else frame[is_chosen]
 
     def _load(self, required: Sequence[str], optional: Sequence[str] = ()) -> pd.DataFrame:
         return load_jobs(self._source, required, optional)

@@ -6,14 +6,16 @@ Thin methods over the journal, the import of exports and the lake.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import HistoryError, InvalidRequest
+from jupyter_mjci.client.redaction import redact
+from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.exports import import_exports
-from jupyter_mjci.history.history_files import check_suffix, write_history
+from jupyter_mjci.history.history_files import check_suffix, wrap_write_errors, write_history
+from jupyter_mjci.history.image_archive import ImageArchive
 from jupyter_mjci.history.journal import EPOCH, MICROSECOND, Journal
 from jupyter_mjci.history.normalization import parse_limit, parse_status, parse_time
 from jupyter_mjci.history.sync import SyncResult
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jupyter_mjci.history.delta import Lake, MergeResult
+    from jupyter_mjci.history.periods import Period
     from jupyter_mjci.history.submissions import SqlValue
 
 
@@ -33,9 +36,17 @@ class History:
     histories larger than a DataFrame.
     """
 
-    def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        now: Callable[[], float],
+        pictures: ImageArchive | None = None,
+        redact: Callable[[str], str] = redact,
+    ) -> None:
         self._journal = journal
         self._now = now
+        self._pictures = pictures
+        self._redact = redact
 
     def __repr__(self) -> str:
         rows, _ = self._journal.position()
@@ -67,16 +78,7 @@ class History:
                 time, or there is no such service or status
         """
         limit = parse_limit(limit)
-        conditions = {
-            "submitted >= ?": _to_microseconds(since),
-            "submitted <= ?": _to_microseconds(until),
-            "service = ?": service and self._parse_service(service),
-            "action = ? COLLATE NOCASE": action,
-            "status = ?": status and parse_status(status).value,
-        }
-        filters = {name: value for name, value in conditions.items() if value is not None}
-        where = " AND ".join(filters) or "1"
-        parameters = tuple(filters.values())
+        where, parameters = self._build_condition(since, until, service, action, status)
         if limit is None:
             return self._load(where, parameters)
         latest = (
@@ -88,6 +90,25 @@ class History:
         if total > len(frame):
             frame.attrs["note"] = f"the latest {len(frame):,} of {total:,} jobs (limit={limit})"
         return frame
+
+    def _build_condition(
+        self,
+        since: str | date | None = None,
+        until: str | date | None = None,
+        service: str | None = None,
+        action: str | None = None,
+        status: str | None = None,
+    ) -> tuple[str, tuple[SqlValue, ...]]:
+        """Return filters as SQL over the journal's jobs, and its parameters."""
+        conditions: dict[str, SqlValue] = {
+            "submitted >= ?": _to_microseconds(since),
+            "submitted <= ?": _to_microseconds(until),
+            "service = ?": service and self._parse_service(service),
+            "action = ? COLLATE NOCASE": action,
+            "status = ?": status and parse_status(status).value,
+        }
+        filters = {name: value for name, value in conditions.items() if value is not None}
+        return " AND ".join(filters) or "1", tuple(filters.values())
 
     def _load(self, where: str, parameters: Sequence[SqlValue]) -> pd.DataFrame:
         """Load jobs; once anything is rated, with stars, tags and note."""
@@ -164,13 +185,56 @@ class History:
         target = Path(path).expanduser()
         check_suffix(target)
         frame = self(**filters)
-        try:
+        with wrap_write_errors(target):
             write_history(frame, target)
-        except OSError as error:
-            raise HistoryError(
-                f"{target} cannot be written.", detail=str(error), hint="Choose another folder."
-            ) from error
         return len(frame)
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        tz: str | tzinfo = "UTC",
+        every: Period | None = None,
+        prices: Mapping[str, float] | None = None,
+        **filters: Any,
+    ) -> Path:
+        """Write the analyses of the history as one page, or as a notebook to execute.
+
+        The page (.html) is one file that loads nothing from
+        anywhere: figures, plots, the slowest and the failed jobs
+        with their archived pictures. The notebook (.ipynb) asks
+        the same questions when it is executed; papermill sets the
+        parameters of its first cell of code. Needs the extra
+        `lab`.
+
+        Args:
+            path: the file to write
+            tz: the time zone of all times
+            every: the period of the plots; by default one that
+                fits the history
+            prices: per action, see `cost`
+            filters: those of calling the history: since, until,
+                service, …
+
+        Returns:
+            The path.
+
+        Raises:
+            InvalidRequest: the extension is another one, or an
+                argument is not valid
+            HistoryError: the file cannot be written
+        """
+        from jupyter_mjci.history.analysis import JobAccessor
+        from jupyter_mjci.history.journal_frame import load_journal_frame
+        from jupyter_mjci.history.report import REPORT_COLUMNS, ReportOptions, write_report
+        from jupyter_mjci.history.report_notebook import write_notebook
+
+        options = ReportOptions(tz, every, prices, self._pictures)
+        where, values = self._build_condition(**filters)
+        if Path(path).suffix.lower() == ".ipynb":
+            return write_notebook(path, options, filters)
+        frame = load_journal_frame(self._journal, where, values, REPORT_COLUMNS)
+        return write_report(path, frame, JobAccessor, self._redact, options)
 
     def load(
         self,

@@ -13,6 +13,7 @@ Later versions may only add columns.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -54,6 +55,17 @@ def check_suffix(path: Path) -> None:
         raise InvalidRequest(
             f"{path} has no known extension.", hint=f"Use one of {', '.join(FILE_SUFFIXES)}."
         )
+
+
+@contextlib.contextmanager
+def wrap_write_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into HistoryError, around writing a file."""
+    try:
+        yield
+    except OSError as error:
+        raise HistoryError(
+            f"{path} cannot be written.", detail=str(error), hint="Choose another folder."
+        ) from error
 
 
 def write_history(frame: pd.DataFrame, path: Path) -> None:

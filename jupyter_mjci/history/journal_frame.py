@@ -10,7 +10,7 @@ right, and would be another dependency.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -49,7 +49,10 @@ COLUMN_EXPORTS = {column.name: make_export(column.name, column.dtype) for column
 
 
 def load_journal_frame(
-    journal: Journal, where: str = "1", parameters: Sequence[SqlValue] = ()
+    journal: Journal,
+    where: str = "1",
+    parameters: Sequence[SqlValue] = (),
+    names: Collection[str] = tuple(COLUMN_EXPORTS),
 ) -> pd.DataFrame:
     """Return one row per job as last seen, oldest first.
 
@@ -57,21 +60,26 @@ def load_journal_frame(
         journal: the journal
         where: SQL over its table `jobs`
         parameters: its parameters
+        names: which columns, `submitted` among them; durations
+            come with their two times
     """
     import numpy as np
     import pandas as pd
 
-    values = load_columns(journal, COLUMN_EXPORTS, where, parameters)
+    exports = {name: export for name, export in COLUMN_EXPORTS.items() if name in names}
+    values = load_columns(journal, exports, where, parameters)
     times = values["submitted"]
     if not np.all(times[1:] >= times[:-1]):
         order = np.argsort(times, kind="stable")
         values = {name: column.take(order) for name, column in values.items()}
     columns: dict[str, pd.Series] = {}
     for column in COLUMNS:
+        if column.name not in exports:
+            continue
         array = _to_pandas_array(values.pop(column.name), column.dtype)
         columns[column.name] = pd.Series(array)
         for name, later, earlier, _ in DURATION_COLUMNS:
-            if later == column.name:
+            if later == column.name and earlier in columns:
                 columns[name] = columns[later] - columns[earlier]
     return pd.DataFrame(columns, copy=False)
 

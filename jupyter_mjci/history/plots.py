@@ -531,30 +531,46 @@ def _draw_tree(ax: Axes, tree: pd.DataFrame) -> None:
     ax.set_xlim(-0.2, max(max(depths, default=0) * 1.5, 1))
 
 
-def render_png(frame: pd.DataFrame, plot: str, every: Period = "day", tz: str = "UTC") -> bytes:
-    """Draw a plot of a DataFrame of jobs as a PNG with transparent background.
+def render_plot(
+    analyses: JobAnalyses,
+    plot: str,
+    *,
+    file_format: str = "png",
+    has_title: bool = True,
+    **arguments: Any,
+) -> bytes:
+    """Draw a plot as a picture with transparent background.
 
     Safe in any thread: pyplot, which has global state, is not
     used.
 
     Args:
-        frame: the jobs
+        analyses: `df.mjci`
         plot: name of the plot: timeline, …
-        every: the period, where the plot has one
-        tz: the time zone
+        file_format: png or svg; texts of both are drawn, so that
+            they need no fonts
+        has_title: whether the plot's title is drawn
+        arguments: of the plot; those that it does not have are
+            left out
     """
     with requires_extra("matplotlib", "lab"):
         from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 3.2), layout="constrained", facecolor="none")
-    draw = getattr(frame.mjci.plot, plot)
-    offered = {"every": every, "tz": tz}
-    known = inspect.signature(draw).parameters
-    arguments = {name: value for name, value in offered.items() if name in known}
-    draw(**arguments, ax=figure.subplots())
+    draw = getattr(PlotAccessor(analyses), plot)
+    ax = draw(**select_arguments(draw, arguments), ax=figure.subplots())
+    if not has_title:
+        ax.set_title("", loc="left")
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130, metadata={"Software": None})
+    names = ("Software",) if file_format == "png" else ("Date", "Creator")
+    figure.savefig(file, format=file_format, dpi=130, metadata=dict.fromkeys(names))
     return file.getvalue()
+
+
+def select_arguments(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some arguments that a function has."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in offered.items() if name in known}
 
 
 def plot_rate_distortion(summary: pd.DataFrame, ax: Axes | None = None) -> Axes:

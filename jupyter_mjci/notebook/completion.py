@@ -22,7 +22,6 @@ from jupyter_mjci.notebook.help import has_prompt
 from jupyter_mjci.notebook.line_parser import BATCH_OPTIONS, OPTIONS
 from jupyter_mjci.notebook.params import Builder, Param, list_job_params, parse_signature
 from jupyter_mjci.services import Service, find_service
-from jupyter_mjci.services.tencent_ci.api import TencentCI
 
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
@@ -120,7 +119,7 @@ def _complete_mjci(magics: Magics, rest: str) -> Completions:
 def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: str) -> Completions:
     params = parse_signature(builder)
     fragment, before = _split_last_word(rest)
-    values = _find_option_values(magics, params, before, fragment)
+    values = _find_option_values(magics, service, params, before, fragment)
     if values is not None:
         return values
     takes_prompt = has_prompt(builder)
@@ -135,23 +134,23 @@ def _complete_builder(magics: Magics, service: Service, builder: Builder, rest: 
         texts = _filter_texts(fragment, _list_flags((*params, *options)))
         flags = _list_prompt_flags(service, before, fragment) if takes_prompt else []
         return fragment, [*flags, *texts]
-    return _complete_positional(magics, service.key, params, rest, fragment, before)
+    return _complete_positional(magics, service, params, rest, fragment, before)
 
 
 def _complete_positional(
     magics: Magics,
-    service: str,
+    service: Service,
     params: Sequence[Param],
     rest: str,
     fragment: str,
     before: str,
 ) -> Completions:
     names = [param.name for param in params if param.positional]
-    is_first = not before.strip()
-    if is_first and list_job_params().intersection(names[:1]):
-        return fragment, _filter(fragment, _list_jobs(magics, service))
-    if names[:1] == ["key"] and is_first:
-        return fragment, _filter(fragment, _list_objects(magics))
+    if names and not before.strip():
+        if names[0] in list_job_params():
+            return fragment, _filter(fragment, _list_jobs(magics, service.key))
+        if names[0] in service.param_values:
+            return fragment, _filter(fragment, _list_param_values(magics, service, names[0]))
     if names[1:2] == ["button"]:
         # A button's label may contain blanks: the fragment is
         # everything after the task.
@@ -162,12 +161,9 @@ def _complete_positional(
 
 # --- options and their values -----------------------------------
 
-STATES = ("All", "Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
-JOB_TAGS = ("PicProcess", "ImageProcess")
-
 
 def _find_option_values(
-    magics: Magics, params: Sequence[Param], before: str, fragment: str
+    magics: Magics, service: Service, params: Sequence[Param], before: str, fragment: str
 ) -> Completions | None:
     """Return the values of the option directly before the fragment; None if there is none."""
     words = before.split()
@@ -176,13 +172,29 @@ def _find_option_values(
     option = words[-1]
     list_values = _VALUES_BY_OPTION.get(option)
     if list_values is not None:
-        # In a list, what is behind the last comma.
-        fragment = fragment.rpartition(",")[2]
         return fragment, _filter(fragment, list_values(magics))
     if option == "--rule":
         return _complete_rule(fragment)
+    name = option[2:].replace("-", "_")
+    if name in service.param_values:
+        # In a list, what is behind the last comma.
+        fragment = fragment.rpartition(",")[2]
+        return fragment, _filter(fragment, _list_param_values(magics, service, name))
     choices = _list_flag_choices(params, before)
     return (fragment, _filter_texts(fragment, choices)) if choices else None
+
+
+def _list_param_values(magics: Magics, service: Service, name: str) -> Iterable[Candidate]:
+    """Return what the service's descriptor says of a parameter's values."""
+    values = service.param_values[name]
+    if values.job_field == "id":
+        return _list_known_jobs(magics, service.key)
+    if values.job_field == "subject":
+        return _list_objects(magics, service.key)
+    seen: list[str] = []
+    if values.job_field:
+        seen = [getattr(job, values.job_field) for job in _get_known(magics, service.key)]
+    return map(Candidate, dict.fromkeys([*values.texts, *filter(None, seen)]))
 
 
 def _list_tables(magics: Magics) -> Iterator[Candidate]:
@@ -196,20 +208,6 @@ def _list_sessions(magics: Magics) -> Iterator[Candidate]:
     for name, value in _iter_variables(magics):
         if type(value).__name__ == "Session" and hasattr(value, "client"):
             yield Candidate(name, "session")
-
-
-def _list_states(_: Magics) -> Iterator[Candidate]:
-    return map(Candidate, STATES)
-
-
-def _list_tags(magics: Magics) -> Iterator[Candidate]:
-    session = magics.current_session.get_if_unique()
-    seen = [job.action for job in session.client.known_jobs("ci")] if session else []
-    return map(Candidate, dict.fromkeys([*JOB_TAGS, *seen]))
-
-
-def _list_task_ids(magics: Magics) -> Iterator[Candidate]:
-    return _list_known_jobs(magics, "mj")
 
 
 def _complete_flag_value(service: Service, before: str, fragment: str) -> Completions | None:
@@ -244,7 +242,6 @@ def _describe_flag(flag: Any) -> str:
 # --- bodies of cells --------------------------------------------
 
 _TOML_VALUE = re.compile(r"""^\s*([\w-]+)\s*=\s*\[?(?:.*[,\[])?\s*["']?([^"']*)$""")
-_OBJECT_KEYS = frozenset({"input", "object", "prefix", "key"})
 
 
 def _complete_body(magics: Magics, full_text: str, until_cursor: str) -> Completions:
@@ -255,7 +252,7 @@ def _complete_body(magics: Magics, full_text: str, until_cursor: str) -> Complet
         return NO_COMPLETIONS
     builder = getattr(service.api, match[2], None)
     if service.parse_cell_body and builder is service.get_job:
-        return _complete_toml(magics, until_cursor)
+        return _complete_toml(magics, service, until_cursor)
     if builder is None or not has_prompt(builder):
         return NO_COMPLETIONS
     fragment, before = _split_last_word(until_cursor)
@@ -264,12 +261,10 @@ def _complete_body(magics: Magics, full_text: str, until_cursor: str) -> Complet
     return _complete_flag_value(service, before, fragment) or NO_COMPLETIONS
 
 
-def _complete_toml(magics: Magics, until_cursor: str) -> Completions:
+def _complete_toml(magics: Magics, service: Service, until_cursor: str) -> Completions:
     """Complete a key at the start of a line, or the value behind it."""
     params = {
-        param.name: param
-        for builder in (TencentCI.batch, TencentCI.picture_job)
-        for param in parse_signature(builder)
+        param.name: param for builder in service.body_builders for param in parse_signature(builder)
     }
     if re.fullmatch(r"\w*", until_cursor):
         keys = [Candidate(f"{name} = ", param.help) for name, param in params.items()]
@@ -281,8 +276,8 @@ def _complete_toml(magics: Magics, until_cursor: str) -> Completions:
     fragment = match[2]
     if key == "rule":
         return _complete_rule(fragment)
-    if key in _OBJECT_KEYS:
-        return fragment, _filter(fragment, _list_objects(magics))
+    if key in service.param_values:
+        return fragment, _filter(fragment, _list_param_values(magics, service, key))
     param = params.get(key)
     return fragment, _filter_texts(fragment, param.choices if param else ())
 
@@ -329,10 +324,14 @@ def _list_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
 
 
 def _list_known_jobs(magics: Magics, service: str) -> Iterator[Candidate]:
-    session = magics.current_session.get_if_unique()
-    known = session.client.known_jobs(service) if session else ()
-    for job in list(reversed(known))[:MAX_JOBS]:
+    for job in list(reversed(_get_known(magics, service)))[:MAX_JOBS]:
         yield Candidate(job.id, _describe_job(job))
+
+
+def _get_known(magics: Magics, service: str | None = None) -> Sequence[Job]:
+    """Return the jobs (of a service) that the session knows, oldest first."""
+    session = magics.current_session.get_if_unique()
+    return session.client.known_jobs(service) if session else ()
 
 
 def _describe_job(job: Job) -> str:
@@ -341,19 +340,17 @@ def _describe_job(job: Job) -> str:
     return f"{' '.join(words)}: {subject}" if subject else " ".join(words)
 
 
-def _list_objects(magics: Magics) -> Iterator[Candidate]:
+def _list_objects(magics: Magics, service: str) -> Iterator[Candidate]:
     """Yield the keys of objects: listed before, and inputs of jobs."""
-    session = magics.current_session.get_if_unique()
-    inputs = [job.subject for job in session.client.known_jobs("ci")] if session else []
-    keys = [*magics.known_objects, *inputs]
-    return (Candidate(key, "object") for key in dict.fromkeys(keys) if key)
+    inputs = [job.subject for job in _get_known(magics, service)]
+    keys = dict.fromkeys([*magics.known_objects, *inputs])
+    return (Candidate(key, "object") for key in keys if key)
 
 
 def _list_button_labels(magics: Magics, task: str) -> list[str]:
     job = magics.find_job(task)
-    session = magics.current_session.get_if_unique()
-    if job is None and session:
-        job = next((known for known in session.client.known_jobs() if known.id == task), None)
+    if job is None:
+        job = next((known for known in _get_known(magics) if known.id == task), None)
     return [button.name for button in job.buttons] if job else []
 
 
@@ -362,12 +359,6 @@ _VALUES_BY_OPTION: Mapping[str, Callable[[Magics], Iterable[Candidate]]] = {
     "--each": _list_tables,
     "--grid": _list_tables,
     "--session": _list_sessions,
-    "--states": _list_states,
-    "--tag": _list_tags,
-    "--ids": _list_task_ids,
-    "--input": _list_objects,
-    "--object": _list_objects,
-    "--key": _list_objects,
 }
 
 

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jupyter_mjci.client.prompt_words import WORD, is_flag, split_dashes
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.argument_parser import END_OF_OPTIONS, parse_tokens
 from jupyter_mjci.notebook.params import Param, make_option
-from jupyter_mjci.services.midjourney.prompt_flags import WORD, is_flag, split_dashes
 
 
 @dataclass(frozen=True, slots=True)

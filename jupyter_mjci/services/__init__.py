@@ -130,6 +130,20 @@ class MagicHelp:
     required: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class ParamValues:
+    """What completion offers for a parameter of builders, beyond the choices of its annotation.
+
+    Args:
+        texts: these
+        job_field: and what the known jobs have there: "id",
+            "action", or "subject" with the names of a listing
+    """
+
+    texts: tuple[str, ...] = ()
+    job_field: str = ""
+
+
 class PromptSyntax(Protocol):
     """What a service finds in the text of a prompt; a module with these names."""
 
@@ -340,11 +354,15 @@ class Service:
         magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
             they are plain text
+        param_values: what completion offers, by the parameter's
+            name
         session_methods: "module:function" by the name of the
             method that every session gets: `session.<name>()`; a
             session's own methods come first
         parse_cell_body: "module:attribute" of the parser of a
             cell's body; the magic of `get_job` takes one then
+        body_builders: the builders whose parameters are the keys
+            of that body
     """
 
     key: str
@@ -395,8 +413,10 @@ class Service:
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
     prompt_syntax: PromptSyntax | None = None
+    param_values: Mapping[str, ParamValues] = field(default_factory=dict)
     session_methods: Mapping[str, str] = field(default_factory=dict)
     parse_cell_body: str = ""
+    body_builders: tuple[Callable[..., Call[Job]], ...] = ()
 
 
 def list_paths(fields: Iterable[FieldSpec]) -> tuple[str, ...]:

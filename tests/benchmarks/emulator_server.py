@@ -71,8 +71,8 @@ def submit_task(sandbox: Any, number: int) -> str:
     body = json.dumps(
         {"prompt": f"a lighthouse at dusk, number {number} --ar 16:9", "state": f"n{number}"}
     ).encode()
-    headers = {"mj-api-secret": sandbox.options.mj_secret, "content-type": "application/json"}
-    response = sandbox.mj.handle(
+    headers = {"mj-api-secret": sandbox.options["mj_secret"], "content-type": "application/json"}
+    response = sandbox.services["mj"].handle(
         Request("POST", "mj.sandbox.localhost", "/mj/submit/imagine", "", headers, body)
     )
     submitted = json.loads(response.body)
@@ -109,7 +109,7 @@ def serve_tasks() -> None:
     pin(0)
     sandbox, ids = build_sandbox(ALIVE_TASKS, ScaledClock(0.5))
     server = sandbox.serve()
-    url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.options.mj_secret
+    url, secret = f"/mj/task/{ids[0]}/fetch", sandbox.options["mj_secret"]
     serve_canned.body = request_once(
         server.port, build_request("GET", url, {"mj-api-secret": secret})
     )  # type: ignore[attr-defined]
@@ -288,7 +288,7 @@ def create_jobs(sandbox: Any, jobs: int) -> None:
     """Submit a number of jobs as a client would, without the network."""
     from jupyter_mjci.emulator.http import Request
 
-    key = next(iter(sandbox.ci.store.buckets[sandbox.options.bucket].objects))
+    key = next(iter(sandbox.services["ci"].store.buckets[sandbox.options["bucket"]].objects))
     options = sandbox.options
     output = f"<Region>{options.region}</Region><Bucket>{options.bucket}</Bucket><Object>o</Object>"
     rule = "<PicProcess><ProcessRule>imageInfo</ProcessRule></PicProcess>"
@@ -300,7 +300,7 @@ def create_jobs(sandbox: Any, jobs: int) -> None:
     headers = {"host": host, "authorization": authorization, "content-type": "application/xml"}
     request = Request("POST", host, "/jobs", "", headers, body.encode())
     for _ in range(jobs):
-        response = sandbox.ci.handle(request)
+        response = sandbox.services["ci"].handle(request)
         assert response.status == 200, response.body
 
 
@@ -310,10 +310,10 @@ def build_authorization(
     from jupyter_mjci.services.tencent_ci.signing import sign
 
     host, now = (
-        f"{sandbox.options.bucket}.{plane}.{sandbox.options.region}.myqcloud.com",
+        f"{sandbox.options['bucket']}.{plane}.{sandbox.options['region']}.myqcloud.com",
         int(sandbox.clock.now()),
     )
-    keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
+    keys = {"secret_id": sandbox.options["secret_id"], "secret_key": sandbox.options["secret_key"]}
     return host, sign(
         method, path, params=params, headers={"host": host}, key_time=f"{now};{now + 3600}", **keys
     )
@@ -428,12 +428,14 @@ def measure_finished_tasks() -> None:
     clock = VirtualClock()
     sandbox, ids = build_sandbox(FINISHED_TASKS, clock)
     clock.advance(86_400)
-    sandbox.mj.advance()
+    sandbox.services["mj"].advance()
     assert sandbox.next_event() is None
-    headers = {"mj-api-secret": sandbox.options.mj_secret}
-    task_json = sandbox.mj.handle(
-        Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers)
-    ).body
+    headers = {"mj-api-secret": sandbox.options["mj_secret"]}
+    task_json = (
+        sandbox.services["mj"]
+        .handle(Request("GET", "mj.sandbox.localhost", f"/mj/task/{ids[-1]}/fetch", "", headers))
+        .body
+    )
     assert json.loads(task_json)["status"] == "SUCCESS", task_json
     gc.collect()
     print(

@@ -109,7 +109,7 @@ def test_page_of_another_site_reaches_nothing(
     """Not by text/plain, which needs no preflight, and not by a name bound to 127.0.0.1."""
     sandbox = server.sandbox
     assert isinstance(sandbox, Sandbox)
-    before = sandbox.ci.request_count, sandbox.mj.snapshot()
+    before = sandbox.services["ci"].request_count, sandbox.services["mj"].snapshot()
     plain = {"method": "POST", "headers": {"content-type": "text/plain"}, "body": "<Request/>"}
     requests = [(f"{server.url}{path}", plain) for path in ("/jobs", "/mj/submit/imagine", "/x")]
     requests.append((f"{server.url}/_sandbox/stats", {}))
@@ -122,4 +122,4 @@ def test_page_of_another_site_reaches_nothing(
         [("/mj/submit/imagine", plain)],
     )
     assert (rebound, own["status"]) == (403, 403)
-    assert (sandbox.ci.request_count, sandbox.mj.snapshot()) == before
+    assert (sandbox.services["ci"].request_count, sandbox.services["mj"].snapshot()) == before

@@ -100,13 +100,13 @@ def test_bucket_rules_let_an_origin_in(server: LoopbackServer) -> None:
     """What the account's own rules allow is no stranger, on that bucket."""
     sandbox = server.sandbox
     assert isinstance(sandbox, Sandbox)
-    host = f"{sandbox.options.bucket}.cos.{sandbox.options.region}.myqcloud.com"
+    host = f"{sandbox.options['bucket']}.cos.{sandbox.options['region']}.myqcloud.com"
     rules = (
         "<CORSConfiguration><CORSRule><AllowedOrigin>https://attacker.example</AllowedOrigin>"
         "<AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>"
     )
     now = int(sandbox.clock.now())
-    keys = {"key_id": sandbox.options.secret_id, "key": sandbox.options.secret_key}
+    keys = {"key_id": sandbox.options["secret_id"], "key": sandbox.options["secret_key"]}
     signed = authorization("PUT", "/", {"cors": ""}, {"host": host}, f"{now};{now + 60}", **keys)
     with httpx.Client(trust_env=False) as client:
         names = {"host": host, "authorization": signed}
@@ -164,7 +164,7 @@ def test_keys_differ_from_start_to_start() -> None:
     for name in ("secret_id", "secret_key", "mj_secret"):
         assert len({account[name] for account in accounts}) == 3
     args = build_parser().parse_args(["--keys", "AKID1:se:cret", "--mj-secret", "m"])
-    assert (args.keys, args.mj_secret) == (("AKID1", "se:cret"), "m")
+    assert (args.secret_id, args.secret_key, args.mj_secret) == ("AKID1", "se:cret", "m")
 
 
 @pytest.mark.parametrize("keys", ["", "AKID1", ":x", "AKID1:"])
@@ -211,10 +211,10 @@ async def test_callbacks_go_only_to_ports_that_were_asked_for(
         await client.post(
             "/mj/submit/imagine",
             json={"prompt": "a fox", "notifyHook": url},
-            headers={"mj-api-secret": sandbox.options.mj_secret},
+            headers={"mj-api-secret": sandbox.options["mj_secret"]},
         )
         await sandbox.clock.sleep(600)
-        await client.get("/mj/task/list", headers={"mj-api-secret": sandbox.options.mj_secret})
+        await client.get("/mj/task/list", headers={"mj-api-secret": sandbox.options["mj_secret"]})
         await sandbox.drain_webhooks()
         stats = (await client.get("/_sandbox/stats")).json()["callbacks"]
     assert bool(seen) is allowed

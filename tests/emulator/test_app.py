@@ -130,7 +130,10 @@ class Endpoint:
 
     @property
     def request_count(self) -> int:
-        return sum(service.request_count for service in (self.sandbox.mj, self.sandbox.ci))
+        return sum(
+            service.request_count
+            for service in (self.sandbox.services["mj"], self.sandbox.services["ci"])
+        )
 
 
 TRANSPORTS = ("process", "loopback")
@@ -414,7 +417,7 @@ def test_disconnected_client_leaves_no_job(server: Any) -> None:
             b"POST /mj/submit/start HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 50\r\n\r\nhalf"
         )
     assert httpx.get(server.url + "/mj/x", trust_env=False).status_code == 200
-    assert server.sandbox.mj.jobs == {}
+    assert server.sandbox.services["mj"].jobs == {}
 
 
 def test_nagle_is_disabled(server: Any) -> None:
@@ -553,7 +556,7 @@ async def test_restart_forgets_or_remembers_jobs(
     )
     await endpoint.client.get("/jobs")
     await endpoint.client.get("/mj/x")
-    assert len(endpoint.sandbox.mj.jobs) == left
+    assert len(endpoint.sandbox.services["mj"].jobs) == left
 
 
 def test_close_aborts_stalled_requests(server: Any) -> None:
@@ -790,7 +793,7 @@ async def test_data_folder_restores_state(tmp_path: Path) -> None:
     assert second.clock.now() == EPOCH + 3
     assert second.next_event() == EPOCH + 5
     await second.clock.sleep(2)
-    assert second.mj.jobs["1"]["done"] is True
+    assert second.services["mj"].jobs["1"]["done"] is True
 
 
 def test_state_store_replaces_state(tmp_path: Path) -> None:
@@ -901,7 +904,9 @@ def client(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 def test_picture_job_end_to_end(client: Any) -> None:
     """An object is put, a job works on it, the output is there, by each way in."""
-    (source,) = list(client.sandbox.ci.store.buckets[client.sandbox.options.bucket].objects)[:1]
+    (source,) = list(
+        client.sandbox.services["ci"].store.buckets[client.sandbox.options["bucket"]].objects
+    )[:1]
     created = client.cloud(
         "POST", "/jobs", "ci", job_xml(client.settings, source, "out/turned.jpg")
     )
@@ -984,7 +989,9 @@ def test_job_with_service_fault(kind: str, held: str) -> None:
     ):
         client = ServiceClient(http_client, server.settings, sandbox.clock.now)
         sandbox.faults.add(kind, route="POST /jobs", times=1)
-        (source,) = list(sandbox.ci.store.buckets[sandbox.options.bucket].objects)[:1]
+        (source,) = list(sandbox.services["ci"].store.buckets[sandbox.options["bucket"]].objects)[
+            :1
+        ]
         created = [
             client.cloud("POST", "/jobs", "ci", job_xml(server.settings, source, f"out/{n}")).text
             for n in (1, 2)
@@ -1007,7 +1014,7 @@ def test_runs_are_reproducible() -> None:
         async with httpx.AsyncClient(
             transport=sandbox.transport(), base_url=sandbox.settings["mj_url"]
         ) as client:
-            client.headers["mj-api-secret"] = sandbox.options.mj_secret
+            client.headers["mj-api-secret"] = sandbox.options["mj_secret"]
             created = (await client.post("/mj/submit/imagine", json={"prompt": "a red fox"})).json()
             for _ in range(30):
                 await sandbox.clock.sleep(5)
@@ -1099,9 +1106,9 @@ def test_random_requests_never_fail_with_500(
     """Whatever is asked, signed or not, a service answers, and never with 500."""
     sandbox = FUZZED.setdefault(dialect, Sandbox(dialect=dialect))
     target, params = "/" + path, "&".join(f"{name}={value}" for name, value in query)
-    keys = {"secret_id": sandbox.options.secret_id, "secret_key": sandbox.options.secret_key}
+    keys = {"secret_id": sandbox.options["secret_id"], "secret_key": sandbox.options["secret_key"]}
     now = int(sandbox.clock.now())
-    names = {"host": host, "mj-api-secret": sandbox.options.mj_secret}
+    names = {"host": host, "mj-api-secret": sandbox.options["mj_secret"]}
     if host.startswith(("demo", "ci", "cos", "b")):
         names["authorization"] = sign(
             method, unquote(target), headers={"host": host}, key_time=f"{now};{now + 9}", **keys

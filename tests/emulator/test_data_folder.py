@@ -80,3 +80,8 @@ def test_first_save_that_was_cut_short_leaves_a_usable_folder(tmp_path: Path) ->
     with Sandbox(data=tmp_path):
         pass
     assert (tmp_path / "sandbox.json").exists()
+
+
+def test_option_of_no_service_is_refused() -> None:
+    with pytest.raises(TypeError, match="No emulated service takes mj_secrets"):
+        Sandbox(mj_secrets="typo")

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
-from jupyter_mjci.emulator.datasets import (
+from jupyter_mjci.emulator.datasets import write_exports
+from jupyter_mjci.emulator.midjourney.dataset import (
     ACTION_WEIGHTS,
     FAILURE_RATES,
     TIMED_OUT,
-    generate_callbacks,
     generate_tasks,
-    write_exports,
 )
 from jupyter_mjci.emulator.midjourney.tasks import SPEED_MODE_FACTORS, TASK_KINDS
+from jupyter_mjci.emulator.tencent_ci.dataset import generate_callbacks
 
 
 def test_same_seed_gives_same_history() -> None:

@@ -109,7 +109,7 @@ UNSERVED = re.compile(
     r"|ci_doc_preview\w*|ci_file_zip_preview|ci_image_(assess|detect|inspect)\w*|ci_ocr_process"
     r"|ci_get_(image|media)_aigc_metadata|ci_get_object_qrcode|ci_process|ci_qrcode_generate"
     r"|ci_recognize_logo_process|ci_super_resolution_process|file_hash|get_media_info|get_pm3u8"
-    r"|get_snapshot|get_object_sensitive\w+|\w+_live_channel\w*|\w+_symlink|restore_object"
+    r"|get_snapshot|get_object_sensitive\w+|\w+_live_channel\w*|\w+_symlink"
     r"|select_object_content|put_bucket_versioning"
     r"|\w+_bucket_(domain|domain_certificate|encryption|intelligenttiering|inventory\w*|lifecycle"
     r"|logging|object_lock|origin|policy|referer|replication|response_control|website)"

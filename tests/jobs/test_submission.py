@@ -323,13 +323,13 @@ def test_lost_submission_whose_prompt_was_rewritten_is_unknown(
     assert session.sandbox is not None
     inject_fault(session, fault, "POST /mj/submit/*", 1)
     call = session.mj.imagine("a  fox \u2014ar 3:2", state="mine", as_is=True)
-    handle = session.sandbox.mj.handle
+    handle = session.sandbox.services["mj"].handle
 
     def rewrite(request: Any) -> Any:
         body = request.body.replace("a  fox \u2014ar".encode(), b"a fox --ar")
         return handle(replace(request, body=body))
 
-    session.sandbox.mj.handle = rewrite
+    session.sandbox.services["mj"].handle = rewrite
     with pytest.raises(TransportError, match="no job looks like it"):
         call.run()
     session.resume().run()

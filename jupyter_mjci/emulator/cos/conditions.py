@@ -44,6 +44,15 @@ def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return stored
 
 
+def replace_storage_class(
+    headers: Mapping[str, str], new_headers: Mapping[str, str]
+) -> dict[str, str]:
+    """Return stored headers with the storage class of others: none for STANDARD."""
+    names = {"x-cos-storage-class"}
+    kept = {name: value for name, value in headers.items() if name not in names}
+    return kept | {name: value for name, value in new_headers.items() if name in names}
+
+
 def check_preconditions(stored_object: StoredObject, headers: Mapping[str, str]) -> int:
     """Return the status that a conditional request gets instead of the object, or 0.
 
@@ -143,7 +152,10 @@ def build_object_response(
     if stored_object.is_appendable:
         all_headers["x-cos-object-type"] = "appendable"
     all_headers = _override_headers(all_headers, params)
-    return _select_range(stored_object.body, headers.get("range", ""), all_headers)
+    if_range = headers.get("if-range", "")
+    is_current = not if_range or if_range in validators.values()
+    wanted_range = headers.get("range", "") if is_current else ""
+    return _select_range(stored_object.body, wanted_range, all_headers)
 
 
 def _select_range(body: bytes, range_header: str, headers: dict[str, str]) -> Response:

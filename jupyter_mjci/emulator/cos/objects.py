@@ -14,15 +14,17 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote
 
+from jupyter_mjci.emulator.cos.archive import build_restore_headers, check_readable, restore
 from jupyter_mjci.emulator.cos.conditions import (
     build_object_response,
     check_preconditions,
     parse_range,
     precondition_failed,
+    replace_storage_class,
     select_stored_headers,
 )
 from jupyter_mjci.emulator.cos.cors import parse_rules, render_rules
@@ -211,6 +213,7 @@ class ObjectPlane:
 
     def put(self, context: RequestContext) -> Response:
         """`PUT /key`: store, copy, or store and process an object."""
+        check_overwrite(context)
         if context.get_header("x-cos-copy-source"):
             return self.copy(context)
         stored = read_uploaded_object(context)
@@ -238,22 +241,28 @@ class ObjectPlane:
         """`POST /key?image_process`: pictures made from a stored object."""
         if not context.get_header("pic-operations"):
             raise invalid_argument("The header Pic-Operations is needed.")
-        result = self._apply_operations(context, context.bucket.get(context.key))
-        return xml_response("UploadResult", result)
+        source = context.bucket.get(context.key)
+        check_readable(source, context.now)
+        return xml_response("UploadResult", self._apply_operations(context, source))
 
     def get(self, context: RequestContext) -> Response:
         """`GET /key`: an object; with a rule in the query, processed on the way."""
         key, rule = find_rule(context)
         stored = context.bucket.get(key)
+        check_readable(stored, context.now)
         if rule:
             result = self.processor.process(rule, stored, context.bucket)
             stored = StoredObject(result.body, result.etag, stored.modified, result.content_type)
-        return build_object_response(stored, context.request.headers, context.params)
+        return self._build_object_response(context, stored)
+
+    def _build_object_response(self, context: RequestContext, stored: StoredObject) -> Response:
+        response = build_object_response(stored, context.request.headers, context.params)
+        headers = {**response.headers, **build_restore_headers(stored, context.now)}
+        return replace(response, headers=headers)
 
     def head(self, context: RequestContext) -> Response:
         """`HEAD /key`: the headers of an object."""
-        stored = context.bucket.get(context.key)
-        response = build_object_response(stored, context.request.headers, context.params)
+        response = self._build_object_response(context, context.bucket.get(context.key))
         headers = {**response.headers, "Content-Length": str(len(response.body))}
         return Response(response.status, b"", headers)
 
@@ -262,14 +271,22 @@ class ObjectPlane:
         context.bucket.remove(context.key)
         return Response(204)
 
+    def restore(self, context: RequestContext) -> Response:
+        """`POST /key?restore`: let an archived object be read for some days."""
+        check_md5(context)
+        stored = context.bucket.get(context.key)
+        return Response(restore(stored, context.request.body, context.now))
+
     def copy(self, context: RequestContext) -> Response:
         """`PUT /key` with x-cos-copy-source."""
         source = self._get_copy_source(context)
         content_type = source.content_type
-        headers = source.headers
+        new_headers = select_stored_headers(context.request.headers)
+        # the copy has its own storage class, in any case
+        headers = replace_storage_class(source.headers, new_headers)
         if context.get_header("x-cos-metadata-directive").lower() in ("replaced", "replace"):
             content_type = context.get_header("content-type")
-            headers = select_stored_headers(context.request.headers)
+            headers = new_headers
         check_key(context.key)
         stored = build_object(source.body, context.now, content_type, headers)
         stored.tags = source.tags
@@ -288,6 +305,7 @@ class ObjectPlane:
             )
         bucket, key = location
         source = bucket.get(key)
+        check_readable(source, context.now)
         conditions = {
             name.removeprefix("x-cos-copy-source-"): value
             for name, value in context.request.headers.items()
@@ -312,7 +330,9 @@ class ObjectPlane:
         self._store_upload(context, stored)
         headers = {
             **build_checksum_headers(stored),
-            "x-cos-content-sha1": hashlib.sha1(part.body).hexdigest(),
+            # its name notwithstanding: the official Go client takes
+            # it for the MD5 of what was appended
+            "x-cos-content-sha1": part.etag.strip('"'),
             "x-cos-next-append-position": str(len(stored.body)),
         }
         return Response(200, b"", headers)
@@ -374,6 +394,7 @@ class ObjectPlane:
         """`POST /key?uploadId=ID`: the listed parts become one object."""
         upload = self._get_upload(context)
         parts = self._get_listed_parts(upload, context.request.body)
+        check_overwrite(context)
         stored = StoredObject(
             b"".join(part.body for part in parts),
             compute_multipart_etag(parts),
@@ -656,6 +677,7 @@ ROUTES: dict[tuple[str, str, str], Route] = {
     ("DELETE", "object", ""): ObjectPlane.delete,
     ("POST", "object", "image_process"): ObjectPlane.process,
     ("POST", "object", "append"): ObjectPlane.append,
+    ("POST", "object", "restore"): ObjectPlane.restore,
     ("POST", "object", "uploads"): ObjectPlane.create_multipart_upload,
     ("PUT", "object", "uploadId"): ObjectPlane.upload_part,
     ("POST", "object", "uploadId"): ObjectPlane.complete_multipart_upload,
@@ -716,7 +738,8 @@ def parse_copy_source(header: str) -> str:
     """Return the host and the path (still encoded) of x-cos-copy-source.
 
     Clients send it with a scheme, with leading slashes, encoded
-    as a whole, or with a key that is not encoded at all.
+    as a whole (also as a form is, with + for a blank), or with a
+    key that is not encoded at all.
     """
     with contextlib.suppress(UnicodeError):
         header = header.encode("latin-1").decode()
@@ -755,6 +778,19 @@ def check_tags(tags: Sequence[tuple[str, str]], limit: int = MAX_TAGS) -> dict[s
         message = f"There are at most {limit} tags, all of different names."
         raise ErrorResponse(400, "InvalidTag", message)
     return dict(tags)
+
+
+def check_overwrite(context: RequestContext) -> None:
+    """Check that an upload may replace what is there.
+
+    https://cloud.tencent.com/document/product/436/7749
+
+    Raises:
+        ErrorResponse: x-cos-forbid-overwrite forbids it
+    """
+    is_forbidden = context.get_header("x-cos-forbid-overwrite").lower() == "true"
+    if is_forbidden and context.key in context.bucket.objects:
+        raise ErrorResponse(409, "FileAlreadyExists", "The object exists already.")
 
 
 def check_md5(context: RequestContext) -> None:

@@ -61,7 +61,8 @@ class StoredObject:
     """An object; `headers` are those stored with it: x-cos-meta-*, Cache-Control, …
 
     An object that was made by appending can be appended to. One
-    without grants has its bucket's.
+    without grants has its bucket's. One that is archived can be
+    read in a period of time only (epoch seconds).
     """
 
     body: bytes
@@ -72,6 +73,8 @@ class StoredObject:
     is_appendable: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     grants: Grants | None = None
+    readable_from: float = 0.0
+    readable_until: float = 0.0
     _crc64: int | None = None
 
     @property
@@ -89,7 +92,7 @@ class StoredObject:
 
     @property
     def storage_class(self) -> str:
-        """The storage class that it was uploaded with; what is archived can be read here, too."""
+        """The storage class that it was uploaded with."""
         return self.headers.get("x-cos-storage-class", "STANDARD")
 
 
@@ -263,7 +266,19 @@ class Store:
     def resolve_copy_source(
         self, address: str, default_bucket: Bucket
     ) -> tuple[Bucket, str] | None:
-        """Return the bucket and the key of a copy's source: `host/key` or `bucket/key`."""
+        """Return the bucket and the key of a copy's source: `host/key` or `bucket/key`.
+
+        In the official PHP client's spelling "+" is a blank.
+        """
+        location = self._resolve_copy_source(address, default_bucket)
+        if location is None or location[1] in location[0].objects:
+            return location
+        as_form = self._resolve_copy_source(address.replace("+", "%20"), default_bucket)
+        return as_form if as_form and as_form[1] in as_form[0].objects else location
+
+    def _resolve_copy_source(
+        self, address: str, default_bucket: Bucket
+    ) -> tuple[Bucket, str] | None:
         name, _, key = address.partition("/")
         if name in self.buckets:
             return self.buckets[name], unquote(key)

@@ -7,6 +7,7 @@
 * `tasks`: what a task is, its kinds and its buttons
 * `dialects`: how the families of servers differ
 * `views`: a task as JSON, per family
+* `dataset`: a synthetic history
 * `bodies`: parsing request bodies, building responses
 * `relay`: what a relay in front of a proxy checks and rewrites
 * `image_store`: picture links, and how a task's pictures come
@@ -15,35 +16,63 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 
 from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.midjourney.dataset import generate_tasks
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
-from jupyter_mjci.emulator.service import EmulatedService, GetUrl, SandboxOptions, ServiceSpec
+from jupyter_mjci.emulator.service import (
+    EmulatedService,
+    Export,
+    GetUrl,
+    Options,
+    ServiceSpec,
+    generate_key,
+)
 
 _TASK_PATH = re.compile(r"/task/([^/]+)/")
 _RESULT = re.compile(r'"result":\s*"([^"]+)"')
 
+# `mj_options` are further arguments of `MidjourneyProxy`; the
+# secret is that of all sandboxes of a process.
+OPTIONS: Options = {"dialect": "plus", "mj_secret": generate_key(), "mj_options": {}}
 
-def build_service(clock: Clock, seed: int, options: SandboxOptions) -> EmulatedService:
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command line."""
+    parser.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default=OPTIONS["dialect"],
+        help="family of the Midjourney proxy",
+    )
+    parser.add_argument(
+        "--mj-secret",
+        default=OPTIONS["mj_secret"],
+        help="secret of the Midjourney proxy (default: a random one)",
+    )
+
+
+def build_service(clock: Clock, seed: int, options: Options) -> EmulatedService:
     """Build a proxy without tasks.
 
     Raises:
         ValueError: the dialect is unknown
     """
-    if options.dialect not in DIALECTS:
+    if options["dialect"] not in DIALECTS:
         known = ", ".join(DIALECTS)
-        raise ValueError(f"unknown dialect {options.dialect!r}; known: {known}")
+        raise ValueError(f"unknown dialect {options['dialect']!r}; known: {known}")
     return MidjourneyProxy(
         clock,
-        dialect=options.dialect,
-        secret=options.mj_secret,
+        dialect=options["dialect"],
+        secret=options["mj_secret"],
         seed=seed,
-        **options.mj_options,
+        **options["mj_options"],
     )
 
 
@@ -54,19 +83,19 @@ AUTH_STYLES = {"trueai": "raw", "new-api": "bearer"}
 MODE_STYLES = {"java": "flag", "plus": "filter"}
 
 
-def build_account(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+def build_account(get_url: GetUrl, options: Options) -> Mapping[str, str]:
     """Return the settings of the proxy's only user."""
     return {
         "mj_url": get_url("mj"),
-        "mj_secret": options.mj_secret,
-        "mj_auth": AUTH_STYLES.get(options.dialect, "secret"),
-        "mj_mode_by": MODE_STYLES.get(options.dialect, "path"),
+        "mj_secret": options["mj_secret"],
+        "mj_auth": AUTH_STYLES.get(options["dialect"], "secret"),
+        "mj_mode_by": MODE_STYLES.get(options["dialect"], "path"),
     }
 
 
-def build_connection(get_url: GetUrl, options: SandboxOptions) -> Mapping[str, str]:
+def build_connection(get_url: GetUrl, options: Options) -> Mapping[str, str]:
     """Return where the proxy is, and its secret."""
-    return {"mj_url": get_url("mj"), "mj_secret": options.mj_secret}
+    return {"mj_url": get_url("mj"), "mj_secret": options["mj_secret"]}
 
 
 def find_job_ids(request: Request, response: Response) -> list[str]:
@@ -95,5 +124,8 @@ SERVICE = ServiceSpec(
     find_job_ids=find_job_ids,
     build_account=build_account,
     build_connection=build_connection,
+    options=OPTIONS,
+    add_arguments=add_arguments,
+    export=Export("tasks.json", 3, generate_tasks),
     claims_rest=lambda request: not is_local_host(request.host),
 )

@@ -20,6 +20,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from jupyter_mjci.emulator.cos.archive import check_readable
 from jupyter_mjci.emulator.cos.processing import ImageProcessor
 from jupyter_mjci.emulator.cos.store import Bucket, Store, StoredObject, no_such_bucket
 from jupyter_mjci.emulator.tencent_ci.events import NEVER, EventQueue, IdGenerator
@@ -284,6 +285,7 @@ class Jobs:
             message = f"The bucket {spec.bucket} cannot be written to."
             raise ErrorResponse(403, "WriteTargetBucketDenied", message)
         source = bucket.get(job.source.lstrip("/"))
+        check_readable(source, now)
         result = self.processor.process(spec.rule, source, bucket)
         if spec.wants_image_info:
             job.original_info = self.processor.get_image_info(source)

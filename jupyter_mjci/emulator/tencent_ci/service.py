@@ -368,7 +368,9 @@ class TencentCI:
             )
         bucket = self.store.get_bucket(target.bucket, target.region)
         context = RequestContext(request, bucket, target.key, params, now, request_id)
-        if target.plane == "cos":
+        # styles belong to the bucket; the official Go client asks
+        # CI's own host for them
+        if target.plane == "cos" or (not target.key and "style" in params):
             return self.object_plane.handle(context)
         return self._handle_ci(context)
 

@@ -146,6 +146,6 @@ class HistoryPanel(TablePanel):
 
 
 def _plot_png(frame: pd.DataFrame, analysis: str, period: Period) -> bytes:
-    from jupyter_mjci.history.plots import render_png
+    from jupyter_mjci.history.plots import render_plot
 
-    return render_png(frame, analysis, period)
+    return render_plot(frame.mjci, analysis, every=period)

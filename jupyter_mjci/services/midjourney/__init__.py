@@ -13,6 +13,7 @@ from jupyter_mjci.client.calls import Call, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.services import (
     JobChanges,
+    ParamValues,
     PollPolicy,
     Service,
     SyncSource,
@@ -95,6 +96,7 @@ SERVICE = Service(
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,
+    param_values={"ids": ParamValues(job_field="id")},
     session_methods={
         name: f"jupyter_mjci.services.midjourney.session_methods:{name}"
         for name in ("tasks", "queue")

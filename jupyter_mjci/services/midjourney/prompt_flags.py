@@ -23,6 +23,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal
 
+from jupyter_mjci.client.prompt_words import DASHES, is_flag, split_dashes, split_words
 from jupyter_mjci.errors import PreflightError
 
 ValueKind = Literal["switch", "number", "integer", "ratio", "choice", "version", "text"]
@@ -531,13 +532,6 @@ def _find_group(prompt: str) -> tuple[str, list[str], str] | None:
 
 # --- words ------------------------------------------------------
 
-# Text in quotation marks, where they open after a space or
-# bracket and close before one: neither an apostrophe nor inches.
-QUOTED = r"""(?<!\w)"[^"]*"(?!\w)|(?<!\w)'[^']*'(?!\w)|“[^”]*”|‘[^’]*’(?!\w)|«[^»]*»|「[^」]*」"""
-WORD = re.compile(rf"(?:{QUOTED}|\S)+")
-DASHES = "-‐‑‒–—―−﹘﹣－"
-_FLAG_LIKE = re.compile(rf"([{DASHES}]+)([^\W\d_][\w-]*)?(.*)", re.DOTALL)
-
 
 def list_flag_names(prompt: str) -> set[str]:
     """Return the names of the flags that a prompt, or one of its permutations, is written with."""
@@ -546,25 +540,6 @@ def list_flag_names(prompt: str) -> set[str]:
         for variant in list_variants(prompt)
         for item in _iter_flags(split_words(variant))
     }
-
-
-def split_words(text: str) -> list[str]:
-    """Split a text at blanks; what is in quotation marks stays together."""
-    return WORD.findall(text)
-
-
-def split_dashes(word: str) -> tuple[str, str, str]:
-    """Split a word into its leading dashes, the name behind them, and the rest."""
-    match = _FLAG_LIKE.fullmatch(word)
-    if match is None:
-        return "", "", word
-    return match[1], match[2] or "", match[3]
-
-
-def is_flag(word: str) -> bool:
-    """Return whether a word is written as a flag: two dashes and a name."""
-    dashes, name, _ = split_dashes(word)
-    return dashes == "--" and bool(name)
 
 
 def _iter_flags(words: Sequence[str]) -> Iterator[WrittenFlag]:

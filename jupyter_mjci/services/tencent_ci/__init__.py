@@ -12,6 +12,7 @@ from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.services import (
     JobChanges,
+    ParamValues,
     PollPolicy,
     Service,
     SyncSource,
@@ -29,6 +30,12 @@ from jupyter_mjci.services.tencent_ci.api import TencentCI
 # known from the journal.
 PICTURE_TAG = "PicProcess"
 ACTIVE_STATES = ("Submitted", "Running", "Pause")
+STATES = ("All", "Submitted", "Running", "Success", "Failed", "Pause", "Cancel")
+PARAM_VALUES = {
+    "states": ParamValues(STATES),
+    "tag": ParamValues((PICTURE_TAG, "ImageProcess"), "action"),
+    **dict.fromkeys(("input", "object", "prefix", "key"), ParamValues(job_field="subject")),
+}
 
 
 def _build_api(
@@ -131,6 +138,7 @@ SERVICE = Service(
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",
     magic_help=magic_help.MAGIC_HELP,
     panel="jupyter_mjci.notebook.panels.tencent_ci:CIPanel",
+    param_values=PARAM_VALUES,
     session_methods={
         "jobs": "jupyter_mjci.services.tencent_ci.session_methods:jobs",
         "upload": "jupyter_mjci.services.tencent_ci.session_methods:upload",
@@ -138,4 +146,5 @@ SERVICE = Service(
         "preview": "jupyter_mjci.services.tencent_ci.session_methods:preview",
     },
     parse_cell_body="jupyter_mjci.notebook.job_body:parse_body",
+    body_builders=(TencentCI.batch, TencentCI.picture_job),
 )

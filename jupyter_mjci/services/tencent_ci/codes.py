@@ -73,6 +73,8 @@ HINTS_BY_CODE = {
     "NoSuchUpload": "The upload was finished or aborted: start it again.",
     "NoSuchVersion": "Check the version ID: %ci_objects lists the current objects.",
     "InvalidObjectState": "The object is archived: restore it first, in the console.",
+    "RestoreAlreadyInProgress": "The object is being restored: wait until it can be read.",
+    "FileAlreadyExists": "An object of this key exists: choose another key, or delete it first.",
     "KeyTooLong": "A key has at most 850 bytes of UTF-8.",
     "InvalidURI": "Check the key: no leading backslash, no control characters.",
     "EntityTooLarge": "A single upload holds 5 GB at most.",

@@ -86,11 +86,13 @@ def test_crc64_is_told_by_every_operation(client: CosClient) -> None:
     assert parse_response(answers["copy"])["CRC64"] == crc64(TEXT)
 
 
-def test_append_tells_sha1_of_what_was_appended(client: CosClient) -> None:
-    """The SHA-1 is of the block, the CRC of the object; the type is told by HEAD."""
+def test_append_tells_checksum_of_what_was_appended(client: CosClient) -> None:
+    """x-cos-content-sha1 holds the block's MD5, which the official Go client compares; the CRC is
+    of the whole object; the type is told by HEAD.
+    """
     client.cos("POST", "/log", {"append": "", "position": "0"}, b"one")
     second = client.cos("POST", "/log", {"append": "", "position": "3"}, b"two")
-    assert second.headers["x-cos-content-sha1"] == hashlib.sha1(b"two").hexdigest()
+    assert second.headers["x-cos-content-sha1"] == hashlib.md5(b"two").hexdigest()
     assert second.headers["x-cos-hash-crc64ecma"] == crc64(b"onetwo")
     assert client.cos("HEAD", "/log").headers["x-cos-object-type"] == "appendable"
 

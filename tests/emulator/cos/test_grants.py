@@ -170,6 +170,17 @@ def test_style_is_applied(client: CosClient, path: str, params: Mapping[str, str
     assert client.cos("GET", "/in/a.png!half").body == b"an object of this name"
 
 
+def test_style_is_kept_by_request_to_ci(client: CosClient) -> None:
+    """The official Go client sends requests about styles to CI's own host."""
+    body = (
+        "<AddStyle><StyleName>ci</StyleName><StyleBody>imageMogr2/rotate/90</StyleBody></AddStyle>"
+    )
+    assert client.request("PUT", "/", {"style": ""}, body).status == 200
+    listed = parse_response(client.request("GET", "/", {"style": ""}))
+    assert listed["StyleRule"] == {"StyleName": "ci", "StyleBody": "imageMogr2/rotate/90"}
+    assert client.cos("GET", "/in/a.png!ci").status == 200
+
+
 def test_styles_are_listed_and_deleted(client: CosClient) -> None:
     put_style(client, "half", "imageMogr2/thumbnail/!50p")
     put_style(client, "turned", "imageMogr2/rotate/90")

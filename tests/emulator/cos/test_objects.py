@@ -7,7 +7,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -284,6 +286,49 @@ def test_copy_keeps_or_replaces_headers(client: CosClient) -> None:
     client.cos("PUT", "/replaced", None, b"", new)
     response = [client.cos("HEAD", key).headers["x-cos-meta-a"] for key in ("/kept", "/replaced")]
     assert response == ["old", "new"]
+
+
+@pytest.mark.parametrize("encode", [quote, quote_plus])
+def test_copy_source_is_read_in_every_encoding(
+    client: CosClient, encode: Callable[[str], str]
+) -> None:
+    """The official PHP client encodes a blank as "+"; a plus sign is one, in any case."""
+    for key in ("a b+c", "a+b c"):
+        client.cos("PUT", f"/{key}", None, key.encode())
+        source = {"x-cos-copy-source": f"{COS_HOST}/{encode(key)}"}
+        assert client.cos("PUT", "/copied", None, b"", source).status == 200
+        assert client.cos("GET", "/copied").body == key.encode()
+
+
+def test_upload_that_may_not_overwrite_is_refused(client: CosClient) -> None:
+    """x-cos-forbid-overwrite holds for put, copy and completion; what is there stays."""
+    once = {"x-cos-forbid-overwrite": "true"}
+    assert client.cos("PUT", "/once", None, b"first", once).status == 200
+    upload = parse_response(client.cos("POST", "/once", {"uploads": ""}))["UploadId"]
+    part = {"partNumber": "1", "uploadId": upload}
+    etag_of_part = client.cos("PUT", "/once", part, b"x").headers["ETag"]
+    rows = f"<Part><PartNumber>1</PartNumber><ETag>{etag_of_part}</ETag></Part>"
+    body = f"<CompleteMultipartUpload>{rows}</CompleteMultipartUpload>"
+    copied = {**once, "x-cos-copy-source": f"{COS_HOST}/note.txt"}
+    refused = [
+        client.cos("PUT", "/once", None, b"second", once),
+        client.cos("PUT", "/once", None, b"", copied),
+        client.cos("POST", "/once", {"uploadId": upload}, body, once),
+    ]
+    codes = [(answer.status, parse_response(answer)["Code"]) for answer in refused]
+    assert codes == [(409, "FileAlreadyExists")] * 3
+    assert client.cos("GET", "/once").body == b"first"
+
+
+def test_range_of_object_that_has_changed_is_the_whole(client: CosClient) -> None:
+    """If-Range: the part of what is known, the whole of what is new."""
+    known = client.cos("HEAD", "/note.txt").headers
+    part = {"range": "bytes=0-2"}
+    for validator in (known["ETag"], known["Last-Modified"]):
+        kept = client.cos("GET", "/note.txt", None, b"", {**part, "if-range": validator})
+        assert (kept.status, kept.body) == (206, TEXT[:3])
+    changed = client.cos("GET", "/note.txt", None, b"", {**part, "if-range": '"other"'})
+    assert (changed.status, changed.body) == (200, TEXT)
 
 
 def test_copy_of_missing_source_is_refused(client: CosClient) -> None:

@@ -108,7 +108,7 @@ def test_notice_to_a_message_queue_is_told_in_the_statistics(callback: str, addr
     with Sandbox(
         secret_id=KEY_ID, secret_key=KEY, ci_options={"objects": {"in/a.png": PICTURE}}
     ) as box:
-        client = CosClient(box.clock, box.ci)
+        client = CosClient(box.clock, box.services["ci"])
         client.request(
             "POST", "/jobs", body=job_xml("in/a.png", "imageMogr2/rotate/90", top=callback)
         )

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, quote
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.image_generator import encode_png, get_pixel_size, imagine
-from jupyter_mjci.emulator.service import GetUrl, SandboxOptions, ServiceSpec, generate_key
+from jupyter_mjci.emulator.service import GetUrl, Options, ServiceSpec, generate_key
 
 TOKEN = generate_key("r8_")
 # Seconds from the creation of a prediction to its next statuses.
@@ -181,11 +181,11 @@ def _parse(text: str, default: float = 0.0) -> float:
         return default
 
 
-def build_service(clock: Clock, seed: int, _: SandboxOptions) -> ReplicateEmulator:
+def build_service(clock: Clock, seed: int, _: Options) -> ReplicateEmulator:
     return ReplicateEmulator(clock, seed)
 
 
-def build_account(get_url: GetUrl, _: SandboxOptions) -> Mapping[str, str]:
+def build_account(get_url: GetUrl, _: Options) -> Mapping[str, str]:
     return {"rp_url": get_url("rp"), "rp_token": TOKEN}
 
 
