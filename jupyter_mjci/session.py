@@ -312,6 +312,15 @@ class Session:
         """
         return Operation(partial(self._jobs.pictures.read, source, index))
 
+    def find_picture_size(self, job_id: str) -> tuple[int, int] | None:
+        """Return width and height of a job's picture where they are known without a request.
+
+        Of a job that waits for input, those of the picture that
+        it was started from.
+        """
+        # A recording may have scaled the pictures down.
+        return None if self.recording else self._jobs.pictures.find_size(job_id)
+
     def pictures(self, job: Job) -> Operation[list[Picture]]:
         """Fetch all images of a job; a 2×2 grid comes as its four images.
 

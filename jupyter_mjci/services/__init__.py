@@ -245,6 +245,10 @@ def _get_named_kind(call: Call[Any]) -> tuple[str, str]:
     return call.name, ""
 
 
+def _get_no_size(_: Job) -> None:
+    return None
+
+
 def _get_no_urls(_: Job) -> Sequence[str]:
     return ()
 
@@ -349,6 +353,8 @@ class Service:
             where one line cannot
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
+        get_picture_size: width and height of a job's picture, where
+            the job tells them
         diagnose: "module:attribute" of the checks of `doctor`
         panel: "module:attribute" of its panel
         magic_help: examples and more, by the builder's name
@@ -409,6 +415,7 @@ class Service:
     get_kind: Callable[[Call[Any]], tuple[str, str]] = _get_named_kind
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
+    get_picture_size: Callable[[Job], tuple[int, int] | None] = _get_no_size
     diagnose: str = ""
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)

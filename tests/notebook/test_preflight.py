@@ -52,6 +52,8 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("%mj_modal zoom a red fox", "A custom zoom needs its factor"),
     ("%mj_modal zoom a red fox --zoom 3", "from 1 to 2, not 3"),
     ("%mj_modal zoom --mask black.png a boat", "Nothing of the mask is white"),
+    ("%mj_modal zoom --mask small.png --zoom 2 a boat", "4×4 pixels, and the picture "),
+    ("%mj_modal --mask small.png {{zoom.id}} --zoom 2", "4×4 pixels, and the picture "),
     ("%mj_edits a boat --picture fox.png --mask small.png", "4×4 pixels, and the picture 8×8"),
     (f"%%ci_job\n{TOML}", "did you mean imageMogr2/rotate?"),
     (f"%%ci_job\n{XML}", "did you mean imageMogr2/rotate?"),
@@ -72,6 +74,9 @@ def filled_shell(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shell.run("fox = %mj_imagine a red fox")
     shell.run("task = %mj_action fox U1")
     shell.run("zoom = %mj_action task Custom Zoom")
+    shell.run(
+        "from PIL import Image; Image.new('L', s.picture(task).run().size, 255).save('whole.png')"
+    )
     return shell
 
 
@@ -93,7 +98,7 @@ SENT: tuple[tuple[str, str], ...] = (
     ("%mj_imagine --dry-run -- a fox --no-wait -o x", "a fox --no-wait -o x"),
     ("%mj_modal zoom a red fox --as-is --dry-run", "a red fox"),
     ("%mj_modal zoom a red fox --zoom 1.5 --dry-run", "a red fox --zoom 1.5"),
-    ("%mj_modal --mask small.png zoom --zoom 2 a boat --dry-run", "--zoom 2 a boat"),
+    ("%mj_modal --mask whole.png zoom --zoom 2 a boat --dry-run", "--zoom 2 a boat"),
     (f"%%ci_job --as-is --dry-run\n{TOML}", "imageMogr2/rotat/90"),
     (f"%%ci_job --as-is --dry-run\n{XML}", "imageMogr2/rotat/90"),
 )
@@ -122,7 +127,7 @@ def test_mask_is_sent_from_wherever_it_stands(filled_shell: Shell, session: Sess
     """An option behind the task's ID was part of the prompt once, and the mask was lost."""
     calls = record_calls(session)
     filled_shell.run("region = %mj_action task Vary (Region)")
-    filled_shell.run("%mj_modal region --mask small.png a boat")
+    filled_shell.run("%mj_modal region --mask whole.png a boat")
     assert calls[-1].name == "modal"
     assert b'"maskBase64":"data:image/png' in calls[-1].body
     assert b'"prompt":"a boat"' in calls[-1].body
@@ -172,7 +177,8 @@ def test_mask_that_cannot_work_is_refused() -> None:
         mj.edits("a boat", picture, mask=encode("L", (8, 6)))
     with pytest.raises(PreflightError, match="The mask has 6×8 pixels, and the picture 8×6"):
         mj.edits("a boat", picture, mask=encode("L", (6, 8), 255))
-    for mask in (encode("L", (8, 6), 255), encode("RGBA", (8, 6), "white"), "https://x/m.png"):
+    erased = encode("RGBA", (8, 6), (0, 0, 0, 0))
+    for mask in (encode("L", (8, 6), 255), encode("RGBA", (8, 6), "white"), erased, "https://x/m"):
         assert mj.edits("a boat", picture, mask=mask).is_submission
     assert mj.edits("a boat", "https://x/a.png", mask=encode("L", (6, 8), 255)).is_submission
 

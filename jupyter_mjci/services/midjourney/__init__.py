@@ -92,6 +92,7 @@ SERVICE = Service(
     get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
     get_command=responses.get_command,
+    get_picture_size=responses.get_picture_size,
     get_single_urls=responses.get_single_urls,
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
