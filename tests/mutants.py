@@ -1,10 +1,11 @@
-"""Mutation testing: change one thing in a module, and see whether its nearest tests notice.
+"""Mutation testing: change one thing in a module, and see whether a test notices.
 
     python -m tests.mutants [--count 300] [--seed 0] [--jobs 2] [MODULE ...]
 
-Each mutant runs in a forked process that imports the changed module in place of the real one, first
-against simulated schedules, then against the tests of the module. Survivors are printed with their
-line; a few of them change nothing that can be observed.
+First the tests run once, unchanged, to see which of them reach which line, and how long each takes.
+Then each mutant runs in a forked process that imports the changed module in place of the real one:
+first against simulated schedules, then against the tests that reach the changed line, the fastest
+first. Survivors are printed with their line; a few of them change nothing that can be observed.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import copy
 import importlib
 import importlib.abc
 import importlib.machinery
+import json
 import os
 import random
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,34 +33,38 @@ import anyio
 import httpx
 import pytest
 import tenacity
+from coverage import Coverage
 
 PRELOADED = (anyio, httpx, pytest, tenacity)
 ROOT = Path(__file__).parents[1]
-JOURNAL_TESTS = ("tests/history/test_journal.py",)
-SUBMISSION_TESTS = (*JOURNAL_TESTS, "tests/jobs/test_submission.py")
-WAITING_TESTS = ("tests/jobs/test_waiting_room.py", "tests/jobs/test_gateways.py")
-POLLING_TESTS = (*WAITING_TESTS, "tests/test_session.py", "tests/jobs/test_submission.py")
-MJ_TESTS = (
-    "tests/services/midjourney/test_responses.py",
+# Where the tests are that may reach the modules.
+TESTS = (
     "tests/client/test_outcomes.py",
     "tests/history/test_frames.py",
+    "tests/history/test_frames_of_listings.py",
+    "tests/history/test_journal.py",
+    "tests/history/test_sync.py",
+    "tests/jobs",
+    "tests/services",
+    "tests/notebook/test_line_parser.py",
+    "tests/test_session.py",
+    "tests/test_every_call.py",
 )
-CI_TESTS = ("tests/services/tencent_ci/test_responses.py", "tests/history/test_frames.py")
-# What guards money and what reads responses and lines, and the nearest tests.
-MODULES: dict[str, tuple[str, ...]] = {
-    "jupyter_mjci/history/submissions.py": JOURNAL_TESTS,
-    "jupyter_mjci/history/journal.py": JOURNAL_TESTS,
-    "jupyter_mjci/jobs/submission.py": SUBMISSION_TESTS,
-    "jupyter_mjci/jobs/journal_writer.py": SUBMISSION_TESTS,
-    "jupyter_mjci/jobs/batch.py": (*SUBMISSION_TESTS, *WAITING_TESTS),
-    "jupyter_mjci/jobs/polling.py": POLLING_TESTS,
-    "jupyter_mjci/jobs/waiting_room.py": WAITING_TESTS,
-    "jupyter_mjci/services/midjourney/reconciliation.py": SUBMISSION_TESTS,
-    "jupyter_mjci/services/midjourney/responses.py": MJ_TESTS,
-    "jupyter_mjci/services/tencent_ci/reconciliation.py": SUBMISSION_TESTS,
-    "jupyter_mjci/services/tencent_ci/responses.py": CI_TESTS,
-    "jupyter_mjci/notebook/line_parser.py": ("tests/notebook/test_line_parser.py",),
-}
+# What guards money and what reads responses and lines.
+MODULES = (
+    "jupyter_mjci/history/submissions.py",
+    "jupyter_mjci/history/journal.py",
+    "jupyter_mjci/jobs/submission.py",
+    "jupyter_mjci/jobs/journal_writer.py",
+    "jupyter_mjci/jobs/batch.py",
+    "jupyter_mjci/jobs/polling.py",
+    "jupyter_mjci/jobs/waiting_room.py",
+    "jupyter_mjci/services/midjourney/reconciliation.py",
+    "jupyter_mjci/services/midjourney/responses.py",
+    "jupyter_mjci/services/tencent_ci/reconciliation.py",
+    "jupyter_mjci/services/tencent_ci/responses.py",
+    "jupyter_mjci/notebook/line_parser.py",
+)
 # Those that simulated schedules run through.
 SIMULATED = frozenset(
     {
@@ -71,14 +78,21 @@ SIMULATED = frozenset(
 )
 SCHEDULES = 250
 STRIDE = 491
-TIMEOUT = 240  # seconds: a mutant that runs longer is noticed
+TIMEOUT = 120  # seconds: a mutant that runs longer is noticed
+MAX_TESTS = 80  # that a mutant is tried on: the fastest of those that reach its line
 # tests of whole processes, which take long, and are about what the others are about
 SLOW_TESTS = "not stress and not killed and not processes and not survive"
+QUIET = "ignore::pytest.PytestAssertRewriteWarning"
+PYTEST_OPTIONS = ("-q", "-n0", "-pno:cacheprovider", "-W", QUIET)
 
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
     ast.GtE: ast.Gt, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
+
+
+# the tests that reach each line of each module, by path and number
+TestsByLine = dict[str, dict[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -186,7 +200,65 @@ class MutantImporter(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         exec(compile(self.mutant.source, self.mutant.path, "exec"), module.__dict__)
 
 
-def is_noticed(mutant: Mutant) -> bool:
+class Reach:
+    """Which tests reach which lines: a pytest plugin that measures it, test by test."""
+
+    def __init__(self) -> None:
+        self.coverage = Coverage(data_file=None, include=[str(ROOT / path) for path in MODULES])
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        started = time.perf_counter()
+        self.coverage.switch_context(item.nodeid)
+        result = yield
+        self.seconds[item.nodeid] = time.perf_counter() - started
+        return result
+
+    def measure(self) -> TestsByLine:
+        """Run all tests; return those that reach each line of each module, the fastest first."""
+        self.coverage.start()
+        pytest.main([*PYTEST_OPTIONS, "-k", SLOW_TESTS, *TESTS], plugins=[self])
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        return {path: self._sort(data.contexts_by_lineno(str(ROOT / path))) for path in MODULES}
+
+    def _sort(self, contexts: Mapping[int, Sequence[str]]) -> dict[int, list[str]]:
+        return {
+            line: sorted(filter(None, names), key=lambda name: self.seconds[name])
+            for line, names in contexts.items()
+        }
+
+
+def measure_reach() -> TestsByLine:
+    """Measure in a process of its own: this one must import nothing of the package."""
+    with tempfile.TemporaryFile("w+") as file:
+        pid = os.fork()
+        if not pid:
+            silence()
+            json.dump(Reach().measure(), file)
+            file.flush()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        file.seek(0)
+        measured = json.load(file)
+    return {path: {int(n): names for n, names in lines.items()} for path, lines in measured.items()}
+
+
+def choose_tests(mutant: Mutant, reach: TestsByLine) -> list[str]:
+    """Return the tests that reach a mutant's line.
+
+    What runs on import is reached by all tests of the module: those
+    of its functions.
+    """
+    lines = reach[mutant.path]
+    names = lines.get(mutant.line) or sorted(
+        {name for tests in lines.values() for name in tests[:3]}
+    )
+    return names[:MAX_TESTS]
+
+
+def is_noticed(mutant: Mutant, tests: Sequence[str]) -> bool:
     """Run the schedules and tests on a mutant, in this process; return whether one fails."""
     importer = MutantImporter(mutant)
     sys.meta_path.insert(0, importer)
@@ -198,9 +270,7 @@ def is_noticed(mutant: Mutant) -> bool:
         return True
     if mutant.path in SIMULATED and is_found_by_simulation():
         return True
-    quiet = "ignore::pytest.PytestAssertRewriteWarning"
-    options = ["-x", "-q", "-n0", "-pno:cacheprovider", "-W", quiet, "-k", SLOW_TESTS]
-    return pytest.main([*options, *MODULES[mutant.path]]) != pytest.ExitCode.OK
+    return pytest.main(["-x", *PYTEST_OPTIONS, *tests]) != pytest.ExitCode.OK
 
 
 def is_found_by_simulation() -> bool:
@@ -214,30 +284,37 @@ def is_found_by_simulation() -> bool:
         return True
 
 
-def start(mutant: Mutant) -> int:
+def silence() -> None:
+    """Let this process print nothing."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.dup2(devnull, 2)
+
+
+def start(mutant: Mutant, tests: Sequence[str]) -> int:
     """Try a mutant in a process of its own, and return its id."""
     pid = os.fork()
     if pid:
         return pid
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.dup2(devnull, 2)
+    silence()
     signal.alarm(TIMEOUT)
     code = 1
     try:
-        code = 1 if is_noticed(mutant) else 0
+        code = 1 if is_noticed(mutant, tests) else 0
     finally:
         os._exit(code)
 
 
-def find_survivors(mutants: Sequence[Mutant], at_once: int) -> Iterator[tuple[Mutant, bool]]:
+def find_survivors(
+    mutants: Sequence[Mutant], reach: TestsByLine, at_once: int
+) -> Iterator[tuple[Mutant, bool]]:
     """Try mutants, some at a time; yield each with whether it survived."""
     waiting = list(reversed(mutants))
     running: dict[int, Mutant] = {}
     while waiting or running:
         while waiting and len(running) < at_once:
             mutant = waiting.pop()
-            running[start(mutant)] = mutant
+            running[start(mutant, choose_tests(mutant, reach))] = mutant
         pid, status = os.wait()
         if pid in running:
             yield running.pop(pid), status == 0
@@ -255,8 +332,9 @@ def main() -> None:
     mutants = [mutant for path in args.modules for mutant in find_mutants(path)]
     chosen = random.Random(args.seed).sample(mutants, min(args.count, len(mutants)))
     started = time.monotonic()
+    reach = measure_reach()
     survivors = 0
-    for mutant, survived in find_survivors(chosen, args.jobs):
+    for mutant, survived in find_survivors(chosen, reach, args.jobs):
         survivors += survived
         if survived:
             print(mutant, flush=True)

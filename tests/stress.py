@@ -4,9 +4,10 @@
 
 This process serves the emulator. A worker process submits and follows while two more resume what
 the journal holds; all are killed with SIGKILL at random moments and started again; each start
-resumes and goes on with the rest. In the end the emulator must hold each job exactly once, and the
-journal each with its final state. A submission with a text of its own, which cannot be found
-exactly, may be unknown: then it must be named, and its job must not exist.
+resumes and goes on with the rest. In the end the faults stop, and what is left is resumed once
+more. Then the emulator must hold each job exactly once, and the journal each with its final state.
+A submission with a text of its own, which cannot be found exactly, may be unknown: then it must be
+named, and its job must not exist.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import ScaledClock
 from jupyter_mjci.emulator.faults import Fault
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.history.submissions import Submission
 from jupyter_mjci.jobs import journal_writer, submission
 from jupyter_mjci.session import Session
+from tests.benchmarks.figures import peak
 
 # Connections are cut on purpose.
 logging.getLogger("uvicorn.error").disabled = True
@@ -115,7 +118,18 @@ def build_call(session: Session, number: int) -> Call[Job]:
 def list_numbers(session: Session, *states: str) -> set[int]:
     """Return the numbers of the submissions in these states."""
     rows = [row for row in session.journal.submissions() if row.state in states]
-    return {int(row.body.partition(b"drill ")[2][:5]) for row in rows}
+    return {get_number(row) for row in rows}
+
+
+def get_number(row: Submission) -> int:
+    return int(row.body.partition(b"drill ")[2][:5])
+
+
+def list_named(session: Session) -> set[int]:
+    """Return the numbers of the submissions that `%mjci resume` names."""
+    named = "\n".join(session.describe_unresolved())
+    rows = [row for row in session.unresolved_submissions() if row.marker in named]
+    return {get_number(row) for row in rows}
 
 
 def is_done(session: Session) -> bool:
@@ -125,11 +139,16 @@ def is_done(session: Session) -> bool:
     return is_settled and not session.journal.active_jobs()
 
 
-def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
-    """Resume, then submit the rest, again while some were refused."""
+def hasten() -> None:
+    """Let this process wait less long than in life, as the service does."""
     submission.get_settling_time = lambda _: SETTLING_TIME
     journal_writer.LEASE_DURATION = LEASE_DURATION
     journal_writer.UPKEEP_INTERVAL = LEASE_DURATION / 4
+
+
+def run_worker(account: dict[str, Any], home: Path, count: int) -> None:
+    """Resume, then submit the rest, again while some were refused."""
+    hasten()
     with connect(account, home) as session:
         for _ in range(MAX_ROUNDS):
             session.resume(poll_interval=0.3).run()
@@ -150,6 +169,8 @@ class Outcome:
         jobs: jobs at the services
         duplicates: jobs that were created more than once
         accepted: submissions that the journal knows the job of
+        settled: submissions that were unknown until the faults
+            stopped, and that `resume` settled then
         named: submissions of unknown outcome that `resume` names
         missing: submissions that were not made, nor named
         untold: jobs that were made, and that the journal does not
@@ -158,11 +179,13 @@ class Outcome:
         faults: how many requests met a fault
         kills: how often the worker was killed
         seconds: how long it took
+        megabytes: the most memory that the emulator's process held
     """
 
     jobs: int
     duplicates: int
     accepted: int
+    settled: int
     named: int
     missing: int
     untold: int
@@ -170,6 +193,7 @@ class Outcome:
     faults: int
     kills: int
     seconds: float
+    megabytes: float
 
     def is_exactly_once(self, count: int) -> bool:
         counts = (self.duplicates, self.missing, self.untold)
@@ -225,7 +249,10 @@ def _start_process(account: Mapping[str, Any], home: Path, count: int) -> subpro
 
 
 def _judge(session: Session, count: int, faults: int, kills: int, started_at: float) -> Outcome:
+    hasten()
     with session:
+        unknown = list_numbers(session, "pending", "unknown")
+        session.resume(poll_interval=0.3).run()
         known = [
             job.subject for job in session.mj.tasks().run() if job.subject.startswith("drill ")
         ]
@@ -235,12 +262,13 @@ def _judge(session: Session, count: int, faults: int, kills: int, started_at: fl
         times = Counter(known)
         jobs = [job for job in session.journal.jobs() if job.id]
         accepted = list_numbers(session, "accepted")
-        named = list_numbers(session, "unknown") - accepted
+        named = list_named(session)
         made = {number for number in range(count) if format_prompt(number) in times}
         return Outcome(
             jobs=len(known),
             duplicates=sum(number > 1 for number in times.values()),
             accepted=len(accepted),
+            settled=len(unknown & accepted),
             named=len(named),
             missing=len(set(range(count)) - made - named),
             untold=len(made - accepted),
@@ -248,6 +276,7 @@ def _judge(session: Session, count: int, faults: int, kills: int, started_at: fl
             faults=faults,
             kills=kills,
             seconds=time.monotonic() - started_at,
+            megabytes=peak() / 1e6,
         )
 
 

@@ -34,7 +34,8 @@ from jupyter_mjci.client.addresses import (
 )
 from jupyter_mjci.client.bodies import (
     BOUND_EXTENSION,
-    MAX_JSON_SIZE,
+    MAX_ANSWER_SIZE,
+    MAX_LISTING_SIZE,
     MIB,
     BodyTooLarge,
     choose_file_bound,
@@ -97,7 +98,7 @@ class Endpoint:
             header
         authorize: adds the credentials
         max_body_size: the bound of a response's body, in bytes,
-            decompressed
+            decompressed; that of a listing is MAX_LISTING_SIZE
         aliases: other names of the same host in links, which are
             fetched from `url`
         credentials: "user:password" for a gateway, sent as Basic
@@ -110,7 +111,7 @@ class Endpoint:
     url: str
     host: str = ""
     authorize: AuthFunc | None = None
-    max_body_size: int = MAX_JSON_SIZE
+    max_body_size: int = MAX_ANSWER_SIZE
     resolves_links: bool = False
     aliases: tuple[str, ...] = ()
     credentials: Secret = NO_SECRET
@@ -198,6 +199,8 @@ class Transport:
         """
         request = self.build_request(call)
         bound = self.endpoints[call.endpoint].max_body_size
+        if call.is_listing:
+            bound = max(bound, MAX_LISTING_SIZE)
         request.extensions = {BOUND_EXTENSION: lambda _: bound}
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 

@@ -41,13 +41,17 @@ class Connection:
         del receive  # there is no disconnect to wait for
         raise error(message)
 
-    async def wait(self, clock: Clock, seconds: float, receive: Receive) -> None:
-        """Let time pass on the sandbox's clock; a client that waits less long times out."""
+    async def wait(self, clock: Clock, seconds: float, receive: Receive) -> bool:
+        """Let time pass on the sandbox's clock; a client that waits less long times out.
+
+        Returns whether the client is still there.
+        """
         del receive
         if self.timeout is not None and seconds > self.timeout:
             await clock.sleep(self.timeout)
             raise httpx.ReadTimeout("The sandbox stalls.")
         await clock.sleep(seconds)
+        return True
 
 
 class SocketConnection(Connection):
@@ -70,12 +74,15 @@ class SocketConnection(Connection):
             self._transport.abort()
         await _wait_for_disconnect(receive)
 
-    async def wait(self, clock: Clock, seconds: float, receive: Receive) -> None:
+    async def wait(self, clock: Clock, seconds: float, receive: Receive) -> bool:
         """Let time pass on the sandbox's clock, until the client disconnects at the latest."""
+        is_connected = False
         async with anyio.create_task_group() as group:
             group.start_soon(self._cancel_on_disconnect, receive, group.cancel_scope)
             await clock.sleep(seconds)
+            is_connected = True
             group.cancel_scope.cancel()
+        return is_connected
 
     async def _cancel_on_disconnect(self, receive: Receive, scope: anyio.CancelScope) -> None:
         await _wait_for_disconnect(receive)
@@ -201,7 +208,8 @@ class FaultedRequest:
         body = await self._start_response(response)
         size = max(1, int(fault.rate / 4))
         for start in range(0, len(body), size):
-            await self.connection.wait(self.sandbox.clock, size / fault.rate, self.receive)
+            if not await self.connection.wait(self.sandbox.clock, size / fault.rate, self.receive):
+                return
             await self._send_part(body[start : start + size])
         await self.send({"type": "http.response.body"})
 

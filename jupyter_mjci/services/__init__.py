@@ -13,7 +13,6 @@ the `Service`. docs/how-to/add-a-service.md walks through one.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from jupyter_mjci.client import redaction
+from jupyter_mjci.client import jsonlib, redaction
 from jupyter_mjci.client import settings as client_settings
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
@@ -550,7 +549,7 @@ def guess_service(job_id: str) -> Service | None:
 def parse_document(content: bytes) -> object:
     """Parse JSON, or what a service has instead; None where it is neither."""
     text = content.decode("utf-8-sig", "replace").strip()
-    parsers = [json.loads, *(each.parse_text for each in services() if each.parse_text)]
+    parsers = [jsonlib.loads, *(each.parse_text for each in services() if each.parse_text)]
     for parse in parsers:
         with contextlib.suppress(ValueError):
             return parse(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import queue
@@ -17,7 +18,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import anyio
@@ -26,12 +27,14 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as with_settings
 from hypothesis import strategies as st
+from starlette.types import Message
 
 from jupyter_mjci.emulator import asgi
 from jupyter_mjci.emulator.__main__ import main
 from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.clock import EPOCH, ScaledClock, VirtualClock
-from jupyter_mjci.emulator.faults import FaultError
+from jupyter_mjci.emulator.fault_injection import FaultedRequest, SocketConnection
+from jupyter_mjci.emulator.faults import Fault, FaultError
 from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
 from jupyter_mjci.emulator.registry import SERVICES, select_service
 from jupyter_mjci.emulator.storage import StateStore
@@ -527,6 +530,25 @@ async def test_slow_response_arrives_at_rate(endpoint: Endpoint) -> None:
     before = endpoint.sandbox.clock.now()
     assert (await endpoint.client.get("/mj/x")).content == plain
     assert endpoint.sandbox.clock.now() - before >= len(plain) / 8 - 1
+
+
+async def test_slow_response_ends_when_its_client_leaves() -> None:
+    """The rest of a long body costs no time of the others: nothing is sent to nobody."""
+    sandbox = FakeSandbox(clock=ScaledClock(1000))
+    fault = Fault("slow", rate=8)
+    arriving: list[Message] = [{"type": "http.disconnect"}, {"type": "http.request"}]
+    parts: list[Message] = []
+
+    async def receive() -> Message:
+        return arriving.pop()
+
+    async def send(message: Message) -> None:
+        parts.append(message)
+
+    request = Request("GET", "mj.sandbox.localhost", "/mj/x")
+    connection = SocketConnection(cast(asyncio.Transport, None))
+    await FaultedRequest(sandbox, "mj", request, connection, receive, send).apply(fault)
+    assert [part["type"] for part in parts] == ["http.response.start"]
 
 
 async def test_stuck_and_lost_jobs(endpoint: Endpoint) -> None:

@@ -495,7 +495,7 @@ def test_kill_while_recording_or_merging_loses_nothing(tmp_path: Path) -> None:
 
 def _wait_for(path: Path, seed: int) -> None:
     """Wait until the process has begun to record: importing takes longer than the work."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (
         path.exists() and any(int(line) >= seed * 100_000 for line in path.read_text().split())
     ):

@@ -138,7 +138,7 @@ def test_referee_agrees_with_means_and_wins(rows: int) -> None:
     wins = count_wins(rated, "style", ["animal"])
     expected = duckdb.sql(
         "SELECT a.style winner, b.style loser, count(*) FILTER (a.stars > b.stars) wins,"
-        " count(*) FILTER (a.stars < b.stars) losses, count(*) FILTER (a.stars = b.stars) ties"
+        " count(*) FILTER (a.stars < b.stars) losses, count(*) FILTER (a.stars = b.stars) AS ties"
         " FROM rated a JOIN rated b USING (animal) WHERE a.style <> b.style"
         " AND a.stars IS NOT NULL AND b.stars IS NOT NULL GROUP BY ALL"
     ).df().set_index(["winner", "loser"])  # fmt: skip

@@ -422,6 +422,7 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
         known: the jobs as they were last seen, by ID
     """
     try:
+        jsonlib.check_density(response.body)
         raw_tasks = _RAW_TASKS_DECODER.decode(response.body) if response.status < 300 else []
         summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -461,9 +462,10 @@ def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) 
     if wanted_ids is None or not response.body.startswith(b"["):
         return parse_tasks(response)
     try:
+        jsonlib.check_density(response.body)
         ids = msgspec.json.decode(response.body, type=list[_TaskId])
         tasks = _RAW_TASKS_DECODER.decode(response.body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # Something else among the tasks, or JSON beyond the
         # standard.
         return parse_tasks(response)
