@@ -217,8 +217,7 @@ class Session:
                 overload; never where it may have been accepted
         """
         targets = list(map(to_target, jobs))
-        allowed = self.settings.max_jobs if max_jobs is None else max_jobs
-        check_job_count(targets, allowed, self.settings.prices)
+        check_job_count(targets, self.settings, max_jobs)
         follower, wait = self._jobs.follower, self.settings.wait
         return Batch(follower, targets, at_once, wait, poll_interval, retry)
 
@@ -313,12 +312,11 @@ class Session:
         return Operation(partial(self._jobs.pictures.read, source, index))
 
     def find_picture_size(self, job_id: str) -> tuple[int, int] | None:
-        """Return width and height of a job's picture where they are known without a request.
+        """Return the size of the picture of the job `job_id` where it is known without a request.
 
-        Of a job that waits for input, those of the picture that
-        it was started from.
+        Of a job that waits for input, that of its parent. None in
+        recordings, whose pictures may have been scaled down.
         """
-        # A recording may have scaled the pictures down.
         return None if self.recording else self._jobs.pictures.find_size(job_id)
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:
@@ -380,8 +378,7 @@ class Session:
         session connects.
 
         Args:
-            changes: wait, timeout, on_interrupt, max_jobs,
-                prices, language, thumbnail
+            changes: wait, timeout, max_jobs, prices, …
         """
         self.settings = change_settings(self.settings, changes)
         self.client.transport.timeout = self.settings.timeout

@@ -226,8 +226,7 @@ class Study:
         Its updates belong into `jobs`. Arguments and errors are
         those of `run`.
         """
-        allowed = self._session.settings.max_jobs if max_jobs is None else max_jobs
-        check_job_count(self.list_missing(), allowed, self._session.settings.prices)
+        check_job_count(self.list_missing(), self._session.settings, max_jobs)
         count = sum(call.job_count for call in self.calls)
         return self._session.batch(self.list_targets(), max_jobs=count, **options)
 

@@ -22,7 +22,13 @@ from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.interpolation import find_job, find_value, interpolate
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.outcomes import allow_unconfirmed
-from jupyter_mjci.errors import InvalidRequest, JobFailed, PreflightError, WaitTimeout
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    JobFailed,
+    PreflightError,
+    WaitTimeout,
+    suggest,
+)
 from jupyter_mjci.jobs.grids import parse_grid
 from jupyter_mjci.jobs.limits import check_job_count
 from jupyter_mjci.jobs.repetition import find_repeated
@@ -46,6 +52,7 @@ from jupyter_mjci.notebook.line_parser import (
     BATCH_OPTIONS,
     OPTIONS,
     Options,
+    check_prompt_line,
     list_prompt_flags,
     split_options,
     split_prompt,
@@ -213,6 +220,8 @@ class Magics:
                 )
                 # The builder knows nothing of our options.
                 values["as_is"] = others_are_text and syntax.is_refused(values["prompt"])
+            if not values.get("as_is"):
+                _check_single_braces(values["prompt"], namespace)
             values = resolve_pictures(parse_signature(builder), values, namespace)
             values = self._resolve_ids(values)
             if builder.__name__ in DIALOG_BUILDERS:
@@ -276,9 +285,11 @@ class Magics:
                 return None
             as_is = words == [AS_IS.flag]
             if words and not as_is:
+                flags = [param.flag for param in (*BATCH_OPTIONS, AS_IS)]
+                hint = suggest(words[0], flags) if words[0].startswith("-") else ""
                 raise InvalidRequest(
                     f"Unexpected argument {words[0]!r}.",
-                    hint="A job's parameters are in the cell's body.",
+                    hint=hint or "A job's parameters are in the cell's body.",
                 )
 
         def build(namespace: Mapping[str, object]) -> CallFactory:
@@ -345,6 +356,8 @@ class Magics:
         with _as_usage_error():
             parsed = split_prompt(line, flags, len(leading))
             prompt = parsed.prompt
+            if not parsed.ended and "--as-is" not in parsed.options:
+                check_prompt_line(prompt)
             trailing: list[str] = []
             if _takes_pictures_after_prompt(params):
                 prompt, trailing = _split_pictures(prompt, has_body=cell is not None)
@@ -452,11 +465,8 @@ class Magics:
         return self._assign_output(options, value)
 
     def _check_job_count(self, session: Session, calls: list[Any], options: Options) -> None:
-        max_jobs = options.max_jobs
-        if max_jobs is None:
-            max_jobs = session.settings.max_jobs
         with _as_usage_error():
-            check_job_count(calls, max_jobs, session.settings.prices, "--max-jobs ")
+            check_job_count(calls, session.settings, options.max_jobs, "--max-jobs ")
 
     def _run_each_row(
         self,
@@ -713,7 +723,18 @@ def _takes_pictures_after_prompt(params: Sequence[Param]) -> bool:
     return any(param.positional and param.kind in PICTURE_KINDS for param in following)
 
 
-_QUOTED_PROMPT = re.compile(r"([\"'])(.+?)\1\s+(\S.*)", re.DOTALL)
+_QUOTED_PROMPT = re.compile(r"([\"'“])(.+?)(?:\1|(?<=“).*?”|”)\s+(\S.*)", re.DOTALL)
+_SINGLE_BRACES = re.compile(r"(?<![{\\])\{\s*([^\W\d]\w*)\s*\}(?!\})")
+
+
+def _check_single_braces(prompt: str, namespace: Mapping[str, object]) -> None:
+    """Refuse the name of a variable in single braces, which make no permutation of one."""
+    for name in _SINGLE_BRACES.findall(prompt):
+        if name in namespace:
+            raise PreflightError(
+                f"{{{name}}} is text: a variable has two braces.",
+                hint=f"Did you mean {{{{{name}}}}}? To send it as it is: --as-is.",
+            )
 
 
 def _split_pictures(prompt: str, *, has_body: bool) -> tuple[str, list[str]]:

@@ -113,8 +113,7 @@ class MidjourneyPanel(Panel):
     def _submit(self) -> Work:
         self.clear_message()
         call = self.build_call()
-        settings = self.session.settings
-        check_job_count([call], settings.max_jobs, settings.prices)
+        check_job_count([call], self.session.settings)
         return self._run_call(call, self.build_prompt())
 
     async def _run_call(self, call: Call[Job], prompt: str) -> None:
