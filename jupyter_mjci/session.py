@@ -30,8 +30,8 @@ from jupyter_mjci.jobs.listings import fetch_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
 from jupyter_mjci.jobs.recording import build_recorder, find_marker_seed
 from jupyter_mjci.jobs.runtime import JobRuntime
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.midjourney.members import ProxyMembers
+from jupyter_mjci.services.tencent_ci.members import BucketMembers
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture
+    from jupyter_mjci.jobs import rating, rule_comparison, study
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ LAZY_METHODS = {
 }
 
 
-class Session:
+class Session(ProxyMembers, BucketMembers):
     """The job services, ready to use.
 
     `mj` and `ci` build calls, and so does the key of any other
@@ -84,8 +85,10 @@ class Session:
             replayed
     """
 
-    mj: Midjourney
-    ci: TencentCI
+    if TYPE_CHECKING:
+        compare = rule_comparison.compare
+        rate = rating.rate
+        study = study.study
 
     def __init__(
         self,
@@ -226,8 +229,7 @@ class Session:
 
         A submission is looked up and adopted, or submitted again
         where it certainly was not received. Yields what ended
-        while nobody followed it, then each job as it ends;
-        `poll_interval` is that of `batch`.
+        unseen, then each job as it ends; `poll_interval` as `batch`.
         """
         return Stream(lambda: self._jobs.resume(self, self.settings.wait, poll_interval))
 
@@ -312,11 +314,8 @@ class Session:
         return Operation(partial(self._jobs.pictures.read, source, index))
 
     def find_picture_size(self, job_id: str) -> tuple[int, int] | None:
-        """Return the size of the picture of the job `job_id` where it is known without a request.
-
-        Of a job that waits for input, that of its parent. None in
-        recordings, whose pictures may have been scaled down.
-        """
+        """Return the size of the picture of the job `job_id`, or of its parent, where known."""
+        # A recording may have scaled it down.
         return None if self.recording else self._jobs.pictures.find_size(job_id)
 
     def pictures(self, job: Job) -> Operation[list[Picture]]:

@@ -15,7 +15,7 @@ from jupyter_mjci.client.image_input import (
     is_link,
     read_content,
 )
-from jupyter_mjci.client.job import Job, JobPicture, Status
+from jupyter_mjci.client.job import Job, JobPicture, Status, split_picture_name
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.image_archive import is_grid
 from jupyter_mjci.imaging.picture import Picture
@@ -82,8 +82,11 @@ class PictureReader:
         size = found.get_picture_size(job) if found else None
         return size or self._results.find_size(job)
 
-    async def _find_by_name(self, text: str) -> Path | Job:
-        """Return the file of a path, or the job of an ID."""
+    async def _find_by_name(self, text: str) -> Path | Job | JobPicture:
+        """Return the file of a path, the job of an ID, or one of its pictures: ID[2]."""
+        job_id, number = split_picture_name(text)
+        if number is not None and not is_existing_path(text):
+            return (self._find_known(job_id) or await self._fetch_job(job_id))[number]
         job = self._find_known(text.strip())
         is_file = is_existing_path(text)
         if job and is_file:
