@@ -219,18 +219,18 @@ def check_prompt_line(prompt: str) -> None:
             prompt is named as if it were an option, or the
             synopsis was copied
     """
-    word = find_open_quote(prompt)
-    if word:
-        raise InvalidRequest(
-            f"The quotation mark of {word} has no partner.",
-            hint=f"Add or remove it. {_PROMPT_HINT}",
-        )
     if _SYNOPSIS.fullmatch(prompt):
         raise InvalidRequest("PROMPT stands for your own text.", hint="Nothing was sent.")
     if re.match(r"(--)?prompt[=\s]", prompt) and not prompt.startswith("prompt "):
         raise InvalidRequest(
             "The prompt needs no option.",
             hint=f"Write it as it is, without prompt=. {_PROMPT_HINT}",
+        )
+    word = find_open_quote(prompt)
+    if word:
+        raise InvalidRequest(
+            f"The quotation mark of {word} has no partner.",
+            hint=f"Add or remove it. {_PROMPT_HINT}",
         )
 
 

@@ -69,8 +69,6 @@ REFUSED: tuple[tuple[str, str], ...] = (
     ("%mj_imagine a fox —ar 3：2", "Did you mean --ar?"),
     ("%mj_imagine a fox --ar 3：2", "such as 3:2, not 3：2"),
     ("%mj_action fox ——no-wait U1", "Did you mean --no-wait?"),
-    ("%%ci_job\ninput = “input/deer.jpg”", 'Did you mean straight quotation marks (")?'),
-    ('%%ci_job\ninput： "input/deer.jpg"', 'Did you mean input = "input/deer.jpg"?'),
     # hyphens that are missing, and blanks that are too many
     ("%mj_imagine a fox ar 3:2", "Did you mean --ar 3:2?"),
     ("%mj_imagine a fox --no wait", "Did you mean --no-wait?"),
@@ -129,6 +127,19 @@ def test_likely_mistake_is_not_sent(
     assert message in filled_shell.fails(cell)
     assert isinstance(filled_shell.error, UsageError)
     assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("input = “input/deer.jpg”", 'Did you mean straight quotation marks (")?'),
+        ('input： "input/deer.jpg"', 'Did you mean input = "input/deer.jpg"?'),
+        ('input: "input/deer.jpg"', 'Did you mean input = "input/deer.jpg"?'),
+        ('inptu = "input/deer.jpg"', "Did you mean input?"),
+    ],
+)
+def test_body_with_other_signs_says_what_is_near(shell: Shell, line: str, message: str) -> None:
+    assert message in shell.fails(f"%%ci_job\n{line}")
 
 
 # (cell, the prompt or rule that is sent all the same)
