@@ -377,8 +377,9 @@ class Service:
         get_kind: the action and the queue of the job that a
             submission creates, as far as the call says, for its
             price
+        get_poster_url: a picture of a job whose outputs are films
         get_command: the magic that asks for the same again; ""
-            where one line cannot
+            where none can
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
         get_picture_size: width and height of a job's picture, where
@@ -445,6 +446,7 @@ class Service:
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
     get_kind: Callable[[Call[Any]], tuple[str, str]] = _get_named_kind
+    get_poster_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     get_picture_size: Callable[[Job], tuple[int, int] | None] = _get_no_size

@@ -82,6 +82,7 @@ SERVICE = Service(
     get_kind=reconciliation.get_kind,
     get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
+    get_poster_url=responses.get_poster_url,
     get_command=responses.get_command,
     get_picture_size=responses.get_picture_size,
     get_single_urls=responses.get_single_urls,

@@ -135,6 +135,7 @@ SERVICE = Service(
     parse_record=responses.parse_record,
     get_kind=reconciliation.get_kind,
     get_facts=facts.get_facts,
+    get_command=facts.get_command,
     describe_subject=facts.describe_subject,
     subject_is_key=True,
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",
