@@ -17,7 +17,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -130,6 +130,24 @@ class MagicHelp:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureTarget:
+    """A call that a picture can be sent to.
+
+    Args:
+        builder: the builder's name
+        label: its name for people
+        param: the builder's parameter that takes the picture
+        line: the magic, with {picture} for a picture's name and
+            {job} for the ID of its job
+    """
+
+    builder: str
+    label: str
+    param: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParamValues:
     """What completion offers for a parameter of builders, beyond the choices of its annotation.
 
@@ -200,6 +218,13 @@ class SyncSource:
     build: Callable[[datetime | None, datetime | None], Call[list[Job]] | Paginator[Job]]
 
 
+def read_whole(
+    build: Callable[[Api, datetime | None, datetime | None], Call[list[Job]] | Paginator[Job]],
+) -> Callable[[Api, Sequence[str], Sequence[str]], list[SyncSource]]:
+    """Return the `list_sync_sources` of a service with one listing, which is always read whole."""
+    return lambda api, _actions, _known: [SyncSource("", partial(build, api))]
+
+
 # Of the kind "epoch": a smaller number counts seconds, a larger
 # one milliseconds, up to the last second that a datetime can hold.
 SECONDS_CUTOFF = 1e11
@@ -246,6 +271,10 @@ def _get_no_urls(_: Job) -> Sequence[str]:
 
 def _get_no_facts(_: Job) -> Iterable[tuple[str, str]]:
     return ()
+
+
+def _get_no_step(_: Job) -> tuple[str, int | None]:
+    return "", None
 
 
 def _parse_no_jobs(_: Any) -> Sequence[Job]:
@@ -337,11 +366,16 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_poster_url: a picture of a job whose outputs are films
         get_command: the magic that asks for the same again; ""
-            where one line cannot
+            where none can
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
-        diagnose: "module:attribute" of the checks of `doctor`
+        get_step: the button that made a job of its parent, and
+            which of the parent's pictures it took, from 0
+        picture_targets: where a picture can be sent to
+        diagnose: "module:attribute" of the checks of `doctor`; by
+            default a page of the first listing of a sync is read
         panel: "module:attribute" of its panel
         magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
@@ -398,8 +432,11 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_poster_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
+    get_step: Callable[[Job], tuple[str, int | None]] = _get_no_step
+    picture_targets: tuple[PictureTarget, ...] = ()
     diagnose: str = ""
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
@@ -624,6 +661,7 @@ def build_transport(
         transport=transport,
         build_missing_error=build_not_configured_error,
         redactor=redaction.Redactor(client_settings.list_secrets(settings)),
+        allow_private=settings.allow_private,
     )
 
 

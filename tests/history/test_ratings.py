@@ -76,7 +76,7 @@ def test_ratings_outlive_the_session(tmp_path: Path) -> None:
         assert list(second.history.ratings()["stars"]) == [4]
 
 
-@pytest.mark.parametrize("stars", [0, 6, 2.5, True, "5"])
+@pytest.mark.parametrize("stars", [-1, 6, 2.5, True, "5"])
 def test_other_stars_are_refused(session: Session, job: Job, stars: Any) -> None:
     with pytest.raises(InvalidRequest, match="stars must be 1 to 5"):
         session.rate(job, stars)

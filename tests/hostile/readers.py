@@ -191,7 +191,7 @@ def read_profiles(source: Source) -> None:
 def read_journal(source: Source) -> None:
     """Open a journal that is the body, alone and behind SQLite's first bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        for start in (b"", b"SQLite format 3\0"):
+        for start in (b"x", b"SQLite format 3\0"):
             path = Path(folder) / f"journal{len(start)}.db"
             path.write_bytes(start + source.file.read_bytes())
             with contextlib.suppress(MjciError):
@@ -207,9 +207,11 @@ def open_picture(source: Source) -> None:
 
 
 def process_picture(source: Source) -> None:
+    from jupyter_mjci.imaging.model import RuleError
     from jupyter_mjci.imaging.rule_syntax import apply_rule
 
-    apply_rule(source.file.read_bytes(), "imageMogr2/thumbnail/100x")
+    with contextlib.suppress(RuleError):  # its only error
+        apply_rule("imageMogr2/thumbnail/100x", source.file.read_bytes())
 
 
 ANSWER_READERS: dict[str, Reader] = {

@@ -24,10 +24,10 @@ from jupyter_mjci.client.calls import Call, Response, Sender, check_text
 from jupyter_mjci.client.image_input import ImageInput, is_link, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.services.json_service import JsonObject
 from jupyter_mjci.services.midjourney.modes import Mode, request_mode
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
-    JsonObject,
     parse_accounts,
     parse_cancel,
     parse_query,
