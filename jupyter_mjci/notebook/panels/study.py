@@ -93,7 +93,11 @@ class StudyPanel(Panel):
             await anyio.to_thread.run_sync(partial(find, by=factor))
             for find in (self.study.ratings, self.study.wins)
         ]
-        texts = [table.round(2).to_html(index=False, border=0) for table in tables if len(table)]
+        texts = [
+            table.round(2).to_html(index=False, border=0, na_rep="–")
+            for table in tables
+            if len(table)
+        ]
         self.winners.value = "".join(f'<div class="mjci-table">{text}</div>' for text in texts)
         if not texts:
             self.show_message(

@@ -300,3 +300,16 @@ def test_film_has_the_tasks_picture_as_poster_where_no_frame_can_be_decoded(
         session, Job("mj", "2", "VIDEO", Status.SUCCEEDED, outputs=job.outputs)
     )
     assert "poster" not in str(data["text/html"])
+
+
+def test_film_is_no_picture_to_look_at(
+    page: Page, session: Session, grid: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jupyter_mjci.jobs.downloads import ResultFetcher
+
+    async def fetch(*_: Any) -> Picture:
+        return Picture(b"\0\0\0\x18ftypmp42" + bytes(99))
+
+    monkeypatch.setattr(ResultFetcher, "fetch", fetch)
+    assert "no picture that can be shown here" in page.ask("show", grid.id)["error"]
+    assert page.ask("relatives", grid.id) == {"html": ""}
