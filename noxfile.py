@@ -36,9 +36,10 @@ def kernels(session: nox.Session) -> None:
 
 @nox.session
 def oldest(session: nox.Session) -> None:
-    """Run the suite with every lower bound of pyproject.toml."""
+    """Run the suite, or only some files of it, with every lower bound of pyproject.toml."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "tests.matrix", "--python", "3.11", "--set", "oldest")
+    command = ("python", "-m", "tests.matrix", "--python", "3.11", "--set", "oldest", "--")
+    session.run(*command, *session.posargs)
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """Run the suite, without browsers, on every installed Python with the oldest and newest libraries:
 
-    python -m tests.matrix [--python 3.11 ...] [--set oldest ...] [--keep FOLDER]
+    python -m tests.matrix [--python 3.11 ...] [--set oldest ...] [--keep FOLDER] [TEST ...]
 
 Each pair gets a new environment and a row in the table that is printed at the end. What a set
 installs is read from `pyproject.toml`, whose lower bounds are the oldest set. The exit status is 1
@@ -30,9 +30,9 @@ UV = Path(sys.executable).with_name("uv")
 REPORTED = ("ipython", "ipykernel", "pandas", "ipywidgets", "httpx", "anyio", "pillow", "pyarrow")
 # Of the extra `test`, in the core set.
 TOOLS = r"(hypothesis|ipykernel|jupyter-client|nbval|pytest|pytest-xdist)\b"
-# Only these are built from source, because they have no wheels: elsewhere a lower bound means the
-# oldest wheel for the Python.
-BUILT = ("cos-python-sdk-v5", "crcmod", "fontmeta")
+# Only these are built from source, because they have no wheels, and the project itself: elsewhere a
+# lower bound means the oldest wheel for the Python.
+BUILT = ("cos-python-sdk-v5", "crcmod", "fontmeta", PROJECT["name"])
 PYTEST = (
     "-q",
     "-n",
@@ -103,6 +103,7 @@ class Set:
         constraints: further requirements
         core: install no extras
         pytest_args: further arguments of pytest
+        tests: what is run, where nothing is chosen
     """
 
     description: str
@@ -110,6 +111,7 @@ class Set:
     constraints: tuple[str, ...] = ()
     core: bool = False
     pytest_args: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ("tests", "notebooks")
 
     @property
     def requirements(self) -> list[str]:
@@ -135,7 +137,8 @@ SETS = {
     "core": Set(
         "the latest releases, without extras",
         core=True,
-        pytest_args=("tests", *WITHOUT_EXTRAS),
+        pytest_args=WITHOUT_EXTRAS,
+        tests=("tests",),
     ),
 }
 
@@ -191,7 +194,7 @@ def find_pythons(minors: Sequence[str]) -> dict[str, str]:
     }
 
 
-def run_set(version: str, python: str, name: str, folder: Path) -> Outcome:
+def run_set(version: str, python: str, name: str, folder: Path, tests: Sequence[str]) -> Outcome:
     """Create an environment, install a set and run the tests."""
     chosen = SETS[name]
     home = folder / f"{version}-{name}"
@@ -199,13 +202,15 @@ def run_set(version: str, python: str, name: str, folder: Path) -> Outcome:
     install: list[str | Path] = [UV, "pip", "install", "-q", "--python", home]
     install += ["--resolution", chosen.resolution, "--only-binary=:all:"]
     install += [f"--no-binary={package}" for package in BUILT]
+    pytest = [home / "bin" / "python", "-m", "pytest", *PYTEST, *chosen.pytest_args]
     steps: list[list[str | Path]] = [
         [UV, "venv", "-q", "--python", python, home],
         [*install, *chosen.requirements],
-        [home / "bin" / "python", "-m", "pytest", *PYTEST, *chosen.pytest_args],
+        [*pytest, *(tests or chosen.tests)],
     ]
     started_at = time.monotonic()
-    environ = {**os.environ, "MJCI_NO_SKIP": "1"}
+    # IPython warns where the environment that is active is not the one it runs in.
+    environ = {**os.environ, "MJCI_NO_SKIP": "1", "VIRTUAL_ENV": str(home)}
     with log.open("w") as out:
         ok = all(
             subprocess.run(step, cwd=ROOT, env=environ, stdout=out, stderr=out).returncode == 0
@@ -247,12 +252,13 @@ def main() -> int:
     )
     parser.add_argument("--set", nargs="+", default=[*SETS], choices=SETS, help="only these sets")
     parser.add_argument("--keep", type=Path, help="keep environments and logs in this folder")
+    parser.add_argument("tests", nargs="*", metavar="TEST", help="only these files and folders")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (args.keep or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         outcomes = [
-            run_set(version, python, name, folder)
+            run_set(version, python, name, folder, args.tests)
             for version, python in find_pythons(args.python).items()
             for name in args.set
         ]

@@ -2,12 +2,14 @@
 
 A server may send gigabytes, by mistake or on purpose, and four
 megabytes of gzip can become four gigabytes. So a body is
-decompressed as it arrives, and reading ends at the bound. Both
+decompressed as it arrives, and reading ends at the bound, or
+where it has been compressed better than data ever is. Both
 transports read with `read_response`.
 """
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import AsyncIterable, Callable, Iterator
 from pathlib import PurePosixPath
@@ -15,16 +17,21 @@ from pathlib import PurePosixPath
 import httpx
 
 MIB = 1024 * 1024
-# Bytes, decompressed. A listing of 100,000 tasks has about 150
-# MB; a page of CI has at most 1,000 small elements.
-MAX_JSON_SIZE = 512 * MIB
-MAX_XML_SIZE = 64 * MIB
-MAX_PICTURE_SIZE = 256 * MIB
-MAX_FILM_SIZE = 1024 * MIB
+# Bytes, decompressed. A task has some kilobytes, a listing of
+# 100,000 of them about 150 MB; a page of CI has at most 1,000
+# small elements.
+MAX_ANSWER_SIZE = 8 * MIB
+MAX_LISTING_SIZE = 160 * MIB
+MAX_PICTURE_SIZE = 128 * MIB
+MAX_FILM_SIZE = 160 * MIB
 # Of an error, more is never shown.
 MAX_ERROR_SIZE = 4 * MIB
 # bytes of a body that is too large that the error keeps
 KEPT_SIZE = 64 * 1024
+# A listing of equal tasks becomes 40 times larger, a bomb 1,000
+# times. A small body may be anything.
+MAX_RATIO = 100
+MAX_UNPROVEN_SIZE = 8 * MIB
 
 FILM_SUFFIXES = frozenset({".mp4", ".webm", ".mov", ".m4v", ".mkv"})
 # Key of `httpx.Request.extensions`; a function from the headers
@@ -83,16 +90,21 @@ async def read_response(
     length = headers.get("content-length", "")
     if request.method != "HEAD" and length.isdecimal() and len(length) < 20 and int(length) > bound:
         raise BodyTooLarge(status, headers, b"", bound)
-    body = bytearray()
+    # Unlike a bytearray it gives its bytes away without a copy.
+    body = io.BytesIO()
+    received = 0
     decoder = _build_decoder(headers.get("content-encoding", ""))
     async for chunk in chunks:
-        for piece in decoder.feed(chunk, bound + 1):
-            body += piece
-            if len(body) > bound:
-                raise BodyTooLarge(status, headers, bytes(body[:KEPT_SIZE]), bound)
+        received += len(chunk)
+        limit = min(bound, max(MAX_UNPROVEN_SIZE, received * MAX_RATIO))
+        for piece in decoder.feed(chunk, limit + 1):
+            if body.tell() + len(piece) > limit:
+                head = body.getvalue()[:KEPT_SIZE] or piece
+                raise BodyTooLarge(status, headers, head, limit)
+            body.write(piece)
     decoder.finish()
     kept = [pair for pair in headers.multi_items() if pair[0].lower() != "content-encoding"]
-    return httpx.Response(status, headers=kept, content=bytes(body))
+    return httpx.Response(status, headers=kept, content=body.getvalue())
 
 
 def get_bound(request: httpx.Request, status: int, headers: httpx.Headers) -> int:
@@ -100,7 +112,7 @@ def get_bound(request: httpx.Request, status: int, headers: httpx.Headers) -> in
     if status >= 300:
         return MAX_ERROR_SIZE
     choose: BoundChooser | None = request.extensions.get(BOUND_EXTENSION)
-    return MAX_JSON_SIZE if choose is None else choose(headers)
+    return MAX_ANSWER_SIZE if choose is None else choose(headers)
 
 
 # --- decompression ----------------------------------------

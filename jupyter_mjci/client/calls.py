@@ -130,6 +130,8 @@ class Call(Generic[T]):
         is_submission: it creates a job: sent once, never repeated
             blindly
         is_safe: it is a POST that only reads
+        is_listing: its answer may have any number of jobs, and so
+            be larger than any other
         job_count: how many jobs a submission creates, as far as
             that is known
         sender: the session that sends it
@@ -156,6 +158,7 @@ class Call(Generic[T]):
     endpoint: str = ""
     is_submission: bool = False
     is_safe: bool = False
+    is_listing: bool = field(default=False, repr=False, compare=False)
     sender: Sender | None = field(default=None, repr=False, compare=False)
     job_count: int = field(default=1, repr=False, compare=False)
     key: str = field(default="", repr=False, compare=False)

@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from jupyter_mjci.client import redaction
+from jupyter_mjci.client import jsonlib, redaction
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.errors import SettingsError
 
@@ -327,7 +327,8 @@ def load_recording(folder: Path) -> tuple[JsonObject, list[Exchange]]:
             hint=RESTORE_HINT,
         )
     files = {_get_number(path): path for path in folder.glob(EXCHANGE_FILES)}
-    numbers = range(1, int(manifest["exchanges"]) + 1)
+    with require_valid(folder / MANIFEST):
+        numbers = range(1, int(manifest["exchanges"]) + 1)
     missing = [f"{number:04d}" for number in numbers if number not in files]
     if missing:
         raise SettingsError(
@@ -341,6 +342,11 @@ def _load_exchange(path: Path) -> Exchange:
     content = _load_json(path)
     if content.get("seal") != compute_checksum(content):
         raise SettingsError(f"{path.name} was changed since it was recorded.", hint=RESTORE_HINT)
+    with require_valid(path):
+        return _parse_exchange(path, content)
+
+
+def _parse_exchange(path: Path, content: JsonObject) -> Exchange:
     request: RecordedRequest = content["request"]
     response: JsonObject = content["answer"]
     if "file" in response:
@@ -355,13 +361,26 @@ def _load_exchange(path: Path) -> Exchange:
     )
 
 
+@contextlib.contextmanager
+def require_valid(path: Path) -> Iterator[None]:
+    """Turn what a file of other content makes us raise into the error that says so."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise SettingsError(
+            f"{path.name} is not a part of a recording.",
+            detail=f"{type(error).__name__}: {error}"[:200],
+            hint=RESTORE_HINT,
+        ) from None
+
+
 def _get_number(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
 def _load_json(path: Path) -> JsonObject:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = jsonlib.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise SettingsError(
             f"{path.name} cannot be read.", detail=str(error), hint=RESTORE_HINT
@@ -373,7 +392,7 @@ def _load_json(path: Path) -> JsonObject:
 
 def _load_file(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not path.is_file():
+    if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
         raise SettingsError(f"{folder.name} is incomplete: {name} is missing.", hint=RESTORE_HINT)
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest()[:32] != path.stem:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, cast
 import anyio
 import httpx
 
+from jupyter_mjci.client.address_guard import send_guarded
 from jupyter_mjci.client.bodies import read_response
 from jupyter_mjci.errors import SettingsError
 
@@ -55,13 +56,18 @@ def get_ssl_context(ca_file: str = "") -> ssl.SSLContext:
     return context
 
 
-def _find_proxy(url: httpx.URL) -> str | None:
-    """Return the proxy of a URL by http_proxy, all_proxy and no_proxy."""
+def _find_proxy(request: httpx.Request) -> str | None:
+    """Return the proxy of a request by http_proxy, all_proxy and no_proxy."""
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    if proxy is None or urllib.request.proxy_bypass(url.host):
+    proxy = proxies.get(request.url.scheme) or proxies.get("all")
+    if proxy is None or urllib.request.proxy_bypass(_get_host_name(request)):
         return None
     return proxy
+
+
+def _get_host_name(request: httpx.Request) -> str:
+    """Return the name of the host, also where its address was chosen already."""
+    return str(request.extensions.get("sni_hostname") or request.url.host)
 
 
 # --- httpx ------------------------------------------------
@@ -79,12 +85,18 @@ class ShardedTransport(httpx.AsyncBaseTransport):
         self.max_idle = max_idle
         self.ca_file = ca_file
         self.in_flight = 0
-        self._idle: dict[tuple[str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
+        self._idle: dict[tuple[str, str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        origin = (request.url.scheme, request.url.host, request.url.port)
+        is_proxied = _find_proxy(request) is not None
+        return await send_guarded(request, self._send, is_proxied=is_proxied)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        # A connection is proven for the name that it was made for.
+        url = request.url
+        origin = (_get_host_name(request), url.scheme, url.host, url.port)
         idle = self._idle.get(origin)
-        shard = idle.pop() if idle else _build_single_connection(request.url, self.ca_file)
+        shard = idle.pop() if idle else _build_single_connection(request, self.ca_file)
         self.in_flight += 1
         try:
             raw = await shard.handle_async_request(request)
@@ -119,10 +131,10 @@ class ShardedTransport(httpx.AsyncBaseTransport):
             await shard.aclose()
 
 
-def _build_single_connection(url: httpx.URL, ca_file: str) -> httpx.AsyncHTTPTransport:
+def _build_single_connection(request: httpx.Request, ca_file: str) -> httpx.AsyncHTTPTransport:
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
     return httpx.AsyncHTTPTransport(
-        verify=get_ssl_context(ca_file), trust_env=False, limits=limits, proxy=_find_proxy(url)
+        verify=get_ssl_context(ca_file), trust_env=False, limits=limits, proxy=_find_proxy(request)
     )
 
 
@@ -152,15 +164,17 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         self.in_flight += 1
         try:
-            return await self._send(request, await request.aread())
+            is_proxied = _find_proxy(request) is not None
+            return await send_guarded(request, self._send, is_proxied=is_proxied)
         finally:
             self.in_flight -= 1
 
-    async def _send(self, request: httpx.Request, body: bytes) -> httpx.Response:
+    async def _send(self, request: httpx.Request) -> httpx.Response:
         import aiohttp
         from yarl import URL
 
         session = self._session or self._open_session()
+        body = await request.aread()
         limits = request.extensions.get("timeout", {})
         timeout = aiohttp.ClientTimeout(
             sock_connect=limits.get("connect"), sock_read=limits.get("read")
@@ -175,7 +189,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 data=body or None,
                 allow_redirects=False,
                 timeout=timeout,
-                proxy=_find_proxy(request.url),
+                proxy=_find_proxy(request),
+                server_hostname=request.extensions.get("sni_hostname"),
             ) as response:
                 return await read_response(
                     request,

@@ -7,6 +7,7 @@ It is frozen: a later state of the job is another `Job`.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -160,6 +161,23 @@ class JobPicture:
 
     def __repr__(self) -> str:
         return f"<{self}>"
+
+    @property
+    def name(self) -> str:
+        """The text that names it wherever a picture is wanted: 1712345678901234[2]."""
+        return f"{self.job.id}[{self.index}]"
+
+
+def split_picture_name(text: str) -> tuple[str, int | None]:
+    """Return the job's ID of a name such as 1712345678901234[2], and which of its pictures it is.
+
+    A text that names a whole job has no number.
+    """
+    match = _PICTURE_NAME.fullmatch(text.strip())
+    return (match[1], int(match[2])) if match else (text.strip(), None)
+
+
+_PICTURE_NAME = re.compile(r"([\w-]+)\[(-?\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, repr=False)

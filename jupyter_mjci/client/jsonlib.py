@@ -18,8 +18,10 @@ def loads(text: bytes | memoryview | str) -> Any:
 
     Lone surrogates, NaN, UTF-16, GB 18030 (and so GBK) and
     numbers out of range, which msgspec rejects, are accepted;
-    documents that are nested too deeply to be data are not.
+    documents that are nested too deeply, or have too many values,
+    to be data are not.
     """
+    check_density(text)
     value = _decode(text)
     if len(text) < MAX_CHECKED_SIZE:
         _check_depth(value)
@@ -31,6 +33,21 @@ MAX_DEPTH = 100
 # Of longer texts only the decoder's own limit counts: walking a
 # listing of 100,000 tasks would take longer than parsing it.
 MAX_CHECKED_SIZE = 256 * 1024
+
+
+# An empty object takes 64 bytes of memory, and 3 of a document.
+# Those of services have some 20 bytes for each value.
+MAX_DENSE_VALUES = 250_000
+MIN_VALUE_SIZE = 12
+
+
+def check_density(text: bytes | memoryview | str) -> None:
+    """Refuse a document of which almost every byte becomes an object. Raises ValueError."""
+    if len(text) < MAX_DENSE_VALUES or isinstance(text, memoryview):
+        return
+    count = text.count(b"," if isinstance(text, bytes) else ",")  # type: ignore[arg-type]
+    if count > MAX_DENSE_VALUES and count * MIN_VALUE_SIZE > len(text):
+        raise ValueError(f"the document has {count:,} values in {len(text):,} bytes")
 
 
 def _check_depth(value: object) -> None:

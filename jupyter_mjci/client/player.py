@@ -20,6 +20,7 @@ import httpx
 
 from jupyter_mjci.client import redaction
 from jupyter_mjci.client.cassette import (
+    MANIFEST,
     MARKER_RE,
     Exchange,
     RequestKey,
@@ -28,6 +29,7 @@ from jupyter_mjci.client.cassette import (
     describe_request,
     join_lines,
     load_recording,
+    require_valid,
 )
 from jupyter_mjci.client.jsonlib import JsonObject
 from jupyter_mjci.client.replay_clock import ReplayClock
@@ -103,11 +105,12 @@ class Player(httpx.AsyncBaseTransport):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest, exchanges = load_recording(folder)
-        self.clock = ReplayClock(float(self.manifest["started"]))
         self.marker_seed = str(self.manifest.get("marks", ""))
-        self.settings = {
-            name: str(value) for name, value in self.manifest["settings"].items() if value
-        }
+        with require_valid(folder / MANIFEST):
+            self.clock = ReplayClock(float(self.manifest["started"]))
+            self.settings = {
+                name: str(value) for name, value in self.manifest["settings"].items() if value
+            }
         self._tracks: dict[RequestKey, Track] = defaultdict(Track)
         for exchange in exchanges:
             self._tracks[exchange.request_key].exchanges.append(exchange)

@@ -25,7 +25,7 @@ from jupyter_mjci.client import jsonlib
 # characters of a message that are shown
 MAX_MESSAGE_LENGTH = 300
 # bytes of a page or an XML document that are searched for words
-MAX_SEARCHED = 65_536
+MAX_SEARCHED = 16_384
 # entries of a list of errors that are shown
 MAX_ENTRIES = 5
 MAX_DEPTH = 6
@@ -196,10 +196,10 @@ def _find_scalar(document: Mapping[str, object], names: Sequence[str]) -> str:
 
 # --- pages and XML ----------------------------------------
 
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-_HEADING = re.compile(r"<h1[^>]*>(.*?)</h1>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title[^<>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_HEADING = re.compile(r"<h1[^<>]*>(.*?)</h1>", re.IGNORECASE | re.DOTALL)
 _INVISIBLE = re.compile(
-    r"<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL
+    r"<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^<>]*>", re.IGNORECASE | re.DOTALL
 )
 
 

@@ -171,6 +171,12 @@ class Settings:
     ca_file: str = define_setting(
         "", "File of certificates (PEM) to trust beside the usual ones", "MJCI_CA_FILE"
     )
+    allow_private: bool = define_setting(
+        False,
+        "Whether links in answers may lead to loopback, link-local and private addresses where "
+        "no service is: yes, no",
+        "MJCI_ALLOW_PRIVATE",
+    )
     replay: str = define_setting(
         "", "Recording of the session: record, play or off; with :FOLDER (NAME.mjci)", "MJCI_REPLAY"
     )
@@ -487,7 +493,7 @@ def is_headless(environ: Mapping[str, str] | None = None) -> bool | None:
     text = environ.get("MJCI_HEADLESS", "").strip().lower()
     if not text:
         return None
-    return text not in ("0", "false", "no", "off")
+    return _SWITCHES.get(text, True)
 
 
 def get_notebook_name(environ: Mapping[str, str] | None = None) -> str:
@@ -564,9 +570,16 @@ def _parse_profiles(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML.", detail=str(error)) from None
+        profiles = tomllib.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise SettingsError(f"{path} is not valid TOML.", detail=str(error)[:200]) from None
+    lost = [name for name, profile in profiles.items() if not isinstance(profile, Mapping)]
+    if lost:
+        raise SettingsError(
+            f"{path}: {lost[0][:80]} stands outside of a profile.",
+            hint="Settings belong below the line [default], or [NAME] of another profile.",
+        )
+    return profiles
 
 
 # --- validation -------------------------------------------
@@ -590,7 +603,8 @@ def _validate(setting: Field[Any], raw: object, name: str) -> object:
             f"{value!r} is not a valid value of {name}.",
             hint=f"Use one of: {', '.join(choices)}.",
         )
-    if isinstance(value, (int, float)) and not value > 0:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and not value > 0:  # type: ignore[operator]
         raise SettingsError(f"{name} must be more than 0, not {value!r}.")
     return value
 
@@ -617,11 +631,24 @@ def _strip_secret(text: str, name: str) -> str:
     )
 
 
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True}
+_SWITCHES |= {"0": False, "false": False, "no": False, "off": False, "": False}
+
+
+def _parse_switch(name: str, value: object) -> bool:
+    switch = _SWITCHES.get(str(value).lower())
+    if switch is None:
+        raise SettingsError(f"{name} must be yes or no, not {value!r}.")
+    return switch
+
+
 def _convert(name: str, value: object, default: object) -> object:
     """Return a value in the type of the setting's default."""
     kind: type[Any] = type(default)
     if isinstance(value, kind):
         return value
+    if isinstance(default, bool):
+        return _parse_switch(name, value)
     if isinstance(default, Path):
         kind = Path
     try:

@@ -24,6 +24,7 @@ import anyio
 import httpx
 
 from jupyter_mjci.client import event_loop
+from jupyter_mjci.client.address_guard import GUARD_EXTENSION, AddressGuard
 from jupyter_mjci.client.addresses import (
     DEFAULT_PORTS,
     build_basic_auth,
@@ -34,7 +35,8 @@ from jupyter_mjci.client.addresses import (
 )
 from jupyter_mjci.client.bodies import (
     BOUND_EXTENSION,
-    MAX_JSON_SIZE,
+    MAX_ANSWER_SIZE,
+    MAX_LISTING_SIZE,
     MIB,
     BodyTooLarge,
     choose_file_bound,
@@ -97,7 +99,7 @@ class Endpoint:
             header
         authorize: adds the credentials
         max_body_size: the bound of a response's body, in bytes,
-            decompressed
+            decompressed; that of a listing is MAX_LISTING_SIZE
         aliases: other names of the same host in links, which are
             fetched from `url`
         credentials: "user:password" for a gateway, sent as Basic
@@ -110,7 +112,7 @@ class Endpoint:
     url: str
     host: str = ""
     authorize: AuthFunc | None = None
-    max_body_size: int = MAX_JSON_SIZE
+    max_body_size: int = MAX_ANSWER_SIZE
     resolves_links: bool = False
     aliases: tuple[str, ...] = ()
     credentials: Secret = NO_SECRET
@@ -153,6 +155,8 @@ class Transport:
             endpoint is missing, from the key of its service
         redactor: removes the secrets that a server repeats, from
             documents and errors
+        allow_private: whether links may lead to loopback and into
+            private networks where no service is
     """
 
     def __init__(
@@ -167,6 +171,7 @@ class Transport:
         use_aiohttp: bool | None = None,
         build_missing_error: Callable[[str], SettingsError] = _build_missing_error,
         redactor: Redactor = NO_SECRETS,
+        allow_private: bool = False,
     ) -> None:
         if use_aiohttp is None:
             use_aiohttp = find_spec("aiohttp") is not None
@@ -179,6 +184,7 @@ class Transport:
         self.use_aiohttp = use_aiohttp
         self._build_missing_error = build_missing_error
         self.redactor = redactor
+        self.allow_private = allow_private
         self._loop_thread: event_loop.LoopThread | None = None
 
     @property
@@ -198,6 +204,8 @@ class Transport:
         """
         request = self.build_request(call)
         bound = self.endpoints[call.endpoint].max_body_size
+        if call.is_listing:
+            bound = max(bound, MAX_LISTING_SIZE)
         request.extensions = {BOUND_EXTENSION: lambda _: bound}
         return await self._send_request(request, self.timeout * TOTAL_TIMEOUT_FACTOR)
 
@@ -216,7 +224,8 @@ class Transport:
         Raises:
             TransportError: no response arrived, or there are too
                 many redirects
-            InvalidResponse: it is not a URL
+            InvalidResponse: it is not a URL, or leads into a
+                private network
             ResponseTooLarge: the file is larger than any picture
                 or film
         """
@@ -225,7 +234,7 @@ class Transport:
                 url = self.resolve_url(url)
                 _check_port(httpx.URL(url))
                 request = self._build_download_request("GET", url)
-                request.extensions = {BOUND_EXTENSION: choose_file_bound(url)}
+                request.extensions |= {BOUND_EXTENSION: choose_file_bound(url)}
             response = await self._send_request(request, self.timeout * IMAGE_TIMEOUT_FACTOR)
             location = response.headers.get("location")
             if response.status not in REDIRECT_STATUSES or location is None:
@@ -278,7 +287,9 @@ class Transport:
                 logging.getLogger(name).removeFilter(self.redactor)
 
     def _build_download_request(self, method: str, url: str) -> httpx.Request:
-        """Build the request for a URL, with credentials if it is on one of the endpoints."""
+        """Build the request for a URL: with credentials if it is on one of the endpoints, else
+        with a guard.
+        """
         parsed = httpx.URL(url)
         for endpoint in self.endpoints.values():
             if endpoint.host and _is_link_to(endpoint, parsed):
@@ -291,7 +302,15 @@ class Transport:
             if not endpoint.host and get_origin(parsed) == get_origin(httpx.URL(endpoint.url)):
                 request = _build_request(method, url, endpoint, {}, b"")
                 return _authorize(request, endpoint, parsed.path)
-        return _build_request(method, url, Endpoint(""), {}, b"")
+        request = _build_request(method, url, Endpoint(""), {}, b"")
+        if not self.allow_private:
+            request.extensions[GUARD_EXTENSION] = self._build_guard()
+        return request
+
+    def _build_guard(self) -> AddressGuard:
+        endpoints = self.endpoints.values()
+        mirrors = [mirror for endpoint in endpoints for mirror in endpoint.mirrors.values()]
+        return AddressGuard((*(endpoint.url for endpoint in endpoints), *mirrors))
 
     async def _send_request(self, request: httpx.Request, total_timeout: float) -> Response:
         """Send one request and read its whole response.

@@ -307,7 +307,7 @@ class Sandbox:
         """Return the addresses and the credentials that a client needs."""
         connection: dict[str, str] = {}
         for name in self.services:
-            build = SERVICES[name].build_connection or SERVICES[name].build_account
+            build = SERVICES[name].build_connection or SERVICES[name].get_account
             connection.update(build(get_url, self.options))
         return connection
 
@@ -315,7 +315,7 @@ class Sandbox:
         """Return the settings of a session that uses all services in process."""
         account: dict[str, str] = {}
         for name in self.services:
-            account.update(SERVICES[name].build_account(_get_own_url, self.options))
+            account.update(SERVICES[name].get_account(_get_own_url, self.options))
         return account
 
     def transport(self) -> httpx.AsyncBaseTransport:

@@ -59,6 +59,9 @@ class EmulatedService(Protocol):
 # `ServiceSpec.options`.
 Options = Mapping[str, Any]
 
+TOO_LARGE = Response(
+    413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
+)
 # Returns the base URL of a service or of a further host of it, by
 # a name: that of the sandbox's own host, or a loopback server.
 GetUrl = Callable[[str], str]
@@ -106,18 +109,27 @@ class ServiceSpec:
     """
 
     name: str
-    claims: Callable[[Request], bool]
     path_pattern: re.Pattern[str]
     build: Callable[[Clock, int, Options], EmulatedService]
-    too_large_response: Response
     find_job_ids: Callable[[Request, Response], list[str]]
-    build_account: Callable[[GetUrl, Options], Mapping[str, str]]
+    claims: Callable[[Request], bool] = lambda _: False
+    claims_rest: Callable[[Request], bool] = lambda _: False
+    too_large_response: Response = TOO_LARGE
+    build_account: Callable[[GetUrl, Options], Mapping[str, str]] | None = None
     build_connection: Callable[[GetUrl, Options], Mapping[str, str]] | None = None
     options: Options = field(default_factory=dict)
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda _: None
     export: Export | None = None
-    claims_rest: Callable[[Request], bool] = lambda _: True
     find_cors_rule: Callable[[Any, Request], tuple[bool, CorsRule | None]] = lambda *_: (
         False,
         ANY_ORIGIN,
     )
+
+    def get_account(self, get_url: GetUrl, options: Options) -> Mapping[str, str]:
+        """Return the client's settings; by default NAME_url and those of its options."""
+        if self.build_account:
+            return self.build_account(get_url, options)
+        return {
+            f"{self.name}_url": get_url(self.name),
+            **{name: options[name] for name in self.options},
+        }

@@ -59,7 +59,10 @@ def malformed_xml(message: str) -> ErrorResponse:
 
 
 def build_xml(root: str, content: Mapping[str, object]) -> bytes:
-    """`{"A": "x", "B": [1, 2], "C": None}` becomes `<root><A>x</A><B>1</B><B>2</B><C/></root>`."""
+    """`{"A": "x", "B": [1, 2], "C": None}` becomes `<root><A>x</A><B>1</B><B>2</B><C/></root>`.
+
+    A name that begins with @ is that of an attribute.
+    """
     parts: list[str] = []
     _append_element(root, content, parts)
     return "".join(parts).encode()
@@ -67,9 +70,12 @@ def build_xml(root: str, content: Mapping[str, object]) -> bytes:
 
 def _append_element(tag: str, value: object, parts: list[str]) -> None:
     if isinstance(value, Mapping):
-        parts.append(f"<{tag}>")
+        attributes = [name for name in value if name.startswith("@")]
+        texts = "".join(f' {name[1:]}="{escape(value[name])}"' for name in attributes)
+        parts.append(f"<{tag}{texts}>")
         for name, inner in value.items():
-            _append_element(name, inner, parts)
+            if name not in attributes:
+                _append_element(name, inner, parts)
         parts.append(f"</{tag}>")
     elif isinstance(value, (list, tuple)):
         for inner in value:

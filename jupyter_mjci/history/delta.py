@@ -43,7 +43,8 @@ from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.frames import COLUMNS, DURATION_COLUMNS, TIME_DTYPE, get_dtype
 from jupyter_mjci.history.journal import NULL_INT, ColumnExport, Journal
 from jupyter_mjci.history.journal_frame import load_columns, make_export, to_floats
-from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit
+from jupyter_mjci.history.normalization import TIME_COLUMNS, parse_limit, parse_time
+from jupyter_mjci.history.periods import parse_seconds
 from jupyter_mjci.history.queries import LOCAL_TIME, Query, aggregate_frame, aggregate_partitions
 
 if TYPE_CHECKING:
@@ -74,6 +75,11 @@ TABLE_CONFIGURATION = {
     "delta.checkpointInterval": "20",
 }
 TERMINAL_SQL = "('SUCCEEDED', 'FAILED', 'CANCELLED')"
+
+# A version, or a time as users write it.
+AsOf = int | str | date | None
+# A merge writes its files before it commits.
+MIN_RETENTION_HOURS = 1
 
 COLUMN_DTYPES = {column.name: column.dtype for column in COLUMNS}
 
@@ -168,6 +174,21 @@ class MergeResult:
     version: int
 
 
+def _parse_version(as_of: AsOf) -> int | datetime | None:
+    """Parse a version or a time.
+
+    Raises:
+        InvalidRequest: it is neither
+    """
+    if not isinstance(as_of, int):
+        return parse_time(as_of)
+    if isinstance(as_of, bool) or as_of < 0:
+        raise InvalidRequest(
+            f"as_of={as_of!r} is neither a version nor a time.", hint='as_of=5, as_of="2026-01-31"'
+        )
+    return as_of
+
+
 class _LakeNotFound(HistoryError):
     """There is no table yet."""
 
@@ -185,6 +206,8 @@ class Lake:
             and merged into it
         storage_options: options of the object store, as deltalake
             takes them
+        as_of: the version, or a time: the lake as it was then,
+            without the journal's later changes
     """
 
     def __init__(
@@ -193,14 +216,17 @@ class Lake:
         *,
         journal: Journal | None = None,
         storage_options: Mapping[str, str] | None = None,
+        as_of: AsOf = None,
     ) -> None:
         self.is_local = "://" not in str(url)
         self.url = str(Path(url).expanduser().absolute()) if self.is_local else str(url)
-        self.journal = journal
+        self.as_of = _parse_version(as_of)
+        self.journal = journal if self.as_of is None else None
         self.storage_options = dict(storage_options or {})
 
     def __repr__(self) -> str:
-        return f"<history lake {self.url}>"
+        then = "" if self.as_of is None else f" as of {self.as_of}"
+        return f"<history lake {self.url}{then}>"
 
     @property
     def mjci(self) -> JobAccessor:
@@ -251,6 +277,41 @@ class Lake:
     def compact(self) -> None:
         """Compact months with many small files, and delete files unused for a week."""
         self._compact_table(self._load_table())
+
+    def vacuum(
+        self, retention: float | str | timedelta = "7 days", *, dry_run: bool = False
+    ) -> list[str]:
+        """Delete files that neither the lake nor a version within the retention needs.
+
+        They are left behind by merges, compactions and writers
+        that were killed. Versions before the retention can no
+        longer be read afterwards.
+
+        Args:
+            retention: seconds, a text such as "30 days", or a
+                `timedelta`; at least an hour, which protects the
+                files of merges that are going on
+            dry_run: whether to delete nothing
+
+        Returns:
+            The files, as paths in the lake.
+
+        Raises:
+            InvalidRequest: the retention is no duration, or too
+                short
+        """
+        hours = int(parse_seconds(retention) // 3600)
+        if hours < MIN_RETENTION_HOURS:
+            raise InvalidRequest(
+                f"retention={retention!r} is too short: another process may be merging.",
+                hint='At least an hour, such as "12 h" or "30 days".',
+            )
+        table = self._load_table()
+        with _wrap_storage_errors(self.url, "cleaned up"):
+            files: list[str] = table.vacuum(
+                hours, dry_run, enforce_retention_duration=False, full=True
+            )
+        return sorted(files)
 
     def _compact_table(self, table: DeltaTable) -> None:
         conflict = _import_deltalake().exceptions.CommitFailedError
@@ -355,8 +416,27 @@ class Lake:
                 detail=str(error).partition("\n")[0],
                 hint="Check the URL, the bucket and the storage options.",
             ) from error
+        self._travel(table)
         self._check_schema(table)
         return table
+
+    def _travel(self, table: DeltaTable) -> None:
+        """Load the version of `as_of`.
+
+        Raises:
+            HistoryError: the lake does not have it, or no longer
+        """
+        if self.as_of is None:
+            return
+        latest = table.version()
+        try:
+            table.load_as_version(self.as_of)
+        except (_import_deltalake().exceptions.DeltaError, OSError) as error:
+            raise HistoryError(
+                f"The lake {self.url} has no version {self.as_of}.",
+                detail=str(error).partition("\n")[0],
+                hint=f"Its latest version is {latest}.",
+            ) from error
 
     def _check_schema(self, table: DeltaTable) -> None:
         """Raise HistoryError for a table of another schema."""
@@ -383,6 +463,10 @@ class Lake:
             )
 
     def _require_journal(self) -> Journal:
+        if self.as_of is not None:
+            raise InvalidRequest(
+                f"A lake as of {self.as_of} is not written.", hint="Open it without as_of=."
+            )
         if self.journal is None:
             raise SettingsError(
                 "This lake has no journal to merge.", hint='Use session.history.archive("…").'
@@ -415,9 +499,7 @@ class Lake:
         rows = parse_limit(limit)
         if rows:
             statement += f" LIMIT {rows}"
-        with self._connect() as (db, _), _wrap_sql_errors(statement):
-            table = db.sql(statement).to_arrow_table()
-        return _arrow_to_frame(table, names)
+        return _arrow_to_frame(self._query(statement), names)
 
     def compute_metrics(self, query: Query) -> pd.DataFrame:
         """Compute the metrics of a query with DuckDB.
@@ -457,18 +539,24 @@ class Lake:
         Raises:
             InvalidRequest: it is no valid SQL
         """
-        with self._connect() as (db, _), _wrap_sql_errors(statement):
-            frame: pd.DataFrame = db.sql(statement).to_arrow_table().to_pandas()
+        frame: pd.DataFrame = self._query(statement).to_pandas()
         return frame
+
+    def _query(self, statement: str) -> pa.Table:
+        """Run SQL over the view `jobs`: the lake's files and the journal's changes."""
+        with self._connect() as (db, snapshot):
+            db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
+            with _wrap_sql_errors(statement):
+                return db.sql(statement).to_arrow_table()
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, _LakeSnapshot]]:
-        """Connect to DuckDB, with the view `jobs`: the lake's files and the journal's changes."""
+        """Connect to DuckDB, where the lake's files and the journal's changes are known."""
         snapshot = _LakeSnapshot(self)
         with _open_duckdb() as db, _wrap_storage_errors(self.url, "read"):
-            snapshot.register(db)
-            db.execute(f"CREATE VIEW jobs AS {snapshot.build_select(list(COLUMN_DTYPES))}")
-            yield db, snapshot
+            with _wrap_read_errors(self.url):
+                snapshot.register(db)
+                yield db, snapshot
 
 
 def _aggregate_in_duckdb(
@@ -593,14 +681,14 @@ class _LakeSnapshot:
             f" UNION ALL SELECT {names} FROM changes"
         )
 
-    def list_files(self, time_range: TimeRange | None) -> list[str]:
-        """Return the local files that may have jobs in a range of time."""
-        if time_range is None:
-            return [uri.removeprefix("file://") for uri in self.table.file_uris()]
+    def list_files(self, time_range: TimeRange) -> list[tuple[str, str]]:
+        """Return the paths and months of files that may have jobs in a range of time."""
         bounds = (f"min.{time_range.time_column}", f"max.{time_range.time_column}")
         return [
-            f"{self.lake.url}/{unquote(path)}"
-            for path, first, last in _list_add_actions(self.table, "path", *bounds)
+            (path, month)
+            for path, month, first, last in _list_add_actions(
+                self.table, "path", "partition.month", *bounds
+            )
             if time_range.overlaps(first, last)
         ]
 
@@ -625,7 +713,8 @@ class _LakeSnapshot:
                 hint="Let that program purge its deletion vectors"
                 " (in Spark: REORG TABLE … APPLY (PURGE)).",
             )
-        files = self.list_files(time_range)
+        chosen = self.list_files(time_range or TimeRange("submitted"))
+        files = [f"{self.lake.url}/{unquote(path)}" for path, _ in chosen]
         if not files:
             return f"(SELECT {', '.join(_make_nulls(SCHEMA))} LIMIT 0)"
         quoted = ", ".join(map(_quote, files))
@@ -721,7 +810,8 @@ class DaskLake:
         """Compute the metrics of a query on the workers."""
         snapshot = self._take_snapshot()
         with self._connect():
-            frame = _build_dask_frame(snapshot, _partition_by_month(snapshot))
+            time_range = TimeRange(query.time_column, query.since, query.until)
+            frame = _build_dask_frame(snapshot, _partition_by_month(snapshot, time_range))
             return aggregate_partitions(query, frame)
 
     def load_jobs(self, columns: Sequence[str]) -> pd.DataFrame:
@@ -791,12 +881,12 @@ def _build_dask_frame(snapshot: _LakeSnapshot, partitions: list[Partition]) -> d
     return dataframe.from_map(read, partitions or [Partition()], meta=meta)
 
 
-def _partition_by_month(snapshot: _LakeSnapshot) -> list[Partition]:
-    """Return one partition per month: its files and its changes."""
+def _partition_by_month(snapshot: _LakeSnapshot, time_range: TimeRange) -> list[Partition]:
+    """Return one partition per month: its files in a range of time, and its changes."""
     import pyarrow.compute as pc
 
     files: dict[str, list[str]] = {}
-    for path, month in _list_add_actions(snapshot.table, "path", "partition.month"):
+    for path, month in snapshot.list_files(time_range):
         files.setdefault(month, []).append(path)
     changes: dict[str, pa.Table] = {}
     if snapshot.changes is not None:
@@ -1018,11 +1108,14 @@ def _make_writer_properties() -> WriterProperties:
 
 
 def _list_add_actions(table: DeltaTable, *names: str) -> list[tuple[Any, ...]]:
-    """Return properties of every file of a table, as its log names them."""
+    """Return properties of every file of a table, as its log names them; None is unknown."""
     import pyarrow as pa
 
     actions = pa.table(table.get_add_actions(flatten=True))
-    return list(zip(*(actions[name].to_pylist() for name in names), strict=True))
+    unknown = [None] * actions.num_rows
+    known = set(actions.column_names)
+    columns = [actions[name].to_pylist() if name in known else unknown for name in names]
+    return list(zip(*columns, strict=True))
 
 
 def _find_fragmented_months(table: DeltaTable) -> list[str]:
@@ -1154,12 +1247,29 @@ def _wrap_storage_errors(url: str, action: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _wrap_read_errors(url: str) -> Iterator[None]:
+    """Turn DuckDB's errors about files into HistoryError."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise HistoryError(
+            f"The lake {url} cannot be read: its files are gone or damaged.",
+            detail=str(error).splitlines()[0],
+            hint="`vacuum` deletes the files of versions before its retention.",
+        ) from error
+
+
+@contextlib.contextmanager
 def _wrap_sql_errors(statement: str) -> Iterator[None]:
     """Turn DuckDB's errors about a user's SQL into InvalidRequest."""
     import duckdb
 
     try:
         yield
+    except duckdb.IOException:
+        raise
     except duckdb.Error as error:
         raise InvalidRequest(
             "DuckDB refuses this SQL.",

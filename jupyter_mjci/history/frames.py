@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 from msgspec.structs import astuple
 
+from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Response
 from jupyter_mjci.client.job import MARKER_PREFIX, Button, Job, Status, select_newest
 from jupyter_mjci.errors import InvalidRequest
@@ -411,9 +412,10 @@ def _select_change_columns(jobs: pd.DataFrame) -> pd.DataFrame:
 
 def _decode_to_frame(key: str, body: bytes) -> pd.DataFrame:
     try:
+        jsonlib.check_density(body)
         columns, row_count = _decode_fields(get_listing_decoder(key), body)
         return _fields_to_frame(key, columns, row_count)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         # NaN, lone surrogates, …: Python's json accepts more than
         # the standard.
         return jobs_to_frame(_parse_listing(key, Response(200, body)))
@@ -423,8 +425,9 @@ def _decode_in_chunks(key: str, body: bytes, chunk_size: int) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        jsonlib.check_density(body)
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return _decode_to_frame(key, body)
     frames = []
     for start in range(0, max(len(items), 1), chunk_size):

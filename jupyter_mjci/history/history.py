@@ -24,7 +24,7 @@ from jupyter_mjci.services import list_keys, services
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jupyter_mjci.history.delta import Lake, MergeResult
+    from jupyter_mjci.history.delta import AsOf, Lake, MergeResult
     from jupyter_mjci.history.periods import Period
     from jupyter_mjci.history.submissions import SqlValue
 
@@ -270,17 +270,28 @@ class History:
             on_progress=on_progress,
         )
 
-    def lake(self, url: str | Path, storage_options: Mapping[str, str] | None = None) -> Lake:
+    def lake(
+        self,
+        url: str | Path,
+        storage_options: Mapping[str, str] | None = None,
+        *,
+        as_of: AsOf = None,
+    ) -> Lake:
         """Return the lake at a path or URL, with the journal's later changes laid over it.
 
         Args:
             url: path, or URL of an object store
             storage_options: options of the object store, as
                 deltalake takes them
+            as_of: a version of the lake, or a time ("2026-01-31"):
+                the lake as it was then, without the journal
+
+        Raises:
+            InvalidRequest: `as_of` is neither
         """
         from jupyter_mjci.history.delta import Lake
 
-        return Lake(url, journal=self._journal, storage_options=storage_options)
+        return Lake(url, journal=self._journal, storage_options=storage_options, as_of=as_of)
 
     def archive(
         self, url: str | Path, storage_options: Mapping[str, str] | None = None

@@ -483,6 +483,12 @@ class Journal:
         condition, parameters = self._build_own_condition()
         return self.jobs(f"NOT final AND status <> 'NEEDS_INPUT' AND {condition}", parameters)
 
+    def find_relatives(self, job: Job) -> list[Job]:
+        """Return the job that a job was made of, and those made of it, oldest first."""
+        origin = job.origin or self.get_origin(job.service)
+        place = (job.service, origin)
+        return self.jobs(_RELATIVES, (*place, job.parent, *place, job.id))
+
     def jobs_with_outputs(self, limit: int) -> list[Job]:
         """Return the latest jobs of this session's own origins that have outputs.
 
@@ -707,6 +713,13 @@ SELECT service FROM keys WHERE service IS NOT NULL
 """
 
 
+# The condition on the parent is that of its index.
+_RELATIVES = """rowid IN (
+    SELECT rowid FROM jobs WHERE service=? AND origin=? AND id=?
+    UNION SELECT rowid FROM jobs WHERE service=? AND origin=? AND parent=? AND parent <> '')
+"""
+
+
 def _export_chunks(
     db: sqlite3.Connection,
     exports: Mapping[str, ColumnExport],
@@ -857,6 +870,11 @@ def _add_context(db: sqlite3.Connection) -> None:
             db.execute(f"{changes} WHERE rowid=:rowid", {"rowid": rowid, **_context_to_row(job)})
 
 
+def _index_parents(db: sqlite3.Connection) -> None:
+    """Find what was made of a job without reading all jobs; most have no parent."""
+    db.execute("CREATE INDEX jobs_by_parent ON jobs (service, origin, parent) WHERE parent <> ''")
+
+
 def _parse_raw(key: str, raw: str) -> Sequence[Job]:
     """Return the job of a stored response; none where nothing parses it."""
     if key not in list_keys():
@@ -873,6 +891,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     add_keys,
     _add_context,
     add_ratings,
+    _index_parents,
 )
 # The costs are texts: they come back as they were, to the last digit.
 _CONTEXT_TEXTS = ("account", "queue", "rule", "bucket", "cost", "final_prompt")

@@ -52,10 +52,10 @@ class Rating:
 
 
 def check_stars(stars: object) -> None:
-    """Raise InvalidRequest for what is no number of stars; None takes them away."""
+    """Raise InvalidRequest for what is no number of stars; 0 takes them away, None keeps them."""
     is_number = isinstance(stars, int) and not isinstance(stars, bool)
-    if stars is not None and not (is_number and 1 <= stars <= MAX_STARS):  # type: ignore[operator]
-        raise InvalidRequest(f"stars must be 1 to {MAX_STARS}, or None, not {stars!r}.")
+    if stars is not None and not (is_number and 0 <= stars <= MAX_STARS):  # type: ignore[operator]
+        raise InvalidRequest(f"stars must be 1 to {MAX_STARS}, or 0 for none, not {stars!r}.")
 
 
 def save_rating(

@@ -77,7 +77,7 @@ def _measure_picture(
     content: bytes,
 ) -> Iterator[Measurement]:
     try:
-        original = _load_gray(content)
+        original = load_gray(content)
     except DECODE_ERRORS as error:
         for _ in rules:
             yield Measurement(error=f"not a picture: {error}")
@@ -107,17 +107,23 @@ def measure(
     except RuleError as error:
         return Measurement(error=error.message)
     seconds = time.perf_counter() - begin
-    ssim, psnr = _compare(original or _load_gray(content), result)
+    ssim, psnr = compare_result(original or load_gray(content), result)
     return Measurement(result.size, result.format, result.width, result.height, seconds, ssim, psnr)
 
 
-def _compare(
+def compare_result(
     original: Image.Image,
     result: RuleResult,
 ) -> tuple[float, float]:
+    """Return SSIM and PSNR of what a rule made; NaN where it has cut or turned the picture.
+
+    Args:
+        original: the picture in gray
+        result: what the rule made of it
+    """
     if result.info is not None:
         return math.nan, math.nan
-    processed = _load_gray(result.body)
+    processed = load_gray(result.body)
     ratio = processed.width * original.height / (processed.height * original.width)
     if abs(ratio - 1) > MAX_ASPECT_CHANGE:
         return math.nan, math.nan
@@ -126,7 +132,8 @@ def _compare(
     return compute_similarity(original, processed)
 
 
-def _load_gray(content: bytes) -> Image.Image:
+def load_gray(content: bytes) -> Image.Image:
+    """Decode a picture's brightness; what is transparent is white."""
     image = normalize_orientation(open_image(content))
     if image.mode == "RGBA":
         page = Image.new("RGBA", image.size, "white")

@@ -15,7 +15,7 @@ from jupyter_mjci.client.image_input import (
     is_link,
     read_content,
 )
-from jupyter_mjci.client.job import Job, JobPicture
+from jupyter_mjci.client.job import Job, JobPicture, split_picture_name
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.imaging.picture_check import prepare_picture
@@ -67,8 +67,11 @@ class PictureReader:
             return await anyio.to_thread.run_sync(Picture.open, source)
         return Picture(await anyio.to_thread.run_sync(read_content, source))
 
-    async def _find_by_name(self, text: str) -> Path | Job:
-        """Return the file of a path, or the job of an ID."""
+    async def _find_by_name(self, text: str) -> Path | Job | JobPicture:
+        """Return the file of a path, the job of an ID, or one of its pictures: ID[2]."""
+        job_id, number = split_picture_name(text)
+        if number is not None and not is_existing_path(text):
+            return (self._find_known(job_id) or await self._fetch_job(job_id))[number]
         job = self._find_known(text.strip())
         is_file = is_existing_path(text)
         if job and is_file:

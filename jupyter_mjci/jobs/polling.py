@@ -297,8 +297,10 @@ class Poller:
             else:
                 self._on_error(subscriptions, error)
             return
-        except Exception as error:  # a bug of ours ends these waits, and no others
-            self._fail(subscriptions, error)
+        except Exception as error:
+            # a bug of ours, which one of the jobs may have met:
+            # asked for one by one, it ends that wait, and no other
+            await self._poll_each(key, subscriptions, error)
             return
         self._bulk_fetch_works.add(key)
         self._unsupported_bulk[key] = 0
@@ -311,9 +313,9 @@ class Poller:
                 self._on_missing(subscription)
 
     async def _poll_each(
-        self, key: str, subscriptions: Sequence[Subscription], error: MjciError
+        self, key: str, subscriptions: Sequence[Subscription], error: Exception
     ) -> None:
-        """Poll jobs one by one that a bulk request was refused for, perhaps because of one."""
+        """Poll jobs one by one that a bulk request failed for, perhaps because of one."""
         if isinstance(error, Unsupported):
             self._unsupported_bulk[key] += 1
         is_missing = self._unsupported_bulk[key] >= MAX_UNSUPPORTED_BULK

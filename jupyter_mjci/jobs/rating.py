@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from jupyter_mjci.client.job import Job, JobPicture, to_job_id
+from jupyter_mjci.client.job import Job, JobPicture, split_picture_name, to_job_id
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.ratings import Rating, check_stars
@@ -32,16 +32,17 @@ def rate(
 ) -> Rating:
     """Keep stars, tags and a note of a picture, and return them together.
 
-    What is not given stays; empty tags and an empty note are
-    removed. `s.history()` has them as columns, and
+    What is not given stays; 0 stars, empty tags and an empty note
+    are removed. `s.history()` has them as columns, and
     `s.history.ratings()` a row per picture. Raises InvalidRequest
     for other stars than 1 to 5, and where there is no such
     picture.
 
     Args:
         session: has the journal
-        picture: the job or its ID, or one picture: `job[2]`
-        stars: 1 to 5
+        picture: the job or its ID, or one picture: `job[2]`, or
+            its name "ID[2]"
+        stars: 1 to 5; 0 for none
         index: which picture of the job, from 0
         tags: words of your own: ["keeper"]
         note: a text of your own
@@ -71,7 +72,7 @@ def build_rating(
         job = picture.job
         index = picture.index
     else:
-        job = picture if isinstance(picture, Job) else _find_job(journal, to_job_id(picture))
+        job, index = _find_picture(journal, picture, index)
     count = max(len(job.outputs), MIN_PICTURES * bool(job.outputs))
     if not 0 <= index < count:
         raise InvalidRequest(
@@ -81,19 +82,23 @@ def build_rating(
     known = journal.find_rating(job, index)
     return replace(
         known,
-        stars=known.stars if stars is None else stars,
+        stars=known.stars if stars is None else stars or None,
         tags=known.tags if tags is None else _parse_tags(tags),
         note=known.note if note is None else note,
     )
 
 
-def _find_job(journal: Journal, job_id: str) -> Job:
+def _find_picture(journal: Journal, picture: Job | str, index: int) -> tuple[Job, int]:
+    """Return the job of a name, and which of its pictures it names."""
+    if isinstance(picture, Job):
+        return picture, index
+    job_id, number = split_picture_name(to_job_id(picture))
     job = journal.find_job(job_id)
     if job is None:
         raise InvalidRequest(
             f"{job_id!r} is not a job of this session.", hint="Fetch it first: session.follow(id)."
         )
-    return job
+    return job, index if number is None else number
 
 
 def _parse_tags(tags: Sequence[str]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from jupyter_mjci.notebook.cards import Extras
 from jupyter_mjci.notebook.job_results import load_card_picture
 from jupyter_mjci.notebook.panels import downloads
 from jupyter_mjci.notebook.panels.html import error_lines
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.subshells import allow_subshell
 from jupyter_mjci.services import find_service
 
@@ -107,12 +108,12 @@ def _list_reuse(job: Job) -> Iterable[CardAction]:
     service = find_service(job.service)
     line = service.get_command(job) if service else ""
     if line:
-        yield CardAction("reuse", "Use again", f"Copy {line}", partial(_show_line, line))
+        yield CardAction("reuse", "Use again", f"New cell: {line}", partial(_insert_line, line))
 
 
-async def _show_line(line: str, _: Session, __: Job) -> Answer:
-    get_card_buttons().copy(line)
-    yield cards.dim_html(f"Copied: {line}")
+async def _insert_line(line: str, _: Session, job: Job) -> Answer:
+    get_card_buttons().insert_cell(job.id, line)
+    yield cards.dim_html("It is in a new cell below.")
 
 
 ACTION_SOURCES: tuple[Callable[[Job], Iterable[CardAction]], ...] = (
@@ -136,7 +137,7 @@ class CardButtons:
         self._busy: set[str] = set()
         self.widget = CardButtonsWidget(self._on_click)
         self.save = self.widget.save
-        self.copy = self.widget.copy
+        self.insert_cell = self.widget.insert_cell
         allow_subshell(self.widget)
 
     def attach(self, session: Session, job: Job) -> None:
@@ -198,3 +199,4 @@ def attach_actions(session: Session, job: Job) -> None:
     except ImportError:
         return
     buttons.attach(session, job)
+    attach_pictures(session, [job])

@@ -13,17 +13,16 @@ the `Service`. docs/how-to/add-a-service.md walks through one.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from jupyter_mjci.client import redaction
+from jupyter_mjci.client import jsonlib, redaction
 from jupyter_mjci.client import settings as client_settings
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
@@ -131,6 +130,24 @@ class MagicHelp:
 
 
 @dataclass(frozen=True, slots=True)
+class PictureTarget:
+    """A call that a picture can be sent to.
+
+    Args:
+        builder: the builder's name
+        label: its name for people
+        param: the builder's parameter that takes the picture
+        line: the magic, with {picture} for a picture's name and
+            {job} for the ID of its job
+    """
+
+    builder: str
+    label: str
+    param: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParamValues:
     """What completion offers for a parameter of builders, beyond the choices of its annotation.
 
@@ -201,6 +218,13 @@ class SyncSource:
     build: Callable[[datetime | None, datetime | None], Call[list[Job]] | Paginator[Job]]
 
 
+def read_whole(
+    build: Callable[[Api, datetime | None, datetime | None], Call[list[Job]] | Paginator[Job]],
+) -> Callable[[Api, Sequence[str], Sequence[str]], list[SyncSource]]:
+    """Return the `list_sync_sources` of a service with one listing, which is always read whole."""
+    return lambda api, _actions, _known: [SyncSource("", partial(build, api))]
+
+
 # Of the kind "epoch": a smaller number counts seconds, a larger
 # one milliseconds, up to the last second that a datetime can hold.
 SECONDS_CUTOFF = 1e11
@@ -247,6 +271,10 @@ def _get_no_urls(_: Job) -> Sequence[str]:
 
 def _get_no_facts(_: Job) -> Iterable[tuple[str, str]]:
     return ()
+
+
+def _get_no_step(_: Job) -> tuple[str, int | None]:
+    return "", None
 
 
 def _parse_no_jobs(_: Any) -> Sequence[Job]:
@@ -342,7 +370,11 @@ class Service:
             where one line cannot
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
-        diagnose: "module:attribute" of the checks of `doctor`
+        get_step: the button that made a job of its parent, and
+            which of the parent's pictures it took, from 0
+        picture_targets: where a picture can be sent to
+        diagnose: "module:attribute" of the checks of `doctor`; by
+            default a page of the first listing of a sync is read
         panel: "module:attribute" of its panel
         magic_help: examples and more, by the builder's name
         prompt_syntax: what is written in its prompts; None where
@@ -401,6 +433,8 @@ class Service:
     get_preview_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
+    get_step: Callable[[Job], tuple[str, int | None]] = _get_no_step
+    picture_targets: tuple[PictureTarget, ...] = ()
     diagnose: str = ""
     panel: str = ""
     magic_help: Mapping[str, MagicHelp] = field(default_factory=dict)
@@ -535,7 +569,7 @@ def guess_service(job_id: str) -> Service | None:
 def parse_document(content: bytes) -> object:
     """Parse JSON, or what a service has instead; None where it is neither."""
     text = content.decode("utf-8-sig", "replace").strip()
-    parsers = [json.loads, *(each.parse_text for each in services() if each.parse_text)]
+    parsers = [jsonlib.loads, *(each.parse_text for each in services() if each.parse_text)]
     for parse in parsers:
         with contextlib.suppress(ValueError):
             return parse(text)
@@ -625,6 +659,7 @@ def build_transport(
         transport=transport,
         build_missing_error=build_not_configured_error,
         redactor=redaction.Redactor(client_settings.list_secrets(settings)),
+        allow_private=settings.allow_private,
     )
 
 

@@ -25,7 +25,13 @@ import duckdb
 import pandas as pd
 
 from jupyter_mjci.client.job import Job, Status
-from jupyter_mjci.history.delta import SCHEMA, Lake, _make_writer_properties
+from jupyter_mjci.history.delta import (
+    ADDED_COLUMNS,
+    SCHEMA,
+    Lake,
+    _make_nulls,
+    _make_writer_properties,
+)
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from tests.benchmarks.figures import Figure, faster, in_turns, main, peak, within
@@ -244,7 +250,9 @@ def build_columns_sql(number: str) -> str:
         "last_seen": "submitted",
         "month": "strftime(submitted, '%Y-%m')",
     }
-    return ", ".join(f"{columns[name]} AS {name}" for name in SCHEMA)
+    # Context columns, which this service does not tell.
+    missing = dict(zip(ADDED_COLUMNS, _make_nulls(ADDED_COLUMNS), strict=True))
+    return ", ".join(missing.get(name) or f"{columns[name]} AS {name}" for name in SCHEMA)
 
 
 def make_lake(folder: Path, rows: int) -> Lake:

@@ -112,11 +112,10 @@ def make_bomb(size: int) -> bytes:
     return b"".join([*parts, compressor.flush()])
 
 
-def test_gzip_bomb_ends_at_the_bound(
+def test_gzip_bomb_is_given_up_where_it_is_no_data(
     session: Session, server: BodyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half a megabyte that becomes 512 MB is read up to the bound of a picture, here 32 MB."""
-    monkeypatch.setattr(bodies, "MAX_PICTURE_SIZE", 32 * MIB)
+    """Half a megabyte that becomes 512 MB is not read up to the bound of a picture."""
     read: list[int] = []
     inflate = bodies._Inflater._inflate
 
@@ -126,10 +125,21 @@ def test_gzip_bomb_ends_at_the_bound(
         return piece
 
     monkeypatch.setattr(bodies._Inflater, "_inflate", count)
-    send(server, "200 OK\r\nContent-Encoding: gzip", make_bomb(512 * MIB))
-    with pytest.raises(InvalidResponse, match="larger than 32 MB"):
+    bomb = make_bomb(512 * MIB)
+    send(server, "200 OK\r\nContent-Encoding: gzip", bomb)
+    with pytest.raises(InvalidResponse, match=r"larger than \d+ MB"):
         session.picture(f"{server.url}/0.png").run()
-    assert 32 * MIB < sum(read) < 36 * MIB
+    assert bodies.MAX_UNPROVEN_SIZE < sum(read) < len(bomb) * bodies.MAX_RATIO + 4 * MIB
+
+
+def test_compressed_listing_of_thousands_of_equal_tasks_is_read(
+    session: Session, server: BodyServer
+) -> None:
+    task = b'{"id": "%d", "status": "SUCCESS", "prompt": "a fox in the snow, at night"}'
+    body = b"[" + b",".join(task % number for number in range(200_000)) + b"]"
+    assert len(body) > bodies.MAX_UNPROVEN_SIZE
+    send(server, "200 OK\r\nContent-Encoding: gzip", gzip.compress(body))
+    assert len(event_loop.run(session.client.send_once(session.mj.tasks()))) == 200_000
 
 
 KINDS = [

@@ -548,7 +548,7 @@ def test_proxies_of_environment_are_found(
             monkeypatch.delenv(spelled, raising=False)
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    assert _find_proxy(httpx.URL(url)) == proxy
+    assert _find_proxy(httpx.Request("GET", url)) == proxy
 
 
 def test_response_that_trickles_ends_at_total_timeout() -> None:

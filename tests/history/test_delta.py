@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ from hypothesis import strategies as st
 
 import jupyter_mjci as mjci
 from jupyter_mjci.client.job import Button, Job, Status
-from jupyter_mjci.errors import HistoryError, SettingsError
+from jupyter_mjci.errors import HistoryError, InvalidRequest, SettingsError
 from jupyter_mjci.history import delta
 from jupyter_mjci.history.analysis import JobAccessor
 from jupyter_mjci.history.delta import DaskLake, Lake
+from jupyter_mjci.history.history import History
 from jupyter_mjci.history.journal import Journal
 from jupyter_mjci.history.journal_frame import load_journal_frame
 from jupyter_mjci.session import Session
@@ -78,6 +79,11 @@ def lake(journal: Journal, tmp_path: Path) -> Lake:
     return Lake(tmp_path / "lake", journal=journal)
 
 
+@pytest.fixture
+def history(journal: Journal) -> History:
+    return History(journal, time.time)
+
+
 def assert_same(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Assert the same rows, columns and types; Dask keeps texts in Arrow, pandas 2 does not."""
     assert [str(dtype) for dtype in actual.dtypes] == [str(dtype) for dtype in expected.dtypes]
@@ -86,6 +92,88 @@ def assert_same(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
         actual.astype(expected.dtypes).sort_values(keys, ignore_index=True),
         expected.sort_values(keys, ignore_index=True),
     )
+
+
+# --- versions and files ---------------------------------------------------------------------------
+
+
+def test_lake_as_of_a_version_or_time_is_the_one_of_then(
+    journal: Journal, lake: Lake, history: History
+) -> None:
+    journal.record_jobs(make_jobs(0, 40, Status.RUNNING), 1.0)
+    version = lake.merge().version
+    (commit,) = deltalake.DeltaTable(lake.url).history(1)
+    moment = datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
+    then = lake.frame()
+    journal.record_jobs(make_jobs(20, 80), 2.0)
+    assert lake.merge().version > version
+    journal.record_jobs(make_jobs(200, 5), 3.0)
+    for as_of in (version, moment, moment.isoformat()):
+        old = history.lake(lake.url, as_of=as_of)
+        assert_same(old.frame(), then)
+        assert old.mjci.timeline(every="month")["open"].sum() == (then["status"] == "RUNNING").sum()
+    with dask.config.set(scheduler="synchronous"):
+        assert_same(DaskLake(Lake(lake.url, as_of=version), "").frame().compute(), then)
+    assert len(Lake(lake.url, as_of=date(2020, 1, 1)).frame()) == 0
+    assert len(lake.frame()) == 105
+    with pytest.raises(InvalidRequest, match="is not written"):
+        history.lake(lake.url, as_of=version).merge()
+    with pytest.raises(HistoryError, match="has no version 99"):
+        Lake(lake.url, as_of=99).frame()
+    for wrong in (-1, True, "soon"):
+        with pytest.raises(InvalidRequest):
+            Lake(lake.url, as_of=wrong)
+
+
+def test_vacuum_deletes_what_no_version_within_the_retention_needs(
+    journal: Journal, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for turn, status in enumerate((Status.QUEUED, Status.RUNNING, Status.SUCCEEDED)):
+        journal.record_jobs(make_jobs(0, 60 + turn, status), float(turn + 1))
+        version = lake.merge().version
+    orphan = next(Path(lake.url).glob("month=*")) / "part-killed-writer.parquet"
+    orphan.write_bytes(b"PAR1")
+    os.utime(orphan, (1e9, 1e9))
+    before = lake.frame()
+    files = set(Path(lake.url).rglob("*.parquet"))
+    assert lake.vacuum() == [orphan.relative_to(lake.url).as_posix()]  # a week is kept
+    assert not orphan.exists()
+    assert len(Lake(lake.url, as_of=version - 1).frame()) == 61
+    for wrong in ("30 min", 0, "soon"):
+        with pytest.raises(InvalidRequest):
+            lake.vacuum(wrong)
+    monkeypatch.setattr(delta, "MIN_RETENTION_HOURS", 0)
+    found = lake.vacuum("1 s", dry_run=True)
+    assert found
+    assert set(Path(lake.url).rglob("*.parquet")) == files - {orphan}
+    assert lake.vacuum("1 s") == found
+    left = {path.relative_to(lake.url).as_posix() for path in Path(lake.url).rglob("*.parquet")}
+    assert len(left) == len(files) - 1 - len(found) == len(lake._load_table().file_uris())
+    assert_same(lake.frame(), before)
+    with pytest.raises(HistoryError, match="files are gone"):
+        Lake(lake.url, as_of=version - 1).frame()
+    with pytest.raises(HistoryError, match="files are gone"):
+        Lake(lake.url, as_of=version - 1).mjci.timeline()
+
+
+def test_question_about_a_month_touches_its_files_only(journal: Journal, lake: Lake) -> None:
+    """The files of all other months cannot even be read."""
+    journal.record_jobs(make_jobs(0, 5_000), 1.0)
+    lake.merge()
+    march, april = (date(2026, 3, 1), date(2026, 4, 1)), (date(2026, 4, 1), date(2026, 5, 1))
+    expected = lake.mjci.compare(march, april)
+    paths = sorted(Path(lake.url).rglob("*.parquet"))
+    months = [path.parent.name.removeprefix("month=") for path in paths]
+    assert months == ["2026-01", "2026-02", "2026-03", "2026-04", "2026-05", "2026-06"]
+    for path, month in zip(paths, months, strict=True):
+        if month not in ("2026-03", "2026-04"):
+            path.write_bytes(b"not parquet")
+    pd.testing.assert_frame_equal(Lake(lake.url).mjci.compare(march, april), expected)
+    with LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster:
+        spread = Lake(lake.url).with_client(cluster.scheduler_address)
+        pd.testing.assert_frame_equal(spread.mjci.compare(march, april), expected)
+    with pytest.raises(HistoryError):
+        Lake(lake.url).mjci.timeline()
 
 
 # --- one writer -----------------------------------------------------------------------------------
@@ -495,7 +583,7 @@ def test_kill_while_recording_or_merging_loses_nothing(tmp_path: Path) -> None:
 
 def _wait_for(path: Path, seed: int) -> None:
     """Wait until the process has begun to record: importing takes longer than the work."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (
         path.exists() and any(int(line) >= seed * 100_000 for line in path.read_text().split())
     ):

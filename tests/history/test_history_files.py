@@ -148,7 +148,7 @@ def test_older_state_of_a_file_changes_nothing(
         ("x.csv", "a,b\n1,2\n", "no history of jupyter_mjci"),
         ("x.csv", "service,id,status,submitted,subject\nmj,1,LOST,,\n", "Job 1 of .* cannot"),
         ("x.csv", "service,id,status,submitted,subject\nmj,1,FAILED,soon,\n", "Job 1 of .* cannot"),
-        ("x.csv", "", "cannot be read"),
+        ("x.csv", "", "no history"),
         ("x.parquet", "PAR1 cut off", "cannot be read"),
         (
             "x.json",

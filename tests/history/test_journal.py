@@ -565,6 +565,23 @@ def test_migrated_and_new_journals_have_the_same_schema(tmp_path: Path) -> None:
     assert schemas[0] == schemas[1]
 
 
+def test_relatives_are_the_parent_and_what_was_made_of_a_job() -> None:
+    """They are found by an index, however long the history is."""
+    journal = Journal(None)
+    parents = {"1": "", "2": "1", "3": "1", "4": "2", "5": ""}
+    jobs = [replace(DONE, id=job_id, parent=parent) for job_id, parent in parents.items()]
+    journal.record_jobs([*jobs, replace(DONE, id="9", service="ci", parent="1")], 1.0)
+    found = [[job.id for job in journal.find_relatives(each)] for each in jobs]
+    assert found == [["2", "3"], ["1", "4"], ["1"], ["2"], []]
+    plan = journal._fetch_rows(
+        f"EXPLAIN QUERY PLAN SELECT 1 FROM jobs WHERE {journal_module._RELATIVES}",
+        ("mj", "", "1", "mj", "", "2"),
+    )
+    steps = [row["detail"] for row in plan]
+    assert any("jobs_by_parent" in step for step in steps)
+    assert not any(step.startswith("SCAN") for step in steps)
+
+
 def write_old_journal(path: Path, rows: int, version: int = 1) -> None:
     """Write a journal as schema 1 (or a later one before 3) had it."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:

@@ -123,7 +123,7 @@ def test_download_sends_the_file(page: Page, job: Job, session: Session) -> None
 def test_use_again_copies_the_line_that_was_asked(page: Page, job: Job) -> None:
     page.click(job, "Use again")
     page.wait(lambda: bool(page.answers()))
-    assert {"copy": "%mj_imagine a red fox --ar 3:2"} in page.messages
+    assert {"job": job.id, "cell": "%mj_imagine a red fox --ar 3:2"} in page.messages
 
 
 def test_cards_beyond_the_limit_lose_their_buttons(

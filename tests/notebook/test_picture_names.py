@@ -55,6 +55,8 @@ SOURCES: dict[str, tuple[Callable[[Session, Job], Any], int | None]] = {
     "last picture": (lambda _, job: job[-1], 3),
     "handle": (lambda _, job: Held(job), None),
     "ID": (lambda _, job: job.id, None),
+    "name of a picture": (lambda _, job: job[2].name, 2),
+    "name of the last picture": (lambda _, job: f"{job.id}[-1]", 3),
     "job as it was submitted": (
         lambda _, job: replace(job, status=Status.QUEUED, outputs=()),
         None,

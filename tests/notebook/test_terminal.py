@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -75,7 +76,9 @@ def screen() -> Iterator[Screen]:
     screen.run("%load_ext jupyter_mjci")
     screen.run("%mjci sandbox --speed 40 -o s")
     yield screen
-    screen.pty.close(force=True)
+    screen.pty.kill(signal.SIGKILL)
+    screen.pty.wait()
+    screen.pty.close()
 
 
 def test_finished_job_leaves_card_without_progress_line(screen: Screen) -> None:

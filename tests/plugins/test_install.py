@@ -104,7 +104,9 @@ def test_commands_know_the_service(python: Path, tmp_path: Path) -> None:
         assert "SUCCEEDED" in watched
         job_id = submit(variables)
         assert f"Cancelled: {job_id}" in run(python, tmp_path, *cli, "cancel", job_id, **variables)
-        assert "ok: accepted" in run(python, tmp_path, *cli, "doctor", **variables)
+        assert "ok: accepted by /v1/predictions" in run(
+            python, tmp_path, *cli, "doctor", **variables
+        )
     notebook = tmp_path / "notes.txt"
     notebook.write_text(f"my key is {variables['MJCI_RP_TOKEN']}")
     scanned = subprocess.run(

@@ -13,13 +13,22 @@ from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.client.outcomes import Outcome, get_outcome
 from jupyter_mjci.client.redaction import find_secrets, redact
+from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.emulator.faults import Fault
-from jupyter_mjci.errors import InvalidRequest, JobFailed, SettingsError, TransportError
+from jupyter_mjci.emulator.http import Request
+from jupyter_mjci.errors import (
+    InvalidRequest,
+    JobFailed,
+    ServiceError,
+    SettingsError,
+    TransportError,
+)
 from jupyter_mjci.notebook.completion import complete_line
 from jupyter_mjci.notebook.extension import _EXTENSIONS
+from jupyter_mjci.services.json_service import parse_urls
 from jupyter_mjci.session import Session
+from mjci_replicate.api import parse_record
 from mjci_replicate.emulator import TOKEN
-from mjci_replicate.responses import ReplicateError, parse_outputs, parse_record
 from tests.notebook.conftest import Shell, with_magics
 
 MODEL = "black-forest-labs/flux-schnell"
@@ -132,17 +141,26 @@ def test_twins_are_not_confused(session: Session, predict: Predict) -> None:
 # --- errors -----------------------------------------------------
 
 
+def test_option_of_the_emulator_is_its_token(replicate: None) -> None:
+    with Sandbox(rp_token="r8_other") as sandbox:
+        assert sandbox.build_account()["rp_token"] == "r8_other"
+        request = Request(
+            "GET", "h", "/v1/predictions", headers={"authorization": "Bearer r8_other"}
+        )
+        assert sandbox.handle_request("rp", request).status == 200
+
+
 def test_wrong_token_is_refused(session: Session) -> None:
     server = session.sandbox.serve()
     with mjci.connect(rp_url=server.url, rp_token="r8_wrong") as wrong:
-        with pytest.raises(ReplicateError, match="Unauthenticated: Invalid token") as caught:
+        with pytest.raises(ServiceError, match="Unauthenticated: Invalid token") as caught:
             wrong.rp.predictions().run()
     assert "MJCI_RP_TOKEN" in caught.value.hint
     assert get_outcome(caught.value) is Outcome.REFUSAL
 
 
 def test_unknown_prediction_is_not_found(session: Session) -> None:
-    with pytest.raises(ReplicateError) as caught:
+    with pytest.raises(ServiceError) as caught:
         session.describe("z" * 26).run()
     assert caught.value.code == "not_found"
 
@@ -154,7 +172,7 @@ def test_model_is_checked(session: Session, model: str) -> None:
 
 
 def test_missing_prompt_is_refused_once(session: Session) -> None:
-    with pytest.raises(ReplicateError, match="prompt is required"):
+    with pytest.raises(ServiceError, match="prompt is required"):
         session.rp.predict("", model=MODEL).run()
     assert len(session.rp.predictions().run()) == 0
 
@@ -170,7 +188,7 @@ def test_missing_prompt_is_refused_once(session: Session) -> None:
     ],
 )
 def test_outputs_are_urls(output: object, urls: int) -> None:
-    assert len(parse_outputs(output)) == urls
+    assert len(parse_urls(output)) == urls
 
 
 # --- secrets and settings ---------------------------------------

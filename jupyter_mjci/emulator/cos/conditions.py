@@ -32,10 +32,11 @@ def parse_http_date(value: str) -> float | None:
 def select_stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that are stored with an object.
 
-    Some clients send headers without a value, which mean nothing.
+    Some clients send headers without a value, which mean nothing;
+    the official Java client spells a storage class "Standard_IA".
     """
     stored = {}
-    storage_class = headers.get("x-cos-storage-class", "")
+    storage_class = headers.get("x-cos-storage-class", "").upper()
     if storage_class not in ("", "STANDARD"):
         stored["x-cos-storage-class"] = storage_class
     for name, value in headers.items():

@@ -36,6 +36,7 @@ CANNED_LISTS: Mapping[str, Grants] = {
     "bucket-owner-read": (),
     "bucket-owner-full-control": (),
 }
+XSI_NAMESPACE = "http://www.w3.org/2001/XMLSchema-instance"
 GRANT_HEADERS = {
     "x-cos-grant-read": "READ",
     "x-cos-grant-write": "WRITE",
@@ -94,15 +95,23 @@ def allows_everyone(grants: Grants, permission: str) -> bool:
     return not permissions.isdisjoint((permission, "FULL_CONTROL"))
 
 
+def _render_grantee(kind: str, names: Mapping[str, str]) -> Element:
+    return {"@xmlns:xsi": XSI_NAMESPACE, "@xsi:type": kind, **names}
+
+
 def render_policy(grants: Grants) -> Element:
-    """Render an AccessControlPolicy."""
-    rows: list[Element] = [{"Grantee": OWNER, "Permission": "FULL_CONTROL"}]
+    """Render an AccessControlPolicy.
+
+    The official Java client looks at the type of a grantee.
+    """
+    owner = _render_grantee("CanonicalUser", OWNER)
+    rows: list[Element] = [{"Grantee": owner, "Permission": "FULL_CONTROL"}]
     for grantee, permission in grants:
-        if grantee.startswith("http"):
-            rows.append({"Grantee": {"URI": grantee}, "Permission": permission})
-        else:
+        element = _render_grantee("Group", {"URI": grantee})
+        if not grantee.startswith("http"):
             names = {"ID": grantee, "DisplayName": grantee.rpartition("/")[2]}
-            rows.append({"Grantee": names, "Permission": permission})
+            element = _render_grantee("CanonicalUser", names)
+        rows.append({"Grantee": element, "Permission": permission})
     return {"Owner": OWNER, "AccessControlList": {"Grant": rows}}
 
 

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 
 from jupyter_mjci.emulator.access import is_local_host
 from jupyter_mjci.emulator.clock import Clock
-from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.job_emulator import build_id_finder
 from jupyter_mjci.emulator.midjourney.dataset import generate_tasks
 from jupyter_mjci.emulator.midjourney.dialects import DIALECTS
 from jupyter_mjci.emulator.midjourney.proxy import MidjourneyProxy
@@ -34,9 +34,6 @@ from jupyter_mjci.emulator.service import (
     ServiceSpec,
     generate_key,
 )
-
-_TASK_PATH = re.compile(r"/task/([^/]+)/")
-_RESULT = re.compile(r'"result":\s*"([^"]+)"')
 
 # `mj_options` are further arguments of `MidjourneyProxy`; the
 # secret is that of all sandboxes of a process.
@@ -98,30 +95,17 @@ def build_connection(get_url: GetUrl, options: Options) -> Mapping[str, str]:
     return {"mj_url": get_url("mj"), "mj_secret": options["mj_secret"]}
 
 
-def find_job_ids(request: Request, response: Response) -> list[str]:
-    """Return the IDs of the tasks that a request names in its path, or has made."""
-    named = _TASK_PATH.search(request.path)
-    if named:
-        return re.split(r",|%2C", named[1])
-    if "/submit/" not in request.path:
-        return []
-    submitted = _RESULT.search(response.body.decode("utf-8", "replace"))
-    return submitted[1].split(",") if submitted else []
-
-
 SERVICE = ServiceSpec(
     name="mj",
-    claims=lambda _: False,  # a proxy may have any host name
     path_pattern=re.compile(
         r"/+mj(?:/|$)|/mj-\w+/mj(?:/|$)|/attachments/"
         # behind a prefix: an object may be in a folder mj, too
         r"|(?:/[^/]+)+/mj/(?:submit|task|account|image|insight-face)/"
     ),
     build=build_service,
-    too_large_response=Response(
-        413, b"Request Entity Too Large\n", {"content-type": "text/plain", "connection": "close"}
+    find_job_ids=build_id_finder(
+        re.compile(r"/task/([^/]+)/"), re.compile(r'^\s*{.*?"result":\s*"([^"]+)"', re.DOTALL)
     ),
-    find_job_ids=find_job_ids,
     build_account=build_account,
     build_connection=build_connection,
     options=OPTIONS,

@@ -11,22 +11,11 @@ from collections.abc import Callable, Mapping
 from email import message_from_bytes
 from typing import Any
 
-from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.http import Request, Response, json_response
 
-JSON_HEADERS = {"content-type": "application/json"}
 TEXT_HEADERS = {"content-type": "text/plain; charset=utf-8"}
 HTML_HEADERS = {"content-type": "text/html; charset=utf-8"}
 EMPTY_RESPONSE = Response(200, b"", {})
-
-
-def dump_json(value: object) -> bytes:
-    """Dump JSON as these servers do, without spaces: relays replace the very text `"code":22`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def json_response(value: object, status: int = 200) -> Response:
-    """Build a JSON response."""
-    return Response(status, dump_json(value), JSON_HEADERS)
 
 
 def secrets_equal(value: str, secret: str) -> bool:

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.http import Request, Response, json_response
 from jupyter_mjci.emulator.midjourney.bodies import (
     EMPTY_RESPONSE,
     HTML_HEADERS,
     TEXT_HEADERS,
     build_relay_error,
-    json_response,
     secrets_equal,
 )
 from jupyter_mjci.emulator.midjourney.context import ProxyContext

@@ -26,16 +26,20 @@ from urllib.parse import unquote
 from jupyter_mjci.emulator import image_generator
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.drawing.seeding import hash_to_unit
-from jupyter_mjci.emulator.http import Request, Response, WebhookDelivery
+from jupyter_mjci.emulator.http import (
+    JSON_HEADERS,
+    Request,
+    Response,
+    WebhookDelivery,
+    dump_json,
+    json_response,
+)
 from jupyter_mjci.emulator.midjourney.bodies import (
     EMPTY_RESPONSE,
-    JSON_HEADERS,
     Body,
     ErrorResponse,
     InvalidBody,
-    dump_json,
     image_response,
-    json_response,
     parse_body,
     parse_form,
     submit_response,

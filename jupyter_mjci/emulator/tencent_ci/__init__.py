@@ -25,6 +25,7 @@ from typing import Any
 from jupyter_mjci.emulator.clock import Clock
 from jupyter_mjci.emulator.cos.cors import ANY_ORIGIN, CorsRule
 from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.job_emulator import build_id_finder
 from jupyter_mjci.emulator.service import (
     EmulatedService,
     Export,
@@ -37,7 +38,6 @@ from jupyter_mjci.emulator.tencent_ci.dataset import generate_callbacks
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 
 _CLOUD_HOST = re.compile(r"(?:[^.]+\.)?(?:ci|cos|pic)\.|service\.cos\.")
-_JOB_PATH = re.compile(r"/(?:\w+_)?(?:jobs|inventorytriggerjob)/([^/?]+)")
 _SIGNATURE_MARK = "q-sign-algorithm="
 
 # `bucket` has its APPID; `ci_options` are further arguments of
@@ -129,19 +129,10 @@ def build_connection(get_url: GetUrl, options: Options) -> Mapping[str, str]:
     }
 
 
-def find_job_ids(request: Request, response: Response) -> list[str]:
-    """Return the IDs of the jobs that a request names in its path, or has made."""
-    named = _JOB_PATH.search(request.path)
-    if named:
-        return re.split(r",|%2C", named[1])
-    if request.method != "POST":
-        return []
-    return re.findall(r"<JobId>([^<]+)</JobId>", response.body.decode("utf-8", "replace"))
-
-
 SERVICE = ServiceSpec(
     name="ci",
     claims=claims_request,
+    claims_rest=lambda _: True,
     path_pattern=re.compile(
         r"/(?:jobs|\w+_jobs|inventorytriggerjob|\w*queue|\w+_queue|\w*bucket|\w+_bucket|cibuckets"
         r"|template|workflow|triggerworkflow|workflowexecution)(?:/|$)"
@@ -153,7 +144,10 @@ SERVICE = ServiceSpec(
         b"<Message>The body is larger than the sandbox accepts.</Message></Error>",
         {"content-type": "application/xml", "connection": "close"},
     ),
-    find_job_ids=find_job_ids,
+    find_job_ids=build_id_finder(
+        re.compile(r"/(?:\w+_)?(?:jobs|inventorytriggerjob)/([^/?]+)"),
+        re.compile(r"<JobId>([^<]+)</JobId>"),
+    ),
     build_account=build_account,
     build_connection=build_connection,
     options=OPTIONS,

@@ -15,7 +15,7 @@ import concurrent.futures
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -30,6 +30,7 @@ from jupyter_mjci.client.translation import set_language, translate
 from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.async_button import AsyncButton, Handler, Work
+from jupyter_mjci.notebook.panels.picture_viewer import connect_panel
 from jupyter_mjci.notebook.panels.submit import FormButton, SubmitButton
 from jupyter_mjci.notebook.panels.subshells import (
     force_main_shell,
@@ -41,6 +42,9 @@ from jupyter_mjci.session import Session
 
 if TYPE_CHECKING:
     from IPython.core.display_functions import DisplayHandle
+
+    from jupyter_mjci.client.job import Job
+    from jupyter_mjci.services import PictureTarget
 
 # seconds without a response after which a panel says that it is
 # waiting
@@ -69,6 +73,8 @@ class Panel(W.VBox):  # type: ignore[misc]
     """
 
     title = ""
+    # the builders whose forms take pictures from the viewer
+    picture_builders: Collection[str] = ()
     # the magics that do the same where no widgets are shown
     magics = ""
 
@@ -90,10 +96,13 @@ class Panel(W.VBox):  # type: ignore[misc]
         if self.page_script is not None:
             children.append(self.page_script)
         super().__init__(children)
-        self.add_class("mjci-panel").add_class("mjci-live")
+        # the last one leads the viewer of pictures back to it
+        for name in ("mjci-panel", "mjci-live", f"mjci-panel-{self.model_id}"):
+            self.add_class(name)
         force_main_shell(self)
         for widget in walk_widgets(self):
             translate_labels(widget)
+        connect_panel(self)
         _close_previous_run(self)
 
     def build_form(self) -> Sequence[W.Widget]:
@@ -103,6 +112,16 @@ class Panel(W.VBox):  # type: ignore[misc]
     def build_footer(self) -> Sequence[W.Widget]:
         """Build the widgets below the cards."""
         return ()
+
+    # --- pictures from the viewer ---
+
+    async def receive_picture(self, target: PictureTarget, name: str) -> str:
+        """Put a picture into the form of a call, and return a line that says so."""
+        raise InvalidRequest(f"{self.title} has no form for {target.label} of {name}.")
+
+    async def use_again(self, _: Job) -> str:
+        """Fill in the form as a job was submitted, and say so; "" in a panel without a form."""
+        return ""
 
     # --- tasks ---
 

@@ -17,8 +17,15 @@ import traitlets as T
 HERE = Path(__file__).parent
 # clicks whose repetition is recognized
 MAX_KNOWN_CLICKS = 100
+# what the scripts share stands before each of them
+SHARED_SCRIPT = (HERE / "own_notebook.js").read_text("utf-8")
 Fields = Sequence[Mapping[str, object]]
 SubmitHandler = Callable[[Fields, Callable[[], None]], None]
+
+
+def load_script(name: str) -> str:
+    """Return a script of this folder, after what it shares with others."""
+    return SHARED_SCRIPT + (HERE / name).read_text("utf-8")
 
 
 class Canvas(anywidget.AnyWidget):
@@ -74,7 +81,7 @@ class SubmitSender(anywidget.AnyWidget):
         note: the text beside the button
     """
 
-    _esm = HERE / "submit.js"
+    _esm = load_script("submit.js")
     form = T.Unicode().tag(sync=True)
     button = T.Unicode().tag(sync=True)
     button_class = T.Unicode().tag(sync=True)
@@ -116,7 +123,7 @@ class CardButtonsWidget(anywidget.AnyWidget):
             `label` and `tooltip`
     """
 
-    _esm = HERE / "card_buttons.js"
+    _esm = load_script("card_buttons.js")
     cards: T.Dict[str, list[dict[str, str]]] = T.Dict().tag(sync=True)
 
     def __init__(self, on_click: Callable[[str, str, str], None]) -> None:
@@ -140,9 +147,33 @@ class CardButtonsWidget(anywidget.AnyWidget):
         """Save one file in the browser."""
         self.send({"file": {"name": name, "mime": mime}}, buffers=[content])
 
-    def copy(self, text: str) -> None:
-        """Copy a text to the clipboard, where the browser allows it."""
-        self.send({"copy": text})
+    def insert_cell(self, job_id: str, source: str) -> None:
+        """Add a cell of code below a job's card; elsewhere copy it, where the browser allows it."""
+        self.send({"job": job_id, "cell": source})
+
+
+class PictureViewerWidget(anywidget.AnyWidget):
+    """Looks at the pictures of this kernel's jobs in the page; it needs no view.
+
+    Args:
+        on_request: called with each request: its `id`, its `kind`
+            and the `name` of the picture
+
+    Traits:
+        ratings: by a picture's name, dictionaries of its `stars`,
+            `tags` and `note`
+    """
+
+    _esm = load_script("viewer.js")
+    ratings: T.Dict[str, dict[str, object]] = T.Dict().tag(sync=True)
+
+    def __init__(self, on_request: Callable[[Mapping[str, Any]], None]) -> None:
+        super().__init__()
+        self.on_msg(lambda _, request, __: on_request(request))
+
+    def answer(self, request_id: str, answer: Mapping[str, object], content: bytes = b"") -> None:
+        """Answer a request, with the bytes of a picture if it asked for one."""
+        self.send({"id": request_id, **answer}, buffers=[content] if content else None)
 
 
 def unpack_bytes(value: object, buffers: Sequence[object]) -> object:

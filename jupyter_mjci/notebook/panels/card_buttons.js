@@ -1,9 +1,6 @@
 // Puts buttons under the cards of this kernel's jobs, in place of their names. The outputs of the notebook stay as they are;
 // what a click brings is shown under the card, as long as the page is open.
 
-const PATIENCE = 300; // milliseconds without an answer after which the kernel is busy
-const QUEUED = "queued: the kernel is busy";
-const NOTEBOOK = ".jp-NotebookPanel";
 // Not in the style of the cards: that is saved with each of them.
 const STYLE = `
 .mjci-job-buttons { display: flex; flex-wrap: wrap; gap: 4px 6px; align-items: center; margin-top: 8px }
@@ -18,22 +15,8 @@ const STYLE = `
 .mjci-job-answers > * { margin-top: 8px }
 `;
 
-// Two notebooks of one page may show jobs with the same ID: a button acts in the kernel of its own notebook only. JupyterLab
-// tells which one that is by the second line of its tab's title, its path.
-function isOwn(card, model) {
-  const notebooks = document.querySelectorAll(NOTEBOOK);
-  const notebook = card.closest(NOTEBOOK);
-  if (notebooks.length === 0) return true;
-  if (!notebook) return false;
-  const tab = document.querySelector(`li[data-id="${CSS.escape(notebook.id)}"]`);
-  // Notebook 7 has one notebook, and no tabs.
-  if (!tab) return notebooks.length === 1;
-  const path = model.widget_manager?.context?.path;
-  return Boolean(path) && (tab.title.split("\n")[1] ?? "").replace(/^[^:：]*[:：]\s*/, "") === path;
-}
-
 function initialize({ model }) {
-  const owner = Math.random().toString(36).slice(2);
+  const owner = buildName();
   const answers = new Map(); // by job, what each click has brought: click to HTML
   const pending = new Map(); // by job, the click that is not yet answered
   let frame = 0;
@@ -101,9 +84,8 @@ function initialize({ model }) {
 
   function click(id, key, label) {
     if (pending.has(id)) return;
-    const name = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
-    const isBusy = model.widget_manager?.kernel?.status === "busy";
-    const waiting = { name, note: isBusy ? QUEUED : `${label}: sent` };
+    const name = buildName();
+    const waiting = { name, note: isKernelBusy(model) ? QUEUED : `${label}: sent` };
     pending.set(id, waiting);
     showAll(id);
     model.send({ click: name, job: id, key });
@@ -116,7 +98,7 @@ function initialize({ model }) {
 
   function onMessage(message, buffers) {
     if (message.file) return save(message.file, buffers);
-    if (message.copy) return navigator.clipboard?.writeText(message.copy).catch(() => {});
+    if (message.cell) return insertCell(model, findCards(message.job)[0], message.cell) || copyText(message.cell);
     const { click: name, job: id, html } = message;
     if (pending.get(id)?.name === name) pending.delete(id);
     if (!answers.has(id)) answers.set(id, new Map());
@@ -161,9 +143,7 @@ function initialize({ model }) {
   observer.observe(document.body, { subtree: true, childList: true });
   model.on("change:cards", rebuild);
   model.on("msg:custom", onMessage);
-  const style = document.createElement("style");
-  style.textContent = STYLE;
-  document.head.append(style);
+  const style = addStyle(STYLE);
   schedule();
   return () => {
     style.remove();

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as W
+from IPython.core.getipython import get_ipython
 from traitlets import Bunch
 
 from jupyter_mjci.notebook.argument_parser import convert
 from jupyter_mjci.notebook.panels.widgets import link_toggle
 from jupyter_mjci.notebook.params import Param, parse_signature
+from jupyter_mjci.notebook.picture_names import find_picture
 
 FULL_WIDTH = {"width": "100%"}
 SERVICE_DEFAULT = ("service default", None)
@@ -93,16 +96,61 @@ def _build_switch(param: Param) -> Field:
 
 
 def _build_upload(param: Param) -> Field:
-    takes_several = param.kind == "pictures"
-    widget = W.FileUpload(**_describe(param), accept="image/*", multiple=takes_several)
+    widget = W.FileUpload(**_describe(param))
+    return Field(param, widget, lambda: next(iter(_read_files(widget)), None))
 
-    def read() -> object:
-        contents = [bytes(file["content"]) for file in widget.value]
-        if not contents:
+
+def _read_files(upload: W.FileUpload) -> list[bytes]:
+    return [bytes(file["content"]) for file in upload.value]
+
+
+class PictureField(W.HBox):  # type: ignore[misc]
+    """A field for a picture, or several: their names, or files to upload."""
+
+    def __init__(self, param: Param) -> None:
+        self._takes_several = param.kind == "pictures"
+        self.names = W.Text(
+            **_describe(param),
+            placeholder=PICTURE_HELP,
+            layout={"flex": "1 1 18em", "width": "auto"},
+        )
+        self.upload = W.FileUpload(
+            description="Upload", accept="image/*", multiple=self._takes_several, tooltip=param.help
+        )
+        super().__init__([self.names, self.upload])
+        self.add_class("mjci-row")
+
+    def add(self, name: str) -> None:
+        """Put the name of a picture into the field; behind others, where it takes several."""
+        others = self._split_names() if self._takes_several else []
+        self.names.value = ", ".join(dict.fromkeys([*others, name]))
+
+    def _split_names(self) -> list[str]:
+        text = self.names.value.strip()
+        return _WORDS.findall(text) if self._takes_several else [text] * bool(text)
+
+    def read(self) -> object:
+        """Return the pictures; None for none.
+
+        Raises:
+            InvalidRequest: a name is none of a picture
+        """
+        shell = get_ipython()
+        namespace = shell.user_ns if shell else {}
+        found = [find_picture(name, namespace) for name in self._split_names()]
+        pictures = [*found, *_read_files(self.upload)]
+        if not pictures:
             return None
-        return contents if takes_several else contents[0]
+        return pictures if self._takes_several else pictures[-1]
 
-    return Field(param, widget, read)
+
+PICTURE_HELP = "a variable, job[2], a job's ID, a path or a link"
+_WORDS = re.compile(r"[^\s,]+")
+
+
+def _build_picture(param: Param) -> Field:
+    widget = PictureField(param)
+    return Field(param, widget, widget.read)
 
 
 _FIELD_BUILDERS: dict[str, Callable[[Param], Field]] = {
@@ -113,8 +161,8 @@ _FIELD_BUILDERS: dict[str, Callable[[Param], Field]] = {
     "pairs": _build_text,
     "choice": _build_choice,
     "switch": _build_switch,
-    "picture": _build_upload,
-    "pictures": _build_upload,
+    "picture": _build_picture,
+    "pictures": _build_picture,
     "file": _build_upload,
 }
 

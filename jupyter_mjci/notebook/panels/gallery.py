@@ -14,6 +14,7 @@ from jupyter_mjci.client.job import Job, Status
 from jupyter_mjci.errors import InvalidRequest, MjciError
 from jupyter_mjci.notebook.panels import downloads, html
 from jupyter_mjci.notebook.panels.base import Panel, Task
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.tile import Tile, load_thumbnails
 from jupyter_mjci.notebook.panels.widgets import (
     build_button,
@@ -136,7 +137,9 @@ class Gallery:
         set_visible(self.download_button, count > 0)
         text = f"{first + 1}–{first + len(rows)} of {count:,}" if count else "No tasks found."
         self.status_line.value = html.render_status(text)
-        tiles = [self._build_tile(job) for job in jobs_from_rows(rows)]
+        jobs = jobs_from_rows(rows)
+        attach_pictures(self.panel.session, jobs)
+        tiles = [self._build_tile(job) for job in jobs]
         replace_children(self.tiles, [tile.box for tile in tiles])
         self._thumbnail_task = self.panel.restart_task(self._thumbnail_task, load_thumbnails(tiles))
 
@@ -146,7 +149,7 @@ class Gallery:
         tooltip = f"Open {job.id}: {job.subject}"
         button = self.panel.build_button(label, tooltip, partial(self._open, job))
         fetch = partial(self.panel.session.picture, job) if job.outputs else None
-        return Tile(html.render_badge(job), button, fetch)
+        return Tile(html.render_badge(job), button, fetch, job.id)
 
     async def _open(self, job: Job) -> None:
         """Open a task as a card.

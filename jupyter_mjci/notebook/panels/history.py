@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio.lowlevel
@@ -17,6 +18,7 @@ from jupyter_mjci.notebook.panels.base import Task
 from jupyter_mjci.notebook.panels.gallery import jobs_from_rows
 from jupyter_mjci.notebook.panels.html import InlineImage
 from jupyter_mjci.notebook.panels.inline_image import make_inline_image
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures
 from jupyter_mjci.notebook.panels.table_panel import TablePanel
 from jupyter_mjci.notebook.panels.widgets import build_row
 
@@ -131,6 +133,7 @@ class HistoryPanel(TablePanel):
         """Return the first selected jobs with results; none if no row is selected."""
         if self.selected is None or not self._selected_rows():
             return []
+        attach_pictures(self.session, jobs_from_rows(self.selected))
         jobs = [job for job in jobs_from_rows(self.selected) if job.outputs][:MAX_PICTURES]
         return [job for job in jobs if job.status is Status.SUCCEEDED]
 
@@ -138,7 +141,7 @@ class HistoryPanel(TablePanel):
         caption = f"{job.action} · {job.subject}"
         content = await self.session.picture(job)
         return await anyio.to_thread.run_sync(
-            make_inline_image, content, IMAGE_LIMITS, caption, caption
+            partial(make_inline_image, content, IMAGE_LIMITS, caption, caption, name=job.id)
         )
 
     def static_html(self) -> str:

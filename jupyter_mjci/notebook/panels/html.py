@@ -31,12 +31,14 @@ class InlineImage:
         mime: its media type
         alt: what it shows, for people who cannot see it
         caption: the line below it
+        name: names it to the viewer: the ID of its job, or ID[2]
     """
 
     content: bytes
     mime: str
     alt: str = ""
     caption: str = ""
+    name: str = ""
 
     @property
     def data_url(self) -> str:
@@ -46,7 +48,13 @@ class InlineImage:
         caption = ""
         if self.caption:
             caption = f"<figcaption>{escape(self.caption)}</figcaption>"
-        return f'<figure><img src="{self.data_url}" alt="{escape(self.alt)}">{caption}</figure>'
+        return f"<figure>{render_img(self.data_url, self.alt, self.name)}{caption}</figure>"
+
+
+def render_img(url: str, alt: str, name: str = "") -> str:
+    """Render a picture; with a name the viewer knows whose it is."""
+    known = f' data-picture="{escape(name)}"' if name else ""
+    return f'<img src="{url}" alt="{escape(alt)}"{known}>'
 
 
 def render_header(job: Job) -> str:
@@ -101,9 +109,9 @@ def render_images(images: Sequence[InlineImage], *, preview: bool = False) -> st
     return f'<div class="{" ".join(classes)}">{figures}</div>'
 
 
-def render_thumbnail(url: str) -> str:
-    """Render a thumbnail from its data URL; the button below it says what it is."""
-    return f'<div class="mjci-thumb"><img src="{url}" alt=""></div>'
+def render_thumbnail(url: str, alt: str, name: str = "") -> str:
+    """Render a thumbnail from its data URL."""
+    return f'<div class="mjci-thumb">{render_img(url, alt, name)}</div>'
 
 
 def error_lines(error: BaseException) -> tuple[str, ...]:

@@ -16,7 +16,13 @@ SNAPSHOT_IMAGE_LIMITS = (256, 24_000)
 
 
 def make_inline_image(
-    content: bytes, limits: tuple[int, int], alt: str, caption: str, *, details: str = ""
+    content: bytes,
+    limits: tuple[int, int],
+    alt: str,
+    caption: str,
+    *,
+    details: str = "",
+    name: str = "",
 ) -> InlineImage:
     """Shrink a picture to the limits; its caption names the original's size.
 
@@ -26,6 +32,7 @@ def make_inline_image(
         alt: its alternative text
         caption: the first part of its caption
         details: the second part, instead of its size and format
+        name: names it to the viewer, see `InlineImage`
 
     Raises:
         InvalidResponse: The bytes are not an image that can be
@@ -41,17 +48,17 @@ def make_inline_image(
     small, mime, *_ = images.make_thumbnail(content, *limits)
     size = f"{info.width}×{info.height} {info.format} · {format_size(len(content))}"
     parts = (caption, details or size)
-    return InlineImage(small, mime, alt, " · ".join(part for part in parts if part))
+    return InlineImage(small, mime, alt, " · ".join(part for part in parts if part), name)
 
 
 async def make_both_sizes(
-    content: bytes, alt: str, caption: str
+    content: bytes, alt: str, caption: str, name: str = ""
 ) -> tuple[InlineImage, InlineImage]:
     """Make the card's and the snapshot's picture in a worker thread: decoding blocks."""
 
     def make_both() -> tuple[InlineImage, InlineImage]:
         return (
-            make_inline_image(content, CARD_IMAGE_LIMITS, alt, caption),
+            make_inline_image(content, CARD_IMAGE_LIMITS, alt, caption, name=name),
             make_inline_image(content, SNAPSHOT_IMAGE_LIMITS, alt, caption),
         )
 

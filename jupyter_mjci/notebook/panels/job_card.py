@@ -34,6 +34,7 @@ from jupyter_mjci.notebook.panels.inline_image import (
 )
 from jupyter_mjci.notebook.panels.job_dialog import JobDialog, get_hint
 from jupyter_mjci.notebook.panels.job_node import JobNode
+from jupyter_mjci.notebook.panels.picture_viewer import attach_pictures, render_lineage
 from jupyter_mjci.notebook.panels.widgets import build_row, replace_children, set_visible
 
 MAX_PICTURES = 4  # results of one job that a card shows
@@ -91,6 +92,7 @@ class Card:
         self.breadcrumb = build_row(css_class="mjci-breadcrumb")
         self.header = W.HTML()
         self.pictures = W.HTML()
+        self.lineage = W.HTML()
         self.grid_buttons = build_row(css_class="mjci-quiet")
         self.action_buttons = build_row(css_class="mjci-actions")
         self.message = W.HTML()
@@ -100,6 +102,7 @@ class Card:
                 self.breadcrumb,
                 self.header,
                 self.pictures,
+                self.lineage,
                 self.grid_buttons,
                 self.action_buttons,
                 self.message,
@@ -145,6 +148,7 @@ class Card:
                 self.render()
                 await self._load_preview(node)
             await self._load_pictures(node)
+            await self._load_lineage(node)
         except MjciError as error:  # WaitTimeout, TransportError, ServiceError
             node.message = html.error_lines(error)
         finally:
@@ -188,14 +192,23 @@ class Card:
     async def _load_picture(self, node: JobNode, index: int) -> None:
         content = await self.panel.session.picture(node.job, index)
         caption = ""
+        name = node.job[index].name if len(node.job.outputs) > 1 else node.job.id
         if self._fetch_before is not None:
-            caption = f"After · {_get_object_key(node.job.outputs[index])}"
-        large, small = await make_both_sizes(content, images.format_alt_text(node.job), caption)
+            caption = f"After · {get_object_key(node.job.outputs[index])}"
+        alt = images.format_alt_text(node.job)
+        large, small = await make_both_sizes(content, alt, caption, name)
         node.pictures.append(large)
         node.snapshot_pictures.append(small)
         if index == 0:
             info = images.identify(content)
             node.size = (info.width, info.height) if info else (0, 0)
+
+    async def _load_lineage(self, node: JobNode) -> None:
+        """Show a job among those that it was made of, and that were made of it."""
+        nodes = [node] if node.parent is None else [node, node.parent]
+        attach_pictures(self.panel.session, [each.job for each in nodes])
+        for each in nodes:
+            each.lineage = await render_lineage(self.panel.session, each.job)
 
     # --- actions of the user ---
 
@@ -246,7 +259,8 @@ class Card:
             contents = await self.panel.session.pictures(node.job)
             for index, content in enumerate(contents, 1):
                 alt = f"{images.format_alt_text(node.job)}, picture {index}"
-                large, _ = await make_both_sizes(content, alt, f"Picture {index}")
+                name = node.job[index - 1].name
+                large, _ = await make_both_sizes(content, alt, f"Picture {index}", name)
                 node.grid_pictures.append(large)
         node.selected = sorted({number} ^ set(node.selected))
         self.render()
@@ -330,6 +344,7 @@ class Card:
             html.render_header(job) + html.render_subject(job) + html.render_progress(job)
         )
         self._render_pictures(node)
+        self.lineage.value = f'<div class="mjci-lineage">{node.lineage}</div>'
         self._render_message(node)
         self._render_buttons(node)
         self.dialog.render(node)
@@ -478,5 +493,6 @@ def _format_tooltip(button: Button) -> str:
     return button.label or button.alias.capitalize() or button.custom_id
 
 
-def _get_object_key(url: str) -> str:
+def get_object_key(url: str) -> str:
+    """Return the key of an object of the bucket from its URL."""
     return unquote(urlsplit(url).path).removeprefix("/")

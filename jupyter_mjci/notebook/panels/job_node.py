@@ -23,7 +23,9 @@ class JobNode:
         before: the pictures it was made from, where they are
             shown beside the result
         pictures: its results
-        snapshot_pictures: the same, small enough for the saved
+        lineage: thumbnails of its parent and of what was made of
+            it, as HTML
+        snapshot_pictures: the same pictures, small enough for the saved
             notebook
         preview: the unfinished picture of a running job
         message: why it is not followed, in lines
@@ -43,6 +45,7 @@ class JobNode:
     before: list[InlineImage] = field(default_factory=list)
     pictures: list[InlineImage] = field(default_factory=list)
     snapshot_pictures: list[InlineImage] = field(default_factory=list)
+    lineage: str = ""
     preview: InlineImage | None = None
     message: tuple[str, ...] = ()
     follow_task: event_loop.BackgroundTask[None] | None = None

@@ -8,9 +8,10 @@ previewed.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -18,6 +19,7 @@ import anyio.to_thread
 import ipywidgets as W
 
 from jupyter_mjci.errors import InvalidRequest, MjciError
+from jupyter_mjci.imaging.similarity import compare_result, load_gray
 from jupyter_mjci.notebook.panels import html
 from jupyter_mjci.notebook.panels.base import Panel, Task
 from jupyter_mjci.notebook.panels.html import InlineImage
@@ -26,6 +28,7 @@ from jupyter_mjci.notebook.panels.inline_image import CARD_IMAGE_LIMITS, make_in
 if TYPE_CHECKING:
     from jupyter_mjci.imaging.model import RuleResult
 
+T = TypeVar("T")
 # Seconds without a change before the rule is applied: a moving
 # slider changes it at each step.
 DEBOUNCE = 0.2
@@ -41,7 +44,8 @@ class RulePreview:
     def __init__(self, panel: Panel) -> None:
         self.panel = panel
         self.pictures = W.HTML()
-        self.box = W.VBox([self.pictures]).add_class("mjci-rule-preview")
+        self.change = W.HTML()
+        self.box = W.VBox([self.pictures, self.change]).add_class("mjci-rule-preview")
         self.result: RuleResult | None = None
         self._key = ""
         self._content = b""
@@ -65,7 +69,7 @@ class RulePreview:
     async def _update(self, key: str, rule: str) -> None:
         await anyio.sleep(DEBOUNCE)
         if not key:
-            self.pictures.value = ""
+            self.pictures.value = self.change.value = ""
             self.result = None
             return
         self.box.add_class("mjci-stale")
@@ -74,6 +78,7 @@ class RulePreview:
             await self._apply_rule(rule)
         except MjciError as error:
             self.result = None
+            self.change.value = ""
             self._render(html.render_alert(html.error_lines(error)))
 
     async def _load_original(self, key: str) -> None:
@@ -91,6 +96,7 @@ class RulePreview:
     async def _apply_rule(self, rule: str) -> None:
         if not rule:
             self.result = None
+            self.change.value = ""
             self._render(NO_RULE)
             return
         result = (await self.panel.session.preview(rule, self._content)).result
@@ -102,6 +108,9 @@ class RulePreview:
             after = image.to_html()
         self.result = result
         self._render(after)
+        # It takes longer than the picture.
+        change = await _run_in_thread(partial(_describe_change, self._content, result))
+        self.change.value = html.render_status(change)
 
     def _render(self, after: str) -> None:
         before = self._original.to_html() if self._key else ""
@@ -110,11 +119,26 @@ class RulePreview:
         self.box.remove_class("mjci-stale")
 
 
-async def _run_in_thread(func: Callable[[], InlineImage]) -> InlineImage:
+async def _run_in_thread(func: Callable[[], T]) -> T:
     """Run a function in a worker thread; a task cancelled meanwhile ends here."""
-    image = await anyio.to_thread.run_sync(func)
+    value = await anyio.to_thread.run_sync(func)
     await anyio.lowlevel.checkpoint_if_cancelled()
-    return image
+    return value
+
+
+def _describe_change(content: bytes, result: RuleResult) -> str:
+    """Return what a rule costs and what it keeps: its share of the bytes, SSIM and PSNR."""
+    if result.info is not None:
+        return ""
+    text = f"{result.size / len(content):.0%} of the original's bytes"
+    try:
+        ssim, psnr = compare_result(load_gray(content), result)
+    except MjciError:  # the extra `compare` is not installed
+        return text
+    if math.isnan(ssim):
+        return f"{text} · cut or turned, so not compared"
+    quality = "the same picture" if math.isinf(psnr) else f"PSNR {psnr:.1f} dB"
+    return f"{text} · SSIM {ssim:.3f} · {quality}"
 
 
 def _make_result_image(result: RuleResult) -> InlineImage:

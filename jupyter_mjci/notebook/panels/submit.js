@@ -5,8 +5,6 @@
 const DISPLAYS = new Set(["HTMLModel", "HTMLMathModel", "LabelModel", "ImageModel"]);
 const KEYS = ["strokes", "selected_rows", "value"];
 const READOUT = "[contenteditable=true]";
-const PATIENCE = 300; // milliseconds without an answer after which the kernel is busy
-const QUEUED = "queued: the kernel is busy";
 
 function* walk(model) {
   yield model;
@@ -76,13 +74,12 @@ function initialize({ model }) {
 
   async function submit(scope) {
     if (model.get("click")) return;
-    const click = `${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`;
+    const click = buildName();
     model.set("click", click);
     focused = document.activeElement;
     commit(scope);
     const [form, button] = await Promise.all([findModel("form"), findModel("button")]);
-    const isBusy = button.widget_manager?.kernel?.status === "busy";
-    model.set("note", isBusy ? QUEUED : "");
+    model.set("note", isKernelBusy(button) ? QUEUED : "");
     timer = setTimeout(() => model.get("accepted") !== click && model.set("note", QUEUED), PATIENCE);
     button.set("disabled", true);
     const buffers = [];

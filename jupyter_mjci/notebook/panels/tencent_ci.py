@@ -27,13 +27,14 @@ from jupyter_mjci.notebook.panels.form import (
     build_combobox,
     build_text_area,
 )
-from jupyter_mjci.notebook.panels.job_card import Card, FetchPicture
+from jupyter_mjci.notebook.panels.job_card import Card, FetchPicture, get_object_key
 from jupyter_mjci.notebook.panels.job_list import JobList
 from jupyter_mjci.notebook.panels.object_browser import ObjectBrowser
 from jupyter_mjci.notebook.panels.rule_editor import RuleEditor
 from jupyter_mjci.notebook.panels.rule_preview import RulePreview
 from jupyter_mjci.notebook.panels.widgets import build_button, build_heading, build_row, link_toggle
 from jupyter_mjci.notebook.params import Param
+from jupyter_mjci.services import PictureTarget
 from jupyter_mjci.session import Session
 
 # The text is "mjci", its colour #FFFFFF, both in URL-safe base64.
@@ -57,6 +58,7 @@ class CIPanel(Panel):
 
     title = "Tencent CI"
     magics = "%%ci_job, %ci_jobs"
+    picture_builders = ("process",)
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -176,6 +178,19 @@ class CIPanel(Panel):
         return W.VBox([*fields, row]).add_class("mjci-inset")
 
     # --- actions of the user ---
+
+    async def receive_picture(self, _: PictureTarget, name: str) -> str:
+        """Upload a picture to the bucket, and choose it."""
+        key: str = await self.session.upload(name)
+        self.input.value = key
+        await self.browser.reload()
+        return key
+
+    async def use_again(self, job: Job) -> str:
+        self.input.value = job.subject
+        self.rule.value = job.rule
+        self.output.value = get_object_key(job.outputs[0]) if job.outputs else DEFAULT_OUTPUT
+        return "The form is filled in."
 
     def _select_input(self, key: str) -> None:
         self.input.value = key

@@ -25,12 +25,19 @@ class Tile:
             loaded
         button: the button below
         fetch: fetches the picture; None if there is none
+        name: names the picture to the viewer, see `InlineImage`
     """
 
     def __init__(
-        self, placeholder: str, button: W.Button, fetch: Callable[[], Awaitable[bytes]] | None
+        self,
+        placeholder: str,
+        button: W.Button,
+        fetch: Callable[[], Awaitable[bytes]] | None,
+        name: str = "",
     ) -> None:
         self._fetch = fetch
+        self._alt = button.description
+        self._name = name
         self.picture = W.HTML(f'<div class="mjci-thumb">{placeholder}</div>')
         self.box = W.VBox([self.picture, button]).add_class("mjci-tile")
         force_main_shell(button)
@@ -48,7 +55,7 @@ class Tile:
             url = await anyio.to_thread.run_sync(images.data_url, content, *THUMBNAIL_LIMITS)
         except (MjciError, ValueError):
             return
-        self.picture.value = html.render_thumbnail(url)
+        self.picture.value = html.render_thumbnail(url, self._alt, self._name)
 
 
 async def load_thumbnails(tiles: Sequence[Tile]) -> None:

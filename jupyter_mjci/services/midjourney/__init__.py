@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from typing import cast
 
 from jupyter_mjci.client.calls import Call, Sender
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.services import (
     JobChanges,
     ParamValues,
+    PictureTarget,
     PollPolicy,
     Service,
-    SyncSource,
+    read_whole,
 )
 from jupyter_mjci.services.midjourney import (
     connection,
@@ -48,17 +49,6 @@ async def _list_active(mj: Midjourney, _: Sequence[str]) -> list[Job]:
     return await mj.queue()
 
 
-def _list_sync_sources(
-    mj: Midjourney, _actions: Sequence[str], _known: Sequence[str]
-) -> list[SyncSource]:
-    """Return the one listing; it has no time filter."""
-
-    def build(_since: datetime | None, _until: datetime | None) -> Call[list[Job]]:
-        return mj.tasks()
-
-    return [SyncSource("", build)]
-
-
 SERVICE = Service(
     key="mj",
     label="Midjourney",
@@ -79,7 +69,8 @@ SERVICE = Service(
     fetch_jobs=_fetch_jobs,
     fetch_changes=_fetch_changes,
     list_active=_list_active,
-    list_sync_sources=_list_sync_sources,
+    # It has no time filter.
+    list_sync_sources=read_whole(lambda mj, _since, _until: mj.tasks()),
     poll=PollPolicy(batch_size=500, min_interval=4.0, typical_duration=45.0),
     tracking=reconciliation,
     fallbacks=fallbacks.FALLBACKS,
@@ -92,6 +83,16 @@ SERVICE = Service(
     get_preview_url=responses.get_preview_url,
     get_command=responses.get_command,
     get_single_urls=responses.get_single_urls,
+    get_step=responses.get_step,
+    picture_targets=(
+        PictureTarget("describe", mark("Describe"), "picture", "%mj_describe {picture}"),
+        PictureTarget("blend", mark("Blend"), "pictures", "%mj_blend {picture},"),
+        PictureTarget("edits", mark("Edit"), "picture", "%mj_edits PROMPT --picture {picture}"),
+        PictureTarget("video", mark("Video"), "picture", "%mj_video PROMPT --picture {picture}"),
+        PictureTarget(
+            "imagine", mark("Reference"), "images", "%mj_imagine PROMPT --images {picture}"
+        ),
+    ),
     diagnose="jupyter_mjci.services.midjourney.diagnostics:diagnose_midjourney",
     magic_help=magic_help.MAGIC_HELP,
     prompt_syntax=prompt_flags,

@@ -24,10 +24,10 @@ from jupyter_mjci.client.calls import Call, Response, Sender, check_text
 from jupyter_mjci.client.image_input import ImageInput, is_link, to_data_url, to_image_bytes
 from jupyter_mjci.client.job import Job, Status, to_job_id
 from jupyter_mjci.errors import InvalidRequest, PreflightError
+from jupyter_mjci.services.json_service import JsonObject
 from jupyter_mjci.services.midjourney.modes import Mode, request_mode
 from jupyter_mjci.services.midjourney.prompt_flags import AS_IS_HINT, check_prompt, count_jobs
 from jupyter_mjci.services.midjourney.responses import (
-    JsonObject,
     parse_accounts,
     parse_cancel,
     parse_query,
@@ -594,17 +594,19 @@ class Midjourney:
                 know are left out
         """
         if ids is None:
-            return self._build_call("tasks", "GET", "/mj/task/list", parse_tasks)
+            call = self._build_call("tasks", "GET", "/mj/task/list", parse_tasks)
+            return replace(call, is_listing=True)
         task_ids = [_validate_task_id(task_id) for task_id in ids]
         parse = partial(parse_tasks, order=tuple(task_ids))
         body = {"ids": task_ids}
         call = self._build_call("tasks", "POST", "/mj/task/list-by-condition", parse, body)
-        return replace(call, is_safe=True)
+        return replace(call, is_safe=True, is_listing=True)
 
     # GET /mj/task/queue
     def queue(self) -> Call[list[Job]]:
         """List the tasks that are waiting or running now, oldest first."""
-        return self._build_call("queue", "GET", "/mj/task/queue", parse_tasks)
+        call = self._build_call("queue", "GET", "/mj/task/queue", parse_tasks)
+        return replace(call, is_listing=True)
 
     # POST /mj/task/query
     def query(
@@ -638,7 +640,7 @@ class Midjourney:
             "sort": "id,desc",
         }
         call = self._build_call("query", "POST", "/mj/task/query", parse_query, body)
-        return replace(call, is_safe=True)
+        return replace(call, is_safe=True, is_listing=True)
 
     # GET /mj/account/list
     def accounts(self) -> Call[list[dict[str, Any]]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import httpx
-
 from jupyter_mjci.client.addresses import (
     BaseUrl,
     parse_base_url,
@@ -16,6 +14,7 @@ from jupyter_mjci.client.redaction import strip_signature
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.services.json_service import build_header_auth
 from jupyter_mjci.services.midjourney.modes import MODE_STYLES
 
 # Headers by authentication style. Proxies of the .NET family use
@@ -94,8 +93,4 @@ def describe_connection(settings: MidjourneySettings) -> str:
 def build_mj_auth(style: str, secret: Secret) -> AuthFunc | None:
     """Return what adds a proxy's secret to a request, or None without a secret."""
     header, template = _AUTH_HEADERS[style]
-
-    def authorize(request: httpx.Request, _: str) -> None:
-        request.headers[header] = template.format(secret.reveal())
-
-    return authorize if secret else None
+    return build_header_auth(header, template, secret)

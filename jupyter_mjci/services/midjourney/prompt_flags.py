@@ -542,6 +542,20 @@ def list_flag_names(prompt: str) -> set[str]:
     }
 
 
+def split_flags(prompt: str) -> tuple[str, list[tuple[str, str]]]:
+    """Return the text of a prompt, and the name and value of each flag behind it.
+
+    A prompt with something else between its flags is all text.
+    """
+    words = split_words(prompt)
+    written = list(_iter_flags(words))
+    count = sum(1 + len(item.values) for item in written)
+    flags = [(item.flag.name, " ".join(item.values)) for item in written]
+    text = words[: len(words) - count]
+    is_text = any(word.casefold() in FLAGS_BY_NAME for word in text)
+    return (prompt, []) if is_text else (" ".join(text), flags)
+
+
 def _iter_flags(words: Sequence[str]) -> Iterator[WrittenFlag]:
     for index, word in enumerate(words):
         flag = FLAGS_BY_NAME.get(word.casefold())

@@ -18,23 +18,17 @@ from typing import Any, TypeVar
 from jupyter_mjci.client import jsonlib
 from jupyter_mjci.client.calls import Call, Sender
 from jupyter_mjci.client.job import Job, Status, strip_marker
+from jupyter_mjci.services.json_service import JsonObject, coalesce, to_text
 from jupyter_mjci.services.midjourney.api import (
     JSON_HEADERS,
     Midjourney,
     encode_body,
     infer_action,
 )
-from jupyter_mjci.services.midjourney.responses import (
-    JsonObject,
-    coalesce,
-    get_properties,
-    parse_submission,
-    to_text,
-)
+from jupyter_mjci.services.midjourney.responses import get_properties, parse_submission
+from jupyter_mjci.services.tracking import MAX_CLOCK_SKEW
 
 T = TypeVar("T")
-# seconds that the proxy's clock may be behind this machine's
-MAX_CLOCK_SKEW = 60.0
 
 
 def is_trackable(call: Call[Any]) -> bool:

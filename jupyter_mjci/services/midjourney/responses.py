@@ -57,7 +57,13 @@ from jupyter_mjci.services import (
     SECONDS_CUTOFF,
     FieldSpec,
     JobChanges,
-    list_paths,
+)
+from jupyter_mjci.services.json_service import (
+    JobParser,
+    JsonObject,
+    build_status_parser,
+    coalesce,
+    to_text,
 )
 from jupyter_mjci.services.midjourney.codes import (
     CODES,
@@ -69,8 +75,6 @@ from jupyter_mjci.services.midjourney.codes import (
     ErrorEntry,
 )
 from jupyter_mjci.services.midjourney.modes import PREFIX_HINT, has_mode_prefix
-
-JsonObject = Mapping[str, object]
 
 # --- Fields of a task -------------------------------------------
 
@@ -101,34 +105,7 @@ STATUSES = {
 }
 
 
-def to_text(value: object) -> str:
-    """Return a JSON scalar as text; null, objects and arrays are ""."""
-    # the common case first: listings call this for every field
-    if type(value) is str:
-        return value
-    if value is None or isinstance(value, (dict, list)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def coalesce(*values: object) -> str:
-    """Return the first value that is not empty, as text."""
-    for value in values:
-        text = to_text(value)
-        if text:
-            return text
-    return ""
-
-
-def parse_status(value: object) -> Status:
-    """Return the status that a proxy's word stands for.
-
-    An unknown word counts as running, because the job may still
-    end.
-    """
-    return STATUSES.get(to_text(value).strip().upper(), Status.RUNNING)
+parse_status = build_status_parser(STATUSES)
 
 
 def parse_progress(value: object) -> int | None:
@@ -222,15 +199,6 @@ def get_properties(task: JsonObject) -> JsonObject:
     return value if isinstance(value, dict) else {}
 
 
-def _get_value(task: JsonObject, path: str) -> object:
-    """Return the value at a path such as "properties.finalPrompt", or None."""
-    outer, _, name = path.partition(".")
-    value = task.get(outer)
-    if not name:
-        return value
-    return value.get(name) if isinstance(value, dict) else None
-
-
 def parse_size(value: object) -> int | None:
     """Return a number of bytes; None where there is none."""
     text = to_text(value)
@@ -278,14 +246,7 @@ FIELDS = (
     FieldSpec("cost", ("quota",), parse_cost),
     FieldSpec("final_prompt", ("properties.finalPrompt",), to_text, "text"),
 )
-WIRE_FIELDS = list_paths(FIELDS)
-
-
-def parse_job(task: JsonObject) -> Job:
-    """Return a task object as a Job. Odd values never raise: a listing keeps all its rows."""
-    found = {path: _get_value(task, path) for path in WIRE_FIELDS}
-    values = {field.name: field.parse(*map(found.get, field.paths)) for field in FIELDS}
-    return Job("mj", raw=task, **values)
+parse_job = JobParser("mj", FIELDS)
 
 
 def get_facts(job: Job) -> Iterable[tuple[str, str]]:
@@ -309,6 +270,19 @@ def get_command(job: Job) -> str:
     """Return the magic that submits a prompt again."""
     prompt = " ".join(job.subject.split())
     return f"%mj_imagine {prompt}" if job.action == "IMAGINE" and prompt else ""
+
+
+# How the description of a task ends that a button of a grid made.
+_STEP = re.compile(r"[UV]([1-4])\Z")
+
+
+def get_step(job: Job) -> tuple[str, int | None]:
+    """Return the button that made a task of its parent, and which picture it took, from 0.
+
+    The proxies describe such a task as "/up 1712345678901234 U2".
+    """
+    match = _STEP.search(to_text(job.raw.get("description")))
+    return (match[0], int(match[1]) - 1) if match else ("", None)
 
 
 def get_preview_url(job: Job) -> str:
@@ -414,6 +388,7 @@ def parse_changes(response: Response, known: Mapping[str, Job]) -> JobChanges:
         known: the jobs as they were last seen, by ID
     """
     try:
+        jsonlib.check_density(response.body)
         raw_tasks = _RAW_TASKS_DECODER.decode(response.body) if response.status < 300 else []
         summaries = [_STATUS_DECODER.decode(raw_task) for raw_task in raw_tasks]
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -453,9 +428,10 @@ def parse_listing(response: Response, wanted_ids: frozenset[str] | None = None) 
     if wanted_ids is None or not response.body.startswith(b"["):
         return parse_tasks(response)
     try:
+        jsonlib.check_density(response.body)
         ids = msgspec.json.decode(response.body, type=list[_TaskId])
         tasks = _RAW_TASKS_DECODER.decode(response.body)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         # Something else among the tasks, or JSON beyond the
         # standard.
         return parse_tasks(response)

@@ -10,9 +10,11 @@ from typing import cast
 
 from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
 from jupyter_mjci.client.job import Job
+from jupyter_mjci.client.translation import mark
 from jupyter_mjci.services import (
     JobChanges,
     ParamValues,
+    PictureTarget,
     PollPolicy,
     Service,
     SyncSource,
@@ -138,6 +140,15 @@ SERVICE = Service(
     magic_help=magic_help.MAGIC_HELP,
     panel="jupyter_mjci.notebook.panels.tencent_ci:CIPanel",
     param_values=PARAM_VALUES,
+    picture_targets=(
+        PictureTarget(
+            "process",
+            mark("Rule"),
+            "picture",
+            "%ci_process input/{job}.png --picture {picture}"
+            " --rules output/{job}.webp=imageMogr2/thumbnail/600x/format/webp",
+        ),
+    ),
     session_methods={
         "jobs": "jupyter_mjci.services.tencent_ci.session_methods:jobs",
         "upload": "jupyter_mjci.services.tencent_ci.session_methods:upload",

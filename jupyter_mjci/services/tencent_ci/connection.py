@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import httpx
 
 from jupyter_mjci.client.addresses import parse_base_url
-from jupyter_mjci.client.bodies import MAX_FILM_SIZE, MAX_XML_SIZE
+from jupyter_mjci.client.bodies import MAX_ANSWER_SIZE, MAX_FILM_SIZE
 from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
 from jupyter_mjci.client.transport import AuthFunc, Clock, Endpoint
 from jupyter_mjci.errors import SettingsError
@@ -146,7 +146,7 @@ def _build_bucket_endpoint(
         own_host,
         authorize,
         # An object may be a film.
-        max_body_size=MAX_FILM_SIZE if name == "cos" else MAX_XML_SIZE,
+        max_body_size=MAX_FILM_SIZE if name == "cos" else MAX_ANSWER_SIZE,
         aliases=(host,),
     )
 

@@ -26,10 +26,9 @@ from jupyter_mjci.services.tencent_ci.responses import (
     parse_subject,
     to_text,
 )
+from jupyter_mjci.services.tracking import MAX_CLOCK_SKEW
 
 T = TypeVar("T")
-# seconds that the service's clock may be behind this machine's
-MAX_CLOCK_SKEW = 60.0
 
 
 def is_trackable(call: Call[Any]) -> bool:

@@ -70,7 +70,7 @@ def test_archived_object_is_read_only_while_it_is_restored(client: CosClient) ->
 
 @pytest.mark.parametrize(
     ("storage_class", "tier", "hours"),
-    [("ARCHIVE", "Standard", 5), ("ARCHIVE", "Bulk", 12), ("DEEP_ARCHIVE", "Standard", 24)],
+    [("ARCHIVE", "Standard", 5), ("ARCHIVE", "Bulk", 12), ("Deep_Archive", "Standard", 24)],
 )
 def test_tier_decides_when_object_can_be_read(
     client: CosClient, storage_class: str, tier: str, hours: int

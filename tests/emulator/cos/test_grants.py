@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from xml.etree import ElementTree
 
 import pytest
 
+from jupyter_mjci.emulator.cos.grants import XSI_NAMESPACE
 from jupyter_mjci.emulator.http import Request, Response
 from jupyter_mjci.emulator.tencent_ci.service import TencentCI
 from tests.emulator.cos_client import (
@@ -114,6 +116,14 @@ def test_access_control_list_is_told_as_it_was_put(client: CosClient, level: str
     assert (grants[1]["Grantee"]["URI"], told.headers["x-cos-acl"]) == (ALL_USERS, "public-read")
     state = json.loads(json.dumps(client.ci.snapshot(), default=lambda value: value.hex()))
     assert state["buckets"][0]["name"]
+
+
+def test_access_control_list_tells_the_type_of_each_grantee(client: CosClient) -> None:
+    """xsi:type, without which the official Java client reads no list at all."""
+    client.cos("PUT", "/note.txt", {"acl": ""}, b"", {"x-cos-acl": "public-read"})
+    policy = ElementTree.fromstring(client.cos("GET", "/note.txt", {"acl": ""}).body)
+    types = [grantee.get(f"{{{XSI_NAMESPACE}}}type") for grantee in policy.iter("Grantee")]
+    assert types == ["CanonicalUser", "Group"]
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_uploaded_pictures_are_sent_as_data_urls(open_panel: Callable[[str], Any
         "content": memoryview(make_photo()),
         "last_modified": 0,
     }
-    upload = panel.fields["images"]
+    upload = panel.fields["images"].upload
     upload.set_trait("value", ({**file, "last_modified": _now()},))
     assert b"data:image/png;base64," in panel.build_call().body
 
@@ -347,7 +347,7 @@ def test_unexpected_exception_is_shown_and_button_enabled_again(
     open_panel: Callable[[str], Any], monkeypatch: Any
 ) -> None:
     panel = open_panel("mj")
-    monkeypatch.setattr(panel, "build_call", lambda: 1 / 0)
+    monkeypatch.setattr(panel, "_build_kwargs", lambda: 1 / 0)
     click(panel, panel.submit_button)
     assert "ZeroDivisionError" in panel.message.value
     assert not panel.submit_button.disabled

@@ -4,58 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
 
-import httpx
-
-from jupyter_mjci.client.calls import Paginator
 from jupyter_mjci.client.job import Job
-from jupyter_mjci.client.transport import Clock, Endpoint
-from jupyter_mjci.services import PollPolicy, Service, SyncSource
-from mjci_replicate import responses, tracking
-from mjci_replicate.api import Replicate
-from mjci_replicate.settings import ReplicateSettings
+from jupyter_mjci.client.settings import Secret, SettingsSection, define_setting
+from jupyter_mjci.services import PollPolicy, Service, read_whole
+from jupyter_mjci.services.json_service import build_bearer_endpoints, get_base_url, get_value
+from mjci_replicate.api import FIELDS, TRACKING, Replicate, list_between, parse_record
 
 
-def build_api(sender: Any, _: ReplicateSettings | None = None) -> Replicate:
-    return Replicate(sender)
+@dataclass(frozen=True, slots=True)
+class ReplicateSettings(SettingsSection):
+    """An account at Replicate: `[default.rp]` in a profile, `MJCI_RP_…` in the environment."""
 
-
-def build_endpoints(settings: ReplicateSettings, _: Clock) -> dict[str, Endpoint]:
-    def authorize(request: httpx.Request, _: str) -> None:
-        request.headers["Authorization"] = f"Bearer {settings.token.reveal()}"
-
-    return {"rp": Endpoint(get_origin(settings), authorize=authorize)}
-
-
-def get_origin(settings: ReplicateSettings) -> str:
-    return settings.url.rstrip("/")
+    token: Secret = define_setting(
+        Secret(""), "API token: r8_…", "REPLICATE_API_TOKEN", required=True, credential=True
+    )
+    url: str = define_setting("https://api.replicate.com", "Base URL of the API")
 
 
 async def list_active(api: Replicate, _: Sequence[str]) -> list[Job]:
     return [job for job in await api.predictions() if job.status.is_active]
 
 
-def list_sync_sources(
-    api: Replicate, _actions: Sequence[str], _known: Sequence[str]
-) -> list[SyncSource]:
-    def build(since: datetime | None, until: datetime | None) -> Paginator[Job]:
-        return api.predictions(
-            limit=None,
-            created_after=since.isoformat() if since else "",
-            created_before=until.isoformat() if until else "",
-        )
-
-    # Newest first: only a listing that was read to its end could
-    # be continued, so it is read as a whole.
-    return [SyncSource("", build)]
-
-
 def get_facts(job: Job) -> Iterable[tuple[str, str]]:
-    seconds = responses.get_object(job.raw, "metrics").get("predict_time")
+    seconds = get_value(job.raw, "metrics.predict_time")
     yield "predict time", f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
-    yield "version", str(job.raw.get("version") or "")[:12]
 
 
 SERVICE = Service(
@@ -64,26 +38,25 @@ SERVICE = Service(
     short_label="RP",
     api=Replicate,
     settings=ReplicateSettings,
-    build_api=build_api,
-    build_endpoints=build_endpoints,
-    get_origin=get_origin,
-    describe_connection=get_origin,
+    build_api=lambda sender, _: Replicate(sender),
+    build_endpoints=build_bearer_endpoints("rp"),
+    get_origin=get_base_url,
+    describe_connection=get_base_url,
     id_pattern=re.compile(r"[a-z0-9]{26}"),
     id_help="Replicate's prediction IDs are 26 letters and digits.",
     job_magic="%rp_prediction",
     get_job=Replicate.prediction,
     cancel_job=Replicate.cancel,
     list_active=list_active,
-    list_sync_sources=list_sync_sources,
+    list_sync_sources=read_whole(list_between),
     poll=PollPolicy(min_interval=0.5, typical_duration=10.0),
-    tracking=tracking,
-    fields=responses.FIELDS,
-    parse_callback=responses.parse_record,
-    parse_record=responses.parse_record,
+    tracking=TRACKING,
+    fields=FIELDS,
+    parse_callback=parse_record,
+    parse_record=parse_record,
     # One hour after a prediction ended, its output is deleted.
     # https://replicate.com/docs/topics/predictions/data-retention
     links_expire=True,
     secret_patterns=(("Replicate token", re.compile(r"(?<![A-Za-z0-9])r8_[A-Za-z0-9]{30,}")),),
     get_facts=get_facts,
-    diagnose="mjci_replicate.api:diagnose",
 )

@@ -1,28 +1,89 @@
-"""Build the calls of Replicate's HTTP API, https://replicate.com/docs/reference/http."""
+"""Replicate's HTTP API, https://replicate.com/docs/reference/http: its calls and responses."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
 
 from jupyter_mjci.client import jsonlib
-from jupyter_mjci.client.calls import Call, Page, Paginator, Response, Sender
-from jupyter_mjci.client.job import Job
-from jupyter_mjci.errors import InvalidRequest, MjciError
-from jupyter_mjci.services.findings import Finding, ProbeContext
-from mjci_replicate import responses
+from jupyter_mjci.client.calls import Call, Paginator
+from jupyter_mjci.client.job import Job, Status
+from jupyter_mjci.client.outcomes import Outcome, Reason, Rule, ServiceCodes
+from jupyter_mjci.errors import InvalidRequest
+from jupyter_mjci.services import FieldSpec
+from jupyter_mjci.services.json_service import (
+    JobParser,
+    JsonAnswers,
+    JsonApi,
+    build_status_parser,
+    parse_iso_time,
+    parse_json_or_text,
+    parse_urls,
+    to_text,
+)
+from jupyter_mjci.services.tracking import ListingTracking
 
-T = TypeVar("T")
-MODEL = re.compile(r"[\w.-]+/[\w.-]+")
+# https://replicate.com/docs/topics/predictions/lifecycle
+STATUSES = {
+    "starting": Status.QUEUED,
+    "processing": Status.RUNNING,
+    "succeeded": Status.SUCCEEDED,
+    "failed": Status.FAILED,
+    "canceled": Status.CANCELLED,
+    "aborted": Status.CANCELLED,
+}
+CODES = ServiceCodes(
+    answer_fields=frozenset({"id", "results"}),
+    rules=(Rule(Reason.NOT_FOUND, Outcome.REFUSAL, words=re.compile("(?i)not found|not exist")),),
+)
+HINTS = {
+    Reason.UNAUTHORIZED: "Set MJCI_RP_TOKEN: https://replicate.com/account/api-tokens.",
+    Reason.QUOTA: "Add credit: https://replicate.com/account/billing.",
+    Reason.NOT_FOUND: "Check the model's OWNER/NAME, or the prediction's ID.",
+}
 
 
-class Replicate:
+def parse_progress(logs: object, status: object) -> int | None:
+    """Return the last percentage of a progress bar (tqdm) in the logs."""
+    if status == "succeeded":
+        return 100
+    percents = re.findall(r"(\d{1,3})%\|", to_text(logs))
+    return int(percents[-1]) if percents else None
+
+
+def parse_subject(value: object) -> str:
+    inputs = value if isinstance(value, dict) else {}
+    return to_text(inputs.get("prompt")) or (jsonlib.dumps(inputs) if inputs else "")
+
+
+FIELDS = (
+    FieldSpec("id", ("id",), to_text, "text"),
+    FieldSpec("action", ("model",), to_text, "text"),
+    FieldSpec("status", ("status",), build_status_parser(STATUSES), "status"),
+    FieldSpec("progress", ("logs", "status"), parse_progress),
+    FieldSpec("subject", ("input",), parse_subject),
+    FieldSpec("outputs", ("output",), parse_urls),
+    FieldSpec("submitted", ("created_at",), parse_iso_time),
+    FieldSpec("started", ("started_at",), parse_iso_time),
+    FieldSpec("finished", ("completed_at",), parse_iso_time),
+    FieldSpec("reason", ("error",), to_text, "text"),
+    FieldSpec("webhook_url", ("webhook",), to_text),
+)
+ANSWERS = JsonAnswers("Replicate", JobParser("rp", FIELDS), CODES, HINTS)
+
+
+def parse_record(record: object) -> list[Job]:
+    """Return the job of a webhook or an export; none where it is another service's."""
+    if isinstance(record, dict) and record.get("status") in STATUSES and "created_at" in record:
+        return [ANSWERS.parse_job(record)]
+    return []
+
+
+class Replicate(JsonApi):
     """Builds calls; nothing is sent before `.run()` or `await`."""
 
-    def __init__(self, sender: Sender | None = None) -> None:
-        self._sender = sender
+    answers = ANSWERS
 
     def predict(
         self,
@@ -46,23 +107,19 @@ class Replicate:
             webhook: a URL that is told of changes
             webhook_events: the changes: start, output, logs, completed; by default all
         """
-        if not MODEL.fullmatch(model):
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
             raise InvalidRequest(f"{model!r} is not a model.", hint="Write OWNER/NAME.")
-        inputs = {name: parse_input(text) for name, text in (input or {}).items()}
-        body: dict[str, object] = {"input": {"prompt": prompt, **inputs}}
-        if webhook:
-            body["webhook"] = webhook
-        if webhook_events:
-            body["webhook_events_filter"] = list(webhook_events)
+        inputs = {name: parse_json_or_text(text) for name, text in (input or {}).items()}
+        events = {"webhook": webhook, "webhook_events_filter": list(webhook_events)}
+        body = {"input": {"prompt": prompt, **inputs}} | {k: v for k, v in events.items() if v}
         headers = {"Prefer": f"wait={wait}"} if wait else {}
-        return build_submission(
-            self._sender, f"/v1/models/{model}/predictions", jsonlib.dumps(body).encode(), headers
-        )
+        path = f"/v1/models/{model}/predictions"
+        return self.build_submission("predict", path, jsonlib.dumps(body).encode(), headers)
 
     def prediction(self, prediction_id: str) -> Call[Job]:
         """Fetch a prediction by its ID: GET /v1/predictions/{id}."""
         path = f"/v1/predictions/{prediction_id}"
-        return self._build("prediction", "GET", path, responses.parse_prediction)
+        return self.build("prediction", "GET", path, ANSWERS.read_job)
 
     def predictions(
         self, *, limit: int | None = 100, created_after: str = "", created_before: str = ""
@@ -75,62 +132,28 @@ class Replicate:
             created_before: an ISO 8601 time
         """
         window = {"created_after": created_after, "created_before": created_before}
-
-        def build_page(cursor: str) -> Call[Page[Job]]:
-            texts = {**window, "cursor": cursor}
-            params = {name: text for name, text in texts.items() if text}
-            return self._build(
-                "predictions", "GET", "/v1/predictions", responses.parse_page, params
-            )
-
-        return Paginator(build_page, limit)
+        return self.build_listing("predictions", "/v1/predictions", window, limit)
 
     def cancel(self, prediction_id: str) -> Call[None]:
         """Cancel a prediction: POST /v1/predictions/{id}/cancel."""
         path = f"/v1/predictions/{prediction_id}/cancel"
-        return self._build("cancel", "POST", path, responses.parse_cancel)
-
-    def _build(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        parse: Callable[[Response], T],
-        params: Mapping[str, str] | None = None,
-    ) -> Call[T]:
-        return Call("rp", name, method, path, parse, params=params or {}, sender=self._sender)
+        return self.build("cancel", "POST", path, ANSWERS.read_nothing)
 
 
-def build_submission(
-    sender: Sender | None, path: str, body: bytes, headers: Mapping[str, str] | None = None
-) -> Call[Job]:
-    """Build the call that creates a prediction, which is never repeated blindly."""
-    return Call(
-        "rp",
-        "predict",
-        "POST",
-        path,
-        responses.parse_prediction,
-        headers={"Content-Type": "application/json", **(headers or {})},
-        body=body,
-        is_submission=True,
-        sender=sender,
-    )
+def list_between(
+    api: Replicate, since: datetime | None, until: datetime | None = None
+) -> Paginator[Job]:
+    after, before = (moment.isoformat() if moment else "" for moment in (since, until))
+    return api.predictions(limit=None, created_after=after, created_before=before)
 
 
-def parse_input(text: str) -> object:
-    """Return a number, true, a list …; what is no JSON is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def build_matcher_of(call: Call[Job]) -> Callable[[Job], bool]:
+    """Return whether a prediction has the model and the input of a call."""
+    model = call.path.removeprefix("/v1/models/").removesuffix("/predictions")
+    inputs = jsonlib.loads(call.body)["input"]
+    return lambda job: job.action == model and job.raw.get("input") == inputs
 
 
-async def diagnose(context: ProbeContext) -> list[Finding]:
-    """Check address and token by one page of the listing."""
-    listing: Call[Any] = Replicate().predictions().first_page
-    try:
-        listing.parse(await context.build_transport().send(listing))
-    except MjciError as error:
-        return [Finding("Replicate token", False, error.message, error.hint)]
-    return [Finding("Replicate token", True, "accepted")]
+# The API has neither an idempotency key nor a field for text of
+# one's own, and inputs are deleted after an hour.
+TRACKING = ListingTracking(Replicate, list_between, build_matcher_of)

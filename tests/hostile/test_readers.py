@@ -1,0 +1,63 @@
+"""Every reader takes every hostile answer: none hangs, raises anything but an MjciError, or fills
+the memory.
+
+`python -m tests.hostile [READER …]` prints how each takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.__main__ import run_reader, write_bodies
+from tests.hostile.answers import ANSWERS, BODIES
+from tests.hostile.readers import ANSWER_READERS, FILE_READERS
+from tests.hostile.server import HostileServer, serve
+
+MAX_SECONDS = 60  # on a machine that does much else
+MAX_MEGABYTES = 300
+TRANSPORTS = ("aiohttp", "httpx")
+# What fetches pictures does so on both; the others take turns.
+CASES = [
+    *((name, TRANSPORTS[place % 2]) for place, name in enumerate(ANSWER_READERS)),
+    *(("picture", transport) for transport in TRANSPORTS),
+]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HostileServer]:
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bodies")
+    write_bodies(path)
+    return path
+
+
+def test_corpus_has_sixty_answers_and_more() -> None:
+    names = [answer.name for answer in ANSWERS]
+    assert len(set(names)) == len(names) >= 60
+
+
+@pytest.mark.parametrize(("name", "transport"), sorted(set(CASES)))
+def test_reader_of_answers_survives_them(name: str, transport: str, server: HostileServer) -> None:
+    rows = run_reader(name, transport, server.url)
+    assert [row for row in rows if is_harmed(row)] == []
+    assert len(rows) == len(ANSWERS)
+
+
+@pytest.mark.parametrize("name", FILE_READERS)
+def test_reader_of_files_survives_them(name: str, folder: Path) -> None:
+    rows = run_reader(name, "httpx", str(folder))
+    assert [row for row in rows if is_harmed(row)] == []
+    assert len(rows) == len(BODIES)
+
+
+def is_harmed(row: tuple[str, str, float, int]) -> bool:
+    _, problem, seconds, megabytes = row
+    return bool(problem) or seconds > MAX_SECONDS or megabytes > MAX_MEGABYTES
