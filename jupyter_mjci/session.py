@@ -30,8 +30,8 @@ from jupyter_mjci.jobs.listings import fetch_frame
 from jupyter_mjci.jobs.polling import MAX_INTERVAL
 from jupyter_mjci.jobs.recording import build_recorder, find_marker_seed
 from jupyter_mjci.jobs.runtime import JobRuntime
-from jupyter_mjci.services.midjourney.api import Midjourney
-from jupyter_mjci.services.tencent_ci.api import TencentCI
+from jupyter_mjci.services.midjourney.members import ProxyMembers
+from jupyter_mjci.services.tencent_ci.members import BucketMembers
 
 if TYPE_CHECKING:
     import httpx
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from jupyter_mjci.emulator.app import Sandbox
     from jupyter_mjci.imaging.picture import Picture
+    from jupyter_mjci.jobs import rating, rule_comparison, study
     from jupyter_mjci.jobs.webhooks import WebhookServer
 
 T = TypeVar("T")
@@ -55,7 +56,7 @@ LAZY_METHODS = {
 }
 
 
-class Session:
+class Session(ProxyMembers, BucketMembers):
     """The job services, ready to use.
 
     `mj` and `ci` build calls, and so does the key of any other
@@ -84,8 +85,10 @@ class Session:
             replayed
     """
 
-    mj: Midjourney
-    ci: TencentCI
+    if TYPE_CHECKING:
+        compare = rule_comparison.compare
+        rate = rating.rate
+        study = study.study
 
     def __init__(
         self,

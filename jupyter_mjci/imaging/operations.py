@@ -525,7 +525,7 @@ def grayscale(picture: WorkingImage, *, grayscale: str) -> WorkingImage:
 def format_(picture: WorkingImage, *, format: str) -> WorkingImage:
     target = FORMAT_ALIASES.get(format, format)
     if target not in ENCODERS or target not in DECODERS:
-        available = ", ".join(DECODERS)
+        available = ", ".join(name for name in DECODERS if name in ENCODERS)
         raise RuleError(f"format/{format} can't be written here; accepted: {available}")
     return replace(picture, format=target)
 

@@ -3,7 +3,7 @@
 async function converse(cos, account, big) {
   const place = {Bucket: account.bucket, Region: account.region};
   const host = `${account.bucket}.cos.${account.region}.myqcloud.com`;
-  const jobs = `http://${account.bucket}.ci.${account.region}.myqcloud.com/jobs`;
+  const jobs = `${account.scheme || "http"}://${account.bucket}.ci.${account.region}.myqcloud.com/jobs`;
   const key = "js/a b+图 %#?&.txt";
   const failures = [];
   async function call(name, parameters, code) {

@@ -72,6 +72,9 @@ print("done")
 """
 
 
+DOORS = pytest.mark.parametrize("door", ["server", "tls_server"])
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[LoopbackServer]:
     with Sandbox() as sandbox, sandbox.serve() as running:
@@ -103,8 +106,16 @@ def run(command: list[str], folder: Path, environ: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_opendal_reads_and_writes(server: LoopbackServer, tmp_path: Path) -> None:
-    endpoint = f"http://cos.{server.settings['region']}.myqcloud.com"
+def get_scheme(server: LoopbackServer) -> str:
+    return "https" if "ca_file" in server.settings else "http"
+
+
+@DOORS
+def test_opendal_reads_and_writes(
+    door: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server: LoopbackServer = request.getfixturevalue(door)
+    endpoint = f"{get_scheme(server)}://cos.{server.settings['region']}.myqcloud.com"
     command = [sys.executable, "-c", OPENDAL, json.dumps(server.settings), endpoint]
     assert run(command, tmp_path, build_environ(server, tmp_path)) == "done\n"
 
@@ -136,7 +147,7 @@ delete -rf tree/
 
 
 @pytest.mark.install
-@pytest.mark.parametrize("door", ["server", "tls_server"])
+@DOORS
 def test_coscmd_does_all_that_it_can(
     door: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -175,11 +186,11 @@ def test_coscmd_does_all_that_it_can(
 CONVERSATION = Path(__file__).with_name("conversation.js")
 NODE = """
 const [COS, fs, converse] = [require("cos-nodejs-sdk-v5"), require("fs"), require(process.argv[2])];
-const [account, proxy] = [JSON.parse(process.argv[3]), process.argv[4]];
+const [account, proxy, scheme] = [JSON.parse(process.argv[3]), ...process.argv.slice(4)];
 fs.writeFileSync("big", Buffer.alloc(3 * 1024 * 1024 + 5, 7));
 const cos = new COS({SecretId: account.secret_id, SecretKey: account.secret_key,
-  Protocol: "http:", Proxy: proxy, AutoSwitchHost: false});
-converse(cos, account, {FilePath: "big"}).then(async (failures) => {
+  Protocol: `${scheme}:`, Proxy: proxy, AutoSwitchHost: false});
+converse(cos, {...account, scheme}, {FilePath: "big"}).then(async (failures) => {
   await cos.downloadFile({Bucket: account.bucket, Region: account.region, Key: "js/big2",
     FilePath: "back"});
   if (!fs.readFileSync("back").equals(fs.readFileSync("big"))) failures.push("download");
@@ -202,11 +213,17 @@ def install_from_npm(package: str, folder: Path) -> Path:
 
 
 @pytest.mark.install
-def test_node_client_holds_the_conversation(server: LoopbackServer, tmp_path: Path) -> None:
+@DOORS
+def test_node_client_holds_the_conversation(
+    door: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """npm: cos-nodejs-sdk-v5, by its own setting of a proxy."""
+    server: LoopbackServer = request.getfixturevalue(door)
+    proxy = server.settings.get("proxy_url", server.url)
     install_from_npm("cos-nodejs-sdk-v5", tmp_path)
     (tmp_path / "run.js").write_text(NODE)
-    command = ["node", "run.js", str(CONVERSATION), json.dumps(server.settings), server.url]
+    command = ["node", "run.js", str(CONVERSATION), json.dumps(server.settings), proxy]
+    command.append(get_scheme(server))
     assert json.loads(run(command, tmp_path, build_environ(server, tmp_path))) == []
 
 
