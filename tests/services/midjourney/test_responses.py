@@ -22,7 +22,9 @@ from jupyter_mjci.errors import (
     Unsupported,
 )
 from jupyter_mjci.services.midjourney.responses import (
+    get_single_urls,
     parse_cancel,
+    parse_changes,
     parse_job,
     parse_progress,
     parse_query,
@@ -549,3 +551,40 @@ def test_poll_answered_with_another_task_says_so() -> None:
     other = {"id": "18", "status": "SUCCESS", "description": "/imagine a fox"}
     with pytest.raises(InvalidResponse, match="not the task that was asked for"):
         parse_task(make_response(other), "17")
+
+
+def test_parent_is_a_field_or_in_the_description() -> None:
+    assert parse_job({"id": "1", "parentId": 7}).parent == "7"
+    assert parse_job({"id": "1", "description": "/up 1234567890123 U2"}).parent == "1234567890123"
+
+
+def test_single_pictures_are_those_of_a_task_that_succeeded() -> None:
+    urls = ("http://x/1.png", "http://x/2.png")
+    task = {"id": "1", "status": "IN_PROGRESS", "imageUrls": [{"url": url} for url in urls]}
+    assert get_single_urls(parse_job(task)) == ()
+    assert get_single_urls(parse_job({**task, "status": "SUCCESS"})) == urls
+
+
+def test_success_without_data_is_an_empty_listing() -> None:
+    assert parse_tasks(make_response({"success": True, "message": "ok", "data": None})) == []
+
+
+def test_only_tasks_that_changed_are_parsed() -> None:
+    """All of them were in the response; the others are as they were."""
+    tasks = [{"id": "1", "status": "IN_PROGRESS"}, {"id": "2", "status": "SUCCESS"}]
+    known = {name: parse_job({"id": name, "status": "IN_PROGRESS"}) for name in ("1", "2")}
+    changes = parse_changes(make_response(tasks), known)
+    assert [job.id for job in changes.items] == ["2"]
+    assert changes.ids == {"1", "2"}
+
+
+def test_task_with_a_field_called_data_is_the_task() -> None:
+    task = {"id": "1", "status": "SUCCESS", "data": {"id": "2", "status": "FAILURE"}}
+    assert parse_task(make_response(task), "1").id == "1"
+
+
+def test_missing_endpoint_names_what_came() -> None:
+    for body, words in ((b"<html><title>Relay</title></html>", "a web page"), (b"no", "an error")):
+        with pytest.raises(Unsupported) as caught:
+            parse_tasks(make_response(body, 404))
+        assert f"It responded with {words} (HTTP 404)" in caught.value.detail
