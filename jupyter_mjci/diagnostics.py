@@ -11,6 +11,7 @@ from typing import Any
 
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call, Paginator
+from jupyter_mjci.client.settings import find_exposed_secrets
 from jupyter_mjci.errors import MjciError
 from jupyter_mjci.services import Service, describe_setup, load_attribute, services
 from jupyter_mjci.services.findings import Finding, ProbeContext
@@ -31,7 +32,7 @@ async def diagnose_async(session: Session) -> list[Finding]:
         # the recording.
         message = "not checked: this session records or replays"
         return [Finding("services", None, message, "Run first: %mjci replay off")]
-    findings = []
+    findings = _check_profile_file()
     for service in services():
         section = session.settings.sections[service.key]
         if section.is_configured:
@@ -58,6 +59,11 @@ async def _diagnose_service(service: Service, context: ProbeContext) -> list[Fin
     except MjciError as error:
         return [Finding(service.label, False, error.message, error.hint)]
     return [Finding(service.label, True, f"accepted by {call.path}")]
+
+
+def _check_profile_file() -> list[Finding]:
+    exposed, _, fix = find_exposed_secrets().partition(" Run: ")
+    return [Finding("profiles.toml", False, exposed, fix)] if exposed else []
 
 
 __all__ = ["Finding", "diagnose", "diagnose_async"]

@@ -125,6 +125,10 @@ class HistoryError(MjciError):
     """
 
 
+class SettingsWarning(UserWarning):
+    """The settings work, but others can read their secrets."""
+
+
 class JournalWarning(UserWarning):
     """The journal cannot be written just now. What the services
     answered is kept in memory, and written as soon as possible.
@@ -314,7 +318,7 @@ def sanitize(text: str) -> str:
 
 
 _CONTROL_CHARACTERS = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 

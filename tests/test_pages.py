@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -206,3 +207,23 @@ def _defined(node: ast.AST) -> list[str]:
 
 
 KNOWN = set(known())
+
+
+THREAT_MODEL = ROOT / "docs" / "explanation" / "threat-model.md"
+
+
+def list_defences() -> list[list[str]]:
+    """Return the rows of the threat model's table of defences."""
+    lines = re.findall(r"^\| (.*) \|$", THREAT_MODEL.read_text("utf-8"), re.M)
+    return [line.split(" | ") for line in lines[1:]]
+
+
+@pytest.mark.parametrize("row", list_defences(), ids=lambda row: row[0][:40])
+def test_threat_model_names_code_and_tests_that_exist(row: list[str]) -> None:
+    _, _, code, tests = row
+    for name in re.findall(r"`([^`]+)`", code):
+        assert pkgutil.resolve_name(f"jupyter_mjci.{name}")
+    for place in re.findall(r"`([^`]+)`", tests):
+        file, _, function = place.partition("::")
+        text = (ROOT / file).read_text("utf-8")
+        assert re.search(rf"^(async )?def {function or 'test_'}", text, re.M)

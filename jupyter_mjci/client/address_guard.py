@@ -143,8 +143,16 @@ def _build_refusal(url: httpx.URL, kinds: Iterable[str]) -> InvalidResponse:
     return error
 
 
-async def send_guarded(request: httpx.Request, send: Send, *, is_proxied: bool) -> httpx.Response:
+async def send_guarded(
+    request: httpx.Request, send: Send, is_proxied: Callable[[httpx.Request], bool]
+) -> httpx.Response:
     """Send a request; that of a link to one of the addresses that its guard has chosen.
+
+    Args:
+        request: the request
+        send: sends it
+        is_proxied: whether it goes through a proxy, which takes a
+            while to find out and is only asked of links
 
     Raises:
         InvalidResponse: the guard refuses the link
@@ -153,7 +161,7 @@ async def send_guarded(request: httpx.Request, send: Send, *, is_proxied: bool) 
     guard: AddressGuard | None = request.extensions.get(GUARD_EXTENSION)
     if guard is None:
         return await send(request)
-    addresses = await guard.choose_addresses(request.url, is_proxied=is_proxied)
+    addresses = await guard.choose_addresses(request.url, is_proxied=is_proxied(request))
     attempts = [partial(send, _pin(request, address)) for address in addresses]
     *others, last = attempts or [partial(send, request)]
     for attempt in others:

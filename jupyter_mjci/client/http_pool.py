@@ -65,6 +65,10 @@ def _find_proxy(request: httpx.Request) -> str | None:
     return proxy
 
 
+def _is_proxied(request: httpx.Request) -> bool:
+    return _find_proxy(request) is not None
+
+
 def _get_host_name(request: httpx.Request) -> str:
     """Return the name of the host, also where its address was chosen already."""
     return str(request.extensions.get("sni_hostname") or request.url.host)
@@ -88,8 +92,7 @@ class ShardedTransport(httpx.AsyncBaseTransport):
         self._idle: dict[tuple[str, str, str, int | None], list[httpx.AsyncHTTPTransport]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        is_proxied = _find_proxy(request) is not None
-        return await send_guarded(request, self._send, is_proxied=is_proxied)
+        return await send_guarded(request, self._send, _is_proxied)
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         # A connection is proven for the name that it was made for.
@@ -164,8 +167,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             )
         self.in_flight += 1
         try:
-            is_proxied = _find_proxy(request) is not None
-            return await send_guarded(request, self._send, is_proxied=is_proxied)
+            return await send_guarded(request, self._send, _is_proxied)
         finally:
             self.in_flight -= 1
 

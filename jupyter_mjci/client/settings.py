@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 
 from jupyter_mjci.client.redaction import REDACTED
 from jupyter_mjci.client.translation import LANGUAGES
-from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.errors import SettingsError, SettingsWarning
 
 
 class Secret:
@@ -305,6 +306,9 @@ def load(
     _reject_unknown_names(given, sections, "")
     profile = profile or environ.get("MJCI_PROFILE")
     profile_values = _read_profile(profile, file, sections)
+    exposed = find_exposed_secrets(file)
+    if exposed:
+        warnings.warn(SettingsWarning(exposed), stacklevel=2)
     _reject_unknown_names(profile_values, sections, f" in {file or get_profile_path()}")
     # Every value with its source. Later sources override earlier
     # ones.
@@ -460,16 +464,41 @@ def load_known_secrets(
     """
     environ = os.environ if environ is None else environ
     secrets = {name: value for name, value in environ.items() if _SECRET_NAME.fullmatch(name)}
-    with contextlib.suppress(OSError, SettingsError):
-        for profile, values in _parse_profiles(file or get_profile_path()).items():
-            for name, value in _iter_profile_values(values):
-                if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
-                    secrets[f"{name} of the profile {profile}"] = str(value)
+    secrets |= _find_profile_secrets(file or get_profile_path())
     return {
         name: value
         for name, value in secrets.items()
         if value and not value.startswith(KEYRING_PREFIX)
     }
+
+
+def _find_profile_secrets(path: Path) -> dict[str, str]:
+    secrets = {}
+    with contextlib.suppress(OSError, SettingsError):
+        for profile, values in _parse_profiles(path).items():
+            for name, value in _iter_profile_values(values):
+                if _SECRET_NAME.fullmatch(f"MJCI_{name.upper()}"):
+                    secrets[f"{name} of the profile {profile}"] = str(value)
+    return secrets
+
+
+def find_exposed_secrets(file: Path | None = None) -> str:
+    """Return a warning where others can read a profile file with secrets in it; else "".
+
+    Args:
+        file: the profile file; by default `get_profile_path()`
+    """
+    path = file or get_profile_path()
+    try:
+        mode = path.stat().st_mode & 0o777
+    except OSError:
+        return ""
+    if os.name != "posix" or not mode & 0o077:
+        return ""
+    names = list(load_known_secrets({}, path))
+    if not names:
+        return ""
+    return f"Others can read {path} (mode {mode:o}), which holds {names[0]}. Run: chmod 600 {path}"
 
 
 def _iter_profile_values(values: object) -> Iterator[tuple[str, object]]:

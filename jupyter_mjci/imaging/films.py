@@ -39,7 +39,7 @@ def detect_film_format(content: bytes) -> str:
     return ""
 
 
-def render_player(content: bytes, alt: str, link: str = "") -> str:
+def render_player(content: bytes, alt: str, link: str = "", poster: str = "") -> str:
     """Return a film as an HTML element that plays it; "" where browsers cannot.
 
     Args:
@@ -47,6 +47,8 @@ def render_player(content: bytes, alt: str, link: str = "") -> str:
         alt: what it shows
         link: where a film is played from that is too long to be
             part of a notebook; only while the link works
+        poster: a data URL that is shown where no frame of the
+            film can be decoded
     """
     mime = _PLAYED.get(detect_film_format(content))
     if mime is None:
@@ -56,7 +58,7 @@ def render_player(content: bytes, alt: str, link: str = "") -> str:
         source = f"data:{mime};base64,{to_base64(content)}"
     if not source:
         return ""
-    poster = make_poster(content)
+    poster = make_poster(content) or poster
     attributes = f' poster="{poster}"' if poster else ""
     # What stands inside is for readers without video.
     fallback = f'<img src="{poster}" alt="{escape(alt)}">' if poster else escape(alt)

@@ -117,7 +117,7 @@ class Study:
         session: StudySession,
         plan: StudyPlan,
     ) -> None:
-        self._session = session
+        self.session = session
         self.title = shorten(plan.title, MAX_TITLE)
         self.rows = plan.rows
         self.calls = plan.calls
@@ -128,7 +128,7 @@ class Study:
     def _load_jobs(self) -> None:
         """Take the jobs of an earlier run from the journal."""
         for position, call in enumerate(self.calls):
-            job = self._session.journal.find_job_by_key(call)
+            job = self.session.journal.find_job_by_key(call)
             if job is not None:
                 self.jobs[position] = job
 
@@ -145,7 +145,7 @@ class Study:
 
     def list_missing(self) -> list[Call[Job]]:
         """Return the calls of which the journal has no submission that counts."""
-        journal = self._session.journal
+        journal = self.session.journal
         return [call for call in self.calls if journal.find_by_key(call) is None]
 
     def cost(
@@ -220,10 +220,10 @@ class Study:
         Its updates belong into `jobs`. Arguments and errors are
         those of `run`.
         """
-        allowed = self._session.settings.max_jobs if max_jobs is None else max_jobs
+        allowed = self.session.settings.max_jobs if max_jobs is None else max_jobs
         check_job_count(self.list_missing(), allowed)
         count = sum(call.job_count for call in self.calls)
-        return self._session.batch(self.list_targets(), max_jobs=count, **options)
+        return self.session.batch(self.list_targets(), max_jobs=count, **options)
 
     def list_targets(self) -> list[JobLike]:
         """Return what a run submits or follows; a job that has ended well needs no second look."""
@@ -257,7 +257,7 @@ class Study:
         frame = self.frame()
         names = list(self.factors)
         factors = frame.iloc[:, : len(names)].set_axis(names, axis=1).assign(id=frame["id"])
-        ratings = ratings_to_frame(self._session.journal.ratings())
+        ratings = ratings_to_frame(self.session.journal.ratings())
         columns = ["id", "picture", "stars", "tags", "note"]
         return factors.merge(ratings[columns], on="id").reset_index(drop=True)
 
@@ -367,9 +367,9 @@ class Study:
         key = (job.service, job.id, -1 if index is None else index)
         if key not in self._thumbnails:
             if index is None:
-                picture = await self._session.picture(job)
+                picture = await self.session.picture(job)
             else:
-                picture = _select(await self._session.pictures(job), index)
+                picture = _select(await self.session.pictures(job), index)
             self._thumbnails[key] = await anyio.to_thread.run_sync(fit_picture, bytes(picture))
         return self._thumbnails[key]
 

@@ -73,9 +73,9 @@ def picture_bundle(job: Job, content: bytes, size: int = THUMBNAIL_SIZE) -> Mime
     return data, {mime: {"width": width, "height": height, "alt": format_alt_text(job)}}
 
 
-def film_bundle(job: Job, content: bytes, url: str) -> MimeBundle | None:
+def film_bundle(job: Job, content: bytes, url: str, poster: str = "") -> MimeBundle | None:
     """Return a film as an output that plays it; None where browsers cannot, or it is no film."""
-    player = render_player(content, format_alt_text(job), url)
+    player = render_player(content, format_alt_text(job), url, poster)
     return (
         ({"text/html": player, "text/plain": format_caption(job, content)}, {}) if player else None
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +13,7 @@ import anyio
 from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.job import Job, JobPicture, Status
 from jupyter_mjci.errors import MjciError
+from jupyter_mjci.imaging.films import MAX_POSTER_BYTES, POSTER_SIZE
 from jupyter_mjci.imaging.picture import Picture
 from jupyter_mjci.notebook import cards, images
 from jupyter_mjci.notebook.cards import Extras
@@ -56,7 +58,7 @@ async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBund
         try:
             bundles.append(images.picture_bundle(job, content, session.settings.thumbnail))
         except ValueError:
-            film = images.film_bundle(job, content, url)
+            film = images.film_bundle(job, content, url, await _load_poster(session, job))
             if film is None:
                 links.append((_file_name(url), url))
             else:
@@ -66,6 +68,17 @@ async def fetch_results_async(session: Session, job: Job) -> tuple[list[MimeBund
         if info is not None and info.frames > 1:
             links.append((f"{_file_name(url)} ({info.frames} frames; the first is shown)", url))
     return bundles, Extras(notes, await _count_child_jobs(session, job), links=links)
+
+
+async def _load_poster(session: Session, job: Job) -> str:
+    """Return the picture that the service shows for a film, where its frames cannot be decoded."""
+    service = find_service(job.service)
+    url = service.get_poster_url(job) if service and find_spec("av") is None else ""
+    if url:
+        with suppress(MjciError, ValueError), anyio.move_on_after(PREVIEW_TIMEOUT):
+            picture = await session.picture(url)
+            return images.data_url(picture, POSTER_SIZE, MAX_POSTER_BYTES)
+    return ""
 
 
 def fetch_card_picture(session: Session, job: Job) -> str:

@@ -366,8 +366,9 @@ class Service:
         subject_is_key: whether the subject is a name rather than
             a text
         get_preview_url: the picture of a running job
+        get_poster_url: a picture of a job whose outputs are films
         get_command: the magic that asks for the same again; ""
-            where one line cannot
+            where none can
         get_single_urls: the single pictures of a job whose output
             is a sheet of them, where the service has them
         get_step: the button that made a job of its parent, and
@@ -431,6 +432,7 @@ class Service:
     describe_subject: Callable[[Job], str] = _get_subject
     subject_is_key: bool = False
     get_preview_url: Callable[[Job], str] = _get_nothing
+    get_poster_url: Callable[[Job], str] = _get_nothing
     get_command: Callable[[Job], str] = _get_nothing
     get_single_urls: Callable[[Job], Sequence[str]] = _get_no_urls
     get_step: Callable[[Job], tuple[str, int | None]] = _get_no_step

@@ -1,7 +1,7 @@
 """Measure how long a panel over 10,000 tasks takes to open, to search, and to show its gallery.
 
 `python -m tests.benchmarks panels`. A panel is open when it has no tasks left: its table is sent
-to the browser and its plot is drawn. The bar is one second.
+to the browser and its plot is drawn. The bar is one second, of the gallery half of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jupyter_mjci.session import Session
 from tests.benchmarks.figures import Figure, in_turns, within
 
 TASKS = 10_000
+BARS = {"open gallery": 0.5}  # seconds; of all others one
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -75,7 +76,8 @@ def main() -> int:
         }
         seconds = in_turns(cases, 7)
     figures: list[Figure] = [
-        within(f"{name} of {TASKS:,}", seconds[name], 1.0, "a second", 1) for name in cases
+        within(f"{name} of {TASKS:,}", seconds[name], BARS.get(name, 1.0), "bar", 1)
+        for name in cases
     ]
     print(*figures, sep="\n")
     return int(not all(figure.good for figure in figures))

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.test_accessibility import SERIOUS
 
 SESSION = "import jupyter_mjci as mjci\ns = mjci.sandbox(speed=1000)"
 MAGICS = "%load_ext jupyter_mjci\n%mjci sandbox --speed 1000 -o s"
@@ -24,6 +27,9 @@ INSIDE = """() => document.activeElement === document.body
   || !!document.activeElement.closest('dialog')"""
 TEXTS = """() => [...document.querySelectorAll('.mjci-live .mjci-form input[type=text]')]
   .map(field => field.value)"""
+RIGHT = """() => [...document.querySelectorAll('dialog button')]
+  .map(button => button.getBoundingClientRect().right)"""
+NTH = "([selector, index]) => document.querySelectorAll(selector)[index].focus()"
 IN_PLACE = ".mjci-rule-preview .mjci-compare"
 PERCENT = """selector => document.querySelector(`${selector} [role=slider]`)
   ?.getAttribute('aria-valuenow')"""
@@ -84,6 +90,12 @@ def test_lightbox_is_a_dialog_for_keys(drawn: Callable[..., Any], shots: Path) -
     assert page.js("selector => document.querySelector(selector).naturalWidth", STAGE) > small
     assert page.js("() => document.querySelector('dialog').matches(':modal')")
     shoot(page, shots, "lightbox")
+    page.shown.do(lambda: page.page.set_viewport_size({"width": 600, "height": 800}))
+    shoot(page, shots, "lightbox-600")
+    found = page.shown.do(lambda: Axe().run(page.page, context=DIALOG).response["violations"])
+    assert [each["id"] for each in found if each["impact"] in SERIOUS] == []
+    assert max(page.js(RIGHT)) <= 600
+    page.shown.do(lambda: page.page.set_viewport_size({"width": 1280, "height": 1000}))
     page.press("f")
     page.wait_for(f"{DIALOG}.mjci-full")
     page.press("-")
@@ -144,6 +156,27 @@ def test_gallery_is_leafed_through_and_rated(drawn: Callable[..., Any], shots: P
     )
     page.press("ArrowLeft")
     wait_text(page, f"{DIALOG} .mjci-viewer-title", first)
+
+
+def test_study_is_rated_by_keys(notebook: Callable[..., Any], shots: Path) -> None:
+    """What wins is told at once, and the stars are there again after the page was loaded anew."""
+    page = notebook(
+        SESSION,
+        "study = s.study('a {{animal}}', animal=['fox', 'owl']).run()\nmjci.panel(study)",
+    )
+    page.run(0)
+    page.run(1)
+    page.wait_js("selector => document.querySelectorAll(selector).length === 2", TILE)
+    for index, key in enumerate(("2", "5")):
+        page.js(NTH, [TILE, index])
+        page.press(key)
+    wait_text(page, ".mjci-tile:nth-child(2) .mjci-stars", "★★★★★")
+    page.click(".mjci-live button:has-text('Which value wins')")
+    wait_text(page, ".mjci-live .mjci-table", "owl")
+    shoot(page, shots, "study")
+    page.save()
+    page.reload()
+    wait_text(page, ".mjci-tile:nth-child(1) .mjci-stars", "★★☆☆☆")
 
 
 def test_children_stand_beside_their_grid_and_are_compared_with_it(

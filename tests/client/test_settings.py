@@ -15,13 +15,17 @@ from keyring.backend import KeyringBackend
 from keyring.backends import fail
 from keyring.errors import KeyringLocked
 
+import jupyter_mjci as mjci
+from jupyter_mjci.client import settings as client_settings
 from jupyter_mjci.client.settings import (
     Secret,
+    find_exposed_secrets,
     is_headless,
     load_known_secrets,
     load_runtime_settings,
 )
-from jupyter_mjci.errors import SettingsError
+from jupyter_mjci.diagnostics import diagnose
+from jupyter_mjci.errors import SettingsError, SettingsWarning
 from jupyter_mjci.services import load_settings
 
 PROFILES = """
@@ -39,7 +43,26 @@ mj_url = "http://work"
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "profiles.toml"
     path.write_text(PROFILES)
+    path.chmod(0o600)
     return path
+
+
+def test_profile_file_that_others_can_read_is_warned_of(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By every session, and by doctor; one without secrets may be read."""
+    monkeypatch.setattr(client_settings, "get_profile_path", lambda: file)
+    assert find_exposed_secrets() == ""
+    file.chmod(0o640)
+    with pytest.warns(SettingsWarning, match=r"mode 640.*chmod 600") as caught:
+        load_settings(environ={})
+    assert "from-file" not in str(caught[0].message)
+    with pytest.warns(SettingsWarning), mjci.sandbox() as session:
+        finding = diagnose(session)[0]
+    assert (finding.name, finding.ok) == ("profiles.toml", False)
+    assert finding.fix == f"chmod 600 {file}"
+    file.write_text('[default]\nmj_url = "http://file"\nmj_secret = "keyring:"\n')
+    assert find_exposed_secrets() == ""
 
 
 def test_sources_override_in_documented_order(file: Path) -> None:
@@ -93,6 +116,7 @@ def test_credentials_have_their_source(file: Path) -> None:
 def test_table_of_a_service_in_a_profile_is_read(tmp_path: Path) -> None:
     """`[default.mj]` has the settings of the service by their short names."""
     path = tmp_path / "profiles.toml"
+    path.touch(0o600)
     path.write_text(
         """
         [default]

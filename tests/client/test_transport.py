@@ -22,6 +22,7 @@ from jupyter_mjci.client import event_loop
 from jupyter_mjci.client.calls import Call
 from jupyter_mjci.client.http_pool import AiohttpTransport, ShardedTransport
 from jupyter_mjci.client.transport import SystemClock, Transport
+from jupyter_mjci.emulator.app import Sandbox
 from jupyter_mjci.errors import InvalidRequest, SettingsError, TransportError
 from jupyter_mjci.services import load_settings
 from jupyter_mjci.services.midjourney.api import Midjourney
@@ -608,3 +609,24 @@ def test_verbose_traceback_of_a_failed_request_shows_no_secret(
             pending += [error.__cause__, error.__context__]
     assert len(texts) > 1
     assert "s3cr3t-canary" not in "".join(texts)
+
+
+@pytest.mark.parametrize(("use_aiohttp", "count"), [(False, 1), (True, 5)])
+def test_proxy_is_looked_up_once_at_most(
+    monkeypatch: pytest.MonkeyPatch, use_aiohttp: bool, count: int
+) -> None:
+    """httpx asks for new connections only, aiohttp for each request: the environment is long."""
+    lookups: list[httpx.Request] = []
+    monkeypatch.setattr("jupyter_mjci.client.http_pool._find_proxy", lookups.append)
+    with Sandbox() as sandbox:
+        account = sandbox.serve().settings
+        session = Session(
+            load_settings(
+                {"mj_url": account["mj_url"], "mj_secret": account["mj_secret"]}, environ={}
+            )
+        )
+        session.client.transport.use_aiohttp = use_aiohttp
+        with session:
+            for _ in range(5):
+                session.mj.tasks().run()
+    assert len(lookups) == count

@@ -8,15 +8,11 @@ which query flag, on a bucket or on an object. A function takes a
 
 from __future__ import annotations
 
-import base64
-import binascii
-import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from urllib.parse import parse_qsl, quote, unquote
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from urllib.parse import quote
 
 from jupyter_mjci.emulator.cos.archive import build_restore_headers, check_readable, restore
 from jupyter_mjci.emulator.cos.conditions import (
@@ -36,14 +32,45 @@ from jupyter_mjci.emulator.cos.grants import (
     parse_grant_headers,
     render_policy,
 )
+from jupyter_mjci.emulator.cos.listings import (
+    UPLOAD_LISTING_PARAMS,
+    list_page,
+    list_uploads_page,
+    render_object,
+    render_part,
+    render_upload,
+    select_encoding,
+)
 from jupyter_mjci.emulator.cos.processing import (
     RULE_RE,
     ImageProcessor,
     PicOperations,
     apply_operations,
 )
+from jupyter_mjci.emulator.cos.requests import (
+    MAX_BUCKET_TAGS,
+    MAX_KEYS,
+    MAX_PART_NUMBER,
+    MAX_TAGS,
+    XML_HEADERS,
+    RequestContext,
+    build_checksum_headers,
+    build_copy_response,
+    check_md5,
+    check_overwrite,
+    check_tags,
+    find_subresource,
+    find_tagged,
+    format_iso_time,
+    method_not_allowed,
+    not_implemented,
+    parse_copy_source,
+    parse_int_param,
+    parse_tags,
+    read_uploaded_object,
+    xml_response,
+)
 from jupyter_mjci.emulator.cos.store import (
-    MAX_CODE_POINT,
     Bucket,
     MultipartUpload,
     Store,
@@ -61,11 +88,10 @@ from jupyter_mjci.emulator.cos.styles import (
     render_styles,
     split_style,
 )
-from jupyter_mjci.emulator.http import Request, Response
+from jupyter_mjci.emulator.http import Response
 from jupyter_mjci.emulator.xml import (
     Element,
     ErrorResponse,
-    build_xml,
     find_all,
     get_text,
     invalid_argument,
@@ -73,97 +99,10 @@ from jupyter_mjci.emulator.xml import (
     parse_xml,
 )
 
-MAX_KEYS = 1000
-MAX_PART_NUMBER = 10_000
 # the version ID of what was uploaded without versioning
 NO_VERSION = "null"
-MAX_TAGS = 10  # of an object
-MAX_BUCKET_TAGS = 50
-XML_HEADERS = {"Content-Type": "application/xml"}
-# What a query can ask for beside the object or the listing
-# itself.
-SUBRESOURCES = frozenset(
-    """
-    accelerate acl append ci-process comp cors delete domain domaincertificate encryption
-    image_process intelligent-tiering intelligenttiering inventory lifecycle live location logging
-    notification object-lock origin policy referer replication responsecontrol restore select
-    symlink style tagging torrent uploadId uploads versioning versions vod website
-    """.split()  # noqa: SIM905
-)
-# What clients send with a listing or an upload even if it is
-# empty.
-PLAIN_PARAMS = frozenset(
-    """
-    delimiter encoding-type key-marker marker max-keys max-parts max-uploads part-number-marker
-    partNumber position prefix sign upload-id-marker version-id-marker versionId
-    x-ci-security-token x-cos-security-token
-    """.split()  # noqa: SIM905
-)
 # Picture functions that are no rules.
 UNSERVED_FUNCTION_RE = re.compile(r"image[A-Z]\w*(?=[/|]|$)")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestContext:
-    """A genuine request, with its bucket, the time, and a new request ID.
-
-    On the CI plane `resource` is the first part of the path and
-    `key` the rest.
-    """
-
-    request: Request
-    bucket: Bucket
-    key: str
-    params: Mapping[str, str]
-    now: float
-    request_id: str
-    resource: str = ""
-
-    def get_header(self, name: str) -> str:
-        """Return a header by its lower-case name, "" where there is none."""
-        return self.request.headers.get(name, "")
-
-
-def method_not_allowed() -> ErrorResponse:
-    """Build the error for a method that a resource does not have."""
-    message = "The specified method is not allowed against this resource."
-    return ErrorResponse(405, "MethodNotAllowed", message)
-
-
-def not_implemented(name: str) -> ErrorResponse:
-    """Build the error for a function of the service that is not emulated."""
-    message = f"A header or parameter ({name}) implies a function that is not there."
-    return ErrorResponse(501, "NotImplemented", message)
-
-
-def find_subresource(context: RequestContext) -> str:
-    """Return what a query asks for instead of the object or the listing, "" for these.
-
-    A bare name that is not known is a function, too: the
-    service's, but not this one's. Otherwise `DELETE /?function`
-    would delete the bucket.
-    """
-    for name in context.params:
-        if name in SUBRESOURCES:
-            return name
-    if context.key and context.request.method in ("GET", "HEAD"):
-        return ""
-    for name, value in context.params.items():
-        if not value and name not in PLAIN_PARAMS:
-            return name
-    return ""
-
-
-def format_iso_time(timestamp: float) -> str:
-    """Format a time as the object plane does: UTC, with milliseconds."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-
-
-def xml_response(
-    root: str, content: Mapping[str, object], headers: Mapping[str, str] | None = None
-) -> Response:
-    """Build a successful response."""
-    return Response(200, build_xml(root, content), {**XML_HEADERS, **(headers or {})})
 
 
 OnUploaded = Callable[[Bucket, str, float], None]
@@ -465,7 +404,7 @@ class ObjectPlane:
             "StorageClass": "STANDARD",
             "MaxParts": limit,
             "IsTruncated": is_truncated,
-            "Part": [_render_part(number, upload.parts[number]) for number in page],
+            "Part": [render_part(number, upload.parts[number]) for number in page],
         }
         return xml_response("ListPartsResult", content)
 
@@ -481,7 +420,7 @@ class ObjectPlane:
         content |= {
             "MaxUploads": min(limit, MAX_KEYS),
             "IsTruncated": page.is_truncated,
-            "Upload": [_render_upload(upload, encode) for upload in page.uploads],
+            "Upload": [render_upload(upload, encode) for upload in page.uploads],
             "CommonPrefixes": [{"Prefix": encode(prefix)} for prefix in page.prefixes],
         }
         if page.is_truncated:
@@ -509,7 +448,7 @@ class ObjectPlane:
         if next_marker:
             content["NextMarker"] = encode(next_marker)
         objects = context.bucket.objects
-        content["Contents"] = [_render_object(encode(key), objects[key]) for key in keys]
+        content["Contents"] = [render_object(encode(key), objects[key]) for key in keys]
         content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
         return xml_response("ListBucketResult", content)
 
@@ -532,7 +471,7 @@ class ObjectPlane:
             content |= {"NextKeyMarker": encode(next_marker), "NextVersionIdMarker": NO_VERSION}
         objects = context.bucket.objects
         content["Version"] = [
-            {**_render_object(encode(key), objects[key]), "VersionId": NO_VERSION, "IsLatest": True}
+            {**render_object(encode(key), objects[key]), "VersionId": NO_VERSION, "IsLatest": True}
             for key in keys
         ]
         content["CommonPrefixes"] = [{"Prefix": encode(prefix)} for prefix in prefixes]
@@ -711,131 +650,6 @@ ROUTES: dict[tuple[str, str, str], Route] = {
 }
 
 
-# -- parameters and bodies
-
-
-def parse_int_param(
-    params: Mapping[str, str], name: str, default: int, minimum: int, maximum: int
-) -> int:
-    """Parse a whole number among the parameters; an empty one counts as missing.
-
-    Raises:
-        ErrorResponse: it is not a number, or out of range
-    """
-    text = params.get(name, "")
-    if not text:
-        value = default
-    elif re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        value = int(text)
-    else:
-        raise invalid_argument(f"{name} is not a number.")
-    if not minimum <= value <= maximum:
-        raise invalid_argument(f"{name} must lie between {minimum} and {maximum}.")
-    return value
-
-
-def parse_copy_source(header: str) -> str:
-    """Return the host and the path (still encoded) of x-cos-copy-source.
-
-    Clients send it with a scheme, with leading slashes, encoded
-    as a whole (also as a form is, with + for a blank), or with a
-    key that is not encoded at all.
-    """
-    with contextlib.suppress(UnicodeError):
-        header = header.encode("latin-1").decode()
-    if "/" not in header.strip("/"):
-        header = unquote(header)
-    return re.sub(r"^(https?:)?/*", "", header).partition("?")[0]
-
-
-def parse_tags(header: str) -> dict[str, str]:
-    """Parse x-cos-tagging: `Key1=Value1&Key2=Value2`, percent-encoded.
-
-    Raises:
-        ErrorResponse: a tag is not valid
-    """
-    return check_tags(parse_qsl(header, keep_blank_values=True))
-
-
-def find_tagged(context: RequestContext) -> Bucket | StoredObject:
-    """Return what a request about tags means: an object, or the bucket."""
-    return context.bucket.get(context.key) if context.key else context.bucket
-
-
-def check_tags(tags: Sequence[tuple[str, str]], limit: int = MAX_TAGS) -> dict[str, str]:
-    """Return the tags by name.
-
-    https://cloud.tencent.com/document/product/436/42993
-
-    Raises:
-        ErrorResponse: there are too many, or one is not valid
-    """
-    for name, value in tags:
-        if not 1 <= len(name) <= 128 or len(value) > 256:
-            message = "A tag's name has 1 to 128 characters, its value at most 256."
-            raise ErrorResponse(400, "InvalidTag", message)
-    if len(tags) > limit or len({name for name, _ in tags}) < len(tags):
-        message = f"There are at most {limit} tags, all of different names."
-        raise ErrorResponse(400, "InvalidTag", message)
-    return dict(tags)
-
-
-def check_overwrite(context: RequestContext) -> None:
-    """Check that an upload may replace what is there.
-
-    https://cloud.tencent.com/document/product/436/7749
-
-    Raises:
-        ErrorResponse: x-cos-forbid-overwrite forbids it
-    """
-    is_forbidden = context.get_header("x-cos-forbid-overwrite").lower() == "true"
-    if is_forbidden and context.key in context.bucket.objects:
-        raise ErrorResponse(409, "FileAlreadyExists", "The object exists already.")
-
-
-def check_md5(context: RequestContext) -> None:
-    """Check the Content-MD5 of a body, if there is one."""
-    header = context.get_header("content-md5")
-    if not header:
-        return
-    try:
-        digest = base64.b64decode(header, validate=True)
-    except (binascii.Error, ValueError):
-        digest = b""
-    if len(digest) != 16:
-        raise ErrorResponse(400, "InvalidDigest", "The Content-MD5 you specified is not valid.")
-    if digest != hashlib.md5(context.request.body).digest():
-        message = "The Content-MD5 you specified did not match what we received."
-        raise ErrorResponse(400, "BadDigest", message)
-
-
-def read_uploaded_object(context: RequestContext) -> StoredObject:
-    """Build an object from the body and the headers of an upload."""
-    check_key(context.key)
-    check_md5(context)
-    headers = select_stored_headers(context.request.headers)
-    content_type = context.get_header("content-type") or guess_content_type(context.key)
-    stored = build_object(context.request.body, context.now, content_type, headers)
-    stored.tags = parse_tags(context.get_header("x-cos-tagging"))
-    stored.grants = parse_grant_headers(context.request.headers)
-    return stored
-
-
-def build_checksum_headers(stored: StoredObject) -> dict[str, str]:
-    """Build the headers by which a client checks what arrived."""
-    return {"ETag": stored.etag, "x-cos-hash-crc64ecma": str(stored.crc64)}
-
-
-def build_copy_response(root: str, stored: StoredObject) -> Response:
-    """Build the response to a copy: of an object, or into a part."""
-    content = {
-        "ETag": stored.etag,
-        "LastModified": format_iso_time(stored.modified),
-        "CRC64": stored.crc64,
-    }
-    return xml_response(root, content, build_checksum_headers(stored))
-
-
 def find_rule(context: RequestContext) -> tuple[str, str]:
     """Return the key of the object that is asked for, and the rule to apply ("": none).
 
@@ -857,130 +671,3 @@ def find_rule(context: RequestContext) -> tuple[str, str]:
     if rule or context.key in context.bucket.objects:
         return context.key, rule
     return split_style(styles, context.key)
-
-
-# -- listings
-
-
-def list_page(
-    bucket: Bucket, params: Mapping[str, str], limit: int
-) -> tuple[list[str], list[str], str]:
-    """Return the keys and common prefixes of one page, and the marker of the next.
-
-    The marker is "" at the end. `limit` counts keys and prefixes
-    together.
-    """
-    prefix = params.get("prefix", "")
-    delimiter = params.get("delimiter", "")
-    contents: list[str] = []
-    prefixes: list[str] = []
-    last = params.get("marker", "")
-    keys = bucket.iter_keys(prefix, last)
-    while (key := next(keys, None)) is not None:
-        folder = cut_folder(key, prefix, delimiter)
-        # the marker was this prefix: skip its keys
-        if folder and folder == last:
-            keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
-            continue
-        if len(contents) + len(prefixes) >= limit:
-            return contents, prefixes, last if limit else ""
-        last = folder or key
-        if folder:
-            prefixes.append(folder)
-            keys = bucket.iter_keys(prefix, folder + MAX_CODE_POINT)
-        else:
-            contents.append(key)
-    return contents, prefixes, ""
-
-
-def _render_object(key: str, stored_object: StoredObject) -> Element:
-    return {
-        "Key": key,
-        "LastModified": format_iso_time(stored_object.modified),
-        "ETag": stored_object.etag,
-        "Size": len(stored_object.body),
-        "Owner": OWNER,
-        "StorageClass": stored_object.storage_class,
-    }
-
-
-# Parameters of GET /?uploads, and the elements that repeat them.
-UPLOAD_LISTING_PARAMS = {
-    "key-marker": "KeyMarker",
-    "upload-id-marker": "UploadIdMarker",
-    "prefix": "Prefix",
-    "delimiter": "Delimiter",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class UploadsPage:
-    """A page of unfinished uploads; the markers are those of its last row."""
-
-    uploads: list[MultipartUpload]
-    prefixes: list[str]
-    is_truncated: bool
-    next_key: str = ""
-    next_id: str = ""
-
-
-def list_uploads_page(bucket: Bucket, params: Mapping[str, str], limit: int) -> UploadsPage:
-    """Return the unfinished uploads of one page, in the order of their keys.
-
-    An upload-id-marker counts only with a key-marker; the page
-    then starts with the next upload of that key.
-    """
-    prefix = params.get("prefix", "")
-    delimiter = params.get("delimiter", "")
-    key_marker = params.get("key-marker", "")
-    after = (key_marker, params.get("upload-id-marker", "") or MAX_CODE_POINT)
-    uploads: list[MultipartUpload] = []
-    prefixes: list[str] = []
-    last = ("", "")
-    for upload in sorted(bucket.uploads.values(), key=lambda upload: (upload.key, upload.id)):
-        folder = cut_folder(upload.key, prefix, delimiter)
-        position = (folder, "") if folder else (upload.key, upload.id)
-        is_behind = bool(key_marker) and position <= after
-        if not upload.key.startswith(prefix) or is_behind or (folder and folder in prefixes):
-            continue
-        if len(uploads) + len(prefixes) >= limit:
-            return UploadsPage(uploads, prefixes, bool(limit), *last)
-        if folder:
-            prefixes.append(folder)
-        else:
-            uploads.append(upload)
-        last = position
-    return UploadsPage(uploads, prefixes, False)
-
-
-def cut_folder(key: str, prefix: str, delimiter: str) -> str:
-    """Return a key up to the first delimiter after the prefix, "" where there is none."""
-    cut = key.find(delimiter, len(prefix)) if delimiter else -1
-    return key[: cut + len(delimiter)] if cut >= 0 else ""
-
-
-def select_encoding(params: Mapping[str, str]) -> tuple[Element, Callable[[str], str]]:
-    """Return the element that tells how a listing's keys are encoded, and their encoder."""
-    if params.get("encoding-type") == "url":
-        return {"EncodingType": "url"}, quote
-    return {}, str
-
-
-def _render_upload(upload: MultipartUpload, encode: Callable[[str], str]) -> Element:
-    return {
-        "Key": encode(upload.key),
-        "UploadId": upload.id,
-        "StorageClass": "STANDARD",
-        "Initiator": OWNER,
-        "Owner": OWNER,
-        "Initiated": format_iso_time(upload.started),
-    }
-
-
-def _render_part(number: int, part: StoredObject) -> Element:
-    return {
-        "PartNumber": number,
-        "LastModified": format_iso_time(part.modified),
-        "ETag": part.etag,
-        "Size": len(part.body),
-    }

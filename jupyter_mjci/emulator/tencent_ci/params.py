@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from jupyter_mjci.emulator.cos.objects import RequestContext, parse_int_param
+from jupyter_mjci.emulator.cos.requests import RequestContext, parse_int_param
 from jupyter_mjci.emulator.tencent_ci.events import NEVER, parse_time
 from jupyter_mjci.emulator.tencent_ci.jobs import JOB_STATES, JobFilter
 from jupyter_mjci.emulator.xml import Element, invalid_argument

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 
-from jupyter_mjci.emulator.cos.objects import XML_HEADERS
+from jupyter_mjci.emulator.cos.requests import XML_HEADERS
 from jupyter_mjci.emulator.cos.store import Bucket
 from jupyter_mjci.emulator.http import Response
 from jupyter_mjci.emulator.tencent_ci.batches import Batch, Execution, Workflow

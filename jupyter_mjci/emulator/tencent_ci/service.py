@@ -28,14 +28,14 @@ from jupyter_mjci.emulator.cos.cors import (
     find_rule,
     preflight_refused,
 )
-from jupyter_mjci.emulator.cos.objects import (
+from jupyter_mjci.emulator.cos.objects import ObjectPlane
+from jupyter_mjci.emulator.cos.processing import ImageProcessor
+from jupyter_mjci.emulator.cos.requests import (
     SUBRESOURCES,
-    ObjectPlane,
     RequestContext,
     method_not_allowed,
     parse_int_param,
 )
-from jupyter_mjci.emulator.cos.processing import ImageProcessor
 from jupyter_mjci.emulator.cos.store import (
     Bucket,
     HostInfo,

@@ -8,6 +8,7 @@ from jupyter_mjci.errors import InvalidRequest
 from jupyter_mjci.services import load_attribute, services
 
 if TYPE_CHECKING:
+    from jupyter_mjci.jobs.study import Study
     from jupyter_mjci.notebook.panels.base import Panel
     from jupyter_mjci.session import Session
 
@@ -33,12 +34,13 @@ def check_panel_kind(kind: str) -> None:
         )
 
 
-def panel(kind: str, session: Session | None = None) -> Panel:
+def panel(kind: str | Study, session: Session | None = None) -> Panel:
     """Build a panel.
 
     Args:
         kind: "mj" (Midjourney), "ci" (Tencent CI), "history" or
-            "status" (active jobs)
+            "status" (active jobs); or a study, whose pictures are
+            looked at and rated
         session: by default the notebook's own session, the one
             that the magics use
 
@@ -49,6 +51,10 @@ def panel(kind: str, session: Session | None = None) -> Panel:
     Raises:
         InvalidRequest: There is no panel of this kind.
     """
+    if not isinstance(kind, str):
+        from jupyter_mjci.notebook.panels.study import StudyPanel
+
+        return StudyPanel(kind)
     check_panel_kind(kind)
     locations = {each.key: each.panel for each in services() if each.panel} | PANEL_TYPES
     panel_type: type[Panel] = load_attribute(locations[kind])

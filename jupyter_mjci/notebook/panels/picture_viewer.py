@@ -146,7 +146,7 @@ async def _show(viewer: PictureViewer, request: Request) -> Answer:
     """Return the picture in full size, and what can be done with it."""
     session, job = viewer.find_job(request)
     picture = await session.picture(request["name"])
-    content, mime, *_ = await anyio.to_thread.run_sync(images.make_thumbnail, picture, *FULL_LIMITS)
+    content, mime = await anyio.to_thread.run_sync(_prepare, picture, request["name"])
     width, height = picture.size
     targets = [
         {
@@ -166,6 +166,18 @@ async def _show(viewer: PictureViewer, request: Request) -> Answer:
         "reuse": _get_command(job),
     }
     return answer, content
+
+
+def _prepare(picture: bytes, name: str) -> tuple[bytes, str]:
+    """Return a picture as the page can show it, and its media type."""
+    try:
+        content, mime, *_ = images.make_thumbnail(picture, *FULL_LIMITS)
+    except ValueError:
+        raise InvalidRequest(
+            f"{name} is no picture that can be shown here.",
+            hint="session.download(job) writes it to a file.",
+        ) from None
+    return content, mime
 
 
 def _get_parent_name(job: Job) -> str:

@@ -81,6 +81,7 @@ SERVICE = Service(
     links_expire=True,
     get_facts=responses.get_facts,
     get_preview_url=responses.get_preview_url,
+    get_poster_url=responses.get_poster_url,
     get_command=responses.get_command,
     get_single_urls=responses.get_single_urls,
     get_step=responses.get_step,

@@ -543,17 +543,17 @@ def list_flag_names(prompt: str) -> set[str]:
 
 
 def split_flags(prompt: str) -> tuple[str, list[tuple[str, str]]]:
-    """Return the text of a prompt, and the name and value of each flag behind it.
+    """Return the text of a prompt, and each flag behind it with all that follows it as its value.
 
-    A prompt with something else between its flags is all text.
+    Aliases are replaced by the flag's name; nothing is lost.
     """
     words = split_words(prompt)
-    written = list(_iter_flags(words))
-    count = sum(1 + len(item.values) for item in written)
-    flags = [(item.flag.name, " ".join(item.values)) for item in written]
-    text = words[: len(words) - count]
-    is_text = any(word.casefold() in FLAGS_BY_NAME for word in text)
-    return (prompt, []) if is_text else (" ".join(text), flags)
+    starts = [index for index, word in enumerate(words) if is_flag(word)]
+    flags = []
+    for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
+        flag = FLAGS_BY_NAME.get(words[start].casefold())
+        flags.append((flag.name if flag else words[start], " ".join(words[start + 1 : end])))
+    return " ".join(words[: starts[0]]) if starts else prompt, flags
 
 
 def _iter_flags(words: Sequence[str]) -> Iterator[WrittenFlag]:

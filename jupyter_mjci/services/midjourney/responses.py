@@ -272,6 +272,11 @@ def get_command(job: Job) -> str:
     return f"%mj_imagine {prompt}" if job.action == "IMAGINE" and prompt else ""
 
 
+def get_poster_url(job: Job) -> str:
+    """Return the URL of the picture that a video begins with; "" where the task names none."""
+    return _get_url(job.raw.get("imageUrl"))
+
+
 # How the description of a task ends that a button of a grid made.
 _STEP = re.compile(r"[UV]([1-4])\Z")
 

@@ -134,6 +134,7 @@ SERVICE = Service(
     parse_callback=responses.parse_callback,
     parse_record=responses.parse_record,
     get_facts=facts.get_facts,
+    get_command=facts.get_command,
     describe_subject=facts.describe_subject,
     subject_is_key=True,
     diagnose="jupyter_mjci.services.tencent_ci.diagnostics:diagnose_tencent_ci",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from jupyter_mjci.client.interpolation import escape_toml
 from jupyter_mjci.client.job import Job
 from jupyter_mjci.client.translation import mark
 from jupyter_mjci.services.tencent_ci.responses import Element, get_element, to_text
@@ -13,6 +14,18 @@ def describe_subject(job: Job) -> str:
     """Return the input, and the output that is made from it."""
     output = to_text(get_element(job.raw, "Operation", "Output").get("Object"))
     return f"{job.subject} → {output}" if output else job.subject
+
+
+def get_command(job: Job) -> str:
+    """Return the cell that processes a picture of the bucket again; "" for other jobs."""
+    operation = get_element(job.raw, "Operation")
+    rule = to_text(get_element(operation, "PicProcess").get("ProcessRule"))
+    output = to_text(get_element(operation, "Output").get("Object"))
+    if not (job.subject and rule and output):
+        return ""
+    values = {"input": job.subject, "rule": rule, "output": output}
+    lines = [f'{name} = "{escape_toml(value)}"' for name, value in values.items()]
+    return "\n".join(["%%ci_job", *lines])
 
 
 def get_facts(job: Job) -> Iterable[tuple[str, str]]:
