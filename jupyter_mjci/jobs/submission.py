@@ -56,7 +56,6 @@ from jupyter_mjci.errors import (
 from jupyter_mjci.history import submissions
 from jupyter_mjci.history.submissions import Lease, Submission
 from jupyter_mjci.jobs.client import JobClient
-from jupyter_mjci.jobs.shared_reads import SharedReads
 from jupyter_mjci.jobs.waiting_room import WaitingRoom
 from jupyter_mjci.services import SubmissionTracking, service
 
@@ -226,7 +225,6 @@ class Submitter:
         self.make_marker = make_marker
         self.timeout = timeout
         self._deterministic = deterministic
-        self._searches = SharedReads(self.send)
         self._rooms = defaultdict[str, WaitingRoom](lambda: WaitingRoom(client.clock))
 
     async def send(self, call: Call[T], queue_timeout: float = 0.0) -> T:
@@ -525,7 +523,7 @@ class Submitter:
         request = tracking.build_search_request(pending.call, pending.recorded_at)
         if isinstance(request, Paginator):
             return cast(list[Job], await request.collect())
-        return cast(list[Job], await self._searches.fetch(request))
+        return cast(list[Job], await self.send(request))
 
     async def _claim_guess(
         self, pending: PendingSubmission, candidates: Iterable[Job]
