@@ -97,7 +97,7 @@ JSON_ANSWERS = (
     Answer("progress of 100,000 digits", make_task(progress="9" * 100_000 + "%")),
     Answer("cost of every kind", make_task(cost="1e400", properties={"cost": [[]]})),
     Answer("text of a megabyte", make_task(prompt="fox " * 250_000, failReason="x" * 1_000_000)),
-    Answer("text of 8 MB without a blank", make_task(prompt="<" * 8_000_000)),
+    Answer("text of 4 MB without a blank", make_task(prompt="<" * 4_000_000)),
     Answer("lone surrogates", lambda: b'{"id":"17","status":"SUCCESS","prompt":"\\ud800\\udfff"}'),
     Answer("NUL and control characters", make_task(prompt=HOSTILE_TEXT, failReason="\x00" * 100)),
     Answer("raw NUL bytes", lambda: b'{"id":"17","status":"SUCCESS","prompt":"\x00\x1b[2J"}'),

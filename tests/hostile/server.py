@@ -18,6 +18,8 @@ class Handler(socketserver.StreamRequestHandler):
         with contextlib.suppress(OSError):
             self.request.settimeout(30)
             request_line = self.rfile.readline()
+            if not request_line:
+                return  # a connection that was not needed
             length = 0
             for line in iter(lambda: self.rfile.readline().strip(), b""):
                 if line.lower().startswith(b"content-length:"):

@@ -549,11 +549,13 @@ def split_flags(prompt: str) -> tuple[str, list[tuple[str, str]]]:
     """
     words = split_words(prompt)
     starts = [index for index, word in enumerate(words) if is_flag(word)]
+    if not starts:
+        return prompt, []
     flags = []
     for start, end in zip(starts, [*starts[1:], len(words)], strict=True):
         flag = FLAGS_BY_NAME.get(words[start].casefold())
         flags.append((flag.name if flag else words[start], " ".join(words[start + 1 : end])))
-    return " ".join(words[: starts[0]]) if starts else prompt, flags
+    return " ".join(words[: starts[0]]), flags
 
 
 def _iter_flags(words: Sequence[str]) -> Iterator[WrittenFlag]:
