@@ -254,6 +254,14 @@ def get_facts(job: Job) -> Iterable[tuple[str, str]]:
     return [(mark("Mode"), to_text(job.raw.get("mode")).casefold())]
 
 
+def get_picture_size(job: Job) -> tuple[int, int] | None:
+    """Return the size of a task's picture; "plus" and .NET tell it."""
+    width, height = job.raw.get("imageWidth"), job.raw.get("imageHeight")
+    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0:
+        return width, height
+    return None
+
+
 def get_single_urls(job: Job) -> tuple[str, ...]:
     """Return the single pictures of a grid, which the .NET family has in full size."""
     if job.status is not Status.SUCCEEDED:

@@ -164,6 +164,13 @@ def test_status_panel_lists_active_jobs_and_reloads_on_new_ones(
     assert panel._on_event not in slow_session.listeners
 
 
+def test_status_panel_tells_what_was_submitted_today_and_its_cost(slow_session: Session) -> None:
+    slow_session.configure(prices={"imagine": 0.25})
+    panel = open_status(slow_session, "a red fox", "a blue owl")
+    assert "Today: 2 submitted (2 accepted), cost 0.5<" in panel.summary.value
+    panel.close()
+
+
 def test_status_panel_shows_unreachable_and_recovered_service(
     slow_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
