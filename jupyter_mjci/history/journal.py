@@ -135,6 +135,12 @@ class Journal:
         self._timeout = BUSY_TIMEOUT
         # Writes that wait until the file can be written.
         self._deferred: list[Write] = []
+        _JOURNALS.add(self)
+
+    def _reset_in_child(self) -> None:
+        """Forget what a fork has copied: a lock of another thread, and what the parent writes."""
+        self._lock = threading.RLock()
+        self._deferred = []
 
     # --- writing ------------------------------------------------
 
@@ -718,6 +724,18 @@ class Journal:
                 hint="Set MJCI_HOME to a writable folder.",
             ) from error
         return db
+
+
+_JOURNALS = weakref.WeakSet[Journal]()
+
+
+def _reset_journals_in_child() -> None:
+    for journal in list(_JOURNALS):
+        journal._reset_in_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_journals_in_child)
 
 
 _REMEMBER_PACKAGE = (
